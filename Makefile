@@ -1,0 +1,129 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Needs python3 (3.11 or newer) and make; everything else is installed into .venv.
+# The targets that need Debian packages (test, integration) install those that are missing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+COLLECTION := .collections/ansible_collections/unshare/container
+BUILD := $(CURDIR)/.build
+
+INVENTORY ?= examples/inventory
+PLAYBOOK_ARGS ?=
+PYTEST_ARGS ?=
+
+export PATH := $(BIN):$(PATH)
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PYTHONPATH := $(CURDIR)/.collections
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export LC_ALL := C.UTF-8
+export RUFF_CACHE_DIR := .cache/ruff
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help deploy check destroy test lint unit integration test-packages changelog constraints sanity importer build clean \
+	lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
+
+## Use
+
+deploy: $(VENV)/deploy $(COLLECTION) ## deploy the example container to this machine (as root)
+	$(BIN)/ansible-playbook -i $(INVENTORY) playbooks/deploy-container.yml $(PLAYBOOK_ARGS)
+
+check: $(VENV)/deploy $(COLLECTION) ## show what deploy would change, and change nothing
+	$(BIN)/ansible-playbook -i $(INVENTORY) playbooks/deploy-container.yml --check --diff $(PLAYBOOK_ARGS)
+
+destroy: $(VENV)/deploy $(COLLECTION) ## take away everything that deploy made
+	$(BIN)/ansible-playbook -i $(INVENTORY) playbooks/destroy-container.yml $(PLAYBOOK_ARGS)
+
+## Tests. One pytest run, so that one closing line counts them all.
+
+test: lint test-packages ## every check and test (as root)
+	$(BIN)/pytest $(PYTEST_ARGS) tests/quality tests/unit tests/integration
+
+unit: $(VENV)/development $(COLLECTION) ## tests that need neither root nor a host
+	$(BIN)/pytest $(PYTEST_ARGS) tests/quality tests/unit
+
+integration: $(VENV)/development $(COLLECTION) test-packages ## tests that boot containers (as root)
+	$(BIN)/pytest $(PYTEST_ARGS) tests/integration
+
+test-packages: ## install the Debian packages that tests need, without starting their services
+	sh tests/install-packages.sh requirements/debian.txt
+
+## Checks
+
+lint: lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs ## every static check
+
+lint-python: $(VENV)/development $(COLLECTION)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p ansible_collections.unshare.container.plugins -p ansible_collections.unshare.container.tests
+	$(BIN)/vermin --quiet --no-tips --target=3.8- --violations plugins/modules plugins/module_utils
+
+lint-yaml: $(VENV)/development $(COLLECTION)
+	$(BIN)/yamllint --strict .
+
+lint-ansible: $(VENV)/development $(COLLECTION)
+	$(BIN)/ansible-lint --offline --profile production
+
+lint-shell: $(VENV)/development
+	$(BIN)/shellcheck .ci/run tests/*.sh
+
+lint-changelog: $(VENV)/development $(COLLECTION)
+	$(BIN)/antsibull-changelog lint
+
+lint-licences: $(VENV)/development
+	$(BIN)/reuse lint --lines
+
+lint-docs: $(VENV)/development $(COLLECTION)
+	$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs all --disallow-unknown-collection-refs .
+
+build: $(VENV)/development ## build the collection's archive
+	rm -rf $(BUILD)/archive && mkdir -p $(BUILD)/archive
+	$(BIN)/ansible-galaxy collection build --force --output-path $(BUILD)/archive
+
+sanity: build ## ansible-test sanity on a built and installed copy
+	sh tests/sanity.sh $(BUILD)
+
+importer: build ## the checks of galaxy-importer
+	sh tests/importer.sh $(BUILD)
+
+## Upkeep
+
+changelog: $(VENV)/development $(COLLECTION) ## make the release of galaxy.yml's version from the fragments
+	$(BIN)/antsibull-changelog release --reload-plugins
+
+constraints: ## freeze anew what the requirements lead to (on the oldest Python supported)
+	rm -rf .cache/constraints && $(PYTHON) -m venv .cache/constraints
+	.cache/constraints/bin/pip install --quiet -r requirements/development.txt
+	sed -n '1,/^# Every/p' requirements/constraints.txt > .cache/constraints.txt
+	.cache/constraints/bin/pip freeze >> .cache/constraints.txt
+	mv .cache/constraints.txt requirements/constraints.txt
+
+clean: ## remove what make made in this directory
+	rm -rf .ansible .build .cache .collections .hypothesis $(VENV)
+
+$(COLLECTION):
+	mkdir -p $(dir $@)
+	ln -sfn ../../.. $@
+
+$(VENV)/deploy: requirements/deploy.txt requirements/constraints.txt | $(BIN)/pip
+	$(BIN)/pip install --quiet -r $< -c requirements/constraints.txt
+	touch $@
+
+$(VENV)/development: requirements/development.txt $(VENV)/deploy
+	$(BIN)/pip install --quiet -r $< -c requirements/constraints.txt
+	touch $@
+
+# Debian's python3 lacks what makes a virtual environment until python3-venv is there.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3 ...' >&2; exit 1; }
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends python3-venv; }
+	$(PYTHON) -m venv --clear $(VENV)
