@@ -1,0 +1,261 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The life of a container: what a state that is asked for takes, and the doing of it.
+
+A container is restarted for one reason only: what runs is not the system that is current. Both are names of systems, so
+the comparison is exact. The launcher starts and stops; here is decided when.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any, ContextManager, Protocol
+
+from . import generations
+from .launcher.errors import LauncherError, NotReady
+from .systems import Systems
+from .target import Layout, TargetError
+
+LOG_LINES = 30
+"""Lines of the container's log that come with an error."""
+
+POLL = 0.02
+"""Seconds between two looks at a container that is not ready yet."""
+
+
+class Status(Protocol):
+    """What the launcher says of a container."""
+
+    state: str
+    pid: int | None
+    system: str | None
+    uid_base: int | None
+    uid_count: int
+    boot_seconds: float | None
+    ready: bool
+
+
+class Container(Protocol):
+    """What the launcher can do with a container."""
+
+    def lock(self, timeout: float) -> ContextManager[Any]:
+        """Hold the container for this run alone, waiting for at most `timeout` seconds."""
+
+    def status(self) -> Status:
+        """Whether it runs, and as what."""
+
+    def start(self, system: str, wait: bool, timeout: float) -> Status:
+        """Start it from the directory `system`; when it fails, nothing is left running."""
+
+    def stop(self, timeout: float) -> bool:
+        """Stop it, with a kill after `timeout` seconds; True when it was running."""
+
+    def failed_units(self) -> list[str]:
+        """The units of its systemd that failed."""
+
+    def log_tail(self, lines: int) -> str:
+        """The end of its log."""
+
+    def remove(self) -> None:
+        """Remove all that is the container's, its mappings' data excepted."""
+
+
+class UnhealthyError(TargetError):
+    """The container runs, or ran, and its services are not all well.
+
+    :param changed: whether anything was changed on the way here.
+    :param failed_units: the units that failed, as far as they could be asked for.
+    :param log: the end of the container's log.
+    :param facts: what is known of the container that runs.
+    """
+
+    def __init__(self, message: str, changed: bool, failed_units: list[str], log: str, facts: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.changed = changed
+        self.failed_units = failed_units
+        self.log = log
+        self.facts = facts
+
+
+class LifeCycle:
+    """One container, and what is asked of it.
+
+    :param system: the system to run; None for the current one.
+    :param wait: whether to wait until it is ready, and to look at its units.
+    :param timeout: seconds, for becoming ready and for stopping each.
+    :param allow_failed_units: whether a failed unit is no error.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        name: str,
+        container: Container,
+        system: Path | None = None,
+        wait: bool = True,
+        timeout: float = 30.0,
+        allow_failed_units: bool = False,
+    ) -> None:
+        self.layout = layout
+        self.name = name
+        self.container = container
+        self.system = system
+        self.wait = wait
+        self.timeout = timeout
+        self.allow_failed_units = allow_failed_units
+        self.changed = False
+        self.failed_units: list[str] | None = None
+        """The units that failed, once they were asked for."""
+
+    def describe(self) -> dict[str, Any]:
+        """The state in the form that a diff shows: what is current, what runs."""
+        current = self.layout.current_system(self.name)
+        status = self.container.status()
+        running = status.state == "running"
+        return {
+            "state": "running" if running else "stopped" if self.exists() else "absent",
+            "current": current.name if current else None,
+            "running": _base_name(status.system) if running else None,
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """What is known of the container that runs; nothing when it does not."""
+        status = self.container.status()
+        if status.state != "running":
+            return {}
+        facts: dict[str, Any] = {
+            "pid": status.pid,
+            "uid_base": status.uid_base,
+            "uid_count": status.uid_count,
+            "boot_seconds": status.boot_seconds,
+            "ready": status.ready,
+            "shell": str(self.layout.current(self.name) / "enter-container"),
+        }
+        if self.failed_units is not None:
+            facts["failed_units"] = self.failed_units
+        return facts
+
+    def exists(self) -> bool:
+        """Whether anything of the container is on the host."""
+        return self.layout.container(self.name).is_dir()
+
+    def plan(self, state: str) -> dict[str, Any]:
+        """What `describe` will say after `reach(state)`; nothing is changed, and nothing needs to be there yet."""
+        before = self.describe()
+        if state == "absent":
+            return {"state": "absent", "current": None, "running": None}
+        wanted = self.system.name if self.system is not None else before["current"]
+        if state == "stopped":
+            exists = before["state"] != "absent" or self.system is not None
+            return {"state": "stopped" if exists else "absent", "current": wanted, "running": None}
+        if wanted is None:
+            raise self._no_system()
+        return {"state": "running", "current": wanted, "running": wanted}
+
+    def would_change(self, state: str) -> bool:
+        """Whether `reach(state)` would change anything."""
+        if state == "absent":
+            return self._remains()
+        return state == "restarted" or self.describe() != self.plan(state)
+
+    def reach(self, state: str) -> None:
+        """Bring the container into `state`: started, stopped, restarted or absent.
+
+        :raises TargetError: when that cannot be done; UnhealthyError when its services are not.
+        """
+        if state in ("stopped", "absent") and self.system is None and not self._remains():
+            return
+        with self.container.lock(self.timeout):
+            if state == "absent":
+                self._remove()
+                return
+            self._switch()
+            if state == "stopped":
+                self.changed = self.container.stop(self.timeout) or self.changed
+            else:
+                self._run(restart=state == "restarted")
+            self._prune()
+        if state != "stopped" and self.wait:
+            self._check_units()
+
+    def _switch(self) -> None:
+        if self.system is None:
+            return
+        system = generations.check_system(self.layout, self.name, self.system)
+        if self.layout.current_system(self.name) != system:
+            generations.switch(self.layout, self.name, system)
+            self.changed = True
+
+    def _run(self, restart: bool) -> None:
+        current = self.layout.current_system(self.name)
+        if current is None:
+            raise self._no_system()
+        status = self.container.status()
+        if status.state == "running" and (restart or _base_name(status.system) != current.name):
+            self.container.stop(self.timeout)
+            self.changed = True
+            status = self.container.status()
+        if status.state != "running":
+            self.changed = True
+            try:
+                self.container.start(str(current), self.wait, self.timeout)
+            except NotReady as error:
+                raise self._unhealthy(str(error)) from error
+        elif self.wait:
+            self._await_ready()
+
+    def _await_ready(self) -> None:
+        """Wait for a container that an earlier run has started without waiting."""
+        deadline = time.monotonic() + self.timeout
+        while not self.container.status().ready:
+            if time.monotonic() >= deadline:
+                raise self._unhealthy(f"container {self.name!r} runs but is not ready after {self.timeout:g} s")
+            time.sleep(POLL)
+
+    def _check_units(self) -> None:
+        self.failed_units = self.container.failed_units()
+        if self.failed_units and not self.allow_failed_units:
+            raise self._unhealthy(f"container {self.name!r} runs, but not all of its units do")
+
+    def _unhealthy(self, message: str) -> UnhealthyError:
+        """The error that says which units failed, with the end of the log; neither is worth another error."""
+        units, log = self.failed_units or [], ""
+        with contextlib.suppress(LauncherError):
+            units = units or self.container.failed_units()
+        with contextlib.suppress(LauncherError):
+            log = self.container.log_tail(LOG_LINES)
+        if units:
+            message += f". Failed: {', '.join(units)}"
+        if log:
+            message += f". The end of its log:\n{log}"
+        return UnhealthyError(message, self.changed, units, log, self.facts())
+
+    def _prune(self) -> None:
+        status = self.container.status()
+        running = self.layout.systems / _base_name(status.system) if status.system else None
+        generations.prune(self.layout, self.name, running)
+
+    def _remains(self) -> bool:
+        """Whether there is anything for `absent` to remove."""
+        systems = Systems(self.layout).of_container(self.name)
+        return self.exists() or bool(systems) or self.container.status().state == "running"
+
+    def _remove(self) -> None:
+        self.container.stop(self.timeout)
+        self.container.remove()
+        systems = Systems(self.layout)
+        systems.remove(systems.of_container(self.name))
+        self.changed = True
+
+    def _no_system(self) -> TargetError:
+        return TargetError(
+            f"container {self.name!r} has no system on this host; "
+            "write one with unshare.container.container_script, and name it in 'system'"
+        )
+
+
+def _base_name(system: str | None) -> str:
+    return (system or "").rstrip("/").rpartition("/")[2]

@@ -1,0 +1,158 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a target must have before anything is written on it, all of it said at once."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import Any, Callable, List
+
+from .target import TargetError
+
+KERNEL = (5, 10)
+"""The oldest kernel with all that the launcher cannot do without: pidfds, openat2, close_range."""
+
+PYTHON = (3, 8)
+
+
+class Host:
+    """The facts of the host that are asked for, read below `root` so that tests can bring their own."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self.root = root
+        self.user_id = os.geteuid()
+        self.system = platform.system()
+        self.release = platform.release()
+        self.python = sys.version_info[:2]
+        self.interpreter = sys.executable
+
+    def read(self, path: str) -> str:
+        """The text of the file `path`, empty when it cannot be read."""
+        try:
+            return (self.root / path.lstrip("/")).read_text("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def exists(self, path: str) -> bool:
+        """Whether `path`, links followed, is there."""
+        return (self.root / path.lstrip("/")).exists()
+
+    def path(self, path: str) -> Path:
+        """`path` of the host, below its root."""
+        return self.root / path.lstrip("/")
+
+
+Specification = dict  # the type of `system.spec`, plain data
+Check = Callable[[Host, Specification], List[str]]
+
+
+def _privileges(host: Host, specification: dict[str, Any]) -> list[str]:
+    if host.user_id == 0:
+        return []
+    return ["this needs root, to mount and to make namespaces: set become: true"]
+
+
+def _kernel(host: Host, specification: dict[str, Any]) -> list[str]:
+    if host.system != "Linux":
+        return [f"the kernel is {host.system}; containers need Linux {_version(KERNEL)} or newer"]
+    match = re.match(r"(\d+)\.(\d+)", host.release)
+    found: tuple[int, ...] = tuple(int(part) for part in match.groups()) if match else (0,)
+    if found >= KERNEL:
+        return []
+    needed = f"Linux {_version(KERNEL)} or newer is needed (pidfds, openat2, close_range)"
+    return [f"the kernel is {host.release}; {needed}: install a newer one, and reboot"]
+
+
+def _python(host: Host, specification: dict[str, Any]) -> list[str]:
+    problems = []
+    if host.python < PYTHON:
+        problems.append(
+            f"Python is {_version(host.python)}; {_version(PYTHON)} or newer is needed: "
+            "install it, and name it in ansible_python_interpreter"
+        )
+    # A script names its interpreter in its first line, where old kernels take 127 bytes and none takes a space.
+    if not re.fullmatch(r"/[^\s]{1,119}", host.interpreter or ""):
+        problems.append(
+            f"the path of Python, {host.interpreter!r}, cannot stand in the first line of a script: "
+            "name another in ansible_python_interpreter (absolute, no space, at most 120 characters)"
+        )
+    return problems
+
+
+def _namespaces(host: Host, specification: dict[str, Any]) -> list[str]:
+    if not host.exists("/proc/self/ns/user"):
+        return ["the kernel has no user namespaces: use one built with CONFIG_USER_NS"]
+    limit = host.read("/proc/sys/user/max_user_namespaces").strip()
+    if limit.isdigit() and int(limit) == 0:
+        return ["user namespaces are switched off: set the sysctl user.max_user_namespaces to 1000 or more"]
+    return []
+
+
+def _control_groups(host: Host, specification: dict[str, Any]) -> list[str]:
+    if re.search(r"\bcgroup2$", host.read("/proc/filesystems"), re.MULTILINE):
+        return []
+    return ["the kernel has no cgroup2: use one built with CONFIG_CGROUPS (4.5 or newer)"]
+
+
+def _store(host: Host, specification: dict[str, Any]) -> list[str]:
+    store = specification.get("store") or {}
+    source = str(store.get("source") or "/usr")
+    target = str(store.get("target") or "/usr")
+    if not host.path(source).is_dir():
+        return [f"the store {source} is not a directory on this host"]
+    problems = []
+    if target == "/usr" and not _is_merged(host, os.path.dirname(source)):
+        problems.append(
+            f"beside the store {source} there is a bin that is not a link into it; containers need a merged /usr: "
+            "install the package usrmerge"
+        )
+    init = specification.get("init") or {}
+    program = str((init.get("argv") or [""])[0])
+    in_store = init.get("systemd") and program.startswith(target + "/")
+    if in_store and not host.path(source + program[len(target) :]).exists():
+        problems.append(f"the store {source} has no systemd ({program}): install the package systemd")
+    return problems
+
+
+def _is_merged(host: Host, beside: str) -> bool:
+    """Only a real `bin` beside the store speaks against it: a tree may have none at all."""
+    binaries = host.path(os.path.join(beside, "bin"))
+    return binaries.is_symlink() or not binaries.exists()
+
+
+def _mappings(host: Host, specification: dict[str, Any]) -> list[str]:
+    problems = []
+    for mount in specification.get("file_systems") or []:
+        device = mount.get("device")
+        if not mount.get("required") or "bind-mount" not in (mount.get("flags") or []) or not isinstance(device, str):
+            continue
+        if not host.exists(device):
+            problems.append(
+                f"the source {device} of the required mapping to {mount.get('mount_point')} does not exist: "
+                "make it, or drop 'required' from the mapping"
+            )
+    return problems
+
+
+def _version(version: tuple[int, ...]) -> str:
+    return ".".join(str(part) for part in version)
+
+
+CHECKS: list[Check] = [_privileges, _kernel, _python, _namespaces, _control_groups, _store, _mappings]
+
+
+def problems(host: Host, specification: dict[str, Any]) -> list[str]:
+    """What keeps this host from running a container of this specification, each with what to do about it."""
+    return [problem for check in CHECKS for problem in check(host, specification)]
+
+
+def check_host(host: Host, specification: dict[str, Any]) -> None:
+    """Raise TargetError with every problem of the host."""
+    found = problems(host, specification)
+    if found:
+        raise TargetError("this host cannot run the container; nothing was changed. " + "; ".join(found))

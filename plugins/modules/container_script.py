@@ -1,0 +1,272 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Put a system and the script that runs it on a target."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: container_script
+short_description: Put a system and the script that runs it on a host
+version_added: 0.1.0
+description:
+  - Writes a system, as the filter P(unshare.container.system_files#filter) makes it, into a directory of its own below
+    C(/var/lib/unshare/systems), together with its script C(run-container).
+  - The directory is named by a hash of all that decides how the system behaves. It is written aside, brought to the
+    disk, and appears with one rename, so that it is whole or not there. It never changes afterwards.
+  - Nothing is started, and no running container is touched. That is for M(unshare.container.system_container) to do.
+  - Before anything is written, the host is checked for what the container needs, and the store for every program that a
+    service runs. All that is missing is said in one error.
+  - The content of files marked as secret is taken out of O(system) on the controller and reaches the host in
+    O(secrets), so that neither the output nor the host's log shows it.
+author:
+  - The unshare.container authors (@unshare)
+extends_documentation_fragment:
+  - unshare.container.attributes
+attributes:
+  check_mode:
+    details: The host is checked, too, and missing programs are reported as a warning instead of an error.
+  diff_mode:
+    details: Compared with the system that is current for the container. Secret content is hidden.
+  action:
+    description: Has an action plugin, which keeps secrets out of the logs.
+    support: full
+  idempotent:
+    details: C(changed) means that a system of this content was not yet on the host.
+options:
+  name:
+    description:
+      - Name of the container.
+      - The default is the name in O(system).
+    type: str
+  system:
+    description: The system, made by the filter P(unshare.container.system_files#filter).
+    type: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the container.
+        type: str
+        required: true
+      files:
+        description:
+          - The files of the container's root, by their absolute paths.
+          - Each has V(link), or V(content) with V(encoding) (V(utf-8) or V(base64)), V(mode) (a string), V(uid), V(gid)
+            and V(secret).
+        type: dict
+        required: true
+      directories:
+        description: Directories that are made inside before C(boot) runs, parents first.
+        type: list
+        elements: dict
+        suboptions:
+          path:
+            description: Absolute path inside the container.
+            type: str
+            required: true
+          mode:
+            description: Permissions, in octal digits.
+            type: str
+          uid:
+            description: Owner, as a number inside the container.
+            type: int
+          gid:
+            description: Group, as a number inside the container.
+            type: int
+      host_files:
+        description: Files and directories taken from the tree beside the store; absent ones are skipped.
+        type: list
+        elements: str
+      spec:
+        description: What the script reads.
+        type: dict
+        required: true
+      activation:
+        description: Shell text that O(boot) is made from. Not used by the module itself.
+        type: list
+        elements: str
+      programs:
+        description: Programs that the store must have.
+        type: list
+        elements: dict
+        suboptions:
+          service:
+            description: The service that runs it.
+            type: str
+            required: true
+          program:
+            description: Absolute path inside the container, or a name that is looked for in the store.
+            type: str
+            required: true
+          package:
+            description: The package that brings it, where that is known.
+            type: str
+      packages:
+        description: Packages that hold the programs. Not used by the module itself.
+        type: list
+        elements: str
+  boot:
+    description: The script that runs first inside the container and ends by executing the init.
+    type: str
+    required: true
+  secrets:
+    description:
+      - Content of the files marked as secret, by path.
+      - Filled from O(system) by the action plugin.
+    type: dict
+seealso:
+  - module: unshare.container.system_container
+  - plugin: unshare.container.system_files
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Put the system on the host, to be started later
+  unshare.container.container_script:
+    system: "{{ operating_system
+      | unshare.container.containerized_operating_system
+      | unshare.container.system_files(name='web') }}"
+    boot: "{{ lookup('ansible.builtin.template', 'boot.sh.j2') }}"
+  register: web
+
+- name: Show how to run it by hand
+  ansible.builtin.debug:
+    var: web.run_container
+"""
+
+RETURN = r"""
+system:
+  description: Directory of the system. In check mode, where it would be.
+  returned: success
+  type: str
+  sample: /var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web
+run_container:
+  description: The script that runs the system, for use by hand.
+  returned: success
+  type: str
+  sample: /var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web/run-container
+name:
+  description: Name of the container.
+  returned: success
+  type: str
+  sample: web
+hash:
+  description: Hash of all that decides how the system behaves.
+  returned: success
+  type: str
+  sample: 0f343b0931126a20f133d67c2b018a3b
+"""
+
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils import launcher, preflight, store, system_diff
+from ..module_utils.launcher import seccomp
+from ..module_utils.system_content import SystemContent
+from ..module_utils.systems import Systems
+from ..module_utils.target import Layout, TargetError
+
+ROOT = Path("/")
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "name": {"type": "str"},
+    "system": {
+        "type": "dict",
+        "required": True,
+        "options": {
+            "name": {"type": "str", "required": True},
+            "files": {"type": "dict", "required": True},
+            "directories": {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "path": {"type": "str", "required": True},
+                    "mode": {"type": "str"},
+                    "uid": {"type": "int"},
+                    "gid": {"type": "int"},
+                },
+            },
+            "host_files": {"type": "list", "elements": "str"},
+            "spec": {"type": "dict", "required": True},
+            "activation": {"type": "list", "elements": "str"},
+            "programs": {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "service": {"type": "str", "required": True},
+                    "program": {"type": "str", "required": True},
+                    "package": {"type": "str"},
+                },
+            },
+            "packages": {"type": "list", "elements": "str"},
+        },
+    },
+    "boot": {"type": "str", "required": True},
+    "secrets": {"type": "dict", "no_log": True},
+}
+
+NO_FILTER = (
+    "the system-call filter could not be made, because libseccomp is not on this host; "
+    "the container will run without it. Install the package libseccomp2"
+)
+
+
+def run(module: AnsibleModule, root: Path = ROOT) -> dict[str, t.Any]:
+    """Write the system that the module's parameters describe; return what the module returns.
+
+    :raises TargetError: when the parameters, the host or the store stand in the way.
+    """
+    parameters = module.params
+    system = parameters["system"]
+    host = preflight.Host(root)
+    content = SystemContent(
+        system, parameters["boot"], launcher.sources(), host.interpreter, parameters["secrets"], parameters["name"]
+    )
+    preflight.check_host(host, content.spec)
+    view = store.View(content.spec, system["files"], content.host_files)
+    try:
+        store.check_programs(view, system.get("programs") or [])
+    except TargetError as error:
+        if not module.check_mode:  # a package may be one that an earlier task would have installed
+            raise
+        module.warn(str(error))
+    layout = Layout(root)
+    systems = Systems(layout)
+    path = systems.path(content)
+    changed = not path.is_dir()
+    difference: list[dict[str, str]] = []
+    if module._diff and changed:
+        before = system_diff.of_directory(layout.current_system(content.name))
+        difference = system_diff.differences(before, system_diff.of_content(content))
+    if not module.check_mode:
+        seccomp_filter = seccomp.compile_filter(content.specification())
+        if seccomp_filter is None:
+            module.warn(NO_FILTER)
+        systems.write(content, seccomp_filter)
+    result: dict[str, t.Any] = {
+        "changed": changed,
+        "name": content.name,
+        "system": str(path),
+        "run_container": str(path / "run-container"),
+        "hash": content.digest(),
+    }
+    if difference:
+        result["diff"] = difference
+    return result
+
+
+def main() -> t.NoReturn:
+    """Run as a module."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    try:
+        result = run(module)
+    except TargetError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Start, stop, restart or remove a system container."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: system_container
+short_description: Start, stop, restart or remove a system container
+version_added: 0.1.0
+description:
+  - Brings a container on this host into a state. Its systems are written by M(unshare.container.container_script).
+  - A container is restarted when what runs is not the system that is current, and for no other reason, unless
+    O(state=restarted) asks for it.
+  - The last five systems that were current are kept as generations. Systems that no generation and no running
+    container uses are removed.
+  - Two runs for one container wait for each other.
+author:
+  - The unshare.container authors (@unshare)
+extends_documentation_fragment:
+  - unshare.container.attributes
+attributes:
+  check_mode:
+    details: O(system) does not need to be on the host yet.
+  diff_mode:
+    details: Shows the state, the current system and the running one.
+  idempotent:
+    support: partial
+    details: O(state=restarted) restarts each time.
+options:
+  name:
+    description: Name of the container.
+    type: str
+    required: true
+  system:
+    description:
+      - Directory of the system to make current, as RV(unshare.container.container_script#module:system) says.
+      - The default is to leave the current one.
+    type: str
+  state:
+    description:
+      - V(started) means that it runs its current system.
+      - V(restarted) stops it first, if it runs.
+      - V(stopped) means that it does not run. The services' own stop commands are run.
+      - V(absent) removes the container, its systems and its log. The data in its mappings is never touched.
+    type: str
+    choices: [started, stopped, restarted, absent]
+    default: started
+  wait:
+    description: Wait until the container's init says that it is ready, and look for units that failed.
+    type: bool
+    default: true
+  timeout:
+    description:
+      - Seconds to wait for the container to become ready, to stop, and for another run on the same container, each.
+      - A container that has not stopped in time is killed.
+    type: float
+    default: 30
+  allow_failed_units:
+    description:
+      - Whether a unit that failed inside is no error. It is still returned in RV(failed_units).
+      - A container that has a failed unit goes on running, so that one can look inside.
+    type: bool
+    default: false
+seealso:
+  - module: unshare.container.container_script
+"""
+
+EXAMPLES = r"""
+- name: Run the system that was written before
+  unshare.container.system_container:
+    name: web
+    system: "{{ web.system }}"
+
+- name: Give slow services two minutes
+  unshare.container.system_container:
+    name: database
+    state: restarted
+    timeout: 120
+
+- name: Remove the container, but not the data in its mappings
+  unshare.container.system_container:
+    name: web
+    state: absent
+"""
+
+RETURN = r"""
+name:
+  description: Name of the container.
+  returned: success
+  type: str
+  sample: web
+state:
+  description: What it does now, V(running), V(stopped) or V(absent). In check mode, what it would do.
+  returned: success
+  type: str
+  sample: running
+system:
+  description: Directory of the system that is current. In check mode, of the one that would be.
+  returned: when there is one
+  type: str
+  sample: /var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web
+pid:
+  description: PID, on the host, of the container's first process.
+  returned: when it runs
+  type: int
+  sample: 4711
+uid_base:
+  description: The host's id that is 0 inside.
+  returned: when it runs
+  type: int
+  sample: 524288
+uid_count:
+  description: How many ids the container has.
+  returned: when it runs
+  type: int
+  sample: 65536
+boot_seconds:
+  description: Seconds from the launch until it was ready.
+  returned: when it runs
+  type: float
+  sample: 0.21
+ready:
+  description: Whether its init has said that it is ready.
+  returned: when it runs
+  type: bool
+  sample: true
+failed_units:
+  description: Units that failed inside.
+  returned: when it was waited for
+  type: list
+  elements: str
+  sample: []
+shell:
+  description: The command that gives a shell in the container, for the host's root.
+  returned: when it runs
+  type: str
+  sample: /var/lib/unshare/containers/web/current/enter-container
+log:
+  description: The end of the container's log.
+  returned: when it did not become ready, or a unit failed
+  type: str
+"""
+
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.launcher.container import Container
+from ..module_utils.launcher.errors import LauncherError
+from ..module_utils.life_cycle import LifeCycle, UnhealthyError
+from ..module_utils.system_content import check_name
+from ..module_utils.target import Layout, TargetError
+
+ROOT = Path("/")
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "name": {"type": "str", "required": True},
+    "system": {"type": "str"},
+    "state": {"type": "str", "choices": ["started", "stopped", "restarted", "absent"], "default": "started"},
+    "wait": {"type": "bool", "default": True},
+    "timeout": {"type": "float", "default": 30},
+    "allow_failed_units": {"type": "bool", "default": False},
+}
+
+
+def run(module: AnsibleModule, container: t.Any, layout: Layout) -> dict[str, t.Any]:
+    """Bring `container` into the state that the module's parameters ask for; return what the module returns.
+
+    :raises TargetError, LauncherError: when that cannot be done.
+    """
+    parameters = module.params
+    state = parameters["state"]
+    cycle = LifeCycle(
+        layout,
+        parameters["name"],
+        container,
+        system=Path(parameters["system"]) if parameters["system"] else None,
+        wait=parameters["wait"],
+        timeout=parameters["timeout"],
+        allow_failed_units=parameters["allow_failed_units"],
+    )
+    before = cycle.describe()
+    if module.check_mode:
+        changed, after = cycle.would_change(state), cycle.plan(state)
+    else:
+        cycle.reach(state)
+        changed, after = cycle.changed, cycle.describe()
+    result: dict[str, t.Any] = {"changed": changed, "name": parameters["name"], "state": after["state"]}
+    if after["current"]:
+        result["system"] = str(layout.systems / after["current"])
+    if not module.check_mode or not changed:
+        result.update(cycle.facts())
+    if module._diff and changed:
+        title = f"container {parameters['name']}"
+        result["diff"] = {"before": before, "after": after, "before_header": title, "after_header": title}
+    return result
+
+
+def main() -> t.NoReturn:
+    """Run as a module."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    try:
+        container = Container(check_name(module.params["name"]))
+        result = run(module, container, Layout(ROOT))
+    except UnhealthyError as error:
+        module.fail_json(
+            msg=str(error), changed=error.changed, failed_units=error.failed_units, log=error.log, **error.facts
+        )
+    except (TargetError, LauncherError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
