@@ -84,14 +84,14 @@ lint-docs: $(VENV)/development $(COLLECTION)
 	$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs all --disallow-unknown-collection-refs .
 
 build: $(VENV)/development ## build the collection's archive
-	rm -rf $(BUILD)/archive && mkdir -p $(BUILD)/archive
-	$(BIN)/ansible-galaxy collection build --force --output-path $(BUILD)/archive
+	rm -rf $(BUILD)
+	$(BIN)/ansible-galaxy collection build --output-path $(BUILD)
 
 sanity: build ## ansible-test sanity on a built and installed copy
-	sh tests/sanity.sh $(BUILD)
+	sh tests/sanity.sh $(BUILD)/*.tar.gz .cache/sanity
 
 importer: build ## the checks of galaxy-importer
-	sh tests/importer.sh $(BUILD)
+	sh tests/importer.sh $(BUILD)/*.tar.gz
 
 ## Upkeep
 
