@@ -43,7 +43,7 @@ destroy: $(VENV)/deploy $(COLLECTION) ## take away everything that deploy made
 
 ## Tests. One pytest run, so that one closing line counts them all.
 
-test: lint test-packages ## every check and test (as root)
+test: lint sanity importer test-packages ## every check and test (as root)
 	$(BIN)/pytest $(PYTEST_ARGS) tests/quality tests/unit tests/integration
 
 unit: $(VENV)/development $(COLLECTION) ## tests that need neither root nor a host
