@@ -10,6 +10,7 @@ the comparison is exact. The launcher starts and stops; here is decided when.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from pathlib import Path
 from typing import Any, ContextManager, Protocol
@@ -36,6 +37,7 @@ class Status(Protocol):
     uid_count: int
     boot_seconds: float | None
     ready: bool
+    warnings: list[str]
 
 
 class Container(Protocol):
@@ -107,6 +109,7 @@ class LifeCycle:
         self.timeout = timeout
         self.allow_failed_units = allow_failed_units
         self.changed = False
+        self.warnings: list[str] = []
         self.failed_units: list[str] | None = None
         """The units that failed, once they were asked for."""
 
@@ -178,7 +181,7 @@ class LifeCycle:
             else:
                 self._run(restart=state == "restarted")
             self._prune()
-        if state != "stopped" and self.wait:
+        if state != "stopped" and self.wait and self._has_systemd():
             self._check_units()
 
     def _switch(self) -> None:
@@ -201,7 +204,7 @@ class LifeCycle:
         if status.state != "running":
             self.changed = True
             try:
-                self.container.start(str(current), self.wait, self.timeout)
+                self.warnings += self.container.start(str(current), self.wait, self.timeout).warnings
             except NotReady as error:
                 raise self._unhealthy(str(error)) from error
         elif self.wait:
@@ -220,13 +223,25 @@ class LifeCycle:
         if self.failed_units and not self.allow_failed_units:
             raise self._unhealthy(f"container {self.name!r} runs, but not all of its units do")
 
+    def _has_systemd(self) -> bool:
+        """Whether the current system's init is systemd, so that it has units and a journal."""
+        current = self.layout.current_system(self.name)
+        if current is None:
+            return False
+        try:
+            specification = json.loads((current / "spec.json").read_text("utf-8"))
+            return bool(specification["init"]["systemd"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TargetError(f"{current}/spec.json cannot be read ({error}); write the system anew") from error
+
     def _unhealthy(self, message: str) -> UnhealthyError:
         """The error that says which units failed, with the end of the log; neither is worth another error."""
         units, log = self.failed_units or [], ""
-        with contextlib.suppress(LauncherError):
-            units = units or self.container.failed_units()
-        with contextlib.suppress(LauncherError):
-            log = self.container.log_tail(LOG_LINES)
+        if self._has_systemd() and self.container.status().state == "running":
+            with contextlib.suppress(LauncherError):
+                units = units or self.container.failed_units()
+            with contextlib.suppress(LauncherError):
+                log = self.container.log_tail(LOG_LINES)
         if units:
             message += f". Failed: {', '.join(units)}"
         if log:

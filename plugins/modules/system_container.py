@@ -189,6 +189,8 @@ def run(module: AnsibleModule, container: t.Any, layout: Layout) -> dict[str, t.
     else:
         cycle.reach(state)
         changed, after = cycle.changed, cycle.describe()
+    for warning in cycle.warnings:
+        module.warn(warning)
     result: dict[str, t.Any] = {"changed": changed, "name": parameters["name"], "state": after["state"]}
     if after["current"]:
         result["system"] = str(layout.systems / after["current"])

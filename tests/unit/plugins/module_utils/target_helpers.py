@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the tests of the target side share: a small system, and a container that only remembers what it was told."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+import typing as t
+
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import NotReady
+from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
+
+LAUNCHER = {"__init__.py": "", "main.py": "def run_container_main():\n    return 0\n"}
+
+
+def system(**files: str) -> dict[str, t.Any]:
+    """A system as the filter makes it, with the text of further files of /etc by name."""
+    return {
+        "name": "web",
+        "files": {
+            "/etc/hostname": {"content": "web\n", "mode": "0644"},
+            "/etc/systemd/system/default.target": {"link": "/usr/lib/systemd/system/multi-user.target"},
+            "/etc/shadow": {"content": "root:!:::::::\n", "mode": "0640", "gid": 42, "secret": True},
+            **{f"/etc/{name}": {"content": text, "mode": "0644"} for name, text in files.items()},
+        },
+        "directories": [{"path": "/var/lib/web", "mode": "0755", "uid": 0, "gid": 0}],
+        "host_files": ["/etc/alternatives"],
+        "spec": {
+            "format": 1,
+            "name": "web",
+            "store": {"source": "/usr", "target": "/usr"},
+            "init": {"argv": ["/usr/lib/systemd/systemd"], "ready": "notify", "systemd": True},
+            "file_systems": [
+                {"device": "/usr", "mount_point": "/usr", "type": "none", "flags": ["bind-mount", "read-only"]}
+            ],
+        },
+        "activation": [],
+        "programs": [],
+        "packages": [],
+    }
+
+
+def content(**files: str) -> SystemContent:
+    """The same, ready to be written."""
+    return SystemContent(system(**files), "#!/bin/sh\nexec true\n", LAUNCHER, "/usr/bin/python3")
+
+
+class FakeContainer:
+    """In place of the launcher's container: starts and stops nothing, and remembers the order of what was asked."""
+
+    def __init__(self, failed: t.Sequence[str] = (), becomes_ready: bool = True) -> None:
+        self.calls: list[str] = []
+        self.failed = list(failed)
+        self.becomes_ready = becomes_ready
+        self.running: str | None = None
+        self.waited = False
+
+    @contextlib.contextmanager
+    def lock(self, timeout: float) -> t.Iterator[None]:
+        self.calls.append("lock")
+        yield
+
+    def status(self) -> t.Any:
+        running = self.running is not None
+        return types.SimpleNamespace(
+            state="running" if running else "stopped",
+            pid=4711 if running else None,
+            system=self.running,
+            uid_base=524288 if running else None,
+            uid_count=65536,
+            started=0.0,
+            boot_seconds=0.1 if self.waited else None,
+            ready=running and self.waited and self.becomes_ready,
+            warnings=[],
+        )
+
+    def start(self, system: str, wait: bool, timeout: float) -> t.Any:
+        self.calls.append("start")
+        self.running, self.waited = system, wait
+        if wait and not self.becomes_ready:
+            raise NotReady("container web: not ready", ended=False)
+        return self.status()
+
+    def stop(self, timeout: float) -> bool:
+        if self.running is None:
+            return False
+        self.calls.append("stop")
+        self.running = None
+        return True
+
+    def await_ready(self, timeout: float) -> bool:
+        self.waited = True
+        return self.becomes_ready
+
+    def failed_units(self) -> list[str]:
+        return self.failed
+
+    def log_tail(self, lines: int) -> str:
+        return "the last line"
+
+    def remove(self) -> None:
+        self.calls.append("remove")
