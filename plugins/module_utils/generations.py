@@ -75,6 +75,8 @@ def prune(layout: Layout, name: str, running: Path | None) -> list[Path]:
     :raises TargetError: when a link or a system cannot be removed.
     """
     current = layout.current_system(name)
+    if current is None:
+        return []
     try:
         for number in numbers(layout, name)[:-KEPT]:
             if system_of(layout, name, number) != current:
@@ -82,7 +84,9 @@ def prune(layout: Layout, name: str, running: Path | None) -> list[Path]:
         used = {system_of(layout, name, number) for number in numbers(layout, name)}
     except OSError as error:
         raise TargetError(f"cannot forget an old generation of {name!r}: {explain(error)}") from error
-    used.update(path for path in (current, running) if path is not None)
+    used.add(current)
+    if running is not None:
+        used.add(running)
     systems = Systems(layout)
     unused = []
     for system in systems.of_container(name):

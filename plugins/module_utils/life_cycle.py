@@ -11,20 +11,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from pathlib import Path
-from typing import Any, ContextManager, Protocol
+from typing import Any, Callable, ContextManager, Protocol
 
 from . import generations
 from .launcher.errors import LauncherError, NotReady
+from .readiness import await_ready
 from .systems import Systems
 from .target import Layout, TargetError
 
 LOG_LINES = 30
 """Lines of the container's log that come with an error."""
-
-POLL = 0.02
-"""Seconds between two looks at a container that is not ready yet."""
 
 
 class Status(Protocol):
@@ -89,6 +86,7 @@ class LifeCycle:
     :param wait: whether to wait until it is ready, and to look at its units.
     :param timeout: seconds, for becoming ready and for stopping each.
     :param allow_failed_units: whether a failed unit is no error.
+    :param await_ready: waits for a systemd that boots already, for at most so many seconds; whether it is ready then.
     """
 
     def __init__(
@@ -100,6 +98,7 @@ class LifeCycle:
         wait: bool = True,
         timeout: float = 30.0,
         allow_failed_units: bool = False,
+        await_ready: Callable[[Any, float], bool] = await_ready,
     ) -> None:
         self.layout = layout
         self.name = name
@@ -108,6 +107,7 @@ class LifeCycle:
         self.wait = wait
         self.timeout = timeout
         self.allow_failed_units = allow_failed_units
+        self.await_ready = await_ready
         self.changed = False
         self.warnings: list[str] = []
         self.failed_units: list[str] | None = None
@@ -208,15 +208,14 @@ class LifeCycle:
             except NotReady as error:
                 raise self._unhealthy(str(error)) from error
         elif self.wait:
-            self._await_ready()
+            self._await_ready(status)
 
-    def _await_ready(self) -> None:
+    def _await_ready(self, status: Status) -> None:
         """Wait for a container that an earlier run has started without waiting."""
-        deadline = time.monotonic() + self.timeout
-        while not self.container.status().ready:
-            if time.monotonic() >= deadline:
-                raise self._unhealthy(f"container {self.name!r} runs but is not ready after {self.timeout:g} s")
-            time.sleep(POLL)
+        if status.ready or not self._has_systemd():
+            return
+        if not self.await_ready(self.container, self.timeout):
+            raise self._unhealthy(f"container {self.name!r} runs but is not ready after {self.timeout:g} s")
 
     def _check_units(self) -> None:
         self.failed_units = self.container.failed_units()

@@ -63,7 +63,7 @@ class Snapshot:
 
 def of_content(content: SystemContent) -> Snapshot:
     """The system that would be written."""
-    contents = {path: file.content for path, file in content.files.items()}
+    contents = {path: file.content for path, file in content.files.items() if file.link is None}
     return Snapshot(content.specification(), contents, content.boot)
 
 

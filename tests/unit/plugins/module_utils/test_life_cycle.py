@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""When a container is started, stopped, switched; what is kept and what is removed."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils import generations
+from ansible_collections.unshare.container.plugins.module_utils.life_cycle import LifeCycle, UnhealthyError
+from ansible_collections.unshare.container.plugins.module_utils.systems import Systems
+from ansible_collections.unshare.container.plugins.module_utils.target import Layout, TargetError
+
+from .target_helpers import FakeContainer, content
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path)
+
+
+def write(layout: Layout, text: str = "") -> Path:
+    return Systems(layout).write(content(motd=text), None)
+
+
+def reach(layout: Layout, container: FakeContainer, state: str, system: Path | None = None, **options: t.Any) -> bool:
+    cycle = LifeCycle(layout, "web", container, system=system, **options)
+    expected, planned = cycle.would_change(state), cycle.plan(state)
+    cycle.reach(state)
+    assert cycle.changed == expected
+    assert cycle.describe() == planned
+    return cycle.changed
+
+
+def test_starts_once_and_restarts_only_for_another_system(layout: Layout) -> None:
+    container, one, two = FakeContainer(), write(layout, "1"), write(layout, "2")
+    assert reach(layout, container, "started", one)
+    assert not reach(layout, container, "started", one)
+    assert not reach(layout, container, "started")
+    assert container.calls.count("start") == 1
+    assert reach(layout, container, "started", two)
+    assert container.calls[-3:] == ["lock", "stop", "start"]
+    assert layout.current_system("web") == two
+
+
+def test_restarted_restarts_each_time(layout: Layout) -> None:
+    container, one = FakeContainer(), write(layout)
+    assert reach(layout, container, "restarted", one)
+    assert reach(layout, container, "restarted", one)
+    assert container.calls == ["lock", "start", "lock", "stop", "start"]
+
+
+def test_stopped(layout: Layout) -> None:
+    container, one = FakeContainer(), write(layout)
+    assert not reach(layout, container, "stopped")
+    assert reach(layout, container, "stopped", one)
+    assert reach(layout, container, "started")
+    assert reach(layout, container, "stopped")
+    assert not reach(layout, container, "stopped")
+
+
+def test_a_container_without_a_system_cannot_start(layout: Layout) -> None:
+    cycle = LifeCycle(layout, "web", FakeContainer())
+    for act in (cycle.reach, cycle.plan, cycle.would_change):
+        with pytest.raises(TargetError, match="has no system on this host"):
+            act("started")
+
+
+def test_absent_removes_the_systems_of_this_container_only(layout: Layout) -> None:
+    container, one = FakeContainer(), write(layout)
+    other = layout.systems / ("0" * 32 + "-other-web")
+    other.mkdir()
+    reach(layout, container, "started", one)
+    container.remove = lambda: __import__("shutil").rmtree(layout.container("web"))  # type: ignore[method-assign]
+    assert reach(layout, container, "absent")
+    assert list(layout.systems.iterdir()) == [other]
+    assert not reach(layout, container, "absent")
+
+
+@pytest.mark.parametrize("name", ["nothing", "0" * 32 + "-web"])
+def test_only_whole_systems_of_this_host_are_taken(layout: Layout, name: str) -> None:
+    with pytest.raises(TargetError, match="is not a system on this host"):
+        LifeCycle(layout, "web", FakeContainer(), system=layout.systems / name).reach("started")
+    assert layout.current_system("web") is None
+
+
+def test_a_system_of_another_container_is_refused(layout: Layout) -> None:
+    one = write(layout)
+    with pytest.raises(TargetError, match="of another container"):
+        LifeCycle(layout, "eb", FakeContainer(), system=one).reach("started")
+
+
+def test_keeps_five_generations_and_their_systems(layout: Layout) -> None:
+    container = FakeContainer()
+    written = []
+    for number in range(8):
+        written.append(write(layout, str(number)))
+        reach(layout, container, "started", written[-1])
+    assert generations.numbers(layout, "web") == [4, 5, 6, 7, 8]
+    assert Systems(layout).of_container("web") == written[-5:]
+    assert os.readlink(layout.current("web")) == "generations/8"
+    assert os.readlink(layout.generations("web") / "8") == f"../../../systems/{written[-1].name}"
+
+
+def test_never_prunes_what_runs_or_what_another_run_has_staged(layout: Layout) -> None:
+    first = write(layout, "first")
+    container = FakeContainer()
+    reach(layout, container, "started", first)
+    for number in range(6):
+        generations.switch(layout, "web", write(layout, str(number)))
+    staged = write(layout, "staged")
+    unused = [Systems(layout).of_container("web")[1]]
+    assert generations.prune(layout, "web", running=first) == unused
+    assert first.is_dir()
+    assert staged.is_dir()
+
+
+def test_a_switch_that_was_cut_short_is_finished_without_a_second_generation(layout: Layout) -> None:
+    one, two = write(layout, "1"), write(layout, "2")
+    generations.switch(layout, "web", one)
+    (layout.generations("web") / "2").symlink_to(f"../../../systems/{two.name}")
+    (layout.generations("web") / generations.NEW_LINK).symlink_to("nowhere")
+    generations.switch(layout, "web", two)
+    assert generations.numbers(layout, "web") == [1, 2]
+    assert layout.current_system("web") == two
+
+
+def test_going_back_to_a_former_system_is_a_new_generation(layout: Layout) -> None:
+    container, one, two = FakeContainer(), write(layout, "1"), write(layout, "2")
+    for system in (one, two, one):
+        assert reach(layout, container, "started", system)
+    assert generations.numbers(layout, "web") == [1, 2, 3]
+
+
+def test_failed_units_are_an_error_with_the_log(layout: Layout) -> None:
+    container, one = FakeContainer(failed=["nginx.service"]), write(layout)
+    for changed in (True, False):  # it goes on running, and goes on being wrong
+        with pytest.raises(UnhealthyError, match="Failed: nginx.service. The end of its log:\nthe last line") as caught:
+            LifeCycle(layout, "web", container, system=one).reach("started")
+        assert caught.value.failed_units == ["nginx.service"]
+        assert caught.value.changed == changed
+        assert caught.value.facts["pid"] == 4711
+    cycle = LifeCycle(layout, "web", container, allow_failed_units=True)
+    cycle.reach("started")
+    assert cycle.facts()["failed_units"] == ["nginx.service"]
+    LifeCycle(layout, "web", container, wait=False).reach("started")
+
+
+def test_not_becoming_ready_is_an_error_with_the_log(layout: Layout) -> None:
+    container, one = FakeContainer(becomes_ready=False), write(layout)
+    with pytest.raises(UnhealthyError, match="not ready") as caught:
+        LifeCycle(layout, "web", container, system=one).reach("started")
+    assert caught.value.log == "the last line"
+    container.waited = False
+    with pytest.raises(UnhealthyError, match="not ready after 0.1 s"):
+        LifeCycle(layout, "web", container, timeout=0.1, await_ready=FakeContainer.await_ready).reach("started")
+
+
+def test_waits_for_a_container_that_was_started_without_waiting(layout: Layout) -> None:
+    container, one = FakeContainer(), write(layout)
+    reach(layout, container, "started", one, wait=False)
+    assert not reach(layout, container, "started", one, await_ready=FakeContainer.await_ready)
+    assert container.status().ready

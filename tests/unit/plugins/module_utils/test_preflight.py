@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host lacks is said before anything is written, all at once, with what to do."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.preflight import Host, check_host, problems
+from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
+
+SPECIFICATION: dict[str, t.Any] = {
+    "store": {"source": "/usr", "target": "/usr"},
+    "init": {"argv": ["/usr/lib/systemd/systemd"], "systemd": True},
+    "file_systems": [
+        {"device": "/srv/data", "mount_point": "/data", "flags": ["bind-mount"], "required": True},
+        {"device": "/srv/other", "mount_point": "/other", "flags": ["bind-mount"], "required": False},
+    ],
+}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    for directory in ("proc/self/ns", "proc/sys/user", "usr/lib/systemd", "usr/bin", "srv/data"):
+        (tmp_path / directory).mkdir(parents=True)
+    (tmp_path / "bin").symlink_to("usr/bin")
+    (tmp_path / "proc/self/ns/user").touch()
+    (tmp_path / "proc/sys/user/max_user_namespaces").write_text("1000\n")
+    (tmp_path / "proc/filesystems").write_text("nodev\tsysfs\nnodev\tcgroup\nnodev\tcgroup2\n\text4\n")
+    (tmp_path / "usr/lib/systemd/systemd").touch()
+    host = Host(tmp_path)
+    host.user_id, host.system, host.release = 0, "Linux", "5.10.0-28-amd64"
+    host.python, host.interpreter = (3, 8), "/usr/bin/python3"
+    return host
+
+
+def test_a_good_host(host: Host) -> None:
+    assert problems(host, SPECIFICATION) == []
+    check_host(host, SPECIFICATION)
+
+
+def _change(name: str, value: t.Any) -> t.Callable[[Host], None]:
+    return lambda host: setattr(host, name, value)
+
+
+def _write(path: str, text: str) -> t.Callable[[Host], None]:
+    return lambda host: (host.root / path).write_text(text) and None
+
+
+def _remove(path: str) -> t.Callable[[Host], None]:
+    return lambda host: (host.root / path).rename(host.root / "gone")
+
+
+def _split(host: Host) -> None:
+    (host.root / "bin").unlink()
+    (host.root / "bin").mkdir()
+
+
+BREAKAGES: list[tuple[t.Callable[[Host], None], str]] = [
+    (_change("user_id", 1000), "set become: true"),
+    (_change("system", "FreeBSD"), "the kernel is FreeBSD"),
+    (_change("release", "5.9.16"), "the kernel is 5.9.16; Linux 5.10 or newer"),
+    (_change("release", "strange"), "the kernel is strange"),
+    (_change("python", (3, 7)), "Python is 3.7; 3.8 or newer"),
+    (_change("interpreter", "/opt/my python/bin/python"), "cannot stand in the first line of a script"),
+    (_change("interpreter", "/" + "x" * 120), "cannot stand in the first line of a script"),
+    (_remove("proc/self/ns/user"), "CONFIG_USER_NS"),
+    (_write("proc/sys/user/max_user_namespaces", "0\n"), "sysctl user.max_user_namespaces"),
+    (_write("proc/filesystems", "nodev\tcgroup\n"), "no cgroup2"),
+    (_remove("usr/lib/systemd/systemd"), "install the package systemd"),
+    (_remove("usr"), "the store /usr is not a directory"),
+    (_split, "install the package usrmerge"),
+    (_remove("srv/data"), "the source /srv/data of the required mapping to /data does not exist"),
+]
+
+
+@pytest.mark.parametrize(("breakage", "message"), BREAKAGES)
+def test_each_need(host: Host, breakage: t.Callable[[Host], None], message: str) -> None:
+    breakage(host)
+    (found,) = problems(host, SPECIFICATION)
+    assert message in found
+
+
+def test_all_at_once(host: Host) -> None:
+    host.user_id, host.release = 1000, "4.19.0"
+    with pytest.raises(TargetError, match="nothing was changed. this needs root.*; the kernel is 4.19.0"):
+        check_host(host, SPECIFICATION)
+
+
+def test_an_init_of_ones_own_needs_no_systemd(host: Host) -> None:
+    (host.root / "usr/lib/systemd/systemd").unlink()
+    assert problems(host, {**SPECIFICATION, "init": {"argv": ["/usr/bin/true"], "systemd": False}}) == []
+
+
+def test_a_store_in_a_tree_of_its_own(host: Host) -> None:
+    (host.root / "srv/tree/usr/lib/systemd").mkdir(parents=True)
+    (host.root / "srv/tree/usr/lib/systemd/systemd").touch()
+    tree = {**SPECIFICATION, "store": {"source": "/srv/tree/usr", "target": "/usr"}}
+    assert problems(host, tree) == []
+    (host.root / "srv/tree/bin").mkdir()
+    assert "beside the store /srv/tree/usr" in problems(host, tree)[0]
