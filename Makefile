@@ -24,7 +24,7 @@ export RUFF_CACHE_DIR := .cache/ruff
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help deploy check destroy test lint unit integration test-packages changelog constraints sanity importer build clean \
+.PHONY: docs help deploy check destroy test lint unit integration test-packages changelog constraints sanity importer build clean \
 	lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs
 
 help: ## list the targets
@@ -95,8 +95,11 @@ importer: build ## the checks of galaxy-importer
 
 ## Upkeep
 
+docs: $(VENV)/development $(COLLECTION) ## make the reference of service types anew
+	$(BIN)/python tests/quality/service_reference.py
+
 changelog: $(VENV)/development $(COLLECTION) ## make the release of galaxy.yml's version from the fragments
-	$(BIN)/antsibull-changelog release --reload-plugins
+	$(BIN)/antsibull-changelog release --reload-plugins --update-existing
 
 constraints: ## freeze anew what the requirements lead to (on the oldest Python supported)
 	rm -rf .cache/constraints && $(PYTHON) -m venv .cache/constraints

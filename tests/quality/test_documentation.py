@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guides say what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.unshare.container.plugins.plugin_utils import specs
+from ansible_collections.unshare.container.tests.quality import service_reference
+
+ROOT = Path(__file__).resolve().parents[2]
+CERTIFICATION = [
+    "Description",
+    "Requirements",
+    "Installation",
+    "Use Cases",
+    "Testing",
+    "Support",
+    "Release Notes and Roadmap",
+    "Related Information",
+    "License Information",
+]
+RULES = [f"C{number}" for number in range(1, 15)] + [f"S{number}" for number in range(1, 15)]
+RECORDS = {
+    "Fields": specs.OPERATING_SYSTEM,
+    "`users`": specs.USER,
+    "`groups`": specs.GROUP,
+    "`hosts`": specs.HOST,
+    "`file_systems`": specs.FILE_SYSTEM,
+    "`swap_devices`": specs.SWAP,
+    "`mapped_devices`": specs.MAPPED_DEVICE,
+    "Mappings": specs.MAPPING,
+}
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def section(page: str, heading: str) -> str:
+    """Return the text of the section of the second level with HEADING."""
+    return page.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def test_readme_has_the_headings_of_certification() -> None:
+    assert re.findall(r"^## (.+)$", read("README.md"), re.MULTILINE) == CERTIFICATION
+
+
+def test_rules_are_all_described() -> None:
+    assert re.findall(r"^\| ([CS]\d+) \|", read("docs/containerization.md"), re.MULTILINE) == RULES
+
+
+def test_service_reference_is_current() -> None:
+    page = read("docs/services.md")
+    assert service_reference.updated(page) == page, "run `make docs`"
+
+
+def test_own_types_reference_lists_exactly_the_fields() -> None:
+    text = section(read("docs/services.md"), "Types of your own")
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(specs.SERVICE_TYPE)
+
+
+@pytest.mark.parametrize("heading", RECORDS)
+def test_declaration_reference_lists_exactly_the_fields(heading: str) -> None:
+    text = section(read("docs/operating_system.md"), heading)
+    first_cells = re.findall(r"^\| (`[^|]+`) \|", text, re.MULTILINE)
+    assert {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)} == set(RECORDS[heading])
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")) + ["../README.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", read(f"docs/{page}")):
+        assert (ROOT / "docs" / page).parent.joinpath(target).exists(), target
+
+
+def test_version_has_a_changelog_entry() -> None:
+    version = yaml.safe_load(read("galaxy.yml"))["version"]
+    assert version in yaml.safe_load(read("changelogs/changelog.yaml"))["releases"]
