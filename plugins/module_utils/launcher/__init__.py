@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The launcher: starts, enters and stops one system container, with the standard library and the kernel alone.
+
+The same files run in three places: inside the Ansible module, beside `run-container` in a system's directory, and
+under a unit at host boot. The story of a start, in the order of its modules:
+
+    main         the command line of `run-container` and `enter-container`
+    foreground   the same with a person in front of it; `terminal` is their pty
+    container    one container's life: lock, status, start, stop
+    start        the caller's side of a start: the record, the wait for readiness
+    identity     which host ids it gets
+    cgroup       the delegated control group it lives in
+    launch       the processes and namespaces of a start, and how they wait for each other
+    root         the file tree that the container sees, built by the host's root
+    kernel       /proc, /sys and /dev of the container, and what is masked of them
+    confine      what PID 1 and every entering command give up before they run; `seccomp` compiles their filter
+    enter        a further process in a running container
+    mounts, process, paths, syscalls, errors   what all of these stand on
+"""
+
+from __future__ import annotations
+
+# The members of the library, so that nothing that merely lies in the directory is taken for one.
+MODULES = (
+    "__init__",
+    "cgroup",
+    "confine",
+    "container",
+    "enter",
+    "errors",
+    "foreground",
+    "identity",
+    "kernel",
+    "launch",
+    "main",
+    "mounts",
+    "paths",
+    "process",
+    "root",
+    "seccomp",
+    "start",
+    "syscalls",
+    "terminal",
+)
+
+
+def sources() -> dict[str, str]:
+    """The text of every file of this library by its name, from wherever it was imported (a zip file, too)."""
+    import pkgutil
+
+    texts = {}
+    for module in MODULES:
+        data = pkgutil.get_data(__name__, module + ".py")
+        if data is None:
+            raise ImportError("the launcher's file %s.py cannot be read" % module)
+        texts[module + ".py"] = data.decode()
+    return texts
+
+
+def fingerprint() -> str:
+    """SHA-256 of the library's files, in hexadecimal: two launchers with the same one behave the same."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for name, text in sorted(sources().items()):
+        digest.update(b"%s\0%d\0" % (name.encode(), len(text.encode())))
+        digest.update(text.encode())
+    return digest.hexdigest()

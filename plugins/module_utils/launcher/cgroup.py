@@ -1,0 +1,159 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The control group of a container: `unshare/<name>` of the unified hierarchy, delegated to the container's root.
+
+It does not matter where the host has mounted cgroup2, beside version 1 or not at all: in the last case the hierarchy is
+reached through a detached mount of our own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+
+from . import mounts
+from .paths import read_text
+
+PARENT = "unshare"
+DELEGATED = ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
+# What a hostile root inside may pile up for the host to clear away.
+BOUNDS = (("cgroup.max.depth", "32"), ("cgroup.max.descendants", "8192"))
+
+
+class ControlGroup:
+    """The control group of container `name`, opened on first use."""
+
+    def __init__(self, name: str) -> None:
+        self.path = PARENT + "/" + name
+        self._hierarchy: int | None = None
+
+    @property
+    def hierarchy(self) -> int:
+        """Descriptor of the root of the unified hierarchy, as this process's cgroup namespace has it."""
+        if self._hierarchy is None:
+            path = _mounted_hierarchy()
+            if path is None:
+                self._hierarchy = mounts.filesystem("cgroup2", [])
+            else:
+                self._hierarchy = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return self._hierarchy
+
+    def close(self) -> None:
+        if self._hierarchy is not None:
+            os.close(self._hierarchy)
+            self._hierarchy = None
+
+    def create(self, owner: int) -> int:
+        """Make the group and delegate it to a uid (cgroups(7), "delegation"); its descriptor."""
+        self._enable_controllers(".")
+        for path in (PARENT, self.path):
+            try:
+                os.mkdir(path, 0o755, dir_fd=self.hierarchy)
+            except FileExistsError:
+                pass
+        self._enable_controllers(PARENT)
+        for file, bound in BOUNDS:
+            self._write(self.path + "/" + file, bound)
+        descriptor = self.open()
+        for file in (".",) + DELEGATED:
+            os.chown(file, owner, owner, dir_fd=descriptor)
+        return descriptor
+
+    def open(self) -> int:
+        return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.hierarchy)
+
+    def exists(self) -> bool:
+        try:
+            os.stat(self.path, dir_fd=self.hierarchy)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _enable_controllers(self, path: str) -> None:
+        """Hand down what controllers there are; a host may keep some, or all, in version 1."""
+        available = self._read(path + "/cgroup.controllers").split()
+        enabled = self._read(path + "/cgroup.subtree_control").split()
+        for controller in available:
+            if controller not in enabled:
+                try:
+                    self._write(path + "/cgroup.subtree_control", "+" + controller)
+                except OSError as error:
+                    # Inside a container its own root group may hold processes, or be another's to steer.
+                    if error.errno not in (errno.EBUSY, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EOPNOTSUPP):
+                        raise
+
+    def _read(self, path: str) -> str:
+        return read_text(path, directory=self.hierarchy)
+
+    def _write(self, path: str, text: str) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self.hierarchy)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+    def read(self, file: str) -> str:
+        """The text of one of the group's files; empty where the host has no such controller."""
+        return self._read(self.path + "/" + file)
+
+    def populated(self) -> bool:
+        """Whether a process is left in the group or below it."""
+        return "populated 1" in self.read("cgroup.events")
+
+    def kill(self, timeout: float) -> bool:
+        """Kill all processes of the group (`cgroup.kill`, Linux 5.14); whether none is left after `timeout` seconds."""
+        if not self.exists():
+            return True
+        if self.populated():
+            try:
+                self._write(self.path + "/cgroup.kill", "1")
+            except FileNotFoundError:
+                for pid in self._read(self.path + "/cgroup.procs").split():
+                    os.kill(int(pid), 9)
+        return self.wait_empty(timeout)
+
+    def wait_empty(self, timeout: float) -> bool:
+        """Wait until no process is left, for at most `timeout` seconds (`cgroup.events` is polled for changes)."""
+        events = os.open(self.path + "/cgroup.events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.hierarchy)
+        try:
+            poll = select.poll()
+            poll.register(events, select.POLLPRI)
+            while b"populated 1" in os.pread(events, 4096, 0):
+                if not poll.poll(timeout * 1000):
+                    return False
+            return True
+        finally:
+            os.close(events)
+
+    def remove(self) -> None:
+        """Remove the empty group, what PID 1 made below it, and the parent when it was the last."""
+        if self.exists():
+            _remove_tree(self.path, self.hierarchy)
+        try:
+            os.rmdir(PARENT, dir_fd=self.hierarchy)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EBUSY):
+                raise
+
+
+def _mounted_hierarchy() -> str | None:
+    """Where the whole unified hierarchy is mounted, writable (proc_pid_mountinfo(5))."""
+    for line in read_text("/proc/self/mountinfo").splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split()
+        if after.startswith("cgroup2 ") and fields[3] == "/" and "rw" in fields[5].split(","):
+            return fields[4]
+    return None
+
+
+def _remove_tree(path: str, directory: int) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        with os.scandir(descriptor) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        for name in names:
+            _remove_tree(name, descriptor)
+    finally:
+        os.close(descriptor)
+    os.rmdir(path, dir_fd=directory)

@@ -1,0 +1,64 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What PID 1, and every command that enters later, gives up before it runs.
+
+Entering a user namespace gives a full capability bounding set (user_namespaces(7)), so the limits are set after
+that, in a start and in every entry alike.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from . import syscalls as sys
+
+# Capabilities (linux/capability.h) that no init needs: they could only reach what the host owns. SETFCAP would let a file
+# in a writable mapping carry capabilities for a root that is not the container's; SYS_BOOT stays, it ends only the
+# container.
+DROPPED = {
+    "SYS_MODULE": 16,
+    "SYS_RAWIO": 17,
+    "SYS_TIME": 25,
+    "AUDIT_WRITE": 29,
+    "AUDIT_CONTROL": 30,
+    "SETFCAP": 31,
+    "MAC_OVERRIDE": 32,
+    "MAC_ADMIN": 33,
+    "SYSLOG": 34,
+    "WAKE_ALARM": 35,
+    "BLOCK_SUSPEND": 36,
+    "AUDIT_READ": 37,
+    "PERFMON": 38,
+    "BPF": 39,
+    "CHECKPOINT_RESTORE": 40,
+}
+# What a container must have to run containers of its own: it maps its uid 0 into a user namespace (Linux 5.12).
+NESTING_KEEPS = ("SETFCAP",)
+
+
+def apply(security: dict[str, Any], filter_program: bytes | None) -> None:
+    """Set the limits on the calling process, which is root in the container's namespaces."""
+    sys.join_new_session_keyring()
+    nesting = security.get("nesting", False)
+    for name, number in DROPPED.items():
+        if nesting and name in NESTING_KEEPS:
+            continue
+        try:
+            sys.prctl(sys.PR_CAPBSET_DROP, number)
+        except OSError:
+            pass  # a kernel that does not know this capability yet (EINVAL)
+    sys.prctl(sys.PR_CAP_AMBIENT, sys.PR_CAP_AMBIENT_CLEAR_ALL)
+    if security.get("no_new_privileges", False):
+        sys.prctl(sys.PR_SET_NO_NEW_PRIVS, 1)
+    if filter_program:
+        sys.load_seccomp_filter(filter_program)
+
+
+def read_filter(system: str) -> bytes | None:
+    """The system-call filter that was compiled for this system on this host, if the host has libseccomp."""
+    try:
+        with open(os.path.join(system, "seccomp.bpf"), "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None

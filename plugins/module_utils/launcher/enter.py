@@ -1,0 +1,281 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A process in a running container: in its namespaces, its control group, and under the limits of its PID 1.
+
+Until it has executed a program of the container's, the entering process is not dumpable: root inside can neither trace it
+nor look through its descriptors at the host (CVE-2019-5736, CVE-2024-21626).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from . import confine, launch
+from . import syscalls as sys
+from .errors import LauncherError
+from .paths import read_text
+from .start import read_spec
+
+if TYPE_CHECKING:
+    from .container import Container
+
+SIGCHLD = 17
+PR_SET_DUMPABLE = 4
+ACCOUNTS_LIMIT = 1 << 20  # bytes of an account file that are looked at
+CAPTURE_LIMIT = 1 << 20  # bytes of a captured answer; the rest is dropped
+ENTERED = "unshare.entered"  # the control group of entered processes: below the container's, beside its init's
+
+
+class Entry:
+    """What is needed to enter a container, taken from the host before anything of the container is touched.
+
+    Raises:
+        LauncherError: the container does not run.
+    """
+
+    def __init__(self, container: Container) -> None:
+        process = container.process()
+        if process is None:
+            raise LauncherError("container %s: does not run; start it first" % container.name)
+        self.process = process
+        self.container = container
+        system = str((container.record() or {}).get("system"))
+        self.spec = read_spec(system)
+        self.filter_program = confine.read_filter(system)
+
+    def close(self) -> None:
+        self.process.close()
+
+    def open_root(self) -> int:
+        """The container's root directory, as a descriptor."""
+        return os.open("/proc/%d/root" % self.process.pid, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def host_id(self, user: str) -> int:
+        """The host's uid of a user of the container, by the container's own account file."""
+        root = self.open_root()
+        try:
+            resolve = sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS
+            descriptor = sys.openat2(root, "etc/passwd", os.O_RDONLY | os.O_NONBLOCK, resolve)
+        finally:
+            os.close(root)
+        try:
+            account = Account.parse(user, os.read(descriptor, ACCOUNTS_LIMIT).decode("utf-8", "replace"), "")
+        finally:
+            os.close(descriptor)
+        return int((self.container.record() or {}).get("uid_base", 0)) + account.uid
+
+    def _open_cgroup(self) -> int:
+        parent = self.container.cgroup.open()
+        try:
+            try:
+                os.mkdir(ENTERED, 0o755, dir_fd=parent)
+            except FileExistsError:
+                pass
+            return os.open(ENTERED, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        finally:
+            os.close(parent)
+
+    def spawn(
+        self,
+        command: list[str] | None,
+        user: str,
+        streams: tuple[int, int, int],
+        terminal: bool,
+        environment: dict[str, str] | None = None,
+        directory: str | None = None,
+    ) -> int:
+        """Run a command, or the user's login shell when there is none; the PID of a child to wait for.
+
+        Args:
+            user: a name of the container's `/etc/passwd`, or a number.
+            streams: descriptors for standard input, output and error.
+            terminal: the first stream is a pty that is to control the new session.
+            environment: added to that of the user.
+            directory: where to start; the user's home by default.
+        """
+        cgroup = self._open_cgroup()
+        report_read, report_write = os.pipe()
+        flags = sys.CLONE_NEWUSER | sys.CLONE_NEWNS | sys.CLONE_NEWPID | sys.CLONE_NEWIPC | sys.CLONE_NEWUTS
+        flags |= sys.CLONE_NEWCGROUP | sys.CLONE_NEWNET
+        middle = sys.clone3(0, SIGCHLD, cgroup)
+        if middle == 0:
+            try:
+                sys.prctl(PR_SET_DUMPABLE, 0)
+                sys.setns(self.process.descriptor, flags)
+                child = sys.clone3(sys.CLONE_PARENT)
+                if child == 0:
+                    self._become(command, user, streams, terminal, environment or {}, directory, report_write)
+                launch.write_all(report_write, b"pid %d\n" % child)
+            except BaseException as error:
+                launch.tell(report_write, "", error)
+                os._exit(1)
+            os._exit(0)
+        os.close(cgroup)
+        os.close(report_write)
+        return self._follow(report_read, middle)
+
+    def _follow(self, report: int, middle: int) -> int:
+        said = b""
+        while True:
+            data = os.read(report, 65536)
+            if not data:
+                break
+            said += data
+        os.close(report)
+        os.waitpid(middle, 0)
+        child, errors = 0, []
+        for line in said.decode("utf-8", "replace").splitlines():
+            kind, _, text = line.partition(" ")
+            if kind == "pid":
+                child = int(text)
+            else:
+                errors.append(text)
+        if errors or not child:
+            if child:
+                os.waitpid(child, 0)
+            what = errors[0] if errors else "it ended meanwhile"
+            raise LauncherError("container %s: cannot enter: %s" % (self.container.name, what))
+        return child
+
+    def _become(
+        self,
+        command: list[str] | None,
+        user: str,
+        streams: tuple[int, int, int],
+        terminal: bool,
+        environment: dict[str, str],
+        directory: str | None,
+        report: int,
+    ) -> NoReturn:
+        try:
+            report = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, launch.FIRST_FREE)
+            high = [fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, launch.FIRST_FREE) for stream in streams]
+            os.setsid()
+            for number, stream in enumerate(high):
+                os.dup2(stream, number)
+            if terminal:
+                fcntl.ioctl(0, launch.TIOCSCTTY, 0)
+            sys.close_range(3, report - 1)
+            sys.close_range(report + 1)
+            os.setgroups([])
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+            os.chdir("/")
+            account = Account.find(user)
+            confine.apply(self.spec.get("security", {}), self.filter_program)
+            if account.uid or account.gid:
+                os.setgroups(account.groups)
+                os.setresgid(account.gid, account.gid, account.gid)
+                os.setresuid(account.uid, account.uid, account.uid)
+            _change_directory(directory, account.home)
+            launch.reset_signals()
+            os.umask(0o022)
+            variables = {"PATH": launch.PATH, "LANG": "C.UTF-8", "container": "unshare"}
+            variables.update(HOME=account.home, USER=account.name, LOGNAME=account.name, SHELL=account.shell)
+            if terminal:
+                variables["TERM"] = os.environ.get("TERM", "linux")
+            variables.update(environment)
+            if command is None:
+                os.execve(account.shell, ["-" + os.path.basename(account.shell)], variables)
+            os.execvpe(command[0], command, variables)
+        except BaseException as error:
+            launch.tell(report, "", error)
+            os._exit(1)
+
+
+class Account:
+    """A user of the container, read from its `/etc/passwd` without any library of its own."""
+
+    def __init__(self, name: str, uid: int, gid: int, home: str, shell: str) -> None:
+        self.name = name
+        self.uid = uid
+        self.gid = gid
+        self.home = home
+        self.shell = shell
+        self.groups = [gid]
+
+    @classmethod
+    def find(cls, user: str) -> Account:
+        """The account of a name or number; to be called in the container's mount namespace."""
+        return cls.parse(user, read_text("/etc/passwd", ACCOUNTS_LIMIT), read_text("/etc/group", ACCOUNTS_LIMIT))
+
+    @classmethod
+    def parse(cls, user: str, passwd: str, group: str) -> Account:
+        """The account of a name or number in the text of passwd(5) and group(5)."""
+        account = cls("root", 0, 0, "/root", "/bin/sh") if user in ("root", "0") else None
+        for line in passwd.splitlines():
+            fields = line.split(":")
+            if len(fields) == 7 and user in (fields[0], fields[2]) and _is_id(fields[2]) and _is_id(fields[3]):
+                account = cls(fields[0], int(fields[2]), int(fields[3]), fields[5] or "/", fields[6] or "/bin/sh")
+                break
+        if account is None:
+            raise LauncherError("user %s: is not in the container's /etc/passwd" % user)
+        for line in group.splitlines():
+            fields = line.split(":")
+            if len(fields) == 4 and _is_id(fields[2]) and account.name in fields[3].split(","):
+                account.groups.append(int(fields[2]))
+        return account
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10
+
+
+def _change_directory(asked: str | None, home: str) -> None:
+    if asked is not None:
+        os.chdir(asked)
+        return
+    try:
+        os.chdir(home)
+    except OSError:
+        os.chdir("/")
+
+
+def capture(container: Container, command: list[str], timeout: float) -> str:
+    """What a command run as root in the container prints, for at most `timeout` seconds and 1 MiB.
+
+    Raises:
+        LauncherError: the container does not run, or the command cannot be run, or takes longer.
+    """
+    entry = Entry(container)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    read, write = os.pipe()
+    try:
+        child = entry.spawn(command, "root", (null, write, null), False, {"SYSTEMD_PAGER": "", "TERM": "dumb"}, "/")
+        os.close(write)
+        write = -1
+        said, over = _read_all(read, timeout)
+        if not over:
+            pidfd = sys.pidfd_open(child)
+            sys.pidfd_send_signal(pidfd, 9)
+            os.close(pidfd)
+        os.waitpid(child, 0)
+        if not over:
+            raise LauncherError("container %s: %s did not answer in %g s" % (container.name, command[0], timeout))
+        return said.decode("utf-8", "replace")
+    finally:
+        entry.close()
+        os.close(null)
+        os.close(read)
+        if write >= 0:
+            os.close(write)
+
+
+def _read_all(descriptor: int, timeout: float) -> tuple[bytes, bool]:
+    deadline = time.monotonic() + timeout
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    said = b""
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0 or not poll.poll(int(left * 1000) + 1):
+            return said, False
+        data = os.read(descriptor, 65536)
+        if not data:
+            return said, True
+        if len(said) < CAPTURE_LIMIT:
+            said += data

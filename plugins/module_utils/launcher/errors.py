@@ -1,0 +1,25 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one exception that the launcher lets out."""
+
+from __future__ import annotations
+
+
+class LauncherError(Exception):
+    """What is wrong, where, and what to do about it, in one message for people."""
+
+
+class AlreadyRunning(LauncherError):
+    """A start was asked of a container that runs."""
+
+
+class NotReady(LauncherError):
+    """The container was launched and did not become ready; it still runs unless `ended` is true.
+
+    Attributes:
+        ended: whether PID 1 has ended by itself.
+    """
+
+    def __init__(self, message: str, ended: bool) -> None:
+        super().__init__(message)
+        self.ended = ended

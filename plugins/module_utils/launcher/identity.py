@@ -1,0 +1,149 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which user and group ids of the host a container's ids are (S5).
+
+Ranges are taken from 0x70000000 up: above those of systemd-nspawn (524288 to 1879048191) and below systemd's foreign
+ids (2147352576), a stretch that systemd's UIDS-GIDS document leaves to nobody. `/etc/subuid` and `/etc/subgid` are
+looked at all the same. A container keeps its range for life: files outside its id-mapped mappings carry these numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from .errors import LauncherError
+from .paths import STATE_DIRECTORY, make_directory, read_text, write_atomically
+
+COUNT = 65536
+FIRST = 0x70000000
+LAST = 0x7FFE0000 - COUNT
+
+
+class Identity:
+    """The ids of a container: `count` ids from `base` on the host are 0 and up inside.
+
+    Attributes:
+        base: first host id.
+        count: how many.
+        nested: this launcher runs in a user namespace itself, and the ids are those of that namespace.
+    """
+
+    def __init__(self, base: int, count: int, nested: bool) -> None:
+        self.base = base
+        self.count = count
+        self.nested = nested
+
+    @property
+    def map_line(self) -> str:
+        """The line for `/proc/PID/uid_map` and `gid_map` (user_namespaces(7))."""
+        return "0 %d %d\n" % (self.base, self.count)
+
+    @property
+    def maps_files(self) -> bool:
+        """Whether shared files need an id map to look inside as they do on the host."""
+        return self.base != 0
+
+
+def available() -> tuple[int, bool]:
+    """How many ids from 0 up this user namespace has, and whether it is one below the host's own."""
+    lines = [[int(field) for field in line.split()] for line in read_text("/proc/self/uid_map").splitlines()]
+    if lines == [[0, 0, 4294967295]]:
+        return 4294967295, False
+    return next((count for inside, _outside, count in lines if inside == 0), 0), True
+
+
+def identity_for(name: str, asked: str | int, config: dict[str, object]) -> Identity:
+    """The ids of container `name`, from what the system asks and what was remembered in its config.
+
+    Args:
+        asked: `auto`, `identity`, or the first host id.
+        config: the container's remembered state; gets `uid_base` when a range is allocated.
+
+    Raises:
+        LauncherError: the ids asked for are not there, or taken.
+    """
+    count, nested = available()
+    if nested:
+        if asked not in ("auto", "identity"):
+            raise LauncherError("private_users: %s: inside a container only 'auto' and 'identity' can be had" % asked)
+        if count < 1:
+            raise LauncherError("private_users: this user namespace has no ids to give to a container")
+        return Identity(0, min(count, COUNT), True)
+    if asked == "identity":
+        return Identity(0, COUNT, False)
+    taken = _taken(name)
+    if asked != "auto":
+        base = int(asked)
+        if not 0 < base <= 0xFFFFFFFF - COUNT:
+            raise LauncherError("private_users: %d is no first id of a range of %d" % (base, COUNT))
+        _refuse_overlap(base, taken)
+        config["uid_base_asked"] = base
+        return Identity(base, COUNT, False)
+    config.pop("uid_base_asked", None)
+    remembered = config.get("uid_base")
+    if isinstance(remembered, int):
+        return Identity(remembered, COUNT, False)
+    base = _free(name, taken)
+    config["uid_base"] = base
+    return Identity(base, COUNT, False)
+
+
+def _hash(name: str) -> int:
+    """FNV-1a, so that a name tends to get the same range again after it was removed."""
+    value = 0x811C9DC5
+    for byte in name.encode():
+        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return value
+
+
+def _free(name: str, taken: list[tuple[int, int, str]]) -> int:
+    slots = (LAST - FIRST) // COUNT + 1
+    start = _hash(name) % slots
+    for step in range(slots):
+        base = FIRST + (start + step) % slots * COUNT
+        if not any(base < first + count and first < base + COUNT for first, count, _owner in taken):
+            return base
+    raise LauncherError("private_users: no free range of %d ids is left between %d and %d" % (COUNT, FIRST, LAST))
+
+
+def _refuse_overlap(base: int, taken: list[tuple[int, int, str]]) -> None:
+    for first, count, owner in taken:
+        if base < first + count and first < base + COUNT:
+            raise LauncherError("private_users: ids from %d overlap those of %s; take another number" % (base, owner))
+
+
+def _taken(name: str) -> list[tuple[int, int, str]]:
+    """The ranges of all other containers, and those of `/etc/subuid` and `/etc/subgid`."""
+    ranges = []
+    containers = os.path.join(STATE_DIRECTORY, "containers")
+    for other in sorted(os.listdir(containers)) if os.path.isdir(containers) else []:
+        config = read_config(os.path.join(containers, other)) if other != name else {}
+        for key in ("uid_base", "uid_base_asked"):
+            base = config.get(key)
+            if isinstance(base, int):
+                ranges.append((base, COUNT, "container " + other))
+    for file in ("/etc/subuid", "/etc/subgid"):
+        for line in read_text(file).splitlines():
+            fields = line.split(":")
+            if len(fields) == 3 and fields[1].isdigit() and fields[2].isdigit():
+                ranges.append((int(fields[1]), int(fields[2]), "%s in %s" % (fields[0], file)))
+    return ranges
+
+
+def read_config(directory: str) -> dict[str, object]:
+    """What is remembered of the container whose directory this is."""
+    text = read_text(os.path.join(directory, "config.json"))
+    if not text:
+        return {}
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise LauncherError("%s/config.json: is damaged (%s); restore it from a backup" % (directory, error)) from error
+    return config if isinstance(config, dict) else {}
+
+
+def write_config(directory: str, config: dict[str, object]) -> None:
+    """Remember, durably: losing a range would hand its files to another container."""
+    make_directory(directory, 0o700)
+    write_atomically(os.path.join(directory, "config.json"), json.dumps(config, sort_keys=True) + "\n", durable=True)

@@ -1,0 +1,123 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kernel's own file systems in a container: /dev, /proc, /sys, control groups, message queues (S7).
+
+They are mounted by the host's root in the mount namespace that the container later gets a copy of, so that the copy is
+locked (S13): what is masked or read-only here stays so.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from . import mounts
+from . import syscalls as sys
+from .errors import LauncherError
+
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "fuse")
+DEVICE_LINKS = (
+    ("ptmx", "pts/ptmx"),
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+)
+
+# The lists of runc and crun, which agree, and what systemd-nspawn adds.
+MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/kernel/security",
+)
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+QUIET = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NODEV | sys.MOUNT_ATTR_NOEXEC
+
+
+def open_null() -> int:
+    """The host's null device, verified: what hides a file must not be a link or another device (CVE-2025-31133)."""
+    descriptor = sys.openat2(sys.AT_FDCWD, "/dev/null", os.O_PATH, sys.RESOLVE_NO_SYMLINKS)
+    status = os.fstat(descriptor)
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
+        raise LauncherError("/dev/null: is not the null device (1:3) on this host; repair it")
+    return descriptor
+
+
+def populate_devices(tree: mounts.Tree, console: str | None) -> None:
+    """A tmpfs on /dev with the host's harmless devices and, for a terminal, its pty as the console."""
+    attributes = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NOEXEC
+    tree.attach(mounts.tmpfs("0755", "4m", "64k", attributes), "/dev")
+    for name in DEVICES:
+        try:
+            source = sys.openat2(sys.AT_FDCWD, "/dev/" + name, os.O_PATH, sys.RESOLVE_NO_SYMLINKS)
+        except FileNotFoundError:
+            continue
+        if stat.S_ISCHR(os.fstat(source).st_mode):
+            tree.attach(mounts.bind(source, attributes, None, recursive=False), "/dev/" + name, directory=False)
+        os.close(source)
+    directory = tree.open("/dev", os.O_RDONLY | os.O_DIRECTORY)
+    for name, link in DEVICE_LINKS:
+        os.symlink(link, name, dir_fd=directory)
+    os.close(directory)
+    if console is not None:
+        source = os.open(console, os.O_PATH | os.O_CLOEXEC)
+        tree.attach(mounts.bind(source, attributes, None, recursive=False), "/dev/console", directory=False)
+        os.close(source)
+
+
+def mount_process_information(tree: mounts.Tree) -> None:
+    """/proc of the pid namespace that the calling process is in."""
+    tree.attach(mounts.filesystem("proc", [], QUIET), "/proc")
+
+
+def mount_system(tree: mounts.Tree, shared_network: bool) -> None:
+    """/sys, read-only: of the container's own network namespace, or the host's when the network is shared."""
+    if shared_network:
+        source = os.open("/sys", os.O_PATH | os.O_CLOEXEC)
+        mount = mounts.bind(source, QUIET | sys.MOUNT_ATTR_RDONLY, None, recursive=False)
+        os.close(source)
+    else:
+        mount = mounts.filesystem("sysfs", [], QUIET | sys.MOUNT_ATTR_RDONLY)
+    tree.attach(mount, "/sys")
+
+
+def mount_control_groups(tree: mounts.Tree) -> None:
+    """The container's own part of the unified hierarchy, writable: an init needs it."""
+    tree.attach(mounts.filesystem("cgroup2", [], QUIET), "/sys/fs/cgroup")
+
+
+def restrict(tree: mounts.Tree, null: int) -> None:
+    """Mask what tells of the host's hardware and kernel, and make what steers it read-only."""
+    for path in MASKED:
+        try:
+            target = tree.open(path)
+        except FileNotFoundError:
+            continue
+        if stat.S_ISDIR(os.fstat(target).st_mode):
+            mount = mounts.tmpfs("0755", "4k", "2", QUIET | sys.MOUNT_ATTR_RDONLY)
+        else:
+            mount = mounts.bind(null, 0, None, recursive=False)
+        sys.move_mount(mount, target)
+        os.close(mount)
+        os.close(target)
+    for path in READ_ONLY:
+        try:
+            target = tree.open(path)
+        except FileNotFoundError:
+            continue
+        mount = mounts.bind(target, QUIET | sys.MOUNT_ATTR_RDONLY, None, recursive=False)
+        sys.move_mount(mount, target)
+        os.close(mount)
+        os.close(target)

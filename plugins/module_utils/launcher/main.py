@@ -1,0 +1,144 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command lines of `run-container` and `enter-container` (S9, S10, S11)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from .container import Container
+from .errors import LauncherError
+from .paths import write_atomically
+from .start import Status, read_spec
+
+RUN_USAGE = """\
+Usage: run-container [OPTION]...
+Run the system of this directory as a container. In the foreground the exit status is the container's; SIGINT and
+SIGTERM stop it.
+
+  --share=SOURCE[=TARGET]   also share a directory or file of the host, writable
+  --expose=SOURCE[=TARGET]  the same, read-only
+  --pid-file=FILE           write the host's PID of the container's first process to FILE
+  --detach                  return when the container is ready, and leave it running
+  --timeout=SECONDS         how long it may take to become ready (30), and to stop (30)
+  --help                    print this
+"""
+
+ENTER_USAGE = """\
+Usage: enter-container [OPTION]... [--] [COMMAND [ARGUMENT]...]
+Run a command in the running container of this system, or a login shell. The exit status is the command's.
+
+  --user=NAME               as this user of the container (root)
+  --help                    print this
+"""
+
+
+class Arguments:
+    """The options of a command line, each `--name=value` or `--name value`, and what follows them."""
+
+    def __init__(self, words: list[str], valued: tuple[str, ...], flags: tuple[str, ...], usage: str) -> None:
+        self.values: dict[str, list[str]] = {}
+        self.rest: list[str] = []
+        words = list(words)
+        while words:
+            word = words.pop(0)
+            if word == "--":
+                self.rest = words
+                return
+            if not word.startswith("--"):
+                self.rest = [word] + words
+                return
+            name, equals, value = word[2:].partition("=")
+            if name in flags and not equals:
+                value = ""
+            elif name not in valued:
+                raise LauncherError("%s: is no option here\n%s" % (word, usage))
+            elif not equals:
+                if not words:
+                    raise LauncherError("%s: needs a value" % word)
+                value = words.pop(0)
+            self.values.setdefault(name, []).append(value)
+
+    def last(self, name: str, default: str) -> str:
+        return self.values.get(name, [default])[-1]
+
+
+def mapping_record(text: str, writable: bool) -> dict[str, Any]:
+    """The mount record of SOURCE[=TARGET] (C10)."""
+    source, _, target = text.partition("=")
+    target = target or source
+    parts = target.split("/")
+    if not source.startswith("/") or not target.startswith("/") or ".." in parts or not target.strip("/"):
+        raise LauncherError("%s: SOURCE and TARGET are absolute paths without '..', and TARGET is not /" % text)
+    if parts[1] in ("proc", "sys", "dev"):
+        raise LauncherError("%s: nothing can be mounted below /%s of a container" % (text, parts[1]))
+    flags = ["bind-mount"] if writable else ["bind-mount", "read-only"]
+    return {"device": source, "mount_point": target, "type": "none", "flags": flags, "required": True}
+
+
+def run_container_main(directory: str) -> int:
+    """`run-container`, of the system in `directory`; the exit status."""
+    try:
+        arguments = Arguments(sys.argv[1:], ("share", "expose", "pid-file", "timeout"), ("detach", "help"), RUN_USAGE)
+        if "help" in arguments.values:
+            sys.stdout.write(RUN_USAGE)
+            return 0
+        if arguments.rest:
+            raise LauncherError("%s: run-container takes options only\n%s" % (arguments.rest[0], RUN_USAGE))
+        if os.geteuid() != 0:
+            raise LauncherError("run-container: must be run as root")
+        return _run(directory, arguments)
+    except (LauncherError, OSError) as error:
+        sys.stderr.write("run-container: %s\n" % error)
+        return 125
+
+
+def _run(directory: str, arguments: Arguments) -> int:
+    spec = read_spec(directory)
+    container = Container(spec["name"])
+    extra = [mapping_record(text, True) for text in arguments.values.get("share", [])]
+    extra += [mapping_record(text, False) for text in arguments.values.get("expose", [])]
+    timeout = float(arguments.last("timeout", "30"))
+    if "detach" in arguments.values:
+        with container.lock(timeout):
+            status = container.start(directory, True, timeout, extra_file_systems=extra)
+        _explain(status, directory, arguments)
+        return 0
+    from .foreground import run
+
+    return run(container, directory, extra, timeout, lambda status: _explain(status, directory, arguments))
+
+
+def _explain(status: Status, directory: str, arguments: Arguments) -> None:
+    """S9: the PID on the host, and how to get a shell."""
+    pid_file = arguments.last("pid-file", "")
+    if pid_file:
+        write_atomically(os.path.abspath(pid_file), "%d\n" % (status.pid or 0), 0o644)
+    for warning in status.warnings:
+        sys.stderr.write("run-container: warning: %s\n" % warning)
+    sys.stderr.write(
+        "system container is running as PID %s\n"
+        "Run '%s/enter-container' to get a shell in it,\n"
+        "or 'nsenter --all --target %s /bin/sh' for one without its limits.\n" % (status.pid, directory, status.pid)
+    )
+    sys.stderr.flush()
+
+
+def enter_container_main(directory: str) -> int:
+    """`enter-container`, for the running container of the system in `directory`; the exit status."""
+    try:
+        arguments = Arguments(sys.argv[1:], ("user",), ("help",), ENTER_USAGE)
+        if "help" in arguments.values:
+            sys.stdout.write(ENTER_USAGE)
+            return 0
+        if os.geteuid() != 0:
+            raise LauncherError("enter-container: must be run as root")
+        from .foreground import enter
+
+        container = Container(read_spec(directory)["name"])
+        return enter(container, arguments.rest or None, arguments.last("user", "root"))
+    except (LauncherError, OSError) as error:
+        sys.stderr.write("enter-container: %s\n" % error)
+        return 125

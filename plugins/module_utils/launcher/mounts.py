@@ -1,0 +1,140 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mounting by descriptor: a mount is made detached, given its attributes, and attached where a descriptor points.
+
+No step takes a path that somebody else could change between a look and its use. Targets are resolved *inside* the
+container's root (`openat2`, `RESOLVE_IN_ROOT`), so that no symbolic link in a container's own state leads out of it
+(CVE-2021-30465, CVE-2024-45310).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from . import syscalls as sys
+from .errors import LauncherError
+
+# The flags of a file system record, as mount attributes.
+ATTRIBUTES = {
+    "read-only": sys.MOUNT_ATTR_RDONLY,
+    "no-suid": sys.MOUNT_ATTR_NOSUID,
+    "no-dev": sys.MOUNT_ATTR_NODEV,
+    "no-exec": sys.MOUNT_ATTR_NOEXEC,
+    "no-atime": sys.MOUNT_ATTR_NOATIME,
+    "no-diratime": sys.MOUNT_ATTR_NODIRATIME,
+    "strict-atime": sys.MOUNT_ATTR_STRICTATIME,
+}
+
+
+def attributes(flags: list[str]) -> int:
+    """The mount attributes that a record's flags stand for."""
+    result = 0
+    for flag in flags:
+        result |= ATTRIBUTES.get(flag, 0)
+    return result
+
+
+def filesystem(kind: str, options: list[tuple[str, str | None]], mount_attributes: int = 0) -> int:
+    """A new, detached mount of a file system: its descriptor. Options are (name, value or none)."""
+    context = sys.fsopen(kind)
+    try:
+        for name, value in options:
+            if value is None:
+                sys.fsconfig(context, sys.FSCONFIG_SET_FLAG, name)
+            else:
+                sys.fsconfig(context, sys.FSCONFIG_SET_STRING, name, value)
+        sys.fsconfig(context, sys.FSCONFIG_CMD_CREATE)
+        return sys.fsmount(context, mount_attributes)
+    finally:
+        os.close(context)
+
+
+def tmpfs(mode: str, size: str, inodes: str, mount_attributes: int = 0) -> int:
+    """A detached tmpfs, bounded in size and number of files, for a hostile writer may try to fill the host's memory."""
+    options: list[tuple[str, str | None]] = [("mode", mode), ("size", size), ("nr_inodes", inodes)]
+    return filesystem("tmpfs", options, mount_attributes)
+
+
+def bind(source: int, mount_attributes: int, id_map: int | None, recursive: bool = True) -> int:
+    """A detached copy of the mount that a descriptor names, with attributes, its ids mapped through a user namespace.
+
+    Raises:
+        LauncherError: the file system cannot map ids (`EINVAL`; overlayfs, or a kernel before its support).
+    """
+    mount = sys.open_tree(source, "", recursive)
+    try:
+        sys.mount_setattr(mount, mount_attributes, recursive, id_map)
+    except OSError:
+        os.close(mount)
+        raise
+    return mount
+
+
+class Tree:
+    """A root directory under construction, named by a descriptor.
+
+    Args:
+        root: descriptor of the root directory, an attached mount.
+    """
+
+    def __init__(self, root: int) -> None:
+        self.root = root
+
+    def open(self, path: str, flags: int = os.O_PATH) -> int:
+        """Open a path inside the tree; symbolic links, absolute ones too, stay inside."""
+        return sys.openat2(self.root, path.lstrip("/") or ".", flags, sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS)
+
+    def target(self, path: str, directory: bool) -> int:
+        """The descriptor of a mount point, made as an empty directory or file where nothing is."""
+        try:
+            return self.open(path)
+        except FileNotFoundError:
+            pass
+        parent, _, name = path.rstrip("/").rpartition("/")
+        parent_descriptor = self.target(parent, True) if parent else self.open("/")
+        try:
+            if directory:
+                os.mkdir(name, 0o755, dir_fd=parent_descriptor)
+            else:
+                flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                os.close(os.open(name, flags, 0o644, dir_fd=parent_descriptor))
+        except FileExistsError as error:
+            message = "%s: is a symbolic link to nothing, so nothing can be mounted there" % path
+            raise LauncherError(message) from error
+        finally:
+            os.close(parent_descriptor)
+        return self.open(path)
+
+    def attach(self, mount: int, path: str, directory: bool = True) -> None:
+        """Attach a detached mount at a path of the tree, and close its descriptor."""
+        try:
+            target = self.target(path, directory)
+            try:
+                if directory != stat.S_ISDIR(os.fstat(target).st_mode):
+                    kinds = ("a directory", "a file") if directory else ("a file", "a directory")
+                    raise LauncherError("%s: %s cannot be mounted over %s" % ((path,) + kinds))
+                sys.move_mount(mount, target)
+            finally:
+                os.close(target)
+        finally:
+            os.close(mount)
+
+
+def open_source(path: str, follow: bool) -> int:
+    """The descriptor of a bind mount's source on the host.
+
+    Unless `follow`, a symbolic link on the way is an error: a source that lies in some container's writable state
+    could be turned into a link to anywhere between two starts.
+    """
+    if follow:
+        return os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return sys.openat2(sys.AT_FDCWD, path, os.O_PATH, sys.RESOLVE_NO_SYMLINKS)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            real = os.path.realpath(path)
+            message = "%s: passes through a symbolic link; name the directory itself: %s" % (path, real)
+            raise LauncherError(message) from error
+        raise

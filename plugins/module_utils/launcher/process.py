@@ -1,0 +1,83 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A process that stays the same process: pinned by a pidfd, checked by its start time, never trusted by its number."""
+
+from __future__ import annotations
+
+import os
+import select
+
+from . import syscalls as sys
+from .errors import LauncherError
+from .paths import read_text
+
+KILL = 9
+REAL_TIME_MINIMUM = 34  # the C library keeps the first two real-time signals for itself
+SIGNALS = {
+    "SIGHUP": 1,
+    "SIGINT": 2,
+    "SIGQUIT": 3,
+    "SIGKILL": 9,
+    "SIGUSR1": 10,
+    "SIGUSR2": 12,
+    "SIGTERM": 15,
+    "SIGPWR": 30,
+}
+
+
+def start_time(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot (proc(5), stat, field 22); none when it is not there."""
+    text = read_text("/proc/%d/stat" % pid)
+    # The second field is the program's name in parentheses and may hold anything.
+    fields = text[text.rfind(")") + 2 :].split()
+    if len(fields) < 20 or fields[0] in ("Z", "X"):
+        return None
+    return int(fields[19])
+
+
+class Process:
+    """A running process, or none: `Process.find` gives the one that was recorded, only if it is still that one."""
+
+    def __init__(self, pid: int, descriptor: int) -> None:
+        self.pid = pid
+        self.descriptor = descriptor
+
+    @classmethod
+    def find(cls, pid: int, started: int | None) -> Process | None:
+        """Pin the process `pid` if it is the one that started at `started`."""
+        if started is None:
+            return None
+        try:
+            descriptor = sys.pidfd_open(pid)
+        except OSError:
+            return None
+        if start_time(pid) != started:
+            os.close(descriptor)
+            return None
+        return cls(pid, descriptor)
+
+    def signal(self, number: int) -> None:
+        """Signal it; a process that has ended is no error."""
+        try:
+            sys.pidfd_send_signal(self.descriptor, number)
+        except ProcessLookupError:
+            pass
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until it has ended, for at most `timeout` seconds; whether it has."""
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        return bool(poll.poll(None if timeout is None else max(0, int(timeout * 1000))))
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+def signal_number(name: str) -> int:
+    """The number of a signal named as in `kill -l`, with or without SIG, `RTMIN+n` included."""
+    full = name if name.startswith("SIG") else "SIG" + name
+    if full.startswith("SIGRTMIN+") and full[9:].isdigit():
+        return REAL_TIME_MINIMUM + int(full[9:])
+    if full not in SIGNALS:
+        raise LauncherError("stop_signal: %s is not a signal that ends a process" % name)
+    return SIGNALS[full]

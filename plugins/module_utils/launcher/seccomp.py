@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The system-call filter, compiled once on the target through libseccomp and loaded as it is by every start.
+
+Everything is allowed but a list, because a system container runs any program: what reaches the kernel beyond its namespaces,
+what has been the way of past escapes, and what would leave a set-user-id file of the host's root in a writable mapping.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import os
+from typing import Any
+
+ALLOW = 0x7FFF0000
+_ERRNO = 0x00050000
+EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
+_OPTIMIZE = 8  # SCMP_FLTATR_CTL_OPTIMIZE, libseccomp 2.5
+_BAD_ARCHITECTURE = 2  # SCMP_FLTATR_ACT_BADARCH
+_MASKED_EQUAL = 7
+
+REFUSED = (
+    # Kernel, modules, time and memory of the host.
+    "kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "create_module",
+    "settimeofday", "clock_settime", "clock_settime64", "stime", "swapon", "swapoff", "acct",
+    "iopl", "ioperm", "pciconfig_read", "pciconfig_write", "pciconfig_iobase", "syslog",
+    # Files by handle pass by every mount and mask.
+    "open_by_handle_at",
+    # Not divided by namespaces.
+    "add_key", "keyctl", "request_key", "bpf", "perf_event_open", "fanotify_init", "fanotify_mark",
+    "quotactl", "quotactl_fd", "lookup_dcookie", "nfsservctl", "userfaultfd", "uselib", "ustat", "sysfs", "_sysctl",
+    "vm86", "vm86old", "vserver",
+)  # fmt: skip
+# Programs fall back without these. io_uring would pass by this filter; openat2 hides its mode from it.
+ABSENT = ("io_uring_setup", "io_uring_enter", "io_uring_register", "openat2")
+FCHMODAT2 = 452  # younger than the libseccomp of some hosts, the same number everywhere
+SET_USER_ID, SET_GROUP_ID = 0o4000, 0o2000
+# Which argument is the mode, for each call that can set one.
+MODES = {"chmod": 1, "fchmod": 1, "fchmodat": 2, "mknod": 1, "mknodat": 2, "creat": 1}
+OPENS = {"open": (1, 2), "openat": (2, 3)}  # flags, mode
+TIOCSTI, TIOCLINUX = 0x5412, 0x541C
+NETLINK, NETLINK_AUDIT = 16, 9
+COMPATIBLE = {
+    "x86_64": (0x40000003, 0x4000003E),  # i386, and x32 by its own token
+    "aarch64": (0x40000028,),
+}
+
+
+class _Comparison(ctypes.Structure):
+    _fields_ = [
+        ("argument", ctypes.c_uint),
+        ("operation", ctypes.c_int),
+        ("first", ctypes.c_uint64),
+        ("second", ctypes.c_uint64),
+    ]
+
+
+def compile_filter(spec: dict[str, Any]) -> bytes | None:
+    """The filter of a system as `struct sock_filter` records, or none where the host has no libseccomp (2.4 or newer).
+
+    Raises:
+        OSError: libseccomp refused a rule.
+    """
+    try:
+        library = ctypes.CDLL("libseccomp.so.2")
+    except OSError:
+        return None
+    return _Builder(library).build(spec.get("security", {}))
+
+
+class _Builder:
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self.library = library
+        library.seccomp_init.restype = ctypes.c_void_p
+        self.context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(ALLOW)))
+
+    def build(self, security: dict[str, Any]) -> bytes:
+        try:
+            self.library.seccomp_attr_set(self.context, _BAD_ARCHITECTURE, ctypes.c_uint32(_ERRNO | ENOSYS))
+            self.library.seccomp_attr_set(self.context, _OPTIMIZE, ctypes.c_uint32(2))
+            for token in COMPATIBLE.get(os.uname().machine, ()):
+                self._check("architecture", self.library.seccomp_arch_add(self.context, ctypes.c_uint32(token)), (-17,))
+            for name in REFUSED:
+                self._refuse(name, EPERM)
+            for name in ABSENT:
+                self._refuse(name, ENOSYS)
+            self._refuse_number(FCHMODAT2, ENOSYS)
+            for bit in (SET_USER_ID, SET_GROUP_ID):
+                for name, argument in MODES.items():
+                    self._refuse(name, EPERM, (argument, bit, bit))
+                for name, (flags, mode) in OPENS.items():
+                    self._refuse(name, EPERM, (flags, os.O_CREAT, os.O_CREAT), (mode, bit, bit))
+                    temporary = 0o20000000
+                    self._refuse(name, EPERM, (flags, temporary, temporary), (mode, bit, bit))
+            for request in (TIOCSTI, TIOCLINUX):
+                self._refuse("ioctl", EPERM, (1, 0xFFFFFFFF, request))
+            self._refuse("socket", EAFNOSUPPORT, (0, 0xFFFFFFFF, NETLINK), (2, 0xFFFFFFFF, NETLINK_AUDIT))
+            return self._export()
+        finally:
+            self.library.seccomp_release(self.context)
+
+    def _refuse(self, name: str, error: int, *comparisons: tuple[int, int, int]) -> None:
+        """Let a call end with `error`, when each argument masked equals its value: (argument, mask, value)."""
+        number = self.library.seccomp_syscall_resolve_name(name.encode())
+        if number != -1:  # a call that this libseccomp does not know
+            self._refuse_number(number, error, *comparisons)
+
+    def _refuse_number(self, number: int, error: int, *comparisons: tuple[int, int, int]) -> None:
+        array = (_Comparison * len(comparisons))(
+            *(_Comparison(argument, _MASKED_EQUAL, mask, value) for argument, mask, value in comparisons)
+        )
+        result = self.library.seccomp_rule_add_array(
+            self.context, ctypes.c_uint32(_ERRNO | error), ctypes.c_int(number), ctypes.c_uint(len(comparisons)), array
+        )
+        self._check("rule for system call %d" % number, result, (-33, -22) if number < 0 else ())
+
+    def _export(self) -> bytes:
+        read, write = os.pipe()
+        try:
+            descriptor = os.memfd_create("filter") if hasattr(os, "memfd_create") else write
+            self._check("export", self.library.seccomp_export_bpf(self.context, descriptor), ())
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            program = b""
+            while True:
+                data = os.read(descriptor, 65536)
+                if not data:
+                    return program
+                program += data
+        finally:
+            os.close(read)
+            os.close(write)
+
+    @staticmethod
+    def _check(what: str, result: int, accepted: tuple[int, ...]) -> None:
+        if result < 0 and result not in accepted:
+            raise OSError(-result, os.strerror(-result), "libseccomp: " + what)

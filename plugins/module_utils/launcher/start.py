@@ -1,0 +1,251 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The caller's side of one start: the descriptors it gives, the record it keeps, the wait for readiness."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import time
+from typing import TYPE_CHECKING, Any, Iterator
+
+from . import identity, syscalls
+from .errors import LauncherError, NotReady
+from .launch import Launch
+from .paths import make_directory, read_text
+from .process import KILL, Process, start_time
+
+if TYPE_CHECKING:
+    from .container import Container
+
+OUTPUT_LIMIT = 65536  # bytes of PID 1's own output that are kept for an error message
+
+
+class Status:
+    """What is known of a container at one moment.
+
+    Attributes:
+        state: `running` or `stopped`.
+        pid: PID 1 on the host.
+        system: directory of the system that runs.
+        uid_base, uid_count: its ids on the host.
+        started: when it was started, in seconds since the epoch.
+        boot_seconds: from launch to ready; none when nobody waited for it.
+        ready: whether it was seen to become ready.
+        warnings: what the start left out, a line each.
+    """
+
+    def __init__(self, state: str, record: dict[str, Any] | None = None, warnings: list[str] | None = None) -> None:
+        record = record or {}
+        self.state = state
+        self.pid: int | None = record.get("pid")
+        self.system: str | None = record.get("system")
+        self.uid_base: int | None = record.get("uid_base")
+        self.uid_count: int = record.get("uid_count", identity.COUNT)
+        self.started: float | None = record.get("started")
+        self.boot_seconds: float | None = record.get("boot_seconds")
+        self.ready: bool = record.get("boot_seconds") is not None
+        self.warnings = warnings or []
+
+
+class Start:
+    """One start of `container`, whose lock the caller holds."""
+
+    def __init__(
+        self,
+        container: Container,
+        system: str,
+        spec: dict[str, Any],
+        ids: identity.Identity,
+        machine_id: str,
+        console: str | None,
+        output: int | None,
+        extra_file_systems: list[dict[str, Any]],
+    ) -> None:
+        self.container = container
+        self.system = system
+        self.spec = spec
+        self.ids = ids
+        self.launched = time.monotonic()
+        self.warnings: list[str] = []
+        self.said = b""
+        self.output_read: int | None = None
+        self.notify_socket: Any = None
+        self.builder: int | None = None
+        staging = os.path.join(container.run_directory, "root")
+        make_directory(staging, 0o700)
+        notify_path = self._listen() if spec["init"]["ready"] == "notify" else None
+        self.output_write: int | None = None
+        if output is None:
+            self.output_read, self.output_write = os.pipe()
+            output = self.output_write
+        self.cgroup = container.cgroup.create(ids.base)
+        self.launch = Launch(
+            system, spec, ids, self.cgroup, staging, machine_id, notify_path, console, output, extra_file_systems
+        )
+
+    def _listen(self) -> str:
+        import socket
+
+        path = os.path.join(self.container.run_directory, "notify")
+        self.notify_socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.notify_socket.bind(path)
+        os.chown(path, self.ids.base, self.ids.base)
+        os.chmod(path, 0o600)
+        return path
+
+    def close(self) -> None:
+        """Give back what the start used; its builder has ended, or is about to."""
+        if self.builder is not None:
+            os.waitpid(self.builder, 0)
+        if self.notify_socket is not None:
+            self.notify_socket.close()
+        for descriptor in (self.output_read, self.output_write, self.cgroup):
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def run(self, wait: bool, timeout: float) -> Status:
+        report_read, report_write = os.pipe()
+        go_read, go_write = os.pipe()
+        builder = os.fork()
+        if builder == 0:
+            os.close(report_read)
+            os.close(go_write)
+            self.launch.build(report_write, go_read)
+        os.close(report_write)
+        os.close(go_read)
+        if self.output_write is not None:
+            os.close(self.output_write)
+            self.output_write = None
+        self.builder = builder
+        try:
+            record = self._follow(report_read, go_write, time.monotonic() + timeout)
+        finally:
+            os.close(report_read)
+        if wait and self.spec["init"]["ready"] == "notify":
+            self._await_ready(record, timeout)
+        if wait:
+            record["boot_seconds"] = round(time.monotonic() - self.launched, 4)
+            self.container.write_record(record)
+        return Status("running", record, self.warnings)
+
+    def _follow(self, report: int, go: int, deadline: float) -> dict[str, Any]:
+        """Read the reports of the start; note PID 1 as soon as it is known and then let it go on."""
+        record: dict[str, Any] = {}
+        error = "a process of the launcher was killed"
+        built = failed = False
+        for kind, text in _lines(report, deadline):
+            if kind == "pid":
+                record = self._note(int(text))
+                os.write(go, b"1")
+                os.close(go)
+                go = -1
+            elif kind == "built":
+                built = True
+            elif kind == "warning":
+                self.warnings.append(text)
+            elif not failed:
+                error, failed = text, True
+        if go >= 0:
+            os.close(go)
+        if failed or not built or not record:
+            self._end(record)
+            raise LauncherError("container %s: cannot start: %s" % (self.container.name, error))
+        os.close(record.pop("pidfd"))
+        return record
+
+    def _end(self, record: dict[str, Any]) -> None:
+        """Let no process of a failed start go on."""
+        if self.builder is not None:
+            os.kill(self.builder, KILL)
+        if record:
+            syscalls.pidfd_send_signal(record["pidfd"], KILL)
+            os.waitpid(record["pid"], 0)
+            os.close(record["pidfd"])
+
+    def _note(self, pid: int) -> dict[str, Any]:
+        pidfd = syscalls.pidfd_open(pid)
+        record = {
+            "pid": pid,
+            "start_time": start_time(pid),
+            "system": self.system,
+            "uid_base": self.ids.base,
+            "uid_count": self.ids.count,
+            "started": round(time.time(), 3),
+            "stop_signal": self.spec["init"]["stop_signal"],
+        }
+        self.container.write_record(record)
+        record["pidfd"] = pidfd
+        return record
+
+    def _await_ready(self, record: dict[str, Any], timeout: float) -> None:
+        """Wait for READY=1 from the init (sd_notify(3)), its end, or the time limit."""
+        deadline = time.monotonic() + timeout
+        process = Process.find(record["pid"], record["start_time"])
+        poll = select.poll()
+        poll.register(self.notify_socket, select.POLLIN)
+        if process is not None:
+            poll.register(process.descriptor, select.POLLIN)
+        if self.output_read is not None:
+            poll.register(self.output_read, select.POLLIN)
+        try:
+            while True:
+                left = deadline - time.monotonic()
+                events = dict(poll.poll(max(0, int(left * 1000))))
+                if self.output_read in events and not self._keep_output():
+                    poll.unregister(self.output_read)
+                if self.notify_socket.fileno() in events:
+                    message = self.notify_socket.recv(4096).split(b"\n")
+                    if b"READY=1" in message:
+                        return
+                if process is None or process.descriptor in events:
+                    raise NotReady(self._failure("ended before it was ready"), True)
+                if left <= 0:
+                    raise NotReady(self._failure("was not ready within %g s" % timeout), False)
+        finally:
+            if process is not None:
+                process.close()
+
+    def _keep_output(self) -> bool:
+        assert self.output_read is not None
+        data = os.read(self.output_read, 4096)
+        self.said = (self.said + data)[-OUTPUT_LIMIT:]
+        return bool(data)
+
+    def _failure(self, what: str) -> str:
+        message = "container %s: PID 1 %s" % (self.container.name, what)
+        said = self.said.decode("utf-8", "replace").strip()
+        return message + ("; its output ends:\n" + "\n".join(said.splitlines()[-20:]) if said else "")
+
+
+def _lines(report: int, deadline: float) -> Iterator[tuple[str, str]]:
+    """The lines of the report, each in its first word and the rest, until it is closed; at the deadline an error."""
+    poll = select.poll()
+    poll.register(report, select.POLLIN)
+    pending = b""
+    while True:
+        if not poll.poll(max(0, int((deadline - time.monotonic()) * 1000))):
+            yield "error", "its root was not built in time; does a mapping's file system hang?"
+            return
+        data = os.read(report, 65536)
+        if not data:
+            return
+        *lines, pending = (pending + data).split(b"\n")
+        for line in lines:
+            kind, _, text = line.decode("utf-8", "replace").partition(" ")
+            yield kind, text
+
+
+def read_spec(system: str) -> dict[str, Any]:
+    """The `spec.json` of a system's directory."""
+    text = read_text(os.path.join(system, "spec.json"), limit=1 << 26)
+    if not text:
+        raise LauncherError("%s: holds no spec.json; stage the system again with container_script" % system)
+    try:
+        spec = json.loads(text)
+    except ValueError as error:
+        raise LauncherError("%s/spec.json: is damaged: %s" % (system, error)) from error
+    if not isinstance(spec, dict) or spec.get("format") != 1:
+        raise LauncherError("%s/spec.json: is not of format 1; stage the system again" % system)
+    return spec
