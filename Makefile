@@ -69,7 +69,7 @@ lint-yaml: $(VENV)/development $(COLLECTION)
 	$(BIN)/yamllint --strict .
 
 lint-ansible: $(VENV)/development $(COLLECTION)
-	$(BIN)/ansible-lint --offline --profile production
+	$(BIN)/ansible-lint --nocolor --offline --profile production
 
 lint-shell: $(VENV)/development
 	$(BIN)/shellcheck .ci/run tests/*.sh
