@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter that derives the operating system of a container."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: containerized_operating_system
+author: The unshare.container authors
+version_added: 0.1.0
+short_description: Derive the operating system of a container from that of a machine
+description:
+  - Takes away what only bare metal needs, replaces what a container does differently, and adds the mappings.
+  - Pure. The input is not changed, and the same input gives the same output.
+positional: mappings
+options:
+  _input:
+    description: The operating system, as described in the documentation of the collection.
+    type: dict
+    required: true
+  mappings:
+    description:
+      - Files and directories of the host that the container sees, each a mapping of C(source), C(target), C(writable)
+        and C(required), or the text C(SOURCE[=TARGET]).
+      - A target may not be C(/), nor lie in C(/proc), C(/sys) or C(/dev).
+    type: list
+    elements: raw
+    default: []
+  shared_network:
+    description: Whether the container uses the host's network instead of one of its own.
+    type: bool
+    default: false
+  extra_file_systems:
+    description: File systems to add, with the keys of those of an operating system.
+    type: list
+    elements: dict
+    default: []
+  keep_services:
+    description: Types of services that stay although a container would drop them.
+    type: list
+    elements: str
+    default: []
+  store:
+    description: Where the container sees the software. A file system mounted there is dropped.
+    type: str
+    default: /usr
+seealso:
+  - plugin: unshare.container.containerization_report
+    plugin_type: filter
+  - plugin: unshare.container.system_files
+    plugin_type: filter
+  - plugin: unshare.container.file_system_mapping
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Derive a container from a bare-metal server
+  ansible.builtin.debug:
+    msg: "{{ server | unshare.container.containerized_operating_system(['/srv/site=/srv/www']) }}"
+  vars:
+    server:
+      host_name: web
+      swap_devices: [/dev/sda2]
+      file_systems:
+        - {device: /dev/sda1, mount_point: /, type: ext4}
+      services:
+        - type: static-web-server
+        - type: udev
+        - type: agetty
+    # services of the result: static-web-server, dummy-networking, nscd; file systems: /srv/www and a dummy root
+"""
+
+RETURN = r"""
+_value:
+  description: The operating system of the container, with the same keys as the input.
+  type: dict
+"""
+
+import typing as t
+
+from ansible_collections.unshare.container.plugins.plugin_utils.containerized import (
+    containerized_operating_system as derive,
+)
+from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
+
+
+def containerized_operating_system(
+    operating_system: t.Any,
+    mappings: t.Any = (),
+    shared_network: t.Any = False,
+    extra_file_systems: t.Any = (),
+    keep_services: t.Any = (),
+    store: str = "/usr",
+) -> dict[str, t.Any]:
+    """Return the container's operating system."""
+    return derive(
+        operating_system,
+        mappings=mappings,
+        shared_network=shared_network,
+        extra_file_systems=extra_file_systems,
+        keep_services=keep_services,
+        store=store,
+    )
+
+
+
+class FilterModule:
+    """The filter P(unshare.container.containerized_operating_system#filter)."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """Return the filter by its name."""
+        return {"containerized_operating_system": as_filter(containerized_operating_system)}

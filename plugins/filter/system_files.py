@@ -1,0 +1,143 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter that renders the system of a container."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: system_files
+author: The unshare.container authors
+version_added: 0.1.0
+short_description: Render the files and the specification of a container's system
+description:
+  - Folds the services of an operating system derived by
+    P(unshare.container.containerized_operating_system#filter), and returns everything that a target stores
+    (files, directories, mounts, the init, and what must be installed).
+positional: name
+options:
+  _input:
+    description: The operating system, as described in the documentation of the collection.
+    type: dict
+    required: true
+  name:
+    description: The container's name. By default the host name up to its first dot.
+    type: str
+  shared_network:
+    description: Whether the container uses the host's network instead of one of its own.
+    type: bool
+    default: false
+  private_users:
+    description:
+      - V(auto) gives the container 65,536 host ids of its own; V(identity) gives it the host's own ids, so that root
+        inside is root outside; a number is the first host id, a multiple of 65,536.
+    type: raw
+    default: auto
+  store:
+    description: The directory that holds the software, as a path, as C(SOURCE=TARGET) or as a mapping of both.
+    type: raw
+    default: /usr
+  log:
+    description: Whether the journal is kept on the host.
+    type: str
+    choices: [volatile, persistent]
+    default: volatile
+  init:
+    description:
+      - The program that is PID 1, by default systemd. Another one is a mapping of C(argv), C(environment), C(ready)
+        (V(exec) or V(notify)), C(stop_signal) and C(systemd).
+    type: raw
+  security:
+    description: What differs from the default, of C(no_new_privileges) and C(nesting), both false.
+    type: dict
+    default: {}
+seealso:
+  - plugin: unshare.container.containerized_operating_system
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Show which files a container has
+  ansible.builtin.debug:
+    msg: "{{ (derived | unshare.container.system_files).files.keys() }}"
+  vars:
+    server:
+      host_name: web
+      services:
+        - type: static-web-server
+    derived: "{{ server | unshare.container.containerized_operating_system }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The system.
+  type: dict
+  contains:
+    name:
+      description: The container's name.
+      type: str
+    files:
+      description:
+        - Files by path, each a mapping of C(content), C(mode), perhaps C(uid), C(gid), C(encoding), C(secret); or of
+          C(link).
+      type: dict
+    directories:
+      description: Directories made at each start.
+      type: list
+      elements: dict
+    host_files:
+      description: Files taken from the tree beside the store.
+      type: list
+      elements: str
+    spec:
+      description: What the launcher reads.
+      type: dict
+    activation:
+      description: Shell text that runs before the init.
+      type: list
+      elements: str
+    programs:
+      description: Programs that services run, with the service and the package.
+      type: list
+      elements: dict
+    packages:
+      description: Packages to install.
+      type: list
+      elements: str
+"""
+
+import typing as t
+
+from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
+from ansible_collections.unshare.container.plugins.plugin_utils.system_files import system_files as render
+
+
+def system_files(
+    operating_system: t.Any,
+    name: t.Any = None,
+    shared_network: t.Any = False,
+    private_users: t.Any = "auto",
+    store: t.Any = "/usr",
+    log: t.Any = "volatile",
+    init: t.Any = None,
+    security: t.Any = None,
+) -> dict[str, t.Any]:
+    """Return the rendered system."""
+    return render(
+        operating_system,
+        name=name,
+        shared_network=shared_network,
+        private_users=private_users,
+        store=store,
+        log=log,
+        init=init,
+        security=security,
+    )
+
+
+
+class FilterModule:
+    """The filter P(unshare.container.system_files#filter)."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """Return the filter by its name."""
+        return {"system_files": as_filter(system_files)}

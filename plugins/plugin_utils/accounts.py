@@ -1,0 +1,168 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Users and groups: the base ones, ids derived from names, and the files that hold them."""
+
+from __future__ import annotations
+
+import hashlib
+import typing as t
+
+from .errors import DeclarationError, suggestion
+from .records import UserAccount, UserGroup
+
+A = t.TypeVar("A", UserAccount, UserGroup)
+
+# Debian's base-passwd, so that the store's set-group-id programs mean the same group inside.
+BASE_GROUPS: dict[str, int] = {
+    "root": 0, "daemon": 1, "bin": 2, "sys": 3, "adm": 4, "tty": 5, "disk": 6, "lp": 7, "mail": 8, "news": 9,
+    "uucp": 10, "man": 12, "proxy": 13, "kmem": 15, "dialout": 20, "fax": 21, "voice": 22, "cdrom": 24, "floppy": 25,
+    "tape": 26, "sudo": 27, "audio": 29, "dip": 30, "www-data": 33, "backup": 34, "operator": 37, "list": 38,
+    "irc": 39, "src": 40, "shadow": 42, "utmp": 43, "video": 44, "sasl": 45, "plugdev": 46, "staff": 50, "games": 60,
+    "users": 100, "nogroup": 65534,
+}
+BASE_USERS: dict[str, tuple[int, str, str]] = {
+    "daemon": (1, "daemon", "/usr/sbin"), "bin": (2, "bin", "/bin"), "sys": (3, "sys", "/dev"),
+    "games": (5, "games", "/usr/games"), "man": (6, "man", "/var/cache/man"), "lp": (7, "lp", "/var/spool/lpd"),
+    "mail": (8, "mail", "/var/mail"), "news": (9, "news", "/var/spool/news"), "uucp": (10, "uucp", "/var/spool/uucp"),
+    "proxy": (13, "proxy", "/bin"), "www-data": (33, "www-data", "/var/www"),
+    "backup": (34, "backup", "/var/backups"), "list": (38, "list", "/var/list"), "irc": (39, "irc", "/run/ircd"),
+    "_apt": (42, "nogroup", "/nonexistent"), "nobody": (65534, "nogroup", "/nonexistent"),
+}
+# Ids of the collection's own service types; names never hash into this range (900 to 999).
+SERVICE_IDS: dict[str, int] = {
+    "sshd": 900, "postgres": 901, "redis": 902, "messagebus": 903, "nscd": 904, "syslog": 905, "crontab": 906,
+    "systemd-journal": 910, "systemd-network": 911,
+}
+_SYSTEM_RANGE = (101, 900)
+_NORMAL_RANGE = (1000, 60000)
+NO_LOGIN = "/usr/sbin/nologin"
+
+
+def service_user(name: str, *, comment: str = "", home: str = "/nonexistent", group: str | None = None) -> UserAccount:
+    """Return the account of a service type, with its well-known id."""
+    return UserAccount(
+        name=name,
+        uid=SERVICE_IDS[name],
+        group=group or name,
+        comment=comment,
+        home_directory=home,
+        create_home_directory=False,
+        shell=NO_LOGIN,
+        system=True,
+    )
+
+
+def service_group(name: str) -> UserGroup:
+    """Return the group of a service type, with its well-known id."""
+    return UserGroup(name=name, gid=SERVICE_IDS[name], system=True)
+
+
+def base_users() -> list[UserAccount]:
+    """Return the users that every system has."""
+    root = UserAccount(name="root", uid=0, group="root", comment="root", home_directory="/root", system=True)
+    others = [
+        UserAccount(
+            name=name,
+            uid=uid,
+            group=group,
+            comment=name,
+            home_directory=home,
+            create_home_directory=False,
+            shell=NO_LOGIN,
+            system=True,
+        )
+        for name, (uid, group, home) in BASE_USERS.items()
+    ]
+    return [root, *others]
+
+
+def base_groups() -> list[UserGroup]:
+    """Return the groups that every system has."""
+    groups = [UserGroup(name=name, gid=gid, system=True) for name, gid in BASE_GROUPS.items()]
+    return [*groups, service_group("systemd-journal")]
+
+
+def derived_id(name: str, *, system: bool) -> int:
+    """Return an id made from NAME alone: 101-899 for system accounts, 1000-59999 for others."""
+    low, high = _SYSTEM_RANGE if system else _NORMAL_RANGE
+    return low + int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % (high - low)
+
+
+def merge(known: dict[str, A], records: t.Iterable[A], path: str, *, override: bool) -> None:
+    """Add RECORDS to KNOWN by name. With OVERRIDE the keys a record was given replace those of a known one."""
+    for record in records:
+        former = known.get(record.name)
+        if former is None:
+            known[record.name] = record
+        elif override:
+            known[record.name] = former.replacing(**{key: getattr(record, key) for key in record.given})
+        elif former != record:
+            raise DeclarationError(path, f"'{record.name}' is already declared differently")
+
+
+def _numbered(records: t.Iterable[A], key: str, path: str) -> dict[str, int]:
+    ids: dict[str, int] = {}
+    owners: dict[int, str] = {}
+    for record in records:
+        given = getattr(record, key)
+        number = derived_id(record.name, system=record.system) if given is None else given
+        if number in owners:
+            raise DeclarationError(
+                path, f"'{owners[number]}' and '{record.name}' both have the {key} {number}; set `{key}` of one of them"
+            )
+        ids[record.name] = number
+        owners[number] = record.name
+    return ids
+
+
+class Accounts:
+    """All users and groups of a system, with their ids; refuses missing groups and ids used twice."""
+
+    def __init__(self, users: t.Sequence[UserAccount], groups: t.Sequence[UserGroup], path: str) -> None:
+        self.users = list(users)
+        self.groups = list(groups)
+        self.uids = _numbered(self.users, "uid", f"{path}.users")
+        self.gids = _numbered(self.groups, "gid", f"{path}.groups")
+        for user in self.users:
+            for group in (user.group, *user.supplementary_groups):
+                if group not in self.gids:
+                    known = suggestion(group, self.gids)
+                    raise DeclarationError(f"{path}.users", f"'{user.name}' is in the unknown group '{group}'{known}")
+
+    def passwd(self) -> str:
+        """Return /etc/passwd."""
+        return "".join(
+            f"{user.name}:x:{self.uids[user.name]}:{self.gids[user.group]}:{user.comment}:{user.home}:{user.shell}\n"
+            for user in self.users
+        )
+
+    def group(self) -> str:
+        """Return /etc/group."""
+        return "".join(f"{group.name}:x:{self.gids[group.name]}:{self._members(group)}\n" for group in self.groups)
+
+    def gshadow(self) -> str:
+        """Return /etc/gshadow: no group has a password."""
+        return "".join(f"{group.name}:*::{self._members(group)}\n" for group in self.groups)
+
+    def shadow(self) -> str:
+        """Return /etc/shadow: accounts without a password are locked, passwords never age."""
+        return "".join(
+            f"{user.name}:{user.password or ('*' if user.system and user.name != 'root' else '!')}::0:99999:7:::\n"
+            for user in self.users
+        )
+
+    def homes(self) -> list[dict[str, t.Any]]:
+        """Return the home directories to make."""
+        return [
+            {
+                "path": user.home,
+                "mode": "0755" if user.system and user.name != "root" else "0700",
+                "uid": self.uids[user.name],
+                "gid": self.gids[user.group],
+            }
+            for user in self.users
+            if user.create_home_directory
+        ]
+
+    def _members(self, group: UserGroup) -> str:
+        return ",".join(user.name for user in self.users if group.name in user.supplementary_groups)

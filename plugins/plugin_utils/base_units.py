@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The allow-list: the distribution's units that PID 1 of every container may see, and the files that rule it.
+
+PID 1 looks for units in /etc/systemd/system alone. What is linked here exists; anything else of the store does not.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+STORE_UNITS = "/usr/lib/systemd/system"
+DIRECTORY = "/etc/systemd/system"
+
+UNITS = (
+    "basic.target", "ctrl-alt-del.target", "exit.target", "final.target", "getty.target", "halt.target",
+    "kexec.target", "local-fs-pre.target", "local-fs.target", "multi-user.target", "network-online.target",
+    "network-pre.target", "network.target", "nss-lookup.target", "nss-user-lookup.target", "paths.target",
+    "poweroff.target", "reboot.target", "remote-fs-pre.target", "remote-fs.target", "shutdown.target",
+    "sigpwr.target", "slices.target", "sockets.target", "swap.target", "sysinit.target", "systemd-exit.service",
+    "systemd-halt.service", "systemd-journald-dev-log.socket", "systemd-journald.service", "systemd-journald.socket",
+    "systemd-journald@.service", "systemd-journald@.socket", "systemd-poweroff.service", "systemd-reboot.service",
+    "time-set.target", "time-sync.target", "timers.target", "umount.target", "user.slice",
+)
+WANTS = {
+    "sysinit.target": ("systemd-journald.service",),
+    "sockets.target": ("systemd-journald.socket", "systemd-journald-dev-log.socket"),
+}
+PERSISTENT_UNITS = ("systemd-journal-flush.service",)
+
+# What a systemd container needs nothing for, though services may require it by these names.
+TARGETS = {
+    "user-processes": "basic.target",
+    "file-systems": "local-fs.target",
+    "root-file-system": "local-fs.target",
+    "user-file-systems": "local-fs.target",
+    "journald": "systemd-journald.service",
+    "timers": "timers.target",
+    "sockets": "sockets.target",
+    "name-lookup": "nss-lookup.target",
+    "syslogd": "systemd-journald.service",
+}
+
+_SYSTEM_CONF = """[Manager]
+DefaultStandardOutput=journal
+DefaultTimeoutStopSec=20s
+DefaultTimeoutStartSec=90s
+ShowStatus=no
+LogTarget=journal
+"""
+_JOURNAL = """[Journal]
+Storage={storage}
+RuntimeMaxUse=4M
+RuntimeMaxFileSize=512K
+SystemMaxUse=64M
+SystemMaxFileSize=4M
+ReadKMsg=no
+Audit=no
+ForwardToSyslog={syslog}
+"""
+
+
+def link(target: str) -> dict[str, str]:
+    """Return a link as an entry of the system's files."""
+    return {"link": target}
+
+
+def store_link(name: str) -> dict[str, str]:
+    """Return the link to a unit of the store."""
+    return link(f"{STORE_UNITS}/{name}")
+
+
+def wanted(target: str, unit: str) -> tuple[str, dict[str, str]]:
+    """Return the link (below /etc) by which TARGET starts UNIT."""
+    return f"systemd/system/{target}.wants/{unit}", link(f"../{unit}")
+
+
+def base_files(log: str, *, syslog: bool) -> dict[str, dict[str, t.Any]]:
+    """Return the files below /etc, by name, for the base system; LOG is volatile or persistent."""
+    persistent = log == "persistent"
+    files: dict[str, dict[str, t.Any]] = {}
+    for name in UNITS + (PERSISTENT_UNITS if persistent else ()):
+        files[f"systemd/system/{name}"] = store_link(name)
+    files["systemd/system/default.target"] = store_link("multi-user.target")
+    for target, units in WANTS.items():
+        for unit in units:
+            path, entry = wanted(target, unit)
+            files[path] = entry
+    if persistent:
+        for unit in PERSISTENT_UNITS:
+            path, entry = wanted("sysinit.target", unit)
+            files[path] = entry
+    files["systemd/system.conf"] = {"content": _SYSTEM_CONF}
+    storage = "persistent" if persistent else "volatile"
+    files["systemd/journald.conf"] = {"content": _JOURNAL.format(storage=storage, syslog="yes" if syslog else "no")}
+    return files

@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checks of single values: paths, names, fields of passwd. Each raises DeclarationError with the place."""
+
+from __future__ import annotations
+
+import re
+
+from .errors import DeclarationError
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,30}\$?")
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,200}\.(service|socket|timer|path|target|mount|slice)")
+CONTAINER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_TOP = ("/proc", "/sys", "/dev")
+
+
+def line(value: str, path: str) -> str:
+    """Refuse control characters (NUL and newlines among them)."""
+    found = _CONTROL.search(value)
+    if found:
+        raise DeclarationError(path, f"{value!r} holds the control character {found.group()!r}")
+    return value
+
+
+def absolute_path(value: str, path: str) -> str:
+    """Return an absolute path in its plain form; refuses relative ones, `..` and control characters."""
+    line(value, path)
+    if not value.startswith("/"):
+        raise DeclarationError(path, f"'{value}' must be an absolute path")
+    if ".." in value.split("/"):
+        raise DeclarationError(path, f"'{value}' must not contain '..'")
+    if len(value.encode()) > 4095 or any(len(part.encode()) > 255 for part in value.split("/")):
+        raise DeclarationError(path, "is longer than a path may be")
+    return "/" + "/".join(part for part in value.split("/") if part not in ("", "."))
+
+
+def mapping_target(value: str, path: str) -> str:
+    """Return the target of a mapping; refuses `/` and whatever the container makes itself (/proc, /sys, /dev)."""
+    target = absolute_path(value, path)
+    if target == "/":
+        raise DeclarationError(path, "'/' is the container's own root and cannot be a mapping's target")
+    for top in _TOP:
+        if target == top or target.startswith(top + "/"):
+            raise DeclarationError(path, f"'{target}' lies in {top}, which the container makes itself")
+    return target
+
+
+def host_name(value: str, path: str) -> str:
+    """Check a host name: labels of letters, digits and dashes, 64 characters at most (the kernel's limit)."""
+    if len(value) > 64 or not all(_LABEL.fullmatch(label) for label in value.split(".")):
+        raise DeclarationError(path, f"{value!r} is not a host name (letters, digits, '-', '.'; at most 64)")
+    return value
+
+
+def account_name(value: str, path: str) -> str:
+    """Check the name of a user or of a group."""
+    if not _ACCOUNT.fullmatch(value):
+        raise DeclarationError(path, f"{value!r} is not a user's or group's name (a-z, 0-9, '_', '-', '.'; at most 32)")
+    return value
+
+
+def account_field(value: str, path: str) -> str:
+    """Check a field of passwd: no colon, no control character."""
+    line(value, path)
+    if ":" in value:
+        raise DeclarationError(path, f"{value!r} must not contain ':'")
+    return value
+
+
+def password(value: str, path: str) -> str:
+    """Check a hashed password as in shadow(5). The value is never part of the message."""
+    if not re.fullmatch(r"[!*]{1,2}|!?\$[A-Za-z0-9]+\$[A-Za-z0-9./$=,+-]+", value):
+        raise DeclarationError(path, "must be a hash as made by crypt(3) (mkpasswd, the filter password_hash), or '!'")
+    return value
+
+
+def identifier(value: int, path: str) -> int:
+    """Check a user's or group's id within a container's 65,536."""
+    if not 0 <= value <= 65535:
+        raise DeclarationError(path, f"{value} is not an id of a container (0 to 65535)")
+    return value
+
+
+def mode(value: str, path: str) -> str:
+    """Check a file mode written as a string of octal digits."""
+    if not re.fullmatch(r"[0-7]{3,4}", value):
+        raise DeclarationError(path, f"{value!r} is not a mode; write it as a quoted octal number such as \"0644\"")
+    return value.zfill(4)
+
+
+def unit_name(value: str, path: str) -> str:
+    """Check the full name of a systemd unit."""
+    if not _UNIT.fullmatch(value):
+        raise DeclarationError(path, f"{value!r} is not a systemd unit's name with its suffix")
+    return value
+
+
+def timezone(value: str, path: str) -> str:
+    """Check the name of a time zone."""
+    if not re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,3}", value):
+        raise DeclarationError(path, f"{value!r} is not the name of a time zone such as Europe/Berlin")
+    return value
+
+
+def locale(value: str, path: str) -> str:
+    """Check the name of a locale."""
+    if not re.fullmatch(r"[A-Za-z0-9_.@-]{1,64}", value):
+        raise DeclarationError(path, f"{value!r} is not the name of a locale such as C.UTF-8")
+    return value
+
+
+def environment_name(value: str, path: str) -> str:
+    """Check the name of an environment variable."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise DeclarationError(path, f"{value!r} is not the name of an environment variable")
+    return value

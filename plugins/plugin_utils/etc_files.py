@@ -1,0 +1,289 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The content of files below /etc that follow from the operating system alone."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import typing as t
+
+from . import checks
+from .errors import DeclarationError
+from .operating_system import OperatingSystem
+from .records import FileSystem, Host
+from .service_types import Context, Contribution, add_lists
+from .units import Unit
+from .validation import Spec, describe, validate
+
+if t.TYPE_CHECKING:
+    from .accounts import Accounts
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PROFILE = f"""# The shell's profile of every login.
+if [ "$(id -u)" -eq 0 ]; then
+  PATH={PATH}
+else
+  PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games
+fi
+export PATH
+if [ -z "${{LANG:-}}" ] && [ -r /etc/locale.conf ]; then . /etc/locale.conf; export LANG; fi
+umask 022
+for script in /etc/profile.d/*.sh; do
+  if [ -r "$script" ]; then . "$script"; fi
+done
+unset script
+"""
+NSSWITCH = """passwd: files systemd
+group: files systemd
+shadow: files
+gshadow: files
+hosts: files dns
+networks: files
+protocols: files
+services: files
+ethers: files
+rpc: files
+"""
+_LOGIN_DEFS = """MAIL_DIR /var/mail
+UMASK 022
+HOME_MODE 0700
+PASS_MAX_DAYS 99999
+PASS_MIN_DAYS 0
+PASS_WARN_AGE 7
+UID_MIN 1000
+UID_MAX 59999
+SYS_UID_MIN 100
+SYS_UID_MAX 999
+GID_MIN 1000
+GID_MAX 59999
+SYS_GID_MIN 100
+SYS_GID_MAX 999
+LOGIN_RETRIES 5
+LOGIN_TIMEOUT 60
+USERGROUPS_ENAB no
+ENCRYPT_METHOD SHA512
+"""
+_SUDOERS = f"""Defaults env_reset
+Defaults secure_path="{PATH}"
+root ALL=(ALL:ALL) ALL
+%sudo ALL=(ALL:ALL) ALL
+"""
+# Files of the tree beside the store that hold no secret, which programs of the store expect.
+HOST_FILES = (
+    "/etc/alternatives", "/etc/ca-certificates", "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/pki/tls/certs",
+    "/etc/pki/ca-trust/extracted", "/etc/crypto-policies", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d",
+    "/etc/protocols", "/etc/rpc", "/etc/ethertypes", "/etc/mime.types", "/etc/magic", "/etc/terminfo", "/etc/inputrc",
+    "/etc/bash.bashrc", "/etc/python3", "/etc/perl", "/etc/gai.conf", "/etc/debian_version", "/etc/redhat-release",
+)
+_ENTRY: Spec = {
+    "content": {"type": "str"},
+    "encoding": {"type": "str", "choices": ["base64"]},
+    "mode": {"type": "str", "default": "0644"},
+    "uid": {"type": "int", "default": 0},
+    "gid": {"type": "int", "default": 0},
+    "secret": {"type": "bool", "default": False},
+    "link": {"type": "str"},
+    "host": {"type": "bool"},
+}
+_DIRECTORY: Spec = {
+    "path": {"type": "str", "required": True},
+    "mode": {"type": "str", "default": "0755"},
+    "uid": {"type": "int", "default": 0},
+    "gid": {"type": "int", "default": 0},
+}
+
+
+def entry(name: str, value: t.Any, path: str) -> dict[str, t.Any]:
+    """Return the entry of one file below /etc as `system_files` gives it; text alone is its content."""
+    checks.absolute_path(f"/{name}", path)
+    if name.startswith("/") or not name.strip("/."):
+        raise DeclarationError(path, f"'{name}' must be a path relative to /etc")
+    if isinstance(value, str):
+        value = {"content": value}
+    if not isinstance(value, dict):
+        raise DeclarationError(path, f"must be text or a mapping, not {describe(value)}")
+    checked = validate(value, _ENTRY, path)
+    kinds = [key for key in ("content", "link", "host") if checked[key] is not None]
+    if len(kinds) != 1:
+        raise DeclarationError(path, "needs exactly one of `content`, `link` and `host`")
+    if kinds == ["link"]:
+        return {"link": checks.line(checked["link"], f"{path}.link")}
+    if kinds == ["host"]:
+        return {"host": True}
+    result: dict[str, t.Any] = {"content": checked["content"], "mode": checks.mode(checked["mode"], f"{path}.mode")}
+    if checked["encoding"]:
+        try:
+            base64.b64decode(checked["content"], validate=True)
+        except (binascii.Error, ValueError):
+            raise DeclarationError(f"{path}.content", "is not base64") from None
+        result["encoding"] = checked["encoding"]
+    for key in ("uid", "gid"):
+        if checked[key]:
+            result[key] = checks.identifier(checked[key], f"{path}.{key}")
+    if checked["secret"]:
+        result["secret"] = True
+    return result
+
+
+def directory(value: dict[str, t.Any], path: str) -> dict[str, t.Any]:
+    """Return a directory to make at each start, checked."""
+    checked = validate(value, _DIRECTORY, path)
+    checked["path"] = checks.absolute_path(checked["path"], f"{path}.path")
+    checked["mode"] = checks.mode(checked["mode"], f"{path}.mode")
+    for key in ("uid", "gid"):
+        checks.identifier(checked[key], f"{path}.{key}")
+    return checked
+
+
+def base_etc() -> dict[str, t.Any]:
+    """Return the value of the default `etc` service."""
+    return {
+        "nsswitch.conf": {"content": NSSWITCH},
+        "resolv.conf": {"content": "# No name server: the network is the container's own.\n"},
+        "services": {"host": True},
+        "login.defs": {"content": _LOGIN_DEFS},
+        "securetty": {"content": ""},
+        "security/pam_env.conf": {"content": "# See /etc/environment.\n"},
+        "mtab": {"link": "../proc/self/mounts"},
+        "os-release": {"link": "../usr/lib/os-release"},
+        "host.conf": {"content": "multi on\n"},
+        "networks": {"content": "default 0.0.0.0\nloopback 127.0.0.0\nlink-local 169.254.0.0\n"},
+        "skel/.profile": {"content": "umask 022\n"},
+    }
+
+
+def locale_files(system: OperatingSystem) -> dict[str, t.Any]:
+    """Return the files of locale, time zone, issue and sudo."""
+    files: dict[str, t.Any] = {
+        "locale.conf": {"content": f"LANG={system.locale}\n"},
+        "timezone": {"content": system.timezone + "\n"},
+        "localtime": {"link": f"../usr/share/zoneinfo/{system.timezone}"},
+        "sudoers": {"content": system.sudoers if system.sudoers is not None else _SUDOERS, "mode": "0440"},
+    }
+    if system.issue is not None:
+        files["issue"] = {"content": system.issue}
+    return files
+
+
+def root_directories() -> list[dict[str, t.Any]]:
+    """Return the directories that a fresh root has beside those of accounts and services."""
+    below_var = ("backups", "cache", "empty", "lib", "local", "log", "mail", "opt", "spool")
+    plain = ["/home", "/media", "/mnt", "/opt", "/srv", "/var", *(f"/var/{name}" for name in below_var)]
+    plain.append("/etc/systemd/generators")
+    sticky = ("/run/lock", "/tmp", "/var/tmp")
+    made = [{"path": path, "mode": "0755", "uid": 0, "gid": 0} for path in plain]
+    return made + [{"path": path, "mode": "1777", "uid": 0, "gid": 0} for path in sticky]
+
+
+def shells(accounts: Accounts) -> str:
+    """Return /etc/shells: the usual ones and those of the users who may log in."""
+    names = ["/bin/sh", "/bin/bash", "/usr/bin/sh", "/usr/bin/bash"]
+    for user in accounts.users:
+        if user.shell not in names and not user.shell.endswith(("/nologin", "/false")):
+            names.append(user.shell)
+    return "".join(f"{name}\n" for name in names)
+
+
+def environment(variables: dict[str, str]) -> str:
+    """Return /etc/environment as pam_env reads it."""
+    return "".join(f'{name}="{value}"\n' for name, value in variables.items())
+
+
+def combine_hosts(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> str:
+    """Return /etc/hosts: localhost, the host's own name (S12), the OS's hosts, then what services add."""
+    name = context.operating_system.host_name
+    own = [name] if "." not in name else [name, name.split(".")[0]]
+    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
+    if name != "localhost":
+        lines.append("127.0.1.1 " + " ".join(own))
+    hosts = list(context.operating_system.hosts)
+    for index, item in enumerate(add_lists(value, contributions, context, path)):
+        hosts.append(Host.from_mapping(item, f"{path}[{index}]"))
+    lines.extend(" ".join([host.address, host.canonical_name, *host.aliases]) for host in hosts)
+    return "\n".join(lines) + "\n"
+
+
+def mounted_by_init(system: FileSystem) -> bool:
+    """Whether the container's own init mounts this file system: a tmpfs that is not needed for boot."""
+    return system.mount and not system.needed_for_boot and system.type == "tmpfs" and system.place != "/"
+
+
+def combine_fstab(
+    value: t.Any, contributions: list[Contribution], context: Context, path: str
+) -> list[FileSystem]:
+    """Return what a container may mount by itself (tmpfs). The launcher mounts the rest, or nobody does."""
+    systems = [system for system in context.operating_system.file_systems if mounted_by_init(system)]
+    for index, item in enumerate(add_lists(value, contributions, context, path)):
+        added = FileSystem.from_mapping(item, f"{path}[{index}]")
+        if not mounted_by_init(added):
+            raise DeclarationError(f"{path}[{index}]", "a container can mount only a tmpfs by itself; use a mapping")
+        systems.append(added)
+    return systems
+
+
+def fstab(systems: list[FileSystem]) -> str:
+    """Return /etc/fstab."""
+    return "".join(_fstab_line(system) for system in systems)
+
+
+def mount_units(systems: list[FileSystem]) -> list[Unit]:
+    """Return the mount units of file systems: PID 1 runs no generator that would make them from fstab."""
+    return [
+        Unit(
+            f"{escaped(system.place)}.mount",
+            {
+                "Unit": {"Description": f"tmpfs on {system.place}".replace("%", "%%"), "Before": "local-fs.target",
+                         "DefaultDependencies": False, "Conflicts": "umount.target"},
+                "Mount": {"What": "tmpfs", "Where": system.place.replace("%", "%%"), "Type": "tmpfs",
+                          "Options": _options(system).replace("%", "%%")},
+            },
+            wanted_by=("local-fs.target",),
+        )
+        for system in systems
+    ]
+
+
+def escaped(path: str) -> str:
+    """Return PATH as systemd-escape --path does."""
+    text = path.strip("/")
+    result = []
+    for index, byte in enumerate(text.encode()):
+        character = chr(byte)
+        if character == "/":
+            result.append("-")
+        elif (character.isascii() and (character.isalnum() or character in ":_.")) and not (
+            character == "." and index == 0
+        ):
+            result.append(character)
+        else:
+            result.append(f"\\x{byte:02x}")
+    return "".join(result)
+
+
+_OPTIONS = {
+    "read-only": "ro", "no-suid": "nosuid", "no-dev": "nodev", "no-exec": "noexec", "no-atime": "noatime",
+    "no-diratime": "nodiratime", "strict-atime": "strictatime", "lazy-time": "lazytime", "bind-mount": "bind",
+    "remount": "remount", "shared": "shared",
+}
+
+
+def _options(system: FileSystem) -> str:
+    options = [_OPTIONS[flag] for flag in system.flags]
+    if system.options:
+        options.append(system.options)
+    if system.mount_may_fail:
+        options.append("nofail")
+    return ",".join(options) or "defaults"
+
+
+def _fstab_line(system: FileSystem) -> str:
+    fields = (system.type, system.place, system.type, _options(system))
+    return " ".join(_octal(field) for field in fields) + " 0 0\n"
+
+
+def _octal(field: str) -> str:
+    """Escape a field of fstab."""
+    for character in "\\ \t#":
+        field = field.replace(character, f"\\{ord(character):03o}")
+    return field

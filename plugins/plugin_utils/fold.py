@@ -1,0 +1,164 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Folding: the graph of services becomes the one value of the `system` service."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+from collections.abc import Mapping
+
+from . import registry
+from .errors import DeclarationError
+from .operating_system import PATH, OperatingSystem
+from .records import Service
+from .service_types import REQUIRED, Context, Contribution, ServiceType
+from .units import Unit
+
+
+@dataclasses.dataclass
+class _Node:
+    service: str
+    kind: ServiceType
+    value: t.Any
+    path: str
+
+
+def fold(
+    system: OperatingSystem, essential: t.Sequence[Service], *, shared_network: bool = False, log: str = "volatile"
+) -> dict[str, t.Any]:
+    """Return the folded value of `system`: files, directories, activation, programs, packages, host_files.
+
+    Raises DeclarationError for an unknown type, a cycle, a missing or ambiguous target, a wrong value.
+    """
+    types = registry.registry(system)
+    nodes = _nodes(essential, f"{PATH}.essential_services", types)
+    nodes += _nodes(system.services, f"{PATH}.services", types)
+    nodes = _with_missing(nodes, types, shared_network)
+    by_type: dict[str, list[_Node]] = {}
+    for node in nodes:
+        by_type.setdefault(node.kind.name, []).append(node)
+    order = _order(nodes, by_type)
+    context = Context(
+        operating_system=system,
+        shared_network=shared_network,
+        log=log,
+        types=frozenset(by_type),
+        met_by_host=registry.met_by_host(types),
+    )
+    return _evaluate(order, by_type, nodes, context)
+
+
+def _nodes(services: t.Sequence[Service], path: str, types: Mapping[str, ServiceType]) -> list[_Node]:
+    nodes = []
+    for index, service in enumerate(services):
+        place = f"{path}[{index}]"
+        kind = registry.find(types, service.type, f"{place}.type")
+        nodes.append(_Node(service.type, kind, kind.read(service.value, f"{place}.value"), place))
+    return nodes
+
+
+def _left_to_host(kind: ServiceType, shared_network: bool) -> bool:
+    """Whether contributions to an absent service of this type are the host's business."""
+    return kind.bare_metal is not None or kind.network or (shared_network and kind.name == "hosts")
+
+
+def _with_missing(nodes: list[_Node], types: Mapping[str, ServiceType], shared_network: bool) -> list[_Node]:
+    """Add services that are contributed to and absent, with their default value."""
+    present = {node.kind.name for node in nodes}
+    result = list(nodes)
+    for node in result:
+        for target in node.kind.targets(node.value):
+            kind = registry.find(types, target, node.path)
+            if target in present or _left_to_host(kind, shared_network):
+                continue
+            if kind.default is REQUIRED:
+                raise DeclarationError(
+                    node.path, f"adds to a service of type '{target}', which is missing and has no default value"
+                )
+            present.add(target)
+            result.append(_Node(target, kind, kind.read(None, node.path), f"{PATH}.services (the default '{target}')"))
+    return result
+
+
+def _order(nodes: list[_Node], by_type: dict[str, list[_Node]]) -> list[str]:
+    """Return the types so that each comes after those that contribute to it."""
+    sources: dict[str, set[str]] = {name: set() for name in by_type}
+    for node in nodes:
+        for target in node.kind.targets(node.value):
+            if target not in by_type:
+                continue
+            if len(by_type[target]) > 1:
+                places = " and ".join(other.path for other in by_type[target])
+                raise DeclarationError(node.path, f"adds to '{target}', of which there are several: {places}")
+            sources[target].add(node.kind.name)
+    order: list[str] = []
+    waiting = dict(sources)
+    while waiting:
+        ready = [name for name, needs in waiting.items() if not needs & waiting.keys()]
+        if not ready:
+            names = " → ".join(_circle(waiting))
+            raise DeclarationError(f"{PATH}.services", f"these types contribute to each other in a circle: {names}")
+        for name in ready:
+            order.append(name)
+            del waiting[name]
+    return order
+
+
+def _circle(waiting: dict[str, set[str]]) -> list[str]:
+    trail = [next(iter(waiting))]
+    while True:
+        following = min(waiting[trail[-1]] & waiting.keys())
+        if following in trail:
+            return [*trail[trail.index(following) :], following]
+        trail.append(following)
+
+
+def _evaluate(
+    order: list[str], by_type: dict[str, list[_Node]], nodes: list[_Node], context: Context
+) -> dict[str, t.Any]:
+    received: dict[str, dict[int, list[Contribution]]] = {name: {} for name in order}
+    position = {id(node): index for index, node in enumerate(nodes)}
+    for name in order:
+        for node in by_type[name]:
+            arrived = received[name]
+            contributions = [item for index in sorted(arrived) for item in arrived[index]]
+            value = node.kind.combine(node.value, contributions, context, node.path)
+            if name == "system":
+                return t.cast("dict[str, t.Any]", value)
+            for target, contribute in node.kind.targets(node.value).items():
+                if target not in by_type:
+                    continue
+                given = contribute(value, context)
+                if target == "systemd":
+                    given = _with_names(node, given)
+                item = Contribution(given, node.path, node.service)
+                received[target].setdefault(position[id(node)], []).append(item)
+            requirement = _requirements(node)
+            if requirement and "system" in received:
+                place = position[id(node)]
+                received["system"].setdefault(place, []).append(Contribution(requirement, node.path, node.service))
+    raise DeclarationError(f"{PATH}.essential_services", "a service of type 'system' is missing")
+
+
+def _with_names(node: _Node, units: t.Any) -> t.Any:
+    """Give the type's provision and requirement to the first unit of a service that does not state its own."""
+    if not isinstance(units, list) or not units or not isinstance(units[0], Unit):
+        return units
+    first = units[0]
+    changes: dict[str, t.Any] = {}
+    if not first.provision:
+        changes["provision"] = tuple(node.kind.provides(node.value))
+    if not first.requirement:
+        changes["requirement"] = tuple(node.kind.requires(node.value))
+    return [dataclasses.replace(first, **changes), *units[1:]]
+
+
+def _requirements(node: _Node) -> dict[str, t.Any]:
+    """Return what the type itself says it needs installed."""
+    kind = node.kind
+    if kind.bare_metal is not None or kind.network:
+        return {}
+    package = kind.packages[0] if kind.packages else None
+    programs = [{"service": node.service, "program": item, "package": package} for item in kind.programs]
+    return {key: value for key, value in (("programs", programs), ("packages", list(kind.packages))) if value}

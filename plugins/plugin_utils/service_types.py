@@ -1,0 +1,187 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a service type is, and how contributions to a type are combined."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import typing as t
+from collections.abc import Callable, Mapping
+
+from . import base_units
+from .errors import DeclarationError
+from .operating_system import OperatingSystem
+from .units import Unit
+from .validation import Spec, describe, plain, validate
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a contribution may depend on beside its service's value."""
+
+    operating_system: OperatingSystem
+    shared_network: bool = False
+    log: str = "volatile"
+    types: frozenset[str] = frozenset()
+    met_by_host: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True)
+class Contribution:
+    """A value that a service adds to another type, with its place for messages."""
+
+    value: t.Any
+    path: str
+    service: str
+
+
+Contribute = Callable[[t.Any, Context], t.Any]
+Combine = Callable[[t.Any, "list[Contribution]", Context, str], t.Any]
+Names = Callable[[t.Any], "tuple[str, ...]"]
+
+
+class _Required:
+    """The mark of a type without a default value."""
+
+
+REQUIRED = _Required()
+
+
+def add_lists(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> t.Any:
+    """Combine lists: the service's own value, then each contribution in the order of the services."""
+    result = list(value or [])
+    for contribution in contributions:
+        if not isinstance(contribution.value, list):
+            raise DeclarationError(contribution.path, f"must be a list, not {describe(contribution.value)}")
+        result.extend(contribution.value)
+    return result
+
+
+def add_mappings(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> t.Any:
+    """Combine mappings; two different values for one key are an error that names both places."""
+    result = dict(value or {})
+    origin = dict.fromkeys(result, path)
+    for contribution in contributions:
+        if not isinstance(contribution.value, Mapping):
+            raise DeclarationError(contribution.path, f"must be a mapping, not {describe(contribution.value)}")
+        for key, item in contribution.value.items():
+            if key in result and result[key] != item:
+                raise DeclarationError(contribution.path, f"'{key}' is already defined by {origin[key]}")
+            result[key] = item
+            origin[key] = contribution.path
+    return result
+
+
+def no_extension(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> t.Any:
+    """Return the value alone: the type cannot be extended."""
+    if contributions:
+        raise DeclarationError(contributions[0].path, f"{path} is of a type that nothing can be added to")
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class ServiceType:
+    """One kind of service, declared in one place.
+
+    `extensions`: what it contributes, by target type. `combine`: how contributions to it are folded into its value.
+    `spec`: the argument specification of its value (a mapping); `form` is the type of other values.
+    `provision` and `requirement`: names as in the Shepherd. `bare_metal`: the reason why it goes in a container;
+    `network`: it configures the network (C3). `units`: the distribution's units that it stands for.
+    `packages` and `programs`: what must be there to run it.
+    """
+
+    name: str
+    description: str
+    extensions: Mapping[str, Contribute] | Callable[[t.Any], Mapping[str, Contribute]] = dataclasses.field(
+        default_factory=dict
+    )
+    combine: Combine = no_extension
+    default: t.Any = None
+    spec: Spec | None = None
+    form: str = "raw"
+    verify: Callable[[t.Any, str], None] | None = None
+    provision: tuple[str, ...] | Names = ()
+    requirement: tuple[str, ...] | Names = ()
+    essential: bool = False
+    bare_metal: str | None = None
+    network: bool = False
+    units: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+
+    def read(self, value: t.Any, path: str) -> t.Any:
+        """Return the value of a service of this type, checked and with defaults; DeclarationError otherwise."""
+        if value is None:
+            if isinstance(self.default, _Required):
+                raise DeclarationError(path, f"type '{self.name}' needs a value")
+            value = copy.deepcopy(self.default)
+            if value is None and self.spec is None:
+                return None
+        if self.bare_metal is not None or self.network:
+            return plain(value, path)
+        if self.spec is not None:
+            value = validate({} if value is None else value, self.spec, path)
+        else:
+            value = plain(value, path)
+            forms = {"list": list, "dict": dict, "str": str}
+            if self.form in forms and not isinstance(value, forms[self.form]):
+                noun = {"list": "a list", "dict": "a mapping", "str": "a string"}[self.form]
+                raise DeclarationError(path, f"must be {noun}, not {describe(value)}")
+        if self.verify is not None:
+            self.verify(value, path)
+        return value
+
+    def targets(self, value: t.Any) -> Mapping[str, Contribute]:
+        """Return what a service of this type with VALUE contributes, by target type."""
+        if self.bare_metal is not None and not self.extensions:
+            return {"etc": always(_linked(self.units))}
+        return self.extensions(value) if callable(self.extensions) else self.extensions
+
+    def provides(self, value: t.Any) -> tuple[str, ...]:
+        """Return the names that a service of this type with VALUE provides."""
+        return self.provision(value) if callable(self.provision) else self.provision
+
+    def requires(self, value: t.Any) -> tuple[str, ...]:
+        """Return the names that a service of this type with VALUE requires."""
+        return self.requirement(value) if callable(self.requirement) else self.requirement
+
+
+def always(value: t.Any) -> Contribute:
+    """Return a contribution that does not depend on the service's value."""
+    return lambda _value, _context: copy.deepcopy(value)
+
+
+def _linked(units: tuple[str, ...]) -> dict[str, t.Any]:
+    """Return links to the distribution's own units: what a bare-metal service is when the user keeps it."""
+    files: dict[str, t.Any] = {}
+    starters = {".socket": "sockets.target", ".timer": "timers.target"}
+    for unit in units:
+        if unit in base_units.UNITS:
+            continue
+        stem, suffix = unit.rsplit(".", 1)
+        template = f"{stem.split('@')[0]}@.{suffix}" if "@" in stem else unit
+        files[f"systemd/system/{template}"] = base_units.store_link(template)
+        if unit != template or "@" not in stem:
+            target = starters.get(f".{suffix}", "multi-user.target")
+            files[f"systemd/system/{target}.wants/{unit}"] = base_units.link(f"../{template}")
+    return files
+
+
+def daemon(
+    name: str,
+    service: dict[str, t.Any],
+    *,
+    description: str,
+    unit: dict[str, t.Any] | None = None,
+    provision: tuple[str, ...] = (),
+    requirement: tuple[str, ...] = (),
+) -> Unit:
+    """Return the unit of a long-running program, restarted when it fails."""
+    directives = {"Restart": "on-failure", **service}
+    return Unit(
+        name=f"{name}.service",
+        sections={"Unit": {"Description": description, **(unit or {})}, "Service": directives},
+        provision=provision or (name,),
+        requirement=requirement,
+    )

@@ -1,0 +1,221 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Databases: postgresql and redis."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import typing as t
+
+from .. import accounts, checks
+from ..errors import DeclarationError, suggestion
+from ..service_types import Context, ServiceType, always, daemon
+from ..units import Unit
+from ..validation import Spec, describe
+
+_POSTGRESQL: Spec = {
+    "version": {"type": "str"},
+    "data_directory": {"type": "str", "default": "/var/lib/postgresql/data"},
+    "port": {"type": "int", "default": 5432},
+    "listen_addresses": {"type": "list", "elements": "str", "default": ["localhost"]},
+    "locale": {"type": "str", "default": "C.UTF-8"},
+    "settings": {"type": "dict", "default": {}},
+    "hba": {"type": "list", "elements": "str",
+            "default": ["local all all peer", "host all all 127.0.0.1/32 scram-sha-256",
+                        "host all all ::1/128 scram-sha-256"]},
+}
+_REDIS: Spec = {
+    "bind": {"type": "list", "elements": "str", "default": ["127.0.0.1"]},
+    "port": {"type": "int", "default": 6379},
+    "directory": {"type": "str", "default": "/var/lib/redis"},
+    "max_memory": {"type": "str"},
+    "save": {"type": "list", "elements": "str", "default": ["3600 1", "300 100"]},
+    "settings": {"type": "dict", "default": {}},
+}
+_SCRIPT = """#!/bin/sh
+# Runs a program of PostgreSQL: of the version asked for, else of the data directory's, else the newest there is.
+set -eu
+data={data}
+version={version}
+if [ -z "$version" ] && [ -s "$data/PG_VERSION" ]; then version=$(cat "$data/PG_VERSION"); fi
+directory=
+if [ -n "$version" ]; then
+  directory=/usr/lib/postgresql/$version/bin
+else
+  newest=0
+  for candidate in /usr/lib/postgresql/*/bin; do
+    number=${{candidate#/usr/lib/postgresql/}}
+    number=${{number%%[!0-9]*}}
+    if [ -x "$candidate/postgres" ] && [ "${{number:-0}}" -gt "$newest" ]; then
+      newest=$number
+      directory=$candidate
+    fi
+  done
+fi
+if [ ! -x "$directory/postgres" ] && [ -x /usr/bin/postgres ]; then directory=/usr/bin; fi
+if [ ! -x "$directory/postgres" ]; then
+  echo "no PostgreSQL ${{version:-server}} below /usr/lib/postgresql" >&2
+  exit 1
+fi
+case $1 in
+  prepare)
+    if [ ! -s "$data/PG_VERSION" ]; then
+      "$directory/initdb" --pgdata="$data" --auth=peer --auth-host=scram-sha-256 --encoding=UTF8 \\
+        --locale={locale} --username=postgres
+    fi ;;
+  run) exec "$directory/postgres" -D "$data" -c config_file=/etc/postgresql/postgresql.conf ;;
+esac
+"""
+
+
+def _port(value: int, path: str) -> None:
+    if not 1 <= value <= 65535:
+        raise DeclarationError(path, f"{value} is not a port")
+
+
+def _setting(value: t.Any, path: str) -> str:
+    """Return a setting of postgresql.conf, quoted."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, (int, float)):
+        return str(value)
+    if not isinstance(value, str):
+        raise DeclarationError(path, f"must be a string, a number or a boolean, not {describe(value)}")
+    return "'" + checks.line(value, path).replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _verify_postgresql(value: t.Any, path: str) -> None:
+    if value["version"] is not None and not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,2})?", value["version"]):
+        raise DeclarationError(f"{path}.version", f"{value['version']!r} is not a version such as \"15\"")
+    checks.absolute_path(value["data_directory"], f"{path}.data_directory")
+    _port(value["port"], f"{path}.port")
+    checks.locale(value["locale"], f"{path}.locale")
+    for index, line in enumerate(value["hba"]):
+        checks.line(line, f"{path}.hba[{index}]")
+    for name, setting in value["settings"].items():
+        if not re.fullmatch(r"[a-z][a-z0-9_.]*", name):
+            raise DeclarationError(f"{path}.settings", f"{name!r} is not the name of a setting")
+        _setting(setting, f"{path}.settings.{name}")
+
+
+def _postgresql_files(value: t.Any, context: Context) -> dict[str, t.Any]:
+    settings = {
+        "port": value["port"],
+        "listen_addresses": ",".join(value["listen_addresses"]),
+        "unix_socket_directories": "/run/postgresql",
+        "hba_file": "/etc/postgresql/pg_hba.conf",
+        "ident_file": "/etc/postgresql/pg_ident.conf",
+        "log_destination": "stderr",
+        "logging_collector": False,
+        **value["settings"],
+    }
+    config = "".join(f"{name} = {_setting(item, name)}\n" for name, item in settings.items())
+    script = _SCRIPT.format(
+        data=shlex.quote(value["data_directory"]), version=shlex.quote(value["version"] or ""), locale=value["locale"]
+    )
+    return {
+        "postgresql/postgresql.conf": {"content": config},
+        "postgresql/pg_hba.conf": {"content": "\n".join(value["hba"]) + "\n", "mode": "0640", "gid": 901},
+        "postgresql/pg_ident.conf": {"content": "# name, system user, database user\n"},
+        "postgresql/server": {"content": script, "mode": "0755"},
+    }
+
+
+def _postgresql_unit(value: t.Any, context: Context) -> list[Unit]:
+    service = {
+        "Type": "notify",
+        "User": "postgres",
+        "ExecStartPre": "/etc/postgresql/server prepare",
+        "ExecStart": "/etc/postgresql/server run",
+        "ExecReload": "/bin/kill -HUP $MAINPID",
+        "KillMode": "mixed",
+        "KillSignal": "SIGINT",
+        "TimeoutStartSec": 300,
+        "TimeoutStopSec": 60,
+        "RuntimeDirectory": "postgresql",
+        "Environment": "LANG=C.UTF-8",
+        "OOMScoreAdjust": None,
+    }
+    return [daemon("postgresql", service, description="PostgreSQL", unit={"After": "network.target"})]
+
+
+def _postgresql_needs(value: t.Any, context: Context) -> dict[str, t.Any]:
+    version = value["version"] or "*"
+    package = f"postgresql-{value['version']}" if value["version"] else "postgresql"
+    program = f"/usr/lib/postgresql/{version}/bin/postgres"
+    return {"programs": [{"service": "postgresql", "program": program, "package": package}], "packages": [package]}
+
+
+def _verify_redis(value: t.Any, path: str) -> None:
+    _port(value["port"], f"{path}.port")
+    checks.absolute_path(value["directory"], f"{path}.directory")
+    for key in ("bind", "save"):
+        for index, item in enumerate(value[key]):
+            checks.line(item, f"{path}.{key}[{index}]")
+    for name, setting in value["settings"].items():
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+            raise DeclarationError(f"{path}.settings", f"{name!r} is not a setting" + suggestion(name, ()))
+        _redis_setting(setting, f"{path}.settings.{name}")
+
+
+def _redis_setting(value: t.Any, path: str) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, str)):
+        return checks.line(str(value), path)
+    raise DeclarationError(path, f"must be a string, a number or a boolean, not {describe(value)}")
+
+
+def _redis_conf(value: t.Any) -> str:
+    lines = [f"bind {' '.join(value['bind'])}", f"port {value['port']}", f'dir "{value["directory"]}"']
+    lines += ["daemonize no", "supervised systemd", "protected-mode yes"]
+    lines += [f"save {item}" for item in value["save"]] or ['save ""']
+    if value["max_memory"] is not None:
+        lines.append(f"maxmemory {value['max_memory']}")
+    lines += [f"{name} {_redis_setting(item, name)}" for name, item in value["settings"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _redis_unit(value: t.Any, context: Context) -> list[Unit]:
+    service = {
+        "Type": "notify",
+        "User": "redis",
+        "Group": "redis",
+        "ExecStart": "/usr/bin/redis-server /etc/redis/redis.conf",
+        "TimeoutStopSec": 30,
+        "RuntimeDirectory": "redis",
+        "NoNewPrivileges": True,
+        "PrivateTmp": True,
+        "ProtectHome": True,
+        "UMask": "0077",
+        "LimitNOFILE": 65535,
+    }
+    return [daemon("redis", service, description="Redis", unit={"After": "network.target"})]
+
+
+def _account(name: str, home: str) -> t.Any:
+    return always({"users": [accounts.service_user(name, home=home)], "groups": [accounts.service_group(name)]})
+
+
+def _owned(name: str, key: str, mode: str) -> t.Any:
+    number = accounts.SERVICE_IDS[name]
+    return lambda value, context: [{"path": value[key], "mode": mode, "uid": number, "gid": number}]
+
+
+TYPES = (
+    ServiceType("postgresql", "The PostgreSQL database.", spec=_POSTGRESQL, verify=_verify_postgresql, default={},
+                provision=("postgresql", "postgres"), units=("postgresql.service", "postgresql@.service"),
+                extensions={"systemd": _postgresql_unit, "etc": _postgresql_files, "system": _postgresql_needs,
+                            "account": _account("postgres", "/var/lib/postgresql"),
+                            "activation": _owned("postgres", "data_directory", "0700")}),
+    ServiceType("redis", "The Redis key-value store.", spec=_REDIS, verify=_verify_redis, default={},
+                provision=("redis", "redis-server"), packages=("redis-server",), programs=("/usr/bin/redis-server",),
+                units=("redis-server.service",),
+                extensions={"systemd": _redis_unit,
+                            "etc": lambda value, context: {"redis/redis.conf": {
+                                "content": _redis_conf(value), "mode": "0640", "gid": accounts.SERVICE_IDS["redis"],
+                                "secret": True}},
+                            "account": _account("redis", "/var/lib/redis"),
+                            "activation": _owned("redis", "directory", "0750")}),
+)

@@ -1,0 +1,202 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The essential services: the skeleton on which all others hang, down to `system`."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .. import accounts, base_units, checks, etc_files, pam, systemd
+from ..errors import DeclarationError
+from ..operating_system import PATH
+from ..records import UserAccount, UserGroup
+from ..service_types import (
+    Context,
+    Contribution,
+    ServiceType,
+    add_lists,
+    add_mappings,
+    always,
+)
+from ..validation import describe
+
+BARE_METAL = "a container has no hardware and no kernel of its own"
+
+
+def _system(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
+    system: dict[str, t.Any] = {"files": {}, "locale": (value or {}).get("locale")}
+    lists = ("directories", "activation", "programs", "packages", "host_files")
+    system.update({key: [] for key in lists})
+    for contribution in contributions:
+        if not isinstance(contribution.value, dict):
+            raise DeclarationError(contribution.path, f"must be a mapping, not {describe(contribution.value)}")
+    files = [Contribution(c.value["files"], c.path, c.service) for c in contributions if "files" in c.value]
+    system["files"] = add_mappings({}, files, context, path)
+    for contribution in contributions:
+        for key in contribution.value:
+            if key not in ("files", *lists):
+                raise DeclarationError(contribution.path, f"'{key}' cannot be added to 'system'")
+        for key in lists:
+            for item in contribution.value.get(key, []):
+                if item not in system[key]:
+                    system[key].append(item)
+    return system
+
+
+def _etc(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
+    entries = add_mappings(value, contributions, context, path)
+    return {name: etc_files.entry(name, item, f"{path}.{name}") for name, item in entries.items()}
+
+
+def _etc_to_system(value: t.Any, context: Context) -> dict[str, t.Any]:
+    files = {f"/etc/{name}": item for name, item in value.items() if "host" not in item}
+    return {"files": files, "host_files": [f"/etc/{name}" for name, item in value.items() if "host" in item]}
+
+
+def _verify_etc(value: t.Any, path: str) -> None:
+    for name, item in (value or {}).items():
+        etc_files.entry(name, item, f"{path}.{name}")
+
+
+def _accounts(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> accounts.Accounts:
+    users = {user.name: user for user in accounts.base_users()}
+    groups = {group.name: group for group in accounts.base_groups()}
+    for contribution in contributions:
+        if not isinstance(contribution.value, dict) or not {"users", "groups"}.issuperset(contribution.value):
+            raise DeclarationError(contribution.path, "must be a mapping of `users` and `groups`")
+        added_users = _records(contribution, "users", UserAccount)
+        added_groups = _records(contribution, "groups", UserGroup)
+        accounts.merge(users, added_users, contribution.path, override=False)
+        accounts.merge(groups, added_groups, contribution.path, override=False)
+    accounts.merge(users, context.operating_system.users, f"{PATH}.users", override=True)
+    accounts.merge(groups, context.operating_system.groups, f"{PATH}.groups", override=True)
+    return accounts.Accounts(list(users.values()), list(groups.values()), PATH)
+
+
+def _records(contribution: Contribution, key: str, kind: t.Any) -> list[t.Any]:
+    items = contribution.value.get(key, [])
+    path = f"{contribution.path}.{key}"
+    if not isinstance(items, list):
+        raise DeclarationError(path, f"must be a list, not {describe(items)}")
+    return [
+        item if isinstance(item, kind) else kind.from_mapping(item, f"{path}[{index}]")
+        for index, item in enumerate(items)
+    ]
+
+
+def _account_files(value: accounts.Accounts, context: Context) -> dict[str, t.Any]:
+    return {
+        "passwd": {"content": value.passwd()},
+        "group": {"content": value.group()},
+        "shadow": {"content": value.shadow(), "mode": "0640", "gid": 42, "secret": True},
+        "gshadow": {"content": value.gshadow(), "mode": "0640", "gid": 42, "secret": True},
+        "shells": {"content": etc_files.shells(value)},
+    }
+
+
+def _activation(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
+    result: dict[str, t.Any] = {"activation": [], "directories": []}
+    for item in add_lists(value, contributions, context, path):
+        if isinstance(item, str):
+            result["activation"].append(item)
+        elif isinstance(item, dict) and isinstance(item.get("path"), str):
+            result["directories"].append(etc_files.directory(item, f"{path}.{item['path']}"))
+        else:
+            raise DeclarationError(path, "what is added must be shell text, or a directory {path, mode, uid, gid}")
+    return result
+
+
+def _pam(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
+    base = pam.services(login="login" in context.types)
+    added = add_mappings(value, contributions, context, path)
+    for name, text in added.items():
+        if not isinstance(text, str) or "/" in name:
+            raise DeclarationError(f"{path}.{name}", "must be the text of a PAM service")
+    return {**base, **added}
+
+
+def _environment(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
+    variables = {"LANG": context.operating_system.locale, "PATH": etc_files.PATH}
+    for name, text in add_mappings(value, contributions, context, path).items():
+        checks.environment_name(name, path)
+        if not isinstance(text, str):
+            raise DeclarationError(f"{path}.{name}", f"must be a string, not {describe(text)}")
+        variables[name] = checks.line(text, f"{path}.{name}")
+    return variables
+
+
+def _special_files(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
+    links = add_mappings(value, contributions, context, path)
+    for name, target in links.items():
+        checks.absolute_path(name, f"{path}.{name}")
+        if not isinstance(target, str):
+            raise DeclarationError(f"{path}.{name}", "must be the target of a link")
+        checks.line(target, f"{path}.{name}")
+    return links
+
+
+def _packages(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> list[str]:
+    packages = add_lists([*(value or []), *context.operating_system.packages], contributions, context, path)
+    for package in packages:
+        if not isinstance(package, str):
+            raise DeclarationError(path, f"a package must be a string, not {describe(package)}")
+    return packages
+
+
+def _programs(value: t.Any, context: Context) -> dict[str, t.Any]:
+    programs = [{"service": "privileged-programs", "program": item, "package": None} for item in value or []]
+    return {"programs": programs}
+
+
+TYPES = (
+    ServiceType("system", "What everything is folded into; its value holds the locale.", combine=_system,
+                essential=True, default={}),
+    ServiceType("linux-bare-metal", "The kernel, its modules and the boot files.", essential=True,
+                bare_metal="the host's kernel runs the container",
+                provision=("kernel-modules",), units=("systemd-modules-load.service", "kmod-static-nodes.service",
+                                                      "systemd-sysctl.service", "systemd-remount-fs.service")),
+    ServiceType("firmware", "Firmware that the kernel may load.", essential=True, combine=add_lists,
+                bare_metal="the host's kernel loads firmware for the host's devices", default=[]),
+    ServiceType("boot", "What happens before the init.", essential=True, combine=add_lists, default=[],
+                extensions={"system": lambda value, context: {"activation": value or []}}),
+    ServiceType("activation", "Shell text and directories made at each start, before the init.", essential=True,
+                combine=_activation, default=[], extensions={"system": lambda value, context: value}),
+    ServiceType("cleanup", "The directories that a fresh root has.", essential=True,
+                extensions={"activation": lambda value, context: etc_files.root_directories()}),
+    ServiceType("etc", "Files below /etc, by name: text, {content, mode, uid, gid, secret}, {link} or {host: true}.",
+                essential=True, combine=_etc, verify=_verify_etc, default={},
+                extensions={"system": _etc_to_system}),
+    ServiceType("account", "Users and groups.", essential=True, combine=_accounts,
+                extensions={"etc": _account_files, "activation": lambda value, context: value.homes()}),
+    ServiceType("pam", "PAM services, by name.", essential=True, combine=_pam, default={},
+                extensions={"etc": lambda value, context: {f"pam.d/{k}": {"content": v} for k, v in value.items()}}),
+    ServiceType("hosts", "Names in /etc/hosts.", essential=True, combine=etc_files.combine_hosts, default=[],
+                extensions={"etc": lambda value, context: {"hosts": {"content": value}}}),
+    ServiceType("host-name", "The host's name.", essential=True, provision=("host-name",),
+                extensions={"etc": lambda value, context: {
+                    "hostname": {"content": context.operating_system.host_name + "\n"}}}),
+    ServiceType("fstab", "Entries of /etc/fstab.", essential=True, combine=etc_files.combine_fstab, default=[],
+                extensions={"etc": lambda value, context: {"fstab": {"content": etc_files.fstab(value)}},
+                            "systemd": lambda value, context: etc_files.mount_units(value)}),
+    ServiceType("profile", "Packages, and the shell's profile.", essential=True, combine=_packages, default=[],
+                extensions={"system": lambda value, context: {"packages": value},
+                            "etc": always({"profile": {"content": etc_files.PROFILE}})}),
+    ServiceType("session-environment", "Variables of every session.", essential=True, combine=_environment, default={},
+                extensions={"etc": lambda value, context: {
+                    "environment": {"content": etc_files.environment(value)},
+                    "default/locale": {"content": f"LANG={context.operating_system.locale}\n"}}}),
+    ServiceType("locale", "Language and time zone.", essential=True,
+                extensions={"etc": lambda value, context: etc_files.locale_files(context.operating_system)}),
+    ServiceType("privileged-programs", "Programs that run with their owner's rights (the store holds them so).",
+                essential=True, combine=add_lists, default=[], extensions={"system": _programs}),
+    ServiceType("special-files", "Links outside /etc, by path.", essential=True, combine=_special_files, default={},
+                extensions={"system": lambda value, context: {
+                    "files": {path: {"link": target} for path, target in value.items()}}}),
+    ServiceType("user-processes", "The point after which services start.", essential=True,
+                provision=("user-processes",)),
+    ServiceType("file-systems", "The file systems that were mounted before the init.", essential=True,
+                provision=("file-systems", "root-file-system", "user-file-systems")),
+    ServiceType("systemd", "Units, folded into /etc/systemd/system.", essential=True, combine=systemd.combine,
+                default=[], provision=tuple(sorted(base_units.TARGETS)),
+                extensions={"etc": systemd.files}),
+)

@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Services that set up the network (C3), and the one that stands in for them (C5)."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..service_types import Context, ServiceType
+from ..units import Unit
+from ..validation import Spec
+
+HOST_NETWORK = "the network is shared with the host, which sets it up"
+OWN_NETWORK = "its addresses are those of the host's devices; the container's network is its own"
+STATIC = "static-networking"
+DUMMY = "dummy-networking"
+
+_DUMMY: Spec = {
+    "provision": {"type": "list", "elements": "str", "default": ["loopback", "networking"]},
+}
+
+
+def _manager(name: str, program: str, arguments: str, packages: str, units: str, *, bus: bool) -> ServiceType:
+    """Return a network daemon's type. It starts where its program is there (and the bus, when it needs that)."""
+
+    def unit(value: t.Any, context: Context) -> list[Unit]:
+        conditions: dict[str, t.Any] = {
+            "Description": f"{name} in the container's own network",
+            "ConditionFileIsExecutable": program,
+            "Wants": "network.target",
+            "Before": "network.target",
+        }
+        if bus:
+            conditions["ConditionPathExists"] = "/run/dbus/system_bus_socket"
+            conditions["After"] = "dbus.service"
+        service = {"ExecStart": f"{program} {arguments}".strip(), "StateDirectory": name, "Restart": "on-failure"}
+        return [Unit(f"{name}.service", {"Unit": conditions, "Service": service}, provision=(name, "networking"))]
+
+    return ServiceType(
+        name,
+        f"{name}: dropped when the network is shared with the host.",
+        extensions={"systemd": unit},
+        network=True,
+        provision=(name, "networking"),
+        packages=tuple(packages.split()),
+        units=tuple(units.split()),
+    )
+
+
+def _dummy_unit(value: t.Any, context: Context) -> list[Unit]:
+    names = tuple(value["provision"])
+    head = {"Description": "Networking that is there already", "Before": "network.target"}
+    return [Unit("dummy-networking.target", {"Unit": head}, provision=names)]
+
+
+TYPES = (
+    ServiceType(STATIC, "Fixed addresses; dropped in every container.", network=True,
+                provision=("static-networking", "loopback", "networking"),
+                units=("networking.service", "systemd-networkd.service", "systemd-networkd.socket"),
+                packages=("ifupdown",)),
+    _manager("dhcp-client", "/usr/sbin/dhclient", "-d", "isc-dhcp-client", "networking.service dhclient.service",
+             bus=False),
+    _manager("dhcpcd", "/usr/sbin/dhcpcd", "--nobackground", "dhcpcd-base", "dhcpcd.service", bus=False),
+    _manager("network-manager", "/usr/sbin/NetworkManager", "--no-daemon", "network-manager",
+             "NetworkManager.service NetworkManager-wait-online.service NetworkManager-dispatcher.service", bus=True),
+    _manager("connman", "/usr/sbin/connmand", "-n", "connman", "connman.service", bus=True),
+    _manager("wicd", "/usr/sbin/wicd", "-f", "wicd-daemon", "wicd.service", bus=True),
+    ServiceType(DUMMY, "Provides loopback and networking without doing anything.", spec=_DUMMY,
+                extensions={"systemd": _dummy_unit},
+                provision=lambda value: tuple((value or {}).get("provision", ("loopback", "networking")))),
+)

@@ -1,0 +1,177 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Web servers: nginx, and one that needs nothing installed."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .. import checks, units
+from ..errors import DeclarationError
+from ..service_types import Context, ServiceType, always, daemon
+from ..units import Unit
+from ..validation import Spec, describe
+
+_LOCATION: Spec = {
+    "uri": {"type": "str", "required": True},
+    "body": {"type": "list", "elements": "str", "required": True},
+}
+_SERVER: Spec = {
+    "listen": {"type": "list", "elements": "str", "default": ["80", "[::]:80"]},
+    "server_name": {"type": "list", "elements": "str", "default": ["_"]},
+    "root": {"type": "str"},
+    "index": {"type": "list", "elements": "str", "default": ["index.html"]},
+    "locations": {"type": "list", "elements": "dict", "options": _LOCATION, "default": []},
+    "directives": {"type": "list", "elements": "str", "default": []},
+}
+_NGINX: Spec = {
+    "servers": {"type": "list", "elements": "dict", "options": _SERVER, "default": []},
+    "worker_processes": {"type": "raw", "default": 1},
+    "http_directives": {"type": "list", "elements": "str", "default": []},
+    "config": {"type": "str"},
+}
+_STATIC: Spec = {
+    "name": {"type": "str", "default": "static-web-server"},
+    "root": {"type": "str", "default": "/srv/www"},
+    "port": {"type": "int", "default": 8080},
+    "address": {"type": "str", "default": "0.0.0.0"},
+    "python": {"type": "str", "default": "/usr/bin/python3"},
+}
+_TYPES = {
+    "text/html": "html htm", "text/css": "css", "text/plain": "txt", "text/xml": "xml", "text/javascript": "js mjs",
+    "application/json": "json", "application/wasm": "wasm", "application/pdf": "pdf", "application/zip": "zip",
+    "image/png": "png", "image/jpeg": "jpeg jpg", "image/gif": "gif", "image/svg+xml": "svg", "image/webp": "webp",
+    "image/x-icon": "ico", "font/woff": "woff", "font/woff2": "woff2", "audio/mpeg": "mp3", "video/mp4": "mp4",
+}
+_WORD = re.compile(r"[^\s;{}\"'#\\$\x00-\x1f\x7f]+")
+
+
+def _word(text: str, path: str) -> str:
+    if not _WORD.fullmatch(text):
+        raise DeclarationError(path, f"{text!r} must be one word of nginx's configuration (no space, quote, ';')")
+    return text
+
+
+def _verify_nginx(value: t.Any, path: str) -> None:
+    if value["config"] is not None and (value["servers"] or value["http_directives"]):
+        raise DeclarationError(path, "`config` replaces the whole file; it excludes `servers` and `http_directives`")
+    workers = value["worker_processes"]
+    if workers != "auto" and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
+        raise DeclarationError(f"{path}.worker_processes", f"must be a number or 'auto', not {describe(workers)}")
+    for index, server in enumerate(value["servers"]):
+        place = f"{path}.servers[{index}]"
+        for key in ("listen", "server_name", "index"):
+            for item in server[key]:
+                for word in item.split(" ") if key == "listen" else [item]:
+                    _word(word, f"{place}.{key}")
+        if server["root"] is not None:
+            _word(checks.absolute_path(server["root"], f"{place}.root"), f"{place}.root")
+        for number, location in enumerate(server["locations"]):
+            for word in location["uri"].split(" "):
+                checks.line(word, f"{place}.locations[{number}].uri")
+
+
+def _block(head: str, lines: list[str]) -> list[str]:
+    return [f"{head} {{", *(f"  {line}" for line in lines), "}"]
+
+
+def _directive(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((";", "}")) else f"{text};"
+
+
+def _nginx_conf(value: t.Any) -> str:
+    if value["config"] is not None:
+        return t.cast(str, value["config"])
+    types = [f"{name} {suffixes};" for name, suffixes in _TYPES.items()]
+    http = [*_block("types", types), "default_type application/octet-stream;", "sendfile on;", "server_tokens off;"]
+    http += ["access_log syslog:server=unix:/dev/log,nohostname combined;"]
+    http += [f"{kind}_temp_path /var/cache/nginx/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi",
+                                                                      "scgi")]
+    http += [_directive(text) for text in value["http_directives"]]
+    for server in value["servers"]:
+        lines = [f"listen {item};" for item in server["listen"]]
+        lines += [f"server_name {' '.join(server['server_name'])};"]
+        if server["root"] is not None:
+            lines += [f"root {server['root']};", f"index {' '.join(server['index'])};"]
+        lines += [_directive(text) for text in server["directives"]]
+        for location in server["locations"]:
+            lines += _block(f"location {location['uri']}", [_directive(text) for text in location["body"]])
+        http += _block("server", lines)
+    head = ["user www-data www-data;", f"worker_processes {value['worker_processes']};", "pid /run/nginx/nginx.pid;"]
+    head += ["error_log stderr;", *_block("events", ["worker_connections 1024;"])]
+    return "\n".join([*head, *_block("http", http)]) + "\n"
+
+
+def _nginx_unit(value: t.Any, context: Context) -> list[Unit]:
+    service = {
+        "Type": "forking",
+        "PIDFile": "/run/nginx/nginx.pid",
+        "ExecStart": "/usr/sbin/nginx -c /etc/nginx/nginx.conf",
+        "ExecReload": "/usr/sbin/nginx -c /etc/nginx/nginx.conf -s reload",
+        "KillSignal": "SIGQUIT",
+        "KillMode": "mixed",
+        "TimeoutStopSec": 10,
+        "RuntimeDirectory": "nginx",
+        "CacheDirectory": "nginx",
+        "LogsDirectory": "nginx",
+        "StateDirectory": "nginx",
+        "PrivateTmp": True,
+    }
+    return [daemon("nginx", service, description="nginx", unit={"After": "network.target"})]
+
+
+def _verify_static(value: t.Any, path: str) -> None:
+    checks.unit_name(f"{value['name']}.service", f"{path}.name")
+    checks.absolute_path(value["root"], f"{path}.root")
+    checks.absolute_path(value["python"], f"{path}.python")
+    if not 1 <= value["port"] <= 65535:
+        raise DeclarationError(f"{path}.port", f"{value['port']} is not a port")
+    if not re.fullmatch(r"[0-9A-Fa-f.:]+", value["address"]):
+        raise DeclarationError(f"{path}.address", f"{value['address']!r} is not an IP address")
+
+
+def _static_unit(value: t.Any, context: Context) -> list[Unit]:
+    words = [value["python"], "-I", "-u", "-m", "http.server", "--bind", value["address"]]
+    words += ["--directory", value["root"], str(value["port"])]
+    low = value["port"] < 1024
+    service = {
+        "ExecStart": units.command(words, "command"),
+        "DynamicUser": True,
+        "AmbientCapabilities": "CAP_NET_BIND_SERVICE" if low else None,
+        "CapabilityBoundingSet": "CAP_NET_BIND_SERVICE" if low else "",
+        "NoNewPrivileges": True,
+        "PrivateTmp": True,
+        "PrivateDevices": True,
+        "ProtectSystem": "strict",
+        "ProtectHome": True,
+        "ProtectControlGroups": True,
+        "RestrictAddressFamilies": "AF_INET AF_INET6 AF_UNIX",
+        "RestrictNamespaces": True,
+        "RestrictSUIDSGID": True,
+        "LockPersonality": True,
+        "MemoryDenyWriteExecute": True,
+        "SystemCallArchitectures": "native",
+        "SystemCallFilter": "@system-service",
+    }
+    unit = {"After": "network.target"}
+    return [daemon(value["name"], service, description=f"Files of {value['root']} over HTTP", unit=unit)]
+
+
+def _static_needs(value: t.Any, context: Context) -> dict[str, t.Any]:
+    need = {"service": value["name"], "program": value["python"], "package": "python3-minimal"}
+    return {"programs": [need], "packages": ["python3-minimal"]}
+
+
+TYPES = (
+    ServiceType("nginx", "The nginx web server.", spec=_NGINX, verify=_verify_nginx, default={},
+                provision=("nginx",), packages=("nginx",), programs=("/usr/sbin/nginx",), units=("nginx.service",),
+                extensions={"systemd": _nginx_unit,
+                            "etc": lambda value, context: {"nginx/nginx.conf": {"content": _nginx_conf(value)}},
+                            "activation": always([{"path": "/var/www", "mode": "0755"}])}),
+    ServiceType("static-web-server", "Serves the files of a directory with Python alone.", spec=_STATIC, default={},
+                verify=_verify_static, provision=lambda value: ((value or {}).get("name", "static-web-server"),),
+                extensions={"systemd": _static_unit, "system": _static_needs,
+                            "activation": lambda value, context: [{"path": value["root"], "mode": "0755"}]}),
+)

@@ -1,0 +1,216 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rendering a container's operating system: the files, directories and the specification that the target stores."""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import checks, etc_files
+from .containerized import STORE
+from .errors import DeclarationError
+from .fold import fold
+from .operating_system import PATH, OperatingSystem, operating_system
+from .records import FileSystem, FileSystemMapping
+from .validation import Spec, describe, plain, validate
+
+_INIT: Spec = {
+    "argv": {"type": "list", "elements": "str", "required": True},
+    "environment": {"type": "dict", "default": {}},
+    "ready": {"type": "str", "choices": ["exec", "notify"], "default": "exec"},
+    "stop_signal": {"type": "str", "default": "SIGTERM"},
+    "systemd": {"type": "bool", "default": False},
+}
+_SECURITY: Spec = {
+    "no_new_privileges": {"type": "bool", "default": False},
+    "nesting": {"type": "bool", "default": False},
+}
+_ARGUMENTS: Spec = {
+    "name": {"type": "str"},
+    "shared_network": {"type": "bool", "default": False},
+    "private_users": {"type": "raw", "default": "auto"},
+    "store": {"type": "raw", "default": STORE},
+    "log": {"type": "str", "choices": ["volatile", "persistent"], "default": "volatile"},
+    "init": {"type": "raw"},
+    "security": {"type": "dict", "options": _SECURITY, "default": {}},
+}
+SYSTEMD: dict[str, t.Any] = {
+    "argv": ["/usr/lib/systemd/systemd"],
+    "environment": {
+        "PATH": etc_files.PATH,
+        "SYSTEMD_UNIT_PATH": "/etc/systemd/system",
+        "SYSTEMD_GENERATOR_PATH": "/etc/systemd/generators",
+        "SYSTEMD_ENVIRONMENT_GENERATOR_PATH": "/etc/systemd/generators",
+    },
+    "ready": "notify",
+    "stop_signal": "SIGRTMIN+4",
+    "systemd": True,
+}
+# C12: what every system container has beside the OS's file systems.
+CONTAINER_FILE_SYSTEMS = (
+    FileSystem(device="none", mount_point="/dev/pts", type="devpts", flags=("no-exec", "no-suid"),
+               options="newinstance,ptmxmode=0666,mode=620", check=False, create_mount_point=True,
+               needed_for_boot=True),
+    FileSystem(device="tmpfs", mount_point="/dev/shm", type="tmpfs", flags=("no-exec", "no-suid", "no-dev"),
+               options="mode=1777,size=65536k", check=False, create_mount_point=True, needed_for_boot=True),
+    FileSystem(device="mqueue", mount_point="/dev/mqueue", type="mqueue", flags=("no-exec", "no-suid", "no-dev"),
+               check=False, create_mount_point=True, needed_for_boot=True),
+)
+_OWN = ("/", "/proc", "/sys", "/dev", "/run")
+_ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+
+
+def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
+    """Return the `system` mapping of a container's operating system (one that containerized_operating_system gave).
+
+    Arguments: name, shared_network, private_users (auto, identity or a first host id), store (a path or
+    SOURCE=TARGET), log (volatile or persistent), init, security. Raises DeclarationError with the place.
+    """
+    system = operating_system(declared)
+    if system.essential_services is None:
+        raise DeclarationError(
+            f"{PATH}.essential_services", "is missing: derive the system with containerized_operating_system first"
+        )
+    given = validate({key: item for key, item in arguments.items() if item is not None}, _ARGUMENTS, "arguments")
+    name = container_name(system, given["name"])
+    store = _store(given["store"])
+    init = _init(given["init"])
+    folded = fold(system, system.essential_services, shared_network=given["shared_network"], log=given["log"])
+    files = folded["files"]
+    if not init["systemd"]:
+        files = {path: item for path, item in files.items() if not path.startswith("/etc/systemd/")}
+    if store["target"] == STORE:
+        links = {f"/{link}": {"link": f"usr/{link}"} for link in _ROOT_LINKS}
+        files = {**links, **files}
+    file_systems = _file_systems(system, store)
+    _refuse_hidden(files, file_systems)
+    return {
+        "name": name,
+        "files": {path: files[path] for path in sorted(files)},
+        "directories": _directories(folded["directories"]),
+        "host_files": sorted({*etc_files.HOST_FILES, *folded["host_files"]} - files.keys()),
+        "spec": {
+            "format": 1,
+            "name": name,
+            "host_name": system.host_name,
+            "shared_network": given["shared_network"],
+            "private_users": _private_users(given["private_users"]),
+            "store": store,
+            "init": init,
+            "file_systems": file_systems,
+            "log": given["log"],
+            "security": given["security"],
+        },
+        "activation": folded["activation"],
+        "programs": folded["programs"],
+        "packages": sorted(set(folded["packages"])),
+    }
+
+
+def container_name(system: OperatingSystem, name: str | None) -> str:
+    """Return the container's name: the one given, else the host name up to its first dot."""
+    path = "name" if name is not None else f"{PATH}.host_name"
+    chosen = name if name is not None else system.host_name.split(".")[0].lower()
+    if not checks.CONTAINER_NAME.fullmatch(chosen):
+        raise DeclarationError(path, f"{chosen!r} is not a container's name (a-z, 0-9, '-'; at most 63)")
+    return chosen
+
+
+def _store(value: t.Any) -> dict[str, str]:
+    if isinstance(value, str) and "=" not in value and value.endswith("/usr"):
+        value = {"source": value, "target": STORE}
+    if not isinstance(value, (str, dict)):
+        raise DeclarationError("store", f"must be a path, SOURCE=TARGET or a mapping, not {describe(value)}")
+    mapping = FileSystemMapping.from_mapping(value, "store")
+    if mapping.writable:
+        raise DeclarationError("store.writable", "the store is always read-only")
+    return {"source": checks.absolute_path(mapping.source, "store.source"), "target": mapping.place}
+
+
+def _private_users(value: t.Any) -> str | int:
+    if value in ("auto", "identity") and isinstance(value, str):
+        return value
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 11:
+        value = int(value)
+    highest = 2**32 - 2 * 65536
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= highest and value % 65536 == 0:
+        return value
+    raise DeclarationError("private_users", f"{value!r} is not 'auto', 'identity' or a positive multiple of 65536")
+
+
+def _init(value: t.Any) -> dict[str, t.Any]:
+    if value is None or value == "systemd":
+        return t.cast("dict[str, t.Any]", plain(SYSTEMD, "init"))
+    if not isinstance(value, dict):
+        raise DeclarationError("init", "must be 'systemd' or a mapping with `argv`")
+    checked = validate(value, _INIT, "init")
+    if not checked["argv"]:
+        raise DeclarationError("init.argv", "must name a program")
+    checks.absolute_path(checked["argv"][0], "init.argv[0]")
+    for index, word in enumerate(checked["argv"]):
+        if "\0" in word:
+            raise DeclarationError(f"init.argv[{index}]", "holds a NUL")
+    for name, text in checked["environment"].items():
+        checks.environment_name(name, "init.environment")
+        if not isinstance(text, str) or "\0" in text:
+            raise DeclarationError(f"init.environment.{name}", "must be a string without NUL")
+    _signal(checked["stop_signal"])
+    base = SYSTEMD["environment"] if checked["systemd"] else {"PATH": etc_files.PATH}
+    checked["environment"] = {**base, **checked["environment"]}
+    return checked
+
+
+def _signal(name: str) -> None:
+    names = ("HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "PWR", "WINCH")
+    real = name.startswith(("SIGRTMIN+", "SIGRTMAX-")) and name[9:].isdigit() and int(name[9:]) <= 30
+    if not real and name not in {f"SIG{item}" for item in names}:
+        raise DeclarationError("init.stop_signal", f"{name!r} is not a signal such as SIGTERM or SIGRTMIN+4")
+
+
+def _entry(item: FileSystem) -> dict[str, t.Any]:
+    return {
+        "device": item.device,
+        "mount_point": item.place,
+        "type": item.type,
+        "flags": list(item.flags),
+        "options": item.options,
+        "check": item.check,
+        "create_mount_point": item.create_mount_point,
+        "needed_for_boot": item.needed_for_boot,
+        "required": item.required,
+    }
+
+
+def _file_systems(system: OperatingSystem, store: dict[str, str]) -> list[dict[str, t.Any]]:
+    """Return what the script mounts (S1, S2): the store first, parents before what lies in them, otherwise in order."""
+    first = FileSystemMapping(source=store["source"], target=store["target"], required=True).bind_mount()
+    mounted = [
+        item
+        for item in system.file_systems
+        if item.mount and item.needed_for_boot and item.place not in _OWN and item.place != store["target"]
+    ]
+    places = {item.place for item in mounted}
+    extra = [item for item in CONTAINER_FILE_SYSTEMS if item.place not in places]
+    ordered = sorted([first, *mounted, *extra], key=lambda item: item.place.count("/"))
+    return [_entry(item) for item in ordered]
+
+
+def _refuse_hidden(files: dict[str, t.Any], file_systems: list[dict[str, t.Any]]) -> None:
+    """Refuse a file that a file system would hide or that would be written through it."""
+    for item in file_systems:
+        place = item["mount_point"]
+        below = [path for path in files if path.startswith(f"{place}/")]
+        if below and not place.startswith("/dev/"):
+            raise DeclarationError(
+                f"{PATH}.file_systems", f"'{place}' hides {below[0]}, which the system makes itself; map a deeper path"
+            )
+
+
+def _directories(items: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """Return the directories, parents first; one path asked for differently twice is an error."""
+    found: dict[str, dict[str, t.Any]] = {}
+    for item in items:
+        former = found.setdefault(item["path"], item)
+        if former != item:
+            raise DeclarationError(PATH, f"the directory '{item['path']}' is asked for with two modes or owners")
+    return [found[path] for path in sorted(found, key=lambda path: (path.count("/"), path))]

@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""systemd units as data: sections that become text, with names that requirements can refer to."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing as t
+
+from . import checks
+from .errors import DeclarationError
+
+Sections = dict[str, dict[str, t.Any]]
+
+_KEY = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A unit of the container.
+
+    `provision`: the names under which services may require it; those beyond the first become aliases.
+    `requirement`: names of other services. `wanted_by`: the targets that start it. `sections`: directives, each a
+    string, number, boolean, or a list of them (one line each). `text` replaces the sections when it is given.
+    """
+
+    name: str
+    sections: Sections = dataclasses.field(default_factory=dict)
+    text: str | None = None
+    provision: tuple[str, ...] = ()
+    requirement: tuple[str, ...] = ()
+    wanted_by: tuple[str, ...] = ("multi-user.target",)
+    path: str = ""
+
+    @property
+    def suffix(self) -> str:
+        """The kind of unit, with its dot."""
+        return self.name[self.name.rindex(".") :]
+
+
+def _value(value: t.Any, path: str) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, str):
+        return checks.line(value, path)
+    raise DeclarationError(path, "must be a string, a number, a boolean, or a list of them")
+
+
+def render(sections: Sections, path: str) -> str:
+    """Return the text of a unit. Newlines and other control characters in values are refused."""
+    parts = []
+    for section, directives in sections.items():
+        if not re.fullmatch(r"[A-Z][A-Za-z0-9-]*", section) or not isinstance(directives, dict):
+            raise DeclarationError(f"{path}.{section}", "is not a section ([Unit], [Service], …) with directives")
+        lines = [f"[{section}]"]
+        for key, value in directives.items():
+            if not _KEY.fullmatch(key):
+                raise DeclarationError(f"{path}.{section}.{key}", "is not the name of a directive")
+            for item in value if isinstance(value, list) else [value]:
+                if item is not None:
+                    lines.append(f"{key}={_value(item, f'{path}.{section}.{key}')}")
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def quote(word: str) -> str:
+    """Return WORD as one argument of ExecStart=: quoted, with `%` and `$` literal."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return escaped if re.fullmatch(r"[A-Za-z0-9_@./:=,+%$-]+", escaped) else f'"{escaped}"'
+
+
+def quote_value(text: str) -> str:
+    """Return an assignment of Environment=, quoted, with `%` literal (`$` is literal there)."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
+
+
+def command(value: str | list[str], path: str) -> str:
+    """Return the ExecStart= of a command: a list is quoted word by word, a string is taken in systemd's own syntax."""
+    if isinstance(value, str):
+        checks.line(value, path)
+        text = value.lstrip("@-:+!")
+        if not text.startswith("/"):
+            raise DeclarationError(path, f"'{value}' must begin with the absolute path of a program")
+        return value
+    if not value or not all(isinstance(word, str) for word in value):
+        raise DeclarationError(path, "must be a command: a string, or a list of strings")
+    checks.absolute_path(value[0], f"{path}[0]")
+    return " ".join(quote(checks.line(word, f"{path}[{index}]")) for index, word in enumerate(value))
+
+
+def program(value: str | list[str]) -> str | None:
+    """Return the program that a command runs, or None when it cannot be known."""
+    first = value[0] if isinstance(value, list) else value.lstrip("@-:+!").split(" ", 1)[0]
+    return None if any(character in first for character in "\"'%$\\") else first
+
+
+def with_order(unit: Unit, requires: t.Iterable[str]) -> Sections:
+    """Return the unit's sections with Requires= and After= for the units in REQUIRES, and what it is wanted by."""
+    sections = {name: dict(directives) for name, directives in unit.sections.items()}
+    head = {"Description": unit.name}
+    head.update(sections.pop("Unit", {}))
+    needed = " ".join(requires)
+    if needed:
+        for key in ("Requires", "After"):
+            head[key] = " ".join([*_as_list(head.get(key)), needed])
+    return {"Unit": head, **sections}
+
+
+def _as_list(value: t.Any) -> list[str]:
+    return [] if value is None else [str(item) for item in (value if isinstance(value, list) else [value])]
