@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting for a systemd that somebody else started. One that we start ourselves says by notification when it is ready."""
+"""Waiting for a systemd that an earlier run has started. One that this run starts says itself when it is ready."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ so that `/etc/alternatives` of an unpacked tree leads into that tree and not int
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import posixpath
 import stat
@@ -78,10 +79,25 @@ class View:
         return self._executable(reached)
 
     def find(self, program: str) -> bool:
-        """Whether `program`, an absolute path or a name to be searched for in the store, can be run."""
+        """Whether `program` can be run: an absolute path, in which a part may be a pattern, or a name to search for."""
         if "/" in program:
-            return program.startswith("/") and self.is_program(program)
+            return program.startswith("/") and any(self.is_program(path) for path in self._expand(program))
         return any(self.is_program(posixpath.join(self.target, directory, program)) for directory in SEARCHED)
+
+    def _expand(self, path: str) -> list[str]:
+        """The paths that `path` may mean: itself, or all that fit its pattern (`/usr/lib/postgresql/*/bin/x`)."""
+        before, star, after = path.partition("*")
+        if not star:
+            return [path]
+        directory, beginning = before.rsplit("/", 1)
+        rest, slash, remaining = after.partition("/")
+        place = self.on_host(directory)
+        try:
+            names = sorted(os.listdir(place)) if place else []
+        except OSError:
+            names = []
+        fitting = fnmatch.filter(names, beginning + star + rest)
+        return [found for name in fitting for found in self._expand(f"{directory}/{name}{slash}{remaining}")]
 
     def _link(self, path: str) -> str | None:
         entry = self.files.get(path)

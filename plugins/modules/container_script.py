@@ -164,6 +164,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import launcher, preflight, store, system_diff
+from ..module_utils.launcher import main as _launcher_main  # noqa: F401  Ansible sends what is imported: all of it
 from ..module_utils.launcher import seccomp
 from ..module_utils.system_content import SystemContent
 from ..module_utils.systems import Systems
@@ -242,7 +243,10 @@ def run(module: AnsibleModule, root: Path = ROOT) -> dict[str, t.Any]:
         before = system_diff.of_directory(layout.current_system(content.name))
         difference = system_diff.differences(before, system_diff.of_content(content))
     if not module.check_mode:
-        seccomp_filter = seccomp.compile_filter(content.specification())
+        try:
+            seccomp_filter = seccomp.compile_filter(content.specification())
+        except OSError as error:
+            raise TargetError(f"libseccomp cannot make the system-call filter: {error}; nothing was changed") from error
         if seccomp_filter is None:
             module.warn(NO_FILTER)
         systems.write(content, seccomp_filter)

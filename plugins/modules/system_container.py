@@ -209,9 +209,8 @@ def main() -> t.NoReturn:
         container = Container(check_name(module.params["name"]))
         result = run(module, container, Layout(ROOT))
     except UnhealthyError as error:
-        module.fail_json(
-            msg=str(error), changed=error.changed, failed_units=error.failed_units, log=error.log, **error.facts
-        )
+        facts = {**error.facts, "changed": error.changed, "failed_units": error.failed_units, "log": error.log}
+        module.fail_json(msg=str(error), **facts)
     except (TargetError, LauncherError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

@@ -51,8 +51,19 @@ def view(tree: Path, target: str = "/usr") -> View:
 @pytest.mark.parametrize(
     "program",
     [
-        "/usr/sbin/nginx", "/sbin/nginx", "nginx", "awk", "/usr/bin/awk", "/bin/relative", "/opt/app/run",
-        "/etc/init.sh", "/etc/link", "/run/opt/run", "/usr/bin/../sbin/nginx",
+        "/usr/sbin/nginx",
+        "/sbin/nginx",
+        "nginx",
+        "awk",
+        "/usr/bin/awk",
+        "/bin/relative",
+        "/opt/app/run",
+        "/etc/init.sh",
+        "/etc/link",
+        "/run/opt/run",
+        "/usr/bin/../sbin/nginx",
+        "/usr/*/nginx",
+        "/usr/s*n/n*x",
     ],
 )
 def test_present(tree: Path, program: str) -> None:
@@ -62,8 +73,22 @@ def test_present(tree: Path, program: str) -> None:
 @pytest.mark.parametrize(
     "program",
     [
-        "/usr/bin/nginx", "apache2", "/bin/loop", "/usr/bin/dangling", "outside", "/etc/text", "/usr/share/web/index.html",
-        "/usr/bin", "/data/x", "/srv/app/run", "bin/awk", "", "/",
+        "/usr/bin/nginx",
+        "apache2",
+        "/bin/loop",
+        "/usr/bin/dangling",
+        "outside",
+        "/etc/text",
+        "/usr/share/web/index.html",
+        "/usr/bin",
+        "/usr/*/apache2",
+        "/usr/b*/nginx",
+        "/*/x",
+        "/data/x",
+        "/srv/app/run",
+        "bin/awk",
+        "",
+        "/",
     ],
 )
 def test_missing(tree: Path, program: str) -> None:

@@ -131,9 +131,7 @@ def test_secrets_must_belong_to_a_file_without_content() -> None:
 
 @given(st.text(string.ascii_letters + string.digits + "-._/ \n\u00e9", max_size=70))
 def test_names(name: str) -> None:
-    good = (
-        0 < len(name) <= 63 and set(name) <= set(string.ascii_lowercase + string.digits + "-") and name[0] != "-"
-    )
+    good = 0 < len(name) <= 63 and set(name) <= set(string.ascii_lowercase + string.digits + "-") and name[0] != "-"
     try:
         assert check_name(name) == name
         assert good

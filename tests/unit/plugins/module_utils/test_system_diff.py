@@ -76,7 +76,13 @@ def test_modes_owners_and_links() -> None:
 
 def test_mounts_are_a_line_each() -> None:
     changed = system()
-    mount = {"device": {"uuid": "1-2"}, "mount_point": "/srv", "type": "ext4", "flags": ["no-exec"], "options": "discard"}
+    mount = {
+        "device": {"uuid": "1-2"},
+        "mount_point": "/srv",
+        "type": "ext4",
+        "flags": ["no-exec"],
+        "options": "discard",
+    }
     changed["spec"]["file_systems"] = [*changed["spec"]["file_systems"], mount]
     (entry,) = between(system(), changed)
     assert entry["after"] == entry["before"] + "/srv from uuid=1-2, ext4 (no-exec, discard)\n"

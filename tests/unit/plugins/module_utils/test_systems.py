@@ -87,9 +87,7 @@ def test_two_writers_both_succeed(systems: Systems) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_a_disk_that_refuses_leaves_nothing(
-    systems: Systems, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
+def test_a_disk_that_refuses_leaves_nothing(systems: Systems, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def refuse(path: Path) -> None:
         raise OSError(number, os.strerror(number), "/somewhere")
 
@@ -111,7 +109,10 @@ def test_a_full_disk_for_real(tmp_path: Path) -> None:
     script = 'mount -t tmpfs -o size=64k,nr_inodes=1000 none "$1" && exec "$2" -c "$3" "$1" "$4"'
     result = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path), sys.executable, program, repr(sys.path)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     assert "No space left on device" in result.stdout

@@ -1,0 +1,37 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs a module as Ansible does, in this process, with what it says on its standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import typing as t
+
+import pytest
+from ansible.module_utils import basic
+
+RunModule = t.Callable[..., dict[str, t.Any]]
+
+
+@pytest.fixture
+def run_module(monkeypatch: pytest.MonkeyPatch) -> RunModule:
+    """A function of a module's `main` and its arguments; it returns the result, that of a failure included."""
+
+    def run(
+        main: t.Callable[[], t.Any], check: bool = False, diff: bool = True, **arguments: t.Any
+    ) -> dict[str, t.Any]:
+        parameters = {**arguments, "_ansible_check_mode": check, "_ansible_diff": diff}
+        monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": parameters}).encode())
+        monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+        monkeypatch.setattr(basic.AnsibleModule, "_log_invocation", lambda self: None)
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output), pytest.raises(SystemExit):
+            main()
+        print("DBG", output.getvalue()) if 0 else None
+        result: dict[str, t.Any] = json.loads(output.getvalue().splitlines()[-1])
+        return result
+
+    return run

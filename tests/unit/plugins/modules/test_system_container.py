@@ -1,0 +1,161 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module four ways (check, run, check, run) for each state, with a container that starts nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import types
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
+from ansible_collections.unshare.container.plugins.module_utils.systems import Systems
+from ansible_collections.unshare.container.plugins.module_utils.target import Layout
+from ansible_collections.unshare.container.plugins.modules import system_container
+
+from .conftest import RunModule
+
+
+class Host:
+    """A host without containers, and what its launcher would say."""
+
+    def __init__(self, root: Path) -> None:
+        self.layout = Layout(root)
+        self.running: str | None = None
+        self.failed: list[str] = []
+        self.starts = 0
+        self.broken = False
+
+    def __call__(self, name: str) -> Host:
+        return self
+
+    @contextlib.contextmanager
+    def lock(self, timeout: float) -> t.Iterator[None]:
+        yield
+
+    def status(self) -> t.Any:
+        state = "running" if self.running else "stopped"
+        known = {"boot_seconds": 0.1, "ready": True, "started": 0.0, "warnings": ["/srv/x was left out"]}
+        return types.SimpleNamespace(state=state, pid=7, system=self.running, uid_base=65536, uid_count=65536, **known)
+
+    def start(self, system: str, wait: bool, timeout: float) -> t.Any:
+        if self.broken:
+            raise LauncherError("container web: cannot start: mount /data: no such file")
+        self.starts += 1
+        self.running = system
+        return self.status()
+
+    def stop(self, timeout: float) -> bool:
+        ran, self.running = self.running is not None, None
+        return ran
+
+    def failed_units(self) -> list[str]:
+        return self.failed
+
+    def log_tail(self, lines: int) -> str:
+        return "it went wrong"
+
+    def remove(self) -> None:
+        shutil.rmtree(self.layout.container("web"))
+
+    def write(self, text: str) -> str:
+        init = {"argv": ["/usr/lib/systemd/systemd"], "systemd": True}
+        system = {"name": "web", "spec": {"init": init}, "files": {"/etc/motd": {"content": text}}}
+        return str(Systems(self.layout).write(SystemContent(system, "", {"main.py": ""}, "/usr/bin/python3"), None))
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    host = Host(tmp_path)
+    monkeypatch.setattr(system_container, "ROOT", tmp_path)
+    monkeypatch.setattr(system_container, "Container", host)
+    return host
+
+
+def four_ways(host: Host, run_module: RunModule, **arguments: t.Any) -> dict[str, t.Any]:
+    """Run each way; returns the result of the first real run."""
+    listed = sorted(host.layout.root.rglob("*"))
+    planned = run_module(system_container.main, check=True, name="web", **arguments)
+    assert sorted(host.layout.root.rglob("*")) == listed
+    done = run_module(system_container.main, name="web", **arguments)
+    assert planned["changed"] == done["changed"]
+    assert planned.get("diff") == done.get("diff")
+    for key in ("state", "system"):
+        assert planned.get(key) == done.get(key)
+    for check in (True, False):
+        again = run_module(system_container.main, check=check, name="web", **arguments)
+        assert not again["changed"]
+        assert "diff" not in again
+        assert again["state"] == done["state"]
+    return done
+
+
+def test_started(host: Host, run_module: RunModule) -> None:
+    system = host.write("1")
+    result = four_ways(host, run_module, system=system)
+    assert result["changed"]
+    assert result["system"] == system
+    assert result["pid"] == 7
+    assert result["failed_units"] == []
+    assert result["shell"].endswith("/containers/web/current/enter-container")
+    assert result["warnings"] == ["/srv/x was left out"]
+    assert host.starts == 1
+    other = host.write("2")
+    changed = four_ways(host, run_module, system=other)
+    assert changed["diff"]["before"] == {"state": "running", "current": Path(system).name, "running": Path(system).name}
+    assert changed["diff"]["after"]["running"] == Path(other).name
+    assert host.starts == 2
+
+
+def test_stopped_and_absent(host: Host, run_module: RunModule) -> None:
+    run_module(system_container.main, name="web", system=host.write("1"))
+    stopped = four_ways(host, run_module, state="stopped")
+    assert stopped["state"] == "stopped"
+    assert "pid" not in stopped
+    absent = four_ways(host, run_module, state="absent")
+    assert absent["state"] == "absent"
+    assert list(host.layout.systems.iterdir()) == []
+
+
+def test_restarted_is_never_without_a_change(host: Host, run_module: RunModule) -> None:
+    run_module(system_container.main, name="web", system=host.write("1"))
+    for check in (True, False, True, False):
+        assert run_module(system_container.main, check=check, name="web", state="restarted")["changed"]
+    assert host.starts == 3
+
+
+def test_a_system_that_is_only_planned(host: Host, run_module: RunModule) -> None:
+    planned = str(host.layout.systems / ("a" * 32 + "-web"))
+    assert run_module(system_container.main, check=True, name="web", system=planned)["system"] == planned
+    assert "is not a system on this host" in run_module(system_container.main, name="web", system=planned)["msg"]
+
+
+def test_failed_units(host: Host, run_module: RunModule) -> None:
+    host.failed = ["nginx.service"]
+    system = host.write("1")
+    failed = run_module(system_container.main, name="web", system=system)
+    assert failed["failed"]
+    assert failed["changed"]
+    assert failed["failed_units"] == ["nginx.service"]
+    assert failed["log"] == "it went wrong"
+    assert "nginx.service" in failed["msg"]
+    allowed = run_module(system_container.main, name="web", allow_failed_units=True)
+    assert not allowed["changed"]
+    assert allowed["failed_units"] == ["nginx.service"]
+
+
+def test_what_the_launcher_says_is_the_error(host: Host, run_module: RunModule) -> None:
+    host.broken = True
+    failed = run_module(system_container.main, name="web", system=host.write("1"))
+    assert failed["msg"] == "container web: cannot start: mount /data: no such file"
+
+
+@pytest.mark.parametrize("name", ["", "Web", "../x", "a" * 64, "web\n"])
+def test_bad_names(host: Host, run_module: RunModule, name: str) -> None:
+    for check in (True, False):
+        assert "cannot name a container" in run_module(system_container.main, check=check, name=name)["msg"]
