@@ -57,7 +57,6 @@ CONTAINER_FILE_SYSTEMS = (
                check=False, create_mount_point=True, needed_for_boot=True),
 )
 _OWN = ("/", "/proc", "/sys", "/dev", "/run")
-_ROOT_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 
 def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
@@ -79,15 +78,12 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     files = folded["files"]
     if not init["systemd"]:
         files = {path: item for path, item in files.items() if not path.startswith("/etc/systemd/")}
-    if store["target"] == STORE:
-        links = {f"/{link}": {"link": f"usr/{link}"} for link in _ROOT_LINKS}
-        files = {**links, **files}
     file_systems = _file_systems(system, store)
     _refuse_hidden(files, file_systems)
     return {
         "name": name,
         "files": {path: files[path] for path in sorted(files)},
-        "directories": _directories(folded["directories"]),
+        "directories": _directories(folded["directories"], file_systems),
         "host_files": sorted({*etc_files.HOST_FILES, *folded["host_files"]} - files.keys()),
         "spec": {
             "format": 1,
@@ -206,11 +202,20 @@ def _refuse_hidden(files: dict[str, t.Any], file_systems: list[dict[str, t.Any]]
             )
 
 
-def _directories(items: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
-    """Return the directories, parents first; one path asked for differently twice is an error."""
+def _directories(items: list[dict[str, t.Any]], file_systems: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """Return the directories, parents first; one path asked for differently twice is an error.
+
+    What lies in a read-only mount is as the host has it, and left out.
+    """
     found: dict[str, dict[str, t.Any]] = {}
     for item in items:
         former = found.setdefault(item["path"], item)
         if former != item:
             raise DeclarationError(PATH, f"the directory '{item['path']}' is asked for with two modes or owners")
-    return [found[path] for path in sorted(found, key=lambda path: (path.count("/"), path))]
+    paths = sorted(found, key=lambda path: (path.count("/"), path))
+    return [found[path] for path in paths if not _read_only(path, file_systems)]
+
+
+def _read_only(path: str, file_systems: list[dict[str, t.Any]]) -> bool:
+    above = [item for item in file_systems if f"{path}/".startswith(f"{item['mount_point']}/")]
+    return bool(above) and "read-only" in max(above, key=lambda item: len(item["mount_point"]))["flags"]

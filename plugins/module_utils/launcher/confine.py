@@ -13,8 +13,8 @@ from typing import Any
 
 from . import syscalls as sys
 
-# Capabilities (linux/capability.h) that no init needs: they could only reach what the host owns. SETFCAP would let a file
-# in a writable mapping carry capabilities for a root that is not the container's; SYS_BOOT stays, it ends only the
+# Capabilities (linux/capability.h) that no init needs: they could only reach what the host owns. SETFCAP would let a
+# file in a writable mapping carry capabilities for a root that is not the container's; SYS_BOOT stays, it ends only the
 # container.
 DROPPED = {
     "SYS_MODULE": 16,

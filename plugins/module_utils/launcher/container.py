@@ -227,7 +227,7 @@ def allocation_lock() -> Iterator[None]:
 
 @contextmanager
 def alarm_after(seconds: float) -> Iterator[None]:
-    """Let the call inside end with `TimeoutError` after so long (setitimer(2)), where it has no time limit of its own."""
+    """Let the call inside end with `TimeoutError` after so long (setitimer(2)); for calls without a time limit."""
 
     def ring(_number: int, _frame: object) -> None:
         raise TimeoutError()

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A process in a running container: in its namespaces, its control group, and under the limits of its PID 1.
 
-Until it has executed a program of the container's, the entering process is not dumpable: root inside can neither trace it
-nor look through its descriptors at the host (CVE-2019-5736, CVE-2024-21626).
+Until it has executed a program of the container's, the entering process is not dumpable: root inside can neither
+trace it nor look through its descriptors at the host (CVE-2019-5736, CVE-2024-21626).
 """
 
 from __future__ import annotations

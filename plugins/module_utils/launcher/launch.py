@@ -9,8 +9,8 @@
                 it becomes PID 1
     mounter     a fork of the builder in the container's pid namespace, for a /proc of it
 
-The builder mounts everything as the host's root and makes the result the root of its mount namespace; only then the init
-takes a copy of that namespace into its own user namespace. Crossing that border locks every mount
+The builder mounts everything as the host's root and makes the result the root of its mount namespace; only then the
+init takes a copy of that namespace into its own user namespace. Crossing that border locks every mount
 (mount_namespaces(7)): nothing can be unmounted, remounted or looked under from inside (S13).
 
     builder                              init                        caller

@@ -78,8 +78,9 @@ def mapping_record(text: str, writable: bool) -> dict[str, Any]:
     return {"device": source, "mount_point": target, "type": "none", "flags": flags, "required": True}
 
 
-def run_container_main(directory: str) -> int:
-    """`run-container`, of the system in `directory`; the exit status."""
+def run_container_main() -> int:
+    """`run-container`, of the system in whose directory the script is; the exit status."""
+    directory = os.path.dirname(os.path.realpath(sys.argv[0]))
     try:
         arguments = Arguments(sys.argv[1:], ("share", "expose", "pid-file", "timeout"), ("detach", "help"), RUN_USAGE)
         if "help" in arguments.values:
@@ -126,8 +127,9 @@ def _explain(status: Status, directory: str, arguments: Arguments) -> None:
     sys.stderr.flush()
 
 
-def enter_container_main(directory: str) -> int:
-    """`enter-container`, for the running container of the system in `directory`; the exit status."""
+def enter_container_main() -> int:
+    """`enter-container`, for the running container of the system in whose directory the script is; the exit status."""
+    directory = os.path.dirname(os.path.realpath(sys.argv[0]))
     try:
         arguments = Arguments(sys.argv[1:], ("user",), ("help",), ENTER_USAGE)
         if "help" in arguments.values:

@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The system-call filter, compiled once on the target through libseccomp and loaded as it is by every start.
 
-Everything is allowed but a list, because a system container runs any program: what reaches the kernel beyond its namespaces,
-what has been the way of past escapes, and what would leave a set-user-id file of the host's root in a writable mapping.
+Everything is allowed but a list, because a system container runs any program: what reaches the kernel beyond its
+namespaces, what has been the way of past escapes, and what would leave a set-user-id file of the host's root in a
+writable mapping.
 """
 
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import os
 from typing import Any
 
@@ -116,20 +116,10 @@ class _Builder:
         self._check("rule for system call %d" % number, result, (-33, -22) if number < 0 else ())
 
     def _export(self) -> bytes:
-        read, write = os.pipe()
-        try:
-            descriptor = os.memfd_create("filter") if hasattr(os, "memfd_create") else write
-            self._check("export", self.library.seccomp_export_bpf(self.context, descriptor), ())
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            program = b""
-            while True:
-                data = os.read(descriptor, 65536)
-                if not data:
-                    return program
-                program += data
-        finally:
-            os.close(read)
-            os.close(write)
+        with open(os.memfd_create("filter"), "w+b") as file:
+            self._check("export", self.library.seccomp_export_bpf(self.context, file.fileno()), ())
+            file.seek(0)
+            return file.read()
 
     @staticmethod
     def _check(what: str, result: int, accepted: tuple[int, ...]) -> None:

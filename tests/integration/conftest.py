@@ -1,0 +1,205 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Real containers for the tests, each made from a declaration by the collection's own code, and taken away again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.filter import containerized_operating_system, system_files
+from ansible_collections.unshare.container.plugins.module_utils import launcher
+from ansible_collections.unshare.container.plugins.module_utils.launcher import seccomp
+from ansible_collections.unshare.container.plugins.module_utils.launcher.container import Container
+from ansible_collections.unshare.container.plugins.module_utils.launcher.start import Status
+from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
+from ansible_collections.unshare.container.plugins.module_utils.systems import Systems
+from ansible_collections.unshare.container.plugins.module_utils.target import Layout
+
+Mapping = t.Dict[str, t.Any]
+
+PREFIX = "test-"
+"""How the name of every container of a test begins."""
+
+INTERPRETER = "/usr/bin/python3"
+"""The host's own Python: a container whose store is /usr has it, and so do the scripts on a target."""
+
+contain = containerized_operating_system.FilterModule().filters()["containerized_operating_system"]
+files_of = system_files.FilterModule().filters()["system_files"]
+
+
+class Host:
+    """What of this machine a container must leave as it was."""
+
+    @staticmethod
+    def mounts() -> set[str]:
+        """The mount points of this mount namespace, with what is mounted there."""
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        return {" ".join(line.split()[3:6]) for line in lines}
+
+    @staticmethod
+    def control_groups() -> set[str]:
+        """The control groups of the collection in the unified hierarchy, wherever that is mounted."""
+        found = set()
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            if " - cgroup2 " in line:
+                for directory, _directories, _files in os.walk(os.path.join(line.split()[4], "unshare")):
+                    if PREFIX in directory:
+                        found.add(directory)
+        return found
+
+    @staticmethod
+    def listing(path: str) -> set[str]:
+        """The names in a directory that are a test's (a real container may run beside them)."""
+        return {name for name in os.listdir(path) if PREFIX in name} if os.path.isdir(path) else set()
+
+    @staticmethod
+    def descriptors() -> dict[str, str]:
+        """This process's open files."""
+        found = {}
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                found[name] = os.readlink(f"/proc/self/fd/{name}")
+        return found
+
+    @classmethod
+    def snapshot(cls) -> Mapping:
+        """All of it, to be compared."""
+        return {
+            "mounts": cls.mounts(),
+            "control groups": cls.control_groups(),
+            "/run/unshare": cls.listing("/run/unshare"),
+            "containers": cls.listing("/var/lib/unshare/containers"),
+            "systems": cls.listing("/var/lib/unshare/systems"),
+            "descriptors": cls.descriptors(),
+            "processes": cls.launcher_processes(),
+        }
+
+    @staticmethod
+    def launcher_processes() -> set[str]:
+        """Processes of the collection that run on this machine."""
+        found = set()
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                command = Path("/proc", pid, "cmdline").read_bytes()
+            except OSError:
+                continue
+            if PREFIX.encode() in command and (b"run-container" in command or b"enter-container" in command):
+                found.add(pid)
+        return found
+
+
+@pytest.fixture
+def host_unchanged() -> t.Iterator[None]:
+    """Fail when the test leaves a mount, control group, process, descriptor or file of the collection behind."""
+    before = Host.snapshot()
+    yield
+    after = Host.snapshot()
+    assert {key: after[key] for key in after if after[key] != before[key]} == {}, f"before: {before}"
+
+
+class Machine:
+    """A container under test.
+
+    Attributes:
+        name: its name.
+        system: directory of its system on the host.
+        container: the launcher's view of it.
+    """
+
+    def __init__(self, name: str, system: Path) -> None:
+        self.name = name
+        self.system = system
+        self.container = Container(name)
+
+    def start(self, **arguments: t.Any) -> Status:
+        """Start it, and wait until it is ready."""
+        with self.container.lock(30):
+            return self.container.start(str(self.system), **{"timeout": 60.0, **arguments})
+
+    def stop(self, timeout: float = 30.0) -> bool:
+        """Stop it; whether it ran."""
+        with self.container.lock(30):
+            return self.container.stop(timeout)
+
+    def run(self, *command: str, user: str = "root", **arguments: t.Any) -> subprocess.CompletedProcess[str]:
+        """Run a command inside through `enter-container`, as an administrator would."""
+        options = {"capture_output": True, "text": True, "timeout": 60, "stdin": subprocess.DEVNULL, **arguments}
+        if "input" in options:
+            del options["stdin"]
+        return subprocess.run([str(self.system / "enter-container"), f"--user={user}", "--", *command], **options)
+
+    def output(self, *command: str, **arguments: t.Any) -> str:
+        """The standard output of a command inside that must succeed."""
+        result = self.run(*command, **arguments)
+        assert result.returncode == 0, f"{command}: {result.returncode}\n{result.stdout}\n{result.stderr}"
+        return result.stdout
+
+    def shell(self, text: str, **arguments: t.Any) -> subprocess.CompletedProcess[str]:
+        """Run a shell text inside."""
+        return self.run("sh", "-c", text, **arguments)
+
+    def logs(self) -> str:
+        """The end of its journal, for an assertion's message."""
+        return self.container.log_tail(60)
+
+    def destroy(self) -> None:
+        """Take away all that is its own."""
+        with self.container.lock(30):
+            self.container.stop(5)
+            self.container.remove()
+        shutil.rmtree(self.system, ignore_errors=True)
+        for directory in ("systems", "containers", ""):
+            path = Path("/var/lib/unshare", directory)
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+
+
+MakeMachine = t.Callable[..., Machine]
+
+
+def write_system(operating_system: Mapping, name: str, **options: t.Any) -> Path:
+    """Derive, render and store a system as the role does; its directory."""
+    containing = {
+        key: options.pop(key) for key in ("mappings", "extra_file_systems", "keep_services") if key in options
+    }
+    shared_network = options.pop("shared_network", False)
+    derived = contain(operating_system, shared_network=shared_network, **containing)
+    system = files_of(derived, name=name, shared_network=shared_network, **options)
+    content = SystemContent(system, render_boot(system), launcher.sources(), INTERPRETER, {}, name)
+    return Systems(Layout()).write(content, seccomp.compile_filter(content.specification()))
+
+
+def render_boot(system: Mapping) -> str:
+    """The role's template of `boot`, rendered with Ansible."""
+    from ansible.parsing.dataloader import DataLoader
+    from ansible.template import Templar, trust_as_template
+
+    template = Path(__file__).parents[2] / "roles/system_container/templates/boot.sh.j2"
+    templar = Templar(DataLoader(), variables={"__system_container_system": system})
+    return str(templar.template(trust_as_template(template.read_text())))
+
+
+@pytest.fixture
+def make_machine(host_unchanged: None) -> t.Iterator[MakeMachine]:
+    """Makes containers from declarations; they and their systems are gone after the test."""
+    machines: list[Machine] = []
+
+    def make(operating_system: Mapping | None = None, name: str = "test-machine", **options: t.Any) -> Machine:
+        declared = {"host_name": name, **(operating_system or {})}
+        assert name.startswith(PREFIX)
+        machine = Machine(name, write_system(declared, name, **options))
+        machines.append(machine)
+        return machine
+
+    try:
+        yield make
+    finally:
+        for machine in machines:
+            machine.destroy()

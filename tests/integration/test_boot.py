@@ -1,0 +1,110 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A declared system, booted: PID 1, files, mounts and readiness as the rules say."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+import pytest
+
+if t.TYPE_CHECKING:
+    from .conftest import MakeMachine
+
+pytestmark = pytest.mark.root
+
+
+def test_systemd_is_pid_1_and_all_is_well(make_machine: MakeMachine) -> None:
+    machine = make_machine({"timezone": "Europe/Paris"})
+    status = machine.start()
+    assert status.state == "running"
+    assert machine.output("cat", "/proc/1/comm").strip() == "systemd"
+    state = machine.run("systemctl", "is-system-running").stdout.strip()
+    assert state == "running", machine.logs()
+    assert machine.container.failed_units() == []
+    assert machine.output("hostname").strip() == "test-machine"
+    assert "Europe/Paris" in machine.output("readlink", "/etc/localtime")
+
+
+def test_s6_root_is_a_writable_tmpfs_that_ends_with_the_container(make_machine: MakeMachine) -> None:
+    machine = make_machine()
+    machine.start()
+    assert machine.output("stat", "-c", "%a %u %g", "/").strip() == "755 0 0"
+    assert machine.output("stat", "-f", "-c", "%T", "/").strip() == "tmpfs"
+    machine.output("touch", "/etc/made-inside")
+    machine.stop()
+    machine.start()
+    assert machine.run("test", "-e", "/etc/made-inside").returncode == 1
+
+
+def test_store_is_read_only_and_looks_owned_by_root(make_machine: MakeMachine) -> None:
+    machine = make_machine()
+    machine.start()
+    assert machine.output("stat", "-c", "%U:%G", "/usr/bin/env").strip() == "root:root"
+    refused = machine.shell("touch /usr/made-inside")
+    assert refused.returncode != 0
+    assert "Read-only file system" in refused.stderr
+
+
+def test_s4_s5_namespaces_and_ids(make_machine: MakeMachine) -> None:
+    machine = make_machine()
+    status = machine.start()
+    for namespace in ("cgroup", "mnt", "pid", "ipc", "uts", "user", "net"):
+        assert os.readlink(f"/proc/{status.pid}/ns/{namespace}") != os.readlink(f"/proc/self/ns/{namespace}")
+    assert machine.output("cat", "/proc/self/uid_map").split() == ["0", str(status.uid_base), "65536"]
+    assert status.uid_base is not None
+    assert os.stat(f"/proc/{status.pid}").st_uid == status.uid_base
+
+
+def test_s4_network_namespace_is_the_hosts_when_shared(make_machine: MakeMachine) -> None:
+    machine = make_machine(shared_network=True)
+    status = machine.start()
+    assert os.readlink(f"/proc/{status.pid}/ns/net") == os.readlink("/proc/self/ns/net")
+    assert machine.run("systemctl", "is-system-running").stdout.strip() == "running", machine.logs()
+
+
+def test_s7_devices(make_machine: MakeMachine) -> None:
+    machine = make_machine()
+    machine.start()
+    present = set(machine.output("ls", "/dev").split())
+    hosts = {
+        name for name in ("null", "zero", "full", "random", "urandom", "tty", "fuse") if os.path.exists(f"/dev/{name}")
+    }
+    links = {"ptmx", "fd", "stdin", "stdout", "stderr", "pts", "shm", "mqueue"}
+    assert hosts | links <= present
+    assert "console" not in present
+    assert not {name for name in present if name.startswith(("sd", "vd", "nvme", "loop", "tty"))} - {"tty"}
+
+
+def test_s12_loopback_is_up_and_localhost_resolves(make_machine: MakeMachine) -> None:
+    machine = make_machine()
+    machine.start()
+    flags = int(machine.output("cat", "/sys/class/net/lo/flags"), 16)
+    assert flags & 1  # IFF_UP
+    resolve = "import socket; print(socket.gethostbyname('localhost'))"
+    assert machine.output("python3", "-c", resolve).strip() == "127.0.0.1"
+    assert machine.output("ls", "/sys/class/net").split() == ["lo"]
+
+
+def test_s13_mounts_are_locked(make_machine: MakeMachine) -> None:
+    machine = make_machine()
+    machine.start()
+    script = (
+        "import ctypes, os\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "libc.umount2(b'/usr', 2); print(ctypes.get_errno())\n"
+        "ctypes.set_errno(0)\n"
+        "libc.mount(None, b'/usr', None, 32 | 4096, None); print(ctypes.get_errno())\n"
+    )
+    assert machine.output("python3", "-c", script).split() == ["22", "1"]  # EINVAL, EPERM
+
+
+def test_a_restart_keeps_ids_and_machine_id(make_machine: MakeMachine) -> None:
+    machine = make_machine()
+    first = machine.start()
+    machine_id = machine.output("cat", "/etc/machine-id")
+    machine.stop()
+    second = machine.start()
+    assert (first.uid_base, machine_id) == (second.uid_base, machine.output("cat", "/etc/machine-id"))
