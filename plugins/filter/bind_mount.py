@@ -4,6 +4,11 @@
 
 from __future__ import annotations
 
+import typing as t
+
+from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
+from ansible_collections.unshare.container.plugins.plugin_utils.mappings import bind_mount as mount
+
 DOCUMENTATION = r"""
 name: bind_mount
 author: The unshare.container authors
@@ -33,12 +38,6 @@ _value:
   description: The file system.
   type: dict
 """
-
-import typing as t
-
-from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
-from ansible_collections.unshare.container.plugins.plugin_utils.mappings import bind_mount as mount
-
 
 def bind_mount(mapping: t.Any) -> dict[str, t.Any]:
     """Return the file system that realises the mapping."""

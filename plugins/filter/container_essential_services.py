@@ -4,6 +4,11 @@
 
 from __future__ import annotations
 
+import typing as t
+
+from ansible_collections.unshare.container.plugins.plugin_utils.containerized import essential_services
+from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
+
 DOCUMENTATION = r"""
 name: container_essential_services
 author: The unshare.container authors
@@ -39,12 +44,6 @@ _value:
   type: list
   elements: dict
 """
-
-import typing as t
-
-from ansible_collections.unshare.container.plugins.plugin_utils.containerized import essential_services
-from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
-
 
 def container_essential_services(operating_system: t.Any, shared_network: t.Any = False) -> list[dict[str, t.Any]]:
     """Return the essential services of the operating system in a container."""

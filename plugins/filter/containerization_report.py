@@ -4,6 +4,11 @@
 
 from __future__ import annotations
 
+import typing as t
+
+from ansible_collections.unshare.container.plugins.plugin_utils.containerized import containerization_report as derive
+from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
+
 DOCUMENTATION = r"""
 name: containerization_report
 author: The unshare.container authors
@@ -85,12 +90,6 @@ _value:
       type: list
       elements: dict
 """
-
-import typing as t
-
-from ansible_collections.unshare.container.plugins.plugin_utils.containerized import containerization_report as derive
-from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
-
 
 def containerization_report(
     operating_system: t.Any,

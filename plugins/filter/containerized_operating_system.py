@@ -4,6 +4,13 @@
 
 from __future__ import annotations
 
+import typing as t
+
+from ansible_collections.unshare.container.plugins.plugin_utils.containerized import (
+    containerized_operating_system as derive,
+)
+from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
+
 DOCUMENTATION = r"""
 name: containerized_operating_system
 author: The unshare.container authors
@@ -75,14 +82,6 @@ _value:
   description: The operating system of the container, with the same keys as the input.
   type: dict
 """
-
-import typing as t
-
-from ansible_collections.unshare.container.plugins.plugin_utils.containerized import (
-    containerized_operating_system as derive,
-)
-from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
-
 
 def containerized_operating_system(
     operating_system: t.Any,

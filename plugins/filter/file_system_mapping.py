@@ -4,6 +4,11 @@
 
 from __future__ import annotations
 
+import typing as t
+
+from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
+from ansible_collections.unshare.container.plugins.plugin_utils.mappings import file_system_mapping as read
+
 DOCUMENTATION = r"""
 name: file_system_mapping
 author: The unshare.container authors
@@ -38,12 +43,6 @@ _value:
   description: The mapping, with C(source), C(target) and C(writable).
   type: dict
 """
-
-import typing as t
-
-from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
-from ansible_collections.unshare.container.plugins.plugin_utils.mappings import file_system_mapping as read
-
 
 def file_system_mapping(specification: t.Any, writable: t.Any = False) -> dict[str, t.Any]:
     """Return the mapping that the text describes."""

@@ -4,6 +4,11 @@
 
 from __future__ import annotations
 
+import typing as t
+
+from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
+from ansible_collections.unshare.container.plugins.plugin_utils.modify import modify_services as modify
+
 DOCUMENTATION = r"""
 name: modify_services
 author: The unshare.container authors
@@ -70,12 +75,6 @@ _value:
   type: list
   elements: dict
 """
-
-import typing as t
-
-from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
-from ansible_collections.unshare.container.plugins.plugin_utils.modify import modify_services as modify
-
 
 def modify_services(services: t.Any, changes: t.Any) -> list[dict[str, t.Any]]:
     """Return the services with the changes applied."""

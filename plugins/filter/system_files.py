@@ -4,6 +4,11 @@
 
 from __future__ import annotations
 
+import typing as t
+
+from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
+from ansible_collections.unshare.container.plugins.plugin_utils.system_files import system_files as render
+
 DOCUMENTATION = r"""
 name: system_files
 author: The unshare.container authors
@@ -104,12 +109,6 @@ _value:
       type: list
       elements: str
 """
-
-import typing as t
-
-from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
-from ansible_collections.unshare.container.plugins.plugin_utils.system_files import system_files as render
-
 
 def system_files(
     operating_system: t.Any,

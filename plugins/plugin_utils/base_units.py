@@ -81,7 +81,7 @@ def base_files(log: str, *, syslog: bool) -> dict[str, dict[str, t.Any]]:
     files: dict[str, dict[str, t.Any]] = {}
     for name in UNITS + (PERSISTENT_UNITS if persistent else ()):
         files[f"systemd/system/{name}"] = store_link(name)
-    files["systemd/system/default.target"] = store_link("multi-user.target")
+    files["systemd/system/default.target"] = link("multi-user.target")
     for target, units in WANTS.items():
         for unit in units:
             path, entry = wanted(target, unit)

@@ -46,6 +46,15 @@ _TYPES = {
 }
 _WORD = re.compile(r"[^\s;{}\"'#\\$\x00-\x1f\x7f]+")
 
+# The service is started once it answers.
+_PROBE = (
+    "import socket,sys,time;"
+    "until=time.monotonic()+15;"
+    "s=lambda:socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET);"
+    "exec('while s().connect_ex((sys.argv[1],int(sys.argv[2]))):"
+    " time.sleep(.01) if time.monotonic()<until else sys.exit(1)')"
+)
+
 
 def _word(text: str, path: str) -> str:
     if not _WORD.fullmatch(text):
@@ -136,8 +145,12 @@ def _static_unit(value: t.Any, context: Context) -> list[Unit]:
     words = [value["python"], "-I", "-u", "-m", "http.server", "--bind", value["address"]]
     words += ["--directory", value["root"], str(value["port"])]
     low = value["port"] < 1024
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(value["address"], value["address"])
+    probe = [value["python"], "-I", "-S", "-c", _PROBE, reached, str(value["port"])]
     service = {
         "ExecStart": units.command(words, "command"),
+        "ExecStartPost": units.command(probe, "command"),
+        "TimeoutStartSec": 20,
         "DynamicUser": True,
         "AmbientCapabilities": "CAP_NET_BIND_SERVICE" if low else None,
         "CapabilityBoundingSet": "CAP_NET_BIND_SERVICE" if low else "",
