@@ -39,10 +39,10 @@ _value:
   type: dict
 """
 
+
 def bind_mount(mapping: t.Any) -> dict[str, t.Any]:
     """Return the file system that realises the mapping."""
     return mount(mapping)
-
 
 
 class FilterModule:

@@ -45,10 +45,10 @@ _value:
   elements: dict
 """
 
+
 def container_essential_services(operating_system: t.Any, shared_network: t.Any = False) -> list[dict[str, t.Any]]:
     """Return the essential services of the operating system in a container."""
     return essential_services(operating_system, shared_network)
-
 
 
 class FilterModule:

@@ -91,6 +91,7 @@ _value:
       elements: dict
 """
 
+
 def containerization_report(
     operating_system: t.Any,
     mappings: t.Any = (),
@@ -108,7 +109,6 @@ def containerization_report(
         keep_services=keep_services,
         store=store,
     )
-
 
 
 class FilterModule:

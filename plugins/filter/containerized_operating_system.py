@@ -83,6 +83,7 @@ _value:
   type: dict
 """
 
+
 def containerized_operating_system(
     operating_system: t.Any,
     mappings: t.Any = (),
@@ -100,7 +101,6 @@ def containerized_operating_system(
         keep_services=keep_services,
         store=store,
     )
-
 
 
 class FilterModule:

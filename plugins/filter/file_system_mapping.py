@@ -44,10 +44,10 @@ _value:
   type: dict
 """
 
+
 def file_system_mapping(specification: t.Any, writable: t.Any = False) -> dict[str, t.Any]:
     """Return the mapping that the text describes."""
     return read(specification, writable)
-
 
 
 class FilterModule:

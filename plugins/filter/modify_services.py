@@ -76,10 +76,10 @@ _value:
   elements: dict
 """
 
+
 def modify_services(services: t.Any, changes: t.Any) -> list[dict[str, t.Any]]:
     """Return the services with the changes applied."""
     return modify(services, changes)
-
 
 
 class FilterModule:

@@ -110,6 +110,7 @@ _value:
       elements: str
 """
 
+
 def system_files(
     operating_system: t.Any,
     name: t.Any = None,
@@ -131,7 +132,6 @@ def system_files(
         init=init,
         security=security,
     )
-
 
 
 class FilterModule:

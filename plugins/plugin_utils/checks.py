@@ -86,7 +86,7 @@ def identifier(value: int, path: str) -> int:
 def mode(value: str, path: str) -> str:
     """Check a file mode written as a string of octal digits."""
     if not re.fullmatch(r"[0-7]{3,4}", value):
-        raise DeclarationError(path, f"{value!r} is not a mode; write it as a quoted octal number such as \"0644\"")
+        raise DeclarationError(path, f'{value!r} is not a mode; write it as a quoted octal number such as "0644"')
     return value.zfill(4)
 
 

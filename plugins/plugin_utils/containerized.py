@@ -243,14 +243,14 @@ class Derivation:
         taken = {item.place for item in [*mounts, *self.extra]}
         kept = []
         for item in self.source.file_systems:
-            reason = self.reason_to_leave(item)
-            if reason is None and item.place in taken:
+            leaving = self.reason_to_leave(item)
+            if leaving is None and item.place in taken:
                 _note(self.report.replaced, "file_system", item.place, "a mapping takes its place")
-            elif reason is None:
+            elif leaving is None:
                 kept.append(item)
                 _note(self.report.kept, "file_system", item.place, _mounting(item))
             elif not (item.place == "/" and item.type == "dummy"):
-                _note(self.report.dropped, "file_system", item.place, f"{reason} ({_name(item.device)})")
+                _note(self.report.dropped, "file_system", item.place, f"{leaving} ({_name(item.device)})")
         root = FileSystem(device="nothing", mount_point="/", type="dummy")
         return [*mounts, *self.extra, *kept, root]
 

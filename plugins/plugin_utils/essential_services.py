@@ -14,8 +14,21 @@ from .records import Service
 NETWORK_FILES = ("/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/services", "/etc/hosts")
 DROPPED = ("linux-bare-metal", "firmware", "system")
 _PLAIN = (
-    "boot", "activation", "cleanup", "account", "pam", "host-name", "fstab", "profile", "locale",
-    "session-environment", "privileged-programs", "special-files", "user-processes", "file-systems", "systemd",
+    "boot",
+    "activation",
+    "cleanup",
+    "account",
+    "pam",
+    "host-name",
+    "fstab",
+    "profile",
+    "locale",
+    "session-environment",
+    "privileged-programs",
+    "special-files",
+    "user-processes",
+    "file-systems",
+    "systemd",
 )
 
 

@@ -71,10 +71,29 @@ root ALL=(ALL:ALL) ALL
 """
 # Files of the tree beside the store that hold no secret, which programs of the store expect.
 HOST_FILES = (
-    "/etc/alternatives", "/etc/ca-certificates", "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/pki/tls/certs",
-    "/etc/pki/ca-trust/extracted", "/etc/crypto-policies", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d",
-    "/etc/protocols", "/etc/rpc", "/etc/ethertypes", "/etc/mime.types", "/etc/magic", "/etc/terminfo", "/etc/inputrc",
-    "/etc/bash.bashrc", "/etc/python3", "/etc/perl", "/etc/gai.conf", "/etc/debian_version", "/etc/redhat-release",
+    "/etc/alternatives",
+    "/etc/ca-certificates",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/pki/tls/certs",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/crypto-policies",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/protocols",
+    "/etc/rpc",
+    "/etc/ethertypes",
+    "/etc/mime.types",
+    "/etc/magic",
+    "/etc/terminfo",
+    "/etc/inputrc",
+    "/etc/bash.bashrc",
+    "/etc/python3",
+    "/etc/perl",
+    "/etc/gai.conf",
+    "/etc/debian_version",
+    "/etc/redhat-release",
 )
 _ENTRY: Spec = {
     "content": {"type": "str"},
@@ -209,9 +228,7 @@ def mounted_by_init(system: FileSystem) -> bool:
     return system.mount and not system.needed_for_boot and system.type == "tmpfs" and system.place != "/"
 
 
-def combine_fstab(
-    value: t.Any, contributions: list[Contribution], context: Context, path: str
-) -> list[FileSystem]:
+def combine_fstab(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> list[FileSystem]:
     """Return what a container may mount by itself (tmpfs). The launcher mounts the rest, or nobody does."""
     systems = [system for system in context.operating_system.file_systems if mounted_by_init(system)]
     for index, item in enumerate(add_lists(value, contributions, context, path)):
@@ -233,10 +250,18 @@ def mount_units(systems: list[FileSystem]) -> list[Unit]:
         Unit(
             f"{escaped(system.place)}.mount",
             {
-                "Unit": {"Description": f"tmpfs on {system.place}".replace("%", "%%"), "Before": "local-fs.target",
-                         "DefaultDependencies": False, "Conflicts": "umount.target"},
-                "Mount": {"What": "tmpfs", "Where": system.place.replace("%", "%%"), "Type": "tmpfs",
-                          "Options": _options(system).replace("%", "%%")},
+                "Unit": {
+                    "Description": f"tmpfs on {system.place}".replace("%", "%%"),
+                    "Before": "local-fs.target",
+                    "DefaultDependencies": False,
+                    "Conflicts": "umount.target",
+                },
+                "Mount": {
+                    "What": "tmpfs",
+                    "Where": system.place.replace("%", "%%"),
+                    "Type": "tmpfs",
+                    "Options": _options(system).replace("%", "%%"),
+                },
             },
             wanted_by=("local-fs.target",),
         )
@@ -262,9 +287,17 @@ def escaped(path: str) -> str:
 
 
 _OPTIONS = {
-    "read-only": "ro", "no-suid": "nosuid", "no-dev": "nodev", "no-exec": "noexec", "no-atime": "noatime",
-    "no-diratime": "nodiratime", "strict-atime": "strictatime", "lazy-time": "lazytime", "bind-mount": "bind",
-    "remount": "remount", "shared": "shared",
+    "read-only": "ro",
+    "no-suid": "nosuid",
+    "no-dev": "nodev",
+    "no-exec": "noexec",
+    "no-atime": "noatime",
+    "no-diratime": "nodiratime",
+    "strict-atime": "strictatime",
+    "lazy-time": "lazytime",
+    "bind-mount": "bind",
+    "remount": "remount",
+    "shared": "shared",
 }
 
 

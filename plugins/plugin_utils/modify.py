@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import typing as t
 
 from .errors import DeclarationError, suggestion
@@ -83,7 +84,7 @@ def _selected(services: list[dict[str, t.Any]], select: dict[str, t.Any], path: 
 
 def _queried(services: list[dict[str, t.Any]], query: str, path: str) -> set[int]:
     try:
-        import jmespath
+        jmespath = importlib.import_module("jmespath")
     except ImportError:
         raise DeclarationError(path, "needs the Python library jmespath on the controller") from None
     known = {id(service) for service in services}

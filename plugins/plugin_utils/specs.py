@@ -7,8 +7,17 @@ from __future__ import annotations
 from .validation import Spec
 
 FLAGS = [
-    "read-only", "bind-mount", "no-suid", "no-dev", "no-exec", "no-atime", "no-diratime", "strict-atime", "lazy-time",
-    "remount", "shared",
+    "read-only",
+    "bind-mount",
+    "no-suid",
+    "no-dev",
+    "no-exec",
+    "no-atime",
+    "no-diratime",
+    "strict-atime",
+    "lazy-time",
+    "remount",
+    "shared",
 ]
 
 FILE_SYSTEM: Spec = {

@@ -48,13 +48,35 @@ SYSTEMD: dict[str, t.Any] = {
 }
 # C12: what every system container has beside the OS's file systems.
 CONTAINER_FILE_SYSTEMS = (
-    FileSystem(device="none", mount_point="/dev/pts", type="devpts", flags=("no-exec", "no-suid"),
-               options="newinstance,ptmxmode=0666,mode=620", check=False, create_mount_point=True,
-               needed_for_boot=True),
-    FileSystem(device="tmpfs", mount_point="/dev/shm", type="tmpfs", flags=("no-exec", "no-suid", "no-dev"),
-               options="mode=1777,size=65536k", check=False, create_mount_point=True, needed_for_boot=True),
-    FileSystem(device="mqueue", mount_point="/dev/mqueue", type="mqueue", flags=("no-exec", "no-suid", "no-dev"),
-               check=False, create_mount_point=True, needed_for_boot=True),
+    FileSystem(
+        device="none",
+        mount_point="/dev/pts",
+        type="devpts",
+        flags=("no-exec", "no-suid"),
+        options="newinstance,ptmxmode=0666,mode=620",
+        check=False,
+        create_mount_point=True,
+        needed_for_boot=True,
+    ),
+    FileSystem(
+        device="tmpfs",
+        mount_point="/dev/shm",
+        type="tmpfs",
+        flags=("no-exec", "no-suid", "no-dev"),
+        options="mode=1777,size=65536k",
+        check=False,
+        create_mount_point=True,
+        needed_for_boot=True,
+    ),
+    FileSystem(
+        device="mqueue",
+        mount_point="/dev/mqueue",
+        type="mqueue",
+        flags=("no-exec", "no-suid", "no-dev"),
+        check=False,
+        create_mount_point=True,
+        needed_for_boot=True,
+    ),
 )
 _OWN = ("/", "/proc", "/sys", "/dev", "/run")
 

@@ -47,10 +47,20 @@ _CRON: Spec = {"jobs": {"type": "list", "elements": "dict", "options": _JOB, "de
 def default_caches(size: int = CACHE_SIZE) -> list[dict[str, t.Any]]:
     """Return nscd's default caches, each of at most SIZE bytes."""
     return [
-        {"database": "hosts", "positive_time_to_live": 43200, "negative_time_to_live": 20, "persistent": True,
-         "max_database_size": size},
-        {"database": "services", "positive_time_to_live": 86400, "negative_time_to_live": 3600, "persistent": True,
-         "max_database_size": size},
+        {
+            "database": "hosts",
+            "positive_time_to_live": 43200,
+            "negative_time_to_live": 20,
+            "persistent": True,
+            "max_database_size": size,
+        },
+        {
+            "database": "services",
+            "positive_time_to_live": 86400,
+            "negative_time_to_live": 3600,
+            "persistent": True,
+            "max_database_size": size,
+        },
     ]
 
 
@@ -62,9 +72,14 @@ def container_nscd(value: t.Any) -> dict[str, t.Any]:
 def _nscd_conf(value: t.Any) -> str:
     lines = [f"logfile {value['log_file']}", f"debug-level {value['debug_level']}", "server-user nscd", "paranoia no"]
     directives = (
-        ("positive-time-to-live", "positive_time_to_live"), ("negative-time-to-live", "negative_time_to_live"),
-        ("suggested-size", "suggested_size"), ("check-files", "check_files"), ("persistent", "persistent"),
-        ("shared", "shared"), ("max-db-size", "max_database_size"), ("auto-propagate", "auto_propagate"),
+        ("positive-time-to-live", "positive_time_to_live"),
+        ("negative-time-to-live", "negative_time_to_live"),
+        ("suggested-size", "suggested_size"),
+        ("check-files", "check_files"),
+        ("persistent", "persistent"),
+        ("shared", "shared"),
+        ("max-db-size", "max_database_size"),
+        ("auto-propagate", "auto_propagate"),
     )
     given = {cache["database"]: cache for cache in value["caches"] or default_caches()}
     for database in ("passwd", "group", "hosts", "services", "netgroup"):
@@ -161,16 +176,20 @@ def _dbus_units(value: t.Any, context: Context) -> list[Unit]:
     head = {"Description": "System message bus", "Requires": "dbus.socket", "After": "dbus.socket"}
     return [
         Unit("dbus.service", {"Unit": head, "Service": service}, provision=("dbus", "dbus-system"), wanted_by=()),
-        Unit("dbus.socket", {"Unit": {"Description": "Socket of the system message bus"},
-                             "Socket": {"ListenStream": "/run/dbus/system_bus_socket"}}, wanted_by=("sockets.target",)),
+        Unit(
+            "dbus.socket",
+            {
+                "Unit": {"Description": "Socket of the system message bus"},
+                "Socket": {"ListenStream": "/run/dbus/system_bus_socket"},
+            },
+            wanted_by=("sockets.target",),
+        ),
     ]
 
 
 def _login_files(value: t.Any, context: Context) -> dict[str, t.Any]:
     linked = ("systemd-logind.service", "user@.service", "user-runtime-dir@.service")
-    files: dict[str, t.Any] = {
-        f"systemd/system/{name}": {"link": f"/usr/lib/systemd/system/{name}"} for name in linked
-    }
+    files: dict[str, t.Any] = {f"systemd/system/{name}": {"link": f"/usr/lib/systemd/system/{name}"} for name in linked}
     files["systemd/system/dbus-org.freedesktop.login1.service"] = {"link": "systemd-logind.service"}
     files["systemd/system/multi-user.target.wants/systemd-logind.service"] = {"link": "../systemd-logind.service"}
     files["systemd/logind.conf"] = {"content": "[Login]\nNAutoVTs=0\nReserveVT=0\n"}
@@ -178,28 +197,59 @@ def _login_files(value: t.Any, context: Context) -> dict[str, t.Any]:
 
 
 TYPES = (
-    ServiceType(NSCD, "Caches of names.", spec=_NSCD, verify=_verify_nscd, provision=("nscd",),
-                units=("nscd.service",), packages=(),
-                extensions={
-                    "systemd": _nscd_unit,
-                    "etc": lambda value, context: {"nscd.conf": {"content": _nscd_conf(value)}},
-                    "account": always({"users": [accounts.service_user("nscd", home="/run/nscd")],
-                                       "groups": [accounts.service_group("nscd")]})}),
-    ServiceType("cron", "Jobs at given times: {name, schedule, user, command}.", spec=_CRON, verify=_verify_cron,
-                provision=("cron",), packages=("cron",), programs=("/usr/sbin/cron",),
-                extensions={
-                    "systemd": _cron_unit, "etc": _cron_files,
-                    "activation": always([{"path": "/var/spool/cron", "mode": "0755"},
-                                          {"path": "/var/spool/cron/crontabs", "mode": "1730"}])}),
-    ServiceType("dbus", "The system message bus.", provision=("dbus", "dbus-system"), packages=("dbus",),
-                programs=("/usr/bin/dbus-daemon",),
-                extensions={
-                    "systemd": _dbus_units,
-                    "etc": always({"dbus-1/system.conf": {"content": _BUS_CONFIG}}),
-                    "activation": always([{"path": "/run/dbus", "mode": "0755"}]),
-                    "account": always({"users": [accounts.service_user("messagebus")],
-                                       "groups": [accounts.service_group("messagebus")]})}),
-    ServiceType("login", "systemd-logind: sessions and user managers.", provision=("login", "elogind"),
-                programs=("/usr/lib/systemd/systemd-logind",), packages=("systemd",),
-                extensions={"etc": _login_files, "dbus": always(None)}),
+    ServiceType(
+        NSCD,
+        "Caches of names.",
+        spec=_NSCD,
+        verify=_verify_nscd,
+        provision=("nscd",),
+        units=("nscd.service",),
+        packages=(),
+        extensions={
+            "systemd": _nscd_unit,
+            "etc": lambda value, context: {"nscd.conf": {"content": _nscd_conf(value)}},
+            "account": always(
+                {"users": [accounts.service_user("nscd", home="/run/nscd")], "groups": [accounts.service_group("nscd")]}
+            ),
+        },
+    ),
+    ServiceType(
+        "cron",
+        "Jobs at given times: {name, schedule, user, command}.",
+        spec=_CRON,
+        verify=_verify_cron,
+        provision=("cron",),
+        packages=("cron",),
+        programs=("/usr/sbin/cron",),
+        extensions={
+            "systemd": _cron_unit,
+            "etc": _cron_files,
+            "activation": always(
+                [{"path": "/var/spool/cron", "mode": "0755"}, {"path": "/var/spool/cron/crontabs", "mode": "1730"}]
+            ),
+        },
+    ),
+    ServiceType(
+        "dbus",
+        "The system message bus.",
+        provision=("dbus", "dbus-system"),
+        packages=("dbus",),
+        programs=("/usr/bin/dbus-daemon",),
+        extensions={
+            "systemd": _dbus_units,
+            "etc": always({"dbus-1/system.conf": {"content": _BUS_CONFIG}}),
+            "activation": always([{"path": "/run/dbus", "mode": "0755"}]),
+            "account": always(
+                {"users": [accounts.service_user("messagebus")], "groups": [accounts.service_group("messagebus")]}
+            ),
+        },
+    ),
+    ServiceType(
+        "login",
+        "systemd-logind: sessions and user managers.",
+        provision=("login", "elogind"),
+        programs=("/usr/lib/systemd/systemd-logind",),
+        packages=("systemd",),
+        extensions={"etc": _login_files, "dbus": always(None)},
+    ),
 )

@@ -21,9 +21,15 @@ _POSTGRESQL: Spec = {
     "listen_addresses": {"type": "list", "elements": "str", "default": ["localhost"]},
     "locale": {"type": "str", "default": "C.UTF-8"},
     "settings": {"type": "dict", "default": {}},
-    "hba": {"type": "list", "elements": "str",
-            "default": ["local all all peer", "host all all 127.0.0.1/32 scram-sha-256",
-                        "host all all ::1/128 scram-sha-256"]},
+    "hba": {
+        "type": "list",
+        "elements": "str",
+        "default": [
+            "local all all peer",
+            "host all all 127.0.0.1/32 scram-sha-256",
+            "host all all ::1/128 scram-sha-256",
+        ],
+    },
 }
 _REDIS: Spec = {
     "bind": {"type": "list", "elements": "str", "default": ["127.0.0.1"]},
@@ -87,7 +93,7 @@ def _setting(value: t.Any, path: str) -> str:
 
 def _verify_postgresql(value: t.Any, path: str) -> None:
     if value["version"] is not None and not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,2})?", value["version"]):
-        raise DeclarationError(f"{path}.version", f"{value['version']!r} is not a version such as \"15\"")
+        raise DeclarationError(f"{path}.version", f'{value["version"]!r} is not a version such as "15"')
     checks.absolute_path(value["data_directory"], f"{path}.data_directory")
     _port(value["port"], f"{path}.port")
     checks.locale(value["locale"], f"{path}.locale")
@@ -204,18 +210,44 @@ def _owned(name: str, key: str, mode: str) -> t.Any:
 
 
 TYPES = (
-    ServiceType("postgresql", "The PostgreSQL database.", spec=_POSTGRESQL, verify=_verify_postgresql, default={},
-                provision=("postgresql", "postgres"), units=("postgresql.service", "postgresql@.service"),
-                extensions={"systemd": _postgresql_unit, "etc": _postgresql_files, "system": _postgresql_needs,
-                            "account": _account("postgres", "/var/lib/postgresql"),
-                            "activation": _owned("postgres", "data_directory", "0700")}),
-    ServiceType("redis", "The Redis key-value store.", spec=_REDIS, verify=_verify_redis, default={},
-                provision=("redis", "redis-server"), packages=("redis-server",), programs=("/usr/bin/redis-server",),
-                units=("redis-server.service",),
-                extensions={"systemd": _redis_unit,
-                            "etc": lambda value, context: {"redis/redis.conf": {
-                                "content": _redis_conf(value), "mode": "0640", "gid": accounts.SERVICE_IDS["redis"],
-                                "secret": True}},
-                            "account": _account("redis", "/var/lib/redis"),
-                            "activation": _owned("redis", "directory", "0750")}),
+    ServiceType(
+        "postgresql",
+        "The PostgreSQL database.",
+        spec=_POSTGRESQL,
+        verify=_verify_postgresql,
+        default={},
+        provision=("postgresql", "postgres"),
+        units=("postgresql.service", "postgresql@.service"),
+        extensions={
+            "systemd": _postgresql_unit,
+            "etc": _postgresql_files,
+            "system": _postgresql_needs,
+            "account": _account("postgres", "/var/lib/postgresql"),
+            "activation": _owned("postgres", "data_directory", "0700"),
+        },
+    ),
+    ServiceType(
+        "redis",
+        "The Redis key-value store.",
+        spec=_REDIS,
+        verify=_verify_redis,
+        default={},
+        provision=("redis", "redis-server"),
+        packages=("redis-server",),
+        programs=("/usr/bin/redis-server",),
+        units=("redis-server.service",),
+        extensions={
+            "systemd": _redis_unit,
+            "etc": lambda value, context: {
+                "redis/redis.conf": {
+                    "content": _redis_conf(value),
+                    "mode": "0640",
+                    "gid": accounts.SERVICE_IDS["redis"],
+                    "secret": True,
+                }
+            },
+            "account": _account("redis", "/var/lib/redis"),
+            "activation": _owned("redis", "directory", "0750"),
+        },
+    ),
 )

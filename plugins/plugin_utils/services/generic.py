@@ -121,9 +121,19 @@ def _unit_programs(value: t.Any, context: Context) -> dict[str, t.Any]:
 
 
 TYPES = (
-    ServiceType("simple", "Adds `value` to the service of type `target`.", spec=_SIMPLE, default=REQUIRED,
-                extensions=_simple_targets),
-    ServiceType("unit", "A daemon from a command, from sections, or from the text of a unit; with timers and sockets.",
-                spec=_UNIT, default=REQUIRED, verify=_verify_unit,
-                extensions={"systemd": _unit_units, "system": _unit_programs}),
+    ServiceType(
+        "simple",
+        "Adds `value` to the service of type `target`.",
+        spec=_SIMPLE,
+        default=REQUIRED,
+        extensions=_simple_targets,
+    ),
+    ServiceType(
+        "unit",
+        "A daemon from a command, from sections, or from the text of a unit; with timers and sockets.",
+        spec=_UNIT,
+        default=REQUIRED,
+        verify=_verify_unit,
+        extensions={"systemd": _unit_units, "system": _unit_programs},
+    ),
 )

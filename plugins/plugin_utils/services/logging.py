@@ -11,8 +11,11 @@ from ..units import Unit
 from ..validation import Spec
 
 _SYSLOG: Spec = {
-    "rules": {"type": "list", "elements": "str",
-              "default": ["*.*;auth,authpriv.none -/var/log/syslog", "auth,authpriv.* /var/log/auth.log"]},
+    "rules": {
+        "type": "list",
+        "elements": "str",
+        "default": ["*.*;auth,authpriv.none -/var/log/syslog", "auth,authpriv.* /var/log/auth.log"],
+    },
     "config": {"type": "str"},
 }
 _HEAD = """module(load="imuxsock" SysSock.Use="on")
@@ -35,8 +38,11 @@ def _units(value: t.Any, context: Context) -> list[Unit]:
     }
     unit = {"Requires": "syslog.socket", "After": "syslog.socket"}
     socket = {"ListenDatagram": "/run/systemd/journal/syslog", "SocketMode": "0666", "ReceiveBuffer": "8M"}
-    head = {"Description": "Socket for what the journal passes on", "DefaultDependencies": False,
-            "Before": "sockets.target"}
+    head = {
+        "Description": "Socket for what the journal passes on",
+        "DefaultDependencies": False,
+        "Before": "sockets.target",
+    }
     socket["Service"] = "rsyslog.service"
     return [
         daemon("rsyslog", service, description="System log", unit=unit, provision=("rsyslog", "syslogd")),
@@ -45,8 +51,18 @@ def _units(value: t.Any, context: Context) -> list[Unit]:
 
 
 TYPES = (
-    ServiceType("syslog", "rsyslog, fed by the journal.", spec=_SYSLOG, provision=("rsyslog", "syslogd"),
-                packages=("rsyslog",), programs=("/usr/sbin/rsyslogd",), units=("rsyslog.service", "syslog.socket"),
-                extensions={"systemd": _units, "etc": _config,
-                            "activation": always([{"path": "/var/spool/rsyslog", "mode": "0700"}])}),
+    ServiceType(
+        "syslog",
+        "rsyslog, fed by the journal.",
+        spec=_SYSLOG,
+        provision=("rsyslog", "syslogd"),
+        packages=("rsyslog",),
+        programs=("/usr/sbin/rsyslogd",),
+        units=("rsyslog.service", "syslog.socket"),
+        extensions={
+            "systemd": _units,
+            "etc": _config,
+            "activation": always([{"path": "/var/spool/rsyslog", "mode": "0700"}]),
+        },
+    ),
 )

@@ -54,18 +54,33 @@ def _dummy_unit(value: t.Any, context: Context) -> list[Unit]:
 
 
 TYPES = (
-    ServiceType(STATIC, "Fixed addresses; dropped in every container.", network=True,
-                provision=("static-networking", "loopback", "networking"),
-                units=("networking.service", "systemd-networkd.service", "systemd-networkd.socket"),
-                packages=("ifupdown",)),
-    _manager("dhcp-client", "/usr/sbin/dhclient", "-d", "isc-dhcp-client", "networking.service dhclient.service",
-             bus=False),
+    ServiceType(
+        STATIC,
+        "Fixed addresses; dropped in every container.",
+        network=True,
+        provision=("static-networking", "loopback", "networking"),
+        units=("networking.service", "systemd-networkd.service", "systemd-networkd.socket"),
+        packages=("ifupdown",),
+    ),
+    _manager(
+        "dhcp-client", "/usr/sbin/dhclient", "-d", "isc-dhcp-client", "networking.service dhclient.service", bus=False
+    ),
     _manager("dhcpcd", "/usr/sbin/dhcpcd", "--nobackground", "dhcpcd-base", "dhcpcd.service", bus=False),
-    _manager("network-manager", "/usr/sbin/NetworkManager", "--no-daemon", "network-manager",
-             "NetworkManager.service NetworkManager-wait-online.service NetworkManager-dispatcher.service", bus=True),
+    _manager(
+        "network-manager",
+        "/usr/sbin/NetworkManager",
+        "--no-daemon",
+        "network-manager",
+        "NetworkManager.service NetworkManager-wait-online.service NetworkManager-dispatcher.service",
+        bus=True,
+    ),
     _manager("connman", "/usr/sbin/connmand", "-n", "connman", "connman.service", bus=True),
     _manager("wicd", "/usr/sbin/wicd", "-f", "wicd-daemon", "wicd.service", bus=True),
-    ServiceType(DUMMY, "Provides loopback and networking without doing anything.", spec=_DUMMY,
-                extensions={"systemd": _dummy_unit},
-                provision=lambda value: tuple((value or {}).get("provision", ("loopback", "networking")))),
+    ServiceType(
+        DUMMY,
+        "Provides loopback and networking without doing anything.",
+        spec=_DUMMY,
+        extensions={"systemd": _dummy_unit},
+        provision=lambda value: tuple((value or {}).get("provision", ("loopback", "networking"))),
+    ),
 )

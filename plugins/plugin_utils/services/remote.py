@@ -120,10 +120,21 @@ def _unit(value: t.Any, context: Context) -> list[Unit]:
 
 
 TYPES = (
-    ServiceType("openssh", "The OpenSSH server.", spec=_OPENSSH, verify=_verify, default={},
-                provision=("sshd", "ssh-daemon", "openssh"), packages=("openssh-server",),
-                programs=("/usr/sbin/sshd", "/usr/bin/ssh-keygen"), units=("ssh.service", "ssh.socket"),
-                extensions={"systemd": _unit, "etc": _files, "activation": _activation,
-                            "account": always({
-                                "users": [accounts.service_user("sshd", home="/run/sshd", group="nogroup")]})}),
+    ServiceType(
+        "openssh",
+        "The OpenSSH server.",
+        spec=_OPENSSH,
+        verify=_verify,
+        default={},
+        provision=("sshd", "ssh-daemon", "openssh"),
+        packages=("openssh-server",),
+        programs=("/usr/sbin/sshd", "/usr/bin/ssh-keygen"),
+        units=("ssh.service", "ssh.socket"),
+        extensions={
+            "systemd": _unit,
+            "etc": _files,
+            "activation": _activation,
+            "account": always({"users": [accounts.service_user("sshd", home="/run/sshd", group="nogroup")]}),
+        },
+    ),
 )

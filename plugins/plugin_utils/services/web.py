@@ -39,10 +39,25 @@ _STATIC: Spec = {
     "python": {"type": "str", "default": "/usr/bin/python3"},
 }
 _TYPES = {
-    "text/html": "html htm", "text/css": "css", "text/plain": "txt", "text/xml": "xml", "text/javascript": "js mjs",
-    "application/json": "json", "application/wasm": "wasm", "application/pdf": "pdf", "application/zip": "zip",
-    "image/png": "png", "image/jpeg": "jpeg jpg", "image/gif": "gif", "image/svg+xml": "svg", "image/webp": "webp",
-    "image/x-icon": "ico", "font/woff": "woff", "font/woff2": "woff2", "audio/mpeg": "mp3", "video/mp4": "mp4",
+    "text/html": "html htm",
+    "text/css": "css",
+    "text/plain": "txt",
+    "text/xml": "xml",
+    "text/javascript": "js mjs",
+    "application/json": "json",
+    "application/wasm": "wasm",
+    "application/pdf": "pdf",
+    "application/zip": "zip",
+    "image/png": "png",
+    "image/jpeg": "jpeg jpg",
+    "image/gif": "gif",
+    "image/svg+xml": "svg",
+    "image/webp": "webp",
+    "image/x-icon": "ico",
+    "font/woff": "woff",
+    "font/woff2": "woff2",
+    "audio/mpeg": "mp3",
+    "video/mp4": "mp4",
 }
 _WORD = re.compile(r"[^\s;{}\"'#\\$\x00-\x1f\x7f]+")
 
@@ -96,8 +111,9 @@ def _nginx_conf(value: t.Any) -> str:
     types = [f"{name} {suffixes};" for name, suffixes in _TYPES.items()]
     http = [*_block("types", types), "default_type application/octet-stream;", "sendfile on;", "server_tokens off;"]
     http += ["access_log syslog:server=unix:/dev/log,nohostname combined;"]
-    http += [f"{kind}_temp_path /var/cache/nginx/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi",
-                                                                      "scgi")]
+    http += [
+        f"{kind}_temp_path /var/cache/nginx/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    ]
     http += [_directive(text) for text in value["http_directives"]]
     for server in value["servers"]:
         lines = [f"listen {item};" for item in server["listen"]]
@@ -178,13 +194,33 @@ def _static_needs(value: t.Any, context: Context) -> dict[str, t.Any]:
 
 
 TYPES = (
-    ServiceType("nginx", "The nginx web server.", spec=_NGINX, verify=_verify_nginx, default={},
-                provision=("nginx",), packages=("nginx",), programs=("/usr/sbin/nginx",), units=("nginx.service",),
-                extensions={"systemd": _nginx_unit,
-                            "etc": lambda value, context: {"nginx/nginx.conf": {"content": _nginx_conf(value)}},
-                            "activation": always([{"path": "/var/www", "mode": "0755"}])}),
-    ServiceType("static-web-server", "Serves the files of a directory with Python alone.", spec=_STATIC, default={},
-                verify=_verify_static, provision=lambda value: ((value or {}).get("name", "static-web-server"),),
-                extensions={"systemd": _static_unit, "system": _static_needs,
-                            "activation": lambda value, context: [{"path": value["root"], "mode": "0755"}]}),
+    ServiceType(
+        "nginx",
+        "The nginx web server.",
+        spec=_NGINX,
+        verify=_verify_nginx,
+        default={},
+        provision=("nginx",),
+        packages=("nginx",),
+        programs=("/usr/sbin/nginx",),
+        units=("nginx.service",),
+        extensions={
+            "systemd": _nginx_unit,
+            "etc": lambda value, context: {"nginx/nginx.conf": {"content": _nginx_conf(value)}},
+            "activation": always([{"path": "/var/www", "mode": "0755"}]),
+        },
+    ),
+    ServiceType(
+        "static-web-server",
+        "Serves the files of a directory with Python alone.",
+        spec=_STATIC,
+        default={},
+        verify=_verify_static,
+        provision=lambda value: ((value or {}).get("name", "static-web-server"),),
+        extensions={
+            "systemd": _static_unit,
+            "system": _static_needs,
+            "activation": lambda value, context: [{"path": value["root"], "mode": "0755"}],
+        },
+    ),
 )
