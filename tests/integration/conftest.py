@@ -22,7 +22,7 @@ from ansible_collections.unshare.container.plugins.module_utils.system_content i
 from ansible_collections.unshare.container.plugins.module_utils.systems import Systems
 from ansible_collections.unshare.container.plugins.module_utils.target import Layout
 
-Mapping = t.Dict[str, t.Any]
+Mapping = dict[str, t.Any]
 
 PREFIX = "test-"
 """How the name of every container of a test begins."""

@@ -9,9 +9,12 @@ that, in a start and in every entry alike.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from . import syscalls as sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # Capabilities (linux/capability.h) that no init needs: they could only reach what the host owns. SETFCAP would let a
 # file in a writable mapping carry capabilities for a root that is not the container's; SYS_BOOT stays, it ends only the

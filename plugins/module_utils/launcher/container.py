@@ -6,18 +6,19 @@ from __future__ import annotations
 
 import _signal
 import fcntl
-import json
 import os
 import time
-from contextlib import contextmanager
-from typing import Any, Iterator
 
-from . import enter, identity
+from . import data, identity
 from .cgroup import ControlGroup
 from .errors import AlreadyRunning, LauncherError, NotReady
 from .paths import RUN_DIRECTORY, STATE_DIRECTORY, make_directory, read_text, write_atomically
 from .process import KILL, Process, signal_number
 from .start import Start, Status, read_spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Container:
@@ -32,61 +33,19 @@ class Container:
 
     # What is.
 
-    @contextmanager
-    def lock(self, timeout: float) -> Iterator[None]:
-        """Hold the container alone; waits up to `timeout` seconds for another holder.
-
-        The lock is the runtime directory itself, so that it leaves no file; one removed meanwhile is made anew.
-        """
-        deadline = time.monotonic() + timeout
-        while True:
-            make_directory(self.run_directory, 0o755)
-            try:
-                descriptor = os.open(self.run_directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            if self._flock(descriptor, deadline, timeout) and _same(descriptor, self.run_directory):
-                break
-            os.close(descriptor)
-        try:
-            yield
-        finally:
-            if _same(descriptor, self.run_directory):
-                try:
-                    os.rmdir(self.run_directory)
-                    os.rmdir(RUN_DIRECTORY)
-                except OSError:
-                    pass  # it holds the state of a running container, or another's
-            os.close(descriptor)
-            self.cgroup.close()
-
-    def _flock(self, descriptor: int, deadline: float, timeout: float) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            pass
-        try:
-            with alarm_after(max(0.001, deadline - time.monotonic())):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            return True
-        except TimeoutError:
-            os.close(descriptor)
-            message = "container %s: another run has held it for %g s; wait for that, or raise the timeout"
-            raise LauncherError(message % (self.name, timeout)) from None
+    def lock(self, timeout: float) -> Lock:
+        """Hold the container alone, as a context; waits up to `timeout` seconds for another holder."""
+        return Lock(self, timeout)
 
     def record(self) -> dict[str, Any] | None:
         """What was noted at the last start, whether that still runs or not."""
-        text = read_text(os.path.join(self.run_directory, "state.json"))
-        try:
-            record = json.loads(text) if text else None
-        except ValueError:
-            return None
-        return record if isinstance(record, dict) else None
+        path = os.path.join(self.run_directory, "state.json")
+        text = read_text(path)
+        return data.parse(text, path) if text else None
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Note a start."""
-        write_atomically(os.path.join(self.run_directory, "state.json"), json.dumps(record, sort_keys=True), 0o644)
+        write_atomically(os.path.join(self.run_directory, "state.json"), data.format_flat(record), 0o644)
 
     def process(self) -> Process | None:
         """PID 1, pinned, if the container runs; the caller closes it."""
@@ -133,7 +92,7 @@ class Container:
         spec = read_spec(system)
         config = identity.read_config(self.directory)
         remembered = dict(config)
-        with allocation_lock():
+        with AllocationLock():
             ids = identity.identity_for(self.name, spec["private_users"], config)
             if "machine_id" not in config:
                 config["machine_id"] = os.urandom(16).hex()
@@ -203,42 +162,101 @@ class Container:
     def failed_units(self, timeout: float = 10.0) -> list[str]:
         """Names of systemd's failed units."""
         command = ["systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager", "--full"]
+        from . import enter
+
         text = enter.capture(self, command, timeout)
         return [line.split()[0] for line in text.splitlines() if line.split()]
 
     def log_tail(self, lines: int = 20, unit: str | None = None, timeout: float = 10.0) -> str:
         """The end of the journal, or of one unit's."""
         command = ["journalctl", "--no-pager", "--quiet", "--output=short-iso", "--lines=%d" % lines]
+        from . import enter
+
         return enter.capture(self, command + (["--unit=" + unit] if unit else []), timeout)
 
 
-@contextmanager
-def allocation_lock() -> Iterator[None]:
+class Lock:
+    """The lock of one container: the runtime directory itself, so that it leaves no file.
+
+    A directory that was removed meanwhile is made anew. On the way out the directory goes when nothing is in it.
+    """
+
+    def __init__(self, container: Container, timeout: float) -> None:
+        self.container = container
+        self.directory = container.run_directory
+        self.timeout = timeout
+        self.descriptor = -1
+
+    def __enter__(self) -> None:
+        deadline = time.monotonic() + self.timeout
+        while True:
+            make_directory(self.directory, 0o755)
+            try:
+                self.descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                self._acquire(deadline)
+            except BaseException:
+                os.close(self.descriptor)
+                raise
+            if _same(self.descriptor, self.directory):
+                return
+            os.close(self.descriptor)
+
+    def _acquire(self, deadline: float) -> None:
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            pass
+        try:
+            with Alarm(max(0.001, deadline - time.monotonic())):
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+        except TimeoutError:
+            message = "container %s: another run has held it for %g s; wait for that, or raise the timeout"
+            raise LauncherError(message % (self.container.name, self.timeout)) from None
+
+    def __exit__(self, *_error: object) -> None:
+        if _same(self.descriptor, self.directory):
+            try:
+                os.rmdir(self.directory)
+                os.rmdir(RUN_DIRECTORY)
+            except OSError:
+                pass  # it holds the state of a running container, or another's
+        os.close(self.descriptor)
+        self.container.cgroup.close()
+
+
+class AllocationLock:
     """Held while an id range is chosen, so that two containers never get the same."""
-    containers = os.path.join(STATE_DIRECTORY, "containers")
-    make_directory(containers, 0o711)
-    descriptor = os.open(containers, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+
+    def __enter__(self) -> None:
+        containers = os.path.join(STATE_DIRECTORY, "containers")
+        make_directory(containers, 0o700)
+        self.descriptor = os.open(containers, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+
+    def __exit__(self, *_error: object) -> None:
+        os.close(self.descriptor)
 
 
-@contextmanager
-def alarm_after(seconds: float) -> Iterator[None]:
-    """Let the call inside end with `TimeoutError` after so long (setitimer(2)); for calls without a time limit."""
+class Alarm:
+    """Lets the call inside end with `TimeoutError` (setitimer(2)); for calls without a time limit of their own."""
 
-    def ring(_number: int, _frame: object) -> None:
-        raise TimeoutError()
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
 
-    former = _signal.signal(_signal.SIGALRM, ring)
-    _signal.setitimer(_signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
+    def __enter__(self) -> None:
+        def ring(_number: int, _frame: object) -> None:
+            raise TimeoutError()
+
+        self.former = _signal.signal(_signal.SIGALRM, ring)
+        _signal.setitimer(_signal.ITIMER_REAL, self.seconds)
+
+    def __exit__(self, *_error: object) -> None:
         _signal.setitimer(_signal.ITIMER_REAL, 0)
-        _signal.signal(_signal.SIGALRM, former)
+        _signal.signal(_signal.SIGALRM, self.former)
 
 
 def _same(descriptor: int, path: str) -> bool:

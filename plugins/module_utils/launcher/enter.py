@@ -12,7 +12,6 @@ import fcntl
 import os
 import select
 import time
-from typing import TYPE_CHECKING, NoReturn
 
 from . import confine, launch
 from . import syscalls as sys
@@ -20,7 +19,10 @@ from .errors import LauncherError
 from .paths import read_text
 from .start import read_spec
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from .container import Container
 
 SIGCHLD = 17

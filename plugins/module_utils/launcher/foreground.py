@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import signal
 import stat
-from typing import Any, Callable
 
 from . import syscalls as sys
 from . import terminal
@@ -15,6 +14,10 @@ from .container import Container
 from .enter import Entry
 from .process import KILL, Process, signal_number
 from .start import Status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
 
 
 def exit_status(wait_status: int) -> int:

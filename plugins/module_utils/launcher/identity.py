@@ -9,9 +9,9 @@ looked at all the same. A container keeps its range for life: files outside its 
 
 from __future__ import annotations
 
-import json
 import os
 
+from . import data
 from .errors import LauncherError
 from .paths import STATE_DIRECTORY, make_directory, read_text, write_atomically
 
@@ -137,13 +137,12 @@ def read_config(directory: str) -> dict[str, object]:
     if not text:
         return {}
     try:
-        config = json.loads(text)
+        return data.parse(text, directory + "/config.json")
     except ValueError as error:
-        raise LauncherError("%s/config.json: is damaged (%s); restore it from a backup" % (directory, error)) from error
-    return config if isinstance(config, dict) else {}
+        raise LauncherError("%s; restore it from a backup" % error) from error
 
 
 def write_config(directory: str, config: dict[str, object]) -> None:
     """Remember, durably: losing a range would hand its files to another container."""
     make_directory(directory, 0o700)
-    write_atomically(os.path.join(directory, "config.json"), json.dumps(config, sort_keys=True) + "\n", durable=True)
+    write_atomically(os.path.join(directory, "config.json"), data.format_flat(config), durable=True)

@@ -59,21 +59,31 @@ def populate_devices(tree: mounts.Tree, console: str | None) -> None:
     """A tmpfs on /dev with the host's harmless devices and, for a terminal, its pty as the console."""
     attributes = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NOEXEC
     tree.attach(mounts.tmpfs("0755", "4m", "64k", attributes), "/dev")
-    for name in DEVICES:
-        try:
-            source = sys.openat2(sys.AT_FDCWD, "/dev/" + name, os.O_PATH, sys.RESOLVE_NO_SYMLINKS)
-        except FileNotFoundError:
-            continue
-        if stat.S_ISCHR(os.fstat(source).st_mode):
-            tree.attach(mounts.bind(source, attributes, None, recursive=False), "/dev/" + name, directory=False)
-        os.close(source)
     directory = tree.open("/dev", os.O_RDONLY | os.O_DIRECTORY)
+    for name in DEVICES:
+        _make_device(tree, name, directory, attributes)
     for name, link in DEVICE_LINKS:
         os.symlink(link, name, dir_fd=directory)
     os.close(directory)
     if console is not None:
         source = os.open(console, os.O_PATH | os.O_CLOEXEC)
         tree.attach(mounts.bind(source, attributes, None, recursive=False), "/dev/console", directory=False)
+        os.close(source)
+
+
+def _make_device(tree: mounts.Tree, name: str, directory: int, attributes: int) -> None:
+    """A node of the container's own for a device of the host or, in a user namespace, the host's node bound there."""
+    try:
+        status = os.lstat("/dev/" + name)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISCHR(status.st_mode):
+        return
+    try:
+        os.mknod(name, status.st_mode, status.st_rdev, dir_fd=directory)
+    except PermissionError:
+        source = sys.openat2(sys.AT_FDCWD, "/dev/" + name, os.O_PATH, sys.RESOLVE_NO_SYMLINKS)
+        tree.attach(mounts.bind(source, attributes, None, recursive=False), "/dev/" + name, directory=False)
         os.close(source)
 
 

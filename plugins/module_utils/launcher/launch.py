@@ -33,12 +33,15 @@ from __future__ import annotations
 import _signal
 import fcntl
 import os
-from typing import Any, NoReturn
 
 from . import confine, kernel, mounts, root
 from . import syscalls as sys
 from .errors import LauncherError
 from .identity import Identity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 FIRST_FREE = 64  # descriptors from here on are clear of the standard ones
 TIOCSCTTY = 0x540E
@@ -143,12 +146,13 @@ class Launch:
             id_map = os.open("/proc/%d/ns/user" % init, os.O_RDONLY | os.O_CLOEXEC)
         pidfd = sys.pidfd_open(init)
         tree = root.attach_root(self.staging)
-        for warning in root.build(tree, self.system, self.spec, self.identity, id_map, self):
+        builder = root.Builder(tree, self, id_map)
+        builder.build()
+        for warning in builder.warnings:
             write_all(report, b"warning " + warning.replace("\n", " ").encode() + b"\n")
         # Only the mounter's child needs the host's /sys and null device; all else is in the tree by now.
         read_token(ready, "the container's first process ended before its namespaces were made")
         self._mount_kernel_file_systems(tree, pidfd, null, report)
-        os.fchdir(tree.root)
         sys.pivot_root(".", ".")
         sys.unmount(".")
 

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
 from .container import Container
 from .errors import LauncherError
 from .paths import write_atomically
 from .start import Status, read_spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 RUN_USAGE = """\
 Usage: run-container [OPTION]...

@@ -10,24 +10,29 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import Any
 
 from . import kernel, mounts
 from . import syscalls as sys
 from .errors import LauncherError
-from .identity import Identity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .launch import Launch
 
 # A root inside may fill these; the bounds are those of systemd for nested roots and temporary files.
 ROOT_SIZE, ROOT_FILES = "10%", "400k"
 RUN_SIZE, RUN_FILES = "20%", "800k"
 TEMPORARY_SIZE, TEMPORARY_FILES = "10%", "1m"
 
-SKELETON = ("bin", "dev", "etc", "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr", "var")
+SKELETON = ("dev", "etc", "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr", "var")
 STANDARD_LINKS = (("var/run", "/run"), ("var/lock", "/run/lock"))  # FHS 3.0; systemd calls others tainted
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 # C11: these may be links on the host (resolv.conf mostly is), and nobody but the host's root changes them.
 NETWORK_FILES = ("/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/services", "/etc/hosts")
 SELF = "/run/current-system"
+READ_SIZE = 1 << 20
 # Mounted by `kernel` once the container's namespaces exist, or part of every container.
 NAMESPACED = ("mqueue", "proc", "sysfs", "cgroup2")
 
@@ -41,189 +46,199 @@ def attach_root(directory: str) -> mounts.Tree:
     return mounts.Tree(mount)
 
 
-def build(
-    tree: mounts.Tree, system: str, spec: dict[str, Any], identity: Identity, id_map: int | None, run: Any
-) -> list[str]:
-    """Fill the tree with everything but the kernel's namespaced file systems; what was left out, a line each.
+class Builder:
+    """Fills a root tree with everything but the kernel's namespaced file systems.
 
     Args:
-        system: directory of the system on the host.
-        spec: its `spec.json`.
+        tree: the empty root.
+        start: what it is for: system, spec, identity, console, notification socket, machine id, extra mappings.
         id_map: descriptor of the container's user namespace, when shared files are to be id-mapped.
-        run: what this one start adds (`launch.Launch`): console, notification socket, machine id, extra mappings.
+
+    Attributes:
+        warnings: what was left out, a line each.
     """
-    os.umask(0)
-    root = tree.open("/", os.O_RDONLY | os.O_DIRECTORY)
-    os.fchdir(root)
-    os.close(root)
-    for name in SKELETON:
-        os.mkdir(name, 0o700 if name == "root" else 0o755)
-    for name, target in STANDARD_LINKS:
-        os.symlink(target, name)
-    kernel.populate_devices(tree, run.console)
-    quiet = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NODEV
-    tree.attach(mounts.tmpfs("0755", RUN_SIZE, RUN_FILES, quiet), "/run")
-    tree.attach(mounts.tmpfs("1777", TEMPORARY_SIZE, TEMPORARY_FILES, quiet), "/tmp")
-    _link_store(spec["store"])
-    _copy_files(system, spec["files"], identity)
-    _place("etc/machine-id", 0o444, (run.machine_id + "\n").encode())
-    _place("run/host/container-manager", 0o444, b"unshare\n")
-    warnings = _share_host_files(tree, spec, id_map)
-    for record in spec["file_systems"] + run.extra_file_systems:
-        if record["type"] not in NAMESPACED:
-            warnings += _mount(tree, record, identity, id_map)
-    if run.notify_path is not None:
-        source = os.open(run.notify_path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        tree.attach(mounts.bind(source, 0, None, recursive=False), "/run/host/notify", directory=False)
-        os.close(source)
-    return warnings
+
+    def __init__(self, tree: mounts.Tree, start: Launch, id_map: int | None) -> None:
+        self.tree = tree
+        self.start = start
+        self.identity = start.identity
+        self.id_map = id_map
+        self.warnings: list[str] = []
+        self._made = set(SKELETON)
+
+    def build(self) -> None:
+        """Build it; the working directory is its root afterwards."""
+        spec = self.start.spec
+        os.umask(0)
+        os.fchdir(self.tree.root)
+        for name in SKELETON:
+            os.mkdir(name, 0o700 if name == "root" else 0o755)
+        for name, target in STANDARD_LINKS:
+            os.symlink(target, name)
+        kernel.populate_devices(self.tree, self.start.console)
+        quiet = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NODEV
+        self.tree.attach(mounts.tmpfs("0755", RUN_SIZE, RUN_FILES, quiet), "/run")
+        self.tree.attach(mounts.tmpfs("1777", TEMPORARY_SIZE, TEMPORARY_FILES, quiet), "/tmp")
+        self._link_store(spec["store"])
+        self._copy_files(spec["files"])
+        self._place("etc/machine-id", 0o444, (self.start.machine_id + "\n").encode())
+        self._place("run/host/container-manager", 0o444, b"unshare\n")
+        self._share_host_files(spec)
+        for record in spec["file_systems"] + self.start.extra_file_systems:
+            if record["type"] not in NAMESPACED:
+                self._mount(record)
+        if self.start.notify_path is not None:
+            source = os.open(self.start.notify_path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+            self.tree.attach(mounts.bind(source, 0, None, recursive=False), "/run/host/notify", directory=False)
+            os.close(source)
+
+    @staticmethod
+    def _link_store(store: dict[str, str]) -> None:
+        """`/bin`, `/lib64` and the like, as far as the store has them (merged /usr)."""
+        for name in MERGED:
+            if os.path.isdir(os.path.join(store["source"], name)):
+                os.symlink(os.path.join(store["target"].lstrip("/"), name), name)
+
+    def _copy_files(self, files: dict[str, Any]) -> None:
+        base = self.identity.base
+        for path, entry in files.items():
+            relative = path.lstrip("/")
+            if "link" in entry:
+                self._make_parents(relative)
+                os.symlink(entry["link"], relative)
+            else:
+                content = _read(os.path.join(self.start.system, "root", relative))
+                self._place(relative, int(entry["mode"], 8), content, base + entry["uid"], base + entry["gid"])
+        self._place(SELF.lstrip("/") + "/boot", 0o555, _read(os.path.join(self.start.system, "boot")))
+
+    def _make_parents(self, path: str) -> None:
+        parent = path.rpartition("/")[0]
+        if parent and parent not in self._made:
+            self._make_parents(parent)
+            try:
+                os.mkdir(parent, 0o755)
+            except FileExistsError:
+                pass
+            self._made.add(parent)
+
+    def _place(self, path: str, mode: int, content: bytes, uid: int | None = None, gid: int | None = None) -> None:
+        """Write a file of the tree; nothing of a container's own state is mounted yet."""
+        self._make_parents(path)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        try:
+            while content:
+                content = content[os.write(descriptor, content) :]
+            if uid is not None and gid is not None and (uid, gid) != (self.identity.base, self.identity.base):
+                os.fchown(descriptor, uid, gid)
+                os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
+
+    def _share_host_files(self, spec: dict[str, Any]) -> None:
+        """The short list of the software's own configuration, from the tree that the store is part of.
+
+        Directories are bound read-only, files copied. They hold no secret, and what the system itself declares wins.
+        """
+        beside = os.path.dirname(spec["store"]["source"].rstrip("/"))
+        for path in spec.get("host_files", []):
+            if path in spec["files"] or path in self._made:
+                continue
+            try:
+                source = os.open(os.path.join(beside, path.lstrip("/")), os.O_PATH | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                status = os.fstat(source)
+                if stat.S_ISDIR(status.st_mode):
+                    self._attach_bind(source, path, sys.MOUNT_ATTR_RDONLY | sys.MOUNT_ATTR_NODEV, path)
+                elif stat.S_ISREG(status.st_mode):
+                    content = _read("/proc/self/fd/%d" % source, follow=True)
+                    self._place(path.lstrip("/"), stat.S_IMODE(status.st_mode), content)
+            finally:
+                os.close(source)
+
+    def _mount(self, record: dict[str, Any]) -> None:
+        if "bind-mount" in record["flags"]:
+            self._bind(record)
+            return
+        point, device, kind = record["mount_point"], record["device"], record["type"]
+        if isinstance(device, dict):
+            device = "/dev/disk/by-%s/%s" % next(iter(device.items()))
+        options = self._options(record)
+        in_memory = kind in ("tmpfs", "devpts", "ramfs")
+        if not in_memory:
+            options.insert(0, ("source", device))
+        try:
+            mount = mounts.filesystem(kind, options, mounts.attributes(record["flags"]))
+            if self.id_map is not None and not in_memory:
+                sys.mount_setattr(mount, 0, False, self.id_map)
+            self.tree.attach(mount, point)
+        except OSError as error:
+            message = "%s: cannot mount %s (%s): %s" % (point, device, kind, error)
+            if not record.get("mount_may_fail"):
+                raise LauncherError(message) from error
+            self.warnings.append(message)
+
+    def _options(self, record: dict[str, Any]) -> list[tuple[str, str | None]]:
+        """A mount(8) option string, in parts; ids in it are the container's own."""
+        options: list[tuple[str, str | None]] = []
+        for option in (record.get("options") or "").split(","):
+            name, equals, value = option.partition("=")
+            if name == "newinstance" or not name:
+                continue  # every devpts mount is its own since Linux 4.7
+            if name in ("uid", "gid") and value.isdigit():
+                value = str(self.identity.base + int(value))
+            options.append((name, value if equals else None))
+        if record["type"] == "devpts":
+            # Group tty, so that mode=620 means what it does on a host.
+            options.append(("gid", str(self.identity.base + 5)))
+        if "lazy-time" in record["flags"]:
+            options.append(("lazytime", None))
+        return options
+
+    def _bind(self, record: dict[str, Any]) -> None:
+        """Bind a mapping (C10), or say that its source is not there (S3)."""
+        path, point = record["device"], record["mount_point"]
+        try:
+            source = mounts.open_source(path, follow=path in NETWORK_FILES)
+        except FileNotFoundError:
+            if record.get("required"):
+                raise LauncherError("%s: the source of the mapping to %s does not exist" % (path, point)) from None
+            self.warnings.append("%s: does not exist on the host, so %s is left out" % (path, point))
+            return
+        try:
+            attributes = mounts.attributes(record["flags"]) | sys.MOUNT_ATTR_NODEV
+            if not attributes & sys.MOUNT_ATTR_RDONLY:
+                attributes |= sys.MOUNT_ATTR_NOSUID
+            self._attach_bind(source, point, attributes, path)
+        except OSError as error:
+            raise LauncherError("%s: cannot bind %s there: %s" % (point, path, error)) from error
+        finally:
+            os.close(source)
+
+    def _attach_bind(self, source: int, point: str, attributes: int, name: str) -> None:
+        try:
+            mount = mounts.bind(source, attributes, self.id_map)
+        except OSError as error:
+            if self.id_map is None or error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
+                raise
+            mount = mounts.bind(source, attributes, None)
+            self.warnings.append(
+                "%s: its file system cannot map ids, so what belongs to root there belongs to nobody in the container"
+                % name
+            )
+        self.tree.attach(mount, point, stat.S_ISDIR(os.fstat(source).st_mode))
 
 
-def _link_store(store: dict[str, str]) -> None:
-    """`/bin`, `/lib64` and the like, as far as the store has them (merged /usr)."""
-    for name in MERGED:
-        if os.path.isdir(os.path.join(store["source"], name)):
-            if name in SKELETON:
-                os.rmdir(name)
-            os.symlink(os.path.join(store["target"].lstrip("/"), name), name)
-
-
-def _parents(path: str) -> None:
-    parent = os.path.dirname(path)
-    if parent and not os.path.isdir(parent):
-        _parents(parent)
-        os.mkdir(parent, 0o755)
-
-
-def _place(path: str, mode: int, content: bytes, uid: int | None = None, gid: int | None = None) -> None:
-    """Write a file of the tree; nothing of a container's own state is mounted yet."""
-    _parents(path)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    try:
-        while content:
-            content = content[os.write(descriptor, content) :]
-        if uid is not None and gid is not None:
-            os.fchown(descriptor, uid, gid)
-            os.fchmod(descriptor, mode)
-    finally:
-        os.close(descriptor)
-
-
-def _copy_files(system: str, files: dict[str, Any], identity: Identity) -> None:
-    for path, entry in files.items():
-        relative = path.lstrip("/")
-        if "link" in entry:
-            _parents(relative)
-            os.symlink(entry["link"], relative)
-        else:
-            uid, gid = entry.get("uid", 0), entry.get("gid", 0)
-            owned = (identity.base + uid, identity.base + gid) if uid or gid else (None, None)
-            _place(relative, int(entry["mode"], 8), _read(os.path.join(system, "root", relative)), *owned)
-    _place(SELF.lstrip("/") + "/boot", 0o555, _read(os.path.join(system, "boot")))
-
-
-def _read(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _read(path: str, follow: bool = False) -> bytes:
+    """The content of a regular file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     try:
         parts = []
         while True:
-            part = os.read(descriptor, 1 << 20)
-            if not part:
-                return b"".join(parts)
+            part = os.read(descriptor, READ_SIZE)
             parts.append(part)
+            if len(part) < READ_SIZE:
+                return b"".join(parts)
     finally:
         os.close(descriptor)
-
-
-def _share_host_files(tree: mounts.Tree, spec: dict[str, Any], id_map: int | None) -> list[str]:
-    """The short list of the software's own configuration, from the tree that the store is part of.
-
-    Directories are bound read-only, files copied. They hold no secret, and what the system itself declares wins.
-    """
-    warnings = []
-    beside = os.path.dirname(spec["store"]["source"].rstrip("/"))
-    for path in spec.get("host_files", []):
-        relative = path.lstrip("/")
-        source = os.path.join(beside, relative) if beside else "/" + relative
-        if os.path.lexists(relative) or not os.path.exists(source):
-            continue
-        if os.path.isdir(source):
-            record = {"device": os.path.realpath(source), "mount_point": path, "flags": ["read-only"]}
-            warnings += _bind(tree, record, id_map)
-        else:
-            _place(relative, stat.S_IMODE(os.stat(source).st_mode), _read(os.path.realpath(source)))
-    return warnings
-
-
-def _mount(tree: mounts.Tree, record: dict[str, Any], identity: Identity, id_map: int | None) -> list[str]:
-    if "bind-mount" in record["flags"]:
-        return _bind(tree, record, id_map)
-    point = record["mount_point"]
-    device = record["device"]
-    if isinstance(device, dict):
-        kind, value = next(iter(device.items()))
-        device = "/dev/disk/by-%s/%s" % (kind, value)
-    options = _options(record, identity)
-    if record["type"] not in ("tmpfs", "devpts", "ramfs"):
-        options.insert(0, ("source", device))
-    try:
-        mount = mounts.filesystem(record["type"], options, mounts.attributes(record["flags"]))
-        if id_map is not None and record["type"] not in ("tmpfs", "devpts", "ramfs"):
-            sys.mount_setattr(mount, 0, False, id_map)
-        tree.attach(mount, point)
-    except OSError as error:
-        message = "%s: cannot mount %s (%s): %s" % (point, device, record["type"], error)
-        if record.get("mount_may_fail"):
-            return [message]
-        raise LauncherError(message) from error
-    return []
-
-
-def _options(record: dict[str, Any], identity: Identity) -> list[tuple[str, str | None]]:
-    """A mount(8) option string, in parts; ids in it are the container's own."""
-    options: list[tuple[str, str | None]] = []
-    for option in (record.get("options") or "").split(","):
-        name, equals, value = option.partition("=")
-        if name == "newinstance" or not name:
-            continue  # every devpts mount is its own since Linux 4.7
-        if name in ("uid", "gid") and value.isdigit():
-            value = str(identity.base + int(value))
-        options.append((name, value if equals else None))
-    if record["type"] == "devpts":
-        options.append(("gid", str(identity.base + 5)))  # group tty, so that mode=620 means what it does on a host
-    if "lazy-time" in record["flags"]:
-        options.append(("lazytime", None))
-    return options
-
-
-def _bind(tree: mounts.Tree, record: dict[str, Any], id_map: int | None) -> list[str]:
-    """Bind a mapping (C10), or say that its source is not there (S3)."""
-    source_path, point = record["device"], record["mount_point"]
-    try:
-        source = mounts.open_source(source_path, follow=source_path in NETWORK_FILES)
-    except FileNotFoundError:
-        if record.get("required"):
-            raise LauncherError("%s: the source of the mapping to %s does not exist" % (source_path, point)) from None
-        return ["%s: does not exist on the host, so %s is left out" % (source_path, point)]
-    try:
-        directory = stat.S_ISDIR(os.fstat(source).st_mode)
-        attributes = mounts.attributes(record["flags"]) | sys.MOUNT_ATTR_NODEV
-        if not attributes & sys.MOUNT_ATTR_RDONLY:
-            attributes |= sys.MOUNT_ATTR_NOSUID
-        warnings = []
-        try:
-            mount = mounts.bind(source, attributes, id_map)
-        except OSError as error:
-            if id_map is None or error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
-                raise
-            mount = mounts.bind(source, attributes, None)
-            warnings.append(
-                "%s: its file system cannot map ids, so what belongs to root there belongs to nobody in the container"
-                % source_path
-            )
-        tree.attach(mount, point, directory)
-        return warnings
-    except OSError as error:
-        raise LauncherError("%s: cannot bind %s there: %s" % (point, source_path, error)) from error
-    finally:
-        os.close(source)

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000

@@ -4,19 +4,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import time
-from typing import TYPE_CHECKING, Any, Iterator
 
-from . import identity, syscalls
+from . import data, identity, syscalls
 from .errors import LauncherError, NotReady
 from .launch import Launch
 from .paths import make_directory, read_text
 from .process import KILL, Process, start_time
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Iterator
+
     from .container import Container
 
 OUTPUT_LIMIT = 65536  # bytes of PID 1's own output that are kept for an error message
@@ -242,10 +243,11 @@ def read_spec(system: str) -> dict[str, Any]:
     text = read_text(os.path.join(system, "spec.json"), limit=1 << 26)
     if not text:
         raise LauncherError("%s: holds no spec.json; stage the system again with container_script" % system)
+    path = os.path.join(system, "spec.json")
     try:
-        spec = json.loads(text)
+        spec = data.parse(text, path)
     except ValueError as error:
-        raise LauncherError("%s/spec.json: is damaged: %s" % (system, error)) from error
-    if not isinstance(spec, dict) or spec.get("format") != 1:
-        raise LauncherError("%s/spec.json: is not of format 1; stage the system again" % system)
+        raise LauncherError("%s; stage the system again" % error) from error
+    if spec.get("format") != 1:
+        raise LauncherError("%s: is not of format 1; stage the system again" % path)
     return spec

@@ -15,10 +15,13 @@ import signal
 import stat
 import termios
 import tty
-from typing import Callable
 
 from . import syscalls as sys
 from .errors import LauncherError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
 
 TIOCGPTPEER = 0x5441
 TIOCSPTLCK = 0x40045431
