@@ -83,12 +83,14 @@ SERVICE_IDS: dict[str, int] = {
     "systemd-journal": 910,
     "systemd-network": 911,
 }
+NO_LOGIN = "/usr/sbin/nologin"
 _SYSTEM_RANGE = (101, 900)
 _NORMAL_RANGE = (1000, 60000)
-NO_LOGIN = "/usr/sbin/nologin"
 
 
-def service_user(name: str, *, comment: str = "", home: str = "/nonexistent", group: str | None = None) -> UserAccount:
+def service_user(
+    name: str, *, comment: str = "", home: str = "/nonexistent", group: str | None = None, shell: str = NO_LOGIN
+) -> UserAccount:
     """Return the account of a service type, with its well-known id."""
     return UserAccount(
         name=name,
@@ -97,7 +99,7 @@ def service_user(name: str, *, comment: str = "", home: str = "/nonexistent", gr
         comment=comment,
         home_directory=home,
         create_home_directory=False,
-        shell=NO_LOGIN,
+        shell=shell,
         system=True,
     )
 

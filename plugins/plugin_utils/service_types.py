@@ -80,6 +80,11 @@ def no_extension(value: t.Any, contributions: list[Contribution], context: Conte
     return value
 
 
+def ready_made(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> t.Any:
+    """Return the value alone: what others say is only that the service must be there."""
+    return value
+
+
 @dataclasses.dataclass(frozen=True)
 class ServiceType:
     """One kind of service, declared in one place.

@@ -9,7 +9,7 @@ import typing as t
 
 from .. import accounts, checks
 from ..errors import DeclarationError
-from ..service_types import Context, ServiceType, always, daemon
+from ..service_types import Context, ServiceType, always, daemon, ready_made
 from ..units import Unit
 from ..validation import Spec
 
@@ -70,7 +70,7 @@ def container_nscd(value: t.Any) -> dict[str, t.Any]:
 
 
 def _nscd_conf(value: t.Any) -> str:
-    lines = [f"logfile {value['log_file']}", f"debug-level {value['debug_level']}", "server-user nscd", "paranoia no"]
+    lines = [f"logfile {value['log_file']}", f"debug-level {value['debug_level']}", "paranoia no"]
     directives = (
         ("positive-time-to-live", "positive_time_to_live"),
         ("negative-time-to-live", "negative_time_to_live"),
@@ -108,11 +108,10 @@ def _nscd_unit(value: t.Any, context: Context) -> list[Unit]:
             NSCD,
             {
                 "Type": "simple",
+                "User": "nscd",
                 "ExecStart": "/usr/sbin/nscd --foreground",
-                "ExecStop": "-/usr/sbin/nscd --shutdown",
                 "RuntimeDirectory": "nscd",
                 "CacheDirectory": "nscd",
-                "ExecStartPre": "-/bin/mkdir -p /var/db/nscd",
                 "NoNewPrivileges": True,
             },
             description="Name service cache",
@@ -153,14 +152,6 @@ def _cron_files(value: t.Any, context: Context) -> dict[str, t.Any]:
 def _cron_unit(value: t.Any, context: Context) -> list[Unit]:
     service = {"ExecStart": "/usr/sbin/cron -f", "KillMode": "process", "Restart": "on-failure"}
     return [daemon("cron", service, description="Regular jobs")]
-
-
-_BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <include>/usr/share/dbus-1/system.conf</include>
-</busconfig>
-"""
 
 
 def _dbus_units(value: t.Any, context: Context) -> list[Unit]:
@@ -232,12 +223,12 @@ TYPES = (
     ServiceType(
         "dbus",
         "The system message bus.",
+        combine=ready_made,
         provision=("dbus", "dbus-system"),
         packages=("dbus",),
         programs=("/usr/bin/dbus-daemon",),
         extensions={
             "systemd": _dbus_units,
-            "etc": always({"dbus-1/system.conf": {"content": _BUS_CONFIG}}),
             "activation": always([{"path": "/run/dbus", "mode": "0755"}]),
             "account": always(
                 {"users": [accounts.service_user("messagebus")], "groups": [accounts.service_group("messagebus")]}

@@ -200,8 +200,9 @@ def _redis_unit(value: t.Any, context: Context) -> list[Unit]:
     return [daemon("redis", service, description="Redis", unit={"After": "network.target"})]
 
 
-def _account(name: str, home: str) -> t.Any:
-    return always({"users": [accounts.service_user(name, home=home)], "groups": [accounts.service_group(name)]})
+def _account(name: str, home: str, shell: str = accounts.NO_LOGIN) -> t.Any:
+    user = accounts.service_user(name, home=home, shell=shell)
+    return always({"users": [user], "groups": [accounts.service_group(name)]})
 
 
 def _owned(name: str, key: str, mode: str) -> t.Any:
@@ -222,7 +223,7 @@ TYPES = (
             "systemd": _postgresql_unit,
             "etc": _postgresql_files,
             "system": _postgresql_needs,
-            "account": _account("postgres", "/var/lib/postgresql"),
+            "account": _account("postgres", "/var/lib/postgresql", "/bin/bash"),
             "activation": _owned("postgres", "data_directory", "0700"),
         },
     ),
