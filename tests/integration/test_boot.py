@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
 import typing as t
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import mounts
 
 if t.TYPE_CHECKING:
     from .conftest import MakeMachine
@@ -108,3 +111,36 @@ def test_a_restart_keeps_ids_and_machine_id(make_machine: MakeMachine) -> None:
     machine.stop()
     second = machine.start()
     assert (first.uid_base, machine_id) == (second.uid_base, machine.output("cat", "/etc/machine-id"))
+
+
+def test_a_persistent_log_is_kept_on_the_host_and_goes_with_the_container(make_machine: MakeMachine) -> None:
+    machine = make_machine(log="persistent")
+    machine.start()
+    machine.output("logger", "-t", "test", "said inside")
+    machine.output("journalctl", "--sync")
+    machine.stop()
+    kept = f"/var/lib/unshare/containers/{machine.name}/journal"
+    read = subprocess.run(
+        ["journalctl", "-D", kept, "-t", "test", "-o", "cat"], capture_output=True, text=True, timeout=30
+    )
+    assert "said inside" in read.stdout, read.stderr
+    machine.destroy()
+    assert not os.path.exists(kept)
+
+
+def test_proc_is_mounted_where_the_kernel_takes_no_namespace_by_name(
+    make_machine: MakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before Linux 6.17."""
+    filesystem = mounts.filesystem
+
+    def without_pidns(kind: str, options: list[tuple[str, str | None]], attributes: int = 0) -> int:
+        if any(name == "pidns" for name, _value in options):
+            raise OSError(errno.EINVAL, "Invalid argument", "fsconfig(pidns)")
+        return filesystem(kind, options, attributes)
+
+    monkeypatch.setattr(mounts, "filesystem", without_pidns)
+    machine = make_machine()
+    machine.start()
+    assert machine.output("cat", "/proc/1/comm").strip() == "systemd"
+    assert machine.output("sh", "-c", "ls /proc/keys && cat /proc/keys") == "/proc/keys\n"

@@ -98,7 +98,8 @@ class Container:
                 config["machine_id"] = os.urandom(16).hex()
             if config != remembered:
                 identity.write_config(self.directory, config)
-        starting = Start(self, system, spec, ids, str(config["machine_id"]), console, output, extra_file_systems or [])
+        shared = (extra_file_systems or []) + self._kept_journal(spec)
+        starting = Start(self, system, spec, ids, str(config["machine_id"]), console, output, shared)
         try:
             return starting.run(wait, timeout)
         except NotReady as error:
@@ -110,6 +111,14 @@ class Container:
             raise
         finally:
             starting.close()
+
+    def _kept_journal(self, spec: dict[str, Any]) -> list[dict[str, Any]]:
+        """The mount record of the directory on the host in which the journal outlives a container, when it is to."""
+        if spec.get("log") != "persistent":
+            return []
+        source = os.path.join(self.directory, "journal")
+        make_directory(source, 0o700)
+        return [{"device": source, "mount_point": "/var/log/journal", "type": "none", "flags": ["bind-mount"]}]
 
     # Stop.
 

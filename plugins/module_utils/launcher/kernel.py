@@ -8,12 +8,17 @@ locked (S13): what is masked or read-only here stays so.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from . import mounts
 from . import syscalls as sys
 from .errors import LauncherError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "fuse")
 DEVICE_LINKS = (
@@ -87,9 +92,30 @@ def _make_device(tree: mounts.Tree, name: str, directory: int, attributes: int) 
         os.close(source)
 
 
-def mount_process_information(tree: mounts.Tree) -> None:
-    """/proc of the pid namespace that the calling process is in."""
-    tree.attach(mounts.filesystem("proc", [], QUIET), "/proc")
+def mount_process_information(tree: mounts.Tree, init: int, pidfd: int) -> None:
+    """/proc of the pid namespace of the process `init`, which `pidfd` pins.
+
+    Since Linux 6.17 the namespace can be named; before, /proc is of the mounting process's own, so a child in that
+    namespace mounts it.
+    """
+    try:
+        mount = mounts.filesystem("proc", [("pidns", "/proc/%d/ns/pid" % init)], QUIET)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        sys.setns(pidfd, sys.CLONE_NEWPID)
+        child = os.fork()
+        if child == 0:
+            try:
+                tree.attach(mounts.filesystem("proc", [], QUIET), "/proc")
+            except OSError as failure:
+                os._exit(failure.errno or 255)
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        if status:
+            raise LauncherError("/proc: cannot be mounted: %s" % os.strerror(status >> 8)) from None
+        return
+    tree.attach(mount, "/proc")
 
 
 def mount_system(tree: mounts.Tree, shared_network: bool) -> None:
@@ -106,6 +132,11 @@ def mount_system(tree: mounts.Tree, shared_network: bool) -> None:
 def mount_control_groups(tree: mounts.Tree) -> None:
     """The container's own part of the unified hierarchy, writable: an init needs it."""
     tree.attach(mounts.filesystem("cgroup2", [], QUIET), "/sys/fs/cgroup")
+
+
+def mount_message_queues(tree: mounts.Tree, record: dict[str, Any]) -> None:
+    """The POSIX message queues of the container's ipc namespace."""
+    tree.attach(mounts.filesystem("mqueue", [], mounts.attributes(record["flags"])), record["mount_point"])
 
 
 def restrict(tree: mounts.Tree, null: int) -> None:

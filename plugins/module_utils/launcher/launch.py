@@ -7,7 +7,6 @@
                 makes belongs to the container's root, and the kernel charges that id for the namespaces
     init        a child of the builder in a new user, pid, ipc, uts (and net) namespace and in the container's cgroup;
                 it becomes PID 1
-    mounter     a fork of the builder in the container's pid namespace, for a /proc of it
 
 The builder mounts everything as the host's root and makes the result the root of its mount namespace; only then the
 init takes a copy of that namespace into its own user namespace. Crossing that border locks every mount
@@ -32,6 +31,7 @@ from __future__ import annotations
 
 import _signal
 import fcntl
+import gc
 import os
 
 from . import confine, kernel, mounts, root
@@ -100,6 +100,8 @@ class Launch:
 
     def build(self, report: int, go: int) -> NoReturn:
         """The life of the builder, called in a fork of the caller; the init reads its release from `go`."""
+        # A collection would touch, and so copy, every object of the caller's; these processes end before they need one.
+        gc.disable()
         try:
             os.chdir("/")
             sys.unshare(sys.CLONE_NEWNS)
@@ -150,34 +152,23 @@ class Launch:
         builder.build()
         for warning in builder.warnings:
             write_all(report, b"warning " + warning.replace("\n", " ").encode() + b"\n")
-        # Only the mounter's child needs the host's /sys and null device; all else is in the tree by now.
         read_token(ready, "the container's first process ended before its namespaces were made")
-        self._mount_kernel_file_systems(tree, pidfd, null, report)
+        self._mount_kernel_file_systems(tree, init, pidfd, null)
         sys.pivot_root(".", ".")
         sys.unmount(".")
 
-    def _mount_kernel_file_systems(self, tree: mounts.Tree, pidfd: int, null: int, report: int) -> None:
-        namespaces = sys.CLONE_NEWPID | sys.CLONE_NEWIPC | sys.CLONE_NEWCGROUP
+    def _mount_kernel_file_systems(self, tree: mounts.Tree, init: int, pidfd: int, null: int) -> None:
+        """Mount what shows the container's own namespaces, having joined those that say so by the mounting process."""
+        kernel.mount_process_information(tree, init, pidfd)
+        namespaces = sys.CLONE_NEWIPC | sys.CLONE_NEWCGROUP
         sys.setns(pidfd, namespaces if self.shared_network else namespaces | sys.CLONE_NEWNET)
-        mounter = os.fork()
-        if mounter == 0:
-            try:
-                kernel.mount_process_information(tree)
-                kernel.mount_system(tree, self.shared_network)
-                kernel.mount_control_groups(tree)
-                for record in self.spec["file_systems"]:
-                    if record["type"] == "mqueue":
-                        tree.attach(
-                            mounts.filesystem("mqueue", [], mounts.attributes(record["flags"])), record["mount_point"]
-                        )
-                if not self.nesting:
-                    kernel.restrict(tree, null)
-            except BaseException as error:
-                tell(report, "", error)
-                os._exit(1)
-            os._exit(0)
-        if os.waitpid(mounter, 0)[1] != 0:
-            os._exit(1)
+        kernel.mount_system(tree, self.shared_network)
+        kernel.mount_control_groups(tree)
+        for record in self.spec["file_systems"]:
+            if record["type"] == "mqueue":
+                kernel.mount_message_queues(tree, record)
+        if not self.nesting:
+            kernel.restrict(tree, null)
 
     # The init.
 

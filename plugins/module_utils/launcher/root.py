@@ -14,6 +14,7 @@ import stat
 from . import kernel, mounts
 from . import syscalls as sys
 from .errors import LauncherError
+from .paths import STATE_DIRECTORY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ class Builder:
         """Bind a mapping (C10), or say that its source is not there (S3)."""
         path, point = record["device"], record["mount_point"]
         try:
-            source = mounts.open_source(path, follow=path in NETWORK_FILES)
+            source = mounts.open_source(path, follow=path in NETWORK_FILES or path.startswith(STATE_DIRECTORY))
         except FileNotFoundError:
             if record.get("required"):
                 raise LauncherError("%s: the source of the mapping to %s does not exist" % (path, point)) from None
