@@ -1,0 +1,66 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""JSON without the `json` package, whose import (regular expressions and all) costs more time than a launch.
+
+The interpreter's own C scanner is used where it is there; the package otherwise, and for an error's words.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class _Context:
+    """What the C scanner asks of a `json.JSONDecoder`."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = None
+
+    def __init__(self) -> None:
+        self.memo: dict[str, str] = {}
+
+
+def parse(text: str, where: str) -> dict[str, Any]:
+    """The mapping that a JSON text holds.
+
+    Raises:
+        ValueError: it holds none; the message names `where`.
+    """
+    value = None
+    try:
+        from _json import make_scanner
+
+        value = make_scanner(_Context())(text.strip(), 0)[0]  # type: ignore[arg-type]
+    except (ImportError, StopIteration, ValueError):
+        import json
+
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise ValueError("%s: is damaged: %s" % (where, error)) from error
+    if not isinstance(value, dict):
+        raise ValueError("%s: is damaged: it holds no JSON object" % where)
+    return value
+
+
+def format_flat(record: dict[str, Any]) -> str:
+    """The JSON text of a mapping whose values are strings, numbers, booleans or none."""
+    try:
+        from _json import encode_basestring_ascii as quote
+    except ImportError:
+        from json.encoder import py_encode_basestring_ascii as quote
+    words = {None: "null", True: "true", False: "false"}
+    parts = []
+    for key, value in sorted(record.items()):
+        if value is None or isinstance(value, bool):
+            word = words[value]
+        else:
+            word = quote(value) if isinstance(value, str) else repr(value)
+        parts.append("%s: %s" % (quote(key), word))
+    return "{%s}\n" % ", ".join(parts)
