@@ -277,7 +277,7 @@ def _refuse_duplicates(places: list[str], path: str, key: str) -> None:
 
 def _list(value: t.Any, path: str) -> list[t.Any]:
     result = plain(list(value) if isinstance(value, tuple) else value, path)
-    return t.cast("list[t.Any]", strict({path: result}, {path: {"type": "list"}}, "arguments").get(path, []))
+    return t.cast("list[t.Any]", strict({path: result}, {path: {"type": "list"}}, "").get(path, []))
 
 
 def _string(value: t.Any, path: str) -> str:
@@ -287,7 +287,7 @@ def _string(value: t.Any, path: str) -> str:
 
 
 def _boolean(value: t.Any, path: str) -> bool:
-    return t.cast(bool, strict({path: plain(value, path)}, {path: {"type": "bool"}}, "arguments").get(path, False))
+    return t.cast(bool, strict({path: plain(value, path)}, {path: {"type": "bool"}}, "").get(path, False))
 
 
 def containerized_operating_system(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:

@@ -59,10 +59,10 @@ class Record:
             if field.name == "given":
                 continue
             value = getattr(self, field.name)
-            default = field.default if field.default is not dataclasses.MISSING else None
+            default = field.default
             if field.default_factory is not dataclasses.MISSING:
                 default = field.default_factory()
-            if field.name in self.given or field.default is dataclasses.MISSING or value != default:
+            if field.name in self.given or value != default:
                 result[field.name] = _plain_field(value)
         return result
 

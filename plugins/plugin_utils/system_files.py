@@ -92,7 +92,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         raise DeclarationError(
             f"{PATH}.essential_services", "is missing: derive the system with containerized_operating_system first"
         )
-    given = validate({key: item for key, item in arguments.items() if item is not None}, _ARGUMENTS, "arguments")
+    given = validate({key: item for key, item in arguments.items() if item is not None}, _ARGUMENTS, "")
     name = container_name(system, given["name"])
     store = _store(given["store"])
     init = _init(given["init"])

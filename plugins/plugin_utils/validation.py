@@ -104,7 +104,7 @@ def strict(value: t.Any, spec: Spec, path: str) -> dict[str, t.Any]:
             if entry.get("required"):
                 raise DeclarationError(path, f"'{key}' is required")
             continue
-        result[key] = _entry(value[key], entry, key, f"{path}.{key}")
+        result[key] = _entry(value[key], entry, key, f"{path}.{key}" if path else key)
     return result
 
 

@@ -1,0 +1,49 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filters as Ansible sees them: templated data in, plain data out, errors with the place."""
+
+from __future__ import annotations
+
+import importlib
+import typing as t
+
+import pytest
+import yaml
+from ansible.errors import AnsibleError
+
+NAMES = [
+    "bind_mount", "container_essential_services", "containerization_report", "containerized_operating_system",
+    "file_system_mapping", "modify_services", "system_files",
+]  # fmt: skip
+
+
+def module(name: str) -> t.Any:
+    return importlib.import_module(f"ansible_collections.unshare.container.plugins.filter.{name}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_documentation_and_examples(name: str) -> None:
+    documentation = yaml.safe_load(module(name).DOCUMENTATION)
+    assert documentation["name"] == name
+    assert yaml.safe_load(module(name).RETURN)["_value"]["description"]
+    for task in yaml.safe_load(module(name).EXAMPLES):
+        assert module(name).FilterModule().filters()[name]
+        assert f"unshare.container.{name}" in str(task)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wrong_input_is_an_error_of_ansible(name: str) -> None:
+    function = module(name).FilterModule().filters()[name]
+    with pytest.raises(AnsibleError):
+        function(*([3, []] if name == "modify_services" else [3]))
+
+
+def test_bind_mount() -> None:
+    mount = module("bind_mount").FilterModule().filters()["bind_mount"]
+    assert mount("/a=/b")["flags"] == ["bind-mount", "read-only"]
+
+
+def test_file_system_mapping() -> None:
+    read = module("file_system_mapping").FilterModule().filters()["file_system_mapping"]
+    assert read("/a=/b", writable=True) == {"source": "/a", "target": "/b", "writable": True}
+    assert read("/a") == {"source": "/a", "target": "/a", "writable": False}

@@ -1,0 +1,116 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Records: no loss, and errors that name the place."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+import pytest
+from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
+from ansible_collections.unshare.container.plugins.plugin_utils.operating_system import operating_system
+from ansible_collections.unshare.container.plugins.plugin_utils.records import FileSystem, FileSystemMapping
+from hypothesis import given
+from hypothesis import strategies as st
+
+Server = dict[str, t.Any]
+
+
+def test_round_trip(server: Server) -> None:
+    system = operating_system(server)
+    assert system.to_mapping() == server
+    assert operating_system(system.to_mapping()) == system
+
+
+def test_round_trip_keeps_explicit_defaults() -> None:
+    declared = {"host_name": "a", "users": [{"name": "b", "system": False, "supplementary_groups": []}], "hosts": []}
+    assert operating_system(declared).to_mapping() == declared
+
+
+FILE_SYSTEMS = st.fixed_dictionaries(
+    {"device": st.sampled_from(["/a", "x"]), "mount_point": st.just("/b"), "type": st.just("ext4")},
+    optional={
+        "flags": st.lists(st.sampled_from(["read-only", "no-exec"])),
+        "options": st.sampled_from(["size=1M", "a b"]),
+        "check": st.booleans(),
+        "needed_for_boot": st.booleans(),
+        "dependencies": st.lists(st.just("x")),
+    },
+)
+
+
+@given(FILE_SYSTEMS)
+def test_file_systems_round_trip(mapping: dict[str, t.Any]) -> None:
+    assert FileSystem.from_mapping(mapping, "x").to_mapping() == mapping
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hostname": "a"}, "operating_system: unknown key 'hostname'; did you mean 'host_name'?"),
+        ({"packages": "vim"}, "operating_system.packages: must be a list, not a string"),
+        ({"host_name": 7}, "operating_system.host_name: must be a string, not a number; quote it"),
+        ({"users": [{"name": "a", "uid": "x"}]}, "operating_system.users[0].uid: must be a whole number, not a string"),
+        ({"users": [{}]}, "operating_system.users[0]: 'name' is required"),
+        ({"users": [{"name": "a"}, {"name": "a"}]}, "operating_system.users[1].name: 'a' is already"),
+        ({"users": [{"name": "a", "comment": "x:y"}]}, "operating_system.users[0].comment: "),
+        ({"users": [{"name": "a", "comment": "x\ny"}]}, "operating_system.users[0].comment: "),
+        ({"users": [{"name": "a", "password": "secret"}]}, "operating_system.users[0].password: must be a hash"),
+        ({"users": [{"name": "Ä"}]}, "operating_system.users[0].name: "),
+        ({"host_name": "a_b"}, "operating_system.host_name: 'a_b' is not a host name"),
+        ({"host_name": "a\n"}, "operating_system.host_name: "),
+        ({"hosts": [{"address": "1.2.3", "canonical_name": "x"}]}, "operating_system.hosts[0].address: "),
+        ({"timezone": "../x"}, "operating_system.timezone: "),
+        ({"swap_devices": [3]}, "operating_system.swap_devices[0]"),
+        ({"services": [{"value": 1}]}, "operating_system.services[0]: 'type' is required"),
+    ],
+)
+def test_errors_name_the_place(change: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(DeclarationError) as error:
+        operating_system({"host_name": "a", **change})
+    assert str(error.value).startswith(message)
+
+
+def test_a_wrong_flag_gets_a_suggestion() -> None:
+    good = {"device": "a", "mount_point": "/a", "type": "x"}
+    with pytest.raises(DeclarationError) as error:
+        operating_system({"host_name": "a", "file_systems": [good, good, {**good, "flags": ["readonly"]}]})
+    assert str(error.value) == (
+        "operating_system.file_systems[2].flags: 'readonly' is not a flag; did you mean 'read-only'?"
+    )
+
+
+def test_a_password_is_never_shown() -> None:
+    with pytest.raises(DeclarationError) as error:
+        operating_system({"host_name": "a", "users": [{"name": "b", "password": "hunter2"}]})
+    assert "hunter2" not in str(error.value)
+
+
+@given(st.text())
+def test_a_specification_is_a_mapping_or_refused(text: str) -> None:
+    try:
+        mapping = FileSystemMapping.from_mapping(text, "m")
+    except DeclarationError:
+        return
+    assert mapping.place.startswith("/")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["host_name", "users", "file_systems", "services", "x", "swap_devices"]), JSON))
+def test_no_input_makes_anything_but_our_error(declared: dict[str, t.Any]) -> None:
+    with contextlib.suppress(DeclarationError):
+        operating_system(declared)
+
+
+def test_a_value_that_contains_itself() -> None:
+    loop: dict[str, t.Any] = {"host_name": "a"}
+    loop["kernel"] = loop
+    with pytest.raises(DeclarationError, match="contains itself"):
+        operating_system(loop)
