@@ -140,7 +140,7 @@ class ControlGroup:
 def _mounted_hierarchy() -> str | None:
     """Where the whole unified hierarchy is mounted, writable (proc_pid_mountinfo(5))."""
     for line in read_text("/proc/self/mountinfo").splitlines():
-        before, _, after = line.partition(" - ")
+        before, _separator, after = line.partition(" - ")
         fields = before.split()
         if after.startswith("cgroup2 ") and fields[3] == "/" and "rw" in fields[5].split(","):
             return fields[4]

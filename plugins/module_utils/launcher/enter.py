@@ -131,7 +131,7 @@ class Entry:
         os.waitpid(middle, 0)
         child, errors = 0, []
         for line in said.decode("utf-8", "replace").splitlines():
-            kind, _, text = line.partition(" ")
+            kind, _separator, text = line.partition(" ")
             if kind == "pid":
                 child = int(text)
             else:

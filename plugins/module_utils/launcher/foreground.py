@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
+import _signal
 import os
-import signal
-import stat
 
 from . import syscalls as sys
 from . import terminal
 from .container import Container
 from .enter import Entry
+from .errors import LauncherError
 from .process import KILL, Process, signal_number
 from .start import Status
 
@@ -81,19 +81,19 @@ class _Supervisor:
             self.process.signal(KILL)
             return
         self.asked = True
-        self.process.signal(number if self.stop_signal == signal.SIGTERM else self.stop_signal)
-        signal.signal(signal.SIGALRM, lambda *_: self.process.signal(KILL))
-        signal.setitimer(signal.ITIMER_REAL, self.timeout)
+        self.process.signal(number if self.stop_signal == _signal.SIGTERM else self.stop_signal)
+        _signal.signal(_signal.SIGALRM, lambda *_arguments: self.process.signal(KILL))
+        _signal.setitimer(_signal.ITIMER_REAL, self.timeout)
 
 
 def enter(container: Container, command: list[str] | None, user: str) -> int:
     """Run a command, or a login shell, in a running container, with this process's streams; its exit status.
 
-    The command gets pipes or a pty of the container's, never a file or a terminal of the host.
+    The command gets pipes or a pty of the container's, never a file, a pipe or a terminal of the host.
     """
     entry = Entry(container)
     if not (os.isatty(0) and os.isatty(1)):
-        return _enter_with_pipes(entry, command, user)
+        return exit_status(_Piped(entry, command, user).run())
     root = entry.open_root()
     master, slave = terminal.open_in_container(root)
     os.close(root)
@@ -104,19 +104,64 @@ def enter(container: Container, command: list[str] | None, user: str) -> int:
     return exit_status(os.waitpid(child, 0)[1])
 
 
-def _enter_with_pipes(entry: Entry, command: list[str] | None, user: str) -> int:
-    copies = []
-    streams = []
-    for number in (0, 1, 2):
-        if stat.S_ISFIFO(os.fstat(number).st_mode):
-            streams.append(number)
-            continue
-        read, write = os.pipe()
-        streams.append(read if number == 0 else write)
-        copies.append((0, write) if number == 0 else (read, number))
-    child = entry.spawn(command, user, (streams[0], streams[1], streams[2]), False)
-    for stream in streams:
-        if stream > 2:
-            os.close(stream)
-    terminal.carry(copies, sys.pidfd_open(child))
-    return exit_status(os.waitpid(child, 0)[1])
+def enter_for_program(container: Container, command: list[str], user: str, token: str, discard: bool) -> int:
+    """Run a command as `enter` does, for a program that must tell entering from what the command does; always 0.
+
+    Lines on standard error say what happened; they begin with the caller's token, which the command never learns:
+
+        TOKEN entered          the command runs
+        TOKEN exit STATUS      it has ended, and its output is written
+        TOKEN error MESSAGE    it was not run
+
+    Args:
+        discard: read standard input to its end in any case.
+    """
+    try:
+        piped = _Piped(Entry(container), command, user)
+        _say(token, "entered")
+        _say(token, "exit %d" % exit_status(piped.run(discard)))
+    except (LauncherError, OSError) as error:
+        _say(token, "error %s" % str(error).replace("\n", " "))
+        while discard and os.read(0, 65536):
+            pass
+    return 0
+
+
+def _say(token: str, text: str) -> None:
+    os.write(2, ("%s %s\n" % (token, text)).encode("utf-8", "replace"))
+
+
+class _Piped:
+    """A command with three pipes of its own, which belong to its user: it may open /dev/stdout (proc_pid_fd(5))."""
+
+    def __init__(self, entry: Entry, command: list[str] | None, user: str) -> None:
+        inside = []
+        self.copies = []
+        owner = entry.host_id(user)
+        for number in (0, 1, 2):
+            read, write = os.pipe()
+            os.fchown(read, owner, -1)
+            inside.append(read if number == 0 else write)
+            self.copies.append((0, write) if number == 0 else (read, number))
+        os.set_blocking(self.copies[0][1], False)
+        self.child = entry.spawn(command, user, (inside[0], inside[1], inside[2]), False)
+        for descriptor in inside:
+            os.close(descriptor)
+        entry.close()
+
+    def run(self, discard: bool = False) -> int:
+        """Carry its streams, and pass signals on, until it has ended; its wait status."""
+        ended = sys.pidfd_open(self.child)
+        former = {}
+        for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
+            former[number] = _signal.signal(number, lambda caught, _frame: sys.pidfd_send_signal(ended, caught))
+        try:
+            terminal.Carrier(self.copies, ended, discard).run()
+        finally:
+            for number, handler in former.items():
+                _signal.signal(number, handler)
+        status = os.waitpid(self.child, 0)[1]
+        os.close(ended)
+        for source, _target in self.copies[1:]:
+            os.close(source)
+        return status

@@ -34,6 +34,9 @@ Usage: enter-container [OPTION]... [--] [COMMAND [ARGUMENT]...]
 Run a command in the running container of this system, or a login shell. The exit status is the command's.
 
   --user=NAME               as this user of the container (root)
+  --report=TOKEN            for programs: exit with 0, and say on standard error, in lines that begin with TOKEN, whether
+                            the container was entered, and how the command ended
+  --discard                 with --report: read standard input to its end in any case
   --help                    print this
 """
 
@@ -70,7 +73,7 @@ class Arguments:
 
 def mapping_record(text: str, writable: bool) -> dict[str, Any]:
     """The mount record of SOURCE[=TARGET] (C10)."""
-    source, _, target = text.partition("=")
+    source, _separator, target = text.partition("=")
     target = target or source
     parts = target.split("/")
     if not source.startswith("/") or not target.startswith("/") or ".." in parts or not target.strip("/"):
@@ -134,16 +137,21 @@ def enter_container_main() -> int:
     """`enter-container`, for the running container of the system in whose directory the script is; the exit status."""
     directory = os.path.dirname(os.path.realpath(sys.argv[0]))
     try:
-        arguments = Arguments(sys.argv[1:], ("user",), ("help",), ENTER_USAGE)
+        arguments = Arguments(sys.argv[1:], ("user", "report"), ("discard", "help"), ENTER_USAGE)
         if "help" in arguments.values:
             sys.stdout.write(ENTER_USAGE)
             return 0
         if os.geteuid() != 0:
             raise LauncherError("enter-container: must be run as root")
-        from .foreground import enter
+        from . import foreground
 
-        container = Container(read_spec(directory)["name"])
-        return enter(container, arguments.rest or None, arguments.last("user", "root"))
+        # A system's directory is named <32 hexadecimal digits>-<name>.
+        container = Container(os.path.basename(directory)[33:])
+        user = arguments.last("user", "root")
+        if "report" in arguments.values:
+            token, discard = arguments.last("report", ""), "discard" in arguments.values
+            return foreground.enter_for_program(container, arguments.rest, user, token, discard)
+        return foreground.enter(container, arguments.rest or None, user)
     except (LauncherError, OSError) as error:
         sys.stderr.write("enter-container: %s\n" % error)
         return 125

@@ -92,7 +92,7 @@ class Tree:
             return self.open(path)
         except FileNotFoundError:
             pass
-        parent, _, name = path.rstrip("/").rpartition("/")
+        parent, _slash, name = path.rstrip("/").rpartition("/")
         parent_descriptor = self.target(parent, True) if parent else self.open("/")
         try:
             if directory:

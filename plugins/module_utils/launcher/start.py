@@ -194,8 +194,9 @@ class Start:
             while True:
                 left = deadline - time.monotonic()
                 events = dict(poll.poll(max(0, int(left * 1000))))
-                if self.output_read in events and not self._keep_output():
-                    poll.unregister(self.output_read)
+                output = self.output_read
+                if output is not None and output in events and not self._keep_output(output):
+                    poll.unregister(output)
                 if self.notify_socket.fileno() in events:
                     message = self.notify_socket.recv(4096).split(b"\n")
                     if b"READY=1" in message:
@@ -208,11 +209,10 @@ class Start:
             if process is not None:
                 process.close()
 
-    def _keep_output(self) -> bool:
-        assert self.output_read is not None
-        data = os.read(self.output_read, 4096)
-        self.said = (self.said + data)[-OUTPUT_LIMIT:]
-        return bool(data)
+    def _keep_output(self, descriptor: int) -> bool:
+        said = os.read(descriptor, 4096)
+        self.said = (self.said + said)[-OUTPUT_LIMIT:]
+        return bool(said)
 
     def _failure(self, what: str) -> str:
         message = "container %s: PID 1 %s" % (self.container.name, what)
@@ -229,12 +229,12 @@ def _lines(report: int, deadline: float) -> Iterator[tuple[str, str]]:
         if not poll.poll(max(0, int((deadline - time.monotonic()) * 1000))):
             yield "error", "its root was not built in time; does a mapping's file system hang?"
             return
-        data = os.read(report, 65536)
-        if not data:
+        chunk = os.read(report, 65536)
+        if not chunk:
             return
-        *lines, pending = (pending + data).split(b"\n")
+        *lines, pending = (pending + chunk).split(b"\n")
         for line in lines:
-            kind, _, text = line.decode("utf-8", "replace").partition(" ")
+            kind, _separator, text = line.decode("utf-8", "replace").partition(" ")
             yield kind, text
 
 

@@ -8,13 +8,12 @@ session there.
 
 from __future__ import annotations
 
+import _signal
 import fcntl
 import os
 import select
-import signal
 import stat
 import termios
-import tty
 
 from . import syscalls as sys
 from .errors import LauncherError
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 
 TIOCGPTPEER = 0x5441
 TIOCSPTLCK = 0x40045431
+CHUNK = 65536  # bytes read at once
+PIECE = 4096  # bytes that a pipe which can be written to takes without waiting (PIPE_BUF)
 
 
 def open_on_host() -> tuple[int, int, str]:
@@ -61,53 +62,116 @@ def copy_size(source: int, target: int) -> None:
         pass  # the other end has closed
 
 
-def carry(
-    copies: list[tuple[int, int]],
-    ended: int,
-    wake: int | None = None,
-    on_wake: Callable[[int], None] | None = None,
-) -> None:
-    """Copy bytes from one descriptor to another, for each pair, until a process has ended and its output is drained.
+class _Flow:
+    """Bytes on their way from one descriptor to another; `-1` as the target drops them."""
+
+    def __init__(self, source: int, target: int) -> None:
+        self.source = source
+        self.target = target
+        self.pending = b""
+        self.open = True
+
+    def read(self) -> None:
+        try:
+            self.pending = os.read(self.source, CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.pending = b""  # EIO: the last slave of the pty was closed
+        if not self.pending:
+            self.open = False
+        if self.target < 0:
+            self.pending = b""
+
+    def write(self) -> bool:
+        """Write what fits without waiting; false when nobody is left to read it."""
+        try:
+            self.pending = self.pending[os.write(self.target, self.pending[:PIECE]) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.pending = b""
+            return False
+        return True
+
+
+class Carrier:
+    """Copies bytes between descriptors until a process has ended and its output is drained.
+
+    No direction waits for another: a process that writes before it has read all is no deadlock.
 
     Args:
-        copies: pairs of (from, to). A pair that copies *from* standard input is closed at its end, and not drained.
+        copies: pairs of (from, to). What goes *to* standard output or error is drained after the end.
         ended: pidfd of the process.
-        wake: descriptor of `signal.set_wakeup_fd`; `on_wake` gets each signal's number.
+        discard: read standard input to its end, and drop what nobody wants of it, so that who sends it sees no error.
     """
-    targets = dict(copies)
-    over = False
-    while True:
-        watched = list(targets) + ([] if over else [ended]) + ([wake] if wake is not None else [])
-        readable = select.select(watched, [], [], 0 if over else None)[0]
-        if over and not any(source in readable for source in targets if source != 0):
+
+    def __init__(self, copies: list[tuple[int, int]], ended: int, discard: bool = False) -> None:
+        self.flows = [_Flow(source, target) for source, target in copies]
+        self.ended = ended
+        self.discard = discard
+        self.over = False
+
+    def run(self, wake: int | None = None, on_wake: Callable[[int], None] | None = None) -> None:
+        """Copy until the end.
+
+        Args:
+            wake: descriptor of `signal.set_wakeup_fd`; `on_wake` gets each signal's number.
+        """
+        while True:
+            ready = self._wait(wake)
+            if wake is not None and ready.pop(wake, 0) and on_wake is not None:
+                for number in os.read(wake, 64):
+                    on_wake(number)
+            if ready.pop(self.ended, 0):
+                self.over = True
+                self._drop_input()
+            for flow in list(self.flows):
+                if flow.pending:
+                    if ready.get(flow.target) and not flow.write():
+                        self._close(flow)
+                elif ready.get(flow.source):
+                    flow.read()
+                if not flow.open and not flow.pending:
+                    self._close(flow)
+            if self.over and not ready:
+                return
+
+    def _wait(self, wake: int | None) -> dict[int, int]:
+        events: dict[int, int] = {}
+        for flow in self.flows:
+            if flow.pending:
+                events[flow.target] = events.get(flow.target, 0) | select.POLLOUT
+            else:
+                events[flow.source] = events.get(flow.source, 0) | select.POLLIN
+        if wake is not None:
+            events[wake] = select.POLLIN
+        if not self.over:
+            events[self.ended] = select.POLLIN
+        poll = select.poll()
+        for descriptor, mask in events.items():
+            poll.register(descriptor, mask)
+        # After the end, what is not there at once will never come, but what was read must be written.
+        waits = not self.over or any(flow.pending or flow.target < 0 for flow in self.flows)
+        return dict(poll.poll(None if waits else 0))
+
+    def _drop_input(self) -> None:
+        for flow in list(self.flows):
+            if flow.source == 0:
+                flow.pending = b""
+                self._close(flow)
+
+    def _close(self, flow: _Flow) -> None:
+        """End a flow; who reads standard input inside sees its end."""
+        if flow not in self.flows:
             return
-        if wake is not None and wake in readable and on_wake is not None:
-            for number in os.read(wake, 64):
-                on_wake(number)
-        over = over or ended in readable
-        for source in [source for source in targets if source in readable]:
-            if not _copy(source, targets[source]):
-                target = targets.pop(source)
-                if source == 0 and target not in targets:
-                    os.close(target)
-
-
-def _copy(source: int, target: int) -> bool:
-    """Copy what can be read at once; false at the end of either side."""
-    try:
-        data = os.read(source, 65536)
-    except OSError:
-        data = b""  # EIO: the last slave of the pty was closed
-    if not data:
-        return False
-    while data:
-        try:
-            data = data[os.write(target, data) :]
-        except BlockingIOError:
-            select.select([], [target], [])
-        except BrokenPipeError:
-            return False
-    return True
+        self.flows.remove(flow)
+        if flow.source != 0 or flow.target < 0:
+            return
+        if all(other.source != flow.target for other in self.flows):
+            os.close(flow.target)
+        if self.discard and flow.open:
+            self.flows.append(_Flow(0, -1))
 
 
 class Relay:
@@ -130,7 +194,7 @@ class Relay:
         """
 
         def on_wake(number: int) -> None:
-            if number == signal.SIGWINCH:
+            if number == _signal.SIGWINCH:
                 if self.interactive:
                     copy_size(0, self.descriptor)
             elif on_signal is not None:
@@ -139,21 +203,24 @@ class Relay:
         wake_read, wake_write = os.pipe()
         os.set_blocking(wake_write, False)
         former = {}
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGWINCH):
-            former[number] = signal.signal(number, lambda *_: None)
-        former_wake = signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGWINCH):
+            former[number] = _signal.signal(number, lambda *_: None)
+        former_wake = _signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         saved = termios.tcgetattr(0) if self.interactive else None
         try:
             if saved is not None:
+                import tty
+
                 tty.setraw(0)
                 copy_size(0, self.descriptor)
+                os.set_blocking(self.descriptor, False)
             copies = [(self.descriptor, 1)] + ([(0, self.descriptor)] if self.interactive else [])
-            carry(copies, ended, wake_read, on_wake)
+            Carrier(copies, ended).run(wake_read, on_wake)
         finally:
             if saved is not None:
                 termios.tcsetattr(0, termios.TCSADRAIN, saved)
-            signal.set_wakeup_fd(former_wake)
+            _signal.set_wakeup_fd(former_wake)
             for number, handler in former.items():
-                signal.signal(number, handler)
+                _signal.signal(number, handler)
             os.close(wake_read)
             os.close(wake_write)
