@@ -22,7 +22,7 @@ _VAULT_TYPES = ("AnsibleVaultEncryptedUnicode", "EncryptedString")
 _NAMES = {dict: "a mapping", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
 _WANTED = {"dict": "a mapping", "list": "a list", "str": "a string", "bool": "a boolean", "int": "a whole number"}
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-_CHOICE_NOUNS = {"flags": "flag", "type": "type", "action": "action"}
+_CHOICE_NOUNS = {"flags": "flag", "type": "type"}
 
 
 def plain(value: t.Any, path: str, _open: tuple[int, ...] = ()) -> t.Any:

@@ -129,11 +129,8 @@ def test_openssh() -> None:
 @pytest.mark.parametrize("name", ["nginx", "postgresql", "redis", "cron", "syslog", "dbus", "login", "nscd", "openssh",
                                   "static-web-server"])  # fmt: skip
 def test_real_types_render_with_their_defaults(name: str) -> None:
-    system = render({"type": name})
-    assert any(
-        path.startswith("/etc/systemd/system/") and "content" in entry for path, entry in system["files"].items()
-    )
-    assert f"{name}: " not in str(system["programs"])
+    added = render({"type": name})["files"].keys() - render()["files"].keys()
+    assert name == "nscd" or any(path.startswith("/etc/systemd/system/") for path in added)
 
 
 def test_nscd_is_skipped_where_it_is_missing() -> None:
