@@ -147,7 +147,7 @@ class Container:
         self.cgroup.remove()
         for entry in os.listdir(self.run_directory) if os.path.isdir(self.run_directory) else []:
             path = os.path.join(self.run_directory, entry)
-            if os.path.isdir(path):
+            if os.path.isdir(path) and not os.path.islink(path):
                 os.rmdir(path)
             else:
                 os.unlink(path)

@@ -58,6 +58,9 @@ class Entry:
 
     def host_id(self, user: str) -> int:
         """The host's uid of a user of the container, by the container's own account file."""
+        base = int((self.container.record() or {}).get("uid_base", 0))
+        if user in ("root", "0"):
+            return base
         root = self.open_root()
         try:
             resolve = sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS
@@ -68,7 +71,7 @@ class Entry:
             account = Account.parse(user, os.read(descriptor, ACCOUNTS_LIMIT).decode("utf-8", "replace"), "")
         finally:
             os.close(descriptor)
-        return int((self.container.record() or {}).get("uid_base", 0)) + account.uid
+        return base + account.uid
 
     def _open_cgroup(self) -> int:
         parent = self.container.cgroup.open()

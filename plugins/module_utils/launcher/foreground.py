@@ -151,17 +151,17 @@ class _Piped:
 
     def run(self, discard: bool = False) -> int:
         """Carry its streams, and pass signals on, until it has ended; its wait status."""
-        ended = sys.pidfd_open(self.child)
+        process = Process(self.child, sys.pidfd_open(self.child))
         former = {}
         for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
-            former[number] = _signal.signal(number, lambda caught, _frame: sys.pidfd_send_signal(ended, caught))
+            former[number] = _signal.signal(number, lambda caught, _frame: process.signal(caught))
         try:
-            terminal.Carrier(self.copies, ended, discard).run()
+            terminal.Carrier(self.copies, process.descriptor, discard).run()
         finally:
             for number, handler in former.items():
                 _signal.signal(number, handler)
         status = os.waitpid(self.child, 0)[1]
-        os.close(ended)
+        process.close()
         for source, _target in self.copies[1:]:
             os.close(source)
         return status

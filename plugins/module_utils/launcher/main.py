@@ -34,8 +34,8 @@ Usage: enter-container [OPTION]... [--] [COMMAND [ARGUMENT]...]
 Run a command in the running container of this system, or a login shell. The exit status is the command's.
 
   --user=NAME               as this user of the container (root)
-  --report=TOKEN            for programs: exit with 0, and say on standard error, in lines that begin with TOKEN, whether
-                            the container was entered, and how the command ended
+  --report=TOKEN            for programs: exit with 0, and say on standard error, in lines that begin with TOKEN,
+                            whether the container was entered, and how the command ended
   --discard                 with --report: read standard input to its end in any case
   --help                    print this
 """

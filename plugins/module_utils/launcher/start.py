@@ -177,6 +177,8 @@ class Start:
             "stop_signal": self.spec["init"]["stop_signal"],
         }
         self.container.write_record(record)
+        # The way to the running system's `enter-container`, for who knows the container's name only.
+        os.symlink(self.system, os.path.join(self.container.run_directory, "system"))
         record["pidfd"] = pidfd
         return record
 
