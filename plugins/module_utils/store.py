@@ -14,6 +14,7 @@ import fnmatch
 import os
 import posixpath
 import stat
+from pathlib import Path
 from typing import Any
 
 from .target import TargetError
@@ -34,9 +35,17 @@ class View:
     :param specification: `system.spec`: its store, and its file systems bound from the host.
     :param files: `system.files`, the files that the system brings itself.
     :param host_files: `system.host_files`, what it takes from the tree beside the store.
+    :param root: where the host's own tree is; another than `/` in tests.
     """
 
-    def __init__(self, specification: dict[str, Any], files: dict[str, Any], host_files: list[str]) -> None:
+    def __init__(
+        self,
+        specification: dict[str, Any],
+        files: dict[str, Any],
+        host_files: list[str],
+        root: Path = Path("/"),
+    ) -> None:
+        self.root = root
         store = specification.get("store") or {}
         self.source = str(store.get("source") or "/usr")
         self.target = str(store.get("target") or "/usr")
@@ -53,7 +62,7 @@ class View:
     def on_host(self, path: str) -> str | None:
         """Where `path` of the container is on the host, without following its last link; None when nowhere."""
         above = path
-        while above != "/":
+        while above not in ("/", ""):
             if above in self.binds:
                 return posixpath.normpath(posixpath.join(self.binds[above], posixpath.relpath(path, above)))
             above = posixpath.dirname(above)
@@ -84,6 +93,9 @@ class View:
             return program.startswith("/") and any(self.is_program(path) for path in self._expand(program))
         return any(self.is_program(posixpath.join(self.target, directory, program)) for directory in SEARCHED)
 
+    def _real(self, path: str) -> Path:
+        return self.root / path.lstrip("/")
+
     def _expand(self, path: str) -> list[str]:
         """The paths that `path` may mean: itself, or all that fit its pattern (`/usr/lib/postgresql/*/bin/x`)."""
         before, star, after = path.partition("*")
@@ -93,7 +105,7 @@ class View:
         rest, slash, remaining = after.partition("/")
         place = self.on_host(directory)
         try:
-            names = sorted(os.listdir(place)) if place else []
+            names = sorted(os.listdir(self._real(place))) if place else []
         except OSError:
             names = []
         fitting = fnmatch.filter(names, beginning + star + rest)
@@ -111,7 +123,7 @@ class View:
         if place in self.binds.values():
             return None  # the source of a bind mount is followed by the mount, not by a walk inside
         try:
-            return os.readlink(place)
+            return os.readlink(self._real(place))
         except OSError:
             return None
 
@@ -123,7 +135,7 @@ class View:
         if place is None:
             return False
         try:
-            mode = os.stat(place).st_mode
+            mode = os.stat(self._real(place)).st_mode
         except OSError:
             return False
         return stat.S_ISREG(mode) and mode & 0o111 != 0

@@ -215,7 +215,7 @@ NO_FILTER = (
 )
 
 
-def run(module: AnsibleModule, root: Path = ROOT) -> dict[str, t.Any]:
+def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
     """Write the system that the module's parameters describe; return what the module returns.
 
     :raises TargetError: when the parameters, the host or the store stand in the way.
@@ -227,7 +227,7 @@ def run(module: AnsibleModule, root: Path = ROOT) -> dict[str, t.Any]:
         system, parameters["boot"], launcher.sources(), host.interpreter, parameters["secrets"], parameters["name"]
     )
     preflight.check_host(host, content.spec)
-    view = store.View(content.spec, system["files"], content.host_files)
+    view = store.View(content.spec, system["files"], content.host_files, root)
     try:
         store.check_programs(view, system.get("programs") or [])
     except TargetError as error:
@@ -266,7 +266,7 @@ def main() -> t.NoReturn:
     """Run as a module."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
-        result = run(module)
+        result = run(module, ROOT)
     except TargetError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

@@ -27,11 +27,12 @@ def run_module(monkeypatch: pytest.MonkeyPatch) -> RunModule:
         monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": parameters}).encode())
         monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
         monkeypatch.setattr(basic.AnsibleModule, "_log_invocation", lambda self: None)
+        warnings: list[str] = []
+        monkeypatch.setattr(basic.AnsibleModule, "warn", lambda self, warning: warnings.append(warning))
         output = io.StringIO()
         with contextlib.redirect_stdout(output), pytest.raises(SystemExit):
             main()
-        print("DBG", output.getvalue()) if 0 else None
         result: dict[str, t.Any] = json.loads(output.getvalue().splitlines()[-1])
-        return result
+        return {**result, "warnings": warnings}
 
     return run

@@ -42,13 +42,11 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(container_script, "ROOT", tmp_path)
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(container_script.seccomp, "compile_filter", lambda specification: None)
-    monkeypatch.setattr(container_script.store, "VIEW_ROOT", tmp_path, raising=False)
     return tmp_path
 
 
-def arguments(root: Path, **changes: t.Any) -> dict[str, t.Any]:
+def arguments(**changes: t.Any) -> dict[str, t.Any]:
     system = copy.deepcopy(SYSTEM)
-    system["spec"]["store"]["source"] = str(root / "usr")
     system.update(changes)
     return {"system": system, "boot": "#!/bin/sh\n", "secrets": {"/etc/shadow": SECRET}}
 
@@ -59,9 +57,9 @@ def listing(root: Path) -> list[str]:
 
 def test_four_ways(root: Path, run_module: RunModule) -> None:
     before = listing(root)
-    planned = run_module(container_script.main, check=True, **arguments(root))
+    planned = run_module(container_script.main, check=True, **arguments())
     assert listing(root) == before
-    done = run_module(container_script.main, **arguments(root))
+    done = run_module(container_script.main, **arguments())
     assert planned["changed"]
     assert done["changed"]
     assert {key: planned[key] for key in ("system", "run_container", "hash", "diff")} == {
@@ -71,7 +69,7 @@ def test_four_ways(root: Path, run_module: RunModule) -> None:
     assert "libseccomp" in done["warnings"][0]
     after = listing(root)
     for check in (True, False):
-        again = run_module(container_script.main, check=check, **arguments(root))
+        again = run_module(container_script.main, check=check, **arguments())
         assert not again["changed"]
         assert "diff" not in again
         assert again["system"] == done["system"]
@@ -79,17 +77,15 @@ def test_four_ways(root: Path, run_module: RunModule) -> None:
 
 
 def test_no_secret_is_said(root: Path, run_module: RunModule) -> None:
-    result = run_module(container_script.main, **arguments(root))
+    result = run_module(container_script.main, **arguments())
     assert "secret, changed" in json.dumps(result["diff"])
     assert "$y$" not in json.dumps(result)
-    assert result["invocation"]["module_args"]["secrets"] == {
-        "/etc/shadow": "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
-    }
+    assert result["invocation"]["module_args"]["secrets"] == {"/etc/shadow": "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"}
     assert (Path(result["system"]) / "root/etc/shadow").read_text() == SECRET
 
 
 def test_the_name_may_be_another(root: Path, run_module: RunModule) -> None:
-    result = run_module(container_script.main, name="other", **arguments(root))
+    result = run_module(container_script.main, name="other", **arguments())
     assert result["name"] == "other"
     assert result["system"].endswith("-other")
     assert json.loads((Path(result["system"]) / "spec.json").read_text())["name"] == "other"
@@ -98,10 +94,10 @@ def test_the_name_may_be_another(root: Path, run_module: RunModule) -> None:
 def test_a_missing_program_is_an_error_before_anything_is_written(root: Path, run_module: RunModule) -> None:
     (root / "usr/bin/served").unlink()
     before = listing(root)
-    failed = run_module(container_script.main, **arguments(root))
+    failed = run_module(container_script.main, **arguments())
     assert failed["failed"]
     assert "service web runs /usr/bin/served, which is not there: install the package web-server" in failed["msg"]
-    warned = run_module(container_script.main, check=True, **arguments(root))
+    warned = run_module(container_script.main, check=True, **arguments())
     assert warned["changed"]
     assert "served" in warned["warnings"][0]
     assert listing(root) == before
@@ -110,7 +106,7 @@ def test_a_missing_program_is_an_error_before_anything_is_written(root: Path, ru
 def test_a_host_that_lacks_something_is_an_error_in_check_mode_too(root: Path, run_module: RunModule) -> None:
     (root / "proc/filesystems").write_text("")
     for check in (True, False):
-        assert "no cgroup2" in run_module(container_script.main, check=check, **arguments(root))["msg"]
+        assert "no cgroup2" in run_module(container_script.main, check=check, **arguments())["msg"]
     assert not (root / "var").exists()
 
 
@@ -125,7 +121,7 @@ def test_a_host_that_lacks_something_is_an_error_in_check_mode_too(root: Path, r
     ],
 )
 def test_bad_input(root: Path, run_module: RunModule, changes: dict[str, t.Any], message: str) -> None:
-    failed = run_module(container_script.main, **{**arguments(root, **changes), "secrets": {}})
+    failed = run_module(container_script.main, **{**arguments(**changes), "secrets": {}})
     assert failed["failed"]
     assert __import__("re").search(message, failed["msg"])
     assert not (root / "var").exists()
