@@ -90,7 +90,7 @@ class ServiceType:
     """One kind of service, declared in one place.
 
     `extensions`: what it contributes, by target type. `combine`: how contributions to it are folded into its value.
-    `spec`: the argument specification of its value (a mapping); `form` is the type of other values.
+    `spec`: the argument specification of its value (a mapping); without one the value is of the default's type.
     `provision` and `requirement`: names as in the Shepherd. `bare_metal`: the reason why it goes in a container;
     `network`: it configures the network (C3). `units`: the distribution's units that it stands for.
     `packages` and `programs`: what must be there to run it.
@@ -104,7 +104,6 @@ class ServiceType:
     combine: Combine = no_extension
     default: t.Any = None
     spec: Spec | None = None
-    form: str = "raw"
     verify: Callable[[t.Any, str], None] | None = None
     provision: tuple[str, ...] | Names = ()
     requirement: tuple[str, ...] | Names = ()
@@ -129,13 +128,16 @@ class ServiceType:
             value = validate({} if value is None else value, self.spec, path)
         else:
             value = plain(value, path)
-            forms = {"list": list, "dict": dict, "str": str}
-            if self.form in forms and not isinstance(value, forms[self.form]):
-                noun = {"list": "a list", "dict": "a mapping", "str": "a string"}[self.form]
-                raise DeclarationError(path, f"must be {noun}, not {describe(value)}")
+            self._check_form(value, path)
         if self.verify is not None:
             self.verify(value, path)
         return value
+
+    def _check_form(self, value: t.Any, path: str) -> None:
+        if self.default is None:
+            raise DeclarationError(path, f"type '{self.name}' takes no value")
+        if not isinstance(value, type(self.default)):
+            raise DeclarationError(path, f"must be {describe(self.default)}, not {describe(value)}")
 
     def targets(self, value: t.Any) -> Mapping[str, Contribute]:
         """Return what a service of this type with VALUE contributes, by target type."""
