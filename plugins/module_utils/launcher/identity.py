@@ -17,7 +17,9 @@ from .paths import STATE_DIRECTORY, make_directory, read_text, write_atomically
 
 COUNT = 65536
 FIRST = 0x70000000
-LAST = 0x7FFE0000 - COUNT
+# The end of that stretch is for single commands (the module eval_container), which keep their ids while they run.
+COMMANDS_FIRST, COMMANDS_LAST = 0x7FC00000, 0x7FFDFFFF
+LAST = COMMANDS_FIRST - COUNT
 
 
 class Identity:
@@ -72,19 +74,19 @@ def identity_for(name: str, asked: str | int, config: dict[str, object]) -> Iden
         return Identity(0, min(count, COUNT), True)
     if asked == "identity":
         return Identity(0, COUNT, False)
-    taken = _taken(name)
+    occupied = taken(name)
     if asked != "auto":
         base = int(asked)
         if not 0 < base <= 0xFFFFFFFF - COUNT:
             raise LauncherError("private_users: %d is no first id of a range of %d" % (base, COUNT))
-        _refuse_overlap(base, taken)
+        _refuse_overlap(base, occupied)
         config["uid_base_asked"] = base
         return Identity(base, COUNT, False)
     config.pop("uid_base_asked", None)
     remembered = config.get("uid_base")
     if isinstance(remembered, int):
         return Identity(remembered, COUNT, False)
-    base = _free(name, taken)
+    base = _free(name, occupied)
     config["uid_base"] = base
     return Identity(base, COUNT, False)
 
@@ -97,23 +99,23 @@ def _hash(name: str) -> int:
     return value
 
 
-def _free(name: str, taken: list[tuple[int, int, str]]) -> int:
+def _free(name: str, occupied: list[tuple[int, int, str]]) -> int:
     slots = (LAST - FIRST) // COUNT + 1
     start = _hash(name) % slots
     for step in range(slots):
         base = FIRST + (start + step) % slots * COUNT
-        if not any(base < first + count and first < base + COUNT for first, count, _owner in taken):
+        if not any(base < first + count and first < base + COUNT for first, count, _owner in occupied):
             return base
     raise LauncherError("private_users: no free range of %d ids is left between %d and %d" % (COUNT, FIRST, LAST))
 
 
-def _refuse_overlap(base: int, taken: list[tuple[int, int, str]]) -> None:
-    for first, count, owner in taken:
+def _refuse_overlap(base: int, occupied: list[tuple[int, int, str]]) -> None:
+    for first, count, owner in occupied:
         if base < first + count and first < base + COUNT:
             raise LauncherError("private_users: ids from %d overlap those of %s; take another number" % (base, owner))
 
 
-def _taken(name: str) -> list[tuple[int, int, str]]:
+def taken(name: str) -> list[tuple[int, int, str]]:
     """The ranges of all other containers, and those of `/etc/subuid` and `/etc/subgid`."""
     ranges = []
     containers = os.path.join(STATE_DIRECTORY, "containers")
