@@ -42,15 +42,15 @@ def test_a_good_host(host: Host) -> None:
     check_host(host, SPECIFICATION)
 
 
-def _change(name: str, value: t.Any) -> t.Callable[[Host], None]:
+def _change(name: str, value: t.Any) -> t.Callable[[Host], object]:
     return lambda host: setattr(host, name, value)
 
 
-def _write(path: str, text: str) -> t.Callable[[Host], None]:
-    return lambda host: (host.root / path).write_text(text) and None
+def _write(path: str, text: str) -> t.Callable[[Host], object]:
+    return lambda host: (host.root / path).write_text(text)
 
 
-def _remove(path: str) -> t.Callable[[Host], None]:
+def _remove(path: str) -> t.Callable[[Host], object]:
     return lambda host: (host.root / path).rename(host.root / "gone")
 
 
@@ -59,7 +59,7 @@ def _split(host: Host) -> None:
     (host.root / "bin").mkdir()
 
 
-BREAKAGES: list[tuple[t.Callable[[Host], None], str]] = [
+BREAKAGES: list[tuple[t.Callable[[Host], object], str]] = [
     (_change("user_id", 1000), "set become: true"),
     (_change("system", "FreeBSD"), "the kernel is FreeBSD"),
     (_change("release", "5.9.16"), "the kernel is 5.9.16; Linux 5.10 or newer"),
@@ -78,7 +78,7 @@ BREAKAGES: list[tuple[t.Callable[[Host], None], str]] = [
 
 
 @pytest.mark.parametrize(("breakage", "message"), BREAKAGES)
-def test_each_need(host: Host, breakage: t.Callable[[Host], None], message: str) -> None:
+def test_each_need(host: Host, breakage: t.Callable[[Host], object], message: str) -> None:
     breakage(host)
     (found,) = problems(host, SPECIFICATION)
     assert message in found

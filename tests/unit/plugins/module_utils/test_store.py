@@ -102,7 +102,7 @@ def test_a_store_elsewhere(tree: Path) -> None:
 
 
 def test_the_error_names_service_program_and_package(tree: Path) -> None:
-    programs = [
+    programs: list[dict[str, t.Any]] = [
         {"service": "nginx", "program": "/usr/sbin/nginx", "package": "nginx"},
         {"service": "web", "program": "/usr/sbin/apache2", "package": "apache2"},
         {"service": "own", "program": "mine", "package": None},

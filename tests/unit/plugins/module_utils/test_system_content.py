@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 
 from .target_helpers import LAUNCHER, content, system
 
-NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=20).filter(
+NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
     lambda name: name not in (".", "..")
 )
-FILES = st.dictionaries(NAMES, st.text(st.characters(exclude_categories=("Cs",))), max_size=6)
+FILES = st.dictionaries(NAMES, st.text(st.characters(exclude_categories=["Cs"])), max_size=6)
 
 
 def digest(value: dict[str, t.Any], boot: str = "", python: str = "/usr/bin/python3") -> str:
