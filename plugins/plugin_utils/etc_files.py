@@ -69,32 +69,6 @@ Defaults secure_path="{PATH}"
 root ALL=(ALL:ALL) ALL
 %sudo ALL=(ALL:ALL) ALL
 """
-# Files of the tree beside the store that hold no secret, which programs of the store expect.
-HOST_FILES = (
-    "/etc/alternatives",
-    "/etc/ca-certificates",
-    "/etc/ssl/certs",
-    "/etc/ssl/openssl.cnf",
-    "/etc/pki/tls/certs",
-    "/etc/pki/ca-trust/extracted",
-    "/etc/crypto-policies",
-    "/etc/ld.so.cache",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
-    "/etc/protocols",
-    "/etc/rpc",
-    "/etc/ethertypes",
-    "/etc/mime.types",
-    "/etc/magic",
-    "/etc/terminfo",
-    "/etc/inputrc",
-    "/etc/bash.bashrc",
-    "/etc/python3",
-    "/etc/perl",
-    "/etc/gai.conf",
-    "/etc/debian_version",
-    "/etc/redhat-release",
-)
 _ENTRY: Spec = {
     "content": {"type": "str"},
     "encoding": {"type": "str", "choices": ["base64"]},

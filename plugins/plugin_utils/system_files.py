@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..module_utils.host_files import HOST_FILES
 from . import checks, etc_files
 from .containerized import STORE
 from .errors import DeclarationError
@@ -106,7 +107,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         "name": name,
         "files": {path: files[path] for path in sorted(files)},
         "directories": _directories(folded["directories"], file_systems),
-        "host_files": sorted({*etc_files.HOST_FILES, *folded["host_files"]} - files.keys()),
+        "host_files": sorted({*HOST_FILES, *folded["host_files"]} - files.keys()),
         "spec": {
             "format": 1,
             "name": name,
