@@ -50,7 +50,9 @@ class Entry:
         self.filter_program = confine.read_filter(system)
 
     def close(self) -> None:
+        """Give back the descriptors of the host."""
         self.process.close()
+        self.container.cgroup.close()
 
     def open_root(self) -> int:
         """The container's root directory, as a descriptor."""
@@ -110,7 +112,7 @@ class Entry:
         if middle == 0:
             try:
                 sys.prctl(PR_SET_DUMPABLE, 0)
-                sys.setns(self.process.descriptor, flags)
+                self._join(flags)
                 child = sys.clone3(sys.CLONE_PARENT)
                 if child == 0:
                     self._become(command, user, streams, terminal, environment or {}, directory, report_write)
@@ -122,6 +124,12 @@ class Entry:
         os.close(cgroup)
         os.close(report_write)
         return self._follow(report_read, middle)
+
+    def _join(self, flags: int) -> None:
+        try:
+            sys.setns(self.process.descriptor, flags)
+        except ProcessLookupError:
+            raise LauncherError("it does not run any more") from None
 
     def _follow(self, report: int, middle: int) -> int:
         said = b""

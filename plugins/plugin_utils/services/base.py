@@ -32,7 +32,6 @@ _NSCD: Spec = {
     "caches": {"type": "list", "elements": "dict", "options": _CACHE},
     "debug_level": {"type": "int", "default": 0},
     "log_file": {"type": "str", "default": "/dev/null"},
-    "name_services": {"type": "list", "elements": "str", "default": []},
 }
 _JOB: Spec = {
     "name": {"type": "str", "required": True},

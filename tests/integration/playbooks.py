@@ -1,0 +1,66 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Running the collection's playbooks as a user does, and reading what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+RECAP = re.compile(
+    r"^(?P<host>\S+)\s+: ok=(?P<ok>\d+)\s+changed=(?P<changed>\d+)\s+.*failed=(?P<failed>\d+)", re.MULTILINE
+)
+
+
+class Run:
+    """A run of ansible-playbook that has ended.
+
+    Attributes:
+        code: its exit status.
+        output: what it printed.
+    """
+
+    def __init__(self, code: int, output: str) -> None:
+        self.code = code
+        self.output = output
+
+    def changed(self, host: str = "localhost") -> int:
+        """How many tasks changed something on a host."""
+        found = {match["host"]: int(match["changed"]) for match in RECAP.finditer(self.output)}
+        return found[host]
+
+    def succeeded(self) -> Run:
+        """This run, which must have succeeded."""
+        assert self.code == 0, self.output
+        return self
+
+
+def playbook(name: str, inventory: str, *arguments: str, variables: dict[str, t.Any] | None = None) -> Run:
+    """Run a playbook of the collection with one of the example inventories."""
+    command = [
+        shutil.which("ansible-playbook", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+        or "ansible-playbook",
+        f"--inventory={REPOSITORY / inventory}",
+        str(REPOSITORY / "playbooks" / name),
+        f"--extra-vars={json.dumps(variables or {})}",
+        *arguments,
+    ]
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".collections"),
+        "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+        "LC_ALL": "C.UTF-8",
+    }
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=240, env=environment, cwd=REPOSITORY, check=False
+    )
+    return Run(result.returncode, result.stdout + result.stderr)

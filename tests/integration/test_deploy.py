@@ -1,0 +1,134 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The main job: the example's bare-metal server, deployed to this machine by the playbook."""
+
+from __future__ import annotations
+
+import copy
+import socket
+import typing as t
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.unshare.container.tests.integration.conftest import Machine
+from ansible_collections.unshare.container.tests.integration.playbooks import REPOSITORY, playbook
+
+pytestmark = pytest.mark.root
+
+NAME = "test-deploy"
+INVENTORY = "examples/inventory"
+
+
+@pytest.fixture(scope="module")
+def declared() -> dict[str, t.Any]:
+    """The example's declaration."""
+    text = (REPOSITORY / INVENTORY / "host_vars/localhost/operating_system.yml").read_text()
+    return t.cast("dict[str, t.Any]", yaml.safe_load(text)["operating_system"])
+
+
+@pytest.fixture
+def deployed(host_unchanged: None) -> t.Iterator[dict[str, t.Any]]:
+    """Variables for a deployment under a name of its own, which is destroyed at the end."""
+    variables: dict[str, t.Any] = {"system_container_name": NAME}
+    try:
+        yield variables
+    finally:
+        playbook("destroy-container.yml", INVENTORY, variables=variables).succeeded()
+
+
+def deploy(variables: dict[str, t.Any], *arguments: str) -> t.Any:
+    """Deploy the example."""
+    return playbook("deploy-container.yml", INVENTORY, *arguments, variables=variables).succeeded()
+
+
+def machine() -> Machine:
+    """The deployed container."""
+    return Machine(NAME, Path("/var/lib/unshare/containers", NAME, "current").resolve())
+
+
+def edited(declared: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The declaration with one service's description changed."""
+    changed = copy.deepcopy(declared)
+    service = next(s for s in changed["services"] if (s.get("value") or {}).get("name") == "hardened")
+    service["value"]["description"] = "A daemon in another world"
+    return changed
+
+
+def test_deploys_once_then_changes_nothing_then_what_is_edited(
+    deployed: dict[str, t.Any], declared: dict[str, t.Any]
+) -> None:
+    assert deploy(deployed, "--check").changed() == 2
+    assert not Path("/var/lib/unshare/containers", NAME).exists()
+    said = deploy(deployed)
+    assert said.changed() == 2
+    first = machine().container.status()
+    assert f"PID {first.pid}" in said.output
+    assert "enter-container" in said.output
+    assert deploy(deployed).changed() == 0
+    assert deploy(deployed, "--check").changed() == 0
+
+    variables = {**deployed, "operating_system": edited(declared)}
+    shown = deploy(variables, "--check", "--diff")
+    differences = [
+        line for line in shown.output.splitlines() if line[:1] in "+-" and line[:4] not in ("+++ ", "--- ") and line[1:]
+    ]
+    assert "-Description=A daemon in a small world" in differences
+    assert "+Description=A daemon in another world" in differences
+    assert not [line for line in differences if "static-web-server" in line or "passwd" in line]
+    assert machine().container.status().pid == first.pid
+
+    assert deploy(variables).changed() == 2
+    second = machine().container.status()
+    assert second.pid != first.pid
+    assert "another world" in machine().output("systemctl", "show", "--property=Description", "hardened")
+    assert deploy(variables).changed() == 0
+    assert machine().container.status().pid == second.pid
+
+
+def test_inside_is_what_was_declared_and_nothing_of_bare_metal(deployed: dict[str, t.Any]) -> None:
+    deploy(deployed)
+    inside = machine()
+    assert inside.output("cat", "/proc/1/comm").strip() == "systemd"
+    assert inside.run("systemctl", "is-system-running").stdout.strip() == "running", inside.logs()
+    assert inside.container.failed_units() == []
+    assert inside.output("hostname").strip() == "web.example.org"
+    assert inside.output("date", "+%Z").strip() in ("CET", "CEST")
+    assert inside.output("id", "alice").startswith("uid=1000(alice) gid=100(users)")
+    assert "editors" in inside.output("id", "-Gn", "alice")
+    assert inside.output("getent", "shadow", "alice").split(":")[1] in ("!", "*", "!*")
+    assert "alice@example.org" in inside.output("cat", "/etc/ssh/authorized_keys.d/alice")
+    get = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8080/').read().decode())"
+    assert "Served from a system container" in inside.output("python3", "-c", get)
+    assert inside.output("systemctl", "is-active", "hardened", "measure.timer").split() == ["active", "active"]
+    units = inside.output("systemctl", "list-units", "--all", "--plain", "--no-legend", "--full")
+    for gone in ("getty@", "udev", "swap ", ".swap", "NetworkManager", "timesync", "smartd", "fstrim", "console-setup"):
+        assert gone not in units
+    assert inside.output("cat", "/proc/swaps").count("\n") == Path("/proc/swaps").read_text().count("\n")
+    assert "/srv/backup" not in inside.output("cat", "/proc/self/mountinfo")
+    assert "/boot/efi" not in inside.output("cat", "/proc/self/mountinfo")
+    status = inside.container.status()
+    assert status.boot_seconds is not None
+
+
+def test_web_site_answers_on_the_hosts_port_when_the_network_is_shared(
+    deployed: dict[str, t.Any], declared: dict[str, t.Any]
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    changed = copy.deepcopy(declared)
+    service = next(s for s in changed["services"] if s["type"] == "static-web-server")
+    service["value"].update(port=port, address="127.0.0.1")
+    deployed.update(operating_system=changed, system_container_shared_network=True)
+    deploy(deployed)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+        assert b"Served from a system container" in answer.read()
+
+
+def test_report_says_what_is_dropped_and_why(deployed: dict[str, t.Any]) -> None:
+    said = deploy(deployed, "--check", "--diff").output
+    for word in ("agetty", "console-font", "udev", "swap", "/dev/sdb1", "ntp", "smartd", "firmware"):
+        assert any(line.lstrip(' "').startswith("dropped") and word in line for line in said.splitlines()), word

@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""`run-container` by hand: options, signals, exit status, what it says (S3, S9, S10, S11, S14)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+
+if t.TYPE_CHECKING:
+    from ansible_collections.unshare.container.tests.integration.conftest import Machine, MakeMachine
+
+pytestmark = pytest.mark.root
+
+
+class Foreground:
+    """A `run-container` in the foreground, with its standard error read line by line."""
+
+    def __init__(self, machine: Machine, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [str(machine.system / "run-container"), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.said: list[str] = []
+
+    def read_until(self, words: str) -> str:
+        """Read standard error until a line has these words; that line."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said.append(line)
+            if words in line:
+                return line
+        raise AssertionError(f"{words!r} was not said: {self.said}, exit status {self.process.wait(10)}")
+
+    def end(self) -> int:
+        """Wait for its end; the exit status."""
+        _output, errors = self.process.communicate(timeout=60)
+        self.said.append(errors)
+        return self.process.returncode
+
+
+def test_s9_s10_s11_by_hand(make_machine: MakeMachine, tmp_path: Path) -> None:
+    machine = make_machine()
+    shared = tmp_path / "data"
+    shared.mkdir()
+    (shared / "from-host").write_text("host\n")
+    pid_file = tmp_path / "pid"
+    running = Foreground(
+        machine, "--share", f"{shared}=/data", f"--expose={tmp_path}=/exposed", "--pid-file", str(pid_file)
+    )
+    running.read_until("nsenter")
+    pid = int(pid_file.read_text())
+    assert f"PID {pid}" in "".join(running.said)
+    assert "enter-container" in "".join(running.said)
+    assert machine.output("cat", "/data/from-host") == "host\n"
+    machine.output("sh", "-c", "echo inside > /data/from-inside")
+    assert (shared / "from-inside").read_text() == "inside\n"
+    assert (shared / "from-inside").stat().st_uid == shared.stat().st_uid
+    assert "Read-only" in machine.run("touch", "/exposed/x").stderr
+    running.process.send_signal(signal.SIGINT)
+    assert running.end() == 0
+    assert not os.path.exists(f"/proc/{pid}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_s10_signal_stops_services_by_their_own_commands(
+    make_machine: MakeMachine, tmp_path: Path, number: signal.Signals
+) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    service = {
+        "name": "careful",
+        "command": ["/usr/bin/sleep", "infinity"],
+        "service": {"ExecStop": "/bin/sh -c 'echo stopped >> /kept/log'"},
+    }
+    machine = make_machine(
+        {"services": [{"type": "unit", "value": service}]},
+        mappings=[{"source": str(kept), "target": "/kept", "writable": True}],
+    )
+    running = Foreground(machine)
+    running.read_until("nsenter")
+    machine.output("systemctl", "is-system-running", "--wait")
+    running.process.send_signal(number)
+    assert running.end() == 0
+    assert (kept / "log").read_text() == "stopped\n"
+
+
+def test_s10_exit_status_is_that_of_another_init(make_machine: MakeMachine) -> None:
+    init = {"argv": ["/bin/sh", "-c", "exit 7"], "ready": "exec", "stop_signal": "SIGTERM"}
+    machine = make_machine(init=init)
+    running = Foreground(machine)
+    assert running.end() == 7
+
+
+def test_s10_init_killed_by_a_signal(make_machine: MakeMachine) -> None:
+    init = {"argv": ["/bin/sleep", "1000"], "ready": "exec", "stop_signal": "SIGKILL"}
+    machine = make_machine(init=init)
+    running = Foreground(machine)
+    running.read_until("nsenter")
+    running.process.send_signal(signal.SIGTERM)
+    assert running.end() == 128 + signal.SIGKILL
+
+
+def test_s3_missing_source_is_left_out_with_a_line(make_machine: MakeMachine) -> None:
+    machine = make_machine(mappings=["/nowhere/at-all=/data"])
+    status = machine.start()
+    assert any("/nowhere/at-all" in line and "left out" in line for line in status.warnings)
+    assert machine.run("test", "-e", "/data").returncode == 1
+
+
+def test_s3_s14_missing_required_source_is_an_error_before_anything_runs(make_machine: MakeMachine) -> None:
+    machine = make_machine(mappings=[{"source": "/nowhere/at-all", "target": "/data", "required": True}])
+    result = subprocess.run(
+        [str(machine.system / "run-container"), "--detach"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 125
+    assert "/nowhere/at-all" in result.stderr
+    assert "/data" in result.stderr
+    assert machine.container.status().state == "stopped"
+
+
+def test_s11_help_and_wrong_options(make_machine: MakeMachine) -> None:
+    script = str(make_machine().system / "run-container")
+    told = subprocess.run([script, "--help"], capture_output=True, text=True, timeout=60, check=True)
+    for option in ("--share", "--expose", "--pid-file", "--help"):
+        assert option in told.stdout
+    for wrong in (
+        ["--shared=/x"],
+        ["--share"],
+        ["--share=relative"],
+        ["--share=/x=/proc/y"],
+        ["--expose=/x=/../y"],
+        ["word"],
+    ):
+        result = subprocess.run([script, *wrong], capture_output=True, text=True, timeout=60, check=False)
+        assert result.returncode == 125, wrong
+        assert result.stderr.startswith("run-container: "), wrong
+        assert "Traceback" not in result.stderr
+
+
+def test_paths_with_spaces_quotes_and_newlines_work(make_machine: MakeMachine, tmp_path: Path) -> None:
+    odd = tmp_path / "a b'\"#é"
+    odd.mkdir()
+    (odd / "file").write_text("odd\n")
+    machine = make_machine(mappings=[{"source": str(odd), "target": "/srv/x y'\"#é"}])
+    machine.start()
+    assert machine.output("cat", "/srv/x y'\"#é/file") == "odd\n"
+
+
+def test_second_start_says_what_runs(make_machine: MakeMachine) -> None:
+    machine = make_machine()
+    status = machine.start()
+    result = subprocess.run(
+        [str(machine.system / "run-container"), "--detach"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 125
+    assert f"PID {status.pid}" in result.stderr
+    assert machine.container.status().pid == status.pid
