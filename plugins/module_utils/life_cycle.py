@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any, Callable, ContextManager, Protocol
 
 from . import generations
+from .launcher.container import KEPT
 from .launcher.errors import LauncherError, NotReady
 from .readiness import await_ready
 from .systems import Systems
@@ -47,7 +49,7 @@ class Container(Protocol):
         """Whether it runs, and as what."""
 
     def start(self, system: str, wait: bool, timeout: float) -> Status:
-        """Start it from the directory `system`; when it fails, nothing is left running."""
+        """Start it from the directory `system`; a failure undoes it, except that what is not ready in time goes on."""
 
     def stop(self, timeout: float) -> bool:
         """Stop it, with a kill after `timeout` seconds; True when it was running."""
@@ -143,7 +145,7 @@ class LifeCycle:
 
     def exists(self) -> bool:
         """Whether anything of the container is on the host."""
-        return self.layout.container(self.name).is_dir()
+        return any(os.path.lexists(self.layout.container(self.name) / entry) for entry in KEPT)
 
     def plan(self, state: str) -> dict[str, Any]:
         """What `describe` will say after `reach(state)`; nothing is changed, and nothing needs to be there yet."""

@@ -9,6 +9,7 @@ systems is locked. A directory aside that is found with the lock held was left b
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -17,6 +18,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from .launcher.errors import LauncherError
+from .launcher.paths import remove_tree
 from .system_content import SystemContent
 from .target import Layout, TargetError, exclusive, explain, make_private_directory, sync_directory
 
@@ -60,7 +63,8 @@ class Systems:
         try:
             make_private_directory(self.layout.systems)
             with exclusive(self.layout.systems):
-                self._remove_leftovers()
+                with contextlib.suppress(LauncherError):  # something mounted there is a worry of the next removal
+                    self._remove_leftovers()
                 if path.is_dir():
                     os.utime(path)  # asked for just now: later than the systems that a switch to it may remove
                 else:
@@ -86,8 +90,9 @@ class Systems:
                         aside = path.with_name(ASIDE + path.name)
                         path.rename(aside)
                 self._remove_leftovers()
-        except OSError as error:
-            raise TargetError(f"cannot remove a system: {explain(error)}") from error
+        except (OSError, LauncherError) as error:
+            reason = explain(error) if isinstance(error, OSError) else str(error)
+            raise TargetError(f"cannot remove a system: {reason}") from error
 
     def of_container(self, name: str) -> list[Path]:
         """The systems written for the container called `name`, oldest first."""
@@ -99,7 +104,7 @@ class Systems:
     def _remove_leftovers(self) -> None:
         for entry in self.layout.systems.iterdir():
             if entry.name.startswith(ASIDE):
-                shutil.rmtree(entry)
+                remove_tree(str(entry))
 
     def _write_new(self, path: Path, content: SystemContent, seccomp_filter: bytes | None) -> None:
         aside = Path(tempfile.mkdtemp(prefix=ASIDE, dir=self.layout.systems))  # mode 0700

@@ -65,6 +65,7 @@ def make_private_directory(path: Path) -> None:
     make_private_directory(path.parent)
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
+        sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import errno
 import os
 import select
+import time
 
 from . import mounts
 from .paths import read_text
+from .process import milliseconds
 
 PARENT = "unshare"
 DELEGATED = ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
@@ -47,11 +49,7 @@ class ControlGroup:
     def create(self, owner: int) -> int:
         """Make the group and delegate it to a uid (cgroups(7), "delegation"); its descriptor."""
         self._enable_controllers(".")
-        for path in (PARENT, self.path):
-            try:
-                os.mkdir(path, 0o755, dir_fd=self.hierarchy)
-            except FileExistsError:
-                pass
+        self._make()
         self._enable_controllers(PARENT)
         for file, bound in BOUNDS:
             self._write(self.path + "/" + file, bound)
@@ -59,6 +57,18 @@ class ControlGroup:
         for file in (".",) + DELEGATED:
             os.chown(file, owner, owner, dir_fd=descriptor)
         return descriptor
+
+    def _make(self) -> None:
+        while True:
+            try:
+                for path in (PARENT, self.path):
+                    try:
+                        os.mkdir(path, 0o755, dir_fd=self.hierarchy)
+                    except FileExistsError:
+                        pass
+                return
+            except FileNotFoundError:
+                pass  # another container's end has just removed the parent that it left empty
 
     def open(self) -> int:
         return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.hierarchy)
@@ -109,9 +119,23 @@ class ControlGroup:
             try:
                 self._write(self.path + "/cgroup.kill", "1")
             except FileNotFoundError:
-                for pid in self._read(self.path + "/cgroup.procs").split():
-                    os.kill(int(pid), 9)
+                return self._kill_each(time.monotonic() + timeout)
         return self.wait_empty(timeout)
+
+    def _kill_each(self, deadline: float) -> bool:
+        """Kill as before Linux 5.14: again and again, for a process may fork between a look and its kill."""
+        while time.monotonic() < deadline:
+            descriptor = self.open()
+            try:
+                for _root, _directories, _files, directory in os.fwalk(".", dir_fd=descriptor):
+                    for pid in read_text("cgroup.procs", directory=directory).split():
+                        if int(pid) > 0:  # 0 stands for a process that this pid namespace does not have
+                            _kill(int(pid))
+            finally:
+                os.close(descriptor)
+            if self.wait_empty(0.05):
+                return True
+        return False
 
     def wait_empty(self, timeout: float) -> bool:
         """Wait until no process is left, for at most `timeout` seconds (`cgroup.events` is polled for changes)."""
@@ -119,9 +143,10 @@ class ControlGroup:
         try:
             poll = select.poll()
             poll.register(events, select.POLLPRI)
+            deadline = time.monotonic() + timeout
             while b"populated 1" in os.pread(events, 4096, 0):
-                if not poll.poll(timeout * 1000):
-                    return False
+                if not poll.poll(milliseconds(deadline - time.monotonic())):
+                    return b"populated 1" not in os.pread(events, 4096, 0)
             return True
         finally:
             os.close(events)
@@ -145,6 +170,13 @@ def _mounted_hierarchy() -> str | None:
         if after.startswith("cgroup2 ") and fields[3] == "/" and "rw" in fields[5].split(","):
             return fields[4]
     return None
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, 9)
+    except ProcessLookupError:
+        pass
 
 
 def _remove_tree(path: str, directory: int) -> None:

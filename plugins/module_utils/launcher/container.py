@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import _signal
+import errno
 import fcntl
 import os
 import time
@@ -12,13 +13,47 @@ import time
 from . import data, identity
 from .cgroup import ControlGroup
 from .errors import AlreadyRunning, LauncherError, NotReady
-from .paths import RUN_DIRECTORY, STATE_DIRECTORY, make_directory, read_text, write_atomically
-from .process import KILL, Process, signal_number
+from .paths import (
+    NEW,
+    RUN_DIRECTORY,
+    STATE_DIRECTORY,
+    make_directory,
+    read_text,
+    remove_file,
+    remove_tree,
+    write_atomically,
+)
+from .process import KILL, Process, boot_id, signal_number
 from .start import Start, Status, read_spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable, TypeVar
+
+    Method = TypeVar("Method", bound=Callable[..., Any])
+
+# All that a container has on the host, in the order of its removal: the ids are given back when nothing bears them any
+# more. Whatever else lies in these directories is somebody's data, perhaps a mapping's, and stays.
+KEPT = ("current", NEW, "generations", "journal", "config.json" + NEW, "config.json")
+RUNTIME = ("root", "notify", "system", "state.json" + NEW, "state.json")
+KILL_TIMEOUT = 10.0  # seconds after which a killed process is taken for one that waits for broken hardware
+
+
+def explained(what: str) -> Callable[[Method], Method]:
+    """Let a method of `Container` turn what the system refuses into an error that says what was being done."""
+
+    def decorate(method: Method) -> Method:
+        def call(container: Container, *arguments: Any, **options: Any) -> Any:
+            try:
+                return method(container, *arguments, **options)
+            except OSError as error:
+                message = "container %s: cannot %s: %s" % (container.name, what, error)
+                raise LauncherError(message) from error
+
+        call.__doc__ = method.__doc__
+        return call  # type: ignore[return-value]
+
+    return decorate
 
 
 class Container:
@@ -38,10 +73,14 @@ class Container:
         return Lock(self, timeout)
 
     def record(self) -> dict[str, Any] | None:
-        """What was noted at the last start, whether that still runs or not."""
+        """What was noted at the last start, whether that still runs or not; a damaged note is none."""
         path = os.path.join(self.run_directory, "state.json")
-        text = read_text(path)
-        return data.parse(text, path) if text else None
+        try:
+            record = data.parse(read_text(path) or "{}", path)
+        except ValueError:
+            return None
+        whole = type(record.get("pid")) is int and type(record.get("start_time")) is int
+        return record if whole and record["pid"] > 0 else None
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Note a start."""
@@ -50,8 +89,11 @@ class Container:
     def process(self) -> Process | None:
         """PID 1, pinned, if the container runs; the caller closes it."""
         record = self.record()
-        return Process.find(record["pid"], record["start_time"]) if record else None
+        if record is None or record.get("boot_id") != boot_id():
+            return None
+        return Process.find(record["pid"], record["start_time"])
 
+    @explained("be looked at")
     def status(self) -> Status:
         """What runs now, by the record of its start and the kernel's word that this process still is."""
         process = self.process()
@@ -62,6 +104,7 @@ class Container:
 
     # Start.
 
+    @explained("start")
     def start(
         self,
         system: str,
@@ -89,6 +132,7 @@ class Container:
         if running.state == "running":
             raise AlreadyRunning("container %s: already runs, as PID %s" % (self.name, running.pid))
         self.clear()
+        remove_file(os.path.join(self.directory, "config.json" + NEW))
         spec = read_spec(system)
         config = identity.read_config(self.directory)
         remembered = dict(config)
@@ -122,6 +166,7 @@ class Container:
 
     # Stop.
 
+    @explained("stop")
     def stop(self, timeout: float = 30.0) -> bool:
         """Ask PID 1 to stop, kill it after `timeout` seconds, and clear what is left; whether it ran.
 
@@ -133,38 +178,46 @@ class Container:
             process.signal(signal_number(record.get("stop_signal", "SIGTERM")))
             if not process.wait(timeout):
                 process.signal(KILL)
+                process.wait(KILL_TIMEOUT)
+            process.reap()
             process.close()
         self.clear()
         return process is not None
 
     def clear(self) -> None:
         """Remove what a container that has ended, however, left in memory: processes, control groups, runtime files."""
-        if not self.cgroup.kill(10.0):
+        if not self.cgroup.kill(KILL_TIMEOUT):
             raise LauncherError(
                 "container %s: processes in the control group %s do not end, though killed; see what they wait for"
                 % (self.name, self.cgroup.path)
             )
         self.cgroup.remove()
-        for entry in os.listdir(self.run_directory) if os.path.isdir(self.run_directory) else []:
-            path = os.path.join(self.run_directory, entry)
-            if os.path.isdir(path) and not os.path.islink(path):
-                os.rmdir(path)
-            else:
-                os.unlink(path)
+        for entry in RUNTIME:
+            remove_tree(os.path.join(self.run_directory, entry))
 
+    @explained("be removed")
     def remove(self) -> None:
-        """Forget the stopped container: generations, id range, kept journal; never what its mappings name."""
+        """Forget the stopped container: generations, kept journal, id range; never what its mappings name.
+
+        A mapping's data may lie in the container's own directory, or be mounted there: only what is known to be ours
+        goes, and nothing that is mounted. A removal that was cut short is finished by the next.
+        """
         if self.status().state == "running":
             raise LauncherError("container %s: still runs; stop it first" % self.name)
         self.clear()
-        if os.path.isdir(self.directory):
-            # Renamed first, so that a kill in the middle leaves no container with half its state.
-            aside = os.path.join(os.path.dirname(self.directory), ".%s.removed" % self.name)
-            import shutil
+        for entry in KEPT:
+            remove_tree(os.path.join(self.directory, entry))
+        try:
+            os.rmdir(self.directory)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):
+                raise
 
-            shutil.rmtree(aside, ignore_errors=True)
-            os.rename(self.directory, aside)
-            shutil.rmtree(aside)
+    def exists(self) -> bool:
+        """Whether anything of it is kept on the host."""
+        return any(os.path.lexists(os.path.join(self.directory, entry)) for entry in KEPT)
 
     # Questions to the init inside; the answers are the container's own word.
 
@@ -197,7 +250,12 @@ class Lock:
         self.descriptor = -1
 
     def __enter__(self) -> None:
-        deadline = time.monotonic() + self.timeout
+        try:
+            self._enter(time.monotonic() + self.timeout)
+        except OSError as error:
+            raise LauncherError("container %s: cannot be locked: %s" % (self.container.name, error)) from error
+
+    def _enter(self, deadline: float) -> None:
         while True:
             make_directory(self.directory, 0o755)
             try:
@@ -255,17 +313,24 @@ class Alarm:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self.over = False
 
     def __enter__(self) -> None:
         def ring(_number: int, _frame: object) -> None:
-            raise TimeoutError()
+            if not self.over:
+                self.over = True
+                raise TimeoutError()
 
         self.former = _signal.signal(_signal.SIGALRM, ring)
-        _signal.setitimer(_signal.ITIMER_REAL, self.seconds)
+        # Again and again, for the first may come when the call has not begun yet.
+        _signal.setitimer(_signal.ITIMER_REAL, self.seconds, 0.05)
 
     def __exit__(self, *_error: object) -> None:
-        _signal.setitimer(_signal.ITIMER_REAL, 0)
-        _signal.signal(_signal.SIGALRM, self.former)
+        try:
+            self.over = True
+        finally:
+            _signal.setitimer(_signal.ITIMER_REAL, 0)
+            _signal.signal(_signal.SIGALRM, self.former)
 
 
 def _same(descriptor: int, path: str) -> bool:

@@ -1,19 +1,27 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where things are on the host, and how small files are replaced whole."""
+"""Where things are on the host; how small files are replaced whole, and what is ours is removed and nothing else."""
 
 from __future__ import annotations
 
+import errno
 import os
+
+from . import syscalls as sys
+from .errors import LauncherError
 
 STATE_DIRECTORY = "/var/lib/unshare"
 RUN_DIRECTORY = "/run/unshare"
+NEW = ".new"  # ends the name under which a file is written aside
 
 
 def make_directory(path: str, mode: int = 0o755) -> None:
     """Make a directory of the host's root and its parents, unless it exists."""
-    if not os.path.isdir(path):
-        os.makedirs(path, mode, exist_ok=True)
+    while not os.path.isdir(path):
+        try:
+            os.makedirs(path, mode, exist_ok=True)
+        except FileNotFoundError:
+            pass  # another container's end has just removed a parent that it left empty
 
 
 def read_text(path: str, limit: int = 1 << 20, directory: int | None = None) -> str:
@@ -31,10 +39,12 @@ def read_text(path: str, limit: int = 1 << 20, directory: int | None = None) -> 
 def write_atomically(path: str, text: str, mode: int = 0o600, durable: bool = False) -> None:
     """Replace a file so that a reader, or a crash, sees the old text or the new, never a part.
 
-    `durable` also syncs it and its directory to the disk.
+    `durable` also syncs it and its directory to the disk. What a killed writer left aside is written anew; two that
+    write the same file hold a lock.
     """
-    aside = "%s.%d.new" % (path, os.getpid())
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    aside = path + NEW
+    remove_file(aside)
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         try:
             data = text.encode()
@@ -46,7 +56,7 @@ def write_atomically(path: str, text: str, mode: int = 0o600, durable: bool = Fa
             os.close(descriptor)
         os.rename(aside, path)
     except OSError:
-        os.unlink(aside)
+        remove_file(aside)
         raise
     if durable:
         sync_directory(os.path.dirname(path))
@@ -59,3 +69,54 @@ def sync_directory(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_file(path: str) -> None:
+    """Remove a file, if it is there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def remove_tree(path: str) -> None:
+    """Remove a file, or a directory with all that is in it, if it is there, and nothing of what is mounted there.
+
+    Raises:
+        LauncherError: something is mounted on it or below it; that, and what leads to it, stays.
+    """
+    parent, name = os.path.split(path)
+    try:
+        directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        _remove(directory, name, path)
+    finally:
+        os.close(directory)
+
+
+def _remove(directory: int, name: str, path: str) -> None:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    try:
+        try:
+            descriptor = sys.openat2(directory, name, flags, sys.RESOLVE_NO_XDEV | sys.RESOLVE_NO_SYMLINKS)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            os.unlink(name, dir_fd=directory)
+            return
+        try:
+            with os.scandir(descriptor) as entries:
+                names = [entry.name for entry in entries]
+            for entry_name in names:
+                _remove(descriptor, entry_name, os.path.join(path, entry_name))
+        finally:
+            os.close(descriptor)
+        os.rmdir(name, dir_fd=directory)
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.EBUSY):
+            raise LauncherError("%s: something is mounted there; unmount it, and remove again" % path) from error
+        raise

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 
@@ -25,9 +26,22 @@ SIGNALS = {
 }
 
 
+def milliseconds(seconds: float) -> int:
+    """A time limit as poll(2) takes it, rounded up."""
+    return max(0, int(min(seconds, 2e6) * 1000 + 0.999))
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot of the host, for PIDs and start times are unique within one only."""
+    return read_text("/proc/sys/kernel/random/boot_id").strip()
+
+
 def start_time(pid: int) -> int | None:
     """When the process started, in clock ticks since boot (proc(5), stat, field 22); none when it is not there."""
-    text = read_text("/proc/%d/stat" % pid)
+    try:
+        text = read_text("/proc/%d/stat" % pid)
+    except ProcessLookupError:
+        return None  # it ended between the opening and the reading
     # The second field is the program's name in parentheses and may hold anything.
     fields = text[text.rfind(")") + 2 :].split()
     if len(fields) < 20 or fields[0] in ("Z", "X"):
@@ -49,8 +63,10 @@ class Process:
             return None
         try:
             descriptor = sys.pidfd_open(pid)
-        except OSError:
-            return None
+        except OSError as error:
+            if error.errno in (errno.ESRCH, errno.EINVAL):  # no process, or no process's first thread
+                return None
+            raise
         if start_time(pid) != started:
             os.close(descriptor)
             return None
@@ -67,7 +83,14 @@ class Process:
         """Wait until it has ended, for at most `timeout` seconds; whether it has."""
         poll = select.poll()
         poll.register(self.descriptor, select.POLLIN)
-        return bool(poll.poll(None if timeout is None else max(0, int(timeout * 1000))))
+        return bool(poll.poll(None if timeout is None else milliseconds(timeout)))
+
+    def reap(self) -> None:
+        """Let go of it, if it has ended and was this process's own child."""
+        try:
+            os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            pass
 
     def close(self) -> None:
         os.close(self.descriptor)

@@ -12,7 +12,7 @@ from . import data, identity, syscalls
 from .errors import LauncherError, NotReady
 from .launch import Launch
 from .paths import make_directory, read_text
-from .process import KILL, Process, start_time
+from .process import KILL, Process, boot_id, milliseconds, start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,17 +73,36 @@ class Start:
         self.said = b""
         self.output_read: int | None = None
         self.notify_socket: Any = None
-        self.builder: int | None = None
-        staging = os.path.join(container.run_directory, "root")
-        make_directory(staging, 0o700)
-        notify_path = self._listen() if spec["init"]["ready"] == "notify" else None
         self.output_write: int | None = None
+        self.cgroup: int | None = None
+        self.builder: int | None = None
+        self.init: Process | None = None
+        self.machine_id = machine_id
+        self.console = console
+        self.output = output
+        self.extra_file_systems = extra_file_systems
+
+    def _prepare(self) -> Launch:
+        """Make what the processes of the start need on the host; the caller undoes it."""
+        staging = os.path.join(self.container.run_directory, "root")
+        make_directory(staging, 0o700)
+        notify_path = self._listen() if self.spec["init"]["ready"] == "notify" else None
+        output = self.output
         if output is None:
             self.output_read, self.output_write = os.pipe()
             output = self.output_write
-        self.cgroup = container.cgroup.create(ids.base)
-        self.launch = Launch(
-            system, spec, ids, self.cgroup, staging, machine_id, notify_path, console, output, extra_file_systems
+        self.cgroup = self.container.cgroup.create(self.ids.base)
+        return Launch(
+            self.system,
+            self.spec,
+            self.ids,
+            self.cgroup,
+            staging,
+            self.machine_id,
+            notify_path,
+            self.console,
+            output,
+            self.extra_file_systems,
         )
 
     def _listen(self) -> str:
@@ -100,6 +119,9 @@ class Start:
         """Give back what the start used; its builder has ended, or is about to."""
         if self.builder is not None:
             os.waitpid(self.builder, 0)
+            self.builder = None
+        if self.init is not None:
+            self.init.close()
         if self.notify_socket is not None:
             self.notify_socket.close()
         for descriptor in (self.output_read, self.output_write, self.cgroup):
@@ -107,13 +129,16 @@ class Start:
                 os.close(descriptor)
 
     def run(self, wait: bool, timeout: float) -> Status:
+        """Launch it, and wait for its readiness if asked to, both within `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        launch = self._prepare()
         report_read, report_write = os.pipe()
         go_read, go_write = os.pipe()
         builder = os.fork()
         if builder == 0:
             os.close(report_read)
             os.close(go_write)
-            self.launch.build(report_write, go_read)
+            launch.build(report_write, go_read)
         os.close(report_write)
         os.close(go_read)
         if self.output_write is not None:
@@ -121,11 +146,15 @@ class Start:
             self.output_write = None
         self.builder = builder
         try:
-            record = self._follow(report_read, go_write, time.monotonic() + timeout)
+            record = self._follow(report_read, go_write, deadline)
+        except BaseException:
+            self._end()
+            raise
         finally:
             os.close(report_read)
+            os.close(go_write)
         if wait and self.spec["init"]["ready"] == "notify":
-            self._await_ready(record, timeout)
+            self._await_ready(deadline, timeout)
         if wait:
             record["boot_seconds"] = round(time.monotonic() - self.launched, 4)
             self.container.write_record(record)
@@ -139,37 +168,37 @@ class Start:
         for kind, text in _lines(report, deadline):
             if kind == "pid":
                 record = self._note(int(text))
-                os.write(go, b"1")
-                os.close(go)
-                go = -1
+                try:
+                    os.write(go, b"1")
+                except BrokenPipeError:
+                    pass  # it has ended already; the report says why
             elif kind == "built":
                 built = True
             elif kind == "warning":
                 self.warnings.append(text)
             elif not failed:
                 error, failed = text, True
-        if go >= 0:
-            os.close(go)
         if failed or not built or not record:
-            self._end(record)
             raise LauncherError("container %s: cannot start: %s" % (self.container.name, error))
-        os.close(record.pop("pidfd"))
         return record
 
-    def _end(self, record: dict[str, Any]) -> None:
+    def _end(self) -> None:
         """Let no process of a failed start go on."""
         if self.builder is not None:
             os.kill(self.builder, KILL)
-        if record:
-            syscalls.pidfd_send_signal(record["pidfd"], KILL)
-            os.waitpid(record["pid"], 0)
-            os.close(record["pidfd"])
+            os.waitpid(self.builder, 0)
+            self.builder = None
+        if self.init is not None:
+            self.init.signal(KILL)
+            os.waitpid(self.init.pid, 0)
 
     def _note(self, pid: int) -> dict[str, Any]:
-        pidfd = syscalls.pidfd_open(pid)
+        """Pin PID 1, a child of this process, and write down what tells it from every other process."""
+        self.init = Process(pid, syscalls.pidfd_open(pid))
         record = {
             "pid": pid,
             "start_time": start_time(pid),
+            "boot_id": boot_id(),
             "system": self.system,
             "uid_base": self.ids.base,
             "uid_count": self.ids.count,
@@ -179,37 +208,31 @@ class Start:
         self.container.write_record(record)
         # The way to the running system's `enter-container`, for who knows the container's name only.
         os.symlink(self.system, os.path.join(self.container.run_directory, "system"))
-        record["pidfd"] = pidfd
         return record
 
-    def _await_ready(self, record: dict[str, Any], timeout: float) -> None:
+    def _await_ready(self, deadline: float, timeout: float) -> None:
         """Wait for READY=1 from the init (sd_notify(3)), its end, or the time limit."""
-        deadline = time.monotonic() + timeout
-        process = Process.find(record["pid"], record["start_time"])
+        assert self.init is not None
         poll = select.poll()
         poll.register(self.notify_socket, select.POLLIN)
-        if process is not None:
-            poll.register(process.descriptor, select.POLLIN)
+        poll.register(self.init.descriptor, select.POLLIN)
         if self.output_read is not None:
             poll.register(self.output_read, select.POLLIN)
-        try:
-            while True:
-                left = deadline - time.monotonic()
-                events = dict(poll.poll(max(0, int(left * 1000))))
-                output = self.output_read
-                if output is not None and output in events and not self._keep_output(output):
-                    poll.unregister(output)
-                if self.notify_socket.fileno() in events:
-                    message = self.notify_socket.recv(4096).split(b"\n")
-                    if b"READY=1" in message:
-                        return
-                if process is None or process.descriptor in events:
-                    raise NotReady(self._failure("ended before it was ready"), True)
-                if left <= 0:
-                    raise NotReady(self._failure("was not ready within %g s" % timeout), False)
-        finally:
-            if process is not None:
-                process.close()
+        while True:
+            left = deadline - time.monotonic()
+            events = dict(poll.poll(milliseconds(left)))
+            output = self.output_read
+            if output is not None and output in events and not self._keep_output(output):
+                poll.unregister(output)
+            if self.notify_socket.fileno() in events:
+                message = self.notify_socket.recv(4096).split(b"\n")
+                if b"READY=1" in message:
+                    return
+            if self.init.descriptor in events:
+                self.init.reap()
+                raise NotReady(self._failure("ended before it was ready"), True)
+            if left <= 0:
+                raise NotReady(self._failure("was not ready within %g s, and still runs" % timeout), False)
 
     def _keep_output(self, descriptor: int) -> bool:
         said = os.read(descriptor, 4096)
@@ -228,7 +251,7 @@ def _lines(report: int, deadline: float) -> Iterator[tuple[str, str]]:
     poll.register(report, select.POLLIN)
     pending = b""
     while True:
-        if not poll.poll(max(0, int((deadline - time.monotonic()) * 1000))):
+        if not poll.poll(milliseconds(deadline - time.monotonic())):
             yield "error", "its root was not built in time; does a mapping's file system hang?"
             return
         chunk = os.read(report, 65536)

@@ -62,6 +62,7 @@ FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
 FSCONFIG_CMD_CREATE = 6
 
+RESOLVE_NO_XDEV = 0x01
 RESOLVE_IN_ROOT = 0x10
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
@@ -132,9 +133,16 @@ class SocketFilterProgram(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
 
-def clone3(flags: int, exit_signal: int = 0, cgroup: int | None = None) -> int:
-    """Make a child as fork(2) does, in new namespaces and, if a descriptor is given, in that cgroup: 0 in the child."""
+def clone3(flags: int, exit_signal: int = 0, cgroup: int | None = None, pid: int | None = None) -> int:
+    """Make a child as fork(2) does, in new namespaces and, if a descriptor is given, in that cgroup: 0 in the child.
+
+    With `pid` that is its number in the pid namespace of its own, and the numbers of those after it do not change.
+    """
     arguments = CloneArguments(flags=flags, exit_signal=exit_signal)
+    if pid is not None:
+        number = ctypes.c_int(pid)
+        arguments.set_tid = ctypes.addressof(number)
+        arguments.set_tid_size = 1
     if cgroup is not None:
         arguments.flags |= CLONE_INTO_CGROUP
         arguments.cgroup = cgroup
