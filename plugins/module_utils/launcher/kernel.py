@@ -48,6 +48,8 @@ MASKED = (
 )
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
+SIGCHLD = 17
+MOUNTER = 299  # a PID out of the way: those of the container's own processes are what they would be without it
 QUIET = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NODEV | sys.MOUNT_ATTR_NOEXEC
 
 
@@ -104,7 +106,7 @@ def mount_process_information(tree: mounts.Tree, init: int, pidfd: int) -> None:
         if error.errno != errno.EINVAL:
             raise
         sys.setns(pidfd, sys.CLONE_NEWPID)
-        child = os.fork()
+        child = sys.clone3(0, SIGCHLD, pid=MOUNTER)
         if child == 0:
             try:
                 tree.attach(mounts.filesystem("proc", [], QUIET), "/proc")
