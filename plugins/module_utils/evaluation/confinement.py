@@ -1,0 +1,99 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a single command gives up before it runs: capabilities first, and most of the ways to the kernel's depths.
+
+A system container needs many capabilities in its own user namespace. A command needs none until one is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..launcher import seccomp
+from ..launcher import syscalls as sys
+from ..launcher.errors import LauncherError
+from ..launcher.paths import read_text
+from .request import Request
+
+PR_SET_DUMPABLE, PR_CAP_AMBIENT_RAISE = 4, 2
+# linux/capability.h, in the order of the numbers.
+CAPABILITIES = (
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHECKPOINT_RESTORE",
+)  # fmt: skip
+KILL = 1 << CAPABILITIES.index("KILL")
+
+
+def numbers(names: list[str]) -> list[int]:
+    """The numbers of capabilities; ALL stands for every one that this kernel knows.
+
+    Raises:
+        LauncherError: a name that no capability has.
+    """
+    last = int(read_text("/proc/sys/kernel/cap_last_cap").strip() or len(CAPABILITIES) - 1)
+    if "ALL" in names:
+        return list(range(last + 1))
+    found = []
+    for name in names:
+        if name not in CAPABILITIES or CAPABILITIES.index(name) > last:
+            raise LauncherError("capabilities: %s is none that this kernel knows" % name)
+        found.append(CAPABILITIES.index(name))
+    return found
+
+
+def compile_filter() -> bytes | None:
+    """The launcher's system-call filter, where the host has libseccomp."""
+    return seccomp.compile_filter({})
+
+
+class Confinement:
+    """The limits of one command.
+
+    Args:
+        request: what was asked.
+        sole_user: whether the command's user is the only id that is mapped, by an ordinary user.
+    """
+
+    def __init__(self, request: Request, sole_user: bool) -> None:
+        self.uid = request.guest_uid
+        self.gid = request.guest_gid
+        self.kept = numbers(request.capabilities)
+        self.sole_user = sole_user
+        self.filter_program = compile_filter()
+
+    def take_ids(self) -> None:
+        """Become the command's user, and keep every capability doing so."""
+        sys.prctl(sys.PR_SET_SECUREBITS, sys.SECBIT_NO_SETUID_FIXUP)
+        if not self.sole_user:
+            os.setgroups([])
+        os.setresgid(self.gid, self.gid, self.gid)
+        os.setresuid(self.uid, self.uid, self.uid)
+
+    def apply(self) -> None:
+        """Give up what the command is not to have; the last thing before it runs."""
+        sys.join_new_session_keyring()
+        last = max(len(CAPABILITIES) + 1, 48)
+        for number in range(last):
+            if number not in self.kept:
+                try:
+                    sys.prctl(sys.PR_CAPBSET_DROP, number)
+                except OSError:
+                    break  # the first number that this kernel does not know
+        sys.prctl(sys.PR_CAP_AMBIENT, sys.PR_CAP_AMBIENT_CLEAR_ALL)
+        sys.prctl(sys.PR_SET_SECUREBITS, 0)
+        mask = sum(1 << number for number in self.kept)
+        sys.capset(mask, mask, mask)
+        for number in self.kept:
+            sys.prctl(sys.PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)
+        sys.prctl(sys.PR_SET_NO_NEW_PRIVS, 1)
+        if self.filter_program:
+            sys.load_seccomp_filter(self.filter_program)
+
+
+def hide_memory() -> None:
+    """Let nothing inside look at this process: its memory is that of the host's."""
+    sys.prctl(PR_SET_DUMPABLE, 0)

@@ -1,0 +1,154 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which id of the host a single command has (E3).
+
+A command of the host's root never runs as the host's root unless that was asked for: it gets an id of a stretch that no
+container takes, which owns nothing and runs nothing else. The id is held by a name in the abstract socket namespace,
+which goes with the process that holds it, however that ends.
+
+A command of an ordinary user runs as that user, the only id that the kernel lets them map.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+
+from ..launcher import identity
+from ..launcher.errors import LauncherError
+from ..launcher.paths import read_text
+from .request import Request
+
+# Ids that systemd's UIDS-GIDS leaves unused below 65536, for commands run inside a container, which has no others.
+NESTED_FIRST, NESTED_COUNT = 60578, 606
+TRIES = 256
+_SYS_ADMIN, _SETGID, _SETUID = 21, 6, 7
+
+
+class Ids:
+    """The ids of a command.
+
+    Attributes:
+        user: whether it has a user namespace of its own.
+        privileged: whether who runs it may mount and map ids without one.
+        host: the first id on the host, user and group.
+        guest: the first id inside that is mapped, user and group.
+        count: how many are mapped.
+    """
+
+    def __init__(self, user: bool, privileged: bool, host: tuple[int, int], guest: tuple[int, int], count: int) -> None:
+        self.user = user
+        self.privileged = privileged
+        self.host = host
+        self.guest = guest
+        self.count = count
+        self._held: socket.socket | None = None
+
+    def map_lines(self) -> tuple[str, str]:
+        """The lines for `uid_map` and `gid_map` (user_namespaces(7))."""
+        return (
+            "%d %d %d\n" % (self.guest[0], self.host[0], self.count),
+            "%d %d %d\n" % (self.guest[1], self.host[1], self.count),
+        )
+
+    def file_map_lines(self, owner: tuple[int, int]) -> tuple[str, str] | None:
+        """The lines for an id-mapped mount in which the files of `owner` belong to the command; None without one.
+
+        With more than one id, files inside look as they do on the host.
+        """
+        if not (self.user and self.privileged) or self.host == (0, 0):
+            return None
+        first = owner if self.count == 1 else (0, 0)
+        return (
+            "%d %d %d\n" % (first[0], self.host[0], self.count),
+            "%d %d %d\n" % (first[1], self.host[1], self.count),
+        )
+
+    def owner(self, guest_uid: int, guest_gid: int) -> tuple[int, int]:
+        """The command's own user and group, as the host knows them."""
+        if not self.user:
+            return guest_uid, guest_gid
+        return self.host[0] + guest_uid - self.guest[0], self.host[1] + guest_gid - self.guest[1]
+
+    def hold(self, first: int, count: int) -> bool:
+        """Hold ids of the host for as long as this process lives; False when another command holds them."""
+        held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            held.bind("\0unshare.container/%d/%d" % (first, count))
+        except OSError:
+            held.close()
+            return False
+        self._held = held
+        return True
+
+    def release(self) -> None:
+        """Let others have the ids."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+
+def is_privileged() -> bool:
+    """Whether this process may mount, and map ids that are not its own."""
+    for line in read_text("/proc/self/status").splitlines():
+        if line.startswith("CapEff:"):
+            bits = int(line.split()[1], 16)
+            return all(bits >> number & 1 for number in (_SYS_ADMIN, _SETGID, _SETUID))
+    return False
+
+
+def choose(request: Request) -> Ids:
+    """The ids of a command.
+
+    Raises:
+        LauncherError: those that were asked for cannot be had.
+    """
+    privileged = is_privileged()
+    if not request.has("user"):
+        if not privileged:
+            raise LauncherError("namespaces: only root can do without user among them")
+        return Ids(False, True, (0, 0), (0, 0), 1)
+    guest = (request.guest_uid, request.guest_gid) if request.ids == 1 else (0, 0)
+    asked = request.private_users
+    if not privileged:
+        if request.ids != 1:
+            raise LauncherError("ids: an ordinary user can map one, not %d; become root for more" % request.ids)
+        if asked not in ("auto", "identity"):
+            raise LauncherError("private_users: an ordinary user's command has that user's own id; leave it out")
+        return Ids(True, False, (os.geteuid(), os.getegid()), guest, 1)
+    if asked == "identity":
+        return Ids(True, True, (0, 0) if request.ids > 1 else (os.geteuid(), os.getegid()), guest, request.ids)
+    if asked != "auto":
+        return _asked(asked, guest, request.ids)
+    return _free(guest, request.ids)
+
+
+def _asked(asked: str, guest: tuple[int, int], count: int) -> Ids:
+    first = int(asked) if asked.isdigit() else -1
+    if not 0 < first <= 0xFFFFFFFF - count:
+        raise LauncherError("private_users: '%s' is neither auto, nor identity, nor an id of the host" % asked)
+    return Ids(True, True, (first, first), guest, count)
+
+
+def _free(guest: tuple[int, int], count: int) -> Ids:
+    available, nested = identity.available()
+    if nested and count > 1:
+        return Ids(True, True, (0, 0), guest, min(count, available))
+    # The first range holds single ids, the others are taken whole: what is held never overlaps.
+    first, last, step = identity.COMMANDS_FIRST, identity.COMMANDS_FIRST + identity.COUNT - 1, 1
+    if count > 1:
+        first, last, step = first + identity.COUNT, identity.COMMANDS_LAST, identity.COUNT
+    if nested:
+        first, last = NESTED_FIRST, NESTED_FIRST + NESTED_COUNT - 1
+        if available <= last:
+            raise LauncherError("private_users: this user namespace has no id to spare for a command; ask for identity")
+    taken = identity.taken("")
+    for _try in range(TRIES):
+        base = random.randrange(first, last + 1, step)
+        ids = Ids(True, True, (base, base), guest, count)
+        if any(base < other + size and other < base + count for other, size, _owner in taken):
+            continue
+        if ids.hold(base, count):
+            return ids
+    raise LauncherError("private_users: no id of the host is free for a command; end some, or name one")

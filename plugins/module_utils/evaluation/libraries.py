@@ -1,0 +1,165 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the dynamic linker would find a library: its search, step by step (ld.so(8))."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import NamedTuple
+
+from . import elf
+
+CACHE = "/etc/ld.so.cache"
+_CACHE_MAGIC = b"glibc-ld.so.cache1.1"
+_CACHE_HEADER = "20sIIB3xI12x"
+_CACHE_ENTRY = "iIIIQ"
+_CACHE_LIMIT = 64 << 20
+# Debian's directory for each machine (e_machine); others have lib64 or lib.
+_TRIPLETS = {
+    3: "i386-linux-gnu",
+    21: "powerpc64le-linux-gnu",
+    22: "s390x-linux-gnu",
+    40: "arm-linux-gnueabihf",
+    62: "x86_64-linux-gnu",
+    183: "aarch64-linux-gnu",
+    243: "riscv64-linux-gnu",
+    258: "loongarch64-linux-gnu",
+}
+
+
+class Loaded(NamedTuple):
+    """A program or library that needs others.
+
+    Attributes:
+        path: where it was found, as the dynamic linker would name it.
+        file: what it says.
+        loader: what needed it, up to the program.
+    """
+
+    path: str
+    file: elf.Elf
+    loader: Loaded | None = None
+
+
+def read_cache(path: str = CACHE) -> dict[str, list[str]]:
+    """The paths for each library's name in the linker's cache; empty where there is none that can be understood.
+
+    Both forms of glibc's cache are read: the one since 2.32, and the one before with the old format in front.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_CACHE_LIMIT)
+    except OSError:
+        return {}
+    start = data.find(_CACHE_MAGIC)
+    paths: dict[str, list[str]] = {}
+    if start < 0:
+        return paths
+    data = data[start:]
+    header = struct.calcsize("=" + _CACHE_HEADER)
+    size = struct.calcsize("=" + _CACHE_ENTRY)
+    if len(data) < header:
+        return paths
+    count = struct.unpack_from("=" + _CACHE_HEADER, data)[1]
+    for index in range(min(count, (len(data) - header) // size)):
+        _flags, name, value, _version, _capability = struct.unpack_from("=" + _CACHE_ENTRY, data, header + index * size)
+        found = paths.setdefault(_text(data, name), [])
+        found.append(_text(data, value))
+    return paths
+
+
+def _text(data: bytes, offset: int) -> str:
+    end = data.find(b"\0", offset)
+    return os.fsdecode(data[offset:end]) if 0 <= offset <= end else ""
+
+
+class Search:
+    """The search for libraries of one program.
+
+    Args:
+        program: what the kernel loads first.
+        environment: the program's; `LD_LIBRARY_PATH` counts.
+        cache: what `read_cache` gave.
+    """
+
+    def __init__(self, program: elf.Elf, environment: dict[str, str], cache: dict[str, list[str]]) -> None:
+        self.kind = program.kind
+        self.musl = os.path.basename(program.interpreter or "").startswith("ld-musl-")
+        self.cache = {} if self.musl else cache
+        self.library_path = [
+            part for part in environment.get("LD_LIBRARY_PATH", "").replace(";", ":").split(":") if part
+        ]
+        self.triplet = _TRIPLETS.get(program.machine)
+
+    def find(self, name: str, needing: Loaded) -> list[str]:
+        """Paths of the library `name` that `needing` needs: the one to load first; empty when there is none.
+
+        There are several when the cache knows builds for other processors: which one is taken is decided when the
+        program is loaded.
+        """
+        if "/" in name:
+            return [path for path in self._expand(name, needing.path) if self._fits(path)][:1]
+        for directory in self._directories(needing):
+            path = os.path.join(directory, name)
+            if self._fits(path):
+                return [path]
+        cached = [path for path in self.cache.get(name, []) if self._fits(path)]
+        if not needing.file.default_directories:
+            standard = self._standard()
+            cached = [path for path in cached if os.path.dirname(path) not in standard]
+        if cached:
+            return cached
+        for directory in self._standard() if needing.file.default_directories else ():
+            path = os.path.join(directory, name)
+            if self._fits(path):
+                return [path]
+        return []
+
+    def _directories(self, needing: Loaded) -> list[str]:
+        """The directories before the cache: inherited run paths, the environment's, the file's own."""
+        found: list[str] = []
+        if self.musl or not needing.file.runpath:
+            ancestor: Loaded | None = needing
+            while ancestor is not None:
+                for directory in ancestor.file.rpath if not ancestor.file.runpath else ():
+                    found += self._expand(directory, ancestor.path)
+                if self.musl:
+                    for directory in ancestor.file.runpath:
+                        found += self._expand(directory, ancestor.path)
+                ancestor = ancestor.loader
+        for directory in self.library_path:
+            found += self._expand(directory, needing.path)
+        for directory in needing.file.runpath:
+            found += self._expand(directory, needing.path)
+        return found
+
+    def _expand(self, path: str, origin: str) -> list[str]:
+        """Replace $ORIGIN, $LIB and $PLATFORM; a path that is still relative depends on where one stands: none."""
+        machine = os.uname().machine
+        libraries = ["lib/" + self.triplet] if self.triplet else []
+        found = []
+        for library in libraries + ["lib64", "lib"]:
+            expanded = path
+            for name, value in (("ORIGIN", os.path.dirname(origin)), ("LIB", library), ("PLATFORM", machine)):
+                expanded = expanded.replace("${%s}" % name, value).replace("$" + name, value)
+            if expanded.startswith("/") and expanded not in found:
+                found.append(expanded)
+        return found
+
+    def _standard(self) -> list[str]:
+        """The directories that are searched without being named."""
+        if self.musl:
+            return ["/lib", "/usr/local/lib", "/usr/lib"]
+        names = ["/lib64", "/usr/lib64", "/lib", "/usr/lib"]
+        if self.triplet:
+            names = ["/lib/" + self.triplet, "/usr/lib/" + self.triplet] + names
+        return names
+
+    def _fits(self, path: str) -> bool:
+        """Whether a file can be loaded into this program: the linker passes over others in its search."""
+        try:
+            found = elf.read(path)
+        except (OSError, ValueError, elf.ElfError):
+            return False
+        return found is not None and found.kind == self.kind

@@ -1,0 +1,75 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts of how programs are found, and of what they load beside their libraries."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Iterable
+
+from ..launcher.errors import LauncherError
+
+SWITCH = "/etc/nsswitch.conf"
+
+
+def parents(path: str) -> list[str]:
+    """The directories that a path is in, without `/`: the nearest first."""
+    found = []
+    parent = os.path.dirname(path)
+    while len(parent) > 1:
+        found.append(parent)
+        parent = os.path.dirname(parent)
+    return found
+
+
+def find_program(name: str, search_path: str) -> str:
+    """The path of a program; a name without a slash is looked up in `search_path`.
+
+    Raises:
+        LauncherError: there is none.
+    """
+    if "/" in name:
+        return name
+    for directory in search_path.split(":"):
+        path = os.path.join(directory, name)
+        if directory.startswith("/") and os.path.isfile(path) and os.stat(path).st_mode & 0o111:
+            return path
+    raise LauncherError("%s: no such program in %s" % (name, search_path or "an empty PATH"))
+
+
+def switch_modules(path: str = SWITCH) -> list[str]:
+    """The libraries that the C library loads for the sources that nsswitch.conf(5) names."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = file.read(1 << 16).splitlines()
+    except OSError:
+        lines = []
+    services: list[str] = []
+    for line in lines or ["hosts: files dns"]:
+        _database, _colon, sources = line.split("#")[0].partition(":")
+        services += re.findall(r"\w+", re.sub(r"\[[^]]*\]?", " ", sources))
+    return ["libnss_%s.so.2" % service for service in dict.fromkeys(services)]
+
+
+def read_home(configuration: str) -> str | None:
+    """Where the interpreter of a virtual environment is, by its `pyvenv.cfg`."""
+    with open(configuration, encoding="utf-8", errors="replace") as file:
+        for line in file.read(1 << 16).splitlines():
+            key, _equals, value = line.partition("=")
+            if key.strip() == "home":
+                return value.strip()
+    return None
+
+
+def python_libraries(prefixes: Iterable[str], version: str) -> list[str]:
+    """The library directories of Python below some prefixes: of one version such as 3.11, or of all."""
+    found = []
+    for prefix in prefixes:
+        for library in ("lib", "lib64"):
+            parent = os.path.join(prefix, library)
+            for name in sorted(os.listdir(parent)) if os.path.isdir(parent) else ():
+                wanted = re.fullmatch(r"(?:python|pypy)(\d+\.\d+)[a-z]?", name)
+                if wanted and (wanted.group(1) == version or "." not in version):
+                    found.append(os.path.join(parent, name))
+    return found

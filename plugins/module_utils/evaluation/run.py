@@ -1,0 +1,229 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run from its beginning to its end: what the command reads and says, its time limit, its exit code."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import time
+from typing import Callable
+
+from ..launcher import syscalls as sys
+from ..launcher.errors import LauncherError
+from . import identity
+from .closure import Closure, Requisites
+from .processes import Processes, exit_code
+from .request import MANAGED, Request
+from .view import View, explain
+
+PART = 1 << 16
+
+
+class Outcome:
+    """What became of a command.
+
+    Attributes:
+        code: its exit code.
+        output: its standard output.
+        error: its standard error.
+        expired: whether it was killed at its time limit.
+        warnings: what was not as a user may expect.
+        closure: the paths of the host that it saw.
+    """
+
+    def __init__(self) -> None:
+        self.code = 0
+        self.output = b""
+        self.error = b""
+        self.expired = False
+        self.warnings: list[str] = []
+        self.closure: list[str] = []
+
+
+def find_closure(request: Request, requisites: Requisites) -> Closure:
+    """What the command of a request needs of the host (E2).
+
+    Args:
+        requisites: asks the package manager what members of its store refer to.
+    """
+    manager = MANAGED.get(request.closure)
+    closure = Closure(request.environment, request.closure != "store", manager and manager.store)
+    if request.closure == "store":
+        closure.add_store(request.store)
+    for path in [request.argv[0]] + request.inputs:
+        file = request.files.get(path)
+        if file is None:
+            closure.add(request.source_of(path))
+        elif file.content.startswith(b"#!"):
+            closure.add_script(path, os.fsdecode(file.content.split(b"\n")[0]))
+        elif file.link is not None:
+            closure.add(os.path.join(os.path.dirname(path), file.link))
+    closure.add_requisites(requisites)
+    return closure
+
+
+def run(request: Request, requisites: Requisites) -> Outcome:
+    """Run a command.
+
+    Raises:
+        LauncherError: it could not be started.
+    """
+    ids = identity.choose(request)
+    try:
+        view = None
+        outcome = Outcome()
+        if request.has("mnt"):
+            closure = find_closure(request, requisites)
+            view = View(request, closure, ids)
+            outcome.closure = closure.paths()
+        _Run(request, view, ids, outcome).run()
+        return outcome
+    finally:
+        ids.release()
+
+
+class _Run:
+    def __init__(self, request: Request, view: View | None, ids: identity.Ids, outcome: Outcome) -> None:
+        self.request = request
+        self.view = view
+        self.ids = ids
+        self.outcome = outcome
+        self.selector = selectors.DefaultSelector()
+        self.deadline = None if request.timeout is None else time.monotonic() + request.timeout
+        self.pid: int | None = None
+        self.go = -1
+        self.status: int | None = None
+        self.errors: list[str] = []
+        self.report = b""
+        self.streams: dict[str, bytearray] = {"output": bytearray(), "error": bytearray()}
+
+    def run(self) -> None:
+        ends = []
+        input_read = None
+        if self.request.input is not None:
+            input_read, input_write = os.pipe()
+            ends.append(input_read)
+            os.set_blocking(input_write, False)
+            self._watch(input_write, selectors.EVENT_WRITE, self._write_input(self.request.input))
+        writes = []
+        for name in ("output", "error"):
+            read, write = os.pipe()
+            writes.append(write)
+            self._watch(read, selectors.EVENT_READ, self._read_stream(name))
+        uid, gid = self.ids.owner(self.request.guest_uid, self.request.guest_gid)
+        if self.ids.privileged:
+            with explain("private_users: the host's ids %d and %d" % (uid, gid)):
+                for end in ends + writes:
+                    os.fchown(end, uid, gid)  # so that the command can open its /dev/stdout
+        processes = Processes(self.request, self.view, self.ids, (input_read, writes[0], writes[1]), os.getpid())
+        builder, report, self.go = processes.spawn()
+        for end in ends + writes:
+            os.close(end)
+        self._watch(report, selectors.EVENT_READ, self._read_report)
+        try:
+            self._follow(builder)
+        finally:
+            self._end(builder)
+        if self.errors:
+            raise LauncherError(self.errors[0])
+        if self.status is None:
+            raise LauncherError("the command was not started in %g s" % (self.request.timeout or 0))
+        self.outcome.code = exit_code(self.status)
+        self.outcome.output, self.outcome.error = bytes(self.streams["output"]), bytes(self.streams["error"])
+
+    def _follow(self, builder: int) -> None:
+        """Serve the pipes until the command and all that it left have ended, or its time is over."""
+        while self.selector.get_map():
+            left = None if self.deadline is None else self.deadline - time.monotonic()
+            if left is not None and left <= 0:
+                if self.outcome.expired:
+                    return
+                self.outcome.expired = True
+                self._kill(builder)
+                self.deadline = time.monotonic() + 5  # for what is in the pipes; a process may hold them open for ever
+                continue
+            # Without a pid namespace something may live on with the command's streams, as a daemon does.
+            over = self.status is not None and not self.request.has("pid")
+            ready = self.selector.select(0 if over else left)
+            if over and not any(events & selectors.EVENT_READ for _key, events in ready):
+                return
+            for key, _events in ready:
+                callback: Callable[[int], bool] = key.data
+                if not callback(key.fd):
+                    self.selector.unregister(key.fd)
+                    os.close(key.fd)
+
+    def _watch(self, descriptor: int, events: int, callback: Callable[[int], bool]) -> None:
+        self.selector.register(descriptor, events, callback)
+
+    def _read_stream(self, name: str) -> Callable[[int], bool]:
+        def read(descriptor: int) -> bool:
+            data = os.read(descriptor, PART)
+            self.streams[name] += data
+            return bool(data)
+
+        return read
+
+    @staticmethod
+    def _write_input(data: bytes) -> Callable[[int], bool]:
+        left = memoryview(data)
+
+        def write(descriptor: int) -> bool:
+            nonlocal left
+            try:
+                left = left[os.write(descriptor, left[:PART]) :]
+            except BlockingIOError:
+                return True
+            except BrokenPipeError:
+                return False  # the command does not want all of it
+            return bool(left)
+
+        return write
+
+    def _read_report(self, descriptor: int) -> bool:
+        data = os.read(descriptor, PART)
+        self.report += data
+        *lines, self.report = self.report.split(b"\n")
+        for line in lines:
+            kind, _space, text = line.decode("utf-8", "replace").partition(" ")
+            if kind == "pid":
+                self.pid = int(text)
+                self._watch(sys.pidfd_open(self.pid), selectors.EVENT_READ, self._read_end)
+                try:
+                    os.write(self.go, b"1")
+                except BrokenPipeError:
+                    pass  # it has ended already, and why is reported
+            elif kind == "warning":
+                self.outcome.warnings.append(text)
+            else:
+                self.errors.append(text)
+        return bool(data)
+
+    def _read_end(self, _descriptor: int) -> bool:
+        if self.pid is not None:
+            self.status = os.waitpid(self.pid, 0)[1]
+            self.pid = None
+        return False
+
+    def _kill(self, builder: int) -> None:
+        """End everything: with a pid namespace all that the command left, else its session's process group."""
+        for pid in (builder, self.pid):
+            if pid is not None:
+                try:
+                    if pid == self.pid and not self.request.has("pid"):
+                        os.killpg(pid, signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
+                except (ProcessLookupError, PermissionError):
+                    pass
+
+    def _end(self, builder: int) -> None:
+        if self.pid is not None:
+            self._kill(builder)
+            self.status = os.waitpid(self.pid, 0)[1]
+        os.waitpid(builder, 0)
+        for key in list(self.selector.get_map().values()):
+            os.close(key.fd)
+        self.selector.close()
+        os.close(self.go)

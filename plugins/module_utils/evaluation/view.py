@@ -1,0 +1,281 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The file tree that a single command sees: its closure, its mappings, a few files, and nothing else (E2, E4).
+
+It is made by whoever runs the command, in a private mount namespace, before the command's own user namespace gets a
+copy of that: so the command cannot take any of it apart (S13).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import Iterator
+
+from ..launcher import kernel, mounts
+from ..launcher import syscalls as sys
+from ..launcher.errors import LauncherError
+from ..launcher.root import NETWORK_FILES
+from .closure import Closure
+from .identity import Ids
+from .programs import parents
+from .request import File, FileSystem, Mapping, Request
+
+SIGCHLD = 17
+# What a command may fill; the root holds no more than the files that were asked for, unless it is writable.
+ROOT_SIZE, ROOT_FILES = "10%", "400k"
+TEMPORARY_SIZE, TEMPORARY_FILES = "10%", "400k"
+ROOT = (0, 0)
+QUIET = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NODEV
+
+
+class View:
+    """The tree of one command.
+
+    Attributes:
+        warnings: what could not be made as a user may expect.
+    """
+
+    def __init__(self, request: Request, closure: Closure, ids: Ids) -> None:
+        self.request = request
+        self.closure = closure
+        self.ids = ids
+        self.warnings: list[str] = []
+        self._id_maps: dict[tuple[str, str], int] = {}
+        hidden = request.hidden()
+        closure.prune(hidden)
+        for path in request.files:
+            self._refuse_conflict(path)
+        self.files = {**self._accounts(), **request.files}
+        for path in list(self.files):
+            if path not in request.files and set(parents(path) + [path]) & ({*hidden} | closure.directories):
+                del self.files[path]
+
+    def _refuse_conflict(self, path: str) -> None:
+        for parent in parents(path):
+            if parent in self.closure.directories:
+                raise LauncherError("files: %s: lies in %s, which is shared read-only with the host" % (path, parent))
+            if parent in self.closure.links:
+                raise LauncherError("files: %s: lies in %s, which is a symbolic link on this host" % (path, parent))
+
+    def _accounts(self) -> dict[str, File]:
+        """Names for the command's ids, and for this machine."""
+        uid, gid = self.request.guest_uid, self.request.guest_gid
+        nobody = 65534
+        users = {0: "root:x:0:0:root:/:/bin/sh", nobody: "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin"}
+        users.setdefault(uid, "guest:x:%d:%d:guest:/:/bin/sh" % (uid, gid))
+        groups = {0: "root:x:0:", nobody: "nogroup:x:65534:"}
+        groups.setdefault(gid, "guest:x:%d:" % gid)
+        texts = {
+            "/etc/passwd": "".join(users[number] + "\n" for number in sorted(users)),
+            "/etc/group": "".join(groups[number] + "\n" for number in sorted(groups)),
+        }
+        if self.request.has("net"):
+            texts["/etc/hosts"] = "127.0.0.1 localhost\n::1 localhost\n"
+        return {path: File(text.encode(), 0o644, None) for path, text in texts.items()}
+
+    # Made by the builder.
+
+    def build(self) -> mounts.Tree:
+        """Make the tree, on top of this mount namespace's root, where no path leads."""
+        os.umask(0)
+        self._make_id_maps()
+        with explain("/"):
+            mount = mounts.tmpfs("0755", ROOT_SIZE, ROOT_FILES, QUIET)
+            target = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            sys.move_mount(mount, target)
+            os.close(target)
+        tree = mounts.Tree(mount)
+        self._prepare(tree)
+        for path, file in sorted(self.files.items()):
+            with explain("files: %s" % path):
+                self._place(tree, path, file)
+        for path, link in sorted(self.closure.links.items()):
+            with explain("closure: %s" % path):
+                self._place(tree, path, File(b"", 0, link))
+        for path in sorted(self.closure.directories | self.closure.files):
+            self._bind(tree, path, path, False, "closure")
+        for path in NETWORK_FILES if not self.request.has("net") else ():
+            if os.path.exists(path) and path not in self.request.hidden() and path not in self.closure.paths():
+                self._bind(tree, os.path.realpath(path), path, False, "network file")
+        self._mount_asked(tree)
+        for descriptor in self._id_maps.values():
+            os.close(descriptor)
+        return tree
+
+    def _make_id_maps(self) -> None:
+        """User namespaces for id-mapped mounts; there can be no new one while the tree hides this namespace's root."""
+        owners = {ROOT}
+        for mapping in self.request.mappings:
+            with contextlib.suppress(OSError):  # told of when it is mounted
+                status = os.stat(mapping.source)
+                owners.add((status.st_uid, status.st_gid))
+        for owner in owners:
+            lines = self.ids.file_map_lines(owner)
+            if lines is not None and lines not in self._id_maps:
+                with explain("ids: cannot map files to them"):
+                    self._id_maps[lines] = make_user_namespace(lines)
+
+    def _prepare(self, tree: mounts.Tree) -> None:
+        with explain("/dev, /tmp"):
+            for path in ("/dev", "/proc", "/sys"):
+                os.close(tree.target(path, True))
+            kernel.populate_devices(tree, None)
+            noexec = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NOEXEC
+            terminals: list[tuple[str, str | None]] = [("mode", "620"), ("ptmxmode", "666")]
+            tree.attach(mounts.filesystem("devpts", terminals, noexec), "/dev/pts")
+            tree.attach(mounts.tmpfs("1777", TEMPORARY_SIZE, TEMPORARY_FILES, QUIET), "/dev/shm")
+            tree.attach(mounts.tmpfs("1777", TEMPORARY_SIZE, TEMPORARY_FILES, QUIET), "/tmp")
+
+    @staticmethod
+    def _place(tree: mounts.Tree, path: str, file: File) -> None:
+        directory, name = os.path.split(path)
+        parent = tree.target(directory, True)
+        try:
+            if file.link is not None:
+                os.symlink(file.link, name, dir_fd=parent)
+                return
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with open(os.open(name, flags, file.mode, dir_fd=parent), "wb") as target:
+                target.write(file.content)
+        finally:
+            os.close(parent)
+
+    def _mount_asked(self, tree: mounts.Tree) -> None:
+        """The mappings and file systems that were asked for, parents before children."""
+        steps: list[tuple[str, Mapping | FileSystem]] = [(entry.target, entry) for entry in self.request.mappings]
+        steps += [(entry.mount_point, entry) for entry in self.request.file_systems]
+        for place, step in sorted(steps, key=lambda step: step[0].count("/")):
+            if isinstance(step, Mapping):
+                self._bind(tree, step.source, place, step.writable, "mapping")
+                continue
+            options = [self._option(text) for text in step.options.split(",") if text]
+            with explain("%s: cannot mount a %s" % (place, step.type)):
+                mount = mounts.filesystem(step.type, options, QUIET | mounts.attributes(step.flags))
+                tree.attach(mount, place)
+
+    def _option(self, text: str) -> tuple[str, str | None]:
+        """An option of a file system; ids in it are the command's own."""
+        name, equals, value = text.partition("=")
+        if name in ("uid", "gid") and value.isdigit() and self.ids.user:
+            position = ("uid", "gid").index(name)
+            value = str(int(value) - self.ids.guest[position] + self.ids.host[position])
+        return name, value if equals else None
+
+    def _bind(self, tree: mounts.Tree, path: str, place: str, writable: bool, what: str) -> None:
+        attributes = QUIET if writable else QUIET | sys.MOUNT_ATTR_RDONLY
+        with explain("%s: cannot bind %s at %s" % (what, path, place)):
+            source = mounts.open_source(path, follow=False)
+            try:
+                status = os.fstat(source)
+                # What is the host's root's in a program's closure looks like the command's own.
+                owner = (status.st_uid, status.st_gid) if what == "mapping" else ROOT
+                mount = self._copy(source, attributes, owner, path if writable else None)
+                tree.attach(mount, place, stat.S_ISDIR(status.st_mode))
+            finally:
+                os.close(source)
+
+    def _copy(self, source: int, attributes: int, owner: tuple[int, int], writable: str | None) -> int:
+        """A detached copy of a mount in which the owner's files are the command's, if the file system can do that."""
+        lines = self.ids.file_map_lines(owner)
+        if lines is not None:
+            try:
+                return mounts.bind(source, attributes, self._id_maps.get(lines))
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
+                    raise
+            if writable is not None:
+                self.warnings.append("%s: its file system cannot map ids: the command has others' rights" % writable)
+        return mounts.bind(source, attributes, None)
+
+    def mount_kernel(self, tree: mounts.Tree, first: int, pidfd: int) -> None:
+        """/proc and /sys: of the command's own namespaces, or the host's, read-only, where it shares those.
+
+        Args:
+            first: the first process in those namespaces, which `pidfd` pins.
+        """
+        read_only = kernel.QUIET | sys.MOUNT_ATTR_RDONLY
+        if self.request.has("pid"):
+            with explain("/proc: cannot mount that of the command's processes"):
+                kernel.mount_process_information(tree, first, pidfd)
+        else:
+            self._share(tree, "/proc", read_only)
+        if self.request.has("net"):
+            sys.setns(pidfd, sys.CLONE_NEWNET)
+            try:
+                kernel.mount_system(tree, False)
+            except OSError as error:
+                # The kernel may refuse it to an ordinary user (part of the host's is hidden); few programs miss it.
+                if self.ids.privileged or error.errno != errno.EPERM:
+                    raise LauncherError("/sys: cannot mount: %s" % describe(error)) from error
+        else:
+            self._share(tree, "/sys", read_only)
+
+    @staticmethod
+    def _share(tree: mounts.Tree, path: str, attributes: int) -> None:
+        with explain(path):
+            source = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            try:
+                tree.attach(mounts.bind(source, attributes, None), path)
+            finally:
+                os.close(source)
+
+    def finish(self, tree: mounts.Tree, null: int | None) -> None:
+        """Hide what a command has no use for, turn the root read-only, and make the tree this namespace's root."""
+        if null is not None:
+            with explain("/proc, /sys: cannot hide what is the host's"):
+                kernel.restrict(tree, null)
+        with explain("/"):
+            if not self.request.writable_root:
+                sys.mount_setattr(tree.root, sys.MOUNT_ATTR_RDONLY, False)
+            os.fchdir(tree.root)
+            sys.pivot_root(".", ".")
+            sys.unmount(".")
+
+
+def make_user_namespace(lines: tuple[str, str]) -> int:
+    """A user namespace with a uid map and a gid map, as a descriptor."""
+    read, write = os.pipe()
+    child = sys.clone3(sys.CLONE_NEWUSER, SIGCHLD)
+    if child == 0:
+        os.close(write)
+        os.read(read, 1)
+        os._exit(0)
+    try:
+        write_id_maps(child, lines, False)
+        return os.open("/proc/%d/ns/user" % child, os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(read)
+        os.close(write)
+        os.waitpid(child, 0)
+
+
+def write_id_maps(pid: int, lines: tuple[str, str], sole_user: bool) -> None:
+    """Give a new user namespace its ids; an ordinary user must give up setgroups(2) first (user_namespaces(7))."""
+    texts = [("uid_map", lines[0]), ("gid_map", lines[1])]
+    for name, text in ([("setgroups", "deny")] if sole_user else []) + texts:
+        descriptor = os.open("/proc/%d/%s" % (pid, name), os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+
+def describe(error: OSError) -> str:
+    """An error as the name of its number, and what that means."""
+    name = errno.errorcode.get(error.errno or 0, "error %s" % error.errno)
+    call = " in %s" % error.filename if error.filename else ""
+    return "%s (%s)%s" % (name, error.strerror, call)
+
+
+@contextlib.contextmanager
+def explain(what: str) -> Iterator[None]:
+    """Turn an error of the system into one that says what was being done (S14)."""
+    try:
+        yield
+    except OSError as error:
+        raise LauncherError("%s: %s" % (what, describe(error))) from error
+    except LauncherError as error:
+        raise LauncherError("%s: %s" % (what, error)) from error

@@ -1,0 +1,427 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run one command in a container of its own."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: eval_container
+short_description: Run one command in a container of its own
+version_added: 0.2.0
+description:
+  - Runs a program, a shell text or a Python text in new namespaces, and returns what M(ansible.builtin.command) does.
+  - The command sees the software that it needs, at the same paths as on the host and read-only, what O(mappings) and
+    O(files) add, and nothing else of the host. Its root, C(/tmp), C(/dev), C(/proc) and C(/sys) are its own.
+  - When root runs it, the command has an id of the host that nothing else has, and no capability. So it is not root
+    outside, and not much inside.
+  - An ordinary user can run it, too, where the kernel gives users namespaces. The command then has that user's rights
+    on what is mapped, and sees nothing else.
+  - Nothing of it is left when it ends, however it ends.
+author:
+  - The unshare.container authors (@unshare)
+extends_documentation_fragment:
+  - unshare.container.attributes
+attributes:
+  check_mode:
+    support: partial
+    details: The command is not run. O(creates) and O(removes) are looked at, and without them the task is skipped.
+  diff_mode:
+    support: none
+  idempotent:
+    support: none
+    details: O(creates), O(removes) and C(changed_when) say what the command does.
+requirements:
+  - Linux 5.12 or newer with user namespaces
+options:
+  argv:
+    description:
+      - The program and its arguments.
+      - A program without a slash is looked up in the C(PATH) of O(environment).
+    type: list
+    elements: str
+  cmd:
+    description: A text for the shell O(executable), as M(ansible.builtin.shell) takes it.
+    type: str
+  expression:
+    description:
+      - A text for the Python O(executable).
+      - The value of a text that is one expression is printed as JSON, unless it is V(None).
+    type: str
+  executable:
+    description: The program that runs O(cmd), C(/bin/sh) by default, or O(expression), C(python3) by default.
+    type: str
+  namespaces:
+    description:
+      - What the command has of its own. What is left out, it shares with the host.
+      - Without V(mnt) it sees the host's files, with the rights of its ids.
+      - Only root can leave out V(user). The command is then root on the host, unless O(guest_uid) says otherwise.
+      - Without V(net) it uses the host's network, and sees the host's C(/etc/resolv.conf), C(/etc/hosts) and the like.
+    type: list
+    elements: str
+    choices: [cgroup, ipc, mnt, net, pid, user, uts]
+    default: [cgroup, ipc, mnt, net, pid, user, uts]
+  mappings:
+    description:
+      - Files and directories of the host that the command sees, each as a text C(SOURCE[=TARGET]) or as a mapping of
+        C(source), C(target) (the same as the source by default) and C(writable) (V(false) by default).
+      - A source that does not exist is an error.
+      - What belongs to the source's owner looks like the command's own, and what the command makes there belongs to the
+        source's owner on the host, where root runs it and the file system can map ids.
+    type: list
+    elements: raw
+  file_systems:
+    description: New file systems that the command sees.
+    type: list
+    elements: dict
+    suboptions:
+      mount_point:
+        description: Where.
+        type: str
+        required: true
+      type:
+        description: Its type.
+        type: str
+        choices: [tmpfs]
+        default: tmpfs
+      options:
+        description: Its options, as for C(mount -o). Ids in it are those of the command.
+        type: str
+      flags:
+        description: Among C(read-only), C(no-exec), C(no-atime), C(no-diratime), C(strict-atime).
+        type: list
+        elements: str
+  files:
+    description:
+      - Files that are placed before the root turns read-only, by their paths.
+      - Each is a text, or a mapping of C(content), C(encoding) (V(base64) or nothing) and C(mode) (V("0644") by
+        default), or a mapping of C(link), the target of a symbolic link.
+      - C(/etc/passwd), C(/etc/group) and, with a network of its own, C(/etc/hosts) are made unless they are given.
+    type: dict
+  closure:
+    description:
+      - How the software that the command needs is found.
+      - With V(store), all of O(store) is visible. For C(/usr) that includes C(/bin) and the like, and a short list of
+        files of C(/etc) that hold no secret, such as C(/etc/alternatives) and C(/etc/ssl/certs).
+      - With V(elf), only what the program names is visible. That is its libraries, its interpreter (a script's, too),
+        the name service modules that C(/etc/nsswitch.conf) names, and for Python the interpreter's own library.
+      - With V(guix) or V(nix), all that C(guix gc --requisites) or C(nix-store --query --requisites) says is visible.
+      - What lies outside of the store is found as with V(elf).
+    type: str
+    choices: [store, elf, guix, nix]
+    default: store
+  store:
+    description: The directory that O(closure=store) shows.
+    type: str
+    default: /usr
+  inputs:
+    description:
+      - What else the command needs, with its closure. A name without a slash is a program in the C(PATH).
+      - A directory is shown whole.
+    type: list
+    elements: str
+  guest_uid:
+    description: The command's user id inside.
+    type: int
+    default: 0
+  guest_gid:
+    description: The command's group id inside.
+    type: int
+    default: 0
+  ids:
+    description:
+      - How many ids are mapped. More than one is for root, and starts from 0 inside.
+      - With one, that is O(guest_uid) and O(guest_gid), the command can have no other, and the files of everybody else
+        belong to C(nobody).
+    type: int
+    default: 1
+  private_users:
+    description:
+      - Which ids of the host the mapped ones are.
+      - V(auto) takes free ones from a stretch that systemd leaves to nobody. For an ordinary user it is the user's own.
+      - V(identity) takes the ids of who runs the module, so for root the command is root on the host.
+      - A number is the first id of the host.
+    type: str
+    default: auto
+  capabilities:
+    description:
+      - Capabilities that the command keeps, in its own user namespace, such as V(NET_ADMIN). V(ALL) keeps all.
+      - They are over what the command's namespaces own, not over the host, unless O(namespaces) leaves out V(user).
+    type: list
+    elements: str
+    default: []
+  child_is_pid1:
+    description:
+      - Whether the command itself is the first process of its pid namespace. It then gets only the signals that it
+        handles, and must reap what its children leave.
+      - By default a small process is the first, which reaps and passes signals on, and the command is PID 2.
+    type: bool
+    default: false
+  writable_root:
+    description: Whether the command may write to its root, which ends with it.
+    type: bool
+    default: false
+  environment:
+    description:
+      - Variables of the command. It has C(PATH), C(HOME), C(LANG) and C(container) besides, and none of the host's.
+    type: dict
+  chdir:
+    description: Where the command starts, as it sees it.
+    type: str
+    default: /
+  stdin:
+    description: Its standard input, empty by default.
+    type: str
+  stdin_add_newline:
+    description: Whether a newline is added to O(stdin).
+    type: bool
+    default: true
+  strip_empty_ends:
+    description: Whether empty lines at the end of its output are left out.
+    type: bool
+    default: true
+  timeout:
+    description:
+      - Seconds after which it is killed, with all that it started, and the task fails with what it had said.
+      - Without V(pid) among O(namespaces) only its process group is killed.
+    type: float
+  creates:
+    description: A path of the host, or a pattern for one. When it exists, the command is not run.
+    type: path
+  removes:
+    description: A path of the host, or a pattern for one. When it does not exist, the command is not run.
+    type: path
+seealso:
+  - module: ansible.builtin.command
+  - module: unshare.container.system_container
+"""
+
+EXAMPLES = r"""
+- name: Look at an untrusted archive without network, rights, or anything to write to
+  unshare.container.eval_container:
+    argv: [tar, --list, --file, /upload.tar]
+    mappings:
+      - /srv/uploads/today.tar=/upload.tar
+  changed_when: false
+
+- name: Build in a directory, with that and the programs named visible
+  unshare.container.eval_container:
+    cmd: make -C /source install DESTDIR=/result
+    closure: elf
+    inputs: [make, gcc, /usr/lib/gcc, /usr/include]
+    mappings:
+      - /srv/source
+      - source: /srv/source
+        target: /source
+      - {source: /srv/result, target: /result, writable: true}
+    timeout: 600
+
+- name: Ask Python
+  unshare.container.eval_container:
+    expression: "[n for n in range(2, 100) if all(n % d for d in range(2, n))]"
+  register: primes
+  changed_when: false
+
+- name: Run a program as user 42 with a configuration of its own
+  unshare.container.eval_container:
+    argv: [/usr/sbin/nginx, -t, -c, /etc/nginx/nginx.conf]
+    guest_uid: 42
+    guest_gid: 77
+    files:
+      /etc/nginx/nginx.conf: "events {}\n"
+    file_systems:
+      - mount_point: /var/lib/nginx
+  changed_when: false
+"""
+
+RETURN = r"""
+cmd:
+  description: The command.
+  returned: always
+  type: raw
+  sample: [id, -u]
+rc:
+  description: Its exit code, or 128 and the number of the signal that killed it. There is none when it was not started.
+  returned: when it was run
+  type: int
+  sample: 0
+stdout:
+  description: Its standard output. Bytes that are no UTF-8 are replaced.
+  returned: when it was run
+  type: str
+  sample: "0"
+stdout_lines:
+  description: The same in lines.
+  returned: when it was run
+  type: list
+  elements: str
+  sample: ["0"]
+stderr:
+  description: Its standard error.
+  returned: when it was run
+  type: str
+  sample: ""
+stderr_lines:
+  description: The same in lines.
+  returned: when it was run
+  type: list
+  elements: str
+  sample: []
+start:
+  description: When it started.
+  returned: when it was run
+  type: str
+  sample: "2026-05-04 03:02:01.123456"
+end:
+  description: When it ended.
+  returned: when it was run
+  type: str
+  sample: "2026-05-04 03:02:01.173456"
+delta:
+  description: How long it took.
+  returned: when it was run
+  type: str
+  sample: "0:00:00.050000"
+msg:
+  description: Why it was not run, or what failed.
+  returned: always
+  type: str
+  sample: non-zero return code
+timed_out:
+  description: Whether it was killed because of O(timeout).
+  returned: when it was run
+  type: bool
+  sample: false
+closure:
+  description: What it saw of the host besides its mappings, symbolic links on the way included.
+  returned: when it was run
+  type: list
+  elements: str
+  sample: [/bin, /lib, /lib64, /sbin, /usr]
+"""
+
+import datetime
+import glob
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.evaluation import run as evaluation
+from ..module_utils.evaluation.request import MANAGED, NAMESPACES, Request
+from ..module_utils.launcher.errors import LauncherError
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "argv": {"type": "list", "elements": "str"},
+    "cmd": {"type": "str"},
+    "expression": {"type": "str"},
+    "executable": {"type": "str"},
+    "namespaces": {"type": "list", "elements": "str", "choices": list(NAMESPACES), "default": list(NAMESPACES)},
+    "mappings": {"type": "list", "elements": "raw"},
+    "file_systems": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "mount_point": {"type": "str", "required": True},
+            "type": {"type": "str", "choices": ["tmpfs"], "default": "tmpfs"},
+            "options": {"type": "str"},
+            "flags": {"type": "list", "elements": "str"},
+        },
+    },
+    "files": {"type": "dict"},
+    "closure": {"type": "str", "choices": ["store", "elf", "guix", "nix"], "default": "store"},
+    "store": {"type": "str", "default": "/usr"},
+    "inputs": {"type": "list", "elements": "str"},
+    "guest_uid": {"type": "int", "default": 0},
+    "guest_gid": {"type": "int", "default": 0},
+    "ids": {"type": "int", "default": 1},
+    "private_users": {"type": "str", "default": "auto"},
+    "capabilities": {"type": "list", "elements": "str", "default": []},
+    "child_is_pid1": {"type": "bool", "default": False},
+    "writable_root": {"type": "bool", "default": False},
+    "environment": {"type": "dict"},
+    "chdir": {"type": "str", "default": "/"},
+    "stdin": {"type": "str"},
+    "stdin_add_newline": {"type": "bool", "default": True},
+    "strip_empty_ends": {"type": "bool", "default": True},
+    "timeout": {"type": "float"},
+    "creates": {"type": "path"},
+    "removes": {"type": "path"},
+}
+COMMANDS = ("argv", "cmd", "expression")
+
+
+def reason_to_skip(parameters: dict[str, t.Any]) -> str | None:
+    """Why the command has nothing to do, by `creates` and `removes`."""
+    creates, removes = parameters["creates"], parameters["removes"]
+    if creates and glob.glob(creates):
+        return f"not run, since '{creates}' exists"
+    if removes and not glob.glob(removes):
+        return f"not run, since '{removes}' does not exist"
+    return None
+
+
+def ask_manager(module: AnsibleModule, items: list[str]) -> list[str]:
+    """What members of the package manager's store refer to, as it says."""
+    command = MANAGED[module.params["closure"]].command
+    code, output, error = module.run_command([module.get_bin_path(command[0], required=True)] + command[1:] + items)
+    if code != 0:
+        raise LauncherError(f"closure: {command[0]} does not know what {items[0]} refers to: {error.strip()}")
+    return output.split()
+
+
+def text_of(data: bytes, strip: bool) -> str:
+    """Output as text, whatever bytes it is."""
+    text = data.decode("utf-8", "replace")
+    return text.rstrip("\r\n") if strip else text
+
+
+def main() -> t.NoReturn:
+    """Run as a module."""
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC,
+        required_one_of=[COMMANDS],
+        mutually_exclusive=[COMMANDS],
+        supports_check_mode=True,
+    )
+    parameters = module.params
+    result: dict[str, t.Any] = {"cmd": next(parameters[name] for name in COMMANDS if parameters[name] is not None)}
+    reason = reason_to_skip(parameters)
+    if reason is not None:
+        module.exit_json(changed=False, rc=0, stdout="", stderr="", msg=reason, **result)
+    if module.check_mode:
+        decided = parameters["creates"] is not None or parameters["removes"] is not None
+        module.exit_json(changed=decided, skipped=not decided, msg="would have run, were this not check mode", **result)
+    try:
+        request = Request(parameters)
+        start = datetime.datetime.now()
+        outcome = evaluation.run(request, lambda items: ask_manager(module, items))
+    except LauncherError as error:
+        module.fail_json(msg=str(error), **result)
+    end = datetime.datetime.now()
+    for warning in outcome.warnings:
+        module.warn(warning)
+    strip = parameters["strip_empty_ends"]
+    result.update(
+        changed=True,
+        rc=outcome.code,
+        stdout=text_of(outcome.output, strip),
+        stderr=text_of(outcome.error, strip),
+        start=str(start),
+        end=str(end),
+        delta=str(end - start),
+        timed_out=outcome.expired,
+        closure=outcome.closure,
+        msg="",
+    )
+    if outcome.expired:
+        result["msg"] = f"killed after {parameters['timeout']:g} s"
+    elif outcome.code != 0:
+        result["msg"] = "non-zero return code"
+    if result["msg"]:
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
