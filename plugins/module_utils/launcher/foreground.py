@@ -41,26 +41,61 @@ def run(
     timeout: float,
     explain: Callable[[Status], None],
 ) -> int:
-    """Run a container until it ends; a first SIGINT or SIGTERM asks it to stop, its time limit or a second kills it."""
+    """Run a container until it ends, and again when it reboots; its exit status.
+
+    A first SIGINT, SIGTERM or SIGHUP asks it to stop, its time limit or a second kills it.
+    """
+    while True:
+        ended, asked = _run_once(container, system, extra_file_systems, timeout, explain)
+        rebooted = os.WIFSIGNALED(ended) and os.WTERMSIG(ended) == _signal.SIGHUP  # reboot(2), in a pid namespace
+        if asked or not rebooted:
+            return init_status(ended)
+
+
+def _run_once(
+    container: Container,
+    system: str,
+    extra_file_systems: list[dict[str, Any]],
+    timeout: float,
+    explain: Callable[[Status], None],
+) -> tuple[int, bool]:
+    """Run a container until it ends: its wait status, and whether the caller had asked for its end."""
     interactive = os.isatty(0) and os.isatty(1)
     console = None
     if interactive:
         output_read, output_write, console = terminal.open_on_host()
     else:
         output_read, output_write = os.pipe()
-    with container.lock(timeout):
-        status = container.start(system, False, timeout, console, output_write, extra_file_systems)
-        process = container.process()
-    os.close(output_write)
-    explain(status)
-    if process is not None:
-        stop_signal = signal_number(str((container.record() or {}).get("stop_signal", "SIGTERM")))
-        _Supervisor(process, stop_signal, timeout).relay(terminal.Relay(output_read, interactive))
-    ended = os.waitpid(int(status.pid or 0), 0)[1]
+    try:
+        with container.lock(timeout):
+            status = container.start(system, False, timeout, console, output_write, extra_file_systems)
+        pid = int(status.pid or 0)
+        supervisor = _Supervisor(Process(pid, sys.pidfd_open(pid)), stop_signal(container), timeout)
+        try:
+            os.close(output_write)
+            output_write = -1
+            explain(status)
+            supervisor.relay(terminal.Relay(output_read, interactive))
+            ended = os.waitpid(pid, 0)[1]
+        except BaseException:
+            with container.lock(timeout):
+                container.stop(timeout)
+            raise
+        finally:
+            supervisor.process.close()
+    finally:
+        os.close(output_read)
+        if output_write >= 0:
+            os.close(output_write)
     with container.lock(timeout):
         if container.process() is None:
             container.clear()
-    return init_status(ended)
+    return ended, supervisor.asked
+
+
+def stop_signal(container: Container) -> int:
+    """The number of the signal that asks the running container to stop."""
+    return signal_number(str((container.record() or {}).get("stop_signal", "SIGTERM")))
 
 
 class _Supervisor:
@@ -73,15 +108,21 @@ class _Supervisor:
         self.asked = False
 
     def relay(self, relay: terminal.Relay) -> None:
-        relay.run(self.process.descriptor, self._on_signal)
-        self.process.close()
+        """Carry the container's output, and its input, until it has ended."""
+        former = _signal.signal(_signal.SIGHUP, lambda *_arguments: None)  # wakes the relay, as every signal does
+        try:
+            relay.run(self.process.descriptor, self._on_signal)
+        finally:
+            _signal.setitimer(_signal.ITIMER_REAL, 0)
+            _signal.signal(_signal.SIGHUP, former)
 
     def _on_signal(self, number: int) -> None:
         if self.asked:
             self.process.signal(KILL)
             return
         self.asked = True
-        self.process.signal(number if self.stop_signal == _signal.SIGTERM else self.stop_signal)
+        passed_on = number == _signal.SIGINT and self.stop_signal == _signal.SIGTERM
+        self.process.signal(number if passed_on else self.stop_signal)
         _signal.signal(_signal.SIGALRM, lambda *_arguments: self.process.signal(KILL))
         _signal.setitimer(_signal.ITIMER_REAL, self.timeout)
 

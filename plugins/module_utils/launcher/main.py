@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import _signal
 import os
 import sys
 
@@ -14,12 +15,14 @@ from .start import Status, read_spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
+
+MAXIMUM_TIMEOUT = 1000000
 
 RUN_USAGE = """\
 Usage: run-container [OPTION]...
-Run the system of this directory as a container. In the foreground the exit status is the container's; SIGINT and
-SIGTERM stop it.
+Run the system of this directory as a container. In the foreground the exit status is the container's, 0 when it powers
+itself off; a reboot from inside runs it again; SIGINT, SIGTERM and SIGHUP stop it.
 
   --share=SOURCE[=TARGET]   also share a directory or file of the host, writable
   --expose=SOURCE[=TARGET]  the same, read-only
@@ -75,11 +78,11 @@ def mapping_record(text: str, writable: bool) -> dict[str, Any]:
     """The mount record of SOURCE[=TARGET] (C10)."""
     source, _separator, target = text.partition("=")
     target = target or source
-    parts = target.split("/")
-    if not source.startswith("/") or not target.startswith("/") or ".." in parts or not target.strip("/"):
+    parts = [part for part in target.split("/") if part not in ("", ".")]
+    if not source.startswith("/") or not target.startswith("/") or ".." in parts or not parts:
         raise LauncherError("%s: SOURCE and TARGET are absolute paths without '..', and TARGET is not /" % text)
-    if parts[1] in ("proc", "sys", "dev"):
-        raise LauncherError("%s: nothing can be mounted below /%s of a container" % (text, parts[1]))
+    if parts[0] in ("proc", "sys", "dev"):
+        raise LauncherError("%s: nothing can be mounted below /%s of a container" % (text, parts[0]))
     flags = ["bind-mount"] if writable else ["bind-mount", "read-only"]
     return {"device": source, "mount_point": target, "type": "none", "flags": flags, "required": True}
 
@@ -107,15 +110,36 @@ def _run(directory: str, arguments: Arguments) -> int:
     container = Container(spec["name"])
     extra = [mapping_record(text, True) for text in arguments.values.get("share", [])]
     extra += [mapping_record(text, False) for text in arguments.values.get("expose", [])]
-    timeout = float(arguments.last("timeout", "30"))
+    timeout = _seconds(arguments.last("timeout", "30"))
+    for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
+        _signal.signal(number, _interrupt)
     if "detach" in arguments.values:
         with container.lock(timeout):
             status = container.start(directory, True, timeout, extra_file_systems=extra)
-        _explain(status, directory, arguments)
+            try:
+                _explain(status, directory, arguments)
+            except BaseException:
+                container.stop(timeout)
+                raise
         return 0
     from .foreground import run
 
     return run(container, directory, extra, timeout, lambda status: _explain(status, directory, arguments))
+
+
+def _interrupt(number: int, _frame: object) -> NoReturn:
+    """End this process by an exception, so that a start in its middle undoes itself."""
+    raise SystemExit(128 + number)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= MAXIMUM_TIMEOUT:
+        raise LauncherError("--timeout=%s: is no number of seconds between 0 and %d" % (text, MAXIMUM_TIMEOUT))
+    return seconds
 
 
 def _explain(status: Status, directory: str, arguments: Arguments) -> None:
