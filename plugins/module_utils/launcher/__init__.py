@@ -7,10 +7,11 @@ under a unit at host boot. The story of a start, in the order of its modules:
 
     main         the command line of `run-container` and `enter-container`
     foreground   the same with a person in front of it; `terminal` is their pty
+    service      the same for a unit of systemd, which then has the container itself for its main process
     container    one container's life: lock, status, start, stop
     start        the caller's side of a start: the record, the wait for readiness
     identity     which host ids it gets
-    cgroup       the delegated control group it lives in
+    cgroup       the delegated control group it lives in; `limits` says how much of the host that may take
     launch       the processes and namespaces of a start, and how they wait for each other
     root         the file tree that the container sees, built by the host's root
     kernel       /proc, /sys and /dev of the container, and what is masked of them
@@ -36,12 +37,14 @@ MODULES = (
     "identity",
     "kernel",
     "launch",
+    "limits",
     "main",
     "mounts",
     "paths",
     "process",
     "root",
     "seccomp",
+    "service",
     "start",
     "syscalls",
     "terminal",

@@ -4,6 +4,9 @@
 
 It does not matter where the host has mounted cgroup2, beside version 1 or not at all: in the last case the hierarchy is
 reached through a detached mount of our own.
+
+Started by a unit of systemd it is a group below the unit's own, which systemd has delegated (`Delegate=`); the host's
+processes of the start have one beside it. Where it is, is noted in the container's runtime directory.
 """
 
 from __future__ import annotations
@@ -14,10 +17,11 @@ import select
 import time
 
 from . import mounts
-from .paths import read_text
+from .paths import RUN_DIRECTORY, read_text, write_atomically
 from .process import milliseconds
 
 PARENT = "unshare"
+PAYLOAD, ASIDE = "payload", "launcher"  # below a unit's group: the container, and the processes that start it
 DELEGATED = ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
 # What a hostile root inside may pile up for the host to clear away.
 BOUNDS = (("cgroup.max.depth", "32"), ("cgroup.max.descendants", "8192"))
@@ -27,8 +31,44 @@ class ControlGroup:
     """The control group of container `name`, opened on first use."""
 
     def __init__(self, name: str) -> None:
-        self.path = PARENT + "/" + name
+        self.name = name
+        self._unit: str | None = None
         self._hierarchy: int | None = None
+
+    @property
+    def path(self) -> str:
+        """Where it is, from the root of the hierarchy on."""
+        if self._unit is not None:
+            return self._unit + "/" + PAYLOAD
+        return read_text(self._note) or PARENT + "/" + self.name
+
+    @property
+    def _note(self) -> str:
+        return os.path.join(RUN_DIRECTORY, self.name, "cgroup")
+
+    @property
+    def of_unit(self) -> bool:
+        """Whether it is below a unit's group, so that limits are the unit's."""
+        return self.path.endswith("/" + PAYLOAD)
+
+    def move_below_unit(self) -> bool:
+        """Be a group below that of the unit which this process is the main process of; whether there is such a unit.
+
+        The process leaves the unit's group for one beside the container's: a group whose controllers are handed down
+        has no processes of its own (cgroups(7), "no internal processes").
+        """
+        lines = read_text("/proc/self/cgroup").splitlines()
+        unit = next((line[3:].strip("/") for line in lines if line.startswith("0::")), "")
+        if not unit.endswith(".service"):
+            return False
+        aside = unit + "/" + ASIDE
+        try:
+            os.mkdir(aside, 0o755, dir_fd=self.hierarchy)
+        except FileExistsError:
+            pass
+        self._write(aside + "/cgroup.procs", str(os.getpid()))
+        self._unit = unit
+        return True
 
     @property
     def hierarchy(self) -> int:
@@ -48,9 +88,13 @@ class ControlGroup:
 
     def create(self, owner: int) -> int:
         """Make the group and delegate it to a uid (cgroups(7), "delegation"); its descriptor."""
-        self._enable_controllers(".")
-        self._make()
-        self._enable_controllers(PARENT)
+        parent = os.path.dirname(self.path)
+        if self._unit is None:
+            self._enable_controllers(".")
+        else:
+            write_atomically(self._note, self.path, 0o644)
+        self._make(parent)
+        self._enable_controllers(parent)
         for file, bound in BOUNDS:
             self._write(self.path + "/" + file, bound)
         descriptor = self.open()
@@ -58,10 +102,10 @@ class ControlGroup:
             os.chown(file, owner, owner, dir_fd=descriptor)
         return descriptor
 
-    def _make(self) -> None:
+    def _make(self, parent: str) -> None:
         while True:
             try:
-                for path in (PARENT, self.path):
+                for path in (parent, self.path):
                     try:
                         os.mkdir(path, 0o755, dir_fd=self.hierarchy)
                     except FileExistsError:
@@ -106,6 +150,14 @@ class ControlGroup:
     def read(self, file: str) -> str:
         """The text of one of the group's files; empty where the host has no such controller."""
         return self._read(self.path + "/" + file)
+
+    def has(self, file: str) -> bool:
+        """Whether the group has such a file."""
+        return os.access(self.path + "/" + file, os.F_OK, dir_fd=self.hierarchy)
+
+    def write(self, file: str, text: str) -> None:
+        """Write one of the group's files."""
+        self._write(self.path + "/" + file, text)
 
     def populated(self) -> bool:
         """Whether a process is left in the group or below it."""

@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 
 # All that a container has on the host, in the order of its removal: the ids are given back when nothing bears them any
 # more. Whatever else lies in these directories is somebody's data, perhaps a mapping's, and stays.
-KEPT = ("current", NEW, "generations", "journal", "config.json" + NEW, "config.json")
-RUNTIME = ("root", "notify", "system", "state.json" + NEW, "state.json")
+KEPT = ("current", "former", NEW, "generations", "journal", "limits.json" + NEW, "limits.json", "config.json" + NEW, "config.json")
+RUNTIME = ("root", "notify", "system", "cgroup" + NEW, "cgroup", "state.json" + NEW, "state.json")
+BOOTED = ("running", "degraded", "maintenance", "stopping")  # what is-system-running says after the boot
+PAUSE = 0.05  # seconds between two questions to a systemd that takes none yet
 KILL_TIMEOUT = 10.0  # seconds after which a killed process is taken for one that waits for broken hardware
 
 

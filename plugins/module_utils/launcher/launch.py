@@ -62,6 +62,7 @@ class Launch:
         console: path of a pty for `/dev/console`, or none.
         output: descriptor that becomes PID 1's standard output and error (and input, when `console` is given).
         extra_file_systems: further mount records (S11).
+        tasks: how many tasks it may have, where its control group has no controller that counts them.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Launch:
         console: str | None,
         output: int,
         extra_file_systems: list[dict[str, Any]],
+        tasks: int | None = None,
     ) -> None:
         self.system = system
         self.spec = spec
@@ -87,6 +89,7 @@ class Launch:
         self.console = console
         self.output = output
         self.extra_file_systems = extra_file_systems
+        self.tasks = tasks
         self.filter_program = confine.read_filter(system)
         self.shared_network = bool(spec["shared_network"])
         self.nesting = bool(spec.get("security", {}).get("nesting", False))
@@ -134,6 +137,16 @@ class Launch:
         sys.prctl(sys.PR_SET_SECUREBITS, sys.SECBIT_NO_SETUID_FIXUP)
         os.setresgid(-1, self.identity.base, -1)
         os.setresuid(-1, self.identity.base, -1)
+        if self.tasks is not None:
+            self._bound_tasks(self.tasks)
+
+    def _bound_tasks(self, tasks: int) -> None:
+        """Let the user namespace that is made next hold no more tasks (its owner's RLIMIT_NPROC, Linux 5.14)."""
+        import resource
+
+        os.setresuid(self.identity.base, -1, -1)
+        hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+        resource.setrlimit(resource.RLIMIT_NPROC, (tasks if hard < 0 else min(tasks, hard), hard))
 
     def _write_id_maps(self, init: int) -> None:
         for name in ("uid_map", "gid_map"):
@@ -179,6 +192,11 @@ class Launch:
             os.setgroups([])
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
+            if self.tasks is not None:
+                import resource
+
+                hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+                resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
             sys.unshare(sys.CLONE_NEWCGROUP)
             write_all(ready, b"1")
             os.setsid()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 MAXIMUM_TIMEOUT = 1000000
+RUN_FLAGS = ("detach", "service", "stop", "clear", "help")
 
 RUN_USAGE = """\
 Usage: run-container [OPTION]...
@@ -28,6 +29,9 @@ itself off; a reboot from inside runs it again; SIGINT, SIGTERM and SIGHUP stop 
   --expose=SOURCE[=TARGET]  the same, read-only
   --pid-file=FILE           write the host's PID of the container's first process to FILE
   --detach                  return when the container is ready, and leave it running
+  --service                 the same for a unit of systemd (Type=notify): its main process is the container's
+  --stop                    stop the container
+  --clear                   remove what a container that has ended by itself left in memory
   --timeout=SECONDS         how long it may take to become ready (30), and to stop (30)
   --help                    print this
 """
@@ -40,6 +44,7 @@ Run a command in the running container of this system, or a login shell. The exi
   --report=TOKEN            for programs: exit with 0, and say on standard error, in lines that begin with TOKEN,
                             whether the container was entered, and how the command ended
   --discard                 with --report: read standard input to its end in any case
+  --skip                    with --report: leave out standard input up to a line that is TOKEN
   --help                    print this
 """
 
@@ -91,7 +96,7 @@ def run_container_main() -> int:
     """`run-container`, of the system in whose directory the script is; the exit status."""
     directory = os.path.dirname(os.path.realpath(sys.argv[0]))
     try:
-        arguments = Arguments(sys.argv[1:], ("share", "expose", "pid-file", "timeout"), ("detach", "help"), RUN_USAGE)
+        arguments = Arguments(sys.argv[1:], ("share", "expose", "pid-file", "timeout"), RUN_FLAGS, RUN_USAGE)
         if "help" in arguments.values:
             sys.stdout.write(RUN_USAGE)
             return 0
@@ -122,6 +127,16 @@ def _run(directory: str, arguments: Arguments) -> int:
                 container.stop(timeout)
                 raise
         return 0
+    if "stop" in arguments.values:
+        with container.lock(timeout):
+            container.stop(timeout)
+        return 0
+    if "service" in arguments.values or "clear" in arguments.values:
+        from . import service
+
+        if "clear" in arguments.values:
+            return service.clear(container, timeout)
+        return service.start(container, directory, timeout, lambda status: _explain(status, directory, arguments))
     from .foreground import run
 
     return run(container, directory, extra, timeout, lambda status: _explain(status, directory, arguments))
@@ -161,7 +176,7 @@ def enter_container_main() -> int:
     """`enter-container`, for the running container of the system in whose directory the script is; the exit status."""
     directory = os.path.dirname(os.path.realpath(sys.argv[0]))
     try:
-        arguments = Arguments(sys.argv[1:], ("user", "report"), ("discard", "help"), ENTER_USAGE)
+        arguments = Arguments(sys.argv[1:], ("user", "report"), ("discard", "skip", "help"), ENTER_USAGE)
         if "help" in arguments.values:
             sys.stdout.write(ENTER_USAGE)
             return 0
@@ -173,8 +188,9 @@ def enter_container_main() -> int:
         container = Container(os.path.basename(directory)[33:])
         user = arguments.last("user", "root")
         if "report" in arguments.values:
-            token, discard = arguments.last("report", ""), "discard" in arguments.values
-            return foreground.enter_for_program(container, arguments.rest, user, token, discard)
+            discard, skip = "discard" in arguments.values, "skip" in arguments.values
+            token = arguments.last("report", "")
+            return foreground.enter_for_program(container, arguments.rest, user, token, discard, skip)
         return foreground.enter(container, arguments.rest or None, user)
     except (LauncherError, OSError) as error:
         sys.stderr.write("enter-container: %s\n" % error)

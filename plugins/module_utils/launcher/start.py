@@ -8,7 +8,7 @@ import os
 import select
 import time
 
-from . import data, identity, syscalls
+from . import data, identity, limits, syscalls
 from .errors import LauncherError, NotReady
 from .launch import Launch
 from .paths import make_directory, read_text
@@ -103,7 +103,19 @@ class Start:
             self.console,
             output,
             self.extra_file_systems,
+            self._bound(),
         )
+
+    def _bound(self) -> int | None:
+        """Set the container's limits, unless its unit has them; the bound of tasks that its control group cannot keep."""
+        bounds = limits.read(self.container.directory)
+        cgroup = self.container.cgroup
+        counted = self.ids.base != 0 or self.ids.nested
+        failed = limits.not_kept(bounds, cgroup.read("cgroup.controllers").split())
+        if not cgroup.of_unit:
+            failed = limits.apply(cgroup, bounds)
+        self.warnings += limits.explain([name for name in failed if name != "tasks_max" or not counted])
+        return limits.tasks(bounds) if counted and not cgroup.has("pids.max") else None
 
     def _listen(self) -> str:
         import socket

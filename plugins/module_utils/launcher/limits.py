@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How much of the host a container may take: what is kept of it beside the container, and the files that bound it.
+
+The limits belong to the container and not to its system: another bound is no reason to restart what runs. Under a unit
+of systemd they are the unit's, and systemd writes them.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import data
+from .errors import LauncherError
+from .paths import make_directory, read_text, write_atomically
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .cgroup import ControlGroup
+
+FILE = "limits.json"
+# Half of the lowest kernel.pid_max, as systemd gives its own containers: a fork bomb inside ends inside.
+TASKS = 16384
+PERIOD = 100000  # microseconds, the kernel's own default for cpu.max
+UNBOUND = "max"
+
+
+class Limit:
+    """One limit: its controller, the files of cgroup2 that hold it (the first that is there), and its value unasked."""
+
+    def __init__(self, controller: str, files: tuple[str, ...], default: str) -> None:
+        self.controller = controller
+        self.files = files
+        self.default = default
+
+
+LIMITS = {
+    "memory_max": Limit("memory", ("memory.max",), UNBOUND),
+    "memory_high": Limit("memory", ("memory.high",), UNBOUND),
+    "cpu_quota": Limit("cpu", ("cpu.max",), "%s %d" % (UNBOUND, PERIOD)),
+    "cpu_weight": Limit("cpu", ("cpu.weight",), "100"),
+    "tasks_max": Limit("pids", ("pids.max",), str(TASKS)),
+    # io.weight needs the kernel's cost model; the scheduler BFQ has a file of its own.
+    "io_weight": Limit("io", ("io.weight", "io.bfq.weight"), "100"),
+}
+
+
+def read(directory: str) -> dict[str, Any]:
+    """The limits kept for the container whose directory this is: a number each, `cpu_quota` in percent of one CPU."""
+    path = os.path.join(directory, FILE)
+    text = read_text(path)
+    if not text:
+        return {}
+    try:
+        return data.parse(text, path)
+    except ValueError as error:
+        raise LauncherError("%s; declare the limits again" % error) from error
+
+
+def write(directory: str, limits: dict[str, Any]) -> None:
+    """Keep them, durably."""
+    make_directory(directory, 0o700)
+    write_atomically(os.path.join(directory, FILE), data.format_flat(limits), durable=True)
+
+
+def tasks(limits: dict[str, Any]) -> int:
+    """The bound of tasks, which every container has."""
+    return int(limits.get("tasks_max", TASKS))
+
+
+def text(name: str, limits: dict[str, Any]) -> str:
+    """What the kernel's file of this limit is to hold."""
+    if name not in limits:
+        return LIMITS[name].default
+    if name == "cpu_quota":
+        return "%d %d" % (int(limits[name]) * PERIOD // 100, PERIOD)
+    return str(limits[name])
+
+
+def not_kept(limits: dict[str, Any], controllers: list[str]) -> list[str]:
+    """The limits asked for that a control group with these controllers cannot keep."""
+    return [name for name in LIMITS if name in limits and LIMITS[name].controller not in controllers]
+
+
+def explain(names: list[str]) -> list[str]:
+    """A warning for each limit that cannot be kept."""
+    return [
+        "limits.%s: cannot be kept on this host: its unified control groups have no controller '%s' "
+        "(version 1 holds it, or the kernel lacks it); boot with systemd.unified_cgroup_hierarchy=1"
+        % (name, LIMITS[name].controller)
+        for name in names
+    ]
+
+
+def apply(cgroup: ControlGroup, limits: dict[str, Any]) -> list[str]:
+    """Write all limits, those not asked for as the kernel has them by itself; the names of those that cannot be kept."""
+    controllers = cgroup.read("cgroup.controllers").split()
+    failed = not_kept(limits, controllers)
+    for name, limit in LIMITS.items():
+        if limit.controller in controllers and not _write(cgroup, limit, text(name, limits)) and name in limits:
+            failed.append(name)
+    return failed
+
+
+def _write(cgroup: ControlGroup, limit: Limit, value: str) -> bool:
+    for file in limit.files:
+        if cgroup.has(file):
+            cgroup.write(file, value)
+            return True
+    return False
