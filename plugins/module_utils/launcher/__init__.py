@@ -9,6 +9,7 @@ under a unit at host boot. The story of a start, in the order of its modules:
     foreground   the same with a person in front of it; `terminal` is their pty
     service      the same for a unit of systemd, which then has the container itself for its main process
     container    one container's life: lock, status, start, stop
+    specification   what is to be started, read from `spec.json`
     start        the caller's side of a start: the record, the wait for readiness
     identity     which host ids it gets
     cgroup       the delegated control group it lives in; `limits` says how much of the host that may take
@@ -44,6 +45,7 @@ MODULES = (
     "process",
     "root",
     "seccomp",
+    "specification",
     "service",
     "start",
     "syscalls",

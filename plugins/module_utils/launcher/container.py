@@ -24,7 +24,8 @@ from .paths import (
     write_atomically,
 )
 from .process import KILL, Process, boot_id, signal_number
-from .start import Start, Status, read_spec
+from .specification import read_spec
+from .start import Start, Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

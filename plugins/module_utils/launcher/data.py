@@ -37,12 +37,12 @@ def parse(text: str, where: str) -> dict[str, Any]:
         from _json import make_scanner
 
         value = make_scanner(_Context())(text.strip(), 0)[0]  # type: ignore[arg-type]
-    except (ImportError, StopIteration, ValueError):
+    except (ImportError, StopIteration, ValueError, RecursionError):
         import json
 
         try:
             value = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError("%s: is damaged: %s" % (where, error)) from error
     if not isinstance(value, dict):
         raise ValueError("%s: is damaged: it holds no JSON object" % where)

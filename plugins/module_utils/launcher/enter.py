@@ -17,7 +17,7 @@ from . import confine, launch
 from . import syscalls as sys
 from .errors import LauncherError
 from .paths import read_text
-from .start import read_spec
+from .specification import read_spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -84,7 +84,9 @@ def identity_for(name: str, asked: str | int, config: dict[str, object]) -> Iden
         return Identity(base, COUNT, False)
     config.pop("uid_base_asked", None)
     remembered = config.get("uid_base")
-    if isinstance(remembered, int):
+    if remembered is not None:
+        if type(remembered) is not int or not FIRST <= remembered <= LAST:
+            raise LauncherError("container %s: uid_base in its config.json is damaged; restore it from a backup" % name)
         return Identity(remembered, COUNT, False)
     base = _free(name, occupied)
     config["uid_base"] = base

@@ -11,7 +11,8 @@ import sys
 from .container import Container
 from .errors import LauncherError
 from .paths import write_atomically
-from .start import Status, read_spec
+from .specification import is_name, read_spec
+from .start import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -185,7 +186,10 @@ def enter_container_main() -> int:
         from . import foreground
 
         # A system's directory is named <32 hexadecimal digits>-<name>.
-        container = Container(os.path.basename(directory)[33:])
+        name = os.path.basename(directory)[33:]
+        if not is_name(name):
+            raise LauncherError("%s: is no directory of a system" % directory)
+        container = Container(name)
         user = arguments.last("user", "root")
         if "report" in arguments.values:
             discard, skip = "discard" in arguments.values, "skip" in arguments.values

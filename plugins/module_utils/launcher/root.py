@@ -28,7 +28,7 @@ RUN_SIZE, RUN_FILES = "20%", "800k"
 TEMPORARY_SIZE, TEMPORARY_FILES = "10%", "1m"
 
 SKELETON = ("dev", "etc", "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr", "var")
-STANDARD_LINKS = (("var/run", "/run"), ("var/lock", "/run/lock"))  # FHS 3.0; systemd calls others tainted
+STANDARD_LINKS = (("var/run", "../run"), ("var/lock", "../run/lock"))  # FHS 3.0; systemd calls others tainted
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 # C11: these may be links on the host (resolv.conf mostly is), and nobody but the host's root changes them.
 NETWORK_FILES = ("/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/services", "/etc/hosts")
@@ -66,6 +66,7 @@ class Builder:
         self.id_map = id_map
         self.warnings: list[str] = []
         self._made = set(SKELETON)
+        self._links = [name for name, _target in STANDARD_LINKS] + list(MERGED)
 
     def build(self) -> None:
         """Build it; the working directory is its root afterwards."""
@@ -119,7 +120,9 @@ class Builder:
             try:
                 os.mkdir(parent, 0o755)
             except FileExistsError:
-                pass
+                # An absolute link would lead out of the tree, which is not the root yet; those made here are relative.
+                if not stat.S_ISDIR(os.lstat(parent).st_mode) and parent not in self._links:
+                    raise LauncherError("/%s: is below /%s, which is no directory" % (path, parent)) from None
             self._made.add(parent)
 
     def _place(self, path: str, mode: int, content: bytes, uid: int | None = None, gid: int | None = None) -> None:

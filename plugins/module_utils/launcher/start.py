@@ -8,10 +8,10 @@ import os
 import select
 import time
 
-from . import data, identity, limits, syscalls
+from . import identity, limits, syscalls
 from .errors import LauncherError, NotReady
 from .launch import Launch
-from .paths import make_directory, read_text
+from .paths import make_directory
 from .process import KILL, Process, boot_id, milliseconds, start_time
 
 TYPE_CHECKING = False
@@ -273,18 +273,3 @@ def _lines(report: int, deadline: float) -> Iterator[tuple[str, str]]:
         for line in lines:
             kind, _separator, text = line.decode("utf-8", "replace").partition(" ")
             yield kind, text
-
-
-def read_spec(system: str) -> dict[str, Any]:
-    """The `spec.json` of a system's directory."""
-    text = read_text(os.path.join(system, "spec.json"), limit=1 << 26)
-    if not text:
-        raise LauncherError("%s: holds no spec.json; stage the system again with container_script" % system)
-    path = os.path.join(system, "spec.json")
-    try:
-        spec = data.parse(text, path)
-    except ValueError as error:
-        raise LauncherError("%s; stage the system again" % error) from error
-    if spec.get("format") != 1:
-        raise LauncherError("%s: is not of format 1; stage the system again" % path)
-    return spec
