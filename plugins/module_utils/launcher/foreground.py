@@ -145,7 +145,9 @@ def enter(container: Container, command: list[str] | None, user: str) -> int:
     return exit_status(os.waitpid(child, 0)[1])
 
 
-def enter_for_program(container: Container, command: list[str], user: str, token: str, discard: bool) -> int:
+def enter_for_program(
+    container: Container, command: list[str], user: str, token: str, discard: bool, skip: bool
+) -> int:
     """Run a command as `enter` does, for a program that must tell entering from what the command does; always 0.
 
     Lines on standard error say what happened; they begin with the caller's token, which the command never learns:
@@ -156,8 +158,12 @@ def enter_for_program(container: Container, command: list[str], user: str, token
 
     Args:
         discard: read standard input to its end in any case.
+        skip: leave out what standard input holds before a line that is the token: a password that was not asked for.
     """
     try:
+        line = b""
+        while skip and line != token.encode():
+            line = _read_line()
         piped = _Piped(Entry(container), command, user)
         _say(token, "entered")
         _say(token, "exit %d" % exit_status(piped.run(discard)))
@@ -166,6 +172,17 @@ def enter_for_program(container: Container, command: list[str], user: str, token
         while discard and os.read(0, 65536):
             pass
     return 0
+
+
+def _read_line() -> bytes:
+    """A line of standard input and not one byte more."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)
+        if not byte:
+            raise LauncherError("standard input ended before the line that was to come")
+        line += byte
+    return line[:-1]
 
 
 def _say(token: str, text: str) -> None:

@@ -120,6 +120,8 @@ class Carrier:
         """
         while True:
             ready = self._wait(wake)
+            if self.over and not ready:
+                return
             if wake is not None and ready.pop(wake, 0) and on_wake is not None:
                 for number in os.read(wake, 64):
                     on_wake(number)
@@ -134,8 +136,6 @@ class Carrier:
                     flow.read()
                 if not flow.open and not flow.pending:
                     self._close(flow)
-            if self.over and not ready:
-                return
 
     def _wait(self, wake: int | None) -> dict[int, int]:
         events: dict[int, int] = {}
