@@ -4,7 +4,8 @@
 """The life of a container: what a state that is asked for takes, and the doing of it.
 
 A container is restarted for one reason only: what runs is not the system that is current. Both are names of systems, so
-the comparison is exact. The launcher starts and stops; here is decided when.
+the comparison is exact. The launcher starts and stops; here is decided when, and what becomes of a switch that goes
+wrong: with `roll_back` it is on trial until the container is well, and undone when it is not.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import os
 from pathlib import Path
 from typing import Any, Callable, ContextManager, Protocol
 
-from . import generations
+from . import generations, starting
+from .health import await_health
 from .launcher.container import KEPT
 from .launcher.errors import LauncherError, NotReady
-from .readiness import await_ready
 from .systems import Systems
 from .target import Layout, TargetError
 
@@ -54,6 +55,9 @@ class Container(Protocol):
     def stop(self, timeout: float) -> bool:
         """Stop it, with a kill after `timeout` seconds; True when it was running."""
 
+    def await_ready(self, timeout: float) -> bool:
+        """Wait until its systemd has booted; whether it has within `timeout` seconds."""
+
     def failed_units(self) -> list[str]:
         """The units of its systemd that failed."""
 
@@ -71,10 +75,20 @@ class UnhealthyError(TargetError):
     :param failed_units: the units that failed, as far as they could be asked for.
     :param log: the end of the container's log.
     :param facts: what is known of the container that runs.
+    :param rolled_back_to: the generation that runs again, after a switch that was undone.
     """
 
-    def __init__(self, message: str, changed: bool, failed_units: list[str], log: str, facts: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        message: str,
+        changed: bool,
+        failed_units: list[str],
+        log: str,
+        facts: dict[str, Any],
+        rolled_back_to: int | None = None,
+    ) -> None:
         super().__init__(message)
+        self.rolled_back_to = rolled_back_to
         self.changed = changed
         self.failed_units = failed_units
         self.log = log
@@ -88,7 +102,11 @@ class LifeCycle:
     :param wait: whether to wait until it is ready, and to look at its units.
     :param timeout: seconds, for becoming ready and for stopping each.
     :param allow_failed_units: whether a failed unit is no error.
-    :param await_ready: waits for a systemd that boots already, for at most so many seconds; whether it is ready then.
+    :param health: what must be well after a start, as `health.OPTIONS` says; None for no failed unit alone.
+    :param roll_back: whether a switch to another system is undone when the container is not well with it.
+    :param generation: what `rolled_back` goes back to; None for the last generation before the current one.
+    :param keep: how many generations are kept.
+    :param await_health: what is not well with a container within the time limit of `health`.
     """
 
     def __init__(
@@ -100,7 +118,11 @@ class LifeCycle:
         wait: bool = True,
         timeout: float = 30.0,
         allow_failed_units: bool = False,
-        await_ready: Callable[[Any, float], bool] = await_ready,
+        health: dict[str, Any] | None = None,
+        roll_back: bool = False,
+        generation: int | None = None,
+        keep: int = generations.KEPT,
+        await_health: Callable[[Any, dict[str, Any]], list[str]] = await_health,
     ) -> None:
         self.layout = layout
         self.name = name
@@ -109,7 +131,11 @@ class LifeCycle:
         self.wait = wait
         self.timeout = timeout
         self.allow_failed_units = allow_failed_units
-        self.await_ready = await_ready
+        self.health = health
+        self.roll_back = roll_back
+        self.generation = generation
+        self.keep = keep
+        self.await_health = await_health
         self.changed = False
         self.warnings: list[str] = []
         self.failed_units: list[str] | None = None
@@ -137,6 +163,7 @@ class LifeCycle:
             "uid_count": status.uid_count,
             "boot_seconds": status.boot_seconds,
             "ready": status.ready,
+            "generation": generations.current_number(self.layout, self.name),
             "shell": str(self.layout.current(self.name) / "enter-container"),
         }
         if self.failed_units is not None:
@@ -153,6 +180,9 @@ class LifeCycle:
         if state == "absent":
             return {"state": "absent", "current": None, "running": None}
         wanted = self.system.name if self.system is not None else before["current"]
+        if state == "rolled_back":
+            number = generations.find(self.layout, self.name, self.generation)
+            wanted = generations.system_of(self.layout, self.name, number).name
         if state == "stopped":
             exists = before["state"] != "absent" or self.system is not None
             return {"state": "stopped" if exists else "absent", "current": wanted, "running": None}
@@ -167,34 +197,49 @@ class LifeCycle:
         return state == "restarted" or self.describe() != self.plan(state)
 
     def reach(self, state: str) -> None:
-        """Bring the container into `state`: started, stopped, restarted or absent.
+        """Bring the container into `state`: started, stopped, restarted, rolled_back or absent.
 
-        :raises TargetError: when that cannot be done; UnhealthyError when its services are not.
+        :raises TargetError: when that cannot be done; UnhealthyError when its services are not well.
         """
         if state in ("stopped", "absent") and self.system is None and not self._remains():
             return
-        with self.container.lock(self.timeout):
+        lock = self.container.lock(self.timeout)
+        with lock:
             if state == "absent":
                 self._remove()
                 return
-            self._switch()
+            self._switch(state)
             if state == "stopped":
                 self.changed = self.container.stop(self.timeout) or self.changed
             else:
-                self._run(restart=state == "restarted")
+                try:
+                    self._run(lock, restart=state == "restarted")
+                    self._check_health()
+                except (LauncherError, UnhealthyError) as error:
+                    self._undo(lock, error)
+                    raise
+                generations.end_trial(self.layout, self.name)
             self._prune()
-        if state != "stopped" and self.wait and self._has_systemd():
-            self._check_units()
 
-    def _switch(self) -> None:
-        if self.system is None:
+    def _switch(self, state: str) -> None:
+        if state == "rolled_back":
+            number = generations.find(self.layout, self.name, self.generation)
+            system: Path | None = generations.system_of(self.layout, self.name, number)
+        else:
+            number, system = 0, self.system
+            if system is not None:
+                system = generations.check_system(self.layout, self.name, system)
+        if system is None or self.layout.current_system(self.name) == system:
             return
-        system = generations.check_system(self.layout, self.name, self.system)
-        if self.layout.current_system(self.name) != system:
+        if self.roll_back:
+            generations.begin_trial(self.layout, self.name)
+        if number:
+            generations.point(self.layout, self.name, number)
+        else:
             generations.switch(self.layout, self.name, system)
-            self.changed = True
+        self.changed = True
 
-    def _run(self, restart: bool) -> None:
+    def _run(self, lock: ContextManager[Any], restart: bool) -> None:
         current = self.layout.current_system(self.name)
         if current is None:
             raise self._no_system()
@@ -206,7 +251,7 @@ class LifeCycle:
         if status.state != "running":
             self.changed = True
             try:
-                self.warnings += self.container.start(str(current), self.wait, self.timeout).warnings
+                self.warnings += starting.start(self.container, lock, current, self.wait, self.timeout)
             except NotReady as error:
                 raise self._unhealthy(str(error)) from error
         elif self.wait:
@@ -216,13 +261,40 @@ class LifeCycle:
         """Wait for a container that an earlier run has started without waiting."""
         if status.ready or not self._has_systemd():
             return
-        if not self.await_ready(self.container, self.timeout):
+        if not self.container.await_ready(self.timeout):
             raise self._unhealthy(f"container {self.name!r} runs but is not ready after {self.timeout:g} s")
 
-    def _check_units(self) -> None:
-        self.failed_units = self.container.failed_units()
-        if self.failed_units and not self.allow_failed_units:
-            raise self._unhealthy(f"container {self.name!r} runs, but not all of its units do")
+    def _check_health(self) -> None:
+        systemd = self._has_systemd()
+        if self.health is not None:
+            running = self.health["running"] and systemd and not self.allow_failed_units
+            complaints = self.await_health(self.container, dict(self.health, running=running))
+            if complaints:
+                raise self._unhealthy(f"container {self.name!r} is not well: {'; '.join(complaints)}")
+        if self.wait and systemd:
+            self.failed_units = self.container.failed_units()
+            if self.failed_units and not self.allow_failed_units:
+                raise self._unhealthy(f"container {self.name!r} runs, but not all of its units do")
+
+    def _undo(self, lock: ContextManager[Any], error: Exception) -> None:
+        """Go back to the generation before the switch that has led to `error`, when there was a switch on trial.
+
+        :raises UnhealthyError: after it, with what went wrong and what runs now.
+        """
+        former = generations.former_number(self.layout, self.name)
+        if not self.roll_back or former is None:
+            return
+        units, log = (error.failed_units, error.log) if isinstance(error, UnhealthyError) else ([], "")
+        self.changed, self.failed_units = True, None
+        try:
+            generations.point(self.layout, self.name, generations.find(self.layout, self.name, former))
+            self._run(lock, restart=False)
+            generations.end_trial(self.layout, self.name)
+        except (LauncherError, TargetError) as second:
+            message = f"{error}\nGoing back to generation {former} failed, too: {second}"
+            raise UnhealthyError(message, True, units, log, self.facts()) from error
+        message = f"{error}\nRolled back: generation {former} runs again"
+        raise UnhealthyError(message, True, units, log, self.facts(), former) from error
 
     def _has_systemd(self) -> bool:
         """Whether the current system's init is systemd, so that it has units and a journal."""
@@ -252,7 +324,7 @@ class LifeCycle:
     def _prune(self) -> None:
         status = self.container.status()
         running = self.layout.systems / _base_name(status.system) if status.system else None
-        generations.prune(self.layout, self.name, running)
+        generations.prune(self.layout, self.name, running, self.keep)
 
     def _remains(self) -> bool:
         """Whether there is anything for `absent` to remove."""

@@ -13,6 +13,7 @@ import posixpath
 import re
 from typing import Any, Dict
 
+from .launcher import fingerprint
 from .target import TargetError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -107,10 +108,6 @@ class SystemContent:
         self.host_files = [check_path(path, "system.host_files") for path in system.get("host_files") or []]
         self.files = _files(system["files"], secrets or {})
 
-    def launcher_fingerprint(self) -> str:
-        """The SHA-256, in hexadecimal, of the launcher's sources."""
-        return hashlib.sha256(canonical(self.launcher)).hexdigest()
-
     def specification(self) -> dict[str, Any]:
         """What `spec.json` holds: the specification, the manifest, and what the target adds."""
         return dict(
@@ -118,18 +115,28 @@ class SystemContent:
             files={path: file.manifest() for path, file in sorted(self.files.items())},
             directories=self.directories,
             host_files=self.host_files,
-            launcher=self.launcher_fingerprint(),
+            launcher=fingerprint(self.launcher),
             python=self.python,
         )
 
+    def content_digest(self) -> str:
+        """The part of the digest that does not depend on a target: known before a host is asked."""
+        contents = {path: hashlib.sha256(file.content).hexdigest() for path, file in self.files.items()}
+        specification = {key: value for key, value in self.specification().items() if key != "python"}
+        return hashlib.sha256(canonical([specification, contents, self.boot])).hexdigest()
+
     def digest(self) -> str:
         """32 hexadecimal digits that any change of behaviour changes, and nothing else."""
-        contents = {path: hashlib.sha256(file.content).hexdigest() for path, file in self.files.items()}
-        return hashlib.sha256(canonical([self.specification(), contents, self.boot])).hexdigest()[:32]
+        return digest_on_target(self.content_digest(), self.python)
 
     def directory_name(self) -> str:
         """The name of the system's directory."""
         return f"{self.digest()}-{self.name}"
+
+
+def digest_on_target(content_digest: str, python: str) -> str:
+    """The digest of a system by that of its content and the path of the target's Python."""
+    return hashlib.sha256(canonical([content_digest, python])).hexdigest()[:32]
 
 
 def _files(entries: dict[str, Entry], secrets: dict[str, str]) -> dict[str, File]:

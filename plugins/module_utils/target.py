@@ -41,6 +41,10 @@ class Layout:
         """The link to the generation that a start of the container called `name` runs."""
         return self.container(name) / "current"
 
+    def former(self, name: str) -> Path:
+        """The link to the generation that a switch on trial goes back to."""
+        return self.container(name) / "former"
+
     def current_system(self, name: str) -> Path | None:
         """The system that `current` leads to, or None when there is none (never made, or its system is gone)."""
         link = self.current(name)

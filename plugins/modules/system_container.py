@@ -1,21 +1,23 @@
 #!/usr/bin/python
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
 
-"""Start, stop, restart or remove a system container."""
+"""Start, stop, restart, roll back or remove a system container."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: system_container
-short_description: Start, stop, restart or remove a system container
+short_description: Start, stop, restart, roll back or remove a system container
 version_added: 0.1.0
 description:
   - Brings a container on this host into a state. Its systems are written by M(unshare.container.container_script).
   - A container is restarted when what runs is not the system that is current, and for no other reason, unless
     O(state=restarted) asks for it.
-  - The last five systems that were current are kept as generations. Systems that no generation and no running
-    container uses are removed.
+  - A system runs with the launcher that it was written with, so that going back to it goes back to all of its code.
+  - The last O(keep_generations) systems that were current are kept as generations. Systems that no generation and no
+    running container uses are removed.
   - Two runs for one container wait for each other.
 author:
   - The unshare.container authors (@unshare)
@@ -28,7 +30,7 @@ attributes:
     details: Shows the state, the current system and the running one.
   idempotent:
     support: partial
-    details: O(state=restarted) restarts each time.
+    details: O(state=restarted) restarts each time. O(state=rolled_back) without O(generation) goes back each time.
 options:
   name:
     description: Name of the container.
@@ -44,10 +46,101 @@ options:
       - V(started) means that it runs its current system.
       - V(restarted) stops it first, if it runs.
       - V(stopped) means that it does not run. The services' own stop commands are run.
+      - V(rolled_back) makes the system of a former generation the current one, and runs it.
       - V(absent) removes the container, its systems and its log. The data in its mappings is never touched.
     type: str
-    choices: [started, stopped, restarted, absent]
+    choices: [started, stopped, restarted, rolled_back, absent]
     default: started
+  generation:
+    description:
+      - Number of the generation that O(state=rolled_back) goes back to.
+      - The default is the last one before the current one that has another system.
+    type: int
+  keep_generations:
+    description: How many generations are kept. One that is in use is kept in any case.
+    type: int
+    default: 5
+  health:
+    description:
+      - What must be well with the container before the module is content, and within which time.
+      - Connections are made from inside the container's network.
+    type: dict
+    suboptions:
+      timeout:
+        description: Seconds until all of it must be well, after the container has become ready.
+        type: float
+        default: 30
+      running:
+        description: Whether systemd must say C(running), which it does when all is started and no unit has failed.
+        type: bool
+        default: true
+      units:
+        description: Units that must be active.
+        type: list
+        elements: str
+        default: []
+      tcp:
+        description: Ports that must take a connection.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          port:
+            description: The port.
+            type: int
+            required: true
+          address:
+            description: An address of IPv4 or IPv6, as the container knows it.
+            type: str
+            default: 127.0.0.1
+      http:
+        description: Requests that must be answered with a status. They are made without TLS.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          port:
+            description: The port.
+            type: int
+            default: 80
+          address:
+            description: An address of IPv4 or IPv6, as the container knows it.
+            type: str
+            default: 127.0.0.1
+          host:
+            description: The name of the server that is asked for.
+            type: str
+            default: localhost
+          path:
+            description: The path, with a query perhaps.
+            type: str
+            default: /
+          status:
+            description: The status that it must answer.
+            type: int
+            default: 200
+      commands:
+        description: Commands, run inside as root, that must end with an exit code.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          argv:
+            description: The program and its arguments. No shell is involved.
+            type: list
+            elements: str
+            required: true
+          exit_code:
+            description: The exit code that it must end with.
+            type: int
+            default: 0
+  roll_back:
+    description:
+      - Whether a switch to another system is undone when the container cannot be started with it, or is not well.
+      - The container then runs its former generation again, and the module fails all the same.
+      - A switch that was cut short is on trial still, and is finished or undone by the next run.
+    type: bool
+    default: false
   wait:
     description: Wait until the container's init says that it is ready, and look for units that failed.
     type: bool
@@ -79,6 +172,20 @@ EXAMPLES = r"""
     name: database
     state: restarted
     timeout: 120
+
+- name: Switch to a system, and back when the web server does not answer
+  unshare.container.system_container:
+    name: web
+    system: "{{ web.system }}"
+    health:
+      http:
+        - port: 8080
+    roll_back: true
+
+- name: Go back to the system before
+  unshare.container.system_container:
+    name: web
+    state: rolled_back
 
 - name: Remove the container, but not the data in its mappings
   unshare.container.system_container:
@@ -127,6 +234,16 @@ ready:
   returned: when it runs
   type: bool
   sample: true
+generation:
+  description: Number of the generation that is current.
+  returned: when it runs
+  type: int
+  sample: 7
+rolled_back_to:
+  description: The generation that runs again.
+  returned: when a switch was undone
+  type: int
+  sample: 6
 failed_units:
   description: Units that failed inside.
   returned: when it was waited for
@@ -149,6 +266,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils import health
 from ..module_utils.launcher.container import Container
 from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.life_cycle import LifeCycle, UnhealthyError
@@ -160,7 +278,15 @@ ROOT = Path("/")
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},
     "system": {"type": "str"},
-    "state": {"type": "str", "choices": ["started", "stopped", "restarted", "absent"], "default": "started"},
+    "state": {
+        "type": "str",
+        "choices": ["started", "stopped", "restarted", "rolled_back", "absent"],
+        "default": "started",
+    },
+    "generation": {"type": "int"},
+    "keep_generations": {"type": "int", "default": 5},
+    "health": {"type": "dict", "options": health.OPTIONS},
+    "roll_back": {"type": "bool", "default": False},
     "wait": {"type": "bool", "default": True},
     "timeout": {"type": "float", "default": 30},
     "allow_failed_units": {"type": "bool", "default": False},
@@ -174,6 +300,8 @@ def run(module: AnsibleModule, container: t.Any, layout: Layout) -> dict[str, t.
     """
     parameters = module.params
     state = parameters["state"]
+    if parameters["keep_generations"] < 1:
+        raise TargetError("keep_generations: at least 1, the current one, is kept")
     cycle = LifeCycle(
         layout,
         parameters["name"],
@@ -182,6 +310,10 @@ def run(module: AnsibleModule, container: t.Any, layout: Layout) -> dict[str, t.
         wait=parameters["wait"],
         timeout=parameters["timeout"],
         allow_failed_units=parameters["allow_failed_units"],
+        health=parameters["health"],
+        roll_back=parameters["roll_back"],
+        generation=parameters["generation"],
+        keep=parameters["keep_generations"],
     )
     before = cycle.describe()
     if module.check_mode:
@@ -210,6 +342,8 @@ def main() -> t.NoReturn:
         result = run(module, container, Layout(ROOT))
     except UnhealthyError as error:
         facts = {**error.facts, "changed": error.changed, "failed_units": error.failed_units, "log": error.log}
+        if error.rolled_back_to is not None:
+            facts["rolled_back_to"] = error.rolled_back_to
         module.fail_json(msg=str(error), **facts)
     except (TargetError, LauncherError) as error:
         module.fail_json(msg=str(error))

@@ -66,12 +66,12 @@ def sources() -> dict[str, str]:
     return texts
 
 
-def fingerprint() -> str:
-    """SHA-256 of the library's files, in hexadecimal: two launchers with the same one behave the same."""
+def fingerprint(texts: dict[str, str] | None = None) -> str:
+    """SHA-256 of a launcher's files, by default this one's, in hexadecimal: two with the same one behave the same."""
     import hashlib
 
     digest = hashlib.sha256()
-    for name, text in sorted(sources().items()):
+    for name, text in sorted((sources() if texts is None else texts).items()):
         digest.update(b"%s\0%d\0" % (name.encode(), len(text.encode())))
         digest.update(text.encode())
     return digest.hexdigest()

@@ -35,7 +35,17 @@ if TYPE_CHECKING:
 
 # All that a container has on the host, in the order of its removal: the ids are given back when nothing bears them any
 # more. Whatever else lies in these directories is somebody's data, perhaps a mapping's, and stays.
-KEPT = ("current", "former", NEW, "generations", "journal", "limits.json" + NEW, "limits.json", "config.json" + NEW, "config.json")
+KEPT = (
+    "current",
+    "former",
+    NEW,
+    "generations",
+    "journal",
+    "limits.json" + NEW,
+    "limits.json",
+    "config.json" + NEW,
+    "config.json",
+)
 RUNTIME = ("root", "notify", "system", "cgroup" + NEW, "cgroup", "state.json" + NEW, "state.json")
 BOOTED = ("running", "degraded", "maintenance", "stopping")  # what is-system-running says after the boot
 PAUSE = 0.05  # seconds between two questions to a systemd that takes none yet
@@ -167,6 +177,27 @@ class Container:
         make_directory(source, 0o700)
         return [{"device": source, "mount_point": "/var/log/journal", "type": "none", "flags": ["bind-mount"]}]
 
+    def await_ready(self, timeout: float = 30.0) -> bool:
+        """Wait for a systemd that was started without waiting, and note that it is ready; whether it is in time.
+
+        To be called with the lock held.
+        """
+        from . import enter
+
+        deadline = time.monotonic() + timeout
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            try:
+                answer = enter.capture(self, ["systemctl", "is-system-running", "--wait"], left).strip()
+            except LauncherError:
+                answer = ""
+            if answer in BOOTED:
+                self.write_record(dict(self.record() or {}, ready=True))
+                return True
+            time.sleep(PAUSE)  # while it takes no question there is nothing to wait for
+
     # Stop.
 
     @explained("stop")
@@ -269,6 +300,7 @@ class Lock:
                 self._acquire(deadline)
             except BaseException:
                 os.close(self.descriptor)
+                self.descriptor = -1
                 raise
             if _same(self.descriptor, self.directory):
                 return
@@ -288,6 +320,8 @@ class Lock:
             raise LauncherError(message % (self.container.name, self.timeout)) from None
 
     def __exit__(self, *_error: object) -> None:
+        if self.descriptor < 0:
+            return  # let go of in between, and not got back
         if _same(self.descriptor, self.directory):
             try:
                 os.rmdir(self.directory)
@@ -295,6 +329,7 @@ class Lock:
             except OSError:
                 pass  # it holds the state of a running container, or another's
         os.close(self.descriptor)
+        self.descriptor = -1
         self.container.cgroup.close()
 
 

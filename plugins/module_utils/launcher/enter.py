@@ -254,6 +254,11 @@ def capture(container: Container, command: list[str], timeout: float) -> str:
     Raises:
         LauncherError: the container does not run, or the command cannot be run, or takes longer.
     """
+    return ask(container, command, timeout)[1]
+
+
+def ask(container: Container, command: list[str], timeout: float) -> tuple[int, str]:
+    """The wait status of a command run as root in the container, and what it prints; limits and errors of `capture`."""
     entry = Entry(container)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     read, write = os.pipe()
@@ -266,10 +271,10 @@ def capture(container: Container, command: list[str], timeout: float) -> str:
             pidfd = sys.pidfd_open(child)
             sys.pidfd_send_signal(pidfd, 9)
             os.close(pidfd)
-        os.waitpid(child, 0)
+        status = os.waitpid(child, 0)[1]
         if not over:
             raise LauncherError("container %s: %s did not answer in %g s" % (container.name, command[0], timeout))
-        return said.decode("utf-8", "replace")
+        return status, said.decode("utf-8", "replace")
     finally:
         entry.close()
         os.close(null)

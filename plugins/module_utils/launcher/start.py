@@ -46,7 +46,7 @@ class Status:
         self.uid_count: int = record.get("uid_count", identity.COUNT)
         self.started: float | None = record.get("started")
         self.boot_seconds: float | None = record.get("boot_seconds")
-        self.ready: bool = record.get("boot_seconds") is not None
+        self.ready: bool = record.get("boot_seconds") is not None or bool(record.get("ready"))
         self.warnings = warnings or []
 
 

@@ -19,7 +19,7 @@ from .target_helpers import FakeContainer, content
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
+def layout(tmp_path: Path, own_launcher: None) -> Layout:
     return Layout(tmp_path)
 
 
@@ -157,11 +157,106 @@ def test_not_becoming_ready_is_an_error_with_the_log(layout: Layout) -> None:
     assert caught.value.log == "the last line"
     container.waited = False
     with pytest.raises(UnhealthyError, match=r"not ready after 0\.1 s"):
-        LifeCycle(layout, "web", container, timeout=0.1, await_ready=FakeContainer.await_ready).reach("started")
+        LifeCycle(layout, "web", container, timeout=0.1).reach("started")
 
 
 def test_waits_for_a_container_that_was_started_without_waiting(layout: Layout) -> None:
     container, one = FakeContainer(), write(layout)
     reach(layout, container, "started", one, wait=False)
-    assert not reach(layout, container, "started", one, await_ready=FakeContainer.await_ready)
+    assert not reach(layout, container, "started", one)
     assert container.status().ready
+
+
+def test_rolled_back_goes_to_the_last_other_system_or_to_a_number(layout: Layout) -> None:
+    container, systems = FakeContainer(), [write(layout, str(number)) for number in range(3)]
+    for system in systems:
+        reach(layout, container, "started", system)
+    assert reach(layout, container, "rolled_back")
+    assert layout.current_system("web") == systems[1]
+    assert container.running == str(systems[1])
+    assert reach(layout, container, "rolled_back", generation=1)
+    assert not reach(layout, container, "rolled_back", generation=1)
+    assert reach(layout, container, "started", systems[2])
+    assert generations.numbers(layout, "web") == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("number", "words"), [(7, "no generation 7"), (None, "no generation before")])
+def test_there_may_be_nothing_to_go_back_to(layout: Layout, number: int | None, words: str) -> None:
+    container = FakeContainer()
+    reach(layout, container, "started", write(layout))
+    for act in ("plan", "reach"):
+        with pytest.raises(TargetError, match=words):
+            getattr(LifeCycle(layout, "web", container, generation=number), act)("rolled_back")
+
+
+def test_a_number_of_generations_is_kept(layout: Layout) -> None:
+    container = FakeContainer()
+    written = [write(layout, str(number)) for number in range(4)]
+    for system in written:
+        reach(layout, container, "started", system, keep=2)
+    assert generations.numbers(layout, "web") == [3, 4]
+    assert Systems(layout).of_container("web") == written[2:]
+
+
+HEALTH = {"timeout": 1.0, "running": True, "units": [], "tcp": [], "http": [], "commands": []}
+
+
+def ill_with(system: Path) -> t.Callable[[t.Any, t.Any], list[str]]:
+    return lambda container, health: ["port 80 is silent"] if container.running == str(system) else []
+
+
+def test_a_switch_that_is_not_well_is_undone(layout: Layout) -> None:
+    container, one, two = FakeContainer(), write(layout, "1"), write(layout, "2")
+    reach(layout, container, "started", one)
+    options: dict[str, t.Any] = {"health": HEALTH, "roll_back": True, "await_health": ill_with(two)}
+    with pytest.raises(UnhealthyError, match=r"port 80 is silent(?s:.*)generation 1 runs again") as caught:
+        LifeCycle(layout, "web", container, system=two, **options).reach("started")
+    assert caught.value.rolled_back_to == 1
+    assert caught.value.log == "the last line"
+    assert container.running == str(one)
+    assert layout.current_system("web") == one
+    assert generations.former_number(layout, "web") is None
+    assert two.is_dir()
+
+
+def test_without_a_former_generation_or_roll_back_it_stays(layout: Layout) -> None:
+    container, one, two = FakeContainer(), write(layout, "1"), write(layout, "2")
+    for system, roll_back in ((one, True), (two, False)):
+        options: dict[str, t.Any] = {"health": HEALTH, "roll_back": roll_back, "await_health": ill_with(system)}
+        with pytest.raises(UnhealthyError, match="is not well") as caught:
+            LifeCycle(layout, "web", container, system=system, **options).reach("started")
+        assert caught.value.rolled_back_to is None
+        assert container.running == str(system)
+
+
+def test_a_trial_that_was_cut_short_goes_on_with_the_same_way_back(layout: Layout) -> None:
+    container, one, two = FakeContainer(), write(layout, "1"), write(layout, "2")
+    reach(layout, container, "started", one)
+
+    def killed(_container: t.Any, _health: t.Any) -> list[str]:
+        raise KeyboardInterrupt
+
+    options: dict[str, t.Any] = {"health": HEALTH, "roll_back": True}
+    with pytest.raises(KeyboardInterrupt):
+        LifeCycle(layout, "web", container, system=two, await_health=killed, **options).reach("started")
+    assert generations.former_number(layout, "web") == 1
+    with pytest.raises(UnhealthyError) as caught:
+        LifeCycle(layout, "web", container, system=two, await_health=ill_with(two), **options).reach("started")
+    assert caught.value.rolled_back_to == 1
+    cycle = LifeCycle(layout, "web", container, system=two, await_health=lambda *_arguments: [], **options)
+    cycle.reach("started")
+    assert generations.former_number(layout, "web") is None
+    # Well once, it is not doubted any more: what ails it later is no reason to go back.
+    with pytest.raises(UnhealthyError) as caught:
+        LifeCycle(layout, "web", container, system=two, await_health=ill_with(two), **options).reach("started")
+    assert caught.value.rolled_back_to is None
+
+
+def test_the_way_back_may_fail_too(layout: Layout) -> None:
+    container, one, two = FakeContainer(), write(layout, "1"), write(layout, "2")
+    reach(layout, container, "started", one)
+    container.becomes_ready = False
+    with pytest.raises(UnhealthyError, match="Going back to generation 1 failed, too") as caught:
+        LifeCycle(layout, "web", container, system=two, roll_back=True).reach("started")
+    assert caught.value.rolled_back_to is None
+    assert generations.former_number(layout, "web") == 1

@@ -70,7 +70,7 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_launcher: None) -> Host:
     host = Host(tmp_path)
     monkeypatch.setattr(system_container, "ROOT", tmp_path)
     monkeypatch.setattr(system_container, "Container", host)

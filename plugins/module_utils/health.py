@@ -1,0 +1,196 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Is a running container well? What is asked of it, from where, and for how long.
+
+The checks are made in rounds, until one round finds all of them well or the time limit is reached. Connections are made
+from inside the container's network: their sockets are opened there and belong to it wherever they are used. Nothing of
+the container's is run on the host, and of its answers only a few bytes are looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import time
+from typing import Any, Callable, Iterator
+
+from .launcher import enter, syscalls
+from .launcher.errors import LauncherError
+
+PAUSE = 0.2
+"""Seconds between two rounds."""
+
+PATIENCE = 5.0
+"""Seconds that a single answer may take, unless the time limit comes first."""
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "timeout": {"type": "float", "default": 30.0},
+    "running": {"type": "bool", "default": True},
+    "units": {"type": "list", "elements": "str", "default": []},
+    "tcp": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"port": {"type": "int", "required": True}, "address": {"type": "str", "default": "127.0.0.1"}},
+    },
+    "http": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "port": {"type": "int", "default": 80},
+            "address": {"type": "str", "default": "127.0.0.1"},
+            "host": {"type": "str", "default": "localhost"},
+            "path": {"type": "str", "default": "/"},
+            "status": {"type": "int", "default": 200},
+        },
+    },
+    "commands": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "argv": {"type": "list", "elements": "str", "required": True},
+            "exit_code": {"type": "int", "default": 0},
+        },
+    },
+}
+"""What a container's `health` may hold, as an argument specification."""
+
+
+class Ill(Exception):
+    """A check that did not find what it wanted; the message says what it found."""
+
+
+Probe = Callable[[Any, float], None]
+"""A check of a container (a `launcher.container.Container`) within so many seconds; raises Ill or OSError."""
+
+
+def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | None = None) -> list[str]:
+    """What is not well with `container` at the end of the time limit, a line each; nothing when it is well.
+
+    :param health: as OPTIONS says, with the defaults filled in.
+    :param probes: the checks, by default those that `health` asks for.
+    """
+    deadline = time.monotonic() + health["timeout"]
+    probes = probes_of(health) if probes is None else probes
+    while True:
+        complaints = []
+        for probe in probes:
+            left = max(0.5, min(PATIENCE, deadline - time.monotonic()))
+            try:
+                probe(container, left)
+            except (Ill, OSError, LauncherError) as error:
+                complaints.append(str(error))
+        if not complaints or time.monotonic() + PAUSE > deadline:
+            return complaints
+        if container.status().state != "running":
+            return ["it has ended"]
+        time.sleep(PAUSE)
+
+
+def probes_of(health: dict[str, Any]) -> list[Probe]:
+    """The checks that `health` asks for."""
+    probes: list[Probe] = []
+    if health["running"]:
+        probes.append(check_running)
+    probes += [_unit(name) for name in health["units"]]
+    probes += [_tcp(entry) for entry in health["tcp"]]
+    probes += [_http(entry) for entry in health["http"]]
+    probes += [_command(entry) for entry in health["commands"]]
+    return probes
+
+
+def check_running(container: Any, timeout: float) -> None:
+    """Whether systemd says `running`: all has been started, and no unit has failed."""
+    answer = enter.capture(container, ["systemctl", "is-system-running"], timeout).strip()
+    if answer == "running":
+        return
+    failed = container.failed_units() if answer == "degraded" else []
+    raise Ill(f"systemd is {answer or 'silent'}, not running" + (f" (failed: {', '.join(failed)})" if failed else ""))
+
+
+def _unit(name: str) -> Probe:
+    def probe(container: Any, timeout: float) -> None:
+        answer = enter.capture(container, ["systemctl", "is-active", "--", name], timeout).strip()
+        if answer != "active":
+            raise Ill(f"unit {name} is {answer or 'silent'}, not active")
+
+    return probe
+
+
+def _tcp(entry: dict[str, Any]) -> Probe:
+    def probe(container: Any, timeout: float) -> None:
+        with connection(container, entry["address"], entry["port"], timeout):
+            pass
+
+    return probe
+
+
+def _http(entry: dict[str, Any]) -> Probe:
+    where = f"http://{entry['address']}:{entry['port']}{entry['path']}"
+    request = f"GET {entry['path']} HTTP/1.1\r\nHost: {entry['host']}\r\nConnection: close\r\n\r\n"
+
+    def probe(container: Any, timeout: float) -> None:
+        with connection(container, entry["address"], entry["port"], timeout) as connected:
+            connected.sendall(request.encode("ascii", "replace"))
+            said = b""
+            while b"\n" not in said and len(said) < 4096:
+                data = connected.recv(4096)
+                if not data:
+                    break
+                said += data
+        status = re.match(rb"HTTP/\d(?:\.\d)? (\d{3})", said)
+        if status is None:
+            raise Ill(f"{where} does not answer in HTTP")
+        if int(status.group(1)) != entry["status"]:
+            raise Ill(f"{where} answers {int(status.group(1))}, not {entry['status']}")
+
+    return probe
+
+
+def _command(entry: dict[str, Any]) -> Probe:
+    def probe(container: Any, timeout: float) -> None:
+        status, said = enter.ask(container, list(entry["argv"]), timeout)
+        code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        if code != entry["exit_code"]:
+            last = said.strip().splitlines()[-1:]
+            raise Ill(
+                f"{' '.join(entry['argv'])} ends with {code}, not {entry['exit_code']}"
+                + (f", and says: {last[0][:200]}" if last else "")
+            )
+
+    return probe
+
+
+@contextlib.contextmanager
+def connection(container: Any, address: str, port: int, timeout: float) -> Iterator[socket.socket]:
+    """A TCP connection to `address`, made from inside the container's network. Raises OSError that names both."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with _socket_inside(container, family) as made:
+        made.settimeout(timeout)
+        try:
+            made.connect((address, port))
+            yield made
+        except OSError as error:
+            raise OSError(f"port {port} of {address}: {error.strerror or error}") from error
+
+
+def _socket_inside(container: Any, family: int) -> socket.socket:
+    """A socket of the container's network namespace; this thread is in it for the length of one system call."""
+    process = container.process()
+    if process is None:
+        raise Ill("it has ended")
+    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.setns(process.descriptor, syscalls.CLONE_NEWNET)
+        try:
+            return socket.socket(family, socket.SOCK_STREAM)
+        finally:
+            syscalls.setns(own, syscalls.CLONE_NEWNET)
+    finally:
+        os.close(own)
+        process.close()
