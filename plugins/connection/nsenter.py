@@ -1,0 +1,332 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Tasks in a system container, of this machine or of one that is reached with SSH."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shlex
+import typing as t
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
+from ansible.module_utils.common.text.converters import to_bytes, to_native, to_text
+from ansible.plugins.connection import ConnectionBase
+from ansible.plugins.loader import connection_loader
+from ansible.utils.display import Display
+
+DOCUMENTATION = r"""
+name: nsenter
+author:
+  - The unshare.container authors (@unshare)
+short_description: Run tasks in a system container, on this machine or behind SSH
+version_added: 0.2.0
+description:
+  - Runs commands in a container that M(unshare.container.system_container) has started, and copies files into and out
+    of it. A command gets the namespaces, the control group, the environment and the limits of the container, and no
+    file of the host.
+  - The container runs on this machine, or on a host that is reached with P(ansible.builtin.ssh#connection). All options
+    of that plugin can be set in all their ways, and concern the way to the host.
+  - Nothing but the container needs to be on the host.
+notes:
+  - Files are copied through the standard input and output of a command in the container. How SSH would copy files does
+    not matter.
+  - A terminal is never asked for.
+options:
+  container:
+    description: Name of the container. The default is the name of the inventory host.
+    type: str
+    vars:
+      - name: inventory_hostname
+      - name: ansible_unshare_container
+  transport:
+    description:
+      - How the container's host is reached.
+      - V(auto) means V(local) when O(host) is not given or is the inventory host's name, and when it is V(localhost),
+        V(127.0.0.1) or V(::1) and O(port) is not given; else V(ssh).
+    type: str
+    choices: [auto, local, ssh]
+    default: auto
+    vars:
+      - name: ansible_unshare_transport
+  host:
+    description: Name or address of the host on which the container runs.
+    type: str
+    vars:
+      - name: ansible_host
+      - name: ansible_ssh_host
+  port:
+    description: Port of the host's SSH server.
+    type: int
+    vars:
+      - name: ansible_port
+      - name: ansible_ssh_port
+  remote_user:
+    description:
+      - User of the container whose commands are run.
+      - The user with whom to log in to the host is another one, said with C(ansible_user), as with SSH alone.
+    type: str
+    default: root
+    vars:
+      - name: ansible_unshare_user
+  host_become:
+    description:
+      - Whether to become root on the host first, which is what entering a container takes. C(become) is about users
+        inside.
+      - V(auto) does so when the user on the host is not root.
+    type: str
+    choices: [auto, always, never]
+    default: auto
+    vars:
+      - name: ansible_unshare_host_become
+  host_become_exe:
+    description: Program that runs another one as root.
+    type: str
+    default: sudo
+    vars:
+      - name: ansible_unshare_host_become_exe
+  host_become_flags:
+    description: Its options. They are followed by V(--) and the command.
+    type: str
+    default: -n
+    vars:
+      - name: ansible_unshare_host_become_flags
+  host_become_password:
+    description:
+      - Password for sudo on the host. It is sent on standard input, and O(host_become_flags) is not used.
+      - It cannot be used together with a C(become) inside that asks for a password.
+    type: str
+    vars:
+      - name: ansible_unshare_host_become_password
+  pipelining:
+    description: Send modules through standard input instead of copying them first.
+    type: bool
+    default: true
+    env:
+      - name: ANSIBLE_PIPELINING
+    ini:
+      - section: defaults
+        key: pipelining
+      - section: connection
+        key: pipelining
+    vars:
+      - name: ansible_pipelining
+      - name: ansible_unshare_pipelining
+"""
+
+display = Display()
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+CHUNK = 4 << 20
+"""Bytes of a file that are copied with one command."""
+
+BECOME_ROOT = 'if test "$(id -u)" = 0; then exec "$@"; fi; exec {become} "$@"'
+"""Shell text for a host whose login user is not known before; its arguments are a command."""
+
+Outcome = tuple[int, bytes, bytes]
+
+
+class Report:
+    """What `enter-container` says on standard error, in lines that begin with a token nobody else knows.
+
+    :param token: the token of one call.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._line = re.compile(rb"%s (?:entered|exit (\d+)|error ([^\n]*))\r?\n" % token.encode())
+        self.entered = False
+        self.status: int | None = None
+        self.error: str | None = None
+
+    def take(self, stream: bytes) -> bytes:
+        """Read the report out of a stream; what is not part of it is returned."""
+        return self._line.sub(self._note, stream)
+
+    def _note(self, line: re.Match[bytes]) -> bytes:
+        status, error = line.groups()
+        if error is not None:
+            self.error = to_text(error)
+        elif status is not None:
+            self.status = int(status)
+        else:
+            self.entered = True
+        return b""
+
+
+class Connection(ConnectionBase):
+    """A connection to a container: commands go to its host, and there through `enter-container`."""
+
+    transport = "unshare.container.nsenter"
+    has_pipelining = True
+    has_tty = False
+    # All of ansible_ssh_* is known where only this plugin's options are asked for, as in `meta: reset_connection`.
+    allow_extras = True
+    extras_prefix = "ssh"
+
+    def __init__(self, play_context: t.Any, *args: t.Any, **kwargs: t.Any) -> None:
+        super().__init__(play_context, *args, **kwargs)
+        # The connection to the host. An attribute of this name is given the options of its own plugin by Ansible.
+        self.ssh_type_conn: t.Any = None
+        self._inventory_name: str | None = None
+
+    def set_options(self, task_keys: t.Any = None, var_options: t.Any = None, direct: t.Any = None) -> None:
+        """Take the options; they decide how the host is reached."""
+        super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
+        self._inventory_name = (var_options or {}).get("inventory_hostname")
+        plugin = "ansible.builtin.local" if self._is_local() else "ansible.builtin.ssh"
+        self.ssh_type_conn = connection_loader.get(plugin, self._play_context, shell=self._shell)
+        variables = {**(var_options or {}), **(var_options or {}).get("_extras", {})}
+        self.ssh_type_conn.set_options(task_keys=task_keys, var_options=variables)
+
+    def _is_local(self) -> bool:
+        transport, host = self.get_option("transport"), self.get_option("host")
+        if transport != "auto":
+            return bool(transport == "local")
+        if host == self._inventory_name:  # what a task that is delegated has when nothing is given
+            return True
+        return not host or (host in THIS_MACHINE and not self.get_option("port"))
+
+    @property
+    def _name(self) -> str:
+        name = str(self.get_option("container"))
+        if not NAME.fullmatch(name):
+            raise AnsibleError(f"{name!r} is not a name of a container; set ansible_unshare_container")
+        return name
+
+    @property
+    def _where(self) -> str:
+        return "this machine" if self._is_local() else str(self.ssh_type_conn.get_option("host"))
+
+    def _connect(self) -> Connection:
+        self._connected = True
+        return self
+
+    def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> Outcome:
+        """Run a shell command in the container: its exit status, standard output and standard error.
+
+        :raises AnsibleConnectionFailure: it was not run, or its end is not known.
+        """
+        self._connect()
+        display.vvv(f"ENTER CONTAINER {self._name} ON {self._where}", host=self._play_context.remote_addr)
+        token = secrets.token_hex(16)
+        flags = []
+        if in_data and not (sudoable and self.become) and not self._is_local():
+            # SSH calls it a lost connection when what it sends is not read. With a become, nothing is sent before that
+            # has succeeded.
+            flags.append("--discard")
+        if self._password is not None:
+            if sudoable and self.become and self.become.expect_prompt():
+                raise AnsibleError("host_become_password cannot be used with a become inside that asks for a password")
+            in_data = to_bytes(f"{self._password}\n{token}\n") + (in_data or b"")
+            flags.append("--skip")
+        command = ["/bin/sh", "-c", to_text(cmd, errors="surrogate_or_strict")]
+        return self._outcome(Report(token), self._enter(command, token, flags), in_data, sudoable)
+
+    @property
+    def _password(self) -> str | None:
+        if self.get_option("host_become") == "never":
+            return None
+        password: str | None = self.get_option("host_become_password")
+        return password
+
+    def _enter(self, command: list[str], token: str, flags: list[str]) -> str:
+        """The line for the host's shell that runs a command in the container."""
+        words = [f"/run/unshare/{self._name}/system/enter-container", f"--report={token}", *flags]
+        words += [f"--user={self.get_option('remote_user')}", "--", *command]
+        return shlex.join(self._host_prefix() + words)
+
+    def _host_prefix(self) -> list[str]:
+        """What makes the command that follows one of the host's root."""
+        mode = self.get_option("host_become")
+        if mode == "never":
+            return []
+        flags = self.get_option("host_become_flags") if self._password is None else "-S -p ''"
+        become = [self.get_option("host_become_exe"), *shlex.split(flags), "--"]
+        if mode == "always" or self._password is not None:
+            return become
+        if self._is_local():
+            return [] if os.geteuid() == 0 else become
+        user = self.ssh_type_conn.get_option("remote_user")
+        if user:
+            return [] if user == "root" else become
+        return ["/bin/sh", "-c", BECOME_ROOT.format(become=shlex.join(become)), "sh"]
+
+    def _outcome(self, report: Report, command: str, in_data: bytes | None, sudoable: bool) -> Outcome:
+        host = self.ssh_type_conn
+        if self._is_local():
+            host.set_option("pipelining", in_data is not None)  # else a terminal would be its standard input
+        else:
+            host.set_option("use_tty", False)
+            if host.has_tty:
+                raise AnsibleError("a container cannot be entered with SSH arguments that ask for a terminal (-t)")
+        host.become = self.become
+        try:
+            status, output, errors = host.exec_command(command, in_data=in_data, sudoable=sudoable)
+        except AnsibleConnectionFailure:
+            raise
+        except AnsibleError as error:  # the local plugin's, when a become inside did not succeed
+            message = to_text(report.take(to_bytes(f"{error}\n"))).rstrip("\n")
+            self._check(report, message)
+            raise AnsibleError(message) from error
+        errors = report.take(errors)
+        self._check(report, to_native(errors or output).strip() or f"exit status {status}")
+        if report.status is None:
+            raise AnsibleConnectionFailure(
+                f"container {self._name}: the connection to {self._where} ended before the command in it did"
+            )
+        return report.status, output, errors
+
+    def _check(self, report: Report, said: str) -> None:
+        """Raise what the host said unless the container was entered."""
+        if report.error is not None:
+            raise AnsibleConnectionFailure(f"{report.error} (on {self._where})")
+        if not report.entered:
+            why = "it does not run" if "not found" in said or "No such file" in said else "cannot be entered"
+            raise AnsibleConnectionFailure(f"container {self._name}: {why} on {self._where}: {said}")
+
+    def put_file(self, in_path: str, out_path: str) -> None:
+        """Copy a file into the container. Raises AnsibleError when it cannot be read or written."""
+        display.vvv(f"PUT {in_path} TO {out_path}", host=self._play_context.remote_addr)
+        place = shlex.quote(out_path)
+        try:
+            with open(to_bytes(in_path, errors="surrogate_or_strict"), "rb") as file:
+                data = file.read(CHUNK)
+                self._copy(f"cat >{place}" if data else f": >{place}", data, out_path)
+                while data := file.read(CHUNK):
+                    self._copy(f"cat >>{place}", data, out_path)
+        except FileNotFoundError as error:
+            raise AnsibleFileNotFound(f"file or module does not exist: {to_native(in_path)}") from error
+
+    def fetch_file(self, in_path: str, out_path: str) -> None:
+        """Copy a file out of the container. Raises AnsibleError when it cannot be read or written."""
+        display.vvv(f"FETCH {in_path} TO {out_path}", host=self._play_context.remote_addr)
+        command = f"dd if={shlex.quote(in_path)} bs={CHUNK} count=1 iflag=fullblock status=none skip="
+        number = 0
+        data = self._copy(f"{command}0", b"", in_path)
+        with open(to_bytes(out_path, errors="surrogate_or_strict"), "wb") as file:
+            file.write(data)
+            while len(data) == CHUNK:
+                number += 1
+                data = self._copy(f"{command}{number}", b"", in_path)
+                file.write(data)
+
+    def _copy(self, command: str, data: bytes, path: str) -> bytes:
+        status, output, errors = self.exec_command(command, in_data=data or None, sudoable=False)
+        if status != 0:
+            raise AnsibleError(f"container {self._name}: cannot copy {to_native(path)}: {to_native(errors).strip()}")
+        return output
+
+    def reset(self) -> None:
+        """Give up the connection to the host that SSH keeps."""
+        if self.ssh_type_conn is not None:
+            self.ssh_type_conn.reset()
+        self.close()
+
+    def close(self) -> None:
+        """End the connection to the host."""
+        if self.ssh_type_conn is not None:
+            self.ssh_type_conn.close()
+        self._connected = False
