@@ -117,7 +117,7 @@ class Closure:
         Raises:
             OSError: it does not exist, or its links go in a circle.
         """
-        waiting = [part for part in reversed(path.split("/")) if part]
+        waiting = list(reversed(path.split("/")))
         current, followed = "", 0
         while waiting:
             part = waiting.pop()
@@ -127,7 +127,10 @@ class Closure:
                 current = os.path.dirname(current).rstrip("/")
                 continue
             step = current + "/" + part
-            if not stat.S_ISLNK(os.lstat(step).st_mode):
+            mode = os.lstat(step).st_mode
+            if not stat.S_ISLNK(mode):
+                if waiting and not stat.S_ISDIR(mode):
+                    raise NotADirectoryError(20, os.strerror(20), step)
                 current = step
                 continue
             followed += 1
