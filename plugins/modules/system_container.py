@@ -267,10 +267,14 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import health
+from ..module_utils.boot import Boot, UnitContainer
+from ..module_utils.launcher import main as _launcher_main  # noqa: F401  all of it is sent, to be compared
 from ..module_utils.launcher.container import Container
 from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.life_cycle import LifeCycle, UnhealthyError
+from ..module_utils.limits import PARSERS, LimitError, parse
 from ..module_utils.system_content import check_name
+from ..module_utils.systemd_units import RESTARTS
 from ..module_utils.target import Layout, TargetError
 
 ROOT = Path("/")
@@ -289,6 +293,11 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "roll_back": {"type": "bool", "default": False},
     "wait": {"type": "bool", "default": True},
     "timeout": {"type": "float", "default": 30},
+    "enabled": {"type": "bool"},
+    "after": {"type": "list", "elements": "str", "default": []},
+    "requires": {"type": "list", "elements": "str", "default": []},
+    "restart": {"type": "str", "choices": list(RESTARTS), "default": "on-failure"},
+    "limits": {"type": "dict", "options": {name: {"type": "str"} for name in PARSERS}},
     "allow_failed_units": {"type": "bool", "default": False},
 }
 
@@ -302,10 +311,21 @@ def run(module: AnsibleModule, container: t.Any, layout: Layout) -> dict[str, t.
     state = parameters["state"]
     if parameters["keep_generations"] < 1:
         raise TargetError("keep_generations: at least 1, the current one, is kept")
-    cycle = LifeCycle(
+    boot = Boot(
         layout,
         parameters["name"],
         container,
+        enabled=parameters["enabled"],
+        limits=None if parameters["limits"] is None else parse(parameters["limits"]),
+        after=parameters["after"],
+        requires=parameters["requires"],
+        restart=parameters["restart"],
+        timeout=parameters["timeout"],
+    )
+    cycle = LifeCycle(
+        layout,
+        parameters["name"],
+        UnitContainer(container, boot),
         system=Path(parameters["system"]) if parameters["system"] else None,
         wait=parameters["wait"],
         timeout=parameters["timeout"],
@@ -314,18 +334,27 @@ def run(module: AnsibleModule, container: t.Any, layout: Layout) -> dict[str, t.
         roll_back=parameters["roll_back"],
         generation=parameters["generation"],
         keep=parameters["keep_generations"],
+        settle=boot.apply,
     )
-    before = cycle.describe()
+    before = {**cycle.describe(), **boot.describe()}
+    planned = cycle.plan(state)
+    # What is kept for a container goes with it, and is not made for one that is not there.
+    settled = "absent" if planned["state"] == "absent" else state
     if module.check_mode:
-        changed, after = cycle.would_change(state), cycle.plan(state)
+        changed = cycle.would_change(state) or boot.would_change(settled)
+        after = {**planned, **boot.plan(settled)}
     else:
         cycle.reach(state)
-        changed, after = cycle.changed, cycle.describe()
-    for warning in cycle.warnings:
+        changed = boot.apply(settled) or cycle.changed
+        after = {**cycle.describe(), **boot.describe()}
+    boot.explain(settled)
+    for warning in dict.fromkeys(cycle.warnings + boot.warnings):
         module.warn(warning)
     result: dict[str, t.Any] = {"changed": changed, "name": parameters["name"], "state": after["state"]}
     if after["current"]:
         result["system"] = str(layout.systems / after["current"])
+    if after["state"] != "absent":
+        result.update(boot.facts())
     if not module.check_mode or not changed:
         result.update(cycle.facts())
     if module._diff and changed:
@@ -345,7 +374,7 @@ def main() -> t.NoReturn:
         if error.rolled_back_to is not None:
             facts["rolled_back_to"] = error.rolled_back_to
         module.fail_json(msg=str(error), **facts)
-    except (TargetError, LauncherError) as error:
+    except (TargetError, LauncherError, LimitError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
 
