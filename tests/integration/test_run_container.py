@@ -165,3 +165,13 @@ def test_second_start_says_what_runs(make_machine: MakeMachine) -> None:
     assert result.returncode == 125
     assert f"PID {status.pid}" in result.stderr
     assert machine.container.status().pid == status.pid
+
+
+def test_s8_output_of_another_init_is_kept_inside_while_nobody_watches(make_machine: MakeMachine) -> None:
+    program = 'while read -r line < /run/feed; do echo "$CONTAINER_SYSTEM $HOME $TMPDIR $line"; done'
+    init = {"argv": ["/bin/sh", "-c", f"mkfifo /run/feed; {program}"], "ready": "exec", "stop_signal": "SIGKILL"}
+    machine = make_machine(init=init)
+    machine.start()
+    machine.output("sh", "-c", "until [ -p /run/feed ]; do :; done; echo first > /run/feed; echo second > /run/feed")
+    assert "/run/current-system /root /tmp first" in machine.logs()
+    assert machine.container.status().state == "running"

@@ -13,6 +13,7 @@ import time
 from . import data, identity
 from .cgroup import ControlGroup
 from .errors import AlreadyRunning, LauncherError, NotReady
+from .launch import OUTPUT_LOG
 from .paths import (
     NEW,
     RUN_DIRECTORY,
@@ -133,7 +134,8 @@ class Container:
             wait: return only when the container is ready.
             timeout: seconds it may take to become so.
             console: path of a pty for its `/dev/console`.
-            output: descriptor for PID 1's output; by default it is read here while waiting, and dropped after that.
+            output: descriptor for PID 1's output; by default that of an init which notifies is read here while waiting,
+                and that of another goes to a file inside.
             extra_file_systems: further mount records (S11).
 
         Raises:
@@ -264,10 +266,12 @@ class Container:
         return [line.split()[0] for line in text.splitlines() if line.split()]
 
     def log_tail(self, lines: int = 20, unit: str | None = None, timeout: float = 10.0) -> str:
-        """The end of the journal, or of one unit's."""
-        command = ["journalctl", "--no-pager", "--quiet", "--output=short-iso", "--lines=%d" % lines]
+        """The end of the journal, or of one unit's; with another init than systemd, the end of its output."""
         from . import enter
 
+        if not read_spec(str((self.record() or {}).get("system")))["init"].get("systemd", True):
+            return enter.capture(self, ["tail", "-n", str(lines), OUTPUT_LOG], timeout)
+        command = ["journalctl", "--no-pager", "--quiet", "--output=short-iso", "--lines=%d" % lines]
         return enter.capture(self, command + (["--unit=" + unit] if unit else []), timeout)
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 FIRST_FREE = 64  # descriptors from here on are clear of the standard ones
 TIOCSCTTY = 0x540E
+OUTPUT_LOG = "/run/output.log"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 
 
@@ -60,7 +61,8 @@ class Launch:
         machine_id: 32 hexadecimal digits.
         notify_path: socket for the init's notification, or none.
         console: path of a pty for `/dev/console`, or none.
-        output: descriptor that becomes PID 1's standard output and error (and input, when `console` is given).
+        output: descriptor that becomes PID 1's standard output and error (and input, when `console` is given);
+            by default a file of the container's own, `OUTPUT_LOG`, which lasts as long as the container.
         extra_file_systems: further mount records (S11).
         tasks: how many tasks it may have, where its control group has no controller that counts them.
     """
@@ -75,7 +77,7 @@ class Launch:
         machine_id: str,
         notify_path: str | None,
         console: str | None,
-        output: int,
+        output: int | None,
         extra_file_systems: list[dict[str, Any]],
         tasks: int | None = None,
     ) -> None:
@@ -231,7 +233,10 @@ class Launch:
 
     def _connect_standard_streams(self, report: int) -> None:
         """No descriptor of the host but the report, which exec closes (CVE-2024-21626)."""
-        output = fcntl.fcntl(self.output, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
+        output = self.output
+        if output is None:
+            output = os.open(OUTPUT_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        output = fcntl.fcntl(output, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
         if self.console is not None:
             os.dup2(output, 0)
             fcntl.ioctl(0, TIOCSCTTY, 0)

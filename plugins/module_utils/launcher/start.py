@@ -88,7 +88,7 @@ class Start:
         make_directory(staging, 0o700)
         notify_path = self._listen() if self.spec["init"]["ready"] == "notify" else None
         output = self.output
-        if output is None:
+        if output is None and notify_path is not None:
             self.output_read, self.output_write = os.pipe()
             output = self.output_write
         self.cgroup = self.container.cgroup.create(self.ids.base)
@@ -107,7 +107,7 @@ class Start:
         )
 
     def _bound(self) -> int | None:
-        """Set the container's limits, unless its unit has them; the bound of tasks that its control group cannot keep."""
+        """Set the limits, unless the unit has them; the bound of tasks, where the control group cannot keep it."""
         bounds = limits.read(self.container.directory)
         cgroup = self.container.cgroup
         counted = self.ids.base != 0 or self.ids.nested
@@ -165,8 +165,8 @@ class Start:
         finally:
             os.close(report_read)
             os.close(go_write)
-        if wait and self.spec["init"]["ready"] == "notify":
-            self._await_ready(deadline, timeout)
+        if wait and self.spec["init"]["ready"] == "notify" and self.init is not None:
+            self._await_ready(self.init, deadline, timeout)
         if wait:
             record["boot_seconds"] = round(time.monotonic() - self.launched, 4)
             self.container.write_record(record)
@@ -222,12 +222,11 @@ class Start:
         os.symlink(self.system, os.path.join(self.container.run_directory, "system"))
         return record
 
-    def _await_ready(self, deadline: float, timeout: float) -> None:
+    def _await_ready(self, init: Process, deadline: float, timeout: float) -> None:
         """Wait for READY=1 from the init (sd_notify(3)), its end, or the time limit."""
-        assert self.init is not None
         poll = select.poll()
         poll.register(self.notify_socket, select.POLLIN)
-        poll.register(self.init.descriptor, select.POLLIN)
+        poll.register(init.descriptor, select.POLLIN)
         if self.output_read is not None:
             poll.register(self.output_read, select.POLLIN)
         while True:
@@ -240,8 +239,8 @@ class Start:
                 message = self.notify_socket.recv(4096).split(b"\n")
                 if b"READY=1" in message:
                     return
-            if self.init.descriptor in events:
-                self.init.reap()
+            if init.descriptor in events:
+                init.reap()
                 raise NotReady(self._failure("ended before it was ready"), True)
             if left <= 0:
                 raise NotReady(self._failure("was not ready within %g s, and still runs" % timeout), False)
