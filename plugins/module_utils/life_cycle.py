@@ -106,6 +106,7 @@ class LifeCycle:
     :param roll_back: whether a switch to another system is undone when the container is not well with it.
     :param generation: what `rolled_back` goes back to; None for the last generation before the current one.
     :param keep: how many generations are kept.
+    :param settle: brings about what is kept beside the systems, before a start; whether that changed anything.
     :param await_health: what is not well with a container within the time limit of `health`.
     """
 
@@ -122,6 +123,7 @@ class LifeCycle:
         roll_back: bool = False,
         generation: int | None = None,
         keep: int = generations.KEPT,
+        settle: Callable[[str], bool] = lambda state: False,
         await_health: Callable[[Any, dict[str, Any]], list[str]] = await_health,
     ) -> None:
         self.layout = layout
@@ -135,6 +137,7 @@ class LifeCycle:
         self.roll_back = roll_back
         self.generation = generation
         self.keep = keep
+        self.settle = settle
         self.await_health = await_health
         self.changed = False
         self.warnings: list[str] = []
@@ -209,6 +212,7 @@ class LifeCycle:
                 self._remove()
                 return
             self._switch(state)
+            self.changed = self.settle(state) or self.changed
             if state == "stopped":
                 self.changed = self.container.stop(self.timeout) or self.changed
             else:

@@ -33,6 +33,9 @@ def start(container: Any, lock: ContextManager[Any], system: Path, wait: bool, t
     :param timeout: seconds for that.
     :raises LauncherError: NotReady when it was launched but did not become ready.
     """
+    if getattr(container, "through_unit", False):  # systemd calls the launcher of the current system
+        warnings_of_unit: list[str] = container.start(str(system), wait, timeout).warnings
+        return warnings_of_unit
     if is_own(system):
         warnings: list[str] = container.start(str(system), wait, timeout).warnings
         return warnings

@@ -151,6 +151,10 @@ class ControlGroup:
         """The text of one of the group's files; empty where the host has no such controller."""
         return self._read(self.path + "/" + file)
 
+    def controllers(self) -> list[str]:
+        """The controllers that the hierarchy has on this host."""
+        return self._read("cgroup.controllers").split()
+
     def has(self, file: str) -> bool:
         """Whether the group has such a file."""
         return os.access(self.path + "/" + file, os.F_OK, dir_fd=self.hierarchy)

@@ -95,7 +95,7 @@ def explain(names: list[str]) -> list[str]:
 
 
 def apply(cgroup: ControlGroup, limits: dict[str, Any]) -> list[str]:
-    """Write all limits, those not asked for as the kernel has them by itself; the names of those that cannot be kept."""
+    """Write all limits, those not asked for as they are by themselves; the names of those that cannot be kept."""
     controllers = cgroup.read("cgroup.controllers").split()
     failed = not_kept(limits, controllers)
     for name, limit in LIMITS.items():

@@ -57,7 +57,7 @@ def clear(container: Container, timeout: float) -> int:
 
 
 def notify(address: str, message: str) -> None:
-    """Tell the service manager (sd_notify(3)), and wait until it has read that: it must know before this process ends."""
+    """Tell the service manager (sd_notify(3)), and wait until it has read it: it must know before this process ends."""
     import array
     import socket
 

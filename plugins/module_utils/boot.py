@@ -1,0 +1,333 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host keeps beside a container's systems: whether its boot starts it, and how much of the host it may take.
+
+With systemd a container that is started at boot has a unit, and is started and stopped through that at any time, so
+that systemd and this collection never disagree. Elsewhere all that can be done is to say what is to be called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import types
+from pathlib import Path
+from typing import Any, ContextManager, Dict
+
+from .launcher import limits as kept_limits
+from .launcher.container import Lock
+from .launcher.errors import NotReady
+from .launcher.paths import RUN_DIRECTORY
+from .limits import Limits
+from .system_content import check_name
+from .systemd_units import (
+    BOOT_DROP_IN,
+    LIMITS_DROP_IN,
+    TEMPLATE,
+    UNIT_DIRECTORY,
+    WANTS,
+    Systemd,
+    boot_drop_in,
+    limits_drop_in,
+    template,
+    unit_name,
+)
+from .target import Layout, TargetError, explain
+
+Files = Dict[Path, str]
+
+
+class Boot:
+    """The settings of one container that outlive its systems.
+
+    :param container: the launcher's view of it.
+    :param enabled: whether the host's boot starts it; None leaves that, and all that goes with it, as it is.
+    :param limits: parsed limits; None leaves them as they are.
+    :param after: containers that are started before it.
+    :param requires: containers without which it does not run.
+    :param restart: of `systemd_units.RESTARTS`, for when it ends by itself.
+    :param timeout: seconds for becoming ready, and for stopping.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        name: str,
+        container: Any,
+        enabled: bool | None = None,
+        limits: Limits | None = None,
+        after: list[str] | None = None,
+        requires: list[str] | None = None,
+        restart: str = "on-failure",
+        timeout: float = 30.0,
+        systemd: Any = None,
+    ) -> None:
+        self.layout = layout
+        self.name = name
+        self.container = container
+        self.enabled = enabled
+        self.limits = limits
+        self.after = [check_name(other) for other in after or []]
+        self.requires = [check_name(other) for other in requires or []]
+        self.restart = restart
+        self.timeout = timeout
+        self.systemd = systemd if systemd is not None else Systemd(layout.root)
+        self.unit = unit_name(name)
+        self.directory = layout.root / UNIT_DIRECTORY
+        self.template = self.directory / TEMPLATE
+        self.drop_in = self.directory / f"{self.unit}.d" / BOOT_DROP_IN
+        self.limits_drop_in = self.drop_in.with_name(LIMITS_DROP_IN)
+        self.wanted = self.directory / WANTS / self.unit
+        self.warnings: list[str] = []
+        if name in self.after + self.requires:
+            raise TargetError(f"container {name!r} cannot be started after itself")
+
+    # What is, and what will be.
+
+    def is_enabled(self) -> bool:
+        """Whether the host's boot starts it."""
+        return self.systemd.present and self.wanted.is_symlink()
+
+    def through_unit(self) -> bool:
+        """Whether it is to be started through its unit."""
+        return self.systemd.present and (self.is_enabled() if self.enabled is None else self.enabled)
+
+    def describe(self) -> dict[str, Any]:
+        """What a diff shows: only of what was asked for."""
+        return self._shown(self.is_enabled(), _text(self.drop_in), self._kept())
+
+    def plan(self, state: str) -> dict[str, Any]:
+        """What `describe` will say after `apply(state)`."""
+        if state == "absent":
+            return self._shown(False, "", {})
+        enabled = self.through_unit()
+        return self._shown(enabled, self._drop_in() if enabled else "", self._wanted_limits())
+
+    def would_change(self, state: str) -> bool:
+        """Whether `apply(state)` would change anything."""
+        if state == "absent":
+            return self._has_files()
+        return any(_text(path) != text for path, text in self._files().items()) or self.describe() != self.plan(state)
+
+    def facts(self) -> dict[str, Any]:
+        """What is returned of it."""
+        return {"enabled": self.through_unit(), "boot_command": self.command(), "limits": self._wanted_limits()}
+
+    def command(self) -> str:
+        """What is to be called at boot where nothing does it by itself."""
+        return f"{self.layout.current(self.name)}/run-container --detach"
+
+    # Doing it.
+
+    def apply(self, state: str) -> bool:
+        """Bring the settings about, to be called before the container is started; whether anything changed."""
+        changed = self.would_change(state)
+        if state == "absent":
+            if changed:
+                self._forget()
+            return changed
+        if changed:
+            self._apply_limits()
+            if self.systemd.present:
+                self._apply_unit()
+        return changed
+
+    def explain(self, state: str) -> None:
+        """Collect the warnings about what cannot be kept on this host."""
+        if state == "absent":
+            return
+        limits = self._wanted_limits()
+        if limits:
+            controllers = self.container.cgroup.controllers()
+            missing = kept_limits.not_kept(limits, controllers)
+            self.warnings += kept_limits.explain([name for name in missing if name != "tasks_max"])
+        if self.enabled and not self.systemd.present:
+            self.warnings.append(self._no_unit())
+        elif self.enabled and state != "stopped" and not self._runs_in_unit():
+            self.warnings.append(
+                f"container {self.name!r} was started before it had a unit, and runs outside of it until its next "
+                "start; state: restarted moves it there now"
+            )
+
+    def _no_unit(self) -> str:
+        place = "have the host's init call at boot"
+        if (self.layout.root / "run/openrc").is_dir():
+            place = f"write into the executable file /etc/local.d/unshare-{self.name}.start"
+        return (
+            f"enabled: nothing starts container {self.name!r} at boot, for this host's init is not systemd; "
+            f"{place}: {self.command()}"
+        )
+
+    def _runs_in_unit(self) -> bool:
+        status = self.container.status()
+        return status.state != "running" or self.systemd.is_active(self.unit)
+
+    def _apply_limits(self) -> None:
+        if self.limits is None or self.limits == self._kept():
+            return
+        former = self._kept()
+        kept_limits.write(str(self.layout.container(self.name)), self.limits)
+        cgroup = self.container.cgroup
+        if self.container.status().state != "running" or cgroup.of_unit:
+            return
+        kept_limits.apply(cgroup, self.limits)
+        if kept_limits.tasks(former) != kept_limits.tasks(self.limits) and not cgroup.has("pids.max"):
+            self.warnings.append(
+                "limits.tasks_max: this host can set it only at a start; it is kept from the next start on"
+            )
+
+    def _apply_unit(self) -> None:
+        try:
+            if not self.through_unit():
+                if self._has_files():
+                    self._forget()
+                return
+            for path, text in self._files().items():
+                _write(path, text)
+            if self.enabled and not self.wanted.is_symlink():
+                self.wanted.parent.mkdir(parents=True, exist_ok=True)
+                self.wanted.symlink_to("/" + str(self.template.relative_to(self.layout.root)))
+            self.systemd.reload()
+        except OSError as error:
+            raise TargetError(f"the unit {self.unit} cannot be written: {explain(error)}") from error
+
+    def _forget(self) -> None:
+        """Remove the container's own files, and the template when no container needs it any more."""
+        with contextlib.suppress(FileNotFoundError):
+            self.wanted.unlink()
+        for path in (self.drop_in, self.limits_drop_in):
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+        with contextlib.suppress(OSError):  # an administrator's own drop-ins stay
+            self.drop_in.parent.rmdir()
+        others = [path for path in (self.directory / WANTS).glob(unit_name("*")) if path.name != self.unit]
+        if not others and self.systemd.present and not self.systemd.active_instances():
+            with contextlib.suppress(FileNotFoundError):
+                self.template.unlink()
+        if self.systemd.present:
+            self.systemd.reload()
+
+    # Texts.
+
+    def _files(self) -> Files:
+        """What is to be in the files that the parameters speak of."""
+        files: Files = {}
+        if self.through_unit():
+            if self.enabled:
+                files[self.template] = template(self.systemd.version())
+                files[self.drop_in] = self._drop_in()
+            if self.enabled or self.limits is not None:
+                files[self.limits_drop_in] = limits_drop_in(self._wanted_limits())
+        return files
+
+    def _drop_in(self) -> str:
+        return boot_drop_in(self.timeout, self.restart, self.after, self.requires)
+
+    def _kept(self) -> Limits:
+        return kept_limits.read(str(self.layout.container(self.name)))
+
+    def _wanted_limits(self) -> Limits:
+        return self._kept() if self.limits is None else self.limits
+
+    def _has_files(self) -> bool:
+        return self.systemd.present and (self.wanted.is_symlink() or self.drop_in.parent.is_dir())
+
+    def _shown(self, enabled: bool, unit: str, limits: Limits) -> dict[str, Any]:
+        shown: dict[str, Any] = {}
+        if self.enabled is not None and self.systemd.present:
+            shown.update(enabled=enabled, unit=unit.splitlines())
+        if self.limits is not None:
+            shown["limits"] = dict(limits)
+        return shown
+
+
+class UnitContainer:
+    """A container that is started and stopped through its unit when it has one; else by the launcher, as ever.
+
+    It is what `life_cycle.LifeCycle` takes for a container. Its lock is one of its own: the launcher that systemd
+    starts takes the container's.
+    """
+
+    def __init__(self, container: Any, boot: Boot) -> None:
+        self.container = container
+        self.boot = boot
+        self._stopped_with_it: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.container, name)
+
+    @property
+    def through_unit(self) -> bool:
+        """Whether a start is systemd's."""
+        return self.boot.through_unit()
+
+    def lock(self, timeout: float) -> ContextManager[Any]:
+        """Hold the container for this run alone."""
+        if not self.boot.systemd.present:
+            lock: ContextManager[Any] = self.container.lock(timeout)
+            return lock
+        # No name of a container begins with a dot.
+        directory = os.path.join(RUN_DIRECTORY, "." + self.boot.name)
+        held = types.SimpleNamespace(name=self.boot.name, run_directory=directory, cgroup=self.container.cgroup)
+        return Lock(held, timeout)  # type: ignore[arg-type]
+
+    def start(self, system: str, wait: bool, timeout: float) -> Any:
+        """Start it from `system`, which is current; a unit is always waited for."""
+        if not self.through_unit:
+            with self._inner(timeout):
+                return self.container.start(system, wait, timeout)
+        systemd = self.boot.systemd
+        try:
+            systemd.start(self.boot.unit, timeout)
+        except TargetError as error:
+            systemd.stop(self.boot.unit, timeout)  # or it would try again and again, under the hands of this run
+            raise NotReady(str(error), ended=True) from error
+        for unit in self._stopped_with_it:
+            systemd.start(unit, timeout)
+        return self.container.status()
+
+    def stop(self, timeout: float) -> bool:
+        """Stop it, however it was started; whether it ran. Containers that require it stop with it, until it starts."""
+        ran = self.container.status().state == "running"
+        systemd = self.boot.systemd
+        if systemd.present and systemd.is_active(self.boot.unit):
+            required = systemd.show(self.boot.unit, "RequiredBy").split()
+            self._stopped_with_it = [unit for unit in required if systemd.is_active(unit)]
+            systemd.stop(self.boot.unit, timeout)
+        with self._inner(timeout):
+            return bool(self.container.stop(timeout)) or ran
+
+    def await_ready(self, timeout: float) -> bool:
+        with self._inner(timeout):
+            return bool(self.container.await_ready(timeout))
+
+    def remove(self) -> None:
+        """Remove all that is its own."""
+        with self._inner(self.boot.timeout):
+            self.container.remove()
+
+    def _inner(self, timeout: float) -> ContextManager[Any]:
+        """The container's own lock, where that is not the one that is held."""
+        if not self.boot.systemd.present:
+            return contextlib.nullcontext()
+        lock: ContextManager[Any] = self.container.lock(timeout)
+        return lock
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError:
+        return ""
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a unit's file in one step."""
+    if _text(path) == text:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text, "utf-8")
+    new.chmod(0o644)
+    new.rename(path)

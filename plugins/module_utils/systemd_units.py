@@ -1,0 +1,169 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The host's systemd: the unit of a container, as text, and the few questions and orders that its manager takes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from .launcher.service import RUNS_ELSEWHERE
+from .limits import Limits, properties
+from .target import TargetError
+
+TEMPLATE = "unshare-container@.service"
+BOOT_DROP_IN = "unshare.conf"
+LIMITS_DROP_IN = "unshare-limits.conf"
+UNIT_DIRECTORY = "etc/systemd/system"
+WANTS = "multi-user.target.wants"
+STEPS_SINCE = 254
+"""The version of systemd from which on a restart's delay grows by itself (RestartSteps=)."""
+
+MARGIN = 15
+"""Seconds that systemd waits longer than the launcher does, which knows better what to do then."""
+
+WRITTEN = "# Written by the Ansible collection unshare.container."
+RESTARTS = ("on-failure", "always", "no")
+
+_TEMPLATE = """\
+# Written by the Ansible collection unshare.container, and removed when no container is started at boot any more.
+# What one container has of its own is in %(drop_in)s and %(limits)s of its instance.
+
+[Unit]
+Description=System container %%i
+After=network.target
+RequiresMountsFor=/var/lib/unshare/containers/%%i
+AssertPathExists=/var/lib/unshare/containers/%%i/current/run-container
+StartLimitIntervalSec=10min
+StartLimitBurst=20
+
+[Service]
+Type=notify
+NotifyAccess=main
+Environment=UNSHARE_TIMEOUT=30
+ExecStart=/var/lib/unshare/containers/%%i/current/run-container --service --timeout=${UNSHARE_TIMEOUT}
+ExecStop=-/var/lib/unshare/containers/%%i/current/run-container --stop --timeout=${UNSHARE_TIMEOUT}
+ExecStopPost=-/var/lib/unshare/containers/%%i/current/run-container --clear --timeout=${UNSHARE_TIMEOUT}
+KillMode=mixed
+Delegate=yes
+
+# The main process is the container's PID 1. A reboot from inside ends it with SIGHUP, and it comes back; a power-off
+# ends it with SIGINT, and it stays down; all else but a status of 0 is a crash, and it comes back after a while.
+Restart=on-failure
+RestartForceExitStatus=SIGHUP
+RestartPreventExitStatus=%(elsewhere)d
+%(back_off)s
+[Install]
+WantedBy=multi-user.target
+"""
+_GROWING = "RestartSec=1s\nRestartSteps=8\nRestartMaxDelaySec=2min\n"
+_CONSTANT = "RestartSec=10s\n"
+
+
+def template(version: int) -> str:
+    """The text of the template unit for a systemd of this version."""
+    back_off = _GROWING if version >= STEPS_SINCE else _CONSTANT
+    return _TEMPLATE % {
+        "drop_in": BOOT_DROP_IN,
+        "limits": LIMITS_DROP_IN,
+        "elsewhere": RUNS_ELSEWHERE,
+        "back_off": back_off,
+    }
+
+
+def unit_name(name: str) -> str:
+    """The unit of the container called `name`."""
+    return f"unshare-container@{name}.service"
+
+
+def boot_drop_in(timeout: float, restart: str, after: list[str], requires: list[str]) -> str:
+    """The text of a container's drop-in.
+
+    :param timeout: seconds for becoming ready and for stopping, each.
+    :param after: containers that are started before this one, if they are started at all.
+    :param requires: the same, and this one does not run without them.
+    """
+    lines = [WRITTEN, "[Unit]"]
+    lines += [f"After={unit_name(name)}" for name in sorted({*after, *requires})]
+    lines += [f"Requires={unit_name(name)}" for name in sorted(set(requires))]
+    lines += ["", "[Service]", f"Environment=UNSHARE_TIMEOUT={timeout:g}"]
+    lines += [f"TimeoutStartSec={timeout + MARGIN:g}s", f"TimeoutStopSec={timeout + MARGIN:g}s", f"Restart={restart}"]
+    return "\n".join(lines) + "\n"
+
+
+def limits_drop_in(limits: Limits) -> str:
+    """The text of the drop-in with a container's limits; there is always one on its tasks."""
+    return "\n".join([WRITTEN, "[Service]", *properties(limits)]) + "\n"
+
+
+class Systemd:
+    """The systemd that is PID 1 of the host whose root is `root`, if it is one (sd_booted(3))."""
+
+    def __init__(self, root: Path) -> None:
+        self.present = (root / "run/systemd/system").is_dir()
+
+    def version(self) -> int:
+        """Its version."""
+        match = re.match(r"systemd (\d+)", self._run("--version").stdout)
+        return int(match.group(1)) if match else 0
+
+    def is_active(self, unit: str) -> bool:
+        """Whether the unit runs, starts, stops, or waits for a restart."""
+        return self.show(unit, "ActiveState") not in ("inactive", "failed", "")
+
+    def show(self, unit: str, name: str) -> str:
+        """A property of a unit."""
+        return self._run("show", f"--property={name}", "--value", unit).stdout.strip()
+
+    def active_instances(self) -> list[str]:
+        """The units of containers that run, or are about to."""
+        pattern = unit_name("*")
+        listed = self._run("list-units", "--plain", "--no-legend", "--full", pattern).stdout
+        return [line.split()[0] for line in listed.splitlines() if line.split()]
+
+    def reload(self) -> None:
+        """Have it read the units anew; running ones get new limits by that."""
+        self._order(60, "daemon-reload")
+
+    def start(self, unit: str, timeout: float) -> None:
+        """Start the unit, and wait for it. Raises TargetError with the end of the unit's log."""
+        self._run("reset-failed", unit)
+        self._order(timeout + 2 * MARGIN, "start", unit)
+
+    def stop(self, unit: str, timeout: float) -> None:
+        """Stop the unit, and wait for it."""
+        self._order(2 * (timeout + MARGIN), "stop", unit)
+
+    def _order(self, timeout: float, *words: str) -> None:
+        done = self._run(*words, timeout=timeout)
+        if done.returncode:
+            log = ""
+            if len(words) > 1:
+                command = ["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=15", f"--unit={words[1]}"]
+                log = _execute(command, 10).stdout.strip()
+            said = done.stderr.strip() or f"status {done.returncode}"
+            raise TargetError(
+                f"systemctl {' '.join(words)}: {said}" + (f"\nThe unit's log ends:\n{log}" if log else "")
+            )
+
+    @staticmethod
+    def _run(*words: str, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
+        return _execute(["systemctl", *words], timeout)
+
+
+def _execute(command: list[str], timeout: float) -> Any:
+    try:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TargetError(f"{' '.join(command)}: {error}") from error
