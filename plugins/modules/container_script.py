@@ -164,12 +164,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import launcher, preflight, store, system_diff
-from ..module_utils.launcher import main as _launcher_main  # noqa: F401  Ansible sends what is imported: all of it
-from ..module_utils.launcher import seccomp
-from ..module_utils.system_content import SystemContent
-from ..module_utils.systems import Systems
-from ..module_utils.target import Layout, TargetError
+from ..module_utils.staging import stage
+from ..module_utils.target import TargetError
 
 ROOT = Path("/")
 
@@ -210,56 +206,27 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "secrets": {"type": "dict", "no_log": True},
 }
 
-NO_FILTER = (
-    "the system-call filter could not be made, because libseccomp is not on this host; "
-    "the container will run without it. Install the package libseccomp2"
-)
-
 
 def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
     """Write the system that the module's parameters describe; return what the module returns.
 
     :raises TargetError: when the parameters, the host or the store stand in the way.
     """
-    parameters = module.params
-    system = parameters["system"]
-    host = preflight.Host(root)
-    content = SystemContent(
-        system, parameters["boot"], launcher.sources(), host.interpreter, parameters["secrets"], parameters["name"]
+    given = module.params
+    staged = stage(
+        given["system"], given["boot"], given["secrets"], given["name"], root, module.check_mode, module._diff
     )
-    preflight.check_host(host, content.spec)
-    view = store.View(content.spec, system["files"], content.host_files, root)
-    try:
-        store.check_programs(view, system.get("programs") or [])
-    except TargetError as error:
-        if not module.check_mode:  # a package may be one that an earlier task would have installed
-            raise
-        module.warn(str(error))
-    layout = Layout(root)
-    systems = Systems(layout)
-    path = systems.path(content)
-    changed = not path.is_dir()
-    difference: list[dict[str, str]] = []
-    if module._diff and changed:
-        before = system_diff.of_directory(layout.current_system(content.name))
-        difference = system_diff.differences(before, system_diff.of_content(content))
-    if not module.check_mode:
-        try:
-            seccomp_filter = seccomp.compile_filter(content.specification())
-        except OSError as error:
-            raise TargetError(f"libseccomp cannot make the system-call filter: {error}; nothing was changed") from error
-        if seccomp_filter is None:
-            module.warn(NO_FILTER)
-        systems.write(content, seccomp_filter)
+    for warning in staged.warnings:
+        module.warn(warning)
     result: dict[str, t.Any] = {
-        "changed": changed,
-        "name": content.name,
-        "system": str(path),
-        "run_container": str(path / "run-container"),
-        "hash": content.digest(),
+        "changed": staged.changed,
+        "name": staged.content.name,
+        "system": str(staged.path),
+        "run_container": str(staged.path / "run-container"),
+        "hash": staged.content.digest(),
     }
-    if difference:
-        result["diff"] = difference
+    if staged.difference:
+        result["diff"] = staged.difference
     return result
 
 

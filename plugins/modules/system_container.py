@@ -266,15 +266,12 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import health
-from ..module_utils.boot import Boot, UnitContainer
 from ..module_utils.launcher import main as _launcher_main  # noqa: F401  all of it is sent, to be compared
 from ..module_utils.launcher.container import Container
 from ..module_utils.launcher.errors import LauncherError
-from ..module_utils.life_cycle import LifeCycle, UnhealthyError
-from ..module_utils.limits import PARSERS, LimitError, parse
+from ..module_utils.limits import LimitError
+from ..module_utils.one_container import OPTIONS, OneContainer, failure
 from ..module_utils.system_content import check_name
-from ..module_utils.systemd_units import RESTARTS
 from ..module_utils.target import Layout, TargetError
 
 ROOT = Path("/")
@@ -282,84 +279,23 @@ ROOT = Path("/")
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},
     "system": {"type": "str"},
-    "state": {
-        "type": "str",
-        "choices": ["started", "stopped", "restarted", "rolled_back", "absent"],
-        "default": "started",
-    },
-    "generation": {"type": "int"},
-    "keep_generations": {"type": "int", "default": 5},
-    "health": {"type": "dict", "options": health.OPTIONS},
     "roll_back": {"type": "bool", "default": False},
-    "wait": {"type": "bool", "default": True},
-    "timeout": {"type": "float", "default": 30},
-    "enabled": {"type": "bool"},
-    "after": {"type": "list", "elements": "str", "default": []},
-    "requires": {"type": "list", "elements": "str", "default": []},
-    "restart": {"type": "str", "choices": list(RESTARTS), "default": "on-failure"},
-    "limits": {"type": "dict", "options": {name: {"type": "str"} for name in PARSERS}},
-    "allow_failed_units": {"type": "bool", "default": False},
+    **OPTIONS,
 }
 
 
-def run(module: AnsibleModule, container: t.Any, layout: Layout) -> dict[str, t.Any]:
-    """Bring `container` into the state that the module's parameters ask for; return what the module returns.
+def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
+    """Bring the container into the state that the module's parameters ask for; return what the module returns.
 
-    :raises TargetError, LauncherError: when that cannot be done.
+    :raises TargetError, LauncherError, LimitError: when that cannot be done.
     """
-    parameters = module.params
-    state = parameters["state"]
-    if parameters["keep_generations"] < 1:
-        raise TargetError("keep_generations: at least 1, the current one, is kept")
-    boot = Boot(
-        layout,
-        parameters["name"],
-        container,
-        enabled=parameters["enabled"],
-        limits=None if parameters["limits"] is None else parse(parameters["limits"]),
-        after=parameters["after"],
-        requires=parameters["requires"],
-        restart=parameters["restart"],
-        timeout=parameters["timeout"],
-    )
-    cycle = LifeCycle(
-        layout,
-        parameters["name"],
-        UnitContainer(container, boot),
-        system=Path(parameters["system"]) if parameters["system"] else None,
-        wait=parameters["wait"],
-        timeout=parameters["timeout"],
-        allow_failed_units=parameters["allow_failed_units"],
-        health=parameters["health"],
-        roll_back=parameters["roll_back"],
-        generation=parameters["generation"],
-        keep=parameters["keep_generations"],
-        settle=boot.apply,
-    )
-    before = {**cycle.describe(), **boot.describe()}
-    planned = cycle.plan(state)
-    # What is kept for a container goes with it, and is not made for one that is not there.
-    settled = "absent" if planned["state"] == "absent" else state
-    if module.check_mode:
-        changed = cycle.would_change(state) or boot.would_change(settled)
-        after = {**planned, **boot.plan(settled)}
-    else:
-        cycle.reach(state)
-        changed = boot.apply(settled) or cycle.changed
-        after = {**cycle.describe(), **boot.describe()}
-    boot.explain(settled)
-    for warning in dict.fromkeys(cycle.warnings + boot.warnings):
+    given = module.params
+    container = Container(check_name(given["name"]))
+    system = Path(given["system"]) if given["system"] else None
+    one = OneContainer(layout, container, system, given, given["roll_back"])
+    result = one.bring(module.check_mode, module._diff)
+    for warning in one.warnings:
         module.warn(warning)
-    result: dict[str, t.Any] = {"changed": changed, "name": parameters["name"], "state": after["state"]}
-    if after["current"]:
-        result["system"] = str(layout.systems / after["current"])
-    if after["state"] != "absent":
-        result.update(boot.facts())
-    if not module.check_mode or not changed:
-        result.update(cycle.facts())
-    if module._diff and changed:
-        title = f"container {parameters['name']}"
-        result["diff"] = {"before": before, "after": after, "before_header": title, "after_header": title}
     return result
 
 
@@ -367,15 +303,9 @@ def main() -> t.NoReturn:
     """Run as a module."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
-        container = Container(check_name(module.params["name"]))
-        result = run(module, container, Layout(ROOT))
-    except UnhealthyError as error:
-        facts = {**error.facts, "changed": error.changed, "failed_units": error.failed_units, "log": error.log}
-        if error.rolled_back_to is not None:
-            facts["rolled_back_to"] = error.rolled_back_to
-        module.fail_json(msg=str(error), **facts)
+        result = run(module, Layout(ROOT))
     except (TargetError, LauncherError, LimitError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(**failure(error))
     module.exit_json(**result)
 
 

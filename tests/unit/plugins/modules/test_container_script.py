@@ -11,6 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils import staging
 from ansible_collections.unshare.container.plugins.modules import container_script
 
 from .conftest import RunModule
@@ -41,7 +42,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "usr/bin/served").touch(0o755)
     monkeypatch.setattr(container_script, "ROOT", tmp_path)
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(container_script.seccomp, "compile_filter", lambda specification: None)
+    monkeypatch.setattr(staging.seccomp, "compile_filter", lambda specification: None)
     return tmp_path
 
 

@@ -32,6 +32,7 @@ class Host:
         self.broken = False
 
     def __call__(self, name: str) -> Host:
+        self.name = name
         return self
 
     @contextlib.contextmanager

@@ -1,0 +1,131 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What can be asked of one container, and the answer, for the module of one and for that of all of a host's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from . import health
+from .boot import Boot, UnitContainer
+from .life_cycle import LifeCycle, UnhealthyError
+from .limits import PARSERS, parse
+from .systemd_units import RESTARTS
+from .target import Layout, TargetError
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "state": {
+        "type": "str",
+        "choices": ["started", "stopped", "restarted", "rolled_back", "absent"],
+        "default": "started",
+    },
+    "generation": {"type": "int"},
+    "keep_generations": {"type": "int", "default": 5},
+    "health": {"type": "dict", "options": health.OPTIONS},
+    "wait": {"type": "bool", "default": True},
+    "timeout": {"type": "float", "default": 30},
+    "enabled": {"type": "bool"},
+    "after": {"type": "list", "elements": "str", "default": []},
+    "requires": {"type": "list", "elements": "str", "default": []},
+    "restart": {"type": "str", "choices": list(RESTARTS), "default": "on-failure"},
+    "limits": {"type": "dict", "options": {name: {"type": "str"} for name in PARSERS}},
+    "allow_failed_units": {"type": "bool", "default": False},
+    "enabled": {"type": "bool"},
+    "after": {"type": "list", "elements": "str", "default": []},
+    "requires": {"type": "list", "elements": "str", "default": []},
+    "restart": {"type": "str", "choices": list(RESTARTS), "default": "on-failure"},
+    "limits": {"type": "dict", "options": {name: {"type": "str"} for name in PARSERS}},
+}
+"""The options of a container, as an argument specification."""
+
+
+class OneContainer:
+    """A container and what is asked of it.
+
+    :param container: the launcher's view of it (`launcher.container.Container`).
+    :param system: the directory of the system to make current; None for the one that is.
+    :param options: by OPTIONS, with the defaults filled in.
+    :param roll_back: whether a switch to a system that is not well is undone.
+    :raises TargetError, LimitError: when an option is of no use.
+    """
+
+    def __init__(
+        self, layout: Layout, container: Any, system: Path | None, options: dict[str, Any], roll_back: bool
+    ) -> None:
+        if options["keep_generations"] < 1:
+            raise TargetError("keep_generations: at least 1, the current one, is kept")
+        self.state = str(options["state"])
+        self.name = str(container.name)
+        self.boot = Boot(
+            layout,
+            self.name,
+            container,
+            enabled=options["enabled"],
+            limits=None if options["limits"] is None else parse(options["limits"]),
+            after=options["after"],
+            requires=options["requires"],
+            restart=options["restart"],
+            timeout=options["timeout"],
+        )
+        self.cycle = LifeCycle(
+            layout,
+            self.name,
+            UnitContainer(container, self.boot),
+            system=system,
+            wait=options["wait"],
+            timeout=options["timeout"],
+            allow_failed_units=options["allow_failed_units"],
+            health=options["health"],
+            roll_back=roll_back,
+            generation=options["generation"],
+            keep=options["keep_generations"],
+        boot=boot,
+            settle=self.boot.apply,
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know, each once."""
+        return list(dict.fromkeys(self.cycle.warnings + self.boot.warnings))
+
+    def bring(self, check: bool, diff: bool) -> dict[str, Any]:
+        """Bring the container into its state, or say in `check` mode what that would change; the result of a module.
+
+        :raises TargetError, LauncherError: when that cannot be done.
+        """
+        cycle, boot = self.cycle, self.boot
+        before = {**cycle.describe(), **boot.describe()}
+        planned = cycle.plan(self.state)
+        # What is kept for a container goes with it, and is not made for one that is not there.
+        settled = "absent" if planned["state"] == "absent" else self.state
+        if check:
+            changed = cycle.would_change(self.state) or boot.would_change(settled)
+            after = {**planned, **boot.plan(settled)}
+        else:
+            cycle.reach(self.state)
+            changed = boot.apply(settled) or cycle.changed
+            after = {**cycle.describe(), **boot.describe()}
+        boot.explain(settled)
+        result: dict[str, Any] = {"changed": changed, "name": self.name, "state": after["state"]}
+        if after["current"]:
+            result["system"] = str(cycle.layout.systems / after["current"])
+        if after["state"] != "absent":
+            result.update(boot.facts())
+        if not check or not changed:
+            result.update(cycle.facts())
+        if diff and changed:
+            title = f"container {self.name}"
+            result["diff"] = {"before": before, "after": after, "before_header": title, "after_header": title}
+        return result
+
+
+def failure(error: Exception) -> dict[str, Any]:
+    """The result of a module that `error` has ended."""
+    result: dict[str, Any] = {"failed": True, "msg": str(error)}
+    if isinstance(error, UnhealthyError):
+        result.update(error.facts, changed=error.changed, failed_units=error.failed_units, log=error.log)
+        if error.rolled_back_to is not None:
+            result["rolled_back_to"] = error.rolled_back_to
+    return result
