@@ -24,7 +24,7 @@ from .paths import (
     remove_tree,
     write_atomically,
 )
-from .process import KILL, Process, boot_id, signal_number
+from .process import KILL, Process, boot_id, reap, signal_number, start_time
 from .specification import read_spec
 from .start import Start, Status
 
@@ -211,8 +211,9 @@ class Container:
         process = self.process()
         if process is not None:
             record = self.record() or {}
-            process.signal(signal_number(record.get("stop_signal", "SIGTERM")))
-            if not process.wait(timeout):
+            deadline = time.monotonic() + timeout
+            process.ask(signal_number(record.get("stop_signal", "SIGTERM")), deadline)
+            if not process.wait(deadline - time.monotonic()):
                 process.signal(KILL)
                 process.wait(KILL_TIMEOUT)
             process.reap()
@@ -228,6 +229,9 @@ class Container:
                 % (self.name, self.cgroup.path)
             )
         self.cgroup.remove()
+        record = self.record()
+        if record is not None and start_time(record["pid"], ended=True) == record["start_time"]:
+            reap(record["pid"])
         for entry in RUNTIME:
             remove_tree(os.path.join(self.run_directory, entry))
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import _signal
 import os
+import time
 
 from . import syscalls as sys
 from . import terminal
 from .container import Container
 from .enter import Entry
 from .errors import LauncherError
-from .process import KILL, Process, signal_number
+from .process import KILL, PAUSE, Process, signal_number
 from .start import Status
 
 TYPE_CHECKING = False
@@ -79,7 +80,7 @@ def _run_once(
             ended = os.waitpid(pid, 0)[1]
         except BaseException:
             with container.lock(timeout):
-                container.stop(timeout)
+                container.stop(0)
             raise
         finally:
             supervisor.process.close()
@@ -106,6 +107,16 @@ class _Supervisor:
         self.stop_signal = stop_signal
         self.timeout = timeout
         self.asked = False
+        self.deadline = 0.0
+        self.pending = 0
+
+    def _on_time(self) -> None:
+        """Pass the signal on once the init heeds it, and end its time."""
+        if self.pending and self.process.heeds(self.pending):
+            self.process.signal(self.pending)
+            self.pending = 0
+        if time.monotonic() >= self.deadline:
+            self.process.signal(KILL)
 
     def relay(self, relay: terminal.Relay) -> None:
         """Carry the container's output, and its input, until it has ended."""
@@ -117,14 +128,18 @@ class _Supervisor:
             _signal.signal(_signal.SIGHUP, former)
 
     def _on_signal(self, number: int) -> None:
+        if number == _signal.SIGALRM:
+            self._on_time()
+            return
         if self.asked:
             self.process.signal(KILL)
             return
         self.asked = True
+        self.deadline = time.monotonic() + self.timeout
         passed_on = number == _signal.SIGINT and self.stop_signal == _signal.SIGTERM
-        self.process.signal(number if passed_on else self.stop_signal)
-        _signal.signal(_signal.SIGALRM, lambda *_arguments: self.process.signal(KILL))
-        _signal.setitimer(_signal.ITIMER_REAL, self.timeout)
+        self.pending = number if passed_on else self.stop_signal
+        _signal.signal(_signal.SIGALRM, lambda *_arguments: None)
+        _signal.setitimer(_signal.ITIMER_REAL, 0.001, PAUSE)
 
 
 def enter(container: Container, command: list[str] | None, user: str) -> int:

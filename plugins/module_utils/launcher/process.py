@@ -7,12 +7,14 @@ from __future__ import annotations
 import errno
 import os
 import select
+import time
 
 from . import syscalls as sys
 from .errors import LauncherError
 from .paths import read_text
 
 KILL = 9
+PAUSE = 0.02  # seconds between two looks at what a process that has just begun heeds
 REAL_TIME_MINIMUM = 34  # the C library keeps the first two real-time signals for itself
 SIGNALS = {
     "SIGHUP": 1,
@@ -36,15 +38,19 @@ def boot_id() -> str:
     return read_text("/proc/sys/kernel/random/boot_id").strip()
 
 
-def start_time(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot (proc(5), stat, field 22); none when it is not there."""
+def start_time(pid: int, ended: bool = False) -> int | None:
+    """When the process started, in clock ticks since boot (proc(5), stat, field 22); none when it is not there.
+
+    Args:
+        ended: whether one that has ended, and that nobody has waited for, counts too.
+    """
     try:
         text = read_text("/proc/%d/stat" % pid)
     except ProcessLookupError:
         return None  # it ended between the opening and the reading
     # The second field is the program's name in parentheses and may hold anything.
     fields = text[text.rfind(")") + 2 :].split()
-    if len(fields) < 20 or fields[0] in ("Z", "X"):
+    if len(fields) < 20 or (fields[0] in ("Z", "X") and not ended):
         return None
     return int(fields[19])
 
@@ -85,15 +91,40 @@ class Process:
         poll.register(self.descriptor, select.POLLIN)
         return bool(poll.poll(None if timeout is None else milliseconds(timeout)))
 
+    def heeds(self, number: int) -> bool:
+        """Whether it has said what to do at this signal. What a PID 1 has not, the kernel drops (pid_namespaces(7))."""
+        try:
+            text = read_text("/proc/%d/status" % self.pid)
+        except ProcessLookupError:
+            text = ""
+        for line in text.splitlines():
+            name, _separator, mask = line.partition(":")
+            if name in ("SigBlk", "SigIgn", "SigCgt") and int(mask, 16) >> (number - 1) & 1:
+                return True
+        return number == KILL
+
+    def ask(self, number: int, deadline: float) -> None:
+        """Signal it as soon as it heeds that; one that never does is left alone after the deadline (time.monotonic)."""
+        while not self.heeds(number):
+            left = deadline - time.monotonic()
+            if left <= 0 or self.wait(min(left, PAUSE)):
+                return
+        self.signal(number)
+
     def reap(self) -> None:
         """Let go of it, if it has ended and was this process's own child."""
-        try:
-            os.waitpid(self.pid, os.WNOHANG)
-        except ChildProcessError:
-            pass
+        reap(self.pid)
 
     def close(self) -> None:
         os.close(self.descriptor)
+
+
+def reap(pid: int) -> None:
+    """Let go of a process that has ended, if it was a child of this one."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass
 
 
 def signal_number(name: str) -> int:
