@@ -24,7 +24,7 @@ export RUFF_CACHE_DIR := .cache/ruff
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: docs help deploy check destroy test lint unit integration test-packages changelog constraints sanity importer build clean \
+.PHONY: docs help deploy check destroy test lint unit integration test-packages changelog constraints sanity importer build clean molecule \
 	lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs
 
 help: ## list the targets
@@ -51,6 +51,9 @@ unit: $(VENV)/development $(COLLECTION) ## tests that need neither root nor a ho
 
 integration: $(VENV)/development $(COLLECTION) test-packages ## tests that boot containers (as root)
 	$(BIN)/pytest $(PYTEST_ARGS) tests/integration
+
+molecule: $(VENV)/development $(COLLECTION) test-packages ## the Molecule scenarios alone, which integration runs, too (as root)
+	$(BIN)/molecule test --all
 
 test-packages: ## install the Debian packages that tests need, without starting their services
 	sh tests/install-packages.sh requirements/debian.txt
