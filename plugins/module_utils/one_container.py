@@ -26,11 +26,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "health": {"type": "dict", "options": health.OPTIONS},
     "wait": {"type": "bool", "default": True},
     "timeout": {"type": "float", "default": 30},
-    "enabled": {"type": "bool"},
-    "after": {"type": "list", "elements": "str", "default": []},
-    "requires": {"type": "list", "elements": "str", "default": []},
-    "restart": {"type": "str", "choices": list(RESTARTS), "default": "on-failure"},
-    "limits": {"type": "dict", "options": {name: {"type": "str"} for name in PARSERS}},
     "allow_failed_units": {"type": "bool", "default": False},
     "enabled": {"type": "bool"},
     "after": {"type": "list", "elements": "str", "default": []},
@@ -81,7 +76,6 @@ class OneContainer:
             roll_back=roll_back,
             generation=options["generation"],
             keep=options["keep_generations"],
-        boot=boot,
             settle=self.boot.apply,
         )
 

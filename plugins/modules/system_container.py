@@ -157,6 +157,58 @@ options:
       - A container that has a failed unit goes on running, so that one can look inside.
     type: bool
     default: false
+  enabled:
+    description:
+      - Whether the host's boot starts the container. The default is to leave that as it is.
+      - With systemd on the host, V(true) writes C(unshare-container@.service) and a drop-in for this container, which
+        is from then on started and stopped through that unit, by this module and by systemd alike. A container that
+        reboots itself comes back, one that powers off stays down until the next boot of the host.
+      - Elsewhere nothing is written, and a warning says what is to be called at boot.
+    type: bool
+  after:
+    description: Names of containers that are started before this one, if they are. Used with O(enabled=true).
+    type: list
+    elements: str
+    default: []
+  requires:
+    description: The same, and this one does not run without them. Used with O(enabled=true).
+    type: list
+    elements: str
+    default: []
+  restart:
+    description:
+      - What systemd does when a container with O(enabled=true) ends by itself.
+      - V(on-failure) starts it again when it crashed, each time after a longer while. V(always) does so in any case,
+        V(no) in none. A reboot from inside always starts it again.
+    type: str
+    choices: [on-failure, always, 'no']
+    default: on-failure
+  limits:
+    description:
+      - How much of the host the container may take. The default is to leave that as it is; an empty mapping takes all
+        limits away but that on tasks.
+      - Other limits are set without a restart.
+      - A warning says which of them the host cannot keep.
+    type: dict
+    suboptions:
+      memory_max:
+        description: Memory, such as V(512M); past it processes are killed.
+        type: str
+      memory_high:
+        description: Memory past which processes are slowed down.
+        type: str
+      cpu_quota:
+        description: Time of CPUs, V(150%) is one and a half.
+        type: str
+      cpu_weight:
+        description: Share of the CPUs in relation to others, from 1 to 10000. It is 100 by itself.
+        type: str
+      tasks_max:
+        description: Number of processes and threads, 64 or more. It is 16384 by itself, which no fork bomb can pass.
+        type: str
+      io_weight:
+        description: Share of the disks in relation to others, from 1 to 10000. It is 100 by itself.
+        type: str
 seealso:
   - module: unshare.container.container_script
 """
@@ -186,6 +238,16 @@ EXAMPLES = r"""
   unshare.container.system_container:
     name: web
     state: rolled_back
+
+- name: Run it from boot on, after the database and within bounds
+  unshare.container.system_container:
+    name: web
+    enabled: true
+    after: [database]
+    limits:
+      memory_max: 512M
+      cpu_quota: 150%
+      tasks_max: 512
 
 - name: Remove the container, but not the data in its mappings
   unshare.container.system_container:
@@ -250,6 +312,21 @@ failed_units:
   type: list
   elements: str
   sample: []
+enabled:
+  description: Whether the host's boot starts it. In check mode, whether it would.
+  returned: when the container is not absent
+  type: bool
+  sample: true
+boot_command:
+  description: The command that starts it, for hosts whose boot does not do it by itself.
+  returned: when the container is not absent
+  type: str
+  sample: /var/lib/unshare/containers/web/current/run-container --detach
+limits:
+  description: Its limits in numbers, bytes and percents.
+  returned: when the container is not absent
+  type: dict
+  sample: {memory_max: 536870912}
 shell:
   description: The command that gives a shell in the container, for the host's root.
   returned: when it runs
