@@ -11,10 +11,13 @@ from __future__ import annotations
 import os
 
 from . import syscalls as sys
+from .errors import LauncherError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from .identity import Identity
 
 # Capabilities (linux/capability.h) that no init needs: they could only reach what the host owns. SETFCAP would let a
 # file in a writable mapping carry capabilities for a root that is not the container's; SYS_BOOT stays, it ends only the
@@ -56,6 +59,31 @@ def apply(security: dict[str, Any], filter_program: bytes | None) -> None:
         sys.prctl(sys.PR_SET_NO_NEW_PRIVS, 1)
     if filter_program:
         sys.load_seccomp_filter(filter_program)
+
+
+def given_up(security: dict[str, Any], ids: Identity, filter_program: bytes | None) -> list[str]:
+    """What of the isolation a container goes without, a warning each.
+
+    Raises:
+        LauncherError: what would be left is no container.
+    """
+    warnings = []
+    if ids.base == 0 and not ids.nested:
+        if security.get("nesting", False):
+            raise LauncherError(
+                "security.nesting: not with private_users: identity; without the masks root inside could reconfigure "
+                "the host's kernel. Let the container have ids of its own (auto)"
+            )
+        warnings.append(
+            "private_users: identity: root inside is root of this host wherever a file of the host can be reached; "
+            "run nothing there that is not trusted with the host"
+        )
+    if filter_program is None:
+        warnings.append(
+            "system-call filter: none, as this host has no libseccomp (2.4 or newer); install libseccomp2, "
+            "and stage the system again"
+        )
+    return warnings
 
 
 def read_filter(system: str) -> bytes | None:

@@ -3,20 +3,24 @@
 """A process in a running container: in its namespaces, its control group, and under the limits of its PID 1.
 
 Until it has executed a program of the container's, the entering process is not dumpable: root inside can neither
-trace it nor look through its descriptors at the host (CVE-2019-5736, CVE-2024-21626).
+trace it nor look through its descriptors at the host (CVE-2019-5736, CVE-2024-21626). What root inside can do is to stop
+it, or to freeze the control group it gets into; so every wait for it has an end.
 """
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import select
+import stat
 import time
 
 from . import confine, launch
 from . import syscalls as sys
 from .errors import LauncherError
 from .paths import read_text
+from .process import KILL, milliseconds
 from .specification import read_spec
 
 TYPE_CHECKING = False
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from .container import Container
 
 SIGCHLD = 17
+INSIDE = -1  # in place of a stream's descriptor: the container's own null device
+ENTER_TIMEOUT = 30.0  # seconds until the command must run
 PR_SET_DUMPABLE = 4
 ACCOUNTS_LIMIT = 1 << 20  # bytes of an account file that are looked at
 CAPTURE_LIMIT = 1 << 20  # bytes of a captured answer; the rest is dropped
@@ -66,7 +72,7 @@ class Entry:
         root = self.open_root()
         try:
             resolve = sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS
-            descriptor = sys.openat2(root, "etc/passwd", os.O_RDONLY | os.O_NONBLOCK, resolve)
+            descriptor = _open_regular(sys.openat2(root, "etc/passwd", os.O_PATH, resolve))
         finally:
             os.close(root)
         try:
@@ -94,16 +100,22 @@ class Entry:
         terminal: bool,
         environment: dict[str, str] | None = None,
         directory: str | None = None,
+        timeout: float = ENTER_TIMEOUT,
     ) -> int:
         """Run a command, or the user's login shell when there is none; the PID of a child to wait for.
 
         Args:
             user: a name of the container's `/etc/passwd`, or a number.
-            streams: descriptors for standard input, output and error.
+            streams: descriptors for standard input, output and error, or `INSIDE`.
             terminal: the first stream is a pty that is to control the new session.
             environment: added to that of the user.
             directory: where to start; the user's home by default.
+            timeout: seconds until the command must run.
+
+        Raises:
+            LauncherError: it does not run.
         """
+        deadline = time.monotonic() + timeout
         cgroup = self._open_cgroup()
         report_read, report_write = os.pipe()
         flags = sys.CLONE_NEWUSER | sys.CLONE_NEWNS | sys.CLONE_NEWPID | sys.CLONE_NEWIPC | sys.CLONE_NEWUTS
@@ -112,6 +124,7 @@ class Entry:
         if middle == 0:
             try:
                 sys.prctl(PR_SET_DUMPABLE, 0)
+                _forget_command_line()
                 self._join(flags)
                 child = sys.clone3(sys.CLONE_PARENT)
                 if child == 0:
@@ -123,7 +136,7 @@ class Entry:
             os._exit(0)
         os.close(cgroup)
         os.close(report_write)
-        return self._follow(report_read, middle)
+        return self._follow(report_read, middle, deadline)
 
     def _join(self, flags: int) -> None:
         try:
@@ -131,14 +144,21 @@ class Entry:
         except ProcessLookupError:
             raise LauncherError("it does not run any more") from None
 
-    def _follow(self, report: int, middle: int) -> int:
+    def _follow(self, report: int, middle: int, deadline: float) -> int:
+        """Read what the entering processes say until the command runs, or the deadline; the command's PID."""
+        poll = select.poll()
+        poll.register(report, select.POLLIN)
         said = b""
+        late = False
         while True:
-            data = os.read(report, 65536)
+            late = not poll.poll(milliseconds(deadline - time.monotonic()))
+            data = b"" if late else os.read(report, 65536)
             if not data:
                 break
             said += data
         os.close(report)
+        if late:
+            os.kill(middle, KILL)
         os.waitpid(middle, 0)
         child, errors = 0, []
         for line in said.decode("utf-8", "replace").splitlines():
@@ -147,8 +167,11 @@ class Entry:
                 child = int(text)
             else:
                 errors.append(text)
+        if late:
+            errors.insert(0, "it was not let in in time; is a process or a control group inside stopped on purpose?")
         if errors or not child:
             if child:
+                os.kill(child, KILL)
                 os.waitpid(child, 0)
             what = errors[0] if errors else "it ended meanwhile"
             raise LauncherError("container %s: cannot enter: %s" % (self.container.name, what))
@@ -166,17 +189,19 @@ class Entry:
     ) -> NoReturn:
         try:
             report = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, launch.FIRST_FREE)
-            high = [fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, launch.FIRST_FREE) for stream in streams]
             os.setsid()
+            os.setgroups([])
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+            null = os.open("/dev/null", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC) if INSIDE in streams else INSIDE
+            used = [null if stream == INSIDE else stream for stream in streams]
+            high = [fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, launch.FIRST_FREE) for stream in used]
             for number, stream in enumerate(high):
                 os.dup2(stream, number)
             if terminal:
                 fcntl.ioctl(0, launch.TIOCSCTTY, 0)
             sys.close_range(3, report - 1)
             sys.close_range(report + 1)
-            os.setgroups([])
-            os.setresgid(0, 0, 0)
-            os.setresuid(0, 0, 0)
             os.chdir("/")
             account = Account.find(user)
             confine.apply(self.spec.get("security", {}), self.filter_program)
@@ -259,32 +284,58 @@ def capture(container: Container, command: list[str], timeout: float) -> str:
 
 def ask(container: Container, command: list[str], timeout: float) -> tuple[int, str]:
     """The wait status of a command run as root in the container, and what it prints; limits and errors of `capture`."""
+    deadline = time.monotonic() + timeout
     entry = Entry(container)
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     read, write = os.pipe()
     try:
-        child = entry.spawn(command, "root", (null, write, null), False, {"SYSTEMD_PAGER": "", "TERM": "dumb"}, "/")
+        variables = {"SYSTEMD_PAGER": "", "TERM": "dumb"}
+        child = entry.spawn(command, "root", (INSIDE, write, INSIDE), False, variables, "/", timeout)
         os.close(write)
         write = -1
-        said, over = _read_all(read, timeout)
+        pidfd = sys.pidfd_open(child)
+        said, over = _read_all(read, deadline)
+        # Who has closed its output may run on.
+        over = over and _has_ended(pidfd, deadline)
         if not over:
-            pidfd = sys.pidfd_open(child)
-            sys.pidfd_send_signal(pidfd, 9)
-            os.close(pidfd)
+            sys.pidfd_send_signal(pidfd, KILL)
+        os.close(pidfd)
         status = os.waitpid(child, 0)[1]
         if not over:
             raise LauncherError("container %s: %s did not answer in %g s" % (container.name, command[0], timeout))
         return status, said.decode("utf-8", "replace")
     finally:
         entry.close()
-        os.close(null)
         os.close(read)
         if write >= 0:
             os.close(write)
 
 
-def _read_all(descriptor: int, timeout: float) -> tuple[bytes, bool]:
-    deadline = time.monotonic() + timeout
+def _has_ended(pidfd: int, deadline: float) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(milliseconds(deadline - time.monotonic())))
+
+
+def _open_regular(path: int) -> int:
+    """Open for reading what an O_PATH descriptor names, and close that; only a file, never a device or a terminal."""
+    try:
+        if not stat.S_ISREG(os.fstat(path).st_mode):
+            raise LauncherError("/etc/passwd: is not a file in this container")
+        return os.open("/proc/self/fd/%d" % path, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    finally:
+        os.close(path)
+
+
+def _forget_command_line() -> None:
+    """Blank this process's own `/proc/PID/cmdline`, which anybody inside may read: it is the host's business."""
+    text = read_text("/proc/self/stat")
+    fields = text[text.rfind(")") + 2 :].split()
+    start, end = int(fields[45]), int(fields[46])  # arg_start, arg_end: the 48th and 49th of proc_pid_stat(5)
+    if 0 < start < end:
+        ctypes.memset(start, 0, end - start)
+
+
+def _read_all(descriptor: int, deadline: float) -> tuple[bytes, bool]:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     said = b""

@@ -34,6 +34,7 @@ DEVICE_LINKS = (
 MASKED = (
     "/proc/acpi",
     "/proc/asound",
+    "/proc/interrupts",
     "/proc/kallsyms",
     "/proc/kcore",
     "/proc/keys",
@@ -151,7 +152,9 @@ def restrict(tree: mounts.Tree, null: int) -> None:
         if stat.S_ISDIR(os.fstat(target).st_mode):
             mount = mounts.tmpfs("0755", "4k", "2", QUIET | sys.MOUNT_ATTR_RDONLY)
         else:
-            mount = mounts.bind(null, 0, None, recursive=False)
+            # Read-only, or a root inside with the host's own ids could take everybody's access to the null device.
+            hidden = sys.MOUNT_ATTR_RDONLY | sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NOEXEC
+            mount = mounts.bind(null, hidden, None, recursive=False)
         sys.move_mount(mount, target)
         os.close(mount)
         os.close(target)

@@ -122,16 +122,23 @@ class Tree:
             os.close(mount)
 
 
-def open_source(path: str, follow: bool) -> int:
+def open_source(path: str, follow: bool, trusted: str = "/") -> int:
     """The descriptor of a bind mount's source on the host.
 
     Unless `follow`, a symbolic link on the way is an error: a source that lies in some container's writable state
-    could be turned into a link to anywhere between two starts.
+    could be turned into a link to anywhere between two starts. Only the way to `trusted`, a directory, may hold one.
     """
     if follow:
         return os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        return sys.openat2(sys.AT_FDCWD, path, os.O_PATH, sys.RESOLVE_NO_SYMLINKS)
+        if not path.startswith(trusted.rstrip("/") + "/"):
+            trusted = "/"
+        directory = os.open(trusted, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            below = path[len(trusted) :].lstrip("/") or "."
+            return sys.openat2(directory, below, os.O_PATH, sys.RESOLVE_NO_SYMLINKS)
+        finally:
+            os.close(directory)
     except OSError as error:
         if error.errno == errno.ELOOP:
             real = os.path.realpath(path)

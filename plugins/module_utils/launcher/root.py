@@ -40,7 +40,7 @@ NAMESPACED = ("mqueue", "proc", "sysfs", "cgroup2")
 
 def attach_root(directory: str) -> mounts.Tree:
     """A tmpfs for `/`, at a directory of the host that only this mount namespace sees changed."""
-    mount = mounts.tmpfs("0755", ROOT_SIZE, ROOT_FILES)
+    mount = mounts.tmpfs("0755", ROOT_SIZE, ROOT_FILES, sys.MOUNT_ATTR_NODEV)
     target = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     sys.move_mount(mount, target)
     os.close(target)
@@ -91,7 +91,8 @@ class Builder:
                 self._mount(record)
         if self.start.notify_path is not None:
             source = os.open(self.start.notify_path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-            self.tree.attach(mounts.bind(source, 0, None, recursive=False), "/run/host/notify", directory=False)
+            mount = mounts.bind(source, sys.MOUNT_ATTR_RDONLY, None, recursive=False)
+            self.tree.attach(mount, "/run/host/notify", directory=False)
             os.close(source)
 
     @staticmethod
@@ -204,7 +205,7 @@ class Builder:
         """Bind a mapping (C10), or say that its source is not there (S3)."""
         path, point = record["device"], record["mount_point"]
         try:
-            source = mounts.open_source(path, follow=path in NETWORK_FILES or path.startswith(STATE_DIRECTORY))
+            source = mounts.open_source(path, path in NETWORK_FILES, STATE_DIRECTORY)
         except FileNotFoundError:
             if record.get("required"):
                 raise LauncherError("%s: the source of the mapping to %s does not exist" % (path, point)) from None
@@ -212,6 +213,9 @@ class Builder:
             return
         try:
             attributes = mounts.attributes(record["flags"]) | sys.MOUNT_ATTR_NODEV
+            if path in NETWORK_FILES:
+                # C11 has one of them writable for hosts on which it could not be bound otherwise. Here it can.
+                attributes |= sys.MOUNT_ATTR_RDONLY
             if not attributes & sys.MOUNT_ATTR_RDONLY:
                 attributes |= sys.MOUNT_ATTR_NOSUID
             self._attach_bind(source, point, attributes, path)
@@ -226,12 +230,30 @@ class Builder:
         except OSError as error:
             if self.id_map is None or error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
                 raise
+            self._accept_unmapped(source, attributes, name)
             mount = mounts.bind(source, attributes, None)
-            self.warnings.append(
-                "%s: its file system cannot map ids, so what belongs to root there belongs to nobody in the container"
-                % name
-            )
         self.tree.attach(mount, point, stat.S_ISDIR(os.fstat(source).st_mode))
+
+
+    def _accept_unmapped(self, source: int, attributes: int, name: str) -> None:
+        """Say what a share without an id map lacks; refuse one that could not be written to, though it is meant to be.
+
+        It is never shared with the host's own ids instead: root inside would be root there.
+        """
+        first, count = self.identity.base, self.identity.count
+        if attributes & sys.MOUNT_ATTR_RDONLY:
+            message = "%s: its file system cannot map ids, so what belongs to root there belongs to nobody inside" % name
+            if name == self.start.spec["store"]["source"]:
+                message += "; su, sudo and other set-user-ID programs do not work"
+            self.warnings.append(message)
+        elif name == os.path.join(STATE_DIRECTORY, "containers", self.start.spec["name"], "journal"):
+            os.chown("/proc/self/fd/%d" % source, first, first)  # the launcher's own directory
+        elif not first <= os.fstat(source).st_uid < first + count:
+            message = (
+                "%s: its file system cannot map ids, so nobody inside could write to it; share it read-only, "
+                "put it on ext4, xfs or btrfs, or give it to the container's own ids: chown -R %d:%d"
+            )
+            raise LauncherError(message % (name, first, first))
 
 
 def _read(path: str, follow: bool = False) -> bytes:

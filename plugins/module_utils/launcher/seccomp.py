@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
-EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
+EPERM, ENOSYS, EOPNOTSUPP, EAFNOSUPPORT = 1, 38, 95, 97
 _OPTIMIZE = 8  # SCMP_FLTATR_CTL_OPTIMIZE, libseccomp 2.5
 _BAD_ARCHITECTURE = 2  # SCMP_FLTATR_ACT_BADARCH
 _MASKED_EQUAL = 7
@@ -44,6 +44,12 @@ MODES = {"chmod": 1, "fchmod": 1, "fchmodat": 2, "mknod": 1, "mknodat": 2, "crea
 OPENS = {"open": (1, 2), "openat": (2, 3)}  # flags, mode
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 NETLINK, NETLINK_AUDIT = 16, 9
+VSOCK = 40  # reaches the hypervisor, and services of the host, past every network namespace
+SOCKETCALL_SOCKET = 1
+# A container that runs containers keeps CAP_SETFCAP, and a file capability in a writable mapping would count on the
+# host: there no extended attribute can be set at all (EOPNOTSUPP, which programs take for the file system's word).
+SET_ATTRIBUTES = ("setxattr", "lsetxattr", "fsetxattr")
+SETXATTRAT = 463
 COMPATIBLE = {
     "x86_64": (0x40000003, 0x4000003E),  # i386, and x32 by its own token
     "aarch64": (0x40000028,),
@@ -99,6 +105,13 @@ class _Builder:
             for request in (TIOCSTI, TIOCLINUX):
                 self._refuse("ioctl", EPERM, (1, 0xFFFFFFFF, request))
             self._refuse("socket", EAFNOSUPPORT, (0, 0xFFFFFFFF, NETLINK), (2, 0xFFFFFFFF, NETLINK_AUDIT))
+            self._refuse("socket", EAFNOSUPPORT, (0, 0xFFFFFFFF, VSOCK))
+            # Its arguments lie in memory, where a filter cannot look: 32-bit programs have the call `socket`, too.
+            self._refuse("socketcall", ENOSYS, (0, 0xFFFFFFFF, SOCKETCALL_SOCKET))
+            if security.get("nesting", False):
+                for name in SET_ATTRIBUTES:
+                    self._refuse(name, EOPNOTSUPP)
+                self._refuse_number(SETXATTRAT, EOPNOTSUPP)
             return self._export()
         finally:
             self.library.seccomp_release(self.context)

@@ -8,7 +8,7 @@ import os
 import select
 import time
 
-from . import identity, limits, syscalls
+from . import confine, identity, limits, syscalls
 from .errors import LauncherError, NotReady
 from .launch import Launch
 from .paths import make_directory
@@ -92,7 +92,7 @@ class Start:
             self.output_read, self.output_write = os.pipe()
             output = self.output_write
         self.cgroup = self.container.cgroup.create(self.ids.base)
-        return Launch(
+        launch = Launch(
             self.system,
             self.spec,
             self.ids,
@@ -105,6 +105,8 @@ class Start:
             self.extra_file_systems,
             self._bound(),
         )
+        self.warnings += confine.given_up(self.spec.get("security", {}), self.ids, launch.filter_program)
+        return launch
 
     def _bound(self) -> int | None:
         """Set the limits, unless the unit has them; the bound of tasks, where the control group cannot keep it."""
