@@ -344,6 +344,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.launcher import main as _launcher_main  # noqa: F401  all of it is sent, to be compared
+from ..module_utils.launcher import seccomp as _launcher_seccomp  # noqa: F401
 from ..module_utils.launcher.container import Container
 from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.limits import LimitError
