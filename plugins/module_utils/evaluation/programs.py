@@ -47,7 +47,7 @@ def switch_modules(path: str = SWITCH) -> list[str]:
         lines = []
     services: list[str] = []
     for line in lines or ["hosts: files dns"]:
-        _database, _colon, sources = line.split("#")[0].partition(":")
+        _database, _colon, sources = line.split("#", 1)[0].partition(":")
         services += re.findall(r"\w+", re.sub(r"\[[^]]*\]?", " ", sources))
     return ["libnss_%s.so.2" % service for service in dict.fromkeys(services)]
 
