@@ -76,6 +76,16 @@ class Systems:
             ) from error
         return path
 
+    def touch(self, path: Path) -> None:
+        """Mark a system as asked for just now: later than those that a switch to it may remove.
+
+        :raises TargetError: when it is not there any more.
+        """
+        try:
+            os.utime(path)
+        except OSError as error:
+            raise TargetError(f"the system {path} cannot be used: {explain(error)}; run again") from error
+
     def remove(self, paths: list[Path]) -> None:
         """Remove systems, each with one rename first, so that none is ever seen in part.
 

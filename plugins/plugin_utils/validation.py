@@ -9,6 +9,7 @@ and refuses what does not already have the type.
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Mapping, Sequence
 
@@ -20,7 +21,15 @@ Spec = dict[str, dict[str, t.Any]]
 
 _VAULT_TYPES = ("AnsibleVaultEncryptedUnicode", "EncryptedString")
 _NAMES = {dict: "a mapping", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
-_WANTED = {"dict": "a mapping", "list": "a list", "str": "a string", "bool": "a boolean", "int": "a whole number"}
+_WANTED = {
+    "dict": "a mapping",
+    "list": "a list",
+    "str": "a string",
+    "bool": "a boolean",
+    "int": "a whole number",
+    "float": "a number",
+}
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _CHOICE_NOUNS = {"flags": "flag", "type": "type"}
 
@@ -75,8 +84,17 @@ def _typed(value: t.Any, kind: str, path: str) -> t.Any:
         return _BOOLEANS[value.lower()]
     if kind == "int" and isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
         return int(value)
-    expected: dict[str, type] = {"dict": dict, "list": list, "str": str, "bool": bool, "int": int}
-    right = isinstance(value, expected[kind]) and not (kind == "int" and isinstance(value, bool))
+    if kind == "float" and isinstance(value, str) and _NUMBER.fullmatch(value):
+        return float(value)
+    expected: dict[str, t.Any] = {
+        "dict": dict,
+        "list": list,
+        "str": str,
+        "bool": bool,
+        "int": int,
+        "float": (int, float),
+    }
+    right = isinstance(value, expected[kind]) and not (kind in ("int", "float") and isinstance(value, bool))
     if not right:
         hint = "; quote it" if kind == "str" and isinstance(value, (int, float)) else ""
         raise DeclarationError(path, f"must be {_WANTED[kind]}, not {describe(value)}{hint}")

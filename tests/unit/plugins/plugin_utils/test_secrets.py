@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import typing as t
 
-from ansible_collections.unshare.container.plugins.action.container_script import split_secrets
+from ansible_collections.unshare.container.plugins.plugin_utils.secrets import split_secrets
 
 
 def test_splits_the_content_of_secret_files_only() -> None:

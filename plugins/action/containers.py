@@ -1,0 +1,76 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Derives the systems of a host's containers on the controller, and sends the host only those that it lacks.
+
+The first round trip tells the host the digests. A host that has all of the systems does everything there and then, and
+most runs end with that; another one names what is missing, and gets it with the second round trip.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible import constants
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import (
+    Declared,
+    Derivation,
+    declared_containers,
+    report,
+)
+from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
+
+MODULE = "unshare.container.containers"
+
+
+class ActionModule(ActionBase):
+    """Runs the module of the same name."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the module, and return its result."""
+        result = super().run(tmp, task_vars)
+        result.update(self.run_module(dict(self._task.args), task_vars))
+        return result
+
+    def run_module(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        """Derive what `arguments` declare, bring it about, and return the module's result."""
+        for reserved in ("systems", "secrets"):
+            if reserved in arguments:
+                raise AnsibleActionFail(f"{reserved}: is filled in from 'containers', and cannot be given")
+        try:
+            declared = declared_containers(arguments.get("containers", {}))
+            derivation = Derivation(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
+            arguments["containers"] = {
+                item.name: {**item.options, "digest": derivation.digest(item)} for item in declared
+            }
+            done: dict[str, Any] = self._execute_module(MODULE, module_args=arguments, task_vars=task_vars)
+            if done.get("missing"):
+                missing = [
+                    derivation.system(item) | {"name": item.name} for item in declared if item.name in done["missing"]
+                ]
+                arguments["systems"] = {
+                    item["name"]: {"system": item["system"], "boot": item["boot"]} for item in missing
+                }
+                arguments["secrets"] = {item["name"]: item["secrets"] for item in missing if item["secrets"]}
+                done = self._execute_module(MODULE, module_args=arguments, task_vars=task_vars)
+            self._explain(declared, done)
+        except DeclarationError as error:
+            raise AnsibleActionFail(str(error)) from error
+        return done
+
+    def _explain(self, declared: list[Declared], done: dict[str, Any]) -> None:
+        """Show with `--diff`, before the differences, what the containers do not take over from their declarations."""
+        if not (self._task.diff and done.get("diff")):
+            return
+        reports = []
+        for item in declared:
+            lines = report(item)
+            if lines:
+                reports.append({"prepared": f"container {item.name}, of its declaration:\n" + "\n".join(lines) + "\n"})
+        done["diff"] = reports + done["diff"]

@@ -1,0 +1,254 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
+
+"""Make the containers of a host what the inventory declares."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: containers
+short_description: Make the containers of a host what the inventory declares
+version_added: 0.1.0
+description:
+  - Derives the systems of all declared containers on the controller, puts those on the host that it does not have, and
+    brings every container into its state.
+  - What the modules M(unshare.container.container_script) and M(unshare.container.system_container) do for one
+    container, this one does for all of a host's, in one round trip, or in two when the host lacks a system.
+  - What goes wrong with one container does not keep the others from their states. The module fails at the end, and
+    names it.
+author:
+  - The unshare.container authors (@unshare)
+extends_documentation_fragment:
+  - unshare.container.attributes
+attributes:
+  check_mode:
+    details: Of containers whose system is not on the host yet, the host and the store are checked, too.
+  diff_mode:
+    details: Shows what of the declarations was dropped or replaced, and why; the files that differ; and the states.
+  action:
+    description: Has an action plugin, which derives the systems.
+    support: full
+  idempotent:
+    support: partial
+    details: A container with C(state=restarted) is restarted each time, and one with C(state=rolled_back) but without
+      C(generation) goes back each time.
+options:
+  containers:
+    description:
+      - The containers of the host, by their names.
+      - Each is a mapping of C(operating_system), the declaration of the real machine; C(mappings), C(shared_network),
+        C(extra_file_systems) and C(keep_services), as in the filter
+        P(unshare.container.containerized_operating_system#filter); C(private_users), C(init), C(security), C(log) and
+        C(store), as in the filter P(unshare.container.system_files#filter); and C(state), C(generation),
+        C(keep_generations), C(health), C(wait), C(timeout), C(enabled), C(after), C(requires), C(restart), C(limits)
+        and C(allow_failed_units), as in the module M(unshare.container.system_container).
+      - Only C(operating_system) is required, unless C(state) is V(stopped), V(rolled_back) or V(absent).
+      - They are brought into their states in this order.
+    type: dict
+    required: true
+  purge:
+    description:
+      - V(true) removes the containers that are on the host and not in O(containers), whoever made them. The data in
+        their mappings is never touched.
+      - V(false) warns of them.
+      - By default nothing is said of them but in RV(unnamed).
+    type: bool
+  stage:
+    description:
+      - Only put the systems on the host. Nothing is switched, started, stopped or removed, and what runs is not
+        touched.
+    type: bool
+    default: false
+  roll_back:
+    description:
+      - Whether a switch to another system is undone when the container cannot be started with it, or is not well.
+      - The container then runs its former generation again, and the module fails all the same.
+      - A switch that was cut short is on trial still, and is finished or undone by the next run.
+    type: bool
+    default: false
+  systems:
+    description: The systems that the host lacks. Filled in by the action plugin.
+    type: dict
+    default: {}
+  secrets:
+    description: The content of their secret files. Filled in by the action plugin.
+    type: dict
+    default: {}
+seealso:
+  - module: unshare.container.system_container
+  - module: unshare.container.container_script
+"""
+
+EXAMPLES = r"""
+- name: Run what the inventory declares, and remove what it does not
+  unshare.container.containers:
+    containers: "{{ containers }}"
+    purge: true
+
+- name: Two containers, one of which must answer
+  unshare.container.containers:
+    containers:
+      web:
+        operating_system: "{{ web_operating_system }}"
+        mappings: [/srv/www]
+        health:
+          http:
+            - port: 8080
+      database:
+        operating_system: "{{ database_operating_system }}"
+        mappings:
+          - source: /srv/database
+            target: /var/lib/postgresql
+            writable: true
+    roll_back: true
+"""
+
+RETURN = r"""
+containers:
+  description: What became of each container, in the order of O(containers), and then of those that were removed.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+      returned: always
+    changed:
+      description: Whether anything of it was changed.
+      type: bool
+      returned: always
+    failed:
+      description: Whether something went wrong with it.
+      type: bool
+      returned: when it did
+    msg:
+      description: What went wrong.
+      type: str
+      returned: when it did
+    pending:
+      description: Whether bringing it into its state would change anything.
+      type: bool
+      returned: with O(stage=true)
+  sample:
+    - name: web
+      changed: true
+      state: running
+      system: /var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web
+      generation: 7
+      pid: 4711
+      boot_seconds: 0.21
+      failed_units: []
+unnamed:
+  description: Containers that are on the host and not in O(containers).
+  returned: always
+  type: list
+  elements: str
+  sample: []
+missing:
+  description: Containers whose system the host lacks. Answered to the action plugin, which then sends them.
+  returned: never to a task
+  type: list
+  elements: str
+"""
+
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ..module_utils.host_containers import HostContainers
+from ..module_utils.launcher.container import Container
+from ..module_utils.one_container import OPTIONS
+from ..module_utils.system_content import check_name
+from ..module_utils.target import TargetError
+
+ROOT = Path("/")
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "containers": {"type": "dict", "required": True},
+    "purge": {"type": "bool"},
+    "stage": {"type": "bool", "default": False},
+    "roll_back": {"type": "bool", "default": False},
+    "systems": {"type": "dict", "default": {}},
+    "secrets": {"type": "dict", "default": {}, "no_log": True},
+}
+
+
+def options_of(entry: t.Any, place: str) -> dict[str, t.Any]:
+    """Return the options of a container with their defaults, by OPTIONS, and `digest`.
+
+    :raises TargetError: naming `place` when they are not valid.
+    """
+    checked = ArgumentSpecValidator({**OPTIONS, "digest": {"type": "str"}}).validate(entry)
+    if checked.error_messages:
+        raise TargetError(f"{place}: {'; '.join(checked.error_messages)}")
+    parameters: dict[str, t.Any] = checked.validated_parameters
+    return parameters
+
+
+def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
+    """Bring about what the module's parameters declare; return what the module returns.
+
+    :raises TargetError: when they are not valid.
+    """
+    given = module.params
+    declared = {
+        check_name(name): options_of(entry, f"containers.{name}") for name, entry in given["containers"].items()
+    }
+    host = HostContainers(
+        root, declared, given["systems"], given["secrets"], Container, module.check_mode, bool(module._diff)
+    )
+    missing = host.missing()
+    if missing:
+        return {"changed": False, "missing": missing}
+    unnamed = host.unnamed()
+    removed: list[dict[str, t.Any]] = []
+    if given["stage"]:
+        results = host.stage()
+    else:
+        removed = host.purge(options_of({"state": "absent"}, "purge")) if given["purge"] else []
+        results = host.bring(given["roll_back"])
+        if unnamed and given["purge"] is False:
+            module.warn(f"on this host, but not declared: {', '.join(unnamed)}; 'purge: true' removes such containers")
+    for warning in host.warnings:
+        module.warn(warning)
+    return summary(results + removed, unnamed)
+
+
+def summary(results: list[dict[str, t.Any]], unnamed: list[str]) -> dict[str, t.Any]:
+    """Return the module's result made of those of the containers."""
+    differences: list[dict[str, t.Any]] = []
+    for result in results:
+        found = result.pop("diff", [])
+        differences += found if isinstance(found, list) else [found]
+    whole: dict[str, t.Any] = {
+        "changed": any(result["changed"] for result in results),
+        "containers": results,
+        "unnamed": unnamed,
+    }
+    if differences:
+        whole["diff"] = differences
+    failed = [result["msg"] for result in results if result.get("failed")]
+    if failed:
+        whole.update(failed=True, msg="\n".join(failed))
+    return whole
+
+
+def main() -> t.NoReturn:
+    """Run as a module."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    try:
+        result = run(module, ROOT)
+    except TargetError as error:
+        module.fail_json(msg=str(error))
+    if result.pop("failed", False):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

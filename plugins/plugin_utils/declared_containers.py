@@ -1,0 +1,208 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The containers that an inventory declares for a host: checked, derived, and named by what they are made of.
+
+Hosts that declare the same get the same system. What was derived for one of them is kept in a directory for the others;
+a play's workers are processes that end with their task, so memory would not do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import typing as t
+from pathlib import Path
+
+from .errors import DeclarationError
+from .validation import Spec, describe, plain, strict, validate
+
+if t.TYPE_CHECKING:
+    Mapping = dict[str, t.Any]
+
+PATH = "containers"
+
+DERIVED_BY: Spec = {
+    "operating_system": {"type": "raw"},
+    "mappings": {"type": "raw"},
+    "shared_network": {"type": "bool"},
+    "extra_file_systems": {"type": "raw"},
+    "keep_services": {"type": "raw"},
+    "private_users": {"type": "raw"},
+    "init": {"type": "raw"},
+    "security": {"type": "raw"},
+    "log": {"type": "raw"},
+    "store": {"type": "raw"},
+}
+"""What decides how the system of a container is made. Checked in depth when it is derived."""
+
+DERIVING = ("mappings", "shared_network", "extra_file_systems", "keep_services")
+RENDERING = ("shared_network", "private_users", "init", "security", "log", "store")
+NEED_SYSTEM = ("started", "restarted")
+"""States that need the declaration of an operating system."""
+
+IGNORE_SYSTEM = ("rolled_back", "absent")
+"""States for which it does not matter."""
+
+
+class Declared:
+    """A declared container.
+
+    :param name: its name.
+    :param options: what the target is told, with the defaults filled in.
+    :param derivation: what its system is made from; empty when no system is declared.
+    """
+
+    def __init__(self, name: str, options: Mapping, derivation: Mapping) -> None:
+        self.name = name
+        self.options = options
+        self.derivation = derivation
+        text = json.dumps([name, derivation], sort_keys=True, separators=(",", ":"))
+        self.key = hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def declared_containers(value: t.Any) -> list[Declared]:
+    """Return the containers of the mapping `containers`, in its order; raises DeclarationError with the place."""
+    from ..module_utils.limits import LimitError, parse
+    from ..module_utils.one_container import OPTIONS
+    from .checks import CONTAINER_NAME
+
+    told: Spec = {**OPTIONS, "limits": {"type": "raw"}}
+    given = plain(value, PATH)
+    if not isinstance(given, dict):
+        raise DeclarationError(PATH, f"must be a mapping of names to containers, not {describe(given)}")
+    result = []
+    for name, entry in given.items():
+        place = f"{PATH}.{name}"
+        if not CONTAINER_NAME.fullmatch(name):
+            raise DeclarationError(place, f"{name!r} is not a container's name (a-z, 0-9, '-'; at most 63)")
+        checked = strict({} if entry is None else entry, {**told, **DERIVED_BY}, place)
+        options = validate({key: item for key, item in checked.items() if key in told}, told, place)
+        _check(options, place)
+        if options["limits"] is not None:
+            try:
+                parse(options["limits"], f"{place}.limits")
+            except LimitError as error:
+                raise DeclarationError(error.path, error.message) from error
+        derivation = {key: item for key, item in checked.items() if key in DERIVED_BY}
+        if options["state"] in IGNORE_SYSTEM:
+            derivation = {}
+        elif "operating_system" not in derivation and (derivation or options["state"] in NEED_SYSTEM):
+            raise DeclarationError(place, "'operating_system' is required")
+        result.append(Declared(name, options, derivation))
+    return result
+
+
+def _check(options: Mapping, place: str) -> None:
+    """Refuse what would not work, or would not be what it seems."""
+    if options["keep_generations"] < 1:
+        raise DeclarationError(f"{place}.keep_generations", "must be 1 or more: the current one is kept in any case")
+    if options["generation"] is not None and options["state"] != "rolled_back":
+        raise DeclarationError(f"{place}.generation", "is used with 'state: rolled_back' only")
+    health = options["health"] or {}
+    for kind in ("tcp", "http"):
+        for index, entry in enumerate(health.get(kind, [])):
+            if not 1 <= entry["port"] <= 65535:
+                raise DeclarationError(f"{place}.health.{kind}[{index}].port", f"{entry['port']} is not a port")
+            for key in ("path", "host"):
+                text = entry.get(key, "/")
+                if any(character <= " " or character > "~" for character in text) or (
+                    key == "path" and text[:1] != "/"
+                ):
+                    raise DeclarationError(f"{place}.health.{kind}[{index}].{key}", f"{text!r} cannot be asked for")
+
+
+class Derivation:
+    """Systems derived from declarations, each kept below `directory` for the other hosts of the run."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = Path(directory) / "unshare-systems"
+
+    def digest(self, declared: Declared) -> str | None:
+        """The digest of the content of the container's system; None when it has none."""
+        if not declared.derivation:
+            return None
+        known = self._read(declared.key + ".digest")
+        return known if known is not None else str(self._derive(declared)["digest"])
+
+    def system(self, declared: Declared) -> Mapping:
+        """The container's system: `digest`, `system` without secrets, `boot`, and `secrets` by path."""
+        known = self._read(declared.key)
+        return t.cast("Mapping", json.loads(known)) if known is not None else self._derive(declared)
+
+    def _derive(self, declared: Declared) -> Mapping:
+        from ..module_utils import launcher
+        from ..module_utils.system_content import SystemContent
+        from ..module_utils.target import TargetError
+        from .boot_script import boot_script
+        from .secrets import split_secrets
+
+        system = derive(declared)
+        boot = boot_script(system)
+        try:
+            content = SystemContent(system, boot, launcher.sources(), "", None, declared.name)
+        except TargetError as error:
+            raise DeclarationError(f"{PATH}.{declared.name}", str(error)) from error
+        apart, secrets = split_secrets(system)
+        digest = content.content_digest()
+        result = {"digest": digest, "system": apart, "boot": boot, "secrets": secrets}
+        self._write(declared.key, json.dumps(result))
+        self._write(declared.key + ".digest", digest)
+        return result
+
+    def _read(self, name: str) -> str | None:
+        try:
+            return (self.directory / name).read_text("utf-8")
+        except FileNotFoundError:
+            return None
+
+    def _write(self, name: str, text: str) -> None:
+        """Put a file into its place in one step: another worker sees all of it or none."""
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        descriptor, aside = tempfile.mkstemp(dir=self.directory, prefix=".")  # mode 0600
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.rename(aside, self.directory / name)
+
+
+def derive(declared: Declared) -> Mapping:
+    """Return the system of a declared container; raises DeclarationError with the place."""
+    from .containerized import containerized_operating_system
+    from .system_files import system_files
+
+    given = declared.derivation
+    try:
+        contained = containerized_operating_system(
+            given["operating_system"],
+            store=_store_target(given.get("store")),
+            **{key: given[key] for key in DERIVING if key in given},
+        )
+        rendering = {key: given[key] for key in RENDERING if key in given}
+        return system_files(contained, name=declared.name, **rendering)
+    except DeclarationError as error:
+        raise DeclarationError(f"{PATH}.{declared.name}.{error.path}".rstrip("."), error.message) from error
+
+
+def report(declared: Declared) -> list[str]:
+    """What the container does not take over from the declaration as it is, and why, a line each (C14)."""
+    from .containerized import containerization_report
+
+    given = declared.derivation
+    if not given:
+        return []
+    arguments = {key: given[key] for key in DERIVING if key in given}
+    said = containerization_report(given["operating_system"], **arguments)
+    return [
+        f"{verb} {entry['kind']} {entry['name']}" + (f": {entry['reason']}" if entry.get("reason") else "")
+        for verb in ("dropped", "replaced", "added")
+        for entry in said[verb]
+    ]
+
+
+def _store_target(store: t.Any) -> str:
+    if isinstance(store, dict):
+        return str(store.get("target") or "/usr")
+    if isinstance(store, str) and "=" in store:
+        return store.partition("=")[2]
+    return "/usr"
