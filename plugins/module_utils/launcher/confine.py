@@ -45,7 +45,10 @@ NESTING_KEEPS = ("SETFCAP",)
 
 def apply(security: dict[str, Any], filter_program: bytes | None) -> None:
     """Set the limits on the calling process, which is root in the container's namespaces."""
-    sys.join_new_session_keyring()
+    try:
+        sys.join_new_session_keyring()
+    except PermissionError:
+        pass  # this launcher is in a container itself, whose filter lets nobody have any keyring
     nesting = security.get("nesting", False)
     for name, number in DROPPED.items():
         if nesting and name in NESTING_KEEPS:

@@ -37,6 +37,8 @@ REFUSED = (
 )  # fmt: skip
 # Programs fall back without these. io_uring would pass by this filter; openat2 hides its mode from it.
 ABSENT = ("io_uring_setup", "io_uring_enter", "io_uring_register", "openat2")
+# The launcher of an inner container resolves its mount points with it.
+NESTING_NEEDS = ("openat2",)
 FCHMODAT2 = 452  # younger than the libseccomp of some hosts, the same number everywhere
 SET_USER_ID, SET_GROUP_ID = 0o4000, 0o2000
 # Which argument is the mode, for each call that can set one.
@@ -88,12 +90,14 @@ class _Builder:
         try:
             self.library.seccomp_attr_set(self.context, _BAD_ARCHITECTURE, ctypes.c_uint32(_ERRNO | ENOSYS))
             self.library.seccomp_attr_set(self.context, _OPTIMIZE, ctypes.c_uint32(2))
-            for token in COMPATIBLE.get(os.uname().machine, ()):
+            nesting = security.get("nesting", False)
+            for token in self._compatible(nesting):
                 self._check("architecture", self.library.seccomp_arch_add(self.context, ctypes.c_uint32(token)), (-17,))
             for name in REFUSED:
                 self._refuse(name, EPERM)
             for name in ABSENT:
-                self._refuse(name, ENOSYS)
+                if not (nesting and name in NESTING_NEEDS):
+                    self._refuse(name, ENOSYS)
             self._refuse_number(FCHMODAT2, ENOSYS)
             for bit in (SET_USER_ID, SET_GROUP_ID):
                 for name, argument in MODES.items():
@@ -108,13 +112,19 @@ class _Builder:
             self._refuse("socket", EAFNOSUPPORT, (0, 0xFFFFFFFF, VSOCK))
             # Its arguments lie in memory, where a filter cannot look: 32-bit programs have the call `socket`, too.
             self._refuse("socketcall", ENOSYS, (0, 0xFFFFFFFF, SOCKETCALL_SOCKET))
-            if security.get("nesting", False):
+            if nesting:
                 for name in SET_ATTRIBUTES:
                     self._refuse(name, EOPNOTSUPP)
                 self._refuse_number(SETXATTRAT, EOPNOTSUPP)
             return self._export()
         finally:
             self.library.seccomp_release(self.context)
+
+    def _compatible(self, nesting: bool) -> tuple[int, ...]:
+        """The other architectures whose programs run: none when a call that must be refused is not known of them."""
+        if nesting and self.library.seccomp_syscall_resolve_name(b"setxattrat") == -1:
+            return ()
+        return COMPATIBLE.get(os.uname().machine, ())
 
     def _refuse(self, name: str, error: int, *comparisons: tuple[int, int, int]) -> None:
         """Let a call end with `error`, when each argument masked equals its value: (argument, mask, value)."""
