@@ -217,8 +217,7 @@ class LifeCycle:
                 self.changed = self.container.stop(self.timeout) or self.changed
             else:
                 try:
-                    self._run(lock, restart=state == "restarted")
-                    self._check_health()
+                    self._run_well(lock, restart=state == "restarted")
                 except (LauncherError, UnhealthyError) as error:
                     self._undo(lock, error)
                     raise
@@ -242,6 +241,18 @@ class LifeCycle:
         else:
             generations.switch(self.layout, self.name, system)
         self.changed = True
+
+    def _run_well(self, lock: ContextManager[Any], restart: bool) -> None:
+        """Run it and look at its health; what was found running and ended meanwhile, by itself, is started again."""
+        found = self.container.status().state == "running" and not restart
+        try:
+            self._run(lock, restart)
+            self._check_health()
+        except LauncherError:
+            if not found or self.changed or self.container.status().state == "running":
+                raise
+            self._run(lock, restart=False)
+            self._check_health()
 
     def _run(self, lock: ContextManager[Any], restart: bool) -> None:
         current = self.layout.current_system(self.name)

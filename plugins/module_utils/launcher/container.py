@@ -109,12 +109,16 @@ class Container:
 
     @explained("be looked at")
     def status(self) -> Status:
-        """What runs now, by the record of its start and the kernel's word that this process still is."""
+        """What runs now, by the record of its start and the kernel's word that this process still is.
+
+        What has been asked to stop counts as stopped: whoever holds the lock meets it only when who asked has died.
+        """
         process = self.process()
         if process is None:
             return Status("stopped")
         process.close()
-        return Status("running", self.record())
+        record = self.record() or {}
+        return Status("stopped") if record.get("stopping") else Status("running", record)
 
     # Start.
 
@@ -146,7 +150,7 @@ class Container:
         running = self.status()
         if running.state == "running":
             raise AlreadyRunning("container %s: already runs, as PID %s" % (self.name, running.pid))
-        self.clear()
+        self.stop(timeout)
         remove_file(os.path.join(self.directory, "config.json" + NEW))
         spec = read_spec(system)
         config = identity.read_config(self.directory)
@@ -206,12 +210,16 @@ class Container:
     def stop(self, timeout: float = 30.0) -> bool:
         """Ask PID 1 to stop, kill it after `timeout` seconds, and clear what is left; whether it ran.
 
-        To be called with the lock held.
+        To be called with the lock held. A stop that was cut short is finished by the next, or by a start.
         """
         process = self.process()
         if process is not None:
             record = self.record() or {}
             deadline = time.monotonic() + timeout
+            try:
+                self.write_record(dict(record, stopping=True))
+            except OSError:
+                pass  # a full /run must not keep it from being stopped
             process.ask(signal_number(record.get("stop_signal", "SIGTERM")), deadline)
             if not process.wait(deadline - time.monotonic()):
                 process.signal(KILL)
@@ -231,7 +239,7 @@ class Container:
         self.cgroup.remove()
         record = self.record()
         if record is not None and start_time(record["pid"], ended=True) == record["start_time"]:
-            reap(record["pid"])
+            reap(record["pid"], 0)  # on its way out of an empty control group
         for entry in RUNTIME:
             remove_tree(os.path.join(self.run_directory, entry))
 

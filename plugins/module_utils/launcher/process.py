@@ -14,6 +14,7 @@ from .errors import LauncherError
 from .paths import read_text
 
 KILL = 9
+EXITING = 0x4  # PF_EXITING, of the flags in proc_pid_stat(5)
 PAUSE = 0.02  # seconds between two looks at what a process that has just begun heeds
 REAL_TIME_MINIMUM = 34  # the C library keeps the first two real-time signals for itself
 SIGNALS = {
@@ -42,7 +43,7 @@ def start_time(pid: int, ended: bool = False) -> int | None:
     """When the process started, in clock ticks since boot (proc(5), stat, field 22); none when it is not there.
 
     Args:
-        ended: whether one that has ended, and that nobody has waited for, counts too.
+        ended: whether one that has ended or is about to, and that nobody has waited for, counts too.
     """
     try:
         text = read_text("/proc/%d/stat" % pid)
@@ -50,7 +51,7 @@ def start_time(pid: int, ended: bool = False) -> int | None:
         return None  # it ended between the opening and the reading
     # The second field is the program's name in parentheses and may hold anything.
     fields = text[text.rfind(")") + 2 :].split()
-    if len(fields) < 20 or (fields[0] in ("Z", "X") and not ended):
+    if len(fields) < 20 or (not ended and (fields[0] in ("Z", "X") or int(fields[6]) & EXITING)):
         return None
     return int(fields[19])
 
@@ -73,10 +74,11 @@ class Process:
             if error.errno in (errno.ESRCH, errno.EINVAL):  # no process, or no process's first thread
                 return None
             raise
-        if start_time(pid) != started:
-            os.close(descriptor)
+        process = cls(pid, descriptor)
+        if start_time(pid) != started or process._has("ShdPnd", KILL):  # killed, and its end takes a moment
+            process.close()
             return None
-        return cls(pid, descriptor)
+        return process
 
     def signal(self, number: int) -> None:
         """Signal it; a process that has ended is no error."""
@@ -93,15 +95,16 @@ class Process:
 
     def heeds(self, number: int) -> bool:
         """Whether it has said what to do at this signal. What a PID 1 has not, the kernel drops (pid_namespaces(7))."""
+        return number == KILL or any(self._has(mask, number) for mask in ("SigCgt", "SigBlk", "SigIgn"))
+
+    def _has(self, mask: str, number: int) -> bool:
+        """Whether a signal is in one of the masks of proc_pid_status(5)."""
         try:
             text = read_text("/proc/%d/status" % self.pid)
         except ProcessLookupError:
-            text = ""
-        for line in text.splitlines():
-            name, _separator, mask = line.partition(":")
-            if name in ("SigBlk", "SigIgn", "SigCgt") and int(mask, 16) >> (number - 1) & 1:
-                return True
-        return number == KILL
+            return False
+        value = text.partition("\n%s:" % mask)[2].partition("\n")[0]
+        return bool(value) and int(value, 16) >> (number - 1) & 1 == 1
 
     def ask(self, number: int, deadline: float) -> None:
         """Signal it as soon as it heeds that; one that never does is left alone after the deadline (time.monotonic)."""
@@ -119,10 +122,10 @@ class Process:
         os.close(self.descriptor)
 
 
-def reap(pid: int) -> None:
-    """Let go of a process that has ended, if it was a child of this one."""
+def reap(pid: int, options: int = os.WNOHANG) -> None:
+    """Let go of a process that has ended, or with no options wait for that, if it was a child of this one."""
     try:
-        os.waitpid(pid, os.WNOHANG)
+        os.waitpid(pid, options)
     except ChildProcessError:
         pass
 
