@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import typing as t
@@ -17,6 +18,8 @@ from ansible_collections.unshare.container.tests.integration.playbooks import RE
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("host_unchanged")]
 
 SECONDS = 200
+FILE = re.compile(r"^`(?P<path>[^`\n]+)`\n\n```\w+\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+"""A file in a page of the documentation."""
 
 
 def molecule(*arguments: str, directory: Path, state: Path) -> str:
@@ -46,3 +49,13 @@ def molecule(*arguments: str, directory: Path, state: Path) -> str:
 def test_default_one_host_from_check_mode_to_destroy(tmp_path: Path) -> None:
     said = molecule("test", "--scenario-name=default", directory=REPOSITORY, state=tmp_path)
     assert "1 successful" in said
+
+
+def test_a_users_own_role_as_the_documentation_tells(tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs/testing-your-roles.md").read_text()
+    role = tmp_path / "greeting"
+    for found in FILE.finditer(page):
+        path = role / found["path"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(found["text"])
+    assert "1 successful" in molecule("test", directory=role, state=tmp_path)
