@@ -1,0 +1,219 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is known of the system containers of a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: system_container_info
+short_description: Return what is known of the system containers of a host
+version_added: 0.2.0
+description:
+  - Returns the state of one, several or all system containers of this host, what they run, and what they use.
+  - It never fails because of one container. What cannot be learned of it is said in its RV(containers[].errors).
+author:
+  - The unshare.container authors (@unshare)
+extends_documentation_fragment:
+  - unshare.container.attributes
+attributes:
+  check_mode:
+    details: Nothing is changed in any mode.
+  diff_mode:
+    support: none
+    details: Nothing is changed.
+  idempotent:
+    details: Nothing is changed.
+options:
+  name:
+    description: Names of the containers. The default is all that are on the host.
+    type: list
+    elements: str
+    aliases: [names]
+  log_lines:
+    description: How many lines of the end of each container's log to return, at most 256 KiB of them.
+    type: int
+    default: 0
+  timeout:
+    description: Seconds that a container's own programs may take to answer, each.
+    type: float
+    default: 5
+seealso:
+  - module: unshare.container.system_container
+  - plugin: unshare.container.system_containers
+    plugin_type: inventory
+"""
+
+EXAMPLES = r"""
+- name: Look at all containers
+  unshare.container.system_container_info:
+  register: result
+
+- name: None has a failed unit
+  ansible.builtin.assert:
+    that: result.containers | map(attribute='failed_units') | select | length == 0
+
+- name: Read the end of a log
+  unshare.container.system_container_info:
+    name: web
+    log_lines: 50
+"""
+
+RETURN = r"""
+containers:
+  description: The containers, by name.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Its name.
+      returned: success
+      type: str
+      sample: web
+    state:
+      description: V(running), V(stopped), V(absent), or V(unknown) when an error says why.
+      returned: success
+      type: str
+      sample: running
+    ready:
+      description: Whether its init has said that it is ready.
+      returned: success
+      type: bool
+      sample: true
+    pid:
+      description: PID, on the host, of its first process.
+      returned: success
+      type: int
+      sample: 4711
+    system:
+      description: Directory of the system that is current.
+      returned: success
+      type: str
+      sample: /var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web
+    running_system:
+      description: Directory of the system that runs.
+      returned: success
+      type: str
+      sample: /var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web
+    generations:
+      description: The systems that were current, oldest first.
+      returned: success
+      type: list
+      elements: dict
+      sample: [{number: 1, system: /var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web, current: true}]
+    uid_base:
+      description: The host's id that is 0 inside.
+      returned: success
+      type: int
+      sample: 524288
+    uid_count:
+      description: How many ids it has.
+      returned: success
+      type: int
+      sample: 65536
+    started:
+      description: When it was started, in seconds since 1970.
+      returned: success
+      type: float
+      sample: 1790000000.5
+    uptime_seconds:
+      description: Seconds since then.
+      returned: success
+      type: float
+      sample: 3600.0
+    boot_seconds:
+      description: Seconds from its launch until it was ready; none when nobody waited for that.
+      returned: success
+      type: float
+      sample: 0.21
+    failed_units:
+      description: Units that failed inside; none when its init is not systemd or does not answer.
+      returned: success
+      type: list
+      elements: str
+      sample: []
+    memory:
+      description:
+        - Bytes of memory, by its control group, V(current), V(peak), V(maximum) and V(swap).
+        - None on a host that keeps the memory controller in version 1 of the control groups.
+      returned: success
+      type: dict
+      sample: {current: 14680064, peak: 20971520, maximum: null, swap: 0}
+    cpu:
+      description: Seconds of processor time, by its control group.
+      returned: success
+      type: dict
+      sample: {usage_seconds: 0.8, user_seconds: 0.5, system_seconds: 0.3}
+    mounts:
+      description: The mounts that its first process sees.
+      returned: success
+      type: list
+      elements: dict
+      sample: [{target: /usr, source: /dev/sda1, root: /usr, type: ext4, options: [ro, relatime]}]
+    log:
+      description: The end of its log.
+      returned: success
+      type: str
+      sample: "2026-01-01T00:00:00+00:00 web systemd[1]: Startup finished."
+    errors:
+      description: What could not be learned, and why.
+      returned: success
+      type: list
+      elements: str
+      sample: []
+"""
+
+import os
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.container_information import Information, names
+from ..module_utils.launcher.container import Container
+from ..module_utils.system_content import check_name
+from ..module_utils.target import Layout, TargetError
+
+ROOT = Path("/")
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "name": {"type": "list", "elements": "str", "aliases": ["names"]},
+    "log_lines": {"type": "int", "default": 0},
+    "timeout": {"type": "float", "default": 5},
+}
+
+
+def run(parameters: dict[str, t.Any], layout: Layout) -> dict[str, t.Any]:
+    """What the module returns. Raises TargetError for a name that no container can have."""
+    if parameters["log_lines"] < 0 or parameters["timeout"] <= 0:
+        raise TargetError("log_lines is 0 or more, and timeout more than 0")
+    wanted = parameters["name"]
+    if wanted is None:
+        wanted = names(layout, layout.root / "run/unshare")
+    found = []
+    for name in dict.fromkeys(wanted):
+        container = Container(check_name(name))
+        information = Information(
+            layout, name, container, timeout=parameters["timeout"], log_lines=parameters["log_lines"]
+        )
+        found.append(information.gather())
+        container.cgroup.close()
+    return {"changed": False, "containers": found}
+
+
+def main() -> t.NoReturn:
+    """Run as a module."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    try:
+        if os.geteuid() != 0:
+            raise TargetError("containers can be looked at by root only; use become")
+        result = run(module.params, Layout(ROOT))
+    except TargetError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
