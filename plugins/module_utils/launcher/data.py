@@ -20,7 +20,7 @@ class _Context:
     object_pairs_hook = None
     parse_float = float
     parse_int = int
-    parse_constant = None
+    parse_constant = float
 
     def __init__(self) -> None:
         self.memo: dict[str, str] = {}

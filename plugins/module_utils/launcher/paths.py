@@ -75,8 +75,9 @@ def remove_file(path: str) -> None:
     """Remove a file, if it is there."""
     try:
         os.unlink(path)
-    except FileNotFoundError:
-        pass
+    except OSError:
+        if os.path.lexists(path):  # a read-only file system refuses even what is not there
+            raise
 
 
 def remove_tree(path: str) -> None:

@@ -30,8 +30,8 @@ SIGNALS = {
 
 
 def milliseconds(seconds: float) -> int:
-    """A time limit as poll(2) takes it, rounded up."""
-    return max(0, int(min(seconds, 2e6) * 1000 + 0.999))
+    """A time limit as poll(2) takes it, rounded up; what is no limit is none to wait for."""
+    return -int(-min(seconds, 2e6) * 1000 // 1) if seconds > 0 else 0
 
 
 def boot_id() -> str:

@@ -1,0 +1,131 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A specification (`spec.json`) that is good, and what chance makes of it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import typing as t
+
+from hypothesis import strategies as st
+
+SPECIFICATION: dict[str, t.Any] = {
+    "format": 1,
+    "name": "test-fuzz",
+    "host_name": "test-fuzz",
+    "shared_network": False,
+    "private_users": "auto",
+    "store": {"source": "/usr", "target": "/usr"},
+    "init": {
+        "argv": ["/bin/true"],
+        "environment": {"A": "b"},
+        "ready": "exec",
+        "stop_signal": "SIGTERM",
+        "systemd": False,
+    },
+    "file_systems": [
+        {
+            "device": "/usr",
+            "mount_point": "/usr",
+            "type": "none",
+            "flags": ["bind-mount", "read-only"],
+            "options": None,
+        },
+        {"device": "none", "mount_point": "/dev/shm", "type": "tmpfs", "flags": ["no-exec"], "options": "mode=1777"},
+        {"device": "none", "mount_point": "/dev/mqueue", "type": "mqueue", "flags": ["no-dev"], "options": None},
+    ],
+    "files": {
+        "/etc/passwd": {"mode": "0644", "uid": 0, "gid": 0},
+        "/etc/deep/file": {"mode": "0600", "uid": 33, "gid": 33},
+        "/etc/link": {"link": "/etc/passwd"},
+    },
+    "directories": [{"path": "/var/lib/x", "mode": "0755", "uid": 0, "gid": 0}],
+    "host_files": ["/etc/ld.so.cache"],
+    "log": "volatile",
+    "security": {"no_new_privileges": False, "nesting": False},
+}
+
+LEAVES: st.SearchStrategy[t.Any] = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(
+        [
+            *(
+                "",
+                "/",
+                "/..",
+                "/../../tmp/escaped",
+                "/etc/../../escaped",
+                "//",
+                "/proc/1/root/tmp",
+                "/dev/null",
+                "/run",
+            ),
+            *(
+                "/var/run/escaped",
+                "/bin/escaped",
+                "/etc/link/escaped",
+                "/etc/passwd/x",
+                "\0",
+                "a\nb",
+                "\ud800",
+                "x" * 5000,
+            ),
+            *(
+                "tmpfs",
+                "proc",
+                "bind-mount",
+                "notify",
+                "SIGKILL",
+                "SIGRTMIN+99",
+                "identity",
+                "persistent",
+                "size=1",
+                "uid=-1",
+            ),
+        ]
+    )
+    | st.just([])
+    | st.just({})
+)
+
+
+def places(value: t.Any) -> list[tuple[t.Any, ...]]:
+    """The ways to everything in a value."""
+    found: list[tuple[t.Any, ...]] = []
+    steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, inner in steps:
+        found.append((step,))
+        found.extend((step, *way) for way in places(inner))
+    return found
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> str:
+    """The text of the specification with one to three things changed, removed, renamed or added, or cut off."""
+    spec = copy.deepcopy(SPECIFICATION)
+    for _change in range(draw(st.integers(1, 3))):
+        ways = places(spec)
+        if not ways:
+            break
+        way = draw(st.sampled_from(ways))
+        inner: t.Any = spec
+        for step in way[:-1]:
+            inner = inner[step]
+        action = draw(st.sampled_from(["replace", "replace", "remove", "rename", "add"]))
+        if action == "replace":
+            inner[way[-1]] = draw(LEAVES)
+        elif action == "remove":
+            del inner[way[-1]]
+        elif isinstance(inner, dict):
+            key = draw(LEAVES.filter(lambda leaf: isinstance(leaf, str)))
+            inner[key] = inner.pop(way[-1]) if action == "rename" else copy.deepcopy(inner[way[-1]])
+        else:
+            inner.append(draw(LEAVES))
+    text = json.dumps(spec, ensure_ascii=draw(st.booleans()))
+    return text if draw(st.integers(0, 9)) else text[: draw(st.integers(0, len(text)))]
