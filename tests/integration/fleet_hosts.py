@@ -1,0 +1,239 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Hosts for a fleet, on one machine: each a real sshd in namespaces of its own, with a state of its own.
+
+A host has its own processes, mounts, network, host name, control group, `/run` and `/var/lib/unshare`; the rest of the
+file tree is this machine's. It is reached over a pair of virtual interfaces, and ends with the first process in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import tempfile
+import time
+import typing as t
+from pathlib import Path
+
+INTERPRETER = "/usr/bin/python3"
+STATE = "/var/lib/unshare"
+FIRST_ID, IDS = 0x70000000, 65536
+"""Where the launcher takes ids from: each host is left with a part of its own, so that none shares another's limits."""
+
+INIT = """\
+set -eu
+cd {directory}
+echo $$ > {cgroup}/cgroup.procs
+exec unshare --cgroup --mount --propagation=private -- sh -c '
+mount -t cgroup2 cgroup2 {hierarchy}
+mount -t proc proc /proc
+mount -t tmpfs -o mode=0755 tmpfs /run
+mount -t tmpfs -o mode=0700 tmpfs {state}
+mount --bind subuid /etc/subuid
+mkdir /run/sshd
+hostname {name}
+read go
+ip address add {address}/30 dev eth0
+ip link set eth0 up
+ip link set lo up
+exec /usr/sbin/sshd -D -E sshd.log -f sshd_config
+'
+"""
+
+SSHD = """\
+Port 22
+ListenAddress {address}
+HostKey {key}
+AuthorizedKeysFile {key}.pub
+PidFile none
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+StrictModes no
+UsePAM no
+UseDNS no
+MaxStartups 100
+MaxSessions 100
+Subsystem sftp internal-sftp
+"""
+
+
+def run(*command: str, **options: t.Any) -> subprocess.CompletedProcess[str]:
+    """Run a command that must succeed."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+    assert done.returncode == 0, f"{shlex.join(command)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def hierarchy() -> str:
+    """Where the unified hierarchy of control groups is mounted."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if " - cgroup2 " in line:
+            return line.split()[4]
+    raise AssertionError("cgroup2 is not mounted")
+
+
+class FleetHost:
+    """One host.
+
+    Attributes:
+        name: as in the inventory.
+        address: of its sshd.
+    """
+
+    def __init__(self, fleet: Fleet, index: int) -> None:
+        self.name = f"host{index:02d}"
+        self.directory = fleet.directory / self.name
+        self.directory.mkdir()
+        network = 10 << 24 | fleet.octet << 16 | index << 2
+        self.near, self.address = (".".join(str(network + n >> s & 255) for s in (24, 16, 8, 0)) for n in (1, 2))
+        self.link = f"uf{fleet.octet}x{index}"
+        self.cgroup = Path(fleet.hierarchy, f"unshare-fleet-{fleet.octet}-{index}")
+        self.cgroup.mkdir()
+        self._write_subuid(index)
+        (self.directory / "sshd_config").write_text(SSHD.format(address=self.address, key=fleet.key))
+        script = INIT.format(
+            directory=self.directory,
+            cgroup=self.cgroup,
+            hierarchy=fleet.hierarchy,
+            state=STATE,
+            name=self.name,
+            address=self.address,
+        )
+        (self.directory / "init").write_text(script)
+        namespaces = ["--pid", "--fork", "--kill-child", "--uts", "--ipc", "--net"]
+        command = ["unshare", *namespaces, "--", "sh", str(self.directory / "init")]
+        with open(self.directory / "init.log", "wb") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+
+    def _write_subuid(self, index: int) -> None:
+        low, high = FIRST_ID + index * 4 * IDS, FIRST_ID + (index + 1) * 4 * IDS
+        last = 0x7FC00000
+        (self.directory / "subuid").write_text(f"a:{FIRST_ID}:{low - FIRST_ID}\nb:{high}:{last - high}\n")
+
+    def link_commands(self) -> list[str]:
+        """What `ip` does so that it can be reached."""
+        peer = f"peer name eth0 netns {self.process.pid}"
+        return [
+            f"link add {self.link} type veth {peer}",
+            f"address add {self.near}/30 dev {self.link}",
+            f"link set {self.link} up",
+        ]
+
+    def go(self) -> None:
+        """Let it go on: its network is there."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+        self.process.stdin.close()
+
+    def inside(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the host, as its root, without ssh."""
+        pid = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0]
+        full = ["nsenter", f"--target={pid}", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", *command]
+        return subprocess.run(full, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+
+    def destroy(self) -> None:
+        """End it, and all that runs in it."""
+        self.process.kill()
+        self.process.wait(30)
+
+
+class Fleet:
+    """So many hosts, for as long as the context lasts.
+
+    Attributes:
+        directory: short-lived files, the inventory's among them.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.octet = 100 + os.getpid() % 100
+        self.hierarchy = hierarchy()
+        self.hosts: list[FleetHost] = []
+
+    def __enter__(self) -> Fleet:
+        self.temporary = tempfile.TemporaryDirectory(prefix="uf-", dir="/tmp")
+        self.directory = Path(self.temporary.name)
+        self.key = self.directory / "key"
+        self.made_state = not os.path.isdir(STATE)
+        os.makedirs(STATE, 0o700, exist_ok=True)
+        try:
+            run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
+            self.hosts = [FleetHost(self, index) for index in range(1, self.count + 1)]
+            commands = [command for host in self.hosts for command in host.link_commands()]
+            run("ip", "-batch", "-", input="\n".join(commands) + "\n")
+            for host in self.hosts:
+                host.go()
+            for host in self.hosts:
+                self._await(host)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _await(self, host: FleetHost) -> None:
+        """Wait until its sshd answers."""
+        import socket
+
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with socket.create_connection((host.address, 22), 5) as connected:
+                    assert connected.recv(4) == b"SSH-"
+                return
+            except OSError:
+                said = (host.directory / "init.log").read_text()
+                assert host.process.poll() is None and time.monotonic() < deadline, f"{host.name}: {said}"
+                time.sleep(0.02)  # nobody says when a host in namespaces begins to listen
+
+    def __exit__(self, *_error: object) -> None:
+        for host in self.hosts:
+            host.process.kill()
+        for host in self.hosts:
+            host.destroy()
+            _remove_groups(host.cgroup)
+        self.temporary.cleanup()
+        if self.made_state:
+            os.rmdir(STATE)
+
+    def inventory(self, variables: dict[str, t.Any], count: int | None = None) -> Path:
+        """Write an inventory of all hosts, or of the first so many, with variables of the group `all`."""
+        ssh = f"-F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -i {self.key}"
+        common = {
+            "ansible_user": "root",
+            "ansible_ssh_common_args": ssh,
+            "ansible_python_interpreter": INTERPRETER,
+            "ansible_remote_tmp": "/run/ansible",
+        }
+        hosts = {host.name: {"ansible_host": host.address} for host in self.hosts[:count]}
+        path = self.directory / "inventory.json"
+        path.write_text(json.dumps({"all": {"hosts": hosts, "vars": {**common, **variables}}}))
+        return path
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """The environment for `ansible-playbook`: pipelining on, connections kept, nothing of the user's."""
+        collections = str(Path(__file__).parents[2] / ".collections")
+        return {
+            **{key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")},
+            "HOME": str(self.directory),
+            "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH", collections),
+            "ANSIBLE_CONFIG": str(Path(__file__).parents[2] / "ansible.cfg"),
+            "ANSIBLE_PIPELINING": "1",
+            "ANSIBLE_FORKS": "10",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.directory / "cp"),
+            "LC_ALL": "C.UTF-8",
+            **more,
+        }
+
+
+def _remove_groups(path: Path) -> None:
+    """Remove a control group and those below it, once the last process in them has ended."""
+    deadline = time.monotonic() + 30
+    events = path / "cgroup.events"
+    while "populated 1" in events.read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)  # the kernel tears the namespaces down by itself
+    for directory, _directories, _files in os.walk(path, topdown=False):
+        os.rmdir(directory)
