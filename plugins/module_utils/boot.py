@@ -106,7 +106,7 @@ class Boot:
 
     def would_change(self, state: str) -> bool:
         """Whether `apply(state)` would change anything."""
-        if state == "absent":
+        if state == "absent" or (self.enabled is False and self._has_files()):
             return self._has_files()
         return any(_text(path) != text for path, text in self._files().items()) or self.describe() != self.plan(state)
 
@@ -201,10 +201,8 @@ class Boot:
                 path.unlink()
         with contextlib.suppress(OSError):  # an administrator's own drop-ins stay
             self.drop_in.parent.rmdir()
-        others = [path for path in (self.directory / WANTS).glob(unit_name("*")) if path.name != self.unit]
-        if not others and self.systemd.present and not self.systemd.active_instances():
-            with contextlib.suppress(FileNotFoundError):
-                self.template.unlink()
+        if self._is_orphan():
+            self.template.unlink()
         if self.systemd.present:
             self.systemd.reload()
 
@@ -231,7 +229,16 @@ class Boot:
         return self._kept() if self.limits is None else self.limits
 
     def _has_files(self) -> bool:
-        return self.systemd.present and (self.wanted.is_symlink() or self.drop_in.parent.is_dir())
+        if not self.systemd.present:
+            return False
+        return self.wanted.is_symlink() or self.drop_in.exists() or self.limits_drop_in.exists() or self._is_orphan()
+
+    def _is_orphan(self) -> bool:
+        """Whether the template is there, and of use to this container alone at most, which does not run by it."""
+        if not self.template.exists():
+            return False
+        others = [path for path in (self.directory / WANTS).glob(unit_name("*")) if path.name != self.unit]
+        return not others and not self.systemd.active_instances()
 
     def _shown(self, enabled: bool, unit: str, limits: Limits) -> dict[str, Any]:
         shown: dict[str, Any] = {}

@@ -38,7 +38,7 @@ After=network.target
 RequiresMountsFor=/var/lib/unshare/containers/%%i
 AssertPathExists=/var/lib/unshare/containers/%%i/current/run-container
 StartLimitIntervalSec=10min
-StartLimitBurst=20
+StartLimitBurst=60
 
 [Service]
 Type=notify
@@ -59,8 +59,8 @@ RestartPreventExitStatus=%(elsewhere)d
 [Install]
 WantedBy=multi-user.target
 """
-_GROWING = "RestartSec=1s\nRestartSteps=8\nRestartMaxDelaySec=2min\n"
-_CONSTANT = "RestartSec=10s\n"
+_GROWING = "RestartSec=1s\nRestartSteps=6\nRestartMaxDelaySec=30s\n"
+_CONSTANT = "RestartSec=3s\n"
 
 
 def template(version: int) -> str:

@@ -24,28 +24,46 @@ if TYPE_CHECKING:
 
 # Exit status of a start that no further try can mend; the unit names it in RestartPreventExitStatus=.
 RUNS_ELSEWHERE = 126
+FAILED = 125
 NOTIFY = "NOTIFY_SOCKET"
 BARRIER_SECONDS = 5.0
 
 
 def start(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
-    """Start a container and hand it over to the service manager that has started this process; the exit status."""
+    """Start a container and hand it over to the service manager that has started this process; the exit status.
+
+    A child starts it and ends, so that its PID 1 is systemd's own child by the time that systemd is told of it.
+    """
     address = os.environ.pop(NOTIFY, "")
     if not address:
         raise LauncherError("--service: is for a unit of systemd with Type=notify; use --detach")
+    container.cgroup.move_below_unit()
+    child = os.fork()
+    if child == 0:
+        os._exit(_start(container, system, timeout, explain))
+    ended = os.waitpid(child, 0)[1]
+    status = container.status()
+    if ended != 0 or status.state != "running":
+        return os.WEXITSTATUS(ended) or 128 + os.WTERMSIG(ended)
+    notify(address, "MAINPID=%d\nREADY=1\nSTATUS=Runs %s" % (status.pid or 0, system))
+    return 0
+
+
+def _start(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
+    """Start it, in a process that only does this; the exit status."""
     try:
         with container.lock(timeout):
             running = container.status()
             if running.state == "running":
-                raise AlreadyRunning("runs outside its unit, as PID %s; stop it first" % running.pid)
-            container.cgroup.move_below_unit()
-            status = container.start(system, True, timeout)
-    except AlreadyRunning as error:
-        os.write(2, ("run-container: %s\n" % error).encode())
-        return RUNS_ELSEWHERE
-    explain(status)
-    notify(address, "MAINPID=%d\nREADY=1\nSTATUS=Runs %s" % (status.pid or 0, system))
-    return 0
+                message = "container %s: runs outside of its unit, as PID %s; stop it first"
+                raise AlreadyRunning(message % (container.name, running.pid))
+            explain(container.start(system, True, timeout))
+        return 0
+    except (LauncherError, OSError) as error:
+        os.write(2, ("run-container: %s\n" % error).encode("utf-8", "replace"))
+        return RUNS_ELSEWHERE if isinstance(error, AlreadyRunning) else FAILED
+    except SystemExit as error:  # a signal came
+        return int(error.code or 0)
 
 
 def clear(container: Container, timeout: float) -> int:

@@ -1,0 +1,192 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A host whose PID 1 is systemd, and its reboot: the containers that should run do, in their order.
+
+The host is a container itself, with a disk for /var/lib/unshare and /etc/systemd/system; the modules run inside it.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import ansible
+import pytest
+
+from .conftest import INTERPRETER, contain, files_of, render_boot
+
+if t.TYPE_CHECKING:
+    from .conftest import Machine, MakeMachine, Mapping
+
+pytestmark = pytest.mark.root
+
+COLLECTION = Path(__file__).resolve().parents[2]
+PACKAGES = Path(ansible.__file__).resolve().parents[1]
+MODULES = "ansible_collections.unshare.container.plugins.modules."
+RUN_MODULE = "import runpy, sys; runpy.run_module(sys.argv.pop(), run_name='__main__')"
+KEEP_UNITS = "cp -an /etc/systemd/system/. /persistent/ && mount --bind /persistent /etc/systemd/system"
+
+
+class SystemdHost:
+    """A host that runs containers, as one sees it who is logged in there."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def reboot(self) -> None:
+        """Stop it as a host stops, start it, and wait until its boot is over."""
+        self.machine.stop()
+        self.machine.start()
+        self.machine.output("systemctl", "is-system-running", "--wait")
+
+    def module(self, module_name: str, check: bool = False, **arguments: t.Any) -> Mapping:
+        """Run a module of the collection there; its result."""
+        given = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check, "_ansible_remote_tmp": "/tmp"}}
+        command = ["env", "PYTHONPATH=/opt/collections:/opt/packages", INTERPRETER, "-c", RUN_MODULE]
+        done = self.machine.run(*command, MODULES + module_name, input=json.dumps(given))
+        result: Mapping = json.loads(done.stdout)
+        assert not result.get("failed"), f"{result.get('msg')}\n{done.stderr}"
+        return result
+
+    def write(self, name: str) -> str:
+        """Write the system of a container there; its directory."""
+        system = files_of(contain({"host_name": name}), name=name)
+        return str(self.module("container_script", system=system, boot=render_boot(system))["system"])
+
+    def container(self, name: str, **arguments: t.Any) -> Mapping:
+        """Bring a container into a state."""
+        return self.module("system_container", name=name, **arguments)
+
+    def show(self, name: str, *properties: str) -> list[str]:
+        """Properties of a container's unit."""
+        unit = f"unshare-container@{name}.service"
+        return [
+            self.machine.output("systemctl", "show", "--value", f"--property={item}", unit).strip()
+            for item in properties
+        ]
+
+    def inside(self, name: str, *command: str) -> None:
+        """Run a command in a container there."""
+        self.machine.run(f"/var/lib/unshare/containers/{name}/current/enter-container", "--", *command)
+
+    def await_message(self, name: str, text: str, times: int) -> None:
+        """Wait until systemd has said something of a container's unit so many times."""
+        follow = f"journalctl --follow --lines=all --output=cat --unit=unshare-container@{name}.service"
+        command = ["timeout", "40", "bash", "-c", f'grep --max-count={times} "$0" < <({follow})', text]
+        assert self.machine.run(*command).returncode == 0, self.machine.logs()
+
+    def runs(self, name: str) -> bool:
+        """Whether the launcher finds it running."""
+        result = self.module("system_container", check=True, name=name)
+        return not result["changed"]
+
+
+@pytest.fixture
+def host(make_machine: MakeMachine, tmp_path: Path) -> SystemdHost:
+    for directory in ("state", "units"):
+        (tmp_path / directory).mkdir()
+    machine = make_machine(
+        {"services": [{"type": "simple", "value": {"target": "activation", "value": [KEEP_UNITS]}}]},
+        name="test-boot-host",
+        mappings=[
+            {"source": str(tmp_path / "state"), "target": "/var/lib/unshare", "writable": True},
+            {"source": str(tmp_path / "units"), "target": "/persistent", "writable": True},
+            {"source": str(COLLECTION), "target": "/opt/collections/ansible_collections/unshare/container"},
+            {"source": str(PACKAGES), "target": "/opt/packages"},
+        ],
+        security={"nesting": True},
+    )
+    machine.start()
+    return SystemdHost(machine)
+
+
+def test_a_reboot_of_the_host(host: SystemdHost) -> None:
+    systems = {name: host.write(name) for name in ("database", "web", "idle")}
+    host.container("web", system=systems["web"], enabled=True, after=["database"])
+    host.container("database", system=systems["database"], enabled=True)
+    host.container("idle", system=systems["idle"], enabled=False)
+    assert host.runs("idle")
+    host.inside("idle", "systemctl", "poweroff")
+    former = host.show("web", "MainPID")
+
+    host.reboot()
+
+    assert host.machine.output("systemctl", "is-system-running").strip() == "running", host.machine.logs()
+    assert host.show("database", "ActiveState", "SubState") == ["active", "running"]
+    assert host.show("web", "ActiveState", "SubState") == ["active", "running"]
+    assert host.runs("database")
+    assert host.runs("web")
+    assert not host.runs("idle")
+    assert host.show("web", "MainPID") != former
+    (ready,), (begun,) = (
+        host.show("database", "ActiveEnterTimestampMonotonic"),
+        host.show("web", "InactiveExitTimestampMonotonic"),
+    )
+    assert int(ready) <= int(begun)
+
+
+def test_reboot_power_off_and_crash_of_a_container(host: SystemdHost) -> None:
+    host.container("web", system=host.write("web"), enabled=True)
+    (first,) = host.show("web", "MainPID")
+    host.inside("web", "systemctl", "reboot")
+    host.await_message("web", "Started unshare-container@web", 2)
+    (second,) = host.show("web", "MainPID")
+    assert first != second
+
+    host.machine.output("kill", "-KILL", second)
+    host.await_message("web", "Started unshare-container@web", 3)
+    state, third, restarts = host.show("web", "ActiveState", "MainPID", "NRestarts")
+    assert state == "active"
+    assert third not in (first, second)
+    assert restarts == "2"
+
+    host.inside("web", "systemctl", "poweroff")
+    host.await_message("web", "web.service: Deactivated successfully", 2)
+    assert host.show("web", "ActiveState", "Result", "NRestarts") == ["inactive", "success", "2"]
+    assert not host.runs("web")
+    assert host.machine.run("ls", "/run/unshare").stdout == "", "something was left in memory"
+
+
+def test_the_module_and_systemd_agree(host: SystemdHost) -> None:
+    system = host.write("web")
+    unit = "unshare-container@web.service"
+    arguments: Mapping = {"system": system, "enabled": True, "timeout": 20.0}
+    planned = host.container("web", check=True, **arguments)
+    assert planned["changed"]
+    assert host.machine.shell("ls /etc/systemd/system | grep unshare").stdout == ""
+    assert host.container("web", **arguments)["changed"]
+    for check in (True, False):
+        assert not host.container("web", check=check, **arguments)["changed"]
+    assert host.show("web", "TimeoutStopUSec", "TasksMax", "Delegate") == ["35s", "16384", "yes"]
+    assert host.machine.run("systemctl", "is-enabled", unit).stdout.strip() == "enabled"
+    verified = host.machine.run("systemd-analyze", "verify", f"/etc/systemd/system/{unit}")
+    assert "unshare-container" not in verified.stderr, verified.stderr
+
+    # Stopped by systemd, seen by the module; the other way round; started by systemd, restarted by the module.
+    host.machine.output("systemctl", "stop", unit)
+    assert host.show("web", "Result") == ["success"]
+    assert host.container("web", check=True, state="started")["changed"]
+    host.machine.output("systemctl", "start", unit)
+    (pid,) = host.show("web", "MainPID")
+    assert host.container("web", state="restarted")["pid"] != int(pid)
+    assert host.container("web", state="stopped")["changed"]
+    assert host.show("web", "ActiveState") == ["inactive"]
+
+    # Limits alone do not restart it.
+    pid = host.container("web")["pid"]
+    changed = host.container("web", limits={"tasks_max": "300", "memory_max": "256M"})
+    assert changed["changed"]
+    assert changed["pid"] == pid
+    assert host.show("web", "TasksMax", "MemoryMax", "MainPID") == ["300", str(256 << 20), str(pid)]
+    assert not host.container("web", limits={"tasks_max": "300", "memory_max": "256M"})["changed"]
+
+    # What nobody needs any more is gone.
+    disabled = host.container("web", enabled=False)
+    assert disabled["changed"]
+    assert disabled["pid"] == pid
+    assert host.machine.run("systemctl", "is-enabled", unit).stdout.strip() == "disabled"
+    assert host.container("web", state="stopped")["changed"]
+    host.container("web", state="absent")
+    assert host.machine.shell("ls -R /etc/systemd/system | grep unshare").stdout == ""
