@@ -3,7 +3,8 @@
 
 """Is a running container well? What is asked of it, from where, and for how long.
 
-The checks are made in rounds, until one round finds all of them well or the time limit is reached. Connections are made
+The checks are made in rounds, until the rounds of some seconds on end find all of them well or the time limit is
+reached: a service that crashes and comes back, again and again, looks well at times. Connections are made
 from inside the container's network: their sockets are opened there and belong to it wherever they are used. Nothing of
 the container's is run on the host, and of its answers only a few bytes are looked at.
 """
@@ -28,6 +29,7 @@ PATIENCE = 5.0
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "timeout": {"type": "float", "default": 30.0},
+    "steady": {"type": "float", "default": 1.0},
     "running": {"type": "bool", "default": True},
     "units": {"type": "list", "elements": "str", "default": []},
     "tcp": {
@@ -77,7 +79,9 @@ def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | N
     """
     deadline = time.monotonic() + health["timeout"]
     probes = probes_of(health) if probes is None else probes
+    well_since = None
     while True:
+        begun = time.monotonic()
         complaints = []
         for probe in probes:
             left = max(0.5, min(PATIENCE, deadline - time.monotonic()))
@@ -85,7 +89,10 @@ def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | N
                 probe(container, left)
             except (Ill, OSError, LauncherError) as error:
                 complaints.append(str(error))
-        if not complaints or time.monotonic() + PAUSE > deadline:
+        well_since = None if complaints else well_since or begun
+        if well_since is not None and time.monotonic() - well_since >= health["steady"]:
+            return []
+        if time.monotonic() + PAUSE > deadline:
             return complaints
         if container.status().state != "running":
             return ["it has ended"]
@@ -105,12 +112,15 @@ def probes_of(health: dict[str, Any]) -> list[Probe]:
 
 
 def check_running(container: Any, timeout: float) -> None:
-    """Whether systemd says `running`: all has been started, and no unit has failed."""
+    """Whether systemd says `running`: all has been started, no unit has failed, and none is about to be tried again."""
     answer = enter.capture(container, ["systemctl", "is-system-running"], timeout).strip()
-    if answer == "running":
-        return
-    failed = container.failed_units() if answer == "degraded" else []
-    raise Ill(f"systemd is {answer or 'silent'}, not running" + (f" (failed: {', '.join(failed)})" if failed else ""))
+    command = ["systemctl", "list-units", "--state=failed,auto-restart", "--plain", "--no-legend", "--full"]
+    units = [line.split()[0] for line in enter.capture(container, command, timeout).splitlines() if line.split()]
+    if answer != "running":
+        said = f" (failed: {', '.join(units)})" if units else ""
+        raise Ill(f"systemd is {answer or 'silent'}, not running{said}")
+    if units:
+        raise Ill(f"ended, and tried again by systemd: {', '.join(units)}")
 
 
 def _unit(name: str) -> Probe:

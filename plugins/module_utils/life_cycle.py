@@ -283,7 +283,8 @@ class LifeCycle:
         systemd = self._has_systemd()
         if self.health is not None:
             running = self.health["running"] and systemd and not self.allow_failed_units
-            complaints = self.await_health(self.container, dict(self.health, running=running))
+            steady = self.health["steady"] if self.changed else 0.0  # what has long run need not prove itself anew
+            complaints = self.await_health(self.container, dict(self.health, running=running, steady=steady))
             if complaints:
                 raise self._unhealthy(f"container {self.name!r} is not well: {'; '.join(complaints)}")
         if self.wait and systemd:

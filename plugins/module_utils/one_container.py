@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from . import health
+from . import generations, health
 from .boot import Boot, UnitContainer
 from .life_cycle import LifeCycle, UnhealthyError
 from .limits import PARSERS, parse
@@ -90,6 +90,7 @@ class OneContainer:
         :raises TargetError, LauncherError: when that cannot be done.
         """
         cycle, boot = self.cycle, self.boot
+        former = generations.current_number(cycle.layout, self.name)
         before = {**cycle.describe(), **boot.describe()}
         planned = cycle.plan(self.state)
         # What is kept for a container goes with it, and is not made for one that is not there.
@@ -109,6 +110,8 @@ class OneContainer:
             result.update(boot.facts())
         if not check or not changed:
             result.update(cycle.facts())
+        if former is not None and result.get("generation", former) != former:
+            result["former_generation"] = former
         if diff and changed:
             title = f"container {self.name}"
             result["diff"] = {"before": before, "after": after, "before_header": title, "after_header": title}

@@ -70,8 +70,16 @@ options:
         description: Seconds until all of it must be well, after the container has become ready.
         type: float
         default: 30
+      steady:
+        description:
+          - Seconds for which all of it must be well on end after a start or a switch. A service that crashes and comes
+            back, again and again, looks well at times.
+        type: float
+        default: 1
       running:
-        description: Whether systemd must say C(running), which it does when all is started and no unit has failed.
+        description:
+          - Whether systemd must say C(running), which it does when all is started and no unit has failed, and whether
+            no unit may be waiting to be tried again.
         type: bool
         default: true
       units:
@@ -301,6 +309,11 @@ generation:
   returned: when it runs
   type: int
   sample: 7
+former_generation:
+  description: Number of the generation that was current before.
+  returned: when another one is now
+  type: int
+  sample: 6
 rolled_back_to:
   description: The generation that runs again.
   returned: when a switch was undone

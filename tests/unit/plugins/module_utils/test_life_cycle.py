@@ -198,7 +198,7 @@ def test_a_number_of_generations_is_kept(layout: Layout) -> None:
     assert Systems(layout).of_container("web") == written[2:]
 
 
-HEALTH = {"timeout": 1.0, "running": True, "units": [], "tcp": [], "http": [], "commands": []}
+HEALTH = {"timeout": 1.0, "steady": 0.0, "running": True, "units": [], "tcp": [], "http": [], "commands": []}
 
 
 def ill_with(system: Path) -> t.Callable[[t.Any, t.Any], list[str]]:

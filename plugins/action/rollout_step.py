@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The steps of a rollout, each written down in a journal on the controller, which also says whether it goes on."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any
+
+from ansible import constants
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible_collections.unshare.container.plugins.action import containers
+from ansible_collections.unshare.container.plugins.plugin_utils import rollout
+from ansible_collections.unshare.container.plugins.plugin_utils.rollout_page import page
+
+KEPT = ("name", "generation", "former_generation", "boot_seconds", "failed_units", "system", "rolled_back_to")
+"""What of a container's result is written down."""
+
+
+class ActionModule(containers.ActionModule):
+    """Runs one step."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the step, and return its result."""
+        result: dict[str, Any] = ActionBase.run(self, tmp, task_vars)
+        variables = task_vars or {}
+        _checked, given = self.validate_argument_spec(
+            {
+                "step": {
+                    "type": "str",
+                    "required": True,
+                    "choices": ["begin", "stage", "open_wave", "switch", "note", "undo", "report"],
+                },
+                "containers": {"type": "dict", "default": {}},
+                "purge": {"type": "bool"},
+                "wave": {"type": "int", "default": 0},
+                "size": {"type": "int", "default": 1},
+                "max_fail_percentage": {"type": "float", "default": 0.0},
+                "message": {"type": "str", "default": ""},
+                "page": {"type": "path"},
+            }
+        )
+        self.journal = rollout.Journal(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
+        self.host = str(variables.get("inventory_hostname", ""))
+        self.given = given
+        result.update(getattr(self, f"step_{given['step']}")(variables))
+        return result
+
+    def step_begin(self, _variables: dict[str, Any]) -> dict[str, Any]:
+        self.journal.begin()
+        return {"changed": False}
+
+    def step_stage(self, variables: dict[str, Any]) -> dict[str, Any]:
+        done = self._contain({"stage": True}, variables)
+        if done.get("failed"):
+            outcome = rollout.UNREACHABLE if done.get("not_reached") else rollout.NOT_STAGED
+            self._note(outcome, done)
+            size = len(variables.get("ansible_play_hosts_all") or [1])
+            self.journal.fail(self.host, 0, size, self.given["max_fail_percentage"])
+        else:
+            done["pending"] = any(entry.get("pending") for entry in done.get("containers", []))
+            self._note(rollout.STAGED, done)
+        return done
+
+    def step_open_wave(self, variables: dict[str, Any]) -> dict[str, Any]:
+        reason = self.journal.stopped()
+        batch = [str(host) for host in variables.get("ansible_play_batch") or []]
+        return {
+            "changed": False,
+            "goes_on": reason is None,
+            "reason": reason,
+            "wave": self.journal.open_wave(batch),
+            "size": len(batch),
+        }
+
+    def step_switch(self, variables: dict[str, Any]) -> dict[str, Any]:
+        known = self.journal.record(self.host)
+        if known.get("outcome") in rollout.BAD:
+            return {"changed": False, "skipped": True, "serving": False, "skip_reason": known["outcome"]}
+        if self.journal.stopped() is not None:
+            self._note(rollout.HELD_BACK, {})
+            return {"changed": False, "skipped": True, "serving": False, "skip_reason": rollout.HELD_BACK}
+        done = self._contain({"roll_back": True, "purge": self.given["purge"]}, variables)
+        outcome = rollout.UNREACHABLE if done.get("not_reached") else rollout.outcome_of(done)
+        self._note(outcome, done)
+        done["serving"] = outcome in (rollout.SWITCHED, rollout.UNCHANGED, rollout.ROLLED_BACK)
+        if outcome in rollout.BAD:
+            self.journal.fail(self.host, self.given["wave"], self.given["size"], self.given["max_fail_percentage"])
+        return done
+
+    def step_note(self, _variables: dict[str, Any]) -> dict[str, Any]:
+        """A task beside this plugin's own has failed: a hook's."""
+        known = self.journal.record(self.host)
+        if known.get("outcome") not in rollout.BAD:
+            self.journal.note(self.host, {"outcome": rollout.FAILED, "message": self.given["message"]})
+            self.journal.fail(self.host, self.given["wave"], self.given["size"], self.given["max_fail_percentage"])
+        return {"changed": False}
+
+    def step_undo(self, variables: dict[str, Any]) -> dict[str, Any]:
+        known = self.journal.record(self.host)
+        former = {
+            entry["name"]: entry["former_generation"]
+            for entry in known.get("containers", [])
+            if entry.get("former_generation") is not None
+        }
+        if self.journal.stopped() is None or known.get("outcome") != rollout.SWITCHED or not former:
+            return {"changed": False, "skipped": True}
+        wanted = {}
+        for name, generation in former.items():
+            options = dict(self.given["containers"].get(name) or {})
+            options.pop("health", None)  # it was made for the new system
+            wanted[name] = {**options, "state": "rolled_back", "generation": generation}
+        self.given["containers"] = wanted
+        done = self._contain({}, variables)
+        self._note(rollout.FAILED if done.get("failed") else rollout.UNDONE, done)
+        return done
+
+    def step_report(self, _variables: dict[str, Any]) -> dict[str, Any]:
+        summary = self.journal.summary(bool(self._task.check_mode))
+        result: dict[str, Any] = {
+            "changed": False,
+            "failed": summary["failed"],
+            "msg": rollout.headline(summary),
+            "hosts": [{**record, "message": _first_line(record)} for record in summary["hosts"]],
+        }
+        if self.given["page"]:
+            self._write_page(self.given["page"], page(summary))
+            result["page"] = self.given["page"]
+        self._display.display("\n".join(rollout.text(summary)))
+        return result
+
+    def _contain(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """Run the module `containers`; no connection, and a declaration that cannot be used, are failures as others."""
+        try:
+            return self.run_module({"containers": self.given["containers"], **arguments}, variables)
+        except AnsibleConnectionFailure as error:
+            return {"failed": True, "not_reached": True, "changed": False, "msg": f"cannot be reached: {error}"}
+        except AnsibleActionFail as error:
+            return {"failed": True, "changed": False, "msg": str(error)}
+
+    def _note(self, outcome: str, done: dict[str, Any]) -> None:
+        kept = [{key: entry[key] for key in KEPT if key in entry} for entry in done.get("containers", [])]
+        record: dict[str, Any] = {"outcome": outcome, "message": str(done.get("msg", ""))}
+        if kept:
+            record["containers"] = kept
+        self.journal.note(self.host, record)
+
+    @staticmethod
+    def _write_page(path: str, text: str) -> None:
+        """Replace the page in one step."""
+        try:
+            descriptor, aside = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".rollout-")
+            with open(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(text)
+            os.chmod(aside, 0o644)
+            os.rename(aside, path)
+        except OSError as error:
+            raise AnsibleActionFail(f"page: {path} cannot be written: {error}") from error
+
+
+def _first_line(record: dict[str, Any]) -> str:
+    return str(record.get("message", "")).partition("\n")[0]

@@ -1,0 +1,186 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal of a rollout on the controller: what became of each host, wave by wave, and whether it goes on.
+
+A play's tasks run in processes of their own. They write one file a host, and count failures by the files in a
+directory, so that no step of a host looks at all other hosts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+import typing as t
+import urllib.parse
+from pathlib import Path
+
+Record = dict[str, t.Any]
+
+SHOWN = 12
+"""Lines of a failure's message that the text shows; the page has all of them."""
+
+SWITCHED = "switched"
+UNCHANGED = "unchanged"
+ROLLED_BACK = "rolled back"
+FAILED = "failed"
+UNREACHABLE = "unreachable"
+NOT_STAGED = "not staged"
+HELD_BACK = "held back"
+UNDONE = "undone"
+STAGED = "staged"
+
+BAD = (FAILED, ROLLED_BACK, UNREACHABLE, NOT_STAGED)
+"""Outcomes that count as failures."""
+
+MEANINGS = {
+    SWITCHED: "runs its new systems, and is well",
+    UNCHANGED: "ran them already, and is well",
+    ROLLED_BACK: "was not well with a new system, and runs the former one again",
+    FAILED: "is not as it should be; look at it",
+    UNREACHABLE: "could not be reached",
+    NOT_STAGED: "could not take the new systems; what runs was not touched",
+    HELD_BACK: "was not switched, because the rollout had stopped",
+    UNDONE: "was switched, and went back when the rollout stopped",
+    STAGED: "has the new systems, and runs the former ones",
+}
+"""What an outcome says of a host, for people."""
+
+
+class Journal:
+    """What is written down of a rollout below `directory`."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = Path(directory) / "unshare-rollout"
+
+    def begin(self) -> None:
+        """Begin anew."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        for name in ("hosts", "waves", "failures"):
+            (self.directory / name).mkdir(parents=True)
+        self._write("begun", {"time": time.time()})
+
+    def open_wave(self, hosts: list[str]) -> int:
+        """Note the hosts of the next wave; its number, from 1."""
+        number = len(os.listdir(self.directory / "waves")) + 1
+        self._write(f"waves/{number}", {"hosts": hosts, "time": time.time()})
+        return number
+
+    def stopped(self) -> str | None:
+        """Why the rollout has stopped; None while it goes on."""
+        found = self._read("stopped")
+        return None if found is None else str(found["reason"])
+
+    def stop(self, reason: str) -> None:
+        """Let no further host be switched."""
+        self._write("stopped", {"reason": reason})
+
+    def record(self, host: str) -> Record:
+        """What is known of a host."""
+        return self._read(f"hosts/{_file(host)}") or {"host": host}
+
+    def note(self, host: str, record: Record) -> None:
+        """Add to what is known of a host."""
+        self._write(f"hosts/{_file(host)}", {**self.record(host), **record, "host": host})
+
+    def fail(self, host: str, wave: int, size: int, limit: float) -> None:
+        """Count a failure of a wave (0 is the staging) of `size` hosts; past `limit` percent the rollout stops."""
+        failures = self.directory / "failures" / str(wave)
+        failures.mkdir(exist_ok=True)
+        (failures / _file(host)).touch()
+        count = len(os.listdir(failures))
+        if 100.0 * count > limit * size and self.stopped() is None:
+            where = f"wave {wave}" if wave else "staging"
+            self.stop(f"{count} of {size} hosts failed in {where}; {limit:g} % may")
+
+    def summary(self, check: bool = False) -> Record:
+        """All of it: `hosts` in the order of their waves, `waves`, `counts`, `stopped`, `begun`, `ended`."""
+        waves = {}
+        for name in sorted(os.listdir(self.directory / "waves"), key=int):
+            waves[int(name)] = t.cast("list[str]", (self._read(f"waves/{name}") or {}).get("hosts", []))
+        records = [self._read(f"hosts/{name}") or {} for name in sorted(os.listdir(self.directory / "hosts"))]
+        place = {host: (number, index) for number, hosts in waves.items() for index, host in enumerate(hosts)}
+        records.sort(key=lambda record: (*place.get(record["host"], (len(waves) + 1, 0)), record["host"]))
+        counts: dict[str, int] = {}
+        for record in records:
+            outcome = record.setdefault("outcome", STAGED)
+            counts[outcome] = counts.get(outcome, 0) + 1
+            if record["host"] in place:
+                record.setdefault("wave", place[record["host"]][0])
+        return {
+            "hosts": records,
+            "waves": len(waves),
+            "counts": counts,
+            "stopped": self.stopped(),
+            "begun": (self._read("begun") or {}).get("time", time.time()),
+            "ended": time.time(),
+            "check": check,
+            "failed": self.stopped() is not None or any(outcome in BAD for outcome in counts),
+        }
+
+    def _read(self, name: str) -> Record | None:
+        try:
+            return t.cast(Record, json.loads((self.directory / name).read_text("utf-8")))
+        except FileNotFoundError:
+            return None
+
+    def _write(self, name: str, value: Record) -> None:
+        path = self.directory / name
+        descriptor, aside = tempfile.mkstemp(dir=self.directory, prefix=".")
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(value, stream)
+        os.rename(aside, path)
+
+
+def outcome_of(result: Record) -> str:
+    """What the result of the module `containers` says of the host."""
+    if not result.get("failed"):
+        return SWITCHED if result.get("changed") else UNCHANGED
+    failed = [entry for entry in result.get("containers", []) if entry.get("failed")]
+    back = bool(failed) and all(entry.get("rolled_back_to") is not None for entry in failed)
+    return ROLLED_BACK if back else FAILED
+
+
+def headline(summary: Record) -> str:
+    """Return one sentence that says how it went."""
+    total = len(summary["hosts"])
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in summary["counts"].items())
+    how = f"stopped: {summary['stopped']}" if summary["stopped"] else "completed"
+    if not summary["stopped"] and summary["failed"]:
+        how = "completed, with failures"
+    kind = "rollout (check mode, nothing was changed)" if summary["check"] else "rollout"
+    return f"{kind} {how}. {total} hosts: {counts or 'none'}"
+
+
+def text(summary: Record) -> list[str]:
+    """Return the summary as lines of text."""
+    lines = [headline(summary)]
+    for record in summary["hosts"]:
+        wave = f"wave {record['wave']}" if "wave" in record else "no wave"
+        lines.append(f"{record['host']} ({wave}): {record['outcome']}" + _containers(record))
+        if record["outcome"] in BAD:
+            lines += [f"    {line}" for line in _excerpt(str(record.get("message", "")).splitlines())]
+    return lines
+
+
+def _excerpt(lines: list[str]) -> list[str]:
+    """The first of so many lines, which says what it is about, and the last, which say how it ended."""
+    return lines if len(lines) <= SHOWN else [lines[0], "...", *lines[-SHOWN + 2 :]]
+
+
+def _containers(record: Record) -> str:
+    said = []
+    for entry in record.get("containers", []):
+        words = [str(entry["name"])]
+        if entry.get("generation") is not None:
+            words.append(f"generation {entry['generation']}")
+        if entry.get("boot_seconds") is not None:
+            words.append(f"booted in {entry['boot_seconds']:.2f} s")
+        said.append(" ".join(words))
+    return "; " + ", ".join(said) if said else ""
+
+
+def _file(host: str) -> str:
+    return urllib.parse.quote(host, safe="")
