@@ -52,6 +52,7 @@ READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-tri
 SIGCHLD = 17
 MOUNTER = 299  # a PID out of the way: those of the container's own processes are what they would be without it
 QUIET = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NODEV | sys.MOUNT_ATTR_NOEXEC
+READ_ONLY_QUIET = QUIET | sys.MOUNT_ATTR_RDONLY
 
 
 def open_null() -> int:
@@ -123,13 +124,21 @@ def mount_process_information(tree: mounts.Tree, init: int, pidfd: int) -> None:
 
 def mount_system(tree: mounts.Tree, shared_network: bool) -> None:
     """/sys, read-only: of the container's own network namespace, or the host's when the network is shared."""
-    if shared_network:
-        source = os.open("/sys", os.O_PATH | os.O_CLOEXEC)
-        mount = mounts.bind(source, QUIET | sys.MOUNT_ATTR_RDONLY, None, recursive=False)
+    tree.attach(_bound_system() if shared_network else mounts.filesystem("sysfs", [], READ_ONLY_QUIET), "/sys")
+
+
+def _bound_system() -> int:
+    source = os.open("/sys", os.O_PATH | os.O_CLOEXEC)
+    try:
+        return mounts.bind(source, READ_ONLY_QUIET, None, recursive=False)
+    except OSError as error:
+        # In a container, what is mounted below its /sys is locked to it, and the two cannot be bound apart. A mount of
+        # the mounting process's network namespace shows the same.
+        if error.errno != errno.EINVAL:
+            raise
+        return mounts.filesystem("sysfs", [], READ_ONLY_QUIET)
+    finally:
         os.close(source)
-    else:
-        mount = mounts.filesystem("sysfs", [], QUIET | sys.MOUNT_ATTR_RDONLY)
-    tree.attach(mount, "/sys")
 
 
 def mount_control_groups(tree: mounts.Tree) -> None:
