@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Limits that hold: a fork bomb inside ends inside; what the host's control groups cannot keep is said."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import limits
+
+if t.TYPE_CHECKING:
+    from .conftest import Machine, MakeMachine
+
+pytestmark = pytest.mark.root
+
+# Forks as two users, so that no bound of a single one is taken for the container's; all children wait for the end.
+FORK_BOMB = """
+import os, signal, sys
+made = []
+refused = None
+for user in (0, 1234, 0):
+    for count in range(int(sys.argv[1])):
+        read, write = os.pipe()
+        try:
+            child = os.fork()
+        except OSError as error:
+            os.close(read), os.close(write)
+            refused = error.errno
+            break
+        if child == 0:
+            os.setuid(user)
+            os.close(write)
+            os.read(read, 1)
+            os._exit(0)
+        os.close(read)
+        made.append((child, write))
+for child, write in made:
+    os.close(write)
+    os.waitpid(child, 0)
+print(len(made), refused)
+"""
+
+
+def bomb(machine: Machine, size: int) -> tuple[int, str]:
+    """How many processes it made at once, and the error that stopped it."""
+    made, refused = machine.output("python3", "-c", FORK_BOMB, str(size)).split()
+    return int(made), refused
+
+
+def test_a_fork_bomb_ends_inside(make_machine: MakeMachine) -> None:
+    machine = make_machine(name="test-limits-tasks")
+    limits.write(machine.container.directory, {"tasks_max": 120})
+    machine.start()
+    made, refused = bomb(machine, 100)
+    assert refused == "11"  # EAGAIN
+    assert 60 < made < 120
+    assert machine.run("true").returncode == 0, "the container did not recover"
+    assert machine.output("sh", "-c", "ulimit -u").strip() != "120"  # the bound is no process's own
+
+
+def test_every_container_has_a_bound_of_tasks(make_machine: MakeMachine) -> None:
+    machine = make_machine(name="test-limits-default")
+    machine.start()
+    made, refused = bomb(machine, 100)
+    assert (made, refused) == (300, "None")
+    if machine.container.cgroup.has("pids.max"):
+        assert machine.container.cgroup.read("pids.max").strip() == str(limits.TASKS)
+
+
+def test_what_is_asked_is_kept_or_said(make_machine: MakeMachine) -> None:
+    machine = make_machine(name="test-limits-said")
+    asked = {"memory_max": 512 << 20, "cpu_quota": 150, "cpu_weight": 50}
+    limits.write(machine.container.directory, asked)
+    warnings = machine.start().warnings
+    controllers = machine.container.cgroup.read("cgroup.controllers").split()
+    for name in asked:
+        limit = limits.LIMITS[name]
+        said = [warning for warning in warnings if warning.startswith(f"limits.{name}: cannot be kept")]
+        if limit.controller in controllers:
+            assert machine.container.cgroup.read(limit.files[0]).strip() == limits.text(name, asked)
+            assert not said
+        else:
+            assert len(said) == 1, warnings
+
+
+def test_memory(make_machine: MakeMachine) -> None:
+    machine = make_machine(name="test-limits-memory")
+    machine.start()
+    if not machine.container.cgroup.has("memory.max"):
+        pytest.skip("this host's unified control groups have no controller for memory")
+    take = "import sys; block = bytearray(200 << 20); print(len(block))"
+    assert machine.output("python3", "-c", take).strip() == str(200 << 20)
+    limits.apply(machine.container.cgroup, {"memory_max": 128 << 20})  # while it runs
+    assert machine.run("python3", "-c", take).returncode == 137
+    assert machine.run("true").returncode == 0
