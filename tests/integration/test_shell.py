@@ -152,8 +152,10 @@ def test_control_c_ends_the_command_and_not_the_shell(shell: Terminal) -> None:
 
 JOB = """
 import os, signal
-signal.signal(signal.SIGCONT, lambda *_: os.write(1, b"it-goes-on"))
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCONT])
 os.write(1, b"it-%s" % b"goes")
+signal.sigwait([signal.SIGCONT])
+os.write(1, b"it-goes-on")
 print("it-has-read", input())
 """
 
