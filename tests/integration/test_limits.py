@@ -17,16 +17,14 @@ pytestmark = pytest.mark.root
 
 # Forks as two users, so that no bound of a single one is taken for the container's; all children wait for the end.
 FORK_BOMB = """
-import os, signal, sys
-made = []
-refused = None
+import os, sys
+read, write = os.pipe()
+made, refused = [], None
 for user in (0, 1234, 0):
     for count in range(int(sys.argv[1])):
-        read, write = os.pipe()
         try:
             child = os.fork()
         except OSError as error:
-            os.close(read), os.close(write)
             refused = error.errno
             break
         if child == 0:
@@ -34,10 +32,9 @@ for user in (0, 1234, 0):
             os.close(write)
             os.read(read, 1)
             os._exit(0)
-        os.close(read)
-        made.append((child, write))
-for child, write in made:
-    os.close(write)
+        made.append(child)
+os.close(write)
+for child in made:
     os.waitpid(child, 0)
 print(len(made), refused)
 """
@@ -57,16 +54,16 @@ def test_a_fork_bomb_ends_inside(make_machine: MakeMachine) -> None:
     assert refused == "11"  # EAGAIN
     assert 60 < made < 120
     assert machine.run("true").returncode == 0, "the container did not recover"
-    assert machine.output("sh", "-c", "ulimit -u").strip() != "120"  # the bound is no process's own
+    assert machine.output("bash", "-c", "ulimit -u").strip() != "120"  # the bound is no process's own
 
 
-def test_every_container_has_a_bound_of_tasks(make_machine: MakeMachine) -> None:
+def test_every_container_has_a_bound_of_tasks(make_machine: MakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "TASKS", 150)
     machine = make_machine(name="test-limits-default")
     machine.start()
     made, refused = bomb(machine, 100)
-    assert (made, refused) == (300, "None")
-    if machine.container.cgroup.has("pids.max"):
-        assert machine.container.cgroup.read("pids.max").strip() == str(limits.TASKS)
+    assert refused == "11"
+    assert made < 150
 
 
 def test_what_is_asked_is_kept_or_said(make_machine: MakeMachine) -> None:

@@ -41,7 +41,7 @@ LIMITS = {
     "memory_high": Limit("memory", ("memory.high",), UNBOUND),
     "cpu_quota": Limit("cpu", ("cpu.max",), "%s %d" % (UNBOUND, PERIOD)),
     "cpu_weight": Limit("cpu", ("cpu.weight",), "100"),
-    "tasks_max": Limit("pids", ("pids.max",), str(TASKS)),
+    "tasks_max": Limit("pids", ("pids.max",), UNBOUND),  # in truth `tasks` below
     # io.weight needs the kernel's cost model; the scheduler BFQ has a file of its own.
     "io_weight": Limit("io", ("io.weight", "io.bfq.weight"), "100"),
 }
@@ -72,6 +72,8 @@ def tasks(limits: dict[str, Any]) -> int:
 
 def text(name: str, limits: dict[str, Any]) -> str:
     """What the kernel's file of this limit is to hold."""
+    if name == "tasks_max":
+        return str(tasks(limits))
     if name not in limits:
         return LIMITS[name].default
     if name == "cpu_quota":
