@@ -13,6 +13,7 @@ BUILD := $(CURDIR)/.build
 INVENTORY ?= examples/inventory
 PLAYBOOK_ARGS ?=
 PYTEST_ARGS ?=
+BENCHMARK_ARGS ?=
 
 export PATH := $(BIN):$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
@@ -24,7 +25,7 @@ export RUFF_CACHE_DIR := .cache/ruff
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: docs help deploy check destroy test lint unit integration test-packages changelog constraints sanity importer build clean molecule \
+.PHONY: docs help deploy check destroy test lint unit integration benchmark test-packages changelog constraints sanity importer build clean molecule \
 	lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs
 
 help: ## list the targets
@@ -57,6 +58,10 @@ molecule: $(VENV)/development $(COLLECTION) test-packages ## the Molecule scenar
 
 test-packages: ## install the Debian packages that tests need, without starting their services
 	sh tests/install-packages.sh requirements/debian.txt
+
+benchmark: $(VENV)/development $(COLLECTION) test-packages ## measure the launcher beside its peers (as root)
+	mkdir -p .cache
+	$(BIN)/python -m ansible_collections.unshare.container.tests.benchmarks.benchmark --output .cache/benchmark.json $(BENCHMARK_ARGS)
 
 ## Checks
 

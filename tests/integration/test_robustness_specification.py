@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whatever chance makes of a `spec.json`: a start ends in time, as a container or an error, and nothing else is written."""
+"""Whatever chance makes of a `spec.json`: a start ends in time, as a container or an error, and writes nowhere else."""
 
 from __future__ import annotations
 

@@ -1,0 +1,173 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Base systems with systemd, booted: one, or many at once, and what they take while they idle."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import typing as t
+from pathlib import Path
+
+from ansible_collections.unshare.container.plugins.module_utils.launcher.container import Container
+
+from .subjects import BootedByNspawn, skeleton
+
+MEBIBYTE = 1 << 20
+SETTLE = 2.0
+"""Seconds after which what boots is idle."""
+
+
+class Ours:
+    """A base system started as the module does it."""
+
+    name = "module"
+
+    def __init__(self, system: Path, number: int) -> None:
+        self.system = system
+        self.container = Container(f"bench-{number}")
+
+    def start(self) -> float:
+        began = time.perf_counter()
+        with self.container.lock(60):
+            self.container.start(str(self.system), timeout=60)
+        return time.perf_counter() - began
+
+    def stop(self) -> None:
+        with self.container.lock(60):
+            self.container.stop(20)
+            self.container.remove()
+
+    def time(self) -> float:
+        seconds = self.start()
+        self.stop()
+        return seconds
+
+    def processes(self) -> list[int]:
+        group = f"/sys/fs/cgroup/unshare/{self.container.name}"
+        files = [os.path.join(parent, "cgroup.procs") for parent, _directories, _files in os.walk(group)]
+        return [int(pid) for file in files for pid in Path(file).read_text().split()]
+
+
+class ByNspawn:
+    """A base system booted by systemd-nspawn from a tree of the same kind."""
+
+    name = "systemd-nspawn -b"
+
+    def __init__(self, directory: Path, number: int) -> None:
+        self.number = number
+        self.root = directory / f"boot-{number}"
+        self.booted: BootedByNspawn | None = None
+        if not self.root.exists():
+            skeleton(self.root)
+
+    def start(self) -> float:
+        began = time.perf_counter()
+        self.booted = BootedByNspawn(self.root, self.number)
+        self.booted.await_ready()
+        return time.perf_counter() - began
+
+    def stop(self) -> None:
+        assert self.booted is not None
+        self.booted.stop()
+
+    def time(self) -> float:
+        seconds = self.start()
+        self.stop()
+        return seconds
+
+    def processes(self) -> list[int]:
+        assert self.booted is not None
+        found, new = [], [self.booted.process.pid]
+        while new:
+            found += new
+            children = [Path(f"/proc/{pid}/task/{pid}/children").read_text().split() for pid in new]
+            new = [int(child) for of_one in children for child in of_one]
+        return found
+
+
+def many(systems: list[t.Any], measure: bool = False) -> tuple[float, dict[str, float]]:
+    """Start all at once, each from a process of its own; the seconds until the last is ready, and figures for each.
+
+    A system of systemd-nspawn has a supervisor that stays, so its start is one of this process's.
+    """
+    before = used_memory()
+    began = time.perf_counter()
+    try:
+        if isinstance(systems[0], Ours):
+            children = [_fork(system) for system in systems]
+            failed = [pid for pid in children if os.waitpid(pid, 0)[1]]
+            if failed:
+                raise RuntimeError(f"{len(failed)} of {len(systems)} did not start")
+        else:
+            for system in systems:
+                system.booted = BootedByNspawn(system.root, system.number)
+            for system in systems:
+                system.booted.await_ready()
+        seconds = time.perf_counter() - began
+        figures = {}
+        if measure:
+            time.sleep(SETTLE)
+            pids = [pid for system in systems for pid in system.processes()]
+            count = len(systems)
+            figures["memory, free"] = (used_memory() - before) / count / MEBIBYTE
+            figures["memory, PSS"] = sum(share(pid) for pid in pids) / count / MEBIBYTE
+            figures["launchers left"] = float(launchers())
+        return seconds, figures
+    finally:
+        for system in systems:
+            system.stop()
+
+
+def _fork(system: Ours) -> int:
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            system.start()
+            status = 0
+        finally:
+            os._exit(status)
+    return pid
+
+
+def used_memory() -> float:
+    """Bytes that are not available (`free`), after what can be given back was."""
+    subprocess.run(["sync"], check=True)
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    values = {name: int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable")}
+    return values["MemTotal"] - values["MemAvailable"]
+
+
+def share(pid: int) -> float:
+    """Bytes of a process, with its part of what it shares (PSS)."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+def launchers() -> int:
+    """How many processes of this collection's stayed behind: Python, and a child of none of ours."""
+    found = 0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path("/proc", pid, "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        found += any(b"/run-container" in word and b"bench" in word for word in words)
+    return found
+
+
+def forget(name: str) -> None:
+    """Take away what is kept of a container."""
+    container = Container(name)
+    with container.lock(60):
+        container.stop(5)
+        container.remove()

@@ -1,0 +1,327 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is measured: this collection's launcher, and the programs beside it that are installed.
+
+All run the same: a program of the host's /usr, bound read-only, in new user (with ids of its own), pid, network, ipc,
+uts, mount and control group namespaces. bubblewrap maps the caller's id only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils import basic
+
+INTERPRETER = "/usr/bin/python3"
+"""The target's Python, which runs modules and `run-container`."""
+
+FIRST_ID = 0x60000000
+COUNT = 65536
+DIRECTORIES = ("dev", "etc", "mnt", "proc", "root", "run", "sys", "tmp", "usr", "var")
+LINKS = ("bin", "sbin", "lib", "lib64")
+NAMESPACES = ("user", "pid", "network", "ipc", "uts", "mount", "cgroup")
+EQUAL = ("/etc/passwd", "/etc/group", "/etc/machine-id", "/etc/os-release")
+QUIET = ["nosuid", "noexec", "nodev"]
+
+
+class Subject(t.Protocol):
+    """A way to run containers."""
+
+    name: str
+    """As in the results."""
+
+    def prepare(self, program: list[str], mounts: list[Path]) -> None:
+        """Be ready to run `program` with these directories bound read-only at /mnt/NUMBER."""
+
+    def run(self) -> None:
+        """Run the program in a new container to its end."""
+
+    def processor(self) -> float:
+        """Seconds of a processor that its runs have taken so far, those of its children too."""
+
+
+class Module:
+    """This collection, as the module system_container does it: in a process that runs already."""
+
+    def __init__(self, name: str, system: Path, equal: bool = True) -> None:
+        self.name = name
+        self.system = system
+        self.equal = equal
+        words = [INTERPRETER, str(Path(__file__).with_name("module_process.py")), str(Path(__file__).parents[5])]
+        words.append(str(Path(basic.__file__).parents[2]))
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True)
+        self.taken = 0.0
+
+    def prepare(self, program: list[str], mounts: list[Path]) -> None:
+        set_up(self.system, program, mounts, self.equal)
+
+    def run(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{self.system}\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError("the module's process has ended")
+        self.taken = float(answer)
+
+    def processor(self) -> float:
+        return self.taken
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+class Script:
+    """This collection by hand: `run-container` of a system."""
+
+    def __init__(self, name: str, system: Path) -> None:
+        self.name = name
+        self.system = system
+
+    def prepare(self, program: list[str], mounts: list[Path]) -> None:
+        set_up(self.system, program, mounts)
+
+    def run(self) -> None:
+        command([str(self.system / "run-container")])
+
+    def processor(self) -> float:
+        return of_children()
+
+
+class Command:
+    """A program with a command line."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = name
+        self.root = directory / f"{name}-root"
+        self.words: list[str] = []
+        skeleton(self.root)
+
+    def run(self) -> None:
+        command(self.words)
+
+    def processor(self) -> float:
+        return of_children()
+
+
+class Bubblewrap(Command):
+    def prepare(self, program: list[str], mounts: list[Path]) -> None:
+        words = [
+            self.name,
+            "--unshare-all",
+            "--tmpfs",
+            "/",
+            "--ro-bind",
+            "/usr",
+            "/usr",
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+        ]
+        for link in LINKS:
+            words += ["--symlink", f"usr/{link}", f"/{link}"]
+        for number, mount in enumerate(mounts):
+            words += ["--ro-bind", str(mount), f"/mnt/{number}"]
+        self.words = words + program
+
+
+class Nspawn(Command):
+    def prepare(self, program: list[str], mounts: list[Path]) -> None:
+        self.words = nspawn(self.root, [f"--bind-ro={mount}:/mnt/{number}" for number, mount in enumerate(mounts)])
+        self.words += ["--console=pipe", "--as-pid2", *program]
+
+
+class Oci(Command):
+    """crun or runc, with the same bundle."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        super().__init__(name, directory)
+        self.bundle = directory / f"{name}-bundle"
+        self.bundle.mkdir()
+
+    def prepare(self, program: list[str], mounts: list[Path]) -> None:
+        write_bundle(self.bundle, self.root, program, mounts)
+        self.words = [self.name, "run", f"--bundle={self.bundle}", f"bench-{self.name}"]
+
+
+class Podman(Command):
+    def prepare(self, program: list[str], mounts: list[Path]) -> None:
+        self.words = [self.name, "run", "--rm", f"--uidmap=0:{FIRST_ID}:{COUNT}", f"--gidmap=0:{FIRST_ID}:{COUNT}"]
+        self.words += ["--network=none", "--volume=/usr:/usr:ro"]
+        self.words += [f"--volume={mount}:/mnt/{number}:ro" for number, mount in enumerate(mounts)]
+        self.words += ["--rootfs", str(self.root), *program]
+
+
+PEERS: dict[str, type[Command]] = {
+    "crun": Oci,
+    "runc": Oci,
+    "bwrap": Bubblewrap,
+    "systemd-nspawn": Nspawn,
+    "podman": Podman,
+}
+
+
+def of_children() -> float:
+    """Seconds of a processor of all processes that were waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def command(words: list[str]) -> None:
+    """Run a command that must succeed, as cheaply as a shell does."""
+    null = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in (0, 1)]
+    pid = os.posix_spawnp(words[0], words, os.environ, file_actions=[*null, (os.POSIX_SPAWN_DUP2, 1, 2)])
+    status = os.waitpid(pid, 0)[1]
+    if status:
+        result = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+        raise RuntimeError(f"{' '.join(words[:6])}: {status}: {result.stderr or result.stdout}")
+
+
+def skeleton(root: Path) -> None:
+    """The directories of a root whose software is the host's /usr."""
+    for name in DIRECTORIES:
+        (root / name).mkdir(parents=True)
+    for name in LINKS:
+        (root / name).symlink_to(f"usr/{name}")
+    (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    shutil.copy("/usr/lib/os-release", root / "etc/os-release")  # systemd-nspawn looks for it before it binds /usr
+    (root / "etc/group").write_text("root:x:0:\n")
+    for path in (root, *root.rglob("*")):
+        os.chown(path, FIRST_ID, FIRST_ID, follow_symlinks=False)
+
+
+def nspawn(root: Path, options: list[str]) -> list[str]:
+    words = [
+        "systemd-nspawn",
+        "--quiet",
+        f"--directory={root}",
+        "--bind-ro=/usr:/usr:idmap",
+        "--register=no",
+        "--keep-unit",
+    ]
+    words += [f"--private-users={FIRST_ID}:{COUNT}", "--private-network", "--link-journal=no"]
+    return [*words, *options]
+
+
+def set_up(system: Path, program: list[str], mounts: list[Path], equal: bool = True) -> None:
+    """Let a system run one program, not an init, with further mounts.
+
+    :param equal: leave out the system's own files and directories, which the peers do not have to make.
+    """
+    spec = json.loads((system / "spec.json").read_text())
+    spec["init"].update(ready="exec", stop_signal="SIGKILL")
+    spec["file_systems"] = [record for record in spec["file_systems"] if not record["mount_point"].startswith("/mnt/")]
+    if equal:
+        spec["files"] = {path: spec["files"][path] for path in EQUAL if path in spec["files"]}
+        spec.update(host_files=[], directories=[])
+    for number, mount in enumerate(mounts):
+        record = {"device": str(mount), "mount_point": f"/mnt/{number}", "type": "none", "options": None}
+        spec["file_systems"].append({**record, "flags": ["bind-mount", "read-only"]})
+    (system / "spec.json").write_text(json.dumps(spec))
+    text = "#!/bin/sh\nexec " + " ".join(program) + "\n" if len(program) > 1 else f"#!{program[0]}\n"
+    (system / "boot").write_text(text)
+
+
+def write_bundle(bundle: Path, root: Path, program: list[str], mounts: list[Path]) -> None:
+    """A configuration of the Open Container Initiative, with what is customary masked."""
+    ids = [{"containerID": 0, "hostID": FIRST_ID, "size": COUNT}]
+
+    def mount(kind: str, target: str, options: list[str], source: str | None = None) -> dict[str, t.Any]:
+        return {"destination": target, "type": kind, "source": source or kind, "options": options}
+
+    config = {
+        "ociVersion": "1.0.2",
+        "hostname": "bench",
+        "root": {"path": str(root), "readonly": False},
+        "process": {
+            "terminal": False,
+            "user": {"uid": 0, "gid": 0},
+            "args": program,
+            "env": ["PATH=/usr/bin:/usr/sbin"],
+            "cwd": "/",
+            "noNewPrivileges": True,
+        },
+        "mounts": [
+            mount("proc", "/proc", QUIET),
+            mount("tmpfs", "/dev", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
+            mount("devpts", "/dev/pts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+            mount("tmpfs", "/dev/shm", [*QUIET, "mode=1777", "size=65536k"]),
+            mount("mqueue", "/dev/mqueue", QUIET),
+            mount("sysfs", "/sys", [*QUIET, "ro"]),
+            mount("cgroup", "/sys/fs/cgroup", [*QUIET, "ro"]),
+            mount("bind", "/usr", ["rbind", "ro"], "/usr"),
+            *(mount("bind", f"/mnt/{number}", ["rbind", "ro"], str(path)) for number, path in enumerate(mounts)),
+        ],
+        "linux": {
+            "namespaces": [{"type": kind} for kind in NAMESPACES],
+            "uidMappings": ids,
+            "gidMappings": ids,
+            "maskedPaths": [
+                "/proc/acpi",
+                "/proc/kcore",
+                "/proc/keys",
+                "/proc/timer_list",
+                "/sys/firmware",
+                "/proc/scsi",
+            ],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+        },
+    }
+    (bundle / "config.json").write_text(json.dumps(config))
+
+
+def peers(directory: Path) -> list[Command]:
+    """Those that are installed, and that run here."""
+    found = []
+    for name, kind in PEERS.items():
+        if shutil.which(name):
+            peer = kind(name, directory)
+            peer.prepare(["/usr/bin/true"], [])  # type: ignore[attr-defined]
+            try:
+                peer.run()
+            except RuntimeError as error:
+                print(f"left out: {error}")
+                continue
+            found.append(peer)
+    return found
+
+
+class BootedByNspawn:
+    """A base system of `systemd-nspawn --boot`, ready."""
+
+    def __init__(self, root: Path, number: int) -> None:
+        self.path = f"/run/bench-notify-{os.getpid()}-{number}"
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.path)
+        self.socket.settimeout(60)
+        options = ["--console=read-only", "--notify-ready=yes", "--boot", f"--machine=bench-{number}"]
+        environment = {**os.environ, "NOTIFY_SOCKET": self.path, "SYSTEMD_LOG_LEVEL": "warning"}
+        null = subprocess.DEVNULL
+        self.process = subprocess.Popen(nspawn(root, options), env=environment, stdin=null, stdout=null, stderr=null)
+
+    def await_ready(self) -> None:
+        while b"READY=1" not in self.socket.recv(4096).split(b"\n"):
+            pass
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.socket.close()
+        os.unlink(self.path)
