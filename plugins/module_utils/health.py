@@ -21,8 +21,8 @@ from typing import Any, Callable, Iterator
 from .launcher import enter, syscalls
 from .launcher.errors import LauncherError
 
-PAUSE = 0.2
-"""Seconds between two rounds."""
+PAUSES = (0.2, 0.2, 0.3, 0.5, 1.0)
+"""Seconds between two rounds, the last of them from then on: a check leaves traces in the logs that it looks into."""
 
 PATIENCE = 5.0
 """Seconds that a single answer may take, unless the time limit comes first."""
@@ -63,6 +63,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
 """What a container's `health` may hold, as an argument specification."""
 
 
+DEFAULTS: dict[str, Any] = {name: option["default"] for name, option in OPTIONS.items()}
+"""The health of a container of which no more is said."""
+
+
 class Ill(Exception):
     """A check that did not find what it wanted; the message says what it found."""
 
@@ -80,6 +84,7 @@ def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | N
     deadline = time.monotonic() + health["timeout"]
     probes = probes_of(health) if probes is None else probes
     well_since = None
+    pauses = iter(PAUSES)
     while True:
         begun = time.monotonic()
         complaints = []
@@ -92,11 +97,12 @@ def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | N
         well_since = None if complaints else well_since or begun
         if well_since is not None and time.monotonic() - well_since >= health["steady"]:
             return []
-        if time.monotonic() + PAUSE > deadline:
-            return complaints
+        pause = next(pauses, PAUSES[-1])
+        if time.monotonic() + pause > deadline:
+            return complaints or ["it was well for too short a time"]
         if container.status().state != "running":
             return ["it has ended"]
-        time.sleep(PAUSE)
+        time.sleep(pause)
 
 
 def probes_of(health: dict[str, Any]) -> list[Probe]:

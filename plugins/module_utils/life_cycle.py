@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import Any, Callable, ContextManager, Protocol
 
 from . import generations, starting
-from .health import await_health
+from .health import DEFAULTS, await_health
 from .launcher.container import KEPT
 from .launcher.errors import LauncherError, NotReady
 from .systems import Systems
 from .target import Layout, TargetError
 
 LOG_LINES = 30
-"""Lines of the container's log that come with an error."""
+"""Lines of the container's log that come with an error, when no unit of it has failed."""
+
+UNIT_LOG_LINES = 12
+"""Lines of the log of each unit that has failed, of three at most."""
 
 
 class Status(Protocol):
@@ -61,8 +64,8 @@ class Container(Protocol):
     def failed_units(self) -> list[str]:
         """The units of its systemd that failed."""
 
-    def log_tail(self, lines: int) -> str:
-        """The end of its log."""
+    def log_tail(self, lines: int, unit: str | None = None) -> str:
+        """The end of its log, or of one unit's."""
 
     def remove(self) -> None:
         """Remove all that is the container's, its mappings' data excepted."""
@@ -102,7 +105,8 @@ class LifeCycle:
     :param wait: whether to wait until it is ready, and to look at its units.
     :param timeout: seconds, for becoming ready and for stopping each.
     :param allow_failed_units: whether a failed unit is no error.
-    :param health: what must be well after a start, as `health.OPTIONS` says; None for no failed unit alone.
+    :param health: what must be well after a start, as `health.OPTIONS` says. None stands for its defaults when a
+        switch is on trial, and else for a look at the units as soon as the container is ready.
     :param roll_back: whether a switch to another system is undone when the container is not well with it.
     :param generation: what `rolled_back` goes back to; None for the last generation before the current one.
     :param keep: how many generations are kept.
@@ -133,7 +137,7 @@ class LifeCycle:
         self.wait = wait
         self.timeout = timeout
         self.allow_failed_units = allow_failed_units
-        self.health = health
+        self.health = DEFAULTS if health is None and roll_back else health
         self.roll_back = roll_back
         self.generation = generation
         self.keep = keep
@@ -330,7 +334,8 @@ class LifeCycle:
             with contextlib.suppress(LauncherError):
                 units = units or self.container.failed_units()
             with contextlib.suppress(LauncherError):
-                log = self.container.log_tail(LOG_LINES)
+                log = "\n".join(filter(None, (self.container.log_tail(UNIT_LOG_LINES, unit) for unit in units[:3])))
+                log = log or self.container.log_tail(LOG_LINES)
         if units:
             message += f". Failed: {', '.join(units)}"
         if log:

@@ -24,7 +24,7 @@ pre { overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; margin: 
 """
 
 WAVES = "The hosts of a wave are switched together, and the next wave follows when enough of them are well."
-GENERATIONS = "A container's systems are numbered as they become current. The former ones are kept, so that it can go back to them."
+GENERATIONS = "A container's systems are numbered as they become current. The former ones are kept, to go back to."
 
 
 def page(summary: Record) -> str:

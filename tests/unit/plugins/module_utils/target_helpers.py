@@ -97,7 +97,7 @@ class FakeContainer:
     def failed_units(self) -> list[str]:
         return self.failed
 
-    def log_tail(self, lines: int) -> str:
+    def log_tail(self, lines: int, unit: str | None = None) -> str:
         return "the last line"
 
     def remove(self) -> None:

@@ -58,7 +58,7 @@ class Host:
     def failed_units(self) -> list[str]:
         return self.failed
 
-    def log_tail(self, lines: int) -> str:
+    def log_tail(self, lines: int, unit: str | None = None) -> str:
         return "it went wrong"
 
     def remove(self) -> None:
