@@ -17,7 +17,7 @@ from ansible_collections.unshare.container.tests.integration.playbooks import RE
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("host_unchanged")]
 
-SECONDS = 200
+SECONDS = 280
 FILE = re.compile(r"^`(?P<path>[^`\n]+)`\n\n```\w+\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 """A file in a page of the documentation."""
 
@@ -49,6 +49,12 @@ def molecule(*arguments: str, directory: Path, state: Path) -> str:
 def test_default_one_host_from_check_mode_to_destroy(tmp_path: Path) -> None:
     said = molecule("test", "--scenario-name=default", directory=REPOSITORY, state=tmp_path)
     assert "1 successful" in said
+
+
+def test_fleet_five_hosts_that_are_containers_and_a_rollout_onto_them(tmp_path: Path) -> None:
+    said = molecule("test", "--scenario-name=fleet", directory=REPOSITORY, state=tmp_path)
+    assert "1 successful" in said
+    assert "side_effect: Executed: Successful" in said
 
 
 def test_a_users_own_role_as_the_documentation_tells(tmp_path: Path) -> None:
