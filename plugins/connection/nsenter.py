@@ -270,7 +270,7 @@ class Connection(ConnectionBase):
         except AnsibleError as error:  # the local plugin's, when a become inside did not succeed
             message = to_text(report.take(to_bytes(f"{error}\n"))).rstrip("\n")
             self._check(report, message)
-            raise AnsibleError(message) from error
+            raise AnsibleError(message) from None  # its own words hold the report
         errors = report.take(errors)
         self._check(report, to_native(errors or output).strip() or f"exit status {status}")
         if report.status is None:

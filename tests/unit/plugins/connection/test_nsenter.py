@@ -1,0 +1,190 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the connection plugin says to a host, and how it reads the answer; without a host."""
+
+from __future__ import annotations
+
+import shlex
+import typing as t
+
+import pytest
+import yaml
+from ansible import constants
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.playbook.play_context import PlayContext
+from ansible.plugins.loader import connection_loader
+from ansible_collections.unshare.container.plugins.connection import nsenter
+
+PLUGIN = "unshare.container.nsenter"
+
+
+class Inner:
+    """In place of the connection to the host: remembers what it is given, and answers as told."""
+
+    has_tty = False
+
+    def __init__(self, user: str | None = "root") -> None:
+        self.options: dict[str, t.Any] = {"remote_user": user, "host": "host1"}
+        self.commands: list[tuple[list[str], bytes | None]] = []
+        self.answer: t.Callable[[str], tuple[int, bytes, bytes]] = lambda token: (
+            0,
+            b"out",
+            f"{token} entered\nerr\n{token} exit 3\n".encode(),
+        )
+        self.become: t.Any = None
+
+    def set_options(self, **_arguments: t.Any) -> None:
+        pass
+
+    def set_option(self, name: str, value: t.Any) -> None:
+        self.options[name] = value
+
+    def get_option(self, name: str) -> t.Any:
+        return self.options[name]
+
+    def exec_command(self, command: str, in_data: bytes | None, sudoable: bool) -> tuple[int, bytes, bytes]:
+        words = shlex.split(command)
+        self.commands.append((words, in_data))
+        token = next(word for word in words if word.startswith("--report=")).partition("=")[2]
+        return self.answer(token)
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., tuple[nsenter.Connection, Inner]]:
+    """A function of variables: the plugin, and what it takes for the connection to the host."""
+    options = yaml.safe_load(nsenter.DOCUMENTATION)["options"]
+    constants.config.initialize_plugin_configuration_definitions("connection", PLUGIN, options)
+
+    def make(user: str | None = "root", **variables: t.Any) -> tuple[nsenter.Connection, Inner]:
+        inner = Inner(user)
+        connection = nsenter.Connection(PlayContext())
+        connection._load_name = PLUGIN
+        with monkeypatch.context() as patch:
+            patch.setattr(connection_loader, "get", lambda name, *_arguments, **_options: loaded.append(name) or inner)
+            connection.set_options(var_options={"inventory_hostname": "web", **variables})
+        return connection, inner
+
+    loaded: list[str] = []
+    make.loaded = loaded  # type: ignore[attr-defined]
+    return make
+
+
+Connect = t.Callable[..., tuple[nsenter.Connection, Inner]]
+
+
+@pytest.mark.parametrize(
+    ("variables", "plugin"),
+    [
+        ({}, "local"),
+        ({"ansible_host": "web"}, "local"),
+        ({"ansible_host": "localhost"}, "local"),
+        ({"ansible_host": "::1"}, "local"),
+        ({"ansible_host": "localhost", "ansible_port": 2222}, "ssh"),
+        ({"ansible_host": "host1"}, "ssh"),
+        ({"ansible_ssh_host": "host1"}, "ssh"),
+        ({"ansible_host": "host1", "ansible_unshare_transport": "local"}, "local"),
+        ({"ansible_unshare_transport": "ssh"}, "ssh"),
+    ],
+)
+def test_the_way_to_the_host(connect: Connect, variables: dict[str, t.Any], plugin: str) -> None:
+    connect(**variables)
+    assert connect.loaded == [f"ansible.builtin.{plugin}"]  # type: ignore[attr-defined]
+
+
+def test_a_command_is_one_argument(connect: Connect) -> None:
+    connection, inner = connect(ansible_host="host1", ansible_unshare_user="alice")
+    command = "printf '%s' \"$HOME\" `id` ünïcödé \\ \n second"
+    assert connection.exec_command(command) == (3, b"out", b"err\n")
+    words, data = inner.commands[0]
+    assert words[0] == "/run/unshare/web/system/enter-container"
+    assert words[2:] == ["--user=alice", "--", "/bin/sh", "-c", command]
+    assert data is None
+
+
+@pytest.mark.parametrize(
+    ("user", "variables", "prefix"),
+    [
+        ("root", {}, []),
+        ("admin", {}, ["sudo", "-n", "--"]),
+        ("admin", {"ansible_unshare_host_become": "never"}, []),
+        ("root", {"ansible_unshare_host_become": "always"}, ["sudo", "-n", "--"]),
+        ("admin", {"ansible_unshare_host_become_exe": "doas"}, ["doas", "-n", "--"]),
+        ("admin", {"ansible_unshare_host_become_flags": "-n -H"}, ["sudo", "-n", "-H", "--"]),
+        ("admin", {"ansible_unshare_host_become_password": "x"}, ["sudo", "-S", "-p", "", "--"]),
+    ],
+)
+def test_root_on_the_host(connect: Connect, user: str, variables: dict[str, t.Any], prefix: list[str]) -> None:
+    connection, inner = connect(user, ansible_host="host1", **variables)
+    connection.exec_command("true")
+    words = inner.commands[0][0]
+    assert words[: words.index("/run/unshare/web/system/enter-container")] == prefix
+
+
+def test_a_user_who_is_not_known_is_asked_for_on_the_host(connect: Connect) -> None:
+    connection, inner = connect(None, ansible_host="host1")
+    connection.exec_command("true")
+    assert inner.commands[0][0][:2] == ["/bin/sh", "-c"]
+    assert "id -u" in inner.commands[0][0][2]
+
+
+def test_a_password_is_on_standard_input_only(connect: Connect) -> None:
+    connection, inner = connect("admin", ansible_host="host1", ansible_unshare_host_become_password="pass word")
+    connection.exec_command("cat", in_data=b"data")
+    words, data = inner.commands[0]
+    token = words[words.index("--") + 2].partition("=")[2]
+    assert data == f"pass word\n{token}\ndata".encode()
+    assert "--skip" in words
+    assert not any("pass word" in word for word in words)
+
+
+@pytest.mark.parametrize(
+    ("errors", "message"),
+    [
+        ("sudo: a password is required\n", "container web: cannot be entered on host1: sudo: a password is required"),
+        ("sh: /run/unshare/web/system/enter-container: not found\n", "container web: it does not run on host1"),
+        ("{token} error container web: does not run; start it first\n", "container web: does not run"),
+        ("{token} entered\n", "container web: the connection to host1 ended before the command in it did"),
+        ("{other} entered\n{other} exit 0\n", "container web: cannot be entered on host1"),
+        ("", "container web: cannot be entered on host1: exit status 0"),
+    ],
+)
+def test_unreachable(connect: Connect, errors: str, message: str) -> None:
+    connection, inner = connect(ansible_host="host1")
+    inner.answer = lambda token: (0, b"", errors.format(token=token, other="0" * 32).encode())
+    with pytest.raises(AnsibleConnectionFailure) as raised:
+        connection.exec_command("true")
+    assert message in str(raised.value)
+
+
+def test_a_local_become_that_does_not_succeed_is_no_lost_connection(connect: Connect) -> None:
+    connection, inner = connect()
+
+    def fail(token: str) -> tuple[int, bytes, bytes]:
+        raise AnsibleError(f"Premature end of stream\n{token} entered\nsudo: unknown user\n{token} exit 1\n")
+
+    inner.answer = fail
+    with pytest.raises(AnsibleError) as raised:
+        connection.exec_command("true")
+    assert not isinstance(raised.value, AnsibleConnectionFailure)
+    assert "sudo: unknown user" in str(raised.value)
+    assert " entered" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["", "Web", "../web", "a b", "-web", "a" * 64])
+def test_a_name_that_no_container_has(connect: Connect, name: str) -> None:
+    connection, inner = connect(ansible_unshare_container=name)
+    with pytest.raises(AnsibleError, match="not a name of a container"):
+        connection.exec_command("true")
+    assert inner.commands == []
+
+
+def test_every_variable_of_ssh_reaches_it() -> None:
+    """Those that begin with ansible_ssh_ where only this plugin's own are asked for; all of them in tasks."""
+    assert nsenter.Connection.allow_extras
+    assert nsenter.Connection.extras_prefix == "ssh"
+    # The executor gives an attribute of this name the options of its own plugin.
+    from ansible.executor import task_executor
+
+    with open(task_executor.__file__, encoding="utf-8") as file:
+        assert "ssh_type_conn" in file.read()
