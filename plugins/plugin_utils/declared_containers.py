@@ -15,7 +15,18 @@ import tempfile
 import typing as t
 from pathlib import Path
 
+# All of it is imported here: Ansible loads action plugins before it forks, and what a worker imports, each one imports.
+from ..module_utils import launcher
+from ..module_utils.limits import LimitError, parse
+from ..module_utils.one_container import OPTIONS
+from ..module_utils.system_content import SystemContent
+from ..module_utils.target import TargetError
+from .boot_script import boot_script
+from .checks import CONTAINER_NAME
+from .containerized import containerization_report, containerized_operating_system
 from .errors import DeclarationError
+from .secrets import split_secrets
+from .system_files import system_files
 from .validation import Spec, describe, plain, strict, validate
 
 if t.TYPE_CHECKING:
@@ -36,6 +47,9 @@ DERIVED_BY: Spec = {
     "store": {"type": "raw"},
 }
 """What decides how the system of a container is made. Checked in depth when it is derived."""
+
+TOLD: Spec = {**OPTIONS, "limits": {"type": "raw"}}
+"""What the target is told. Limits are numbers and texts, and have a parser of their own."""
 
 DERIVING = ("mappings", "shared_network", "extra_file_systems", "keep_services")
 RENDERING = ("shared_network", "private_users", "init", "security", "log", "store")
@@ -64,11 +78,6 @@ class Declared:
 
 def declared_containers(value: t.Any) -> list[Declared]:
     """Return the containers of the mapping `containers`, in its order; raises DeclarationError with the place."""
-    from ..module_utils.limits import LimitError, parse
-    from ..module_utils.one_container import OPTIONS
-    from .checks import CONTAINER_NAME
-
-    told: Spec = {**OPTIONS, "limits": {"type": "raw"}}
     given = plain(value, PATH)
     if not isinstance(given, dict):
         raise DeclarationError(PATH, f"must be a mapping of names to containers, not {describe(given)}")
@@ -77,8 +86,8 @@ def declared_containers(value: t.Any) -> list[Declared]:
         place = f"{PATH}.{name}"
         if not CONTAINER_NAME.fullmatch(name):
             raise DeclarationError(place, f"{name!r} is not a container's name (a-z, 0-9, '-'; at most 63)")
-        checked = strict({} if entry is None else entry, {**told, **DERIVED_BY}, place)
-        options = validate({key: item for key, item in checked.items() if key in told}, told, place)
+        checked = strict({} if entry is None else entry, {**TOLD, **DERIVED_BY}, place)
+        options = validate({key: item for key, item in checked.items() if key in TOLD}, TOLD, place)
         _check(options, place)
         if options["limits"] is not None:
             try:
@@ -132,12 +141,6 @@ class Derivation:
         return t.cast("Mapping", json.loads(known)) if known is not None else self._derive(declared)
 
     def _derive(self, declared: Declared) -> Mapping:
-        from ..module_utils import launcher
-        from ..module_utils.system_content import SystemContent
-        from ..module_utils.target import TargetError
-        from .boot_script import boot_script
-        from .secrets import split_secrets
-
         system = derive(declared)
         boot = boot_script(system)
         try:
@@ -168,9 +171,6 @@ class Derivation:
 
 def derive(declared: Declared) -> Mapping:
     """Return the system of a declared container; raises DeclarationError with the place."""
-    from .containerized import containerized_operating_system
-    from .system_files import system_files
-
     given = declared.derivation
     try:
         contained = containerized_operating_system(
@@ -186,8 +186,6 @@ def derive(declared: Declared) -> Mapping:
 
 def report(declared: Declared) -> list[str]:
     """What the container does not take over from the declaration as it is, and why, a line each (C14)."""
-    from .containerized import containerization_report
-
     given = declared.derivation
     if not given:
         return []
