@@ -1,0 +1,160 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Rounds of checks, and what each check makes of an answer."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import types
+import typing as t
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils import health
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+
+from .target_helpers import FakeContainer
+
+
+class Clock:
+    """Time that passes by sleeping only."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(health, "time", clock)
+    return clock
+
+
+def wanted(**changes: t.Any) -> dict[str, t.Any]:
+    return {**health.DEFAULTS, "timeout": 5.0, "steady": 0.0, **changes}
+
+
+def ends(answers: t.Sequence[bool], clock: Clock, **changes: t.Any) -> tuple[list[str], float]:
+    """What is not well in the end when the answers are these, the last for ever; and after how many seconds."""
+    left = list(answers)
+
+    def probe(_container: t.Any, _timeout: float) -> None:
+        if not (left.pop(0) if len(left) > 1 else left[0]):
+            raise health.Ill("it is not")
+
+    container = FakeContainer()
+    container.running = "/system"
+    begun = clock.now
+    return health.await_health(container, wanted(**changes), [probe]), clock.now - begun
+
+
+def test_well_at_once(clock: Clock) -> None:
+    assert ends([True], clock) == ([], 0.0)
+
+
+def test_well_in_time(clock: Clock) -> None:
+    complaints, after = ends([False, False, True], clock)
+    assert complaints == []
+    assert after == pytest.approx(0.4)
+
+
+def test_never_well(clock: Clock) -> None:
+    complaints, after = ends([False], clock)
+    assert complaints == ["it is not"]
+    assert 3.5 <= after <= 5.0
+
+
+def test_well_now_and_then_is_not_well(clock: Clock) -> None:
+    complaints, after = ends([True, False, True, True], clock, steady=1.0)
+    assert complaints == []
+    assert after >= 0.4 + 1.0
+    assert ends([True, False] * 50, clock, steady=1.0)[0] != []
+
+
+def test_what_has_ended_is_not_waited_for(clock: Clock) -> None:
+    def probe(_container: t.Any, _timeout: float) -> None:
+        raise LauncherError("it does not run")
+
+    assert health.await_health(FakeContainer(), wanted(), [probe]) == ["it has ended"]
+    assert clock.now == 100.0
+
+
+@pytest.mark.parametrize(
+    ("state", "units", "message"),
+    [
+        ("running\n", "", None),
+        ("running\n", "web.service loaded activating auto-restart web\n", "tried again by systemd: web.service"),
+        ("degraded\n", "web.service loaded failed failed web\n", r"degraded, not running \(failed: web\.service\)"),
+        ("starting\n", "", "starting, not running"),
+        ("", "", "silent"),
+    ],
+)
+def test_running(monkeypatch: pytest.MonkeyPatch, state: str, units: str, message: str | None) -> None:
+    monkeypatch.setattr(
+        health.enter,
+        "capture",
+        lambda _container, command, _timeout: state if command[1] == "is-system-running" else units,
+    )
+    expected: t.Any = contextlib.nullcontext() if message is None else pytest.raises(health.Ill, match=message)
+    with expected:
+        health.check_running(FakeContainer(), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "message"),
+    [(0, "", None), (3 << 8, "one\nit cannot\n", "ends with 3, not 0, and says: it cannot"), (9, "", "ends with 137")],
+)
+def test_commands(monkeypatch: pytest.MonkeyPatch, status: int, said: str, message: str | None) -> None:
+    monkeypatch.setattr(health.enter, "ask", lambda *_arguments: (status, said))
+    probe = health.probes_of(wanted(running=False, commands=[{"argv": ["check", "it"], "exit_code": 0}]))[0]
+    expected: t.Any = contextlib.nullcontext() if message is None else pytest.raises(health.Ill, match=message)
+    with expected:
+        probe(FakeContainer(), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"HTTP/1.0 200 OK\r\n\r\n", None),
+        (b"HTTP/1.1 503 Busy\r\n\r\n", "answers 503, not 200"),
+        (b"SSH-2.0-x\r\n", "does not answer in HTTP"),
+        (b"", "does not answer in HTTP"),
+    ],
+)
+def test_http(monkeypatch: pytest.MonkeyPatch, answer: bytes, message: str | None) -> None:
+    monkeypatch.setattr(health, "_socket_inside", lambda _container, family: socket.socket(family))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        asked = []
+
+        def serve() -> None:
+            connected, _address = server.accept()
+            with connected:
+                asked.append(connected.recv(4096))
+                connected.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        entry = {"port": server.getsockname()[1], "address": "127.0.0.1", "host": "a", "path": "/x?y", "status": 200}
+        probe = health.probes_of(wanted(running=False, http=[entry]))[0]
+        expected: t.Any = contextlib.nullcontext() if message is None else pytest.raises(health.Ill, match=message)
+        with expected:
+            probe(types.SimpleNamespace(), 10.0)
+        thread.join()
+    assert asked[0].startswith(b"GET /x?y HTTP/1.1\r\nHost: a\r\n")
+
+
+def test_a_port_that_is_closed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_socket_inside", lambda _container, family: socket.socket(family))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    probe = health.probes_of(wanted(running=False, tcp=[{"port": port, "address": "127.0.0.1"}]))[0]
+    with pytest.raises(OSError, match=rf"port {port} of 127\.0\.0\.1: Connection refused"):
+        probe(FakeContainer(), 5.0)

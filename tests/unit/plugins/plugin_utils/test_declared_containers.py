@@ -1,0 +1,129 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The containers of an inventory: what is refused and where, and that equal declarations are derived once."""
+
+from __future__ import annotations
+
+import copy
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils import launcher
+from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
+from ansible_collections.unshare.container.plugins.plugin_utils import declared_containers as subject
+from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
+
+OPERATING_SYSTEM = {
+    "host_name": "web.example.org",
+    "users": [{"name": "alice", "uid": 1000, "password": "$6$salt$hash"}],
+    "services": [{"type": "static-web-server"}],
+}
+
+
+def declared(**options: t.Any) -> subject.Declared:
+    return subject.declared_containers({"web": {"operating_system": OPERATING_SYSTEM, **options}})[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([], r"^containers: must be a mapping of names to containers, not a list"),
+        ({"Web": {}}, r"^containers\.Web: 'Web' is not a container's name"),
+        ({"web": []}, r"^containers\.web: must be a mapping, not a list"),
+        ({"web": {}}, r"^containers\.web: 'operating_system' is required"),
+        ({"web": {"state": "stopped", "log": "persistent"}}, r"^containers\.web: 'operating_system' is required"),
+        ({"web": {"operating_sytem": {}}}, r"^containers\.web: unknown key 'operating_sytem'; did you mean"),
+        ({"web": {"state": "startd"}}, r"^containers\.web\.state: 'startd' is not possible here; did you mean"),
+        (
+            {"web": {"state": "absent", "generation": 3}},
+            r"^containers\.web\.generation: is used with 'state: rolled_back'",
+        ),
+        ({"web": {"state": "absent", "keep_generations": 0}}, r"^containers\.web\.keep_generations: must be 1 or more"),
+        ({"web": {"state": "absent", "timeout": "soon"}}, r"^containers\.web\.timeout: must be a number"),
+        ({"web": {"state": "absent", "health": {"tpc": []}}}, r"^containers\.web\.health: unknown key 'tpc'"),
+        (
+            {"web": {"state": "absent", "health": {"tcp": [{"port": 70000}]}}},
+            r"^containers\.web\.health\.tcp\[0\]\.port: 70000 is not a port",
+        ),
+        (
+            {"web": {"state": "absent", "health": {"http": [{"path": "/ HTTP/1.1\r\nX: y"}]}}},
+            r"^containers\.web\.health\.http\[0\]\.path: .* cannot be asked for",
+        ),
+        ({"web": {"state": "absent", "limits": {"memory": "1G"}}}, r"^containers\.web\.limits\.memory: is not a limit"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_its_place(value: t.Any, message: str) -> None:
+    with pytest.raises(DeclarationError, match=message):
+        subject.declared_containers(value)
+
+
+def test_an_error_in_the_operating_system_names_the_container(tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError, match=r"^containers\.web\.operating_system\.services\[0\]\.type: "):
+        subject.Derivation(str(tmp_path)).digest(
+            subject.declared_containers(
+                {"web": {"operating_system": {"host_name": "web", "services": [{"type": "?"}]}}}
+            )[0]
+        )
+
+
+def test_defaults_and_order() -> None:
+    found = subject.declared_containers(
+        {"b": {"state": "absent"}, "a": {"state": "stopped"}, "c": {"state": "rolled_back"}}
+    )
+    assert [item.name for item in found] == ["b", "a", "c"]
+    assert {item.options["timeout"] for item in found} == {30}
+    assert {item.options["health"] for item in found} == {None}
+    health = declared(health={"http": [{}]}).options["health"]
+    assert health["http"] == [{"port": 80, "address": "127.0.0.1", "host": "localhost", "path": "/", "status": 200}]
+
+
+def test_a_state_without_a_system_has_none(tmp_path: Path) -> None:
+    derivation = subject.Derivation(str(tmp_path))
+    for state in ("absent", "rolled_back"):
+        assert derivation.digest(declared(state=state)) is None
+
+
+def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
+    derivation = subject.Derivation(str(tmp_path))
+    item = declared()
+    digest = derivation.digest(item)
+    sent = derivation.system(item)
+    content = SystemContent(
+        sent["system"], sent["boot"], launcher.sources(), "/usr/bin/python3", sent["secrets"], "web"
+    )
+    assert content.content_digest() == digest
+    assert "$6$salt$hash" not in str(sent["system"])
+    assert "$6$salt$hash" in str(sent["secrets"])
+
+
+def test_equal_declarations_are_derived_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    derived = []
+
+    def derive(item: subject.Declared) -> t.Any:
+        derived.append(item.name)
+        return original(item)
+
+    original = subject.derive
+    monkeypatch.setattr(subject, "derive", derive)
+    first = subject.Derivation(str(tmp_path)).digest(declared(timeout=5))
+    again = subject.declared_containers({"web": {"operating_system": copy.deepcopy(OPERATING_SYSTEM)}})[0]
+    assert subject.Derivation(str(tmp_path)).digest(again) == first
+    assert subject.Derivation(str(tmp_path)).system(again)["digest"] == first
+    assert derived == ["web"]
+    other = subject.Derivation(str(tmp_path)).digest(declared(log="persistent"))
+    assert other != first
+    assert derived == ["web", "web"]
+
+
+def test_what_is_kept_of_a_derivation_is_the_owners_alone(tmp_path: Path) -> None:
+    subject.Derivation(str(tmp_path)).digest(declared())
+    kept = tmp_path / "unshare-systems"
+    assert {path.stat().st_mode & 0o077 for path in (kept, *kept.iterdir())} == {0}
+
+
+def test_the_report_says_what_was_dropped() -> None:
+    services = [{"type": "udev"}]
+    item = subject.declared_containers({"web": {"operating_system": {"host_name": "web", "services": services}}})[0]
+    assert any(line.startswith("dropped service udev: ") for line in subject.report(item))

@@ -1,0 +1,108 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The journal of a rollout: when it stops, and what is said of it."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.plugin_utils import rollout
+from ansible_collections.unshare.container.plugins.plugin_utils.rollout_page import page
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> rollout.Journal:
+    journal = rollout.Journal(str(tmp_path))
+    journal.begin()
+    return journal
+
+
+@pytest.mark.parametrize(
+    ("limit", "failures", "stops"), [(0, 0, False), (0, 1, True), (25, 1, False), (25, 2, True), (100, 4, False)]
+)
+def test_it_stops_past_the_limit(journal: rollout.Journal, limit: float, failures: int, stops: bool) -> None:
+    for number in range(failures):
+        journal.fail(f"host{number}", 1, 4, limit)
+        journal.fail(f"host{number}", 1, 4, limit)  # one host fails once
+    assert (journal.stopped() is not None) == stops
+
+
+def test_waves_are_counted_apart(journal: rollout.Journal) -> None:
+    for wave in (1, 2, 3):
+        journal.fail(f"host{wave}", wave, 10, 10)
+    assert journal.stopped() is None
+    journal.fail("another", 3, 10, 10)
+    assert journal.stopped() == "2 of 10 hosts failed in wave 3; 10 % may"
+
+
+def test_names_of_hosts_are_no_paths(journal: rollout.Journal, tmp_path: Path) -> None:
+    for host in ("../../x", "a/b", "[::1]:22", "münchen"):
+        journal.note(host, {"outcome": rollout.SWITCHED})
+        assert journal.record(host)["host"] == host
+    assert [path.name for path in tmp_path.iterdir()] == ["unshare-rollout"]
+
+
+@pytest.mark.parametrize(
+    ("result", "outcome"),
+    [
+        ({"changed": True}, rollout.SWITCHED),
+        ({"changed": False}, rollout.UNCHANGED),
+        ({"failed": True, "msg": "x"}, rollout.FAILED),
+        (
+            {"failed": True, "containers": [{"failed": True, "rolled_back_to": 3}, {"changed": True}]},
+            rollout.ROLLED_BACK,
+        ),
+        ({"failed": True, "containers": [{"failed": True, "rolled_back_to": 3}, {"failed": True}]}, rollout.FAILED),
+    ],
+)
+def test_outcomes(result: dict[str, t.Any], outcome: str) -> None:
+    assert rollout.outcome_of(result) == outcome
+
+
+def told(journal: rollout.Journal) -> dict[str, t.Any]:
+    journal.open_wave(["b"])
+    journal.open_wave(["a", "c"])
+    web = {"name": "web", "generation": 4, "former_generation": 3, "boot_seconds": 0.25, "failed_units": []}
+    journal.note("b", {"outcome": rollout.SWITCHED, "containers": [web, {**web, "name": "db"}]})
+    message = "container 'web' is not well: <script>alert(1)</script>\n" + "\n".join(f"line {n}" for n in range(40))
+    journal.note("a", {"outcome": rollout.ROLLED_BACK, "message": message, "containers": [web]})
+    journal.fail("a", 2, 2, 0)
+    journal.note("c", {"outcome": rollout.HELD_BACK})
+    return journal.summary()
+
+
+def test_text_in_the_order_of_the_waves(journal: rollout.Journal) -> None:
+    summary = told(journal)
+    assert summary["failed"]
+    lines = rollout.text(summary)
+    assert lines[0].startswith("rollout stopped: 1 of 2 hosts failed in wave 2; 0 % may. 3 hosts: ")
+    assert lines[1] == ("b (wave 1): switched; web generation 4 booted in 0.25 s, db generation 4 booted in 0.25 s")
+    assert lines[2].startswith("a (wave 2): rolled back; ")
+    assert lines[3].startswith("    container 'web' is not well: ")
+    assert lines[-2] == "    line 39"
+    assert len(lines) == 3 + rollout.SHOWN + 1
+    assert lines[-1] == "c (wave 2): held back"
+
+
+def test_the_page_is_whole_and_escaped(journal: rollout.Journal) -> None:
+    text = page(told(journal))
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "line 20" in text
+    assert text.count("<tr") == 1 + 4
+    assert '<html lang="en">' in text
+    assert "<caption>" in text
+    assert 'scope="row"' in text
+
+
+def test_a_good_rollout(journal: rollout.Journal) -> None:
+    journal.open_wave(["a"])
+    journal.note("a", {"outcome": rollout.SWITCHED})
+    summary = journal.summary()
+    assert not summary["failed"]
+    assert rollout.headline(summary) == "rollout completed. 1 hosts: 1 switched"
+    assert "What went wrong" not in page(summary)
+    assert "nothing was changed" in rollout.headline(journal.summary(check=True))
