@@ -22,7 +22,7 @@ name: nsenter
 author:
   - The unshare.container authors (@unshare)
 short_description: Run tasks in a system container, on this machine or behind SSH
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Runs commands in a container that M(unshare.container.system_container) has started, and copies files into and out
     of it. A command gets the namespaces, the control group, the environment and the limits of the container, and no

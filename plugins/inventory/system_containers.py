@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible import constants as C
-from ansible import context
+from ansible import constants, context
 from ansible.errors import AnsibleParserError
 from ansible.inventory.manager import InventoryManager
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
@@ -25,7 +24,7 @@ name: system_containers
 author:
   - The unshare.container authors (@unshare)
 short_description: System containers of the hosts of another inventory
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Asks the hosts of another inventory for their system containers, and makes an inventory host of each.
   - Each is reached with P(unshare.container.nsenter#connection), through its host, with that host's own connection
@@ -202,7 +201,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if connection not in SSH:
             return None
         plugin = connection_loader.get("ansible.builtin.ssh", class_only=True)
-        names = set(C.config.get_plugin_vars("connection", plugin._load_name))
+        names = set(constants.config.get_plugin_vars("connection", plugin._load_name))
         taken = {name: template(variables[name]) for name in names - set(NOT_TAKEN) if name in variables}
         for name, ours in BECOME.items():
             if name in variables:
@@ -211,11 +210,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         return {"ansible_unshare_transport": "ssh", **address, **taken}
 
     def _add_container(self, host: str, way: Facts, facts: Facts) -> None:
+        inventory: t.Any = self.inventory
         try:
             name = self.get_option("name_format").format(name=facts["name"], host=host)
         except (KeyError, IndexError, ValueError) as error:
             raise AnsibleParserError(f"name_format: {error!r}: only {{name}} and {{host}} are known") from error
-        if name in self.inventory.hosts:
+        if name in inventory.hosts:
             raise AnsibleParserError(f"{name}: two hosts have this name; let name_format hold {{name}} and {{host}}")
         variables = {
             "ansible_connection": "unshare.container.nsenter",
@@ -225,16 +225,16 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         }
         for key in ("name", "state", "ready", "failed_units", "system", "errors"):
             variables[f"unshare_{key}"] = wrap_var(facts[key])  # a container's words are never a template
-        self.inventory.add_host(name)
+        inventory.add_host(name)
         for key, value in variables.items():
-            self.inventory.set_variable(name, key, value)
+            inventory.set_variable(name, key, value)
         prefix = self.get_option("group_prefix")
         for group in ("", f"_{facts['state']}", f"_on_{host}", f"_named_{facts['name']}"):
             safe = self._sanitize_group_name(prefix + group)
-            self.inventory.add_group(safe)
-            self.inventory.add_child(safe, name)
+            inventory.add_group(safe)
+            inventory.add_child(safe, name)
         strict = self.get_option("strict")
         self._set_composite_vars(self.get_option("compose"), variables, name, strict=strict)
-        known = self.inventory.get_host(name).get_vars()
+        known = inventory.get_host(name).get_vars()
         self._add_host_to_composed_groups(self.get_option("groups"), known, name, strict=strict)
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), known, name, strict=strict)

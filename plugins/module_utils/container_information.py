@@ -43,7 +43,7 @@ class Container(Protocol):
 
 def names(layout: Layout, run_directory: Path) -> list[str]:
     """All containers of this host: those that were deployed, and those that somebody runs by hand."""
-    found = set()
+    found: set[str] = set()
     for directory in (layout.containers, run_directory):
         try:
             found.update(entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False))

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: system_container_info
 short_description: Return what is known of the system containers of a host
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Returns the state of one, several or all system containers of this host, what they run, and what they use.
   - It never fails because of one container. What cannot be learned of it is said in its RV(containers[].errors).

@@ -103,7 +103,7 @@ def listing(path: Path, directory: Path | None = None, **environment: str) -> di
     result = ansible("ansible-inventory", "-i", path, "--list", directory=directory or path.parent, **environment)
     assert result.returncode == 0, result.stderr
     assert "Failed to parse" not in result.stderr, result.stderr
-    return json.loads(result.stdout, object_hook=lambda each: each.get("__ansible_unsafe", each))  # type: ignore[no-any-return]
+    return json.loads(result.stdout, object_hook=lambda each: each.get("__ansible_unsafe", each))
 
 
 def test_three_containers_on_two_hosts_are_found_and_worked_in(place: Path) -> None:
@@ -170,7 +170,11 @@ def test_a_directory_that_holds_the_source_itself_is_no_endless_question(place: 
 
 
 def test_the_answer_is_cached_when_asked(place: Path) -> None:
-    cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(place / "cache")}
+    cache: dict[str, t.Any] = {
+        "cache": True,
+        "cache_plugin": "ansible.builtin.jsonfile",
+        "cache_connection": str(place / "cache"),
+    }
     path = source(place, **cache)
     first = listing(path)
     secrets = [file.read_text() for file in (place / "cache").iterdir()]

@@ -60,8 +60,13 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., tuple[nsenter.Co
         inner = Inner(user)
         connection = nsenter.Connection(PlayContext())
         connection._load_name = PLUGIN
+
+        def get(name: str, *_arguments: t.Any, **_options: t.Any) -> Inner:
+            loaded.append(name)
+            return inner
+
         with monkeypatch.context() as patch:
-            patch.setattr(connection_loader, "get", lambda name, *_arguments, **_options: loaded.append(name) or inner)
+            patch.setattr(connection_loader, "get", get)
             connection.set_options(var_options={"inventory_hostname": "web", **variables})
         return connection, inner
 

@@ -28,8 +28,8 @@ MOUNTINFO = r"""1 0 8:1 / / rw,relatime - tmpfs none rw
 class FakeContainer:
     """What the launcher would say."""
 
-    def __init__(self, system: str, running: bool = True, **files: str) -> None:
-        self.files = {"cpu.stat": "usage_usec 1500000\nuser_usec 1000000\nsystem_usec 500000\n", **files}
+    def __init__(self, system: str, running: bool = True, files: dict[str, str] | None = None) -> None:
+        self.files = {"cpu.stat": "usage_usec 1500000\nuser_usec 1000000\nsystem_usec 500000\n", **(files or {})}
         self.cgroup = types.SimpleNamespace(read=lambda name: self.files.get(name, ""))
         known = {"pid": 7, "system": system, "uid_base": 65536, "uid_count": 65536}
         times = {"started": time.time() - 10, "boot_seconds": 0.2, "ready": True}
@@ -70,7 +70,7 @@ def gather(layout: Layout, container: t.Any, **options: t.Any) -> dict[str, t.An
 
 
 def test_a_container_that_runs(layout: Layout) -> None:
-    container = FakeContainer(str(layout.systems / SYSTEM), **{"memory.current": "100\n", "memory.max": "max\n"})
+    container = FakeContainer(str(layout.systems / SYSTEM), files={"memory.current": "100\n", "memory.max": "max\n"})
     facts = gather(layout, container, log_lines=2)
     assert (facts["state"], facts["ready"], facts["pid"], facts["errors"]) == ("running", True, 7, [])
     assert facts["system"] == facts["running_system"] == str(layout.systems / SYSTEM)
@@ -84,7 +84,7 @@ def test_a_container_that_runs(layout: Layout) -> None:
 
 
 def test_what_the_host_does_not_count_is_none(layout: Layout) -> None:
-    facts = gather(layout, FakeContainer(str(layout.systems / SYSTEM), **{"cpu.stat": ""}))
+    facts = gather(layout, FakeContainer(str(layout.systems / SYSTEM), files={"cpu.stat": ""}))
     assert (facts["memory"], facts["cpu"], facts["log"], facts["errors"]) == (None, None, None, [])
 
 
@@ -96,7 +96,7 @@ def test_a_container_that_is_stopped_or_absent(layout: Layout) -> None:
 
 
 def test_what_is_broken_is_said_and_hides_nothing_else(layout: Layout) -> None:
-    container = FakeContainer(str(layout.systems / SYSTEM), **{"cpu.stat": "nonsense\n"})
+    container = FakeContainer(str(layout.systems / SYSTEM), files={"cpu.stat": "nonsense\n"})
     container.failed = None
     (layout.root / "proc/7/mountinfo").unlink()
     facts = gather(layout, container, log_lines=1)
