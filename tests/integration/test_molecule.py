@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -22,13 +23,14 @@ FILE = re.compile(r"^`(?P<path>[^`\n]+)`\n\n```\w+\n(?P<text>.*?)^```$", re.MULT
 """A file in a page of the documentation."""
 
 
-def molecule(*arguments: str, directory: Path, state: Path) -> str:
-    """Run Molecule, which must succeed; what it printed.
+def molecule(*arguments: str, directory: Path, state: Path, fails: bool = False) -> str:
+    """Run Molecule; what it printed.
 
     Args:
         arguments: its arguments.
         directory: where it is run.
         state: where it keeps its files.
+        fails: whether it must fail, instead of succeed.
     """
     command = [str(Path(sys.executable).with_name("molecule")), *arguments]
     environment = {
@@ -42,13 +44,26 @@ def molecule(*arguments: str, directory: Path, state: Path) -> str:
     }
     options: dict[str, t.Any] = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "timeout": SECONDS}
     result = subprocess.run(command, cwd=directory, env=environment, check=False, **options)
-    assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+    assert (result.returncode != 0) == fails, f"{result.stdout}\n{result.stderr}"
     return result.stdout + result.stderr
 
 
 def test_default_one_host_from_check_mode_to_destroy(tmp_path: Path) -> None:
     said = molecule("test", "--scenario-name=default", directory=REPOSITORY, state=tmp_path)
     assert "1 successful" in said
+
+
+def test_default_leaves_nothing_when_it_fails(tmp_path: Path) -> None:
+    broken = {
+        "type": "unit",
+        "value": {"name": "broken", "command": ["/usr/bin/false"], "service": {"Type": "oneshot", "Restart": "no"}},
+    }
+    variables = {"molecule_operating_system": {"host_name": "molecule", "services": [broken]}}
+    arguments = ("--scenario-name=default", "--", f"--extra-vars={json.dumps(variables)}")
+    said = molecule("test", *arguments, directory=REPOSITORY, state=tmp_path, fails=True)
+    assert "converge: Executed: Failed" in said
+    assert "broken.service" in said
+    assert "destroy: Executed: Successful" in said.partition("converge: Executed: Failed")[2]
 
 
 def test_fleet_five_hosts_that_are_containers_and_a_rollout_onto_them(tmp_path: Path) -> None:
