@@ -24,7 +24,7 @@ from .paths import (
     remove_tree,
     write_atomically,
 )
-from .process import KILL, Process, boot_id, reap, signal_number, start_time
+from .process import KILL, Process, boot_id, reap, reap_left, signal_number, start_time
 from .specification import read_spec
 from .start import Start, Status
 
@@ -238,6 +238,7 @@ class Container:
             )
         self.cgroup.remove()
         record = self.record()
+        reap_left()
         if record is not None and start_time(record["pid"], ended=True) == record["start_time"]:
             reap(record["pid"], 0)  # on its way out of an empty control group
         for entry in RUNTIME:
