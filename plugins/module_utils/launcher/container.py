@@ -239,8 +239,9 @@ class Container:
         self.cgroup.remove()
         record = self.record()
         reap_left()
-        if record is not None and start_time(record["pid"], ended=True) == record["start_time"]:
-            reap(record["pid"], 0)  # on its way out of an empty control group
+        if record is not None and record.get("boot_id") == boot_id() and start_time(record["pid"]) is None:
+            if start_time(record["pid"], ended=True) == record["start_time"]:
+                reap(record["pid"], 0)  # has left its control group, and is about to end
         for entry in RUNTIME:
             remove_tree(os.path.join(self.run_directory, entry))
 

@@ -91,7 +91,12 @@ class Process:
         """Wait until it has ended, for at most `timeout` seconds; whether it has."""
         poll = select.poll()
         poll.register(self.descriptor, select.POLLIN)
-        return bool(poll.poll(None if timeout is None else milliseconds(timeout)))
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while _left and (deadline is None or time.monotonic() < deadline):
+            reap_left()
+            if poll.poll(milliseconds(PAUSE)):
+                return True
+        return bool(poll.poll(None if deadline is None else milliseconds(deadline - time.monotonic())))
 
     def heeds(self, number: int) -> bool:
         """Whether it has said what to do at this signal. What a PID 1 has not, the kernel drops (pid_namespaces(7))."""
@@ -128,6 +133,23 @@ def reap(pid: int, options: int = os.WNOHANG) -> None:
         os.waitpid(pid, options)
     except ChildProcessError:
         pass
+
+
+# Children of this process in containers, whose ends it could not get as somebody inside traces them (ptrace(2)). PID 1
+# waits for them before it ends.
+_left: set[int] = set()
+
+
+def leave(pid: int) -> None:
+    """Do not wait for this child any more until its tracer has ended."""
+    _left.add(pid)
+
+
+def reap_left() -> None:
+    """Let go of the children left before, as far as their tracers have ended by now."""
+    for pid in list(_left):
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            _left.discard(pid)
 
 
 def signal_number(name: str) -> int:
