@@ -17,7 +17,7 @@ under a unit at host boot. The story of a start, in the order of its modules:
     root         the file tree that the container sees, built by the host's root
     kernel       /proc, /sys and /dev of the container, and what is masked of them
     confine      what PID 1 and every entering command give up before they run; `seccomp` compiles their filter
-    enter        a further process in a running container
+    enter        a further process in a running container; `account` is whose
     mounts, process, paths, data, syscalls, errors   what all of these stand on
 
 Imports are chosen for their cost: `typing`, `json`, `contextlib` and what they import take longer than a launch.
@@ -28,6 +28,7 @@ from __future__ import annotations
 # The members of the library, so that nothing that merely lies in the directory is taken for one.
 MODULES = (
     "__init__",
+    "account",
     "cgroup",
     "confine",
     "container",

@@ -3,8 +3,9 @@
 """A process in a running container: in its namespaces, its control group, and under the limits of its PID 1.
 
 Until it has executed a program of the container's, the entering process is not dumpable: root inside can neither
-trace it nor look through its descriptors at the host (CVE-2019-5736, CVE-2024-21626). What root inside can do is to stop
-it, or to freeze the control group it gets into; so every wait for it has an end.
+trace it nor look through its descriptors at the host (CVE-2019-5736, CVE-2024-21626). As the kernel forgets that of a
+dying process, which root inside can make it, it has no descriptor of the host's by the time it can be seen. What root
+inside can do is to stop it, or to freeze the control group it gets into; so every wait for it has an end.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import time
 
 from . import confine, launch
 from . import syscalls as sys
+from .account import FILE_LIMIT, Account
 from .errors import LauncherError
 from .paths import read_text
-from .process import KILL, milliseconds
+from .process import KILL, PAUSE, Process, leave, milliseconds
 from .specification import read_spec
 
 TYPE_CHECKING = False
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 SIGCHLD = 17
 INSIDE = -1  # in place of a stream's descriptor: the container's own null device
 ENTER_TIMEOUT = 30.0  # seconds until the command must run
+REAP_TIMEOUT = 1.0  # seconds in which the end of a killed process must come to be known
 PR_SET_DUMPABLE = 4
-ACCOUNTS_LIMIT = 1 << 20  # bytes of an account file that are looked at
 CAPTURE_LIMIT = 1 << 20  # bytes of a captured answer; the rest is dropped
 ENTERED = "unshare.entered"  # the control group of entered processes: below the container's, beside its init's
 
@@ -76,7 +78,7 @@ class Entry:
         finally:
             os.close(root)
         try:
-            account = Account.parse(user, os.read(descriptor, ACCOUNTS_LIMIT).decode("utf-8", "replace"), "")
+            account = Account.parse(user, os.read(descriptor, FILE_LIMIT).decode("utf-8", "replace"), "")
         finally:
             os.close(descriptor)
         return base + account.uid
@@ -120,18 +122,20 @@ class Entry:
         report_read, report_write = os.pipe()
         flags = sys.CLONE_NEWUSER | sys.CLONE_NEWNS | sys.CLONE_NEWPID | sys.CLONE_NEWIPC | sys.CLONE_NEWUTS
         flags |= sys.CLONE_NEWCGROUP | sys.CLONE_NEWNET
+        report = report_write
         middle = sys.clone3(0, SIGCHLD, cgroup)
         if middle == 0:
             try:
                 sys.prctl(PR_SET_DUMPABLE, 0)
                 _forget_command_line()
+                report, inside = _keep_only(report_write, streams, self.process)
                 self._join(flags)
                 child = sys.clone3(sys.CLONE_PARENT)
                 if child == 0:
-                    self._become(command, user, streams, terminal, environment or {}, directory, report_write)
-                launch.write_all(report_write, b"pid %d\n" % child)
+                    self._become(command, user, inside, terminal, environment or {}, directory, report)
+                launch.write_all(report, b"pid %d\n" % child)
             except BaseException as error:
-                launch.tell(report_write, "", error)
+                launch.tell(report, "", error)
                 os._exit(1)
             os._exit(0)
         os.close(cgroup)
@@ -143,6 +147,7 @@ class Entry:
             sys.setns(self.process.descriptor, flags)
         except ProcessLookupError:
             raise LauncherError("it does not run any more") from None
+        self.process.close()
 
     def _follow(self, report: int, middle: int, deadline: float) -> int:
         """Read what the entering processes say until the command runs, or the deadline; the command's PID."""
@@ -163,7 +168,7 @@ class Entry:
         child, errors = 0, []
         for line in said.decode("utf-8", "replace").splitlines():
             kind, _separator, text = line.partition(" ")
-            if kind == "pid":
+            if kind == "pid" and text.isdigit() and _is_child(int(text)):
                 child = int(text)
             else:
                 errors.append(text)
@@ -172,7 +177,7 @@ class Entry:
         if errors or not child:
             if child:
                 os.kill(child, KILL)
-                os.waitpid(child, 0)
+                _reap(child, time.monotonic() + REAP_TIMEOUT)
             what = errors[0] if errors else "it ended meanwhile"
             raise LauncherError("container %s: cannot enter: %s" % (self.container.name, what))
         return child
@@ -188,16 +193,16 @@ class Entry:
         report: int,
     ) -> NoReturn:
         try:
-            report = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, launch.FIRST_FREE)
             os.setsid()
             os.setgroups([])
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
-            null = os.open("/dev/null", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC) if INSIDE in streams else INSIDE
-            used = [null if stream == INSIDE else stream for stream in streams]
-            high = [fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, launch.FIRST_FREE) for stream in used]
-            for number, stream in enumerate(high):
-                os.dup2(stream, number)
+            null = INSIDE
+            if INSIDE in streams:
+                opened = os.open("/dev/null", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+                null = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, launch.FIRST_FREE)
+            for number, stream in enumerate(streams):
+                os.dup2(null if stream == INSIDE else stream, number)
             if terminal:
                 fcntl.ioctl(0, launch.TIOCSCTTY, 0)
             sys.close_range(3, report - 1)
@@ -223,44 +228,6 @@ class Entry:
         except BaseException as error:
             launch.tell(report, "", error)
             os._exit(1)
-
-
-class Account:
-    """A user of the container, read from its `/etc/passwd` without any library of its own."""
-
-    def __init__(self, name: str, uid: int, gid: int, home: str, shell: str) -> None:
-        self.name = name
-        self.uid = uid
-        self.gid = gid
-        self.home = home
-        self.shell = shell
-        self.groups = [gid]
-
-    @classmethod
-    def find(cls, user: str) -> Account:
-        """The account of a name or number; to be called in the container's mount namespace."""
-        return cls.parse(user, read_text("/etc/passwd", ACCOUNTS_LIMIT), read_text("/etc/group", ACCOUNTS_LIMIT))
-
-    @classmethod
-    def parse(cls, user: str, passwd: str, group: str) -> Account:
-        """The account of a name or number in the text of passwd(5) and group(5)."""
-        account = cls("root", 0, 0, "/root", "/bin/sh") if user in ("root", "0") else None
-        for line in passwd.splitlines():
-            fields = line.split(":")
-            if len(fields) == 7 and user in (fields[0], fields[2]) and _is_id(fields[2]) and _is_id(fields[3]):
-                account = cls(fields[0], int(fields[2]), int(fields[3]), fields[5] or "/", fields[6] or "/bin/sh")
-                break
-        if account is None:
-            raise LauncherError("user %s: is not in the container's /etc/passwd" % user)
-        for line in group.splitlines():
-            fields = line.split(":")
-            if len(fields) == 4 and _is_id(fields[2]) and account.name in fields[3].split(","):
-                account.groups.append(int(fields[2]))
-        return account
-
-
-def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 10
 
 
 def _change_directory(asked: str | None, home: str) -> None:
@@ -299,8 +266,8 @@ def ask(container: Container, command: list[str], timeout: float) -> tuple[int, 
         if not over:
             sys.pidfd_send_signal(pidfd, KILL)
         os.close(pidfd)
-        status = os.waitpid(child, 0)[1]
-        if not over:
+        status = _reap(child, max(deadline, time.monotonic() + REAP_TIMEOUT))
+        if not over or status is None:
             raise LauncherError("container %s: %s did not answer in %g s" % (container.name, command[0], timeout))
         return status, said.decode("utf-8", "replace")
     finally:
@@ -314,6 +281,43 @@ def _has_ended(pidfd: int, deadline: float) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(milliseconds(deadline - time.monotonic())))
+
+
+def _reap(child: int, deadline: float) -> int | None:
+    """The wait status of a child that has ended; none when somebody inside traces it and so keeps that (ptrace(2))."""
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return status
+        if time.monotonic() >= deadline:
+            leave(child)
+            return None
+        time.sleep(PAUSE)
+
+
+def _is_child(pid: int) -> bool:
+    """Whether this is a child of this process: what may be killed by its number, whoever told that."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _keep_only(report: int, streams: tuple[int, int, int], process: Process) -> tuple[int, tuple[int, int, int]]:
+    """Close every descriptor but the report, the streams and the process's; where the first and second are now."""
+    moved = {}
+    for descriptor in {report, process.descriptor, *streams} - {INSIDE}:
+        moved[descriptor] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, launch.FIRST_FREE)
+    start = 0
+    for descriptor in sorted(moved.values()):
+        if descriptor > start:
+            sys.close_range(start, descriptor - 1)
+        start = descriptor + 1
+    sys.close_range(start)
+    process.descriptor = moved[process.descriptor]
+    first, second, third = (moved.get(stream, INSIDE) for stream in streams)
+    return moved[report], (first, second, third)
 
 
 def _open_regular(path: int) -> int:

@@ -219,6 +219,12 @@ class Builder:
             if not attributes & sys.MOUNT_ATTR_RDONLY:
                 attributes |= sys.MOUNT_ATTR_NOSUID
             self._attach_bind(source, point, attributes, path)
+            if not attributes & sys.MOUNT_ATTR_RDONLY and _tempts_others(source, path):
+                self.warnings.append(
+                    "%s: users of this host can reach it, so root inside could leave set-user-ID programs of the "
+                    "host's root there for them; keep it below a directory of mode 0700, or on a file system mounted "
+                    "nosuid" % path
+                )
         except OSError as error:
             raise LauncherError("%s: cannot bind %s there: %s" % (point, path, error)) from error
         finally:
@@ -234,7 +240,6 @@ class Builder:
             mount = mounts.bind(source, attributes, None)
         self.tree.attach(mount, point, stat.S_ISDIR(os.fstat(source).st_mode))
 
-
     def _accept_unmapped(self, source: int, attributes: int, name: str) -> None:
         """Say what a share without an id map lacks; refuse one that could not be written to, though it is meant to be.
 
@@ -242,7 +247,7 @@ class Builder:
         """
         first, count = self.identity.base, self.identity.count
         if attributes & sys.MOUNT_ATTR_RDONLY:
-            message = "%s: its file system cannot map ids, so what belongs to root there belongs to nobody inside" % name
+            message = "%s: its file system cannot map ids, so what is root's there is nobody's inside" % name
             if name == self.start.spec["store"]["source"]:
                 message += "; su, sudo and other set-user-ID programs do not work"
             self.warnings.append(message)
@@ -254,6 +259,21 @@ class Builder:
                 "put it on ext4, xfs or btrfs, or give it to the container's own ids: chown -R %d:%d"
             )
             raise LauncherError(message % (name, first, first))
+
+
+def _tempts_others(source: int, path: str) -> bool:
+    """Whether a set-user-ID program in this writable directory could be run by others on the host.
+
+    The system-call filter refuses to make one, but root inside can let overlayfs copy one up there. The directory's own
+    mode is no protection: it belongs to root inside.
+    """
+    if not stat.S_ISDIR(os.fstat(source).st_mode) or os.fstatvfs(source).f_flag & os.ST_NOSUID:
+        return False
+    while path != "/":
+        path = os.path.dirname(path.rstrip("/")) or "/"
+        if not os.stat(path).st_mode & stat.S_IXOTH:
+            return False
+    return True
 
 
 def _read(path: str, follow: bool = False) -> bytes:

@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A hostile root that waits for processes of the host to enter; run inside, until its standard input ends.
+
+It looks at every process that comes, as fast as it can, and tells as JSON what it got of any that was not a program of
+the container yet: its files, memory, environment, program, directory and command line, and whether it could be traced.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import sys
+
+WORDS = sys.argv[1].split(",")  # what no command line inside should hold
+KILLS = sys.argv[2] == "kill"  # a dying process may have forgotten that it must not be looked at
+LIBC = ctypes.CDLL(None, use_errno=True)
+SEIZE, INTERRUPT, DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
+OWN = os.readlink("/proc/self/exe")
+found: dict[str, int] = {}
+seen: set[str] = set()
+known = set(os.listdir("/proc"))
+print("watching", flush=True)
+
+
+def note(what: str) -> None:
+    found[what] = found.get(what, 0) + 1
+
+
+def program(pid: str) -> str:
+    """What it runs, as far as that can be known: of a process under way it must not."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
+
+
+def read(path: str) -> str:
+    """What it holds that is not the container's, as far as can be told."""
+    what = path.rpartition("/")[2]
+    if what in ("cwd", "root"):
+        target = os.readlink(path)
+        return "" if target in ("/", "/root") else target
+    if what in ("fd", "map_files"):
+        links = [os.readlink(f"{path}/{name}") for name in os.listdir(path)]
+        if what == "map_files":
+            return " ".join(link for link in links if "python" in link)
+        return " ".join(link for link in links if link != "/dev/null" and not link.startswith("pipe:"))
+    with open(path, "rb") as file:
+        text = file.read().decode("utf-8", "replace")
+    strange = "python" in text if what == "maps" else text and "container=unshare" not in text
+    return text[:200] if strange else ""
+
+
+def look(pid: str) -> None:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            line = file.read()
+    except OSError:
+        return
+    seen.add(pid)
+    if any(word.encode() in line for word in WORDS):
+        note("command line")
+    before = program(pid)
+    if before == OWN or "python" in before:
+        note("program")
+    if before:
+        return  # it is a program of the container's already
+    for what in ("", "fd", "cwd", "root", "environ", "maps", "map_files"):
+        try:
+            if what:
+                got = read(f"/proc/{pid}/{what}")
+            elif KILLS:
+                os.kill(int(pid), 9)
+        except OSError:
+            continue
+        if what and got:
+            note(f"{what}: {got}")
+    if KILLS:
+        return
+    if LIBC.ptrace(SEIZE, int(pid), 0, 0) == 0:
+        if "python" in program(pid):
+            note("trace")
+        LIBC.ptrace(INTERRUPT, int(pid), 0, 0)
+        os.waitpid(int(pid), WALL)
+        LIBC.ptrace(DETACH, int(pid), 0, 0)
+
+
+while not select.select([0], [], [], 0)[0]:
+    for name in os.listdir("/proc"):
+        if name.isdigit() and name not in known:
+            look(name)
+print(json.dumps({"found": found, "seen": len(seen)}))

@@ -1,0 +1,224 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Root inside, with every capability it has, tries to reach the host and a sibling (docs/security.md has the table)."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from .isolation import MARKER, Planted, differences, host_state, probe
+
+if t.TYPE_CHECKING:
+    from .conftest import Machine, MakeMachine
+
+pytestmark = pytest.mark.root
+
+REFUSED = set(errno.errorcode.values()) | {"nothing", "inside", "stripped", "answered"}
+HARMLESS = {
+    # A file capability of a user that is not root outside either; see test below for what is on the disk.
+    "map another uid into a nested user namespace and set a file capability": "ok",
+}
+IDENTITY = {
+    # The container's own bounds belong to uid 0, which it is; and so do version 1 hierarchies, where there are any.
+    "write /sys/fs/cgroup/cgroup.max.descendants": "ok",
+    "write /sys/fs/cgroup/cgroup.freeze": "ok",
+    "mount a version 1 hierarchy and open its release_agent": "ok",
+}
+SHARED_NETWORK = {
+    "connect to an abstract socket of the host": "ok",
+    "connect to a port of the host's loopback": "ok",
+}
+# What a mode lets through, beyond which nothing may get through.
+LET_THROUGH = {
+    "auto": HARMLESS,
+    "identity": {**HARMLESS, **IDENTITY},
+    "shared network": {**HARMLESS, **SHARED_NETWORK},
+}
+OPTIONS: dict[str, dict[str, t.Any]] = {
+    "auto": {},
+    "identity": {"private_users": "identity"},
+    "shared network": {"shared_network": True},
+}
+# How a refusal must look where another error would mean that the attempt went wrong before anybody refused it.
+EXACTLY = {
+    **{f"unmount {path}": "EINVAL" for path in ("/usr", "/proc/sys", "/proc/timer_list", "/sys", "/dev")},
+    "remount writable /usr": "EPERM",
+    "remount writable /proc/sys": "EPERM",
+    "remount writable /sys": "EPERM",
+    "bind /usr elsewhere and remount that writable": "EPERM",
+    "clear read-only on a detached copy of /usr": "EPERM",
+    "look below a mask through a copy of /proc": "EINVAL",
+    "unmount /usr in a nested user namespace": "EINVAL",
+    "mount a fresh /proc": "EPERM",
+    "mount a fresh, writable /sys": "EPERM",
+    "leave the root by chroot and ..": "inside",
+    "leave the root by pivot_root and an unmount": "EINVAL",
+    "disclose a mask: chmod the null device below it": "EROFS",
+    "write /usr/bin/env": "EROFS",
+    "make a file in /usr": "EROFS",
+    "call open_by_handle_at": "EPERM",
+    "call kexec_load": "EPERM",
+    "call bpf": "EPERM",
+    "call io_uring_setup": "ENOSYS",
+    "set-user-ID by chmod": "EPERM",
+    "set-user-ID by open": "EPERM",
+    "set-user-ID by O_TMPFILE": "EPERM",
+    "set-user-ID by fchmodat2": "ENOSYS",
+    "set-user-ID by openat2": "ENOSYS",
+    "set-user-ID by the init": "stripped",
+    "set-user-ID by xattr": "EPERM",
+    "map uid 0 into a nested user namespace": "EPERM",
+    "push input into a terminal (TIOCSTI)": "EPERM",
+    "read a file of the host": "ENOENT",
+    "get shared memory of the host": "ENOENT",
+    "nest control groups without end": "EAGAIN",
+}
+# Not in the bounding set: SYS_MODULE, SYS_RAWIO, SYS_TIME, AUDIT_WRITE, AUDIT_CONTROL, SETFCAP, MAC_*, SYSLOG,
+# WAKE_ALARM, BLOCK_SUSPEND, AUDIT_READ, PERFMON, BPF, CHECKPOINT_RESTORE.
+DROPPED = sum(1 << number for number in (16, 17, 25, *range(29, 41)))
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> t.Iterator[Planted]:
+    with contextlib.ExitStack() as stack:
+        yield Planted(tmp_path, stack)
+
+
+@pytest.fixture
+def process_of_the_host() -> t.Iterator[subprocess.Popen[bytes]]:
+    # A number that is no PID of a container's, as a container counts from 1.
+    with subprocess.Popen(["/usr/bin/env", f"MARKER={MARKER}", "sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+def make_hostile(make_machine: MakeMachine, tmp_path: Path, name: str = "test-isolation", **options: t.Any) -> Machine:
+    data = tmp_path / name
+    data.mkdir()
+    mapping = {"source": str(data), "target": "/data", "writable": True}
+    machine = make_machine(name=name, mappings=[mapping], **options)
+    machine.start()
+    return machine
+
+
+def check_limits(found: dict[str, t.Any]) -> None:
+    for who in ("PID 1", "an entered command"):
+        limits = found[f"limits of {who}"]
+        assert int(limits["CapBnd"], 16) & DROPPED == 0, who
+        assert int(limits["CapEff"], 16) & DROPPED == 0, who
+        assert int(limits["CapAmb"], 16) == 0, who
+        assert limits["Seccomp"] == "2", who
+        assert limits["NoNewPrivs"] == "0", who
+
+
+def check_descriptors(found: dict[str, t.Any], planted: Planted) -> None:
+    """No directory, file or device of the host; kernel objects, and files of the container's own (CVE-2024-21626)."""
+    for path in ("/proc/1/fd", "/proc/self/fd"):
+        links = found["descriptors in " + path]
+        strangers = [link for link in links.values() if link.startswith("/") and not link.startswith(("/proc", "/sys"))]
+        assert set(strangers) <= {"/dev/null", "/run/systemd/journal/stdout"}, links
+        assert planted.words["secret"] not in str(links)
+
+
+@pytest.mark.parametrize("mode", OPTIONS)
+def test_root_inside_is_refused(
+    make_machine: MakeMachine,
+    tmp_path: Path,
+    planted: Planted,
+    process_of_the_host: subprocess.Popen[bytes],
+    mode: str,
+) -> None:
+    before = host_state()
+    machine = make_hostile(make_machine, tmp_path, **OPTIONS[mode])
+    found = probe(machine, {**planted.words, "pid": process_of_the_host.pid})
+    attempts = {name: word for name, word in found.items() if isinstance(word, str)}
+    assert len(attempts) > 120
+    through = {name: word for name, word in attempts.items() if word not in REFUSED}
+    expected = LET_THROUGH[mode]
+    if not Path("/sys/fs/cgroup/pids").is_dir():  # no version 1 hierarchy on this host
+        expected = {name: word for name, word in expected.items() if "version 1" not in name}
+    assert through == expected
+    assert {name: found[name] for name in EXACTLY} == EXACTLY
+    for name, word in attempts.items():
+        if word == "ENOENT" and name.startswith("write /"):
+            assert not os.path.exists(name.split(" ", 1)[1]), f"{name} was not tried"
+    check_limits(found)
+    check_descriptors(found, planted)
+    assert process_of_the_host.poll() is None
+    assert differences(before) == {}
+    assert_no_privilege_on_disk(tmp_path)
+    machine.stop()
+    assert differences(before) == {}
+
+
+def assert_no_privilege_on_disk(directory: Path) -> None:
+    """No set-user-ID file, and no file capability that would count for root, as the host sees what was written."""
+    for path in directory.rglob("*"):
+        assert path.stat().st_mode & 0o6000 == 0, path
+        with contextlib.suppress(OSError):
+            capability = os.getxattr(path, "security.capability")
+            assert int.from_bytes(capability[-4:], "little") == 1000, f"{path}: the root of a namespace of uid 1000"
+
+
+def test_a_sibling_is_out_of_reach(make_machine: MakeMachine, tmp_path: Path, planted: Planted) -> None:
+    """Its processes, sockets, memory and files, as it has them."""
+    victim = make_hostile(make_machine, tmp_path, "test-isolation-victim")
+    attacker = make_hostile(make_machine, tmp_path, "test-isolation-attacker")
+    status, other = victim.container.status(), attacker.container.status()
+    assert status.uid_base is not None
+    assert other.uid_base is not None
+    assert abs(status.uid_base - other.uid_base) >= 65536
+    script = (
+        "import socket, ctypes, time, sys\n"
+        f"a = socket.socket(socket.AF_UNIX); a.bind('\\0' + {planted.abstract!r} + 'x'); a.listen()\n"
+        "p = socket.create_server(('127.0.0.1', 7801))\n"
+        "print(ctypes.CDLL(None).shmget(0x5500001, 4096, 0o1666), flush=True)\n"
+        f"open('/data/secret', 'w').write({MARKER!r}); sys.stdin.read()\n"
+    )
+    command = [str(victim.system / "enter-container"), "--", "python3", "-c", script, MARKER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as inside:
+        assert inside.stdout is not None
+        assert int(inside.stdout.readline()) >= 0
+        words = {
+            **planted.words,
+            "abstract": planted.abstract + "x",
+            "port": 7801,
+            "shared_memory": 0x5500001,
+            "secret": "/data/secret",
+            "pid": status.pid,
+        }
+        found = probe(attacker, words)
+        assert inside.poll() is None
+        inside.communicate("", timeout=30)
+    through = {name: word for name, word in found.items() if isinstance(word, str) and word not in REFUSED}
+    assert through == HARMLESS
+    assert victim.container.status().pid == status.pid
+    assert victim.output("cat", "/data/secret") == MARKER
+
+
+def test_services_are_limited_as_pid_1_is(make_machine: MakeMachine, tmp_path: Path) -> None:
+    service = {"name": "shows", "command": ["/usr/bin/sleep", "infinity"]}
+    machine = make_machine({"services": [{"type": "unit", "value": service}]}, name="test-isolation")
+    machine.start()
+    pid = machine.output("systemctl", "show", "--property=MainPID", "--value", "shows").strip()
+    lines = machine.output("cat", f"/proc/{pid}/status").splitlines()
+    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    assert status["Seccomp"] == "2"
+    assert int(status["CapBnd"], 16) & DROPPED == 0
+
+
+def test_no_new_privileges_is_there_for_who_asks(make_machine: MakeMachine) -> None:
+    machine = make_machine(name="test-isolation", security={"no_new_privileges": True})
+    machine.start()
+    for path in ("/proc/1/status", "/proc/self/status"):
+        assert "NoNewPrivs:\t1\n" in machine.output("cat", path)
+    machine.output("useradd", "--create-home", "someone")
+    assert machine.run("su", "-c", "id -u", user="someone", input="\n").returncode != 0

@@ -1,0 +1,182 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The host enters a container whose root is hostile: nothing of the host is got hold of, and nobody is kept waiting."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import enter
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+
+if t.TYPE_CHECKING:
+    from .conftest import Machine, MakeMachine
+
+pytestmark = pytest.mark.root
+
+WATCHER = Path(__file__).with_name("isolation_watcher.py")
+ENTRIES = 200
+KILLED = 100
+TOKEN = "a-token-that-no-command-learns"
+
+
+@pytest.fixture
+def machine(make_machine: MakeMachine) -> Machine:
+    made = make_machine(name="test-isolation-enter")
+    made.start()
+    return made
+
+
+def watch(machine: Machine, deed: str = "trace") -> subprocess.Popen[str]:
+    """A watcher inside; it has begun."""
+    (script, words) = (WATCHER.read_text(), f"{TOKEN},enter-container,pytest")
+    machine.output("sh", "-c", "cat > /tmp/watcher", input=script)
+    command = [str(machine.system / "enter-container"), "--", "python3", "-I", "/tmp/watcher", words, deed]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "watching\n"
+    return process
+
+
+def test_nothing_of_an_entering_process_is_seen(machine: Machine) -> None:
+    """CVE-2019-5736, CVE-2024-21626: its program, descriptors, directory, memory; its command line, too."""
+    with watch(machine) as watcher:
+        for _entry in range(ENTRIES):
+            assert enter.capture(machine.container, ["/usr/bin/true"], 20) == ""
+        script = str(machine.system / "enter-container")
+        for _entry in range(10):
+            told = subprocess.run(
+                [script, "--report", TOKEN, "--", "true"], capture_output=True, text=True, timeout=60, check=True
+            )
+            assert f"{TOKEN} exit 0" in told.stderr
+        output, _errors = watcher.communicate("end\n", timeout=60)
+    result = json.loads(output)
+    assert result["found"] == {}
+    assert result["seen"] > ENTRIES / 10, "the watcher saw too little to tell anything"
+
+
+def test_nothing_of_the_host_is_seen_of_a_dying_process(machine: Machine) -> None:
+    """Root inside kills whatever enters; dying it has no memory any more that would say whether it may be looked at."""
+    killed = 0
+    with watch(machine, "kill") as watcher:
+        for _entry in range(KILLED):
+            with contextlib.suppress(LauncherError):
+                killed += enter.ask(machine.container, ["/usr/bin/true"], 20)[0] == signal.SIGKILL
+        output, _errors = watcher.communicate("end\n", timeout=60)
+    assert json.loads(output)["found"] == {}
+    assert killed > 0
+
+
+def test_the_watcher_sees_what_does_not_hide(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attack works where the defence is taken away."""
+    monkeypatch.setattr(enter, "_forget_command_line", lambda: None)
+    find = enter.Account.find
+
+    def find_slowly(user: str) -> enter.Account:
+        time.sleep(0.05)  # so that it is seen under way in any case
+        return find(user)
+
+    monkeypatch.setattr(enter.Account, "find", find_slowly)
+    with watch(machine) as watcher:
+        for _entry in range(5):
+            enter.capture(machine.container, ["/usr/bin/true"], 20)
+        output, _errors = watcher.communicate("end\n", timeout=60)
+    assert json.loads(output)["found"].keys() == {"command line"}
+
+
+def test_an_entered_command_inherits_nothing(machine: Machine) -> None:
+    with open("/etc/hostname", "rb") as held:  # a descriptor of the host's that does not close by itself
+        os.set_inheritable(held.fileno(), True)
+        listing = enter.capture(machine.container, ["sh", "-c", "ls -l /proc/$$/fd /proc/$$/cwd; exec 9</dev/null"], 20)
+    links = [line.split(" -> ")[1] for line in listing.splitlines() if " -> " in line]
+    assert len(links) == 4, listing
+    assert sorted(link.split(":")[0] for link in links) == ["/", "/dev/null", "/dev/null", "pipe"]
+    inode = enter.capture(machine.container, ["stat", "-L", "-c", "%i", "/proc/self/fd/0"], 20).strip()
+    assert inode != str(os.stat("/dev/null").st_ino), "the host's own null device"
+
+
+@pytest.mark.parametrize("deed", ["os.kill(int(name), 19)", "libc.ptrace(0x4206, int(name), 0, 0)"])
+def test_stopped_and_traced_processes_keep_nobody_waiting(machine: Machine, deed: str) -> None:
+    """Root inside stops whatever enters, or traces it and never asks how it ended, so that nobody else gets to know."""
+    stopper = (
+        "import ctypes, os, select\n"
+        "libc = ctypes.CDLL(None)\n"
+        "known = set(os.listdir('/proc'))\n"
+        "print('watching', flush=True)\n"
+        "while not select.select([0], [], [], 0)[0]:\n"
+        "    for name in os.listdir('/proc'):\n"
+        "        if name.isdigit() and name not in known:\n"
+        f"            try: {deed}\n"
+        "            except OSError: pass\n"
+    )
+    command = [str(machine.system / "enter-container"), "--", "python3", "-c", stopper]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as inside:
+        assert inside.stdout is not None
+        assert inside.stdout.readline() == "watching\n"
+        began = time.monotonic()
+        with pytest.raises(LauncherError, match="in time|did not answer"):
+            machine.container.failed_units(timeout=1)
+        assert time.monotonic() - began < 4
+        inside.communicate("end\n", timeout=60)
+    assert machine.container.failed_units() == []
+
+
+def test_a_control_group_made_by_root_inside_keeps_nobody_waiting(machine: Machine) -> None:
+    """The group that entered processes get into is frozen before they do."""
+    machine.output("systemd-run", "--quiet", "--service-type=oneshot", "true")  # entered once: the group exists
+    group = "unshare.entered"
+    freeze = f"cd /sys/fs/cgroup && rmdir {group} && mkdir {group} && echo 1 > {group}/cgroup.freeze"
+    machine.output("systemd-run", "--quiet", "--on-active=0", "sh", "-c", f"until {freeze}; do sleep 0.01; done")
+    events = Path("/proc/self/mountinfo").read_text().splitlines()
+    hierarchy = next(line.split()[4] for line in events if " - cgroup2 " in line)
+    switch = Path(hierarchy, machine.container.cgroup.path, group, "cgroup.freeze")
+    deadline = time.monotonic() + 20
+    frozen = False
+    while not frozen:
+        assert time.monotonic() < deadline
+        with contextlib.suppress(OSError):  # the old one has just gone
+            frozen = switch.read_text() == "1\n"
+    began = time.monotonic()
+    with pytest.raises(LauncherError, match="in time"):
+        machine.container.failed_units(timeout=1)
+    assert time.monotonic() - began < 4
+    switch.write_text("0")
+    assert machine.container.failed_units() == []
+
+
+def test_a_program_that_closes_its_output_and_stays_keeps_nobody_waiting(machine: Machine) -> None:
+    began = time.monotonic()
+    with pytest.raises(LauncherError, match="did not answer"):
+        enter.capture(machine.container, ["sh", "-c", "exec >&- 2>&-; exec sleep 600"], 1)
+    assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize("turn", ["mkfifo", "ln -s /dev/pts/ptmx", "ln -s /dev/zero"])
+def test_accounts_are_read_from_a_file_only(machine: Machine, turn: str) -> None:
+    """The host reads /etc/passwd of the container to know whose pipes they are."""
+    machine.output("sh", "-c", f"mv /etc/passwd /etc/passwd.kept && {turn} /etc/passwd")
+    result = machine.run("true", user="nobody", timeout=30)
+    assert result.returncode == 125
+    assert "/etc/passwd: is not a file" in result.stderr
+
+
+def test_a_link_to_the_hosts_accounts_stays_inside(machine: Machine) -> None:
+    script = "cd /etc && mkdir -p /srv/etc && sed s/^nobody:x:65534:/nobody:x:1234:/ passwd > /srv/etc/passwd"
+    machine.output("sh", "-c", f"{script} && ln -sf ../../../../../../srv/etc/passwd passwd")
+    assert machine.output("id", "-u", user="nobody").strip() == "1234"
+
+
+def test_the_command_line_seen_inside_is_blank(machine: Machine) -> None:
+    """And the host's own is as it was."""
+    before = Path("/proc/self/cmdline").read_bytes()
+    enter.capture(machine.container, ["true"], 20)
+    assert Path("/proc/self/cmdline").read_bytes() == before
