@@ -13,8 +13,7 @@ short_description: Start, stop, restart, roll back or remove a system container
 version_added: 0.1.0
 description:
   - Brings a container on this host into a state. Its systems are written by M(unshare.container.container_script).
-  - A container is restarted when what runs is not the system that is current, and for no other reason, unless
-    O(state=restarted) asks for it.
+  - A container is restarted when what runs is not the system that is current, or with O(state=restarted).
   - A system runs with the launcher that it was written with, so that going back to it goes back to all of its code.
   - The last O(keep_generations) systems that were current are kept as generations. Systems that no generation and no
     running container uses are removed.
@@ -77,9 +76,7 @@ options:
         type: float
         default: 1
       running:
-        description:
-          - Whether systemd must say C(running), which it does when all is started and no unit has failed, and whether
-            no unit may be waiting to be tried again.
+        description: Whether systemd must say C(running), with no failed unit, and none that waits to be tried again.
         type: bool
         default: true
       units:
@@ -241,11 +238,6 @@ EXAMPLES = r"""
       http:
         - port: 8080
     roll_back: true
-
-- name: Go back to the system before
-  unshare.container.system_container:
-    name: web
-    state: rolled_back
 
 - name: Run it from boot on, after the database and within bounds
   unshare.container.system_container:

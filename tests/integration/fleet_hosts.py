@@ -185,7 +185,8 @@ class Fleet:
                 return
             except OSError:
                 said = (host.directory / "init.log").read_text()
-                assert host.process.poll() is None and time.monotonic() < deadline, f"{host.name}: {said}"
+                assert host.process.poll() is None, f"{host.name}: {said}"
+                assert time.monotonic() < deadline, f"{host.name}: {said}"
                 time.sleep(0.02)  # nobody says when a host in namespaces begins to listen
 
     def __exit__(self, *_error: object) -> None:
