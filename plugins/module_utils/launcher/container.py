@@ -36,17 +36,8 @@ if TYPE_CHECKING:
 
 # All that a container has on the host, in the order of its removal: the ids are given back when nothing bears them any
 # more. Whatever else lies in these directories is somebody's data, perhaps a mapping's, and stays.
-KEPT = (
-    "current",
-    "former",
-    NEW,
-    "generations",
-    "journal",
-    "limits.json" + NEW,
-    "limits.json",
-    "config.json" + NEW,
-    "config.json",
-)
+LIMITS, CONFIG = "limits.json", "config.json"
+KEPT = ("current", "former", NEW, "generations", "journal", LIMITS + NEW, LIMITS, CONFIG + NEW, CONFIG)
 RUNTIME = ("root", "notify", "system", "cgroup" + NEW, "cgroup", "state.json" + NEW, "state.json")
 BOOTED = ("running", "degraded", "maintenance", "stopping")  # what is-system-running says after the boot
 PAUSE = 0.05  # seconds between two questions to a systemd that takes none yet
@@ -239,9 +230,9 @@ class Container:
         self.cgroup.remove()
         record = self.record()
         reap_left()
-        if record is not None and record.get("boot_id") == boot_id() and start_time(record["pid"]) is None:
-            if start_time(record["pid"], ended=True) == record["start_time"]:
-                reap(record["pid"], 0)  # has left its control group, and is about to end
+        ended = record is not None and record.get("boot_id") == boot_id() and start_time(record["pid"]) is None
+        if record is not None and ended and start_time(record["pid"], ended=True) == record["start_time"]:
+            reap(record["pid"], 0)  # has left its control group, and is about to end
         for entry in RUNTIME:
             remove_tree(os.path.join(self.run_directory, entry))
 
@@ -272,12 +263,14 @@ class Container:
     # Questions to the init inside; the answers are the container's own word.
 
     def failed_units(self, timeout: float = 10.0) -> list[str]:
-        """Names of systemd's failed units."""
-        command = ["systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager", "--full"]
+        """Names of systemd's failed units, and of those that wait to be started again after a failure."""
         from . import enter
 
-        text = enter.capture(self, command, timeout)
-        return [line.split()[0] for line in text.splitlines() if line.split()]
+        listing = ["systemctl", "list-units", "--state=failed,auto-restart", "--plain", "--no-legend", "--full"]
+        names = [line.split()[0] for line in enter.capture(self, listing, timeout).splitlines() if line.split()]
+        results = ["systemctl", "show", "--property=Result", "--value", "--"] + names
+        found = zip(names, enter.capture(self, results, timeout).split()) if names else ()
+        return [name for name, result in found if result != "success"]
 
     def log_tail(self, lines: int = 20, unit: str | None = None, timeout: float = 10.0) -> str:
         """The end of the journal, or of one unit's; with another init than systemd, the end of its output."""
