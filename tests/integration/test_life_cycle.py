@@ -174,7 +174,7 @@ def test_a_signal_at_any_moment_of_a_watched_start_undoes_it(machine: Machine, n
         with pytest.raises(subprocess.TimeoutExpired):
             watched.process.wait(hundredths / 100)
         watched.process.send_signal(number)
-        assert watched.end() in (0, 128 + number, -number)
+        assert watched.end() in (0, 1, 128 + number, -number)  # 1: while Python itself begins
         nothing_in_memory(machine.name)
 
 
