@@ -1,21 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
 
 """Tasks in a system container, of this machine or of one that is reached with SSH."""
 
 from __future__ import annotations
-
-import os
-import re
-import secrets
-import shlex
-import typing as t
-
-from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
-from ansible.module_utils.common.text.converters import to_bytes, to_native, to_text
-from ansible.plugins.connection import ConnectionBase
-from ansible.plugins.loader import connection_loader
-from ansible.utils.display import Display
 
 DOCUMENTATION = r"""
 name: nsenter
@@ -115,6 +104,18 @@ options:
       - name: ansible_pipelining
       - name: ansible_unshare_pipelining
 """
+
+import os
+import re
+import secrets
+import shlex
+import typing as t
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
+from ansible.module_utils.common.text.converters import to_bytes, to_native, to_text
+from ansible.plugins.connection import ConnectionBase
+from ansible.plugins.loader import connection_loader
+from ansible.utils.display import Display
 
 display = Display()
 

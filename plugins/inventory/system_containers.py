@@ -1,23 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
 
 """The system containers of hosts, as inventory hosts of their own."""
 
 from __future__ import annotations
-
-import os
-import typing as t
-
-from ansible import constants, context
-from ansible.errors import AnsibleParserError
-from ansible.inventory.manager import InventoryManager
-from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
-from ansible.plugins.loader import connection_loader
-from ansible.template import Templar
-from ansible.utils.collection_loader import AnsibleCollectionConfig
-from ansible.utils.unsafe_proxy import wrap_var
-from ansible.vars.manager import VariableManager
-from ansible_collections.unshare.container.plugins.plugin_utils import container_listing
 
 DOCUMENTATION = r"""
 name: system_containers
@@ -96,6 +83,20 @@ compose:
 #
 #   ansible-playbook -i hosts.yml -i containers.unshare.yml site.yml --limit 'web@*'
 """
+
+import os
+import typing as t
+
+from ansible import constants, context
+from ansible.errors import AnsibleParserError
+from ansible.inventory.manager import InventoryManager
+from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+from ansible.plugins.loader import connection_loader
+from ansible.template import Templar
+from ansible.utils.collection_loader import AnsibleCollectionConfig
+from ansible.utils.unsafe_proxy import wrap_var
+from ansible.vars.manager import VariableManager
+from ansible_collections.unshare.container.plugins.plugin_utils import container_listing
 
 SUFFIXES = tuple(f"unshare.{ending}" for ending in ("yml", "yaml"))
 LOCAL = ("local", "ansible.builtin.local")
