@@ -104,7 +104,8 @@ class FleetHost:
         )
         (self.directory / "init").write_text(script)
         namespaces = ["--pid", "--fork", "--kill-child", "--uts", "--ipc", "--net"]
-        command = ["unshare", *namespaces, "--", "sh", str(self.directory / "init")]
+        # A host ends with its test, however that ends.
+        command = ["setpriv", "--pdeathsig=KILL", "unshare", *namespaces, "--", "sh", str(self.directory / "init")]
         with open(self.directory / "init.log", "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
 
