@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import stat
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -108,3 +109,17 @@ def differences(before: dict[str, dict[str, t.Any]]) -> dict[str, t.Any]:
         for key in before[part].keys() | after[part].keys()
         if before[part].get(key) != after[part].get(key)
     }
+
+
+@contextlib.contextmanager
+def make_overlay(directory: Path, lower: str = "") -> t.Iterator[Path]:
+    """An overlayfs, whose mounts cannot map ids, mounted below the directory; over `lower`, or over nothing."""
+    parts = {name: directory / name for name in ("lower", "upper", "work", "merged")}
+    for path in parts.values():
+        path.mkdir()
+    options = f"lowerdir={lower or parts['lower']},upperdir={parts['upper']},workdir={parts['work']}"
+    subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", str(parts["merged"])], check=True, timeout=60)
+    try:
+        yield parts["merged"]
+    finally:
+        subprocess.run(["umount", str(parts["merged"])], check=True, timeout=60)

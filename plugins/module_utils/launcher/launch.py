@@ -207,6 +207,8 @@ class Launch:
                 sys.bring_loopback_up()
             read_token(built, "the launcher ended before the container's root was built")
             sys.unshare(sys.CLONE_NEWNS)
+            # Within the container alone. systemd leaves it to a container's manager, and needs it for credentials.
+            sys.make_shared("/")
             os.chdir("/")
             self._make_directories()
             read_token(go, "the launcher ended before the container's start was recorded")

@@ -56,6 +56,7 @@ MOUNT_ATTR__ATIME = 0x70
 
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
+MS_SHARED = 1 << 20
 MNT_DETACH = 2
 
 FSCONFIG_SET_FLAG = 0
@@ -256,9 +257,18 @@ def fsmount(context: int, attributes: int) -> int:
 
 def make_private(path: str) -> None:
     """Let no mount below the path propagate anywhere."""
+    _propagation(path, MS_PRIVATE, "MS_PRIVATE")
+
+
+def make_shared(path: str) -> None:
+    """Let mounts below the path propagate between the mount namespaces that are copied from this one from now on."""
+    _propagation(path, MS_SHARED, "MS_SHARED")
+
+
+def _propagation(path: str, kind: int, name: str) -> None:
     _call(
-        "mount(%s, MS_REC | MS_PRIVATE)" % path,
-        _libc.mount(None, os.fsencode(path), None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None),
+        "mount(%s, MS_REC | %s)" % (path, name),
+        _libc.mount(None, os.fsencode(path), None, ctypes.c_ulong(MS_REC | kind), None),
     )
 
 

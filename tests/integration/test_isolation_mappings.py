@@ -1,0 +1,217 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Shared directories in hostile hands: links in them, set-user-ID programs, file systems that cannot map ids."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+
+from .isolation import differences, host_state, make_overlay
+
+if t.TYPE_CHECKING:
+    from .conftest import Machine, MakeMachine
+
+pytestmark = pytest.mark.root
+
+NAME = "test-isolation-map"
+COPY_UP = Path(__file__).with_name("isolation_copy_up.py")
+
+
+def writable(source: Path, target: str = "/data") -> dict[str, t.Any]:
+    return {"source": str(source), "target": target, "writable": True}
+
+
+@pytest.fixture
+def reachable() -> t.Iterator[Path]:
+    """A directory that every user of the host can reach."""
+    path = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "data"
+    path.mkdir()
+    return path
+
+
+def test_mount_points_through_links_stay_inside(make_machine: MakeMachine, data: Path, tmp_path: Path) -> None:
+    """CVE-2021-30465, CVE-2024-45310: absolute, upward and looped links that root inside has left behind."""
+    machine = make_machine(name=NAME, mappings=[writable(data)])
+    machine.start()
+    links = "ln -s /etc absolute; ln -s ../../../../../../../../etc upward; ln -s /proc kernel"
+    machine.output("sh", "-c", f"cd /data && {links}")
+    machine.stop()
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "here").write_text("shared\n")
+    before = host_state()
+    points = ["/data/absolute/one", "/data/upward/two", "/data/kernel/sys/kernel"]
+    mappings = [writable(data)] + [{"source": str(shared), "target": point} for point in points]
+    machine = make_machine(name=NAME, mappings=mappings)
+    machine.start()
+    assert machine.output("cat", "/etc/one/here", "/etc/two/here") == "shared\nshared\n"
+    assert machine.run("sh", "-c", "echo > /proc/sys/kernel/core_pattern").returncode != 0
+    assert not Path("/etc/one").exists()
+    assert not Path("/etc/two").exists()
+    machine.stop()
+    assert differences(before) == {}
+
+
+@pytest.mark.parametrize("link", ["nowhere", "/proc/1/root/etc", "loop"])
+def test_mount_points_that_lead_nowhere_are_errors(make_machine: MakeMachine, data: Path, link: str) -> None:
+    """A link to nothing, one of the kernel's, one to itself: never a directory made where they might lead."""
+    (data / "loop").symlink_to(link)
+    machine = make_machine(name=NAME, mappings=[writable(data), {"source": "/usr/share", "target": "/data/loop"}])
+    with pytest.raises(LauncherError, match="/data/loop"):
+        machine.start()
+    assert os.listdir(data) == ["loop"]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_source_in_a_containers_state_is_never_reached_by_a_link(
+    make_machine: MakeMachine, data: Path, own: bool
+) -> None:
+    """Neither in a directory somewhere, nor in one beside the container's own state."""
+    kept = Path("/var/lib/unshare/containers", NAME, "data") if own else data
+    kept.mkdir(parents=True, exist_ok=True)
+    try:
+        (kept / "sub").symlink_to("/etc")
+        mappings = [writable(kept), writable(kept / "sub", "/mnt/sub")]
+        machine = make_machine(name=NAME, mappings=mappings)
+        with pytest.raises(LauncherError, match="symbolic link"):
+            machine.start()
+    finally:
+        (kept / "sub").unlink()
+        kept.rmdir()
+
+
+def test_directories_are_made_inside_whatever_a_link_says(
+    make_machine: MakeMachine, data: Path, tmp_path: Path
+) -> None:
+    """What the services need is made as the container's root, in its own tree."""
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o700)
+    (data / "link").symlink_to(victim)
+    machine = make_machine(name=NAME, mappings=[writable(data)])
+    path = machine.system / "spec.json"
+    spec = json.loads(path.read_text())
+    spec["directories"].append({"path": "/data/link", "mode": "0777", "uid": 0, "gid": 0})
+    path.write_text(json.dumps(spec))
+    with pytest.raises(LauncherError, match="/data/link"):
+        machine.start()
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o700
+
+
+def test_the_hosts_network_files_are_read_only_when_shared(make_machine: MakeMachine) -> None:
+    """C11 declares one writable: so that it can be bound at all elsewhere. Root inside would own the host's file."""
+    before = Path("/etc/resolv.conf").read_bytes()
+    machine = make_machine(name=NAME, shared_network=True)
+    machine.start()
+    for name in ("resolv.conf", "hosts", "nsswitch.conf", "services"):
+        refused = machine.shell(f"echo >> /etc/{name}; chmod 666 /etc/{name}; mv /etc/{name} /etc/moved")
+        assert refused.returncode != 0
+        assert refused.stderr.count("Read-only file system") == 2, refused.stderr
+    assert Path("/etc/resolv.conf").read_bytes() == before
+
+
+@pytest.mark.parametrize("trick", ["fuse", "store"])
+def test_who_can_reach_a_writable_directory_is_warned_of(
+    make_machine: MakeMachine, reachable: Path, data: Path, trick: str
+) -> None:
+    """The way past the filter that is left: overlayfs copies a mode inside the kernel. Hence the warning."""
+    machine = make_machine(name=NAME, mappings=[writable(reachable), writable(data, "/kept")])
+    warnings = machine.start().warnings
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"{reachable}: users of this host can reach it")
+    machine.output("/usr/bin/python3", "-I", "-", "/data", trick, input=COPY_UP.read_text())
+    copied = [path for path in reachable.rglob("*") if path.is_file() and path.stat().st_mode & stat.S_ISUID]
+    assert [path.stat().st_uid for path in copied] == [0], (
+        "the kernel refuses it now: docs/security.md can promise more"
+    )
+
+
+def test_nobody_is_warned_where_nobody_can_come(make_machine: MakeMachine, reachable: Path, data: Path) -> None:
+    read_only = {"source": str(reachable), "target": "/mnt/read-only"}
+    assert make_machine(name=NAME, mappings=[writable(data), read_only]).start().warnings == []
+
+
+class TestUnmapped:
+    """On a file system that cannot map ids (overlayfs)."""
+
+    def test_a_read_only_share_is_nobodys(self, make_machine: MakeMachine, tmp_path: Path) -> None:
+        with make_overlay(tmp_path) as merged:
+            (merged / "file").write_text("shared\n")
+            machine = make_machine(name=NAME, mappings=[{"source": str(merged), "target": "/data"}])
+            assert [line.split(": ")[0] for line in machine.start().warnings] == [str(merged)]
+            assert machine.output("cat", "/data/file") == "shared\n"
+            assert machine.output("stat", "-c", "%U", "/data/file").strip() == "nobody"
+            machine.stop()
+
+    def test_a_writable_share_is_refused_and_not_given_to_root(self, make_machine: MakeMachine, tmp_path: Path) -> None:
+        with make_overlay(tmp_path) as merged:
+            machine = make_machine(name=NAME, mappings=[writable(merged)])
+            with pytest.raises(LauncherError, match="chown -R"):
+                machine.start()
+            assert os.listdir(merged) == []
+
+    def test_a_writable_share_of_the_containers_own_ids_works(self, make_machine: MakeMachine, tmp_path: Path) -> None:
+        base = 0x7F000000
+        with make_overlay(tmp_path) as merged:
+            os.chown(merged, base, base)
+            machine = make_machine(name=NAME, mappings=[writable(merged)], private_users=base)
+            machine.start()
+            machine.output("touch", "/data/made-inside")
+            assert (merged / "made-inside").stat().st_uid == base
+            machine.stop()
+
+    def test_a_store_boots_and_is_nobodys(self, make_machine: MakeMachine, tmp_path: Path) -> None:
+        with make_overlay(tmp_path, "/usr") as merged:
+            machine = make_machine(name=NAME, store=f"{merged}=/usr")
+            warnings = machine.start().warnings
+            assert any("su, sudo" in line for line in warnings), warnings
+            assert machine.output("stat", "-c", "%U", "/usr/bin/su").strip() == "nobody"
+            machine.output("useradd", "--create-home", "someone")
+            refused = machine.run("su", "-c", "id -u", user="someone", input="\n")
+            assert refused.returncode != 0
+            machine.stop()
+
+
+def test_a_kept_journal_works_where_ids_cannot_be_mapped(
+    make_machine: MakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = _without_id_maps(make_machine(name=NAME, log="persistent"), monkeypatch)
+    machine.start()
+    machine.output("logger", "said inside")
+    machine.output("journalctl", "--sync")
+    journal = Path("/var/lib/unshare/containers", NAME, "journal")
+    kept = subprocess.run(["journalctl", "-D", str(journal)], capture_output=True, text=True, timeout=60, check=True)
+    assert "said inside" in kept.stdout
+
+
+def _without_id_maps(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """As on a kernel that has none."""
+    from ansible_collections.unshare.container.plugins.module_utils.launcher import syscalls
+
+    mount_setattr = syscalls.mount_setattr
+
+    def refuse(mount: int, attributes: int, recursive: bool, user_namespace: int | None = None) -> None:
+        if user_namespace is not None:
+            raise OSError(22, "Invalid argument", "mount_setattr()")
+        mount_setattr(mount, attributes, recursive)
+
+    monkeypatch.setattr(syscalls, "mount_setattr", refuse)
+    return machine

@@ -1,0 +1,182 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a hostile first process can do to the launcher that waits for it, and what a start says that it gives up."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError, NotReady
+
+from .conftest import Host
+from .isolation import PROBE, Planted, probe
+
+if t.TYPE_CHECKING:
+    from .conftest import Machine, MakeMachine
+
+pytestmark = pytest.mark.root
+
+NAME = "test-isolation-start"
+FLOOD = """
+import array, os, socket, sys, time
+held = [os.open("/usr", os.O_RDONLY) for _number in range(250)]
+descriptors = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", held))]
+host = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+host.connect(os.environ["NOTIFY_SOCKET"])
+for _message in range(200):
+    host.sendmsg([b"READY=0\\n" + b"x" * 60000], descriptors)
+    os.write(1, b"said by the init\\n" * 100)
+if sys.argv[1] == "ready":
+    host.sendmsg([b"STATUS=up\\nREADY=1"], descriptors)
+    host.setblocking(False)
+while True:
+    try:
+        host.sendmsg([b"STOPPING=1\\nREADY=0"], descriptors)
+    except OSError:
+        time.sleep(0.001)  # nobody listens any more
+"""
+
+
+def flooding(make_machine: MakeMachine, what: str) -> Machine:
+    argv = ["/usr/bin/python3", "-c", FLOOD, what]
+    return make_machine(name=NAME, init={"argv": argv, "ready": "notify", "stop_signal": "SIGKILL"})
+
+
+def test_a_flood_of_messages_and_descriptors_is_dropped(make_machine: MakeMachine) -> None:
+    """Nothing that the container sends to the host's socket is ever held (SCM_RIGHTS), and it is ready all the same."""
+    before = Host.descriptors()
+    machine = flooding(make_machine, "ready")
+    status = machine.start(timeout=30)
+    assert status.ready
+    after = {target for target in Host.descriptors().values() if target.startswith("/")}
+    assert after <= set(before.values())
+
+
+def test_a_flood_does_not_outlast_the_time_limit(make_machine: MakeMachine) -> None:
+    machine = flooding(make_machine, "never")
+    began = time.monotonic()
+    with pytest.raises(NotReady, match="was not ready within 2 s") as caught:
+        machine.start(timeout=2)
+    assert time.monotonic() - began < 5
+    assert len(str(caught.value)) < 20000, "what the init said is cut"
+
+
+@pytest.fixture
+def key() -> t.Iterator[bytes]:
+    """A key in the session keyring of this process."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long
+    add, control = {"x86_64": (248, 250)}.get(os.uname().machine, (217, 219))
+    name = b"unshare-test"
+    serial = libc.syscall(add, b"user", name, b"secret", ctypes.c_size_t(6), ctypes.c_int(-3))
+    if serial < 0:
+        pytest.skip("this kernel has no keyrings, or they are refused: " + os.strerror(ctypes.get_errno()))
+    assert libc.syscall(control, 10, ctypes.c_int(-3), b"user", name, 0) == serial
+    yield name
+    libc.syscall(control, 9, ctypes.c_int(serial), ctypes.c_int(-3))
+
+
+def test_without_the_filter_it_is_said_and_the_rest_holds(make_machine: MakeMachine, key: bytes) -> None:
+    """A host without libseccomp. The session keyring is a new one: the caller's key is not found in it."""
+    machine = make_machine(name=NAME)
+    (machine.system / "seccomp.bpf").unlink()
+    assert [line.partition(":")[0] for line in machine.start().warnings] == ["system-call filter"]
+    assert "Seccomp:\t0\n" in machine.output("cat", "/proc/1/status")
+    search = (
+        "import ctypes, os; libc = ctypes.CDLL(None, use_errno=True)\n"
+        "number = {'x86_64': 250}.get(os.uname().machine, 219)\n"
+        f"print(libc.syscall(number, 10, ctypes.c_int(-3), b'user', {key!r}, 0), ctypes.get_errno())\n"
+    )
+    assert machine.output("python3", "-c", search).split() == ["-1", "126"]  # ENOKEY
+    found = machine.run("systemd-run", "--pipe", "--wait", "python3", "-c", search)
+    assert "126" in found.stdout or "bus" in found.stderr
+    mask = int(dict(_lines(machine.output("cat", "/proc/self/status")))["CapBnd"], 16)
+    assert mask >> 31 & 1 == 0
+
+
+def _lines(text: str) -> t.Iterator[list[str]]:
+    return (line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+
+
+def test_identity_is_warned_of_and_masked(make_machine: MakeMachine) -> None:
+    machine = make_machine(name=NAME, private_users="identity")
+    warnings = machine.start().warnings
+    assert len(warnings) == 1
+    assert "root inside is root of this host" in warnings[0]
+    assert machine.output("cat", "/proc/timer_list") == ""
+    assert "ro" in machine.output("findmnt", "-n", "-o", "OPTIONS", "/proc/sys").split(",")
+
+
+def test_identity_with_nesting_is_refused(make_machine: MakeMachine) -> None:
+    machine = make_machine(name=NAME, private_users="identity", security={"nesting": True})
+    with pytest.raises(LauncherError, match="private_users: identity"):
+        machine.start()
+    assert machine.container.status().state == "stopped"
+
+
+HARMLESS = {"map another uid into a nested user namespace and set a file capability"}
+GIVEN_UP = {
+    "read /proc/interrupts",
+    "read /proc/kallsyms",
+    "read /proc/keys",
+    "read /proc/timer_list",
+    "read /proc/acpi",
+    "read /sys/firmware",
+    "mount a fresh /proc",
+    "map uid 0 into a nested user namespace",
+    "look below a mask through a copy of /proc",
+    "write /proc/sys/net/ipv4/ip_forward",  # of its own network
+    "set-user-ID by openat2",
+    "see the launcher's state",  # its own, of the containers in it
+    "see the launcher's runtime state",
+}
+"""What a container that may have containers of its own gets beyond others; each only where this host has it."""
+
+
+@pytest.fixture
+def nesting(make_machine: MakeMachine, tmp_path: Path) -> tuple[Machine, Machine]:
+    """A container that runs another, with the collection's own script; both are up."""
+    inner = make_machine(name=NAME + "-inner")
+    data = tmp_path / "data"
+    data.mkdir()
+    mappings = [
+        {"source": str(inner.system), "target": str(inner.system)},
+        {"source": str(data), "target": "/data", "writable": True},
+    ]
+    outer = make_machine(name=NAME + "-outer", mappings=mappings, security={"nesting": True})
+    outer.start()
+    outer.output(str(inner.system / "run-container"), "--detach")
+    return outer, inner
+
+
+def test_nesting_runs_a_container_in_a_container(nesting: tuple[Machine, Machine], tmp_path: Path) -> None:
+    outer, inner = nesting
+    enter = [str(inner.system / "enter-container"), "--"]
+    assert outer.output(*enter, "systemctl", "is-system-running").strip() == "running"
+    assert outer.output(*enter, "hostname").strip() == inner.name
+    assert outer.output(*enter, "cat", "/proc/self/uid_map").split() == ["0", "0", "65536"]
+    assert outer.output(*enter, "stat", "-c", "%U", "/usr/bin/env").strip() == "root"
+    assert outer.run(*enter, "touch", "/usr/made-inside").returncode != 0
+    with contextlib.ExitStack() as stack:
+        words = {**Planted(tmp_path, stack).words, "pid": os.getpid()}
+        outside = probe(outer, words)
+    through = {name for name, word in outside.items() if word in ("ok", "seen")} - HARMLESS
+    assert through <= GIVEN_UP
+    written = outer.output(
+        *enter, "/usr/bin/python3", "-I", "-", json.dumps({**words, "writable": "/tmp"}), input=PROBE.read_text()
+    )
+    inside = json.loads(written)
+    # A container in a container is as any other, but that the bounds of its control group are its own root's.
+    through = {name for name, word in inside.items() if word in ("ok", "seen")} - HARMLESS
+    assert through == {f"write /sys/fs/cgroup/{name}" for name in ("cgroup.max.descendants", "cgroup.freeze")}
+    assert outside["set-user-ID by xattr"] == "ENOTSUP", "a file capability would count on the host"
+    assert outside["map uid 0 into a nested user namespace"] == "ok"
+    assert outside["write /proc/sys/kernel/core_pattern"] == "EACCES"
