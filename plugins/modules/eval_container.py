@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: eval_container
 short_description: Run one command in a container of its own
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Runs a program, a shell text or a Python text in new namespaces, and returns what M(ansible.builtin.command) does.
   - The command sees the software that it needs, at the same paths as on the host and read-only, what O(mappings) and
