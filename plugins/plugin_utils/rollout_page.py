@@ -34,26 +34,26 @@ def page(summary: Record) -> str:
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{_('Rollout stopped' if summary['stopped'] else 'Rollout')} {_(_date(begun))}</title>",
+        f"<title>{escaped('Rollout stopped' if summary['stopped'] else 'Rollout')} {escaped(_date(begun))}</title>",
         f"<style>{STYLE}</style></head><body><main>",
-        f"<h1>Rollout of {_(_date(begun))}</h1>",
-        f'<p class="verdict">{_(headline(summary)[:1].upper() + headline(summary)[1:])}.</p>',
-        f"<p>It took {ended - begun:.0f} seconds, until {_(_date(ended))}, in {summary['waves']} waves. {WAVES}</p>",
+        f"<h1>Rollout of {escaped(_date(begun))}</h1>",
+        f'<p class="verdict">{escaped(headline(summary)[:1].upper() + headline(summary)[1:])}.</p>',
+        f"<p>It took {ended - begun:.0f} seconds, until {escaped(_date(ended))}, in {summary['waves']} waves. {WAVES}</p>",
     ]
     failed = [record for record in summary["hosts"] if record["outcome"] in BAD]
     if failed:
         parts.append("<h2>What went wrong</h2>")
         parts += [_failure(record) for record in failed]
     parts += ["<h2>Hosts</h2>", _table(summary["hosts"]), "<h2>What the words mean</h2>", "<dl>"]
-    parts += [f"<dt>{_(word)}</dt><dd>The host {_(MEANINGS[word])}.</dd>" for word in summary["counts"]]
+    parts += [f"<dt>{escaped(word)}</dt><dd>The host {escaped(MEANINGS[word])}.</dd>" for word in summary["counts"]]
     parts += [f"<dt>generation</dt><dd>{GENERATIONS}</dd>", "</dl></main></body></html>"]
     return "\n".join(parts) + "\n"
 
 
 def _failure(record: Record) -> str:
     summary, _newline, rest = str(record.get("message", "")).partition("\n")
-    more = f"<details><summary>All of the message</summary><pre>{_(rest)}</pre></details>" if rest else ""
-    return f"<h3>{_(record['host'])}: {_(record['outcome'])}</h3><p>{_(summary)}</p>{more}"
+    more = f"<details><summary>All of the message</summary><pre>{escaped(rest)}</pre></details>" if rest else ""
+    return f"<h3>{escaped(record['host'])}: {escaped(record['outcome'])}</h3><p>{escaped(summary)}</p>{more}"
 
 
 def _table(records: list[Record]) -> str:
@@ -75,8 +75,8 @@ def _rows(record: Record) -> str:
         host = ""
         if index == 0:
             host = (
-                f'<th scope="row"{span}>{_(record["host"])}</th><td{span}>{_(record.get("wave", "none"))}</td>'
-                f'<td class="outcome"{span}>{_(record["outcome"])}</td>'
+                f'<th scope="row"{span}>{escaped(record["host"])}</th><td{span}>{escaped(record.get("wave", "none"))}</td>'
+                f'<td class="outcome"{span}>{escaped(record["outcome"])}</td>'
             )
         boot = entry.get("boot_seconds")
         values = (
@@ -87,11 +87,11 @@ def _rows(record: Record) -> str:
             ", ".join(entry.get("failed_units") or []),
             str(entry.get("system") or "").rpartition("/")[2][:12],
         )
-        rows.append(f"<tr{bad}>{host}{''.join(f'<td>{_(value)}</td>' for value in values)}</tr>")
+        rows.append(f"<tr{bad}>{host}{''.join(f'<td>{escaped(value)}</td>' for value in values)}</tr>")
     return "".join(rows)
 
 
-def _(value: t.Any) -> str:
+def escaped(value: t.Any) -> str:
     return html.escape("" if value is None else str(value))
 
 

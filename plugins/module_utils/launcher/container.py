@@ -84,7 +84,7 @@ class Container:
             record = data.parse(read_text(path) or "{}", path)
         except ValueError:
             return None
-        whole = type(record.get("pid")) is int and type(record.get("start_time")) is int
+        whole = data.is_integer(record.get("pid")) and data.is_integer(record.get("start_time"))
         return record if whole and record["pid"] > 0 else None
 
     def write_record(self, record: dict[str, Any]) -> None:

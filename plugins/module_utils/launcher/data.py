@@ -49,6 +49,11 @@ def parse(text: str, where: str) -> dict[str, Any]:
     return value
 
 
+def is_integer(value: object) -> bool:
+    """Whether a value is a whole number; to Python, true and false are numbers, too."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def format_flat(record: dict[str, Any]) -> str:
     """The JSON text of a mapping whose values are strings, numbers, booleans or none."""
     try:

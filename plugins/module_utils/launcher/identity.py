@@ -85,7 +85,7 @@ def identity_for(name: str, asked: str | int, config: dict[str, object]) -> Iden
     config.pop("uid_base_asked", None)
     remembered = config.get("uid_base")
     if remembered is not None:
-        if type(remembered) is not int or not FIRST <= remembered <= LAST:
+        if not isinstance(remembered, int) or not FIRST <= remembered <= LAST:
             raise LauncherError("container %s: uid_base in its config.json is damaged; restore it from a backup" % name)
         return Identity(remembered, COUNT, False)
     base = _free(name, occupied)

@@ -82,7 +82,7 @@ class _Check:
         self._text(spec.get("host_name"), "host_name")
         self._kind(spec.get("shared_network"), bool, "shared_network")
         asked = spec.get("private_users")
-        if asked not in ("auto", "identity") and type(asked) is not int:
+        if asked not in ("auto", "identity") and not data.is_integer(asked):
             self._refuse("private_users", "is neither 'auto' nor 'identity' nor a number")
         store = self._kind(spec.get("store"), dict, "store")
         for key in ("source", "target"):
@@ -152,7 +152,7 @@ class _Check:
             self._refuse(where + ".mode", "is not up to four octal digits")
         for key in ("uid", "gid"):
             number = entry.get(key)
-            if type(number) is not int or not 0 <= number < COUNT:
+            if not data.is_integer(number) or not 0 <= number < COUNT:
                 self._refuse("%s.%s" % (where, key), "is no id of a container")
 
     @staticmethod
@@ -177,7 +177,7 @@ class _Check:
         return text
 
     def _kind(self, value: Any, kind: type, where: str) -> Any:
-        if type(value) is not kind:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             self._refuse(where, "is missing" if value is None else "is not of type %s" % kind.__name__)
         return value
 
