@@ -34,26 +34,27 @@ def page(summary: Record) -> str:
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escaped('Rollout stopped' if summary['stopped'] else 'Rollout')} {escaped(_date(begun))}</title>",
+        f"<title>{escape('Rollout stopped' if summary['stopped'] else 'Rollout')} {escape(_date(begun))}</title>",
         f"<style>{STYLE}</style></head><body><main>",
-        f"<h1>Rollout of {escaped(_date(begun))}</h1>",
-        f'<p class="verdict">{escaped(headline(summary)[:1].upper() + headline(summary)[1:])}.</p>',
-        f"<p>It took {ended - begun:.0f} seconds, until {escaped(_date(ended))}, in {summary['waves']} waves. {WAVES}</p>",
+        f"<h1>Rollout of {escape(_date(begun))}</h1>",
+        f'<p class="verdict">{escape(headline(summary)[:1].upper() + headline(summary)[1:])}.</p>',
+        f"<p>It took {ended - begun:.0f} seconds, until {escape(_date(ended))}, "
+        f"in {summary['waves']} waves. {WAVES}</p>",
     ]
     failed = [record for record in summary["hosts"] if record["outcome"] in BAD]
     if failed:
         parts.append("<h2>What went wrong</h2>")
         parts += [_failure(record) for record in failed]
     parts += ["<h2>Hosts</h2>", _table(summary["hosts"]), "<h2>What the words mean</h2>", "<dl>"]
-    parts += [f"<dt>{escaped(word)}</dt><dd>The host {escaped(MEANINGS[word])}.</dd>" for word in summary["counts"]]
+    parts += [f"<dt>{escape(word)}</dt><dd>The host {escape(MEANINGS[word])}.</dd>" for word in summary["counts"]]
     parts += [f"<dt>generation</dt><dd>{GENERATIONS}</dd>", "</dl></main></body></html>"]
     return "\n".join(parts) + "\n"
 
 
 def _failure(record: Record) -> str:
     summary, _newline, rest = str(record.get("message", "")).partition("\n")
-    more = f"<details><summary>All of the message</summary><pre>{escaped(rest)}</pre></details>" if rest else ""
-    return f"<h3>{escaped(record['host'])}: {escaped(record['outcome'])}</h3><p>{escaped(summary)}</p>{more}"
+    more = f"<details><summary>All of the message</summary><pre>{escape(rest)}</pre></details>" if rest else ""
+    return f"<h3>{escape(record['host'])}: {escape(record['outcome'])}</h3><p>{escape(summary)}</p>{more}"
 
 
 def _table(records: list[Record]) -> str:
@@ -75,8 +76,9 @@ def _rows(record: Record) -> str:
         host = ""
         if index == 0:
             host = (
-                f'<th scope="row"{span}>{escaped(record["host"])}</th><td{span}>{escaped(record.get("wave", "none"))}</td>'
-                f'<td class="outcome"{span}>{escaped(record["outcome"])}</td>'
+                f'<th scope="row"{span}>{escape(record["host"])}</th>'
+                f"<td{span}>{escape(record.get('wave', 'none'))}</td>"
+                f'<td class="outcome"{span}>{escape(record["outcome"])}</td>'
             )
         boot = entry.get("boot_seconds")
         values = (
@@ -87,11 +89,11 @@ def _rows(record: Record) -> str:
             ", ".join(entry.get("failed_units") or []),
             str(entry.get("system") or "").rpartition("/")[2][:12],
         )
-        rows.append(f"<tr{bad}>{host}{''.join(f'<td>{escaped(value)}</td>' for value in values)}</tr>")
+        rows.append(f"<tr{bad}>{host}{''.join(f'<td>{escape(value)}</td>' for value in values)}</tr>")
     return "".join(rows)
 
 
-def escaped(value: t.Any) -> str:
+def escape(value: t.Any) -> str:
     return html.escape("" if value is None else str(value))
 
 
