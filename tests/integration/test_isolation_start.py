@@ -9,6 +9,9 @@ import contextlib
 import ctypes
 import json
 import os
+import pty
+import select
+import subprocess
 import time
 import typing as t
 from pathlib import Path
@@ -123,6 +126,37 @@ def test_identity_with_nesting_is_refused(make_machine: MakeMachine) -> None:
 
 
 HARMLESS = {"map another uid into a nested user namespace and set a file capability"}
+
+
+def test_the_console_is_a_pty_of_the_containers(make_machine: MakeMachine) -> None:
+    """Root inside may write to it, and not push input into it; the terminal of who called is another."""
+    machine = make_machine(name=NAME)
+    master, slave = pty.openpty()
+    try:
+        mode = os.fstat(slave).st_mode, os.fstat(slave).st_uid
+        script = [str(machine.system / "run-container")]
+        with subprocess.Popen(script, stdin=slave, stdout=slave, stderr=slave, start_new_session=True) as process:
+            _read_until(master, b"nsenter")
+            assert machine.output("stat", "-c", "%U %t", "/dev/console").split() == ["root", "88"]
+            push = "import fcntl; fcntl.ioctl(open('/dev/console'), 0x5412, b'x')"
+            assert "Operation not permitted" in machine.run("python3", "-c", push).stderr
+            machine.output("sh", "-c", "chmod 666 /dev/console && echo said inside > /dev/console")
+            _read_until(master, b"said inside")
+            assert (os.fstat(slave).st_mode, os.fstat(slave).st_uid) == mode
+            machine.stop()
+            assert process.wait(60) is not None
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def _read_until(descriptor: int, words: bytes) -> None:
+    said = b""
+    while words not in said:
+        assert select.select([descriptor], [], [], 20)[0], said
+        said += os.read(descriptor, 4096)
+
+
 GIVEN_UP = {
     "read /proc/interrupts",
     "read /proc/kallsyms",

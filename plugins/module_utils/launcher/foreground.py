@@ -73,8 +73,9 @@ def _run_once(
         pid = int(status.pid or 0)
         supervisor = _Supervisor(Process(pid, sys.pidfd_open(pid)), stop_signal(container), timeout)
         try:
-            os.close(output_write)
-            output_write = -1
+            if not interactive:  # a pty seems to end when nobody has it open, and an init opens its console now and then
+                os.close(output_write)
+                output_write = -1
             explain(status)
             supervisor.relay(terminal.Relay(output_read, interactive))
             ended = os.waitpid(pid, 0)[1]

@@ -75,7 +75,8 @@ def populate_devices(tree: mounts.Tree, console: str | None) -> None:
         os.symlink(link, name, dir_fd=directory)
     os.close(directory)
     if console is not None:
-        source = os.open(console, os.O_PATH | os.O_CLOEXEC)
+        source = os.open(console, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        os.chown("/proc/self/fd/%d" % source, os.geteuid(), -1)  # the container's root, as whom this is built
         tree.attach(mounts.bind(source, attributes, None, recursive=False), "/dev/console", directory=False)
         os.close(source)
 
