@@ -88,7 +88,8 @@ def test_s10_signal_stops_services_by_their_own_commands(
     )
     running = Foreground(machine)
     running.read_until("nsenter")
-    machine.output("systemctl", "is-system-running", "--wait")
+    with machine.container.lock(30):
+        assert machine.container.await_ready(30)
     running.process.send_signal(number)
     assert running.end() == 0
     assert (kept / "log").read_text() == "stopped\n"

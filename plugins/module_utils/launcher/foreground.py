@@ -73,11 +73,12 @@ def _run_once(
         pid = int(status.pid or 0)
         supervisor = _Supervisor(Process(pid, sys.pidfd_open(pid)), stop_signal(container), timeout)
         try:
-            if not interactive:  # a pty seems to end when nobody has it open, and an init opens its console now and then
+            if (
+                not interactive
+            ):  # a pty with nobody at its other side is at its end, and an init opens it now and then
                 os.close(output_write)
                 output_write = -1
-            explain(status)
-            supervisor.relay(terminal.Relay(output_read, interactive))
+            supervisor.relay(terminal.Relay(output_read, interactive), lambda: explain(status))
             ended = os.waitpid(pid, 0)[1]
         except BaseException:
             with container.lock(timeout):
@@ -119,11 +120,11 @@ class _Supervisor:
         if time.monotonic() >= self.deadline:
             self.process.signal(KILL)
 
-    def relay(self, relay: terminal.Relay) -> None:
-        """Carry the container's output, and its input, until it has ended."""
+    def relay(self, relay: terminal.Relay, on_ready: Callable[[], None]) -> None:
+        """Carry the container's output, and its input, until it has ended; first say that signals are heeded."""
         former = _signal.signal(_signal.SIGHUP, lambda *_arguments: None)  # wakes the relay, as every signal does
         try:
-            relay.run(self.process.descriptor, self._on_signal)
+            relay.run(self.process.descriptor, self._on_signal, on_ready)
         finally:
             _signal.setitimer(_signal.ITIMER_REAL, 0)
             _signal.signal(_signal.SIGHUP, former)

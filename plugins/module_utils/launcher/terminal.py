@@ -186,11 +186,14 @@ class Relay:
         self.descriptor = descriptor
         self.interactive = interactive
 
-    def run(self, ended: int, on_signal: Callable[[int], None] | None = None) -> None:
+    def run(
+        self, ended: int, on_signal: Callable[[int], None] | None = None, on_ready: Callable[[], None] | None = None
+    ) -> None:
         """Carry until the process behind the pidfd `ended` has ended and its output is drained.
 
         Args:
             on_signal: called with SIGINT or SIGTERM when this process gets one.
+            on_ready: called once signals are heeded, before the first byte.
         """
 
         def on_wake(number: int) -> None:
@@ -208,6 +211,8 @@ class Relay:
         former_wake = _signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         saved = termios.tcgetattr(0) if self.interactive else None
         try:
+            if on_ready is not None:
+                on_ready()
             if saved is not None:
                 import tty
 
