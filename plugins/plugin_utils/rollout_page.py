@@ -38,8 +38,10 @@ def page(summary: Record) -> str:
         f"<style>{STYLE}</style></head><body><main>",
         f"<h1>Rollout of {escape(_date(begun))}</h1>",
         f'<p class="verdict">{escape(headline(summary)[:1].upper() + headline(summary)[1:])}.</p>',
-        f"<p>It took {ended - begun:.0f} seconds, until {escape(_date(ended))}, "
-        f"in {summary['waves']} waves. {WAVES}</p>",
+        (
+            f"<p>It took {ended - begun:.0f} seconds, until {escape(_date(ended))}, "
+            f"in {summary['waves']} waves. {WAVES}</p>"
+        ),
     ]
     failed = [record for record in summary["hosts"] if record["outcome"] in BAD]
     if failed:
