@@ -80,7 +80,10 @@ class SshHost:
         (here / "key.pub").rename(here / "authorized_keys")
         accounts = [("deployer", 7001, "*"), ("careful", 7002, HASH)]
         passwd = "".join(f"{name}:x:{uid}:{uid}::{here}/{name}:/bin/sh\n" for name, uid, _hash in accounts)
-        (here / "passwd").write_text(Path("/etc/passwd").read_text() + passwd)
+        # Its root has an empty home and the plainest shell: what this machine's root runs at a login is not waited for.
+        (here / "root").mkdir()
+        others = [line for line in Path("/etc/passwd").read_text().splitlines(True) if not line.startswith("root:")]
+        (here / "passwd").write_text(f"root:x:0:0:root:{here}/root:/bin/sh\n" + "".join(others) + passwd)
         shadow = "".join(f"{name}:{hash_}:20000:0:99999:7:::\n" for name, _uid, hash_ in accounts)
         (here / "shadow").write_text(Path("/etc/shadow").read_text() + shadow)
         (here / "shadow").chmod(0o600)
