@@ -3,8 +3,9 @@
 
 """Hosts for a fleet, on one machine: each a real sshd in namespaces of its own, with a state of its own.
 
-A host has its own processes, mounts, network, host name, control group, `/run` and `/var/lib/unshare`; the rest of the
-file tree is this machine's. It is reached over a pair of virtual interfaces, and ends with the first process in it.
+A host has its own processes, mounts, network, host name, control group, `/run`, `/root` (a login runs nothing of this
+machine's) and `/var/lib/unshare`; the rest of the file tree is this machine's. It is reached over a pair of virtual
+interfaces, and ends with the first process in it.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ set -eu
 cd {directory}
 echo $$ > {cgroup}/cgroup.procs
 exec unshare --cgroup --mount --propagation=private -- sh -c '
-mount -t cgroup2 cgroup2 {hierarchy}
 mount -t proc proc /proc
 mount -t tmpfs -o mode=0755 tmpfs /run
 mount -t tmpfs -o mode=0700 tmpfs {state}
+mount -t tmpfs -o mode=0700 tmpfs /root
 mount --bind subuid /etc/subuid
 mkdir /run/sshd
 hostname {name}
@@ -97,7 +98,6 @@ class FleetHost:
         script = INIT.format(
             directory=self.directory,
             cgroup=self.cgroup,
-            hierarchy=fleet.hierarchy,
             state=STATE,
             name=self.name,
             address=self.address,
