@@ -73,9 +73,7 @@ def _run_once(
         pid = int(status.pid or 0)
         supervisor = _Supervisor(Process(pid, sys.pidfd_open(pid)), stop_signal(container), timeout)
         try:
-            if (
-                not interactive
-            ):  # a pty with nobody at its other side is at its end, and an init opens it now and then
+            if not interactive:  # a pty with nobody at its other side is at its end, and an init opens it now and then
                 os.close(output_write)
                 output_write = -1
             supervisor.relay(terminal.Relay(output_read, interactive), lambda: explain(status))
