@@ -152,7 +152,7 @@ class _Check:
             self._refuse(where + ".mode", "is not up to four octal digits")
         for key in ("uid", "gid"):
             number = entry.get(key)
-            if not data.is_integer(number) or not 0 <= int(number) < COUNT:
+            if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < COUNT:
                 self._refuse("%s.%s" % (where, key), "is no id of a container")
 
     @staticmethod
