@@ -4,7 +4,8 @@
 """Derives the systems of a host's containers on the controller, and sends the host only those that it lacks.
 
 The first round trip tells the host the digests. A host that has all of the systems does everything there and then, and
-most runs end with that; another one names what is missing, and gets it with the second round trip.
+most runs end with that; another one names what is missing, and gets it with the second round trip. From then on, that
+system is sent to the further hosts of the run unasked, with the first round trip.
 """
 
 from __future__ import annotations
@@ -49,19 +50,28 @@ class ActionModule(ActionBase):
             arguments["containers"] = {
                 item.name: {**item.options, "digest": derivation.digest(item)} for item in declared
             }
-            done: dict[str, Any] = self._execute_module(MODULE, module_args=arguments, task_vars=task_vars)
+            lacked = [item for item in declared if derivation.is_lacked(item)]
+            done = self._send(arguments, [derivation.system(item) for item in lacked], task_vars)
             if done.get("missing"):
-                missing = [
-                    derivation.system(item) | {"name": item.name} for item in declared if item.name in done["missing"]
-                ]
-                arguments["systems"] = {
-                    item["name"]: {"system": item["system"], "boot": item["boot"]} for item in missing
-                }
-                arguments["secrets"] = {item["name"]: item["secrets"] for item in missing if item["secrets"]}
-                done = self._execute_module(MODULE, module_args=arguments, task_vars=task_vars)
+                lacked += [item for item in declared if item.name in done["missing"]]
+                for item in lacked:
+                    derivation.note_lacked(item)
+                done = self._send(arguments, [derivation.system(item) for item in lacked], task_vars)
             self._explain(declared, done)
         except DeclarationError as error:
             raise AnsibleActionFail(str(error)) from error
+        return done
+
+    def _send(
+        self, arguments: dict[str, Any], systems: list[dict[str, Any]], task_vars: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """Run the module with the content of some systems, secrets apart."""
+        sent = {
+            **arguments,
+            "systems": {item["name"]: {"system": item["system"], "boot": item["boot"]} for item in systems},
+            "secrets": {item["name"]: item["secrets"] for item in systems if item["secrets"]},
+        }
+        done: dict[str, Any] = self._execute_module(MODULE, module_args=sent, task_vars=task_vars)
         return done
 
     def _explain(self, declared: list[Declared], done: dict[str, Any]) -> None:

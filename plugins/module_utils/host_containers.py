@@ -17,7 +17,6 @@ from . import preflight
 from .launcher.errors import LauncherError
 from .limits import LimitError
 from .one_container import OneContainer, failure
-from .staging import stage
 from .system_content import NAME, digest_on_target
 from .systems import Systems
 from .target import Layout, TargetError
@@ -135,11 +134,13 @@ class HostContainers:
         digest = self.declared[name]["digest"]
         if not digest:
             return None, False, []
-        if name not in self.contents:
-            path = self._path(name, digest)
+        path = self._path(name, digest)
+        if name not in self.contents or path.is_dir():
             if not self.check:
                 Systems(self.layout).touch(path)
             return path, False, []
+        from .staging import stage  # half of the code, and most runs need none of it
+
         content = self.contents[name]
         staged = stage(
             content["system"], content["boot"], self.secrets.get(name), name, self.root, self.check, self.diff

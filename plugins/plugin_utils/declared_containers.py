@@ -136,9 +136,17 @@ class Derivation:
         return known if known is not None else str(self._derive(declared)["digest"])
 
     def system(self, declared: Declared) -> Mapping:
-        """The container's system: `digest`, `system` without secrets, `boot`, and `secrets` by path."""
+        """The container's system: `name`, `digest`, `system` without secrets, `boot`, and `secrets` by path."""
         known = self._read(declared.key)
         return t.cast("Mapping", json.loads(known)) if known is not None else self._derive(declared)
+
+    def is_lacked(self, declared: Declared) -> bool:
+        """Whether a host of this run has lacked the container's system: others will, and need not be asked."""
+        return (self.directory / f"{declared.key}.lacked").exists()
+
+    def note_lacked(self, declared: Declared) -> None:
+        """Note that a host has lacked the container's system."""
+        self._write(f"{declared.key}.lacked", "")
 
     def _derive(self, declared: Declared) -> Mapping:
         system = derive(declared)
@@ -149,7 +157,7 @@ class Derivation:
             raise DeclarationError(f"{PATH}.{declared.name}", str(error)) from error
         apart, secrets = split_secrets(system)
         digest = content.content_digest()
-        result = {"digest": digest, "system": apart, "boot": boot, "secrets": secrets}
+        result = {"name": declared.name, "digest": digest, "system": apart, "boot": boot, "secrets": secrets}
         self._write(declared.key, json.dumps(result))
         self._write(declared.key + ".digest", digest)
         return result
