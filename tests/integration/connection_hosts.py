@@ -190,7 +190,7 @@ def ansible(program: str, *arguments: t.Any, directory: Path, **environment: str
             "[inventory]\nenable_plugins = unshare.container.system_containers, yaml, host_list\n"
         )
     words = [str(Path(sys.executable).with_name(program)), *map(str, arguments)]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHON"))}
     variables = {
         **clean,
         "ANSIBLE_CONFIG": str(configuration),
