@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -175,6 +176,7 @@ def test_twenty_hosts() -> None:
             switching = line.startswith("TASK [Switch, and go back") or switching
             if waves_seen == 2 and line.startswith("changed: [") and switching:
                 break
+        workers = Path(f"/proc/{controller.pid}/task/{controller.pid}/children").read_text().split()
         os.kill(controller.pid, 9)
         assert controller.wait(60) == -9
         controller.stdout.close()
@@ -184,6 +186,9 @@ def test_twenty_hosts() -> None:
         assert set(all_serve(fleet.hosts).values()) == {"four"}
         assert {generation(host).partition("\n")[2] for host in fleet.hosts} == {""}
         assert {outcome for _wave, outcome in finished.outcomes().values()} == {"switched", "unchanged"}
+        for worker in workers:  # of the killed controller; some wait for it for ever
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(worker), 9)
 
 
 HOOK = [
