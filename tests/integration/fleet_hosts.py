@@ -10,6 +10,7 @@ interfaces, and ends with the first process in it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
@@ -27,6 +28,8 @@ FIRST_ID, IDS = 0x70000000, 65536
 INIT = """\
 set -eu
 cd {directory}
+echo in its namespaces
+exec > init.log 2>&1
 echo $$ > {cgroup}/cgroup.procs
 exec unshare --cgroup --mount --propagation=private -- sh -c '
 mount -t proc proc /proc
@@ -91,7 +94,7 @@ class FleetHost:
         network = 10 << 24 | fleet.octet << 16 | index << 2
         self.near, self.address = (".".join(str(network + n >> s & 255) for s in (24, 16, 8, 0)) for n in (1, 2))
         self.link = f"uf{fleet.octet}x{index}"
-        self.cgroup = Path(fleet.hierarchy, f"unshare-fleet-{fleet.octet}-{index}")
+        self.cgroup = fleet.cgroup / str(index)
         self.cgroup.mkdir()
         self._write_subuid(index)
         (self.directory / "sshd_config").write_text(SSHD.format(address=self.address, key=fleet.key))
@@ -106,8 +109,8 @@ class FleetHost:
         namespaces = ["--pid", "--fork", "--kill-child", "--uts", "--ipc", "--net"]
         # A host ends with its test, however that ends.
         command = ["setpriv", "--pdeathsig=KILL", "unshare", *namespaces, "--", "sh", str(self.directory / "init")]
-        with open(self.directory / "init.log", "wb") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+        (self.directory / "init.log").touch()
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def _write_subuid(self, index: int) -> None:
         low, high = FIRST_ID + index * 4 * IDS, FIRST_ID + (index + 1) * 4 * IDS
@@ -122,6 +125,12 @@ class FleetHost:
             f"address add {self.near}/30 dev {self.link}",
             f"link set {self.link} up",
         ]
+
+    def await_namespaces(self) -> None:
+        """Wait until it has left this machine's network, so that its end of the link is not put there."""
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline(), f"{self.name}: {(self.directory / 'init.log').read_text()}"
+        self.process.stdout.close()
 
     def go(self) -> None:
         """Let it go on: its network is there."""
@@ -150,11 +159,10 @@ class Fleet:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self.octet = 100 + os.getpid() % 100
-        self.hierarchy = hierarchy()
         self.hosts: list[FleetHost] = []
 
     def __enter__(self) -> Fleet:
+        self.octet, self.cgroup = _take_place()
         self.temporary = tempfile.TemporaryDirectory(prefix="uf-", dir="/tmp")
         self.directory = Path(self.temporary.name)
         self.key = self.directory / "key"
@@ -162,7 +170,10 @@ class Fleet:
         os.makedirs(STATE, 0o700, exist_ok=True)
         try:
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
-            self.hosts = [FleetHost(self, index) for index in range(1, self.count + 1)]
+            for index in range(1, self.count + 1):
+                self.hosts.append(FleetHost(self, index))
+            for host in self.hosts:
+                host.await_namespaces()
             commands = [command for host in self.hosts for command in host.link_commands()]
             run("ip", "-batch", "-", input="\n".join(commands) + "\n")
             for host in self.hosts:
@@ -195,7 +206,8 @@ class Fleet:
             host.process.kill()
         for host in self.hosts:
             host.destroy()
-            _remove_groups(host.cgroup)
+            subprocess.run(["ip", "link", "delete", host.link], capture_output=True, timeout=60)
+        _remove_groups(self.cgroup)
         self.temporary.cleanup()
         if self.made_state:
             os.rmdir(STATE)
@@ -229,6 +241,22 @@ class Fleet:
             "LC_ALL": "C.UTF-8",
             **more,
         }
+
+
+_octets = itertools.cycle(range(100, 200))
+"""The kernel takes a network apart when it likes, so the next fleet does not use the names of the last one."""
+
+
+def _take_place() -> tuple[int, Path]:
+    """A number from 100 to 199 that no other fleet of this machine has, and the control group that says so."""
+    for octet in itertools.islice(_octets, 100):
+        group = Path(hierarchy(), f"unshare-fleet-{octet}")
+        try:
+            group.mkdir()
+        except FileExistsError:
+            continue
+        return octet, group
+    raise AssertionError("100 fleets are there already")
 
 
 def _remove_groups(path: Path) -> None:

@@ -170,12 +170,15 @@ def test_twenty_hosts() -> None:
             playbook, env=fleet.environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         assert controller.stdout is not None
-        switching, waves_seen = False, 0
+        switching, waves_seen, said = False, 0, ""
         for line in controller.stdout:
+            said += line
             waves_seen += line.startswith("TASK [Open the wave]")
             switching = line.startswith("TASK [Switch, and go back") or switching
             if waves_seen == 2 and line.startswith("changed: [") and switching:
                 break
+        else:
+            pytest.fail(f"it has ended before it could be killed:\n{said}")
         workers = Path(f"/proc/{controller.pid}/task/{controller.pid}/children").read_text().split()
         os.kill(controller.pid, 9)
         assert controller.wait(60) == -9
@@ -263,7 +266,7 @@ def test_several_containers_and_those_that_nobody_declares() -> None:
     with Fleet(1) as fleet:
         host = fleet.hosts[0]
         both = {
-            name: {"operating_system": {**declared("one"), "host_name": name}, "shared_network": False}
+            name: {"operating_system": {**declared("one"), "host_name": name}, "health": {"timeout": 5}}
             for name in (NAME, "test-other")
         }
         Run(fleet, "one", containers=both).deploy().succeeded()
