@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import subprocess
@@ -70,7 +71,8 @@ class Host:
 
     @classmethod
     def snapshot(cls) -> Mapping:
-        """All of it, to be compared."""
+        """All of it, to be compared, without what only waits for Python to let go of it."""
+        gc.collect()
         return {
             "mounts": cls.mounts(),
             "control groups": cls.control_groups(),
@@ -101,7 +103,8 @@ def host_unchanged() -> t.Iterator[None]:
     before = Host.snapshot()
     yield
     after = Host.snapshot()
-    assert {key: after[key] for key in after if after[key] != before[key]} == {}, f"before: {before}"
+    left = {key: set(after[key]) ^ set(before[key]) for key in after if after[key] != before[key]}
+    assert not left, (left, {key: after[key] for key in left if key == "descriptors"})
 
 
 class Machine:

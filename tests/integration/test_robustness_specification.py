@@ -38,7 +38,7 @@ def system_directory(directory: Path) -> None:
 
 
 def names() -> dict[str, list[str]]:
-    found = {path: sorted(os.listdir(path)) for path in WATCHED}
+    found = {path: sorted(set(os.listdir(path)) - {"unshare"}) for path in WATCHED}
     found.update({path: [name for name in os.listdir(path) if "escaped" in name] for path in BUSY})
     return found
 
