@@ -48,8 +48,11 @@ DERIVED_BY: Spec = {
 }
 """What decides how the system of a container is made. Checked in depth when it is derived."""
 
-TOLD: Spec = {**OPTIONS, "limits": {"type": "raw"}}
-"""What the target is told. Limits are numbers and texts, and have a parser of their own."""
+TOLD: Spec = {**OPTIONS, "enabled": {"type": "bool", "default": False}, "limits": {"type": "raw", "default": {}}}
+"""What the target is told. Limits are numbers and texts, and have a parser of their own.
+
+An option taken out of the inventory is taken back on the host, unlike one that a task of the module leaves out.
+"""
 
 DERIVING = ("mappings", "shared_network", "extra_file_systems", "keep_services")
 RENDERING = ("shared_network", "private_users", "init", "security", "log", "store")

@@ -127,3 +127,13 @@ def test_the_report_says_what_was_dropped() -> None:
     services = [{"type": "udev"}]
     item = subject.declared_containers({"web": {"operating_system": {"host_name": "web", "services": services}}})[0]
     assert any(line.startswith("dropped service udev: ") for line in subject.report(item))
+
+
+def test_an_option_taken_out_is_taken_back() -> None:
+    system = {"host_name": "web"}
+    bare, told = (
+        declared_containers({"web": {"operating_system": system, **more}})[0].options
+        for more in ({}, {"enabled": True, "limits": {"tasks_max": 100}})
+    )
+    assert (bare["enabled"], bare["limits"]) == (False, {})
+    assert (told["enabled"], told["limits"]) == (True, {"tasks_max": 100})
