@@ -165,8 +165,9 @@ class Remains:
         return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
 
     def check(self) -> None:
-        """Fail when anything is there that was not, or the other way round."""
+        """Fail when anything is there that was not, or the other way round but for a child that has been waited for."""
         after = self._look()
+        after["children"] |= self.before["children"]
         differences = {key: (self.before[key] ^ after[key]) for key in after if key != "descriptors"}
         differences["descriptors"] = set(self.before["descriptors"].items()) ^ set(after["descriptors"].items())
         left = {key: value for key, value in differences.items() if value}

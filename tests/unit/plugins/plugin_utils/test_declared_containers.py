@@ -132,7 +132,7 @@ def test_the_report_says_what_was_dropped() -> None:
 def test_an_option_taken_out_is_taken_back() -> None:
     system = {"host_name": "web"}
     bare, told = (
-        declared_containers({"web": {"operating_system": system, **more}})[0].options
+        subject.declared_containers({"web": {"operating_system": system, **more}})[0].options
         for more in ({}, {"enabled": True, "limits": {"tasks_max": 100}})
     )
     assert (bare["enabled"], bare["limits"]) == (False, {})
