@@ -4,7 +4,8 @@
 """What is measured: this collection's launcher, and the programs beside it that are installed.
 
 All run the same: a program of the host's /usr, bound read-only, in new user (with ids of its own), pid, network, ipc,
-uts, mount and control group namespaces. bubblewrap maps the caller's id only.
+uts, mount and control group namespaces, with a system-call filter: crun and runc have the collection's, systemd-nspawn
+its own, bubblewrap none. bubblewrap maps the caller's id only.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 import typing as t
 from pathlib import Path
 
 from ansible.module_utils import basic
+from ansible_collections.unshare.container.plugins.module_utils.launcher import seccomp
 
 INTERPRETER = "/usr/bin/python3"
 """The target's Python, which runs modules and `run-container`."""
@@ -42,8 +45,8 @@ class Subject(t.Protocol):
     def prepare(self, program: list[str], mounts: list[Path]) -> None:
         """Be ready to run `program` with these directories bound read-only at /mnt/NUMBER."""
 
-    def run(self) -> None:
-        """Run the program in a new container to its end."""
+    def run(self) -> float:
+        """Run the program in a new container to its end; the seconds that this took."""
 
     def processor(self) -> float:
         """Seconds of a processor that its runs have taken so far, those of its children too."""
@@ -65,7 +68,7 @@ class Module:
     def prepare(self, program: list[str], mounts: list[Path]) -> None:
         set_up(self.system, program, mounts, self.equal)
 
-    def run(self) -> None:
+    def run(self) -> float:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{self.system}\n")
@@ -73,7 +76,8 @@ class Module:
         answer = self.process.stdout.readline()
         if not answer:
             raise RuntimeError("the module's process has ended")
-        self.taken = float(answer)
+        seconds, self.taken = (float(word) for word in answer.split())
+        return seconds
 
     def processor(self) -> float:
         return self.taken
@@ -92,24 +96,28 @@ class Script:
     def prepare(self, program: list[str], mounts: list[Path]) -> None:
         set_up(self.system, program, mounts)
 
-    def run(self) -> None:
-        command([str(self.system / "run-container")])
+    def run(self) -> float:
+        return command([str(self.system / "run-container")])
 
     def processor(self) -> float:
         return of_children()
 
 
 class Command:
-    """A program with a command line."""
+    """A program with a command line.
+
+    :param name: as in the results: the program, and after a comma what is special.
+    """
 
     def __init__(self, name: str, directory: Path) -> None:
         self.name = name
+        self.program = name.partition(",")[0]
         self.root = directory / f"{name}-root"
         self.words: list[str] = []
         skeleton(self.root)
 
-    def run(self) -> None:
-        command(self.words)
+    def run(self) -> float:
+        return command(self.words)
 
     def processor(self) -> float:
         return of_children()
@@ -118,7 +126,7 @@ class Command:
 class Bubblewrap(Command):
     def prepare(self, program: list[str], mounts: list[Path]) -> None:
         words = [
-            self.name,
+            self.program,
             "--unshare-all",
             "--tmpfs",
             "/",
@@ -144,7 +152,9 @@ class Nspawn(Command):
 
 
 class Oci(Command):
-    """crun or runc, with the same bundle."""
+    """crun or runc, with the same bundle, and the same system-call filter as this collection's containers have."""
+
+    filtered = True
 
     def __init__(self, name: str, directory: Path) -> None:
         super().__init__(name, directory)
@@ -152,13 +162,19 @@ class Oci(Command):
         self.bundle.mkdir()
 
     def prepare(self, program: list[str], mounts: list[Path]) -> None:
-        write_bundle(self.bundle, self.root, program, mounts)
-        self.words = [self.name, "run", f"--bundle={self.bundle}", f"bench-{self.name}"]
+        write_bundle(self.bundle, self.root, program, mounts, self.filtered)
+        self.words = [self.program, "run", f"--bundle={self.bundle}", f"bench-{self.program}"]
+
+
+class Unfiltered(Oci):
+    """The same without a filter, which costs them some of their time."""
+
+    filtered = False
 
 
 class Podman(Command):
     def prepare(self, program: list[str], mounts: list[Path]) -> None:
-        self.words = [self.name, "run", "--rm", f"--uidmap=0:{FIRST_ID}:{COUNT}", f"--gidmap=0:{FIRST_ID}:{COUNT}"]
+        self.words = [self.program, "run", "--rm", f"--uidmap=0:{FIRST_ID}:{COUNT}", f"--gidmap=0:{FIRST_ID}:{COUNT}"]
         self.words += ["--network=none", "--volume=/usr:/usr:ro"]
         self.words += [f"--volume={mount}:/mnt/{number}:ro" for number, mount in enumerate(mounts)]
         self.words += ["--rootfs", str(self.root), *program]
@@ -167,6 +183,8 @@ class Podman(Command):
 PEERS: dict[str, type[Command]] = {
     "crun": Oci,
     "runc": Oci,
+    "crun, no filter": Unfiltered,
+    "runc, no filter": Unfiltered,
     "bwrap": Bubblewrap,
     "systemd-nspawn": Nspawn,
     "podman": Podman,
@@ -179,14 +197,17 @@ def of_children() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def command(words: list[str]) -> None:
-    """Run a command that must succeed, as cheaply as a shell does."""
+def command(words: list[str]) -> float:
+    """Run a command that must succeed, as cheaply as a shell does; the seconds that this took."""
     null = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in (0, 1)]
+    began = time.perf_counter()
     pid = os.posix_spawnp(words[0], words, os.environ, file_actions=[*null, (os.POSIX_SPAWN_DUP2, 1, 2)])
     status = os.waitpid(pid, 0)[1]
+    seconds = time.perf_counter() - began
     if status:
         result = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
         raise RuntimeError(f"{' '.join(words[:6])}: {status}: {result.stderr or result.stdout}")
+    return seconds
 
 
 def skeleton(root: Path) -> None:
@@ -235,7 +256,7 @@ def set_up(system: Path, program: list[str], mounts: list[Path], equal: bool = T
     (system / "boot").write_text(text)
 
 
-def write_bundle(bundle: Path, root: Path, program: list[str], mounts: list[Path]) -> None:
+def write_bundle(bundle: Path, root: Path, program: list[str], mounts: list[Path], filtered: bool) -> None:
     """A configuration of the Open Container Initiative, with what is customary masked."""
     ids = [{"containerID": 0, "hostID": FIRST_ID, "size": COUNT}]
 
@@ -280,14 +301,45 @@ def write_bundle(bundle: Path, root: Path, program: list[str], mounts: list[Path
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
         },
     }
+    if filtered:
+        config["linux"]["seccomp"] = filter_of_calls()  # type: ignore[index]
     (bundle / "config.json").write_text(json.dumps(config))
+
+
+def filter_of_calls() -> dict[str, t.Any]:
+    """The collection's own system-call filter, as far as this configuration can say it."""
+    refused: list[dict[str, t.Any]] = []
+
+    def refuse(names: t.Iterable[str], error: int, *arguments: tuple[int, int, int]) -> None:
+        rule: dict[str, t.Any] = {"names": list(names), "action": "SCMP_ACT_ERRNO", "errnoRet": error}
+        rule["args"] = [
+            {"index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}
+            for index, mask, value in arguments
+        ]
+        refused.append(rule)
+
+    refuse(seccomp.REFUSED, seccomp.EPERM)
+    refuse(seccomp.ABSENT, seccomp.ENOSYS)
+    for bit in (seccomp.SET_USER_ID, seccomp.SET_GROUP_ID):
+        for name, argument in seccomp.MODES.items():
+            refuse([name], seccomp.EPERM, (argument, bit, bit))
+        for name, (flags, mode) in seccomp.OPENS.items():
+            refuse([name], seccomp.EPERM, (flags, os.O_CREAT, os.O_CREAT), (mode, bit, bit))
+    for request in (seccomp.TIOCSTI, seccomp.TIOCLINUX):
+        refuse(["ioctl"], seccomp.EPERM, (1, 0xFFFFFFFF, request))
+    refuse(["socket"], seccomp.EAFNOSUPPORT, (0, 0xFFFFFFFF, seccomp.VSOCK))
+    return {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "syscalls": refused,
+    }
 
 
 def peers(directory: Path) -> list[Command]:
     """Those that are installed, and that run here."""
     found = []
     for name, kind in PEERS.items():
-        if shutil.which(name):
+        if shutil.which(name.partition(",")[0]):
             peer = kind(name, directory)
             peer.prepare(["/usr/bin/true"], [])  # type: ignore[attr-defined]
             try:

@@ -13,7 +13,8 @@ under a unit at host boot. The story of a start, in the order of its modules:
     start        the caller's side of a start: the record, the wait for readiness
     identity     which host ids it gets
     cgroup       the delegated control group it lives in; `limits` says how much of the host that may take
-    launch       the processes and namespaces of a start, and how they wait for each other
+    launch       the processes and namespaces of a start, and how they wait for each other; `excursion` is how the
+                 caller gets to where it builds, and back
     root         the file tree that the container sees, built by the host's root
     kernel       /proc, /sys and /dev of the container, and what is masked of them
     confine      what PID 1 and every entering command give up before they run; `seccomp` compiles their filter
@@ -35,6 +36,7 @@ MODULES = (
     "data",
     "enter",
     "errors",
+    "excursion",
     "foreground",
     "identity",
     "kernel",

@@ -33,11 +33,14 @@ class ControlGroup:
     def __init__(self, name: str) -> None:
         self.name = name
         self._unit: str | None = None
+        self._made: str | None = None
         self._hierarchy: int | None = None
 
     @property
     def path(self) -> str:
         """Where it is, from the root of the hierarchy on."""
+        if self._made is not None:
+            return self._made
         if self._unit is not None:
             return self._unit + "/" + PAYLOAD
         return read_text(self._note) or PARENT + "/" + self.name
@@ -82,21 +85,23 @@ class ControlGroup:
         return self._hierarchy
 
     def close(self) -> None:
+        self._made = None
         if self._hierarchy is not None:
             os.close(self._hierarchy)
             self._hierarchy = None
 
     def create(self, owner: int) -> int:
         """Make the group and delegate it to a uid (cgroups(7), "delegation"); its descriptor."""
-        parent = os.path.dirname(self.path)
+        path = self._made = self.path
+        parent = os.path.dirname(path)
         if self._unit is None:
             self._enable_controllers(".")
         else:
-            write_atomically(self._note, self.path, 0o644)
+            write_atomically(self._note, path, 0o644)
         self._make(parent)
         self._enable_controllers(parent)
         for file, bound in BOUNDS:
-            self._write(self.path + "/" + file, bound)
+            self._write(path + "/" + file, bound)
         descriptor = self.open()
         for file in (".",) + DELEGATED:
             os.chown(file, owner, owner, dir_fd=descriptor)
@@ -116,13 +121,6 @@ class ControlGroup:
 
     def open(self) -> int:
         return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.hierarchy)
-
-    def exists(self) -> bool:
-        try:
-            os.stat(self.path, dir_fd=self.hierarchy)
-        except FileNotFoundError:
-            return False
-        return True
 
     def _enable_controllers(self, path: str) -> None:
         """Hand down what controllers there are; a host may keep some, or all, in version 1."""
@@ -163,20 +161,26 @@ class ControlGroup:
         """Write one of the group's files."""
         self._write(self.path + "/" + file, text)
 
-    def populated(self) -> bool:
-        """Whether a process is left in the group or below it."""
-        return "populated 1" in self.read("cgroup.events")
-
     def kill(self, timeout: float) -> bool:
         """Kill all processes of the group (`cgroup.kill`, Linux 5.14); whether none is left after `timeout` seconds."""
-        if not self.exists():
+        path = self.path
+        try:
+            events = self._open_events(path)
+        except FileNotFoundError:
             return True
-        if self.populated():
+        try:
+            if not _populated(events):
+                return True
             try:
-                self._write(self.path + "/cgroup.kill", "1")
+                self._write(path + "/cgroup.kill", "1")
             except FileNotFoundError:
                 return self._kill_each(time.monotonic() + timeout)
-        return self.wait_empty(timeout)
+            return _wait_empty(events, timeout)
+        finally:
+            os.close(events)
+
+    def _open_events(self, path: str) -> int:
+        return os.open(path + "/cgroup.events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.hierarchy)
 
     def _kill_each(self, deadline: float) -> bool:
         """Kill as before Linux 5.14: again and again, for a process may fork between a look and its kill."""
@@ -194,23 +198,25 @@ class ControlGroup:
         return False
 
     def wait_empty(self, timeout: float) -> bool:
-        """Wait until no process is left, for at most `timeout` seconds (`cgroup.events` is polled for changes)."""
-        events = os.open(self.path + "/cgroup.events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.hierarchy)
+        """Wait until no process is left, for at most `timeout` seconds."""
+        events = self._open_events(self.path)
         try:
-            poll = select.poll()
-            poll.register(events, select.POLLPRI)
-            deadline = time.monotonic() + timeout
-            while b"populated 1" in os.pread(events, 4096, 0):
-                if not poll.poll(milliseconds(deadline - time.monotonic())):
-                    return b"populated 1" not in os.pread(events, 4096, 0)
-            return True
+            return _wait_empty(events, timeout)
         finally:
             os.close(events)
 
     def remove(self) -> None:
         """Remove the empty group, what PID 1 made below it, and the parent when it was the last."""
-        if self.exists():
-            _remove_tree(self.path, self.hierarchy)
+        path = self.path
+        try:
+            os.rmdir(path, dir_fd=self.hierarchy)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):
+                raise
+            _remove_tree(path, self.hierarchy)
+        self._made = None
         try:
             os.rmdir(PARENT, dir_fd=self.hierarchy)
         except OSError as error:
@@ -226,6 +232,21 @@ def _mounted_hierarchy() -> str | None:
         if after.startswith("cgroup2 ") and fields[3] == "/" and "rw" in fields[5].split(","):
             return fields[4]
     return None
+
+
+def _populated(events: int) -> bool:
+    return b"populated 1" in os.pread(events, 4096, 0)
+
+
+def _wait_empty(events: int, timeout: float) -> bool:
+    """Wait until no process is left in a group (its `cgroup.events` is polled for changes); whether that came."""
+    poll = select.poll()
+    poll.register(events, select.POLLPRI)
+    deadline = time.monotonic() + timeout
+    while _populated(events):
+        if not poll.poll(milliseconds(deadline - time.monotonic())):
+            return not _populated(events)
+    return True
 
 
 def _kill(pid: int) -> None:

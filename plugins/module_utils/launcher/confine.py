@@ -43,8 +43,8 @@ DROPPED = {
 NESTING_KEEPS = ("SETFCAP",)
 
 
-def apply(security: dict[str, Any], filter_program: bytes | None) -> None:
-    """Set the limits on the calling process, which is root in the container's namespaces."""
+def give_up(security: dict[str, Any]) -> None:
+    """Take from the calling process, root in the container's namespaces, what no program that it executes may have."""
     try:
         sys.join_new_session_keyring()
     except PermissionError:
@@ -60,6 +60,10 @@ def apply(security: dict[str, Any], filter_program: bytes | None) -> None:
     sys.prctl(sys.PR_CAP_AMBIENT, sys.PR_CAP_AMBIENT_CLEAR_ALL)
     if security.get("no_new_privileges", False):
         sys.prctl(sys.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def filter_calls(filter_program: bytes | None) -> None:
+    """Refuse system calls to the calling process and all that come of it, from now on."""
     if filter_program:
         sys.load_seccomp_filter(filter_program)
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import _signal
 import errno
 import fcntl
 import os
@@ -13,6 +12,7 @@ import time
 from . import data, identity
 from .cgroup import ControlGroup
 from .errors import AlreadyRunning, LauncherError, NotReady
+from .excursion import Alarm
 from .launch import OUTPUT_LOG
 from .paths import (
     NEW,
@@ -20,8 +20,8 @@ from .paths import (
     STATE_DIRECTORY,
     make_directory,
     read_text,
+    remove_entries,
     remove_file,
-    remove_tree,
     write_atomically,
 )
 from .process import KILL, Process, boot_id, reap, reap_left, signal_number, start_time
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 # more. Whatever else lies in these directories is somebody's data, perhaps a mapping's, and stays.
 LIMITS, CONFIG = "limits.json", "config.json"
 KEPT = ("current", "former", NEW, "generations", "journal", LIMITS + NEW, LIMITS, CONFIG + NEW, CONFIG)
-RUNTIME = ("root", "notify", "system", "cgroup" + NEW, "cgroup", "state.json" + NEW, "state.json")
+RUNTIME = ("notify", "system", "cgroup" + NEW, "cgroup", "state.json" + NEW, "state.json")
 BOOTED = ("running", "degraded", "maintenance", "stopping")  # what is-system-running says after the boot
 PAUSE = 0.05  # seconds between two questions to a systemd that takes none yet
 KILL_TIMEOUT = 10.0  # seconds after which a killed process is taken for one that waits for broken hardware
@@ -233,8 +233,7 @@ class Container:
         ended = record is not None and record.get("boot_id") == boot_id() and start_time(record["pid"]) is None
         if record is not None and ended and start_time(record["pid"], ended=True) == record["start_time"]:
             reap(record["pid"], 0)  # has left its control group, and is about to end
-        for entry in RUNTIME:
-            remove_tree(os.path.join(self.run_directory, entry))
+        remove_entries(self.run_directory, RUNTIME)
 
     @explained("be removed")
     def remove(self) -> None:
@@ -246,8 +245,7 @@ class Container:
         if self.status().state == "running":
             raise LauncherError("container %s: still runs; stop it first" % self.name)
         self.clear()
-        for entry in KEPT:
-            remove_tree(os.path.join(self.directory, entry))
+        remove_entries(self.directory, KEPT)
         try:
             os.rmdir(self.directory)
         except FileNotFoundError:
@@ -324,7 +322,7 @@ class Lock:
         except BlockingIOError:
             pass
         try:
-            with Alarm(max(0.001, deadline - time.monotonic())):
+            with Alarm(deadline - time.monotonic()):
                 fcntl.flock(self.descriptor, fcntl.LOCK_EX)
         except TimeoutError:
             message = "container %s: another run has held it for %g s; wait for that, or raise the timeout"
@@ -355,31 +353,6 @@ class AllocationLock:
 
     def __exit__(self, *_error: object) -> None:
         os.close(self.descriptor)
-
-
-class Alarm:
-    """Lets the call inside end with `TimeoutError` (setitimer(2)); for calls without a time limit of their own."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.over = False
-
-    def __enter__(self) -> None:
-        def ring(_number: int, _frame: object) -> None:
-            if not self.over:
-                self.over = True
-                raise TimeoutError()
-
-        self.former = _signal.signal(_signal.SIGALRM, ring)
-        # Again and again, for the first may come when the call has not begun yet.
-        _signal.setitimer(_signal.ITIMER_REAL, self.seconds, 0.05)
-
-    def __exit__(self, *_error: object) -> None:
-        try:
-            self.over = True
-        finally:
-            _signal.setitimer(_signal.ITIMER_REAL, 0)
-            _signal.signal(_signal.SIGALRM, self.former)
 
 
 def _same(descriptor: int, path: str) -> bool:

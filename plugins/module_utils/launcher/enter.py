@@ -31,11 +31,9 @@ if TYPE_CHECKING:
 
     from .container import Container
 
-SIGCHLD = 17
 INSIDE = -1  # in place of a stream's descriptor: the container's own null device
 ENTER_TIMEOUT = 30.0  # seconds until the command must run
 REAP_TIMEOUT = 1.0  # seconds in which the end of a killed process must come to be known
-PR_SET_DUMPABLE = 4
 CAPTURE_LIMIT = 1 << 20  # bytes of a captured answer; the rest is dropped
 ENTERED = "unshare.entered"  # the control group of entered processes: below the container's, beside its init's
 
@@ -123,10 +121,10 @@ class Entry:
         flags = sys.CLONE_NEWUSER | sys.CLONE_NEWNS | sys.CLONE_NEWPID | sys.CLONE_NEWIPC | sys.CLONE_NEWUTS
         flags |= sys.CLONE_NEWCGROUP | sys.CLONE_NEWNET
         report = report_write
-        middle = sys.clone3(0, SIGCHLD, cgroup)
+        middle = sys.clone3(0, sys.SIGCHLD, cgroup)
         if middle == 0:
             try:
-                sys.prctl(PR_SET_DUMPABLE, 0)
+                sys.prctl(sys.PR_SET_DUMPABLE, 0)
                 _forget_command_line()
                 report, inside = _keep_only(report_write, streams, self.process)
                 self._join(flags)
@@ -209,7 +207,8 @@ class Entry:
             sys.close_range(report + 1)
             os.chdir("/")
             account = Account.find(user)
-            confine.apply(self.spec.get("security", {}), self.filter_program)
+            confine.give_up(self.spec.get("security", {}))
+            confine.filter_calls(self.filter_program)
             if account.uid or account.gid:
                 os.setgroups(account.groups)
                 os.setresgid(account.gid, account.gid, account.gid)

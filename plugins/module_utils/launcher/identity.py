@@ -74,12 +74,11 @@ def identity_for(name: str, asked: str | int, config: dict[str, object]) -> Iden
         return Identity(0, min(count, COUNT), True)
     if asked == "identity":
         return Identity(0, COUNT, False)
-    occupied = taken(name)
     if asked != "auto":
         base = int(asked)
         if not 0 < base <= 0xFFFFFFFF - COUNT:
             raise LauncherError("private_users: %d is no first id of a range of %d" % (base, COUNT))
-        _refuse_overlap(base, occupied)
+        _refuse_overlap(base, taken(name))
         config["uid_base_asked"] = base
         return Identity(base, COUNT, False)
     config.pop("uid_base_asked", None)
@@ -88,7 +87,7 @@ def identity_for(name: str, asked: str | int, config: dict[str, object]) -> Iden
         if not isinstance(remembered, int) or not FIRST <= remembered <= LAST:
             raise LauncherError("container %s: uid_base in its config.json is damaged; restore it from a backup" % name)
         return Identity(remembered, COUNT, False)
-    base = _free(name, occupied)
+    base = _free(name, taken(name))
     config["uid_base"] = base
     return Identity(base, COUNT, False)
 

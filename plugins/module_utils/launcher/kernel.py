@@ -15,6 +15,7 @@ import stat
 from . import mounts
 from . import syscalls as sys
 from .errors import LauncherError
+from .excursion import in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ MASKED = (
 )
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
-SIGCHLD = 17
 MOUNTER = 299  # a PID out of the way: those of the container's own processes are what they would be without it
 QUIET = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NODEV | sys.MOUNT_ATTR_NOEXEC
 READ_ONLY_QUIET = QUIET | sys.MOUNT_ATTR_RDONLY
@@ -109,16 +109,7 @@ def mount_process_information(tree: mounts.Tree, init: int, pidfd: int) -> None:
         if error.errno != errno.EINVAL:
             raise
         sys.setns(pidfd, sys.CLONE_NEWPID)
-        child = sys.clone3(0, SIGCHLD, pid=MOUNTER)
-        if child == 0:
-            try:
-                tree.attach(mounts.filesystem("proc", [], QUIET), "/proc")
-            except OSError as failure:
-                os._exit(failure.errno or 255)
-            os._exit(0)
-        status = os.waitpid(child, 0)[1]
-        if status:
-            raise LauncherError("/proc: cannot be mounted: %s" % os.strerror(status >> 8)) from None
+        in_child(lambda: tree.attach(mounts.filesystem("proc", [], QUIET), "/proc"), MOUNTER)
         return
     tree.attach(mount, "/proc")
 
@@ -154,20 +145,26 @@ def mount_message_queues(tree: mounts.Tree, record: dict[str, Any]) -> None:
 
 def restrict(tree: mounts.Tree, null: int) -> None:
     """Mask what tells of the host's hardware and kernel, and make what steers it read-only."""
+    empty = None  # one directory of the tree that was hidden, and hides the others
+    hidden = QUIET | sys.MOUNT_ATTR_RDONLY
     for path in MASKED:
         try:
             target = tree.open(path)
         except FileNotFoundError:
             continue
-        if stat.S_ISDIR(os.fstat(target).st_mode):
-            mount = mounts.tmpfs("0755", "4k", "2", QUIET | sys.MOUNT_ATTR_RDONLY)
-        else:
+        if not stat.S_ISDIR(os.fstat(target).st_mode):
             # Read-only, or a root inside with the host's own ids could take everybody's access to the null device.
-            hidden = sys.MOUNT_ATTR_RDONLY | sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NOEXEC
-            mount = mounts.bind(null, hidden, None, recursive=False)
+            mount = mounts.bind(null, hidden & ~sys.MOUNT_ATTR_NODEV, None, recursive=False)
+        elif empty is None:
+            mount = empty = mounts.tmpfs("0755", "4k", "2", hidden)
+        else:
+            mount = sys.open_tree(empty, "", False)
         sys.move_mount(mount, target)
-        os.close(mount)
         os.close(target)
+        if mount != empty:
+            os.close(mount)
+    if empty is not None:
+        os.close(empty)
     for path in READ_ONLY:
         try:
             target = tree.open(path)

@@ -2,29 +2,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The processes of a start, and how they wait for each other.
 
-    caller      the module or `run-container`; host's root, in the host's namespaces; stays when the others have gone
-    builder     a fork of it in a private mount namespace, with the container's base id as its effective id: what it
-                makes belongs to the container's root, and the kernel charges that id for the namespaces
-    init        a child of the builder in a new user, pid, ipc, uts (and net) namespace and in the container's cgroup;
-                it becomes PID 1
+    caller      the module or `run-container`, host's root. While it builds it is in a private mount namespace
+                (`excursion`), with the container's base id as its effective id: what it makes belongs to the
+                container's root, and the kernel charges that id for the namespaces
+    init        its child in a new user and pid namespace and in the container's cgroup; it becomes PID 1
 
-The builder mounts everything as the host's root and makes the result the root of its mount namespace; only then the
-init takes a copy of that namespace into its own user namespace. Crossing that border locks every mount
+The caller mounts everything as the host's root and makes the result the root of its mount namespace; only then the init
+takes a copy of that namespace into its own user namespace. Crossing that border locks every mount
 (mount_namespaces(7)): nothing can be unmounted, remounted or looked under from inside (S13).
 
-    builder                              init                        caller
-    unshare mount namespace
+    caller                               init
+    private mount namespace
     clone the init ────────────────────▶ waits for its ids
-    write uid and gid maps ── "ids" ───▶ takes uid 0
-    build the tree                       cgroup namespace, loopback
-    ◀────────────────────── "namespaces" host name
+    write uid and gid maps ── "ids" ───▶ takes uid 0, makes its namespaces
+    build the tree ◀─────── "namespaces" host name, loopback, gives up what it need not keep
     mount proc, sysfs, cgroup2, masks
     pivot the root ───────── "root" ───▶ copies the mount namespace
-    ends                                 waits for its record ◀───── notes PID and start time
-                                         gives up privileges, runs `boot`
+    back to the host's                   makes its directories, takes its system-call filter
+    note PID and start time ─ "go" ────▶ runs `boot`
 
 Each wait is a read from a pipe that ends with an error when the other side dies, so that no kill leaves a waiting
-process. What fails is reported through one close-on-exec pipe; its end without a report means that `boot` runs (S14).
+process. What fails in the init is reported through one close-on-exec pipe; its end without a report means that `boot`
+runs (S14).
 """
 
 from __future__ import annotations
@@ -37,12 +36,18 @@ import os
 from . import confine, kernel, mounts, root
 from . import syscalls as sys
 from .errors import LauncherError
+from .excursion import Alarm, Excursion, NoWayBack, Visit, in_child
 from .identity import Identity
+from .process import Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+# The namespaces of a container (S4): those that a process gets at its birth only, and those that the init makes, while
+# the caller builds; its mount namespace it makes when there is something to copy.
+CLONED = sys.CLONE_NEWUSER | sys.CLONE_NEWPID
+MADE = sys.CLONE_NEWIPC | sys.CLONE_NEWUTS | sys.CLONE_NEWCGROUP
 FIRST_FREE = 64  # descriptors from here on are clear of the standard ones
 TIOCSCTTY = 0x540E
 OUTPUT_LOG = "/run/output.log"
@@ -57,7 +62,7 @@ class Launch:
         spec: its `spec.json`.
         identity: the container's ids.
         cgroup: descriptor of its delegated control group.
-        staging: an empty directory of the host over which the tree is mounted, invisibly to the host.
+        staging: a directory of the host over which the tree is mounted, invisibly to the host.
         machine_id: 32 hexadecimal digits.
         notify_path: socket for the init's notification, or none.
         console: path of a pty for `/dev/console`, or none.
@@ -65,6 +70,10 @@ class Launch:
             by default a file of the container's own, `OUTPUT_LOG`, which lasts as long as the container.
         extra_file_systems: further mount records (S11).
         tasks: how many tasks it may have, where its control group has no controller that counts them.
+
+    Attributes:
+        init: its first process, a child of the caller, once there is one.
+        warnings: what the root was built without, a line each.
     """
 
     def __init__(
@@ -93,62 +102,68 @@ class Launch:
         self.extra_file_systems = extra_file_systems
         self.tasks = tasks
         self.filter_program = confine.read_filter(system)
+        self.init: Process | None = None
+        self.warnings: list[str] = []
         self.shared_network = bool(spec["shared_network"])
+        self.made = MADE if self.shared_network else MADE | sys.CLONE_NEWNET
         self.nesting = bool(spec.get("security", {}).get("nesting", False))
 
-    def namespaces(self) -> int:
-        """The namespaces that the init is cloned into (S4); its cgroup and mount namespaces it makes later."""
-        flags = sys.CLONE_NEWUSER | sys.CLONE_NEWPID | sys.CLONE_NEWIPC | sys.CLONE_NEWUTS
-        return flags if self.shared_network else flags | sys.CLONE_NEWNET
+    # The caller.
 
-    # The builder.
+    def build(self, report: int, go: int, seconds: float) -> None:
+        """Make the init, and the root that it takes; it then waits for a byte on `go`.
 
-    def build(self, report: int, go: int) -> NoReturn:
-        """The life of the builder, called in a fork of the caller; the init reads its release from `go`."""
-        # A collection would touch, and so copy, every object of the caller's; these processes end before they need one.
+        What fails leaves `init` as it is then, for the caller to end.
+
+        Args:
+            report: where the init says what fails.
+            seconds: how long it may take; not kept where the kernel lets nobody interrupt a file system that hangs.
+        """
+        ids_read, ids_write = os.pipe()
+        ready_read, ready_write = os.pipe()
+        root_read, root_write = os.pipe()
+        collects = gc.isenabled()
+        # A collection would touch, and so copy, every object that the two processes share.
         gc.disable()
         try:
-            os.chdir("/")
-            sys.unshare(sys.CLONE_NEWNS)
-            sys.make_private("/")
-            self._take_base_id()
-            ids_read, ids_write = os.pipe()
-            ready_read, ready_write = os.pipe()
-            root_read, root_write = os.pipe()
-            init = sys.clone3(self.namespaces() | sys.CLONE_PARENT, 0, self.cgroup)
-            if init == 0:
-                for descriptor in (ids_write, ready_read, root_write):
+            with Excursion(), Alarm(seconds):
+                init = self._clone()
+                if init == 0:
+                    others = (ids_write, ready_read, root_write)
+                    self._become_init(report, ids_read, ready_write, root_read, go, others)
+                os.close(ready_write)
+                ready_write = -1
+                self.init = Process(init, sys.pidfd_open(init))
+                self._write_id_maps(init)
+                write_all(ids_write, b"1")
+                self._make_root(self.init, ready_read)
+                write_all(root_write, b"1")
+        except TimeoutError:
+            raise LauncherError("its root was not built in time; does a mapping's file system hang?") from None
+        finally:
+            if collects:
+                gc.enable()
+            for descriptor in (ids_read, ids_write, ready_read, ready_write, root_read, root_write):
+                if descriptor >= 0:
                     os.close(descriptor)
-                self._become_init(report, ids_read, ready_write, root_read, go)
-            for descriptor in (ids_read, ready_write, root_read, go):
-                os.close(descriptor)
-            write_all(report, b"pid %d\n" % init)
-            self._write_id_maps(init)
-            write_all(ids_write, b"1")
-            self._make_root(init, report, ready_read)
-            write_all(root_write, b"1")
-            write_all(report, b"built\n")
-            os.close(report)
-        except BaseException as error:
-            tell(report, "", error)
-            os._exit(1)
-        os._exit(0)
 
-    def _take_base_id(self) -> None:
-        """Act with the container's base id, and keep every capability doing so (capabilities(7), securebits)."""
+    def _clone(self) -> int:
+        """Take the container's base id, keeping every capability (capabilities(7), securebits), and clone the init.
+
+        The user namespace holds no more tasks than its owner's limit says when it is made (Linux 5.14).
+        """
+        base = self.identity.base
         sys.prctl(sys.PR_SET_SECUREBITS, sys.SECBIT_NO_SETUID_FIXUP)
-        os.setresgid(-1, self.identity.base, -1)
-        os.setresuid(-1, self.identity.base, -1)
-        if self.tasks is not None:
-            self._bound_tasks(self.tasks)
-
-    def _bound_tasks(self, tasks: int) -> None:
-        """Let the user namespace that is made next hold no more tasks (its owner's RLIMIT_NPROC, Linux 5.14)."""
-        import resource
-
-        os.setresuid(self.identity.base, -1, -1)
-        hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-        resource.setrlimit(resource.RLIMIT_NPROC, (tasks if hard < 0 else min(tasks, hard), hard))
+        os.setresgid(-1, base, -1)
+        os.setresuid(-1 if self.tasks is None else base, base, -1)
+        if self.tasks is None:
+            return sys.clone3(CLONED, sys.SIGCHLD, self.cgroup)
+        soft, hard = sys.limit_of_tasks()
+        sys.set_limit_of_tasks(min(self.tasks, hard), hard)
+        try:
+            return sys.clone3(CLONED, sys.SIGCHLD, self.cgroup)
+        finally:
+            sys.set_limit_of_tasks(soft, hard)
 
     def _write_id_maps(self, init: int) -> None:
         for name in ("uid_map", "gid_map"):
@@ -156,67 +171,88 @@ class Launch:
             os.write(descriptor, self.identity.map_line.encode())
             os.close(descriptor)
 
-    def _make_root(self, init: int, report: int, ready: int) -> None:
+    def _make_root(self, init: Process, ready: int) -> None:
         null = kernel.open_null()
         id_map = None
         if self.identity.maps_files:
-            id_map = os.open("/proc/%d/ns/user" % init, os.O_RDONLY | os.O_CLOEXEC)
-        pidfd = sys.pidfd_open(init)
+            id_map = os.open("/proc/%d/ns/user" % init.pid, os.O_RDONLY | os.O_CLOEXEC)
+        notify = None
+        if self.notify_path is not None:  # the root may be attached on top of it
+            notify = os.open(self.notify_path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         tree = root.attach_root(self.staging)
-        builder = root.Builder(tree, self, id_map)
-        builder.build()
-        for warning in builder.warnings:
-            write_all(report, b"warning " + warning.replace("\n", " ").encode() + b"\n")
-        read_token(ready, "the container's first process ended before its namespaces were made")
-        self._mount_kernel_file_systems(tree, init, pidfd, null)
-        sys.pivot_root(".", ".")
-        sys.unmount(".")
+        try:
+            builder = root.Builder(tree, self, id_map, notify)
+            builder.build()
+            self.warnings = builder.warnings
+            read_token(ready, "the container's first process ended before its namespaces were made")
+            self._mount_kernel_file_systems(tree, init)
+            if not self.nesting:
+                kernel.restrict(tree, null)
+            os.fchdir(tree.root)
+            sys.pivot_root(".", ".")
+            sys.unmount(".")
+        finally:
+            for descriptor in (null, id_map, notify, tree.root):
+                if descriptor is not None:
+                    os.close(descriptor)
 
-    def _mount_kernel_file_systems(self, tree: mounts.Tree, init: int, pidfd: int, null: int) -> None:
+    def _mount_kernel_file_systems(self, tree: mounts.Tree, init: Process) -> None:
         """Mount what shows the container's own namespaces, having joined those that say so by the mounting process."""
-        kernel.mount_process_information(tree, init, pidfd)
-        namespaces = sys.CLONE_NEWIPC | sys.CLONE_NEWCGROUP
-        sys.setns(pidfd, namespaces if self.shared_network else namespaces | sys.CLONE_NEWNET)
-        kernel.mount_system(tree, self.shared_network)
-        kernel.mount_control_groups(tree)
-        for record in self.spec["file_systems"]:
-            if record["type"] == "mqueue":
-                kernel.mount_message_queues(tree, record)
-        if not self.nesting:
-            kernel.restrict(tree, null)
+        flags = (self.made | sys.CLONE_NEWPID) & ~sys.CLONE_NEWUTS
+
+        def mount_all() -> None:
+            kernel.mount_process_information(tree, init.pid, init.descriptor)
+            kernel.mount_system(tree, self.shared_network)
+            kernel.mount_control_groups(tree)
+            for record in self.spec["file_systems"]:
+                if record["type"] == "mqueue":
+                    kernel.mount_message_queues(tree, record)
+
+        def join_and_mount_all() -> None:
+            sys.setns(init.descriptor, flags)
+            mount_all()
+
+        try:
+            with Visit(init.descriptor, flags):
+                mount_all()
+        except NoWayBack:
+            in_child(join_and_mount_all)
 
     # The init.
 
-    def _become_init(self, report: int, ids: int, ready: int, built: int, go: int) -> NoReturn:
-        report = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
+    def _become_init(self, report: int, ids: int, ready: int, built: int, go: int, others: tuple[int, ...]) -> NoReturn:
+        """Wait for each of the caller's steps, and run `boot`; `others` are the caller's ends of the pipes."""
         try:
+            for descriptor in others:
+                os.close(descriptor)
+            report = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
             read_token(ids, "the launcher ended before it gave the container its ids")
             os.setgroups([])
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
-            if self.tasks is not None:
-                import resource
-
-                hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-                resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
-            sys.unshare(sys.CLONE_NEWCGROUP)
+            sys.unshare(self.made)
             write_all(ready, b"1")
             os.setsid()
             sys.set_host_name(self.spec["host_name"])
             if not self.shared_network:
                 sys.bring_loopback_up()
+            reset_signals()
+            confine.give_up(self.spec.get("security", {}))
+            environment = self._environment()
             read_token(built, "the launcher ended before the container's root was built")
             sys.unshare(sys.CLONE_NEWNS)
             # Within the container alone. systemd leaves it to a container's manager, and needs it for credentials.
             sys.make_shared("/")
             os.chdir("/")
             self._make_directories()
-            read_token(go, "the launcher ended before the container's start was recorded")
-            self._connect_standard_streams(report)
-            reset_signals()
-            confine.apply(self.spec.get("security", {}), self.filter_program)
+            confine.filter_calls(self.filter_program)
+            self._connect_standard_streams()
             os.umask(0o022)
-            os.execve(root.SELF + "/boot", [root.SELF + "/boot"], self._environment())
+            read_token(go, "the launcher ended before the container's start was recorded")
+            # No descriptor of the host but the report, which exec closes (CVE-2024-21626).
+            sys.close_range(3, report - 1)
+            sys.close_range(report + 1)
+            os.execve(root.SELF + "/boot", [root.SELF + "/boot"], environment)
         except BaseException as error:
             tell(report, "in the container: ", error)
             os._exit(1)
@@ -233,8 +269,7 @@ class Launch:
             except OSError as error:
                 raise LauncherError("directory %s: cannot be made as declared: %s" % (path, error)) from error
 
-    def _connect_standard_streams(self, report: int) -> None:
-        """No descriptor of the host but the report, which exec closes (CVE-2024-21626)."""
+    def _connect_standard_streams(self) -> None:
         output = self.output
         if output is None:
             output = os.open(OUTPUT_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -246,8 +281,6 @@ class Launch:
             os.dup2(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        sys.close_range(3, report - 1)
-        sys.close_range(report + 1)
 
     def _environment(self) -> dict[str, str]:
         environment = {
@@ -286,11 +319,15 @@ def read_token(descriptor: int, otherwise: str) -> None:
         raise LauncherError(otherwise)
 
 
+def describe(error: BaseException) -> str:
+    """An error in one line; one that nobody foresaw with its kind."""
+    text = str(error) if isinstance(error, (LauncherError, OSError)) else "%s: %s" % (type(error).__name__, error)
+    return text.replace("\n", " ")
+
+
 def tell(report: int, where: str, error: BaseException) -> None:
     """Send an error to the caller, in one line."""
-    text = str(error) if isinstance(error, (LauncherError, OSError)) else "%s: %s" % (type(error).__name__, error)
-    line = "error " + where + text.replace("\n", " ")
     try:
-        write_all(report, line.encode("utf-8", "replace") + b"\n")
+        write_all(report, ("error " + where + describe(error)).encode("utf-8", "replace") + b"\n")
     except OSError:
         pass

@@ -17,11 +17,18 @@ NEW = ".new"  # ends the name under which a file is written aside
 
 def make_directory(path: str, mode: int = 0o755) -> None:
     """Make a directory of the host's root and its parents, unless it exists."""
-    while not os.path.isdir(path):
+    while True:
         try:
-            os.makedirs(path, mode, exist_ok=True)
+            os.mkdir(path, mode)
+            return
+        except FileExistsError:
+            if os.path.isdir(path):
+                return
+            if os.path.lexists(path):
+                raise
         except FileNotFoundError:
-            pass  # another container's end has just removed a parent that it left empty
+            # Never made, or just removed by another container's end, which left it empty.
+            make_directory(os.path.dirname(path))
 
 
 def read_text(path: str, limit: int = 1 << 20, directory: int | None = None) -> str:
@@ -43,8 +50,12 @@ def write_atomically(path: str, text: str, mode: int = 0o600, durable: bool = Fa
     write the same file hold a lock.
     """
     aside = path + NEW
-    remove_file(aside)
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(aside, flags, mode)
+    except FileExistsError:
+        remove_file(aside)
+        descriptor = os.open(aside, flags, mode)
     try:
         try:
             data = text.encode()
@@ -87,14 +98,22 @@ def remove_tree(path: str) -> None:
         LauncherError: something is mounted on it or below it; that, and what leads to it, stays.
     """
     parent, name = os.path.split(path)
+    remove_entries(parent, (name,))
+
+
+def remove_entries(directory: str, names: tuple[str, ...]) -> None:
+    """Remove these from a directory, in this order, each as `remove_tree` does; nothing where there is no directory."""
     try:
-        directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:
-        _remove(directory, name, path)
+        present = os.listdir(descriptor)
+        for name in names:
+            if name in present:
+                _remove(descriptor, name, os.path.join(directory, name))
     finally:
-        os.close(directory)
+        os.close(descriptor)
 
 
 def _remove(directory: int, name: str, path: str) -> None:

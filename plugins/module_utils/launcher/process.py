@@ -34,9 +34,15 @@ def milliseconds(seconds: float) -> int:
     return -int(-min(seconds, 2e6) * 1000 // 1) if seconds > 0 else 0
 
 
+_boot_id = ""
+
+
 def boot_id() -> str:
     """The kernel's name for this boot of the host, for PIDs and start times are unique within one only."""
-    return read_text("/proc/sys/kernel/random/boot_id").strip()
+    global _boot_id
+    if not _boot_id:
+        _boot_id = read_text("/proc/sys/kernel/random/boot_id").strip()
+    return _boot_id
 
 
 def start_time(pid: int, ended: bool = False) -> int | None:

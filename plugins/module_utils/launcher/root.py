@@ -52,18 +52,20 @@ class Builder:
 
     Args:
         tree: the empty root.
-        start: what it is for: system, spec, identity, console, notification socket, machine id, extra mappings.
+        start: what it is for: system, spec, identity, console, machine id, extra mappings.
         id_map: descriptor of the container's user namespace, when shared files are to be id-mapped.
+        notify: descriptor (O_PATH) of the socket for the init's notification, or none.
 
     Attributes:
         warnings: what was left out, a line each.
     """
 
-    def __init__(self, tree: mounts.Tree, start: Launch, id_map: int | None) -> None:
+    def __init__(self, tree: mounts.Tree, start: Launch, id_map: int | None, notify: int | None) -> None:
         self.tree = tree
         self.start = start
         self.identity = start.identity
         self.id_map = id_map
+        self.notify = notify
         self.warnings: list[str] = []
         self._made = set(SKELETON)
         self._links = [name for name, _target in STANDARD_LINKS] + list(MERGED)
@@ -89,11 +91,9 @@ class Builder:
         for record in spec["file_systems"] + self.start.extra_file_systems:
             if record["type"] not in NAMESPACED:
                 self._mount(record)
-        if self.start.notify_path is not None:
-            source = os.open(self.start.notify_path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-            mount = mounts.bind(source, sys.MOUNT_ATTR_RDONLY, None, recursive=False)
+        if self.notify is not None:
+            mount = mounts.bind(self.notify, sys.MOUNT_ATTR_RDONLY, None, recursive=False)
             self.tree.attach(mount, "/run/host/notify", directory=False)
-            os.close(source)
 
     @staticmethod
     def _link_store(store: dict[str, str]) -> None:

@@ -8,15 +8,14 @@ import os
 import select
 import time
 
-from . import confine, identity, limits, syscalls
+from . import confine, identity, limits
 from .errors import LauncherError, NotReady
-from .launch import Launch
-from .paths import make_directory
+from .launch import Launch, describe
 from .process import KILL, Process, boot_id, milliseconds, start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator
+    from typing import Any
 
     from .container import Container
 
@@ -75,7 +74,6 @@ class Start:
         self.notify_socket: Any = None
         self.output_write: int | None = None
         self.cgroup: int | None = None
-        self.builder: int | None = None
         self.init: Process | None = None
         self.machine_id = machine_id
         self.console = console
@@ -84,8 +82,6 @@ class Start:
 
     def _prepare(self) -> Launch:
         """Make what the processes of the start need on the host; the caller undoes it."""
-        staging = os.path.join(self.container.run_directory, "root")
-        make_directory(staging, 0o700)
         notify_path = self._listen() if self.spec["init"]["ready"] == "notify" else None
         output = self.output
         if output is None and notify_path is not None:
@@ -97,7 +93,7 @@ class Start:
             self.spec,
             self.ids,
             self.cgroup,
-            staging,
+            self.container.run_directory,
             self.machine_id,
             notify_path,
             self.console,
@@ -113,8 +109,9 @@ class Start:
         bounds = limits.read(self.container.directory)
         cgroup = self.container.cgroup
         counted = self.ids.base != 0 or self.ids.nested
-        failed = limits.not_kept(bounds, cgroup.read("cgroup.controllers").split())
-        if not cgroup.of_unit:
+        if cgroup.of_unit:
+            failed = limits.not_kept(bounds, cgroup.read("cgroup.controllers").split())
+        else:
             failed = limits.apply(cgroup, bounds)
         self.warnings += limits.explain([name for name in failed if name != "tasks_max" or not counted])
         return limits.tasks(bounds) if counted and not cgroup.has("pids.max") else None
@@ -130,10 +127,7 @@ class Start:
         return path
 
     def close(self) -> None:
-        """Give back what the start used; its builder has ended, or is about to."""
-        if self.builder is not None:
-            os.waitpid(self.builder, 0)
-            self.builder = None
+        """Give back what the start used."""
         if self.init is not None:
             self.init.close()
         if self.notify_socket is not None:
@@ -146,69 +140,66 @@ class Start:
         """Launch it, and wait for its readiness if asked to, both within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         launch = self._prepare()
+        record = self._launch(launch, deadline)
+        self.warnings += launch.warnings
+        init = self.init
+        if wait and self.spec["init"]["ready"] == "notify" and init is not None:
+            self._await_ready(init, deadline, timeout)
+        if wait:
+            record["boot_seconds"] = round(time.monotonic() - self.launched, 4)
+            self.container.write_record(record)
+        return Status("running", record, self.warnings)
+
+    def _launch(self, launch: Launch, deadline: float) -> dict[str, Any]:
+        """Let the launch go to its end, which is that `boot` runs; what was noted of PID 1 before that."""
         report_read, report_write = os.pipe()
         go_read, go_write = os.pipe()
-        builder = os.fork()
-        if builder == 0:
-            os.close(report_read)
-            os.close(go_write)
-            launch.build(report_write, go_read)
-        os.close(report_write)
-        os.close(go_read)
-        if self.output_write is not None:
-            os.close(self.output_write)
-            self.output_write = None
-        self.builder = builder
         try:
-            record = self._follow(report_read, go_write, deadline)
+            try:
+                launch.build(report_write, go_read, deadline - time.monotonic())
+            finally:
+                os.close(report_write)
+                os.close(go_read)
+                self.init = launch.init
+            self._close_output()
+            record = self._note()
+            try:
+                os.write(go_write, b"1")
+            except BrokenPipeError:
+                pass  # it has ended already; the report says why
+            # The way to the running system's `enter-container`, for who knows the container's name only.
+            os.symlink(self.system, os.path.join(self.container.run_directory, "system"))
+            error = _read_report(report_read, deadline)
+        except Exception as failure:
+            self._end()
+            error = _read_report(report_read, deadline) or describe(failure)
+            raise LauncherError("container %s: cannot start: %s" % (self.container.name, error)) from failure
         except BaseException:
             self._end()
             raise
         finally:
             os.close(report_read)
             os.close(go_write)
-        if wait and self.spec["init"]["ready"] == "notify" and self.init is not None:
-            self._await_ready(self.init, deadline, timeout)
-        if wait:
-            record["boot_seconds"] = round(time.monotonic() - self.launched, 4)
-            self.container.write_record(record)
-        return Status("running", record, self.warnings)
-
-    def _follow(self, report: int, go: int, deadline: float) -> dict[str, Any]:
-        """Read the reports of the start; note PID 1 as soon as it is known and then let it go on."""
-        record: dict[str, Any] = {}
-        error = "a process of the launcher was killed"
-        built = failed = False
-        for kind, text in _lines(report, deadline):
-            if kind == "pid":
-                record = self._note(int(text))
-                try:
-                    os.write(go, b"1")
-                except BrokenPipeError:
-                    pass  # it has ended already; the report says why
-            elif kind == "built":
-                built = True
-            elif kind == "warning":
-                self.warnings.append(text)
-            elif not failed:
-                error, failed = text, True
-        if failed or not built or not record:
+        if error:
+            self._end()
             raise LauncherError("container %s: cannot start: %s" % (self.container.name, error))
         return record
 
     def _end(self) -> None:
         """Let no process of a failed start go on."""
-        if self.builder is not None:
-            os.kill(self.builder, KILL)
-            os.waitpid(self.builder, 0)
-            self.builder = None
         if self.init is not None:
             self.init.signal(KILL)
             os.waitpid(self.init.pid, 0)
 
-    def _note(self, pid: int) -> dict[str, Any]:
-        """Pin PID 1, a child of this process, and write down what tells it from every other process."""
-        self.init = Process(pid, syscalls.pidfd_open(pid))
+    def _close_output(self) -> None:
+        """Let the container alone hold the other side of the pipe from which its output is read."""
+        if self.output_write is not None:
+            os.close(self.output_write)
+            self.output_write = None
+
+    def _note(self) -> dict[str, Any]:
+        """Write down what tells PID 1 from every other process."""
+        pid = self.init.pid if self.init is not None else 0
         record = {
             "pid": pid,
             "start_time": start_time(pid),
@@ -220,8 +211,6 @@ class Start:
             "stop_signal": self.spec["init"]["stop_signal"],
         }
         self.container.write_record(record)
-        # The way to the running system's `enter-container`, for who knows the container's name only.
-        os.symlink(self.system, os.path.join(self.container.run_directory, "system"))
         return record
 
     def _await_ready(self, init: Process, deadline: float, timeout: float) -> None:
@@ -258,19 +247,14 @@ class Start:
         return message + ("; its output ends:\n" + "\n".join(said.splitlines()[-20:]) if said else "")
 
 
-def _lines(report: int, deadline: float) -> Iterator[tuple[str, str]]:
-    """The lines of the report, each in its first word and the rest, until it is closed; at the deadline an error."""
+def _read_report(report: int, deadline: float) -> str:
+    """What the init said of its failure; nothing when it runs `boot`."""
     poll = select.poll()
     poll.register(report, select.POLLIN)
-    pending = b""
-    while True:
-        if not poll.poll(milliseconds(deadline - time.monotonic())):
-            yield "error", "its root was not built in time; does a mapping's file system hang?"
-            return
+    said = b""
+    while poll.poll(milliseconds(deadline - time.monotonic())):
         chunk = os.read(report, 65536)
         if not chunk:
-            return
-        *lines, pending = (pending + chunk).split(b"\n")
-        for line in lines:
-            kind, _separator, text = line.decode("utf-8", "replace").partition(" ")
-            yield kind, text
+            return said.decode("utf-8", "replace").partition(" ")[2].strip()
+        said += chunk
+    return "it did not run its program in time; does a mapping's file system hang?"

@@ -5,7 +5,7 @@
 Every wrapper raises `OSError` whose file name is the call with its arguments, so that an error says what was tried.
 The numbers are those of the generic table; they are the same on every architecture but alpha for calls since 5.1.
 `ctypes.PyDLL` keeps the interpreter's lock during a call: nothing here blocks, and a child of `clone3` finds it held by
-itself.
+itself. Whole numbers go as C ints, which are wide enough for all that is passed by value.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import os
 _libc = ctypes.PyDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
+
+_ZERO = ctypes.c_ulong(0)
 
 # The few older calls whose numbers differ between architectures go through the C library's own functions.
 _NUMBER_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
@@ -32,6 +34,7 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 CLONE_PARENT = 0x00008000
+SIGCHLD = 17
 CLONE_INTO_CGROUP = 0x200000000
 
 AT_FDCWD = -100
@@ -69,22 +72,27 @@ RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 
 PR_SET_PDEATHSIG = 1
+PR_GET_DUMPABLE = 3
+PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
+PR_GET_SECUREBITS = 27
 PR_SET_SECUREBITS = 28
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 SECBIT_NO_SETUID_FIXUP = 1 << 2
 
+RLIMIT_NPROC = 6
 KEYCTL_JOIN_SESSION_KEYRING = 1
 SECCOMP_SET_MODE_FILTER = 1
 
 
-def _call(description: str, result: int) -> int:
+def _check(result: int, call: str, *arguments: object) -> int:
+    """What a call returned, unless that says that it failed; its text is made only then."""
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), description)
+        raise OSError(number, os.strerror(number), call % arguments)
     return result
 
 
@@ -147,58 +155,46 @@ def clone3(flags: int, exit_signal: int = 0, cgroup: int | None = None, pid: int
     if cgroup is not None:
         arguments.flags |= CLONE_INTO_CGROUP
         arguments.cgroup = cgroup
-    return _call(
-        "clone3(flags=%#x)" % flags, _syscall(435, ctypes.byref(arguments), ctypes.c_size_t(ctypes.sizeof(arguments)))
-    )
+    return _check(_syscall(435, ctypes.byref(arguments), ctypes.sizeof(arguments)), "clone3(flags=%#x)", flags)
 
 
 def unshare(flags: int) -> None:
     """unshare(2)."""
-    _call("unshare(%#x)" % flags, _libc.unshare(ctypes.c_int(flags)))
+    _check(_libc.unshare(flags), "unshare(%#x)", flags)
 
 
 def setns(descriptor: int, flags: int) -> None:
     """setns(2); with a pidfd several namespaces at once (Linux 5.8)."""
-    _call("setns(%d, %#x)" % (descriptor, flags), _libc.setns(ctypes.c_int(descriptor), ctypes.c_int(flags)))
+    _check(_libc.setns(descriptor, flags), "setns(%d, %#x)", descriptor, flags)
 
 
 def pidfd_open(pid: int) -> int:
     """A descriptor that pins the process, close-on-exec (Linux 5.3)."""
-    return _call("pidfd_open(%d)" % pid, _syscall(434, ctypes.c_int(pid), ctypes.c_uint(0)))
+    return _check(_syscall(434, pid, 0), "pidfd_open(%d)", pid)
 
 
 def pidfd_send_signal(pidfd: int, number: int) -> None:
     """Signal the process that the descriptor pins (Linux 5.1)."""
-    _call(
-        "pidfd_send_signal(%d)" % number,
-        _syscall(424, ctypes.c_int(pidfd), ctypes.c_int(number), None, ctypes.c_uint(0)),
-    )
+    _check(_syscall(424, pidfd, number, None, 0), "pidfd_send_signal(%d)", number)
 
 
 def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
     """Close every descriptor from `first` to `last` (Linux 5.9)."""
-    _call("close_range(%d)" % first, _syscall(436, ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(0)))
+    _check(_syscall(436, first, last, 0), "close_range(%d)", first)
 
 
 def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
     """openat2(2): open with rules for the resolution of the path (Linux 5.6)."""
     how = OpenHow(flags | os.O_CLOEXEC, mode, resolve)
-    return _call(
-        "openat2(%s)" % path,
-        _syscall(
-            437, ctypes.c_int(directory), os.fsencode(path), ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))
-        ),
-    )
+    result = _syscall(437, directory, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+    return _check(result, "openat2(%s)", path)
 
 
 def open_tree(directory: int, path: str, recursive: bool) -> int:
     """A detached copy of the mount at the path, and of those below it when recursive (Linux 5.2)."""
     flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if recursive else 0)
     flags |= AT_EMPTY_PATH if not path else 0
-    return _call(
-        "open_tree(%s)" % (path or directory),
-        _syscall(428, ctypes.c_int(directory), os.fsencode(path), ctypes.c_uint(flags)),
-    )
+    return _check(_syscall(428, directory, os.fsencode(path), flags), "open_tree(%s)", path or directory)
 
 
 def mount_setattr(mount: int, attributes: int, recursive: bool, user_namespace: int | None = None) -> None:
@@ -208,51 +204,32 @@ def mount_setattr(mount: int, attributes: int, recursive: bool, user_namespace: 
         structure.attr_set |= MOUNT_ATTR_IDMAP
         structure.userns_fd = user_namespace
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-    _call(
-        "mount_setattr(%#x)" % structure.attr_set,
-        _syscall(
-            442,
-            ctypes.c_int(mount),
-            b"",
-            ctypes.c_uint(flags),
-            ctypes.byref(structure),
-            ctypes.c_size_t(ctypes.sizeof(structure)),
-        ),
-    )
+    result = _syscall(442, mount, b"", flags, ctypes.byref(structure), ctypes.sizeof(structure))
+    _check(result, "mount_setattr(%#x)", structure.attr_set)
 
 
 def move_mount(mount: int, target: int) -> None:
     """Attach a detached mount at the file or directory that a descriptor names (Linux 5.2)."""
     flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
-    _call(
-        "move_mount()",
-        _syscall(429, ctypes.c_int(mount), b"", ctypes.c_int(target), b"", ctypes.c_uint(flags)),
-    )
+    _check(_syscall(429, mount, b"", target, b"", flags), "move_mount()")
 
 
 def fsopen(kind: str) -> int:
     """A context in which a file system of this type is configured (Linux 5.2)."""
-    return _call("fsopen(%s)" % kind, _syscall(430, os.fsencode(kind), ctypes.c_uint(1)))
+    return _check(_syscall(430, os.fsencode(kind), 1), "fsopen(%s)", kind)
 
 
 def fsconfig(context: int, command: int, key: str | None = None, value: str | None = None) -> None:
     """Configure the file system of a context (Linux 5.2)."""
-    _call(
-        "fsconfig(%s%s)" % (key or "create", "" if value is None else "=" + value),
-        _syscall(
-            431,
-            ctypes.c_int(context),
-            ctypes.c_uint(command),
-            None if key is None else os.fsencode(key),
-            None if value is None else os.fsencode(value),
-            ctypes.c_int(0),
-        ),
-    )
+    name = None if key is None else os.fsencode(key)
+    text = None if value is None else os.fsencode(value)
+    result = _syscall(431, context, command, name, text, 0)
+    _check(result, "fsconfig(%s%s)", key or "create", "" if value is None else "=" + value)
 
 
 def fsmount(context: int, attributes: int) -> int:
     """A detached mount of a configured file system (Linux 5.2)."""
-    return _call("fsmount()", _syscall(432, ctypes.c_int(context), ctypes.c_uint(1), ctypes.c_uint(attributes)))
+    return _check(_syscall(432, context, 1, attributes), "fsmount()")
 
 
 def make_private(path: str) -> None:
@@ -266,36 +243,44 @@ def make_shared(path: str) -> None:
 
 
 def _propagation(path: str, kind: int, name: str) -> None:
-    _call(
-        "mount(%s, MS_REC | %s)" % (path, name),
-        _libc.mount(None, os.fsencode(path), None, ctypes.c_ulong(MS_REC | kind), None),
-    )
+    result = _libc.mount(None, os.fsencode(path), None, ctypes.c_ulong(MS_REC | kind), None)
+    _check(result, "mount(%s, MS_REC | %s)", path, name)
 
 
 def unmount(path: str) -> None:
     """umount2(2), lazily."""
-    _call("umount2(%s)" % path, _libc.umount2(os.fsencode(path), ctypes.c_int(MNT_DETACH)))
+    _check(_libc.umount2(os.fsencode(path), MNT_DETACH), "umount2(%s)", path)
 
 
 def pivot_root(new: str, old: str) -> None:
     """pivot_root(2)."""
     number = _architecture_number(_NUMBER_PIVOT_ROOT, "pivot_root")
-    _call("pivot_root(%s, %s)" % (new, old), _syscall(number, os.fsencode(new), os.fsencode(old)))
+    _check(_syscall(number, os.fsencode(new), os.fsencode(old)), "pivot_root(%s, %s)", new, old)
 
 
 def prctl(option: int, second: int = 0, third: int = 0) -> int:
     """prctl(2) with up to two further arguments."""
-    zero = ctypes.c_ulong(0)
-    return _call(
-        "prctl(%d, %d)" % (option, second),
-        _libc.prctl(ctypes.c_int(option), ctypes.c_ulong(second), ctypes.c_ulong(third), zero, zero),
-    )
+    result = _libc.prctl(option, ctypes.c_ulong(second), ctypes.c_ulong(third), _ZERO, _ZERO)
+    return _check(result, "prctl(%d, %d)", option, second)
+
+
+def limit_of_tasks() -> tuple[int, int]:
+    """The soft and the hard limit RLIMIT_NPROC of the calling process (prlimit(2))."""
+    limits = (ctypes.c_uint64 * 2)()
+    _check(_libc.prlimit(0, RLIMIT_NPROC, None, limits), "prlimit(RLIMIT_NPROC)")
+    return limits[0], limits[1]
+
+
+def set_limit_of_tasks(soft: int, hard: int) -> None:
+    """Set both."""
+    limits = (ctypes.c_uint64 * 2)(soft, hard)
+    _check(_libc.prlimit(0, RLIMIT_NPROC, limits, None), "prlimit(RLIMIT_NPROC, %d)", soft)
 
 
 def set_host_name(name: str) -> None:
     """sethostname(2), for the uts namespace of the calling process."""
     data = os.fsencode(name)
-    _call("sethostname(%s)" % name, _libc.sethostname(data, ctypes.c_size_t(len(data))))
+    _check(_libc.sethostname(data, ctypes.c_size_t(len(data))), "sethostname(%s)", name)
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:
@@ -306,13 +291,13 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
         effective & low, permitted & low, inheritable & low, effective >> high, permitted >> high, inheritable >> high
     )
     number = _architecture_number(_NUMBER_CAPSET, "capset")
-    _call("capset()", _syscall(number, header, data))
+    _check(_syscall(number, header, data), "capset()")
 
 
 def join_new_session_keyring() -> None:
     """Leave the caller's session keyring for a new, empty one (keyctl(2))."""
     number = _architecture_number(_NUMBER_KEYCTL, "keyctl")
-    _call("keyctl(JOIN_SESSION_KEYRING)", _syscall(number, ctypes.c_int(KEYCTL_JOIN_SESSION_KEYRING), None))
+    _check(_syscall(number, KEYCTL_JOIN_SESSION_KEYRING, None), "keyctl(JOIN_SESSION_KEYRING)")
 
 
 def load_seccomp_filter(program: bytes) -> None:
@@ -320,17 +305,14 @@ def load_seccomp_filter(program: bytes) -> None:
     buffer = ctypes.create_string_buffer(program, len(program))
     structure = SocketFilterProgram(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     number = _architecture_number(_NUMBER_SECCOMP, "seccomp")
-    _call(
-        "seccomp(SET_MODE_FILTER)",
-        _syscall(number, ctypes.c_uint(SECCOMP_SET_MODE_FILTER), ctypes.c_uint(0), ctypes.byref(structure)),
-    )
+    _check(_syscall(number, SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(structure)), "seccomp(SET_MODE_FILTER)")
 
 
 def bring_loopback_up() -> None:
     """Set the interface `lo` of this network namespace up (netdevice(7), SIOCSIFFLAGS)."""
     import fcntl
 
-    descriptor = _call("socket(AF_INET)", _libc.socket(2, 2 | os.O_CLOEXEC, 0))
+    descriptor = _check(_libc.socket(2, 2 | os.O_CLOEXEC, 0), "socket(AF_INET)")
     try:
         request = b"lo".ljust(16, b"\0") + (0x1).to_bytes(2, "little") + bytes(22)
         fcntl.ioctl(descriptor, 0x8914, request)
