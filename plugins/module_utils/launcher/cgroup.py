@@ -225,12 +225,10 @@ class ControlGroup:
 
 
 def _mounted_hierarchy() -> str | None:
-    """Where the whole unified hierarchy is mounted, writable (proc_pid_mountinfo(5))."""
-    for line in read_text("/proc/self/mountinfo").splitlines():
-        before, _separator, after = line.partition(" - ")
-        fields = before.split()
-        if after.startswith("cgroup2 ") and fields[3] == "/" and "rw" in fields[5].split(","):
-            return fields[4]
+    """Where the whole unified hierarchy is mounted, writable."""
+    for point, kind, options, part in mounts.mount_points():
+        if kind == "cgroup2" and part == "/" and "rw" in options:
+            return point
     return None
 
 

@@ -9,19 +9,26 @@ from __future__ import annotations
 
 import _signal
 import os
+import select
+import time
 
 from . import syscalls as sys
 from .errors import LauncherError
+from .process import KILL, Process, leave, milliseconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, NoReturn
 
+KILL_SECONDS = 2.0
 STRANDED = 125  # exit status, that of an error of the launcher's
 
 
 class Alarm:
-    """Lets the call inside end with `TimeoutError` (setitimer(2)); for calls without a time limit of their own."""
+    """Lets the call inside end with `TimeoutError` (setitimer(2)); for calls without a time limit of their own.
+
+    A timer that the process has set already goes on afterwards, and rings then if it was to ring meanwhile.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = max(0.001, seconds)
@@ -34,8 +41,9 @@ class Alarm:
                 raise TimeoutError()
 
         self.former = _signal.signal(_signal.SIGALRM, ring)
+        self.began = time.monotonic()
         # Again and again, for the first may come when the call has not begun yet.
-        _signal.setitimer(_signal.ITIMER_REAL, self.seconds, 0.05)
+        self.former_timer = _signal.setitimer(_signal.ITIMER_REAL, self.seconds, 0.05)
 
     def __exit__(self, *_error: object) -> None:
         try:
@@ -43,13 +51,17 @@ class Alarm:
         finally:
             _signal.setitimer(_signal.ITIMER_REAL, 0)
             _signal.signal(_signal.SIGALRM, self.former)
+            left, interval = self.former_timer
+            if left:
+                left = max(0.001, left - (time.monotonic() - self.began))
+                _signal.setitimer(_signal.ITIMER_REAL, left, interval)
 
 
 class Excursion:
     """A private mount namespace for the calling process, in which it may also change its ids; then back, in any case.
 
     What it has afterwards as it had it before: mount namespace, root and working directory, umask, ids, securebits
-    (capabilities(7)) and dumpable attribute. Signals wait until then, but for the alarm, which bounds the time.
+    (capabilities(7)) and dumpable attribute. Signals wait until then.
     """
 
     def __enter__(self) -> None:
@@ -60,7 +72,7 @@ class Excursion:
         self.bits = sys.prctl(sys.PR_GET_SECUREBITS)
         self.dumpable = sys.prctl(sys.PR_GET_DUMPABLE)
         self.umask = os.umask(0)
-        self.signals = _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals() - {_signal.SIGALRM})
+        self.signals = _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
         try:
             os.chdir("/")
             sys.unshare(sys.CLONE_NEWNS)
@@ -157,26 +169,47 @@ def strand(where: str, error: BaseException) -> NoReturn:
     os._exit(STRANDED)
 
 
-def in_child(work: Callable[[], None], pid: int | None = None) -> None:
-    """Do something in a child of this process, for which there is no way back.
+def in_child(work: Callable[[], str | None], seconds: float | None = None, pid: int | None = None) -> str:
+    """Do in a child of this process that from which there is no way back, or which may not end; what it returns there.
 
     Args:
+        seconds: how long it may take.
         pid: its number in its pid namespace.
 
     Raises:
-        LauncherError: it failed there.
+        TimeoutError: it took longer, and was killed.
+        LauncherError: it failed.
     """
     read, write = os.pipe()
     child = sys.clone3(0, sys.SIGCHLD, pid=pid)
     if child == 0:
         try:
-            work()
+            os.write(write, b"+" + (work() or "").encode("utf-8", "replace"))
         except BaseException as error:
-            os.write(write, (str(error) or type(error).__name__).encode("utf-8", "replace"))
-            os._exit(1)
+            os.write(write, b"-" + (str(error) or type(error).__name__).encode("utf-8", "replace"))
         os._exit(0)
     os.close(write)
-    said = os.read(read, 65536).decode("utf-8", "replace")
-    os.close(read)
-    if os.waitpid(child, 0)[1]:
-        raise LauncherError(said or "a process of the launcher was killed")
+    try:
+        poll = select.poll()
+        poll.register(read, select.POLLIN)
+        if not poll.poll(None if seconds is None else milliseconds(seconds)):
+            _end(child)
+            raise TimeoutError()
+        said = os.read(read, 65536).decode("utf-8", "replace")
+    finally:
+        os.close(read)
+    os.waitpid(child, 0)
+    if said[:1] != "+":
+        raise LauncherError(said[1:] or "a process of the launcher was killed")
+    return said[1:]
+
+
+def _end(child: int) -> None:
+    """Kill a child, and wait for its end unless the kernel does not let it."""
+    process = Process(child, sys.pidfd_open(child))
+    process.signal(KILL)
+    if process.wait(KILL_SECONDS):
+        process.reap()
+    else:
+        leave(child)
+    process.close()

@@ -36,7 +36,7 @@ import os
 from . import confine, kernel, mounts, root
 from . import syscalls as sys
 from .errors import LauncherError
-from .excursion import Alarm, Excursion, NoWayBack, Visit, in_child
+from .excursion import Excursion, NoWayBack, Visit, in_child
 from .identity import Identity
 from .process import Process
 
@@ -117,7 +117,7 @@ class Launch:
 
         Args:
             report: where the init says what fails.
-            seconds: how long it may take; not kept where the kernel lets nobody interrupt a file system that hangs.
+            seconds: how long a file system that is not this host's own may take to answer.
         """
         ids_read, ids_write = os.pipe()
         ready_read, ready_write = os.pipe()
@@ -126,7 +126,7 @@ class Launch:
         # A collection would touch, and so copy, every object that the two processes share.
         gc.disable()
         try:
-            with Excursion(), Alarm(seconds):
+            with Excursion():
                 init = self._clone()
                 if init == 0:
                     others = (ids_write, ready_read, root_write)
@@ -136,10 +136,8 @@ class Launch:
                 self.init = Process(init, sys.pidfd_open(init))
                 self._write_id_maps(init)
                 write_all(ids_write, b"1")
-                self._make_root(self.init, ready_read)
+                self._make_root(self.init, ready_read, seconds)
                 write_all(root_write, b"1")
-        except TimeoutError:
-            raise LauncherError("its root was not built in time; does a mapping's file system hang?") from None
         finally:
             if collects:
                 gc.enable()
@@ -171,7 +169,7 @@ class Launch:
             os.write(descriptor, self.identity.map_line.encode())
             os.close(descriptor)
 
-    def _make_root(self, init: Process, ready: int) -> None:
+    def _make_root(self, init: Process, ready: int, seconds: float) -> None:
         null = kernel.open_null()
         id_map = None
         if self.identity.maps_files:
@@ -181,7 +179,7 @@ class Launch:
             notify = os.open(self.notify_path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         tree = root.attach_root(self.staging)
         try:
-            builder = root.Builder(tree, self, id_map, notify)
+            builder = root.Builder(tree, self, id_map, notify, seconds)
             builder.build()
             self.warnings = builder.warnings
             read_token(ready, "the container's first process ended before its namespaces were made")

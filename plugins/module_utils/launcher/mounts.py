@@ -28,6 +28,16 @@ ATTRIBUTES = {
 }
 
 
+# File systems of which the kernel itself knows the answers. Another may wait for a server, or for a process.
+OWN = frozenset(
+    (
+        "bcachefs bpf btrfs cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs erofs exfat ext2 ext3 ext4 "
+        "f2fs fusectl hugetlbfs iso9660 jfs mqueue nsfs ntfs3 overlay proc pstore ramfs rootfs securityfs selinuxfs "
+        "squashfs sysfs tmpfs tracefs udf vfat xfs zfs"
+    ).split()
+)
+
+
 def attributes(flags: list[str]) -> int:
     """The mount attributes that a record's flags stand for."""
     result = 0
@@ -70,6 +80,37 @@ def bind(source: int, mount_attributes: int, id_map: int | None, recursive: bool
         os.close(mount)
         raise
     return mount
+
+
+def mount_points() -> list[tuple[str, str, list[str], str]]:
+    """What is mounted here, with nothing asked of it: mount point, type, options, and which part of the file system.
+
+    From proc_pid_mountinfo(5), which the kernel hands out a page at a time.
+    """
+    descriptor = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+    text = b""
+    try:
+        while True:
+            part = os.read(descriptor, 1 << 16)
+            if not part:
+                break
+            text += part
+    finally:
+        os.close(descriptor)
+    found = []
+    for line in text.decode("utf-8", "surrogateescape").splitlines():
+        before, _separator, after = line.partition(" - ")
+        _id, _parent, _device, part_of, point, options = before.split(" ")[:6]
+        for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+            if "\\" in point:
+                point = point.replace(code, character)
+        found.append((point, after.partition(" ")[0], options.split(","), part_of))
+    return found
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Whether a path is the directory's or leads below it, by its words alone."""
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 class Tree:

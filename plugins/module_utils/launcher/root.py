@@ -14,6 +14,7 @@ import stat
 from . import kernel, mounts
 from . import syscalls as sys
 from .errors import LauncherError
+from .excursion import in_child
 from .paths import STATE_DIRECTORY
 
 TYPE_CHECKING = False
@@ -55,17 +56,22 @@ class Builder:
         start: what it is for: system, spec, identity, console, machine id, extra mappings.
         id_map: descriptor of the container's user namespace, when shared files are to be id-mapped.
         notify: descriptor (O_PATH) of the socket for the init's notification, or none.
+        seconds: how long a file system that is not this host's own may take to answer.
 
     Attributes:
         warnings: what was left out, a line each.
     """
 
-    def __init__(self, tree: mounts.Tree, start: Launch, id_map: int | None, notify: int | None) -> None:
+    def __init__(
+        self, tree: mounts.Tree, start: Launch, id_map: int | None, notify: int | None, seconds: float
+    ) -> None:
         self.tree = tree
         self.start = start
         self.identity = start.identity
         self.id_map = id_map
         self.notify = notify
+        self.seconds = seconds
+        self.foreign = [point for point, kind, _options, _part in mounts.mount_points() if kind not in mounts.OWN]
         self.warnings: list[str] = []
         self._made = set(SKELETON)
         self._links = [name for name, _target in STANDARD_LINKS] + list(MERGED)
@@ -90,7 +96,7 @@ class Builder:
         self._share_host_files(spec)
         for record in spec["file_systems"] + self.start.extra_file_systems:
             if record["type"] not in NAMESPACED:
-                self._mount(record)
+                self._mount_in_time(record)
         if self.notify is not None:
             mount = mounts.bind(self.notify, sys.MOUNT_ATTR_RDONLY, None, recursive=False)
             self.tree.attach(mount, "/run/host/notify", directory=False)
@@ -161,6 +167,28 @@ class Builder:
                     self._place(path.lstrip("/"), stat.S_IMODE(status.st_mode), content)
             finally:
                 os.close(source)
+
+    def _mount_in_time(self, record: dict[str, Any]) -> None:
+        """Mount it, in a process that can be given up when a server may have to answer for that."""
+        device = str(record["device"])
+        if "bind-mount" in record["flags"]:
+            asks = any(mounts.is_below(device, point) for point in self.foreign)
+        else:
+            asks = record["type"] not in mounts.OWN
+        if not asks:
+            self._mount(record)
+            return
+
+        def mount() -> str:
+            known = len(self.warnings)
+            self._mount(record)
+            return "\n".join(self.warnings[known:])
+
+        try:
+            self.warnings += in_child(mount, self.seconds).splitlines()
+        except TimeoutError:
+            message = "%s: the file system of %s has not answered for %g s; does its server run?"
+            raise LauncherError(message % (record["mount_point"], device, round(self.seconds, 1))) from None
 
     def _mount(self, record: dict[str, Any]) -> None:
         if "bind-mount" in record["flags"]:

@@ -1,0 +1,194 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The caller of a start builds the root elsewhere, and is afterwards as it was before, whatever happened there."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import excursion, syscalls
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+
+if t.TYPE_CHECKING:
+    from .conftest import MakeMachine
+
+NAME = "test-excursion"
+pytestmark = pytest.mark.root
+
+MISSING = {
+    "device": "/nonexistent/source",
+    "mount_point": "/srv/data",
+    "type": "none",
+    "flags": ["bind-mount"],
+    "required": True,
+}
+
+
+def caller() -> dict[str, t.Any]:
+    """All of this process that an excursion changes, and what it could."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    changing = ("State", "Vm", "Rss", "Hugetlb", "voluntary", "nonvoluntary", "Threads", "SigQ", "Shd", "SigPnd")
+    umask = os.umask(0)
+    os.umask(umask)
+    return {
+        "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")},
+        "status": {key: value for key, value in status.items() if not key.startswith(changing)},
+        "umask": umask,
+        "directory": os.getcwd(),
+        "root": (os.stat("/").st_dev, os.stat("/").st_ino),
+        "mounts": Path("/proc/self/mountinfo").read_text(),
+        "limits": {number: resource.getrlimit(number) for number in range(16)},
+        "bits": syscalls.prctl(syscalls.PR_GET_SECUREBITS),
+        "dumpable": syscalls.prctl(syscalls.PR_GET_DUMPABLE),
+        "timer": signal.getitimer(signal.ITIMER_REAL)[0] // 60,
+        "alarm": signal.getsignal(signal.SIGALRM),
+        "collects": gc.isenabled(),
+        "descriptors": sorted(os.listdir("/proc/self/fd")),
+    }
+
+
+@pytest.mark.parametrize("shared_network", [False, True])
+def test_the_caller_is_as_before(make_machine: MakeMachine, tmp_path: Path, shared_network: bool) -> None:
+    machine = make_machine(name=NAME, shared_network=shared_network)
+    with contextlib.chdir(tmp_path) if sys.version_info >= (3, 11) else contextlib.nullcontext():
+        before = caller()
+        machine.start()
+        assert caller() == before
+        machine.stop()
+        for _again in range(2):
+            with pytest.raises(LauncherError, match="the source of the mapping to /srv/data does not exist"):
+                machine.start(extra_file_systems=[MISSING])
+            assert caller() == before
+
+
+def test_who_cannot_come_back_ends() -> None:
+    """It writes why, and nothing that was to follow is done."""
+    program = (
+        "import os, sys\n"
+        f"sys.path.insert(0, {str(Path(excursion.__file__).parents[1])!r})\n"
+        "from launcher import excursion, syscalls\n"
+        "with excursion.Excursion():\n"
+        "    syscalls.capset(0, 0, 0)\n"
+        "print('went on')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert (result.returncode, result.stdout) == (125, "")
+    assert result.stderr.startswith("the launcher cannot come back to the host's mount namespace, and ends: ")
+
+
+def test_a_signal_waits_until_it_is_back(make_machine: MakeMachine) -> None:
+    """One that comes while the root is built undoes the start afterwards."""
+    machine = make_machine(name=NAME)
+    before = caller()
+    build = excursion.Excursion.__enter__
+
+    def interrupted(self: excursion.Excursion) -> None:
+        build(self)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(excursion.Excursion, "__enter__", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            machine.start()
+    assert caller() == before
+    assert machine.container.status().state == "stopped"
+    machine.start()
+
+
+class Silent:
+    """A file system (FUSE) whose server, once it is mounted, answers nothing."""
+
+    OPENING = 26  # FUSE_INIT
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir()
+        self.device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        options = {"fd": str(self.device), "rootmode": "040000", "user_id": "0", "group_id": "0"}
+        context = syscalls.fsopen("fuse")
+        for name, value in options.items():
+            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, name, value)
+        syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, "allow_other")
+        syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE)
+        mount = syscalls.fsmount(context, 0)
+        target = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        syscalls.move_mount(mount, target)
+        for descriptor in (context, mount, target):
+            os.close(descriptor)
+        self._answer_opening()
+
+    def _answer_opening(self) -> None:
+        request = os.read(self.device, 1 << 16)
+        _length, opcode, unique = struct.unpack_from("<IIQ", request)
+        assert opcode == self.OPENING
+        answer = struct.pack("<IIII", 7, 31, 0, 0) + struct.pack("<HHI", 1, 1, 1 << 16) + bytes(40)
+        os.write(self.device, struct.pack("<IiQ", 16 + len(answer), 0, unique) + answer)
+
+    def close(self) -> None:
+        syscalls.unmount(str(self.path))
+        os.close(self.device)  # whoever waits for an answer gets an error
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> t.Iterator[Silent]:
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("this host has no FUSE")
+    found = Silent(tmp_path / "silent")
+    yield found
+    found.close()
+
+
+def test_a_mapping_whose_file_system_hangs_is_given_up_in_time(make_machine: MakeMachine, silent: Silent) -> None:
+    machine = make_machine(name=NAME)
+    mapping = {**MISSING, "device": str(silent.path / "below")}
+    before = caller()
+    began = time.monotonic()
+    with pytest.raises(LauncherError, match=r"/srv/data: the file system of .* has not answered for 0.5 s"):
+        machine.start(extra_file_systems=[mapping], timeout=0.5)
+    assert 0.4 <= time.monotonic() - began < 2
+    assert caller() == before
+    machine.start()
+
+
+def test_a_container_in_one_that_shares_its_hosts_network(make_machine: MakeMachine) -> None:
+    """There nobody who has left the network comes back to it; the inner one gets a network of its own all the same."""
+    inner = make_machine(name=f"{NAME}-inner")
+    mappings = [{"source": str(inner.system), "target": str(inner.system)}]
+    outer = make_machine(name=f"{NAME}-outer", mappings=mappings, shared_network=True, security={"nesting": True})
+    outer.start()
+    outer.output(str(inner.system / "run-container"), "--detach")
+    enter = [str(inner.system / "enter-container"), "--"]
+    assert outer.output(*enter, "systemctl", "is-system-running").strip() == "running"
+    assert outer.output(*enter, "ls", "/sys/class/net").split() == ["lo"]
+    assert "lo:" in outer.output(*enter, "cat", "/proc/net/dev")
+    assert os.readlink("/proc/self/ns/net") == outer.output("readlink", "/proc/self/ns/net").strip()
+    outer.output(str(inner.system / "run-container"), "--stop")
+
+
+def test_a_timer_goes_on_after_an_alarm() -> None:
+    rung = threading.Event()
+    former = signal.signal(signal.SIGALRM, lambda *_arguments: rung.set())
+    left, interval = signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(TimeoutError), excursion.Alarm(0.01):
+            threading.Event().wait(10)
+        with excursion.Alarm(10):
+            threading.Event().wait(0.01)
+        assert not rung.is_set()
+        assert rung.wait(10)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, left, interval)
+        signal.signal(signal.SIGALRM, former)
