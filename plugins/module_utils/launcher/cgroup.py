@@ -226,8 +226,8 @@ class ControlGroup:
 
 def _mounted_hierarchy() -> str | None:
     """Where the whole unified hierarchy is mounted, writable."""
-    for point, kind, options, part in mounts.mount_points():
-        if kind == "cgroup2" and part == "/" and "rw" in options:
+    for point, options, part in mounts.mount_points(lambda kind: kind == "cgroup2"):
+        if part == "/" and "rw" in options:
             return point
     return None
 

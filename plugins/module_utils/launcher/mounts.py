@@ -16,6 +16,12 @@ import stat
 from . import syscalls as sys
 from .errors import LauncherError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+READ_SIZE = 1 << 16
+
 # The flags of a file system record, as mount attributes.
 ATTRIBUTES = {
     "read-only": sys.MOUNT_ATTR_RDONLY,
@@ -26,7 +32,6 @@ ATTRIBUTES = {
     "no-diratime": sys.MOUNT_ATTR_NODIRATIME,
     "strict-atime": sys.MOUNT_ATTR_STRICTATIME,
 }
-
 
 # File systems of which the kernel itself knows the answers. Another may wait for a server, or for a process.
 OWN = frozenset(
@@ -82,29 +87,25 @@ def bind(source: int, mount_attributes: int, id_map: int | None, recursive: bool
     return mount
 
 
-def mount_points() -> list[tuple[str, str, list[str], str]]:
-    """What is mounted here, with nothing asked of it: mount point, type, options, and which part of the file system.
+def mount_points(wanted: Callable[[str], bool]) -> list[tuple[str, list[str], str]]:
+    """What is mounted here of the types that are wanted: mount point, options, and which part of the file system.
 
-    From proc_pid_mountinfo(5), which the kernel hands out a page at a time.
+    Nothing is asked of the file systems themselves: it is from proc_pid_mountinfo(5), which comes a page at a time.
     """
     descriptor = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-    text = b""
-    try:
-        while True:
-            part = os.read(descriptor, 1 << 16)
-            if not part:
-                break
-            text += part
-    finally:
-        os.close(descriptor)
+    text = part = os.read(descriptor, READ_SIZE)
+    while part:
+        part = os.read(descriptor, READ_SIZE)
+        text += part
+    os.close(descriptor)
     found = []
     for line in text.decode("utf-8", "surrogateescape").splitlines():
         before, _separator, after = line.partition(" - ")
-        _id, _parent, _device, part_of, point, options = before.split(" ")[:6]
-        for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-            if "\\" in point:
+        if wanted(after.partition(" ")[0]):
+            _id, _parent, _device, part_of, point, options = before.split(" ")[:6]
+            for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
                 point = point.replace(code, character)
-        found.append((point, after.partition(" ")[0], options.split(","), part_of))
+            found.append((point, options.split(","), part_of))
     return found
 
 

@@ -71,7 +71,7 @@ class Builder:
         self.id_map = id_map
         self.notify = notify
         self.seconds = seconds
-        self.foreign = [point for point, kind, _options, _part in mounts.mount_points() if kind not in mounts.OWN]
+        self._foreign: list[str] | None = None
         self.warnings: list[str] = []
         self._made = set(SKELETON)
         self._links = [name for name, _target in STANDARD_LINKS] + list(MERGED)
@@ -171,11 +171,7 @@ class Builder:
     def _mount_in_time(self, record: dict[str, Any]) -> None:
         """Mount it, in a process that can be given up when a server may have to answer for that."""
         device = str(record["device"])
-        if "bind-mount" in record["flags"]:
-            asks = any(mounts.is_below(device, point) for point in self.foreign)
-        else:
-            asks = record["type"] not in mounts.OWN
-        if not asks:
+        if not self._asks_a_server(device, record["type"], "bind-mount" in record["flags"]):
             self._mount(record)
             return
 
@@ -189,6 +185,16 @@ class Builder:
         except TimeoutError:
             message = "%s: the file system of %s has not answered for %g s; does its server run?"
             raise LauncherError(message % (record["mount_point"], device, round(self.seconds, 1))) from None
+
+    def _asks_a_server(self, device: str, kind: str, bound: bool) -> bool:
+        """Whether something else than the kernel may have to answer; of the store all of the host depends."""
+        if not bound:
+            return kind not in mounts.OWN
+        if device == self.start.spec["store"]["source"]:
+            return False
+        if self._foreign is None:
+            self._foreign = [found[0] for found in mounts.mount_points(lambda kind: kind not in mounts.OWN)]
+        return any(mounts.is_below(device, point) for point in self._foreign)
 
     def _mount(self, record: dict[str, Any]) -> None:
         if "bind-mount" in record["flags"]:
