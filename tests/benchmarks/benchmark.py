@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -191,6 +192,7 @@ class Session:
             if isinstance(subject, subjects.Module):
                 subject.close()
         subprocess.run(["rm", "-rf", self.base], check=True)
+        subjects.forget_groups_of_nspawn()
         for name in ("bench-module", "bench"):
             booted.forget(name)
 
@@ -215,6 +217,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("must be run as root")
+    # An end like that of Ctrl-C, after which what was made is taken away.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     own_mounts()
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir="/var/tmp") as name:
         directory = Path(name)

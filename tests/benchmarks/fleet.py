@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -104,6 +105,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=0, help="rounds of each size (3 up to 10 hosts, else 1)")
     parser.add_argument("--output", help="where to write JSON")
     arguments = parser.parse_args()
+    # An end like that of Ctrl-C, after which the hosts of the fleet are taken away.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     machine = {"kernel": platform.release(), "processors": os.cpu_count(), "load_before": os.getloadavg()}
     results = []
     missed = False

@@ -10,6 +10,7 @@ its own, bubblewrap none. bubblewrap maps the caller's id only.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -235,6 +236,14 @@ def nspawn(root: Path, options: list[str]) -> list[str]:
     ]
     words += [f"--private-users={FIRST_ID}:{COUNT}", "--private-network", "--link-journal=no"]
     return [*words, *options]
+
+
+def forget_groups_of_nspawn() -> None:
+    """Remove the control groups that `systemd-nspawn --keep-unit` makes below the caller's own, and leaves empty."""
+    own = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+    for name in ("payload", "supervisor"):
+        with contextlib.suppress(OSError):
+            Path("/sys/fs/cgroup" + own[3:], name).rmdir()
 
 
 def set_up(system: Path, program: list[str], mounts: list[Path], equal: bool = True) -> None:
