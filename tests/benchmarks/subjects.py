@@ -242,8 +242,9 @@ def forget_groups_of_nspawn() -> None:
     """Remove the control groups that `systemd-nspawn --keep-unit` makes below the caller's own, and leaves empty."""
     own = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
     for name in ("payload", "supervisor"):
-        with contextlib.suppress(OSError):
-            Path("/sys/fs/cgroup" + own[3:], name).rmdir()
+        for directory, _directories, _files in os.walk(f"/sys/fs/cgroup{own[3:]}/{name}", topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(directory)
 
 
 def set_up(system: Path, program: list[str], mounts: list[Path], equal: bool = True) -> None:
