@@ -9,6 +9,7 @@ import contextlib
 import gc
 import os
 import resource
+import select
 import signal
 import struct
 import subprocess
@@ -22,8 +23,10 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import excursion, syscalls
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
+from .conftest import INTERPRETER
+
 if t.TYPE_CHECKING:
-    from .conftest import MakeMachine
+    from .conftest import Machine, MakeMachine
 
 NAME = "test-excursion"
 pytestmark = pytest.mark.root
@@ -41,18 +44,16 @@ def caller() -> dict[str, t.Any]:
     """All of this process that an excursion changes, and what it could."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     changing = ("State", "Vm", "Rss", "Hugetlb", "voluntary", "nonvoluntary", "Threads", "SigQ", "Shd", "SigPnd")
-    umask = os.umask(0)
-    os.umask(umask)
     return {
         "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")},
         "status": {key: value for key, value in status.items() if not key.startswith(changing)},
-        "umask": umask,
         "directory": os.getcwd(),
         "root": (os.stat("/").st_dev, os.stat("/").st_ino),
         "mounts": Path("/proc/self/mountinfo").read_text(),
         "limits": {number: resource.getrlimit(number) for number in range(16)},
         "bits": syscalls.prctl(syscalls.PR_GET_SECUREBITS),
         "dumpable": syscalls.prctl(syscalls.PR_GET_DUMPABLE),
+        "death signal": syscalls.parent_death_signal(),
         "timer": signal.getitimer(signal.ITIMER_REAL)[0] // 60,
         "alarm": signal.getsignal(signal.SIGALRM),
         "collects": gc.isenabled(),
@@ -80,7 +81,9 @@ def test_who_cannot_come_back_ends() -> None:
         "import os, sys\n"
         f"sys.path.insert(0, {str(Path(excursion.__file__).parents[1])!r})\n"
         "from launcher import excursion, syscalls\n"
-        "with excursion.Excursion():\n"
+        "away = excursion.Excursion()\n"
+        "assert away.possible()\n"
+        "with away:\n"
         "    syscalls.capset(0, 0, 0)\n"
         "print('went on')\n"
     )
@@ -106,6 +109,101 @@ def test_a_signal_waits_until_it_is_back(make_machine: MakeMachine) -> None:
     assert caller() == before
     assert machine.container.status().state == "stopped"
     machine.start()
+
+
+KILLED_AT = {
+    "the root is built": "launch.Launch._make_root",
+    "it comes back": "excursion.Excursion.__exit__",
+    "the start is noted": "start.Start._note",
+    "the init is let go": "start._read_report",
+}
+
+
+def killed_at(machine: Machine, place: str, *records: dict[str, t.Any], when: str = "before") -> subprocess.Popen[str]:
+    """A caller that starts the machine and is killed when it comes to a place, or says that it is there and goes on."""
+    module, _dot, names = place.partition(".")
+    program = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path(excursion.__file__).parents[1])!r})
+from launcher import container, excursion, launch, root, start
+owner = {module}
+*way, name = {names!r}.split(".")
+for step in way:
+    owner = getattr(owner, step)
+real = getattr(owner, name)
+def killed(*arguments):
+    if {when!r} == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("there", flush=True)
+    return real(*arguments)
+setattr(owner, name, killed)
+machine = container.Container({machine.name!r})
+with machine.lock(5):
+    machine.start({str(machine.system)!r}, extra_file_systems={list(records)!r})
+"""
+    return subprocess.Popen([INTERPRETER, "-c", program], stdout=subprocess.PIPE, text=True)
+
+
+def nobody_is_left(machine: Machine) -> bool:
+    return machine.container.cgroup.wait_empty(5)
+
+
+@pytest.mark.parametrize("place", KILLED_AT.values(), ids=KILLED_AT)
+def test_the_init_ends_with_a_killed_caller(make_machine: MakeMachine, place: str) -> None:
+    """Before it was let go: nobody waits for it, holding the lock. Then the next run goes on."""
+    machine = make_machine(name=NAME)
+    assert killed_at(machine, place).wait(30) == -signal.SIGKILL
+    if "_read_report" not in place:
+        assert nobody_is_left(machine)
+    machine.container.cgroup.close()
+    with machine.container.lock(5):
+        pass
+    machine.stop()
+    machine.start()
+
+
+def test_a_caller_with_threads_lets_a_child_build(make_machine: MakeMachine) -> None:
+    """What an excursion changes belongs to all threads of a process, and the way back to one."""
+    machine = make_machine(name=NAME)
+    seen: set[tuple[str, int, int]] = set()
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            status = dict(line.split(":", 1) for line in Path("/proc/thread-self/status").read_text().splitlines())
+            seen.add((os.getcwd(), int(status["Umask"], 8), int(status["Uid"].split()[1])))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        status = machine.start()
+        assert os.waitpid(status.pid or 0, os.WNOHANG) == (0, 0), "the init is the caller's child"
+        machine.stop()
+        with pytest.raises(LauncherError, match="the source of the mapping to /srv/data does not exist"):
+            machine.start(extra_file_systems=[MISSING])
+    finally:
+        over.set()
+        thread.join()
+    assert len(seen) == 1
+    assert next(iter(seen))[2] == 0
+
+
+def test_a_caller_that_could_not_come_back(make_machine: MakeMachine) -> None:
+    """Without CAP_SYS_CHROOT nobody enters a mount namespace (setns(2)); a child builds."""
+    machine = make_machine(name=NAME)
+    words = ["setpriv", "--bounding-set=-sys_chroot", "--inh-caps=-sys_chroot", str(machine.system / "run-container")]
+    result = subprocess.run([*words, "--detach"], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert machine.output("systemctl", "is-system-running").strip() == "running"
+
+
+def test_a_caller_that_may_not_mount_gets_an_error(make_machine: MakeMachine) -> None:
+    machine = make_machine(name=NAME)
+    words = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", str(machine.system / "run-container")]
+    result = subprocess.run([*words, "--detach"], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 125
+    assert result.stderr.startswith(f"run-container: container {NAME}: cannot start: ")
+    assert "Traceback" not in result.stderr
 
 
 class Silent:
@@ -137,6 +235,12 @@ class Silent:
         answer = struct.pack("<IIII", 7, 31, 0, 0) + struct.pack("<HHI", 1, 1, 1 << 16) + bytes(40)
         os.write(self.device, struct.pack("<IiQ", 16 + len(answer), 0, unique) + answer)
 
+    def await_question(self) -> None:
+        """Wait until somebody waits for an answer."""
+        poll = select.poll()
+        poll.register(self.device, select.POLLIN)
+        assert poll.poll(30_000)
+
     def close(self) -> None:
         syscalls.unmount(str(self.path))
         os.close(self.device)  # whoever waits for an answer gets an error
@@ -160,6 +264,21 @@ def test_a_mapping_whose_file_system_hangs_is_given_up_in_time(make_machine: Mak
         machine.start(extra_file_systems=[mapping], timeout=0.5)
     assert 0.4 <= time.monotonic() - began < 2
     assert caller() == before
+    machine.start()
+
+
+def test_who_waits_for_a_silent_server_ends_with_a_killed_caller(make_machine: MakeMachine, silent: Silent) -> None:
+    machine = make_machine(name=NAME)
+    process = killed_at(
+        machine, "root.Builder._asks_a_server", {**MISSING, "device": str(silent.path / "below")}, when="after"
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "there\n"
+    silent.await_question()
+    process.kill()
+    process.wait()
+    assert nobody_is_left(machine)
+    machine.container.cgroup.close()
     machine.start()
 
 

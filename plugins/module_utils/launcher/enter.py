@@ -21,6 +21,7 @@ from . import confine, launch
 from . import syscalls as sys
 from .account import FILE_LIMIT, Account
 from .errors import LauncherError
+from .excursion import close_all_but
 from .paths import read_text
 from .process import KILL, PAUSE, Process, leave, milliseconds
 from .specification import read_spec
@@ -308,12 +309,7 @@ def _keep_only(report: int, streams: tuple[int, int, int], process: Process) -> 
     moved = {}
     for descriptor in {report, process.descriptor, *streams} - {INSIDE}:
         moved[descriptor] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, launch.FIRST_FREE)
-    start = 0
-    for descriptor in sorted(moved.values()):
-        if descriptor > start:
-            sys.close_range(start, descriptor - 1)
-        start = descriptor + 1
-    sys.close_range(start)
+    close_all_but(set(moved.values()))
     process.descriptor = moved[process.descriptor]
     first, second, third = (moved.get(stream, INSIDE) for stream in streams)
     return moved[report], (first, second, third)

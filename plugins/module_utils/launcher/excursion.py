@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Being elsewhere for a while and coming back, in one process, for another process would cost a quarter of a launch.
 
-A process that cannot come back ends at once: it must never act on the host's files from where they are not.
+Whether there is a way back is tried before. A process that does not find it all the same ends at once: it must never
+act on the host's files from where they are not. What has no way back, or may not end, is done in a child.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import time
 
 from . import syscalls as sys
 from .errors import LauncherError
-from .process import KILL, Process, leave, milliseconds
+from .process import KILL, Process, leave, milliseconds, reap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, NoReturn
 
 KILL_SECONDS = 2.0
+ONE_THREAD = 3  # links of /proc/self/task: two, and one for each thread
 STRANDED = 125  # exit status, that of an error of the launcher's
 
 
@@ -61,21 +63,62 @@ class Excursion:
     """A private mount namespace for the calling process, in which it may also change its ids; then back, in any case.
 
     What it has afterwards as it had it before: mount namespace, root and working directory, umask, ids, securebits
-    (capabilities(7)) and dumpable attribute. Signals wait until then.
+    (capabilities(7)), dumpable attribute and the signal at its parent's death. Signals wait until then.
+
+    Only for a process with one thread (others would see its ids, and share its directory no more), and only where
+    `possible` says so.
     """
 
+    def __init__(self) -> None:
+        self.descriptors: list[int] = []
+        self.signals: set[int] | None = None
+
+    def possible(self) -> bool:
+        """Whether this process can go and come back; opens the way. It is not for one that no kernel lets back."""
+        try:
+            if os.stat("/proc/self/task").st_nlink != ONE_THREAD:
+                return False
+            self._open("/proc/self/ns/mnt", os.O_RDONLY)
+            self._open("/", os.O_PATH | os.O_DIRECTORY)
+            self._open(".", os.O_PATH | os.O_DIRECTORY)
+            self._come_back()
+            os.fchdir(self.descriptors[2])
+            return True
+        except OSError:
+            self._close()
+            return False
+
+    def _open(self, path: str, flags: int) -> None:
+        self.descriptors.append(os.open(path, flags | os.O_CLOEXEC))
+
+    def _close(self) -> None:
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        self.descriptors = []
+
+    def _come_back(self) -> None:
+        """To the mount namespace, and to the root in it."""
+        namespace, root = self.descriptors[:2]
+        sys.setns(namespace, sys.CLONE_NEWNS)
+        os.fchdir(root)
+        os.chroot(".")
+
     def __enter__(self) -> None:
-        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-        self.directories = os.open("/", flags), os.open(".", flags)
-        self.home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         self.ids = os.getresuid(), os.getresgid()
         self.bits = sys.prctl(sys.PR_GET_SECUREBITS)
         self.dumpable = sys.prctl(sys.PR_GET_DUMPABLE)
-        self.umask = os.umask(0)
-        self.signals = _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
+        self.death_signal = sys.parent_death_signal()
+        self.signals = _signal.pthread_sigmask(_signal.SIG_BLOCK, [])
         try:
-            os.chdir("/")
+            _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
             sys.unshare(sys.CLONE_NEWNS)
+        except BaseException:
+            self._heed_signals()
+            self._close()
+            raise
+        try:
+            self.umask = os.umask(0)
+            os.chdir("/")
             sys.make_private("/")
         except BaseException:
             self.__exit__()
@@ -85,19 +128,28 @@ class Excursion:
         try:
             os.setresuid(*self.ids[0])
             os.setresgid(*self.ids[1])
-            sys.prctl(sys.PR_SET_SECUREBITS, self.bits)
+            if sys.prctl(sys.PR_GET_SECUREBITS) != self.bits:
+                sys.prctl(sys.PR_SET_SECUREBITS, self.bits)
             if self.dumpable == 1:
                 sys.prctl(sys.PR_SET_DUMPABLE, 1)
-            sys.setns(self.home, sys.CLONE_NEWNS)
-            os.fchdir(self.directories[0])
-            os.chroot(".")
-            os.fchdir(self.directories[1])
+            if self.death_signal:
+                sys.prctl(sys.PR_SET_PDEATHSIG, self.death_signal)
+            self._come_back()
             os.umask(self.umask)
         except BaseException as error:
             strand("the host's mount namespace", error)
-        for descriptor in (self.home,) + self.directories:
-            os.close(descriptor)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, self.signals)
+        try:
+            self._heed_signals()  # a server may have to answer for the directory, and may not
+        finally:
+            try:
+                os.fchdir(self.descriptors[2])
+            except OSError:
+                pass  # it is on the host again, in its root directory; the other one can be entered no more
+            self._close()
+
+    def _heed_signals(self) -> None:
+        if self.signals is not None:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, self.signals)
 
 
 class NoWayBack(LauncherError):
@@ -163,17 +215,29 @@ class Visit:
 
 
 def strand(where: str, error: BaseException) -> NoReturn:
-    """End this process, which cannot come back."""
-    text = "the launcher cannot come back to %s, and ends: %s\n" % (where, error)
-    os.write(2, text.encode("utf-8", "replace"))
-    os._exit(STRANDED)
+    """End this process, which cannot come back; say so, if anybody listens."""
+    try:
+        poll = select.poll()
+        poll.register(2, select.POLLOUT)
+        if poll.poll(0):
+            text = "the launcher cannot come back to %s, and ends: %s\n" % (where, error)
+            os.write(2, text.encode("utf-8", "replace"))
+    finally:
+        os._exit(STRANDED)
 
 
-def in_child(work: Callable[[], str | None], seconds: float | None = None, pid: int | None = None) -> str:
+def in_child(
+    work: Callable[[], str | None],
+    seconds: float | None = None,
+    keep: tuple[int | None, ...] | None = None,
+    pid: int | None = None,
+) -> str:
     """Do in a child of this process that from which there is no way back, or which may not end; what it returns there.
 
     Args:
         seconds: how long it may take.
+        keep: the descriptors that it needs, the others are closed: one that the kernel does not let end must hold no
+            lock, and no pipe whose end somebody waits for. By default all.
         pid: its number in its pid namespace.
 
     Raises:
@@ -181,27 +245,63 @@ def in_child(work: Callable[[], str | None], seconds: float | None = None, pid: 
         LauncherError: it failed.
     """
     read, write = os.pipe()
-    child = sys.clone3(0, sys.SIGCHLD, pid=pid)
-    if child == 0:
-        try:
-            os.write(write, b"+" + (work() or "").encode("utf-8", "replace"))
-        except BaseException as error:
-            os.write(write, b"-" + (str(error) or type(error).__name__).encode("utf-8", "replace"))
-        os._exit(0)
-    os.close(write)
     try:
-        poll = select.poll()
-        poll.register(read, select.POLLIN)
-        if not poll.poll(None if seconds is None else milliseconds(seconds)):
-            _end(child)
-            raise TimeoutError()
-        said = os.read(read, 65536).decode("utf-8", "replace")
+        child = sys.clone3(0, sys.SIGCHLD, pid=pid)
+        if child == 0:
+            _be_child(work, read, write, keep)
+        os.close(write)
+        write = -1
+        said = _read_in_time(read, child, seconds)
     finally:
-        os.close(read)
-    os.waitpid(child, 0)
+        for descriptor in (read, write):
+            if descriptor >= 0:
+                os.close(descriptor)
     if said[:1] != "+":
         raise LauncherError(said[1:] or "a process of the launcher was killed")
     return said[1:]
+
+
+def _be_child(work: Callable[[], str | None], read: int, write: int, keep: tuple[int | None, ...] | None) -> NoReturn:
+    try:
+        os.close(read)
+        if keep is not None:
+            close_all_but({write, *(descriptor for descriptor in keep if descriptor is not None)})
+        sys.prctl(sys.PR_SET_PDEATHSIG, KILL)
+        poll = select.poll()
+        poll.register(write, 0)
+        if not poll.poll(0):  # somebody reads: the caller has not ended before that
+            try:
+                said = "+" + (work() or "")
+            except BaseException as error:
+                said = "-" + (str(error) or type(error).__name__)
+            os.write(write, said.encode("utf-8", "replace"))
+    finally:
+        os._exit(0)
+
+
+def _read_in_time(read: int, child: int, seconds: float | None) -> str:
+    """What a child says, before it ends or at its end."""
+    poll = select.poll()
+    poll.register(read, select.POLLIN)
+    try:
+        if not poll.poll(None if seconds is None else milliseconds(seconds)):
+            raise TimeoutError()
+        said = os.read(read, 65536).decode("utf-8", "replace")
+    except BaseException:
+        _end(child)
+        raise
+    reap(child, 0)
+    return said
+
+
+def close_all_but(keep: set[int]) -> None:
+    """Close every descriptor of this process but these."""
+    start = 0
+    for descriptor in sorted(keep):
+        if descriptor > start:
+            sys.close_range(start, descriptor - 1)
+        start = descriptor + 1
+    sys.close_range(start)
 
 
 def _end(child: int) -> None:

@@ -109,7 +109,7 @@ def mount_process_information(tree: mounts.Tree, init: int, pidfd: int) -> None:
         if error.errno != errno.EINVAL:
             raise
         sys.setns(pidfd, sys.CLONE_NEWPID)
-        in_child(lambda: tree.attach(mounts.filesystem("proc", [], QUIET), "/proc"), pid=MOUNTER)
+        in_child(lambda: tree.attach(mounts.filesystem("proc", [], QUIET), "/proc"), keep=(tree.root,), pid=MOUNTER)
         return
     tree.attach(mount, "/proc")
 

@@ -3,8 +3,9 @@
 """The processes of a start, and how they wait for each other.
 
     caller      the module or `run-container`, host's root. While it builds it is in a private mount namespace
-                (`excursion`), with the container's base id as its effective id: what it makes belongs to the
-                container's root, and the kernel charges that id for the namespaces
+                (`excursion`; a caller who would find no way back lets a child build), with the container's base id as
+                its effective id: what it makes belongs to the container's root, and the kernel charges that id for
+                the namespaces
     init        its child in a new user and pid namespace and in the container's cgroup; it becomes PID 1
 
 The caller mounts everything as the host's root and makes the result the root of its mount namespace; only then the init
@@ -32,17 +33,21 @@ import _signal
 import fcntl
 import gc
 import os
+import select
+import time
 
 from . import confine, kernel, mounts, root
 from . import syscalls as sys
 from .errors import LauncherError
 from .excursion import Excursion, NoWayBack, Visit, in_child
 from .identity import Identity
-from .process import Process
+from .process import KILL, Process, milliseconds, reap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, Tuple
+
+    Pipe = Tuple[int, int]  # its read end and its write end
 
 # The namespaces of a container (S4): those that a process gets at its birth only, and those that the init makes, while
 # the caller builds; its mount namespace it makes when there is something to copy.
@@ -110,42 +115,90 @@ class Launch:
 
     # The caller.
 
-    def build(self, report: int, go: int, seconds: float) -> None:
+    def build(self, report: Pipe, go: Pipe, deadline: float) -> None:
         """Make the init, and the root that it takes; it then waits for a byte on `go`.
 
         What fails leaves `init` as it is then, for the caller to end.
 
         Args:
             report: where the init says what fails.
-            seconds: how long a file system that is not this host's own may take to answer.
+            deadline: until when (time.monotonic) a server may take to answer for a file system.
         """
-        ids_read, ids_write = os.pipe()
-        ready_read, ready_write = os.pipe()
-        root_read, root_write = os.pipe()
+        excursion = Excursion()
+        if not excursion.possible():
+            self._build_in_child(report, go, deadline)
+            return
         collects = gc.isenabled()
         # A collection would touch, and so copy, every object that the two processes share.
         gc.disable()
         try:
-            with Excursion():
-                init = self._clone()
-                if init == 0:
-                    others = (ids_write, ready_read, root_write)
-                    self._become_init(report, ids_read, ready_write, root_read, go, others)
-                os.close(ready_write)
-                ready_write = -1
-                self.init = Process(init, sys.pidfd_open(init))
-                self._write_id_maps(init)
-                write_all(ids_write, b"1")
-                self._make_root(self.init, ready_read, seconds)
-                write_all(root_write, b"1")
+            with excursion:
+                self._build(report, go, deadline, sys.SIGCHLD)
         finally:
             if collects:
                 gc.enable()
-            for descriptor in (ids_read, ids_write, ready_read, ready_write, root_read, root_write):
+
+    def _build_in_child(self, report: Pipe, go: Pipe, deadline: float) -> None:
+        """The same for a caller who would find no way back: a child builds, yet the init is the caller's own."""
+
+        def work() -> str:
+            failure = ""
+            try:
+                os.chdir("/")
+                os.umask(0)
+                sys.unshare(sys.CLONE_NEWNS)
+                sys.make_private("/")
+                self._build(report, go, deadline, sys.CLONE_PARENT)
+            except Exception as error:
+                failure = describe(error)
+            return "\n".join(["%d" % (self.init.pid if self.init is not None else 0), failure] + self.warnings)
+
+        pid, failure, *self.warnings = in_child(work, deadline - time.monotonic()).split("\n")
+        if pid != "0":
+            self.init = Process(int(pid), sys.pidfd_open(int(pid)))
+        if failure:
+            raise LauncherError(failure)
+
+    def _build(self, report: Pipe, go: Pipe, deadline: float, relation: int) -> None:
+        """Build it, in a mount namespace of this process's own.
+
+        Args:
+            relation: whose child the init is: `SIGCHLD` for this process's, `CLONE_PARENT` for that of its parent.
+        """
+        pipes: list[Pipe] = []
+        try:
+            for _number in range(3):
+                pipes.append(os.pipe())
+            ids, ready, built = pipes
+            pid = self._clone(relation)
+            if pid == 0:
+                self._become_init(report, ids, ready, built, go)
+            os.close(ready[1])
+            pipes[1] = (ready[0], -1)
+            self.init = init = self._pin(pid)
+            self._write_id_maps(init.pid)
+            write_all(ids[1], b"1")
+            self._make_root(init, ready[0], deadline)
+            write_all(built[1], b"1")
+        except BaseException:
+            if self.init is not None:
+                self.init.signal(KILL)  # before it sees the pipes close, and says that
+            raise
+        finally:
+            for descriptor in (descriptor for pipe in pipes for descriptor in pipe):
                 if descriptor >= 0:
                     os.close(descriptor)
 
-    def _clone(self) -> int:
+    @staticmethod
+    def _pin(pid: int) -> Process:
+        try:
+            return Process(pid, sys.pidfd_open(pid))
+        except OSError:
+            os.kill(pid, KILL)
+            reap(pid, 0)
+            raise
+
+    def _clone(self, relation: int) -> int:
         """Take the container's base id, keeping every capability (capabilities(7), securebits), and clone the init.
 
         The user namespace holds no more tasks than its owner's limit says when it is made (Linux 5.14).
@@ -154,35 +207,45 @@ class Launch:
         sys.prctl(sys.PR_SET_SECUREBITS, sys.SECBIT_NO_SETUID_FIXUP)
         os.setresgid(-1, base, -1)
         os.setresuid(-1 if self.tasks is None else base, base, -1)
-        if self.tasks is None:
-            return sys.clone3(CLONED, sys.SIGCHLD, self.cgroup)
         soft, hard = sys.limit_of_tasks()
-        sys.set_limit_of_tasks(min(self.tasks, hard), hard)
+        if self.tasks is not None:
+            sys.set_limit_of_tasks(min(self.tasks, hard), hard)
         try:
+            if relation == sys.CLONE_PARENT:
+                return sys.clone3(CLONED | sys.CLONE_PARENT, 0, self.cgroup)
             return sys.clone3(CLONED, sys.SIGCHLD, self.cgroup)
         finally:
-            sys.set_limit_of_tasks(soft, hard)
+            if self.tasks is not None:
+                sys.set_limit_of_tasks(soft, hard)
 
     def _write_id_maps(self, init: int) -> None:
         for name in ("uid_map", "gid_map"):
             descriptor = os.open("/proc/%d/%s" % (init, name), os.O_WRONLY | os.O_CLOEXEC)
-            os.write(descriptor, self.identity.map_line.encode())
-            os.close(descriptor)
+            try:
+                os.write(descriptor, self.identity.map_line.encode())
+            finally:
+                os.close(descriptor)
 
-    def _make_root(self, init: Process, ready: int, seconds: float) -> None:
-        null = kernel.open_null()
-        id_map = None
-        if self.identity.maps_files:
-            id_map = os.open("/proc/%d/ns/user" % init.pid, os.O_RDONLY | os.O_CLOEXEC)
-        notify = None
-        if self.notify_path is not None:  # the root may be attached on top of it
-            notify = os.open(self.notify_path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        tree = root.attach_root(self.staging)
+    def _make_root(self, init: Process, ready: int, deadline: float) -> None:
+        opened: list[int] = []
+
+        def keep(descriptor: int) -> int:
+            opened.append(descriptor)
+            return descriptor
+
         try:
-            builder = root.Builder(tree, self, id_map, notify, seconds)
+            null = keep(kernel.open_null())
+            id_map = notify = None
+            if self.identity.maps_files:
+                id_map = keep(os.open("/proc/%d/ns/user" % init.pid, os.O_RDONLY | os.O_CLOEXEC))
+            if self.notify_path is not None:  # the root may be attached on top of it
+                notify = keep(os.open(self.notify_path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
+            tree = root.attach_root(self.staging)
+            keep(tree.root)
+            builder = root.Builder(tree, self, id_map, notify, deadline)
             builder.build()
             self.warnings = builder.warnings
-            read_token(ready, "the container's first process ended before its namespaces were made")
+            read_token(ready, "the container's first process ended before its namespaces were made", deadline)
             self._mount_kernel_file_systems(tree, init)
             if not self.nesting:
                 kernel.restrict(tree, null)
@@ -190,9 +253,8 @@ class Launch:
             sys.pivot_root(".", ".")
             sys.unmount(".")
         finally:
-            for descriptor in (null, id_map, notify, tree.root):
-                if descriptor is not None:
-                    os.close(descriptor)
+            for descriptor in opened:
+                os.close(descriptor)
 
     def _mount_kernel_file_systems(self, tree: mounts.Tree, init: Process) -> None:
         """Mount what shows the container's own namespaces, having joined those that say so by the mounting process."""
@@ -214,22 +276,24 @@ class Launch:
             with Visit(init.descriptor, flags):
                 mount_all()
         except NoWayBack:
-            in_child(join_and_mount_all)
+            in_child(join_and_mount_all, keep=(tree.root, init.descriptor))
 
     # The init.
 
-    def _become_init(self, report: int, ids: int, ready: int, built: int, go: int, others: tuple[int, ...]) -> NoReturn:
-        """Wait for each of the caller's steps, and run `boot`; `others` are the caller's ends of the pipes."""
+    def _become_init(self, report_pipe: Pipe, ids: Pipe, ready: Pipe, built: Pipe, go: Pipe) -> NoReturn:
+        """Wait for each of the caller's steps, and run `boot`."""
+        report = report_pipe[1]
         try:
-            for descriptor in others:
+            # The caller's ends: one kept here would hide the caller's death.
+            for descriptor in (report_pipe[0], ids[1], ready[0], built[1], go[1]):
                 os.close(descriptor)
             report = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
-            read_token(ids, "the launcher ended before it gave the container its ids")
+            read_token(ids[0], "the launcher ended before it gave the container its ids")
             os.setgroups([])
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
             sys.unshare(self.made)
-            write_all(ready, b"1")
+            write_all(ready[1], b"1")
             os.setsid()
             sys.set_host_name(self.spec["host_name"])
             if not self.shared_network:
@@ -237,7 +301,7 @@ class Launch:
             reset_signals()
             confine.give_up(self.spec.get("security", {}))
             environment = self._environment()
-            read_token(built, "the launcher ended before the container's root was built")
+            read_token(built[0], "the launcher ended before the container's root was built")
             sys.unshare(sys.CLONE_NEWNS)
             # Within the container alone. systemd leaves it to a container's manager, and needs it for credentials.
             sys.make_shared("/")
@@ -246,7 +310,7 @@ class Launch:
             confine.filter_calls(self.filter_program)
             self._connect_standard_streams()
             os.umask(0o022)
-            read_token(go, "the launcher ended before the container's start was recorded")
+            read_token(go[0], "the launcher ended before the container's start was recorded")
             # No descriptor of the host but the report, which exec closes (CVE-2024-21626).
             sys.close_range(3, report - 1)
             sys.close_range(report + 1)
@@ -311,8 +375,13 @@ def write_all(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def read_token(descriptor: int, otherwise: str) -> None:
-    """Wait for the other side's byte; its death instead is an error that says `otherwise`."""
+def read_token(descriptor: int, otherwise: str, deadline: float | None = None) -> None:
+    """Wait for the other side's byte; its death instead, or nothing until the deadline, is an error: `otherwise`."""
+    if deadline is not None:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        if not poll.poll(milliseconds(deadline - time.monotonic())):
+            raise LauncherError("not in time: " + otherwise)
     if os.read(descriptor, 1) != b"1":
         raise LauncherError(otherwise)
 

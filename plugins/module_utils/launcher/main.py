@@ -117,6 +117,7 @@ def _run(directory: str, arguments: Arguments) -> int:
     extra = [mapping_record(text, True) for text in arguments.values.get("share", [])]
     extra += [mapping_record(text, False) for text in arguments.values.get("expose", [])]
     timeout = _seconds(arguments.last("timeout", "30"))
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # who called may ignore it, and its children's ends with it
     for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
         _signal.signal(number, _interrupt)
     if "detach" in arguments.values:

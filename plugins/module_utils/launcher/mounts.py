@@ -93,11 +93,13 @@ def mount_points(wanted: Callable[[str], bool]) -> list[tuple[str, list[str], st
     Nothing is asked of the file systems themselves: it is from proc_pid_mountinfo(5), which comes a page at a time.
     """
     descriptor = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-    text = part = os.read(descriptor, READ_SIZE)
-    while part:
-        part = os.read(descriptor, READ_SIZE)
-        text += part
-    os.close(descriptor)
+    try:
+        text = part = os.read(descriptor, READ_SIZE)
+        while part:
+            part = os.read(descriptor, READ_SIZE)
+            text += part
+    finally:
+        os.close(descriptor)
     found = []
     for line in text.decode("utf-8", "surrogateescape").splitlines():
         before, _separator, after = line.partition(" - ")

@@ -154,7 +154,11 @@ def leave(pid: int) -> None:
 def reap_left() -> None:
     """Let go of the children left before, as far as their tracers have ended by now."""
     for pid in list(_left):
-        if os.waitpid(pid, os.WNOHANG)[0]:
+        try:
+            ended = os.waitpid(pid, os.WNOHANG)[0] != 0
+        except ChildProcessError:
+            ended = True
+        if ended:
             _left.discard(pid)
 
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The file tree that a container sees (S2, S3, S6), built by the host's root in a private mount namespace.
 
-The builder's effective ids are the container's base id, so that everything it makes belongs to the container's root.
+The effective ids of who builds are the container's base id, so that everything made belongs to the container's root.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 
 from . import kernel, mounts
 from . import syscalls as sys
@@ -56,22 +57,23 @@ class Builder:
         start: what it is for: system, spec, identity, console, machine id, extra mappings.
         id_map: descriptor of the container's user namespace, when shared files are to be id-mapped.
         notify: descriptor (O_PATH) of the socket for the init's notification, or none.
-        seconds: how long a file system that is not this host's own may take to answer.
+        deadline: until when (time.monotonic) a server may take to answer for a file system.
 
     Attributes:
         warnings: what was left out, a line each.
     """
 
     def __init__(
-        self, tree: mounts.Tree, start: Launch, id_map: int | None, notify: int | None, seconds: float
+        self, tree: mounts.Tree, start: Launch, id_map: int | None, notify: int | None, deadline: float
     ) -> None:
         self.tree = tree
         self.start = start
         self.identity = start.identity
         self.id_map = id_map
         self.notify = notify
-        self.seconds = seconds
+        self.deadline = deadline
         self._foreign: list[str] | None = None
+        self._served: list[str] = []
         self.warnings: list[str] = []
         self._made = set(SKELETON)
         self._links = [name for name, _target in STANDARD_LINKS] + list(MERGED)
@@ -170,10 +172,11 @@ class Builder:
 
     def _mount_in_time(self, record: dict[str, Any]) -> None:
         """Mount it, in a process that can be given up when a server may have to answer for that."""
-        device = str(record["device"])
-        if not self._asks_a_server(device, record["type"], "bind-mount" in record["flags"]):
+        if not self._asks_a_server(record):
             self._mount(record)
             return
+        self._served.append(record["mount_point"])
+        began = time.monotonic()
 
         def mount() -> str:
             known = len(self.warnings)
@@ -181,17 +184,27 @@ class Builder:
             return "\n".join(self.warnings[known:])
 
         try:
-            self.warnings += in_child(mount, self.seconds).splitlines()
+            said = in_child(mount, self.deadline - began, keep=(self.tree.root, self.id_map))
         except TimeoutError:
-            message = "%s: the file system of %s has not answered for %g s; does its server run?"
-            raise LauncherError(message % (record["mount_point"], device, round(self.seconds, 1))) from None
+            message = "%s: the file system of %s has not answered for %g s; does its server run?" % (
+                record["mount_point"],
+                record["device"],
+                round(time.monotonic() - began, 1),
+            )
+            if not record.get("mount_may_fail"):
+                raise LauncherError(message) from None
+            said = message
+        self.warnings += said.splitlines()
 
-    def _asks_a_server(self, device: str, kind: str, bound: bool) -> bool:
-        """Whether something else than the kernel may have to answer; of the store all of the host depends."""
-        if not bound:
-            return kind not in mounts.OWN
+    def _asks_a_server(self, record: dict[str, Any]) -> bool:
+        """Whether something else than the kernel may have to answer: for what is mounted, or for where."""
+        device = str(record["device"])
+        if any(mounts.is_below(record["mount_point"], point) for point in self._served):
+            return True
+        if "bind-mount" not in record["flags"]:
+            return record["type"] not in mounts.OWN
         if device == self.start.spec["store"]["source"]:
-            return False
+            return False  # all of the host depends on it
         if self._foreign is None:
             self._foreign = [found[0] for found in mounts.mount_points(lambda kind: kind not in mounts.OWN)]
         return any(mounts.is_below(device, point) for point in self._foreign)
@@ -210,7 +223,11 @@ class Builder:
         try:
             mount = mounts.filesystem(kind, options, mounts.attributes(record["flags"]))
             if self.id_map is not None and not in_memory:
-                sys.mount_setattr(mount, 0, False, self.id_map)
+                try:
+                    sys.mount_setattr(mount, 0, False, self.id_map)
+                except OSError:
+                    os.close(mount)
+                    raise
             self.tree.attach(mount, point)
         except OSError as error:
             message = "%s: cannot mount %s (%s): %s" % (point, device, kind, error)

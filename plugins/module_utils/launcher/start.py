@@ -11,7 +11,7 @@ import time
 from . import confine, identity, limits
 from .errors import LauncherError, NotReady
 from .launch import Launch, describe
-from .process import KILL, Process, boot_id, milliseconds, start_time
+from .process import KILL, Process, boot_id, milliseconds, reap, start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,34 +152,33 @@ class Start:
 
     def _launch(self, launch: Launch, deadline: float) -> dict[str, Any]:
         """Let the launch go to its end, which is that `boot` runs; what was noted of PID 1 before that."""
-        report_read, report_write = os.pipe()
-        go_read, go_write = os.pipe()
+        report, go = os.pipe(), os.pipe()
         try:
             try:
-                launch.build(report_write, go_read, deadline - time.monotonic())
+                launch.build(report, go, deadline)
             finally:
-                os.close(report_write)
-                os.close(go_read)
+                os.close(report[1])
+                os.close(go[0])
                 self.init = launch.init
             self._close_output()
             record = self._note()
             try:
-                os.write(go_write, b"1")
+                os.write(go[1], b"1")
             except BrokenPipeError:
                 pass  # it has ended already; the report says why
             # The way to the running system's `enter-container`, for who knows the container's name only.
             os.symlink(self.system, os.path.join(self.container.run_directory, "system"))
-            error = _read_report(report_read, deadline)
+            error = _read_report(report[0], deadline)
         except Exception as failure:
             self._end()
-            error = _read_report(report_read, deadline) or describe(failure)
+            error = _read_report(report[0], deadline) or describe(failure)
             raise LauncherError("container %s: cannot start: %s" % (self.container.name, error)) from failure
         except BaseException:
             self._end()
             raise
         finally:
-            os.close(report_read)
-            os.close(go_write)
+            os.close(report[0])
+            os.close(go[1])
         if error:
             self._end()
             raise LauncherError("container %s: cannot start: %s" % (self.container.name, error))
@@ -189,7 +188,7 @@ class Start:
         """Let no process of a failed start go on."""
         if self.init is not None:
             self.init.signal(KILL)
-            os.waitpid(self.init.pid, 0)
+            reap(self.init.pid, 0)
 
     def _close_output(self) -> None:
         """Let the container alone hold the other side of the pipe from which its output is read."""
@@ -200,9 +199,12 @@ class Start:
     def _note(self) -> dict[str, Any]:
         """Write down what tells PID 1 from every other process."""
         pid = self.init.pid if self.init is not None else 0
+        started = start_time(pid)
+        if started is None:
+            raise LauncherError("its first process was killed")
         record = {
             "pid": pid,
-            "start_time": start_time(pid),
+            "start_time": started,
             "boot_id": boot_id(),
             "system": self.system,
             "uid_base": self.ids.base,

@@ -4,8 +4,8 @@
 
 Every wrapper raises `OSError` whose file name is the call with its arguments, so that an error says what was tried.
 The numbers are those of the generic table; they are the same on every architecture but alpha for calls since 5.1.
-`ctypes.PyDLL` keeps the interpreter's lock during a call: nothing here blocks, and a child of `clone3` finds it held by
-itself. Whole numbers go as C ints, which are wide enough for all that is passed by value.
+`ctypes.PyDLL` keeps the interpreter's lock during a call, so that a child of `clone3` finds it held by itself; so a
+process with several threads must not wait here. Whole numbers go as C ints, wide enough for all that is passed.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 
 PR_SET_PDEATHSIG = 1
+PR_GET_PDEATHSIG = 2
 PR_GET_DUMPABLE = 3
 PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
@@ -262,6 +263,14 @@ def prctl(option: int, second: int = 0, third: int = 0) -> int:
     """prctl(2) with up to two further arguments."""
     result = _libc.prctl(option, ctypes.c_ulong(second), ctypes.c_ulong(third), _ZERO, _ZERO)
     return _check(result, "prctl(%d, %d)", option, second)
+
+
+def parent_death_signal() -> int:
+    """The signal that this process gets when its parent dies, or 0 (PR_GET_PDEATHSIG)."""
+    number = ctypes.c_int()
+    result = _libc.prctl(PR_GET_PDEATHSIG, ctypes.byref(number), _ZERO, _ZERO, _ZERO)
+    _check(result, "prctl(PR_GET_PDEATHSIG)")
+    return number.value
 
 
 def limit_of_tasks() -> tuple[int, int]:
