@@ -20,7 +20,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import excursion, syscalls
+from ansible_collections.unshare.container.plugins.module_utils.launcher import excursion, start, syscalls
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from .conftest import INTERPRETER
@@ -159,6 +159,26 @@ def test_the_init_ends_with_a_killed_caller(make_machine: MakeMachine, place: st
     with machine.container.lock(5):
         pass
     machine.stop()
+    machine.start()
+
+
+def test_an_init_that_is_killed_before_it_runs_is_a_failure(
+    make_machine: MakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = make_machine(name=NAME)
+    note = start.Start._note
+
+    def noted(self: start.Start) -> dict[str, t.Any]:
+        record = note(self)
+        assert self.init is not None
+        self.init.signal(signal.SIGKILL)
+        assert self.init.wait(10)
+        return record
+
+    monkeypatch.setattr(start.Start, "_note", noted)
+    with pytest.raises(LauncherError, match="cannot start: its first process was killed"):
+        machine.start(wait=False)
+    monkeypatch.undo()
     machine.start()
 
 

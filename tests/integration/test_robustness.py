@@ -96,8 +96,8 @@ class Killer:
             self._count("module in its start", run.process.wait(0) is False)
             run.kill()
         else:
-            children = run.children()  # the builder, PID 1, or both
-            self._count("builder or PID 1 in a start", bool(children) and kill_pid(self.choices.choice(children)))
+            children = run.children()  # PID 1, or one that helps with the root
+            self._count("PID 1 in its start", bool(children) and kill_pid(self.choices.choice(children)))
         status, said = run.end()
         assert status in (0, -9) or "LauncherError" in said or "UnhealthyError" in said, said
 

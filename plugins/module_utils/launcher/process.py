@@ -14,7 +14,8 @@ from .errors import LauncherError
 from .paths import read_text
 
 KILL = 9
-EXITING = 0x4  # PF_EXITING, of the flags in proc_pid_stat(5)
+EXITING = 0x4  # PF_EXITING and PF_FORKNOEXEC, of the flags in proc_pid_stat(5)
+NOT_EXECUTED = 0x40
 PAUSE = 0.02  # seconds between two looks at what a process that has just begun heeds
 REAL_TIME_MINIMUM = 34  # the C library keeps the first two real-time signals for itself
 SIGNALS = {
@@ -55,11 +56,21 @@ def start_time(pid: int, ended: bool = False) -> int | None:
         text = read_text("/proc/%d/stat" % pid)
     except ProcessLookupError:
         return None  # it ended between the opening and the reading
-    # The second field is the program's name in parentheses and may hold anything.
-    fields = text[text.rfind(")") + 2 :].split()
+    fields = _fields(text)
     if len(fields) < 20 or (not ended and (fields[0] in ("Z", "X") or int(fields[6]) & EXITING)):
         return None
     return int(fields[19])
+
+
+def executed(pid: int) -> bool:
+    """Whether this child has executed a program, as far as is known; also when it has ended, until it is waited for."""
+    fields = _fields(read_text("/proc/%d/stat" % pid))
+    return len(fields) < 20 or not int(fields[6]) & NOT_EXECUTED
+
+
+def _fields(text: str) -> list[str]:
+    """Those of proc_pid_stat(5) after the second, a program's name in parentheses, which may hold anything."""
+    return text[text.rfind(")") + 2 :].split()
 
 
 class Process:

@@ -11,7 +11,7 @@ import time
 from . import confine, identity, limits
 from .errors import LauncherError, NotReady
 from .launch import Launch, describe
-from .process import KILL, Process, boot_id, milliseconds, reap, start_time
+from .process import KILL, Process, boot_id, executed, milliseconds, reap, start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -169,6 +169,8 @@ class Start:
             # The way to the running system's `enter-container`, for who knows the container's name only.
             os.symlink(self.system, os.path.join(self.container.run_directory, "system"))
             error = _read_report(report[0], deadline)
+            if not error and self.init is not None and self.init.wait(0) and not executed(self.init.pid):
+                error = "its first process was killed"
         except Exception as failure:
             self._end()
             error = _read_report(report[0], deadline) or describe(failure)
