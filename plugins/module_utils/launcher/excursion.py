@@ -238,7 +238,7 @@ def in_child(
         seconds: how long it may take.
         keep: the descriptors that it needs, the others are closed: one that the kernel does not let end must hold no
             lock, and no pipe whose end somebody waits for. By default all.
-        pid: its number in its pid namespace.
+        pid: its number in its pid namespace; only for a process with one thread.
 
     Raises:
         TimeoutError: it took longer, and was killed.
@@ -246,7 +246,8 @@ def in_child(
     """
     read, write = os.pipe()
     try:
-        child = sys.clone3(0, sys.SIGCHLD, pid=pid)
+        # As Python forks: the other threads of this process are not in the child, nor is what they ask of Python.
+        child = os.fork() if pid is None else sys.clone3(0, sys.SIGCHLD, pid=pid)
         if child == 0:
             _be_child(work, read, write, keep)
         os.close(write)

@@ -153,7 +153,11 @@ class Launch:
                 failure = describe(error)
             return "\n".join(["%d" % (self.init.pid if self.init is not None else 0), failure] + self.warnings)
 
-        pid, failure, *self.warnings = in_child(work, deadline - time.monotonic()).split("\n")
+        try:
+            said = in_child(work, deadline - time.monotonic())
+        except TimeoutError:
+            raise LauncherError("its root was not built in time; does a file system of the host hang?") from None
+        pid, failure, *self.warnings = said.split("\n")
         if pid != "0":
             self.init = Process(int(pid), sys.pidfd_open(int(pid)))
         if failure:
