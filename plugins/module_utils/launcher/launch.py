@@ -16,10 +16,11 @@ takes a copy of that namespace into its own user namespace. Crossing that border
     private mount namespace
     clone the init ────────────────────▶ waits for its ids
     write uid and gid maps ── "ids" ───▶ takes uid 0, makes its namespaces
-    build the tree ◀─────── "namespaces" host name, loopback, gives up what it need not keep
+    build the tree ◀─────── "namespaces" host name, loopback, gives up what it need not keep,
+                                         takes its system-call filter
     mount proc, sysfs, cgroup2, masks
     pivot the root ───────── "root" ───▶ copies the mount namespace
-    back to the host's                   makes its directories, takes its system-call filter
+    back to the host's                   makes its directories
     note PID and start time ─ "go" ────▶ runs `boot`
 
 Each wait is a read from a pipe that ends with an error when the other side dies, so that no kill leaves a waiting
@@ -305,13 +306,17 @@ class Launch:
             reset_signals()
             confine.give_up(self.spec.get("security", {}))
             environment = self._environment()
+            filtered = not self._makes_special_directories()
+            if filtered:
+                confine.filter_calls(self.filter_program)  # which takes a while, and the root is not there yet
             read_token(built[0], "the launcher ended before the container's root was built")
             sys.unshare(sys.CLONE_NEWNS)
             # Within the container alone. systemd leaves it to a container's manager, and needs it for credentials.
             sys.make_shared("/")
             os.chdir("/")
             self._make_directories()
-            confine.filter_calls(self.filter_program)
+            if not filtered:
+                confine.filter_calls(self.filter_program)
             self._connect_standard_streams()
             os.umask(0o022)
             read_token(go[0], "the launcher ended before the container's start was recorded")
@@ -322,6 +327,10 @@ class Launch:
         except BaseException as error:
             tell(report, "in the container: ", error)
             os._exit(1)
+
+    def _makes_special_directories(self) -> bool:
+        """Whether a directory has a bit (set-group-ID, mostly) that nobody can set once calls are filtered."""
+        return any(int(entry["mode"], 8) & 0o6000 for entry in self.spec.get("directories", []))
 
     def _make_directories(self) -> None:
         """What the services need below directories that may be writable mappings: made as the container's own root."""
