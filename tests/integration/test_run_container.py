@@ -169,10 +169,15 @@ def test_second_start_says_what_runs(make_machine: MakeMachine) -> None:
 
 
 def test_s8_output_of_another_init_is_kept_inside_while_nobody_watches(make_machine: MakeMachine) -> None:
-    program = 'while read -r line < /run/feed; do echo "$CONTAINER_SYSTEM $HOME $TMPDIR $line"; done'
-    init = {"argv": ["/bin/sh", "-c", f"mkfifo /run/feed; {program}"], "ready": "exec", "stop_signal": "SIGKILL"}
+    # Open for both, the pipe is never at its end.
+    program = (
+        "mkfifo /run/feed; exec 3<>/run/feed; "
+        'while read -r line <&3; do echo "$CONTAINER_SYSTEM $HOME $TMPDIR $line"; touch /run/said; done'
+    )
+    init = {"argv": ["/bin/sh", "-c", program], "ready": "exec", "stop_signal": "SIGKILL"}
     machine = make_machine(init=init)
     machine.start()
-    machine.output("sh", "-c", "until [ -p /run/feed ]; do :; done; echo first > /run/feed; echo second > /run/feed")
+    wait = "until [ -{} /run/{} ]; do :; done; "
+    machine.output("sh", "-c", wait.format("p", "feed") + "echo first > /run/feed; " + wait.format("e", "said"))
     assert "/run/current-system /root /tmp first" in machine.logs()
     assert machine.container.status().state == "running"
