@@ -100,6 +100,9 @@ def program(value: str | list[str]) -> str | None:
 
 def with_order(unit: Unit, requires: t.Iterable[str]) -> Sections:
     """Return the unit's sections with Requires= and After= for the units in REQUIRES, and what it is wanted by."""
+    for name, directives in unit.sections.items():
+        if not isinstance(directives, dict):
+            raise DeclarationError(f"{unit.path}.{name}", "is not a section ([Unit], [Service], …) with directives")
     sections = {name: dict(directives) for name, directives in unit.sections.items()}
     head = {"Description": unit.name}
     head.update(sections.pop("Unit", {}))

@@ -17,7 +17,7 @@ from ansible_collections.unshare.container.plugins.plugin_utils.errors import De
 from ansible_collections.unshare.container.plugins.plugin_utils.modify import modify_services
 from ansible_collections.unshare.container.plugins.plugin_utils.registry import BUILT_IN
 from ansible_collections.unshare.container.plugins.plugin_utils.system_files import system_files
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 TEXT = st.sampled_from(["", "a", "/a", "a b", "x\n", "\0", "é", "${a}", "../x", "8080", "udev", "etc", "/bin/sh", "%"])
@@ -54,6 +54,8 @@ def fitting_service(draw: st.DrawFn) -> dict[str, t.Any]:
 SYSTEMS = st.fixed_dictionaries({"host_name": st.just("a"), "services": st.lists(fitting_service(), max_size=4)})
 
 
+@example({"host_name": "a", "services": [{"type": "unit", "value": {"name": "a", "sections": {"": "a"}}}]}, False)
+@example({"host_name": "a", "services": [{"type": "unit", "value": {"name": "a", "sections": {"": None}}}]}, False)
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(SYSTEMS, st.booleans())
 def test_any_services_render_or_are_refused(system: dict[str, t.Any], shared: bool) -> None:
