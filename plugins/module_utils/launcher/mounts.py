@@ -13,6 +13,7 @@ import errno
 import os
 import stat
 
+from . import lookup
 from . import syscalls as sys
 from .errors import LauncherError
 
@@ -128,7 +129,7 @@ class Tree:
 
     def open(self, path: str, flags: int = os.O_PATH) -> int:
         """Open a path inside the tree; symbolic links, absolute ones too, stay inside."""
-        return sys.openat2(self.root, path.lstrip("/") or ".", flags, sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS)
+        return lookup.open_below(self.root, path, flags)
 
     def target(self, path: str, directory: bool) -> int:
         """The descriptor of a mount point, made as an empty directory or file where nothing is."""

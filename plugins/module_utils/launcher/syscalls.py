@@ -71,6 +71,11 @@ RESOLVE_IN_ROOT = 0x10
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 
+# openat2(2) gives up with EAGAIN when anything on this machine is renamed or mounted while it follows "..": a few times
+# in a row by chance, a thousand times never.
+OPEN_TRIES = 1000
+EAGAIN = 11
+
 PR_SET_PDEATHSIG = 1
 PR_GET_PDEATHSIG = 2
 PR_GET_DUMPABLE = 3
@@ -187,7 +192,11 @@ def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
 def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
     """openat2(2): open with rules for the resolution of the path (Linux 5.6)."""
     how = OpenHow(flags | os.O_CLOEXEC, mode, resolve)
-    result = _syscall(437, directory, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+    name = os.fsencode(path)
+    for _try in range(OPEN_TRIES):
+        result = _syscall(437, directory, name, ctypes.byref(how), ctypes.sizeof(how))
+        if result >= 0 or ctypes.get_errno() != EAGAIN:
+            break
     return _check(result, "openat2(%s)", path)
 
 
