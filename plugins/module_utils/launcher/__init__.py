@@ -19,7 +19,7 @@ under a unit at host boot. The story of a start, in the order of its modules:
     kernel       /proc, /sys and /dev of the container, and what is masked of them
     confine      what PID 1 and every entering command give up before they run; `seccomp` compiles their filter
     enter        a further process in a running container; `account` is whose
-    mounts, process, paths, data, syscalls, errors   what all of these stand on
+    lookup, mounts, process, paths, data, syscalls, errors   what all of these stand on
 
 Imports are chosen for their cost: `typing`, `json`, `contextlib` and what they import take longer than a launch.
 """
@@ -42,6 +42,7 @@ MODULES = (
     "kernel",
     "launch",
     "limits",
+    "lookup",
     "main",
     "mounts",
     "paths",
