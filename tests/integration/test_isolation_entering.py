@@ -81,9 +81,9 @@ def test_the_watcher_sees_what_does_not_hide(machine: Machine, monkeypatch: pyte
     monkeypatch.setattr(enter, "_forget_command_line", lambda: None)
     find = enter.Account.find
 
-    def find_slowly(user: str) -> enter.Account:
+    def find_slowly(root: int, user: str) -> enter.Account:
         time.sleep(0.05)  # so that it is seen under way in any case
-        return find(user)
+        return find(root, user)
 
     monkeypatch.setattr(enter.Account, "find", find_slowly)
     with watch(machine) as watcher:

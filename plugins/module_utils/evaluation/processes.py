@@ -27,15 +27,16 @@ without an error means that the command runs (S14).
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 from typing import Any, NoReturn
 
-from ..launcher import kernel
+from ..launcher import kernel, lookup, program
 from ..launcher import syscalls as sys
+from ..launcher.attributes import reset_own
+from ..launcher.descriptors import keep_only
 from ..launcher.errors import LauncherError
-from ..launcher.launch import FIRST_FREE, read_token, reset_signals, tell, write_all
+from ..launcher.handshake import read_token, tell, write_all
 from .confinement import KILL, Confinement, hide_memory
 from .identity import Ids
 from .request import Request
@@ -95,8 +96,6 @@ class Processes:
             with explain("namespaces: the kernel does not make them"):
                 first = sys.clone3(flags | sys.CLONE_PARENT)
             if first == 0:
-                for descriptor in (ids_write, ready_read, built_write):
-                    os.close(descriptor)
                 self._become_first(report, ids_read, ready_write, built_read, go)
             for descriptor in (ids_read, ready_write, built_read, go):
                 os.close(descriptor)
@@ -152,8 +151,9 @@ class Processes:
     # The first process.
 
     def _become_first(self, report: int, ids: int, ready: int, built: int, go: int) -> NoReturn:
-        report = fcntl.fcntl(report, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
         try:
+            program.load_nothing_more()
+            report, ids, ready, built, go, *streams = keep_only(report, ids, ready, built, go, *self.streams)
             read_token(ids, "the launcher ended before it gave the command its ids")
             if self.ids.user:
                 self.confinement.take_ids()
@@ -174,31 +174,30 @@ class Processes:
                 child = os.fork()
                 if child:
                     reap(child)
-            self._execute(report)
+            self._execute(streams)
         except BaseException as error:
             tell(report, "", error)
-            os._exit(1)
+        os._exit(1)
 
-    def _execute(self, report: int) -> NoReturn:
-        """Become the command: no descriptor of the host but its streams and the report, which exec closes."""
-        with explain("chdir: %s" % self.request.directory):
-            os.chdir(self.request.directory)
-        high = [None if stream is None else fcntl.fcntl(stream, fcntl.F_DUPFD, FIRST_FREE) for stream in self.streams]
-        for number, stream in enumerate(high):
-            os.dup2(os.open("/dev/null", os.O_RDWR) if stream is None else stream, number)
-        sys.close_range(3, report - 1)
-        sys.close_range(report + 1)
+    def _execute(self, streams: list[int]) -> None:
+        """Become the command, having given up first what it is not to have."""
         if not self.ids.user:
             self.confinement.take_ids()
         self.confinement.apply()
         sys.prctl(sys.PR_SET_PDEATHSIG, signal.SIGKILL)
-        reset_signals()
-        os.umask(0o022)
-        program = self.request.argv[0]
+        root = lookup.open_root("/")
+        with explain("chdir: %s" % self.request.directory):
+            directory = lookup.open_found(root, self.request.directory, os.O_PATH | os.O_DIRECTORY)
+            os.fchdir(directory)
+        with explain("standard streams"):
+            for number, stream in enumerate(streams):
+                os.dup2(program.open_null(root) if stream < 0 else stream, number)
+        name = self.request.argv[0]
+        reset_own()
         try:
-            os.execve(program, self.request.argv, self.request.environment)
+            program.find(root, name, self.request.argv).execute(self.request.environment)
         except OSError as error:
-            raise LauncherError("%s: cannot be executed: %s" % (program, describe(error))) from error
+            raise LauncherError("%s: cannot be executed: %s" % (name, describe(error))) from error
 
 
 def reap(child: int) -> NoReturn:

@@ -11,7 +11,7 @@ import shlex
 from typing import Any, NamedTuple
 
 from ..launcher.errors import LauncherError
-from ..launcher.launch import PATH
+from ..launcher.init import PATH
 from ..launcher.mounts import ATTRIBUTES
 from .programs import find_program, parents
 

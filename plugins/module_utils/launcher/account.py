@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
+
+from . import lookup
 from .errors import LauncherError
-from .paths import read_text
 
 FILE_LIMIT = 1 << 20  # bytes of an account file that are looked at
 
@@ -22,9 +25,9 @@ class Account:
         self.groups = [gid]
 
     @classmethod
-    def find(cls, user: str) -> Account:
-        """The account of a name or number; to be called in the container's mount namespace."""
-        return cls.parse(user, read_text("/etc/passwd", FILE_LIMIT), read_text("/etc/group", FILE_LIMIT))
+    def find(cls, root: int, user: str) -> Account:
+        """Return the account of a name or number, to a process that is in the container, whose root is `root`."""
+        return cls.parse(user, _read(root, "/etc/passwd"), _read(root, "/etc/group"))
 
     @classmethod
     def parse(cls, user: str, passwd: str, group: str) -> Account:
@@ -42,6 +45,20 @@ class Account:
             if len(fields) == 4 and _is_id(fields[2]) and account.name in fields[3].split(","):
                 account.groups.append(int(fields[2]))
         return account
+
+
+def _read(root: int, path: str) -> str:
+    """Return the text of a regular file of the container's, as far as it is looked at; of one that is missing none."""
+    try:
+        descriptor = lookup.open_found(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except FileNotFoundError:
+        return ""
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise LauncherError("%s: is not a file in this container" % path)
+        return os.read(descriptor, FILE_LIMIT).decode("utf-8", "replace")
+    finally:
+        os.close(descriptor)
 
 
 def _is_id(text: str) -> bool:

@@ -43,21 +43,34 @@ DROPPED = {
 NESTING_KEEPS = ("SETFCAP",)
 
 
-def give_up(security: dict[str, Any]) -> None:
-    """Take from the calling process, root in the container's namespaces, what no program that it executes may have."""
+CAPABILITIES = 64  # as many as the kernel's sets have room for
+ALL_CAPABILITIES = (1 << CAPABILITIES) - 1
+
+
+def give_up(security: dict[str, Any], bound: int = ALL_CAPABILITIES) -> None:
+    """Take from the calling process, root in the container's namespaces, what no program that it executes may have.
+
+    Args:
+        security: that of the system's specification.
+        bound: a bit mask; of the capabilities outside it nothing is kept.
+    """
     try:
         sys.join_new_session_keyring()
     except PermissionError:
         pass  # this launcher is in a container itself, whose filter lets nobody have any keyring
     nesting = security.get("nesting", False)
-    for name, number in DROPPED.items():
-        if nesting and name in NESTING_KEEPS:
+    dropped = {number for name, number in DROPPED.items() if not (nesting and name in NESTING_KEEPS)}
+    kept = 0
+    for number in range(CAPABILITIES):
+        if number not in dropped and bound >> number & 1:
+            kept |= 1 << number
             continue
         try:
             sys.prctl(sys.PR_CAPBSET_DROP, number)
         except OSError:
-            pass  # a kernel that does not know this capability yet (EINVAL)
+            break  # this kernel knows no capability of this number, nor of a higher one (EINVAL)
     sys.prctl(sys.PR_CAP_AMBIENT, sys.PR_CAP_AMBIENT_CLEAR_ALL)
+    sys.capset(kept, kept, 0)
     if security.get("no_new_privileges", False):
         sys.prctl(sys.PR_SET_NO_NEW_PRIVS, 1)
 

@@ -13,7 +13,7 @@ from . import data, identity
 from .cgroup import ControlGroup
 from .errors import AlreadyRunning, LauncherError, NotReady
 from .excursion import Alarm
-from .launch import OUTPUT_LOG
+from .init import OUTPUT_LOG
 from .paths import (
     NEW,
     RUN_DIRECTORY,

@@ -6,6 +6,13 @@ Until it has executed a program of the container's, the entering process is not 
 trace it nor look through its descriptors at the host (CVE-2019-5736, CVE-2024-21626). As the kernel forgets that of a
 dying process, which root inside can make it, it has no descriptor of the host's by the time it can be seen. What root
 inside can do is to stop it, or to freeze the control group it gets into; so every wait for it has an end.
+
+    caller      the host's root; reads what it must know of the container, from outside
+    middle      its child in the container's control group: closes what it need not keep, takes the limits of PID 1,
+                joins the namespaces, and so has the next process in the container's pid namespace
+    command     by CLONE_PARENT the caller's child: gives up what PID 1 has not, then resolves the first path of the
+                container's, imports nothing (`program`), and executes
+
 """
 
 from __future__ import annotations
@@ -14,16 +21,19 @@ import ctypes
 import fcntl
 import os
 import select
-import stat
 import time
 
-from . import confine, launch
+from . import confine, lookup, program
 from . import syscalls as sys
-from .account import FILE_LIMIT, Account
+from .account import Account
+from .attributes import Attributes, reset_own
+from .descriptors import keep_only
 from .errors import LauncherError
-from .excursion import close_all_but
+from .excursion import in_child
+from .handshake import tell, write_all
+from .init import PATH, TIOCSCTTY
 from .paths import read_text
-from .process import KILL, PAUSE, Process, leave, milliseconds
+from .process import KILL, PAUSE, leave, milliseconds
 from .specification import read_spec
 
 TYPE_CHECKING = False
@@ -36,6 +46,15 @@ INSIDE = -1  # in place of a stream's descriptor: the container's own null devic
 ENTER_TIMEOUT = 30.0  # seconds until the command must run
 REAP_TIMEOUT = 1.0  # seconds in which the end of a killed process must come to be known
 CAPTURE_LIMIT = 1 << 20  # bytes of a captured answer; the rest is dropped
+NAMESPACES = (
+    sys.CLONE_NEWUSER
+    | sys.CLONE_NEWNS
+    | sys.CLONE_NEWPID
+    | sys.CLONE_NEWIPC
+    | sys.CLONE_NEWUTS
+    | sys.CLONE_NEWCGROUP
+    | sys.CLONE_NEWNET
+)
 ENTERED = "unshare.entered"  # the control group of entered processes: below the container's, beside its init's
 
 
@@ -62,25 +81,26 @@ class Entry:
         self.container.cgroup.close()
 
     def open_root(self) -> int:
-        """The container's root directory, as a descriptor."""
-        return os.open("/proc/%d/root" % self.process.pid, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        """Return the container's root directory, as a descriptor."""
+        return lookup.open_root("/proc/%d/root" % self.process.pid)
 
     def host_id(self, user: str) -> int:
-        """The host's uid of a user of the container, by the container's own account file."""
+        """Return the host's uid of a user of the container, by the container's own account file.
+
+        That is read by a process that can be given up: the file may be one of a file system of root inside.
+        """
         base = int((self.container.record() or {}).get("uid_base", 0))
         if user in ("root", "0"):
             return base
         root = self.open_root()
         try:
-            resolve = sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS
-            descriptor = _open_regular(sys.openat2(root, "etc/passwd", os.O_PATH, resolve))
+            said = in_child(lambda: str(Account.find(root, user).uid), ENTER_TIMEOUT, (root,))
+        except TimeoutError:
+            message = "container %s: its /etc/passwd cannot be read within %g s"
+            raise LauncherError(message % (self.container.name, ENTER_TIMEOUT)) from None
         finally:
             os.close(root)
-        try:
-            account = Account.parse(user, os.read(descriptor, FILE_LIMIT).decode("utf-8", "replace"), "")
-        finally:
-            os.close(descriptor)
-        return base + account.uid
+        return base + int(said)
 
     def _open_cgroup(self) -> int:
         parent = self.container.cgroup.open()
@@ -117,36 +137,43 @@ class Entry:
             LauncherError: it does not run.
         """
         deadline = time.monotonic() + timeout
+        try:
+            limits = Limits(self.process.pid)
+        except (ProcessLookupError, FileNotFoundError):
+            raise self._cannot_enter("it does not run any more") from None
         cgroup = self._open_cgroup()
         report_read, report_write = os.pipe()
-        flags = sys.CLONE_NEWUSER | sys.CLONE_NEWNS | sys.CLONE_NEWPID | sys.CLONE_NEWIPC | sys.CLONE_NEWUTS
-        flags |= sys.CLONE_NEWCGROUP | sys.CLONE_NEWNET
-        report = report_write
         middle = sys.clone3(0, sys.SIGCHLD, cgroup)
         if middle == 0:
+            report = report_write
             try:
                 sys.prctl(sys.PR_SET_DUMPABLE, 0)
                 _forget_command_line()
-                report, inside = _keep_only(report_write, streams, self.process)
-                self._join(flags)
+                program.load_nothing_more()
+                report, self.process.descriptor, *inside = keep_only(report, self.process.descriptor, *streams)
+                limits.attributes.give(0)
+                self._join()
                 child = sys.clone3(sys.CLONE_PARENT)
                 if child == 0:
-                    self._become(command, user, inside, terminal, environment or {}, directory, report)
-                launch.write_all(report, b"pid %d\n" % child)
+                    self._become(command, user, inside, terminal, environment or {}, directory, limits.bound, report)
+                write_all(report, b"pid %d\n" % child)
             except BaseException as error:
-                launch.tell(report, "", error)
+                tell(report, "", error)
                 os._exit(1)
             os._exit(0)
         os.close(cgroup)
         os.close(report_write)
         return self._follow(report_read, middle, deadline)
 
-    def _join(self, flags: int) -> None:
+    def _join(self) -> None:
         try:
-            sys.setns(self.process.descriptor, flags)
+            sys.setns(self.process.descriptor, NAMESPACES)
         except ProcessLookupError:
             raise LauncherError("it does not run any more") from None
         self.process.close()
+
+    def _cannot_enter(self, why: str) -> LauncherError:
+        return LauncherError("container %s: cannot enter: %s" % (self.container.name, why))
 
     def _follow(self, report: int, middle: int, deadline: float) -> int:
         """Read what the entering processes say until the command runs, or the deadline; the command's PID."""
@@ -177,67 +204,89 @@ class Entry:
             if child:
                 os.kill(child, KILL)
                 _reap(child, time.monotonic() + REAP_TIMEOUT)
-            what = errors[0] if errors else "it ended meanwhile"
-            raise LauncherError("container %s: cannot enter: %s" % (self.container.name, what))
+            raise self._cannot_enter(errors[0] if errors else "it ended meanwhile")
         return child
 
     def _become(
         self,
         command: list[str] | None,
         user: str,
-        streams: tuple[int, int, int],
+        streams: list[int],
         terminal: bool,
         environment: dict[str, str],
         directory: str | None,
+        bound: int,
         report: int,
     ) -> NoReturn:
+        """Give up what PID 1 has not, and then go where the command is to run, and execute it."""
         try:
             os.setsid()
             os.setgroups([])
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
-            null = INSIDE
-            if INSIDE in streams:
-                opened = os.open("/dev/null", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-                null = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, launch.FIRST_FREE)
-            for number, stream in enumerate(streams):
-                os.dup2(null if stream == INSIDE else stream, number)
-            if terminal:
-                fcntl.ioctl(0, launch.TIOCSCTTY, 0)
-            sys.close_range(3, report - 1)
-            sys.close_range(report + 1)
-            os.chdir("/")
-            account = Account.find(user)
-            confine.give_up(self.spec.get("security", {}))
+            confine.give_up(self.spec.get("security", {}), bound)
             confine.filter_calls(self.filter_program)
+            os.chdir("/")
+            root = lookup.open_root("/")
+            if INSIDE in streams:
+                null = program.open_null(root)
+                streams = [null if stream == INSIDE else stream for stream in streams]
+            for number, stream in enumerate(streams):
+                os.dup2(stream, number)
+            if terminal:
+                fcntl.ioctl(0, TIOCSCTTY, 0)
+            account = Account.find(root, user)
             if account.uid or account.gid:
                 os.setgroups(account.groups)
                 os.setresgid(account.gid, account.gid, account.gid)
                 os.setresuid(account.uid, account.uid, account.uid)
-            _change_directory(directory, account.home)
-            launch.reset_signals()
-            os.umask(0o022)
-            variables = {"PATH": launch.PATH, "LANG": "C.UTF-8", "container": "unshare"}
+            directory = _change_directory(root, directory, account.home)
+            variables = {"PATH": PATH, "LANG": "C.UTF-8", "container": "unshare"}
             variables.update(HOME=account.home, USER=account.name, LOGNAME=account.name, SHELL=account.shell)
             if terminal:
                 variables["TERM"] = os.environ.get("TERM", "linux")
             variables.update(environment)
             if command is None:
-                os.execve(account.shell, ["-" + os.path.basename(account.shell)], variables)
-            os.execvpe(command[0], command, variables)
+                words = ["-" + os.path.basename(account.shell)]
+                found = program.find(root, account.shell, words)
+            elif "/" in command[0]:
+                found = program.find(root, os.path.join(directory, command[0]), command)
+            else:
+                found = program.find_in_path(root, command[0], command, variables["PATH"])
+            reset_own()
+            found.execute(variables)
         except BaseException as error:
-            launch.tell(report, "", error)
-            os._exit(1)
+            tell(report, "", error)
+        os._exit(1)
 
 
-def _change_directory(asked: str | None, home: str) -> None:
-    if asked is not None:
-        os.chdir(asked)
-        return
+class Limits:
+    """What a running container's PID 1 has, and who enters is to have, too.
+
+    Attributes:
+        attributes: its resource limits and scheduling.
+        bound: the capabilities that its programs can have, as a bit mask.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.attributes = Attributes.of(pid)
+        self.bound = int(read_text("/proc/%d/status" % pid).partition("\nCapBnd:")[2].split(None, 1)[0], 16)
+
+
+def _change_directory(root: int, asked: str | None, home: str) -> str:
+    """Go to the directory that was asked for, or to the user's home, or else to the root; the path of it."""
+    path = home if asked is None else asked
     try:
-        os.chdir(home)
+        descriptor = lookup.open_found(root, path, os.O_PATH | os.O_DIRECTORY)
+        try:
+            os.fchdir(descriptor)
+        finally:
+            os.close(descriptor)
+        return path
     except OSError:
-        os.chdir("/")
+        if asked is not None:
+            raise
+        return "/"
 
 
 def capture(container: Container, command: list[str], timeout: float) -> str:
@@ -302,27 +351,6 @@ def _is_child(pid: int) -> bool:
     except ChildProcessError:
         return False
     return True
-
-
-def _keep_only(report: int, streams: tuple[int, int, int], process: Process) -> tuple[int, tuple[int, int, int]]:
-    """Close every descriptor but the report, the streams and the process's; where the first and second are now."""
-    moved = {}
-    for descriptor in {report, process.descriptor, *streams} - {INSIDE}:
-        moved[descriptor] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, launch.FIRST_FREE)
-    close_all_but(set(moved.values()))
-    process.descriptor = moved[process.descriptor]
-    first, second, third = (moved.get(stream, INSIDE) for stream in streams)
-    return moved[report], (first, second, third)
-
-
-def _open_regular(path: int) -> int:
-    """Open for reading what an O_PATH descriptor names, and close that; only a file, never a device or a terminal."""
-    try:
-        if not stat.S_ISREG(os.fstat(path).st_mode):
-            raise LauncherError("/etc/passwd: is not a file in this container")
-        return os.open("/proc/self/fd/%d" % path, os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
-    finally:
-        os.close(path)
 
 
 def _forget_command_line() -> None:

@@ -14,6 +14,7 @@ import select
 import time
 
 from . import syscalls as sys
+from .descriptors import close_all_but
 from .errors import LauncherError
 from .process import KILL, Process, leave, milliseconds, reap
 
@@ -293,16 +294,6 @@ def _read_in_time(read: int, child: int, seconds: float | None) -> str:
         raise
     reap(child, 0)
     return said
-
-
-def close_all_but(keep: set[int]) -> None:
-    """Close every descriptor of this process but these."""
-    start = 0
-    for descriptor in sorted(keep):
-        if descriptor > start:
-            sys.close_range(start, descriptor - 1)
-        start = descriptor + 1
-    sys.close_range(start)
 
 
 def _end(child: int) -> None:

@@ -2,22 +2,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Paths that lie in a tree whose links nobody on the host vouches for: a container's root, or the tree of a store.
 
-They are resolved below a descriptor of the tree's root, by the kernel (openat2(2)): a link that is absolute, or leads
-upward, stays in the tree, and a magic link of procfs (`/proc/self/fd/3`, `/proc/1/root`) is an error (`ELOOP`).
+They are resolved below a descriptor of the tree's root: a link that is absolute, or leads upward, stays in the tree,
+and no magic link of procfs (`/proc/self/fd/3`, `/proc/1/root`) is followed to what it names.
+
+From the host the kernel does it (`open_below`; openat2(2)). A process that is in a container already, and under its
+system-call filter, which refuses that call, goes one directory at a time (`find`).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 
 from . import syscalls as sys
 
 RESOLVE = sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS
+LINKS_LIMIT = 40  # of one path, as in the kernel
+DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def open_root(path: str) -> int:
     """Return a descriptor (`O_PATH`) of a directory that is to be the root of look-ups; the caller closes it."""
-    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return os.open(path, DIRECTORY)
 
 
 def open_below(root: int, path: str, flags: int = os.O_PATH, mode: int = 0) -> int:
@@ -32,3 +38,89 @@ def open_below(root: int, path: str, flags: int = os.O_PATH, mode: int = 0) -> i
         OSError: as open(2) says; `ELOOP` for a magic link.
     """
     return sys.openat2(root, path.lstrip("/") or ".", flags, RESOLVE, mode)
+
+
+def find(root: int, path: str) -> tuple[int, str]:
+    """Return the directory in which a path ends, as a descriptor that the caller closes, and the name in it.
+
+    Every link is followed by its text. The name is that of a link never, of a file that does not exist perhaps, and `.`
+    where the path ends in the root.
+
+    Raises:
+        OSError: a directory on the way is missing or is none, or there are too many links.
+    """
+    way = [os.dup(root)]  # the directories from the root on, for ".."
+    try:
+        waiting = path.split("/")[::-1]
+        name, followed = ".", 0
+        while True:
+            while waiting and waiting[-1] in ("", "."):
+                waiting.pop()
+            if not waiting:
+                return way.pop(), name
+            if name != ".":
+                way.append(os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=way[-1]))
+                name = "."
+            part = waiting.pop()
+            if part == "..":
+                if len(way) > 1:
+                    os.close(way.pop())
+                continue
+            target = _link(way[-1], part)
+            if target is None:
+                name = part
+                continue
+            followed += 1
+            if followed > LINKS_LIMIT:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            if target.startswith("/"):
+                while len(way) > 1:
+                    os.close(way.pop())
+            waiting += target.split("/")[::-1]
+    finally:
+        for descriptor in way:
+            os.close(descriptor)
+
+
+def _link(directory: int, name: str) -> str | None:
+    """Return the text of a link, or none where there is no link of this name."""
+    try:
+        return os.readlink(name, dir_fd=directory)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT):
+            return None
+        raise
+
+
+def open_found(root: int, path: str, flags: int, mode: int = 0) -> int:
+    """Open a path as `open_below` does, without openat2(2)."""
+    directory, name = find(root, path)
+    try:
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
+def make_directory(root: int, path: str, mode: int) -> int:
+    """Return a descriptor (`O_RDONLY`) of a directory, which is made, with its parents, unless it is there.
+
+    Args:
+        mode: of a directory that is made, before the file creation mask.
+
+    Raises:
+        OSError: as mkdir(2) says; `ENOTDIR` where something else is.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY
+    try:
+        return open_found(root, path, flags)
+    except FileNotFoundError:
+        pass
+    above, _slash, name = path.rstrip("/").rpartition("/")
+    parent = make_directory(root, above, mode) if above else os.dup(root)
+    try:
+        os.mkdir(name, mode, dir_fd=parent)
+    except FileExistsError:
+        pass  # somebody else was faster, or it is a link to nothing, which the next line refuses
+    finally:
+        os.close(parent)
+    return open_found(root, path, flags)

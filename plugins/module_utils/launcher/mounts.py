@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from typing import Callable
 
 READ_SIZE = 1 << 16
+# What a mount must not come to lie over because somebody inside has left a link.
+DEVICES = "/dev"
+FOUNDATIONS = ("/", "/run", "/run/host", "/run/current-system")
 
 # The flags of a file system record, as mount attributes.
 ATTRIBUTES = {
@@ -112,6 +115,10 @@ def mount_points(wanted: Callable[[str], bool]) -> list[tuple[str, list[str], st
     return found
 
 
+def _path_of(descriptor: int) -> str:
+    return os.readlink("/proc/self/fd/%d" % descriptor)
+
+
 def is_below(path: str, directory: str) -> bool:
     """Whether a path is the directory's or leads below it, by its words alone."""
     return path == directory or path.startswith(directory.rstrip("/") + "/")
@@ -132,9 +139,13 @@ class Tree:
         return lookup.open_below(self.root, path, flags)
 
     def target(self, path: str, directory: bool) -> int:
-        """The descriptor of a mount point, made as an empty directory or file where nothing is."""
+        """The descriptor of a mount point, made as an empty directory or file where nothing is.
+
+        Raises:
+            LauncherError: a link on the way leads to what the container stands on.
+        """
         try:
-            return self.open(path)
+            return self._open_target(path)
         except FileNotFoundError:
             pass
         parent, _slash, name = path.rstrip("/").rpartition("/")
@@ -151,6 +162,21 @@ class Tree:
         finally:
             os.close(parent_descriptor)
         return self.open(path)
+
+    def _open_target(self, path: str) -> int:
+        resolve = lookup.RESOLVE | sys.RESOLVE_NO_SYMLINKS
+        try:
+            return sys.openat2(self.root, path.lstrip("/") or ".", os.O_PATH, resolve)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+        target = self.open(path)
+        place = _path_of(target)[len(_path_of(self.root).rstrip("/")) :] or "/"
+        if place in FOUNDATIONS or is_below(place, DEVICES):
+            os.close(target)
+            message = "%s: a symbolic link on the way, perhaps in a writable mapping, leads to %s; remove that link"
+            raise LauncherError(message % (path, place))
+        return target
 
     def attach(self, mount: int, path: str, directory: bool = True) -> None:
         """Attach a detached mount at a path of the tree, and close its descriptor."""

@@ -12,7 +12,7 @@ import os
 import stat
 import time
 
-from . import kernel, mounts
+from . import kernel, lookup, mounts
 from . import syscalls as sys
 from .errors import LauncherError
 from .excursion import in_child
@@ -36,6 +36,8 @@ MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 NETWORK_FILES = ("/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/services", "/etc/hosts")
 SELF = "/run/current-system"
 READ_SIZE = 1 << 20
+PERMISSIONS = 0o777
+SHARED_LIMIT = 1 << 24  # bytes of a file beside the store that are copied into each container
 # Mounted by `kernel` once the container's namespaces exist, or part of every container.
 NAMESPACED = ("mqueue", "proc", "sysfs", "cgroup2")
 
@@ -106,9 +108,16 @@ class Builder:
     @staticmethod
     def _link_store(store: dict[str, str]) -> None:
         """`/bin`, `/lib64` and the like, as far as the store has them (merged /usr)."""
-        for name in MERGED:
-            if os.path.isdir(os.path.join(store["source"], name)):
+        tree, directory = _open_beside(store), os.path.basename(store["source"].rstrip("/"))
+        try:
+            for name in MERGED:
+                try:
+                    os.close(lookup.open_below(tree, directory + "/" + name, os.O_PATH | os.O_DIRECTORY))
+                except OSError:
+                    continue
                 os.symlink(os.path.join(store["target"].lstrip("/"), name), name)
+        finally:
+            os.close(tree)
 
     def _copy_files(self, files: dict[str, Any]) -> None:
         base = self.identity.base
@@ -152,23 +161,32 @@ class Builder:
 
         Directories are bound read-only, files copied. They hold no secret, and what the system itself declares wins.
         """
-        beside = os.path.dirname(spec["store"]["source"].rstrip("/"))
-        for path in spec.get("host_files", []):
-            if path in spec["files"] or path in self._made:
-                continue
-            try:
-                source = os.open(os.path.join(beside, path.lstrip("/")), os.O_PATH | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            try:
-                status = os.fstat(source)
-                if stat.S_ISDIR(status.st_mode):
-                    self._attach_bind(source, path, sys.MOUNT_ATTR_RDONLY | sys.MOUNT_ATTR_NODEV, path)
-                elif stat.S_ISREG(status.st_mode):
-                    content = _read("/proc/self/fd/%d" % source, follow=True)
-                    self._place(path.lstrip("/"), stat.S_IMODE(status.st_mode), content)
-            finally:
-                os.close(source)
+        tree = _open_beside(spec["store"])
+        try:
+            for path in spec.get("host_files", []):
+                if path not in spec["files"] and path not in self._made:
+                    self._share_host_file(tree, path)
+        finally:
+            os.close(tree)
+
+    def _share_host_file(self, tree: int, path: str) -> None:
+        try:
+            source = lookup.open_below(tree, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            return  # the tree has none, or a link to nothing of its own
+        try:
+            status = os.fstat(source)
+            if stat.S_ISDIR(status.st_mode):
+                self._attach_bind(source, path, sys.MOUNT_ATTR_RDONLY | sys.MOUNT_ATTR_NODEV, path)
+            elif stat.S_ISREG(status.st_mode):
+                if status.st_size > SHARED_LIMIT:
+                    raise LauncherError("%s: of the store's tree, is larger than %d bytes" % (path, SHARED_LIMIT))
+                content = _read("/proc/self/fd/%d" % source, follow=True)
+                self._place(path.lstrip("/"), stat.S_IMODE(status.st_mode) & PERMISSIONS, content)
+        finally:
+            os.close(source)
 
     def _mount_in_time(self, record: dict[str, Any]) -> None:
         """Mount it, in a process that can be given up when a server may have to answer for that."""
@@ -310,6 +328,11 @@ class Builder:
                 "put it on ext4, xfs or btrfs, or give it to the container's own ids: chown -R %d:%d"
             )
             raise LauncherError(message % (name, first, first))
+
+
+def _open_beside(store: dict[str, str]) -> int:
+    """Return a descriptor of the tree that the store is part of; the links in that are the tree's own."""
+    return lookup.open_root(os.path.dirname(store["source"].rstrip("/")) or "/")
 
 
 def _tempts_others(source: int, path: str) -> bool:

@@ -10,7 +10,8 @@ import time
 
 from . import confine, identity, limits
 from .errors import LauncherError, NotReady
-from .launch import Launch, describe
+from .handshake import describe
+from .launch import Launch
 from .process import KILL, Process, boot_id, executed, milliseconds, reap, start_time
 
 TYPE_CHECKING = False

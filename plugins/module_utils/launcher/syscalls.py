@@ -11,6 +11,7 @@ process with several threads must not wait here. Whole numbers go as C ints, wid
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 
 _libc = ctypes.PyDLL(None, use_errno=True)
@@ -23,6 +24,8 @@ _ZERO = ctypes.c_ulong(0)
 _NUMBER_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 _NUMBER_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
 _NUMBER_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358, "s390x": 348}
+_NUMBER_EXECVEAT = {"x86_64": 322, "aarch64": 281, "riscv64": 281, "ppc64le": 362, "s390x": 354}
+_NUMBER_IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "ppc64le": 273, "s390x": 282}  # ioprio_get follows
 _NUMBER_CAPSET = {"x86_64": 126, "aarch64": 91, "riscv64": 91, "ppc64le": 184, "s390x": 185}
 
 CLONE_NEWTIME = 0x00000080
@@ -41,6 +44,7 @@ AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 AT_SYMLINK_NOFOLLOW = 0x100
+AT_EACCESS = 0x200
 
 OPEN_TREE_CLONE = 1
 OPEN_TREE_CLOEXEC = os.O_CLOEXEC
@@ -80,6 +84,7 @@ PR_SET_PDEATHSIG = 1
 PR_GET_PDEATHSIG = 2
 PR_GET_DUMPABLE = 3
 PR_SET_DUMPABLE = 4
+PR_SET_TIMERSLACK = 29
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
@@ -90,6 +95,7 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 SECBIT_NO_SETUID_FIXUP = 1 << 2
 
 RLIMIT_NPROC = 6
+IOPRIO_WHO_PROCESS = 1
 KEYCTL_JOIN_SESSION_KEYRING = 1
 SECCOMP_SET_MODE_FILTER = 1
 
@@ -282,17 +288,50 @@ def parent_death_signal() -> int:
     return number.value
 
 
-def limit_of_tasks() -> tuple[int, int]:
-    """The soft and the hard limit RLIMIT_NPROC of the calling process (prlimit(2))."""
+def get_own_limit(number: int) -> tuple[int, int]:
+    """The soft and the hard resource limit of this number of the calling process (prlimit(2))."""
     limits = (ctypes.c_uint64 * 2)()
-    _check(_libc.prlimit(0, RLIMIT_NPROC, None, limits), "prlimit(RLIMIT_NPROC)")
+    _check(_libc.prlimit(0, number, None, limits), "prlimit(%d)", number)
     return limits[0], limits[1]
 
 
-def set_limit_of_tasks(soft: int, hard: int) -> None:
-    """Set both."""
+def set_limit(pid: int, number: int, soft: int, hard: int) -> None:
+    """Set both, of a process or of this one (0)."""
     limits = (ctypes.c_uint64 * 2)(soft, hard)
-    _check(_libc.prlimit(0, RLIMIT_NPROC, limits, None), "prlimit(RLIMIT_NPROC, %d)", soft)
+    _check(_libc.prlimit(pid, number, limits, None), "prlimit(%d, %d, %d)", pid, number, soft)
+
+
+def get_io_priority(pid: int) -> int:
+    """Class and level of a process's input and output, or of this one's (0) (ioprio_get(2))."""
+    number = _architecture_number(_NUMBER_IOPRIO_SET, "ioprio_get") + 1
+    return _check(_syscall(number, IOPRIO_WHO_PROCESS, pid), "ioprio_get(%d)", pid)
+
+
+def set_io_priority(pid: int, priority: int) -> None:
+    """Set it; 0 lets it follow from the process's nice value."""
+    number = _architecture_number(_NUMBER_IOPRIO_SET, "ioprio_set")
+    _check(_syscall(number, IOPRIO_WHO_PROCESS, pid, priority), "ioprio_set(%d, %d)", pid, priority)
+
+
+def personality(domain: int) -> None:
+    """personality(2): the execution domain; 0 is that of Linux with nothing switched off."""
+    _check(_libc.personality(ctypes.c_ulong(domain)), "personality(%d)", domain)
+
+
+def may_execute(directory: int, name: str) -> bool:
+    """Whether the calling process, by its effective ids, may execute a file that is no link (faccessat2, Linux 5.8)."""
+    flags = AT_EACCESS | AT_SYMLINK_NOFOLLOW
+    return bool(_syscall(439, directory, os.fsencode(name), os.X_OK, flags) == 0)
+
+
+def execveat(directory: int, name: str, arguments: list[str], environment: dict[str, str]) -> None:
+    """Execute the file of this name in a directory, unless that is a link (execveat(2)); returns only by an error."""
+    words = [os.fsencode(word) for word in arguments]
+    variables = [os.fsencode(key) + b"=" + os.fsencode(value) for key, value in environment.items()]
+    argv = (ctypes.c_char_p * (len(words) + 1))(*words, None)
+    envp = (ctypes.c_char_p * (len(variables) + 1))(*variables, None)
+    number = _architecture_number(_NUMBER_EXECVEAT, "execveat")
+    _check(_syscall(number, directory, os.fsencode(name), argv, envp, AT_SYMLINK_NOFOLLOW), "execveat(%s)", name)
 
 
 def set_host_name(name: str) -> None:
@@ -328,8 +367,6 @@ def load_seccomp_filter(program: bytes) -> None:
 
 def bring_loopback_up() -> None:
     """Set the interface `lo` of this network namespace up (netdevice(7), SIOCSIFFLAGS)."""
-    import fcntl
-
     descriptor = _check(_libc.socket(2, 2 | os.O_CLOEXEC, 0), "socket(AF_INET)")
     try:
         request = b"lo".ljust(16, b"\0") + (0x1).to_bytes(2, "little") + bytes(22)

@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a process has from its parent and keeps when it executes a program: limits, priorities, processors, signals.
+
+A container's PID 1 has the same whoever starts it, by hand, in a module over SSH, or at boot (P7). A command that
+enters has what PID 1 has then.
+"""
+
+from __future__ import annotations
+
+import _signal
+import errno
+import os
+
+from . import syscalls as sys
+from .paths import read_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+INFINITY = 0xFFFFFFFFFFFFFFFF
+MEBIBYTE = 1 << 20
+# RLIMIT_*: the kernel's own for the first process of a machine (include/asm-generic/resource.h), and systemd's hard
+# limit of open files for every service. Of tasks and signals the kernel derives the limit from its memory.
+LIMITS = {
+    0: (INFINITY, INFINITY),  # CPU
+    1: (INFINITY, INFINITY),  # FSIZE
+    2: (INFINITY, INFINITY),  # DATA
+    3: (8 * MEBIBYTE, INFINITY),  # STACK
+    4: (0, INFINITY),  # CORE
+    5: (INFINITY, INFINITY),  # RSS
+    7: (1024, 524288),  # NOFILE
+    8: (8 * MEBIBYTE, 8 * MEBIBYTE),  # MEMLOCK
+    9: (INFINITY, INFINITY),  # AS
+    10: (INFINITY, INFINITY),  # LOCKS
+    12: (819200, 819200),  # MSGQUEUE
+    13: (0, 0),  # NICE
+    14: (0, 0),  # RTPRIO
+    15: (INFINITY, INFINITY),  # RTTIME
+}
+NPROC, SIGPENDING = 6, 11
+NAME_WIDTH = 25  # of the first column of /proc/PID/limits
+LAST_SIGNAL = 64
+TIMER_SLACK = 50000  # nanoseconds, the kernel's own
+
+
+class Attributes:
+    """Resource limits and scheduling of a process.
+
+    Attributes:
+        limits: the soft and the hard limit by the number of each (prlimit(2)).
+        nice: from -20 to 19.
+        policy: `SCHED_*` with its flags, and the priority that goes with it (sched(7)).
+        affinity: the processors that it may use.
+        io_priority: class and level (ioprio_set(2)).
+        oom_score_adj: from -1000 to 1000 (proc_pid_oom_score_adj(5)).
+    """
+
+    def __init__(
+        self,
+        limits: dict[int, tuple[int, int]],
+        nice: int,
+        policy: tuple[int, int],
+        affinity: set[int],
+        io_priority: int,
+        oom_score_adj: int,
+    ) -> None:
+        self.limits = limits
+        self.nice = nice
+        self.policy = policy
+        self.affinity = affinity
+        self.io_priority = io_priority
+        self.oom_score_adj = oom_score_adj
+
+    @classmethod
+    def standard(cls) -> Attributes:
+        """Return those of a container's PID 1; the processors are those of this machine's own PID 1."""
+        tasks = int(read_text("/proc/sys/kernel/threads-max").strip() or 0) // 2 or INFINITY
+        limits = dict(LIMITS)
+        limits[NPROC] = limits[SIGPENDING] = (tasks, tasks)
+        return cls(limits, 0, (os.SCHED_OTHER, 0), os.sched_getaffinity(1), 0, 0)
+
+    @classmethod
+    def of(cls, pid: int) -> Attributes:
+        """Return those that a process has.
+
+        Raises:
+            OSError: it has ended (`ESRCH`, `ENOENT`).
+        """
+        policy = os.sched_getscheduler(pid), os.sched_getparam(pid).sched_priority
+        return cls(
+            _limits_of(pid),
+            os.getpriority(os.PRIO_PROCESS, pid),
+            policy,
+            os.sched_getaffinity(pid),
+            sys.get_io_priority(pid),
+            int(read_text("/proc/%d/oom_score_adj" % pid).strip() or 0),
+        )
+
+    def give(self, pid: int) -> None:
+        """Give them to a process (0: the calling one), as far as the caller may.
+
+        One without CAP_SYS_RESOURCE, in a container perhaps, raises no hard limit and sets nobody's but its own.
+        """
+        for number, (soft, hard) in self.limits.items():
+            try:
+                sys.set_limit(pid, number, soft, hard)
+            except PermissionError:
+                if pid == 0:
+                    ceiling = sys.get_own_limit(number)[1]
+                    sys.set_limit(pid, number, min(soft, ceiling), min(hard, ceiling))
+        _as_allowed(lambda: os.sched_setscheduler(pid, self.policy[0], os.sched_param(self.policy[1])))
+        _as_allowed(lambda: os.setpriority(os.PRIO_PROCESS, pid, self.nice))
+        _as_allowed(lambda: os.sched_setaffinity(pid, self.affinity))
+        _as_allowed(lambda: sys.set_io_priority(pid, self.io_priority))
+        _as_allowed(lambda: _write("/proc/%s/oom_score_adj" % (pid or "self"), str(self.oom_score_adj)))
+
+
+def _limits_of(pid: int) -> dict[int, tuple[int, int]]:
+    """Return the resource limits of a process: a line for each number, in their order (proc_pid_limits(5))."""
+    limits = {}
+    for number, line in enumerate(read_text("/proc/%d/limits" % pid).splitlines()[1:]):
+        soft, hard = (INFINITY if word == "unlimited" else int(word) for word in line[NAME_WIDTH:].split()[:2])
+        limits[number] = (soft, hard)
+    return limits
+
+
+def _as_allowed(change: Callable[[], None]) -> None:
+    try:
+        change()
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EACCES, errno.EINVAL):
+            raise
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def reset_own() -> None:
+    """Set what only a process itself can set: signals, file creation mask, timer slack, execution domain.
+
+    What Python, or who called it, ignores or blocks would outlive exec.
+    """
+    for number in range(1, LAST_SIGNAL + 1):
+        if number not in (9, 19, 32, 33):
+            _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
+    os.umask(0o022)
+    sys.prctl(sys.PR_SET_TIMERSLACK, TIMER_SLACK)
+    sys.personality(0)

@@ -1,0 +1,47 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which descriptors a process has when it comes near a container: the few that are named, and no other.
+
+A path of the container's can lead through `/proc/self/fd` to whatever the resolving process has open (CVE-2024-21626).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from . import syscalls as sys
+
+FIRST_FREE = 3  # descriptors from here on are clear of the standard streams
+
+
+def keep_only(*wanted: int | None) -> list[int]:
+    """Close every descriptor of this process but those that are wanted; its standard streams are an ended pipe then.
+
+    A pipe, and not nothing, so that no descriptor that is opened later is taken for a standard stream.
+
+    Args:
+        wanted: descriptors; `None` or a negative number stands for one that is not there.
+
+    Returns:
+        Where each of them is now, in their order: at `FIRST_FREE` or above, close-on-exec; -1 for what is not there.
+    """
+    moved: dict[int, int] = {}
+    for descriptor in wanted:
+        if descriptor is not None and descriptor >= 0 and descriptor not in moved:
+            moved[descriptor] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
+    close_all_but(set(moved.values()))
+    read, write = os.pipe()  # 0 and 1, the lowest that are free
+    os.dup2(read, write)
+    os.dup2(read, FIRST_FREE - 1)
+    return [-1 if descriptor is None else moved.get(descriptor, -1) for descriptor in wanted]
+
+
+def close_all_but(keep: set[int]) -> None:
+    """Close every descriptor of this process but these."""
+    start = 0
+    for descriptor in sorted(keep):
+        if descriptor > start:
+            sys.close_range(start, descriptor - 1)
+        start = descriptor + 1
+    sys.close_range(start)

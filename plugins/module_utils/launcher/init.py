@@ -1,0 +1,136 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A container's first process, from its birth until it runs `boot`.
+
+What it finds in the container may be hostile: writable mappings as a former run has left them, and the tree that the
+store is part of. So it has closed what it had of the host's, has loaded all that it needs, and has given up what `boot`
+is not to have, before it resolves the first path of the container; and it does so with `lookup.find` alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from . import confine, lookup, program, root
+from . import syscalls as sys
+from .attributes import reset_own
+from .descriptors import keep_only
+from .errors import LauncherError
+from .handshake import read_token, tell, write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from .launch import Launch
+
+BOOT = root.SELF + "/boot"
+OUTPUT_LOG = "/run/output.log"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+TIOCSCTTY = 0x540E
+SPECIAL_BITS = 0o6000  # set-user-ID and set-group-ID
+
+
+class Init:
+    """The first process of the container that `launch` starts; made there, and used in the process itself alone."""
+
+    def __init__(self, launch: Launch) -> None:
+        self.launch = launch
+        self.spec = launch.spec
+
+    def run(self, report: int, ids: int, ready: int, built: int, go: int) -> NoReturn:
+        """Wait for each of the caller's steps, and run `boot`.
+
+        Args:
+            report: where to say what fails.
+            ids, built, go: what to read a byte from before the next step; the caller's death ends the wait.
+            ready: where to say that the namespaces are made.
+        """
+        try:
+            program.load_nothing_more()
+            wanted = (report, ids, ready, built, go, self.launch.output)
+            report, ids, ready, built, go, output = keep_only(*wanted)
+            read_token(ids, "the launcher ended before it gave the container its ids")
+            self.launch.attributes.give(0)
+            self._make_namespaces(ready)
+            confine.give_up(self.spec.get("security", {}))
+            # The filter takes a while, and the root is not there yet.
+            filtered = not self._makes_special_directories()
+            if filtered:
+                confine.filter_calls(self.launch.filter_program)
+            read_token(built, "the launcher ended before the container's root was built")
+            sys.unshare(sys.CLONE_NEWNS)
+            # Within the container alone. systemd leaves it to a container's manager, and needs it for credentials.
+            sys.make_shared("/")
+            os.chdir("/")
+            top = lookup.open_root("/")
+            os.umask(0)
+            self._make_directories(top)
+            if not filtered:
+                confine.filter_calls(self.launch.filter_program)
+            self._connect_standard_streams(top, output)
+            boot = program.find(top, BOOT, [BOOT])
+            reset_own()
+            read_token(go, "the launcher ended before the container's start was recorded")
+            boot.execute(self._environment())
+        except BaseException as error:
+            tell(report, "in the container: ", error)
+        os._exit(1)
+
+    def _make_namespaces(self, ready: int) -> None:
+        os.setgroups([])
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+        sys.unshare(self.launch.made)
+        write_all(ready, b"1")
+        os.setsid()
+        sys.set_host_name(self.spec["host_name"])
+        if not self.launch.shared_network:
+            sys.bring_loopback_up()
+
+    def _makes_special_directories(self) -> bool:
+        """Whether a directory has a bit (set-group-ID, mostly) that nobody can set once calls are filtered."""
+        return any(int(entry["mode"], 8) & SPECIAL_BITS for entry in self.spec.get("directories", []))
+
+    def _make_directories(self, top: int) -> None:
+        """Make what the services need below directories that may be writable mappings, as the container's own root."""
+        for entry in self.spec.get("directories", []):
+            try:
+                descriptor = lookup.make_directory(top, entry["path"], 0o755)
+                try:
+                    os.fchown(descriptor, entry.get("uid", 0), entry.get("gid", 0))
+                    os.fchmod(descriptor, int(entry["mode"], 8))
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                message = "directory %s: cannot be made as declared: %s" % (entry["path"], error)
+                raise LauncherError(message) from error
+
+    def _connect_standard_streams(self, top: int, output: int) -> None:
+        if output < 0:
+            output = lookup.open_found(top, OUTPUT_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        if self.launch.console is not None:
+            os.dup2(output, 0)
+            fcntl.ioctl(0, TIOCSCTTY, 0)
+        else:
+            null = program.open_null(top)
+            os.dup2(null, 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+
+    def _environment(self) -> dict[str, str]:
+        environment = {
+            "HOME": "/root",
+            "TMPDIR": "/tmp",
+            "PATH": PATH,
+            "CONTAINER_SYSTEM": root.SELF,
+            "container": "unshare",
+            "container_uuid": self.launch.machine_id,
+        }
+        if self.launch.notify_path is not None:
+            environment["NOTIFY_SOCKET"] = "/run/host/notify"
+        if self.launch.console is not None:
+            environment["TERM"] = os.environ.get("TERM", "linux")
+        environment.update(self.spec["init"].get("environment", {}))
+        return environment

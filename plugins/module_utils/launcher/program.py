@@ -1,0 +1,140 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A program of a container, executed by a process of ours that has come there: the last thing that process does.
+
+The program is found below the container's root, and executed by descriptor. Executed by its path, it could be a link
+to `/proc/self/exe`, or a script whose interpreter is that: the host's own Python would run as a program of the
+container's, and be open to be overwritten (CVE-2019-5736). So the first line of a script is read here, as the kernel
+would read it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys as python
+
+from . import lookup
+from . import syscalls as sys
+
+SCRIPTS_LIMIT = 5  # a script whose interpreter is a script…, as in the kernel
+LINE_LIMIT = 256  # bytes of a first line that count (BINPRM_BUF_SIZE)
+NULL_DEVICE = (1, 3)
+
+
+def load_nothing_more() -> None:
+    """Let no further module be imported by this process: it would be one of the container's, with our rights.
+
+    To be called before the first step into a container.
+    """
+    python.meta_path[:] = []
+    python.path_hooks[:] = []
+    python.path[:] = []
+
+
+class Program:
+    """A file that can be executed, and its arguments, with those that a script's first line adds.
+
+    Attributes:
+        directory: descriptor of the directory in which it is.
+        name: its name there.
+        arguments: the first is what the program is told of its own name.
+    """
+
+    def __init__(self, directory: int, name: str, arguments: list[str]) -> None:
+        self.directory = directory
+        self.name = name
+        self.arguments = arguments
+
+    def execute(self, environment: dict[str, str]) -> None:
+        """Execute it in place of this process; returns only by an error."""
+        sys.execveat(self.directory, self.name, self.arguments, environment)
+
+
+def find(root: int, path: str, arguments: list[str]) -> Program:
+    """Find a program by its path.
+
+    Args:
+        root: descriptor of the root of the container.
+        path: absolute.
+        arguments: of the program, its own name first.
+
+    Raises:
+        OSError: there is none, it may not be executed, or its interpreter is none (`ENOEXEC`).
+    """
+    asked = path
+    for _script in range(SCRIPTS_LIMIT):
+        directory, name = lookup.find(root, path)
+        try:
+            line = _first_line(directory, name, path)
+        except BaseException:
+            os.close(directory)
+            raise
+        if line is None:
+            return Program(directory, name, arguments)
+        os.close(directory)
+        interpreter, options = _interpreter(line)
+        if not interpreter.startswith("/"):
+            raise OSError(errno.ENOEXEC, "names no interpreter by an absolute path in its first line", path)
+        arguments = [interpreter, *options, path, *arguments[1:]]
+        path = interpreter
+    raise OSError(errno.ELOOP, "its interpreter is a script, and so on", asked)
+
+
+def find_in_path(root: int, name: str, arguments: list[str], path: str) -> Program:
+    """Find a program by its name in the directories of a `PATH`, as execvp(3) does; errors are those of `find`."""
+    refused: OSError | None = None
+    for directory in path.split(":"):
+        if not directory.startswith("/"):
+            continue  # relative to where? nobody who enters means that
+        try:
+            return find(root, directory.rstrip("/") + "/" + name, arguments)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            refused = refused or error
+    raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+
+def _first_line(directory: int, name: str, path: str) -> bytes | None:
+    """Return the first line of a script, without its `#!`, or none of a program of another kind.
+
+    Raises:
+        PermissionError: it is no regular file, or this process may not execute it.
+    """
+    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    if not stat.S_ISREG(status.st_mode) or not sys.may_execute(directory, name):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    try:
+        # It may be another file by now, and one that waits for somebody to write to it.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        descriptor = os.open(name, flags, dir_fd=directory)
+    except PermissionError:
+        return None  # a program may be executed by who may not read it; a script may not
+    try:
+        beginning = os.read(descriptor, LINE_LIMIT)
+    finally:
+        os.close(descriptor)
+    return beginning[2:].split(b"\n")[0] if beginning.startswith(b"#!") else None
+
+
+def _interpreter(line: bytes) -> tuple[str, list[str]]:
+    """Return what the first line of a script names, and at most one option, which is the whole rest (execve(2))."""
+    words = line.split(b"\0")[0].strip(b" \t").replace(b"\t", b" ").split(b" ", 1)
+    return os.fsdecode(words[0]), [os.fsdecode(word.strip(b" ")) for word in words[1:] if word.strip(b" ")]
+
+
+def open_null(root: int) -> int:
+    """Return a descriptor of the container's own null device.
+
+    Raises:
+        OSError: `/dev/null` is something else there (`ENODEV`), or cannot be opened.
+    """
+    descriptor = lookup.open_found(root, "/dev/null", os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY)
+    status = os.fstat(descriptor)
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(*NULL_DEVICE):
+        os.close(descriptor)
+        raise OSError(errno.ENODEV, "is not the null device in this container", "/dev/null")
+    os.set_blocking(descriptor, True)
+    return descriptor

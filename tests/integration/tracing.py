@@ -1,0 +1,140 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What our code does in a container: a trace of its system calls, and a look at its descriptors as it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import mmap
+import os
+import re
+import stat
+import struct
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+CALL = re.compile(r"^(?P<name>\w+)\((?P<arguments>.*?)\)? += (?P<result>\S+)")
+TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
+EXECUTE = ("execve", "execveat")
+CROSSING = ("setns", "unshare")
+
+
+class Process:
+    """The system calls of one traced process that take a path, or change its namespaces."""
+
+    def __init__(self, path: Path) -> None:
+        self.calls: list[tuple[str, str, str]] = []
+        for line in path.read_text(errors="replace").splitlines():
+            found = CALL.match(line)
+            if found:
+                self.calls.append((found["name"], found["arguments"], found["result"]))
+
+    def _index(self, wanted: t.Callable[[str, str, str], bool]) -> int | None:
+        return next((number for number, call in enumerate(self.calls) if wanted(*call)), None)
+
+    def inside(self) -> list[tuple[str, str]]:
+        """The calls with a path between entering a container's mount namespace and the program; none if it does not.
+
+        A process that only goes there and back (it has no program) is not in a container.
+        """
+        ends = self._index(lambda name, _arguments, result: name in EXECUTE and result == "0")
+        begins = self._index(lambda name, arguments, _result: name in CROSSING and "CLONE_NEWNS" in arguments)
+        calls = self.calls[:ends]
+        if begins is not None:
+            calls = self.calls[begins + 1 : ends]
+        return [(name, text) for name, arguments, _result in calls for text in self._paths(name, arguments)]
+
+    @staticmethod
+    def _paths(name: str, arguments: str) -> list[str]:
+        """The paths that a call is given; what a link holds is an answer."""
+        texts = TEXT.findall(arguments)
+        return texts[:1] if name.startswith("readlink") or name in EXECUTE else texts
+
+    @property
+    def crosses(self) -> bool:
+        """Whether it enters a mount namespace itself."""
+        return self._index(lambda name, arguments, _result: name in CROSSING and "CLONE_NEWNS" in arguments) is not None
+
+    @property
+    def executes(self) -> bool:
+        """Whether it executes a program by descriptor, as only what has come to a container does."""
+        return self._index(lambda name, _arguments, result: name == "execveat" and result == "0") is not None
+
+
+def trace(directory: Path, *command: str, **options: t.Any) -> list[Process]:
+    """Run a command of the host's under strace; all processes that come of it, up to the first program each runs."""
+    prefix = directory / "trace"
+    strace = ["strace", "-ff", "-s", "4096", "-e", "trace=%file,setns,unshare", "-e", "signal=none", "-o", str(prefix)]
+    result = subprocess.run([*strace, *command], capture_output=True, text=True, timeout=120, **options)
+    assert result.returncode == 0, result.stderr
+    return [Process(path) for path in sorted(directory.glob("trace.*"))]
+
+
+class Step(t.NamedTuple):
+    """A step of a traced Python process: the function it is in, and what it has open."""
+
+    process: int
+    function: str
+    descriptors: dict[int, tuple[int, int, int]]
+    """By number: file type, device, inode."""
+
+
+class Steps:
+    """Records each call of a Python function in forks of this process, through memory that they share.
+
+    Nothing that this does opens a file, so that it can go on in a container.
+    """
+
+    SIZE = 1 << 26
+    HIGHEST = 256
+    HEADER = 8
+
+    def __init__(self) -> None:
+        self.memory = mmap.mmap(-1, self.SIZE)
+        self.memory[: self.HEADER] = struct.pack("<q", self.HEADER)
+        self.parent = os.getpid(), os.getppid()
+
+    @contextlib.contextmanager
+    def recording(self) -> t.Iterator[None]:
+        """Record what forks of this process do; not what it does itself."""
+        sys.setprofile(self._note)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+
+    def _note(self, frame: t.Any, event: str, _argument: t.Any) -> None:
+        if (os.getpid(), os.getppid()) == self.parent or event not in ("call", "return"):
+            return
+        found = []
+        for number in range(self.HIGHEST):
+            try:
+                fcntl.fcntl(number, fcntl.F_GETFD)
+                status = os.fstat(number)
+            except OSError:
+                continue
+            found.append(struct.pack("<IIQQ", number, stat.S_IFMT(status.st_mode), status.st_dev, status.st_ino))
+        name = f"{event} {frame.f_code.co_name}".encode()[:60]
+        entry = struct.pack("<IH60s", os.getpid(), len(found), name) + b"".join(found)
+        end = struct.unpack("<q", self.memory[: self.HEADER])[0]
+        self.memory[end : end + len(entry)] = entry
+        self.memory[: self.HEADER] = struct.pack("<q", end + len(entry))
+
+    def all(self) -> list[Step]:
+        """The steps recorded so far, in their order."""
+        steps, place = [], self.HEADER
+        end = struct.unpack("<q", self.memory[: self.HEADER])[0]
+        while place < end:
+            process, count, name = struct.unpack("<IH60s", self.memory[place : place + 66])
+            place += 66
+            descriptors = {}
+            for _number in range(count):
+                number, kind, device, inode = struct.unpack("<IIQQ", self.memory[place : place + 24])
+                descriptors[number] = (kind, device, inode)
+                place += 24
+            steps.append(Step(process, name.rstrip(b"\0").decode(), descriptors))
+        return steps
