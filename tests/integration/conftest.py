@@ -40,9 +40,10 @@ class Host:
 
     @staticmethod
     def mounts() -> set[str]:
-        """The mount points of this mount namespace, with what is mounted there."""
+        """The mount points of this mount namespace that are a container's of a test, with what is mounted there."""
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
-        return {" ".join(line.split()[3:6]) for line in lines}
+        mounts = {" ".join(line.split()[3:6]) for line in lines}
+        return {mount for mount in mounts if PREFIX in mount}  # other programs mount beside a test
 
     @staticmethod
     def control_groups() -> set[str]:

@@ -33,7 +33,7 @@ from typing import Any, NoReturn
 
 from ..launcher import kernel, lookup, program
 from ..launcher import syscalls as sys
-from ..launcher.attributes import reset_own
+from ..launcher.attributes import UMASK, reset_own
 from ..launcher.descriptors import keep_only
 from ..launcher.errors import LauncherError
 from ..launcher.handshake import read_token, tell, write_all
@@ -194,6 +194,7 @@ class Processes:
                 os.dup2(program.open_null(root) if stream < 0 else stream, number)
         name = self.request.argv[0]
         reset_own()
+        os.umask(UMASK)
         try:
             program.find(root, name, self.request.argv).execute(self.request.environment)
         except OSError as error:

@@ -15,10 +15,6 @@ import os
 from . import syscalls as sys
 from .paths import read_text
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Callable
-
 INFINITY = 0xFFFFFFFFFFFFFFFF
 MEBIBYTE = 1 << 20
 # RLIMIT_*: the kernel's own for the first process of a machine (include/asm-generic/resource.h), and systemd's hard
@@ -42,6 +38,7 @@ LIMITS = {
 NPROC, SIGPENDING = 6, 11
 NAME_WIDTH = 25  # of the first column of /proc/PID/limits
 LAST_SIGNAL = 64
+UMASK = 0o022  # the file creation mask of every program
 TIMER_SLACK = 50000  # nanoseconds, the kernel's own
 
 
@@ -98,23 +95,45 @@ class Attributes:
             int(read_text("/proc/%d/oom_score_adj" % pid).strip() or 0),
         )
 
-    def give(self, pid: int) -> None:
-        """Give them to a process (0: the calling one), as far as the caller may.
+    def give(self, pid: int) -> bool:
+        """Give them to a process (0: the calling one), as far as the caller may; whether that was all.
 
-        One without CAP_SYS_RESOURCE, in a container perhaps, raises no hard limit and sets nobody's but its own.
+        Nobody without CAP_SYS_RESOURCE raises a hard limit, or sets another's.
         """
+        complete = True
         for number, (soft, hard) in self.limits.items():
             try:
                 sys.set_limit(pid, number, soft, hard)
             except PermissionError:
+                complete = False
                 if pid == 0:
                     ceiling = sys.get_own_limit(number)[1]
                     sys.set_limit(pid, number, min(soft, ceiling), min(hard, ceiling))
-        _as_allowed(lambda: os.sched_setscheduler(pid, self.policy[0], os.sched_param(self.policy[1])))
-        _as_allowed(lambda: os.setpriority(os.PRIO_PROCESS, pid, self.nice))
-        _as_allowed(lambda: os.sched_setaffinity(pid, self.affinity))
-        _as_allowed(lambda: sys.set_io_priority(pid, self.io_priority))
-        _as_allowed(lambda: _write("/proc/%s/oom_score_adj" % (pid or "self"), str(self.oom_score_adj)))
+        for change in (
+            lambda: os.sched_setscheduler(pid, self.policy[0], os.sched_param(self.policy[1])),
+            lambda: os.setpriority(os.PRIO_PROCESS, pid, self.nice),
+            lambda: os.sched_setaffinity(pid, self.affinity),
+            lambda: sys.set_io_priority(pid, self.io_priority),
+            lambda: _set_oom_score(pid, self.oom_score_adj),
+        ):
+            try:
+                change()
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EACCES, errno.EINVAL):
+                    raise
+                complete = False
+        return complete
+
+
+def _set_oom_score(pid: int, score: int) -> None:
+    path = "/proc/%s/oom_score_adj" % (pid or "self")
+    if read_text(path).strip() == str(score):
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, b"%d" % score)
+    finally:
+        os.close(descriptor)
 
 
 def _limits_of(pid: int) -> dict[int, tuple[int, int]]:
@@ -126,24 +145,8 @@ def _limits_of(pid: int) -> dict[int, tuple[int, int]]:
     return limits
 
 
-def _as_allowed(change: Callable[[], None]) -> None:
-    try:
-        change()
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EACCES, errno.EINVAL):
-            raise
-
-
-def _write(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
-
-
 def reset_own() -> None:
-    """Set what only a process itself can set: signals, file creation mask, timer slack, execution domain.
+    """Set what only a process itself can set: signals, timer slack, execution domain.
 
     What Python, or who called it, ignores or blocks would outlive exec.
     """
@@ -151,6 +154,5 @@ def reset_own() -> None:
         if number not in (9, 19, 32, 33):
             _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
-    os.umask(0o022)
     sys.prctl(sys.PR_SET_TIMERSLACK, TIMER_SLACK)
     sys.personality(0)

@@ -59,12 +59,11 @@ def give_up(security: dict[str, Any], bound: int = ALL_CAPABILITIES) -> None:
     except PermissionError:
         pass  # this launcher is in a container itself, whose filter lets nobody have any keyring
     nesting = security.get("nesting", False)
-    dropped = {number for name, number in DROPPED.items() if not (nesting and name in NESTING_KEEPS)}
-    kept = 0
-    for number in range(CAPABILITIES):
-        if number not in dropped and bound >> number & 1:
-            kept |= 1 << number
-            continue
+    kept = bound
+    for name, number in DROPPED.items():
+        if not (nesting and name in NESTING_KEEPS):
+            kept &= ~(1 << number)
+    for number in (number for number in range(CAPABILITIES) if not kept >> number & 1):
         try:
             sys.prctl(sys.PR_CAPBSET_DROP, number)
         except OSError:

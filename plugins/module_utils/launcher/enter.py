@@ -26,7 +26,7 @@ import time
 from . import confine, lookup, program
 from . import syscalls as sys
 from .account import Account
-from .attributes import Attributes, reset_own
+from .attributes import UMASK, Attributes, reset_own
 from .descriptors import keep_only
 from .errors import LauncherError
 from .excursion import in_child
@@ -254,6 +254,7 @@ class Entry:
             else:
                 found = program.find_in_path(root, command[0], command, variables["PATH"])
             reset_own()
+            os.umask(UMASK)
             found.execute(variables)
         except BaseException as error:
             tell(report, "", error)

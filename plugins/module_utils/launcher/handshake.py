@@ -22,15 +22,17 @@ def write_all(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def read_token(descriptor: int, otherwise: str, deadline: float | None = None) -> None:
+def read_token(descriptor: int, otherwise: str, deadline: float | None = None) -> bytes:
     """Wait for the other side's byte; its death instead, or nothing until the deadline, is an error: `otherwise`."""
     if deadline is not None:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         if not poll.poll(milliseconds(deadline - time.monotonic())):
             raise LauncherError("not in time: " + otherwise)
-    if os.read(descriptor, 1) != b"1":
+    token = os.read(descriptor, 1)
+    if not token:
         raise LauncherError(otherwise)
+    return token
 
 
 def describe(error: BaseException) -> str:

@@ -14,7 +14,7 @@ import os
 
 from . import confine, lookup, program, root
 from . import syscalls as sys
-from .attributes import reset_own
+from .attributes import UMASK, Attributes, reset_own
 from .descriptors import keep_only
 from .errors import LauncherError
 from .handshake import read_token, tell, write_all
@@ -29,6 +29,8 @@ BOOT = root.SELF + "/boot"
 OUTPUT_LOG = "/run/output.log"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 TIOCSCTTY = 0x540E
+# What the init says when its namespaces are made: that all is well, or that the host's root must raise its limits.
+READY, LIMITED = b"1", b"2"
 SPECIAL_BITS = 0o6000  # set-user-ID and set-group-ID
 
 
@@ -52,8 +54,8 @@ class Init:
             wanted = (report, ids, ready, built, go, self.launch.output)
             report, ids, ready, built, go, output = keep_only(*wanted)
             read_token(ids, "the launcher ended before it gave the container its ids")
-            self.launch.attributes.give(0)
-            self._make_namespaces(ready)
+            self._make_namespaces(ready, READY if Attributes.standard().give(0) else LIMITED)
+            reset_own()
             confine.give_up(self.spec.get("security", {}))
             # The filter takes a while, and the root is not there yet.
             filtered = not self._makes_special_directories()
@@ -71,19 +73,19 @@ class Init:
                 confine.filter_calls(self.launch.filter_program)
             self._connect_standard_streams(top, output)
             boot = program.find(top, BOOT, [BOOT])
-            reset_own()
+            os.umask(UMASK)
             read_token(go, "the launcher ended before the container's start was recorded")
             boot.execute(self._environment())
         except BaseException as error:
             tell(report, "in the container: ", error)
         os._exit(1)
 
-    def _make_namespaces(self, ready: int) -> None:
+    def _make_namespaces(self, ready: int, token: bytes) -> None:
         os.setgroups([])
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
         sys.unshare(self.launch.made)
-        write_all(ready, b"1")
+        write_all(ready, token)
         os.setsid()
         sys.set_host_name(self.spec["host_name"])
         if not self.launch.shared_network:

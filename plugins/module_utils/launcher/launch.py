@@ -40,7 +40,7 @@ from .errors import LauncherError
 from .excursion import Excursion, NoWayBack, Visit, in_child
 from .handshake import describe, read_token, write_all
 from .identity import Identity
-from .init import Init
+from .init import LIMITED, Init
 from .process import KILL, Process, reap
 
 TYPE_CHECKING = False
@@ -103,7 +103,6 @@ class Launch:
         self.extra_file_systems = extra_file_systems
         self.tasks = tasks
         self.filter_program = confine.read_filter(system)
-        self.attributes = Attributes.standard()
         self.init: Process | None = None
         self.warnings: list[str] = []
         self.shared_network = bool(spec["shared_network"])
@@ -177,7 +176,6 @@ class Launch:
             os.close(ready[1])
             pipes[1] = (ready[0], -1)
             self.init = init = self._pin(pid)
-            self.attributes.give(init.pid)
             self._write_id_maps(init.pid)
             write_all(ids[1], b"1")
             self._make_root(init, ready[0], deadline)
@@ -247,7 +245,9 @@ class Launch:
             builder = root.Builder(tree, self, id_map, notify, deadline)
             builder.build()
             self.warnings = builder.warnings
-            read_token(ready, "the container's first process ended before its namespaces were made", deadline)
+            said = read_token(ready, "the container's first process ended before its namespaces were made", deadline)
+            if said == LIMITED:
+                Attributes.standard().give(init.pid)
             self._mount_kernel_file_systems(tree, init)
             if not self.nesting:
                 kernel.restrict(tree, null)

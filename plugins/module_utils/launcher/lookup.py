@@ -51,35 +51,45 @@ def find(root: int, path: str) -> tuple[int, str]:
     """
     way = [os.dup(root)]  # the directories from the root on, for ".."
     try:
-        waiting = path.split("/")[::-1]
-        name, followed = ".", 0
-        while True:
-            while waiting and waiting[-1] in ("", "."):
-                waiting.pop()
-            if not waiting:
-                return way.pop(), name
-            if name != ".":
-                way.append(os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=way[-1]))
-                name = "."
+        waiting, followed = _parts(path), 0
+        while waiting:
             part = waiting.pop()
             if part == "..":
                 if len(way) > 1:
                     os.close(way.pop())
                 continue
-            target = _link(way[-1], part)
+            target = _enter(way, part) if waiting else _link(way[-1], part)
             if target is None:
-                name = part
+                if not waiting:
+                    return way.pop(), part
                 continue
             followed += 1
             if followed > LINKS_LIMIT:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-            if target.startswith("/"):
-                while len(way) > 1:
-                    os.close(way.pop())
-            waiting += target.split("/")[::-1]
+            while target.startswith("/") and len(way) > 1:
+                os.close(way.pop())
+            waiting += _parts(target)
+        return way.pop(), "."
     finally:
         for descriptor in way:
             os.close(descriptor)
+
+
+def _parts(path: str) -> list[str]:
+    """Return the names of a path, the last first."""
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
+
+
+def _enter(way: list[int], name: str) -> str | None:
+    """Go one directory further, or return the text of the link that is there instead."""
+    try:
+        way.append(os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=way[-1]))
+        return None
+    except NotADirectoryError:
+        target = _link(way[-1], name)
+        if target is None:
+            raise
+        return target
 
 
 def _link(directory: int, name: str) -> str | None:
