@@ -51,11 +51,11 @@ def find(root: int, path: str) -> tuple[int, str]:
     """
     way = [os.dup(root)]  # the directories from the root on, for ".."
     try:
-        waiting, followed = _parts(path), 0
+        waiting, followed = path.split("/")[::-1], 0
         while waiting:
             part = waiting.pop()
-            if part == "..":
-                if len(way) > 1:
+            if part in ("", ".", ".."):
+                if part == ".." and len(way) > 1:
                     os.close(way.pop())
                 continue
             target = _enter(way, part) if waiting else _link(way[-1], part)
@@ -68,16 +68,11 @@ def find(root: int, path: str) -> tuple[int, str]:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             while target.startswith("/") and len(way) > 1:
                 os.close(way.pop())
-            waiting += _parts(target)
+            waiting += target.split("/")[::-1]
         return way.pop(), "."
     finally:
         for descriptor in way:
             os.close(descriptor)
-
-
-def _parts(path: str) -> list[str]:
-    """Return the names of a path, the last first."""
-    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
 
 
 def _enter(way: list[int], name: str) -> str | None:

@@ -328,6 +328,8 @@ def execveat(directory: int, name: str, arguments: list[str], environment: dict[
     """Execute the file of this name in a directory, unless that is a link (execveat(2)); returns only by an error."""
     words = [os.fsencode(word) for word in arguments]
     variables = [os.fsencode(key) + b"=" + os.fsencode(value) for key, value in environment.items()]
+    if any(b"\0" in text for text in words + variables):
+        raise ValueError("a null byte in an argument or a variable")
     argv = (ctypes.c_char_p * (len(words) + 1))(*words, None)
     envp = (ctypes.c_char_p * (len(variables) + 1))(*variables, None)
     number = _architecture_number(_NUMBER_EXECVEAT, "execveat")

@@ -1,0 +1,180 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Programs below a root: found as the kernel and execvp(3) find them, and scripts taken apart as the kernel does."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import descriptors, lookup, program
+from ansible_collections.unshare.container.plugins.module_utils.launcher import syscalls as calls
+
+BINARY = b"\x7fELF no program, but it looks like one"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> t.Iterator[int]:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "sbin").mkdir()
+    descriptor = lookup.open_root(str(tmp_path))
+    yield descriptor
+    os.close(descriptor)
+
+
+def make(path: Path, content: bytes = BINARY, mode: int = 0o755) -> None:
+    path.write_bytes(content)
+    path.chmod(mode)
+
+
+def find(root: int, path: str, *arguments: str) -> tuple[str, list[str]]:
+    found = program.find(root, path, [path, *arguments])
+    os.close(found.directory)
+    return found.name, found.arguments
+
+
+def test_a_link_is_followed_and_the_arguments_stay(root: int, tmp_path: Path) -> None:
+    make(tmp_path / "bin/real")
+    (tmp_path / "sbin/name").symlink_to("/bin/real")
+    assert find(root, "/sbin/name", "x") == ("real", ["/sbin/name", "x"])
+
+
+@pytest.mark.parametrize(
+    ("line", "interpreter"),
+    [
+        (b"#!/bin/sh", ["/bin/sh"]),
+        (b"#! \t/bin/sh \t", ["/bin/sh"]),
+        (b"#!/bin/sh -e  -x ", ["/bin/sh", "-e  -x"]),
+        (b"#!/bin/sh\t-e", ["/bin/sh", "-e"]),
+        (b"#!/bin/sh\0garbage", ["/bin/sh"]),
+    ],
+)
+def test_scripts(root: int, tmp_path: Path, line: bytes, interpreter: list[str]) -> None:
+    make(tmp_path / "bin/sh")
+    make(tmp_path / "bin/script", line + b"\nrest\n")
+    assert find(root, "/bin/script", "x") == ("sh", [*interpreter, "/bin/script", "x"])
+
+
+def test_a_script_of_a_script(root: int, tmp_path: Path) -> None:
+    make(tmp_path / "bin/sh")
+    make(tmp_path / "bin/inner", b"#!/bin/sh -i\n")
+    make(tmp_path / "bin/outer", b"#!/bin/inner -o\n")
+    assert find(root, "/bin/outer", "x") == ("sh", ["/bin/sh", "-i", "/bin/inner", "-o", "/bin/outer", "x"])
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [(b"#!/bin/script\n", OSError), (b"#!sh\n", OSError), (b"#!\n", OSError), (b"#!/bin/none\n", FileNotFoundError)],
+)
+def test_scripts_that_nothing_runs(root: int, tmp_path: Path, content: bytes, error: type[OSError]) -> None:
+    make(tmp_path / "bin/script", content)
+    with pytest.raises(error):
+        find(root, "/bin/script")
+
+
+@pytest.mark.parametrize("mode", [stat.S_IFIFO, stat.S_IFDIR, stat.S_IFREG | 0o644, stat.S_IFSOCK])
+def test_what_cannot_be_executed(root: int, tmp_path: Path, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        (tmp_path / "bin/thing").mkdir()
+    else:
+        os.mknod(tmp_path / "bin/thing", mode | 0o644)
+    with pytest.raises(PermissionError):
+        find(root, "/bin/thing")
+
+
+def test_the_path_is_searched_in_its_order(root: int, tmp_path: Path) -> None:
+    make(tmp_path / "bin/tool", mode=0o644)
+    make(tmp_path / "sbin/tool")
+    found = program.find_in_path(root, "tool", ["tool"], "relative::/none:/bin:/sbin")
+    assert os.path.basename(os.readlink(f"/proc/self/fd/{found.directory}")) == "sbin"
+    os.close(found.directory)
+    with pytest.raises(PermissionError):
+        program.find_in_path(root, "tool", ["tool"], "/bin:/none")
+    with pytest.raises(FileNotFoundError):
+        program.find_in_path(root, "none", ["none"], "/bin:/sbin")
+
+
+def in_fork(work: t.Callable[[], None]) -> int:
+    """The exit status of a child that does this."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_nothing_more_can_be_imported() -> None:
+    def work() -> None:
+        program.load_nothing_more()
+        assert "this" not in sys.modules
+        try:
+            import this  # noqa: F401
+        except ImportError:
+            return
+        os._exit(2)
+
+    assert in_fork(work) == 0
+
+
+def test_only_what_is_wanted_stays_open() -> None:
+    held = os.open("/", os.O_RDONLY)
+    os.set_inheritable(held, True)
+    read, write = os.pipe()
+
+    def work() -> None:
+        first, missing, second, same = descriptors.keep_only(write, None, read, write)
+        assert missing == -1
+        assert same == first
+        calls.close_range(0, 2)
+        names = sorted(int(name) for name in os.listdir("/proc/self/fd"))
+        assert {first, second} <= set(names)
+        assert len([name for name in names if name > 2]) <= 3  # and the one that lists them
+        assert not os.get_inheritable(first)
+
+    assert in_fork(work) == 0
+    for descriptor in (held, read, write):
+        os.close(descriptor)
+
+
+def test_executed_by_descriptor_with_its_arguments(tmp_path: Path) -> None:
+    root = lookup.open_root("/")
+    read, write = os.pipe()
+
+    def work() -> None:
+        os.dup2(write, 1)
+        program.find(root, "/bin/sh", ["name", "-c", 'echo "$0 $1 $V"', "zero", "one"]).execute({"V": "value"})
+
+    assert in_fork(work) == 0
+    os.close(write)
+    with os.fdopen(read) as output:
+        assert output.read() == "zero one value\n"
+    os.close(root)
+
+
+def test_a_null_byte_is_no_argument() -> None:
+    root = lookup.open_root("/")
+    found = program.find(root, "/bin/sh", ["sh", "-c", "a\0b"])
+    with pytest.raises(ValueError, match="null byte"):
+        found.execute({})
+    os.close(found.directory)
+    os.close(root)
+
+
+def test_the_hosts_own_program_is_no_links_target(tmp_path: Path) -> None:
+    """The text of the magic link is a path of the tree's: there it leads to nothing."""
+    (tmp_path / "link").symlink_to("/proc/self/exe")
+    (tmp_path / "proc").mkdir()
+    root = lookup.open_root(str(tmp_path))
+    subprocess.run(["true"], check=True)
+    with pytest.raises(FileNotFoundError):
+        program.find(root, "/link", ["link"])
+    os.close(root)
