@@ -90,7 +90,7 @@ def test_a_source_in_a_containers_state_is_never_reached_by_a_link(
     kept.mkdir(parents=True, exist_ok=True)
     try:
         (kept / "sub").symlink_to("/etc")
-        mappings = [writable(kept), writable(kept / "sub", "/mnt/sub")]
+        mappings = [{"source": str(kept), "target": "/data"}, {"source": str(kept / "sub"), "target": "/mnt/sub"}]
         machine = make_machine(name=NAME, mappings=mappings)
         with pytest.raises(LauncherError, match="symbolic link"):
             machine.start()

@@ -17,12 +17,6 @@ from . import lookup
 from . import syscalls as sys
 from .errors import LauncherError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Callable
-
-READ_SIZE = 1 << 16
-
 # The flags of a file system record, as mount attributes.
 ATTRIBUTES = {
     "read-only": sys.MOUNT_ATTR_RDONLY,
@@ -86,35 +80,6 @@ def bind(source: int, mount_attributes: int, id_map: int | None, recursive: bool
         os.close(mount)
         raise
     return mount
-
-
-def mount_points(wanted: Callable[[str], bool]) -> list[tuple[str, list[str], str]]:
-    """What is mounted here of the types that are wanted: mount point, options, and which part of the file system.
-
-    Nothing is asked of the file systems themselves: it is from proc_pid_mountinfo(5), which comes a page at a time.
-    """
-    descriptor = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        text = part = os.read(descriptor, READ_SIZE)
-        while part:
-            part = os.read(descriptor, READ_SIZE)
-            text += part
-    finally:
-        os.close(descriptor)
-    found = []
-    for line in text.decode("utf-8", "surrogateescape").splitlines():
-        before, _separator, after = line.partition(" - ")
-        if wanted(after.partition(" ")[0]):
-            _id, _parent, _device, part_of, point, options = before.split(" ")[:6]
-            for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-                point = point.replace(code, character)
-            found.append((point, options.split(","), part_of))
-    return found
-
-
-def is_below(path: str, directory: str) -> bool:
-    """Whether a path is the directory's or leads below it, by its words alone."""
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 class Tree:
