@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .launcher import guarded, targets
+from .launcher import guarded, mount_table, mounts, targets
 from .launcher.errors import LauncherError
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Sources:
         flags, device = record.get("flags") or [], self._device(record)
         if self.runs is None or not device or writable == ("read-only" in flags):
             return []
+        if "bind-mount" in flags and not answers(self.host, device):
+            return []  # the launcher asks at each start, within a time limit
         try:
             if "bind-mount" in flags:
                 return self._look_at_bind(self.runs, device, writable)
@@ -75,6 +77,14 @@ class Sources:
             os.close(source)
 
 
+def answers(host: preflight.Host, path: str) -> bool:
+    """Whether a path can be looked at without waiting for a server (a network's file system, FUSE)."""
+    real = os.path.normpath(host.path(path))
+    around = [mount for mount in mount_table.read() if targets.is_below(real, mount.point)]
+    nearest = max(around, key=lambda mount: len(mount.point), default=None)
+    return nearest is None or nearest.point == "/" or nearest.kind in mounts.OWN
+
+
 def mount_points(host: preflight.Host, specification: dict[str, Any]) -> list[str]:
     """A mount point that lies in a read-only bind mount, the store for one, must be there: nobody can make it."""
     problems = []
@@ -98,7 +108,10 @@ def mount_points(host: preflight.Host, specification: dict[str, Any]) -> list[st
 
 def _is_there(host: preflight.Host, mount: dict[str, Any]) -> bool:
     """Whether a mount is not left out for the lack of its source."""
-    return "bind-mount" not in (mount.get("flags") or []) or host.exists(str(mount.get("device")))
+    if "bind-mount" not in (mount.get("flags") or []):
+        return True
+    device = str(mount.get("device"))
+    return answers(host, device) and host.exists(device)
 
 
 def _is_missing(host: preflight.Host, directory: str, rest: str) -> bool:
