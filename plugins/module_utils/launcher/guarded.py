@@ -105,8 +105,7 @@ class Host:
 
     def refuse_writable_mount(self, mount: int, name: str) -> None:
         """The same for a file system that has been mounted and not attached yet."""
-        status = os.fstat(mount)
-        self._refuse([("%d:%d" % (os.major(status.st_dev), os.minor(status.st_dev)), "/")], name)
+        self._refuse([(_numbers(os.fstat(mount).st_dev), "/")], name)
 
     def _refuse(self, reach: list[Place], name: str) -> None:
         found = self._overlap(reach, tuple(self.runs))
@@ -134,7 +133,7 @@ class Host:
     def _reach(self, source: int) -> list[Place]:
         """All places that can be reached from a directory, through what is mounted below it, too."""
         places, path = self._located(source, "", set())
-        for mount in self.mounts if path else ():
+        for mount in self.mounts:
             if mount.point != path and is_below(mount.point, path):
                 places += self._in_mount(mount, mount.part, set())
         return places
@@ -175,7 +174,7 @@ class Host:
             os.close(descriptor)
 
     def _located(self, descriptor: int, rest: str, seen: set[Place]) -> tuple[list[Place], str]:
-        """The places of what lies below an open file, and that file's path; none where no mount shows it."""
+        """The places of what lies below an open file, and that file's path."""
         number = ""
         for line in read_text("/proc/self/fdinfo/%d" % descriptor).splitlines():
             if line.startswith("mnt_id:"):
@@ -183,7 +182,8 @@ class Host:
         mount = self._by_number.get(int(number)) if number else None
         path = os.readlink("/proc/self/fd/%d" % descriptor)
         if mount is None or not is_below(path, mount.point):
-            return [], ""
+            # The root of a chroot(2) need not be a mount point, and then nothing is said of its mount.
+            return [(_numbers(os.fstat(descriptor).st_dev), plain("%s/%s" % (path, rest)))], path
         inner = "%s/%s/%s" % (mount.part, path[len(mount.point.rstrip("/")) :], rest)
         return self._in_mount(mount, plain(inner), seen), path
 
@@ -220,7 +220,11 @@ def _block_device(path: str) -> str | None:
         return None
     if not stat.S_ISBLK(status.st_mode):
         return None
-    return "%d:%d" % (os.major(status.st_rdev), os.minor(status.st_rdev))
+    return _numbers(status.st_rdev)
+
+
+def _numbers(device: int) -> str:
+    return "%d:%d" % (os.major(device), os.minor(device))
 
 
 def _device_of(mount: mount_table.Mount) -> str:
