@@ -111,14 +111,17 @@ SECRET = [name for name in WAYS if name not in ("units", "library", "programs")]
 
 @pytest.fixture
 def ways(tmp_path: Path) -> t.Iterator[Ways]:
-    made = [path for path in (STATE / "systems", Path("/run/unshare")) if not path.exists()]
-    for path in made:
+    # The end of a container removes the directories that it leaves empty, and what is bound elsewhere is another then.
+    kept = [STATE / "systems/kept", Path("/run/unshare/kept")]
+    for path in kept:
         path.mkdir(parents=True)
     with contextlib.ExitStack() as stack:
         yield Ways(tmp_path, stack)
-    for path in made:
-        with contextlib.suppress(OSError):
-            path.rmdir()
+    for path in kept:
+        path.rmdir()
+        for parent in (path.parent, STATE):
+            with contextlib.suppress(OSError):
+                parent.rmdir()
 
 
 def share(source: str, **more: t.Any) -> dict[str, t.Any]:

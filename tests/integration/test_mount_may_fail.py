@@ -29,7 +29,7 @@ def item(device: t.Any, kind: str, point: str = "/srv/data", **more: t.Any) -> R
 
 FAILURES: dict[str, tuple[Record, str]] = {
     "label": (item({"label": "missing"}, "ext4"), r"/dev/disk/by-label/missing .*\[Errno 2\]"),
-    "uuid": (item({"uuid": "0000-0000"}, "vfat"), r"/dev/disk/by-uuid/0000-0000 .*\[Errno 2\]"),
+    "uuid": (item({"uuid": "0000-0000"}, "ext4"), r"/dev/disk/by-uuid/0000-0000 .*\[Errno 2\]"),
     "device": (item("/dev/missing", "ext4"), r"/dev/missing .*\[Errno 2\]"),
     "no-device": (item("/etc/passwd", "ext4"), r"/etc/passwd .*\[Errno 15\]"),
     "type": (item("none", "nosuchfs"), r"nosuchfs.*\[Errno 19\]"),

@@ -296,6 +296,8 @@ class Builder:
                 raise LauncherError("%s: the source of the mapping to %s does not exist" % (path, point)) from None
             self.warnings.append("%s: does not exist on the host, so %s is left out" % (path, point))
             return
+        except LauncherError as error:
+            raise LauncherError("%s: cannot bind there: %s" % (point, error)) from error
         except OSError as error:
             raise LauncherError("%s: cannot bind %s there: %s" % (point, path, error)) from error
         try:
