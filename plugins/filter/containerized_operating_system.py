@@ -29,7 +29,8 @@ options:
     description:
       - Files and directories of the host that the container sees, each a mapping of C(source), C(target), C(writable)
         and C(required), or the text C(SOURCE[=TARGET]).
-      - A target may not be C(/), nor lie in C(/proc), C(/sys) or C(/dev).
+      - A target may not be, contain, or lie in what a container needs, such as C(/proc), C(/run) itself, or the store.
+      - The source of a writable one may not be, contain, or lie in what the host runs, such as C(/var/lib/unshare).
     type: list
     elements: raw
     default: []
@@ -48,8 +49,10 @@ options:
     elements: str
     default: []
   store:
-    description: Where the container sees the software. A file system mounted there is dropped.
-    type: str
+    description:
+      - The directory that holds the software, as a path, as C(SOURCE=TARGET) or as a mapping of both.
+      - A file system of the machine that is mounted at its target is dropped.
+    type: raw
     default: /usr
 seealso:
   - plugin: unshare.container.containerization_report
@@ -90,7 +93,7 @@ def containerized_operating_system(
     shared_network: t.Any = False,
     extra_file_systems: t.Any = (),
     keep_services: t.Any = (),
-    store: str = "/usr",
+    store: t.Any = "/usr",
 ) -> dict[str, t.Any]:
     """Return the container's operating system."""
     return derive(

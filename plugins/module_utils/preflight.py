@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, List
 
+from .preflight_mounts import Sources, mount_points
 from .target import TargetError
 
 KERNEL = (5, 10)
@@ -131,6 +132,8 @@ def _mappings(host: Host, specification: dict[str, Any]) -> list[str]:
         device = mount.get("device")
         if not mount.get("required") or "bind-mount" not in (mount.get("flags") or []) or not isinstance(device, str):
             continue
+        if mount.get("mount_may_fail"):
+            continue
         if not host.exists(device):
             problems.append(
                 f"the source {device} of the required mapping to {mount.get('mount_point')} does not exist: "
@@ -139,16 +142,26 @@ def _mappings(host: Host, specification: dict[str, Any]) -> list[str]:
     return problems
 
 
+def _sources(host: Host, specification: dict[str, Any]) -> list[str]:
+    return Sources(host, specification).refusals()
+
+
 def _version(version: tuple[int, ...]) -> str:
     return ".".join(str(part) for part in version)
 
 
 CHECKS: list[Check] = [_privileges, _kernel, _python, _namespaces, _control_groups, _store, _mappings]
+CHECKS += [_sources, mount_points]
 
 
 def problems(host: Host, specification: dict[str, Any]) -> list[str]:
     """What keeps this host from running a container of this specification, each with what to do about it."""
     return [problem for check in CHECKS for problem in check(host, specification)]
+
+
+def warnings(host: Host, specification: dict[str, Any]) -> list[str]:
+    """What a person should know of a container of this specification on this host."""
+    return Sources(host, specification).warnings()
 
 
 def check_host(host: Host, specification: dict[str, Any]) -> None:

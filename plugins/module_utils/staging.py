@@ -62,6 +62,7 @@ def stage(
     layout = Layout(root)
     systems = Systems(layout)
     staged = Staged(content, systems.path(content))
+    staged.warnings += preflight.warnings(host, content.spec)
     view = store.View(content.spec, system["files"], content.host_files, root)
     try:
         store.check_programs(view, system.get("programs") or [])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 
+from ..module_utils.launcher import guarded, targets
 from .errors import DeclarationError
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -13,7 +14,6 @@ _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,30}\$?")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,200}\.(service|socket|timer|path|target|mount|slice)")
 CONTAINER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_TOP = ("/proc", "/sys", "/dev")
 
 
 def line(value: str, path: str) -> str:
@@ -36,15 +36,33 @@ def absolute_path(value: str, path: str) -> str:
     return "/" + "/".join(part for part in value.split("/") if part not in ("", "."))
 
 
-def mapping_target(value: str, path: str) -> str:
-    """Return the target of a mapping; refuses `/` and whatever the container makes itself (/proc, /sys, /dev)."""
-    target = absolute_path(value, path)
-    if target == "/":
-        raise DeclarationError(path, "'/' is the container's own root and cannot be a mapping's target")
-    for top in _TOP:
-        if target == top or target.startswith(top + "/"):
-            raise DeclarationError(path, f"'{target}' lies in {top}, which the container makes itself")
+def mapping_target(value: str, path: str, store: str | None = None) -> str:
+    """Return the target of a mapping; refuses what the container needs, and all of /dev."""
+    target = mount_point(value, path, store)
+    if target.startswith("/dev/"):
+        raise DeclarationError(path, f"'{target}' lies in /dev, which the container makes itself")
     return target
+
+
+def mount_point(value: str, path: str, store: str | None = None) -> str:
+    """Return a mount point in its plain form; refuses one that is, contains, or lies in what the container needs.
+
+    Without STORE, the place of the store, what depends on that is not looked at.
+    """
+    place = absolute_path(value, path)
+    reason = targets.refusal(place, store)
+    if reason:
+        raise DeclarationError(path, reason)
+    return place
+
+
+def writable_source(value: str, path: str) -> str:
+    """Return a path of the host that a container may write to; refuses what the host runs, by its words."""
+    source = absolute_path(value, path)
+    reason = guarded.refusal_of_words(source)
+    if reason:
+        raise DeclarationError(path, reason)
+    return source
 
 
 def host_name(value: str, path: str) -> str:

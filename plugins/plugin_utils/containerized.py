@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ..module_utils.launcher import targets
 from . import checks, registry
 from .errors import DeclarationError
 from .essential_services import (
@@ -15,13 +16,12 @@ from .essential_services import (
     container_essential_services,
     default_essential_services,
 )
-from .operating_system import OperatingSystem, operating_system
-from .records import FileSystem, FileSystemMapping, Service
+from .operating_system import PATH, OperatingSystem, operating_system
+from .records import FileSystem, FileSystemMapping, Service, store_mapping
 from .service_types import ServiceType
 from .services import base, networking
 from .validation import plain, strict
 
-STORE = "/usr"
 _ADDED = (base.NSCD, networking.DUMMY)
 _SWAP = "swap belongs to the host"
 _KERNEL = "a container runs on the host's kernel; its own is a dummy"
@@ -57,14 +57,14 @@ class Derivation:
         shared_network: bool = False,
         extra_file_systems: t.Any = (),
         keep_services: t.Any = (),
-        store: str = STORE,
+        store: t.Any = targets.STORE,
     ) -> None:
         self.report = Report()
         self.shared_network = _boolean(shared_network, "shared_network")
         self.source = operating_system(declared)
         self.types = registry.registry(self.source)
         self.keep = self._keep(keep_services)
-        self.store = checks.absolute_path(_string(store, "store"), "store")
+        self.store = store_mapping(store).place
         self.mappings = self._mappings(mappings)
         self.extra = self._extra(extra_file_systems)
         self.system = self._derive()
@@ -82,6 +82,8 @@ class Derivation:
             FileSystemMapping.from_mapping(item, f"mappings[{index}]")
             for index, item in enumerate(_list(values, "mappings"))
         ]
+        for index, mapping in enumerate(mappings):
+            checks.mount_point(mapping.place, f"mappings[{index}].target", self.store)
         _refuse_duplicates([mapping.place for mapping in mappings], "mappings", "target")
         if not self.shared_network:
             return mappings
@@ -99,14 +101,13 @@ class Derivation:
             for index, item in enumerate(_list(values, "extra_file_systems"))
         ]
         _refuse_duplicates([item.place for item in extra], "extra_file_systems", "mount_point")
-        targets = {mapping.place for mapping in self.mappings}
+        taken = {mapping.place for mapping in self.mappings}
         for index, item in enumerate(extra):
-            if item.place in targets:
+            item.verify_in_container(f"extra_file_systems[{index}]", self.store)
+            if item.place in taken:
                 raise DeclarationError(
                     f"extra_file_systems[{index}].mount_point", f"'{item.place}' is also the target of a mapping"
                 )
-            if item.place == "/":
-                raise DeclarationError(f"extra_file_systems[{index}].mount_point", "'/' is the container's own root")
         return extra
 
     def _derive(self) -> OperatingSystem:
@@ -242,11 +243,13 @@ class Derivation:
             _note(self.report.added, "file_system", item.place, reason)
         taken = {item.place for item in [*mounts, *self.extra]}
         kept = []
-        for item in self.source.file_systems:
+        for index, item in enumerate(self.source.file_systems):
             leaving = self.reason_to_leave(item)
             if leaving is None and item.place in taken:
                 _note(self.report.replaced, "file_system", item.place, "a mapping takes its place")
             elif leaving is None:
+                if item.mounted_at_start or item.mounted_by_init:
+                    item.verify_in_container(f"{PATH}.file_systems[{index}]", self.store)
                 kept.append(item)
                 _note(self.report.kept, "file_system", item.place, _mounting(item))
             elif not (item.place == "/" and item.type == "dummy"):
@@ -256,9 +259,11 @@ class Derivation:
 
 
 def _mounting(item: FileSystem) -> str:
-    if item.needed_for_boot:
+    if item.is_containers_own:
+        return f"the container makes its own {item.place}"
+    if item.mounted_at_start:
         return "mounted before the container starts"
-    if item.type == "tmpfs":
+    if item.mounted_by_init:
         return "mounted by the container's init"
     return "declared, but not needed for boot: a container does not mount it; use a mapping"
 

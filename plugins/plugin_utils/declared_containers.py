@@ -54,7 +54,7 @@ TOLD: Spec = {**OPTIONS, "enabled": {"type": "bool", "default": False}, "limits"
 An option taken out of the inventory is taken back on the host, unlike one that a task of the module leaves out.
 """
 
-DERIVING = ("mappings", "shared_network", "extra_file_systems", "keep_services")
+DERIVING = ("mappings", "shared_network", "extra_file_systems", "keep_services", "store")
 RENDERING = ("shared_network", "private_users", "init", "security", "log", "store")
 NEED_SYSTEM = ("started", "restarted")
 """States that need the declaration of an operating system."""
@@ -186,7 +186,6 @@ def derive(declared: Declared) -> Mapping:
     try:
         contained = containerized_operating_system(
             given["operating_system"],
-            store=_store_target(given.get("store")),
             **{key: given[key] for key in DERIVING if key in given},
         )
         rendering = {key: given[key] for key in RENDERING if key in given}
@@ -207,11 +206,3 @@ def report(declared: Declared) -> list[str]:
         for verb in ("dropped", "replaced", "added")
         for entry in said[verb]
     ]
-
-
-def _store_target(store: t.Any) -> str:
-    if isinstance(store, dict):
-        return str(store.get("target") or "/usr")
-    if isinstance(store, str) and "=" in store:
-        return store.partition("=")[2]
-    return "/usr"

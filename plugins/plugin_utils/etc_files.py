@@ -10,6 +10,7 @@ import typing as t
 
 from . import checks
 from .errors import DeclarationError
+from .operating_system import PATH as SYSTEM
 from .operating_system import OperatingSystem
 from .records import FileSystem, Host
 from .service_types import Context, Contribution, add_lists
@@ -197,18 +198,17 @@ def combine_hosts(value: t.Any, contributions: list[Contribution], context: Cont
     return "\n".join(lines) + "\n"
 
 
-def mounted_by_init(system: FileSystem) -> bool:
-    """Whether the container's own init mounts this file system: a tmpfs that is not needed for boot."""
-    return system.mount and not system.needed_for_boot and system.type == "tmpfs" and system.place != "/"
-
-
 def combine_fstab(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> list[FileSystem]:
     """Return what a container may mount by itself (tmpfs). The launcher mounts the rest, or nobody does."""
-    systems = [system for system in context.operating_system.file_systems if mounted_by_init(system)]
+    systems = [system for system in context.operating_system.file_systems if system.mounted_by_init]
     for index, item in enumerate(add_lists(value, contributions, context, path)):
         added = FileSystem.from_mapping(item, f"{path}[{index}]")
-        if not mounted_by_init(added):
-            raise DeclarationError(f"{path}[{index}]", "a container can mount only a tmpfs by itself; use a mapping")
+        if not added.mounted_by_init:
+            raise DeclarationError(
+                f"{path}[{index}]",
+                "a container's init mounts only a tmpfs, not needed for boot, that may not fail: declare it in "
+                f"{SYSTEM}.file_systems, or use a mapping",
+            )
         systems.append(added)
     return systems
 
@@ -279,8 +279,6 @@ def _options(system: FileSystem) -> str:
     options = [_OPTIONS[flag] for flag in system.flags]
     if system.options:
         options.append(system.options)
-    if system.mount_may_fail:
-        options.append("nofail")
     return ",".join(options) or "defaults"
 
 

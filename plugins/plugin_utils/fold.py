@@ -8,6 +8,7 @@ import dataclasses
 import typing as t
 from collections.abc import Mapping
 
+from ..module_utils.launcher.targets import STORE
 from . import registry
 from .errors import DeclarationError
 from .operating_system import PATH, OperatingSystem
@@ -25,7 +26,12 @@ class _Node:
 
 
 def fold(
-    system: OperatingSystem, essential: t.Sequence[Service], *, shared_network: bool = False, log: str = "volatile"
+    system: OperatingSystem,
+    essential: t.Sequence[Service],
+    *,
+    shared_network: bool = False,
+    log: str = "volatile",
+    store: str = STORE,
 ) -> dict[str, t.Any]:
     """Return the folded value of `system`: files, directories, activation, programs, packages, host_files.
 
@@ -45,6 +51,7 @@ def fold(
         log=log,
         types=frozenset(by_type),
         met_by_host=registry.met_by_host(types),
+        store=store,
     )
     return _evaluate(order, by_type, nodes, context)
 

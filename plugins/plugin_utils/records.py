@@ -9,6 +9,7 @@ import dataclasses
 import ipaddress
 import typing as t
 
+from ..module_utils.launcher import targets
 from . import checks, specs
 from .errors import DeclarationError
 from .validation import Spec, describe, plain, validate
@@ -120,6 +121,33 @@ class FileSystem(Record):
         """The mount point in its plain form."""
         return checks.absolute_path(self.mount_point, "mount_point")
 
+    @property
+    def is_containers_own(self) -> bool:
+        """Whether every container makes its own of this, such as /proc, so that this one is left out."""
+        return targets.is_containers_own(self.type, self.place)
+
+    @property
+    def mounted_at_start(self) -> bool:
+        """Whether the launcher mounts it: what is needed for boot, and a tmpfs that may fail, as no unit can (S2)."""
+        early = self.needed_for_boot or (self.type == "tmpfs" and self.mount_may_fail)
+        return self.mount and early and not self.is_containers_own
+
+    @property
+    def mounted_by_init(self) -> bool:
+        """Whether the container's own init mounts it: any other tmpfs."""
+        own = self.mounted_at_start or self.is_containers_own or self.place == "/"
+        return self.mount and self.type == "tmpfs" and not own
+
+    def verify_in_container(self, path: str, store: str) -> None:
+        """Check what a container cannot mount, and where; STORE is the place of its store. PATH is the record's."""
+        checks.mount_point(self.mount_point, f"{path}.mount_point", store)
+        reason = targets.refusal_of_type(self.type)
+        if reason and "bind-mount" not in self.flags:
+            raise DeclarationError(f"{path}.type", reason)
+        if isinstance(self.device, str) and self.device.startswith("/") and "read-only" not in self.flags:
+            # C11 has a writable one, which is mounted read-only.
+            checks.writable_source(self.device, f"{path}.device")
+
     def verify(self, path: str) -> None:
         check_device(self.device, f"{path}.device")
         checks.absolute_path(self.mount_point, f"{path}.mount_point")
@@ -157,7 +185,8 @@ class FileSystemMapping(Record):
         return checks.absolute_path(self.source if self.target is None else self.target, "target")
 
     def verify(self, path: str) -> None:
-        checks.absolute_path(self.source, f"{path}.source")
+        check = checks.writable_source if self.writable else checks.absolute_path
+        check(self.source, f"{path}.source")
         checks.mapping_target(self.source if self.target is None else self.target, f"{path}.target")
 
     def bind_mount(self) -> FileSystem:
@@ -172,6 +201,19 @@ class FileSystemMapping(Record):
             needed_for_boot=True,
             required=self.required,
         )
+
+
+def store_mapping(value: t.Any) -> FileSystemMapping:
+    """Return the mapping of the store: SOURCE=TARGET, both keys, or a path; one that ends with /usr is seen at /usr."""
+    value = plain(value, "store")
+    if isinstance(value, str) and "=" not in value and value.endswith(targets.STORE):
+        value = {"source": value, "target": targets.STORE}
+    if not isinstance(value, (str, dict)):
+        raise DeclarationError("store", f"must be a path, SOURCE=TARGET or a mapping, not {describe(value)}")
+    mapping = FileSystemMapping.from_mapping(value, "store")
+    if mapping.writable:
+        raise DeclarationError("store.writable", "the store is always read-only")
+    return mapping
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ import dataclasses
 import typing as t
 from collections.abc import Callable, Mapping
 
+from ..module_utils.launcher.targets import STORE
 from . import base_units
 from .errors import DeclarationError
 from .operating_system import OperatingSystem
@@ -25,6 +26,7 @@ class Context:
     log: str = "volatile"
     types: frozenset[str] = frozenset()
     met_by_host: frozenset[str] = frozenset()
+    store: str = STORE
 
 
 @dataclasses.dataclass(frozen=True)

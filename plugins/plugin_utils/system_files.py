@@ -7,13 +7,13 @@ from __future__ import annotations
 import typing as t
 
 from ..module_utils.host_files import HOST_FILES
+from ..module_utils.launcher.targets import STORE, refusal_of_file
 from . import checks, etc_files
-from .containerized import STORE
 from .errors import DeclarationError
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, operating_system
-from .records import FileSystem, FileSystemMapping
-from .validation import Spec, describe, plain, validate
+from .records import FileSystem, FileSystemMapping, store_mapping
+from .validation import Spec, plain, validate
 
 _INIT: Spec = {
     "argv": {"type": "list", "elements": "str", "required": True},
@@ -79,7 +79,6 @@ CONTAINER_FILE_SYSTEMS = (
         needed_for_boot=True,
     ),
 )
-_OWN = ("/", "/proc", "/sys", "/dev", "/run")
 
 
 def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
@@ -97,12 +96,18 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     name = container_name(system, given["name"])
     store = _store(given["store"])
     init = _init(given["init"])
-    folded = fold(system, system.essential_services, shared_network=given["shared_network"], log=given["log"])
+    folded = fold(
+        system,
+        system.essential_services,
+        shared_network=given["shared_network"],
+        log=given["log"],
+        store=store["target"],
+    )
     files = folded["files"]
     if not init["systemd"]:
         files = {path: item for path, item in files.items() if not path.startswith("/etc/systemd/")}
     file_systems = _file_systems(system, store)
-    _refuse_hidden(files, file_systems)
+    _refuse_lost(files, file_systems, store["target"])
     return {
         "name": name,
         "files": {path: files[path] for path in sorted(files)},
@@ -136,13 +141,7 @@ def container_name(system: OperatingSystem, name: str | None) -> str:
 
 
 def _store(value: t.Any) -> dict[str, str]:
-    if isinstance(value, str) and "=" not in value and value.endswith("/usr"):
-        value = {"source": value, "target": STORE}
-    if not isinstance(value, (str, dict)):
-        raise DeclarationError("store", f"must be a path, SOURCE=TARGET or a mapping, not {describe(value)}")
-    mapping = FileSystemMapping.from_mapping(value, "store")
-    if mapping.writable:
-        raise DeclarationError("store.writable", "the store is always read-only")
+    mapping = store_mapping(value)
     return {"source": checks.absolute_path(mapping.source, "store.source"), "target": mapping.place}
 
 
@@ -197,25 +196,30 @@ def _entry(item: FileSystem) -> dict[str, t.Any]:
         "create_mount_point": item.create_mount_point,
         "needed_for_boot": item.needed_for_boot,
         "required": item.required,
+        "mount_may_fail": item.mount_may_fail,
     }
 
 
 def _file_systems(system: OperatingSystem, store: dict[str, str]) -> list[dict[str, t.Any]]:
     """Return what the script mounts (S1, S2): the store first, parents before what lies in them, otherwise in order."""
     first = FileSystemMapping(source=store["source"], target=store["target"], required=True).bind_mount()
-    mounted = [
-        item
-        for item in system.file_systems
-        if item.mount and item.needed_for_boot and item.place not in _OWN and item.place != store["target"]
-    ]
+    mounted = []
+    for index, item in enumerate(system.file_systems):
+        if item.mounted_at_start and (item.place != store["target"] or "bind-mount" in item.flags):
+            item.verify_in_container(f"{PATH}.file_systems[{index}]", store["target"])
+            mounted.append(item)
     places = {item.place for item in mounted}
     extra = [item for item in CONTAINER_FILE_SYSTEMS if item.place not in places]
     ordered = sorted([first, *mounted, *extra], key=lambda item: item.place.count("/"))
     return [_entry(item) for item in ordered]
 
 
-def _refuse_hidden(files: dict[str, t.Any], file_systems: list[dict[str, t.Any]]) -> None:
-    """Refuse a file that a file system would hide or that would be written through it."""
+def _refuse_lost(files: dict[str, t.Any], file_systems: list[dict[str, t.Any]], store: str) -> None:
+    """Refuse a file where a container has none of its own, and one that a file system would hide."""
+    for path in files:
+        reason = refusal_of_file(path, store)
+        if reason:
+            raise DeclarationError(f"{PATH}.services", reason)
     for item in file_systems:
         place = item["mount_point"]
         below = [path for path in files if path.startswith(f"{place}/")]

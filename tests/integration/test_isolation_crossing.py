@@ -238,7 +238,7 @@ class TestStart:
             machine.start()
 
     @pytest.mark.parametrize(
-        "place", ["/", "/run", "/run/host", "/run/current-system", "/dev", "/dev/../dev", "/proc/../dev"]
+        "place", ["/", "/run", "/run/host", "/run/current-system", "/dev", "/dev/../dev", "/proc", "/proc/../sys"]
     )
     def test_a_mount_point_is_not_led_to_the_foundations(
         self, make_machine: MakeMachine, tmp_path: Path, place: str

@@ -11,6 +11,7 @@ import shlex
 from typing import Any, NamedTuple
 
 from ..launcher.errors import LauncherError
+from ..launcher.guarded import refusal_of_words
 from ..launcher.init import PATH
 from ..launcher.mounts import ATTRIBUTES
 from .programs import find_program, parents
@@ -223,6 +224,9 @@ def _mapping(entry: Any, number: int) -> Mapping:
     if not isinstance(writable, bool) or not isinstance(target, (str, type(None))):
         raise LauncherError("%s: target is a path, writable is true or false" % option)
     source = _absolute(entry["source"], option + ".source")
+    reason = refusal_of_words(source) if writable else None
+    if reason:
+        raise LauncherError("%s.source: %s" % (option, reason))
     return Mapping(source, _place(source if target is None else target, option + ".target"), writable)
 
 

@@ -14,7 +14,7 @@ import os
 import stat
 from typing import Iterator
 
-from ..launcher import kernel, mounts
+from ..launcher import guarded, kernel, mounts
 from ..launcher import syscalls as sys
 from ..launcher.errors import LauncherError
 from ..launcher.root import NETWORK_FILES
@@ -44,6 +44,7 @@ class View:
         self.ids = ids
         self.warnings: list[str] = []
         self._id_maps: dict[tuple[str, str], int] = {}
+        self._host: guarded.Host | None = None
         hidden = request.hidden()
         closure.prune(hidden)
         for path in request.files:
@@ -169,6 +170,8 @@ class View:
         with explain("%s: cannot bind %s at %s" % (what, path, place)):
             source = mounts.open_source(path, follow=False)
             try:
+                if what == "mapping":
+                    self._check_source(source, path, writable)
                 status = os.fstat(source)
                 # What is the host's root's in a program's closure looks like the command's own.
                 owner = (status.st_uid, status.st_gid) if what == "mapping" else ROOT
@@ -176,6 +179,19 @@ class View:
                 tree.attach(mount, place, stat.S_ISDIR(status.st_mode))
             finally:
                 os.close(source)
+
+    def _check_source(self, source: int, path: str, writable: bool) -> None:
+        """Refuse to let a command write to what the host runs, and say so where it can read secrets there."""
+        if self._host is None:
+            # Who is not root runs what is theirs by their own rights, which the command has anyway.
+            python = guarded.interpreter() if self.ids.privileged else {}
+            self._host = guarded.Host(dict(guarded.RUNS, **python))
+        if writable:
+            self._host.refuse_writable(source, path)
+            return
+        warning = self._host.warning(source, path)
+        if warning:
+            self.warnings.append(warning)
 
     def _copy(self, source: int, attributes: int, owner: tuple[int, int], writable: str | None) -> int:
         """A detached copy of a mount in which the owner's files are the command's, if the file system can do that."""

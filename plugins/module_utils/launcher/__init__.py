@@ -15,11 +15,12 @@ under a unit at host boot. The story of a start, in the order of its modules:
     cgroup       the delegated control group it lives in; `limits` says how much of the host that may take
     launch       the processes and namespaces of a start, and how they wait for each other; `excursion` is how the
                  caller gets to where it builds, and back
-    root         the file tree that the container sees, built by the host's root
+    root         the file tree that the container sees, built by the host's root; `targets` says where in it nothing can
+                 be mounted, `guarded` what of the host it cannot write to
     kernel       /proc, /sys and /dev of the container, and what is masked of them
     confine      what PID 1 and every entering command give up before they run; `seccomp` compiles their filter
     enter        a further process in a running container; `account` is whose
-    lookup, mounts, process, paths, data, syscalls, errors   what all of these stand on
+    lookup, mounts, mount_table, process, paths, data, syscalls, errors   what all of these stand on
 
 Imports are chosen for their cost: `typing`, `json`, `contextlib` and what they import take longer than a launch.
 """
@@ -40,6 +41,7 @@ MODULES = (
     "errors",
     "excursion",
     "foreground",
+    "guarded",
     "handshake",
     "identity",
     "init",
@@ -48,6 +50,7 @@ MODULES = (
     "limits",
     "lookup",
     "main",
+    "mount_table",
     "mounts",
     "paths",
     "process",
@@ -58,6 +61,7 @@ MODULES = (
     "service",
     "start",
     "syscalls",
+    "targets",
     "terminal",
 )
 

@@ -16,7 +16,7 @@ import os
 import select
 import time
 
-from . import mounts
+from . import mount_table, mounts
 from .paths import RUN_DIRECTORY, read_text, write_atomically
 from .process import milliseconds
 
@@ -226,9 +226,9 @@ class ControlGroup:
 
 def _mounted_hierarchy() -> str | None:
     """Where the whole unified hierarchy is mounted, writable."""
-    for point, options, part in mounts.mount_points(lambda kind: kind == "cgroup2"):
-        if part == "/" and "rw" in options:
-            return point
+    for mount in mount_table.read():
+        if mount.kind == "cgroup2" and mount.part == "/" and "rw" in mount.options:
+            return mount.point
     return None
 
 

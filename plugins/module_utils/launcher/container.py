@@ -172,7 +172,8 @@ class Container:
             return []
         source = os.path.join(self.directory, "journal")
         make_directory(source, 0o700)
-        return [{"device": source, "mount_point": "/var/log/journal", "type": "none", "flags": ["bind-mount"]}]
+        record = {"device": source, "mount_point": "/var/log/journal", "type": "none", "flags": ["bind-mount"]}
+        return [dict(record, own=True)]  # the one place in our state to which a container writes
 
     def await_ready(self, timeout: float = 30.0) -> bool:
         """Wait for a systemd that was started without waiting, and note that it is ready; whether it is in time.

@@ -10,9 +10,11 @@ import sys
 
 from .container import Container
 from .errors import LauncherError
+from .guarded import refusal_of_words
 from .paths import write_atomically
-from .specification import is_name, read_spec
+from .specification import hidden_file, is_name, read_spec
 from .start import Status
+from .targets import is_below, plain, refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,17 +82,24 @@ class Arguments:
         return self.values.get(name, [default])[-1]
 
 
-def mapping_record(text: str, writable: bool) -> dict[str, Any]:
-    """The mount record of SOURCE[=TARGET] (C10)."""
+def mapping_record(text: str, writable: bool, spec: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The mount record of SOURCE[=TARGET] (C10), for the container that a `spec.json` describes or for any."""
     source, _separator, target = text.partition("=")
     target = target or source
-    parts = [part for part in target.split("/") if part not in ("", ".")]
-    if not source.startswith("/") or not target.startswith("/") or ".." in parts or not parts:
-        raise LauncherError("%s: SOURCE and TARGET are absolute paths without '..', and TARGET is not /" % text)
-    if parts[0] in ("proc", "sys", "dev"):
-        raise LauncherError("%s: nothing can be mounted below /%s of a container" % (text, parts[0]))
+    if not source.startswith("/") or not target.startswith("/") or ".." in target.split("/"):
+        raise LauncherError("%s: SOURCE and TARGET are absolute paths without '..'" % text)
+    point = plain(target)
+    reason = refusal(point, spec["store"]["target"] if spec else None)
+    if not reason and spec:
+        reason = hidden_file(spec, point)
+    if not reason and is_below(point, "/dev"):
+        reason = "'%s' lies in /dev, which the container makes itself" % point
+    if not reason and writable:
+        reason = refusal_of_words(source)
+    if reason:
+        raise LauncherError("--%s=%s: %s" % ("share" if writable else "expose", text, reason))
     flags = ["bind-mount"] if writable else ["bind-mount", "read-only"]
-    return {"device": source, "mount_point": target, "type": "none", "flags": flags, "required": True}
+    return {"device": source, "mount_point": point, "type": "none", "flags": flags, "required": True}
 
 
 def run_container_main() -> int:
@@ -114,8 +123,8 @@ def run_container_main() -> int:
 def _run(directory: str, arguments: Arguments) -> int:
     spec = read_spec(directory)
     container = Container(spec["name"])
-    extra = [mapping_record(text, True) for text in arguments.values.get("share", [])]
-    extra += [mapping_record(text, False) for text in arguments.values.get("expose", [])]
+    extra = [mapping_record(text, True, spec) for text in arguments.values.get("share", [])]
+    extra += [mapping_record(text, False, spec) for text in arguments.values.get("expose", [])]
     timeout = _seconds(arguments.last("timeout", "30"))
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # who called may ignore it, and its children's ends with it
     for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):

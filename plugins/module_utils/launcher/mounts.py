@@ -13,18 +13,9 @@ import errno
 import os
 import stat
 
-from . import lookup
+from . import lookup, targets
 from . import syscalls as sys
 from .errors import LauncherError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Callable
-
-READ_SIZE = 1 << 16
-# What a mount must not come to lie over because somebody inside has left a link.
-DEVICES = "/dev"
-FOUNDATIONS = ("/", "/run", "/run/host", "/run/current-system")
 
 # The flags of a file system record, as mount attributes.
 ATTRIBUTES = {
@@ -91,37 +82,8 @@ def bind(source: int, mount_attributes: int, id_map: int | None, recursive: bool
     return mount
 
 
-def mount_points(wanted: Callable[[str], bool]) -> list[tuple[str, list[str], str]]:
-    """What is mounted here of the types that are wanted: mount point, options, and which part of the file system.
-
-    Nothing is asked of the file systems themselves: it is from proc_pid_mountinfo(5), which comes a page at a time.
-    """
-    descriptor = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        text = part = os.read(descriptor, READ_SIZE)
-        while part:
-            part = os.read(descriptor, READ_SIZE)
-            text += part
-    finally:
-        os.close(descriptor)
-    found = []
-    for line in text.decode("utf-8", "surrogateescape").splitlines():
-        before, _separator, after = line.partition(" - ")
-        if wanted(after.partition(" ")[0]):
-            _id, _parent, _device, part_of, point, options = before.split(" ")[:6]
-            for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-                point = point.replace(code, character)
-            found.append((point, options.split(","), part_of))
-    return found
-
-
 def _path_of(descriptor: int) -> str:
     return os.readlink("/proc/self/fd/%d" % descriptor)
-
-
-def is_below(path: str, directory: str) -> bool:
-    """Whether a path is the directory's or leads below it, by its words alone."""
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 class Tree:
@@ -172,10 +134,13 @@ class Tree:
                 raise
         target = self.open(path)
         place = _path_of(target)[len(_path_of(self.root).rstrip("/")) :] or "/"
-        if place in FOUNDATIONS or is_below(place, DEVICES):
+        reason = targets.refusal(place)
+        if reason is not None:
             os.close(target)
-            message = "%s: a symbolic link on the way, perhaps in a writable mapping, leads to %s; remove that link"
-            raise LauncherError(message % (path, place))
+            message = (
+                "%s: a symbolic link on the way, perhaps in a writable mapping, leads elsewhere, and %s; remove it"
+            )
+            raise LauncherError(message % (path, reason))
         return target
 
     def attach(self, mount: int, path: str, directory: bool = True) -> None:

@@ -12,11 +12,12 @@ import os
 import stat
 import time
 
-from . import kernel, lookup, mounts
+from . import guarded, kernel, lookup, mount_table, mounts
 from . import syscalls as sys
 from .errors import LauncherError
 from .excursion import in_child
 from .paths import STATE_DIRECTORY
+from .targets import IN_MEMORY, MERGED, is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,15 +32,17 @@ TEMPORARY_SIZE, TEMPORARY_FILES = "10%", "1m"
 
 SKELETON = ("dev", "etc", "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr", "var")
 STANDARD_LINKS = (("var/run", "../run"), ("var/lock", "../run/lock"))  # FHS 3.0; systemd calls others tainted
-MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 # C11: these may be links on the host (resolv.conf mostly is), and nobody but the host's root changes them.
 NETWORK_FILES = ("/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/services", "/etc/hosts")
 SELF = "/run/current-system"
 READ_SIZE = 1 << 20
 PERMISSIONS = 0o777
 SHARED_LIMIT = 1 << 24  # bytes of a file beside the store that are copied into each container
-# Mounted by `kernel` once the container's namespaces exist, or part of every container.
-NAMESPACED = ("mqueue", "proc", "sysfs", "cgroup2")
+# Of the time that is left, the part that a mount which may fail can keep the start waiting for its server.
+PATIENCE = 0.25
+LEFT_OUT = "; it is left out, as its declaration allows"
+# Mounted by `kernel` once the container's namespaces exist.
+NAMESPACED = ("mqueue",)
 
 
 def attach_root(directory: str) -> mounts.Tree:
@@ -75,6 +78,7 @@ class Builder:
         self.notify = notify
         self.deadline = deadline
         self._foreign: list[str] | None = None
+        self._host: guarded.Host | None = None
         self._served: list[str] = []
         self.warnings: list[str] = []
         self._made = set(SKELETON)
@@ -195,6 +199,9 @@ class Builder:
             return
         self._served.append(record["mount_point"])
         began = time.monotonic()
+        seconds = self.deadline - began
+        if record.get("mount_may_fail"):
+            seconds *= PATIENCE
 
         def mount() -> str:
             known = len(self.warnings)
@@ -202,7 +209,7 @@ class Builder:
             return "\n".join(self.warnings[known:])
 
         try:
-            said = in_child(mount, self.deadline - began, keep=(self.tree.root, self.id_map))
+            said = in_child(mount, seconds, keep=(self.tree.root, self.id_map))
         except TimeoutError:
             message = "%s: the file system of %s has not answered for %g s; does its server run?" % (
                 record["mount_point"],
@@ -211,47 +218,74 @@ class Builder:
             )
             if not record.get("mount_may_fail"):
                 raise LauncherError(message) from None
-            said = message
+            said = message + LEFT_OUT
         self.warnings += said.splitlines()
 
     def _asks_a_server(self, record: dict[str, Any]) -> bool:
         """Whether something else than the kernel may have to answer: for what is mounted, or for where."""
         device = str(record["device"])
-        if any(mounts.is_below(record["mount_point"], point) for point in self._served):
+        if any(is_below(record["mount_point"], point) for point in self._served):
             return True
         if "bind-mount" not in record["flags"]:
             return record["type"] not in mounts.OWN
         if device == self.start.spec["store"]["source"]:
             return False  # all of the host depends on it
         if self._foreign is None:
-            self._foreign = [found[0] for found in mounts.mount_points(lambda kind: kind not in mounts.OWN)]
-        return any(mounts.is_below(device, point) for point in self._foreign)
+            self._foreign = [mount.point for mount in mount_table.read() if mount.kind not in mounts.OWN]
+        return any(is_below(device, point) for point in self._foreign)
 
     def _mount(self, record: dict[str, Any]) -> None:
-        if "bind-mount" in record["flags"]:
-            self._bind(record)
-            return
+        """Mount it or, where its failure is no error, say why not; what the host runs is refused in any case."""
+        try:
+            if "bind-mount" in record["flags"]:
+                self._bind(record)
+            else:
+                self._mount_file_system(record)
+        except guarded.WritableSource:
+            raise
+        except LauncherError as error:
+            if not record.get("mount_may_fail"):
+                raise
+            self.warnings.append(str(error).replace("\n", " ") + LEFT_OUT)
+
+    def _mount_file_system(self, record: dict[str, Any]) -> None:
         point, device, kind = record["mount_point"], record["device"], record["type"]
         if isinstance(device, dict):
             device = "/dev/disk/by-%s/%s" % next(iter(device.items()))
         options = self._options(record)
-        in_memory = kind in ("tmpfs", "devpts", "ramfs")
+        in_memory = kind in IN_MEMORY
         if not in_memory:
             options.insert(0, ("source", device))
+        read_only = "read-only" in record["flags"]
         try:
+            if not in_memory and read_only:
+                self._warn(self._runs().warning_of_file_system(record, device))
+            elif not in_memory:
+                self._runs().refuse_writable_file_system(record, device)
             mount = mounts.filesystem(kind, options, mounts.attributes(record["flags"]))
-            if self.id_map is not None and not in_memory:
-                try:
+            try:
+                if not in_memory and not read_only:
+                    self._runs().refuse_writable_mount(mount, device)
+                if self.id_map is not None and not in_memory:
                     sys.mount_setattr(mount, 0, False, self.id_map)
-                except OSError:
-                    os.close(mount)
-                    raise
+            except (LauncherError, OSError):
+                os.close(mount)
+                raise
             self.tree.attach(mount, point)
         except OSError as error:
-            message = "%s: cannot mount %s (%s): %s" % (point, device, kind, error)
-            if not record.get("mount_may_fail"):
-                raise LauncherError(message) from error
-            self.warnings.append(message)
+            message = "%s: cannot mount %s (%s): %s" % (point, device, kind, _reason(error))
+            raise LauncherError(message) from error
+
+    def _runs(self) -> guarded.Host:
+        """What this host runs; looked for once, when there is something to mount that it may be in."""
+        if self._host is None:
+            python = guarded.interpreter(str(self.start.spec.get("python") or ""))
+            self._host = guarded.Host(dict(guarded.RUNS, **python))
+        return self._host
+
+    def _warn(self, warning: str | None) -> None:
+        if warning:
+            self.warnings.append(warning)
 
     def _options(self, record: dict[str, Any]) -> list[tuple[str, str | None]]:
         """A mount(8) option string, in parts; ids in it are the container's own."""
@@ -280,13 +314,22 @@ class Builder:
                 raise LauncherError("%s: the source of the mapping to %s does not exist" % (path, point)) from None
             self.warnings.append("%s: does not exist on the host, so %s is left out" % (path, point))
             return
+        except LauncherError as error:
+            raise LauncherError("%s: cannot bind there: %s" % (point, error)) from error
+        except OSError as error:
+            raise LauncherError("%s: cannot bind %s there: %s" % (point, path, error)) from error
         try:
             attributes = mounts.attributes(record["flags"]) | sys.MOUNT_ATTR_NODEV
             if path in NETWORK_FILES:
                 # C11 has one of them writable for hosts on which it could not be bound otherwise. Here it can.
                 attributes |= sys.MOUNT_ATTR_RDONLY
-            if not attributes & sys.MOUNT_ATTR_RDONLY:
+            if attributes & sys.MOUNT_ATTR_RDONLY:
+                if path not in NETWORK_FILES and path != self.start.spec["store"]["source"]:
+                    self._warn(self._runs().warning(source, path))
+            else:
                 attributes |= sys.MOUNT_ATTR_NOSUID
+                if not record.get("own"):
+                    self._runs().refuse_writable(source, path)
             self._attach_bind(source, point, attributes, path)
             if not attributes & sys.MOUNT_ATTR_RDONLY and _tempts_others(source, path):
                 self.warnings.append(
@@ -295,7 +338,7 @@ class Builder:
                     "nosuid" % path
                 )
         except OSError as error:
-            raise LauncherError("%s: cannot bind %s there: %s" % (point, path, error)) from error
+            raise LauncherError("%s: cannot bind %s there: %s" % (point, path, _reason(error))) from error
         finally:
             os.close(source)
 
@@ -333,6 +376,13 @@ class Builder:
 def _open_beside(store: dict[str, str]) -> int:
     """Return a descriptor of the tree that the store is part of; the links in that are the tree's own."""
     return lookup.open_root(os.path.dirname(store["source"].rstrip("/")) or "/")
+
+
+def _reason(error: OSError) -> str:
+    """An error of a mount, in words that say what to do where its own do not."""
+    if error.errno != errno.EROFS:
+        return str(error)
+    return "%s: it lies in what is read-only and has no such mount point: make that on the host, or use another" % error
 
 
 def _tempts_others(source: int, path: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from . import data
+from . import data, targets
 from .errors import LauncherError
 from .identity import COUNT
 from .paths import read_text
@@ -24,7 +24,6 @@ SIZE_LIMIT = 1 << 26  # bytes of a spec.json
 PATH_LIMIT = 4095  # bytes; PATH_MAX of Linux
 NAME_LIMIT = 63
 LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
-KERNELS_OWN = ("proc", "sys")
 FLAGS = frozenset(
     (
         "read-only",
@@ -70,6 +69,15 @@ def is_name(name: object) -> bool:
     return isinstance(name, str) and 0 < len(name) <= NAME_LIMIT and name[0] != "-" and LETTERS.issuperset(name)
 
 
+def hidden_file(spec: dict[str, Any], point: str) -> str | None:
+    """Which file of the system a mount at a point would hide, as a reason against it, or None."""
+    place = targets.plain(point)
+    for path in spec["files"]:
+        if targets.plain(path).startswith(place + "/"):
+            return "'%s' would hide %s, which the system brings itself: use a deeper path" % (place, path)
+    return None
+
+
 class _Check:
     """Checks of one file, whose path begins every message."""
 
@@ -87,11 +95,15 @@ class _Check:
         store = self._kind(spec.get("store"), dict, "store")
         for key in ("source", "target"):
             self._path(store.get(key), "store." + key)
+        self._refuse_if(targets.refusal(store["target"]), "store.target")
         self._init(self._kind(spec.get("init"), dict, "init"))
         for number, record in enumerate(self._kind(spec.get("file_systems"), list, "file_systems")):
-            self._file_system(self._kind(record, dict, "file_systems[%d]" % number), "file_systems[%d]" % number)
+            where = "file_systems[%d]" % number
+            self._file_system(self._kind(record, dict, where), where, store)
         for path, entry in self._kind(spec.get("files"), dict, "files").items():
-            self._file(path, self._kind(entry, dict, "files[%s]" % path), "files[%s]" % path)
+            self._file(path, self._kind(entry, dict, "files[%s]" % path), "files[%s]" % path, store["target"])
+        for number, record in enumerate(spec["file_systems"]):
+            self._refuse_if(hidden_file(spec, record["mount_point"]), "file_systems[%d].mount_point" % number)
         for number, entry in enumerate(self._kind(spec.get("directories", []), list, "directories")):
             where = "directories[%d]" % number
             self._path(self._kind(entry, dict, where).get("path"), where + ".path")
@@ -114,17 +126,20 @@ class _Check:
             if "=" in self._text(name, "init.environment"):
                 self._refuse("init.environment", "%r is no variable's name" % name)
 
-    def _file_system(self, record: dict[str, Any], where: str) -> None:
+    def _file_system(self, record: dict[str, Any], where: str, store: dict[str, str]) -> None:
         flags = self._kind(record.get("flags"), list, where + ".flags")
         for flag in flags:
             if not isinstance(flag, str) or flag not in FLAGS:
                 self._refuse(where + ".flags", "%r is no flag" % (flag,))
-        self._text(record.get("type"), where + ".type")
+        kind = self._text(record.get("type"), where + ".type")
+        self._refuse_if(targets.refusal_of_type(kind), where + ".type")
+        for key in ("required", "mount_may_fail"):
+            self._kind(record.get(key, False), bool, "%s.%s" % (where, key))
+        if "own" in record:
+            self._refuse(where + ".own", "is for the launcher's own mounts")
         if record.get("options") is not None:
             self._text(record["options"], where + ".options", empty=True)
         point = self._path(record.get("mount_point"), where + ".mount_point")
-        if self._below_kernels_own(point):
-            self._refuse(where + ".mount_point", "%s is the kernel's own" % point)
         device = record.get("device")
         if isinstance(device, dict):
             if len(device) != 1 or next(iter(device)) not in ("uuid", "label"):
@@ -136,11 +151,12 @@ class _Check:
             self._path(device, where + ".device")
         else:
             self._text(device, where + ".device")
+        if not (point == store["target"] and device == store["source"] and {"bind-mount", "read-only"} <= set(flags)):
+            self._refuse_if(targets.refusal(point, store["target"]), where + ".mount_point")
 
-    def _file(self, path: str, entry: dict[str, Any], where: str) -> None:
+    def _file(self, path: str, entry: dict[str, Any], where: str, store: str) -> None:
         self._path(path, where)
-        if self._below_kernels_own(path) or path.startswith("/dev/"):
-            self._refuse(where, "is below a file system of the kernel")
+        self._refuse_if(targets.refusal_of_file(path, store), where)
         if "link" in entry:
             self._text(entry["link"], where + ".link")
         else:
@@ -154,10 +170,6 @@ class _Check:
             number = entry.get(key)
             if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < COUNT:
                 self._refuse("%s.%s" % (where, key), "is no id of a container")
-
-    @staticmethod
-    def _below_kernels_own(path: str) -> bool:
-        return next(part for part in path.split("/") if part not in ("", ".")) in KERNELS_OWN
 
     def _path(self, path: object, where: str) -> str:
         """An absolute path of something below `/`, with no step upward."""
@@ -179,6 +191,10 @@ class _Check:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             self._refuse(where, "is missing" if value is None else "is not of type %s" % kind.__name__)
         return value
+
+    def _refuse_if(self, reason: str | None, where: str) -> None:
+        if reason:
+            self._refuse(where, reason)
 
     def _refuse(self, where: str, what: str) -> NoReturn:
         message = "%s: is damaged: %s: %s; stage the system again" % (self.path, where, what)

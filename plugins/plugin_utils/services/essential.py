@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ...module_utils.launcher import targets
 from .. import accounts, base_units, checks, etc_files, pam, systemd
 from ..errors import DeclarationError
 from ..operating_system import PATH
@@ -128,7 +129,10 @@ def _environment(value: t.Any, contributions: list[Contribution], context: Conte
 def _special_files(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
     links = add_mappings(value, contributions, context, path)
     for name, target in links.items():
-        checks.absolute_path(name, f"{path}.{name}")
+        place = next((item.path for item in contributions if name in item.value), path)
+        reason = targets.refusal_of_file(checks.absolute_path(name, f"{place}.{name}"), context.store)
+        if reason:
+            raise DeclarationError(f"{place}.{name}", reason)
         if not isinstance(target, str):
             raise DeclarationError(f"{path}.{name}", "must be the target of a link")
         checks.line(target, f"{path}.{name}")

@@ -5,11 +5,17 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.preflight import Host, check_host, problems
+from ansible_collections.unshare.container.plugins.module_utils.preflight import (
+    Host,
+    check_host,
+    problems,
+    warnings,
+)
 from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
 
 SPECIFICATION: dict[str, t.Any] = {
@@ -102,3 +108,99 @@ def test_a_store_in_a_tree_of_its_own(host: Host) -> None:
     assert problems(host, tree) == []
     (host.root / "srv/tree/bin").mkdir()
     assert "beside the store /srv/tree/usr" in problems(host, tree)[0]
+
+
+def with_mounts(*mounts: dict[str, t.Any]) -> dict[str, t.Any]:
+    store = {"device": "/usr", "mount_point": "/usr", "type": "none", "flags": ["bind-mount", "read-only"]}
+    return {**SPECIFICATION, "file_systems": [store, *mounts]}
+
+
+def bind(device: str, point: str = "/x", *flags: str, **more: t.Any) -> dict[str, t.Any]:
+    return {"device": device, "mount_point": point, "type": "none", "flags": ["bind-mount", *flags], **more}
+
+
+WAYS_IN = [
+    "/var/lib/unshare",
+    "/var/lib/unshare/systems/one",
+    "/var/lib",
+    "/var",
+    "/",
+    "/var//lib/./",
+    "/link",
+    "/link/lib",
+]
+
+
+@pytest.mark.parametrize("source", WAYS_IN)
+def test_what_the_host_runs_is_not_writable(host: Host, source: str) -> None:
+    (host.root / "var/lib/unshare/systems/one").mkdir(parents=True)
+    (host.root / "link").symlink_to("var")
+    (said,) = problems(host, with_mounts(bind(source)))
+    assert said.startswith(f"{source}: ")
+    assert "/var/lib/unshare" in said
+    assert problems(host, with_mounts(bind(source, "/x", "read-only"))) == []
+    (warned,) = warnings(host, with_mounts(bind(source, "/x", "read-only")))
+    assert "can read the secrets" in warned
+    with pytest.raises(TargetError, match="nothing was changed"):
+        check_host(host, with_mounts(bind(source, "/x", mount_may_fail=True)))
+
+
+@pytest.mark.parametrize("source", ["/run", "/run/unshare", "/etc", "/etc/systemd/system"])
+def test_what_is_not_made_yet_is_not_writable_either(host: Host, source: str) -> None:
+    (host.root / source[1:]).mkdir(parents=True)
+    (said,) = problems(host, with_mounts(bind(source)))
+    assert said.startswith(f"{source}: ")
+
+
+def test_the_interpreter_is_not_writable() -> None:
+    """On this host itself: what was named, and the library of this Python."""
+    host = Host()
+    host.interpreter = "/srv/python/bin/python3"
+    found = problems(host, with_mounts(bind(os.path.dirname(os.__file__))))
+    assert any("the Python by which this host runs" in said for said in found)
+
+
+def test_other_sources_are_no_matter(host: Host) -> None:
+    (host.root / "var/lib/unshare").mkdir(parents=True)
+    (host.root / "var/lib/data").mkdir()
+    mounts = with_mounts(bind("/srv/data"), bind("/var/lib/data", "/y"), bind("/missing", "/z"))
+    assert problems(host, mounts) == []
+    assert warnings(host, mounts) == []
+
+
+@pytest.mark.parametrize(
+    ("mounts", "said"),
+    [
+        ([bind("/srv/data", "/usr/local")], "/usr is shared read-only, and has no local: make /usr/local on the host"),
+        ([bind("/srv/data", "/usr/share/foo")], "/usr is shared read-only, and has no share/foo"),
+        ([bind("/srv/data", "/usr/lib//x/")], "nothing can be mounted at /usr/lib/x: "),
+        ([bind("/srv", "/a", "read-only"), bind("/srv/data", "/a/b")], "make /srv/b on the host"),
+        ([{**bind("x", "/usr/tmp"), "type": "tmpfs", "flags": []}], "and has no tmp"),
+    ],
+)
+def test_a_mount_point_that_nobody_can_make(host: Host, mounts: list[dict[str, t.Any]], said: str) -> None:
+    (found,) = problems(host, with_mounts(*mounts))
+    assert said in found
+
+
+@pytest.mark.parametrize(
+    "mounts",
+    [
+        [bind("/srv/data", "/usr/lib/systemd")],
+        [bind("/srv/data", "/usr/linked/x")],
+        [bind("/srv/missing", "/usr/local")],
+        [bind("/srv/data", "/usr/local", mount_may_fail=True)],
+        [bind("/srv", "/a"), bind("/srv/data", "/a/b")],
+        [bind("/srv", "/a", "read-only"), bind("/srv/data", "/a/data")],
+        [bind("/srv", "/a", "read-only"), bind("/srv/data", "/ab")],
+        [bind("/srv", "/usr/lib"), bind("/srv/data", "/usr/lib/new")],
+    ],
+)
+def test_a_mount_point_that_is_there_or_can_be_made(host: Host, mounts: list[dict[str, t.Any]]) -> None:
+    (host.root / "usr/linked").symlink_to("lib")
+    assert problems(host, with_mounts(*mounts)) == []
+
+
+def test_a_missing_source_of_what_may_fail_is_no_problem(host: Host) -> None:
+    assert problems(host, with_mounts(bind("/missing", required=True, mount_may_fail=True))) == []
+    assert len(problems(host, with_mounts(bind("/missing", required=True)))) == 1

@@ -90,10 +90,10 @@ def test_c7_swap(server: Server) -> None:
 def test_c8_order(server: Server) -> None:
     extra = [{"device": "tmpfs", "mount_point": "/run/extra", "type": "tmpfs"}]
     system = containerized_operating_system(
-        server, mappings=["/usr", "/a=/b"], shared_network=True, extra_file_systems=extra
+        server, mappings=["/m", "/a=/b"], shared_network=True, extra_file_systems=extra
     )
     network = ["/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/services", "/etc/hosts"]
-    assert places(system) == [*network, "/usr", "/b", "/run/extra", "/srv/data", "/srv/scratch", "/"]
+    assert places(system) == [*network, "/m", "/b", "/run/extra", "/srv/data", "/srv/scratch", "/"]
     assert system["file_systems"][-1] == {"device": "nothing", "mount_point": "/", "type": "dummy"}
 
 

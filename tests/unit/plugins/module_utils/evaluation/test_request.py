@@ -50,6 +50,20 @@ def test_mappings(given: t.Any, mapping: Mapping) -> None:
         ({"mappings": ["relative"]}, r"mappings\[0\].source: 'relative' must be an absolute path"),
         ({"mappings": ["/a", "/b=/../c"]}, r"mappings\[1\].target: '/../c' must not contain '..'"),
         ({"mappings": ["/a=/"]}, "container's own root"),
+        *(
+            (
+                {"mappings": ["/a", {"source": source, "target": "/x", "writable": True}]},
+                r"mappings\[1\].source: .*unshare",
+            )
+            for source in (
+                "/",
+                "/var//lib",
+                "/var/lib/unshare",
+                "/var/lib/unshare/systems/",
+                "/./run",
+                "/run/unshare/x",
+            )
+        ),
         ({"mappings": ["/a=/dev/x"]}, "makes itself"),
         ({"mappings": ["/a=/x\ny"]}, "control character"),
         ({"mappings": [{"source": "/a", "read_only": True}]}, r"mappings\[0\]: unknown key read_only"),

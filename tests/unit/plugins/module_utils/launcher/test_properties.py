@@ -134,7 +134,7 @@ def test_the_specification_that_is_mutated_is_a_good_one(tmp_path: Path) -> None
     ("place", "value", "said"),
     [
         (("files", "/etc/../../x"), {"link": "a"}, r"files\[/etc/../../x\]"),
-        (("files", "/proc/x"), {"link": "a"}, "below a file system of the kernel"),
+        (("files", "/proc/x"), {"link": "a"}, "is the kernel's own"),
         (("files", "/etc/x"), {"mode": "0644", "uid": 65536, "gid": 0}, "uid: is no id of a container"),
         (("files", "/etc/x"), {"mode": "0o64", "uid": 0, "gid": 0}, "mode: is not up to four octal digits"),
         (("name",), "../x", "name: is no container's name"),

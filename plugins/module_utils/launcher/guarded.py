@@ -1,0 +1,258 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the host runs is never writable from inside: what a mapping's source really is, whatever it is called.
+
+A place is a file system and a path in it, by the mount that a descriptor lies in: links, odd spellings, and bind mounts
+elsewhere lead to the same place. What lies in an overlay has the places of its layers, too.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+from . import mount_table
+from .errors import LauncherError
+from .paths import RUN_DIRECTORY, STATE_DIRECTORY, read_text
+from .targets import is_below, plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Tuple
+
+    Place = Tuple[str, str]  # device (`major:minor`) of a file system, and a path in it
+
+UNITS = "/etc/systemd/system"
+RUNS = {
+    STATE_DIRECTORY: "where the systems of all containers are kept, with the scripts that this host runs",
+    RUN_DIRECTORY: "where what is known of all running containers is kept",
+    UNITS: "where the units that this host runs are kept",
+}
+"""What the host runs, or goes by, as root: the path, and a clause that says what is there."""
+
+SECRET = (STATE_DIRECTORY, RUN_DIRECTORY)
+REMEDY = "root inside could have this host run programs of its own; keep what the container writes elsewhere"
+
+
+class WritableSource(LauncherError):
+    """What a container would write to is what the host runs. No option makes it a warning."""
+
+
+def refusal_of_words(source: str) -> str | None:
+    """Return why a container cannot write to a path of the host, as far as its words say, or None."""
+    for path, what in RUNS.items():
+        relation = _relation(plain(source), path)
+        if relation:
+            return "'%s' %s %s, %s: %s" % (source, relation, path, what, REMEDY)
+    return None
+
+
+def _relation(source: str, guarded: str) -> str | None:
+    """How a path stands to one that is guarded."""
+    if source == guarded:
+        return "is"
+    if is_below(guarded, source):
+        return "contains"
+    return "lies in" if is_below(source, guarded) else None
+
+
+def interpreter(named: str = "") -> dict[str, str]:
+    """Return the paths of this Python, of its library, and of one that is named, as `RUNS` has them."""
+    what = "the Python by which this host runs the collection"
+    paths = [path for path in (named, sys.executable) if path]
+    found = dict.fromkeys(paths + [os.path.realpath(path) for path in paths], what)
+    library = getattr(os, "__file__", None)
+    if library:
+        found[os.path.dirname(library)] = "the library of " + what
+    return found
+
+
+class Host:
+    """What is mounted on this host now, and where on it the things are that it runs.
+
+    Args:
+        runs: what it runs, as `RUNS` has it.
+        secret: those of them in which secrets lie.
+    """
+
+    def __init__(self, runs: dict[str, str], secret: tuple[str, ...] = SECRET) -> None:
+        self.runs = runs
+        self.secret = secret
+        self.mounts = mount_table.read()
+        self._by_number = {mount.number: mount for mount in self.mounts}
+        self._places: dict[str, list[Place]] = {}
+
+    def refuse_writable(self, source: int, name: str) -> None:
+        """Refuse to let a container write to what a descriptor names and what is mounted below it.
+
+        Raises:
+            WritableSource: that is, contains, or lies in something that the host runs.
+        """
+        self._refuse(self._reach(source), name)
+
+    def warning(self, source: int, name: str) -> str | None:
+        """Return what a container learns that may only read what a descriptor names, or None."""
+        return self._warning(self._reach(source), name)
+
+    def refuse_writable_file_system(self, record: dict[str, Any], device: str) -> None:
+        """The same for a file system that is to be mounted from a device, or from directories that its options name."""
+        self._refuse(self._reach_of_file_system(record, device), device)
+
+    def warning_of_file_system(self, record: dict[str, Any], device: str) -> str | None:
+        """The same for one that is mounted read-only."""
+        return self._warning(self._reach_of_file_system(record, device), device)
+
+    def refuse_writable_mount(self, mount: int, name: str) -> None:
+        """The same for a file system that has been mounted and not attached yet."""
+        self._refuse([(_numbers(os.fstat(mount).st_dev), "/")], name)
+
+    def _refuse(self, reach: list[Place], name: str) -> None:
+        found = self._overlap(reach, tuple(self.runs))
+        if found:
+            message = "%s: %s %s, %s: %s" % (name, found[0], found[1], self.runs[found[1]], REMEDY)
+            raise WritableSource(message)
+
+    def _warning(self, reach: list[Place], name: str) -> str | None:
+        found = self._overlap(reach, self.secret)
+        return found and "%s: %s %s, so root inside can read the secrets of the containers there (keys, hashes)" % (
+            name,
+            found[0],
+            found[1],
+        )
+
+    def _overlap(self, reach: list[Place], guarded: tuple[str, ...]) -> tuple[str, str] | None:
+        for path in guarded:
+            for device, inner in self._places_of(path):
+                for other, reached in reach:
+                    relation = _relation(reached, inner) if other == device else None
+                    if relation:
+                        return relation, path
+        return None
+
+    def _reach(self, source: int) -> list[Place]:
+        """All places that can be reached from a directory, through what is mounted below it, too."""
+        places, path = self._located(source, "", set())
+        for mount in self.mounts:
+            if mount.point != path and is_below(mount.point, path):
+                places += self._in_mount(mount, mount.part, set())
+        return places
+
+    def _reach_of_file_system(self, record: dict[str, Any], device: str) -> list[Place]:
+        words = [device] + [option.partition("=")[2] for option in (record.get("options") or "").split(",")]
+        found = []
+        for path in [part for word in words for part in word.split(":")]:
+            if path.startswith("/"):
+                found += self._places_of(path)
+        number = _block_device(device)
+        for mount in self.mounts if number else ():
+            if number and _holds(number, _device_of(mount)):
+                found.append((mount.device, "/"))
+        return found
+
+    def _places_of(self, path: str) -> list[Place]:
+        """The places of a path, whose last parts need not exist."""
+        if path not in self._places:
+            self._places[path] = self._find(path, set())
+        return self._places[path]
+
+    def _find(self, path: str, seen: set[Place]) -> list[Place]:
+        rest: list[str] = []
+        while True:
+            try:
+                descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                break
+            except OSError:
+                if path == "/":
+                    return []
+                path, _slash, name = path.rstrip("/").rpartition("/")
+                path = path or "/"
+                rest.insert(0, name)
+        try:
+            return self._located(descriptor, "/".join(rest), seen)[0]
+        finally:
+            os.close(descriptor)
+
+    def _located(self, descriptor: int, rest: str, seen: set[Place]) -> tuple[list[Place], str]:
+        """The places of what lies below an open file, and that file's path."""
+        number = ""
+        for line in read_text("/proc/self/fdinfo/%d" % descriptor).splitlines():
+            if line.startswith("mnt_id:"):
+                number = line.partition(":")[2].strip()
+        mount = self._by_number.get(int(number)) if number else None
+        path = os.readlink("/proc/self/fd/%d" % descriptor)
+        if mount is None or not is_below(path, mount.point):
+            # The root of a chroot(2) need not be a mount point, and then nothing is said of its mount.
+            return [(_numbers(os.fstat(descriptor).st_dev), plain("%s/%s" % (path, rest)))], path
+        inner = "%s/%s/%s" % (mount.part, path[len(mount.point.rstrip("/")) :], rest)
+        return self._in_mount(mount, plain(inner), seen), path
+
+    def _in_mount(self, mount: mount_table.Mount, inner: str, seen: set[Place]) -> list[Place]:
+        """A path in a file system, and where an overlay keeps that."""
+        place = (mount.device, inner)
+        if place in seen:
+            return []
+        seen.add(place)
+        found = [place]
+        if mount.kind == "overlay":
+            for directory, is_layer in _layers(mount.settings):
+                found += self._find(plain(directory + "/" + inner) if is_layer else directory, seen)
+        return found
+
+
+def _layers(settings: str) -> list[tuple[str, bool]]:
+    """The directories of an overlay, and whether each is a layer, in which files lie as in the overlay."""
+    found = []
+    for setting in settings.replace("\\,", "\0").split(","):
+        name, _equals, value = setting.replace("\0", ",").partition("=")
+        if name in ("upperdir", "workdir"):
+            found.append((value, name == "upperdir"))
+        elif name in ("lowerdir", "lowerdir+", "datadir+"):
+            found += [(part.replace("\0", ":"), True) for part in value.replace("\\:", "\0").split(":") if part]
+    return [(directory, is_layer) for directory, is_layer in found if directory.startswith("/")]
+
+
+def _block_device(path: str) -> str | None:
+    """The numbers of a block device, as `major:minor`."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    if not stat.S_ISBLK(status.st_mode):
+        return None
+    return _numbers(status.st_rdev)
+
+
+def _numbers(device: int) -> str:
+    return "%d:%d" % (os.major(device), os.minor(device))
+
+
+def _device_of(mount: mount_table.Mount) -> str:
+    """The device of a file system; btrfs and the like have numbers of their own, and name theirs."""
+    own = mount.device.startswith("0:") and mount.source.startswith("/dev/")
+    return (own and _block_device(mount.source)) or mount.device
+
+
+def _holds(one: str, other: str) -> bool:
+    """Whether one of two block devices is the other, or lies on it (a mapped device, a loop device)."""
+    return other in _chain(one) or one in _chain(other)
+
+
+def _chain(number: str) -> set[str]:
+    """A block device, and those below it."""
+    found, pending = set(), [number]
+    while pending:
+        number = pending.pop()
+        if number in found:
+            continue
+        found.add(number)
+        directory = "/sys/dev/block/" + number
+        backing = _block_device(read_text(directory + "/loop/backing_file").strip() or "/")
+        if backing:
+            pending.append(backing)
+        try:
+            names = os.listdir(directory + "/slaves")
+        except OSError:
+            names = []
+        pending += [read_text("%s/slaves/%s/dev" % (directory, name)).strip() for name in names]
+    return found

@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where nothing can be mounted or written, because a container needs what is there: one table for both sides.
+
+The controller asks it of a declaration, and the launcher again of `spec.json` and of `--share` and `--expose`.
+"""
+
+from __future__ import annotations
+
+STORE = "/usr"
+# Directories of the root that are links into a store at /usr. The launcher makes them.
+MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+# The nodes and links of a container's /dev.
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "fuse", "console")
+DEVICE_LINKS = ("ptmx", "fd", "stdin", "stdout", "stderr", "core")
+# The kernel's file systems of which a container has its own, by where it has them.
+OWN_TYPES = {"proc": "/proc", "sysfs": "/sys", "cgroup2": "/sys/fs/cgroup", "cgroup": "/sys/fs/cgroup"}
+# Those that are new and empty with each mount.
+IN_MEMORY = ("tmpfs", "devpts", "ramfs")
+
+_KERNELS = "which is the kernel's own and the container makes itself"
+_LINK = "which is a link that the container makes itself: name the directory that it leads to"
+_NODE = "which the container makes itself"
+
+
+class Target:
+    """A path that is protected.
+
+    Attributes:
+        path: absolute, in its plain form.
+        reason: why, to follow the path's name.
+        below: whether what lies in it is protected as well.
+        above: whether what contains it is, too. A mount there would hide it.
+    """
+
+    def __init__(self, path: str, reason: str, below: bool = False, above: bool = True) -> None:
+        self.path = path
+        self.reason = reason
+        self.below = below
+        self.above = above
+
+
+TARGETS = (
+    Target("/proc", _KERNELS, below=True),
+    Target("/sys", _KERNELS, below=True),
+    Target("/dev", "which the container makes itself"),
+    Target("/run", "which the container makes itself, empty at each start: map what lies in it"),
+    Target("/run/current-system", "which holds the program that the container starts with", below=True),
+    Target("/run/host", "where the launcher tells the container's init about itself", below=True),
+    Target("/run/output.log", "which takes what the container's first process says", below=True),
+    Target("/run/systemd", "which belongs to the container's systemd", below=True),
+    Target("/var/run", _LINK, below=True, above=False),
+    Target("/var/lock", _LINK, below=True, above=False),
+) + tuple(Target("/dev/" + name, _NODE, below=True, above=False) for name in DEVICES + DEVICE_LINKS)
+
+
+def _of_store(store: str) -> list[Target]:
+    """What a store at this path adds: itself, what the init and every program are in, and the links to it."""
+    reason = "which is the store, the software that the container runs"
+    found = [Target(store, reason, above=True)]
+    found += [Target("%s/%s" % (store, name), "a part of the store that all programs need") for name in MERGED]
+    found.append(Target(store + "/lib/systemd", "a part of the store that the container's init needs", below=True))
+    if store == STORE:
+        found += [Target("/" + name, "which is a link into the store", below=True, above=False) for name in MERGED]
+    return found
+
+
+def plain(path: str) -> str:
+    """Return an absolute path without what changes nothing (`//`, `/./`, a slash at its end)."""
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Whether a path is the directory's or leads below it, by its words alone."""
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def refusal(path: str, store: str | None = None) -> str | None:
+    """Return why nothing can be mounted at a path, or None where something can.
+
+    Args:
+        path: absolute, in any form, without `..`.
+        store: where the store is mounted; without it only what every container has is looked at.
+    """
+    place = plain(path)
+    if place == "/":
+        return "'/' is the container's own root, and nothing can be mounted there"
+    for target in list(TARGETS) + (_of_store(plain(store)) if store else []):
+        if place == target.path:
+            return "nothing can be mounted at '%s', %s" % (place, target.reason)
+        if target.below and is_below(place, target.path):
+            return "'%s' lies in %s, %s" % (place, target.path, target.reason)
+        if target.above and is_below(target.path, place):
+            return "'%s' would hide %s, %s" % (place, target.path, target.reason)
+    return None
+
+
+def refusal_of_file(path: str, store: str) -> str | None:
+    """Return why the system can bring no file at a path, or None where it can."""
+    place = plain(path)
+    if is_below(place, plain(store)):
+        return "'%s' lies in the store (%s), which is read-only and hides it" % (place, plain(store))
+    if is_below(place, "/dev"):
+        return "'%s' lies in /dev, %s" % (place, _NODE)
+    # A link of /var leads a file to where it is meant to be.
+    return None if is_below(place, "/var/run") or is_below(place, "/var/lock") else refusal(place, store)
+
+
+def refusal_of_type(kind: str) -> str | None:
+    """Return why no file system of a type is mounted, or None where one is."""
+    own = OWN_TYPES.get(kind)
+    return "a container has its own %s at %s, and no other" % (kind, own) if own else None
+
+
+def is_containers_own(kind: str, path: str) -> bool:
+    """Whether a machine's file system is one of which every container makes its own, so that it is left out."""
+    own = {"/proc": ("proc",), "/sys": ("sysfs",), "/dev": ("devtmpfs", "tmpfs"), "/run": ("tmpfs",)}
+    return kind in own.get(plain(path), ())

@@ -1,0 +1,128 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host is asked of the mounts of a container before anything is written on it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .launcher import guarded, mount_table, mounts, targets
+from .launcher.errors import LauncherError
+
+if TYPE_CHECKING:
+    from . import preflight
+
+
+class Sources:
+    """What the mounts of a specification share with the container, beside what the host runs."""
+
+    def __init__(self, host: preflight.Host, specification: dict[str, Any]) -> None:
+        self.host = host
+        self.store = str((specification.get("store") or {}).get("source") or "/usr")
+        self.records = specification.get("file_systems") or []
+        self.runs: guarded.Host | None = None
+        if not any(self._device(record) for record in self.records):
+            return
+        runs = {str(host.path(path)): what for path, what in guarded.RUNS.items()}
+        if host.root == Path("/"):
+            runs.update(guarded.interpreter(host.interpreter))
+        self.runs = guarded.Host(runs, tuple(str(host.path(path)) for path in guarded.SECRET))
+
+    def refusals(self) -> list[str]:
+        """Return why the container cannot write to what it is meant to, one for each mount."""
+        return [said for record in self.records for said in self._look(record, True)]
+
+    def warnings(self) -> list[str]:
+        """Return what the container can read that it should not, one for each mount."""
+        return [said for record in self.records for said in self._look(record, False)]
+
+    def _look(self, record: dict[str, Any], writable: bool) -> list[str]:
+        flags, device = record.get("flags") or [], self._device(record)
+        if self.runs is None or not device or writable == ("read-only" in flags):
+            return []
+        if "bind-mount" in flags and not answers(self.host, device):
+            return []  # the launcher asks at each start, within a time limit
+        try:
+            if "bind-mount" in flags:
+                return self._look_at_bind(self.runs, device, writable)
+            if writable:
+                self.runs.refuse_writable_file_system(record, device)
+                return []
+            return list(filter(None, [self.runs.warning_of_file_system(record, device)]))
+        except LauncherError as error:
+            return [str(error)]
+
+    def _device(self, record: dict[str, Any]) -> str:
+        """What is mounted, or nothing where that is the store, or new and empty."""
+        device = record.get("device")
+        if isinstance(device, dict):
+            device = "/dev/disk/by-{}/{}".format(*next(iter(device.items())))
+        shared = "bind-mount" in (record.get("flags") or []) or record.get("type") not in (*targets.IN_MEMORY, "mqueue")
+        return device if isinstance(device, str) and shared and device != self.store else ""
+
+    def _look_at_bind(self, runs: guarded.Host, device: str, writable: bool) -> list[str]:
+        try:
+            source = os.open(self.host.path(device), os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            return []  # said elsewhere when it has to be there
+        try:
+            if writable:
+                runs.refuse_writable(source, device)
+                return []
+            return list(filter(None, [runs.warning(source, device)]))
+        finally:
+            os.close(source)
+
+
+def answers(host: preflight.Host, path: str) -> bool:
+    """Whether a path can be looked at without waiting for a server (a network's file system, FUSE)."""
+    real = os.path.normpath(host.path(path))
+    around = [mount for mount in mount_table.read() if targets.is_below(real, mount.point)]
+    nearest = max(around, key=lambda mount: len(mount.point), default=None)
+    return nearest is None or nearest.point == "/" or nearest.kind in mounts.OWN
+
+
+def mount_points(host: preflight.Host, specification: dict[str, Any]) -> list[str]:
+    """A mount point that lies in a read-only bind mount, the store for one, must be there: nobody can make it."""
+    problems = []
+    above: list[dict[str, Any]] = []
+    for mount in specification.get("file_systems") or []:
+        point = targets.plain(str(mount.get("mount_point")))
+        around = [other for other in above if targets.is_below(point, str(other["mount_point"]))]
+        above.append({**mount, "mount_point": point})
+        if not around or mount.get("mount_may_fail") or not _is_there(host, mount):
+            continue
+        outer = max(around, key=lambda other: len(str(other["mount_point"])))
+        if {"bind-mount", "read-only"} <= set(outer.get("flags") or []):
+            rest = point[len(str(outer["mount_point"])) :]
+            if _is_missing(host, str(outer["device"]), rest):
+                problems.append(
+                    f"nothing can be mounted at {point}: {outer['device']} is shared read-only, and has no {rest[1:]}: "
+                    f"make {outer['device']}{rest} on the host, or use another mount point"
+                )
+    return problems
+
+
+def _is_there(host: preflight.Host, mount: dict[str, Any]) -> bool:
+    """Whether a mount is not left out for the lack of its source."""
+    if "bind-mount" not in (mount.get("flags") or []):
+        return True
+    device = str(mount.get("device"))
+    return answers(host, device) and host.exists(device)
+
+
+def _is_missing(host: preflight.Host, directory: str, rest: str) -> bool:
+    """Whether a path below a directory is not there; where a link leads inside of a container is not asked here."""
+    path = host.path(directory)
+    if not path.exists():
+        return False
+    for part in rest.strip("/").split("/"):
+        path /= part
+        if path.is_symlink():
+            return False
+        if not path.exists():
+            return True
+    return False
