@@ -8,7 +8,7 @@ under a unit at host boot. The story of a start, in the order of its modules:
     main         the command line of `run-container` and `enter-container`
     foreground   the same with a person in front of it; `terminal` is their pty
     service      the same for a unit of systemd, which then has the container itself for its main process
-    container    one container's life: lock, status, start, stop
+    container    one container's life: status, start, stop; `locks` keeps runs on it apart
     specification   what is to be started, read from `spec.json`
     start        the caller's side of a start: the record, the wait for readiness
     identity     which host ids it gets
@@ -19,7 +19,7 @@ under a unit at host boot. The story of a start, in the order of its modules:
     kernel       /proc, /sys and /dev of the container, and what is masked of them
     confine      what PID 1 and every entering command give up before they run; `seccomp` compiles their filter
     enter        a further process in a running container; `account` is whose
-    lookup, mounts, process, paths, data, syscalls, errors   what all of these stand on
+    lookup, mounts, trees, process, paths, times, data, syscalls, errors   what all of these stand on
 
 Imports are chosen for their cost: `typing`, `json`, `contextlib` and what they import take longer than a launch.
 """
@@ -42,6 +42,7 @@ MODULES = (
     "kernel",
     "launch",
     "limits",
+    "locks",
     "lookup",
     "main",
     "mounts",
@@ -54,6 +55,8 @@ MODULES = (
     "start",
     "syscalls",
     "terminal",
+    "times",
+    "trees",
 )
 
 
