@@ -103,7 +103,7 @@ def test_a_link_or_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["data"]
 
 
-Meanwhile = t.Callable[[Path], None]
+Meanwhile = t.Callable[[Path], object]
 
 
 @pytest.fixture
