@@ -96,6 +96,7 @@ from ansible.template import Templar
 from ansible.utils.collection_loader import AnsibleCollectionConfig
 from ansible.utils.unsafe_proxy import wrap_var
 from ansible.vars.manager import VariableManager
+from ansible_collections.unshare.container.plugins.module_utils.launcher import times
 from ansible_collections.unshare.container.plugins.plugin_utils import container_listing
 
 SUFFIXES = tuple(f"unshare.{ending}" for ending in ("yml", "yaml"))
@@ -171,11 +172,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             return container_listing.ask(
                 self._sources(path),
                 self.get_option("pattern"),
-                self.get_option("question_timeout"),
+                times.seconds(self.get_option("question_timeout"), "question_timeout"),
                 context.CLIARGS,
                 {"ANSIBLE_COLLECTIONS_PATH": paths},
             )
-        except container_listing.ListingError as error:
+        except (container_listing.ListingError, times.TimeLimitError) as error:
             raise AnsibleParserError(f"{path}: {error}") from error
 
     def _add_host(self, host: str, variables: Facts, answer: Facts) -> None:

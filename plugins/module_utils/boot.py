@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, ContextManager, Dict
 
 from .launcher import limits as kept_limits
-from .launcher.container import Lock
 from .launcher.errors import NotReady
+from .launcher.locks import Lock
 from .launcher.paths import RUN_DIRECTORY
 from .limits import Limits
 from .system_content import check_name

@@ -20,6 +20,7 @@ from typing import Any, Callable, Iterator
 
 from .launcher import enter, syscalls
 from .launcher.errors import LauncherError
+from .time_limits import TimeLimit
 
 PAUSES = (0.2, 0.2, 0.3, 0.5, 1.0)
 """Seconds between two rounds, the last of them from then on: a check leaves traces in the logs that it looks into."""
@@ -28,8 +29,8 @@ PATIENCE = 5.0
 """Seconds that a single answer may take, unless the time limit comes first."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "timeout": {"type": "float", "default": 30.0},
-    "steady": {"type": "float", "default": 1.0},
+    "timeout": TimeLimit(30),
+    "steady": TimeLimit(1, least=0),
     "running": {"type": "bool", "default": True},
     "units": {"type": "list", "elements": "str", "default": []},
     "tcp": {

@@ -8,12 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from . import generations, health
+from . import generations, health, time_limits
 from .boot import Boot, UnitContainer
+from .launcher.times import TimeLimitError
 from .life_cycle import LifeCycle, UnhealthyError
 from .limits import PARSERS, parse
 from .systemd_units import RESTARTS
 from .target import Layout, TargetError
+from .time_limits import TimeLimit
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "state": {
@@ -25,7 +27,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "keep_generations": {"type": "int", "default": 5},
     "health": {"type": "dict", "options": health.OPTIONS},
     "wait": {"type": "bool", "default": True},
-    "timeout": {"type": "float", "default": 30},
+    "timeout": TimeLimit(30),
     "allow_failed_units": {"type": "bool", "default": False},
     "enabled": {"type": "bool"},
     "after": {"type": "list", "elements": "str", "default": []},
@@ -34,6 +36,19 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "limits": {"type": "dict", "options": {name: {"type": "str"} for name in PARSERS}},
 }
 """The options of a container, as an argument specification."""
+
+
+def check_times(options: dict[str, Any], place: str = "") -> None:
+    """Turn the time limits among the options of a container, validated by OPTIONS, into floats.
+
+    :param place: where the options are, for the error; empty for those of a module itself.
+    :raises TimeLimitError: when one is of no use.
+    """
+    time_limits.check(options, OPTIONS, place)
+    wanted = options.get("health")
+    if wanted and wanted["steady"] > wanted["timeout"]:
+        path = f"{place}.health.steady" if place else "health.steady"
+        raise TimeLimitError(path, f"{wanted['steady']:g} s on end cannot pass within the timeout beside it")
 
 
 class OneContainer:

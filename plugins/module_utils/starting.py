@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 from typing import Any, ContextManager, Iterator
 
-from .launcher import fingerprint
+from .launcher import fingerprint, times
 from .launcher.errors import LauncherError, NotReady
 
 WARNING = "run-container: warning: "
@@ -64,7 +64,7 @@ def _released(lock: ContextManager[Any]) -> Iterator[None]:
 def _start_foreign(container: Any, system: Path, timeout: float) -> list[str]:
     import subprocess
 
-    command = [str(system / "run-container"), "--detach", f"--timeout={timeout:g}"]
+    command = [str(system / "run-container"), "--detach", f"--timeout={times.text(timeout)}"]
     try:
         done = subprocess.run(
             command,

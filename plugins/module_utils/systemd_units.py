@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from .launcher import times
 from .launcher.service import RUNS_ELSEWHERE
 from .limits import Limits, properties
 from .target import TargetError
@@ -89,8 +90,9 @@ def boot_drop_in(timeout: float, restart: str, after: list[str], requires: list[
     lines = [WRITTEN, "[Unit]"]
     lines += [f"After={unit_name(name)}" for name in sorted({*after, *requires})]
     lines += [f"Requires={unit_name(name)}" for name in sorted(set(requires))]
-    lines += ["", "[Service]", f"Environment=UNSHARE_TIMEOUT={timeout:g}"]
-    lines += [f"TimeoutStartSec={timeout + MARGIN:g}s", f"TimeoutStopSec={timeout + MARGIN:g}s", f"Restart={restart}"]
+    lines += ["", "[Service]", f"Environment=UNSHARE_TIMEOUT={times.text(timeout)}"]
+    whole = times.text(timeout + MARGIN)
+    lines += [f"TimeoutStartSec={whole}s", f"TimeoutStopSec={whole}s", f"Restart={restart}"]
     return "\n".join(lines) + "\n"
 
 

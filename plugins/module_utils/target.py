@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Iterator
 
+from .launcher.locks import holder, open_to_lock
+
 
 class TargetError(Exception):
     """Something on the target stands in the way; the message says what, where, and what to do."""
@@ -88,7 +90,7 @@ def exclusive(directory: Path, timeout: float = 60.0) -> Iterator[None]:
     :param timeout: seconds to wait for another run.
     :raises TargetError: when another run still holds it after `timeout`.
     """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = open_to_lock(str(directory))
     try:
         deadline = time.monotonic() + timeout
         while True:
@@ -98,7 +100,7 @@ def exclusive(directory: Path, timeout: float = 60.0) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise TargetError(
-                        f"{directory} is in use by another run for more than {timeout:g} s; wait for it, or end it"
+                        f"{directory}: {holder(descriptor)} has held it for {timeout:g} s; wait for that, or end it"
                     ) from None
                 time.sleep(0.02)
         yield

@@ -162,7 +162,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ..module_utils.host_containers import HostContainers
 from ..module_utils.launcher.container import Container
-from ..module_utils.one_container import OPTIONS
+from ..module_utils.launcher.times import TimeLimitError
+from ..module_utils.one_container import OPTIONS, check_times
 from ..module_utils.system_content import check_name
 from ..module_utils.target import TargetError
 
@@ -187,6 +188,10 @@ def options_of(entry: t.Any, place: str) -> dict[str, t.Any]:
     if checked.error_messages:
         raise TargetError(f"{place}: {'; '.join(checked.error_messages)}")
     parameters: dict[str, t.Any] = checked.validated_parameters
+    try:
+        check_times(parameters, place)
+    except TimeLimitError as error:
+        raise TargetError(str(error)) from error
     return parameters
 
 

@@ -186,7 +186,8 @@ options:
     description:
       - Seconds after which it is killed, with all that it started, and the task fails with what it had said.
       - Without V(pid) among O(namespaces) only its process group is killed.
-    type: float
+      - A number from 0.001 to 1000000. By default there is no limit.
+    type: raw
   creates:
     description: A path of the host, or a pattern for one. When it exists, the command is not run.
     type: path
@@ -311,6 +312,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.evaluation import run as evaluation
 from ..module_utils.evaluation.request import MANAGED, NAMESPACES, Request
 from ..module_utils.launcher.errors import LauncherError
+from ..module_utils.time_limits import TimeLimit, check
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "argv": {"type": "list", "elements": "str"},
@@ -345,7 +347,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "stdin": {"type": "str"},
     "stdin_add_newline": {"type": "bool", "default": True},
     "strip_empty_ends": {"type": "bool", "default": True},
-    "timeout": {"type": "float"},
+    "timeout": TimeLimit(),
     "creates": {"type": "path"},
     "removes": {"type": "path"},
 }
@@ -387,6 +389,10 @@ def main() -> t.NoReturn:
     )
     parameters = module.params
     result: dict[str, t.Any] = {"cmd": next(parameters[name] for name in COMMANDS if parameters[name] is not None)}
+    try:
+        check(parameters, ARGUMENT_SPEC)
+    except LauncherError as error:
+        module.fail_json(msg=str(error), **result)
     reason = reason_to_skip(parameters)
     if reason is not None:
         module.exit_json(changed=False, rc=0, stdout="", stderr="", msg=reason, **result)

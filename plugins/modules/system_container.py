@@ -67,13 +67,13 @@ options:
     suboptions:
       timeout:
         description: Seconds until all of it must be well, after the container has become ready.
-        type: float
+        type: raw
         default: 30
       steady:
         description:
           - Seconds for which all of it must be well on end after a start or a switch. A service that crashes and comes
             back, again and again, looks well at times.
-        type: float
+        type: raw
         default: 1
       running:
         description: Whether systemd must say C(running), with no failed unit, and none that waits to be tried again.
@@ -154,7 +154,8 @@ options:
     description:
       - Seconds to wait for the container to become ready, to stop, and for another run on the same container, each.
       - A container that has not stopped in time is killed.
-    type: float
+      - As every time limit of this module a number from 0.001 to 1000000; any other is an error.
+    type: raw
     default: 30
   allow_failed_units:
     description:
@@ -353,7 +354,7 @@ from ..module_utils.launcher import seccomp as _launcher_seccomp  # noqa: F401
 from ..module_utils.launcher.container import Container
 from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.limits import LimitError
-from ..module_utils.one_container import OPTIONS, OneContainer, failure
+from ..module_utils.one_container import OPTIONS, OneContainer, check_times, failure
 from ..module_utils.system_content import check_name
 from ..module_utils.target import Layout, TargetError
 
@@ -373,6 +374,7 @@ def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
     :raises TargetError, LauncherError, LimitError: when that cannot be done.
     """
     given = module.params
+    check_times(given)
     container = Container(check_name(given["name"]))
     system = Path(given["system"]) if given["system"] else None
     one = OneContainer(layout, container, system, given, given["roll_back"])

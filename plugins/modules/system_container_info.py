@@ -38,7 +38,7 @@ options:
     default: 0
   timeout:
     description: Seconds that a container's own programs may take to answer, each.
-    type: float
+    type: raw
     default: 5
 seealso:
   - module: unshare.container.system_container
@@ -174,22 +174,25 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.container_information import Information, names
 from ..module_utils.launcher.container import Container
+from ..module_utils.launcher.times import TimeLimitError
 from ..module_utils.system_content import check_name
 from ..module_utils.target import Layout, TargetError
+from ..module_utils.time_limits import TimeLimit, check
 
 ROOT = Path("/")
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "name": {"type": "list", "elements": "str", "aliases": ["names"]},
     "log_lines": {"type": "int", "default": 0},
-    "timeout": {"type": "float", "default": 5},
+    "timeout": TimeLimit(5),
 }
 
 
 def run(parameters: dict[str, t.Any], layout: Layout) -> dict[str, t.Any]:
-    """What the module returns. Raises TargetError for a name that no container can have."""
-    if parameters["log_lines"] < 0 or parameters["timeout"] <= 0:
-        raise TargetError("log_lines is 0 or more, and timeout more than 0")
+    """What the module returns. Raises TargetError, TimeLimitError when they are of no use."""
+    check(parameters, ARGUMENT_SPEC)
+    if parameters["log_lines"] < 0:
+        raise TargetError("log_lines: must be 0 or more")
     wanted = parameters["name"]
     if wanted is None:
         wanted = names(layout, layout.root / "run/unshare")
@@ -211,7 +214,7 @@ def main() -> t.NoReturn:
         if os.geteuid() != 0:
             raise TargetError("containers can be looked at by root only; use become")
         result = run(module.params, Layout(ROOT))
-    except TargetError as error:
+    except (TargetError, TimeLimitError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 # All of it is imported here: Ansible loads action plugins before it forks, and what a worker imports, each one imports.
 from ..module_utils import launcher
+from ..module_utils.launcher.times import TimeLimitError
 from ..module_utils.limits import LimitError, parse
-from ..module_utils.one_container import OPTIONS
+from ..module_utils.one_container import OPTIONS, check_times
 from ..module_utils.system_content import SystemContent
 from ..module_utils.target import TargetError
 from .boot_script import boot_script
@@ -91,6 +92,10 @@ def declared_containers(value: t.Any) -> list[Declared]:
             raise DeclarationError(place, f"{name!r} is not a container's name (a-z, 0-9, '-'; at most 63)")
         checked = strict({} if entry is None else entry, {**TOLD, **DERIVED_BY}, place)
         options = validate({key: item for key, item in checked.items() if key in TOLD}, TOLD, place)
+        try:
+            check_times(options, place)
+        except TimeLimitError as error:
+            raise DeclarationError(error.path, error.message) from error
         _check(options, place)
         if options["limits"] is not None:
             try:

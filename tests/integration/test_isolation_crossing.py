@@ -121,9 +121,8 @@ class TestPrograms:
             input=SHOW_MOUNT,
         )
         for command in ([], [shell]):
-            options = {"input": SHOW_MOUNT, "capture_output": True, "text": True, "timeout": 60}
             words = [str(machine.system / "enter-container"), "--user=mallory", "--", *command]
-            result = subprocess.run(words, **options)
+            result = subprocess.run(words, input=SHOW_MOUNT, capture_output=True, text=True, timeout=60)
             assert "host's" not in result.stdout
             assert "container's" in result.stdout or result.returncode == 125
 

@@ -215,7 +215,7 @@ def test_two_runs_wait_for_each_other_and_no_longer_than_asked(machine: Machine)
         assert not holding.process.wait(0.01)
     other = Run(lambda: reach(machine.name, "started", machine.system, timeout=0.3))
     status, said = other.end()
-    assert (status, "another run has held it for 0.3 s" in said) == (1, True)
+    assert (status, f"another process (PID {holding.process.pid}) has held it for 0.3 s" in said) == (1, True), said
 
     def wait() -> bool:
         os.close(hold)

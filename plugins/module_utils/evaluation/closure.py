@@ -13,7 +13,7 @@ import collections
 import os
 import re
 import stat
-from typing import Callable, Iterable
+from typing import Callable, Iterable, Iterator
 
 from ..host_files import HOST_FILES
 from ..launcher.errors import LauncherError
@@ -247,22 +247,20 @@ class Closure:
         if real in self.directories:
             return
         self.directories.add(real)
-        for directory, directories, names in os.walk(real):
-            for name in names + directories:
-                path = os.path.join(directory, name)
-                if os.path.islink(path):
-                    # A link to a directory could lead to all of the host.
-                    if os.path.isfile(path):
-                        self.files.add(self._follow(path))
-                elif ".so" in name and program is not None:
-                    search, root, loaded = program
-                    try:
-                        module = elf.read(path)
-                    except (OSError, elf.ElfError):
-                        continue
-                    if module is not None and module.kind == search.kind:
-                        itself = Loaded(path, module, root)
-                        self._add_libraries(search, itself, list(module.needed), False, set(loaded))
+        for path in _files_below(real):
+            if os.path.islink(path):
+                # A link to a directory could lead to all of the host.
+                if os.path.isfile(path):
+                    self.files.add(self._follow(path))
+            elif ".so" in os.path.basename(path) and program is not None:
+                search, root, loaded = program
+                try:
+                    module = elf.read(path)
+                except (OSError, elf.ElfError):
+                    continue
+                if module is not None and module.kind == search.kind:
+                    itself = Loaded(path, module, root)
+                    self._add_libraries(search, itself, list(module.needed), False, set(loaded))
 
     def _add_python(self, path: str, real: str, version: str, program: tuple[Search, Loaded, set[str]]) -> None:
         """Add Python's own library, and that of the virtual environment in whose `bin` the interpreter is."""
@@ -278,3 +276,16 @@ class Closure:
                 prefixes.append(os.path.dirname(home))
         for directory in python_libraries(prefixes, version):
             self._add_directory(self._follow(directory), program)
+
+
+def _files_below(directory: str) -> Iterator[str]:
+    """The paths of all below a directory, however deep; links are not followed, what cannot be read is left out."""
+    pending = [directory]
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                found = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        except OSError:
+            continue
+        pending += [path for path, is_directory in found if is_directory]
+        yield from (path for path, is_directory in found if not is_directory)

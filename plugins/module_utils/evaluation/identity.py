@@ -3,26 +3,31 @@
 """Which id of the host a single command has (E3).
 
 A command of the host's root never runs as the host's root unless that was asked for: it gets an id of a stretch that no
-container takes, which owns nothing and runs nothing else. The id is held by a name in the abstract socket namespace,
-which goes with the process that holds it, however that ends.
+container takes, which owns nothing and runs nothing else. What is held is a stretch of a file, whose bytes stand for
+the ids: the kernel lets go of it when the processes that hold it end, however they end, and no two ever overlap. Only
+root can open the file, and so keep a command from its ids.
 
 A command of an ordinary user runs as that user, the only id that the kernel lets them map.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import random
-import socket
+import struct
 
 from ..launcher import identity
 from ..launcher.errors import LauncherError
-from ..launcher.paths import read_text
+from ..launcher.paths import RUN_DIRECTORY, read_text
 from .request import Request
 
 # Ids that systemd's UIDS-GIDS leaves unused below 65536, for commands run inside a container, which has no others.
 NESTED_FIRST, NESTED_COUNT = 60578, 606
 TRIES = 256
+HELD = RUN_DIRECTORY + ".ids"
+F_OFD_SETLK = 37  # fcntl(2); Python has the name from 3.9 on
 _SYS_ADMIN, _SETGID, _SETUID = 21, 6, 7
 
 
@@ -43,7 +48,7 @@ class Ids:
         self.host = host
         self.guest = guest
         self.count = count
-        self._held: socket.socket | None = None
+        self._held = -1
 
     def map_lines(self) -> tuple[str, str]:
         """The lines for `uid_map` and `gid_map` (user_namespaces(7))."""
@@ -73,20 +78,31 @@ class Ids:
 
     def hold(self, first: int, count: int) -> bool:
         """Hold ids of the host for as long as this process lives; False when another command holds them."""
-        held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
-            held.bind("\0unshare.container/%d/%d" % (first, count))
-        except OSError:
-            held.close()
-            return False
+            held = os.open(HELD, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                os.fchmod(held, 0o600)
+                fcntl.fcntl(held, F_OFD_SETLK, _write_lock(first, count))
+            except BaseException:
+                os.close(held)
+                raise
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return False
+            raise LauncherError("private_users: cannot hold ids of the host by %s: %s" % (HELD, error)) from error
         self._held = held
         return True
 
     def release(self) -> None:
         """Let others have the ids."""
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
+
+
+def _write_lock(start: int, length: int) -> bytes:
+    """A `struct flock` of fcntl(2): bytes of a file for one alone."""
+    return struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
 
 
 def is_privileged() -> bool:

@@ -175,8 +175,6 @@ class Request:
             raise LauncherError("child_is_pid1: needs pid among the namespaces")
         if not self.has("user") and (self.ids != 1 or self.private_users != "auto"):
             raise LauncherError("ids, private_users: need user among the namespaces")
-        if self.timeout is not None and self.timeout <= 0:
-            raise LauncherError("timeout: must be more than 0 s")
         places = self.hidden()
         for place in places:
             if places.count(place) > 1:

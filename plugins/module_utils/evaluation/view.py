@@ -125,7 +125,7 @@ class View:
                 os.close(tree.target(path, True))
             kernel.populate_devices(tree, None)
             noexec = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NOEXEC
-            terminals: list[tuple[str, str | None]] = [("mode", "620"), ("ptmxmode", "666")]
+            terminals = kernel.terminal_options([("mode", "620"), ("ptmxmode", "666")])
             tree.attach(mounts.filesystem("devpts", terminals, noexec), "/dev/pts")
             tree.attach(mounts.tmpfs("1777", TEMPORARY_SIZE, TEMPORARY_FILES, QUIET), "/dev/shm")
             tree.attach(mounts.tmpfs("1777", TEMPORARY_SIZE, TEMPORARY_FILES, QUIET), "/tmp")

@@ -8,7 +8,7 @@ under a unit at host boot. The story of a start, in the order of its modules:
     main         the command line of `run-container` and `enter-container`
     foreground   the same with a person in front of it; `terminal` is their pty
     service      the same for a unit of systemd, which then has the container itself for its main process
-    container    one container's life: lock, status, start, stop
+    container    one container's life: status, start, stop; `locks` keeps runs on it apart
     specification   what is to be started, read from `spec.json`
     start        the caller's side of a start: the record, the wait for readiness
     identity     which host ids it gets
@@ -20,7 +20,7 @@ under a unit at host boot. The story of a start, in the order of its modules:
     kernel       /proc, /sys and /dev of the container, and what is masked of them
     confine      what PID 1 and every entering command give up before they run; `seccomp` compiles their filter
     enter        a further process in a running container; `account` is whose
-    lookup, mounts, mount_table, process, paths, data, syscalls, errors   what all of these stand on
+    lookup, mounts, mount_table, trees, process, paths, times, data, syscalls, errors   what all of these stand on
 
 Imports are chosen for their cost: `typing`, `json`, `contextlib` and what they import take longer than a launch.
 """
@@ -48,6 +48,7 @@ MODULES = (
     "kernel",
     "launch",
     "limits",
+    "locks",
     "lookup",
     "main",
     "mount_table",
@@ -63,6 +64,8 @@ MODULES = (
     "syscalls",
     "targets",
     "terminal",
+    "times",
+    "trees",
 )
 
 

@@ -16,7 +16,7 @@ import os
 import select
 import time
 
-from . import mount_table, mounts
+from . import mount_table, mounts, trees
 from .paths import RUN_DIRECTORY, read_text, write_atomically
 from .process import milliseconds
 
@@ -185,14 +185,7 @@ class ControlGroup:
     def _kill_each(self, deadline: float) -> bool:
         """Kill as before Linux 5.14: again and again, for a process may fork between a look and its kill."""
         while time.monotonic() < deadline:
-            descriptor = self.open()
-            try:
-                for _root, _directories, _files, directory in os.fwalk(".", dir_fd=descriptor):
-                    for pid in read_text("cgroup.procs", directory=directory).split():
-                        if int(pid) > 0:  # 0 stands for a process that this pid namespace does not have
-                            _kill(int(pid))
-            finally:
-                os.close(descriptor)
+            trees.walk(self.hierarchy, self.path, self.path, _kill_processes)
             if self.wait_empty(0.05):
                 return True
         return False
@@ -215,7 +208,7 @@ class ControlGroup:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):
                 raise
-            _remove_tree(path, self.hierarchy)
+            trees.walk(self.hierarchy, path, path, trees.directories, trees.remove_directory)
         self._made = None
         try:
             os.rmdir(PARENT, dir_fd=self.hierarchy)
@@ -247,20 +240,12 @@ def _wait_empty(events: int, timeout: float) -> bool:
     return True
 
 
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, 9)
-    except ProcessLookupError:
-        pass
-
-
-def _remove_tree(path: str, directory: int) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
-    try:
-        with os.scandir(descriptor) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        for name in names:
-            _remove_tree(name, descriptor)
-    finally:
-        os.close(descriptor)
-    os.rmdir(path, dir_fd=directory)
+def _kill_processes(group: int) -> list[str]:
+    """Kill the processes of a group, and return the names of the groups below it."""
+    for pid in read_text("cgroup.procs", directory=group).split():
+        if int(pid) > 0:  # 0 stands for a process that this pid namespace does not have
+            try:
+                os.kill(int(pid), 9)
+            except ProcessLookupError:
+                pass
+    return trees.directories(group)

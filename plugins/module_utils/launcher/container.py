@@ -1,19 +1,18 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The life of one container: its lock, its start, whether it is ready, its stop."""
+"""The life of one container: its start, whether it is ready, its stop."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
 
 from . import data, identity
 from .cgroup import ControlGroup
 from .errors import AlreadyRunning, LauncherError, NotReady
-from .excursion import Alarm
 from .init import OUTPUT_LOG
+from .locks import AllocationLock, Lock
 from .paths import (
     NEW,
     RUN_DIRECTORY,
@@ -279,88 +278,3 @@ class Container:
             return enter.capture(self, ["tail", "-n", str(lines), OUTPUT_LOG], timeout)
         command = ["journalctl", "--no-pager", "--quiet", "--output=short-iso", "--lines=%d" % lines]
         return enter.capture(self, command + (["--unit=" + unit] if unit else []), timeout)
-
-
-class Lock:
-    """The lock of one container: the runtime directory itself, so that it leaves no file.
-
-    A directory that was removed meanwhile is made anew. On the way out the directory goes when nothing is in it.
-    """
-
-    def __init__(self, container: Container, timeout: float) -> None:
-        self.container = container
-        self.directory = container.run_directory
-        self.timeout = timeout
-        self.descriptor = -1
-
-    def __enter__(self) -> None:
-        try:
-            self._enter(time.monotonic() + self.timeout)
-        except OSError as error:
-            raise LauncherError("container %s: cannot be locked: %s" % (self.container.name, error)) from error
-
-    def _enter(self, deadline: float) -> None:
-        while True:
-            make_directory(self.directory, 0o755)
-            try:
-                self.descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            try:
-                self._acquire(deadline)
-            except BaseException:
-                os.close(self.descriptor)
-                self.descriptor = -1
-                raise
-            if _same(self.descriptor, self.directory):
-                return
-            os.close(self.descriptor)
-
-    def _acquire(self, deadline: float) -> None:
-        try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            pass
-        try:
-            with Alarm(deadline - time.monotonic()):
-                fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-        except TimeoutError:
-            message = "container %s: another run has held it for %g s; wait for that, or raise the timeout"
-            raise LauncherError(message % (self.container.name, self.timeout)) from None
-
-    def __exit__(self, *_error: object) -> None:
-        if self.descriptor < 0:
-            return  # let go of in between, and not got back
-        if _same(self.descriptor, self.directory):
-            try:
-                os.rmdir(self.directory)
-                os.rmdir(RUN_DIRECTORY)
-            except OSError:
-                pass  # it holds the state of a running container, or another's
-        os.close(self.descriptor)
-        self.descriptor = -1
-        self.container.cgroup.close()
-
-
-class AllocationLock:
-    """Held while an id range is chosen, so that two containers never get the same."""
-
-    def __enter__(self) -> None:
-        containers = os.path.join(STATE_DIRECTORY, "containers")
-        make_directory(containers, 0o700)
-        self.descriptor = os.open(containers, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-
-    def __exit__(self, *_error: object) -> None:
-        os.close(self.descriptor)
-
-
-def _same(descriptor: int, path: str) -> bool:
-    """Whether the path still names the open directory."""
-    try:
-        there = os.stat(path)
-    except FileNotFoundError:
-        return False
-    here = os.fstat(descriptor)
-    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)

@@ -151,7 +151,7 @@ def enter(container: Container, command: list[str] | None, user: str) -> int:
     if not (os.isatty(0) and os.isatty(1)):
         return exit_status(_Piped(entry, command, user).run())
     root = entry.open_root()
-    master, slave = terminal.open_in_container(root)
+    master, slave = terminal.open_for(root, container.name)
     os.close(root)
     os.fchown(slave, entry.host_id(user), -1)
     child = entry.spawn(command, user, (slave, slave, slave), True)

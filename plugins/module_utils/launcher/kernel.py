@@ -50,6 +50,10 @@ MASKED = (
 )
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
+# Ptys of a container's own devpts. All containers share 3,072 (kernel.pty.max less kernel.pty.reserve, which is the
+# host's), so that one which takes all of its own leaves enough to others; yet a session each for many people.
+PTYS = 256
+
 MOUNTER = 299  # a PID out of the way: those of the container's own processes are what they would be without it
 QUIET = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NODEV | sys.MOUNT_ATTR_NOEXEC
 READ_ONLY_QUIET = QUIET | sys.MOUNT_ATTR_RDONLY
@@ -62,6 +66,18 @@ def open_null() -> int:
     if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
         raise LauncherError("/dev/null: is not the null device (1:3) on this host; repair it")
     return descriptor
+
+
+def terminal_options(declared: list[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
+    """The options of a devpts, with the bound of its ptys: `PTYS`, or less where `max` is declared as that."""
+    most = PTYS
+    options = []
+    for name, value in declared:
+        if name == "max" and value is not None and value.isdigit():
+            most = min(most, int(value))
+        else:
+            options.append((name, value))
+    return options + [("max", str(most))]
 
 
 def populate_devices(tree: mounts.Tree, console: str | None) -> None:

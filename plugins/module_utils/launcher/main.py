@@ -8,6 +8,7 @@ import _signal
 import os
 import sys
 
+from . import times
 from .container import Container
 from .errors import LauncherError
 from .guarded import refusal_of_words
@@ -20,7 +21,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-MAXIMUM_TIMEOUT = 1000000
 RUN_FLAGS = ("detach", "service", "stop", "clear", "help")
 
 RUN_USAGE = """\
@@ -125,7 +125,7 @@ def _run(directory: str, arguments: Arguments) -> int:
     container = Container(spec["name"])
     extra = [mapping_record(text, True, spec) for text in arguments.values.get("share", [])]
     extra += [mapping_record(text, False, spec) for text in arguments.values.get("expose", [])]
-    timeout = _seconds(arguments.last("timeout", "30"))
+    timeout = times.seconds(arguments.last("timeout", "30"), "--timeout")
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # who called may ignore it, and its children's ends with it
     for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
         _signal.signal(number, _interrupt)
@@ -156,16 +156,6 @@ def _run(directory: str, arguments: Arguments) -> int:
 def _interrupt(number: int, _frame: object) -> NoReturn:
     """End this process by an exception, so that a start in its middle undoes itself."""
     raise SystemExit(128 + number)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds <= MAXIMUM_TIMEOUT:
-        raise LauncherError("--timeout=%s: is no number of seconds between 0 and %d" % (text, MAXIMUM_TIMEOUT))
-    return seconds
 
 
 def _explain(status: Status, directory: str, arguments: Arguments) -> None:

@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
 
-from . import syscalls as sys
-from .errors import LauncherError
+from . import trees
 
 STATE_DIRECTORY = "/var/lib/unshare"
 RUN_DIRECTORY = "/run/unshare"
@@ -111,32 +109,6 @@ def remove_entries(directory: str, names: tuple[str, ...]) -> None:
         present = os.listdir(descriptor)
         for name in names:
             if name in present:
-                _remove(descriptor, name, os.path.join(directory, name))
+                trees.remove(descriptor, name, os.path.join(directory, name))
     finally:
         os.close(descriptor)
-
-
-def _remove(directory: int, name: str, path: str) -> None:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-    try:
-        try:
-            descriptor = sys.openat2(directory, name, flags, sys.RESOLVE_NO_XDEV | sys.RESOLVE_NO_SYMLINKS)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-                raise
-            os.unlink(name, dir_fd=directory)
-            return
-        try:
-            with os.scandir(descriptor) as entries:
-                names = [entry.name for entry in entries]
-            for entry_name in names:
-                _remove(descriptor, entry_name, os.path.join(path, entry_name))
-        finally:
-            os.close(descriptor)
-        os.rmdir(name, dir_fd=directory)
-    except OSError as error:
-        if error.errno in (errno.EXDEV, errno.EBUSY):
-            raise LauncherError("%s: something is mounted there; unmount it, and remove again" % path) from error
-        raise

@@ -300,6 +300,7 @@ class Builder:
         if record["type"] == "devpts":
             # Group tty, so that mode=620 means what it does on a host.
             options.append(("gid", str(self.identity.base + 5)))
+            options = kernel.terminal_options(options)
         if "lazy-time" in record["flags"]:
             options.append(("lazytime", None))
         return options

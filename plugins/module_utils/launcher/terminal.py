@@ -9,6 +9,7 @@ session there.
 from __future__ import annotations
 
 import _signal
+import errno
 import fcntl
 import os
 import select
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 TIOCGPTPEER = 0x5441
 TIOCSPTLCK = 0x40045431
+NONE_LEFT = (errno.ENOSPC, errno.EIO)  # what opening a multiplexer fails with (fs/devpts of the kernel, new and old)
 CHUNK = 65536  # bytes read at once
 PIECE = 4096  # bytes that a pipe which can be written to takes without waiting (PIPE_BUF)
 
@@ -51,6 +53,36 @@ def open_in_container(root: int) -> tuple[int, int]:
         os.close(path)
     fcntl.ioctl(master, TIOCSPTLCK, b"\0\0\0\0")
     slave = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    return master, slave
+
+
+def open_for(root: int, name: str) -> tuple[int, int]:
+    """A new pty for a command that enters container `name`: the container's, or the host's when it has none left.
+
+    Root inside can take all ptys that containers share, by a devpts of its own as well. Those that the kernel reserves
+    for the host (kernel.pty.reserve) it cannot. A pty of the host's is new for this command, as the container's would
+    be, and not the caller's terminal: what is pushed into it comes out in the container.
+
+    Raises:
+        LauncherError: the host has none left either.
+    """
+    try:
+        return open_in_container(root)
+    except OSError as error:
+        if error.errno not in NONE_LEFT:
+            raise
+    try:
+        master, slave, _path = open_on_host()
+    except OSError as error:
+        raise LauncherError(
+            "container %s: no pty is left, neither in the container nor on the host (%s); end what holds them, raise "
+            "kernel.pty.max, or enter without a terminal, as in 'enter-container COMMAND | cat'" % (name, error)
+        ) from error
+    os.write(
+        2,
+        b"enter-container: warning: the container has no pty left, so this is one of the host's; programs that ask for "
+        b"the terminal's name find none\n",
+    )
     return master, slave
 
 

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import json
+import types
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible.errors import AnsibleParserError
 from ansible_collections.unshare.container.plugins.inventory import system_containers
 from ansible_collections.unshare.container.plugins.plugin_utils import container_listing
 
@@ -71,6 +73,18 @@ def test_how_the_hosts_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen["extra"]["unshare_pattern"] == "web*"
     assert (seen["env"]["EXTRA"], seen["env"][container_listing.LISTING]) == ("1", "1")
     assert not Path(seen["extra"]["unshare_answer"]).exists()
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_time_limit_that_cannot_be_waited_for(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr(container_listing, "ask", None)
+    monkeypatch.setattr(system_containers, "AnsibleCollectionConfig", types.SimpleNamespace(collection_paths=[]))
+    monkeypatch.setattr(system_containers.context, "CLIARGS", {})
+    plugin = system_containers.InventoryModule()
+    options: dict[str, t.Any] = {"question_timeout": seconds, "inventory": ["a,"], "pattern": "all"}
+    monkeypatch.setattr(plugin, "get_option", options.__getitem__)
+    with pytest.raises(AnsibleParserError, match=r"^/here\.unshare\.yml: question_timeout: .* is no number of seconds"):
+        plugin._ask("/here.unshare.yml")
 
 
 def test_no_answer_is_an_error_with_what_was_said(monkeypatch: pytest.MonkeyPatch) -> None:

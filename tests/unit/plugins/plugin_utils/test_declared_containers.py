@@ -41,7 +41,7 @@ def declared(**options: t.Any) -> subject.Declared:
             r"^containers\.web\.generation: is used with 'state: rolled_back'",
         ),
         ({"web": {"state": "absent", "keep_generations": 0}}, r"^containers\.web\.keep_generations: must be 1 or more"),
-        ({"web": {"state": "absent", "timeout": "soon"}}, r"^containers\.web\.timeout: must be a number"),
+        ({"web": {"state": "absent", "timeout": "soon"}}, r"^containers\.web\.timeout: soon is no number of seconds"),
         ({"web": {"state": "absent", "health": {"tpc": []}}}, r"^containers\.web\.health: unknown key 'tpc'"),
         (
             {"web": {"state": "absent", "health": {"tcp": [{"port": 70000}]}}},

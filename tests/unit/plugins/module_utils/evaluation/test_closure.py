@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.evaluation import programs
 from ansible_collections.unshare.container.plugins.module_utils.evaluation.closure import Closure
+from ansible_collections.unshare.container.plugins.module_utils.launcher import paths
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.tests.unit.plugins.module_utils.evaluation import elf_files
 from hypothesis import given
@@ -53,6 +54,20 @@ def test_a_library_that_is_loaded_already_is_not_searched(tmp_path: Path) -> Non
     elf_files.write(tmp_path / "lib/libsecond.so", ["libprivate.so.1"])
     program = elf_files.write(tmp_path / "program", ["libfirst.so", "libsecond.so"], runpath="$ORIGIN/lib")
     assert str(tmp_path / "lib/libsecond.so") in closure_of(program).files
+
+
+def test_a_directory_of_any_depth(tmp_path: Path) -> None:
+    deepest, levels = str(tmp_path / "top"), (os.pathconf(tmp_path, "PC_PATH_MAX") - 200 - len(str(tmp_path))) // 2
+    for _level in range(levels):
+        os.mkdir(deepest)
+        deepest += "/d"
+    (tmp_path / "library").write_text("")
+    os.symlink(tmp_path / "library", deepest)
+    assert levels > 1000
+    try:
+        assert str(tmp_path / "library") in closure_of(tmp_path / "top").files
+    finally:
+        paths.remove_tree(str(tmp_path / "top"))
 
 
 def test_a_missing_library(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import io
 import json
 import typing as t
 from contextlib import redirect_stdout
+from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.evaluation import confinement, identity
@@ -81,7 +82,6 @@ def test_mappings(given: t.Any, mapping: Mapping) -> None:
         ({"guest_uid": -1}, "guest_uid: -1 is no id"),
         ({"guest_gid": 10, "ids": 10}, "guest_gid: 10 is not among the 10 ids"),
         ({"ids": 0}, "ids: must be from 1"),
-        ({"timeout": 0}, "timeout"),
         ({"chdir": "here"}, "chdir: 'here' must be an absolute path"),
         ({"child_is_pid1": True, "namespaces": ["user"]}, "child_is_pid1: needs pid"),
         ({"ids": 5, "namespaces": ["mnt"]}, "need user among the namespaces"),
@@ -150,8 +150,9 @@ def test_capabilities() -> None:
 
 
 @pytest.fixture
-def root(monkeypatch: pytest.MonkeyPatch) -> None:
+def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The host's root, whoever runs the test."""
+    monkeypatch.setattr(identity, "HELD", str(tmp_path / "ids"))
     monkeypatch.setattr(identity, "is_privileged", lambda: True)
     monkeypatch.setattr(containers, "available", lambda: (4294967295, False))
 
@@ -187,7 +188,11 @@ def test_an_id_is_held_while_the_command_runs() -> None:
     other = identity.Ids(True, True, (0, 0), (0, 0), 1)
     assert ids.map_lines()[0] == f"0 {ids.host[0]} 65536\n"
     assert ids.owner(42, 0) == (ids.host[0] + 42, ids.host[1])
-    assert not other.hold(ids.host[0], 65536)
+    for first, count in ((0, 65536), (65535, 1), (-5, 6), (1000, 10)):
+        assert not other.hold(ids.host[0] + first, count), "two commands share an id"
+    for first, count in ((-1, 1), (65536, 1)):
+        assert other.hold(ids.host[0] + first, count)
+        other.release()
     ids.release()
     assert other.hold(ids.host[0], 65536)
     other.release()

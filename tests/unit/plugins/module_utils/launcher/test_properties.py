@@ -13,7 +13,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import data, identity, main
+from ansible_collections.unshare.container.plugins.module_utils.launcher import data, identity, main, times
 from ansible_collections.unshare.container.plugins.module_utils.launcher.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.process import milliseconds
@@ -70,11 +70,13 @@ def test_any_command_line_is_read_or_refused(words: list[str]) -> None:
 
 @given(st.text(max_size=12) | st.floats().map(str) | st.integers().map(str))
 def test_a_time_limit_is_one_or_refused(text: str) -> None:
-    seconds, said = attempt(main._seconds, text)
+    seconds, said = attempt(times.seconds, text, "--timeout")
     if seconds is None:
-        assert "--timeout=" in said
+        assert said.startswith("--timeout: ")
         return
-    assert 0 < seconds <= main.MAXIMUM_TIMEOUT
+    assert 0 < seconds <= times.MOST
+    assert times.seconds(times.text(seconds), "--timeout") == pytest.approx(seconds, abs=0.0005)
+    assert set(times.text(seconds)) <= set("0123456789.")
     assert 0 < milliseconds(seconds) < 2**31
 
 

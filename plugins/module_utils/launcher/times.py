@@ -1,0 +1,51 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Time limits as people write them: numbers of seconds that a wait can have, or an error that names the place."""
+
+from __future__ import annotations
+
+from .errors import LauncherError
+
+LEAST = 0.001
+MOST = 1000000  # eleven days; more would overflow what the kernel counts in milliseconds
+
+
+class TimeLimitError(LauncherError):
+    """A time limit that cannot be used.
+
+    Attributes:
+        path: where it was written.
+        message: what is wrong with it.
+    """
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__("%s: %s" % (path, message))
+        self.path = path
+        self.message = message
+
+
+def seconds(value: object, path: str, least: float = LEAST) -> float:
+    """Return a time limit in seconds: a number, or the text of one.
+
+    Args:
+        path: where it was written, for the error.
+        least: the shortest that is of use there.
+
+    Raises:
+        TimeLimitError: it is no number, or not from `least` to `MOST`.
+    """
+    number = -1.0
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):
+            pass
+    if not least <= number <= MOST:  # nor is NaN
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        raise TimeLimitError(path, "%s is no number of seconds from %g to %d" % (text[:40] or "''", least, MOST))
+    return number
+
+
+def text(number: float) -> str:
+    """Return a time limit as digits alone, which every program reads, to the millisecond."""
+    return ("%.3f" % number).rstrip("0").rstrip(".")

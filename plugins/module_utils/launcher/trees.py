@@ -1,0 +1,188 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Walking a directory tree that somebody hostile has made, of any depth, with a fixed number of descriptors.
+
+The walk goes down by one name at a time, never through a link and never onto another mount, and comes up by "..". What
+is there is compared with the directory that it came from, so that a directory that is moved away meanwhile ends the
+walk and does not lead it elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from . import syscalls as sys
+from .errors import LauncherError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+RESOLVE = sys.RESOLVE_NO_XDEV | sys.RESOLVE_NO_SYMLINKS
+MOUNTED = "%s: something is mounted there; unmount it, and remove again"
+SHOWN = 200  # characters of a path in a message; the path of a file may be longer than any that can be used
+
+
+class _Level:
+    """A directory on the way down.
+
+    Attributes:
+        name: its name.
+        identity: what tells it from every other.
+        pending: names of the directories beside it that are still to be entered.
+    """
+
+    __slots__ = ("identity", "name", "pending")
+
+    def __init__(self, name: str, descriptor: int, pending: list[str]) -> None:
+        self.name = name
+        self.identity = identity(descriptor)
+        self.pending = pending
+
+
+def identity(descriptor: int) -> tuple[int, int]:
+    """Return device and inode of an open file."""
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
+
+
+def walk(
+    directory: int,
+    name: str,
+    place: str,
+    enter: Callable[[int], list[str]],
+    leave: Callable[[int, str], None] | None = None,
+) -> None:
+    """Go through the directory `name` and all below it, each before and after what is in it.
+
+    Args:
+        directory: descriptor of the directory that has the name.
+        place: its path, for messages.
+        enter: called with the descriptor of each directory; returns the names in it of the directories to go into.
+        leave: called with the descriptor of its parent and its name when that was done.
+
+    A name that `enter` has returned and that is not there any more is left out.
+
+    Raises:
+        NotADirectoryError: the name is no directory, or a link.
+        LauncherError: a mount is in the way, or the tree is being moved.
+        OSError: as the calls say.
+    """
+    levels: list[_Level] = []
+    here = os.dup(directory)
+    pending = [name]
+    try:
+        while True:
+            if pending:
+                name = pending.pop()
+                try:
+                    inner = _open(here, name)
+                except FileNotFoundError:
+                    continue
+                os.close(here)
+                here = inner
+                levels.append(_Level(name, here, pending))
+                pending = enter(here)
+                continue
+            if not levels:
+                return
+            level = levels.pop()
+            outer = os.dup(directory) if not levels else _parent(here, levels[-1])
+            os.close(here)
+            here = outer
+            if leave is not None:
+                leave(here, level.name)
+            pending = level.pending
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        below = [level.name for level in levels[1:]] + ([os.fsdecode(error.filename)] if levels else [])
+        raise LauncherError(MOUNTED % _shown([place] + below)) from error
+    finally:
+        os.close(here)
+
+
+def _open(directory: int, name: str) -> int:
+    try:
+        return sys.openat2(directory, name, FLAGS, RESOLVE)
+    except OSError as error:
+        number = errno.ENOTDIR if error.errno == errno.ELOOP else error.errno  # a link
+        raise OSError(number, os.strerror(number or 0), name) from error
+
+
+def _parent(descriptor: int, level: _Level) -> int:
+    """Open the directory above, which must be that of the level."""
+    outer = sys.openat2(descriptor, "..", FLAGS, RESOLVE)
+    if identity(outer) != level.identity:
+        os.close(outer)
+        raise LauncherError("%s: was moved to another directory meanwhile; try again" % _shown([level.name]))
+    return outer
+
+
+def _shown(names: list[str]) -> str:
+    path = "/".join(names)
+    return path if len(path) <= SHOWN else path[: SHOWN // 2] + "[...]" + path[-SHOWN // 2 :]
+
+
+def directories(descriptor: int) -> list[str]:
+    """Return the names of the directories in a directory."""
+    with os.scandir(descriptor) as entries:
+        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+
+def remove(directory: int, name: str, place: str) -> None:
+    """Remove a file, or a directory with all that is in it and nothing of what is mounted there; nothing if it is gone.
+
+    Args:
+        directory: descriptor of the directory that has the name.
+        place: its path, for messages.
+
+    Raises:
+        LauncherError: something is mounted on it or below it; that, and what leads to it, stays.
+        OSError: it cannot be removed.
+    """
+    try:
+        _remove_file(directory, name)
+    except IsADirectoryError:
+        walk(directory, name, place, _remove_files, remove_directory)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        raise LauncherError(MOUNTED % place) from error
+
+
+def _remove_files(descriptor: int) -> list[str]:
+    """Remove all in a directory but the directories; return their names."""
+    found = []
+    with os.scandir(descriptor) as entries:
+        names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in names:
+        if is_directory:
+            found.append(name)
+            continue
+        try:
+            _remove_file(descriptor, name)
+        except IsADirectoryError:
+            found.append(name)
+    return found
+
+
+def _remove_file(directory: int, name: str) -> None:
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        raise OSError(errno.EXDEV, "something is mounted there", name) from error
+
+
+def remove_directory(parent: int, name: str) -> None:
+    """Remove an empty directory, if it is there."""
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except FileNotFoundError:
+        pass

@@ -1,0 +1,141 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Ptys are bounded; when root inside has taken all, every container can still be entered at a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import terminal
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.kernel import PTYS
+
+from .eval_commands import Evaluator
+from .test_shell import Terminal
+
+if t.TYPE_CHECKING:
+    from .conftest import Machine, MakeMachine
+
+pytestmark = pytest.mark.root
+
+# Takes ptys until there are none, and says how many it has.
+TAKE = """
+import os, resource, sys
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+held, error = [], 0
+while not error:
+    try:
+        held.append(os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY))
+    except OSError as failure:
+        error = failure.errno
+print(len(held), error, flush=True)
+sys.stdin.read()
+"""
+MOUNT = "mkdir /tmp/pts; mount -t devpts -o newinstance,ptmxmode=666 devpts /tmp/pts"
+ENOSPC = 28
+
+
+@contextlib.contextmanager
+def taken(machine: Machine, multiplexer: str) -> t.Iterator[int]:
+    """Root inside holds all ptys that it can get from a multiplexer; how many."""
+    command = [str(machine.system / "enter-container"), "--", "python3", "-c", TAKE, multiplexer]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            count, error = map(int, process.stdout.readline().split())
+            assert error == ENOSPC
+            yield count
+        finally:
+            process.communicate(timeout=60)
+
+
+def enter(machine: Machine, said: str = "") -> None:
+    """Enter at a terminal, as a person does."""
+    shell = Terminal(str(machine.system / "enter-container"))
+    if said:
+        shell.wait_for(said)
+    shell.wait_for(r"[#$] ")
+    assert shell.answer("stat -c %u/%t /dev/fd/0 -L") == "0/88"
+    assert shell.answer("stty size") == "33 101"
+    shell.type("exit 7\r")
+    assert shell.end() == 7
+
+
+def test_a_container_has_a_bound(make_machine: MakeMachine) -> None:
+    machine = make_machine(name="test-ptys")
+    machine.start()
+    with taken(machine, "/dev/ptmx") as count:
+        assert count == PTYS
+        enter(machine, "warning: the container has no pty left")
+    enter(machine)
+
+
+@pytest.mark.parametrize(("declared", "bound"), [("", PTYS), (",max=9", 9), (f",max={PTYS + 1}", PTYS)])
+def test_a_bound_that_is_declared_can_only_be_lower(make_machine: MakeMachine, declared: str, bound: int) -> None:
+    device = {"device": "none", "mount_point": "/srv/pts", "type": "devpts", "needed_for_boot": True}
+    device["options"] = "ptmxmode=0666" + declared
+    machine = make_machine(name="test-ptys", extra_file_systems=[device])
+    machine.start()
+    with taken(machine, "/srv/pts/ptmx") as count:
+        assert count == bound
+
+
+def test_a_command_has_a_bound() -> None:
+    evaluator = Evaluator(0)
+    try:
+        outcome = evaluator("/usr/bin/python3", "-c", TAKE, "/dev/pts/ptmx", stdin="")
+    finally:
+        evaluator.close()
+    assert outcome.output.split() == [str(PTYS).encode(), str(ENOSPC).encode()], outcome.error
+
+
+def reserve() -> int:
+    """Ptys that are the host's alone: those of a devpts mounted in the first mount namespace of the machine."""
+    return int(Path("/proc/sys/kernel/pty/reserve").read_text())
+
+
+def test_all_ptys_taken(make_machine: MakeMachine) -> None:
+    one, other = make_machine(name="test-ptys"), make_machine(name="test-ptys-other")
+    one.start()
+    other.start()
+    one.output("sh", "-c", MOUNT)
+    with taken(one, "/tmp/pts/ptmx") as count:
+        most = int(Path("/proc/sys/kernel/pty/max").read_text())
+        assert most - reserve() - 100 < count <= most - reserve()
+        try:
+            ends = os.openpty()
+        except OSError:
+            pytest.skip("this machine's own ptys are not those that the kernel reserves; it is a container itself")
+        for end in ends:
+            os.close(end)
+        for machine in (one, other):
+            enter(machine, "warning: the container has no pty left")
+    enter(other)
+
+
+def test_no_pty_at_all_is_an_error_that_says_so(make_machine: MakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> t.Any:
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+    machine = make_machine(name="test-ptys")
+    machine.start()
+    monkeypatch.setattr(terminal, "open_on_host", none)
+    process = machine.container.process()
+    assert process is not None
+    root = os.open(f"/proc/{process.pid}/root", os.O_PATH | os.O_DIRECTORY)
+    process.close()
+    try:
+        with (
+            taken(machine, "/dev/ptmx"),
+            pytest.raises(LauncherError, match=r"test-ptys: no pty is left.*kernel\.pty\.max"),
+        ):
+            terminal.open_for(root, machine.name)
+    finally:
+        os.close(root)
