@@ -20,7 +20,7 @@ import time
 from . import confine, launch
 from . import syscalls as sys
 from .account import FILE_LIMIT, Account
-from .errors import LauncherError
+from .errors import LauncherError, NotRunning
 from .excursion import close_all_but
 from .paths import read_text
 from .process import KILL, PAUSE, Process, leave, milliseconds
@@ -43,13 +43,13 @@ class Entry:
     """What is needed to enter a container, taken from the host before anything of the container is touched.
 
     Raises:
-        LauncherError: the container does not run.
+        NotRunning: the container does not run.
     """
 
     def __init__(self, container: Container) -> None:
         process = container.process()
         if process is None:
-            raise LauncherError("container %s: does not run; start it first" % container.name)
+            raise NotRunning("container %s: does not run; start it first" % container.name)
         self.process = process
         self.container = container
         system = str((container.record() or {}).get("system"))

@@ -50,7 +50,7 @@ class Status:
 
 
 class Start:
-    """One start of `container`, whose lock the caller holds."""
+    """One start of `container`, whose lock the caller holds; `notes` go into its record."""
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Start:
         console: str | None,
         output: int | None,
         extra_file_systems: list[dict[str, Any]],
+        notes: dict[str, Any],
     ) -> None:
         self.container = container
         self.system = system
@@ -79,6 +80,7 @@ class Start:
         self.console = console
         self.output = output
         self.extra_file_systems = extra_file_systems
+        self.notes = notes
 
     def _prepare(self) -> Launch:
         """Make what the processes of the start need on the host; the caller undoes it."""
@@ -213,6 +215,7 @@ class Start:
             "uid_count": self.ids.count,
             "started": round(time.time(), 3),
             "stop_signal": self.spec["init"]["stop_signal"],
+            **self.notes,
         }
         self.container.write_record(record)
         return record
