@@ -146,7 +146,7 @@ def mount_message_queues(tree: mounts.Tree, record: dict[str, Any]) -> None:
 
 
 def restrict(tree: mounts.Tree, null: int) -> None:
-    """Mask what tells of the host's hardware, kernel and boot, and make what steers it read-only."""
+    """Mask what tells of the host's hardware and kernel, and make what steers it read-only."""
     empty = None  # one directory of the tree that was hidden, and hides the others
     hidden = QUIET | sys.MOUNT_ATTR_RDONLY
     for path in MASKED:
@@ -176,7 +176,16 @@ def restrict(tree: mounts.Tree, null: int) -> None:
         sys.move_mount(mount, target)
         os.close(mount)
         os.close(target)
-    name_boot(tree)
+
+
+def leave_bare(tree: mounts.Tree) -> None:
+    """Keep a second, uncovered /proc, as the kernel lets a user namespace inside mount one only where there is one.
+
+    (mount_namespaces(7): what hides a part of /proc here must not be got rid of by mounting another.)
+    """
+    source = tree.open("/proc")
+    tree.attach(mounts.bind(source, QUIET, None, recursive=False), "/run/host/proc")
+    os.close(source)
 
 
 def name_boot(tree: mounts.Tree) -> None:

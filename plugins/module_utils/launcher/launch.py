@@ -252,8 +252,11 @@ class Launch:
             self.warnings = builder.warnings
             read_token(ready, "the container's first process ended before its namespaces were made", deadline)
             self._mount_kernel_file_systems(tree, init)
-            if not self.nesting:
+            if self.nesting:
+                kernel.leave_bare(tree)
+            else:
                 kernel.restrict(tree, null)
+            kernel.name_boot(tree)
             os.fchdir(tree.root)
             sys.pivot_root(".", ".")
             sys.unmount(".")
@@ -314,10 +317,6 @@ class Launch:
             # Within the container alone. systemd leaves it to a container's manager, and needs it for credentials.
             sys.make_shared("/")
             os.chdir("/")
-            if self.nesting:
-                # A locked mount over /proc would keep inner containers from having a /proc of their own, and what is
-                # mounted from here on is not locked. Root inside can uncover the host's boot id: it is no secret.
-                kernel.name_boot(mounts.Tree(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)))
             self._make_directories()
             if not filtered:
                 confine.filter_calls(self.filter_program)
