@@ -190,7 +190,8 @@ def test_many_who_enter_at_once_start_it_once(make_machine: MakeMachine) -> None
 def test_ansible_reboots_it(tmp_path: Path, host_unchanged: None) -> None:
     name = "test-machine"
     (tmp_path / "inventory.yml").write_text(json.dumps(INVENTORY))
-    (tmp_path / "play.yml").write_text(json.dumps(deploying(name) + rebooting(name) + rebooting(name, reboot_command="systemctl reboot")))
+    plays = [*deploying(name), *rebooting(name), *rebooting(name, reboot_command="systemctl reboot")]
+    (tmp_path / "play.yml").write_text(json.dumps(plays))
     variables = {"ansible_python_interpreter": INTERPRETER}
     try:
         play, inventory = str(tmp_path / "play.yml"), str(tmp_path / "inventory.yml")
@@ -234,10 +235,10 @@ def test_what_runs_in_the_foreground_is_left_to_that(make_machine: MakeMachine) 
 def go_down_in_foreground(machine: Machine, running: Foreground) -> None:
     """Reboot, while others enter all the time; the process in the foreground starts it again, and nobody else."""
     machine.run("reboot")
+    assert running.process.stderr is not None
     while running.process.poll() is None:
         machine.run("true")
-        line = select.select([running.process.stderr], [], [], 0.01)[0]
-        if line:
+        if select.select([running.process.stderr.fileno()], [], [], 0)[0]:
             running.read_until("nsenter")
             return
     raise AssertionError(running.end())

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A container that has rebooted itself, and that nothing on the host watches: who enters it next starts it again.
 
-PID 1's parent alone learns how it ended (reboot(2)), and that is not ours. So a container leaves a mark on its way down:
-a unit that reboot.target wants (`plugin_utils/base_units`) sets the sticky bit of the container's own control group,
-which stays until the container is cleared away. Root inside can set it at any time, and gains nothing by that: the
-container that comes back is what a reboot would have given, and it comes back when the host's root asks for it.
+PID 1's parent alone learns how it ended (reboot(2)), and that is not ours. So a container leaves a mark on its way
+down: a unit that reboot.target wants (`plugin_utils/base_units`) sets the sticky bit of the container's own control
+group, which stays until the container is cleared away. Root inside can set it at any time, and gains nothing by that:
+the container that comes back is what a reboot would have given, and it comes back when the host's root asks for it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def bring_back(container: Container) -> bool:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise LauncherError("container %s: has rebooted itself: %s: %s" % (container.name, command[0], error)) from error
+        message = "container %s: has rebooted itself, and cannot be started: %s: %s"
+        raise LauncherError(message % (container.name, command[0], error)) from error
     running = container.status().state == "running"  # one that is not ready in time runs, and can be looked at
     if done.returncode and not running:
         said = done.stderr.decode("utf-8", "replace").strip()
@@ -75,6 +76,7 @@ def start(container: Container, system: str, timeout: float, explain: Callable[[
         if record.get("shares"):
             raise LauncherError(SHARES % container.name)
         if os.path.realpath(str(record.get("system"))) != system:
-            raise LauncherError("container %s: ran %s; that one is to be started again" % (container.name, record["system"]))
+            message = "container %s: ran %s, so call the run-container there"
+            raise LauncherError(message % (container.name, record.get("system")))
         explain(container.start(system, True, timeout))
     return 0
