@@ -223,7 +223,7 @@ class Boot:
         return self.is_enabled() if self.enabled is None else bool(self.systemd.present and self.enabled)
 
     def _drop_in(self) -> str:
-        """The text of its drop-in; without a word on `enabled` that is left alone, for who stops it by hand says none."""
+        """The text of its drop-in; without a word on `enabled` it stays, for who stops it by hand says none."""
         former = _text(self.drop_in) if self.enabled is None else ""
         return former or boot_drop_in(self.timeout, self.restart, self.after, self.requires)
 

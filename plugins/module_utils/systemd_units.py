@@ -44,6 +44,7 @@ StartLimitBurst=60
 [Service]
 Type=notify
 NotifyAccess=main
+Slice=machine.slice
 Environment=UNSHARE_TIMEOUT=30
 ExecStart=/var/lib/unshare/containers/%%i/current/run-container --service --timeout=${UNSHARE_TIMEOUT}
 ExecStop=-/var/lib/unshare/containers/%%i/current/run-container --stop --timeout=${UNSHARE_TIMEOUT}

@@ -160,6 +160,7 @@ def test_a_container_that_the_boot_does_not_start_has_a_unit(host: SystemdHost, 
     assert not started["enabled"]
     assert not started.get("warnings")
     assert host.show("web", "ActiveState", "MainPID") == ["active", str(started["pid"])]
+    assert host.show("web", "ControlGroup") == ["/machine.slice/unshare-container@web.service"]
     for check in (True, False):
         assert not host.container("web", check=check, **arguments)["changed"]
     limited = {**arguments, "limits": {"tasks_max": "300"}}
