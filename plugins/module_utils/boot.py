@@ -3,8 +3,9 @@
 
 """What a host keeps beside a container's systems: whether its boot starts it, and how much of the host it may take.
 
-With systemd a container that is started at boot has a unit, and is started and stopped through that at any time, so
-that systemd and this collection never disagree. Elsewhere all that can be done is to say what is to be called.
+With systemd every container has a unit, and is started and stopped through that, so that systemd and this collection
+never disagree, and a host that goes down stops its containers in order. Whether the boot starts it is a link. Elsewhere
+all that can be done is to say what is to be called.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .system_content import check_name
 from .systemd_units import (
     BOOT_DROP_IN,
     LIMITS_DROP_IN,
+    RUNTIME_UNIT_DIRECTORY,
     TEMPLATE,
     UNIT_DIRECTORY,
     WANTS,
@@ -42,7 +44,7 @@ class Boot:
     """The settings of one container that outlive its systems.
 
     :param container: the launcher's view of it.
-    :param enabled: whether the host's boot starts it; None leaves that, and all that goes with it, as it is.
+    :param enabled: whether the host's boot starts it; None leaves that, and a unit that it has, as they are.
     :param limits: parsed limits; None leaves them as they are.
     :param after: containers that are started before it.
     :param requires: containers without which it does not run.
@@ -75,6 +77,8 @@ class Boot:
         self.systemd = systemd if systemd is not None else Systemd(layout.root)
         self.unit = unit_name(name)
         self.directory = layout.root / UNIT_DIRECTORY
+        if not enabled and self.directory.is_dir() and not os.access(self.directory, os.W_OK):
+            self.directory = layout.root / RUNTIME_UNIT_DIRECTORY  # a host whose /etc is an image
         self.template = self.directory / TEMPLATE
         self.drop_in = self.directory / f"{self.unit}.d" / BOOT_DROP_IN
         self.limits_drop_in = self.drop_in.with_name(LIMITS_DROP_IN)
@@ -90,29 +94,28 @@ class Boot:
         return self.systemd.present and self.wanted.is_symlink()
 
     def through_unit(self) -> bool:
-        """Whether it is to be started through its unit."""
-        return self.systemd.present and (self.is_enabled() if self.enabled is None else self.enabled)
+        """Whether it is started through its unit."""
+        return bool(self.systemd.present)
 
     def describe(self) -> dict[str, Any]:
-        """What a diff shows: only of what was asked for."""
+        """What a diff shows: its unit and, of what else there is, what was asked for."""
         return self._shown(self.is_enabled(), _text(self.drop_in), self._kept())
 
     def plan(self, state: str) -> dict[str, Any]:
         """What `describe` will say after `apply(state)`."""
         if state == "absent":
             return self._shown(False, "", {})
-        enabled = self.through_unit()
-        return self._shown(enabled, self._drop_in() if enabled else "", self._wanted_limits())
+        return self._shown(self._will_be_enabled(), self._drop_in(), self._wanted_limits())
 
     def would_change(self, state: str) -> bool:
         """Whether `apply(state)` would change anything."""
-        if state == "absent" or (self.enabled is False and self._has_files()):
+        if state == "absent":
             return self._has_files()
         return any(_text(path) != text for path, text in self._files().items()) or self.describe() != self.plan(state)
 
     def facts(self) -> dict[str, Any]:
         """What is returned of it."""
-        return {"enabled": self.through_unit(), "boot_command": self.command(), "limits": self._wanted_limits()}
+        return {"enabled": self._will_be_enabled(), "boot_command": self.command(), "limits": self._wanted_limits()}
 
     def command(self) -> str:
         """What is to be called at boot where nothing does it by itself."""
@@ -144,7 +147,7 @@ class Boot:
             self.warnings += kept_limits.explain([name for name in missing if name != "tasks_max"])
         if self.enabled and not self.systemd.present:
             self.warnings.append(self._no_unit())
-        elif self.enabled and state != "stopped" and not self._runs_in_unit():
+        elif self.systemd.present and state != "stopped" and not self._runs_in_unit():
             self.warnings.append(
                 f"container {self.name!r} was started before it had a unit, and runs outside of it until its next "
                 "start; state: restarted moves it there now"
@@ -179,13 +182,11 @@ class Boot:
 
     def _apply_unit(self) -> None:
         try:
-            if not self.through_unit():
-                if self._has_files():
-                    self._forget()
-                return
             for path, text in self._files().items():
                 _write(path, text)
-            if self.enabled and not self.wanted.is_symlink():
+            if self.is_enabled() and not self._will_be_enabled():
+                self.wanted.unlink()
+            elif self._will_be_enabled() and not self.is_enabled():
                 self.wanted.parent.mkdir(parents=True, exist_ok=True)
                 self.wanted.symlink_to("/" + str(self.template.relative_to(self.layout.root)))
             self.systemd.reload()
@@ -209,18 +210,22 @@ class Boot:
     # Texts.
 
     def _files(self) -> Files:
-        """What is to be in the files that the parameters speak of."""
-        files: Files = {}
-        if self.through_unit():
-            if self.enabled:
-                files[self.template] = template(self.systemd.version())
-                files[self.drop_in] = self._drop_in()
-            if self.enabled or self.limits is not None:
-                files[self.limits_drop_in] = limits_drop_in(self._wanted_limits())
-        return files
+        """What is to be in the unit's files."""
+        if not self.systemd.present:
+            return {}
+        return {
+            self.template: template(self.systemd.version()),
+            self.drop_in: self._drop_in(),
+            self.limits_drop_in: limits_drop_in(self._wanted_limits()),
+        }
+
+    def _will_be_enabled(self) -> bool:
+        return self.is_enabled() if self.enabled is None else bool(self.systemd.present and self.enabled)
 
     def _drop_in(self) -> str:
-        return boot_drop_in(self.timeout, self.restart, self.after, self.requires)
+        """The text of its drop-in; without a word on `enabled` it stays, for who stops it by hand says none."""
+        former = _text(self.drop_in) if self.enabled is None else ""
+        return former or boot_drop_in(self.timeout, self.restart, self.after, self.requires)
 
     def _kept(self) -> Limits:
         return kept_limits.read(str(self.layout.container(self.name)))
@@ -237,12 +242,13 @@ class Boot:
         """Whether the template is there, and of use to this container alone at most, which does not run by it."""
         if not self.template.exists():
             return False
-        others = [path for path in (self.directory / WANTS).glob(unit_name("*")) if path.name != self.unit]
+        drop_ins = self.directory.glob(f"{unit_name('*')}.d/{BOOT_DROP_IN}")
+        others = [path for path in drop_ins if path != self.drop_in]
         return not others and not self.systemd.active_instances()
 
     def _shown(self, enabled: bool, unit: str, limits: Limits) -> dict[str, Any]:
         shown: dict[str, Any] = {}
-        if self.enabled is not None and self.systemd.present:
+        if self.systemd.present:
             shown.update(enabled=enabled, unit=unit.splitlines())
         if self.limits is not None:
             shown["limits"] = dict(limits)
@@ -250,7 +256,7 @@ class Boot:
 
 
 class UnitContainer:
-    """A container that is started and stopped through its unit when it has one; else by the launcher, as ever.
+    """A container that is started and stopped through its unit where systemd is; else by the launcher, as ever.
 
     It is what `life_cycle.LifeCycle` takes for a container. Its lock is one of its own: the launcher that systemd
     starts takes the container's.

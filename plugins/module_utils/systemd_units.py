@@ -19,6 +19,7 @@ TEMPLATE = "unshare-container@.service"
 BOOT_DROP_IN = "unshare.conf"
 LIMITS_DROP_IN = "unshare-limits.conf"
 UNIT_DIRECTORY = "etc/systemd/system"
+RUNTIME_UNIT_DIRECTORY = "run/systemd/system"
 WANTS = "multi-user.target.wants"
 STEPS_SINCE = 254
 """The version of systemd from which on a restart's delay grows by itself (RestartSteps=)."""
@@ -30,7 +31,7 @@ WRITTEN = "# Written by the Ansible collection unshare.container."
 RESTARTS = ("on-failure", "always", "no")
 
 _TEMPLATE = """\
-# Written by the Ansible collection unshare.container, and removed when no container is started at boot any more.
+# Written by the Ansible collection unshare.container, and removed with the last container.
 # What one container has of its own is in %(drop_in)s and %(limits)s of its instance.
 
 [Unit]
@@ -44,6 +45,7 @@ StartLimitBurst=60
 [Service]
 Type=notify
 NotifyAccess=main
+Slice=machine.slice
 Environment=UNSHARE_TIMEOUT=30
 ExecStart=/var/lib/unshare/containers/%%i/current/run-container --service --timeout=${UNSHARE_TIMEOUT}
 ExecStop=-/var/lib/unshare/containers/%%i/current/run-container --stop --timeout=${UNSHARE_TIMEOUT}

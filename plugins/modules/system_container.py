@@ -147,7 +147,9 @@ options:
     type: bool
     default: false
   wait:
-    description: Wait until the container's init says that it is ready, and look for units that failed.
+    description:
+      - Wait until the container's init says that it is ready, and look for units that failed.
+      - With systemd on the host a start always waits, and V(false) leaves out the look at the units.
     type: bool
     default: true
   timeout:
@@ -165,25 +167,27 @@ options:
     default: false
   enabled:
     description:
-      - Whether the host's boot starts the container. The default is to leave that as it is.
-      - With systemd on the host, V(true) writes C(unshare-container@.service) and a drop-in for this container, which
-        is from then on started and stopped through that unit, by this module and by systemd alike. A container that
-        reboots itself comes back, one that powers off stays down until the next boot of the host.
-      - Elsewhere nothing is written, and a warning says what is to be called at boot.
+      - Whether the host's boot starts the container. The default is to leave that as it is, and O(after), O(requires),
+        O(restart) and O(timeout) in the container's unit, if it has one.
+      - With systemd on the host, every container has a unit, an instance of C(unshare-container@.service), through
+        which it is started and stopped, by this module and by systemd alike. A container that reboots itself comes
+        back, one that powers off stays down until it is started.
+      - Elsewhere nothing is written, and V(true) gives a warning that says what is to be called at boot. A container
+        that reboots itself comes back when it is entered, or started by this module.
     type: bool
   after:
-    description: Names of containers that are started before this one, if they are. Used with O(enabled=true).
+    description: Names of containers that are started before this one, if they are. Used with systemd on the host.
     type: list
     elements: str
     default: []
   requires:
-    description: The same, and this one does not run without them. Used with O(enabled=true).
+    description: The same, and this one does not run without them.
     type: list
     elements: str
     default: []
   restart:
     description:
-      - What systemd does when a container with O(enabled=true) ends by itself.
+      - What the host's systemd does when the container ends by itself.
       - V(on-failure) starts it again when it crashed, each time after a longer while. V(always) does so in any case,
         V(no) in none. A reboot from inside always starts it again.
     type: str

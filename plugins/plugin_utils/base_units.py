@@ -58,6 +58,19 @@ WANTS = {
     "sysinit.target": ("systemd-journald.service",),
     "sockets.target": ("systemd-journald.socket", "systemd-journald-dev-log.socket"),
 }
+# The last thing before the final step of a reboot: on hosts where no service manager sees how the container ends, its
+# mark says that it is to come back (`launcher/again`).
+REBOOT_MARK = "unshare-reboot.service"
+_REBOOT_MARK = """[Unit]
+Description=Mark of a Reboot
+DefaultDependencies=no
+After=shutdown.target umount.target
+Before=final.target systemd-reboot.service
+
+[Service]
+Type=oneshot
+ExecStart=chmod +t /sys/fs/cgroup
+"""
 PERSISTENT_UNITS = ("systemd-journal-flush.service",)
 
 # What a systemd container needs nothing for, though services may require it by these names.
@@ -122,6 +135,9 @@ def base_files(log: str, *, syslog: bool) -> dict[str, dict[str, t.Any]]:
         for unit in PERSISTENT_UNITS:
             path, entry = wanted("sysinit.target", unit)
             files[path] = entry
+    files[f"systemd/system/{REBOOT_MARK}"] = {"content": _REBOOT_MARK}
+    path, entry = wanted("reboot.target", REBOOT_MARK)
+    files[path] = entry
     files["systemd/system.conf"] = {"content": _SYSTEM_CONF}
     storage = "persistent" if persistent else "volatile"
     files["systemd/journald.conf"] = {"content": _JOURNAL.format(storage=storage, syslog="yes" if syslog else "no")}

@@ -9,6 +9,7 @@ The host is a container itself, with a disk for /var/lib/unshare and /etc/system
 from __future__ import annotations
 
 import json
+import time
 import typing as t
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import ansible
 import pytest
 
 from .conftest import INTERPRETER, contain, files_of, render_boot
+from .test_reboot import DECLARED, LOGIN, rebooting
 
 if t.TYPE_CHECKING:
     from .conftest import Machine, MakeMachine, Mapping
@@ -50,9 +52,9 @@ class SystemdHost:
         assert not result.get("failed"), f"{result.get('msg')}\n{done.stderr}"
         return result
 
-    def write(self, name: str) -> str:
+    def write(self, name: str, host_name: str = "inside", services: t.Any = ()) -> str:
         """Write the system of a container there; its directory."""
-        system = files_of(contain({"host_name": name}), name=name)
+        system = files_of(contain({"host_name": host_name, "services": list(services)}), name=name)
         return str(self.module("container_script", system=system, boot=render_boot(system))["system"])
 
     def container(self, name: str, **arguments: t.Any) -> Mapping:
@@ -149,13 +151,61 @@ def test_reboot_power_off_and_crash_of_a_container(host: SystemdHost) -> None:
     assert host.machine.run("ls", "/run/unshare").stdout == "", "something was left in memory"
 
 
+@pytest.mark.parametrize("told", [{}, {"enabled": False}], ids=["nothing", "disabled"])
+def test_a_container_that_the_boot_does_not_start_has_a_unit(host: SystemdHost, told: Mapping) -> None:
+    arguments = {"system": host.write("web"), **told}
+    assert host.container("web", check=True, **arguments)["changed"]
+    assert host.show("web", "ActiveState") == ["inactive"]
+    started = host.container("web", **arguments)
+    assert not started["enabled"]
+    assert not started.get("warnings")
+    assert host.show("web", "ActiveState", "MainPID") == ["active", str(started["pid"])]
+    assert host.show("web", "ControlGroup") == ["/machine.slice/unshare-container@web.service"]
+    for check in (True, False):
+        assert not host.container("web", check=check, **arguments)["changed"]
+    limited = {**arguments, "limits": {"tasks_max": "300"}}
+    assert host.container("web", **limited)["pid"] == started["pid"]
+    assert host.show("web", "TasksMax") == ["300"]
+    assert host.container("web", state="restarted")["pid"] != started["pid"]
+    assert host.show("web", "ActiveState") == ["active"]
+    assert host.container("web", state="stopped")["changed"]
+    assert not host.container("web", state="stopped")["changed"]
+    assert host.show("web", "ActiveState") == ["inactive"]
+    other = host.container("web", system=host.write("web", "other"), **told)
+    back = host.container("web", state="rolled_back")
+    assert back["generation"] < other["generation"]
+    assert host.show("web", "MainPID") == [str(back["pid"])]
+
+    # The host stops it in order, and does not wait for it until a time limit.
+    begun = time.monotonic()
+    host.reboot()
+    assert time.monotonic() - begun < 20
+    assert not host.runs("web")
+    host.container("web", state="absent")
+    assert host.machine.shell("ls -R /etc/systemd/system | grep unshare-container").stdout == ""
+
+
+def test_ansible_reboots_a_container_with_a_unit(host: SystemdHost) -> None:
+    host.container("web", system=host.write("web", services=[*DECLARED["services"], *LOGIN]), enabled=False)
+    (former,) = host.show("web", "MainPID")
+    host.machine.output("sh", "-c", "cat > /tmp/play.yml", input=json.dumps(rebooting("web")))
+    command = [INTERPRETER, "-m", "ansible", "playbook", "--inventory=web,", "/tmp/play.yml"]
+    settings = ["ansible_connection=unshare.container.nsenter", f"ansible_python_interpreter={INTERPRETER}"]
+    environment = ["PYTHONPATH=/opt/packages", "ANSIBLE_COLLECTIONS_PATH=/opt/collections", "LC_ALL=C.UTF-8"]
+    options = [f"--extra-vars={setting}" for setting in settings]
+    done = host.machine.run("env", *environment, *command, *options, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert host.show("web", "MainPID") != [former]
+    host.await_message("web", "Started unshare-container@web", 2)
+
+
 def test_the_module_and_systemd_agree(host: SystemdHost) -> None:
     system = host.write("web")
     unit = "unshare-container@web.service"
     arguments: Mapping = {"system": system, "enabled": True, "timeout": 20.0}
     planned = host.container("web", check=True, **arguments)
     assert planned["changed"]
-    assert host.machine.shell("ls /etc/systemd/system | grep unshare").stdout == ""
+    assert host.machine.shell("ls /etc/systemd/system | grep unshare-container").stdout == ""
     assert host.container("web", **arguments)["changed"]
     for check in (True, False):
         assert not host.container("web", check=check, **arguments)["changed"]
@@ -182,11 +232,13 @@ def test_the_module_and_systemd_agree(host: SystemdHost) -> None:
     assert host.show("web", "TasksMax", "MemoryMax", "MainPID") == ["300", str(256 << 20), str(pid)]
     assert not host.container("web", limits={"tasks_max": "300", "memory_max": "256M"})["changed"]
 
-    # What nobody needs any more is gone.
+    # Whether the boot starts it is no matter of the running one, and what nobody needs any more is gone.
     disabled = host.container("web", enabled=False)
     assert disabled["changed"]
     assert disabled["pid"] == pid
     assert host.machine.run("systemctl", "is-enabled", unit).stdout.strip() == "disabled"
+    assert host.show("web", "ActiveState", "MainPID") == ["active", str(pid)]
+    assert not host.container("web", enabled=False)["changed"]
     assert host.container("web", state="stopped")["changed"]
     host.container("web", state="absent")
-    assert host.machine.shell("ls -R /etc/systemd/system | grep unshare").stdout == ""
+    assert host.machine.shell("ls -R /etc/systemd/system | grep unshare-container").stdout == ""

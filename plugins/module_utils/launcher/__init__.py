@@ -8,6 +8,7 @@ under a unit at host boot. The story of a start, in the order of its modules:
     main         the command line of `run-container` and `enter-container`
     foreground   the same with a person in front of it; `terminal` is their pty
     service      the same for a unit of systemd, which then has the container itself for its main process
+    again        a container that has rebooted itself, and who starts it then
     container    one container's life: status, start, stop; `locks` keeps runs on it apart
     specification   what is to be started, read from `spec.json`
     start        the caller's side of a start: the record, the wait for readiness
@@ -31,6 +32,7 @@ from __future__ import annotations
 MODULES = (
     "__init__",
     "account",
+    "again",
     "attributes",
     "cgroup",
     "confine",

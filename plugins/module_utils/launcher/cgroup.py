@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import stat
 import time
 
 from . import mount_table, mounts, trees
@@ -156,6 +157,17 @@ class ControlGroup:
     def has(self, file: str) -> bool:
         """Whether the group has such a file."""
         return os.access(self.path + "/" + file, os.F_OK, dir_fd=self.hierarchy)
+
+    def is_marked(self) -> bool:
+        """Whether root inside has set the sticky bit of the group's directory: that means a reboot (`again`).
+
+        Of all that a container can leave in its control group this alone outlives its systemd, which removes every
+        group below on its way out.
+        """
+        try:
+            return bool(os.stat(self.path, dir_fd=self.hierarchy, follow_symlinks=False).st_mode & stat.S_ISVTX)
+        except FileNotFoundError:
+            return False
 
     def write(self, file: str, text: str) -> None:
         """Write one of the group's files."""

@@ -110,6 +110,21 @@ class Container:
         record = self.record() or {}
         return Status("stopped") if record.get("stopping") else Status("running", record)
 
+    def is_to_come_back(self) -> bool:
+        """Whether it has rebooted itself, and nothing on this host starts it again by itself.
+
+        To be called with the lock held. A unit is systemd's to start, and the one in the foreground is its caller's.
+        """
+        record = self.record()
+        if record is None or record.get("boot_id") != boot_id() or record.get("stopping") or record.get("foreground"):
+            return False
+        if self.cgroup.of_unit or not self.cgroup.is_marked():
+            return False
+        process = self.process()
+        if process is not None:
+            process.close()
+        return process is None
+
     # Start.
 
     @explained("start")
@@ -152,7 +167,8 @@ class Container:
             if config != remembered:
                 identity.write_config(self.directory, config)
         shared = (extra_file_systems or []) + self._kept_journal(spec)
-        starting = Start(self, system, spec, ids, str(config["machine_id"]), console, output, shared)
+        notes = {"foreground": output is not None, "shares": bool(extra_file_systems), "timeout": timeout}
+        starting = Start(self, system, spec, ids, str(config["machine_id"]), console, output, shared, notes)
         try:
             return starting.run(wait, timeout)
         except NotReady as error:

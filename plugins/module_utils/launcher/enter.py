@@ -28,7 +28,7 @@ from . import syscalls as sys
 from .account import Account
 from .attributes import UMASK, Attributes, reset_own
 from .descriptors import keep_only
-from .errors import LauncherError
+from .errors import LauncherError, NotRunning
 from .excursion import in_child
 from .handshake import tell, write_all
 from .init import PATH, TIOCSCTTY
@@ -62,13 +62,13 @@ class Entry:
     """What is needed to enter a container, taken from the host before anything of the container is touched.
 
     Raises:
-        LauncherError: the container does not run.
+        NotRunning: the container does not run.
     """
 
     def __init__(self, container: Container) -> None:
         process = container.process()
         if process is None:
-            raise LauncherError("container %s: does not run; start it first" % container.name)
+            raise NotRunning("container %s: does not run; start it first" % container.name)
         self.process = process
         self.container = container
         system = str((container.record() or {}).get("system"))

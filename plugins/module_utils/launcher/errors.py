@@ -1,12 +1,16 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one exception that the launcher lets out."""
+"""The one exception that the launcher lets out, and its kinds."""
 
 from __future__ import annotations
 
 
 class LauncherError(Exception):
     """What is wrong, where, and what to do about it, in one message for people."""
+
+
+class NotRunning(LauncherError):
+    """Something was asked of a container that does not run."""
 
 
 class AlreadyRunning(LauncherError):

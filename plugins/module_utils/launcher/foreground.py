@@ -12,7 +12,7 @@ from . import syscalls as sys
 from . import terminal
 from .container import Container
 from .enter import Entry
-from .errors import LauncherError
+from .errors import LauncherError, NotRunning
 from .process import KILL, PAUSE, Process, signal_number
 from .start import Status
 
@@ -147,7 +147,7 @@ def enter(container: Container, command: list[str] | None, user: str) -> int:
 
     The command gets pipes or a pty of the container's, never a file, a pipe or a terminal of the host.
     """
-    entry = Entry(container)
+    entry = _entry(container)
     if not (os.isatty(0) and os.isatty(1)):
         return exit_status(_Piped(entry, command, user).run())
     root = entry.open_root()
@@ -179,7 +179,7 @@ def enter_for_program(
         line = b""
         while skip and line != token.encode():
             line = _read_line()
-        piped = _Piped(Entry(container), command, user)
+        piped = _Piped(_entry(container), command, user)
         _say(token, "entered")
         _say(token, "exit %d" % exit_status(piped.run(discard)))
     except (LauncherError, OSError) as error:
@@ -187,6 +187,18 @@ def enter_for_program(
         while discard and os.read(0, 65536):
             pass
     return 0
+
+
+def _entry(container: Container) -> Entry:
+    """The way into a container; one that has rebooted itself is started again first."""
+    try:
+        return Entry(container)
+    except NotRunning:
+        from . import again
+
+        if not again.bring_back(container):
+            raise
+        return Entry(container)
 
 
 def _read_line() -> bytes:

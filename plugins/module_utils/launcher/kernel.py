@@ -49,6 +49,8 @@ MASKED = (
     "/sys/kernel/security",
 )
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+UNNAMED = ".boot-id"  # the name in the root directory that a file has until it is mounted
 
 # Ptys of a container's own devpts. All containers share 3,072 (kernel.pty.max less kernel.pty.reserve, which is the
 # host's), so that one which takes all of its own leaves enough to others; yet a session each for many people.
@@ -190,3 +192,38 @@ def restrict(tree: mounts.Tree, null: int) -> None:
         sys.move_mount(mount, target)
         os.close(mount)
         os.close(target)
+
+
+def leave_bare(tree: mounts.Tree) -> None:
+    """Keep a second, uncovered /proc, as the kernel lets a user namespace inside mount one only where there is one.
+
+    (mount_namespaces(7): what hides a part of /proc here must not be got rid of by mounting another.)
+    """
+    source = tree.open("/proc")
+    tree.attach(mounts.bind(source, QUIET, None, recursive=False), "/run/host/proc")
+    os.close(source)
+
+
+def name_boot(tree: mounts.Tree) -> None:
+    """Give this start a boot id of its own: random, read-only, from a file that can be reached there alone."""
+    try:
+        target = tree.open(BOOT_ID)
+    except FileNotFoundError:
+        return
+    file = os.open(UNNAMED, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444, dir_fd=tree.root)
+    os.fchmod(file, 0o444)
+    os.write(file, _random_uuid().encode())
+    mount = mounts.bind(file, READ_ONLY_QUIET, None, recursive=False)
+    sys.move_mount(mount, target)
+    os.unlink(UNNAMED, dir_fd=tree.root)  # not before: the kernel attaches nothing that has no name
+    for descriptor in (mount, file, target):
+        os.close(descriptor)
+
+
+def _random_uuid() -> str:
+    """A line with a UUID of version 4 (RFC 9562), as the kernel writes one."""
+    data = bytearray(os.urandom(16))
+    data[6] = data[6] & 0x0F | 0x40
+    data[8] = data[8] & 0x3F | 0x80
+    digits = data.hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])) + "\n"

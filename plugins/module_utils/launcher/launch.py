@@ -249,8 +249,11 @@ class Launch:
             if said == LIMITED:
                 Attributes.standard().give(init.pid)
             self._mount_kernel_file_systems(tree, init)
-            if not self.nesting:
+            if self.nesting:
+                kernel.leave_bare(tree)
+            else:
                 kernel.restrict(tree, null)
+            kernel.name_boot(tree)
             os.fchdir(tree.root)
             sys.pivot_root(".", ".")
             sys.unmount(".")

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-RUN_FLAGS = ("detach", "service", "stop", "clear", "help")
+RUN_FLAGS = ("detach", "service", "again", "stop", "clear", "help")
 
 RUN_USAGE = """\
 Usage: run-container [OPTION]...
@@ -33,6 +33,7 @@ itself off; a reboot from inside runs it again; SIGINT, SIGTERM and SIGHUP stop 
   --pid-file=FILE           write the host's PID of the container's first process to FILE
   --detach                  return when the container is ready, and leave it running
   --service                 the same for a unit of systemd (Type=notify): its main process is the container's
+  --again                   start it as it was, if it was left running, has rebooted itself, and nothing has started it
   --stop                    stop the container
   --clear                   remove what a container that has ended by itself left in memory
   --timeout=SECONDS         how long it may take to become ready (30), and to stop (30)
@@ -142,6 +143,10 @@ def _run(directory: str, arguments: Arguments) -> int:
         with container.lock(timeout):
             container.stop(timeout)
         return 0
+    if "again" in arguments.values:
+        from . import again
+
+        return again.start(container, directory, timeout, lambda status: _explain(status, directory, arguments))
     if "service" in arguments.values or "clear" in arguments.values:
         from . import service
 

@@ -95,7 +95,9 @@ class Builder:
             os.symlink(target, name)
         kernel.populate_devices(self.tree, self.start.console)
         quiet = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NODEV
-        self.tree.attach(mounts.tmpfs("0755", RUN_SIZE, RUN_FILES, quiet), "/run")
+        # In a less privileged mount namespace these attributes are locked, and systemd-nspawn takes them from a bind
+        # mount of a directory of its own there. Nobody inside can make a device, or a file of an id out of its range.
+        self.tree.attach(mounts.tmpfs("0755", RUN_SIZE, RUN_FILES, 0 if self.start.nesting else quiet), "/run")
         self.tree.attach(mounts.tmpfs("1777", TEMPORARY_SIZE, TEMPORARY_FILES, quiet), "/tmp")
         self._link_store(spec["store"])
         self._copy_files(spec["files"])

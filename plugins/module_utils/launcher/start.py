@@ -51,7 +51,7 @@ class Status:
 
 
 class Start:
-    """One start of `container`, whose lock the caller holds."""
+    """One start of `container`, whose lock the caller holds; `notes` go into its record."""
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class Start:
         console: str | None,
         output: int | None,
         extra_file_systems: list[dict[str, Any]],
+        notes: dict[str, Any],
     ) -> None:
         self.container = container
         self.system = system
@@ -80,6 +81,7 @@ class Start:
         self.console = console
         self.output = output
         self.extra_file_systems = extra_file_systems
+        self.notes = notes
 
     def _prepare(self) -> Launch:
         """Make what the processes of the start need on the host; the caller undoes it."""
@@ -214,6 +216,7 @@ class Start:
             "uid_count": self.ids.count,
             "started": round(time.time(), 3),
             "stop_signal": self.spec["init"]["stop_signal"],
+            **self.notes,
         }
         self.container.write_record(record)
         return record

@@ -96,6 +96,9 @@ ENABLED = [
 ]
 
 
+UNIT = ENABLED[1:]
+
+
 def four_ways(make: t.Callable[[], Boot], state: str = "started") -> bool:
     """Check, run, check again, run again; whether the first run changed anything."""
     boot = make()
@@ -117,15 +120,17 @@ def test_enabled_and_disabled(layout: Layout) -> None:
     def boot(**arguments: t.Any) -> t.Callable[[], Boot]:
         return lambda: Boot(layout, "web", container, systemd=systemd, **arguments)
 
-    assert not four_ways(boot())
+    assert four_ways(boot())
+    assert listing(layout) == UNIT
     assert not four_ways(boot(enabled=False))
-    assert listing(layout) == []
+    assert listing(layout) == UNIT
     assert four_ways(boot(enabled=True))
     assert listing(layout) == ENABLED
     link = layout.root / UNITS / ENABLED[0]
     assert str(link.readlink()) == "/etc/systemd/system/unshare-container@.service"
     assert not four_ways(boot())  # left as it is
     assert four_ways(boot(enabled=True, after=["database"], restart="always", timeout=90))
+    assert not four_ways(boot(), "stopped")  # by hand, without a word on the rest
     text = (layout.root / UNITS / ENABLED[3]).read_text()
     assert "After=unshare-container@database.service" in text
     assert "TimeoutStopSec=105s" in text
@@ -133,8 +138,29 @@ def test_enabled_and_disabled(layout: Layout) -> None:
     assert four_ways(boot(enabled=True))  # options that are gone are a change
     assert "database" not in (layout.root / UNITS / ENABLED[3]).read_text()
     assert four_ways(boot(enabled=False))
+    assert listing(layout) == UNIT
+    assert four_ways(boot(enabled=False, restart="no"))
+    assert "Restart=no" in (layout.root / UNITS / ENABLED[3]).read_text()
+    assert systemd.orders == ["daemon-reload"] * 6
+    assert four_ways(boot(), "absent")
     assert listing(layout) == []
-    assert systemd.orders == ["daemon-reload"] * 4
+
+
+def test_a_host_whose_etc_cannot_be_written_to(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boot_module.os, "access", lambda path, mode: not str(path).endswith(UNITS))
+
+    def boot() -> Boot:
+        return Boot(layout, "web", Container(), enabled=False, systemd=FakeSystemd())
+
+    assert four_ways(boot)
+    runtime = layout.root / "run/systemd/system"
+    assert listing(layout) == []
+    assert sorted(path.name for path in runtime.iterdir()) == [
+        "unshare-container@.service",
+        "unshare-container@web.service.d",
+    ]
+    assert four_ways(boot, "absent")
+    assert list(runtime.iterdir()) == []
 
 
 def test_absent_takes_the_unit_along_and_leaves_those_of_others(layout: Layout) -> None:
@@ -151,11 +177,11 @@ def test_absent_takes_the_unit_along_and_leaves_those_of_others(layout: Layout) 
 def test_the_template_stays_while_a_container_runs_by_it(layout: Layout) -> None:
     systemd, container = FakeSystemd(), Container()
     Boot(layout, "web", container, enabled=True, systemd=systemd).apply("started")
-    systemd.active.add("unshare-container@web.service")
-    Boot(layout, "web", container, enabled=False, systemd=systemd).apply("started")
+    systemd.active.add("unshare-container@other.service")  # an administrator's, without files of its own
+    Boot(layout, "web", container, systemd=systemd).apply("absent")
     assert listing(layout) == ["unshare-container@.service"]
     systemd.active.clear()
-    assert Boot(layout, "web", container, enabled=False, systemd=systemd).apply("stopped")
+    assert Boot(layout, "web", container, systemd=systemd).apply("absent")
     assert listing(layout) == []
 
 
@@ -164,7 +190,7 @@ def test_drop_ins_of_an_administrator_stay(layout: Layout) -> None:
     Boot(layout, "web", container, enabled=True, systemd=systemd).apply("started")
     own = layout.root / UNITS / "unshare-container@web.service.d/own.conf"
     own.write_text("[Service]\nNice=5\n")
-    assert four_ways(lambda: Boot(layout, "web", container, enabled=False, systemd=systemd))
+    assert four_ways(lambda: Boot(layout, "web", container, systemd=systemd), "absent")
     assert listing(layout) == ["unshare-container@web.service.d/own.conf"]
 
 
@@ -238,7 +264,11 @@ def test_starts_and_stops_through_the_unit_or_not(layout: Layout, monkeypatch: p
     supervised.start("/system", True, 5)
     assert systemd.orders[1:] == [f"stop {unit}", f"start {unit}", f"start {other}"]
 
-    plain = UnitContainer(container, Boot(layout, "web", container, enabled=False, systemd=FakeSystemd()))
+    disabled = UnitContainer(container, Boot(layout, "web", container, enabled=False, systemd=systemd))
+    disabled.start("/system", True, 5)
+    assert systemd.orders[4:] == [f"start {unit}"]
+
+    plain = UnitContainer(container, Boot(layout, "web", container, systemd=FakeSystemd(present=False)))
     plain.start("/system", True, 5)
     assert container.calls[-2:] == ["lock", "start"]
 

@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A container that has rebooted itself, and that nothing on the host watches: who enters it next starts it again.
+
+PID 1's parent alone learns how it ended (reboot(2)), and that is not ours. So a container leaves a mark on its way
+down: a unit that reboot.target wants (`plugin_utils/base_units`) sets the sticky bit of the container's own control
+group, which stays until the container is cleared away. Root inside can set it at any time, and gains nothing by that:
+the container that comes back is what a reboot would have given, and it comes back when the host's root asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .container import Container
+from .enter import ENTER_TIMEOUT
+from .errors import LauncherError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from .start import Status
+
+GRACE = 30.0  # seconds, beyond its own time limits, after which a start is given up
+SHARES = (
+    "container %s: has rebooted itself, and was started with --share or --expose, of which nothing is kept; "
+    "start it again with them"
+)
+
+
+def bring_back(container: Container) -> bool:
+    """Start a container that has rebooted itself, in a process of its own; whether it runs now.
+
+    While another process has the container, that is waited for: it may be starting it.
+
+    Raises:
+        LauncherError: it has rebooted itself and could not be started.
+    """
+    import subprocess
+
+    with container.lock(ENTER_TIMEOUT):
+        record = container.record() or {}
+        if not container.is_to_come_back():
+            return container.status().state == "running"
+        if record.get("shares"):
+            raise LauncherError(SHARES % container.name)
+    # Its own launcher, whichever version that is; and the container is not to be a child of who only enters it.
+    timeout = float(record.get("timeout", ENTER_TIMEOUT))
+    command = [str(record.get("system")) + "/run-container", "--again", "--timeout=%g" % timeout]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=2 * timeout + GRACE,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        message = "container %s: has rebooted itself, and cannot be started: %s: %s"
+        raise LauncherError(message % (container.name, command[0], error)) from error
+    running = container.status().state == "running"  # one that is not ready in time runs, and can be looked at
+    if done.returncode and not running:
+        said = done.stderr.decode("utf-8", "replace").strip()
+        raise LauncherError("container %s: has rebooted itself, and does not start: %s" % (container.name, said))
+    return running
+
+
+def start(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
+    """Start a container again if it has rebooted itself; nothing is done otherwise. The exit status."""
+    with container.lock(timeout):
+        record = container.record() or {}
+        if not container.is_to_come_back():
+            return 0
+        if record.get("shares"):
+            raise LauncherError(SHARES % container.name)
+        if os.path.realpath(str(record.get("system"))) != system:
+            message = "container %s: ran %s, so call the run-container there"
+            raise LauncherError(message % (container.name, record.get("system")))
+        explain(container.start(system, True, timeout))
+    return 0
