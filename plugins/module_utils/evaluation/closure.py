@@ -33,6 +33,7 @@ from .programs import (
 from .reach import Place, Reach, barred_text, refusal
 
 SCRIPTS_LIMIT = 5  # a script whose interpreter is a script…, as in the kernel
+WARNINGS_LIMIT = 20
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _PYTHON = re.compile(r"(?:python|pypy)(\d+(?:\.\d+)?)?[a-z]?")
 Requisites = Callable[["list[str]"], "list[str]"]
@@ -144,13 +145,12 @@ class Closure:
 
     # How it grows.
 
-    def _follow(self, path: str, who: str = "") -> Place:
-        """Return where a path leads; LauncherError when it is not there, which names `who` needs it."""
+    def _follow(self, path: str) -> Place:
+        """Return where a path leads; LauncherError when it is not there."""
         try:
             return self._reach.follow(path)
         except (OSError, ValueError) as error:
-            what = "%s: %s" % (path, getattr(error, "strerror", None) or error)
-            raise LauncherError("%s: %s" % (who, what) if who else what) from error
+            raise LauncherError("%s: %s" % (path, getattr(error, "strerror", None) or error)) from error
 
     def _include(self, place: Place) -> None:
         """Make a file or directory part of the closure, and the links on the way."""
@@ -303,7 +303,11 @@ class Closure:
             raise LauncherError("%s: needs the library %s, which is not on this host" % (needing.path, name))
 
     def _warn(self, text: str) -> None:
-        if text not in self.warnings:
+        """Remember a warning: a few of them, for names on the host may be anybody's, and in any number."""
+        text = "".join(character if character.isprintable() else "?" for character in text)
+        if len(self.warnings) == WARNINGS_LIMIT:
+            text = "more is left out for the same reasons"
+        if text not in self.warnings and len(self.warnings) <= WARNINGS_LIMIT:
             self.warnings.append(text)
 
     def _add_directory(self, shared: Place, program: tuple[Search, Loaded, set[str]] | None) -> None:

@@ -262,6 +262,17 @@ def test_links_in_a_directory_that_was_asked_for(host: Host) -> None:
     assert f"{host.private}/text" in closure_of(host.public / "data", named=[host.private]).files
 
 
+def test_warnings_are_few_and_can_be_shown(host: Host) -> None:
+    data = host.public / "data"
+    data.mkdir()
+    for number in range(100):
+        (data / f"\x1b[2J\n{number}").symlink_to(host.private / "text")
+    found = closure_of(data)
+    assert len(found.warnings) == 21
+    assert found.warnings[-1] == "more is left out for the same reasons"
+    assert all(warning.isprintable() for warning in found.warnings)
+
+
 def environment_of(host: Host) -> Path:
     """A virtual environment beside, its interpreter a copy that everybody can run."""
     place = host.public / "environment"
