@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
+import posixpath
 import re
+import stat
 import sys
 from pathlib import Path
 from typing import Any, Callable, List
 
+from .launcher import lookup
 from .preflight_mounts import Sources, mount_points
+from .store import View, open_source
 from .target import TargetError
 
 KERNEL = (5, 10)
@@ -32,20 +37,20 @@ class Host:
         self.python = sys.version_info[:2]
         self.interpreter = sys.executable
 
+    def path(self, path: str) -> Path:
+        """Return where `path` of the host is, below its root."""
+        return self.root / path.lstrip("/")
+
     def read(self, path: str) -> str:
         """The text of the file `path`, empty when it cannot be read."""
         try:
-            return (self.root / path.lstrip("/")).read_text("utf-8", "replace")
+            return self.path(path).read_text("utf-8", "replace")
         except OSError:
             return ""
 
     def exists(self, path: str) -> bool:
-        """Whether `path`, links followed, is there."""
-        return (self.root / path.lstrip("/")).exists()
-
-    def path(self, path: str) -> Path:
-        """`path` of the host, below its root."""
-        return self.root / path.lstrip("/")
+        """Whether `path` of the kernel's own file systems is there."""
+        return self.path(path).exists()
 
 
 Specification = dict  # the type of `system.spec`, plain data
@@ -101,29 +106,58 @@ def _control_groups(host: Host, specification: dict[str, Any]) -> list[str]:
 
 
 def _store(host: Host, specification: dict[str, Any]) -> list[str]:
+    if _kernel(host, specification):
+        return []  # one without openat2 cannot look into a tree
     store = specification.get("store") or {}
     source = str(store.get("source") or "/usr")
     target = str(store.get("target") or "/usr")
-    if not host.path(source).is_dir():
+    try:
+        kind = _kind(host, source)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return [f"the store {source} passes through a symbolic link: name the directory itself"]
+        kind = 0
+    if not stat.S_ISDIR(kind):
         return [f"the store {source} is not a directory on this host"]
     problems = []
-    if target == "/usr" and not _is_merged(host, os.path.dirname(source)):
+    if target == "/usr" and not _is_merged(host, posixpath.dirname(source.rstrip("/")) or "/"):
         problems.append(
             f"beside the store {source} there is a bin that is not a link into it; containers need a merged /usr: "
             "install the package usrmerge"
         )
     init = specification.get("init") or {}
     program = str((init.get("argv") or [""])[0])
-    in_store = init.get("systemd") and program.startswith(target + "/")
-    if in_store and not host.path(source + program[len(target) :]).exists():
+    view = View(specification, specification.get("files") or {}, specification.get("host_files") or [], host.root)
+    if init.get("systemd") and program.startswith(target + "/") and not view.is_program(program):
         problems.append(f"the store {source} has no systemd ({program}): install the package systemd")
     return problems
 
 
+def _kind(host: Host, path: str) -> int:
+    """Return the mode (stat(2)) of what is to be bound from the host.
+
+    :raises OSError: as `open_source`.
+    """
+    descriptor = open_source(host.root, path)
+    try:
+        return os.fstat(descriptor).st_mode
+    finally:
+        os.close(descriptor)
+
+
 def _is_merged(host: Host, beside: str) -> bool:
-    """Only a real `bin` beside the store speaks against it: a tree may have none at all."""
-    binaries = host.path(os.path.join(beside, "bin"))
-    return binaries.is_symlink() or not binaries.exists()
+    """Whether there is no real `bin` beside the store; a tree may have none at all. Its link is not followed."""
+    directory = open_source(host.root, beside)
+    try:
+        descriptor = lookup.open_below(directory, "bin", os.O_PATH | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return True
+    finally:
+        os.close(directory)
+    try:
+        return stat.S_ISLNK(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
 
 
 def _mappings(host: Host, specification: dict[str, Any]) -> list[str]:
@@ -132,14 +166,24 @@ def _mappings(host: Host, specification: dict[str, Any]) -> list[str]:
         device = mount.get("device")
         if not mount.get("required") or "bind-mount" not in (mount.get("flags") or []) or not isinstance(device, str):
             continue
-        if mount.get("mount_may_fail"):
+        if mount.get("mount_may_fail") or _kernel(host, specification) or _is_there(host, device):
             continue
-        if not host.exists(device):
-            problems.append(
-                f"the source {device} of the required mapping to {mount.get('mount_point')} does not exist: "
-                "make it, or drop 'required' from the mapping"
-            )
+        problems.append(
+            f"the source {device} of the required mapping to {mount.get('mount_point')} does not exist: "
+            "make it, or drop 'required' from the mapping"
+        )
     return problems
+
+
+def _is_there(host: Host, path: str) -> bool:
+    """Whether the source of a mapping is there; a link on the way, which a start does not follow, is none here."""
+    try:
+        _kind(host, path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _sources(host: Host, specification: dict[str, Any]) -> list[str]:

@@ -58,7 +58,7 @@ def stage(
     """
     host = preflight.Host(root)
     content = SystemContent(system, boot, launcher.sources(), host.interpreter, secrets, name)
-    preflight.check_host(host, content.spec)
+    preflight.check_host(host, content.specification())
     layout = Layout(root)
     systems = Systems(layout)
     staged = Staged(content, systems.path(content))

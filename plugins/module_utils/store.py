@@ -5,7 +5,8 @@
 
 Paths are those inside the container. They are looked up on the host where the specification puts them: in the files of
 the system, in what is bound from the host, and in the tree beside the store; links are followed as they will be inside,
-so that `/etc/alternatives` of an unpacked tree leads into that tree and not into the host's.
+so that `/etc/alternatives` of an unpacked tree leads into that tree and not into the host's. Whoever made the tree can
+lead no look out of it, nor keep one waiting: each is below a descriptor, and opens nothing but directories.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import os
 import posixpath
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from .launcher import lookup
+from .launcher import syscalls as sys
 from .target import TargetError
 
 SEARCHED = ("bin", "sbin", "libexec", "games")
@@ -27,6 +30,49 @@ MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
 LINKS_FOLLOWED = 40
 """As many as the kernel follows before it says ELOOP."""
+
+NAMES_READ = 100_000
+"""How many names of directories are compared with patterns, altogether; `/usr/bin` of a large host has 5,000."""
+
+
+def open_source(root: Path, path: str) -> int:
+    """Return a descriptor (`O_PATH`) of what is to be bound from the host; the caller closes it.
+
+    :param root: where the host's own tree is.
+    :raises OSError: as open(2) says; `ELOOP` when the path passes through a link, which the launcher does not follow.
+    """
+    top = lookup.open_root(str(root))
+    try:
+        resolve = sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_SYMLINKS
+        return sys.openat2(top, path.lstrip("/") or ".", os.O_PATH, resolve)
+    finally:
+        os.close(top)
+
+
+def _reopen(source: int, flags: int) -> int:
+    """Return a descriptor of its own of what `source` names; reading is for directories."""
+    return os.dup(source) if flags & os.O_PATH else lookup.open_below(source, ".", flags)
+
+
+class Bind(NamedTuple):
+    """Something of the host that the container sees.
+
+    :ivar source: its path on the host, or that of the directory which is the root of its links.
+    :ivar below: the path below that directory, whose links mean the directory as `/`; empty for the source itself.
+    """
+
+    source: str
+    below: str = ""
+
+    def open(self, root: Path) -> int:
+        """Return a descriptor (`O_PATH`) of it; OSError when it is not there."""
+        source = open_source(root, self.source)
+        if not self.below:
+            return source
+        try:
+            return lookup.open_below(source, self.below)
+        finally:
+            os.close(source)
 
 
 class View:
@@ -50,26 +96,29 @@ class View:
         self.source = str(store.get("source") or "/usr")
         self.target = str(store.get("target") or "/usr")
         self.files = files
-        self.binds = {self.target: self.source}
-        beside = posixpath.dirname(self.source)
+        self.binds = {self.target: Bind(self.source)}
+        beside = posixpath.dirname(self.source.rstrip("/")) or "/"
         for path in host_files:
-            self.binds[path] = posixpath.join(beside, path[1:])
+            self.binds[path] = Bind(beside, path[1:])
         for mount in specification.get("file_systems") or []:
             device = mount.get("device")
             if "bind-mount" in (mount.get("flags") or []) and isinstance(device, str):
-                self.binds[str(mount["mount_point"])] = device
-
-    def on_host(self, path: str) -> str | None:
-        """Where `path` of the container is on the host, without following its last link; None when nowhere."""
-        above = path
-        while above not in ("/", ""):
-            if above in self.binds:
-                return posixpath.normpath(posixpath.join(self.binds[above], posixpath.relpath(path, above)))
-            above = posixpath.dirname(above)
-        return None
+                self.binds[str(mount["mount_point"])] = Bind(device)
+        self._names_left = NAMES_READ
 
     def is_program(self, path: str) -> bool:
         """Whether `path`, absolute, leads to a regular file that may be executed."""
+        reached = self._follow(path)
+        return reached is not None and self._executable(reached)
+
+    def find(self, program: str) -> bool:
+        """Whether `program` can be run: an absolute path, in which a part may be a pattern, or a name to search for."""
+        if "/" in program:
+            return program.startswith("/") and any(self.is_program(path) for path in self._expand(program))
+        return any(self.is_program(posixpath.join(self.target, directory, program)) for directory in SEARCHED)
+
+    def _follow(self, path: str) -> str | None:
+        """Return the path of the container that `path` leads to, without links; None when those go in a circle."""
         pending = [part for part in reversed(path.split("/")) if part]
         reached, links = "/", 0
         while pending:
@@ -82,34 +131,66 @@ class View:
             if link is not None:
                 links += 1
                 if links > LINKS_FOLLOWED:
-                    return False
+                    return None
                 reached = "/" if link.startswith("/") else posixpath.dirname(reached)
                 pending += [part for part in reversed(link.split("/")) if part]
-        return self._executable(reached)
-
-    def find(self, program: str) -> bool:
-        """Whether `program` can be run: an absolute path, in which a part may be a pattern, or a name to search for."""
-        if "/" in program:
-            return program.startswith("/") and any(self.is_program(path) for path in self._expand(program))
-        return any(self.is_program(posixpath.join(self.target, directory, program)) for directory in SEARCHED)
-
-    def _real(self, path: str) -> Path:
-        return self.root / path.lstrip("/")
+        return reached
 
     def _expand(self, path: str) -> list[str]:
-        """The paths that `path` may mean: itself, or all that fit its pattern (`/usr/lib/postgresql/*/bin/x`)."""
+        """Return the paths that `path` may mean: itself, or all that fit it (`/usr/lib/postgresql/*/bin/x`)."""
         before, star, after = path.partition("*")
         if not star:
             return [path]
         directory, beginning = before.rsplit("/", 1)
         rest, slash, remaining = after.partition("/")
-        place = self.on_host(directory)
-        try:
-            names = sorted(os.listdir(self._real(place))) if place else []
-        except OSError:
-            names = []
-        fitting = fnmatch.filter(names, beginning + star + rest)
+        fitting = sorted(self._fitting(directory, beginning + star + rest))
         return [found for name in fitting for found in self._expand(f"{directory}/{name}{slash}{remaining}")]
+
+    def _fitting(self, directory: str, pattern: str) -> list[str]:
+        """Return the names in a directory that fit a pattern, in no order.
+
+        :raises TargetError: when more names would have to be read than software has.
+        """
+        reached = self._follow(directory)
+        if reached is None:
+            return []
+        try:
+            descriptor = self._open(reached, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return []
+        found = []
+        try:
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    self._names_left -= 1
+                    if self._names_left < 0:
+                        raise TargetError(
+                            f"{directory}/{pattern} of the store {self.source}: more than {NAMES_READ} names would "
+                            "have to be compared with the patterns of programs; name the programs themselves"
+                        )
+                    if fnmatch.fnmatchcase(entry.name, pattern):
+                        found.append(entry.name)
+        finally:
+            os.close(descriptor)
+        return found
+
+    def _open(self, path: str, flags: int = os.O_PATH | os.O_NOFOLLOW) -> int:
+        """Return a descriptor of a path of the container, the links above which were followed.
+
+        :raises OSError: when it is not there, or nothing is bound there.
+        """
+        above = path
+        while above not in self.binds:
+            if above in ("/", ""):
+                raise FileNotFoundError(path)
+            above = posixpath.dirname(above)
+        source = self.binds[above].open(self.root)
+        try:
+            if above == path:
+                return _reopen(source, flags)
+            return lookup.open_below(source, posixpath.relpath(path, above), flags)
+        finally:
+            os.close(source)
 
     def _link(self, path: str) -> str | None:
         entry = self.files.get(path)
@@ -117,27 +198,31 @@ class View:
             return entry.get("link")
         if path in MERGED and self.target == "/usr":
             return posixpath.join("usr", path[1:])
-        place = self.on_host(path)
-        if place is None:
-            return None
-        if place in self.binds.values():
-            return None  # the source of a bind mount is followed by the mount, not by a walk inside
+        if path in self.binds:
+            return None  # a mount, whose source was followed when it was bound
         try:
-            return os.readlink(self._real(place))
+            descriptor = self._open(path)
         except OSError:
             return None
+        try:
+            return os.readlink("", dir_fd=descriptor)
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
 
     def _executable(self, path: str) -> bool:
         entry = self.files.get(path)
         if entry is not None:
             return "link" not in entry and int(str(entry.get("mode", "0644")), 8) & 0o111 != 0
-        place = self.on_host(path)
-        if place is None:
-            return False
         try:
-            mode = os.stat(self._real(place)).st_mode
+            descriptor = self._open(path)
         except OSError:
             return False
+        try:
+            mode = os.fstat(descriptor).st_mode
+        finally:
+            os.close(descriptor)
         return stat.S_ISREG(mode) and mode & 0o111 != 0
 
 

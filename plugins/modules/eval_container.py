@@ -120,6 +120,8 @@ options:
     description:
       - What else the command needs, with its closure. A name without a slash is a program in the C(PATH).
       - A directory is shown whole.
+      - What is in a file, such as the first line of a script, or where a link leads, brings in only what everybody on
+        the host can read. Name here what else it needs, by the path that it really has.
     type: list
     elements: str
   guest_uid:

@@ -93,6 +93,58 @@ def test_scripts_with_their_interpreters(evaluate: Evaluator, line: str) -> None
     assert outcome.output == b"ran\n", outcome.error
 
 
+@pytest.mark.parametrize("interpreter", ["/etc/shadow", "/proc/self/environ", "{workspace}/secret", "{workspace}/link"])
+def test_a_script_names_no_secret_as_its_interpreter(evaluate: Evaluator, interpreter: str) -> None:
+    """What is in a file may be somebody else's word: it brings in programs for everybody, or what was named."""
+    secret = evaluate.file("secret", "#!/usr/bin/cat\npassword\n", 0o700)
+    (evaluate.workspace / "link").symlink_to(secret)
+    named = interpreter.format(workspace=evaluate.workspace)
+    script = evaluate.file("script", f"#!{named}\n", 0o755)
+    for closure in ("elf", "store"):
+        with pytest.raises(LauncherError, match=f"^{script}: its interpreter {named} is "):
+            evaluate("/usr/bin/cat", named, closure=closure, inputs=[str(script)])
+    if "secret" in named:
+        assert b"password" in evaluate("/usr/bin/cat", named, closure="elf", inputs=[str(script), named]).output
+
+
+def test_links_share_no_secret(evaluate: Evaluator) -> None:
+    data = evaluate.workspace / "data"
+    data.mkdir()
+    secret = evaluate.file("secret", "password\n", 0o600)
+    (data / "link").symlink_to(secret)
+    (data / "shadow").symlink_to("/etc/shadow")
+    os.chown(data, evaluate.uid, evaluate.uid)
+    outcome = evaluate("/usr/bin/cat", f"{data}/link", f"{data}/shadow", inputs=[str(data)])
+    assert outcome.output == b""
+    assert outcome.error.count(b"No such file") == 2
+    assert [str(secret) in text or "/etc/shadow" in text for text in outcome.warnings] == [True, True]
+    with pytest.raises(LauncherError, match="what it leads to is .*/secret, and .* name it in 'inputs'"):
+        evaluate("/usr/bin/true", inputs=[f"{data}/link"])
+    outcome = evaluate("/usr/bin/cat", f"{data}/link", inputs=[str(data), str(secret)])
+    assert outcome.output == b"password\n"
+
+
+def test_the_command_reads_of_what_was_brought_in_what_everybody_can() -> None:
+    """The kernel sees to it, whatever else is in a directory; what was asked for is the command's own."""
+    evaluate = Evaluator(0)
+    try:
+        evaluate.workspace.chmod(0o755)
+        real = evaluate.workspace / "real"
+        real.mkdir()
+        evaluate.file("real/secret", "password\n", 0o600)
+        evaluate.file("real/open", "hello\n", 0o644)
+        (evaluate.workspace / "link").symlink_to(real)
+        command = ["/usr/bin/cat", f"{evaluate.workspace}/link/open", f"{evaluate.workspace}/link/secret"]
+        outcome = evaluate(*command, inputs=[f"{evaluate.workspace}/link"])
+        assert outcome.output == b"hello\n"
+        assert b"Permission denied" in outcome.error
+        for closure in ("elf", "store"):
+            outcome = evaluate(*command, inputs=[f"{evaluate.workspace}/link", str(real)], closure=closure)
+            assert outcome.output == b"hello\npassword\n", outcome.error
+    finally:
+        evaluate.close()
+
+
 def test_a_virtual_environment(evaluate: Evaluator) -> None:
     version = os.path.basename(os.path.realpath(PYTHON))
     packages = evaluate.workspace / "venv/lib" / version / "site-packages"

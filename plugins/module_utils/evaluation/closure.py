@@ -5,6 +5,7 @@
 A path is followed one component at a time, and every link on the way becomes part of the closure: `/bin/sh` is the
 link `/bin`, the link `/usr/bin/sh`, and a file. What a program needs is its libraries, its interpreter (for a script:
 the one of its first line), for Python the interpreter's own library, and what the C library loads while it runs.
+What the content of a file may bring in is for `reach` to say.
 """
 
 from __future__ import annotations
@@ -19,10 +20,20 @@ from ..host_files import HOST_FILES
 from ..launcher.errors import LauncherError
 from . import elf
 from .libraries import CACHE, Loaded, Search, read_cache
-from .programs import SWITCH, find_program, parents, python_libraries, read_home, switch_modules
+from .programs import (
+    PYTHON_LIBRARY,
+    SWITCH,
+    find_program,
+    open_regular,
+    parents,
+    python_libraries,
+    read_home,
+    switch_modules,
+)
+from .reach import Place, Reach, barred_text, refusal
 
-LINKS_LIMIT = 40  # of one path, as in the kernel
 SCRIPTS_LIMIT = 5  # a script whose interpreter is a script…, as in the kernel
+WARNINGS_LIMIT = 20
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _PYTHON = re.compile(r"(?:python|pypy)(\d+(?:\.\d+)?)?[a-z]?")
 Requisites = Callable[["list[str]"], "list[str]"]
@@ -41,6 +52,8 @@ class Closure:
         files: files.
         directories: directories, shared with all that is in them.
         requested: members of `items` that are needed.
+        brought: the files and directories that nobody asked for: they are shared without an id map.
+        warnings: what was left out.
     """
 
     def __init__(self, environment: dict[str, str], strict: bool = True, items: str | None = None) -> None:
@@ -51,33 +64,50 @@ class Closure:
         self.files: set[str] = set()
         self.directories: set[str] = set()
         self.requested: set[str] = set()
+        self.brought: set[str] = set()
+        self.warnings: list[str] = []
         self._cache = read_cache()
+        self._reach = Reach()
+        preload = re.split(r"[ :]+", environment.get("LD_PRELOAD", "").strip())
+        self._preload = [name for name in preload if name]
+        self.name([name for name in self._preload if "/" in name] + ([items] if items else []))
 
     # What it is made of.
 
+    def name(self, paths: Iterable[str]) -> None:
+        """Take paths, with all below them, as asked for: the content of other files may bring them in."""
+        for path in paths:
+            self._reach.name(path)
+
     def add(self, path: str) -> None:
-        """Add a program, file or directory with what it needs.
+        """Add a program, file or directory that was asked for, with what it needs.
 
         Raises:
-            LauncherError: it, or something that it needs, is not there or is damaged.
+            LauncherError: it, or something that it needs, is not there, is damaged, or is nothing that it may bring in.
         """
-        self._add(path, 0)
+        self.name([path])
+        self._add(path, self._follow(path))
 
     def add_if_present(self, paths: Iterable[str]) -> None:
-        """Add those of the paths that exist."""
+        """Add those of the paths that exist, which are the host's own."""
         for path in paths:
             try:
-                real = self._follow(path)
+                place = self._reach.follow(path)
             except OSError:
                 continue
-            (self.directories if os.path.isdir(real) else self.files).add(real)
+            self._include(place)
+            self.brought.discard(place.real)
 
     def add_store(self, store: str) -> None:
         """Add the whole store; for `/usr` also what the software has outside of it."""
+        self.name([store])
         try:
-            self.directories.add(self._follow(store))
+            place = self._reach.follow(store)
         except OSError as error:
             raise LauncherError("store: %s: %s" % (store, error.strerror)) from error
+        if not place.may_come:
+            raise refusal("store: %s" % store, "what it leads to", place)
+        self._include(place)
         if store == "/usr":
             self.add_if_present("/" + name for name in MERGED)
             self.add_if_present(HOST_FILES)
@@ -87,23 +117,27 @@ class Closure:
         """Add what the needed members of `items` refer to, as their package manager knows."""
         if self.requested:
             for item in requisites(sorted(self.requested)):
-                (self.directories if os.path.isdir(item) else self.files).add(item)
+                place = self._follow(item)
+                self.links.update(place.links)
+                if place.named:  # what a link of the store names outside of it is not the store's
+                    self._include(place)
 
     def prune(self, hidden: Iterable[str] = ()) -> None:
         """Leave out what is in a shared directory anyway, or at a place where something else will be."""
-        covers = set(hidden)
+        elsewhere = set(hidden)
+        every = elsewhere | self.directories
+        asked = every - self.brought
 
-        def covered(path: str, by: set[str]) -> bool:
-            return path in by or any(parent in by for parent in parents(path))
+        def is_free(path: str, covers: set[str]) -> bool:
+            return path not in elsewhere and not any(parent in covers for parent in parents(path))
 
-        self.directories = {
-            path
-            for path in self.directories
-            if not covered(path, covers) and not any(parent in self.directories for parent in parents(path))
-        }
-        covers |= self.directories
-        self.files = {path for path in self.files if not covered(path, covers)}
-        self.links = {path: target for path, target in self.links.items() if not covered(path, covers)}
+        def stay(paths: set[str]) -> set[str]:
+            """Return what is to be mounted: what was asked for has other ids than a directory that was brought in."""
+            return {path for path in paths if is_free(path, every if path in self.brought else asked)}
+
+        self.links = {path: target for path, target in self.links.items() if is_free(path, every)}
+        self.directories, self.files = stay(self.directories), stay(self.files)
+        self.brought &= self.directories | self.files
 
     def paths(self) -> list[str]:
         """All of it, sorted."""
@@ -111,55 +145,71 @@ class Closure:
 
     # How it grows.
 
-    def _follow(self, path: str) -> str:
-        """The path without links; the links on the way become part of the closure.
-
-        Raises:
-            OSError: it does not exist, or its links go in a circle.
-        """
-        waiting = list(reversed(path.split("/")))
-        current, followed = "", 0
-        while waiting:
-            part = waiting.pop()
-            if part in (".", ""):
-                continue
-            if part == "..":
-                current = os.path.dirname(current).rstrip("/")
-                continue
-            step = current + "/" + part
-            mode = os.lstat(step).st_mode
-            if not stat.S_ISLNK(mode):
-                if waiting and not stat.S_ISDIR(mode):
-                    raise NotADirectoryError(20, os.strerror(20), step)
-                current = step
-                continue
-            followed += 1
-            if followed > LINKS_LIMIT:
-                raise OSError(40, os.strerror(40), path)
-            target = os.readlink(step)
-            self.links[step] = target
-            waiting.extend(reversed(target.split("/")))
-            if target.startswith("/"):
-                current = ""
-        return current or "/"
-
-    def _add(self, path: str, scripts: int) -> None:
+    def _follow(self, path: str) -> Place:
+        """Return where a path leads; LauncherError when it is not there."""
         try:
-            real = self._follow(path)
-            kind = os.stat(real).st_mode
+            return self._reach.follow(path)
         except (OSError, ValueError) as error:
             raise LauncherError("%s: %s" % (path, getattr(error, "strerror", None) or error)) from error
-        if self._is_item(real):
+
+    def _include(self, place: Place) -> None:
+        """Make a file or directory part of the closure, and the links on the way."""
+        self.links.update(place.links)
+        (self.directories if stat.S_ISDIR(place.mode) else self.files).add(place.real)
+        if not place.named:
+            self.brought.add(place.real)
+
+    def _add(self, path: str, place: Place) -> None:
+        """Add what was asked for."""
+        if not place.may_come:
+            raise refusal(path, "what it leads to", place)
+        self.links.update(place.links)
+        if self._is_item(place.real):
             return
-        if stat.S_ISDIR(kind):
-            if real == "/":
+        if stat.S_ISDIR(place.mode):
+            if place.real == "/":
                 raise LauncherError("%s: is the root directory; name what is needed of it" % path)
-            self._add_directory(real, None)
-        elif not stat.S_ISREG(kind):
+            self._add_directory(place, None)
+        elif not stat.S_ISREG(place.mode):
             raise LauncherError("%s: is neither a file nor a directory" % path)
-        elif real not in self.files:
-            self.files.add(real)
-            self._add_needs(path, real, scripts)
+        elif place.real not in self.files:
+            self._include(place)
+            self._add_needs(path, place.real, 0)
+
+    def _bring(self, who: str, path: str, named: Iterable[str], scripts: int) -> None:
+        """Add the interpreter that a file names.
+
+        Args:
+            who: the file, as the user knows it.
+            named: what counts as asked for besides.
+            scripts: how many interpreters led to this one.
+
+        Raises:
+            LauncherError: it is no program, or none that the file may bring in.
+        """
+        what = "its interpreter %s" % path
+        try:
+            place = self._reach.follow(path, named)
+        except (OSError, ValueError) as error:
+            raise LauncherError("%s: %s: %s" % (who, what, getattr(error, "strerror", None) or error)) from error
+        if not place.may_come:
+            raise refusal(who, what, place)
+        executable = 0o111 if place.named else stat.S_IXOTH
+        if not stat.S_ISREG(place.mode) or not place.mode & executable or not self._is_program(place.real):
+            raise LauncherError("%s: %s is no program (%s)" % (who, what, place.real))
+        self.links.update(place.links)
+        if not self._is_item(place.real) and place.real not in self.files:
+            self._include(place)
+            self._add_needs(path, place.real, scripts)
+
+    @staticmethod
+    def _is_program(real: str) -> bool:
+        try:
+            with open(open_regular(real), "rb") as file:
+                beginning = file.read(4)
+        except OSError:
+            return False
+        return beginning == elf.MAGIC or beginning.startswith(b"#!")
 
     def _is_item(self, real: str) -> bool:
         if self.items is None or not real.startswith(self.items + "/"):
@@ -169,7 +219,7 @@ class Closure:
 
     def _add_needs(self, path: str, real: str, scripts: int) -> None:
         try:
-            with open(real, "rb") as file:
+            with open(open_regular(real), "rb") as file:
                 line = file.read(256).split(b"\n")[0]
             program = elf.read(real) if line.startswith(elf.MAGIC) else None
         except OSError as error:
@@ -179,7 +229,7 @@ class Closure:
         if line.startswith(b"#!"):
             self.add_script(path, os.fsdecode(line), scripts)
         elif program is not None:
-            self._add_program(path, real, program)
+            self._add_program(path, real, program, scripts)
 
     def add_script(self, path: str, line: str, scripts: int = 0) -> None:
         """Add what runs the script at `path`, whose first line is `line`."""
@@ -188,24 +238,27 @@ class Closure:
         words = line[2:].strip().split(None, 1)
         if not words:
             return
-        self._add(words[0], scripts + 1)
+        self._bring(path, words[0], (), scripts + 1)
         if os.path.basename(words[0]) != "env" or len(words) == 1:
             return
         for word in words[1].split():
             if word.startswith("-S"):
                 word = word[2:]  # env -S: the rest of the line is several words
             if word and "=" not in word and not word.startswith("-"):
-                self._add(find_program(word, self.environment.get("PATH", "")), scripts + 1)
+                try:
+                    found = find_program(word, self.environment.get("PATH", ""))
+                except LauncherError as error:
+                    raise LauncherError("%s: its interpreter %s" % (path, error)) from error
+                # Who sets PATH asks for what is found there.
+                self._bring(path, found, () if "/" in word else [found], scripts + 1)
                 return
 
-    def _add_program(self, path: str, real: str, program: elf.Elf) -> None:
-        if program.interpreter is not None:
-            self._add(program.interpreter, 0)
-        search = Search(program, self.environment, self._cache)
-        preload = tuple(re.split(r"[ :]+", self.environment.get("LD_PRELOAD", "").strip()))
+    def _add_program(self, path: str, real: str, program: elf.Elf, scripts: int) -> None:
+        if program.interpreter is not None and scripts <= SCRIPTS_LIMIT:  # a linker's own is not asked for
+            self._bring(path, program.interpreter, (), SCRIPTS_LIMIT + 1)
+        search = Search(program, self.environment, self._cache, self._reach)
         root = Loaded(real, program)
-        wanted = [name for name in preload if name]
-        names = self._add_libraries(search, root, wanted + list(program.needed), self.strict)
+        names = self._add_libraries(search, root, self._preload + list(program.needed), self.strict)
         self._add_libraries(search, root, list(program.optional), False, names)
         if "libc.so.6" in names:
             self.add_if_present([CACHE, SWITCH])
@@ -226,15 +279,11 @@ class Closure:
                 continue
             found = search.find(name, needing)
             if not found:
-                if must:
-                    raise LauncherError("%s: needs the library %s, which is not on this host" % (needing.path, name))
+                self._miss(search, name, needing, must)
                 continue
             known.add(name)
-            for path in found:
-                self.files.add(self._follow(path))
-                file = elf.read(path)
-                if file is None:
-                    continue
+            for path, place, file in found:
+                self._include(place)
                 if file.soname:
                     known.add(file.soname)
                 library = Loaded(path, file, needing)
@@ -242,16 +291,33 @@ class Closure:
                 queue.extend((needed, library, False) for needed in file.optional)
         return known
 
-    def _add_directory(self, real: str, program: tuple[Search, Loaded, set[str]] | None) -> None:
+    def _miss(self, search: Search, name: str, needing: Loaded, must: bool) -> None:
+        """Say that a library was not found, if that matters."""
+        passed_over = search.barred.get(name)
+        if passed_over is not None:
+            text = "%s: needs a library, and %s" % (needing.path, barred_text(name, passed_over))
+            if must:
+                raise LauncherError(text)
+            self._warn(text)
+        elif must:
+            raise LauncherError("%s: needs the library %s, which is not on this host" % (needing.path, name))
+
+    def _warn(self, text: str) -> None:
+        """Remember a warning: a few of them, for names on the host may be anybody's, and in any number."""
+        text = "".join(character if character.isprintable() else "?" for character in text)
+        if len(self.warnings) == WARNINGS_LIMIT:
+            text = "more is left out for the same reasons"
+        if text not in self.warnings and len(self.warnings) <= WARNINGS_LIMIT:
+            self.warnings.append(text)
+
+    def _add_directory(self, shared: Place, program: tuple[Search, Loaded, set[str]] | None) -> None:
         """Share a directory: with the files that links in it lead to, and with what its extension modules need."""
-        if real in self.directories:
+        if shared.real in self.directories:
             return
-        self.directories.add(real)
-        for path in _files_below(real):
+        self._include(shared)
+        for path in _files_below(shared.real):
             if os.path.islink(path):
-                # A link to a directory could lead to all of the host.
-                if os.path.isfile(path):
-                    self.files.add(self._follow(path))
+                self._add_target(path)
             elif ".so" in os.path.basename(path) and program is not None:
                 search, root, loaded = program
                 try:
@@ -262,20 +328,44 @@ class Closure:
                     itself = Loaded(path, module, root)
                     self._add_libraries(search, itself, list(module.needed), False, set(loaded))
 
+    def _add_target(self, link: str) -> None:
+        """Add the file that a link in a shared directory leads to; one to a directory could lead to all of the host."""
+        try:
+            place = self._reach.follow(link)
+        except OSError:
+            return
+        if not stat.S_ISREG(place.mode):
+            return
+        if place.may_come:
+            self._include(place)
+        else:
+            self._warn(barred_text("%s: is left out: what it leads to" % link, place))
+
     def _add_python(self, path: str, real: str, version: str, program: tuple[Search, Loaded, set[str]]) -> None:
         """Add Python's own library, and that of the virtual environment in whose `bin` the interpreter is."""
         environment = os.path.dirname(os.path.dirname(os.path.abspath(path)))
         configuration = os.path.join(environment, "pyvenv.cfg")
         prefixes = [os.path.dirname(os.path.dirname(real))]
         if os.path.isfile(configuration):
-            self.files.add(self._follow(configuration))
+            place = self._follow(configuration)
+            if not place.may_come:
+                raise refusal(path, "its configuration %s" % configuration, place)
+            self._include(place)
             prefixes.append(environment)
-            home = read_home(configuration)
+            home = read_home(place.real)
             if home and os.path.isdir(home):
-                self._follow(home)
+                found = self._follow(home)
+                if not found.may_come:
+                    raise refusal(configuration, "the home %s" % home, found)
+                self.links.update(found.links)
                 prefixes.append(os.path.dirname(home))
         for directory in python_libraries(prefixes, version):
-            self._add_directory(self._follow(directory), program)
+            place = self._follow(directory)
+            if not place.may_come:
+                raise refusal(path, "its library %s" % directory, place)
+            if not place.named and not PYTHON_LIBRARY.fullmatch(os.path.basename(place.real)):
+                raise LauncherError("%s: its library %s is none of Python's (%s)" % (path, directory, place.real))
+            self._add_directory(place, program)
 
 
 def _files_below(directory: str) -> Iterator[str]:

@@ -13,6 +13,8 @@ import os
 import struct
 from typing import BinaryIO, NamedTuple
 
+from .programs import open_regular
+
 MAGIC = b"\x7fELF"
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
 _DT_NULL, _DT_NEEDED, _DT_STRTAB, _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 0, 1, 5, 14, 15, 29
@@ -63,8 +65,7 @@ def read(path: str) -> Elf | None:
         ElfError: it does, and is damaged.
         OSError: it cannot be read.
     """
-    # A pipe that somebody put there would otherwise be waited for.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+    with open(open_regular(path), "rb") as file:
         try:
             return parse(file)
         except ElfError as error:

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import NamedTuple
+from typing import Iterable, NamedTuple
 
 from . import elf
+from .reach import Place, Reach
 
 CACHE = "/etc/ld.so.cache"
 _CACHE_MAGIC = b"glibc-ld.so.cache1.1"
@@ -40,6 +41,20 @@ class Loaded(NamedTuple):
     path: str
     file: elf.Elf
     loader: Loaded | None = None
+
+
+class Library(NamedTuple):
+    """A library that was found.
+
+    Attributes:
+        path: as the dynamic linker would name it.
+        place: where that leads.
+        file: what it says.
+    """
+
+    path: str
+    place: Place
+    file: elf.Elf
 
 
 def read_cache(path: str = CACHE) -> dict[str, list[str]]:
@@ -79,42 +94,46 @@ class Search:
 
     Args:
         program: what the kernel loads first.
-        environment: the program's; `LD_LIBRARY_PATH` counts.
+        environment: the program's; `LD_LIBRARY_PATH` counts, and what it names was asked for.
         cache: what `read_cache` gave.
+        reach: says which files the program may bring in; others are passed over, as if they could not be read.
+
+    Attributes:
+        barred: the first of those, for each library's name.
     """
 
-    def __init__(self, program: elf.Elf, environment: dict[str, str], cache: dict[str, list[str]]) -> None:
+    def __init__(
+        self, program: elf.Elf, environment: dict[str, str], cache: dict[str, list[str]], reach: Reach
+    ) -> None:
         self.kind = program.kind
         self.musl = os.path.basename(program.interpreter or "").startswith("ld-musl-")
         self.cache = {} if self.musl else cache
         self.library_path = [
-            part for part in environment.get("LD_LIBRARY_PATH", "").replace(";", ":").split(":") if part
+            part.rstrip("/") for part in environment.get("LD_LIBRARY_PATH", "").replace(";", ":").split(":") if part
         ]
         self.triplet = _TRIPLETS.get(program.machine)
+        self.reach = reach
+        self.barred: dict[str, Place] = {}
 
-    def find(self, name: str, needing: Loaded) -> list[str]:
-        """Paths of the library `name` that `needing` needs: the one to load first; empty when there is none.
+    def find(self, name: str, needing: Loaded) -> list[Library]:
+        """The library `name` that `needing` needs: the one to load first; empty when there is none.
 
         There are several when the cache knows builds for other processors: which one is taken is decided when the
         program is loaded.
         """
         if "/" in name:
-            return [path for path in self._expand(name, needing.path) if self._fits(path)][:1]
-        for directory in self._directories(needing):
-            path = os.path.join(directory, name)
-            if self._fits(path):
-                return [path]
-        cached = [path for path in self.cache.get(name, []) if self._fits(path)]
+            return self._fitting(name, self._expand(name, needing.path), True)
+        found = self._fitting(name, (os.path.join(directory, name) for directory in self._directories(needing)), True)
+        if found:
+            return found
+        standard = self._standard()
+        cached = self.cache.get(name, [])
         if not needing.file.default_directories:
-            standard = self._standard()
             cached = [path for path in cached if os.path.dirname(path) not in standard]
-        if cached:
-            return cached
-        for directory in self._standard() if needing.file.default_directories else ():
-            path = os.path.join(directory, name)
-            if self._fits(path):
-                return [path]
-        return []
+            standard = []
+        return self._fitting(name, cached) or self._fitting(
+            name, (os.path.join(directory, name) for directory in standard), True
+        )
 
     def _directories(self, needing: Loaded) -> list[str]:
         """The directories before the cache: inherited run paths, the environment's, the file's own."""
@@ -156,10 +175,25 @@ class Search:
             names = ["/lib/" + self.triplet, "/usr/lib/" + self.triplet] + names
         return names
 
-    def _fits(self, path: str) -> bool:
-        """Whether a file can be loaded into this program: the linker passes over others in its search."""
-        try:
-            found = elf.read(path)
-        except (OSError, ValueError, elf.ElfError):
-            return False
-        return found is not None and found.kind == self.kind
+    def _fitting(self, name: str, paths: Iterable[str], first: bool = False) -> list[Library]:
+        """Those of the paths that can be loaded into this program, or only the first: the linker passes over others."""
+        fitting: list[Library] = []
+        for path in paths:
+            try:
+                place = self.reach.follow(path, self._asked(path))
+                if not place.may_come:
+                    self.barred.setdefault(name, place)
+                    continue
+                file = elf.read(place.real)
+            except (OSError, ValueError, elf.ElfError):
+                continue
+            if file is not None and file.kind == self.kind:
+                fitting.append(Library(path, place, file))
+                if first:
+                    break
+        return fitting
+
+    def _asked(self, path: str) -> list[str]:
+        """The directory of `LD_LIBRARY_PATH` that a library is looked for in, if it is in one."""
+        directory = os.path.dirname(path)
+        return [directory] if directory in self.library_path else []

@@ -1,16 +1,19 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Facts of how programs are found, and of what they load beside their libraries."""
+"""Facts of how programs and files are found, and of what programs load beside their libraries."""
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 from typing import Iterable
 
 from ..launcher.errors import LauncherError
 
 SWITCH = "/etc/nsswitch.conf"
+PYTHON_LIBRARY = re.compile(r"(?:python|pypy)(\d+\.\d+)[a-z]?")
+"""The name of a directory that is Python's own library."""
 
 
 def parents(path: str) -> list[str]:
@@ -21,6 +24,21 @@ def parents(path: str) -> list[str]:
         found.append(parent)
         parent = os.path.dirname(parent)
     return found
+
+
+def open_regular(path: str) -> int:
+    """Open a regular file for reading; nothing else is opened, for that may wait, or do something.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file (`EINVAL`).
+    """
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(22, "is no regular file", path)
+        return os.open("/proc/self/fd/%d" % descriptor, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    finally:
+        os.close(descriptor)
 
 
 def find_program(name: str, search_path: str) -> str:
@@ -54,7 +72,7 @@ def switch_modules(path: str = SWITCH) -> list[str]:
 
 def read_home(configuration: str) -> str | None:
     """Where the interpreter of a virtual environment is, by its `pyvenv.cfg`."""
-    with open(configuration, encoding="utf-8", errors="replace") as file:
+    with open(open_regular(configuration), encoding="utf-8", errors="replace") as file:
         for line in file.read(1 << 16).splitlines():
             key, _equals, value = line.partition("=")
             if key.strip() == "home":
@@ -69,7 +87,7 @@ def python_libraries(prefixes: Iterable[str], version: str) -> list[str]:
         for library in ("lib", "lib64"):
             parent = os.path.join(prefix, library)
             for name in sorted(os.listdir(parent)) if os.path.isdir(parent) else ():
-                wanted = re.fullmatch(r"(?:python|pypy)(\d+\.\d+)[a-z]?", name)
+                wanted = PYTHON_LIBRARY.fullmatch(name)
                 if wanted and (wanted.group(1) == version or "." not in version):
                     found.append(os.path.join(parent, name))
     return found

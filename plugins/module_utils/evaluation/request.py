@@ -15,9 +15,9 @@ from ..launcher.guarded import refusal_of_words
 from ..launcher.init import PATH
 from ..launcher.mounts import ATTRIBUTES
 from .programs import find_program, parents
+from .reach import KERNEL_DIRECTORIES
 
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
-KERNEL_DIRECTORIES = ("/proc", "/sys", "/dev")
 SHELL, PYTHON = "/bin/sh", "python3"
 # Options that say how the tree looks; without a mount namespace there is none.
 NEED_TREE = ("mappings", "file_systems", "files", "inputs", "writable_root")

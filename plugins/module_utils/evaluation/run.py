@@ -50,6 +50,8 @@ def find_closure(request: Request, requisites: Requisites) -> Closure:
     """
     manager = MANAGED.get(request.closure)
     closure = Closure(request.environment, request.closure != "store", manager and manager.store)
+    closure.name(mapping.source for mapping in request.mappings)
+    closure.name(request.source_of(path) for path in [request.argv[0]] + request.inputs)
     if request.closure == "store":
         closure.add_store(request.store)
     for path in [request.argv[0]] + request.inputs:
@@ -59,7 +61,7 @@ def find_closure(request: Request, requisites: Requisites) -> Closure:
         elif file.content.startswith(b"#!"):
             closure.add_script(path, os.fsdecode(file.content.split(b"\n")[0]))
         elif file.link is not None:
-            closure.add(os.path.join(os.path.dirname(path), file.link))
+            closure.add(os.path.normpath(os.path.join(os.path.dirname(path), file.link)))
     closure.add_requisites(requisites)
     return closure
 
@@ -78,6 +80,7 @@ def run(request: Request, requisites: Requisites) -> Outcome:
             closure = find_closure(request, requisites)
             view = View(request, closure, ids)
             outcome.closure = closure.paths()
+            outcome.warnings += closure.warnings
         _Run(request, view, ids, outcome).run()
         return outcome
     finally:

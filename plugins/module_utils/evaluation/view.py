@@ -97,7 +97,7 @@ class View:
             with explain("closure: %s" % path):
                 self._place(tree, path, File(b"", 0, link))
         for path in sorted(self.closure.directories | self.closure.files):
-            self._bind(tree, path, path, False, "closure")
+            self._bind(tree, path, path, False, "brought in" if path in self.closure.brought else "closure")
         for path in NETWORK_FILES if not self.request.has("net") else ():
             if os.path.exists(path) and path not in self.request.hidden() and path not in self.closure.paths():
                 self._bind(tree, os.path.realpath(path), path, False, "network file")
@@ -173,8 +173,9 @@ class View:
                 if what == "mapping":
                     self._check_source(source, path, writable)
                 status = os.fstat(source)
-                # What is the host's root's in a program's closure looks like the command's own.
-                owner = (status.st_uid, status.st_gid) if what == "mapping" else ROOT
+                # What is the host's root's, and was asked for, looks like the command's own. Of what the content of
+                # files brought in, the command can read what everybody on the host can.
+                owner = {"mapping": (status.st_uid, status.st_gid), "brought in": None}.get(what, ROOT)
                 mount = self._copy(source, attributes, owner, path if writable else None)
                 tree.attach(mount, place, stat.S_ISDIR(status.st_mode))
             finally:
@@ -193,9 +194,9 @@ class View:
         if warning:
             self.warnings.append(warning)
 
-    def _copy(self, source: int, attributes: int, owner: tuple[int, int], writable: str | None) -> int:
+    def _copy(self, source: int, attributes: int, owner: tuple[int, int] | None, writable: str | None) -> int:
         """A detached copy of a mount in which the owner's files are the command's, if the file system can do that."""
-        lines = self.ids.file_map_lines(owner)
+        lines = self.ids.file_map_lines(owner) if owner is not None else None
         if lines is not None:
             try:
                 return mounts.bind(source, attributes, self._id_maps.get(lines))

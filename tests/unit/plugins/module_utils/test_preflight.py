@@ -36,7 +36,7 @@ def host(tmp_path: Path) -> Host:
     (tmp_path / "proc/self/ns/user").touch()
     (tmp_path / "proc/sys/user/max_user_namespaces").write_text("1000\n")
     (tmp_path / "proc/filesystems").write_text("nodev\tsysfs\nnodev\tcgroup\nnodev\tcgroup2\n\text4\n")
-    (tmp_path / "usr/lib/systemd/systemd").touch()
+    (tmp_path / "usr/lib/systemd/systemd").touch(0o755)
     host = Host(tmp_path)
     host.user_id, host.system, host.release = 0, "Linux", "5.10.0-28-amd64"
     host.python, host.interpreter = (3, 8), "/usr/bin/python3"
@@ -101,9 +101,83 @@ def test_an_init_of_ones_own_needs_no_systemd(host: Host) -> None:
     assert problems(host, {**SPECIFICATION, "init": {"argv": ["/usr/bin/true"], "systemd": False}}) == []
 
 
+SYSTEMD = "usr/lib/systemd/systemd"
+
+
+@pytest.fixture
+def tree(host: Host) -> Path:
+    """The tree that `TREE` takes its software from."""
+    tree = host.root / "srv/tree"
+    (tree / SYSTEMD).parent.mkdir(parents=True)
+    (tree / SYSTEMD).touch(0o755)
+    (tree / "bin").symlink_to("/usr/bin")
+    return tree
+
+
+TREE = {**SPECIFICATION, "store": {"source": "/srv/tree/usr", "target": "/usr"}, "host_files": ["/etc/alternatives"]}
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "real"),
+    [
+        (SYSTEMD, "/usr/lib/systemd/systemd.real", "usr/lib/systemd/systemd.real"),
+        (SYSTEMD, "/etc/alternatives/systemd", "etc/alternatives/systemd"),
+        ("usr/lib/systemd", "/usr/libexec/systemd", "usr/libexec/systemd/systemd"),
+        ("usr/lib", "/usr/lib64", "usr/lib64/systemd/systemd"),
+        ("usr/lib/systemd", "/lib/real", "usr/lib/real/systemd"),
+    ],
+)
+def test_absolute_links_of_a_tree_mean_its_own_root(host: Host, tree: Path, link: str, target: str, real: str) -> None:
+    (tree / link).rename(tree / "away")
+    (tree / link).symlink_to(target)
+    (tree / real).parent.mkdir(parents=True, exist_ok=True)
+    (tree / real).touch(0o755)
+    assert problems(host, TREE) == []
+    (tree / real).unlink()
+    assert "has no systemd" in problems(host, TREE)[0]
+
+
+@pytest.mark.parametrize("up", ["", "../" * 30 + "."])
+@pytest.mark.parametrize("link", [SYSTEMD, "usr/lib/systemd", "usr/lib"])
+def test_no_link_leads_out_of_a_tree(host: Host, tree: Path, link: str, up: str) -> None:
+    real = host.root / "outside" / link
+    real.parent.mkdir(parents=True)
+    (tree / link).rename(real)
+    (tree / link).symlink_to(f"{up}{real}")
+    assert (tree / SYSTEMD).exists()
+    assert "has no systemd" in problems(host, TREE)[0]
+
+
+@pytest.mark.parametrize("target", ["/", "/nothing", "bin", "/proc/1/root", "../../../usr/bin"])
+def test_the_link_beside_a_store_is_not_followed(host: Host, tree: Path, target: str) -> None:
+    (tree / "bin").unlink()
+    (tree / "bin").symlink_to(target)
+    assert problems(host, TREE) == []
+
+
+def test_pipes_of_a_tree_are_not_waited_for(host: Host, tree: Path) -> None:
+    (tree / SYSTEMD).unlink()
+    os.mkfifo(tree / SYSTEMD, 0o777)
+    (tree / "bin").unlink()
+    os.mkfifo(tree / "bin")
+    assert [text.partition(";")[0] for text in problems(host, TREE)] == [
+        "beside the store /srv/tree/usr there is a bin that is not a link into it",
+        "the store /srv/tree/usr has no systemd (/usr/lib/systemd/systemd): install the package systemd",
+    ]
+
+
+def test_a_store_that_a_start_would_not_follow(host: Host, tree: Path) -> None:
+    tree.rename(tree.with_name("moved"))
+    tree.symlink_to("moved")
+    assert problems(host, TREE) == ["the store /srv/tree/usr passes through a symbolic link: name the directory itself"]
+    tree.unlink()
+    os.mkfifo(tree)
+    assert problems(host, TREE) == ["the store /srv/tree/usr is not a directory on this host"]
+
+
 def test_a_store_in_a_tree_of_its_own(host: Host) -> None:
     (host.root / "srv/tree/usr/lib/systemd").mkdir(parents=True)
-    (host.root / "srv/tree/usr/lib/systemd/systemd").touch()
+    (host.root / "srv/tree/usr/lib/systemd/systemd").touch(0o755)
     tree = {**SPECIFICATION, "store": {"source": "/srv/tree/usr", "target": "/usr"}}
     assert problems(host, tree) == []
     (host.root / "srv/tree/bin").mkdir()
@@ -186,18 +260,19 @@ def test_a_mount_point_that_nobody_can_make(host: Host, mounts: list[dict[str, t
 @pytest.mark.parametrize(
     "mounts",
     [
-        [bind("/srv/data", "/usr/lib/systemd")],
+        [bind("/srv/data", "/usr/share/doc")],
         [bind("/srv/data", "/usr/linked/x")],
         [bind("/srv/missing", "/usr/local")],
         [bind("/srv/data", "/usr/local", mount_may_fail=True)],
         [bind("/srv", "/a"), bind("/srv/data", "/a/b")],
         [bind("/srv", "/a", "read-only"), bind("/srv/data", "/a/data")],
         [bind("/srv", "/a", "read-only"), bind("/srv/data", "/ab")],
-        [bind("/srv", "/usr/lib"), bind("/srv/data", "/usr/lib/new")],
+        [bind("/srv", "/usr/share"), bind("/srv/data", "/usr/share/new")],
     ],
 )
 def test_a_mount_point_that_is_there_or_can_be_made(host: Host, mounts: list[dict[str, t.Any]]) -> None:
     (host.root / "usr/linked").symlink_to("lib")
+    (host.root / "usr/share/doc").mkdir(parents=True)
     assert problems(host, with_mounts(*mounts)) == []
 
 

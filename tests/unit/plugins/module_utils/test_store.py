@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils import store
 from ansible_collections.unshare.container.plugins.module_utils.store import View, check_programs
 from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
 
@@ -99,6 +102,103 @@ def test_a_store_elsewhere(tree: Path) -> None:
     assert view(tree, "/gnu/store").find("/gnu/store/sbin/nginx")
     assert view(tree, "/gnu/store").find("nginx")
     assert not view(tree, "/gnu/store").find("/sbin/nginx")
+
+
+def program(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/true\n")
+    path.chmod(0o755)
+
+
+def turn_into_link(path: Path, target: object) -> None:
+    """Have a link in a tree, in the place of what is there."""
+    if path.exists() and not path.is_symlink():
+        path.rename(path.with_name(path.name + ".was"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(str(target))
+
+
+HONEST: list[tuple[str, str, str]] = [
+    ("etc/alternatives", "/etc/alternatives.was", "/etc/alternatives/awk"),
+    ("etc/alternatives", "../etc/alternatives.was", "awk"),
+    ("etc/alternatives", "/../../etc/alternatives.was", "awk"),
+    ("etc", "/etc.was", "/etc/alternatives/awk"),
+    ("etc", "etc.was", "/usr/bin/awk"),
+    ("usr/bin", "/usr/bin.was", "/usr/bin/mawk"),
+    ("usr/bin", "/usr/sbin", "/bin/nginx"),
+    ("usr/lib/postgresql", "/usr/share/postgresql", "/usr/lib/postgresql/*/bin/postgres"),
+    ("usr/lib/postgresql", "/lib/../share/postgresql", "/lib/postgresql/1*/bin/postgres"),
+    ("usr/lib/systemd/systemd", "/usr/sbin/nginx", "/lib/systemd/systemd"),
+]
+
+
+@pytest.mark.parametrize(("link", "target", "wanted"), HONEST)
+def test_absolute_links_of_a_tree_mean_its_own_root(tree: Path, link: str, target: str, wanted: str) -> None:
+    program(tree / "usr/share/postgresql/15/bin/postgres")
+    turn_into_link(tree / link, target)
+    assert view(tree).find(wanted)
+
+
+# `{outside}` is a directory beside the tree, and `{up}` leads from anywhere to the root.
+HOSTILE: list[tuple[str, str, str]] = [
+    ("etc/alternatives", "{outside}", "/etc/alternatives/tool"),
+    ("etc/alternatives", "{up}{outside}", "/etc/alternatives/tool"),
+    ("etc/alternatives", "/proc/self/root{outside}", "/etc/alternatives/tool"),
+    ("etc/alternatives", "{outside}", "/etc/alternatives/t*l"),
+    ("etc", "{outside}/etc", "/etc/alternatives/tool"),
+    ("etc", "{up}{outside}/etc", "/etc/alternatives/*"),
+    ("usr/lib/postgresql", "{outside}", "/usr/lib/postgresql/*/bin/postgres"),
+    ("usr/lib/postgresql", "{up}{outside}", "/lib/postgresql/*/bin/postgres"),
+    ("usr/bin", "{up}{outside}", "/usr/bin/tool"),
+    ("usr/bin/tool", "{outside}/tool", "tool"),
+    ("usr/bin/tool", "/etc/alternatives/../..{outside}/tool", "tool"),
+    ("etc/alternatives", "alternatives", "/etc/alternatives/awk"),
+    ("usr/lib/postgresql", "/usr/lib/postgresql", "/usr/lib/postgresql/*/bin/postgres"),
+]
+
+
+@pytest.mark.parametrize(("link", "target", "wanted"), HOSTILE)
+def test_no_link_leads_out_of_a_tree(tmp_path: Path, tree: Path, link: str, target: str, wanted: str) -> None:
+    inner, outside = tmp_path / "tree", tmp_path / "outside"
+    inner.mkdir()
+    for name in ("usr", "etc", "srv"):
+        (tree / name).rename(inner / name)
+    for path in ("tool", "15/bin/postgres", "etc/alternatives/tool"):
+        program(outside / path)
+    turn_into_link(inner / link, target.format(outside=outside, up="../" * 30 + "."))
+    assert not view(inner).find(wanted)
+
+
+def test_what_would_wait_is_not_opened(tree: Path) -> None:
+    for place in ("usr/bin/pipe", "usr/lib/pipe", "etc/alternatives/pipe"):
+        (tree / place).parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(tree / place, 0o777)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tree / "usr/bin/socket"))
+        for wanted in ("pipe", "socket", "/usr/lib/pipe/*/x", "/usr/lib/p*/x", "/etc/alternatives/pipe"):
+            assert not view(tree).find(wanted)
+
+
+def test_patterns_read_a_bounded_number_of_names(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "NAMES_READ", 50)
+    (tree / "usr/lib").mkdir()
+    for number in range(20):
+        (tree / f"usr/lib/{number}").mkdir()
+    few = view(tree)
+    assert not few.find("/usr/lib/*/x")
+    assert not few.find("/usr/lib/*/y")
+    with pytest.raises(TargetError, match=r"/usr/lib/\* of the store .*: more than 50 names"):
+        few.find("/usr/lib/*/z")
+    for name in ("a", "b", "c"):
+        (tree / f"usr/lib/1/{name}").symlink_to(".")
+    with pytest.raises(TargetError, match="name the programs themselves"):
+        view(tree).find("/usr/lib/1/*/*/*/*/x")
+
+
+def test_the_source_of_a_mapping_is_not_followed(tree: Path) -> None:
+    """A start does not either."""
+    turn_into_link(tree / "srv/app", tree / "srv/app.was")
+    assert not view(tree).find("/opt/app/run")
 
 
 def test_the_error_names_service_program_and_package(tree: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,15 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.errors 
 from ansible_collections.unshare.container.tests.unit.plugins.module_utils.evaluation import elf_files
 from hypothesis import given
 from hypothesis import strategies as st
+
+
+@pytest.fixture
+def tmp_path() -> t.Iterator[Path]:
+    """A directory that everybody on the host can look into, as they can into one with software."""
+    directory = Path(os.path.realpath(tempfile.mkdtemp(prefix="test-closure-")))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
 
 
 def closure_of(*paths: Path, strict: bool = True, items: str | None = None, **environment: str) -> Closure:
@@ -103,9 +113,11 @@ def test_a_script_needs_its_interpreter(tmp_path: Path, line: str) -> None:
 def test_scripts_of_scripts_end(tmp_path: Path) -> None:
     for number in range(8):
         (tmp_path / f"s{number}").write_text(f"#!{tmp_path}/s{number + 1}\n")
+        (tmp_path / f"s{number}").chmod(0o755)
     with pytest.raises(LauncherError, match="its interpreter is a script"):
         closure_of(tmp_path / "s0")
     (tmp_path / "self").write_text(f"#!{tmp_path}/self\n")
+    (tmp_path / "self").chmod(0o755)
     assert closure_of(tmp_path / "self").files == {str(tmp_path / "self")}
 
 
@@ -198,6 +210,7 @@ def test_links_are_followed_as_the_kernel_does(links: dict[str, str], absolute: 
     """Also those that lead in circles: they are an error, and end."""
     directory = os.path.realpath(tempfile.mkdtemp(prefix="test-closure-"))
     try:
+        os.chmod(directory, 0o755)
         os.mkdir(f"{directory}/sub")
         Path(directory, "sub/a").write_text("")
         for name, target in links.items():

@@ -59,9 +59,12 @@ def test_other_files_are_none(content: bytes) -> None:
     assert elf.parse(io.BytesIO(content)) is None
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    """A pipe would be waited for, and a device may do something."""
     os.mkfifo(tmp_path / "pipe")
-    assert elf.read(str(tmp_path / "pipe")) is None
+    for path in (str(tmp_path / "pipe"), str(tmp_path), "/dev/zero"):
+        with pytest.raises(OSError, match="is no regular file"):
+            elf.read(path)
 
 
 def test_an_error_names_the_file(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.evaluation import elf, libraries
+from ansible_collections.unshare.container.plugins.module_utils.evaluation.reach import Reach
 from ansible_collections.unshare.container.tests.unit.plugins.module_utils.evaluation import elf_files
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +30,10 @@ def loaded(path: Path, loader: libraries.Loaded | None = None, **keywords: t.Any
 def find(
     needing: libraries.Loaded, cache: dict[str, list[str]] | None = None, name: str = NAME, **environment: str
 ) -> list[str]:
-    return libraries.Search(needing.file, environment, cache or {}).find(name, needing)
+    reach = Reach()
+    reach.name("/")
+    found = libraries.Search(needing.file, environment, cache or {}, reach).find(name, needing)
+    return [library.path for library in found]
 
 
 @pytest.fixture

@@ -1,0 +1,149 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the content of a file may bring into a closure.
+
+Who asks for a command names paths: the program, inputs, mappings, the store. These are that person's to share. Further
+paths come from what those files hold: the first line of a script, what an ELF file says of its interpreter and
+libraries, `pyvenv.cfg`, the targets of symbolic links. Somebody else may have written that, so such a path brings in
+only what everybody on the host can reach and read; and it is shared without an id map, by which the kernel sees to the
+same. The rule holds for an ordinary user's command, too, which runs with that user's rights.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Iterable, NamedTuple
+
+from ..launcher.errors import LauncherError
+from .programs import parents
+
+LINKS_LIMIT = 40  # of one path, as in the kernel
+KERNEL_DIRECTORIES = ("/proc", "/sys", "/dev")
+_CONFIGURATION = "pyvenv.cfg"
+
+
+class Place(NamedTuple):
+    """Where a path leads.
+
+    Attributes:
+        real: the path without links.
+        mode: of what is there (`st_mode`).
+        links: the links on the way: their paths and targets.
+        named: whether it is what somebody asked for, or lies in that.
+        barred: what on the way not everybody can reach or read; None if everybody can.
+    """
+
+    real: str
+    mode: int
+    links: dict[str, str]
+    named: bool
+    barred: str | None
+
+    @property
+    def may_come(self) -> bool:
+        """Whether the content of a file may bring it in."""
+        return self.barred is None
+
+
+class Reach:
+    """Paths that were asked for, and the way of others."""
+
+    def __init__(self) -> None:
+        self._named: set[str] = set()
+        self._passable: dict[str, bool] = {}
+
+    def name(self, path: str) -> None:
+        """Take a path, with all below it, as asked for; a program of a virtual environment stands for that."""
+        path = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+        self._named.add(path)
+        environment = os.path.dirname(os.path.dirname(path))
+        if os.path.basename(os.path.dirname(path)) == "bin" and _is_virtual_environment(environment):
+            self._named.add(environment)
+
+    def follow(self, path: str, named: Iterable[str] = ()) -> Place:
+        """Return where a path leads; a relative one is taken from the root.
+
+        Args:
+            named: what counts as asked for besides.
+
+        Raises:
+            OSError: it does not exist, or its links go in a circle.
+        """
+        asked = self._named | set(named)
+        links: dict[str, str] = {}
+        barred = None
+        waiting = list(reversed(path.split("/")))
+        current, followed = "", 0
+        while waiting:
+            part = waiting.pop()
+            if part in (".", ""):
+                continue
+            if part == "..":
+                current = os.path.dirname(current).rstrip("/")
+                continue
+            step = current + "/" + part
+            mode = os.lstat(step).st_mode
+            if not stat.S_ISLNK(mode):
+                if waiting and not stat.S_ISDIR(mode):
+                    raise NotADirectoryError(20, os.strerror(20), step)
+                current = step
+                continue
+            followed += 1
+            if followed > LINKS_LIMIT:
+                raise OSError(40, os.strerror(40), path)
+            target = os.readlink(step)
+            links[step] = target
+            # Who asks for a path asks for the links that it names.
+            if not any(_is_in(step, place) or _is_in(place, step) for place in asked):
+                barred = barred or self._bar(step)
+            waiting.extend(reversed(target.split("/")))
+            if target.startswith("/"):
+                current = ""
+        real = current or "/"
+        mode = os.lstat(real).st_mode
+        is_named = any(_is_in(real, place) for place in asked)
+        if not is_named:
+            barred = barred or self._bar(real)
+            needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
+            if mode & needed != needed or any(_is_in(real, place) for place in KERNEL_DIRECTORIES):
+                barred = barred or real
+        return Place(real, mode, links, is_named, barred)
+
+    def _bar(self, path: str) -> str | None:
+        """Return the highest directory above a path that not everybody may pass, or none."""
+        for directory in reversed(parents(path)):
+            if directory not in self._passable:
+                self._passable[directory] = bool(os.stat(directory).st_mode & stat.S_IXOTH)
+            if not self._passable[directory]:
+                return directory
+        return None
+
+
+def refusal(who: str, what: str, place: Place) -> LauncherError:
+    """Return the error for a place that the content of a file may not bring in.
+
+    Args:
+        who: the file, as the user knows it.
+        what: what the place is to it.
+    """
+    return LauncherError("%s: %s" % (who, barred_text(what, place)))
+
+
+def barred_text(what: str, place: Place) -> str:
+    """Return what to tell of a place that the content of a file may not bring in."""
+    why = "%s is not for everybody on this host" % place.barred
+    return "%s is %s, and %s; to share it, name it in 'inputs'" % (what, place.real, why)
+
+
+def _is_in(path: str, place: str) -> bool:
+    return path == place or path.startswith(place.rstrip("/") + "/")
+
+
+def _is_virtual_environment(directory: str) -> bool:
+    """Whether the directory's owner has made it a virtual environment: no other user, in a directory open to others."""
+    try:
+        marked, owner = os.lstat(os.path.join(directory, _CONFIGURATION)), os.lstat(directory)
+    except OSError:
+        return False
+    return stat.S_ISREG(marked.st_mode) and stat.S_ISDIR(owner.st_mode) and marked.st_uid == owner.st_uid
