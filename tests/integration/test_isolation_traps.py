@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Root inside lays traps for whoever enters, so that a process of the host would run its code before the program."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import enter
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+
+from . import isolation_record
+from .conftest import INTERPRETER
+from .isolation import MODES, make_hostile, package
+
+if t.TYPE_CHECKING:
+    from .conftest import Machine, MakeMachine
+
+pytestmark = pytest.mark.root
+
+NAME = "test-isolation-traps"
+TELL = """
+import os
+descriptor = os.open("/proc/self/exe", os.O_RDONLY)
+lines = open("/proc/self/fdinfo/%d" % descriptor).read().splitlines()
+mount = next(line.split()[1] for line in lines if line.startswith("mnt_id:"))
+mounts = [line.split()[0] for line in open("/proc/self/mountinfo")]
+open("/tmp/which", "w").write("inside" if mount in mounts else "of the host")
+"""
+"""Says whether the interpreter that runs it lies on a mount of the container's."""
+
+
+def interpreters_paths() -> list[str]:
+    """Return where the Pythons that enter, this one and the one of `enter-container`, look for modules."""
+    script = "import sys; print('\\n'.join(sys.path))"
+    theirs = subprocess.run([INTERPRETER, "-c", script], capture_output=True, text=True, timeout=60, check=True).stdout
+    return [path for path in {*sys.path, *theirs.splitlines()} if path.startswith("/")]
+
+
+def lay(machine: Machine) -> subprocess.Popen[str]:
+    """Have the traps laid; the process that watches them."""
+    machine.output("sh", "-c", "cat > /tmp/traps", input=package("lay"), text=False)
+    words = json.dumps({"paths": [*interpreters_paths(), str(machine.system), str(machine.system / "launcher")]})
+    command = [str(machine.system / "enter-container"), "--", "python3", "-I", "/tmp/traps", words]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    said = process.stdout.readline().split()
+    assert said[:1] == ["laid"]
+    assert int(said[1]) > 0
+    return process
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_of_the_container_is_loaded_by_who_enters(make_machine: MakeMachine, tmp_path: Path, mode: str) -> None:
+    """Neither by this process nor by `enter-container`: with a program that is there, and with one that is not."""
+    machine = make_hostile(make_machine, mode, NAME, tmp_path / "data")
+    machine.start()
+    with lay(machine) as traps:
+        for command in (["/not/there"], ["not-there"]):
+            with contextlib.suppress(LauncherError):
+                enter.capture(machine.container, command, 20)
+            machine.run(*command)
+            machine.run(*command, user="nobody")
+        output, _errors = traps.communicate("", timeout=30)
+    entered = [machine.run(program, user=user) for program in ("true", "/usr/bin/true") for user in ("root", "nobody")]
+    with contextlib.suppress(LauncherError):
+        entered.append(subprocess.CompletedProcess([], 0, enter.capture(machine.container, ["true"], 20), ""))
+    evidence = machine.run("/usr/bin/cat", "/tmp/evidence").stdout
+    opened = set(json.loads(output)) - {"/etc/passwd", "/etc/group", "/etc/"}
+    words = {
+        "run a module put in place of one of Python's": evidence or "refused",
+        "have a library, locale or module opened": " ".join(sorted(opened)[:9]) or "refused",
+        "keep everybody out by a store without Python": "ok"
+        if len(entered) < 5 or any(result.returncode for result in entered)
+        else "refused",
+    }
+    isolation_record.check(mode, "traps", "code", words)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_program_that_enters_is_not_run_inside(make_machine: MakeMachine, tmp_path: Path, mode: str) -> None:
+    """CVE-2019-5736: through /proc/self/exe, which is the host's until the container's program runs."""
+    machine = make_hostile(make_machine, mode, NAME, tmp_path / "data")
+    machine.start()
+    machine.output("sh", "-c", "cat > /tmp/script; chmod 755 /tmp/script", input="#!/proc/self/exe" + TELL)
+    machine.output("sh", "-c", "ln -s /proc/self/exe /usr/local/bin/itself || ln -s /proc/self/exe /tmp/itself")
+    machine.output("sh", "-c", "echo evil:x:1234:1234::/:/proc/self/exe >> /etc/passwd")
+    ways: dict[str, t.Callable[[], object]] = {
+        "a script for it": lambda: machine.run("/tmp/script"),
+        "a link to it": lambda: machine.run("/tmp/itself", input=TELL),
+        "a user's shell": lambda: subprocess.run(
+            [str(machine.system / "enter-container"), "--user=evil"], input=TELL, text=True, timeout=30, check=False
+        ),
+        "its path": lambda: machine.run("/proc/self/exe", input=TELL),
+    }
+    words = {}
+    for name, way in ways.items():
+        machine.output("sh", "-c", "rm -f /tmp/which; [ -e /tmp/itself ] || ln -s /proc/self/exe /tmp/itself")
+        machine.output("chmod", "1777", "/tmp")
+        way()
+        words[f"/proc/self/exe as {name}"] = machine.run("cat", "/tmp/which").stdout.strip() or "refused"
+    isolation_record.check(mode, "own program", "look", words)
