@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import subprocess
 import sys
+import time
 import typing as t
 from pathlib import Path
 
@@ -82,6 +85,35 @@ def test_nothing_of_the_container_is_loaded_by_who_enters(make_machine: MakeMach
         else "refused",
     }
     isolation_record.check(mode, "traps", "code", words)
+
+
+OVERWRITE = """#!/proc/self/exe
+import os
+descriptor = os.open("/proc/self/exe", os.O_RDONLY)
+os.set_inheritable(descriptor, True)
+script = "until printf x >> /proc/self/fd/%d; do [ $((n += 1)) -gt 20 ] && break; sleep 0.02; done; touch /tmp/tried"
+if os.fork() == 0:
+    os.execv("/bin/sh", ["sh", "-c", script % descriptor])
+"""
+"""Keeps the program open that runs it, and writes to that as soon as nobody runs it any more."""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_program_that_enters_is_not_overwritten(make_machine: MakeMachine, tmp_path: Path, mode: str) -> None:
+    """CVE-2019-5736, as it was: a program that is the host's, which the next one there runs."""
+    machine = make_hostile(make_machine, mode, NAME, tmp_path / "data")
+    machine.start()
+    copy = tmp_path / "python"  # which nothing else runs meanwhile
+    shutil.copy(os.path.realpath(INTERPRETER), copy)
+    before = copy.read_bytes()
+    machine.output("sh", "-c", "cat > /tmp/script; chmod 755 /tmp/script", input=OVERWRITE)
+    script = [str(copy), "-I", str(machine.system / "enter-container"), "--", "/tmp/script"]
+    entered = subprocess.run(script, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    deadline = time.monotonic() + 20
+    while entered.returncode == 0 and machine.run("test", "-e", "/tmp/tried").returncode:
+        assert time.monotonic() < deadline, "it was not tried"
+    word = "refused" if copy.read_bytes() == before else "ok"
+    isolation_record.check(mode, "overwriting", "look", {"overwrite the program that enters": word})
 
 
 @pytest.mark.parametrize("mode", MODES)
