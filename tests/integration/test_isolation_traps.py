@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import typing as t
 from pathlib import Path
@@ -139,3 +140,71 @@ def test_the_program_that_enters_is_not_run_inside(make_machine: MakeMachine, tm
         way()
         words[f"/proc/self/exe as {name}"] = machine.run("cat", "/tmp/which").stdout.strip() or "refused"
     isolation_record.check(mode, "own program", "look", words)
+
+
+MAGIC = ("/proc/self/cwd", "/proc/self/root", "/proc/1/root", "/proc/1/cwd", "/proc/thread-self/root", "/dev/fd/3")
+WHERE = 'grep mnt_id /proc/self/fdinfo/0; cut -d" " -f1 /proc/self/mountinfo'
+"""Says on which mount the standard input lies, and which mounts there are."""
+
+
+@pytest.fixture
+def outside() -> t.Iterator[Path]:
+    """A directory of the host that everybody can read, and of which no container has anything."""
+    path = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    path.chmod(0o755)
+    (path / "passwd").write_text("mallory:x:0:0::/:/bin/sh\n")
+    (path / "group").write_text("hosts:x:4321:mallory\n")
+    (path / "secret").write_text("secret of the host\n")
+    yield path
+    shutil.rmtree(path)
+
+
+def lay_links(inside: subprocess.Popen[str], target: str) -> None:
+    """Have a shell inside put links in place of the files and the directory that entering looks at."""
+    assert inside.stdin is not None
+    assert inside.stdout is not None
+    deeds = f"ln -sfn {target}/passwd /etc/passwd; ln -sfn {target}/group /etc/group; ln -sfn {target} /root"
+    inside.stdin.write(f"{deeds}; ln -sfn {target}/secret /dev/null; echo laid\n")
+    inside.stdin.flush()
+    assert inside.stdout.readline() == "laid\n"
+
+
+def follow_links(machine: Machine) -> str:
+    """Enter in every way; `ok` when a link led to the host."""
+    user = machine.run("id", user="mallory")
+    home = machine.run("/bin/cat", "secret")
+    null = ""
+    with contextlib.suppress(LauncherError):
+        null = enter.capture(machine.container, ["/bin/sh", "-c", WHERE], 20)
+    mount, *mounts = null.replace("mnt_id:", "").split() or [""]
+    led = user.returncode == 0, "secret of the host" in home.stdout, bool(mount) and mount not in mounts
+    return "ok" if any(led) else "refused"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_links_laid_for_who_enters_lead_nowhere(
+    make_machine: MakeMachine, tmp_path: Path, outside: Path, mode: str
+) -> None:
+    """`/etc/passwd`, `/etc/group`, the home directory and `/dev/null` are links of the kernel's, or lead upward."""
+    machine = make_hostile(make_machine, mode, NAME, tmp_path / "data")
+    machine.start()
+    machine.output("sh", "-c", "mv /root /root.kept; rm /etc/passwd; umount /dev/null; rm /dev/null; touch /etc/passwd")
+    numbers = [*range(10), *range(62, 72)] if mode == "auto" else [3, 4, 64, 65]
+    targets = {name: f"{name}{outside}" for name in MAGIC}
+    targets["a path upward"] = "../" * 40 + str(outside).lstrip("/")
+    targets |= {f"/proc/self/fd/{number}": f"/proc/self/fd/{number}{outside}" for number in numbers}
+    words: dict[str, str] = {}
+    command = [str(machine.system / "enter-container"), "--", "sh"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as inside:
+        for name, target in targets.items():
+            lay_links(inside, target)
+            name = "/proc/self/fd/N, for many N" if name.startswith("/proc/self/fd/") else name
+            word = follow_links(machine)
+            if words.get(f"links for who enters to {name}") != "ok":
+                words[f"links for who enters to {name}"] = word
+        # Links that stay inside are followed, so the others were looked at.
+        (tmp_path / "data" / "passwd").write_text((outside / "passwd").read_text())
+        lay_links(inside, "/data")
+        assert machine.run("id", user="mallory").returncode == 0
+        inside.communicate("exit\n", timeout=30)
+    isolation_record.check(mode, "links", "look", words)
