@@ -60,6 +60,8 @@ def read(path: str) -> str:
 def take(pid: int) -> str:
     """What of it can be had otherwise than through /proc: descriptors, memory."""
     descriptor = LIBC.syscall(434, pid, 0)  # pidfd_open
+    if descriptor < 0:
+        return ""  # it has ended
     taken = [number for number in range(128) if LIBC.syscall(438, descriptor, number, 0) >= 0]  # pidfd_getfd
     os.close(descriptor)
     local = struct.pack("<QQ", ctypes.addressof(BUFFER), 8)

@@ -73,9 +73,10 @@ def victim() -> t.Iterator[Victim]:
 
 
 def descriptors(mode: str) -> list[int]:
-    """Return every number that a descriptor of a start may have; in other modes than the first, those in the middle."""
-    most = max(map(int, os.listdir("/proc/self/fd")))
-    return [*range(3, most + BEYOND), *range(64, 72)] if mode == "auto" else [*range(10, 18)]
+    """Return the numbers that a descriptor of a start may have: those that are free here; all, in the first mode."""
+    known = set(map(int, os.listdir("/proc/self/fd")))
+    numbers = range(3, max(known) + BEYOND)
+    return [*numbers, *range(64, 72)] if mode == "auto" else [number for number in numbers if number not in known]
 
 
 def targets(victim: Victim, numbers: t.Iterable[int]) -> dict[str, str]:

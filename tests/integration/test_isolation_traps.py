@@ -92,7 +92,7 @@ OVERWRITE = """#!/proc/self/exe
 import os
 descriptor = os.open("/proc/self/exe", os.O_RDONLY)
 os.set_inheritable(descriptor, True)
-script = "until printf x >> /proc/self/fd/%d; do [ $((n += 1)) -gt 20 ] && break; sleep 0.02; done; touch /tmp/tried"
+script = "until printf x >> /proc/self/fd/%d; do [ $((n += 1)) -gt 10 ] && break; sleep 0.02; done; touch /tmp/tried"
 if os.fork() == 0:
     os.execv("/bin/sh", ["sh", "-c", script % descriptor])
 """
