@@ -62,7 +62,12 @@ def take(pid: int) -> str:
     descriptor = LIBC.syscall(434, pid, 0)  # pidfd_open
     if descriptor < 0:
         return ""  # it has ended
-    taken = [number for number in range(128) if LIBC.syscall(438, descriptor, number, 0) >= 0]  # pidfd_getfd
+    taken = []
+    for number in range(128):
+        got = LIBC.syscall(438, descriptor, number, 0)  # pidfd_getfd
+        if got >= 0:
+            os.close(got)  # a pipe of the container's program that is kept here would never end
+            taken.append(number)
     os.close(descriptor)
     local = struct.pack("<QQ", ctypes.addressof(BUFFER), 8)
     if LIBC.process_vm_readv(pid, local, 1, struct.pack("<QQ", 0x400000, 8), 1, 0) >= 0:
