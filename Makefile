@@ -25,7 +25,7 @@ export RUFF_CACHE_DIR := .cache/ruff
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: docs help deploy check destroy test lint unit integration benchmark test-packages changelog constraints sanity importer build clean molecule \
+.PHONY: docs security-table help deploy check destroy test lint unit integration benchmark test-packages changelog constraints sanity importer build clean molecule \
 	lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs
 
 help: ## list the targets
@@ -103,8 +103,13 @@ importer: build ## the checks of galaxy-importer
 
 ## Upkeep
 
-docs: $(VENV)/development $(COLLECTION) ## make the reference of service types anew
+docs: $(VENV)/development $(COLLECTION) ## make the reference of service types and the table of docs/security.md anew
 	$(BIN)/python tests/quality/service_reference.py
+	$(BIN)/python tests/quality/security_table.py
+
+security-table: $(VENV)/development $(COLLECTION) test-packages ## measure anew what gets through, and make the table of that (as root)
+	SECURITY_TABLE=write $(BIN)/pytest $(PYTEST_ARGS) tests/integration -k isolation
+	$(BIN)/python tests/quality/security_table.py
 
 changelog: $(VENV)/development $(COLLECTION) ## make the release of galaxy.yml's version from the fragments
 	$(BIN)/antsibull-changelog release --reload-plugins --update-existing

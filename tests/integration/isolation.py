@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import hashlib
+import io
 import json
 import os
 import socket
 import stat
 import subprocess
 import typing as t
+import zipfile
 from pathlib import Path
 
-if t.TYPE_CHECKING:
-    from .conftest import Machine
+from ansible_collections.unshare.container.plugins.module_utils.launcher import limits
 
-PROBE = Path(__file__).with_name("isolation_probe.py")
+if t.TYPE_CHECKING:
+    from .conftest import Machine, MakeMachine
+
+ATTEMPTS = Path(__file__).with_name("attempts")
 MARKER = "a-process-of-the-host-for-the-tests"
 CHANGING = ("random", "nr", "state", "count", "pid", "hostname", "_id", "uuid", "domain", "drop_caches")
 """Of names in /proc/sys whose values change by themselves, or are of the reader."""
+
+TASKS = 400
+"""A bound of tasks for the containers of these tests, which is quickly reached."""
 
 IPC_CREAT, IPC_RMID = 0o1000, 0
 
@@ -50,14 +58,113 @@ class Planted:
             "shared_memory": key,
             "marker": MARKER,
             "writable": "/data",
+            "ptys": _ptys(),
             "own": ["/proc/1/fd", "/proc/self/fd"],
         }
 
 
-def probe(machine: Machine, words: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Run every attempt as root inside; the word for each."""
-    output = machine.output("/usr/bin/python3", "-I", "-", json.dumps(words), input=PROBE.read_text())
+def limit_tasks(machine: Machine) -> dict[str, t.Any]:
+    """Give a stopped container a bound of tasks that is quickly reached; the words for `probe` that say so."""
+    limits.write(machine.container.directory, {"tasks_max": TASKS})
+    return {"tasks": TASKS + 100}
+
+
+def _ptys() -> int:
+    """Return how many ptys this host has for all its containers."""
+    most, reserved = (int(Path("/proc/sys/kernel/pty", name).read_text()) for name in ("max", "reserve"))
+    return most - reserved
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """How a container is declared, and what its system goes without."""
+
+    options: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    filtered: bool = True
+
+
+MODES = {
+    "auto": Mode(),
+    "identity": Mode({"private_users": "identity"}),
+    "shared network": Mode({"shared_network": True}),
+    "nesting": Mode({"security": {"nesting": True}}),
+    "no new privileges": Mode({"security": {"no_new_privileges": True}}),
+    "no filter": Mode(filtered=False),
+}
+"""As `attempts.rows.MODES`, without the one that needs two containers."""
+
+
+def make_hostile(
+    make_machine: MakeMachine,
+    mode: str,
+    name: str,
+    data: Path,
+    operating_system: dict[str, t.Any] | None = None,
+    **options: t.Any,
+) -> Machine:
+    """Make a container in a mode; DATA is a writable mapping to `/data`. It is not started."""
+    data.mkdir(exist_ok=True)
+    mappings = [{"source": str(data), "target": "/data", "writable": True}, *options.pop("mappings", [])]
+    machine = make_machine(operating_system, name=name, mappings=mappings, **{**MODES[mode].options, **options})
+    if not MODES[mode].filtered:  # as on a host without libseccomp
+        (machine.system / "seccomp.bpf").unlink(missing_ok=True)
+    return machine
+
+
+def package(main: str = "main") -> bytes:
+    """Return the package `attempts` as a zip file that Python runs, by that function."""
+    buffer = io.BytesIO()
+    module = {"held": "filling", "lay": "trap"}.get(main, main)
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("__main__.py", f"from attempts.{module} import {main}\n{main}()\n")
+        archive.writestr("attempts/__init__.py", "")
+        for path in sorted(ATTEMPTS.glob("*.py")):
+            archive.write(path, f"attempts/{path.name}")
+    return buffer.getvalue()
+
+
+def probe(machine: Machine, words: dict[str, t.Any], within: t.Sequence[str] = ()) -> dict[str, t.Any]:
+    """Make every attempt as root inside; `attempts`, `rows` and `facts` as attempts/main.py prints them.
+
+    Args:
+        within: a command that gets into a container in this one.
+    """
+    command = [
+        "sh",
+        "-c",
+        'cat > /tmp/attempts && exec /usr/bin/python3 -I /tmp/attempts "$1"',
+        "sh",
+        json.dumps(words),
+    ]
+    output = machine.output(*within, *command, input=package(), text=False)
     return t.cast("dict[str, t.Any]", json.loads(output))
+
+
+def absent(found: dict[str, t.Any]) -> set[str]:
+    """Return the attempts for which this host has nothing."""
+    missing = set()
+    for name, word in found["attempts"].items():
+        deed, _space, what = name.partition(" ")
+        if deed == "read":
+            there = word != "nothing" or (os.path.exists(what) and _has_content(what))
+        elif deed == "write":
+            there = word != "ENOENT" or os.path.exists(what)
+        elif deed == "32":
+            there = found["facts"]["32 bits are answered"] == "yes"
+        elif "version 1" in name:
+            there = " - cgroup cgroup " in Path("/proc/self/mountinfo").read_text()
+        else:
+            there = word != "absent"
+        if not there:
+            missing.add(name)
+    return missing
+
+
+def _has_content(path: str) -> bool:
+    if os.path.isdir(path):
+        return bool(os.listdir(path))
+    with open(path, "rb") as file:
+        return bool(file.read(1))
 
 
 def _sys_values() -> dict[str, bytes]:

@@ -13,6 +13,7 @@ import ctypes
 import json
 import os
 import select
+import struct
 import sys
 
 WORDS = sys.argv[1].split(",")  # what no command line inside should hold
@@ -20,6 +21,7 @@ KILLS = sys.argv[2] == "kill"  # a dying process may have forgotten that it must
 LIBC = ctypes.CDLL(None, use_errno=True)
 SEIZE, INTERRUPT, DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
 OWN = os.readlink("/proc/self/exe")
+BUFFER = ctypes.create_string_buffer(8)
 found: dict[str, int] = {}
 seen: set[str] = set()
 known = set(os.listdir("/proc"))
@@ -55,6 +57,24 @@ def read(path: str) -> str:
     return text[:200] if strange else ""
 
 
+def take(pid: int) -> str:
+    """What of it can be had otherwise than through /proc: descriptors, memory."""
+    descriptor = LIBC.syscall(434, pid, 0)  # pidfd_open
+    if descriptor < 0:
+        return ""  # it has ended
+    taken = []
+    for number in range(128):
+        got = LIBC.syscall(438, descriptor, number, 0)  # pidfd_getfd
+        if got >= 0:
+            os.close(got)  # a pipe of the container's program that is kept here would never end
+            taken.append(number)
+    os.close(descriptor)
+    local = struct.pack("<QQ", ctypes.addressof(BUFFER), 8)
+    if LIBC.process_vm_readv(pid, local, 1, struct.pack("<QQ", 0x400000, 8), 1, 0) >= 0:
+        return f"memory, descriptors {taken}"
+    return f"descriptors {taken}" if taken else ""
+
+
 def look(pid: str) -> None:
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
@@ -81,6 +101,9 @@ def look(pid: str) -> None:
             note(f"{what}: {got}")
     if KILLS:
         return
+    taken = take(int(pid))
+    if taken and "python" in program(pid):
+        note(taken)
     if LIBC.ptrace(SEIZE, int(pid), 0, 0) == 0:
         if "python" in program(pid):
             note("trace")

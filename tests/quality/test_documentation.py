@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.unshare.container.plugins.plugin_utils import specs
-from ansible_collections.unshare.container.tests.quality import service_reference
+from ansible_collections.unshare.container.tests.integration import isolation_record
+from ansible_collections.unshare.container.tests.integration.attempts import rows
+from ansible_collections.unshare.container.tests.quality import security_table, service_reference
 
 ROOT = Path(__file__).resolve().parents[2]
 CERTIFICATION = [
@@ -80,3 +82,33 @@ def test_links_lead_somewhere(page: str) -> None:
 def test_version_has_a_changelog_entry() -> None:
     version = yaml.safe_load(read("galaxy.yml"))["version"]
     assert version in yaml.safe_load(read("changelogs/changelog.yaml"))["releases"]
+
+
+def test_table_of_what_gets_through_is_current() -> None:
+    page = read("docs/security.md")
+    assert security_table.updated(page) == page, "run `make docs`"
+
+
+def test_every_word_of_the_table_is_used() -> None:
+    """A row without attempts, a mode that nothing was tried in, a note on a cell where nothing gets through."""
+    record = isolation_record.read()
+    assert {entry["row"] for entry in record.values()} == set(rows.ROWS)
+    assert {mode for entry in record.values() for mode in entry["refused"] + entry["through"]} == set(rows.MODES)
+    through = {(entry["row"], mode) for entry in record.values() for mode in entry["through"]}
+    assert set(rows.NOTES) <= through
+    assert set(rows.HARMLESS) <= {row for row, _mode in through}
+
+
+def test_security_page_names_tests_that_exist() -> None:
+    """Each promise names what shows it: a module of the tests, and tests in it."""
+    promises = section(read("docs/security.md"), "Promises")
+    promised = [line for line in promises.splitlines() if line.startswith("| ") and not line.startswith("| promise ")]
+    assert len(promised) > 10
+    for line in promised:
+        shown = line.rstrip("| ").rpartition(" | ")[2]
+        names = re.findall(r"`(test_\w+)`: ((?:`\w+`(?:, )?)+)", shown)
+        assert names, f"names no test: {line}"
+        for module, functions in names:
+            text = read(f"tests/integration/{module}.py")
+            for function in re.findall(r"`(\w+)`", functions):
+                assert f"def test_{function}(" in text, f"{module} has no test_{function}"

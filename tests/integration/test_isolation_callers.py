@@ -1,0 +1,143 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What an entered process and PID 1 may do does not depend on who calls: limits, priorities, signals, descriptors."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from . import isolation_record
+from .isolation import MODES, make_hostile
+
+if t.TYPE_CHECKING:
+    from .conftest import Machine, MakeMachine
+
+pytestmark = pytest.mark.root
+
+NAME = "test-isolation-callers"
+TELL = """
+import json, os, sys
+FIELDS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "Seccomp", "Seccomp_filters", "NoNewPrivs", "Uid", "Gid",
+          "Groups", "Cpus_allowed_list", "Mems_allowed_list")
+def read(name):
+    with open(name) as file:
+        return file.read()
+def tell(pid):
+    status = dict(line.split(":", 1) for line in read(f"/proc/{pid}/status").splitlines())
+    facts = {name: status[name].strip() for name in FIELDS if name in status}
+    for name in ("uid_map", "gid_map", "oom_score_adj", "limits"):
+        facts[name] = read(f"/proc/{pid}/{name}")
+    stat = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    facts.update(priority=stat[15], nice=stat[16], real_time=stat[37], policy=stat[38])
+    return facts
+own = dict(line.split(":", 1) for line in read("/data/status").splitlines())
+extra = {"SigIgn": own["SigIgn"].strip(), "SigBlk": own["SigBlk"].strip(), "Umask": own["Umask"].strip()}
+numbers = filter(lambda name: int(name) > 2, os.listdir("/proc/self/fd"))
+extra["descriptors"] = [number for number in numbers if os.path.lexists("/proc/self/fd/" + number)]
+extra["stray"] = sorted(name for name in os.environ if name.startswith("UNSHARE_TEST"))
+extra["namespaces"] = {
+    name: os.readlink("/proc/self/ns/" + name) == os.readlink("/proc/1/ns/" + name) for name in os.listdir("/proc/1/ns")
+}
+extra["group"] = read("/proc/self/cgroup").splitlines()[-1].startswith("0::/../")
+with open("/data/facts", "w") as file:
+    json.dump({"PID 1": tell(1), "own": tell("self"), "extra": extra}, file)
+"""
+EXPECTED = {"SigIgn": "0" * 16, "SigBlk": "0" * 16, "Umask": "0022", "descriptors": [], "stray": [], "group": False}
+CALLERS = {
+    "nobody special": "",
+    "few descriptors": "prlimit --nofile=64:64",
+    "small stack, files and core": "prlimit --stack=4194304:8388608 --fsize=1073741824 --core=0:0",
+    "few processes and signals": "prlimit --nproc=5000:5000 --sigpending=100:100 --memlock=65536:65536",
+    "a low priority": "nice -n 10",
+    "a high priority": "nice -n -10",
+    "a real-time policy": "chrt --fifo 5",
+    "a batch policy": "chrt --batch 0",
+    "one processor": "taskset 1",
+    "the killer's disfavour": "choom -n 500 --",
+    "inheritable capabilities": "setpriv --inh-caps=+net_admin,+sys_module --ambient-caps=+net_admin,+sys_module",
+    "supplementary groups": "setpriv --groups=4,1000,1001",
+}
+SHELLS = {
+    "ignored signals": "trap '' HUP INT QUIT TERM PIPE USR1 CHLD; exec \"$@\"",
+    "an odd umask": 'umask 0777; exec "$@"',
+    "more descriptors": 'exec 7</etc/shadow 8>>/dev/kmsg 9</; exec "$@"',
+    "no standard input": 'exec "$@" <&-',
+    "no standard streams": 'exec "$@" <&- >&- 2>&-',
+    "strange variables": 'UNSHARE_TEST=1 LD_PRELOAD= PYTHONPATH=/tmp IFS=x exec "$@"',
+}
+
+
+def callers() -> dict[str, list[str]]:
+    """Return the words before a command that make each caller, as far as this machine lets anybody be that."""
+    found = {name: words.split() for name, words in CALLERS.items()}
+    found |= {name: ["sh", "-c", script, "sh"] for name, script in SHELLS.items()}
+    tried = {name: subprocess.run([*words, "true"], capture_output=True, timeout=60) for name, words in found.items()}
+    return {name: words for name, words in found.items() if tried[name].returncode == 0}
+
+
+def not_there(verb: str, words: t.Collection[str]) -> set[str]:
+    """Return the attempts by callers that cannot be on this machine."""
+    return {f"{verb} by a caller with {name}" for name in [*CALLERS, *SHELLS]} - set(words)
+
+
+def ask(machine: Machine, data: Path, prefix: list[str]) -> dict[str, t.Any]:
+    """Return what a process says that was entered by such a caller; `error` when it was not let in."""
+    facts = data / "facts"
+    facts.unlink(missing_ok=True)
+    # Python ignores signals of its own accord, so a shell says which ones are.
+    script = 'cat /proc/self/status > /data/status; exec /usr/bin/python3 -I -c "$1"'
+    command = [*prefix, str(machine.system / "enter-container"), "--", "/bin/sh", "-c", script, "sh", TELL]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    if not facts.exists():
+        return {"error": f"not let in: {done.returncode}: {done.stderr}"}
+    return t.cast("dict[str, t.Any]", json.loads(facts.read_text()))
+
+
+def difference(found: dict[str, t.Any]) -> str:
+    """Return the names of what is not as it is for PID 1, or `refused` when there are none."""
+    if "error" in found:
+        return str(found["error"])
+    wrong = [name for name, value in found["own"].items() if value != found["PID 1"][name]]
+    wrong += [name for name, value in EXPECTED.items() if found["extra"][name] != value]
+    wrong += [f"namespace {name}" for name, same in found["extra"]["namespaces"].items() if not same]
+    return ", ".join(wrong) or "refused"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_entered_process_is_as_pid_1_is(make_machine: MakeMachine, tmp_path: Path, mode: str) -> None:
+    data = tmp_path / "data"
+    machine = make_hostile(make_machine, mode, NAME, data)
+    machine.start()
+    words = {
+        f"entered by a caller with {name}": difference(ask(machine, data, prefix)) for name, prefix in callers().items()
+    }
+    isolation_record.check(mode, "callers", "limits", words, not_there("entered", words))
+
+
+def test_a_container_is_the_same_whoever_starts_it(make_machine: MakeMachine, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    machine = make_hostile(make_machine, "auto", NAME, data)
+    known: dict[str, t.Any] = {}
+    words: dict[str, str] = {}
+    for name, prefix in callers().items():
+        script = [*prefix, str(machine.system / "run-container"), "--detach", "--timeout=20"]
+        started = subprocess.run(
+            script, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        )
+        found: dict[str, t.Any] = {"error": f"does not start: {started.stderr}"}
+        if started.returncode == 0:
+            found = ask(machine, data, [])
+        word = str(found.get("error", ""))
+        if not word:
+            first = found["PID 1"]
+            known = known or first
+            word = ", ".join(key for key, value in known.items() if value != first[key]) or "refused"
+        words[f"started by a caller with {name}"] = word
+        machine.stop(10)
+    isolation_record.check("auto", "starters", "limits", words, not_there("started", words))
