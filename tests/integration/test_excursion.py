@@ -125,7 +125,7 @@ def killed_at(machine: Machine, place: str, *records: dict[str, t.Any], when: st
     program = f"""
 import os, signal, sys
 sys.path.insert(0, {str(Path(excursion.__file__).parents[1])!r})
-from launcher import container, excursion, launch, root, start
+from launcher import container, excursion, launch, records, root, start
 owner = {module}
 *way, name = {names!r}.split(".")
 for step in way:
@@ -296,7 +296,7 @@ def test_a_mapping_whose_file_system_hangs_is_given_up_in_time(make_machine: Mak
 def test_who_waits_for_a_silent_server_ends_with_a_killed_caller(make_machine: MakeMachine, silent: Silent) -> None:
     machine = make_machine(name=NAME)
     process = killed_at(
-        machine, "root.Builder._asks_a_server", {**MISSING, "device": str(silent.path / "below")}, when="after"
+        machine, "records.Records._asks_a_server", {**MISSING, "device": str(silent.path / "below")}, when="after"
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "there\n"

@@ -346,3 +346,13 @@ class TestCallers:
 
 def _without_pids(text: str) -> str:
     return "\n".join(line for line in text.replace("'s", "").splitlines() if not line.startswith("pid "))
+
+
+@pytest.mark.parametrize("broken", ["mkdir", "ln -s /dev/null/x", "ln -s passwd", "mkfifo", "ln -s /proc/self/fd/0"])
+def test_a_broken_account_file_keeps_root_not_out(machine: Machine, broken: str) -> None:
+    machine.output("sh", "-c", f"rm /etc/passwd; {broken} /etc/passwd")
+    assert machine.output("id", "-u").strip() == "0"
+    refused = machine.run("true", user="alice")
+    assert refused.returncode == 125
+    assert f"container {NAME}: cannot enter: " in refused.stderr
+    assert "alice" in refused.stderr or "/etc/passwd" in refused.stderr

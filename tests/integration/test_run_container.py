@@ -181,3 +181,12 @@ def test_s8_output_of_another_init_is_kept_inside_while_nobody_watches(make_mach
     machine.output("sh", "-c", wait.format("p", "feed") + "echo first > /run/feed; " + wait.format("e", "said"))
     assert "/run/current-system /root /tmp first" in machine.logs()
     assert machine.container.status().state == "running"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_hinder_nobody(make_machine: MakeMachine, closed: str) -> None:
+    """As a program may be that cron or an init has started."""
+    machine = make_machine(name="test-run")
+    subprocess.run(["sh", "-c", f"exec {machine.system}/run-container --detach {closed}"], check=True, timeout=60)
+    assert machine.output("hostname").strip() == "test-run"
+    subprocess.run(["sh", "-c", f"exec {machine.system}/enter-container -- true {closed}"], check=True, timeout=60)

@@ -17,7 +17,7 @@ from typing import Iterator
 from ..launcher import guarded, kernel, mounts
 from ..launcher import syscalls as sys
 from ..launcher.errors import LauncherError
-from ..launcher.root import NETWORK_FILES
+from ..launcher.records import NETWORK_FILES
 from .closure import Closure
 from .identity import Ids
 from .programs import parents

@@ -14,14 +14,18 @@ under a unit at host boot. The story of a start, in the order of its modules:
     start        the caller's side of a start: the record, the wait for readiness
     identity     which host ids it gets
     cgroup       the delegated control group it lives in; `limits` says how much of the host that may take
-    launch       the processes and namespaces of a start, and how they wait for each other; `excursion` is how the
-                 caller gets to where it builds, and back
-    root         the file tree that the container sees, built by the host's root; `targets` says where in it nothing can
-                 be mounted, `guarded` what of the host it cannot write to
+    launch       the processes and namespaces of a start, and how they wait for each other (`handshake`); `excursion` is
+                 how the caller gets to where it builds, and back
+    root         the file tree that the container sees, built by the host's root
+    records      the mappings and file systems in it; `targets` says where nothing can be mounted, `guarded` what of the
+                 host a container cannot write to
     kernel       /proc, /sys and /dev of the container, and what is masked of them
     confine      what PID 1 and every entering command give up before they run; `seccomp` compiles their filter
+    init         the container's first process, until it runs `boot`
     enter        a further process in a running container; `account` is whose
-    lookup, mounts, mount_table, trees, process, paths, times, data, syscalls, errors   what all of these stand on
+    attributes, descriptors, lookup, program   how both come near the container: the limits that they take, the few
+                 descriptors that they keep, the paths that they follow, the program that they become
+    mounts, mount_table, trees, process, paths, times, data, syscalls, errors   what all of these stand on
 
 Imports are chosen for their cost: `typing`, `json`, `contextlib` and what they import take longer than a launch.
 """
@@ -58,6 +62,7 @@ MODULES = (
     "paths",
     "process",
     "program",
+    "records",
     "root",
     "seccomp",
     "specification",

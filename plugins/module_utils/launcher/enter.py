@@ -25,7 +25,7 @@ import time
 
 from . import confine, lookup, program
 from . import syscalls as sys
-from .account import Account
+from .account import ROOT, Account
 from .attributes import UMASK, Attributes, reset_own
 from .descriptors import keep_only
 from .errors import LauncherError, NotRunning
@@ -90,14 +90,15 @@ class Entry:
         That is read by a process that can be given up: the file may be one of a file system of root inside.
         """
         base = int((self.container.record() or {}).get("uid_base", 0))
-        if user in ("root", "0"):
+        if user in ROOT:
             return base
         root = self.open_root()
         try:
             said = in_child(lambda: str(Account.find(root, user).uid), ENTER_TIMEOUT, (root,))
         except TimeoutError:
-            message = "container %s: its /etc/passwd cannot be read within %g s"
-            raise LauncherError(message % (self.container.name, ENTER_TIMEOUT)) from None
+            raise self._cannot_enter("its /etc/passwd was not read within %g s" % ENTER_TIMEOUT) from None
+        except LauncherError as error:
+            raise self._cannot_enter(str(error)) from None
         finally:
             os.close(root)
         return base + int(said)

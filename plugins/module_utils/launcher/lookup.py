@@ -70,6 +70,9 @@ def find(root: int, path: str) -> tuple[int, str]:
                 os.close(way.pop())
             waiting += target.split("/")[::-1]
         return way.pop(), "."
+    except OSError as error:
+        error.filename = path  # and not the one part of it
+        raise
     finally:
         for descriptor in way:
             os.close(descriptor)
@@ -102,6 +105,9 @@ def open_found(root: int, path: str, flags: int, mode: int = 0) -> int:
     directory, name = find(root, path)
     try:
         return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory)
+    except OSError as error:
+        error.filename = path
+        raise
     finally:
         os.close(directory)
 

@@ -103,8 +103,23 @@ def mapping_record(text: str, writable: bool, spec: dict[str, Any] | None = None
     return {"device": source, "mount_point": point, "type": "none", "flags": flags, "required": True}
 
 
+def open_standard_streams() -> None:
+    """Open the null device in place of each standard stream that the caller has closed.
+
+    Else a descriptor of the launcher's own would become one, and be written to as such.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)  # the lowest that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
 def run_container_main() -> int:
     """`run-container`, of the system in whose directory the script is; the exit status."""
+    open_standard_streams()
     directory = os.path.dirname(os.path.realpath(sys.argv[0]))
     try:
         arguments = Arguments(sys.argv[1:], ("share", "expose", "pid-file", "timeout"), RUN_FLAGS, RUN_USAGE)
@@ -180,6 +195,7 @@ def _explain(status: Status, directory: str, arguments: Arguments) -> None:
 
 def enter_container_main() -> int:
     """`enter-container`, for the running container of the system in whose directory the script is; the exit status."""
+    open_standard_streams()
     directory = os.path.dirname(os.path.realpath(sys.argv[0]))
     try:
         arguments = Arguments(sys.argv[1:], ("user", "report"), ("discard", "skip", "help"), ENTER_USAGE)

@@ -1,0 +1,257 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The file systems and mappings of a system (C8, C10), mounted in the tree that its container is to see (S2, S3)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+
+from . import guarded, kernel, mount_table, mounts
+from . import syscalls as sys
+from .errors import LauncherError
+from .excursion import in_child
+from .paths import STATE_DIRECTORY
+from .targets import IN_MEMORY, is_below
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .launch import Launch
+
+# C11: these may be links on the host (resolv.conf mostly is), and nobody but the host's root changes them.
+NETWORK_FILES = ("/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/services", "/etc/hosts")
+# Of the time that is left, the part that a mount which may fail can keep the start waiting for its server.
+PATIENCE = 0.25
+LEFT_OUT = "; it is left out, as its declaration allows"
+
+
+class Records:
+    """Mounts one record of `spec.json` after the other.
+
+    Args:
+        tree: the root under construction.
+        start: what it is for: the specification and the ids.
+        id_map: descriptor of the container's user namespace, when shared files are to be id-mapped.
+        deadline: until when (time.monotonic) a server may take to answer for a file system.
+        warnings: where to say what was left out, a line each.
+    """
+
+    def __init__(
+        self, tree: mounts.Tree, start: Launch, id_map: int | None, deadline: float, warnings: list[str]
+    ) -> None:
+        self.tree = tree
+        self.start = start
+        self.identity = start.identity
+        self.id_map = id_map
+        self.deadline = deadline
+        self.warnings = warnings
+        self._foreign: list[str] | None = None
+        self._host: guarded.Host | None = None
+        self._served: list[str] = []
+
+    def mount(self, record: dict[str, Any]) -> None:
+        """Mount it, in a process that can be given up when a server may have to answer for that."""
+        if not self._asks_a_server(record):
+            self._mount(record)
+            return
+        self._served.append(record["mount_point"])
+        began = time.monotonic()
+        seconds = self.deadline - began
+        if record.get("mount_may_fail"):
+            seconds *= PATIENCE
+
+        def work() -> str:
+            known = len(self.warnings)
+            self._mount(record)
+            return "\n".join(self.warnings[known:])
+
+        try:
+            said = in_child(work, seconds, keep=(self.tree.root, self.id_map))
+        except TimeoutError:
+            message = "%s: the file system of %s has not answered for %g s; does its server run?" % (
+                record["mount_point"],
+                record["device"],
+                round(time.monotonic() - began, 1),
+            )
+            if not record.get("mount_may_fail"):
+                raise LauncherError(message) from None
+            said = message + LEFT_OUT
+        self.warnings += said.splitlines()
+
+    def _asks_a_server(self, record: dict[str, Any]) -> bool:
+        """Whether something else than the kernel may have to answer: for what is mounted, or for where."""
+        device = str(record["device"])
+        if any(is_below(record["mount_point"], point) for point in self._served):
+            return True
+        if "bind-mount" not in record["flags"]:
+            return record["type"] not in mounts.OWN
+        if device == self.start.spec["store"]["source"]:
+            return False  # all of the host depends on it
+        if self._foreign is None:
+            self._foreign = [mount.point for mount in mount_table.read() if mount.kind not in mounts.OWN]
+        return any(is_below(device, point) for point in self._foreign)
+
+    def _mount(self, record: dict[str, Any]) -> None:
+        """Mount it or, where its failure is no error, say why not; what the host runs is refused in any case."""
+        try:
+            if "bind-mount" in record["flags"]:
+                self._bind(record)
+            else:
+                self._mount_file_system(record)
+        except guarded.WritableSource:
+            raise
+        except LauncherError as error:
+            if not record.get("mount_may_fail"):
+                raise
+            self.warnings.append(str(error).replace("\n", " ") + LEFT_OUT)
+
+    def _mount_file_system(self, record: dict[str, Any]) -> None:
+        point, device, kind = record["mount_point"], record["device"], record["type"]
+        if isinstance(device, dict):
+            device = "/dev/disk/by-%s/%s" % next(iter(device.items()))
+        options = self._options(record)
+        in_memory = kind in IN_MEMORY
+        if not in_memory:
+            options.insert(0, ("source", device))
+        read_only = "read-only" in record["flags"]
+        try:
+            if not in_memory and read_only:
+                self._warn(self._runs().warning_of_file_system(record, device))
+            elif not in_memory:
+                self._runs().refuse_writable_file_system(record, device)
+            mount = mounts.filesystem(kind, options, mounts.attributes(record["flags"]))
+            try:
+                if not in_memory and not read_only:
+                    self._runs().refuse_writable_mount(mount, device)
+                if self.id_map is not None and not in_memory:
+                    sys.mount_setattr(mount, 0, False, self.id_map)
+            except (LauncherError, OSError):
+                os.close(mount)
+                raise
+            self.tree.attach(mount, point)
+        except OSError as error:
+            message = "%s: cannot mount %s (%s): %s" % (point, device, kind, _reason(error))
+            raise LauncherError(message) from error
+
+    def _runs(self) -> guarded.Host:
+        """What this host runs; looked for once, when there is something to mount that it may be in."""
+        if self._host is None:
+            python = guarded.interpreter(str(self.start.spec.get("python") or ""))
+            self._host = guarded.Host(dict(guarded.RUNS, **python))
+        return self._host
+
+    def _warn(self, warning: str | None) -> None:
+        if warning:
+            self.warnings.append(warning)
+
+    def _options(self, record: dict[str, Any]) -> list[tuple[str, str | None]]:
+        """A mount(8) option string, in parts; ids in it are the container's own."""
+        options: list[tuple[str, str | None]] = []
+        for option in (record.get("options") or "").split(","):
+            name, equals, value = option.partition("=")
+            if name == "newinstance" or not name:
+                continue  # every devpts mount is its own since Linux 4.7
+            if name in ("uid", "gid") and value.isdigit():
+                value = str(self.identity.base + int(value))
+            options.append((name, value if equals else None))
+        if record["type"] == "devpts":
+            # Group tty, so that mode=620 means what it does on a host.
+            options.append(("gid", str(self.identity.base + 5)))
+            options = kernel.terminal_options(options)
+        if "lazy-time" in record["flags"]:
+            options.append(("lazytime", None))
+        return options
+
+    def _bind(self, record: dict[str, Any]) -> None:
+        """Bind a mapping (C10), or say that its source is not there (S3)."""
+        path, point = record["device"], record["mount_point"]
+        try:
+            source = mounts.open_source(path, path in NETWORK_FILES, STATE_DIRECTORY)
+        except FileNotFoundError:
+            if record.get("required"):
+                raise LauncherError("%s: the source of the mapping to %s does not exist" % (path, point)) from None
+            self.warnings.append("%s: does not exist on the host, so %s is left out" % (path, point))
+            return
+        except LauncherError as error:
+            raise LauncherError("%s: cannot bind there: %s" % (point, error)) from error
+        except OSError as error:
+            raise LauncherError("%s: cannot bind %s there: %s" % (point, path, error)) from error
+        try:
+            attributes = mounts.attributes(record["flags"]) | sys.MOUNT_ATTR_NODEV
+            if path in NETWORK_FILES:
+                # C11 has one of them writable for hosts on which it could not be bound otherwise. Here it can.
+                attributes |= sys.MOUNT_ATTR_RDONLY
+            if attributes & sys.MOUNT_ATTR_RDONLY:
+                if path not in NETWORK_FILES and path != self.start.spec["store"]["source"]:
+                    self._warn(self._runs().warning(source, path))
+            else:
+                attributes |= sys.MOUNT_ATTR_NOSUID
+                if not record.get("own"):
+                    self._runs().refuse_writable(source, path)
+            self.attach_bind(source, point, attributes, path)
+            if not attributes & sys.MOUNT_ATTR_RDONLY and _tempts_others(source, path):
+                self.warnings.append(
+                    "%s: users of this host can reach it, so root inside could leave set-user-ID programs of the "
+                    "host's root there for them; keep it below a directory of mode 0700, or on a file system mounted "
+                    "nosuid" % path
+                )
+        except OSError as error:
+            raise LauncherError("%s: cannot bind %s there: %s" % (point, path, _reason(error))) from error
+        finally:
+            os.close(source)
+
+    def attach_bind(self, source: int, point: str, attributes: int, name: str) -> None:
+        try:
+            mount = mounts.bind(source, attributes, self.id_map)
+        except OSError as error:
+            if self.id_map is None or error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
+                raise
+            self._accept_unmapped(source, attributes, name)
+            mount = mounts.bind(source, attributes, None)
+        self.tree.attach(mount, point, stat.S_ISDIR(os.fstat(source).st_mode))
+
+    def _accept_unmapped(self, source: int, attributes: int, name: str) -> None:
+        """Say what a share without an id map lacks; refuse one that could not be written to, though it is meant to be.
+
+        It is never shared with the host's own ids instead: root inside would be root there.
+        """
+        first, count = self.identity.base, self.identity.count
+        if attributes & sys.MOUNT_ATTR_RDONLY:
+            message = "%s: its file system cannot map ids, so what is root's there is nobody's inside" % name
+            if name == self.start.spec["store"]["source"]:
+                message += "; su, sudo and other set-user-ID programs do not work"
+            self.warnings.append(message)
+        elif name == os.path.join(STATE_DIRECTORY, "containers", self.start.spec["name"], "journal"):
+            os.chown("/proc/self/fd/%d" % source, first, first)  # the launcher's own directory
+        elif not first <= os.fstat(source).st_uid < first + count:
+            message = (
+                "%s: its file system cannot map ids, so nobody inside could write to it; share it read-only, "
+                "put it on ext4, xfs or btrfs, or give it to the container's own ids: chown -R %d:%d"
+            )
+            raise LauncherError(message % (name, first, first))
+
+
+def _reason(error: OSError) -> str:
+    """An error of a mount, in words that say what to do where its own do not."""
+    if error.errno != errno.EROFS:
+        return str(error)
+    return "%s: it lies in what is read-only and has no such mount point: make that on the host, or use another" % error
+
+
+def _tempts_others(source: int, path: str) -> bool:
+    """Whether a set-user-ID program in this writable directory could be run by others on the host.
+
+    The system-call filter refuses to make one, but root inside can let overlayfs copy one up there. The directory's own
+    mode is no protection: it belongs to root inside.
+    """
+    if not stat.S_ISDIR(os.fstat(source).st_mode) or os.fstatvfs(source).f_flag & os.ST_NOSUID:
+        return False
+    while path != "/":
+        path = os.path.dirname(path.rstrip("/")) or "/"
+        if not os.stat(path).st_mode & stat.S_IXOTH:
+            return False
+    return True
