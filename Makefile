@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 COLLECTION := .collections/ansible_collections/unshare/container
 BUILD := $(CURDIR)/.build
+OLDEST := .cache/ansible-2.18
 
 INVENTORY ?= examples/inventory
 PLAYBOOK_ARGS ?=
@@ -44,13 +45,13 @@ destroy: $(VENV)/deploy $(COLLECTION) ## take away everything that deploy made
 
 ## Tests. One pytest run, so that one closing line counts them all.
 
-test: lint sanity importer test-packages ## every check and test (as root)
+test: lint sanity importer test-packages $(OLDEST)/installed ## every check and test (as root)
 	$(BIN)/pytest $(PYTEST_ARGS) tests/quality tests/unit tests/integration
 
 unit: $(VENV)/development $(COLLECTION) ## tests that need neither root nor a host
 	$(BIN)/pytest $(PYTEST_ARGS) tests/quality tests/unit
 
-integration: $(VENV)/development $(COLLECTION) test-packages ## tests that boot containers (as root)
+integration: $(VENV)/development $(OLDEST)/installed $(COLLECTION) test-packages ## tests that boot containers (as root)
 	$(BIN)/pytest $(PYTEST_ARGS) tests/integration
 
 molecule: $(VENV)/development $(COLLECTION) test-packages ## the Molecule scenarios alone, which integration runs, too (as root)
@@ -134,6 +135,12 @@ $(VENV)/deploy: requirements/deploy.txt requirements/constraints.txt | $(BIN)/pi
 
 $(VENV)/development: requirements/development.txt $(VENV)/deploy
 	$(BIN)/pip install --quiet -r $< -c requirements/constraints.txt
+	touch $@
+
+# The oldest ansible-core supported, beside the one of .venv: the connection plugin works with either's own ones.
+$(OLDEST)/installed: requirements/ansible-2.18.txt | $(BIN)/pip
+	$(BIN)/python -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet -r $<
 	touch $@
 
 # Debian's python3 lacks what makes a virtual environment until python3-venv is there.

@@ -116,6 +116,8 @@ from ansible.module_utils.common.text.converters import to_bytes, to_native, to_
 from ansible.plugins.connection import ConnectionBase
 from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
+from ansible_collections.unshare.container.plugins.plugin_utils.entering import Become, Report
+from ansible_collections.unshare.container.plugins.plugin_utils.local_command import SILENT_BECOME, LocalCommand
 
 display = Display()
 
@@ -127,34 +129,10 @@ CHUNK = 4 << 20
 BECOME_ROOT = 'if test "$(id -u)" = 0; then exec "$@"; fi; exec {become} "$@"'
 """Shell text for a host whose login user is not known before; its arguments are a command."""
 
+NO_TERMINAL = " -T"
+"""The last of SSH's arguments, and so more than any that asks for a terminal, here or in a configuration file."""
+
 Outcome = tuple[int, bytes, bytes]
-
-
-class Report:
-    """What `enter-container` says on standard error, in lines that begin with a token nobody else knows.
-
-    :param token: the token of one call.
-    """
-
-    def __init__(self, token: str) -> None:
-        self._line = re.compile(rb"%s (?:entered|exit (\d+)|error ([^\n]*))\r?\n" % token.encode())
-        self.entered = False
-        self.status: int | None = None
-        self.error: str | None = None
-
-    def take(self, stream: bytes) -> bytes:
-        """Read the report out of a stream; what is not part of it is returned."""
-        return self._line.sub(self._note, stream)
-
-    def _note(self, line: re.Match[bytes]) -> bytes:
-        status, error = line.groups()
-        if error is not None:
-            self.error = to_text(error)
-        elif status is not None:
-            self.status = int(status)
-        else:
-            self.entered = True
-        return b""
 
 
 class Connection(ConnectionBase):
@@ -169,7 +147,7 @@ class Connection(ConnectionBase):
 
     def __init__(self, play_context: t.Any, *args: t.Any, **kwargs: t.Any) -> None:
         super().__init__(play_context, *args, **kwargs)
-        # The connection to the host. An attribute of this name is given the options of its own plugin by Ansible.
+        # The connection to a host behind SSH. Ansible gives an attribute of this name the options of its own plugin.
         self.ssh_type_conn: t.Any = None
         self._inventory_name: str | None = None
 
@@ -177,8 +155,10 @@ class Connection(ConnectionBase):
         """Take the options; they decide how the host is reached."""
         super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
         self._inventory_name = (var_options or {}).get("inventory_hostname")
-        plugin = "ansible.builtin.local" if self._is_local() else "ansible.builtin.ssh"
-        self.ssh_type_conn = connection_loader.get(plugin, self._play_context, shell=self._shell)
+        if self._is_local():
+            self.ssh_type_conn = None
+            return
+        self.ssh_type_conn = connection_loader.get("ansible.builtin.ssh", self._play_context, shell=self._shell)
         variables = {**(var_options or {}), **(var_options or {}).get("_extras", {})}
         self.ssh_type_conn.set_options(task_keys=task_keys, var_options=variables)
 
@@ -213,18 +193,35 @@ class Connection(ConnectionBase):
         self._connect()
         display.vvv(f"ENTER CONTAINER {self._name} ON {self._where}", host=self._play_context.remote_addr)
         token = secrets.token_hex(16)
-        flags = []
-        if in_data and not (sudoable and self.become) and not self._is_local():
+        report = Report(token)
+        become = self._become_of(cmd, report) if sudoable else None
+        if self._password is not None:
+            if become is not None and become.expect_prompt():
+                raise AnsibleError(
+                    "host_become_password cannot be used with a become inside that asks for a password: let sudo on the"
+                    " host run without one, or log in to the host as root, or set ansible_unshare_user to the user"
+                    " inside instead of become"
+                )
+            # It comes first on standard input, which so is sent before the become inside has succeeded.
+            in_data = to_bytes(f"{self._password}\n{token}\n") + (in_data or b"")
+            become = None
+        flags = ["--skip"] if self._password is not None else []
+        if in_data and become is None and not self._is_local():
             # SSH calls it a lost connection when what it sends is not read. With a become, nothing is sent before that
             # has succeeded.
             flags.append("--discard")
-        if self._password is not None:
-            if sudoable and self.become and self.become.expect_prompt():
-                raise AnsibleError("host_become_password cannot be used with a become inside that asks for a password")
-            in_data = to_bytes(f"{self._password}\n{token}\n") + (in_data or b"")
-            flags.append("--skip")
-        command = ["/bin/sh", "-c", to_text(cmd, errors="surrogate_or_strict")]
-        return self._outcome(Report(token), self._enter(command, token, flags), in_data, sudoable)
+        words = self._enter(["/bin/sh", "-c", to_text(cmd, errors="surrogate_or_strict")], token, flags)
+        run = self._run_here if self._is_local() else self._run_behind_ssh
+        try:
+            outcome = run(words, in_data, become)
+        except AnsibleError as error:
+            raise self._failure(error, report) from None
+        return self._outcome(outcome, report)
+
+    def _become_of(self, command: str, report: Report) -> Become | None:
+        """The become that a command begins with, if it does."""
+        plugin: t.Any = self.become
+        return Become(plugin, report) if plugin and plugin.success and plugin.success in to_text(command) else None
 
     @property
     def _password(self) -> str | None:
@@ -233,11 +230,11 @@ class Connection(ConnectionBase):
         password: str | None = self.get_option("host_become_password")
         return password
 
-    def _enter(self, command: list[str], token: str, flags: list[str]) -> str:
-        """The line for the host's shell that runs a command in the container."""
+    def _enter(self, command: list[str], token: str, flags: list[str]) -> list[str]:
+        """The command of the host that runs one in the container."""
         words = [f"/run/unshare/{self._name}/system/enter-container", f"--report={token}", *flags]
         words += [f"--user={self.get_option('remote_user')}", "--", *command]
-        return shlex.join(self._host_prefix() + words)
+        return self._host_prefix() + words
 
     def _host_prefix(self) -> list[str]:
         """What makes the command that follows one of the host's root."""
@@ -255,38 +252,55 @@ class Connection(ConnectionBase):
             return [] if user == "root" else become
         return ["/bin/sh", "-c", BECOME_ROOT.format(become=shlex.join(become)), "sh"]
 
-    def _outcome(self, report: Report, command: str, in_data: bytes | None, sudoable: bool) -> Outcome:
+    def _run_here(self, words: list[str], in_data: bytes | None, become: Become | None) -> Outcome:
+        return LocalCommand(words, in_data, become, self._play_context.timeout).run()
+
+    def _run_behind_ssh(self, words: list[str], in_data: bytes | None, become: Become | None) -> Outcome:
         host = self.ssh_type_conn
-        if self._is_local():
-            host.set_option("pipelining", in_data is not None)  # else a terminal would be its standard input
-        else:
-            host.set_option("use_tty", False)
-            if host.has_tty:
-                raise AnsibleError("a container cannot be entered with SSH arguments that ask for a terminal (-t)")
-        host.become = self.become
-        try:
-            status, output, errors = host.exec_command(command, in_data=in_data, sudoable=sudoable)
-        except AnsibleConnectionFailure:
-            raise
-        except AnsibleError as error:  # the local plugin's, when a become inside did not succeed
-            message = to_text(report.take(to_bytes(f"{error}\n"))).rstrip("\n")
-            self._check(report, message)
-            raise AnsibleError(message) from None  # its own words hold the report
+        host.set_option("use_tty", False)
+        extra = host.get_option("ssh_extra_args") or ""
+        if not extra.endswith(NO_TERMINAL):
+            host.set_option("ssh_extra_args", extra + NO_TERMINAL)
+        host.become = become
+        outcome: Outcome = host.exec_command(shlex.join(words), in_data=in_data, sudoable=become is not None)
+        return outcome
+
+    def _failure(self, error: AnsibleError, report: Report) -> AnsibleError:
+        """The error to raise for one of the way to the container.
+
+        A become inside that does not succeed is no lost connection; to SSH's plugin one that is silent is.
+        """
+        said = str(error)
+        message = to_text(report.take(to_bytes(f"{said}\n"))).rstrip("\n")
+        self._check(report)
+        if not isinstance(error, AnsibleConnectionFailure):
+            return error if message == said else AnsibleError(message)
+        if not report.entered:
+            return error
+        if SILENT_BECOME in message:
+            return AnsibleError(message)
+        return AnsibleConnectionFailure(f"{self._cut_off()}: {message}")
+
+    def _outcome(self, outcome: Outcome, report: Report) -> Outcome:
+        """What the command in the container gave, of what the one on the host did."""
+        status, output, errors = outcome
         errors = report.take(errors)
-        self._check(report, to_native(errors or output).strip() or f"exit status {status}")
+        self._check(report)
+        if not report.entered:
+            said = to_native(errors or output).strip() or f"exit status {status}"
+            absent = "enter-container" in said and ("not found" in said or "No such file" in said)
+            why = "it does not run" if absent else "cannot be entered"
+            raise AnsibleConnectionFailure(f"container {self._name}: {why} on {self._where}: {said}")
         if report.status is None:
-            raise AnsibleConnectionFailure(
-                f"container {self._name}: the connection to {self._where} ended before the command in it did"
-            )
+            raise AnsibleConnectionFailure(self._cut_off())
         return report.status, output, errors
 
-    def _check(self, report: Report, said: str) -> None:
-        """Raise what the host said unless the container was entered."""
+    def _check(self, report: Report) -> None:
         if report.error is not None:
             raise AnsibleConnectionFailure(f"{report.error} (on {self._where})")
-        if not report.entered:
-            why = "it does not run" if "not found" in said or "No such file" in said else "cannot be entered"
-            raise AnsibleConnectionFailure(f"container {self._name}: {why} on {self._where}: {said}")
+
+    def _cut_off(self) -> str:
+        return f"container {self._name}: the connection to {self._where} ended before the command in it did"
 
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copy a file into the container. Raises AnsibleError when it cannot be read or written."""

@@ -176,12 +176,18 @@ def connect(**variables: t.Any) -> nsenter.Connection:
     extras = {name: value for name, value in variables.items() if name.startswith("ansible_ssh_")}
     connection.set_options(var_options={**variables, "_extras": extras})
     inner = connection.ssh_type_conn
-    inner.set_options(var_options=variables)  # as the executor does
+    if inner is not None:
+        inner.set_options(var_options=variables)  # as the executor does
     return connection
 
 
-def ansible(program: str, *arguments: t.Any, directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run one of Ansible's programs with nothing of this user's or this repository's configuration."""
+def ansible(
+    program: str | Path, *arguments: t.Any, directory: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run one of Ansible's programs, of this ansible-core's or by its path, with nothing of this user's configuration.
+
+    Nothing of this repository's is used, either.
+    """
     configuration = directory / "ansible.cfg"
     if not configuration.exists():
         configuration.write_text(
@@ -189,7 +195,7 @@ def ansible(program: str, *arguments: t.Any, directory: Path, **environment: str
             "interpreter_python = /usr/bin/python3\nlocalhost_warning = False\nnocows = True\n"
             "[inventory]\nenable_plugins = unshare.container.system_containers, yaml, host_list\n"
         )
-    words = [str(Path(sys.executable).with_name(program)), *map(str, arguments)]
+    words = [str(Path(sys.executable).parent / program), *map(str, arguments)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHON"))}
     variables = {
         **clean,

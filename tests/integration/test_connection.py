@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -78,6 +79,35 @@ def test_a_command_that_speaks_like_the_launcher_is_not_believed(variables: Vari
 
 def test_a_killed_command_is_no_lost_connection(variables: Variables) -> None:
     assert connect(**variables).exec_command("kill -9 $$")[0] == 137
+
+
+@pytest.mark.parametrize(("word", "said"), [("sh", "entered\nerr\nTOKEN exit 3"), ("nowhere", None)])
+def test_a_report_is_no_part_of_a_line_that_is_open(machine: Machine, word: str, said: str | None) -> None:
+    """Who waits for a prompt takes the whole line away."""
+    command = [str(machine.system / "enter-container"), "--report=TOKEN", "--", word, "-c", "printf err >&2; exit 3"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    assert result.returncode == 0
+    assert all(line.startswith("TOKEN ") or line in ("", "err") for line in result.stderr.splitlines())
+    assert said is None or result.stderr == f"\nTOKEN {said}\n"
+
+
+@pytest.mark.parametrize("arguments", ["-t", "-tt", "-o RequestTTY=force"])
+def test_a_terminal_is_never_asked_for(arguments: str, machine: Machine, host: SshHost) -> None:
+    connection = connect(inventory_hostname=NAME, **host.variables(ansible_ssh_extra_args=arguments))
+    for data in (None, b"data"):
+        assert connection.exec_command("printf 'a\\n'; test -t 0 || echo none >&2", data) == (0, b"a\n", b"none\n")
+
+
+def test_a_command_whose_container_ends_is_killed(variables: Variables) -> None:
+    name = "test-ends"
+    ending = Machine(name, write_system({"host_name": name}, name))
+    ending.start()
+    try:
+        connection = connect(**variables, ansible_unshare_container=name)
+        status, output, _errors = connection.exec_command("printf begun; systemctl poweroff -ff; exec sleep infinity")
+        assert (status, output) == (137, b"begun")
+    finally:
+        ending.destroy()
 
 
 @pytest.mark.parametrize("name", ["test-absent", "test-stopped"])

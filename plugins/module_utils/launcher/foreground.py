@@ -165,7 +165,8 @@ def enter_for_program(
 ) -> int:
     """Run a command as `enter` does, for a program that must tell entering from what the command does; always 0.
 
-    Lines on standard error say what happened; they begin with the caller's token, which the command never learns:
+    Lines on standard error say what happened; they begin with the caller's token, which the command never learns. A
+    newline goes before each, since the line before it may not have been ended:
 
         TOKEN entered          the command runs
         TOKEN exit STATUS      it has ended, and its output is written
@@ -213,7 +214,7 @@ def _read_line() -> bytes:
 
 
 def _say(token: str, text: str) -> None:
-    os.write(2, ("%s %s\n" % (token, text)).encode("utf-8", "replace"))
+    os.write(2, ("\n%s %s\n" % (token, text)).encode("utf-8", "replace"))
 
 
 class _Piped:

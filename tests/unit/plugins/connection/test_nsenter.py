@@ -17,20 +17,19 @@ from ansible.plugins.loader import connection_loader
 from ansible_collections.unshare.container.plugins.connection import nsenter
 
 PLUGIN = "unshare.container.nsenter"
+SILENT = "Timeout (12s) waiting for privilege escalation prompt:"
 
 
 class Inner:
     """In place of the connection to the host: remembers what it is given, and answers as told."""
 
-    has_tty = False
-
     def __init__(self, user: str | None = "root") -> None:
-        self.options: dict[str, t.Any] = {"remote_user": user, "host": "host1"}
+        self.options: dict[str, t.Any] = {"remote_user": user, "host": "host1", "ssh_extra_args": "-v"}
         self.commands: list[tuple[list[str], bytes | None]] = []
         self.answer: t.Callable[[str], tuple[int, bytes, bytes]] = lambda token: (
             0,
             b"out",
-            f"{token} entered\nerr\n{token} exit 3\n".encode(),
+            f"\n{token} entered\nerr\n\n{token} exit 3\n".encode(),
         )
         self.become: t.Any = None
 
@@ -79,22 +78,22 @@ Connect = t.Callable[..., tuple[nsenter.Connection, Inner]]
 
 
 @pytest.mark.parametrize(
-    ("variables", "plugin"),
+    ("variables", "plugins"),
     [
-        ({}, "local"),
-        ({"ansible_host": "web"}, "local"),
-        ({"ansible_host": "localhost"}, "local"),
-        ({"ansible_host": "::1"}, "local"),
-        ({"ansible_host": "localhost", "ansible_port": 2222}, "ssh"),
-        ({"ansible_host": "host1"}, "ssh"),
-        ({"ansible_ssh_host": "host1"}, "ssh"),
-        ({"ansible_host": "host1", "ansible_unshare_transport": "local"}, "local"),
-        ({"ansible_unshare_transport": "ssh"}, "ssh"),
+        ({}, []),
+        ({"ansible_host": "web"}, []),
+        ({"ansible_host": "localhost"}, []),
+        ({"ansible_host": "::1"}, []),
+        ({"ansible_host": "localhost", "ansible_port": 2222}, ["ansible.builtin.ssh"]),
+        ({"ansible_host": "host1"}, ["ansible.builtin.ssh"]),
+        ({"ansible_ssh_host": "host1"}, ["ansible.builtin.ssh"]),
+        ({"ansible_host": "host1", "ansible_unshare_transport": "local"}, []),
+        ({"ansible_unshare_transport": "ssh"}, ["ansible.builtin.ssh"]),
     ],
 )
-def test_the_way_to_the_host(connect: Connect, variables: dict[str, t.Any], plugin: str) -> None:
+def test_the_way_to_the_host(connect: Connect, variables: dict[str, t.Any], plugins: list[str]) -> None:
     connect(**variables)
-    assert connect.loaded == [f"ansible.builtin.{plugin}"]  # type: ignore[attr-defined]
+    assert connect.loaded == plugins  # type: ignore[attr-defined]
 
 
 def test_a_command_is_one_argument(connect: Connect) -> None:
@@ -162,18 +161,41 @@ def test_unreachable(connect: Connect, errors: str, message: str) -> None:
     assert message in str(raised.value)
 
 
-def test_a_local_become_that_does_not_succeed_is_no_lost_connection(connect: Connect) -> None:
-    connection, inner = connect()
+@pytest.mark.parametrize(
+    ("raised", "report", "expected", "message"),
+    [
+        (AnsibleError("Incorrect sudo password"), "", AnsibleError, "Incorrect sudo password"),
+        (AnsibleConnectionFailure(SILENT), "entered", AnsibleError, SILENT),
+        (AnsibleConnectionFailure(SILENT), "", None, SILENT),
+        (AnsibleConnectionFailure("Failed to connect"), "", None, "Failed to connect"),
+        (AnsibleConnectionFailure("Failed to connect"), "entered", None, "ended before the command in it did: Failed"),
+        (AnsibleError("closed"), "error container web: does not run", None, "container web: does not run (on host1)"),
+    ],
+)
+def test_what_ssh_raises(
+    connect: Connect, raised: AnsibleError, report: str, expected: type[AnsibleError] | None, message: str
+) -> None:
+    """Only a connection that is lost, or not made, makes a container unreachable."""
+    connection, inner = connect(ansible_host="host1")
 
     def fail(token: str) -> tuple[int, bytes, bytes]:
-        raise AnsibleError(f"Premature end of stream\n{token} entered\nsudo: unknown user\n{token} exit 1\n")
+        raise type(raised)(f"{raised}\n{token} {report}" if report else str(raised))
 
     inner.answer = fail
-    with pytest.raises(AnsibleError) as raised:
+    with pytest.raises(AnsibleError) as caught:
         connection.exec_command("true")
-    assert not isinstance(raised.value, AnsibleConnectionFailure)
-    assert "sudo: unknown user" in str(raised.value)
-    assert " entered" not in str(raised.value)
+    assert type(caught.value) is (expected or AnsibleConnectionFailure)
+    assert message in str(caught.value)
+    assert " entered" not in str(caught.value)
+
+
+@pytest.mark.parametrize("extra", [None, "-t", "-v -T"])
+def test_ssh_asks_for_no_terminal(connect: Connect, extra: str | None) -> None:
+    connection, inner = connect(ansible_host="host1")
+    inner.options["ssh_extra_args"] = extra
+    for _turn in range(2):
+        connection.exec_command("true")
+    assert shlex.split(inner.options["ssh_extra_args"]) == shlex.split((extra or "").removesuffix("-T")) + ["-T"]
 
 
 @pytest.mark.parametrize("name", ["", "Web", "../web", "a b", "-web", "a" * 64])

@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is said while a container is entered: by `enter-container` about the command, and by a become inside."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible.module_utils.common.text.converters import to_text
+
+
+class Report:
+    """What `enter-container` says on standard error, in lines that begin with a token nobody else knows.
+
+    A newline goes before each line, which so stands alone, whatever the command wrote and did not end. What counts is
+    the last line: who drops the beginning of standard error, as those do that wait for a prompt, drops none of it.
+
+    Args:
+        token: the token of one call.
+
+    Attributes:
+        entered: the command was begun.
+        status: the command's exit status, when it has ended.
+        error: why it was not run.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._line = re.compile(rb"%s (?:entered|exit (\d+)|error ([^\r\n]*))\r?\n" % token.encode())
+        self.entered = False
+        self.status: int | None = None
+        self.error: str | None = None
+
+    def take(self, stream: bytes) -> bytes:
+        """Read the report out of a stream; what is not part of it is returned."""
+        kept = []
+        position = 0
+        for line in self._line.finditer(stream):
+            self._note(line)
+            begin = line.start()
+            if begin > position and stream[begin - 1] == ord("\n"):
+                begin -= 1
+            kept.append(stream[position:begin])
+            position = line.end()
+        return b"".join([*kept, stream[position:]])
+
+    def _note(self, line: re.Match[bytes]) -> None:
+        status, error = line.groups()
+        if error is not None:
+            self.error = to_text(error)
+            return
+        self.entered = True
+        if status is not None:
+            self.status = int(status)
+
+
+class Become:
+    """A become plugin, as those see it who wait for its prompt and its success on the way to the container.
+
+    They also read what the host says before the container is entered, and what the command says after the become's
+    success. None of that is the become's answer, save an open line of the former, which may be a prompt that has
+    overtaken the report on the other stream.
+
+    Args:
+        plugin: the become plugin of the task.
+        report: gets what `enter-container` says in the lines that are shown to this.
+    """
+
+    def __init__(self, plugin: t.Any, report: Report) -> None:
+        self._plugin = plugin
+        self._report = report
+        self._succeeded = False
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._plugin, name)
+
+    @property
+    def prompt(self) -> t.Any:
+        """What asks for the password. Without a password nobody waits for it: it is an error then."""
+        return self._plugin.prompt if self._plugin.expect_prompt() else ""
+
+    def check_password_prompt(self, line: bytes) -> bool:
+        """Whether a line asks for the password."""
+        heard = self._hears(line) or not (self._succeeded or line.endswith(b"\n"))
+        return heard and bool(self._plugin.check_password_prompt(line))
+
+    def check_success(self, line: bytes) -> bool:
+        """Whether a line says that the user is another one from here on."""
+        self._hears(line)
+        success = bool(self._plugin.check_success(line))
+        self._succeeded = self._succeeded or success
+        return success
+
+    def check_incorrect_password(self, line: bytes) -> bool:
+        """Whether a line says that the password is wrong."""
+        return self._hears(line) and bool(self._plugin.check_incorrect_password(line))
+
+    def check_missing_password(self, line: bytes) -> bool:
+        """Whether a line says that a password is needed, or asks for the one there is not."""
+        if not self._hears(line):
+            return False
+        missing = self._plugin.check_missing_password(line)
+        return bool(missing or (not self._plugin.expect_prompt() and self._plugin.check_password_prompt(line)))
+
+    def _hears(self, line: bytes) -> bool:
+        """Whether a line comes from the become."""
+        self._report.take(line)
+        return self._report.entered and not self._succeeded

@@ -1,0 +1,171 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A command of this machine, which may have to become another user before it reads its input.
+
+The plugin ansible.builtin.local is not used for it: its versions differ in which part of the output they drop, in what
+they do with a wrong or late password, and in whether standard input is a terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import subprocess
+import typing as t
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.common.text.converters import to_bytes
+from ansible_collections.unshare.container.plugins.plugin_utils.entering import Become
+
+CHUNK = 65536  # bytes read or written at once, and more than a prompt has
+SILENT_BECOME = "waiting for privilege escalation prompt"
+"""What is said, by SSH's plugin, too, of a become that neither asks for a password nor succeeds nor fails."""
+
+
+class _Output:
+    """One stream of what a command says: what has been looked at, and a line that is still open."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.over = False
+        self.new = b""
+        self.seen = bytearray()
+        self.open_line = b""
+        os.set_blocking(descriptor, False)
+
+    def read(self) -> bool:
+        """Take what there is; true at the end."""
+        self.new = b""
+        with contextlib.suppress(BlockingIOError):
+            self.new = os.read(self.descriptor, CHUNK)
+            self.over = not self.new
+        return self.over
+
+
+class LocalCommand:
+    """A command of this machine, with pipes.
+
+    Args:
+        words: the command.
+        data: its input, sent when it has become another user.
+        become: what that takes; none when the command reads its input from the beginning.
+        timeout: how many seconds the become may be silent.
+    """
+
+    def __init__(self, words: list[str], data: bytes | None, become: Become | None, timeout: int) -> None:
+        self._words = words
+        self._data = data or b""
+        self._become = become
+        self._timeout = timeout
+        self._pending = memoryview(b"" if become else self._data)
+        self._password_sent = False
+
+    def run(self) -> tuple[int, bytes, bytes]:
+        """Run it: its exit status, standard output and standard error without what the become said.
+
+        :raises AnsibleConnectionFailure: the become, or the way to it, is silent for too long.
+        :raises AnsibleError: its password is wrong or missing.
+        """
+        try:
+            process = subprocess.Popen(
+                self._words, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        except OSError as error:
+            return 127, b"", to_bytes(f"{self._words[0]}: {error.strerror}\n")
+        try:
+            output, errors = self._talk(process)
+            return process.wait(), output, errors
+        except BaseException:
+            with contextlib.suppress(OSError):  # it may be another user's
+                process.terminate()
+            raise
+        finally:
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+
+    def _talk(self, process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        output, errors = _Output(process.stdout.fileno()), _Output(process.stderr.fileno())
+        os.set_blocking(process.stdin.fileno(), False)
+        with selectors.DefaultSelector() as selector:
+            selector.register(output.descriptor, selectors.EVENT_READ)
+            selector.register(errors.descriptor, selectors.EVENT_READ)
+            while not (output.over and errors.over):
+                self._watch_input(selector, process.stdin)
+                ready = {key.fd for key, _events in selector.select(self._timeout if self._become else None)}
+                if not ready:
+                    raise AnsibleConnectionFailure(f"Timeout ({self._timeout}s) {SILENT_BECOME}")
+                if not process.stdin.closed and process.stdin.fileno() in ready:
+                    self._write(process.stdin.fileno())
+                # The success is said on standard output: it is read last and looked at first, so that no error which
+                # the command itself says thereafter is taken for the become's.
+                for stream in (errors, output):
+                    if not stream.over and stream.read():
+                        selector.unregister(stream.descriptor)
+                for stream in (output, errors):
+                    self._take(stream)
+        return bytes(output.seen) + output.open_line, bytes(errors.seen) + errors.open_line
+
+    def _watch_input(self, selector: selectors.BaseSelector, stream: t.IO[bytes]) -> None:
+        """Have standard input watched while there is something to be written, and close it when nothing will be."""
+        if stream.closed:
+            return
+        watched = stream.fileno() in selector.get_map()
+        if self._pending and not watched:
+            selector.register(stream.fileno(), selectors.EVENT_WRITE)
+        elif not self._pending:
+            if watched:
+                selector.unregister(stream.fileno())
+            if self._become is None:
+                stream.close()
+
+    def _write(self, descriptor: int) -> None:
+        try:
+            self._pending = self._pending[os.write(descriptor, self._pending[:CHUNK]) :]
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:  # what nobody reads is no error
+            self._pending = memoryview(b"")
+            self._data = b""
+
+    def _take(self, output: _Output) -> None:
+        text = output.open_line + output.new
+        output.open_line = output.new = b""
+        if self._become is None:
+            output.seen += text
+        else:
+            self._examine(output, text, self._become)
+
+    def _examine(self, output: _Output, text: bytes, become: Become) -> None:
+        """Look for the become's words in what was said; they are left out.
+
+        :raises AnsibleError: the password is wrong or missing.
+        """
+        lines = text.splitlines(True)
+        for number, line in enumerate(lines):
+            if become.expect_prompt() and become.check_password_prompt(line):
+                self._send_password(become)
+            elif become.check_success(line) and line.endswith(b"\n"):
+                self._become = None
+                self._pending = memoryview(bytes(self._pending) + self._data)
+                output.seen += b"".join(lines[number + 1 :])
+                return
+            elif become.check_incorrect_password(line):
+                raise AnsibleError(f"Incorrect {become.name} password")
+            elif become.check_missing_password(line):
+                raise AnsibleError(f"Missing {become.name} password")
+            elif line.endswith((b"\n", b"\r")) or len(line) > CHUNK:
+                output.seen += line
+            else:
+                output.open_line = line
+
+    def _send_password(self, become: Become) -> None:
+        if self._password_sent:
+            raise AnsibleError(f"Incorrect {become.name} password")
+        self._password_sent = True
+        self._pending = memoryview(to_bytes(become.get_option("become_pass")) + b"\n")

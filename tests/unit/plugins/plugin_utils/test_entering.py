@@ -1,0 +1,147 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The report of an entered command, a become inside, and a local command that waits for it; without a container."""
+
+from __future__ import annotations
+
+import sys
+import typing as t
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.loader import become_loader
+from ansible_collections.unshare.container.plugins.plugin_utils.entering import Become, Report
+from ansible_collections.unshare.container.plugins.plugin_utils.local_command import LocalCommand
+
+TOKEN = "0123456789abcdef" * 2
+ENTERED = f"\n{TOKEN} entered\n".encode()
+EXIT = f"\n{TOKEN} exit 3\n".encode()
+
+
+class Shell:
+    """What a become plugin wants of a shell."""
+
+    ECHO = "echo"
+    COMMAND_SEP = ";"
+    executable = "/bin/sh"
+
+
+def become(method: str, password: str | None, report: Report) -> Become:
+    """A become that has begun."""
+    plugin: t.Any = become_loader.get(method)
+    plugin.set_options(direct={"become_pass": password, "become_user": "root"})
+    plugin.build_become_command("true", Shell())
+    return Become(plugin, report)
+
+
+@pytest.mark.parametrize("said", [b"", b"err", b"err\n", b"\n", b"Password: ", b"x" * 3_000_000, bytes(range(256))])
+def test_a_report_is_taken_out_and_nothing_else(said: bytes) -> None:
+    report = Report(TOKEN)
+    assert report.take(ENTERED + said + EXIT) == said
+    assert (report.entered, report.status, report.error) == (True, 3, None)
+
+
+def test_a_report_counts_whose_beginning_is_lost() -> None:
+    report = Report(TOKEN)
+    assert report.take(b"err" + EXIT) == b"err"
+    assert (report.entered, report.status) == (True, 3)
+
+
+def test_what_another_says_is_no_report() -> None:
+    report = Report(TOKEN)
+    said = f"{'0' * 32} exit 0\n{TOKEN} exit\n{TOKEN[:-1]} exit 0\n".encode()
+    assert report.take(said) == said
+    assert not report.entered
+
+
+def test_only_what_is_said_between_entering_and_success_is_the_becomes() -> None:
+    report = Report(TOKEN)
+    sudo, su = become("sudo", "x", report), become("su", "x", report)
+    wrong, missing, prompt = b"Sorry, try again.\n", b"sudo: a password is required\n", b"Password: \n"
+    failures = (sudo.check_incorrect_password, wrong), (sudo.check_missing_password, missing)
+    assert not any(check(line) for check, line in failures)
+    assert not su.check_password_prompt(prompt)
+    assert su.check_password_prompt(b"Password: ")  # it may have overtaken the report on the other stream
+    assert not sudo.check_success(ENTERED)
+    assert all(check(line) for check, line in failures)
+    assert su.check_password_prompt(prompt)
+    for one in (sudo, su):
+        assert one.check_success(f"{one.success}\n".encode())
+    assert not any(check(line) for check, line in failures)
+    assert not su.check_password_prompt(prompt)
+    assert not su.check_password_prompt(b"Password: ")
+
+
+@pytest.mark.parametrize("password", [None, ""])
+def test_a_prompt_without_a_password_is_a_missing_one(password: str | None) -> None:
+    report = Report(TOKEN)
+    su = become("su", password, report)
+    assert not su.prompt
+    report.take(ENTERED)
+    assert su.check_missing_password(b"Password: ")
+
+
+def talk(script: str, *, data: bytes | None = None, password: str | None = "x", timeout: int = 20) -> t.Any:
+    """The outcome of a local command that is a Python text, in which PROMPT, SUCCESS, … stand for what is said then."""
+    report = Report(TOKEN)
+    one = become("sudo", password, report)
+    names = f"ENTERED={ENTERED!r}; EXIT={EXIT!r}; PROMPT={str(one.prompt).encode()!r}; SUCCESS={one.success.encode()!r}"
+    begin = f"import os, sys; {names}; out = lambda b: os.write(1, b); err = lambda b: os.write(2, b); err(ENTERED)\n"
+    status, output, errors = LocalCommand([sys.executable, "-c", begin + script], data, one, timeout).run()
+    return status, output, report.take(errors)
+
+
+ASK = "err(PROMPT); assert sys.stdin.buffer.raw.readline() == b'x\\n'\n"
+
+
+def test_a_password_goes_before_the_data() -> None:
+    data = b"\0\xff" * 500_000
+    script = ASK + "out(b'motd\\n' + SUCCESS + b'\\n'); d = sys.stdin.buffer.read(); sys.stdout.buffer.write(d[::-1])"
+    assert talk(script, data=data) == (0, b"motd\n" + data[::-1], b"")
+
+
+@pytest.mark.parametrize("ask", ["", ASK])
+def test_what_follows_a_success_is_the_commands(ask: str) -> None:
+    said = b"Sorry, try again.\nsudo: a password is required\n[sudo via ansible, key="
+    script = ask + f"out(SUCCESS + b'\\n' + PROMPT + {said!r}); err(PROMPT + {said!r} + EXIT); sys.exit(7)"
+    status, output, errors = talk(script)
+    assert status == 7
+    assert output.endswith(said)
+    assert errors.endswith(said)
+    assert output == errors
+
+
+@pytest.mark.parametrize(
+    ("script", "password", "message"),
+    [
+        (ASK + "err(b'Sorry, try again.\\n'); sys.stdin.read()", "x", "Incorrect sudo password"),
+        (ASK + "err(PROMPT); sys.stdin.read()", "x", "Incorrect sudo password"),
+        ("err(b'sudo: a password is required\\n'); sys.exit(1)", None, "Missing sudo password"),
+    ],
+)
+def test_a_become_that_fails(script: str, password: str | None, message: str) -> None:
+    with pytest.raises(AnsibleError, match=message) as raised:
+        talk(script, password=password)
+    assert not isinstance(raised.value, AnsibleConnectionFailure)
+
+
+def test_a_become_that_is_silent() -> None:
+    with pytest.raises(AnsibleConnectionFailure, match="waiting for privilege escalation"):
+        talk("sys.stdin.read()", timeout=1)
+
+
+def test_a_become_that_ends_without_an_answer_is_a_status() -> None:
+    assert talk("err(b'sudo: no') ; sys.exit(1)", data=b"x" * 1_000_000) == (1, b"", b"sudo: no")
+
+
+def test_input_that_nobody_reads_is_no_error() -> None:
+    assert LocalCommand(["/bin/true"], b"x" * 1_000_000, None, 20).run() == (0, b"", b"")
+
+
+def test_a_program_that_is_not_there() -> None:
+    assert LocalCommand(["/nowhere/program"], None, None, 20).run() == (
+        127,
+        b"",
+        b"/nowhere/program: No such file or directory\n",
+    )
