@@ -51,9 +51,10 @@ with open("/data/facts", "w") as file:
 EXPECTED = {"SigIgn": "0" * 16, "SigBlk": "0" * 16, "Umask": "0022", "descriptors": [], "stray": [], "group": False}
 CALLERS = {
     "nobody special": "",
-    "few descriptors": "prlimit --nofile=64:64",
-    "small stack, files and core": "prlimit --stack=4194304:8388608 --fsize=1073741824 --core=0:0",
-    "few processes and signals": "prlimit --nproc=5000:5000 --sigpending=100:100 --memlock=65536:65536",
+    "few descriptors": "prlimit --nofile=64:",
+    "small stack, files and core": "prlimit --stack=4194304: --fsize=1073741824: --core=0:",
+    "few processes and signals": "prlimit --nproc=5000: --sigpending=100: --memlock=65536:",
+    "low hard limits": "prlimit --nofile=64:64 --stack=4194304:8388608 --memlock=65536:65536",
     "a low priority": "nice -n 10",
     "a high priority": "nice -n -10",
     "a real-time policy": "chrt --fifo 5",
@@ -77,6 +78,8 @@ def callers() -> dict[str, list[str]]:
     """Return the words before a command that make each caller, as far as this machine lets anybody be that."""
     found = {name: words.split() for name, words in CALLERS.items()}
     found |= {name: ["sh", "-c", script, "sh"] for name, script in SHELLS.items()}
+    # Who lowers a hard limit and lacks CAP_SYS_RESOURCE has no way back, nor has what comes of them.
+    found["low hard limits"] += ["sh", "-c", 'prlimit --nofile=128:128 && exec "$@"', "sh"]
     tried = {name: subprocess.run([*words, "true"], capture_output=True, timeout=60) for name, words in found.items()}
     return {name: words for name, words in found.items() if tried[name].returncode == 0}
 

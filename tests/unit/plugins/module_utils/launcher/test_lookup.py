@@ -102,9 +102,6 @@ def test_no_magic_link_leads_out(tmp_path: Path, resolve: Resolve, target: str) 
             # What a magic link is called is a path like any other: only of this root, never of another.
             assert place == "/etc/shadow"
             assert resolve is by_steps
-        with contextlib.suppress(OSError):
-            os.close(lookup.make_directory(root, f"{tmp_path}/link/made", 0o755))
-        assert os.listdir(tmp_path / "outside") in ([], ["made"])
     finally:
         os.close(root)
         os.close(secret)
