@@ -138,7 +138,7 @@ class TestDescriptors:
             machine.start(wait=False)
         init = [step for step in steps.all() if step.process == 1]
         self._check(init, held)
-        assert {"call make_directory", "call open_null", "call execute"} <= {step.function for step in init}
+        assert {"call make_directory", "call open_own_null", "call execute"} <= {step.function for step in init}
 
     @pytest.mark.parametrize("user", ["root", "alice"])
     def test_an_entering_process(self, machine: Machine, held: set[tuple[int, int]], user: str) -> None:

@@ -15,7 +15,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import enter
+from ansible_collections.unshare.container.plugins.module_utils.launcher import enter, passage
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from . import isolation_record
@@ -99,7 +99,7 @@ def test_nothing_of_the_host_is_seen_of_a_dying_process(in_mode: Machine, mode: 
 
 def test_the_watcher_sees_what_does_not_hide(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The attack works where the defence is taken away."""
-    monkeypatch.setattr(enter, "_forget_command_line", lambda: None)
+    monkeypatch.setattr(passage, "_forget_command_line", lambda: None)
     find = enter.Account.find
 
     def find_slowly(root: int, user: str) -> enter.Account:
@@ -167,11 +167,9 @@ def test_a_control_group_made_by_root_inside_keeps_nobody_waiting(machine: Machi
         with contextlib.suppress(OSError):  # the old one has just gone
             frozen = switch.read_text() == "1\n"
     began = time.monotonic()
-    with pytest.raises(LauncherError, match="in time"):
-        machine.container.failed_units(timeout=1)
+    assert machine.container.failed_units(timeout=3) == [], "who enters gets a group of the host's own"
     assert time.monotonic() - began < 4
-    switch.write_text("0")
-    assert machine.container.failed_units() == []
+    assert switch.read_text() == "1\n"
 
 
 def test_a_program_that_closes_its_output_and_stays_keeps_nobody_waiting(machine: Machine) -> None:

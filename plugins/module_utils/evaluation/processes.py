@@ -191,12 +191,12 @@ class Processes:
             os.fchdir(directory)
         with explain("standard streams"):
             for number, stream in enumerate(streams):
-                os.dup2(program.open_null(root) if stream < 0 else stream, number)
+                os.dup2(program.open_own_null(root) if stream < 0 else stream, number)
         name = self.request.argv[0]
         reset_own()
         os.umask(UMASK)
         try:
-            program.find(root, name, self.request.argv).execute(self.request.environment)
+            program.find(root, name, self.request.argv).execute(self.request.environment, self.ids.user)
         except OSError as error:
             raise LauncherError("%s: cannot be executed: %s" % (name, describe(error))) from error
 

@@ -22,7 +22,7 @@ under a unit at host boot. The story of a start, in the order of its modules:
     kernel       /proc, /sys and /dev of the container, and what is masked of them
     confine      what PID 1 and every entering command give up before they run; `seccomp` compiles their filter
     init         the container's first process, until it runs `boot`
-    enter        a further process in a running container; `account` is whose
+    enter        a further process in a running container; `passage` is its way there, `account` whose it is
     attributes, descriptors, lookup, program   how both come near the container: the limits that they take, the few
                  descriptors that they keep, the paths that they follow, the program that they become
     mounts, mount_table, trees, process, paths, times, data, syscalls, errors   what all of these stand on
@@ -59,6 +59,7 @@ MODULES = (
     "main",
     "mount_table",
     "mounts",
+    "passage",
     "paths",
     "process",
     "program",

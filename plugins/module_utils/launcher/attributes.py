@@ -35,9 +35,8 @@ LIMITS = {
     14: (0, 0),  # RTPRIO
     15: (INFINITY, INFINITY),  # RTTIME
 }
-NPROC, SIGPENDING = 6, 11
+NPROC, SIGPENDING = sys.RLIMIT_NPROC, 11
 NAME_WIDTH = 25  # of the first column of /proc/PID/limits
-LAST_SIGNAL = 64
 UMASK = 0o022  # the file creation mask of every program
 TIMER_SLACK = 50000  # nanoseconds, the kernel's own
 
@@ -85,7 +84,12 @@ class Attributes:
         Raises:
             OSError: it has ended (`ESRCH`, `ENOENT`).
         """
-        policy = os.sched_getscheduler(pid), os.sched_getparam(pid).sched_priority
+        try:
+            policy = os.sched_getscheduler(pid), os.sched_getparam(pid).sched_priority
+        except OSError as error:
+            if error.errno != errno.ENOSYS:  # musl has no such call
+                raise
+            policy = os.SCHED_OTHER, 0
         return cls(
             _limits_of(pid),
             os.getpriority(os.PRIO_PROCESS, pid),
@@ -119,7 +123,7 @@ class Attributes:
             try:
                 change()
             except OSError as error:
-                if error.errno not in (errno.EPERM, errno.EACCES, errno.EINVAL):
+                if error.errno not in (errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS):
                     raise
                 complete = False
         return complete
@@ -150,9 +154,8 @@ def reset_own() -> None:
 
     What Python, or who called it, ignores or blocks would outlive exec.
     """
-    for number in range(1, LAST_SIGNAL + 1):
-        if number not in (9, 19, 32, 33):
-            _signal.signal(number, _signal.SIG_DFL)
+    for number in _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}:
+        _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
     sys.prctl(sys.PR_SET_TIMERSLACK, TIMER_SLACK)
     sys.personality(0)

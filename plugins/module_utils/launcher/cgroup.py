@@ -25,7 +25,9 @@ PARENT = "unshare"
 PAYLOAD, ASIDE = "payload", "launcher"  # below a unit's group: the container, and the processes that start it
 DELEGATED = ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
 # What a hostile root inside may pile up for the host to clear away.
-BOUNDS = (("cgroup.max.depth", "32"), ("cgroup.max.descendants", "8192"))
+DESCENDANTS = ("cgroup.max.descendants", "8192")
+BOUNDS = (("cgroup.max.depth", "32"), DESCENDANTS)
+ROOM = 1024  # groups more, so that not all are taken again before the launcher has made its own
 
 
 class ControlGroup:
@@ -119,6 +121,23 @@ class ControlGroup:
                 return
             except FileNotFoundError:
                 pass  # another container's end has just removed the parent that it left empty
+
+    def make_below(self, group: int, name: str) -> None:
+        """Make a group below the container's own, which a descriptor names, unless it is there.
+
+        Where root inside has made as many as it may, its bound is raised for the moment that this takes.
+        """
+        try:
+            os.mkdir(name, 0o755, dir_fd=group)
+        except FileExistsError:
+            pass
+        except BlockingIOError:
+            file, bound = DESCENDANTS
+            self.write(file, str(int(bound) + ROOM))
+            try:
+                os.mkdir(name, 0o755, dir_fd=group)
+            finally:
+                self.write(file, bound)
 
     def open(self) -> int:
         return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.hierarchy)

@@ -7,54 +7,32 @@ trace it nor look through its descriptors at the host (CVE-2019-5736, CVE-2024-2
 dying process, which root inside can make it, it has no descriptor of the host's by the time it can be seen. What root
 inside can do is to stop it, or to freeze the control group it gets into; so every wait for it has an end.
 
-    caller      the host's root; reads what it must know of the container, from outside
-    middle      its child in the container's control group: closes what it need not keep, takes the limits of PID 1,
-                joins the namespaces, and so has the next process in the container's pid namespace
-    command     by CLONE_PARENT the caller's child: gives up what PID 1 has not, then resolves the first path of the
-                container's, imports nothing (`program`), and executes
-
+This is the side of the caller, the host's root, who reads from outside what must be known of the container. The
+processes that enter are in `passage`.
 """
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
 import os
 import select
 import time
 
-from . import confine, lookup, program
+from . import confine, lookup
 from . import syscalls as sys
 from .account import ROOT, Account
-from .attributes import UMASK, Attributes, reset_own
-from .descriptors import keep_only
 from .errors import LauncherError, NotRunning
 from .excursion import in_child
-from .handshake import tell, write_all
-from .init import PATH, TIOCSCTTY
-from .paths import read_text
+from .passage import ENDED, INSIDE, Limits, Passage
 from .process import KILL, PAUSE, leave, milliseconds
 from .specification import read_spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
-
     from .container import Container
 
-INSIDE = -1  # in place of a stream's descriptor: the container's own null device
 ENTER_TIMEOUT = 30.0  # seconds until the command must run
 REAP_TIMEOUT = 1.0  # seconds in which the end of a killed process must come to be known
 CAPTURE_LIMIT = 1 << 20  # bytes of a captured answer; the rest is dropped
-NAMESPACES = (
-    sys.CLONE_NEWUSER
-    | sys.CLONE_NEWNS
-    | sys.CLONE_NEWPID
-    | sys.CLONE_NEWIPC
-    | sys.CLONE_NEWUTS
-    | sys.CLONE_NEWCGROUP
-    | sys.CLONE_NEWNET
-)
 ENTERED = "unshare.entered"  # the control group of entered processes: below the container's, beside its init's
 
 
@@ -71,7 +49,9 @@ class Entry:
             raise NotRunning("container %s: does not run; start it first" % container.name)
         self.process = process
         self.container = container
-        system = str((container.record() or {}).get("system"))
+        record = container.record() or {}
+        system = str(record.get("system"))
+        self.shares_ids = not record.get("uid_base")
         self.spec = read_spec(system)
         self.filter_program = confine.read_filter(system)
 
@@ -82,7 +62,10 @@ class Entry:
 
     def open_root(self) -> int:
         """Return the container's root directory, as a descriptor."""
-        return lookup.open_root("/proc/%d/root" % self.process.pid)
+        try:
+            return lookup.open_root("/proc/%d/root" % self.process.pid)
+        except OSError:
+            raise self._cannot_enter(ENDED) from None
 
     def host_id(self, user: str) -> int:
         """Return the host's uid of a user of the container, by the container's own account file.
@@ -104,13 +87,16 @@ class Entry:
         return base + int(said)
 
     def _open_cgroup(self) -> int:
+        """Return the control group of entered processes; if root inside has made that, another of the host's own."""
         parent = self.container.cgroup.open()
         try:
-            try:
-                os.mkdir(ENTERED, 0o755, dir_fd=parent)
-            except FileExistsError:
-                pass
-            return os.open(ENTERED, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            for name in (ENTERED, "%s.%s" % (ENTERED, os.urandom(8).hex())):
+                self.container.cgroup.make_below(parent, name)
+                group = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+                if os.fstat(group).st_uid == os.geteuid():
+                    return group
+                os.close(group)
+            raise self._cannot_enter("it has no control group for who enters")
         finally:
             os.close(parent)
 
@@ -138,40 +124,34 @@ class Entry:
             LauncherError: it does not run.
         """
         deadline = time.monotonic() + timeout
+        opened = []
         try:
             limits = Limits(self.process.pid)
-        except (ProcessLookupError, FileNotFoundError):
-            raise self._cannot_enter("it does not run any more") from None
-        cgroup = self._open_cgroup()
-        report_read, report_write = os.pipe()
-        middle = sys.clone3(0, sys.SIGCHLD, cgroup)
-        if middle == 0:
-            report = report_write
+            opened.append(self._open_cgroup())
+            report_read, report_write = os.pipe()
+            opened.append(report_write)
             try:
-                sys.prctl(sys.PR_SET_DUMPABLE, 0)
-                _forget_command_line()
-                program.load_nothing_more()
-                report, self.process.descriptor, *inside = keep_only(report, self.process.descriptor, *streams)
-                limits.attributes.give(0)
-                self._join()
-                child = sys.clone3(sys.CLONE_PARENT)
-                if child == 0:
-                    self._become(command, user, inside, terminal, environment or {}, directory, limits.bound, report)
-                write_all(report, b"pid %d\n" % child)
-            except BaseException as error:
-                tell(report, "", error)
-                os._exit(1)
-            os._exit(0)
-        os.close(cgroup)
-        os.close(report_write)
+                middle = self._clone(opened[0])
+            except OSError:
+                os.close(report_read)
+                raise
+            if middle == 0:
+                variables = environment or {}
+                Passage(self, limits, report_write).go(command, user, streams, terminal, variables, directory)
+        except ProcessLookupError:
+            raise self._cannot_enter(ENDED) from None
+        except OSError as error:
+            raise self._cannot_enter(str(error)) from error
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
         return self._follow(report_read, middle, deadline)
 
-    def _join(self) -> None:
+    def _clone(self, cgroup: int) -> int:
         try:
-            sys.setns(self.process.descriptor, NAMESPACES)
-        except ProcessLookupError:
-            raise LauncherError("it does not run any more") from None
-        self.process.close()
+            return sys.clone3(0, sys.SIGCHLD, cgroup)
+        except BlockingIOError:
+            raise self._cannot_enter("it has as many tasks as its limit `tasks_max` lets it have") from None
 
     def _cannot_enter(self, why: str) -> LauncherError:
         return LauncherError("container %s: cannot enter: %s" % (self.container.name, why))
@@ -207,88 +187,6 @@ class Entry:
                 _reap(child, time.monotonic() + REAP_TIMEOUT)
             raise self._cannot_enter(errors[0] if errors else "it ended meanwhile")
         return child
-
-    def _become(
-        self,
-        command: list[str] | None,
-        user: str,
-        streams: list[int],
-        terminal: bool,
-        environment: dict[str, str],
-        directory: str | None,
-        bound: int,
-        report: int,
-    ) -> NoReturn:
-        """Give up what PID 1 has not, and then go where the command is to run, and execute it."""
-        try:
-            os.setsid()
-            os.setgroups([])
-            os.setresgid(0, 0, 0)
-            os.setresuid(0, 0, 0)
-            confine.give_up(self.spec.get("security", {}), bound)
-            confine.filter_calls(self.filter_program)
-            os.chdir("/")
-            root = lookup.open_root("/")
-            if INSIDE in streams:
-                null = program.open_null(root)
-                streams = [null if stream == INSIDE else stream for stream in streams]
-            for number, stream in enumerate(streams):
-                os.dup2(stream, number)
-            if terminal:
-                fcntl.ioctl(0, TIOCSCTTY, 0)
-            account = Account.find(root, user)
-            if account.uid or account.gid:
-                os.setgroups(account.groups)
-                os.setresgid(account.gid, account.gid, account.gid)
-                os.setresuid(account.uid, account.uid, account.uid)
-            directory = _change_directory(root, directory, account.home)
-            variables = {"PATH": PATH, "LANG": "C.UTF-8", "container": "unshare"}
-            variables.update(HOME=account.home, USER=account.name, LOGNAME=account.name, SHELL=account.shell)
-            if terminal:
-                variables["TERM"] = os.environ.get("TERM", "linux")
-            variables.update(environment)
-            if command is None:
-                words = ["-" + os.path.basename(account.shell)]
-                found = program.find(root, account.shell, words)
-            elif "/" in command[0]:
-                found = program.find(root, os.path.join(directory, command[0]), command)
-            else:
-                found = program.find_in_path(root, command[0], command, variables["PATH"])
-            reset_own()
-            os.umask(UMASK)
-            found.execute(variables)
-        except BaseException as error:
-            tell(report, "", error)
-        os._exit(1)
-
-
-class Limits:
-    """What a running container's PID 1 has, and who enters is to have, too.
-
-    Attributes:
-        attributes: its resource limits and scheduling.
-        bound: the capabilities that its programs can have, as a bit mask.
-    """
-
-    def __init__(self, pid: int) -> None:
-        self.attributes = Attributes.of(pid)
-        self.bound = int(read_text("/proc/%d/status" % pid).partition("\nCapBnd:")[2].split(None, 1)[0], 16)
-
-
-def _change_directory(root: int, asked: str | None, home: str) -> str:
-    """Go to the directory that was asked for, or to the user's home, or else to the root; the path of it."""
-    path = home if asked is None else asked
-    try:
-        descriptor = lookup.open_found(root, path, os.O_PATH | os.O_DIRECTORY)
-        try:
-            os.fchdir(descriptor)
-        finally:
-            os.close(descriptor)
-        return path
-    except OSError:
-        if asked is not None:
-            raise
-        return "/"
 
 
 def capture(container: Container, command: list[str], timeout: float) -> str:
@@ -353,15 +251,6 @@ def _is_child(pid: int) -> bool:
     except ChildProcessError:
         return False
     return True
-
-
-def _forget_command_line() -> None:
-    """Blank this process's own `/proc/PID/cmdline`, which anybody inside may read: it is the host's business."""
-    text = read_text("/proc/self/stat")
-    fields = text[text.rfind(")") + 2 :].split()
-    start, end = int(fields[45]), int(fields[46])  # arg_start, arg_end: the 48th and 49th of proc_pid_stat(5)
-    if 0 < start < end:
-        ctypes.memset(start, 0, end - start)
 
 
 def _read_all(descriptor: int, deadline: float) -> tuple[bytes, bool]:

@@ -16,6 +16,7 @@ import time
 from . import syscalls as sys
 from .descriptors import close_all_but
 from .errors import LauncherError
+from .handshake import write_all
 from .process import KILL, Process, leave, milliseconds, reap
 
 TYPE_CHECKING = False
@@ -276,7 +277,7 @@ def _be_child(work: Callable[[], str | None], read: int, write: int, keep: tuple
                 said = "+" + (work() or "")
             except BaseException as error:
                 said = "-" + (str(error) or type(error).__name__)
-            os.write(write, said.encode("utf-8", "replace"))
+            write_all(write, said.encode("utf-8", "replace"))
     finally:
         os._exit(0)
 
@@ -286,14 +287,20 @@ def _read_in_time(read: int, child: int, seconds: float | None) -> str:
     poll = select.poll()
     poll.register(read, select.POLLIN)
     try:
-        if not poll.poll(None if seconds is None else milliseconds(seconds)):
-            raise TimeoutError()
-        said = os.read(read, 65536).decode("utf-8", "replace")
+        deadline = None if seconds is None else time.monotonic() + seconds
+        said = b""
+        while True:
+            if not poll.poll(None if deadline is None else milliseconds(deadline - time.monotonic())):
+                raise TimeoutError()
+            part = os.read(read, 65536)
+            if not part:
+                break
+            said += part
     except BaseException:
         _end(child)
         raise
     reap(child, 0)
-    return said
+    return said.decode("utf-8", "replace")
 
 
 def _end(child: int) -> None:

@@ -75,7 +75,7 @@ class Init:
             boot = program.find(top, BOOT, [BOOT])
             os.umask(UMASK)
             read_token(go, "the launcher ended before the container's start was recorded")
-            boot.execute(self._environment())
+            boot.execute(self._environment(), emulate=self.launch.identity.base != 0)
         except BaseException as error:
             tell(report, "in the container: ", error)
         os._exit(1)
@@ -116,7 +116,7 @@ class Init:
             os.dup2(output, 0)
             fcntl.ioctl(0, TIOCSCTTY, 0)
         else:
-            null = program.open_null(top)
+            null = program.open_own_null(top)
             os.dup2(null, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)

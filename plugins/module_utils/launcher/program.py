@@ -21,6 +21,9 @@ from . import syscalls as sys
 SCRIPTS_LIMIT = 5  # a script whose interpreter is a script…, as in the kernel
 LINE_LIMIT = 256  # bytes of a first line that count (BINPRM_BUF_SIZE)
 NULL_DEVICE = (1, 3)
+ELF = b"\x7fELF"
+# By the machine's name, the number that ELF has for it (e_machine, elf(5)), as it stands in a file.
+MACHINES = {"x86_64": b">\0", "aarch64": b"\xb7\0", "riscv64": b"\xf3\0", "ppc64le": b"\x15\0", "s390x": b"\0\x16"}
 
 
 def load_nothing_more() -> None:
@@ -40,16 +43,33 @@ class Program:
         directory: descriptor of the directory in which it is.
         name: its name there.
         arguments: the first is what the program is told of its own name.
+        path: by which it was found, for an error.
+        foreign: whether it is for another machine, or of a kind of its own, so that binfmt_misc may have a program for
+            it.
     """
 
-    def __init__(self, directory: int, name: str, arguments: list[str]) -> None:
+    def __init__(self, directory: int, name: str, arguments: list[str], path: str, foreign: bool) -> None:
         self.directory = directory
         self.name = name
         self.arguments = arguments
+        self.path = path
+        self.foreign = foreign
 
-    def execute(self, environment: dict[str, str]) -> None:
-        """Execute it in place of this process; returns only by an error."""
-        sys.execveat(self.directory, self.name, self.arguments, environment)
+    def execute(self, environment: dict[str, str], emulate: bool = True) -> None:
+        """Execute it in place of this process; returns only by an error.
+
+        Args:
+            emulate: whether binfmt_misc may run a foreign one. It opens that by the directory's descriptor, which is
+                left open for it; and what is made a script meanwhile is run by the interpreter that it names, perhaps
+                the host's own Python, so not where root inside has the host's ids.
+        """
+        if self.foreign and emulate:
+            os.set_inheritable(self.directory, True)
+        try:
+            sys.execveat(self.directory, self.name, self.arguments, environment)
+        except OSError as error:
+            error.filename = self.path
+            raise
 
 
 def find(root: int, path: str, arguments: list[str]) -> Program:
@@ -64,17 +84,17 @@ def find(root: int, path: str, arguments: list[str]) -> Program:
         OSError: there is none, it may not be executed, or its interpreter is none (`ENOEXEC`).
     """
     asked = path
-    for _script in range(SCRIPTS_LIMIT):
+    for _script in range(SCRIPTS_LIMIT + 1):
         directory, name = lookup.find(root, path)
         try:
-            line = _first_line(directory, name, path)
+            beginning = _beginning(directory, name, path)
         except BaseException:
             os.close(directory)
             raise
-        if line is None:
-            return Program(directory, name, arguments)
+        if not beginning.startswith(b"#!"):
+            return Program(directory, name, arguments, path, _is_foreign(beginning))
         os.close(directory)
-        interpreter, options = _interpreter(line)
+        interpreter, options = _interpreter(beginning[2:].split(b"\n")[0])
         if not interpreter.startswith("/"):
             raise OSError(errno.ENOEXEC, "names no interpreter by an absolute path in its first line", path)
         arguments = [interpreter, *options, path, *arguments[1:]]
@@ -84,6 +104,8 @@ def find(root: int, path: str, arguments: list[str]) -> Program:
 
 def find_in_path(root: int, name: str, arguments: list[str], path: str) -> Program:
     """Find a program by its name in the directories of a `PATH`, as execvp(3) does; errors are those of `find`."""
+    if not name:
+        raise FileNotFoundError(errno.ENOENT, "is no name of a program", name)
     refused: OSError | None = None
     for directory in path.split(":"):
         if not directory.startswith("/"):
@@ -97,8 +119,8 @@ def find_in_path(root: int, name: str, arguments: list[str], path: str) -> Progr
     raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
 
-def _first_line(directory: int, name: str, path: str) -> bytes | None:
-    """Return the first line of a script, without its `#!`, or none of a program of another kind.
+def _beginning(directory: int, name: str, path: str) -> bytes:
+    """Return the first bytes of a program; none of one that may be executed and not read, which cannot be a script.
 
     Raises:
         PermissionError: it is no regular file, or this process may not execute it.
@@ -111,21 +133,30 @@ def _first_line(directory: int, name: str, path: str) -> bytes | None:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         descriptor = os.open(name, flags, dir_fd=directory)
     except PermissionError:
-        return None  # a program may be executed by who may not read it; a script may not
+        return ELF
     try:
-        beginning = os.read(descriptor, LINE_LIMIT)
+        return os.read(descriptor, LINE_LIMIT)
     finally:
         os.close(descriptor)
-    return beginning[2:].split(b"\n")[0] if beginning.startswith(b"#!") else None
+
+
+def _is_foreign(beginning: bytes) -> bool:
+    """Whether the kernel itself does not run a program that begins with this: it is not ELF, or of another machine."""
+    machine = MACHINES.get(os.uname().machine)
+    return not beginning.startswith(ELF) or (
+        len(beginning) > 20 and machine is not None and beginning[18:20] != machine
+    )
 
 
 def _interpreter(line: bytes) -> tuple[str, list[str]]:
     """Return what the first line of a script names, and at most one option, which is the whole rest (execve(2))."""
-    words = line.split(b"\0")[0].strip(b" \t").replace(b"\t", b" ").split(b" ", 1)
-    return os.fsdecode(words[0]), [os.fsdecode(word.strip(b" ")) for word in words[1:] if word.strip(b" ")]
+    text = line.split(b"\0")[0].strip(b" \t")
+    end = next((place for place, byte in enumerate(text) if byte in b" \t"), len(text))
+    option = text[end:].lstrip(b" \t")
+    return os.fsdecode(text[:end]), [os.fsdecode(option)] if option else []
 
 
-def open_null(root: int) -> int:
+def open_own_null(root: int) -> int:
     """Return a descriptor of the container's own null device.
 
     Raises:

@@ -21,8 +21,6 @@ from ..service_types import (
 )
 from ..validation import describe
 
-BARE_METAL = "a container has no hardware and no kernel of its own"
-
 
 def _system(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
     system: dict[str, t.Any] = {"files": {}, "locale": (value or {}).get("locale")}

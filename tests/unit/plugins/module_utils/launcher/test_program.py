@@ -53,6 +53,7 @@ def test_a_link_is_followed_and_the_arguments_stay(root: int, tmp_path: Path) ->
         (b"#!/bin/sh -e  -x ", ["/bin/sh", "-e  -x"]),
         (b"#!/bin/sh\t-e", ["/bin/sh", "-e"]),
         (b"#!/bin/sh\0garbage", ["/bin/sh"]),
+        (b"#!/bin/sh a\tb  c", ["/bin/sh", "a\tb  c"]),
     ],
 )
 def test_scripts(root: int, tmp_path: Path, line: bytes, interpreter: list[str]) -> None:
@@ -157,6 +158,44 @@ def test_executed_by_descriptor_with_its_arguments(tmp_path: Path) -> None:
     os.close(write)
     with os.fdopen(read) as output:
         assert output.read() == "zero one value\n"
+    os.close(root)
+
+
+@pytest.mark.parametrize(
+    ("beginning", "foreign"),
+    [
+        (Path("/bin/sh").resolve().read_bytes()[:64], False),
+        (b"\x7fELF\2\1\1" + bytes(11) + b"\x99\x99" + bytes(44), True),
+        (b"MZ and more", True),
+        (b"", True),
+    ],
+)
+def test_what_the_kernel_itself_does_not_run(root: int, tmp_path: Path, beginning: bytes, foreign: bool) -> None:
+    make(tmp_path / "bin/program", beginning)
+    found = program.find(root, "/bin/program", ["program"])
+    assert found.foreign is foreign
+    with pytest.raises(OSError, match="/bin/program"):
+        found.execute({}, emulate=False)
+    assert not os.get_inheritable(found.directory)
+    os.close(found.directory)
+
+
+def test_five_scripts_in_a_row(tmp_path: Path) -> None:
+    """As many as the kernel runs, and not one more."""
+    previous = "/bin/sh"
+    root = lookup.open_root("/")
+    for number in range(6):
+        script = tmp_path / f"script{number}"
+        make(script, f"#!{previous}\n".encode())
+        previous = str(script)
+        by_kernel = subprocess.run([previous], check=False, capture_output=True) if number < 5 else None
+        if by_kernel is not None:
+            assert by_kernel.returncode == 0
+            os.close(program.find(root, previous, [previous]).directory)
+    with pytest.raises(OSError, match="Too many levels"):
+        subprocess.run([previous], check=False)
+    with pytest.raises(OSError, match="and so on"):
+        program.find(root, previous, [previous])
     os.close(root)
 
 
