@@ -26,7 +26,7 @@ attributes:
     platforms: linux
     support: full
 requirements:
-  - Linux 5.10 or newer with user namespaces and cgroup2
+  - Linux 5.12 or newer with user namespaces and cgroup2
   - Python 3.8 or newer
   - root
 """

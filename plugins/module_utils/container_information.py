@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from pathlib import Path
 from typing import Any, Callable, Protocol
 
 from . import generations
+from .launcher import mount_table
 from .launcher.errors import LauncherError
 from .system_content import NAME
 from .target import Layout, TargetError
 
 LOG_LIMIT = 256 * 1024
 """Bytes of a log that are returned at most, its end."""
-
-ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 class Container(Protocol):
@@ -152,8 +150,7 @@ class Information:
 
     def _mounts(self, pid: int) -> list[dict[str, Any]]:
         """The mounts that the container's first process sees (proc_pid_mountinfo(5))."""
-        text = (self.proc / str(pid) / "mountinfo").read_text("utf-8", "surrogateescape")
-        return [mount(line) for line in text.splitlines()]
+        return [mount(found) for found in mount_table.read(str(self.proc / str(pid) / "mountinfo"))]
 
     def _has_systemd(self, system: str) -> bool:
         return bool(json.loads(Path(system, "spec.json").read_text("utf-8"))["init"]["systemd"])
@@ -165,23 +162,16 @@ class Information:
         return self.container.log_tail(self.log_lines, None, self.timeout)[-LOG_LIMIT:]
 
 
-def mount(line: str) -> dict[str, Any]:
-    """One line of mountinfo."""
-    before, _separator, after = line.partition(" - ")
-    fields, (kind, source) = before.split(" "), after.split(" ")[:2]
+def mount(found: mount_table.Mount) -> dict[str, Any]:
+    """A mount, as it is returned; bytes that are no UTF-8 are replaced."""
     return {
-        "target": plain(fields[4]),
-        "source": plain(source),
-        "root": plain(fields[3]),
-        "type": kind,
-        "options": fields[5].split(","),
+        "target": _text(found.point),
+        "source": _text(found.source),
+        "root": _text(found.part),
+        "type": found.kind,
+        "options": found.options,
     }
 
 
-def plain(text: str) -> str:
-    """A path of mountinfo, where blanks, newlines and backslashes are written as octal numbers."""
-    return (
-        ESCAPED.sub(lambda found: chr(int(found.group(1), 8)), text)
-        .encode("utf-8", "surrogateescape")
-        .decode("utf-8", "replace")
-    )
+def _text(path: str) -> str:
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -18,7 +18,7 @@ import socket
 import time
 from typing import Any, Callable, Iterator
 
-from .launcher import enter, syscalls
+from .launcher import data, enter, syscalls
 from .launcher.errors import LauncherError
 from .time_limits import TimeLimit
 
@@ -122,7 +122,7 @@ def check_running(container: Any, timeout: float) -> None:
     """Whether systemd says `running`: all has been started, no unit has failed, and none is about to be tried again."""
     answer = enter.capture(container, ["systemctl", "is-system-running"], timeout).strip()
     command = ["systemctl", "list-units", "--state=failed,auto-restart", "--plain", "--no-legend", "--full"]
-    units = [line.split()[0] for line in enter.capture(container, command, timeout).splitlines() if line.split()]
+    units = data.first_words(enter.capture(container, command, timeout))
     if answer != "running":
         said = f" (failed: {', '.join(units)})" if units else ""
         raise Ill(f"systemd is {answer or 'silent'}, not running{said}")

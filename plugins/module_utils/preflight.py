@@ -20,8 +20,8 @@ from .preflight_mounts import Sources, mount_points
 from .store import View, open_source
 from .target import TargetError
 
-KERNEL = (5, 10)
-"""The oldest kernel with all that the launcher cannot do without: pidfds, openat2, close_range."""
+KERNEL = (5, 12)
+"""The oldest kernel with all that the launcher cannot do without; mount_setattr(2) is the last of it."""
 
 PYTHON = (3, 8)
 
@@ -70,7 +70,7 @@ def _kernel(host: Host, specification: dict[str, Any]) -> list[str]:
     found: tuple[int, ...] = tuple(int(part) for part in match.groups()) if match else (0,)
     if found >= KERNEL:
         return []
-    needed = f"Linux {_version(KERNEL)} or newer is needed (pidfds, openat2, close_range)"
+    needed = f"Linux {_version(KERNEL)} or newer is needed (mount_setattr)"
     return [f"the kernel is {host.release}; {needed}: install a newer one, and reboot"]
 
 

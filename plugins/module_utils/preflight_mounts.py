@@ -41,12 +41,16 @@ class Sources:
 
     def _look(self, record: dict[str, Any], writable: bool) -> list[str]:
         flags, device = record.get("flags") or [], self._device(record)
-        if self.runs is None or not device or writable == ("read-only" in flags):
+        bound, read_only = "bind-mount" in flags, "read-only" in flags
+        if self.runs is None or not device or (writable and read_only):
             return []
-        if "bind-mount" in flags and not answers(self.host, device):
+        if bound and not writable and not read_only:
+            return []  # refused, or nothing to warn of; a file system can have parts that it only reads
+        written, read = ([device], []) if bound else guarded.paths_of(record, device)
+        if not all(answers(self.host, path) for path in written + read):
             return []  # the launcher asks at each start, within a time limit
         try:
-            if "bind-mount" in flags:
+            if bound:
                 return self._look_at_bind(self.runs, device, writable)
             if writable:
                 self.runs.refuse_writable_file_system(record, device)
@@ -57,11 +61,9 @@ class Sources:
 
     def _device(self, record: dict[str, Any]) -> str:
         """What is mounted, or nothing where that is the store, or new and empty."""
-        device = record.get("device")
-        if isinstance(device, dict):
-            device = "/dev/disk/by-{}/{}".format(*next(iter(device.items())))
+        device = guarded.device_of(record)
         shared = "bind-mount" in (record.get("flags") or []) or record.get("type") not in (*targets.IN_MEMORY, "mqueue")
-        return device if isinstance(device, str) and shared and device != self.store else ""
+        return device if record.get("device") and shared and device != self.store else ""
 
     def _look_at_bind(self, runs: guarded.Host, device: str, writable: bool) -> list[str]:
         try:
@@ -80,9 +82,7 @@ class Sources:
 def answers(host: preflight.Host, path: str) -> bool:
     """Whether a path can be looked at without waiting for a server (a network's file system, FUSE)."""
     real = os.path.normpath(host.path(path))
-    around = [mount for mount in mount_table.read() if targets.is_below(real, mount.point)]
-    nearest = max(around, key=lambda mount: len(mount.point), default=None)
-    return nearest is None or nearest.point == "/" or nearest.kind in mounts.OWN
+    return all(mount.point == "/" or mount.kind in mounts.OWN for mount in mount_table.way(mount_table.read(), real))
 
 
 def mount_points(host: preflight.Host, specification: dict[str, Any]) -> list[str]:

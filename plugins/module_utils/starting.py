@@ -78,7 +78,7 @@ def _start_foreign(container: Any, system: Path, timeout: float) -> list[str]:
         raise LauncherError(f"container {container.name}: {command[0]} cannot start it: {error}") from error
     said = done.stderr.decode("utf-8", "replace")
     if done.returncode == 0:
-        return [line[len(WARNING) :] for line in said.splitlines() if line.startswith(WARNING)]
+        return [line[len(WARNING) :] for line in said.split("\n") if line.startswith(WARNING)]
     message = said.strip() or f"{command[0]} ended with status {done.returncode}"
     if container.status().state == "running":
         raise NotReady(message, ended=False)

@@ -18,18 +18,12 @@ import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .launcher import lookup
+from .launcher import lookup, targets
 from .launcher import syscalls as sys
 from .target import TargetError
 
 SEARCHED = ("bin", "sbin", "libexec", "games")
 """Where a program named without a directory is looked for, below the store."""
-
-MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-"""Directories of the root that are links into a store at `/usr`."""
-
-LINKS_FOLLOWED = 40
-"""As many as the kernel follows before it says ELOOP."""
 
 NAMES_READ = 100_000
 """How many names of directories are compared with patterns, altogether; `/usr/bin` of a large host has 5,000."""
@@ -130,7 +124,7 @@ class View:
             link = self._link(reached)
             if link is not None:
                 links += 1
-                if links > LINKS_FOLLOWED:
+                if links > lookup.LINKS_LIMIT:
                     return None
                 reached = "/" if link.startswith("/") else posixpath.dirname(reached)
                 pending += [part for part in reversed(link.split("/")) if part]
@@ -196,7 +190,7 @@ class View:
         entry = self.files.get(path)
         if entry is not None:
             return entry.get("link")
-        if path in MERGED and self.target == "/usr":
+        if path[1:] in targets.MERGED and self.target == targets.STORE:
             return posixpath.join("usr", path[1:])
         if path in self.binds:
             return None  # a mount, whose source was followed when it was bound

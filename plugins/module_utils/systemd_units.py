@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from .launcher import times
+from .launcher import data, times
 from .launcher.service import RUNS_ELSEWHERE
 from .limits import Limits, properties
 from .target import TargetError
@@ -126,7 +126,7 @@ class Systemd:
         """The units of containers that run, or are about to."""
         pattern = unit_name("*")
         listed = self._run("list-units", "--plain", "--no-legend", "--full", pattern).stdout
-        return [line.split()[0] for line in listed.splitlines() if line.split()]
+        return data.first_words(listed)
 
     def reload(self) -> None:
         """Have it read the units anew; running ones get new limits by that."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded
+from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded, mounts
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.staging import stage
 from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
@@ -243,6 +244,51 @@ def test_the_device_of_its_file_system_is_known_by_any_name(tmp_path: Path) -> N
                 host.refuse_writable_file_system({"options": None}, device)
             assert host.warning_of_file_system({"options": None}, device)
         host.refuse_writable_file_system({"options": None}, devices[1])
+
+
+def test_every_device_of_its_btrfs_is_known(tmp_path: Path) -> None:
+    """Whichever is named, by whatever name, and whichever subvolume is mounted; another btrfs is not."""
+    if "\tbtrfs\n" not in Path("/proc/filesystems").read_text() or not shutil.which("mkfs.btrfs"):
+        pytest.skip("this host has no btrfs")
+    with contextlib.ExitStack() as stack:
+        devices = []
+        for name in ("one", "two", "other"):
+            with open(tmp_path / name, "wb") as image:
+                image.truncate(256 << 20)
+            devices.append(_loop(tmp_path / name, stack))
+        subprocess.run(["mkfs.btrfs", "-q", *devices[:2]], check=True, timeout=60)
+        subprocess.run(["mkfs.btrfs", "-q", devices[2]], check=True, timeout=60)
+        kept = tmp_path / "kept"
+        kept.mkdir()
+        mount("-t", "btrfs", "-o", f"device={devices[1]}", devices[0], kept)
+        stack.callback(subprocess.run, ["umount", str(kept)], check=True, timeout=60)
+        for name in ("kept", "beside"):
+            subprocess.run(
+                ["btrfs", "subvolume", "create", str(kept / name)], check=True, timeout=60, capture_output=True
+            )
+        (kept / "kept/state").mkdir()
+        host = guarded.Host({str(kept / "kept/state"): "the state"})
+        (tmp_path / "link").symlink_to(devices[1])
+        for device in (devices[0], devices[1], str(tmp_path / "link"), _loop(Path(devices[1]), stack)):
+            with pytest.raises(guarded.WritableSource, match="contains"):
+                host.refuse_writable_file_system({"type": "btrfs", "options": "subvol=/"}, device)
+        host.refuse_writable_file_system({"type": "btrfs", "options": "subvol=/"}, devices[2])
+        assert _refuses_when_mounted(host, devices[0], None)
+        assert _refuses_when_mounted(host, devices[1], "kept")
+        assert _refuses_when_mounted(host, devices[1], "beside")
+        assert not _refuses_when_mounted(host, devices[2], None)
+
+
+def _refuses_when_mounted(host: guarded.Host, device: str, subvolume: str | None) -> bool:
+    options: list[tuple[str, str | None]] = [("source", device)]
+    mounted = mounts.filesystem("btrfs", options + ([("subvol", subvolume)] if subvolume else []))
+    try:
+        host.refuse_writable_mount(mounted, "btrfs", device)
+    except guarded.WritableSource:
+        return True
+    finally:
+        os.close(mounted)
+    return False
 
 
 def test_the_file_system_of_the_state_is_not_mounted(make_machine: MakeMachine) -> None:

@@ -85,6 +85,29 @@ def assert_matches(text: str, point: str, said: str) -> None:
     assert re.search(said, text), text
 
 
+PROTECTED = ("/run", "/run/host", "/proc", "/dev", "/")
+
+
+@pytest.mark.parametrize("kind", ["bind", "tmpfs"])
+@pytest.mark.parametrize("place", PROTECTED)
+@pytest.mark.parametrize("below", ["", "/run"])
+def test_a_place_that_is_refused_is_an_error_in_any_case(
+    make_machine: MakeMachine, tmp_path: Path, kind: str, place: str, below: str
+) -> None:
+    """Here a link, which root inside could have left in a writable mapping, leads to it."""
+    (tmp_path / "link").symlink_to(place)
+    point = f"/srv/left/link{below}"
+    record = item("/srv", "none", point, flags=["bind-mount", "read-only"])
+    if kind == "tmpfs":
+        record = item("tmpfs", "tmpfs", point)
+    mapping = {"source": str(tmp_path), "target": "/srv/left", "writable": True}
+    options: Record = {"extra_file_systems": [{**record, "mount_may_fail": True}], "mappings": [mapping]}
+    machine = make_machine(name=NAME, **options)
+    with pytest.raises(LauncherError, match="a symbolic link on the way"):
+        machine.start()
+    assert machine.container.status().state == "stopped"
+
+
 @pytest.mark.parametrize("may_fail", [True, False])
 def test_a_server_that_does_not_answer(make_machine: MakeMachine, silent: Silent, may_fail: bool) -> None:
     """One that may fail does not use up the time that the start has."""

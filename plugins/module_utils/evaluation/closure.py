@@ -18,6 +18,7 @@ from typing import Callable, Iterable, Iterator
 
 from ..host_files import HOST_FILES
 from ..launcher.errors import LauncherError
+from ..launcher.targets import MERGED
 from . import elf
 from .libraries import CACHE, Loaded, Search, read_cache
 from .programs import (
@@ -34,7 +35,7 @@ from .reach import Place, Reach, barred_text, refusal
 
 SCRIPTS_LIMIT = 5  # a script whose interpreter is a script…, as in the kernel
 WARNINGS_LIMIT = 20
-MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+BLANKS = re.compile(r"[ \t]+")  # what parts the words of a first line, in the kernel
 _PYTHON = re.compile(r"(?:python|pypy)(\d+(?:\.\d+)?)?[a-z]?")
 Requisites = Callable[["list[str]"], "list[str]"]
 
@@ -235,13 +236,13 @@ class Closure:
         """Add what runs the script at `path`, whose first line is `line`."""
         if scripts >= SCRIPTS_LIMIT:
             raise LauncherError("%s: its interpreter is a script, and that one's too, and so on" % path)
-        words = line[2:].strip().split(None, 1)
-        if not words:
+        words = BLANKS.split(line[2:].strip(), maxsplit=1)
+        if not words[0]:
             return
         self._bring(path, words[0], (), scripts + 1)
         if os.path.basename(words[0]) != "env" or len(words) == 1:
             return
-        for word in words[1].split():
+        for word in BLANKS.split(words[1]):
             if word.startswith("-S"):
                 word = word[2:]  # env -S: the rest of the line is several words
             if word and "=" not in word and not word.startswith("-"):

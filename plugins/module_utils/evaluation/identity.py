@@ -107,7 +107,7 @@ def _write_lock(start: int, length: int) -> bytes:
 
 def is_privileged() -> bool:
     """Whether this process may mount, and map ids that are not its own."""
-    for line in read_text("/proc/self/status").splitlines():
+    for line in read_text("/proc/self/status").split("\n"):
         if line.startswith("CapEff:"):
             bits = int(line.split()[1], 16)
             return all(bits >> number & 1 for number in (_SYS_ADMIN, _SETGID, _SETUID))

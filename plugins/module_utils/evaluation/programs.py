@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -35,7 +36,7 @@ def open_regular(path: str) -> int:
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(22, "is no regular file", path)
+            raise OSError(errno.EINVAL, "is no regular file", path)
         return os.open("/proc/self/fd/%d" % descriptor, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     finally:
         os.close(descriptor)
@@ -60,7 +61,7 @@ def switch_modules(path: str = SWITCH) -> list[str]:
     """The libraries that the C library loads for the sources that nsswitch.conf(5) names."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.read(1 << 16).splitlines()
+            lines = file.read(1 << 16).split("\n")
     except OSError:
         lines = []
     services: list[str] = []
@@ -73,7 +74,7 @@ def switch_modules(path: str = SWITCH) -> list[str]:
 def read_home(configuration: str) -> str | None:
     """Where the interpreter of a virtual environment is, by its `pyvenv.cfg`."""
     with open(open_regular(configuration), encoding="utf-8", errors="replace") as file:
-        for line in file.read(1 << 16).splitlines():
+        for line in file.read(1 << 16).split("\n"):
             key, _equals, value = line.partition("=")
             if key.strip() == "home":
                 return value.strip()

@@ -11,14 +11,15 @@ same. The rule holds for an ordinary user's command, too, which runs with that u
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import Iterable, NamedTuple
 
 from ..launcher.errors import LauncherError
+from ..launcher.lookup import LINKS_LIMIT
 from .programs import parents
 
-LINKS_LIMIT = 40  # of one path, as in the kernel
 KERNEL_DIRECTORIES = ("/proc", "/sys", "/dev")
 _CONFIGURATION = "pyvenv.cfg"
 
@@ -86,12 +87,12 @@ class Reach:
             mode = os.lstat(step).st_mode
             if not stat.S_ISLNK(mode):
                 if waiting and not stat.S_ISDIR(mode):
-                    raise NotADirectoryError(20, os.strerror(20), step)
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), step)
                 current = step
                 continue
             followed += 1
             if followed > LINKS_LIMIT:
-                raise OSError(40, os.strerror(40), path)
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             target = os.readlink(step)
             links[step] = target
             # Who asks for a path asks for the links that it names.

@@ -201,7 +201,7 @@ class View:
             try:
                 return mounts.bind(source, attributes, self._id_maps.get(lines))
             except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
+                if error.errno not in (errno.EINVAL, errno.EPERM):
                     raise
             if writable is not None:
                 self.warnings.append("%s: its file system cannot map ids: the command has others' rights" % writable)

@@ -43,14 +43,14 @@ class Account:
     def parse(cls, user: str, passwd: str, group: str) -> Account:
         """The account of a name or number in the text of passwd(5) and group(5)."""
         account = cls("root", 0, 0, "/root", "/bin/sh") if user in ROOT else None
-        for line in passwd.splitlines():
+        for line in passwd.split("\n"):  # nothing else ends one for the C library
             fields = line.split(":")
             if len(fields) == 7 and user in (fields[0], fields[2]) and _is_id(fields[2]) and _is_id(fields[3]):
                 account = cls(fields[0], int(fields[2]), int(fields[3]), fields[5] or "/", fields[6] or "/bin/sh")
                 break
         if account is None:
             raise LauncherError("user %s: is not in the container's /etc/passwd" % user)
-        for line in group.splitlines():
+        for line in group.split("\n"):
             fields = line.split(":")
             if len(fields) == 4 and _is_id(fields[2]) and account.name in fields[3].split(","):
                 account.groups.append(int(fields[2]))

@@ -63,7 +63,7 @@ class ControlGroup:
         The process leaves the unit's group for one beside the container's: a group whose controllers are handed down
         has no processes of its own (cgroups(7), "no internal processes").
         """
-        lines = read_text("/proc/self/cgroup").splitlines()
+        lines = read_text("/proc/self/cgroup").split("\n")
         unit = next((line[3:].strip("/") for line in lines if line.startswith("0::")), "")
         if not unit.endswith(".service"):
             return False

@@ -281,7 +281,7 @@ class Container:
         from . import enter
 
         listing = ["systemctl", "list-units", "--state=failed,auto-restart", "--plain", "--no-legend", "--full"]
-        names = [line.split()[0] for line in enter.capture(self, listing, timeout).splitlines() if line.split()]
+        names = data.first_words(enter.capture(self, listing, timeout))
         results = ["systemctl", "show", "--property=Result", "--value", "--"] + names
         found = zip(names, enter.capture(self, results, timeout).split()) if names else ()
         return [name for name, result in found if result != "success"]

@@ -69,3 +69,11 @@ def format_flat(record: dict[str, Any]) -> str:
             word = quote(value) if isinstance(value, str) else repr(value)
         parts.append("%s: %s" % (quote(key), word))
     return "{%s}\n" % ", ".join(parts)
+
+
+def first_words(table: str) -> list[str]:
+    """Return the first word of each line of a table, such as the units that systemctl(1) lists.
+
+    A line ends with a newline alone; a unit's description may hold other characters that str.splitlines() splits at.
+    """
+    return [words[0] for words in map(str.split, table.split("\n")) if words]

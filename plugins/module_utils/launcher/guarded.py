@@ -9,10 +9,9 @@ elsewhere lead to the same place. What lies in an overlay has the places of its 
 from __future__ import annotations
 
 import os
-import stat
 import sys
 
-from . import mount_table
+from . import devices, mount_table
 from .errors import LauncherError
 from .paths import RUN_DIRECTORY, STATE_DIRECTORY, read_text
 from .targets import is_below, plain
@@ -32,6 +31,10 @@ RUNS = {
 """What the host runs, or goes by, as root: the path, and a clause that says what is there."""
 
 SECRET = (STATE_DIRECTORY, RUN_DIRECTORY)
+# Their source is a name of a server's, however it looks (`//server/share`).
+REMOTE = ("9p", "afs", "ceph", "cifs", "lustre", "nfs", "nfs4", "orangefs", "smb3", "vboxsf", "virtiofs")
+NAMED = REMOTE + ("zfs",)  # two with one source are one
+DEVICE_OPTIONS = ("device", "journal_path", "logdev", "rtdev")  # name a further device (btrfs, ext4, xfs)
 REMEDY = "root inside could have this host run programs of its own; keep what the container writes elsewhere"
 
 
@@ -68,6 +71,38 @@ def interpreter(named: str = "") -> dict[str, str]:
     return found
 
 
+def device_of(record: dict[str, Any]) -> str:
+    """Return what a file system record mounts: a path or a name."""
+    device = record.get("device")
+    if isinstance(device, dict):
+        return "/dev/disk/by-%s/%s" % next(iter(device.items()))
+    return str(device)
+
+
+def paths_of(record: dict[str, Any], device: str) -> tuple[list[str], list[str]]:
+    """Return the paths of this host that a file system writes to when it is mounted, and those that it only reads.
+
+    Args:
+        record: of a file system, no bind mount: its `type` and `options`.
+        device: as `device_of` has it.
+    """
+    kind, options = record.get("type"), [option.partition("=") for option in (record.get("options") or "").split(",")]
+    if kind == "overlay":
+        written = [value for name, _equals, value in options if name in ("upperdir", "workdir")]
+        read = [value for name, _equals, value in options if name in ("lowerdir", "lowerdir+", "datadir+")]
+        return _spelled(written), _spelled([part for value in read for part in (value, *value.split(":"))])
+    if kind in NAMED:
+        return [], []
+    names = device.split(":") if kind == "bcachefs" else [device]
+    names += [value for name, _equals, value in options if name in DEVICE_OPTIONS]
+    return [plain(name) for name in names if name], []
+
+
+def _spelled(values: list[str]) -> list[str]:
+    """The paths that values of an overlay's options may mean; the kernel takes backslashes out of some of them."""
+    return list(dict.fromkeys(plain(text) for value in values if value for text in (value, value.replace("\\", ""))))
+
+
 class Host:
     """What is mounted on this host now, and where on it the things are that it runs.
 
@@ -96,16 +131,21 @@ class Host:
         return self._warning(self._reach(source), name)
 
     def refuse_writable_file_system(self, record: dict[str, Any], device: str) -> None:
-        """The same for a file system that is to be mounted from a device, or from directories that its options name."""
-        self._refuse(self._reach_of_file_system(record, device), device)
+        """The same for a file system that is to be mounted, from a device or from what its options name."""
+        self._refuse(self._reach_of_file_system(record, device, paths_of(record, device)[0]), device)
 
     def warning_of_file_system(self, record: dict[str, Any], device: str) -> str | None:
-        """The same for one that is mounted read-only."""
-        return self._warning(self._reach_of_file_system(record, device), device)
+        """Return what a container learns by one that it may only read, or that only reads some of its directories."""
+        written, read = paths_of(record, device)
+        return self._warning(self._reach_of_file_system(record, device, written + read), device)
 
-    def refuse_writable_mount(self, mount: int, name: str) -> None:
-        """The same for a file system that has been mounted and not attached yet."""
-        self._refuse([(_numbers(os.fstat(mount).st_dev), "/")], name)
+    def refuse_writable_mount(self, mount: int, kind: str, name: str) -> None:
+        """The same as `refuse_writable` for a file system of a type that has been mounted and not attached yet."""
+        reach = [(devices.numbers(os.fstat(mount).st_dev), "/")]
+        if kind == "btrfs":  # each subvolume has a number of its own there
+            for number in devices.members_of_btrfs(".", mount):
+                reach += self._on(number)
+        self._refuse(reach, name)
 
     def _refuse(self, reach: list[Place], name: str) -> None:
         found = self._overlap(reach, tuple(self.runs))
@@ -138,17 +178,25 @@ class Host:
                 places += self._in_mount(mount, mount.part, set())
         return places
 
-    def _reach_of_file_system(self, record: dict[str, Any], device: str) -> list[Place]:
-        words = [device] + [option.partition("=")[2] for option in (record.get("options") or "").split(",")]
+    def _reach_of_file_system(self, record: dict[str, Any], device: str, paths: list[str]) -> list[Place]:
+        """The places of paths, and all of the file systems on the devices that they name."""
         found = []
-        for path in [part for word in words for part in word.split(":")]:
-            if path.startswith("/"):
-                found += self._places_of(path)
-        number = _block_device(device)
-        for mount in self.mounts if number else ():
-            if number and _holds(number, _device_of(mount)):
-                found.append((mount.device, "/"))
+        for path in paths:
+            number = devices.block_device(path)
+            found += self._places_of(path) + (self._on(number) if number else [])
+        if record.get("type") in NAMED:
+            same = [mount for mount in self.mounts if (mount.kind, mount.source) == (record["type"], device)]
+            found += [(mount.device, "/") for mount in same]
         return found
+
+    def _on(self, number: str) -> list[Place]:
+        """All of the mounted file systems that a block device is of use to."""
+        mounted = {mount.device: mount for mount in self.mounts}
+        return [
+            (device, "/")
+            for device, mount in mounted.items()
+            if any(devices.holds(number, each) for each in devices.of_mount(mount))
+        ]
 
     def _places_of(self, path: str) -> list[Place]:
         """The places of a path, whose last parts need not exist."""
@@ -176,14 +224,14 @@ class Host:
     def _located(self, descriptor: int, rest: str, seen: set[Place]) -> tuple[list[Place], str]:
         """The places of what lies below an open file, and that file's path."""
         number = ""
-        for line in read_text("/proc/self/fdinfo/%d" % descriptor).splitlines():
+        for line in read_text("/proc/self/fdinfo/%d" % descriptor).split("\n"):
             if line.startswith("mnt_id:"):
                 number = line.partition(":")[2].strip()
         mount = self._by_number.get(int(number)) if number else None
         path = os.readlink("/proc/self/fd/%d" % descriptor)
         if mount is None or not is_below(path, mount.point):
             # The root of a chroot(2) need not be a mount point, and then nothing is said of its mount.
-            return [(_numbers(os.fstat(descriptor).st_dev), plain("%s/%s" % (path, rest)))], path
+            return [(devices.numbers(os.fstat(descriptor).st_dev), plain("%s/%s" % (path, rest)))], path
         inner = "%s/%s/%s" % (mount.part, path[len(mount.point.rstrip("/")) :], rest)
         return self._in_mount(mount, plain(inner), seen), path
 
@@ -210,49 +258,3 @@ def _layers(settings: str) -> list[tuple[str, bool]]:
         elif name in ("lowerdir", "lowerdir+", "datadir+"):
             found += [(part.replace("\0", ":"), True) for part in value.replace("\\:", "\0").split(":") if part]
     return [(directory, is_layer) for directory, is_layer in found if directory.startswith("/")]
-
-
-def _block_device(path: str) -> str | None:
-    """The numbers of a block device, as `major:minor`."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    if not stat.S_ISBLK(status.st_mode):
-        return None
-    return _numbers(status.st_rdev)
-
-
-def _numbers(device: int) -> str:
-    return "%d:%d" % (os.major(device), os.minor(device))
-
-
-def _device_of(mount: mount_table.Mount) -> str:
-    """The device of a file system; btrfs and the like have numbers of their own, and name theirs."""
-    own = mount.device.startswith("0:") and mount.source.startswith("/dev/")
-    return (own and _block_device(mount.source)) or mount.device
-
-
-def _holds(one: str, other: str) -> bool:
-    """Whether one of two block devices is the other, or lies on it (a mapped device, a loop device)."""
-    return other in _chain(one) or one in _chain(other)
-
-
-def _chain(number: str) -> set[str]:
-    """A block device, and those below it."""
-    found, pending = set(), [number]
-    while pending:
-        number = pending.pop()
-        if number in found:
-            continue
-        found.add(number)
-        directory = "/sys/dev/block/" + number
-        backing = _block_device(read_text(directory + "/loop/backing_file").strip() or "/")
-        if backing:
-            pending.append(backing)
-        try:
-            names = os.listdir(directory + "/slaves")
-        except OSError:
-            names = []
-        pending += [read_text("%s/slaves/%s/dev" % (directory, name)).strip() for name in names]
-    return found

@@ -127,9 +127,9 @@ def taken(name: str) -> list[tuple[int, int, str]]:
             if isinstance(base, int):
                 ranges.append((base, COUNT, "container " + other))
     for file in ("/etc/subuid", "/etc/subgid"):
-        for line in read_text(file).splitlines():
+        for line in read_text(file).split("\n"):
             fields = line.split(":")
-            if len(fields) == 3 and fields[1].isdigit() and fields[2].isdigit():
+            if len(fields) == 3 and fields[1].isdecimal() and fields[2].isdecimal():
                 ranges.append((int(fields[1]), int(fields[2]), "%s in %s" % (fields[0], file)))
     return ranges
 

@@ -16,20 +16,11 @@ from . import mounts
 from . import syscalls as sys
 from .errors import LauncherError
 from .excursion import in_child
+from .targets import CONSOLE, DEVICE_LINKS, DEVICES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "fuse")
-DEVICE_LINKS = (
-    ("ptmx", "pts/ptmx"),
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-    ("core", "/proc/kcore"),
-)
 
 # The lists of runc and crun, which agree, and what systemd-nspawn adds.
 MASKED = (
@@ -89,13 +80,13 @@ def populate_devices(tree: mounts.Tree, console: str | None) -> None:
     directory = tree.open("/dev", os.O_RDONLY | os.O_DIRECTORY)
     for name in DEVICES:
         _make_device(tree, name, directory, attributes)
-    for name, link in DEVICE_LINKS:
+    for name, link in DEVICE_LINKS.items():
         os.symlink(link, name, dir_fd=directory)
     os.close(directory)
     if console is not None:
         source = os.open(console, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         os.chown("/proc/self/fd/%d" % source, os.geteuid(), -1)  # the container's root, as whom this is built
-        tree.attach(mounts.bind(source, attributes, None, recursive=False), "/dev/console", directory=False)
+        tree.attach(mounts.bind(source, attributes, None, recursive=False), "/dev/" + CONSOLE, directory=False)
         os.close(source)
 
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 
+from .targets import is_below
+
 READ_SIZE = 1 << 16
 _ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\043", "#"), ("\\134", "\\"))
 
@@ -15,6 +17,7 @@ class Mount:
 
     Attributes:
         number: what fdinfo calls `mnt_id`.
+        parent: the number of the mount that it is mounted on.
         device: `major:minor` of the file system.
         part: the directory (or file) of the file system that is mounted.
         point: where.
@@ -26,9 +29,9 @@ class Mount:
 
     def __init__(self, line: str) -> None:
         before, _separator, after = line.partition(" - ")
-        number, _parent, self.device, part, point, options = before.split(" ")[:6]
+        number, parent, self.device, part, point, options = before.split(" ")[:6]
         self.kind, source, settings = (after.split(" ") + ["", ""])[:3]
-        self.number = int(number)
+        self.number, self.parent = int(number), int(parent)
         self.part, self.point, self.source = _unescape(part), _unescape(point), _unescape(source)
         self.options, self.settings = options.split(","), _unescape(settings)
 
@@ -40,9 +43,9 @@ def _unescape(text: str) -> str:
     return text
 
 
-def read() -> list[Mount]:
-    """Return the mounts of this mount namespace that this process's root shows. The file comes a page at a time."""
-    descriptor = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+def read(path: str = "/proc/self/mountinfo") -> list[Mount]:
+    """Return the mounts of a mount namespace that a process's root shows. The file comes a page at a time."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         text = part = os.read(descriptor, READ_SIZE)
         while part:
@@ -50,4 +53,37 @@ def read() -> list[Mount]:
             text += part
     finally:
         os.close(descriptor)
-    return [Mount(line) for line in text.decode("utf-8", "surrogateescape").splitlines()]
+    return parse(text)
+
+
+def parse(text: bytes) -> list[Mount]:
+    """Return the mounts in the text of mountinfo.
+
+    Lines end with `\\n` alone: a path has that escaped, but no other character at which a str would be split.
+    """
+    found = []
+    for line in text.split(b"\n"):
+        try:
+            found.append(Mount(line.decode("utf-8", "surrogateescape")))
+        except ValueError:
+            continue  # the end, or a line of a kind that is not known
+    return found
+
+
+def way(mounts: list[Mount], path: str) -> list[Mount]:
+    """Return the mounts that an absolute path without links leads through, the one it ends in last.
+
+    Of those on one point only the topmost counts.
+    """
+    numbers = {mount.number for mount in mounts}
+    found: list[Mount] = []
+    beside = [mount for mount in mounts if mount.parent not in numbers or mount.parent == mount.number]
+    while True:
+        around = [mount for mount in beside if is_below(path, mount.point)]
+        if not around:
+            return found
+        next_one = min(around, key=lambda mount: len(mount.point))
+        if found and found[-1].point == next_one.point:
+            found.pop()
+        found.append(next_one)
+        beside = [mount for mount in mounts if mount.parent == next_one.number and mount is not next_one]

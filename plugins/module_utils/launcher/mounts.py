@@ -71,7 +71,7 @@ def bind(source: int, mount_attributes: int, id_map: int | None, recursive: bool
     """A detached copy of the mount that a descriptor names, with attributes, its ids mapped through a user namespace.
 
     Raises:
-        LauncherError: the file system cannot map ids (`EINVAL`; overlayfs, or a kernel before its support).
+        OSError: as mount_setattr(2) says; `EINVAL` for a file system that cannot map ids, on this kernel at least.
     """
     mount = sys.open_tree(source, "", recursive)
     try:
@@ -80,6 +80,10 @@ def bind(source: int, mount_attributes: int, id_map: int | None, recursive: bool
         os.close(mount)
         raise
     return mount
+
+
+class ProtectedTarget(LauncherError):
+    """A mount point leads to what a container needs, where nothing can be mounted. No option makes it a warning."""
 
 
 def _path_of(descriptor: int) -> str:
@@ -104,7 +108,8 @@ class Tree:
         """The descriptor of a mount point, made as an empty directory or file where nothing is.
 
         Raises:
-            LauncherError: a link on the way leads to what the container stands on.
+            ProtectedTarget: a link on the way leads to what the container stands on.
+            LauncherError: it is a link to nothing.
         """
         try:
             return self._open_target(path)
@@ -140,7 +145,7 @@ class Tree:
             message = (
                 "%s: a symbolic link on the way, perhaps in a writable mapping, leads elsewhere, and %s; remove it"
             )
-            raise LauncherError(message % (path, reason))
+            raise ProtectedTarget(message % (path, reason))
         return target
 
     def attach(self, mount: int, path: str, directory: bool = True) -> None:

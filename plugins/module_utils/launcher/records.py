@@ -80,29 +80,35 @@ class Records:
             if not record.get("mount_may_fail"):
                 raise LauncherError(message) from None
             said = message + LEFT_OUT
-        self.warnings += said.splitlines()
+        self.warnings += [line for line in said.split("\n") if line]
 
     def _asks_a_server(self, record: dict[str, Any]) -> bool:
         """Whether something else than the kernel may have to answer: for what is mounted, or for where."""
-        device = str(record["device"])
+        device = guarded.device_of(record)
         if any(is_below(record["mount_point"], point) for point in self._served):
             return True
+        looked_at = [device]
         if "bind-mount" not in record["flags"]:
-            return record["type"] not in mounts.OWN
-        if device == self.start.spec["store"]["source"]:
+            if record["type"] not in mounts.OWN:
+                return True
+            if record["type"] in IN_MEMORY:
+                return False
+            written, read = guarded.paths_of(record, device)
+            looked_at = written + read
+        elif device == self.start.spec["store"]["source"]:
             return False  # all of the host depends on it
         if self._foreign is None:
             self._foreign = [mount.point for mount in mount_table.read() if mount.kind not in mounts.OWN]
-        return any(is_below(device, point) for point in self._foreign)
+        return any(is_below(path, point) for path in looked_at for point in self._foreign)
 
     def _mount(self, record: dict[str, Any]) -> None:
-        """Mount it or, where its failure is no error, say why not; what the host runs is refused in any case."""
+        """Mount it or, where its failure is no error, say why not; what is refused is an error in any case."""
         try:
             if "bind-mount" in record["flags"]:
                 self._bind(record)
             else:
                 self._mount_file_system(record)
-        except guarded.WritableSource:
+        except (guarded.WritableSource, mounts.ProtectedTarget):
             raise
         except LauncherError as error:
             if not record.get("mount_may_fail"):
@@ -110,23 +116,21 @@ class Records:
             self.warnings.append(str(error).replace("\n", " ") + LEFT_OUT)
 
     def _mount_file_system(self, record: dict[str, Any]) -> None:
-        point, device, kind = record["mount_point"], record["device"], record["type"]
-        if isinstance(device, dict):
-            device = "/dev/disk/by-%s/%s" % next(iter(device.items()))
+        point, device, kind = record["mount_point"], guarded.device_of(record), record["type"]
         options = self._options(record)
         in_memory = kind in IN_MEMORY
         if not in_memory:
             options.insert(0, ("source", device))
         read_only = "read-only" in record["flags"]
         try:
-            if not in_memory and read_only:
-                self._warn(self._runs().warning_of_file_system(record, device))
-            elif not in_memory:
+            if not in_memory and not read_only:
                 self._runs().refuse_writable_file_system(record, device)
+            if not in_memory:
+                self._warn(self._runs().warning_of_file_system(record, device))
             mount = mounts.filesystem(kind, options, mounts.attributes(record["flags"]))
             try:
                 if not in_memory and not read_only:
-                    self._runs().refuse_writable_mount(mount, device)
+                    self._runs().refuse_writable_mount(mount, kind, device)
                 if self.id_map is not None and not in_memory:
                     sys.mount_setattr(mount, 0, False, self.id_map)
             except (LauncherError, OSError):
@@ -208,7 +212,7 @@ class Records:
         try:
             mount = mounts.bind(source, attributes, self.id_map)
         except OSError as error:
-            if self.id_map is None or error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
+            if self.id_map is None or error.errno not in (errno.EINVAL, errno.EPERM):
                 raise
             self._accept_unmapped(source, attributes, name)
             mount = mounts.bind(source, attributes, None)

@@ -10,9 +10,17 @@ from __future__ import annotations
 STORE = "/usr"
 # Directories of the root that are links into a store at /usr. The launcher makes them.
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-# The nodes and links of a container's /dev.
-DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "fuse", "console")
-DEVICE_LINKS = ("ptmx", "fd", "stdin", "stdout", "stderr", "core")
+# The nodes of a container's /dev, but for its console, and the links, with what they lead to.
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "fuse")
+CONSOLE = "console"
+DEVICE_LINKS = {
+    "ptmx": "pts/ptmx",
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "core": "/proc/kcore",
+}
 # The kernel's file systems of which a container has its own, by where it has them.
 OWN_TYPES = {"proc": "/proc", "sysfs": "/sys", "cgroup2": "/sys/fs/cgroup", "cgroup": "/sys/fs/cgroup"}
 # Those that are new and empty with each mount.
@@ -51,7 +59,7 @@ TARGETS = (
     Target("/run/systemd", "which belongs to the container's systemd", below=True),
     Target("/var/run", _LINK, below=True, above=False),
     Target("/var/lock", _LINK, below=True, above=False),
-) + tuple(Target("/dev/" + name, _NODE, below=True, above=False) for name in DEVICES + DEVICE_LINKS)
+) + tuple(Target("/dev/" + name, _NODE, below=True, above=False) for name in (*DEVICES, CONSOLE, *DEVICE_LINKS))
 
 
 def _of_store(store: str) -> list[Target]:

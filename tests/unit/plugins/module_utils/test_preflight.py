@@ -10,12 +10,14 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import mount_table
 from ansible_collections.unshare.container.plugins.module_utils.preflight import (
     Host,
     check_host,
     problems,
     warnings,
 )
+from ansible_collections.unshare.container.plugins.module_utils.preflight_mounts import Sources, answers
 from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
 
 SPECIFICATION: dict[str, t.Any] = {
@@ -38,7 +40,7 @@ def host(tmp_path: Path) -> Host:
     (tmp_path / "proc/filesystems").write_text("nodev\tsysfs\nnodev\tcgroup\nnodev\tcgroup2\n\text4\n")
     (tmp_path / "usr/lib/systemd/systemd").touch(0o755)
     host = Host(tmp_path)
-    host.user_id, host.system, host.release = 0, "Linux", "5.10.0-28-amd64"
+    host.user_id, host.system, host.release = 0, "Linux", "5.12.0-1-amd64"
     host.python, host.interpreter = (3, 8), "/usr/bin/python3"
     return host
 
@@ -68,7 +70,7 @@ def _split(host: Host) -> None:
 BREAKAGES: list[tuple[t.Callable[[Host], object], str]] = [
     (_change("user_id", 1000), "set become: true"),
     (_change("system", "FreeBSD"), "the kernel is FreeBSD"),
-    (_change("release", "5.9.16"), "the kernel is 5.9.16; Linux 5.10 or newer"),
+    (_change("release", "5.11.22"), "the kernel is 5.11.22; Linux 5.12 or newer"),
     (_change("release", "strange"), "the kernel is strange"),
     (_change("python", (3, 7)), "Python is 3.7; 3.8 or newer"),
     (_change("interpreter", "/opt/my python/bin/python"), "cannot stand in the first line of a script"),
@@ -240,6 +242,60 @@ def test_other_sources_are_no_matter(host: Host) -> None:
     mounts = with_mounts(bind("/srv/data"), bind("/var/lib/data", "/y"), bind("/missing", "/z"))
     assert problems(host, mounts) == []
     assert warnings(host, mounts) == []
+
+
+ROOT = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n"
+NETWORK = "52 {0} 0:50 / {1} rw - nfs4 nas:/ rw\n"
+MEMORY = "53 {0} 0:51 / {1} rw - tmpfs tmpfs rw\n"
+TABLES = {
+    "nothing is mounted there": ("", True),
+    "a server's": (NETWORK.format(1, "/srv"), False),
+    "a server's over memory": (MEMORY.format(1, "/srv") + NETWORK.format(53, "/srv"), False),
+    "memory over a server's": (NETWORK.format(1, "/srv") + MEMORY.format(52, "/srv"), True),
+    "memory below a server's": (NETWORK.format(1, "/srv") + MEMORY.format(52, "/srv/data"), False),
+    "memory hidden by a server's": (MEMORY.format(1, "/srv/data") + NETWORK.format(1, "/srv"), False),
+    "a server's beside it": (NETWORK.format(1, "/srv/database"), True),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_what_may_not_answer_is_known_by_the_table_of_mounts(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    """The topmost mount counts, and what leads to it."""
+    table, expected = TABLES[case]
+    mounts = mount_table.parse((ROOT + table).encode())
+    monkeypatch.setattr(mount_table, "read", lambda: mounts)
+    assert answers(Host(), "/srv/data/x") is expected
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"device": "/srv/silent/image", "type": "ext4"},
+        {"device": "overlay", "type": "overlay", "options": "lowerdir=/usr:/srv/silent,upperdir=/a,workdir=/b"},
+        {"device": "overlay", "type": "overlay", "options": "lowerdir=/usr,upperdir=/srv/silent/a,workdir=/b"},
+        {"device": "/dev/sdb1", "type": "xfs", "options": "logdev=/srv/silent/log"},
+    ],
+)
+@pytest.mark.parametrize("flags", [[], ["read-only"]])
+def test_a_path_that_may_not_answer_is_not_opened(
+    host: Host, monkeypatch: pytest.MonkeyPatch, record: dict[str, t.Any], flags: list[str]
+) -> None:
+    table = ROOT + NETWORK.format(1, host.root / "srv/silent")
+    mounts = mount_table.parse(table.encode())
+    monkeypatch.setattr(mount_table, "read", lambda: mounts)
+    looked: list[str] = []
+
+    def note(path: str, *_rest: object, **_more: object) -> t.NoReturn:
+        looked.append(path)
+        raise FileNotFoundError(path)
+
+    specification = with_mounts({**record, "mount_point": "/data", "flags": flags})
+    sources = Sources(host, specification)
+    monkeypatch.setattr(os, "open", note)
+    monkeypatch.setattr(os, "stat", note)
+    assert sources.refusals() + sources.warnings() == []
+    monkeypatch.undo()
+    assert looked == []
 
 
 @pytest.mark.parametrize(

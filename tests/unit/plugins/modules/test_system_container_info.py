@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils import container_information
 from ansible_collections.unshare.container.plugins.module_utils.container_information import Information, mount, names
+from ansible_collections.unshare.container.plugins.module_utils.launcher import mount_table
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.target import Layout, TargetError
 from ansible_collections.unshare.container.plugins.modules import system_container_info as module
@@ -124,9 +125,9 @@ def test_all_of_a_host(layout: Layout) -> None:
     assert names(Layout(layout.root / "nothing"), Path("/nothing")) == []
 
 
-def test_one_line_of_mountinfo_with_optional_fields() -> None:
+def test_a_mount_with_optional_fields() -> None:
     line = "36 35 98:0 /mnt1 /mnt\\0112 ro,noatime shared:1 master:2 - ext3 /dev/root rw,errors=continue"
-    assert mount(line) == {
+    assert mount(mount_table.Mount(line)) == {
         "target": "/mnt\t2",
         "source": "/dev/root",
         "root": "/mnt1",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded, mount_table
+from ansible_collections.unshare.container.plugins.module_utils.launcher.targets import is_below
 
 
 class Guard:
@@ -81,14 +82,72 @@ def test_what_is_not_made_yet_is_guarded(tmp_path: Path) -> None:
     assert guard.look("srv") is None
 
 
-def test_options_that_name_it_are_seen(guard: Guard) -> None:
-    record = {"options": f"lowerdir=/a:{guard.state}/systems,upperdir=/b,workdir=/c"}
-    with pytest.raises(guarded.WritableSource, match="lies in"):
+@pytest.mark.parametrize(
+    "options",
+    [
+        "lowerdir=/a,upperdir={}/systems,workdir=/c",
+        "lowerdir=/a,upperdir=/b,workdir={}/systems/one",
+        "lowerdir=/a,upperdir=/{}/./systems//,workdir=/c",
+        "lowerdir=/a,upperdir={}\\/systems,workdir=/c",
+        "lowerdir=/a,upperdir=.{},workdir=/c",
+    ],
+)
+def test_what_an_overlay_writes_to_is_seen(guard: Guard, options: str) -> None:
+    record = {"type": "overlay", "options": options.format(guard.state)}
+    with pytest.raises(guarded.WritableSource, match="is|lies in"):
         guard.host.refuse_writable_file_system(record, "overlay")
     assert "can read" in str(guard.host.warning_of_file_system(record, "overlay"))
-    with pytest.raises(guarded.WritableSource, match="is "):
-        guard.host.refuse_writable_file_system({"options": None}, str(guard.state))
-    guard.host.refuse_writable_file_system({"options": "size=1M,mode=0755"}, "tmpfs")
+
+
+@pytest.mark.parametrize(
+    "options", ["lowerdir=/a:{}/systems", "lowerdir+={}", "lowerdir={}::/a", "lowerdir=/a::{}", "datadir+={}"]
+)
+def test_what_an_overlay_only_reads_is_a_warning(guard: Guard, options: str) -> None:
+    record = {"type": "overlay", "options": options.format(guard.state) + ",upperdir=/srv/b,workdir=/srv/c"}
+    guard.host.refuse_writable_file_system(record, "overlay")
+    assert "can read" in str(guard.host.warning_of_file_system(record, "overlay"))
+
+
+def test_a_path_that_is_mounted_itself_is_seen(guard: Guard) -> None:
+    for kind in ("ecryptfs", "ext4"):
+        with pytest.raises(guarded.WritableSource, match="is "):
+            guard.host.refuse_writable_file_system({"type": kind, "options": None}, str(guard.state))
+
+
+HONEST = {
+    "the root of NFSv4": ("nfs4", "nas:/", "addr=127.0.0.1"),
+    "a directory of NFS": ("nfs", "nas:/var", None),
+    "the state of another host": ("nfs4", "nas:/var/lib/unshare", "fsc=/var"),
+    "CephFS": ("ceph", "mon1,mon2:/", "secretfile=/etc"),
+    "CephFS by its new name": ("ceph", "user@.fs=/", "mon_addr=10.0.0.1:6789"),
+    "a share": ("cifs", "//var/lib", "credentials=/etc,prefixpath=/"),
+    "Plan 9": ("9p", "/", "trans=tcp,aname=/var/lib"),
+    "a tag": ("virtiofs", "/", None),
+    "the first subvolume": ("btrfs", "/dev/disk/by-id/another", "subvol=/,compress=zstd"),
+    "a data set": ("zfs", "var/lib", "mountpoint=/var/lib"),
+    "an overlay named like a path": ("overlay", "/", "lowerdir=/srv,upperdir=/srv/a,workdir=/srv/b"),
+}
+
+
+@pytest.mark.parametrize("case", HONEST)
+def test_names_that_look_like_its_path_are_not_it(case: str) -> None:
+    kind, device, options = HONEST[case]
+    host = guarded.Host(dict(guarded.RUNS))
+    record = {"type": kind, "options": options}
+    host.refuse_writable_file_system(record, device)
+    assert host.warning_of_file_system(record, device) is None
+
+
+@pytest.mark.parametrize(("kind", "source"), [("zfs", "tank/state"), ("nfs4", "nas:/state"), ("virtiofs", "state")])
+def test_a_name_that_is_mounted_already_is_one_file_system(guard: Guard, kind: str, source: str) -> None:
+    device = os.stat(guard.state).st_dev
+    line = f"9999 1 {os.major(device)}:{os.minor(device)} / /elsewhere rw - {kind} {source} rw"
+    for mount in guard.host.mounts:
+        mount.device = f"{os.major(device)}:{os.minor(device)}" if is_below(str(guard.state), mount.point) else "0:0"
+    guard.host.mounts.append(mount_table.Mount(line))
+    with pytest.raises(guarded.WritableSource, match="contains"):
+        guard.host.refuse_writable_file_system({"type": kind, "options": None}, source)
+    guard.host.refuse_writable_file_system({"type": kind, "options": None}, source + "2")
 
 
 @pytest.mark.parametrize(
@@ -107,11 +166,3 @@ def test_layers_of_an_overlay(settings: str, layers: list[tuple[str, bool]]) -> 
 def test_the_interpreter_is_guarded() -> None:
     found = guarded.interpreter("/opt/python/bin/python3")
     assert {"/opt/python/bin/python3", os.path.realpath(sys.executable), os.path.dirname(os.__file__)} <= set(found)
-
-
-def test_a_mount_is_read_with_its_escapes() -> None:
-    line = r"36 35 98:0 /mnt\0401 /mnt2\011x rw,noatime shared:1 - ext3 /dev/ro\134ot rw,errors=continue"
-    mount = mount_table.Mount(line)
-    assert (mount.number, mount.device, mount.part, mount.point) == (36, "98:0", "/mnt 1", "/mnt2\tx")
-    assert (mount.options, mount.kind, mount.source) == (["rw", "noatime"], "ext3", "/dev/ro\\ot")
-    assert mount.settings == "rw,errors=continue"

@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Block devices, and which of them lie on one another or hold one file system together."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+
+from .paths import read_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .mount_table import Mount
+
+SYSTEM = "/sys"
+BTRFS_FS_INFO = 0x8400941F  # BTRFS_IOC_FS_INFO of ioctl_btrfs(2)
+INFO_SIZE = 1024  # bytes of its structure, `struct btrfs_ioctl_fs_info_args`
+UUID_AT = 16  # where in it the UUID of the file system is
+
+
+def numbers(device: int) -> str:
+    """Return the numbers of a device, as `major:minor`."""
+    return "%d:%d" % (os.major(device), os.minor(device))
+
+
+def block_device(path: str) -> str | None:
+    """Return the numbers of a block device, or None where the path leads to none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return numbers(status.st_rdev) if stat.S_ISBLK(status.st_mode) else None
+
+
+def of_mount(mount: Mount) -> list[str]:
+    """Return the devices of a mounted file system, at least one of them.
+
+    Btrfs and bcachefs have a number of their own in the table of mounts, and name a device, or several.
+    """
+    if not mount.device.startswith("0:"):
+        return [mount.device]
+    names = mount.source.split(":") if mount.kind == "bcachefs" else [mount.source]
+    found = [block_device(name) for name in names if name.startswith("/dev/")]
+    known = [number for number in found if number]
+    if not known and mount.kind == "btrfs":  # `/dev/root` names no device
+        known = members_of_btrfs(mount.point)
+    return known or [mount.device]
+
+
+def members_of_btrfs(directory: str, at: int | None = None) -> list[str]:
+    """Return the devices of the btrfs that a directory lies in; none where it lies in no btrfs.
+
+    Args:
+        at: a descriptor of the directory that a relative path starts from.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at)
+    except OSError:
+        return []
+    try:
+        said = fcntl.ioctl(descriptor, BTRFS_FS_INFO, bytes(INFO_SIZE))
+    except OSError:
+        return []
+    finally:
+        os.close(descriptor)
+    digits = said[UUID_AT : UUID_AT + 16].hex()
+    uuid = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+    return _numbers_in("%s/fs/btrfs/%s/devices" % (SYSTEM, uuid))
+
+
+def holds(one: str, other: str) -> bool:
+    """Whether one of two block devices is the other, lies on it, or holds a file system together with it.
+
+    What lies on others are partitions, mapped devices (LVM, dm-crypt), RAID (md), and loop devices.
+    """
+    return other in _chain(one) or one in _chain(other)
+
+
+def _chain(number: str) -> set[str]:
+    """A block device, those below it, and those that share a file system with one of them."""
+    together = _groups()
+    found, pending = set(), [number]
+    while pending:
+        number = pending.pop()
+        if not number or number in found:
+            continue
+        found.add(number)
+        directory = "%s/dev/block/%s" % (SYSTEM, number)
+        backing = read_text(directory + "/loop/backing_file").strip("\n")
+        if backing:
+            pending.append(block_device(backing) or "")
+        if os.path.exists(directory + "/partition"):
+            pending.append(read_text(directory + "/../dev").strip())
+        pending += _numbers_in(directory + "/slaves")
+        for group in together:
+            if number in group:
+                pending += group
+    return found
+
+
+def _groups() -> list[list[str]]:
+    """The devices of each file system that has several, as far as the kernel tells: btrfs and bcachefs."""
+    btrfs, bcachefs = SYSTEM + "/fs/btrfs", SYSTEM + "/fs/bcachefs"
+    found = [_numbers_in("%s/%s/devices" % (btrfs, name)) for name in _names(btrfs)]
+    return found + [_numbers_in("%s/%s" % (bcachefs, name), "block/dev") for name in _names(bcachefs)]
+
+
+def _numbers_in(directory: str, file: str = "dev") -> list[str]:
+    """The numbers of the devices that a directory of sysfs has entries of."""
+    found = []
+    for name in _names(directory):
+        try:
+            found.append(read_text("%s/%s/%s" % (directory, name, file)).strip())
+        except NotADirectoryError:  # a file beside the entries
+            pass
+    return [number for number in found if number]
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
