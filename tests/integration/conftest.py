@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
 import shutil
 import subprocess
 import typing as t
@@ -28,6 +29,9 @@ Mapping = dict[str, t.Any]
 PREFIX = "test-"
 """How the name of every container of a test begins."""
 
+IS_NAMED = re.compile(rf"(?:^|[/-]){PREFIX}")
+"""Such a name in a path; that of a system follows its hash. Directories of pytest have `test-` in their names, too."""
+
 INTERPRETER = "/usr/bin/python3"
 """The host's own Python: a container whose store is /usr has it, and so do the scripts on a target."""
 
@@ -36,30 +40,37 @@ files_of = system_files.FilterModule().filters()["system_files"]
 
 
 class Host:
-    """What of this machine a container must leave as it was."""
+    """What of this machine a container must leave as it was. Other programs, and other tests, may run beside it.
 
-    @staticmethod
-    def mounts() -> set[str]:
-        """The mount points of this mount namespace that are a container's of a test, with what is mounted there."""
+    Attributes:
+        names: of the containers that this run of the tests has made.
+        directory: of this run's temporary files.
+    """
+
+    names: t.ClassVar[set[str]] = set()
+    directory: t.ClassVar[str] = ""
+
+    @classmethod
+    def mounts(cls) -> set[str]:
+        """The mount points of this mount namespace that are a test's, with what is mounted there."""
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
         mounts = {" ".join(line.split()[3:6]) for line in lines}
-        return {mount for mount in mounts if PREFIX in mount}  # other programs mount beside a test
+        return {mount for mount in mounts if IS_NAMED.search(mount) or (cls.directory and cls.directory in mount)}
 
-    @staticmethod
-    def control_groups() -> set[str]:
-        """The control groups of the collection in the unified hierarchy, wherever that is mounted."""
-        found = set()
-        for line in Path("/proc/self/mountinfo").read_text().splitlines():
-            if " - cgroup2 " in line:
-                for directory, _directories, _files in os.walk(os.path.join(line.split()[4], "unshare")):
-                    if PREFIX in directory:
-                        found.add(directory)
-        return found
+    @classmethod
+    def control_groups(cls) -> set[str]:
+        """The control groups of containers of tests in the unified hierarchy, wherever that is mounted."""
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        places = {os.path.join(line.split()[4], "unshare") for line in lines if " - cgroup2 " in line}
+        return {os.path.join(place, name) for place in places for name in cls.listing(place)}
 
     @staticmethod
     def listing(path: str) -> set[str]:
         """The names in a directory that are a test's (a real container may run beside them)."""
-        return {name for name in os.listdir(path) if PREFIX in name} if os.path.isdir(path) else set()
+        try:
+            return set(filter(IS_NAMED.search, os.listdir(path)))
+        except FileNotFoundError:
+            return set()
 
     @staticmethod
     def descriptors() -> dict[str, str]:
@@ -84,28 +95,48 @@ class Host:
             "processes": cls.launcher_processes(),
         }
 
+    @classmethod
+    def left(cls, before: Mapping, own: str) -> Mapping:
+        """What differs from an earlier snapshot, of this process and of this run's containers.
+
+        Args:
+            own: a part of the names of containers that this run makes without `write_system`.
+        """
+        after = cls.snapshot()
+        names = {own, *cls.names, cls.directory or own}
+        found: Mapping = {}
+        for key in after.keys() - {"descriptors"}:
+            found[key] = {entry for entry in after[key] ^ before[key] if any(name in entry for name in names)}
+        found["descriptors"] = set(after["descriptors"].items()) ^ set(before["descriptors"].items())
+        return {key: entries for key, entries in found.items() if entries}
+
     @staticmethod
-    def launcher_processes() -> set[str]:
-        """Processes of the collection that run on this machine."""
+    def launcher_processes(name: str = PREFIX) -> set[str]:
+        """Processes of the collection that run on this machine for a container of a test, each with its command."""
         found = set()
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 command = Path("/proc", pid, "cmdline").read_bytes()
             except OSError:
                 continue
-            if PREFIX.encode() in command and (b"run-container" in command or b"enter-container" in command):
-                found.add(pid)
+            if name.encode() in command and (b"run-container" in command or b"enter-container" in command):
+                found.add(f"{pid} {command.replace(bytes(1), b' ').decode('utf-8', 'replace')}")
         return found
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Say where this run's temporary files are."""
+    Host.directory = str(tmp_path_factory.getbasetemp())
+
+
 @pytest.fixture
-def host_unchanged() -> t.Iterator[None]:
+def host_unchanged(request: pytest.FixtureRequest) -> t.Iterator[None]:
     """Fail when the test leaves a mount, control group, process, descriptor or file of the collection behind."""
     before = Host.snapshot()
     yield
-    after = Host.snapshot()
-    left = {key: set(after[key]) ^ set(before[key]) for key in after if after[key] != before[key]}
-    assert not left, (left, {key: after[key] for key in left if key == "descriptors"})
+    left = Host.left(before, getattr(request.module, "NAME", PREFIX))
+    assert not left, left
 
 
 class Machine:
@@ -174,6 +205,7 @@ def write_system(operating_system: Mapping, name: str, **options: t.Any) -> Path
         key: options.pop(key) for key in ("mappings", "extra_file_systems", "keep_services") if key in options
     }
     shared_network = options.pop("shared_network", False)
+    Host.names.add(name)
     derived = contain(operating_system, shared_network=shared_network, **containing)
     system = files_of(derived, name=name, shared_network=shared_network, **options)
     content = SystemContent(system, render_boot(system), launcher.sources(), INTERPRETER, {}, name)

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -28,6 +29,9 @@ ATTEMPTS = Path(__file__).with_name("attempts")
 MARKER = "a-process-of-the-host-for-the-tests"
 CHANGING = ("random", "nr", "state", "count", "pid", "hostname", "_id", "uuid", "domain", "drop_caches")
 """Of names in /proc/sys whose values change by themselves, or are of the reader."""
+
+INTERFACE = re.compile(r"/(?:conf|neigh)/(?!all/|default/|lo/)")
+"""Settings in /proc/sys of network interfaces, which come and go."""
 
 TASKS = 400
 """A bound of tasks for the containers of these tests, which is quickly reached."""
@@ -172,7 +176,7 @@ def _sys_values() -> dict[str, bytes]:
     for directory, _directories, names in os.walk("/proc/sys"):
         for name in names:
             path = os.path.join(directory, name)
-            if not any(word in path for word in CHANGING):
+            if not any(word in path for word in CHANGING) and not INTERFACE.search(path):
                 with contextlib.suppress(OSError), open(path, "rb") as file:
                     values[path] = file.read()
     return values

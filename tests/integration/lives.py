@@ -134,10 +134,10 @@ class Remains:
 
     def _look(self) -> dict[str, t.Any]:
         def ours(names: t.Iterable[str]) -> set[str]:
-            return {name for name in names if self.prefix in name}
+            return {name for name in names if self.prefix in name or Host.directory in name}
 
         return {
-            "mounts": Host.mounts(),
+            "mounts": ours(Host.mounts()),
             "control groups": ours(Host.control_groups()),
             "/run/unshare": ours(Host.listing("/run/unshare")),
             "containers": ours(Host.listing("/var/lib/unshare/containers")),

@@ -110,5 +110,5 @@ def test_become(core: str, machine: Machine, host: SshHost, tmp_path: Path) -> N
     result = ansible(CORES[core] / "ansible-playbook", "-i", tmp_path / "hosts.json", SUITE, directory=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     deadline = time.monotonic() + 10
-    while Host.launcher_processes():
+    while Host.launcher_processes(NAME):
         assert time.monotonic() < deadline, "a command outlives its task"

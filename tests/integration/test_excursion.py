@@ -23,7 +23,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import excursion, start, syscalls
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
-from .conftest import INTERPRETER
+from .conftest import INTERPRETER, Host
 
 if t.TYPE_CHECKING:
     from .conftest import Machine, MakeMachine
@@ -43,13 +43,15 @@ MISSING = {
 def caller() -> dict[str, t.Any]:
     """All of this process that an excursion changes, and what it could."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     changing = ("State", "Vm", "Rss", "Hugetlb", "voluntary", "nonvoluntary", "Threads", "SigQ", "Shd", "SigPnd")
     return {
         "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")},
         "status": {key: value for key, value in status.items() if not key.startswith(changing)},
         "directory": os.getcwd(),
         "root": (os.stat("/").st_dev, os.stat("/").st_ino),
-        "mounts": Path("/proc/self/mountinfo").read_text(),
+        "mounts": Host.mounts(),
+        "root's mount": next(line for line in mounts if line.split()[4] == "/"),
         "limits": {number: resource.getrlimit(number) for number in range(16)},
         "bits": syscalls.prctl(syscalls.PR_GET_SECUREBITS),
         "dumpable": syscalls.prctl(syscalls.PR_GET_DUMPABLE),

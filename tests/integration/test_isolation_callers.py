@@ -22,7 +22,8 @@ pytestmark = pytest.mark.root
 
 NAME = "test-isolation-callers"
 TELL = """
-import json, os, sys
+import ctypes, json, os, sys
+IOPRIO_GET = {"x86_64": 252}.get(os.uname().machine, 31)
 FIELDS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "Seccomp", "Seccomp_filters", "NoNewPrivs", "Uid", "Gid",
           "Groups", "Cpus_allowed_list", "Mems_allowed_list")
 def read(name):
@@ -35,6 +36,7 @@ def tell(pid):
         facts[name] = read(f"/proc/{pid}/{name}")
     stat = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     facts.update(priority=stat[15], nice=stat[16], real_time=stat[37], policy=stat[38])
+    facts["I/O"] = ctypes.CDLL(None).syscall(IOPRIO_GET, 1, 0 if pid == "self" else pid)
     return facts
 own = dict(line.split(":", 1) for line in read("/data/status").splitlines())
 extra = {"SigIgn": own["SigIgn"].strip(), "SigBlk": own["SigBlk"].strip(), "Umask": own["Umask"].strip()}
@@ -59,6 +61,8 @@ CALLERS = {
     "a high priority": "nice -n -10",
     "a real-time policy": "chrt --fifo 5",
     "a batch policy": "chrt --batch 0",
+    "the highest priority of I/O": "ionice --class 1 --classdata 0",
+    "no priority of I/O": "ionice --class 3",
     "one processor": "taskset 1",
     "the killer's disfavour": "choom -n 500 --",
     "inheritable capabilities": "setpriv --inh-caps=+net_admin,+sys_module --ambient-caps=+net_admin,+sys_module",

@@ -179,13 +179,26 @@ def test_a_program_that_closes_its_output_and_stays_keeps_nobody_waiting(machine
     assert time.monotonic() - began < 4
 
 
-@pytest.mark.parametrize("turn", ["mkfifo", "ln -s /dev/pts/ptmx", "ln -s /dev/zero"])
-def test_accounts_are_read_from_a_file_only(machine: Machine, turn: str) -> None:
-    """The host reads /etc/passwd of the container to know whose pipes they are."""
+@pytest.mark.parametrize(
+    ("turn", "said"),
+    [
+        ("mkfifo", "/etc/passwd: is not a file"),
+        ("mkdir", "/etc/passwd: is not a file"),
+        ("ln -s /dev/pts/ptmx", "/etc/passwd: is not a file"),
+        ("ln -s /dev/zero", "/etc/passwd: is not a file"),
+        ("ln -s passwd", "Too many levels of symbolic links: '/etc/passwd'"),
+        ("ln -s /dev/null/x", "Not a directory: '/etc/passwd'"),
+        ("ln -s /proc/self/fd/0", "/etc/passwd"),
+    ],
+)
+def test_accounts_are_read_from_a_file_only(machine: Machine, turn: str, said: str) -> None:
+    """The host reads /etc/passwd of the container to know whose pipes they are. Root gets in, to mend it."""
     machine.output("sh", "-c", f"mv /etc/passwd /etc/passwd.kept && {turn} /etc/passwd")
     result = machine.run("true", user="nobody", timeout=30)
     assert result.returncode == 125
-    assert "/etc/passwd: is not a file" in result.stderr
+    assert f"container {machine.name}: cannot enter: " in result.stderr
+    assert said in result.stderr
+    assert machine.output("id", "-u").strip() == "0"
 
 
 def test_a_link_to_the_hosts_accounts_stays_inside(machine: Machine) -> None:

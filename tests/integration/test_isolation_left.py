@@ -3,14 +3,15 @@
 
 """What a former run left in writable mappings, when the container starts again: links to wherever the host is open.
 
-Nothing of the host may be made, changed, or reachable inside afterwards. A start that is refused is as good.
+Nothing of the host may be made, changed, or reachable inside afterwards. A start that is refused with an error that
+names the link's place is as good; each test shows by a link that leads inside that starts work.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -90,28 +91,52 @@ def targets(victim: Victim, numbers: t.Iterable[int]) -> dict[str, str]:
     }
 
 
-def start(machine: Machine) -> bool:
-    """Start it; whether it runs."""
+def start(machine: Machine, meant: str) -> bool:
+    """Start it; whether it runs, or else is refused with the error that is meant. Another error is one of the test's.
+
+    Args:
+        meant: a pattern for the error of a start that does not follow the link.
+    """
     try:
         machine.start(timeout=20)
-    except LauncherError:
+    except LauncherError as error:
+        if not re.search(rf"cannot start: {meant}", str(error)):
+            raise
         return False
     return True
 
 
-def follow(machine: Machine, victim: Victim, where: str) -> str:
+def follow(machine: Machine, victim: Victim, where: str, meant: str) -> str:
     """Start a machine beside which a link lies; `ok` when that led to the host, or what kept it from that."""
-    started = start(machine)
     try:
+        started = start(machine, meant)
         if victim.look() != victim.before:
             return "ok"
         if not started:
             return "refused"
-        seen = machine.run("cat", f"{where}/secret", f"{where}/../secret")
-        return "ok" if "secret of the host" in seen.stdout else "inside"
+        seen = machine.output("sh", "-c", f"cat {where}/secret {where}/../secret; echo looked")
+        assert "looked" in seen
+        return "ok" if "secret of the host" in seen else "inside"
     finally:
         machine.stop(5)
         victim.restore()
+
+
+def lead_inside(machine: Machine, link: Path, where: str) -> None:
+    """Start a machine beside which a link leads to a directory of its own, where all is as it would be without it.
+
+    Args:
+        where: a path through that link, whose last part is to be there.
+    """
+    beside = link.parent / "beside"
+    beside.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to("beside")
+    machine.start(timeout=20)
+    assert machine.output("realpath", where).strip() == where.replace(link.name, "beside")
+    machine.output("test", "-d", where)
+    machine.stop(5)
+    link.unlink()
 
 
 def add_directory(machine: Machine, path: str) -> None:
@@ -129,11 +154,13 @@ def test_a_home_directory_is_made_inside(make_machine: MakeMachine, tmp_path: Pa
     machine = make_hostile(make_machine, mode, NAME, data, {"users": [ALICE]})
     words: dict[str, str] = {}
     by_number: dict[str, str] = {}
+    lead_inside(machine, data / "team", "/data/team/alice")
+    assert (data / "beside/alice").is_dir()
     for name, target in targets(victim, descriptors(mode)).items():
         link = data / "team"
         link.unlink(missing_ok=True)
         link.symlink_to(target)
-        word = follow(machine, victim, "/data/team/alice")
+        word = follow(machine, victim, "/data/team/alice", "in the container: directory /data/team/alice: ")
         (by_number if name.startswith("/proc/self/fd/") else words)[name] = word
     got = [name for name, word in by_number.items() if word == "ok"]
     words["/proc/self/fd/N, for all N"] = "ok" if got else "refused"
@@ -153,12 +180,18 @@ def test_mount_points_and_directories_stay_inside(
     making = make_hostile(make_machine, mode, NAME, data)
     add_directory(making, "/data/link")
     words = {}
+    lead_inside(mounting, data / "link", "/data/link/alice")
+    lead_inside(making, data / "link", "/data/link")
     for name, target in targets(victim, [3, 4, 5]).items():
         link = data / "link"
         link.unlink(missing_ok=True)
         link.symlink_to(target)
-        words[f"mount point below a link to {name}"] = follow(mounting, victim, "/data/link/alice")
-        words[f"declared directory that is a link to {name}"] = follow(making, victim, "/data/link")
+        words[f"mount point below a link to {name}"] = follow(
+            mounting, victim, "/data/link/alice", "/data/link(/alice)?: "
+        )
+        words[f"declared directory that is a link to {name}"] = follow(
+            making, victim, "/data/link", "in the container: directory /data/link: "
+        )
     isolation_record.check(mode, "points", "start", words)
 
 
@@ -168,23 +201,22 @@ def test_standard_streams_are_the_containers_own(
 ) -> None:
     """With the journal kept, links of the last run's where the launcher mounts it and what it mounts there: `/dev`.
 
-    PID 1's standard input is the null device of the container, or there is no PID 1.
+    PID 1's standard input is the null device of the container, or the start is refused.
     """
     var = tmp_path / "var"
     (var / "log").mkdir(parents=True)
     mapping = {"source": str(var), "target": "/var", "writable": True}
     machine = make_hostile(make_machine, mode, NAME, tmp_path / "data", mappings=[mapping], log="persistent")
     words: dict[str, str] = {}
+    lead_inside(machine, var / "log/journal", "/var/log/journal")
     numbered = [f"/proc/self/fd/{number}/dev/ptmx" for number in descriptors(mode)]
     for target in [*STREAMS, *numbered]:
         for path in (var / "log").iterdir():
-            path.unlink() if path.is_symlink() else _empty(path)
-        (var / "old").mkdir(exist_ok=True)
+            path.unlink() if path.is_symlink() else shutil.rmtree(path)
         (var / "log" / "journal").symlink_to("/dev")
         journal = Path("/var/lib/unshare/containers", NAME, "journal")
         journal.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            (journal / "null").unlink()
+        (journal / "null").unlink(missing_ok=True)
         (journal / "null").symlink_to(target)
         name = target if target in STREAMS else "/proc/self/fd/N/dev/ptmx, for all N"
         if words.get(name) != "ok":
@@ -193,19 +225,13 @@ def test_standard_streams_are_the_containers_own(
     isolation_record.check(mode, "streams", "start", words)
 
 
-def _empty(path: Path) -> None:
-    for child in path.iterdir():
-        child.unlink()
-    path.rmdir()
-
-
 def _standard_input(machine: Machine) -> str:
     """`ok` when the standard input of the first process lies on no mount of the container's."""
-    start(machine)
     try:
-        process = machine.container.process()
-        if process is None:
+        if not start(machine, "/var/log/journal: a symbolic link "):
             return "refused"
+        process = machine.container.process()
+        assert process is not None
         process.close()
         mounts = {line.split()[0] for line in Path(f"/proc/{process.pid}/mountinfo").read_text().splitlines()}
         lines = Path(f"/proc/{process.pid}/fdinfo/0").read_text().splitlines()

@@ -80,6 +80,22 @@ def test_mount_points_that_lead_nowhere_are_errors(make_machine: MakeMachine, da
     assert os.listdir(data) == ["loop"]
 
 
+@pytest.mark.parametrize(
+    "place", ["/", "/run", "/run/host", "/run/current-system", "/dev", "/dev/../dev", "/proc", "/proc/../sys"]
+)
+def test_a_mount_point_is_not_led_to_the_foundations(make_machine: MakeMachine, data: Path, place: str) -> None:
+    """Neither that of a mapping, nor that of a kept journal, which could bring a null device of its own."""
+    (data / "log").mkdir()
+    for link in ("link", "log/journal"):
+        (data / link).symlink_to(place)
+    mapped = make_machine(name=NAME, mappings=[writable(data), "/usr/share=/data/link"])
+    with pytest.raises(LauncherError, match="/data/link: a symbolic link"):
+        mapped.start()
+    logging = make_machine(name=NAME, mappings=[writable(data, "/var")], log="persistent")
+    with pytest.raises(LauncherError, match="/var/log/journal: a symbolic link"):
+        logging.start()
+
+
 @pytest.mark.parametrize("own", [False, True])
 def test_a_source_in_a_containers_state_is_never_reached_by_a_link(
     make_machine: MakeMachine, data: Path, own: bool

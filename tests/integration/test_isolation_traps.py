@@ -40,6 +40,9 @@ open("/tmp/which", "w").write("inside" if mount in mounts else "of the host")
 """
 """Says whether the interpreter that runs it lies on a mount of the container's."""
 
+OTHERS = [f"/usr/local/lib/python3.{minor}" for minor in range(8, 16)]
+"""Where Pythons of a host may look for modules, whatever the store has."""
+
 
 def interpreters_paths() -> list[str]:
     """Return where the Pythons that enter, this one and the one of `enter-container`, look for modules."""
@@ -51,13 +54,16 @@ def interpreters_paths() -> list[str]:
 def lay(machine: Machine) -> subprocess.Popen[str]:
     """Have the traps laid; the process that watches them."""
     machine.output("sh", "-c", "cat > /tmp/traps", input=package("lay"), text=False)
-    words = json.dumps({"paths": [*interpreters_paths(), str(machine.system), str(machine.system / "launcher")]})
+    system = str(machine.system)
+    words = json.dumps({"paths": [*interpreters_paths(), *OTHERS, system, f"{system}/launcher"]})
     command = [str(machine.system / "enter-container"), "--", "python3", "-I", "/tmp/traps", words]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    said = process.stdout.readline().split()
-    assert said[:1] == ["laid"]
-    assert int(said[1]) > 0
+    word, said = process.stdout.readline().split(" ", 1)
+    found = json.loads(said)
+    assert word == "laid"
+    assert found["caught"] == sorted(found["traps"]), "a trap that catches nobody"
+    assert set(OTHERS) <= set(found["traps"])
     return process
 
 
@@ -117,28 +123,42 @@ def test_the_program_that_enters_is_not_overwritten(make_machine: MakeMachine, t
     isolation_record.check(mode, "overwriting", "look", {"overwrite the program that enters": word})
 
 
+WAYS = {
+    "its path": "/proc/self/exe",
+    "the path of its thread": "/proc/thread-self/exe",
+    "a path through a link": "/tmp/directory/exe",
+    "a link to it": "/tmp/itself",
+    "a script for it": "/tmp/script",
+    "a script for a script for it": "/tmp/script-of-script",
+}
+MAKE_WAYS = """
+cat > /tmp/script
+echo '#!/tmp/script' > /tmp/script-of-script
+chmod 755 /tmp/script /tmp/script-of-script
+ln -s /proc/self /tmp/directory
+ln -s /proc/self/exe /tmp/itself
+"""
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_the_program_that_enters_is_not_run_inside(make_machine: MakeMachine, tmp_path: Path, mode: str) -> None:
     """CVE-2019-5736: through /proc/self/exe, which is the host's until the container's program runs."""
     machine = make_hostile(make_machine, mode, NAME, tmp_path / "data")
     machine.start()
-    machine.output("sh", "-c", "cat > /tmp/script; chmod 755 /tmp/script", input="#!/proc/self/exe" + TELL)
-    machine.output("sh", "-c", "ln -s /proc/self/exe /usr/local/bin/itself || ln -s /proc/self/exe /tmp/itself")
-    machine.output("sh", "-c", "echo evil:x:1234:1234::/:/proc/self/exe >> /etc/passwd")
-    ways: dict[str, t.Callable[[], object]] = {
-        "a script for it": lambda: machine.run("/tmp/script"),
-        "a link to it": lambda: machine.run("/tmp/itself", input=TELL),
-        "a user's shell": lambda: subprocess.run(
-            [str(machine.system / "enter-container"), "--user=evil"], input=TELL, text=True, timeout=30, check=False
-        ),
-        "its path": lambda: machine.run("/proc/self/exe", input=TELL),
-    }
+    machine.output("sh", "-ec", MAKE_WAYS, input="#!/proc/self/exe" + TELL)
+    machine.output("python3", "-c", TELL)
+    assert machine.output("cat", "/tmp/which") == "inside"
     words = {}
-    for name, way in ways.items():
-        machine.output("sh", "-c", "rm -f /tmp/which; [ -e /tmp/itself ] || ln -s /proc/self/exe /tmp/itself")
-        machine.output("chmod", "1777", "/tmp")
-        way()
-        words[f"/proc/self/exe as {name}"] = machine.run("cat", "/tmp/which").stdout.strip() or "refused"
+    for name, path in WAYS.items():
+        machine.output("sh", "-c", f"echo evil:x:1234:1234::/:{path} >> /etc/passwd")
+        for kind, words_after in {"": ["--", path], "a user's shell, ": ["--user=evil"]}.items():
+            machine.output("rm", "-f", "/tmp/which")
+            command = [str(machine.system / "enter-container"), *words_after]
+            ended = subprocess.run(command, input=TELL, text=True, timeout=30, check=False, capture_output=True)
+            said = machine.run("cat", "/tmp/which").stdout
+            assert said or ended.returncode == 125, ended  # a program of the container's, or none
+            words[f"/proc/self/exe as {kind}{name}"] = said or "refused"
+        machine.output("sed", "-i", "/^evil:/d", "/etc/passwd")
     isolation_record.check(mode, "own program", "look", words)
 
 

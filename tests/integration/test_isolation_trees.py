@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import typing as t
 from pathlib import Path
@@ -14,7 +16,8 @@ from ansible_collections.unshare.container.plugins.module_utils.host_files impor
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from . import isolation_record
-from .isolation import MODES, make_hostile
+from .conftest import INTERPRETER
+from .isolation import MODES, make_hostile, make_overlay
 
 if t.TYPE_CHECKING:
     from .conftest import MakeMachine
@@ -23,7 +26,7 @@ pytestmark = pytest.mark.root
 
 NAME = "test-isolation-trees"
 SECRET = "secret of the host"
-SHOW = 'for path; do [ -d "$path" ] && cat "$path"/secret; [ -f "$path" ] && head -c 200 "$path"; done'
+SHOW = 'for path; do [ ! -d "$path" ] || cat "$path"/secret; [ ! -f "$path" ] || head -c 200 "$path"; done; :'
 
 
 @pytest.fixture
@@ -67,24 +70,81 @@ def test_links_beside_a_store_mean_its_tree(make_machine: MakeMachine, tmp_path:
         "a descriptor": "/proc/self/fd/3",
         "the tree's own": "/etc/real",
     }
+    own = "the tree's own"
     machine = make_hostile(make_machine, mode, NAME, tmp_path / "data", store=f"{tree / 'usr'}=/usr")
     words: dict[str, str] = {}
-    for names in (list(links)[:7], ["a descriptor"], ["the tree's own"]):
-        files = {path: names[number % len(names)] for number, path in enumerate(sorted(HOST_FILES))}
-        for path, name in files.items():
+    for names in (list(links)[:7], ["a descriptor"], []):
+        named = [own, *names]  # so that each start shows that links are followed
+        files: dict[str, list[str]] = {name: [] for name in named}
+        for number, path in enumerate(sorted(HOST_FILES)):
+            name = named[number % len(named)]
             place(tree, path, links[name])
-        try:
-            machine.start(timeout=20)
-        except LauncherError:
-            words |= {name: "does not start" if name == "the tree's own" else "refused" for name in names}
-            continue
+            files[name].append(path)
+        machine.start(timeout=20)
+        assert machine.output("cat", *files[own]) == "of the tree\n" * len(files[own])
         for name in names:
-            own = [path for path in files if files[path] == name]
-            seen = machine.run("sh", "-c", SHOW, "sh", *own).stdout.replace("of the tree\n", "")
-            words[name] = "ok" if seen else "refused"
-        if names == ["the tree's own"]:
-            whole = machine.run("cat", *files).stdout.count("of the tree\n") == len(files)
-            words["the tree's own"] = "inside" if whole else "not the tree's"
+            words[name] = "ok" if machine.output("sh", "-c", SHOW, "sh", *files[name]) else "refused"
         machine.stop(10)
+    words[own] = "inside"
     words = {f"a link beside the store to {name}": word for name, word in words.items()}
     isolation_record.check(mode, "trees", "tree", words)
+
+
+def test_honest_links(make_machine: MakeMachine, tree: Path) -> None:
+    """Absolute and relative, to a file, a directory, and through a directory."""
+    (tree / "data/alternatives").mkdir(parents=True)
+    (tree / "data/alternatives/editor").write_text("the tree's\n")
+    (tree / "data/rpc").write_text("the tree's\n")
+    place(tree, "/etc/alternatives", "/data/alternatives")
+    place(tree, "/etc/rpc", "../data/rpc")
+    place(tree, "/etc/protocols", "/etc/rpc")
+    machine = make_machine(name=NAME, store=f"{tree / 'usr'}=/usr")
+    machine.start()
+    files = ["/etc/alternatives/editor", "/etc/rpc", "/etc/protocols"]
+    assert machine.output("cat", *files) == "the tree's\n" * 3
+    machine.stop()
+
+
+def test_a_vast_file_is_refused(make_machine: MakeMachine, tree: Path) -> None:
+    with open(tree / "etc/rpc", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(LauncherError, match="/etc/rpc: of the store's tree, is larger"):
+        make_machine(name=NAME, store=f"{tree / 'usr'}=/usr").start()
+
+
+@pytest.mark.parametrize("itself", ["/proc/self/exe", "/proc/thread-self/exe", "/proc/1/exe"])
+def test_the_program_that_starts_is_no_interpreter(make_machine: MakeMachine, tmp_path: Path, itself: str) -> None:
+    """The shell of the store, which is to run `boot`, names the starting process's own program (CVE-2019-5736).
+
+    That name means a program of the container's, which PID 1 becomes; where there is none, the start says so.
+    """
+    with make_overlay(tmp_path, "/usr") as usr:
+        shell = usr / os.path.relpath(os.path.realpath("/bin/sh"), "/usr")
+        shell.unlink()
+        shell.write_text(f"#!{itself}\nimport time\ntime.sleep(600)\n")
+        shell.chmod(0o755)
+        machine = make_machine(name=NAME, store=f"{usr}=/usr")
+        script = [str(machine.system / "run-container"), "--detach", "--timeout=2"]
+        started = subprocess.run(script, capture_output=True, text=True, timeout=60, check=False)
+        process = machine.container.process()
+        assert process is not None, started.stderr
+        process.close()
+        assert "was not ready within" in started.stderr
+        assert is_of_the_containers(process.pid)
+        machine.stop(0.1)
+        (usr / os.path.relpath(os.path.realpath(INTERPRETER), "/usr")).unlink()
+        started = subprocess.run(script, capture_output=True, text=True, timeout=60, check=False)
+        assert started.returncode == 125
+        assert re.search(r"cannot start: in the container: .*No such file.*python3", started.stderr), started.stderr
+        assert machine.container.process() is None
+
+
+def is_of_the_containers(pid: int) -> bool:
+    """Whether the program of a container's process lies on a mount of the container's."""
+    program = os.open(f"/proc/{pid}/exe", os.O_PATH)
+    try:
+        lines = Path(f"/proc/self/fdinfo/{program}").read_text().splitlines()
+    finally:
+        os.close(program)
+    mount = next(line.split()[1] for line in lines if line.startswith("mnt_id:"))
+    return mount in {line.split()[0] for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()}

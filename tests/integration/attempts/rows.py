@@ -38,6 +38,7 @@ ROWS = {
     "start": "*start*: have the host follow what a former run left in writable mappings (CVE-2024-21626)",
     "tree": "*start*: have the host follow the links of a tree that is the store",
     "code": "*enter*: have its code run by a process of the host",
+    "out": "*enter*: keep the host out, from asking, or from stopping",
     "look": "*enter*: look at, trace or reach through a process of the host (CVE-2019-5736)",
     "limits": "*enter*: get more than PID 1 has from who calls",
     "stop": "*stop*: keep the host waiting, or leave something of itself",

@@ -3,12 +3,14 @@
 
 """Traps for whoever enters: what a process of the host might load, read or run on its way, made the attacker's.
 
-`lay` mounts file systems of its own over the directories that Python and the C library load from, says which, and then
-tells which files of them somebody opened. To be looked at is enough: nothing of the container's belongs there.
+`lay` mounts file systems of its own over the directories that Python and the C library load from, tries each trap, and
+then tells which files of them somebody opened. To be looked at is enough: nothing of the container's belongs there.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import struct
@@ -57,13 +59,12 @@ def directories() -> list[str]:
     for place in ("/usr/lib", "/usr/local/lib"):
         names = os.listdir(place) if os.path.isdir(place) else []
         found |= {f"{place}/{name}" for name in names if name.startswith("python")}
-        found |= {f"{place}/python3.{minor}" for minor in range(8, 16)}
     # Outer ones first: what is mounted on them hides the inner ones.
     return sorted(found)
 
 
 def lay() -> None:
-    """Lay the traps, print `laid`, and when the input ends what was opened (by path) and how many traps there were."""
+    """Lay the traps, print `laid`, which, and which work; when the input ends, the paths that were opened."""
     watch = check(LIBC.inotify_init1(os.O_NONBLOCK))
     modules = sorted({*sys.stdlib_module_names, *NAMES} - set(sys.builtin_module_names))
     for path in FILES:
@@ -74,6 +75,7 @@ def lay() -> None:
     def look_at(path: str, mask: int = IN_OPEN) -> None:
         watched[check(LIBC.inotify_add_watch(watch, path.encode(), mask))] = path
 
+    overmount("/usr/local/lib")  # else nothing can be made there
     planted = []
     for directory in directories():
         if overmount(directory):
@@ -86,9 +88,24 @@ def lay() -> None:
     for path in GCONV:
         if overmount(path):
             look_at(path, IN_OPEN | IN_ONLYDIR)
-    print("laid", len(planted), flush=True)
+    caught = [directory for directory in planted if try_trap(directory)]
+    seen = {os.path.dirname(path) for path in opened(watch, watched)}
+    print("laid", json.dumps({"traps": planted, "caught": sorted(seen.intersection(caught))}), flush=True)
     sys.stdin.read()
     print(json.dumps(sorted(opened(watch, watched))))
+
+
+def try_trap(directory: str) -> bool:
+    """Import a module from there, as this process that has begun before; whether it left evidence, which is removed."""
+    sys.dont_write_bytecode = True
+    sys.path[:] = [directory]
+    sys.modules.pop("evil", None)
+    importlib.invalidate_caches()
+    importlib.import_module("evil")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink("/tmp/evidence")
+        return True
+    return False
 
 
 def opened(watch: int, watched: dict[int, str]) -> set[str]:
