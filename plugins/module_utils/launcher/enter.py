@@ -22,7 +22,7 @@ from . import syscalls as sys
 from .account import ROOT, Account
 from .errors import LauncherError, NotRunning
 from .excursion import in_child
-from .passage import ENDED, INSIDE, Limits, Passage
+from .passage import ENDED, INSIDE, NO_TASKS, Limits, Passage
 from .process import KILL, PAUSE, leave, milliseconds
 from .specification import read_spec
 
@@ -151,7 +151,7 @@ class Entry:
         try:
             return sys.clone3(0, sys.SIGCHLD, cgroup)
         except BlockingIOError:
-            raise self._cannot_enter("it has as many tasks as its limit `tasks_max` lets it have") from None
+            raise self._cannot_enter(NO_TASKS) from None
 
     def _cannot_enter(self, why: str) -> LauncherError:
         return LauncherError("container %s: cannot enter: %s" % (self.container.name, why))

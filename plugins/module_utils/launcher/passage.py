@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 INSIDE = -1  # in place of a stream's descriptor: the container's own null device
 ENDED = "it does not run any more"
+NO_TASKS = "it has as many tasks as its limit `tasks_max` lets it have; end some inside, or stop it"
 NAMESPACES = (
     sys.CLONE_NEWUSER
     | sys.CLONE_NEWNS
@@ -93,7 +94,10 @@ class Passage:
             self.report, self.process.descriptor, *inside = keep_only(self.report, self.process.descriptor, *streams)
             self.limits.attributes.give(0)
             self._join()
-            child = sys.clone3(sys.CLONE_PARENT)
+            try:
+                child = sys.clone3(sys.CLONE_PARENT)
+            except BlockingIOError:
+                raise LauncherError(NO_TASKS) from None
             if child == 0:
                 self._become(command, user, inside, terminal, environment, directory)
             write_all(self.report, b"pid %d\n" % child)
@@ -156,6 +160,8 @@ class Passage:
             reset_own()
             os.umask(UMASK)
             found.execute(variables, emulate=not self.shares_ids)
+        except BlockingIOError:  # where the kernel counts the tasks of the user namespace
+            tell(self.report, "", LauncherError(NO_TASKS))
         except BaseException as error:
             tell(self.report, "", error)
         os._exit(1)

@@ -87,9 +87,10 @@ def find(root: int, path: str, arguments: list[str]) -> Program:
     for _script in range(SCRIPTS_LIMIT + 1):
         directory, name = lookup.find(root, path)
         try:
-            beginning = _beginning(directory, name, path)
-        except BaseException:
+            beginning = _beginning(directory, name)
+        except OSError as error:
             os.close(directory)
+            error.filename = path
             raise
         if not beginning.startswith(b"#!"):
             return Program(directory, name, arguments, path, _is_foreign(beginning))
@@ -119,7 +120,7 @@ def find_in_path(root: int, name: str, arguments: list[str], path: str) -> Progr
     raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
 
-def _beginning(directory: int, name: str, path: str) -> bytes:
+def _beginning(directory: int, name: str) -> bytes:
     """Return the first bytes of a program; none of one that may be executed and not read, which cannot be a script.
 
     Raises:
@@ -127,7 +128,7 @@ def _beginning(directory: int, name: str, path: str) -> bytes:
     """
     status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     if not stat.S_ISREG(status.st_mode) or not sys.may_execute(directory, name):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
     try:
         # It may be another file by now, and one that waits for somebody to write to it.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

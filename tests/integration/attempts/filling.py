@@ -134,3 +134,11 @@ def held() -> None:
     }
     print(" ".join(f"{name}={count}" for name, (count, _number) in taken.items()), flush=True)
     sys.stdin.read()
+
+
+@attempt("lease", "take a lease on a program of the store")
+def lease() -> None:
+    """Who opens the file for writing, or runs it, would wait for the lease to be given up."""
+    descriptor = os.open("/usr/bin/true", os.O_RDONLY)
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
