@@ -27,15 +27,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "keep_generations": {"type": "int", "default": 5},
     "health": {"type": "dict", "options": health.OPTIONS},
     "wait": {"type": "bool", "default": True},
-    "timeout": TimeLimit(30),
+    "timeout": TimeLimit(),
     "allow_failed_units": {"type": "bool", "default": False},
     "enabled": {"type": "bool"},
-    "after": {"type": "list", "elements": "str", "default": []},
-    "requires": {"type": "list", "elements": "str", "default": []},
-    "restart": {"type": "str", "choices": list(RESTARTS), "default": "on-failure"},
+    "after": {"type": "list", "elements": "str"},
+    "requires": {"type": "list", "elements": "str"},
+    "restart": {"type": "str", "choices": list(RESTARTS)},
     "limits": {"type": "dict", "options": {name: {"type": "str"} for name in PARSERS}},
 }
-"""The options of a container, as an argument specification."""
+"""The options of a container, as an argument specification. What has no default, and is left out, stays as it is."""
 
 
 def check_times(options: dict[str, Any], place: str = "") -> None:
@@ -85,7 +85,7 @@ class OneContainer:
             UnitContainer(container, self.boot),
             system=system,
             wait=options["wait"],
-            timeout=options["timeout"],
+            timeout=self.boot.timeout,
             allow_failed_units=options["allow_failed_units"],
             health=options["health"],
             roll_back=roll_back,

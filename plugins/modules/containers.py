@@ -44,6 +44,8 @@ options:
         C(store), as in the filter P(unshare.container.system_files#filter); and C(state), C(generation),
         C(keep_generations), C(health), C(wait), C(timeout), C(enabled), C(after), C(requires), C(restart), C(limits)
         and C(allow_failed_units), as in the module M(unshare.container.system_container).
+      - What is left out has its default, and does not stay as it is on the host. C(enabled) is V(false), C(limits) are
+        none, C(timeout) is 30, C(restart) is V(on-failure), and C(after) and C(requires) are empty.
       - Only C(operating_system) is required, unless C(state) is V(stopped), V(rolled_back) or V(absent).
       - They are brought into their states in this order.
     type: dict
