@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .launcher import times
+from .launcher import reboots, times
 from .launcher.service import RUNS_ELSEWHERE
 from .limits import Limits, properties
 from .system_content import NAME
@@ -41,8 +41,8 @@ Description=System container %%i
 After=network.target
 RequiresMountsFor=/var/lib/unshare/containers/%%i
 AssertPathExists=/var/lib/unshare/containers/%%i/current/run-container
-StartLimitIntervalSec=10min
-StartLimitBurst=60
+StartLimitIntervalSec=%(interval)ds
+StartLimitBurst=%(burst)d
 
 [Service]
 Type=notify
@@ -76,6 +76,8 @@ def template(version: int) -> str:
         "limits": LIMITS_DROP_IN,
         "elsewhere": RUNS_ELSEWHERE,
         "back_off": back_off,
+        "burst": reboots.BURST,
+        "interval": reboots.INTERVAL,
     }
 
 

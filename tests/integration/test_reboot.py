@@ -14,6 +14,7 @@ import re
 import select
 import signal
 import subprocess
+import time
 import typing as t
 from pathlib import Path
 
@@ -252,3 +253,19 @@ def test_what_runs_in_the_foreground_is_left_to_that(make_machine: MakeMachine) 
     assert boot_id(machine) != former
     running.process.terminate()
     assert running.end() == 0
+
+
+def test_one_in_the_foreground_that_reboots_at_once_does_not_keep_the_host_busy(make_machine: MakeMachine) -> None:
+    reboot = "import ctypes; ctypes.CDLL(None).reboot(0x01234567)"
+    init = {"argv": ["/usr/bin/python3", "-c", reboot], "ready": "exec", "stop_signal": "SIGKILL"}
+    machine = make_machine(init=init)
+    running = Foreground(machine)
+    for number in (2, 4):
+        running.read_until(f"starts again in {number} s")
+    assert sum("is running as PID" in line for line in running.said) == 4
+    began = time.monotonic()
+    running.process.terminate()
+    assert running.end() == 0
+    assert time.monotonic() - began < 3
+    assert sum("is running as PID" in line for line in running.said) == 4
+    assert machine.container.status().state == "stopped"

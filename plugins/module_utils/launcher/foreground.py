@@ -14,6 +14,7 @@ from .container import Container
 from .enter import Entry
 from .errors import LauncherError, NotRunning
 from .process import KILL, PAUSE, Process, signal_number
+from .reboots import Reboots
 from .start import Status
 
 TYPE_CHECKING = False
@@ -45,11 +46,15 @@ def run(
     """Run a container until it ends, and again when it reboots; its exit status.
 
     A first SIGINT, SIGTERM or SIGHUP asks it to stop, its time limit or a second kills it.
+
+    Raises:
+        LauncherError: it cannot be started, or reboots itself too often.
     """
+    reboots = Reboots(container.name)
     while True:
         ended, asked = _run_once(container, system, extra_file_systems, timeout, explain)
         rebooted = os.WIFSIGNALED(ended) and os.WTERMSIG(ended) == _signal.SIGHUP  # reboot(2), in a pid namespace
-        if asked or not rebooted:
+        if asked or not rebooted or not reboots.again():
             return init_status(ended)
 
 
