@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import INTERPRETER, Machine
-from .playbooks import playbook
+from .playbooks import Run, playbook
 from .test_run_container import Foreground
 
 if t.TYPE_CHECKING:
@@ -225,6 +225,35 @@ def test_ansible_reboots_it(tmp_path: Path, host_unchanged: None) -> None:
     finally:
         (tmp_path / "play.yml").write_text(json.dumps(deploying(name, "absent")))
         playbook(play, inventory, variables=variables).succeeded()
+
+
+def test_check_mode_starts_nothing(make_machine: MakeMachine, tmp_path: Path) -> None:
+    """Whether it is that of the run or of one task, which has its own connection or that of the task before."""
+    machine = make_machine(DECLARED)
+    machine.start()
+    go_down(machine, "reboot")
+    (tmp_path / "inventory.yml").write_text(json.dumps(INVENTORY))
+    play, inventory = str(tmp_path / "play.yml"), str(tmp_path / "inventory.yml")
+    variables = {"ansible_python_interpreter": INTERPRETER}
+
+    def run(*arguments: str, **options: t.Any) -> Run:
+        tasks = [{"ansible.builtin.command": "true", **options}]
+        (tmp_path / "play.yml").write_text(json.dumps([{"hosts": machine.name, "gather_facts": False, "tasks": tasks}]))
+        return playbook(play, inventory, *arguments, variables=variables)
+
+    for arguments, options in ((["--check"], {}), ([], {"check_mode": True}), (["--check"], {"loop": [1, 2]})):
+        done = run(*arguments, **options)
+        assert done.code == 4, done.output  # unreachable
+        assert "has rebooted itself, and is started by who enters it next without --no-start" in done.output
+        assert machine.container.status().state == "stopped"
+    command = [str(machine.system / "enter-container"), "--no-start", "--", "true"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 125
+    assert "without --no-start" in refused.stderr
+    assert machine.container.status().state == "stopped"
+    run("--check", check_mode=False).succeeded()
+    assert machine.container.status().state == "running"
+    run("--check").succeeded()
 
 
 def test_further_shares_are_not_forgotten_in_silence(make_machine: MakeMachine, tmp_path: Path) -> None:
