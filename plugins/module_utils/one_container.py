@@ -10,11 +10,12 @@ from typing import Any
 
 from . import generations, health, time_limits
 from .boot import Boot, UnitContainer
+from .launcher.errors import LauncherError
 from .launcher.times import TimeLimitError
 from .life_cycle import LifeCycle, UnhealthyError
-from .limits import PARSERS, parse
+from .limits import PARSERS, LimitError, parse
 from .systemd_units import RESTARTS
-from .target import Layout, TargetError
+from .target import Layout, TargetError, message_of
 from .time_limits import TimeLimit
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -36,6 +37,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "limits": {"type": "dict", "options": {name: {"type": "str"} for name in PARSERS}},
 }
 """The options of a container, as an argument specification. What has no default, and is left out, stays as it is."""
+
+ERRORS = (TargetError, LauncherError, LimitError, OSError)
+"""What may come of what is asked of a container, for `failure`."""
 
 
 def check_times(options: dict[str, Any], place: str = "") -> None:
@@ -102,7 +106,7 @@ class OneContainer:
     def bring(self, check: bool, diff: bool) -> dict[str, Any]:
         """Bring the container into its state, or say in `check` mode what that would change; the result of a module.
 
-        :raises TargetError, LauncherError: when that cannot be done.
+        :raises TargetError, LauncherError, OSError: when that cannot be done.
         """
         cycle, boot = self.cycle, self.boot
         former = generations.current_number(cycle.layout, self.name)
@@ -133,9 +137,9 @@ class OneContainer:
         return result
 
 
-def failure(error: Exception) -> dict[str, Any]:
-    """The result of a module that `error` has ended."""
-    result: dict[str, Any] = {"failed": True, "msg": str(error)}
+def failure(error: Exception, name: str) -> dict[str, Any]:
+    """The result of a module that `error` has ended, for the container called `name`."""
+    result: dict[str, Any] = {"failed": True, "msg": message_of(error, name)}
     if isinstance(error, UnhealthyError):
         result.update(error.facts, changed=error.changed, failed_units=error.failed_units, log=error.log)
         if error.rolled_back_to is not None:

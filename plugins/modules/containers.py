@@ -167,7 +167,7 @@ from ..module_utils.launcher.container import Container
 from ..module_utils.launcher.times import TimeLimitError
 from ..module_utils.one_container import OPTIONS, check_times
 from ..module_utils.system_content import check_name
-from ..module_utils.target import TargetError
+from ..module_utils.target import TargetError, explain
 
 ROOT = Path("/")
 
@@ -201,6 +201,7 @@ def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
     """Bring about what the module's parameters declare; return what the module returns.
 
     :raises TargetError: when they are not valid.
+    :raises OSError: the host cannot be looked at.
     """
     given = module.params
     declared = {
@@ -252,6 +253,9 @@ def main() -> t.NoReturn:
         result = run(module, ROOT)
     except TargetError as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        which = ", ".join(module.params["containers"])
+        module.fail_json(msg=f"the containers of this host ({which}): {explain(error)}")
     if result.pop("failed", False):
         module.fail_json(**result)
     module.exit_json(**result)

@@ -136,10 +136,15 @@ def test_a_become_that_is_silent() -> None:
 
 @pytest.mark.parametrize("script", ["", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "])
 def test_after_an_error_nothing_of_the_command_is_left(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    made = []
-    make = subprocess.Popen
+    made: list[t.Any] = []
+    make: t.Any = subprocess.Popen
+
+    def popen(*words: t.Any, **options: t.Any) -> t.Any:
+        made.append(make(*words, **options))
+        return made[-1]
+
     monkeypatch.setattr(local_command, "GRACE", 0.3)
-    monkeypatch.setattr(subprocess, "Popen", lambda *words, **options: made.append(make(*words, **options)) or made[-1])
+    monkeypatch.setattr(subprocess, "Popen", popen)
     with pytest.raises(AnsibleError, match="Incorrect sudo password"):
         talk(script + ASK + "err(b'Sorry, try again.\\n'); import time; time.sleep(600)")
     (process,) = made

@@ -105,7 +105,9 @@ def test_a_signal_ends_the_wait_at_once_and_is_no_more_than_that(number: int) ->
 REBOOTED, POWERED_OFF = signal.SIGHUP, signal.SIGINT
 
 
-def run(monkeypatch: pytest.MonkeyPatch, ends: list[tuple[int, bool]], again: t.Callable[[], bool]) -> tuple[int, int]:
+def run(
+    monkeypatch: pytest.MonkeyPatch, ends: t.Sequence[tuple[int, bool]], again: t.Callable[[], bool]
+) -> tuple[int, int]:
     """Run what ends in these ways, one after the other; the exit status, and how often it ran."""
     left = iter(ends)
     monkeypatch.setattr(foreground, "_run_once", lambda *_arguments: next(left))
