@@ -23,6 +23,8 @@ notes:
   - Files are copied through the standard input and output of a command in the container. How SSH would copy files does
     not matter.
   - A terminal is never asked for.
+  - A container that has rebooted itself, and that nothing on its host starts again, is started by the next command. In
+    check mode it is not, and is unreachable.
 options:
   container:
     description: Name of the container. The default is the name of the inventory host.
@@ -206,6 +208,8 @@ class Connection(ConnectionBase):
             in_data = to_bytes(f"{self._password}\n{token}\n") + (in_data or b"")
             become = None
         flags = ["--skip"] if self._password is not None else []
+        if getattr(self._play_context, "check_mode", False):  # of the task, since each task gives its own play context
+            flags.append("--no-start")
         if in_data and become is None and not self._is_local():
             # SSH calls it a lost connection when what it sends is not read. With a become, nothing is sent before that
             # has succeeded.

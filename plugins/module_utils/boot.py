@@ -30,7 +30,7 @@ from .systemd_units import (
     UNIT_DIRECTORY,
     WANTS,
     Systemd,
-    boot_drop_in,
+    UnitOptions,
     limits_drop_in,
     template,
     unit_name,
@@ -41,11 +41,11 @@ Files = Dict[Path, str]
 
 
 class Boot:
-    """The settings of one container that outlive its systems.
+    """The settings of one container that outlive its systems. What is None stays as it is, or has its default.
 
     :param container: the launcher's view of it.
-    :param enabled: whether the host's boot starts it; None leaves that, and a unit that it has, as they are.
-    :param limits: parsed limits; None leaves them as they are.
+    :param enabled: whether the host's boot starts it.
+    :param limits: parsed limits.
     :param after: containers that are started before it.
     :param requires: containers without which it does not run.
     :param restart: of `systemd_units.RESTARTS`, for when it ends by itself.
@@ -61,8 +61,8 @@ class Boot:
         limits: Limits | None = None,
         after: list[str] | None = None,
         requires: list[str] | None = None,
-        restart: str = "on-failure",
-        timeout: float = 30.0,
+        restart: str | None = None,
+        timeout: float | None = None,
         systemd: Any = None,
     ) -> None:
         self.layout = layout
@@ -70,10 +70,11 @@ class Boot:
         self.container = container
         self.enabled = enabled
         self.limits = limits
-        self.after = [check_name(other) for other in after or []]
-        self.requires = [check_name(other) for other in requires or []]
-        self.restart = restart
-        self.timeout = timeout
+        self.given: dict[str, Any] = {"timeout": timeout, "restart": restart}
+        for option, names in (("after", after), ("requires", requires)):
+            self.given[option] = None if names is None else tuple(check_name(other) for other in names)
+            if name in (names or []):
+                raise TargetError(f"container {name!r} cannot be started after itself")
         self.systemd = systemd if systemd is not None else Systemd(layout.root)
         self.unit = unit_name(name)
         self.directory = layout.root / UNIT_DIRECTORY
@@ -84,8 +85,6 @@ class Boot:
         self.limits_drop_in = self.drop_in.with_name(LIMITS_DROP_IN)
         self.wanted = self.directory / WANTS / self.unit
         self.warnings: list[str] = []
-        if name in self.after + self.requires:
-            raise TargetError(f"container {name!r} cannot be started after itself")
 
     # What is, and what will be.
 
@@ -96,6 +95,11 @@ class Boot:
     def through_unit(self) -> bool:
         """Whether it is started through its unit."""
         return bool(self.systemd.present)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for becoming ready, and for stopping: as given, or as its unit says."""
+        return self._unit_options().timeout
 
     def describe(self) -> dict[str, Any]:
         """What a diff shows: its unit and, of what else there is, what was asked for."""
@@ -223,9 +227,12 @@ class Boot:
         return self.is_enabled() if self.enabled is None else bool(self.systemd.present and self.enabled)
 
     def _drop_in(self) -> str:
-        """The text of its drop-in; without a word on `enabled` it stays, for who stops it by hand says none."""
-        former = _text(self.drop_in) if self.enabled is None else ""
-        return former or boot_drop_in(self.timeout, self.restart, self.after, self.requires)
+        """The text of its drop-in: what was given, and of the rest what it says already."""
+        return self._unit_options().text()
+
+    def _unit_options(self) -> UnitOptions:
+        given = {option: value for option, value in self.given.items() if value is not None}
+        return UnitOptions.read(_text(self.drop_in))._replace(**given)
 
     def _kept(self) -> Limits:
         return kept_limits.read(str(self.layout.container(self.name)))

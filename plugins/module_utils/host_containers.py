@@ -14,16 +14,12 @@ from pathlib import Path
 from typing import Any, Callable, Dict
 
 from . import preflight
-from .launcher.errors import LauncherError
-from .limits import LimitError
-from .one_container import OneContainer, failure
+from .one_container import ERRORS, OneContainer, failure
 from .system_content import NAME, digest_on_target
 from .systems import Systems
 from .target import Layout, TargetError
 
 Result = Dict[str, Any]
-
-ERRORS = (TargetError, LauncherError, LimitError)
 
 
 class HostContainers:
@@ -101,10 +97,9 @@ class HostContainers:
         try:
             return act(name)
         except ERRORS as error:
-            message = str(error)
-            result = {"name": name, "changed": False, **failure(error)}
-            if name not in message.partition("\n")[0]:
-                result["msg"] = f"container {name!r}: {message}"
+            result = {"name": name, "changed": False, **failure(error, name)}
+            if name not in result["msg"].partition("\n")[0]:
+                result["msg"] = f"container {name!r}: {result['msg']}"
             return result
 
     def _stage(self, name: str) -> Result:

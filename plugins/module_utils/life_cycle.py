@@ -21,7 +21,7 @@ from .health import DEFAULTS, await_health
 from .launcher.container import KEPT
 from .launcher.errors import LauncherError, NotReady
 from .systems import Systems
-from .target import Layout, TargetError
+from .target import Layout, TargetError, message_of
 
 LOG_LINES = 30
 """Lines of the container's log that come with an error, when no unit of it has failed."""
@@ -206,7 +206,8 @@ class LifeCycle:
     def reach(self, state: str) -> None:
         """Bring the container into `state`: started, stopped, restarted, rolled_back or absent.
 
-        :raises TargetError: when that cannot be done; UnhealthyError when its services are not well.
+        :raises TargetError, LauncherError, OSError: when that cannot be done; UnhealthyError when its services are not
+            well, or a switch that could not be finished was undone.
         """
         if state in ("stopped", "absent") and self.system is None and not self._remains():
             return
@@ -215,27 +216,36 @@ class LifeCycle:
             if state == "absent":
                 self._remove()
                 return
-            self._switch(state)
-            self.changed = self.settle(state) or self.changed
-            if state == "stopped":
+            number, system = self._target(state)
+            if state == "stopped":  # what it is switched to is on trial until it runs
+                self._switch(number, system)
+                self.changed = self.settle(state) or self.changed
                 self.changed = self.container.stop(self.timeout) or self.changed
             else:
                 try:
+                    self._switch(number, system)
+                    self.changed = self.settle(state) or self.changed
                     self._run_well(lock, restart=state == "restarted")
-                except (LauncherError, UnhealthyError) as error:
+                except Exception as error:  # whatever it is: what was not seen to be well is not kept
                     self._undo(lock, error)
                     raise
                 generations.end_trial(self.layout, self.name)
             self._prune()
 
-    def _switch(self, state: str) -> None:
+    def _target(self, state: str) -> tuple[int, Path | None]:
+        """The generation to go back to, or 0, and the system to make current, or None for the one that is.
+
+        :raises TargetError: there is no such generation or system.
+        """
         if state == "rolled_back":
             number = generations.find(self.layout, self.name, self.generation)
-            system: Path | None = generations.system_of(self.layout, self.name, number)
-        else:
-            number, system = 0, self.system
-            if system is not None:
-                system = generations.check_system(self.layout, self.name, system)
+            return number, generations.system_of(self.layout, self.name, number)
+        if self.system is None:
+            return 0, None
+        return 0, generations.check_system(self.layout, self.name, self.system)
+
+    def _switch(self, number: int, system: Path | None) -> None:
+        """Make a system the current one: the generation `number`, or a new one when that is 0."""
         if system is None or self.layout.current_system(self.name) == system:
             return
         if self.roll_back:
@@ -252,7 +262,7 @@ class LifeCycle:
         try:
             self._run(lock, restart)
             self._check_health()
-        except LauncherError:
+        except (LauncherError, OSError):
             if not found or self.changed or self.container.status().state == "running":
                 raise
             self._run(lock, restart=False)
@@ -306,15 +316,23 @@ class LifeCycle:
             return
         units, log = (error.failed_units, error.log) if isinstance(error, UnhealthyError) else ([], "")
         self.changed, self.failed_units = True, None
+        said = message_of(error, self.name)
         try:
             generations.point(self.layout, self.name, generations.find(self.layout, self.name, former))
             self._run(lock, restart=False)
             generations.end_trial(self.layout, self.name)
-        except (LauncherError, TargetError) as second:
-            message = f"{error}\nGoing back to generation {former} failed, too: {second}"
-            raise UnhealthyError(message, True, units, log, self.facts()) from error
-        message = f"{error}\nRolled back: generation {former} runs again"
-        raise UnhealthyError(message, True, units, log, self.facts(), former) from error
+        except Exception as second:
+            message = f"{said}\nGoing back to generation {former} failed, too: {message_of(second, self.name)}"
+            raise UnhealthyError(message, True, units, log, self._known()) from error
+        message = f"{said}\nRolled back: generation {former} runs again"
+        raise UnhealthyError(message, True, units, log, self._known(), former) from error
+
+    def _known(self) -> dict[str, Any]:
+        """What `facts` says, for an error, which it is to be no other instead of."""
+        try:
+            return self.facts()
+        except (LauncherError, OSError):
+            return {}
 
     def _has_systemd(self) -> bool:
         """Whether the current system's init is systemd, so that it has units and a journal."""
@@ -330,17 +348,17 @@ class LifeCycle:
     def _unhealthy(self, message: str) -> UnhealthyError:
         """The error that says which units failed, with the end of the log; neither is worth another error."""
         units, log = self.failed_units or [], ""
-        if self._has_systemd() and self.container.status().state == "running":
-            with contextlib.suppress(LauncherError):
-                units = units or self.container.failed_units()
-            with contextlib.suppress(LauncherError):
+        with contextlib.suppress(LauncherError, TargetError, OSError):
+            if self._has_systemd() and self.container.status().state == "running":
+                with contextlib.suppress(LauncherError, OSError):
+                    units = units or self.container.failed_units()
                 log = "\n".join(filter(None, (self.container.log_tail(UNIT_LOG_LINES, unit) for unit in units[:3])))
                 log = log or self.container.log_tail(LOG_LINES)
         if units:
             message += f". Failed: {', '.join(units)}"
         if log:
             message += f". The end of its log:\n{log}"
-        return UnhealthyError(message, self.changed, units, log, self.facts())
+        return UnhealthyError(message, self.changed, units, log, self._known())
 
     def _prune(self) -> None:
         status = self.container.status()

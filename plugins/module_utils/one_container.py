@@ -10,11 +10,12 @@ from typing import Any
 
 from . import generations, health, time_limits
 from .boot import Boot, UnitContainer
+from .launcher.errors import LauncherError
 from .launcher.times import TimeLimitError
 from .life_cycle import LifeCycle, UnhealthyError
-from .limits import PARSERS, parse
+from .limits import PARSERS, LimitError, parse
 from .systemd_units import RESTARTS
-from .target import Layout, TargetError
+from .target import Layout, TargetError, message_of
 from .time_limits import TimeLimit
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -27,15 +28,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "keep_generations": {"type": "int", "default": 5},
     "health": {"type": "dict", "options": health.OPTIONS},
     "wait": {"type": "bool", "default": True},
-    "timeout": TimeLimit(30),
+    "timeout": TimeLimit(),
     "allow_failed_units": {"type": "bool", "default": False},
     "enabled": {"type": "bool"},
-    "after": {"type": "list", "elements": "str", "default": []},
-    "requires": {"type": "list", "elements": "str", "default": []},
-    "restart": {"type": "str", "choices": list(RESTARTS), "default": "on-failure"},
+    "after": {"type": "list", "elements": "str"},
+    "requires": {"type": "list", "elements": "str"},
+    "restart": {"type": "str", "choices": list(RESTARTS)},
     "limits": {"type": "dict", "options": {name: {"type": "str"} for name in PARSERS}},
 }
-"""The options of a container, as an argument specification."""
+"""The options of a container, as an argument specification. What has no default, and is left out, stays as it is."""
+
+ERRORS = (TargetError, LauncherError, LimitError, OSError)
+"""What may come of what is asked of a container, for `failure`."""
 
 
 def check_times(options: dict[str, Any], place: str = "") -> None:
@@ -85,7 +89,7 @@ class OneContainer:
             UnitContainer(container, self.boot),
             system=system,
             wait=options["wait"],
-            timeout=options["timeout"],
+            timeout=self.boot.timeout,
             allow_failed_units=options["allow_failed_units"],
             health=options["health"],
             roll_back=roll_back,
@@ -102,7 +106,7 @@ class OneContainer:
     def bring(self, check: bool, diff: bool) -> dict[str, Any]:
         """Bring the container into its state, or say in `check` mode what that would change; the result of a module.
 
-        :raises TargetError, LauncherError: when that cannot be done.
+        :raises TargetError, LauncherError, OSError: when that cannot be done.
         """
         cycle, boot = self.cycle, self.boot
         former = generations.current_number(cycle.layout, self.name)
@@ -133,9 +137,9 @@ class OneContainer:
         return result
 
 
-def failure(error: Exception) -> dict[str, Any]:
-    """The result of a module that `error` has ended."""
-    result: dict[str, Any] = {"failed": True, "msg": str(error)}
+def failure(error: Exception, name: str) -> dict[str, Any]:
+    """The result of a module that `error` has ended, for the container called `name`."""
+    result: dict[str, Any] = {"failed": True, "msg": message_of(error, name)}
     if isinstance(error, UnhealthyError):
         result.update(error.facts, changed=error.changed, failed_units=error.failed_units, log=error.log)
         if error.rolled_back_to is not None:

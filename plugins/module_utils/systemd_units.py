@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from .launcher import data, times
+from .launcher import data, reboots, times
 from .launcher.service import RUNS_ELSEWHERE
 from .limits import Limits, properties
+from .system_content import NAME
 from .target import TargetError
 
 TEMPLATE = "unshare-container@.service"
@@ -39,8 +41,8 @@ Description=System container %%i
 After=network.target
 RequiresMountsFor=/var/lib/unshare/containers/%%i
 AssertPathExists=/var/lib/unshare/containers/%%i/current/run-container
-StartLimitIntervalSec=10min
-StartLimitBurst=60
+StartLimitIntervalSec=%(interval)ds
+StartLimitBurst=%(burst)d
 
 [Service]
 Type=notify
@@ -74,6 +76,8 @@ def template(version: int) -> str:
         "limits": LIMITS_DROP_IN,
         "elsewhere": RUNS_ELSEWHERE,
         "back_off": back_off,
+        "burst": reboots.BURST,
+        "interval": reboots.INTERVAL,
     }
 
 
@@ -82,20 +86,58 @@ def unit_name(name: str) -> str:
     return f"unshare-container@{name}.service"
 
 
-def boot_drop_in(timeout: float, restart: str, after: list[str], requires: list[str]) -> str:
-    """The text of a container's drop-in.
+class UnitOptions(NamedTuple):
+    """What the drop-in of one container says.
 
     :param timeout: seconds for becoming ready and for stopping, each.
+    :param restart: of RESTARTS.
     :param after: containers that are started before this one, if they are started at all.
     :param requires: the same, and this one does not run without them.
     """
-    lines = [WRITTEN, "[Unit]"]
-    lines += [f"After={unit_name(name)}" for name in sorted({*after, *requires})]
-    lines += [f"Requires={unit_name(name)}" for name in sorted(set(requires))]
-    lines += ["", "[Service]", f"Environment=UNSHARE_TIMEOUT={times.text(timeout)}"]
-    whole = times.text(timeout + MARGIN)
-    lines += [f"TimeoutStartSec={whole}s", f"TimeoutStopSec={whole}s", f"Restart={restart}"]
-    return "\n".join(lines) + "\n"
+
+    timeout: float = 30.0
+    restart: str = "on-failure"
+    after: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, text: str) -> UnitOptions:
+        """Return what the text of a drop-in says; what it does not say, or nobody could have meant, is the default."""
+        said = cls()
+        with contextlib.suppress(times.TimeLimitError):
+            said = said._replace(timeout=times.seconds("".join(_values(text, "Environment=UNSHARE_TIMEOUT=")), ""))
+        for restart in _values(text, "Restart="):
+            said = said._replace(restart=restart if restart in RESTARTS else said.restart)
+        after, requires = (
+            [name for name in map(_name_of, _values(text, key)) if NAME.fullmatch(name)]
+            for key in ("After=", "Requires=")
+        )
+        for name in requires:
+            if name in after:
+                after.remove(name)
+        return said._replace(after=tuple(after), requires=tuple(requires))
+
+    def text(self) -> str:
+        """Return the text of the drop-in. A name in both lists has two lines `After=`, so that `read` finds both."""
+        lines = [WRITTEN, "[Unit]"]
+        lines += [f"After={unit_name(name)}" for name in sorted(set(self.after))]
+        for name in sorted(set(self.requires)):
+            lines += [f"Requires={unit_name(name)}", f"After={unit_name(name)}"]
+        lines += ["", "[Service]", f"Environment=UNSHARE_TIMEOUT={times.text(self.timeout)}"]
+        whole = times.text(self.timeout + MARGIN)
+        lines += [f"TimeoutStartSec={whole}s", f"TimeoutStopSec={whole}s", f"Restart={self.restart}"]
+        return "\n".join(lines) + "\n"
+
+
+def _values(text: str, key: str) -> list[str]:
+    return [line[len(key) :].strip() for line in text.splitlines() if line.startswith(key)]
+
+
+def _name_of(unit: str) -> str:
+    """The name of the container whose unit this is; empty for any other."""
+    before, after = unit_name("\0").split("\0")
+    whole = unit.startswith(before) and unit.endswith(after)
+    return unit[len(before) : -len(after)] if whole else ""
 
 
 def limits_drop_in(limits: Limits) -> str:

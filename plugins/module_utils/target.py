@@ -61,6 +61,11 @@ def explain(error: OSError) -> str:
     return f"{reason}: {error.filename}" if error.filename else reason
 
 
+def message_of(error: Exception, name: str) -> str:
+    """What a person is told of an error; one of the system, which nothing has explained, is said of the container."""
+    return f"container {name!r}: {explain(error)}" if isinstance(error, OSError) else str(error)
+
+
 def make_private_directory(path: Path) -> None:
     """Make `path` and the directories above it that are missing, mode 0700.
 

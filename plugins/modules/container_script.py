@@ -164,8 +164,9 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.staging import stage
-from ..module_utils.target import TargetError
+from ..module_utils.target import TargetError, message_of
 
 ROOT = Path("/")
 
@@ -210,7 +211,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
     """Write the system that the module's parameters describe; return what the module returns.
 
-    :raises TargetError: when the parameters, the host or the store stand in the way.
+    :raises TargetError, LauncherError, OSError: when the parameters, the host or the store stand in the way.
     """
     given = module.params
     staged = stage(
@@ -235,8 +236,8 @@ def main() -> t.NoReturn:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         result = run(module, ROOT)
-    except TargetError as error:
-        module.fail_json(msg=str(error))
+    except (TargetError, LauncherError, OSError) as error:
+        module.fail_json(msg=message_of(error, module.params["name"] or module.params["system"]["name"]))
     module.exit_json(**result)
 
 

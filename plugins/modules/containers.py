@@ -44,6 +44,8 @@ options:
         C(store), as in the filter P(unshare.container.system_files#filter); and C(state), C(generation),
         C(keep_generations), C(health), C(wait), C(timeout), C(enabled), C(after), C(requires), C(restart), C(limits)
         and C(allow_failed_units), as in the module M(unshare.container.system_container).
+      - What is left out has its default, and does not stay as it is on the host. C(enabled) is V(false), C(limits) are
+        none, C(timeout) is 30, C(restart) is V(on-failure), and C(after) and C(requires) are empty.
       - Only C(operating_system) is required, unless C(state) is V(stopped), V(rolled_back) or V(absent).
       - They are brought into their states in this order.
     type: dict
@@ -165,7 +167,7 @@ from ..module_utils.launcher.container import Container
 from ..module_utils.launcher.times import TimeLimitError
 from ..module_utils.one_container import OPTIONS, check_times
 from ..module_utils.system_content import check_name
-from ..module_utils.target import TargetError
+from ..module_utils.target import TargetError, explain
 
 ROOT = Path("/")
 
@@ -199,6 +201,7 @@ def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
     """Bring about what the module's parameters declare; return what the module returns.
 
     :raises TargetError: when they are not valid.
+    :raises OSError: the host cannot be looked at.
     """
     given = module.params
     declared = {
@@ -250,6 +253,9 @@ def main() -> t.NoReturn:
         result = run(module, ROOT)
     except TargetError as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        which = ", ".join(module.params["containers"])
+        module.fail_json(msg=f"the containers of this host ({which}): {explain(error)}")
     if result.pop("failed", False):
         module.fail_json(**result)
     module.exit_json(**result)

@@ -314,6 +314,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.evaluation import run as evaluation
 from ..module_utils.evaluation.request import MANAGED, NAMESPACES, Request
 from ..module_utils.launcher.errors import LauncherError
+from ..module_utils.target import explain
 from ..module_utils.time_limits import TimeLimit, check
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -407,6 +408,8 @@ def main() -> t.NoReturn:
         outcome = evaluation.run(request, lambda items: ask_manager(module, items))
     except LauncherError as error:
         module.fail_json(msg=str(error), **result)
+    except OSError as error:
+        module.fail_json(msg=f"the container of this command: {explain(error)}", **result)
     end = datetime.datetime.now()
     for warning in outcome.warnings:
         module.warn(warning)

@@ -156,9 +156,9 @@ options:
     description:
       - Seconds to wait for the container to become ready, to stop, and for another run on the same container, each.
       - A container that has not stopped in time is killed.
+      - The default is what the container's unit has, or 30 where there is none.
       - As every time limit of this module a number from 0.001 to 1000000; any other is an error.
     type: raw
-    default: 30
   allow_failed_units:
     description:
       - Whether a unit that failed inside is no error. It is still returned in RV(failed_units).
@@ -167,32 +167,32 @@ options:
     default: false
   enabled:
     description:
-      - Whether the host's boot starts the container. The default is to leave that as it is, and O(after), O(requires),
-        O(restart) and O(timeout) in the container's unit, if it has one.
+      - Whether the host's boot starts the container. The default is to leave that as it is.
       - With systemd on the host, every container has a unit, an instance of C(unshare-container@.service), through
         which it is started and stopped, by this module and by systemd alike. A container that reboots itself comes
-        back, one that powers off stays down until it is started.
+        back, one that powers off stays down until it is started. The unit has O(timeout), O(after), O(requires) and
+        O(restart). What a task gives is written there, and what it leaves out stays.
       - Elsewhere nothing is written, and V(true) gives a warning that says what is to be called at boot. A container
         that reboots itself comes back when it is entered, or started by this module.
     type: bool
   after:
-    description: Names of containers that are started before this one, if they are. Used with systemd on the host.
+    description:
+      - Names of containers that are started before this one, if they are. Used with systemd on the host.
+      - The default is to leave that as it is, none at first; an empty list takes all away.
     type: list
     elements: str
-    default: []
   requires:
-    description: The same, and this one does not run without them.
+    description: The same, and this one does not run without them. The default is as for O(after).
     type: list
     elements: str
-    default: []
   restart:
     description:
       - What the host's systemd does when the container ends by itself.
       - V(on-failure) starts it again when it crashed, each time after a longer while. V(always) does so in any case,
         V(no) in none. A reboot from inside always starts it again.
+      - The default is to leave that as it is, V(on-failure) at first.
     type: str
     choices: [on-failure, always, 'no']
-    default: on-failure
   limits:
     description:
       - How much of the host the container may take. The default is to leave that as it is; an empty mapping takes all
@@ -356,11 +356,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.launcher import main as _launcher_main  # noqa: F401  all of it is sent, to be compared
 from ..module_utils.launcher import seccomp as _launcher_seccomp  # noqa: F401
 from ..module_utils.launcher.container import Container
-from ..module_utils.launcher.errors import LauncherError
-from ..module_utils.limits import LimitError
-from ..module_utils.one_container import OPTIONS, OneContainer, check_times, failure
+from ..module_utils.one_container import ERRORS, OPTIONS, OneContainer, check_times, failure
 from ..module_utils.system_content import check_name
-from ..module_utils.target import Layout, TargetError
+from ..module_utils.target import Layout
 
 ROOT = Path("/")
 
@@ -375,7 +373,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
     """Bring the container into the state that the module's parameters ask for; return what the module returns.
 
-    :raises TargetError, LauncherError, LimitError: when that cannot be done.
+    :raises TargetError, LauncherError, LimitError, OSError: when that cannot be done.
     """
     given = module.params
     check_times(given)
@@ -393,8 +391,8 @@ def main() -> t.NoReturn:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         result = run(module, Layout(ROOT))
-    except (TargetError, LauncherError, LimitError) as error:
-        module.fail_json(**failure(error))
+    except ERRORS as error:
+        module.fail_json(**failure(error, module.params["name"]))
     module.exit_json(**result)
 
 

@@ -174,9 +174,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.container_information import Information, names
 from ..module_utils.launcher.container import Container
-from ..module_utils.launcher.times import TimeLimitError
+from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.system_content import check_name
-from ..module_utils.target import Layout, TargetError
+from ..module_utils.target import Layout, TargetError, explain
 from ..module_utils.time_limits import TimeLimit, check
 
 ROOT = Path("/")
@@ -189,7 +189,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(parameters: dict[str, t.Any], layout: Layout) -> dict[str, t.Any]:
-    """What the module returns. Raises TargetError, TimeLimitError when they are of no use."""
+    """What the module returns. Raises TargetError, LauncherError when they are of no use; OSError."""
     check(parameters, ARGUMENT_SPEC)
     if parameters["log_lines"] < 0:
         raise TargetError("log_lines: must be 0 or more")
@@ -214,8 +214,11 @@ def main() -> t.NoReturn:
         if os.geteuid() != 0:
             raise TargetError("containers can be looked at by root only; use become")
         result = run(module.params, Layout(ROOT))
-    except (TargetError, TimeLimitError) as error:
+    except (TargetError, LauncherError) as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        which = ", ".join(module.params["name"] or ["all"])
+        module.fail_json(msg=f"the containers of this host ({which}): {explain(error)}")
     module.exit_json(**result)
 
 

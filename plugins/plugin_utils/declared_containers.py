@@ -21,6 +21,7 @@ from ..module_utils.launcher.times import TimeLimitError
 from ..module_utils.limits import LimitError, parse
 from ..module_utils.one_container import OPTIONS, check_times
 from ..module_utils.system_content import SystemContent
+from ..module_utils.systemd_units import UnitOptions
 from ..module_utils.target import TargetError
 from .boot_script import boot_script
 from .checks import CONTAINER_NAME
@@ -49,7 +50,15 @@ DERIVED_BY: Spec = {
 }
 """What decides how the system of a container is made. Checked in depth when it is derived."""
 
-TOLD: Spec = {**OPTIONS, "enabled": {"type": "bool", "default": False}, "limits": {"type": "raw", "default": {}}}
+TOLD: Spec = {
+    **OPTIONS,
+    "enabled": {"type": "bool", "default": False},
+    "limits": {"type": "raw", "default": {}},
+    **{
+        name: {**OPTIONS[name], "default": list(value) if isinstance(value, tuple) else value}
+        for name, value in UnitOptions()._asdict().items()
+    },
+}
 """What the target is told. Limits are numbers and texts, and have a parser of their own.
 
 An option taken out of the inventory is taken back on the host, unlike one that a task of the module leaves out.

@@ -20,6 +20,7 @@ from ansible.module_utils.common.text.converters import to_bytes
 from ansible_collections.unshare.container.plugins.plugin_utils.entering import Become
 
 CHUNK = 65536  # bytes read or written at once, and more than a prompt has
+GRACE = 2.0  # seconds that a process which is not wanted any more may take to end
 SILENT_BECOME = "waiting for privilege escalation prompt"
 """What is said, by SSH's plugin, too, of a become that neither asks for a password nor succeeds nor fails."""
 
@@ -42,6 +43,26 @@ class _Output:
             self.new = os.read(self.descriptor, CHUNK)
             self.over = not self.new
         return self.over
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that is not wanted any more, and wait for that.
+
+    Another user's, which takes no signal, has only the end of its pipes to go by, and is given up after a while.
+    """
+    _close(process)
+    for end in (process.terminate, process.kill):
+        with contextlib.suppress(OSError):
+            end()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+            return
 
 
 class LocalCommand:
@@ -78,13 +99,10 @@ class LocalCommand:
             output, errors = self._talk(process)
             return process.wait(), output, errors
         except BaseException:
-            with contextlib.suppress(OSError):  # it may be another user's
-                process.terminate()
+            _end(process)
             raise
         finally:
-            for stream in (process.stdin, process.stdout, process.stderr):
-                if stream is not None:
-                    stream.close()
+            _close(process)
 
     def _talk(self, process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
         assert process.stdin is not None

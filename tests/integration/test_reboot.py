@@ -14,13 +14,14 @@ import re
 import select
 import signal
 import subprocess
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
 
 from .conftest import INTERPRETER, Machine
-from .playbooks import playbook
+from .playbooks import Run, playbook
 from .test_run_container import Foreground
 
 if t.TYPE_CHECKING:
@@ -226,6 +227,35 @@ def test_ansible_reboots_it(tmp_path: Path, host_unchanged: None) -> None:
         playbook(play, inventory, variables=variables).succeeded()
 
 
+def test_check_mode_starts_nothing(make_machine: MakeMachine, tmp_path: Path) -> None:
+    """Whether it is that of the run or of one task, which has its own connection or that of the task before."""
+    machine = make_machine(DECLARED)
+    machine.start()
+    go_down(machine, "reboot")
+    (tmp_path / "inventory.yml").write_text(json.dumps(INVENTORY))
+    play, inventory = str(tmp_path / "play.yml"), str(tmp_path / "inventory.yml")
+    variables = {"ansible_python_interpreter": INTERPRETER}
+
+    def run(*arguments: str, **options: t.Any) -> Run:
+        tasks = [{"ansible.builtin.command": "true", **options}]
+        (tmp_path / "play.yml").write_text(json.dumps([{"hosts": machine.name, "gather_facts": False, "tasks": tasks}]))
+        return playbook(play, inventory, *arguments, variables=variables)
+
+    for arguments, options in ((["--check"], {}), ([], {"check_mode": True}), (["--check"], {"loop": [1, 2]})):
+        done = run(*arguments, **options)
+        assert done.code == 4, done.output  # unreachable
+        assert "has rebooted itself, and is started by who enters it next without --no-start" in done.output
+        assert machine.container.status().state == "stopped"
+    command = [str(machine.system / "enter-container"), "--no-start", "--", "true"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 125
+    assert "without --no-start" in refused.stderr
+    assert machine.container.status().state == "stopped"
+    run("--check", check_mode=False).succeeded()
+    assert machine.container.status().state == "running"
+    run("--check").succeeded()
+
+
 def test_further_shares_are_not_forgotten_in_silence(make_machine: MakeMachine, tmp_path: Path) -> None:
     machine = make_machine(DECLARED)
     command = [str(machine.system / "run-container"), "--detach", f"--share={tmp_path}=/data"]
@@ -252,3 +282,19 @@ def test_what_runs_in_the_foreground_is_left_to_that(make_machine: MakeMachine) 
     assert boot_id(machine) != former
     running.process.terminate()
     assert running.end() == 0
+
+
+def test_one_in_the_foreground_that_reboots_at_once_does_not_keep_the_host_busy(make_machine: MakeMachine) -> None:
+    reboot = "import ctypes; ctypes.CDLL(None).reboot(0x01234567)"
+    init = {"argv": ["/usr/bin/python3", "-c", reboot], "ready": "exec", "stop_signal": "SIGKILL"}
+    machine = make_machine(init=init)
+    running = Foreground(machine)
+    for number in (2, 4):
+        running.read_until(f"starts again in {number} s")
+    assert sum("is running as PID" in line for line in running.said) == 4
+    began = time.monotonic()
+    running.process.terminate()
+    assert running.end() == 0
+    assert time.monotonic() - began < 3
+    assert sum("is running as PID" in line for line in running.said) == 4
+    assert machine.container.status().state == "stopped"

@@ -6,7 +6,8 @@ The same files run in three places: inside the Ansible module, beside `run-conta
 under a unit at host boot. The story of a start, in the order of its modules:
 
     main         the command line of `run-container` and `enter-container`
-    foreground   the same with a person in front of it; `terminal` is their pty
+    foreground   the same with a person in front of it; `terminal` is their pty, `reboots` says how often it
+                 starts a container that reboots itself
     service      the same for a unit of systemd, which then has the container itself for its main process
     again        a container that has rebooted itself, and who starts it then
     container    one container's life: status, start, stop; `locks` keeps runs on it apart
@@ -64,6 +65,7 @@ MODULES = (
     "paths",
     "process",
     "program",
+    "reboots",
     "records",
     "root",
     "seccomp",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 
+from . import times
 from .container import Container
 from .enter import ENTER_TIMEOUT
 from .errors import LauncherError
@@ -47,7 +48,7 @@ def bring_back(container: Container) -> bool:
             raise LauncherError(SHARES % container.name)
     # Its own launcher, whichever version that is; and the container is not to be a child of who only enters it.
     timeout = float(record.get("timeout", ENTER_TIMEOUT))
-    command = [str(record.get("system")) + "/run-container", "--again", "--timeout=%g" % timeout]
+    command = [str(record.get("system")) + "/run-container", "--again", "--timeout=" + times.text(timeout)]
     try:
         done = subprocess.run(
             command,
@@ -65,6 +66,18 @@ def bring_back(container: Container) -> bool:
         said = done.stderr.decode("utf-8", "replace").strip()
         raise LauncherError("container %s: has rebooted itself, and does not start: %s" % (container.name, said))
     return running
+
+
+def refuse(container: Container) -> None:
+    """Say of a container that has rebooted itself that it is not started; nothing is done with any other.
+
+    Raises:
+        LauncherError: it has rebooted itself.
+    """
+    with container.lock(ENTER_TIMEOUT):
+        if container.is_to_come_back():
+            message = "container %s: has rebooted itself, and is started by who enters it next without --no-start"
+            raise LauncherError(message % container.name)
 
 
 def start(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:

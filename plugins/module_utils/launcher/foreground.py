@@ -14,6 +14,7 @@ from .container import Container
 from .enter import Entry
 from .errors import LauncherError, NotRunning
 from .process import KILL, PAUSE, Process, signal_number
+from .reboots import Reboots
 from .start import Status
 
 TYPE_CHECKING = False
@@ -45,11 +46,15 @@ def run(
     """Run a container until it ends, and again when it reboots; its exit status.
 
     A first SIGINT, SIGTERM or SIGHUP asks it to stop, its time limit or a second kills it.
+
+    Raises:
+        LauncherError: it cannot be started, or reboots itself too often.
     """
+    reboots = Reboots(container.name)
     while True:
         ended, asked = _run_once(container, system, extra_file_systems, timeout, explain)
         rebooted = os.WIFSIGNALED(ended) and os.WTERMSIG(ended) == _signal.SIGHUP  # reboot(2), in a pid namespace
-        if asked or not rebooted:
+        if asked or not rebooted or not reboots.again():
             return init_status(ended)
 
 
@@ -142,12 +147,15 @@ class _Supervisor:
         _signal.setitimer(_signal.ITIMER_REAL, 0.001, PAUSE)
 
 
-def enter(container: Container, command: list[str] | None, user: str) -> int:
+def enter(container: Container, command: list[str] | None, user: str, start: bool = True) -> int:
     """Run a command, or a login shell, in a running container, with this process's streams; its exit status.
 
     The command gets pipes or a pty of the container's, never a file, a pipe or a terminal of the host.
+
+    Args:
+        start: start a container again that has rebooted itself.
     """
-    entry = _entry(container)
+    entry = _entry(container, start)
     if not (os.isatty(0) and os.isatty(1)):
         return exit_status(_Piped(entry, command, user).run())
     root = entry.open_root()
@@ -161,7 +169,7 @@ def enter(container: Container, command: list[str] | None, user: str) -> int:
 
 
 def enter_for_program(
-    container: Container, command: list[str], user: str, token: str, discard: bool, skip: bool
+    container: Container, command: list[str], user: str, token: str, discard: bool, skip: bool, start: bool = True
 ) -> int:
     """Run a command as `enter` does, for a program that must tell entering from what the command does; always 0.
 
@@ -175,12 +183,13 @@ def enter_for_program(
     Args:
         discard: read standard input to its end in any case.
         skip: leave out what standard input holds before a line that is the token: a password that was not asked for.
+        start: start a container again that has rebooted itself.
     """
     try:
         line = b""
         while skip and line != token.encode():
             line = _read_line()
-        piped = _Piped(_entry(container), command, user)
+        piped = _Piped(_entry(container, start), command, user)
         _say(token, "entered")
         _say(token, "exit %d" % exit_status(piped.run(discard)))
     except (LauncherError, OSError) as error:
@@ -190,14 +199,16 @@ def enter_for_program(
     return 0
 
 
-def _entry(container: Container) -> Entry:
-    """The way into a container; one that has rebooted itself is started again first."""
+def _entry(container: Container, start: bool) -> Entry:
+    """The way into a container; with `start` one that has rebooted itself is started again first."""
     try:
         return Entry(container)
     except NotRunning:
         from . import again
 
-        if not again.bring_back(container):
+        if not start:
+            again.refuse(container)
+        if not start or not again.bring_back(container):
             raise
         return Entry(container)
 

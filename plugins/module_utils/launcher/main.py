@@ -45,6 +45,7 @@ Usage: enter-container [OPTION]... [--] [COMMAND [ARGUMENT]...]
 Run a command in the running container of this system, or a login shell. The exit status is the command's.
 
   --user=NAME               as this user of the container (root)
+  --no-start                do not start a container again that has rebooted itself: that is an error then
   --report=TOKEN            for programs: exit with 0, and say on standard error, in lines that begin with TOKEN,
                             whether the container was entered, and how the command ended
   --discard                 with --report: read standard input to its end in any case
@@ -198,7 +199,7 @@ def enter_container_main() -> int:
     open_standard_streams()
     directory = os.path.dirname(os.path.realpath(sys.argv[0]))
     try:
-        arguments = Arguments(sys.argv[1:], ("user", "report"), ("discard", "skip", "help"), ENTER_USAGE)
+        arguments = Arguments(sys.argv[1:], ("user", "report"), ("no-start", "discard", "skip", "help"), ENTER_USAGE)
         if "help" in arguments.values:
             sys.stdout.write(ENTER_USAGE)
             return 0
@@ -212,11 +213,12 @@ def enter_container_main() -> int:
             raise LauncherError("%s: is no directory of a system" % directory)
         container = Container(name)
         user = arguments.last("user", "root")
+        start = "no-start" not in arguments.values
         if "report" in arguments.values:
             discard, skip = "discard" in arguments.values, "skip" in arguments.values
             token = arguments.last("report", "")
-            return foreground.enter_for_program(container, arguments.rest, user, token, discard, skip)
-        return foreground.enter(container, arguments.rest or None, user)
+            return foreground.enter_for_program(container, arguments.rest, user, token, discard, skip, start)
+        return foreground.enter(container, arguments.rest or None, user, start)
     except (LauncherError, OSError) as error:
         sys.stderr.write("enter-container: %s\n" % error)
         return 125

@@ -13,6 +13,7 @@ import yaml
 from ansible import constants
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.playbook.play_context import PlayContext
+from ansible.playbook.task import Task
 from ansible.plugins.loader import connection_loader
 from ansible_collections.unshare.container.plugins.connection import nsenter
 
@@ -104,6 +105,18 @@ def test_a_command_is_one_argument(connect: Connect) -> None:
     assert words[0] == "/run/unshare/web/system/enter-container"
     assert words[2:] == ["--user=alice", "--", "/bin/sh", "-c", command]
     assert data is None
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_check_mode_starts_nothing(connect: Connect, check: bool) -> None:
+    """Whether the task is in check mode is said by the play context, which Ansible makes anew for each task."""
+    connection, inner = connect(ansible_host="host1")
+    task = Task()
+    task.check_mode = check
+    connection._play_context = PlayContext().set_task_and_variable_override(task, {}, None)
+    connection.exec_command("true")
+    words = inner.commands[0][0]
+    assert ("--no-start" in words[: words.index("--")]) == check
 
 
 @pytest.mark.parametrize(

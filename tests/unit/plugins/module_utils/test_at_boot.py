@@ -135,15 +135,56 @@ def test_enabled_and_disabled(layout: Layout) -> None:
     assert "After=unshare-container@database.service" in text
     assert "TimeoutStopSec=105s" in text
     assert "Restart=always" in text
-    assert four_ways(boot(enabled=True))  # options that are gone are a change
-    assert "database" not in (layout.root / UNITS / ENABLED[3]).read_text()
+    assert not four_ways(boot(enabled=True))  # which is about the link alone
     assert four_ways(boot(enabled=False))
     assert listing(layout) == UNIT
     assert four_ways(boot(enabled=False, restart="no"))
     assert "Restart=no" in (layout.root / UNITS / ENABLED[3]).read_text()
-    assert systemd.orders == ["daemon-reload"] * 6
+    assert systemd.orders == ["daemon-reload"] * 5
     assert four_ways(boot(), "absent")
     assert listing(layout) == []
+
+
+OPTIONS: dict[str, tuple[t.Any, t.Any]] = {
+    "timeout": (5.0, 300.5),
+    "restart": ("no", "always"),
+    "after": (["database"], []),
+    "requires": (["database", "cache"], ["database"]),
+}
+"""The options of a unit, each with two values."""
+
+
+@pytest.mark.parametrize("state", ["started", "stopped"])
+@pytest.mark.parametrize("enabled", [None, False, True])
+@pytest.mark.parametrize("option", OPTIONS)
+def test_what_is_given_is_written_and_the_rest_stays(
+    layout: Layout, option: str, enabled: bool | None, state: str
+) -> None:
+    systemd, container = FakeSystemd(), Container()
+
+    def boot(**arguments: t.Any) -> t.Callable[[], Boot]:
+        return lambda: Boot(layout, "web", container, systemd=systemd, **arguments)
+
+    def read() -> dict[str, t.Any]:
+        said = systemd_units.UnitOptions.read((layout.root / UNITS / UNIT[2]).read_text())._asdict()
+        return {key: sorted(value) if isinstance(value, tuple) else value for key, value in said.items()}
+
+    first = {key: values[0] for key, values in OPTIONS.items()}
+    kept = {key: sorted(value) if isinstance(value, list) else value for key, value in first.items()}
+    assert four_ways(boot(enabled=enabled, **first), state)
+    assert read() == kept
+    assert not four_ways(boot(), state)
+    second = OPTIONS[option][1]
+    assert four_ways(boot(enabled=enabled, **{option: second}), state)
+    assert read() == {**kept, option: second}
+    assert boot()().timeout == read()["timeout"]
+    assert (layout.root / UNITS / ENABLED[0]).is_symlink() == bool(enabled)
+
+
+def test_a_drop_in_that_nobody_could_have_meant() -> None:
+    text = "[Unit]\nAfter=network.target\nRequires=unshare-container@../x.service\n[Service]\n"
+    text += "Environment=UNSHARE_TIMEOUT=soon\nRestart=sometimes\n"
+    assert systemd_units.UnitOptions.read(text) == systemd_units.UnitOptions.read("") == systemd_units.UnitOptions()
 
 
 def test_a_host_whose_etc_cannot_be_written_to(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +336,7 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     (tmp_path / "unshare-container@.service").write_text(template)
     directory = tmp_path / "unshare-container@web.service.d"
     directory.mkdir()
-    (directory / "boot.conf").write_text(systemd_units.boot_drop_in(30, "on-failure", ["database"], []))
+    (directory / "boot.conf").write_text(systemd_units.UnitOptions(requires=("database",)).text())
     (directory / "limits.conf").write_text(systemd_units.limits_drop_in({"memory_max": 1 << 30, "cpu_quota": 150}))
 
     def said() -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils import generations
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life_cycle import LifeCycle, UnhealthyError
 from ansible_collections.unshare.container.plugins.module_utils.systems import Systems
 from ansible_collections.unshare.container.plugins.module_utils.target import Layout, TargetError
@@ -217,6 +218,82 @@ def test_a_switch_that_is_not_well_is_undone(layout: Layout) -> None:
     assert layout.current_system("web") == one
     assert generations.former_number(layout, "web") is None
     assert two.is_dir()
+
+
+WAYS = ("settle", "stop", "start", "await_health", "failed_units", "log_tail", "status")
+ERRORS = (
+    OSError(5, "Input/output error", "/sys/x"),
+    LauncherError("it does not answer"),
+    TargetError("it stands in the way"),
+    ValueError("nobody expected this"),
+)
+
+
+class Broken(FakeContainer):
+    """One of which a question or an order fails while a system is the current one, whichever runs."""
+
+    def __init__(self, layout: Layout, way: str, error: Exception) -> None:
+        super().__init__()
+        self.layout = layout
+        self.way = way
+        self.error = error
+        self.system: Path | None = None
+        self.raised = 0
+
+    def __getattribute__(self, name: str) -> t.Any:
+        found = super().__getattribute__(name)
+        return self.failing(found) if name in WAYS and name == self.way else found
+
+    def failing(self, function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+        def call(*arguments: t.Any, **options: t.Any) -> t.Any:
+            if self.system is not None and self.layout.current_system("web") == self.system:
+                self.raised += 1
+                raise self.error
+            return function(*arguments, **options)
+
+        return call
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_out_of_a_switch_on_trial_goes_back(layout: Layout, way: str, error: Exception) -> None:
+    one, two = write(layout, "1"), write(layout, "2")
+    container = Broken(layout, way, error)
+    reach(layout, container, "started", one)
+    container.system = two
+    asked: dict[str, t.Any] = {"settle": lambda _state: False, "await_health": lambda *_arguments: []}
+    if way in asked:
+        asked[way] = container.failing(asked[way])
+    if way == "log_tail":
+        container.failed = ["web.service"]  # that asks for a log
+    with pytest.raises(UnhealthyError) as caught:
+        LifeCycle(layout, "web", container, system=two, roll_back=True, **asked).reach("started")
+    assert container.raised
+    assert caught.value.rolled_back_to == 1
+    assert caught.value.changed
+    said = str(caught.value)
+    assert said.endswith("Rolled back: generation 1 runs again")
+    if way != "log_tail":  # which is not worth an error of its own
+        expected = "container 'web': Input/output error: /sys/x\n" if isinstance(error, OSError) else f"{error}\n"
+        assert said.startswith(expected)
+    assert container.running == str(one)
+    assert layout.current_system("web") == one
+    assert generations.former_number(layout, "web") is None
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_whatever_the_way_back_fails_of_is_said(layout: Layout, error: Exception) -> None:
+    one, two = write(layout, "1"), write(layout, "2")
+    container = Broken(layout, "start", error)
+    reach(layout, container, "started", one)
+    container.system = one
+    options: dict[str, t.Any] = {"health": HEALTH, "roll_back": True, "await_health": ill_with(two)}
+    with pytest.raises(
+        UnhealthyError, match="port 80 is silent(?s:.*)Going back to generation 1 failed, too: "
+    ) as caught:
+        LifeCycle(layout, "web", container, system=two, **options).reach("started")
+    assert caught.value.rolled_back_to is None
+    assert generations.former_number(layout, "web") == 1
 
 
 def test_without_a_former_generation_or_roll_back_it_stays(layout: Layout) -> None:

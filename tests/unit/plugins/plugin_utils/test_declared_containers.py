@@ -74,6 +74,8 @@ def test_defaults_and_order() -> None:
     )
     assert [item.name for item in found] == ["b", "a", "c"]
     assert {item.options["timeout"] for item in found} == {30}
+    for option, value in {"restart": "on-failure", "after": [], "requires": [], "enabled": False}.items():
+        assert found[0].options[option] == value  # not None: what is not declared does not stay as it is
     assert {item.options["health"] for item in found} == {None}
     health = declared(health={"http": [{}]}).options["health"]
     assert health["http"] == [{"port": 80, "address": "127.0.0.1", "host": "localhost", "path": "/", "status": 200}]

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.loader import become_loader
+from ansible_collections.unshare.container.plugins.plugin_utils import local_command
 from ansible_collections.unshare.container.plugins.plugin_utils.entering import Become, Report
 from ansible_collections.unshare.container.plugins.plugin_utils.local_command import LocalCommand
 
@@ -129,6 +132,24 @@ def test_a_become_that_fails(script: str, password: str | None, message: str) ->
 def test_a_become_that_is_silent() -> None:
     with pytest.raises(AnsibleConnectionFailure, match="waiting for privilege escalation"):
         talk("sys.stdin.read()", timeout=1)
+
+
+@pytest.mark.parametrize("script", ["", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "])
+def test_after_an_error_nothing_of_the_command_is_left(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    made: list[t.Any] = []
+    make: t.Any = subprocess.Popen
+
+    def popen(*words: t.Any, **options: t.Any) -> t.Any:
+        made.append(make(*words, **options))
+        return made[-1]
+
+    monkeypatch.setattr(local_command, "GRACE", 0.3)
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    with pytest.raises(AnsibleError, match="Incorrect sudo password"):
+        talk(script + ASK + "err(b'Sorry, try again.\\n'); import time; time.sleep(600)")
+    (process,) = made
+    assert process.returncode is not None
+    assert not Path(f"/proc/{process.pid}").exists()
 
 
 def test_a_become_that_ends_without_an_answer_is_a_status() -> None:
