@@ -358,9 +358,9 @@ from ..module_utils.launcher import seccomp as _launcher_seccomp  # noqa: F401
 from ..module_utils.launcher.container import Container
 from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.limits import LimitError
-from ..module_utils.one_container import OPTIONS, OneContainer, check_times, failure
+from ..module_utils.one_container import OPTIONS, OneContainer, check, failure
 from ..module_utils.system_content import check_name
-from ..module_utils.target import Layout, TargetError
+from ..module_utils.target import Layout, TargetError, require_root
 
 ROOT = Path("/")
 
@@ -378,7 +378,7 @@ def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
     :raises TargetError, LauncherError, LimitError: when that cannot be done.
     """
     given = module.params
-    check_times(given)
+    check(given)
     container = Container(check_name(given["name"]))
     system = Path(given["system"]) if given["system"] else None
     one = OneContainer(layout, container, system, given, given["roll_back"])
@@ -392,6 +392,7 @@ def main() -> t.NoReturn:
     """Run as a module."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
+        require_root()
         result = run(module, Layout(ROOT))
     except (TargetError, LauncherError, LimitError) as error:
         module.fail_json(**failure(error))
