@@ -91,7 +91,7 @@ options:
         default: []
         suboptions:
           port:
-            description: The port.
+            description: The port, from 1 to 65535.
             type: int
             required: true
           address:
@@ -105,7 +105,7 @@ options:
         default: []
         suboptions:
           port:
-            description: The port.
+            description: The port, from 1 to 65535.
             type: int
             default: 80
           address:
