@@ -25,7 +25,7 @@ options:
     type: dict
     required: true
   name:
-    description: The container's name. By default the host name up to its first dot.
+    description: The container's name. By default that of P(unshare.container.container_name#filter).
     type: str
   shared_network:
     description: Whether the container uses the host's network instead of one of its own.

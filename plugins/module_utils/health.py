@@ -19,7 +19,7 @@ import time
 from typing import Any, Callable, Iterator
 
 from .launcher import data, enter, syscalls
-from .launcher.errors import LauncherError
+from .launcher.errors import LauncherError, OptionError
 from .time_limits import TimeLimit
 
 PAUSES = (0.2, 0.2, 0.3, 0.5, 1.0)
@@ -66,6 +66,26 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 DEFAULTS: dict[str, Any] = {name: option["default"] for name, option in OPTIONS.items()}
 """The health of a container of which no more is said."""
+
+
+def check(health: dict[str, Any], place: str) -> None:
+    """Refuse what cannot be asked of any container.
+
+    :param health: as OPTIONS says, with the defaults filled in, and time limits as floats.
+    :param place: where it was written.
+    :raises OptionError: naming the key.
+    """
+    if health["steady"] > health["timeout"]:
+        raise OptionError(f"{place}.steady", f"{health['steady']:g} s on end cannot pass within the timeout beside it")
+    for kind in ("tcp", "http"):
+        for index, entry in enumerate(health[kind]):
+            where = f"{place}.{kind}[{index}]"
+            if not 1 <= entry["port"] <= 65535:
+                raise OptionError(f"{where}.port", f"{entry['port']} is not a port (1 to 65535)")
+            for key in ("path", "host"):
+                text = entry.get(key, "/")
+                if any(not " " < character <= "~" for character in text) or (key == "path" and text[:1] != "/"):
+                    raise OptionError(f"{where}.{key}", f"{text!r} cannot be asked for")
 
 
 class Ill(Exception):

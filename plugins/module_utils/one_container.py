@@ -11,7 +11,6 @@ from typing import Any
 from . import generations, health, time_limits
 from .boot import Boot, UnitContainer
 from .launcher.errors import LauncherError
-from .launcher.times import TimeLimitError
 from .life_cycle import LifeCycle, UnhealthyError
 from .limits import PARSERS, LimitError, parse
 from .systemd_units import RESTARTS
@@ -42,17 +41,17 @@ ERRORS = (TargetError, LauncherError, LimitError, OSError)
 """What may come of what is asked of a container, for `failure`."""
 
 
-def check_times(options: dict[str, Any], place: str = "") -> None:
-    """Turn the time limits among the options of a container, validated by OPTIONS, into floats.
+def check(options: dict[str, Any], place: str = "") -> None:
+    """Refuse what OPTIONS, by which the options of a container were validated, lets pass, and is of no use.
+
+    Time limits become floats.
 
     :param place: where the options are, for the error; empty for those of a module itself.
-    :raises TimeLimitError: when one is of no use.
+    :raises OptionError: naming the key.
     """
     time_limits.check(options, OPTIONS, place)
-    wanted = options.get("health")
-    if wanted and wanted["steady"] > wanted["timeout"]:
-        path = f"{place}.health.steady" if place else "health.steady"
-        raise TimeLimitError(path, f"{wanted['steady']:g} s on end cannot pass within the timeout beside it")
+    if options.get("health"):
+        health.check(options["health"], f"{place}.health" if place else "health")
 
 
 class OneContainer:

@@ -15,10 +15,11 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, List
 
+from . import nested
 from .launcher import lookup
 from .preflight_mounts import Sources, mount_points
 from .store import View, open_source
-from .target import TargetError
+from .target import NEEDS_ROOT, TargetError
 
 KERNEL = (5, 12)
 """The oldest kernel with all that the launcher cannot do without; mount_setattr(2) is the last of it."""
@@ -60,7 +61,7 @@ Check = Callable[[Host, Specification], List[str]]
 def _privileges(host: Host, specification: dict[str, Any]) -> list[str]:
     if host.user_id == 0:
         return []
-    return ["this needs root, to mount and to make namespaces: set become: true"]
+    return [NEEDS_ROOT]
 
 
 def _kernel(host: Host, specification: dict[str, Any]) -> list[str]:
@@ -190,6 +191,11 @@ def _sources(host: Host, specification: dict[str, Any]) -> list[str]:
     return Sources(host, specification).refusals()
 
 
+def _calls(host: Host, specification: dict[str, Any]) -> list[str]:
+    said = None if _kernel(host, specification) else nested.refusal(str(host.root))
+    return [said] if said else []
+
+
 def _version(version: tuple[int, ...]) -> str:
     return ".".join(str(part) for part in version)
 
@@ -200,7 +206,9 @@ CHECKS += [_sources, mount_points]
 
 def problems(host: Host, specification: dict[str, Any]) -> list[str]:
     """What keeps this host from running a container of this specification, each with what to do about it."""
-    return [problem for check in CHECKS for problem in check(host, specification)]
+    refused = _calls(host, specification)
+    checks = [_privileges, _calls] if refused else CHECKS  # most others need these calls themselves
+    return [problem for check in checks for problem in check(host, specification)]
 
 
 def warnings(host: Host, specification: dict[str, Any]) -> list[str]:

@@ -19,6 +19,15 @@ class TargetError(Exception):
     """Something on the target stands in the way; the message says what, where, and what to do."""
 
 
+NEEDS_ROOT = "this needs root, to mount and to make namespaces: set become: true"
+
+
+def require_root() -> None:
+    """Raise TargetError unless this process is root: nothing of a container is for anybody else to see or to change."""
+    if os.geteuid() != 0:
+        raise TargetError(NEEDS_ROOT)
+
+
 class Layout:
     """The directories of the collection below `root`, the host's `/` except in tests.
 

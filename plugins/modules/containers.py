@@ -164,12 +164,14 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ..module_utils.host_containers import HostContainers
 from ..module_utils.launcher.container import Container
-from ..module_utils.launcher.times import TimeLimitError
-from ..module_utils.one_container import OPTIONS, check_times
+from ..module_utils.launcher.errors import OptionError
+from ..module_utils.one_container import OPTIONS, check
 from ..module_utils.system_content import check_name
-from ..module_utils.target import TargetError, explain
+from ..module_utils.target import TargetError, explain, require_root
 
 ROOT = Path("/")
+
+PURGE = "'containers_purge: true' (of this module alone, 'purge: true') removes such containers"
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "containers": {"type": "dict", "required": True},
@@ -191,8 +193,8 @@ def options_of(entry: t.Any, place: str) -> dict[str, t.Any]:
         raise TargetError(f"{place}: {'; '.join(checked.error_messages)}")
     parameters: dict[str, t.Any] = checked.validated_parameters
     try:
-        check_times(parameters, place)
-    except TimeLimitError as error:
+        check(parameters, place)
+    except OptionError as error:
         raise TargetError(str(error)) from error
     return parameters
 
@@ -221,7 +223,7 @@ def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
         removed = host.purge(options_of({"state": "absent"}, "purge")) if given["purge"] else []
         results = host.bring(given["roll_back"])
         if unnamed and given["purge"] is False:
-            module.warn(f"on this host, but not declared: {', '.join(unnamed)}; 'purge: true' removes such containers")
+            module.warn(f"on this host, but not declared: {', '.join(unnamed)}; {PURGE}")
     for warning in host.warnings:
         module.warn(warning)
     return summary(results + removed, unnamed)
@@ -250,6 +252,7 @@ def main() -> t.NoReturn:
     """Run as a module."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
+        require_root()
         result = run(module, ROOT)
     except TargetError as error:
         module.fail_json(msg=str(error))

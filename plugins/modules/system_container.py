@@ -91,7 +91,7 @@ options:
         default: []
         suboptions:
           port:
-            description: The port.
+            description: The port, from 1 to 65535.
             type: int
             required: true
           address:
@@ -105,7 +105,7 @@ options:
         default: []
         suboptions:
           port:
-            description: The port.
+            description: The port, from 1 to 65535.
             type: int
             default: 80
           address:
@@ -356,9 +356,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.launcher import main as _launcher_main  # noqa: F401  all of it is sent, to be compared
 from ..module_utils.launcher import seccomp as _launcher_seccomp  # noqa: F401
 from ..module_utils.launcher.container import Container
-from ..module_utils.one_container import ERRORS, OPTIONS, OneContainer, check_times, failure
+from ..module_utils.one_container import ERRORS, OPTIONS, OneContainer, check, failure
 from ..module_utils.system_content import check_name
-from ..module_utils.target import Layout
+from ..module_utils.target import Layout, require_root
 
 ROOT = Path("/")
 
@@ -376,7 +376,7 @@ def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
     :raises TargetError, LauncherError, LimitError, OSError: when that cannot be done.
     """
     given = module.params
-    check_times(given)
+    check(given)
     container = Container(check_name(given["name"]))
     system = Path(given["system"]) if given["system"] else None
     one = OneContainer(layout, container, system, given, given["roll_back"])
@@ -390,6 +390,7 @@ def main() -> t.NoReturn:
     """Run as a module."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
+        require_root()
         result = run(module, Layout(ROOT))
     except ERRORS as error:
         module.fail_json(**failure(error, module.params["name"]))

@@ -166,7 +166,6 @@ containers:
       sample: []
 """
 
-import os
 import typing as t
 from pathlib import Path
 
@@ -176,7 +175,7 @@ from ..module_utils.container_information import Information, names
 from ..module_utils.launcher.container import Container
 from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.system_content import check_name
-from ..module_utils.target import Layout, TargetError, explain
+from ..module_utils.target import Layout, TargetError, explain, require_root
 from ..module_utils.time_limits import TimeLimit, check
 
 ROOT = Path("/")
@@ -211,8 +210,7 @@ def main() -> t.NoReturn:
     """Run as a module."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
-        if os.geteuid() != 0:
-            raise TargetError("containers can be looked at by root only; use become")
+        require_root()
         result = run(module.params, Layout(ROOT))
     except (TargetError, LauncherError) as error:
         module.fail_json(msg=str(error))

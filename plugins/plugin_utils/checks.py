@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 
 from ..module_utils.launcher import guarded, targets
+from ..module_utils.launcher.paths import refusal_of_root
 from .errors import DeclarationError
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -56,13 +57,21 @@ def mount_point(value: str, path: str, store: str | None = None) -> str:
     return place
 
 
-def writable_source(value: str, path: str) -> str:
-    """Return a path of the host that a container may write to; refuses what the host runs, by its words."""
-    source = absolute_path(value, path)
-    reason = guarded.refusal_of_words(source)
+def source(value: str, path: str) -> str:
+    """Return a path of the host that a container may see; refuses the root of all."""
+    reason = refusal_of_root(absolute_path(value, path))
     if reason:
         raise DeclarationError(path, reason)
-    return source
+    return absolute_path(value, path)
+
+
+def writable_source(value: str, path: str) -> str:
+    """Return a path of the host that a container may write to; refuses what the host runs, by its words."""
+    place = absolute_path(value, path)
+    reason = guarded.refusal_of_words(place)
+    if reason:
+        raise DeclarationError(path, reason)
+    return place
 
 
 def host_name(value: str, path: str) -> str:
@@ -98,6 +107,13 @@ def identifier(value: int, path: str) -> int:
     """Check a user's or group's id within a container's 65,536."""
     if not 0 <= value <= 65535:
         raise DeclarationError(path, f"{value} is not an id of a container (0 to 65535)")
+    return value
+
+
+def port(value: int, path: str) -> int:
+    """Check a port of TCP or UDP."""
+    if not 1 <= value <= 65535:
+        raise DeclarationError(path, f"{value} is not a port (1 to 65535)")
     return value
 
 

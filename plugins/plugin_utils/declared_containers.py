@@ -17,9 +17,9 @@ from pathlib import Path
 
 # All of it is imported here: Ansible loads action plugins before it forks, and what a worker imports, each one imports.
 from ..module_utils import launcher
-from ..module_utils.launcher.times import TimeLimitError
+from ..module_utils.launcher.errors import OptionError
 from ..module_utils.limits import LimitError, parse
-from ..module_utils.one_container import OPTIONS, check_times
+from ..module_utils.one_container import OPTIONS, check
 from ..module_utils.system_content import SystemContent
 from ..module_utils.systemd_units import UnitOptions
 from ..module_utils.target import TargetError
@@ -102,8 +102,8 @@ def declared_containers(value: t.Any) -> list[Declared]:
         checked = strict({} if entry is None else entry, {**TOLD, **DERIVED_BY}, place)
         options = validate({key: item for key, item in checked.items() if key in TOLD}, TOLD, place)
         try:
-            check_times(options, place)
-        except TimeLimitError as error:
+            check(options, place)
+        except OptionError as error:
             raise DeclarationError(error.path, error.message) from error
         _check(options, place)
         if options["limits"] is not None:
@@ -126,17 +126,6 @@ def _check(options: Mapping, place: str) -> None:
         raise DeclarationError(f"{place}.keep_generations", "must be 1 or more: the current one is kept in any case")
     if options["generation"] is not None and options["state"] != "rolled_back":
         raise DeclarationError(f"{place}.generation", "is used with 'state: rolled_back' only")
-    health = options["health"] or {}
-    for kind in ("tcp", "http"):
-        for index, entry in enumerate(health.get(kind, [])):
-            if not 1 <= entry["port"] <= 65535:
-                raise DeclarationError(f"{place}.health.{kind}[{index}].port", f"{entry['port']} is not a port")
-            for key in ("path", "host"):
-                text = entry.get(key, "/")
-                if any(character <= " " or character > "~" for character in text) or (
-                    key == "path" and text[:1] != "/"
-                ):
-                    raise DeclarationError(f"{place}.health.{kind}[{index}].{key}", f"{text!r} cannot be asked for")
 
 
 class Derivation:

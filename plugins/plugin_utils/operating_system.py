@@ -19,7 +19,7 @@ from .records import (
     UserAccount,
     UserGroup,
 )
-from .validation import Spec
+from .validation import Spec, plain, strict
 
 PATH = "operating_system"
 
@@ -113,3 +113,17 @@ class OperatingSystem(Record):
 def operating_system(value: t.Any) -> OperatingSystem:
     """Return the record of a declared operating system; raises DeclarationError with the key's path."""
     return OperatingSystem.from_mapping(value, PATH)
+
+
+def default_name(value: t.Any) -> str:
+    """Return the name of a declared operating system's container: the host name up to its first dot, in lower case.
+
+    Of the rest of the declaration nothing is asked, so that one that is not valid any more can remove its container.
+    Raises DeclarationError with the key's path.
+    """
+    given = plain(value, PATH)
+    if not isinstance(given, dict) or given.get("host_name") is None:
+        return operating_system(given).host_name  # which says what is wrong: another key is a misspelled one perhaps
+    key = {"host_name": specs.OPERATING_SYSTEM["host_name"]}
+    name: str = strict({"host_name": given["host_name"]}, key, PATH)["host_name"]
+    return checks.host_name(name, f"{PATH}.host_name").split(".")[0].lower()

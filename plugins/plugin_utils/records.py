@@ -147,6 +147,8 @@ class FileSystem(Record):
         if isinstance(self.device, str) and self.device.startswith("/") and "read-only" not in self.flags:
             # C11 has a writable one, which is mounted read-only.
             checks.writable_source(self.device, f"{path}.device")
+        elif isinstance(self.device, str) and "bind-mount" in self.flags:
+            checks.source(self.device, f"{path}.device")
 
     def verify(self, path: str) -> None:
         check_device(self.device, f"{path}.device")
@@ -185,7 +187,7 @@ class FileSystemMapping(Record):
         return checks.absolute_path(self.source if self.target is None else self.target, "target")
 
     def verify(self, path: str) -> None:
-        check = checks.writable_source if self.writable else checks.absolute_path
+        check = checks.writable_source if self.writable else checks.source
         check(self.source, f"{path}.source")
         checks.mapping_target(self.source if self.target is None else self.target, f"{path}.target")
 

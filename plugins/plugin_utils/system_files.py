@@ -11,7 +11,7 @@ from ..module_utils.launcher.targets import STORE, refusal_of_file
 from . import checks, etc_files
 from .errors import DeclarationError
 from .fold import fold
-from .operating_system import PATH, OperatingSystem, operating_system
+from .operating_system import PATH, OperatingSystem, default_name, operating_system
 from .records import FileSystem, FileSystemMapping, store_mapping
 from .validation import Spec, plain, validate
 
@@ -93,6 +93,13 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
             f"{PATH}.essential_services", "is missing: derive the system with containerized_operating_system first"
         )
     given = validate({key: item for key, item in arguments.items() if item is not None}, _ARGUMENTS, "")
+    private_users = _private_users(given["private_users"])
+    if private_users == "identity" and given["security"]["nesting"]:
+        raise DeclarationError(
+            "security.nesting",
+            "not with private_users: identity, for without the masks root inside could reconfigure the host's kernel: "
+            "let the container have ids of its own (private_users: auto), or leave nesting out",
+        )
     name = container_name(system, given["name"])
     store = _store(given["store"])
     init = _init(given["init"])
@@ -118,7 +125,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
             "name": name,
             "host_name": system.host_name,
             "shared_network": given["shared_network"],
-            "private_users": _private_users(given["private_users"]),
+            "private_users": private_users,
             "store": store,
             "init": init,
             "file_systems": file_systems,
@@ -132,12 +139,12 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
 
 
 def container_name(system: OperatingSystem, name: str | None) -> str:
-    """Return the container's name: the one given, else the host name up to its first dot."""
-    path = "name" if name is not None else f"{PATH}.host_name"
-    chosen = name if name is not None else system.host_name.split(".")[0].lower()
-    if not checks.CONTAINER_NAME.fullmatch(chosen):
-        raise DeclarationError(path, f"{chosen!r} is not a container's name (a-z, 0-9, '-'; at most 63)")
-    return chosen
+    """Return the container's name: the one given, else that of the operating system."""
+    if name is None:
+        return default_name({"host_name": system.host_name})
+    if not checks.CONTAINER_NAME.fullmatch(name):
+        raise DeclarationError("name", f"{name!r} is not a container's name (a-z, 0-9, '-'; at most 63)")
+    return name
 
 
 def _store(value: t.Any) -> dict[str, str]:

@@ -11,6 +11,7 @@ import os
 
 from ..launcher import seccomp
 from ..launcher import syscalls as sys
+from ..launcher.confine import leave_session_keyring
 from ..launcher.errors import LauncherError
 from ..launcher.paths import read_text
 from .request import Request
@@ -75,7 +76,7 @@ class Confinement:
 
     def apply(self) -> None:
         """Give up what the command is not to have; the last thing before it runs."""
-        sys.join_new_session_keyring()
+        leave_session_keyring()
         last = max(len(CAPABILITIES) + 1, 48)
         for number in range(last):
             if number not in self.kept:

@@ -14,6 +14,7 @@ from ..launcher.errors import LauncherError
 from ..launcher.guarded import refusal_of_words
 from ..launcher.init import PATH
 from ..launcher.mounts import ATTRIBUTES
+from ..launcher.paths import refusal_of_root
 from .programs import find_program, parents
 from .reach import KERNEL_DIRECTORIES
 
@@ -85,7 +86,7 @@ class Request:
         self.mappings = [_mapping(entry, number) for number, entry in enumerate(parameters["mappings"] or [])]
         self.file_systems = [_file_system(entry, i) for i, entry in enumerate(parameters["file_systems"] or [])]
         self.closure = str(parameters["closure"])
-        self.store = _absolute(parameters["store"], "store")
+        self.store = _store(parameters["store"])
         self.inputs = [self._program(entry, "inputs") for entry in parameters["inputs"] or []]
         self.argv, self.shown = self._arguments(parameters)
         self.guest_uid = int(parameters["guest_uid"])
@@ -196,6 +197,14 @@ def _absolute(path: str, option: str) -> str:
     return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
+def _store(path: str) -> str:
+    store = _absolute(path, "store")
+    reason = refusal_of_root(store)
+    if reason:
+        raise LauncherError("store: %s" % reason)
+    return store
+
+
 def _place(path: str, option: str) -> str:
     place = _absolute(path, option)
     if place == "/":
@@ -222,7 +231,7 @@ def _mapping(entry: Any, number: int) -> Mapping:
     if not isinstance(writable, bool) or not isinstance(target, (str, type(None))):
         raise LauncherError("%s: target is a path, writable is true or false" % option)
     source = _absolute(entry["source"], option + ".source")
-    reason = refusal_of_words(source) if writable else None
+    reason = refusal_of_words(source) if writable else refusal_of_root(source)
     if reason:
         raise LauncherError("%s.source: %s" % (option, reason))
     return Mapping(source, _place(source if target is None else target, option + ".target"), writable)

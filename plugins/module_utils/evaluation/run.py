@@ -10,6 +10,7 @@ import signal
 import time
 from typing import Callable
 
+from .. import nested
 from ..launcher import syscalls as sys
 from ..launcher.errors import LauncherError
 from . import identity
@@ -72,6 +73,9 @@ def run(request: Request, requisites: Requisites) -> Outcome:
     Raises:
         LauncherError: it could not be started.
     """
+    refused = nested.refusal() if request.has("mnt") else None
+    if refused:
+        raise LauncherError(refused)
     ids = identity.choose(request)
     try:
         view = None

@@ -54,10 +54,7 @@ def give_up(security: dict[str, Any], bound: int = ALL_CAPABILITIES) -> None:
         security: that of the system's specification.
         bound: a bit mask; of the capabilities outside it nothing is kept.
     """
-    try:
-        sys.join_new_session_keyring()
-    except PermissionError:
-        pass  # this launcher is in a container itself, whose filter lets nobody have any keyring
+    leave_session_keyring()
     nesting = security.get("nesting", False)
     kept = bound
     for name, number in DROPPED.items():
@@ -72,6 +69,14 @@ def give_up(security: dict[str, Any], bound: int = ALL_CAPABILITIES) -> None:
     sys.capset(kept, kept, 0)
     if security.get("no_new_privileges", False):
         sys.prctl(sys.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def leave_session_keyring() -> None:
+    """Take the caller's keys from the calling process."""
+    try:
+        sys.join_new_session_keyring()
+    except PermissionError:
+        pass  # this is run in a container itself, whose filter lets nobody have any keyring
 
 
 def filter_calls(filter_program: bytes | None) -> None:

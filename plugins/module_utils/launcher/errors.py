@@ -9,6 +9,20 @@ class LauncherError(Exception):
     """What is wrong, where, and what to do about it, in one message for people."""
 
 
+class OptionError(LauncherError):
+    """A value that was given and cannot be used.
+
+    Attributes:
+        path: where it was written.
+        message: what is wrong with it.
+    """
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__("%s: %s" % (path, message))
+        self.path = path
+        self.message = message
+
+
 class NotRunning(LauncherError):
     """Something was asked of a container that does not run."""
 

@@ -12,7 +12,7 @@ from . import times
 from .container import Container
 from .errors import LauncherError
 from .guarded import refusal_of_words
-from .paths import write_atomically
+from .paths import refusal_of_root, write_atomically
 from .specification import hidden_file, is_name, read_spec
 from .start import Status
 from .targets import is_below, plain, refusal
@@ -96,8 +96,8 @@ def mapping_record(text: str, writable: bool, spec: dict[str, Any] | None = None
         reason = hidden_file(spec, point)
     if not reason and is_below(point, "/dev"):
         reason = "'%s' lies in /dev, which the container makes itself" % point
-    if not reason and writable:
-        reason = refusal_of_words(source)
+    if not reason:
+        reason = (writable and refusal_of_words(source)) or refusal_of_root(source)
     if reason:
         raise LauncherError("--%s=%s: %s" % ("share" if writable else "expose", text, reason))
     flags = ["bind-mount"] if writable else ["bind-mount", "read-only"]

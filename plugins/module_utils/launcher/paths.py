@@ -7,10 +7,21 @@ from __future__ import annotations
 import os
 
 from . import trees
+from .targets import plain
 
 STATE_DIRECTORY = "/var/lib/unshare"
 RUN_DIRECTORY = "/run/unshare"
 NEW = ".new"  # ends the name under which a file is written aside
+
+
+def refusal_of_root(source: str) -> str | None:
+    """Return why a path of the host cannot be shared with a container, when that is `/`; else None."""
+    if plain(os.path.normpath(source)) != "/":
+        return None
+    return (
+        "'/' is the whole host, with the secrets of all of its users and the kernel's own file systems: "
+        "name the directories that the container needs"
+    )
 
 
 def make_directory(path: str, mode: int = 0o755) -> None:

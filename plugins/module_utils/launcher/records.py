@@ -200,8 +200,8 @@ class Records:
             if not attributes & sys.MOUNT_ATTR_RDONLY and _tempts_others(source, path):
                 self.warnings.append(
                     "%s: users of this host can reach it, so root inside could leave set-user-ID programs of the "
-                    "host's root there for them; keep it below a directory of mode 0700, or on a file system mounted "
-                    "nosuid" % path
+                    "host's root there for them; give its parent directory mode 0700 (its own is for root inside to "
+                    "change), or keep it on a file system mounted nosuid" % path
                 )
         except OSError as error:
             raise LauncherError("%s: cannot bind %s there: %s" % (point, path, _reason(error))) from error

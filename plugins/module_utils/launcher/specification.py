@@ -13,7 +13,7 @@ import os
 from . import data, targets
 from .errors import LauncherError
 from .identity import COUNT
-from .paths import read_text
+from .paths import read_text, refusal_of_root
 from .process import signal_number
 
 TYPE_CHECKING = False
@@ -93,8 +93,8 @@ class _Check:
         if asked not in ("auto", "identity") and not data.is_integer(asked):
             self._refuse("private_users", "is neither 'auto' nor 'identity' nor a number")
         store = self._kind(spec.get("store"), dict, "store")
-        for key in ("source", "target"):
-            self._path(store.get(key), "store." + key)
+        self._source(store.get("source"), "store.source")
+        self._path(store.get("target"), "store.target")
         self._refuse_if(targets.refusal(store["target"]), "store.target")
         self._init(self._kind(spec.get("init"), dict, "init"))
         for number, record in enumerate(self._kind(spec.get("file_systems"), list, "file_systems")):
@@ -148,7 +148,7 @@ class _Check:
             if "/" in device:
                 self._refuse(where + ".device", "%r is neither a UUID nor a label" % device)
         elif "bind-mount" in flags:
-            self._path(device, where + ".device")
+            self._source(device, where + ".device")
         else:
             self._text(device, where + ".device")
         if not (point == store["target"] and device == store["source"] and {"bind-mount", "read-only"} <= set(flags)):
@@ -178,6 +178,11 @@ class _Check:
             self._refuse(where, "%s is no absolute path without '..'" % ascii(text[:200]))
         return text
 
+    def _source(self, path: object, where: str) -> str:
+        """What is shared of the host."""
+        self._refuse_if(refusal_of_root(self._text(path, where)), where)
+        return self._path(path, where)
+
     def _text(self, text: object, where: str, empty: bool = False) -> str:
         if not isinstance(text, str) or "\0" in text or not (text or empty):
             self._refuse(where, "is no text" if not isinstance(text, str) or "\0" in text else "is empty")
@@ -193,9 +198,12 @@ class _Check:
         return value
 
     def _refuse_if(self, reason: str | None, where: str) -> None:
+        """Refuse what somebody declared, and the file holds as it was written."""
         if reason:
-            self._refuse(where, reason)
+            self._fail("%s: %s; declare it otherwise, and stage the system again" % (where, reason))
 
     def _refuse(self, where: str, what: str) -> NoReturn:
-        message = "%s: is damaged: %s: %s; stage the system again" % (self.path, where, what)
-        raise LauncherError(message.encode("utf-8", "backslashreplace").decode())
+        self._fail("is damaged: %s: %s; stage the system again" % (where, what))
+
+    def _fail(self, what: str) -> NoReturn:
+        raise LauncherError(("%s: %s" % (self.path, what)).encode("utf-8", "backslashreplace").decode())

@@ -4,24 +4,14 @@
 
 from __future__ import annotations
 
-from .errors import LauncherError
+from .errors import OptionError
 
 LEAST = 0.001
 MOST = 1000000  # eleven days; more would overflow what the kernel counts in milliseconds
 
 
-class TimeLimitError(LauncherError):
-    """A time limit that cannot be used.
-
-    Attributes:
-        path: where it was written.
-        message: what is wrong with it.
-    """
-
-    def __init__(self, path: str, message: str) -> None:
-        super().__init__("%s: %s" % (path, message))
-        self.path = path
-        self.message = message
+class TimeLimitError(OptionError):
+    """A time limit that cannot be used."""
 
 
 def seconds(value: object, path: str, least: float = LEAST) -> float:

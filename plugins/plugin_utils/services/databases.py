@@ -75,11 +75,6 @@ esac
 """
 
 
-def _port(value: int, path: str) -> None:
-    if not 1 <= value <= 65535:
-        raise DeclarationError(path, f"{value} is not a port")
-
-
 def _setting(value: t.Any, path: str) -> str:
     """Return a setting of postgresql.conf, quoted."""
     if isinstance(value, bool):
@@ -95,7 +90,7 @@ def _verify_postgresql(value: t.Any, path: str) -> None:
     if value["version"] is not None and not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,2})?", value["version"]):
         raise DeclarationError(f"{path}.version", f'{value["version"]!r} is not a version such as "15"')
     checks.absolute_path(value["data_directory"], f"{path}.data_directory")
-    _port(value["port"], f"{path}.port")
+    checks.port(value["port"], f"{path}.port")
     checks.locale(value["locale"], f"{path}.locale")
     for index, line in enumerate(value["hba"]):
         checks.line(line, f"{path}.hba[{index}]")
@@ -154,7 +149,7 @@ def _postgresql_needs(value: t.Any, context: Context) -> dict[str, t.Any]:
 
 
 def _verify_redis(value: t.Any, path: str) -> None:
-    _port(value["port"], f"{path}.port")
+    checks.port(value["port"], f"{path}.port")
     checks.absolute_path(value["directory"], f"{path}.directory")
     for key in ("bind", "save"):
         for index, item in enumerate(value[key]):

@@ -29,8 +29,7 @@ _OPENSSH: Spec = {
 
 
 def _verify(value: t.Any, path: str) -> None:
-    if not 1 <= value["port"] <= 65535:
-        raise DeclarationError(f"{path}.port", f"{value['port']} is not a port")
+    checks.port(value["port"], f"{path}.port")
     checks.absolute_path(value["host_key_directory"], f"{path}.host_key_directory")
     if re.search(r"[\s\"'#%]", value["host_key_directory"]):
         raise DeclarationError(f"{path}.host_key_directory", "must not contain spaces, quotes, '#' or '%'")

@@ -151,8 +151,7 @@ def _verify_static(value: t.Any, path: str) -> None:
     checks.unit_name(f"{value['name']}.service", f"{path}.name")
     checks.absolute_path(value["root"], f"{path}.root")
     checks.absolute_path(value["python"], f"{path}.python")
-    if not 1 <= value["port"] <= 65535:
-        raise DeclarationError(f"{path}.port", f"{value['port']} is not a port")
+    checks.port(value["port"], f"{path}.port")
     if not re.fullmatch(r"[0-9A-Fa-f.:]+", value["address"]):
         raise DeclarationError(f"{path}.address", f"{value['address']!r} is not an IP address")
 

@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import importlib
 import typing as t
+from pathlib import Path
 
+import jinja2
 import pytest
 import yaml
 from ansible.errors import AnsibleError
 
 NAMES = [
-    "bind_mount", "container_essential_services", "containerization_report", "containerized_operating_system",
-    "file_system_mapping", "modify_services", "system_files",
+    "bind_mount", "container_essential_services", "container_name", "containerization_report",
+    "containerized_operating_system", "file_system_mapping", "modify_services", "system_files",
 ]  # fmt: skip
 
 
@@ -47,3 +49,27 @@ def test_file_system_mapping() -> None:
     read = module("file_system_mapping").FilterModule().filters()["file_system_mapping"]
     assert read("/a=/b", writable=True) == {"source": "/a", "target": "/b", "writable": True}
     assert read("/a") == {"source": "/a", "target": "/a", "writable": False}
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"host_name": "Web01.example.org"}, "web01"),
+        ({}, "operating_system: 'host_name' is required"),
+        ({"host_name": None}, "operating_system: 'host_name' is required"),
+        ({"hostname": "x"}, "operating_system: unknown key 'hostname'; did you mean 'host_name'"),
+        ({"host_name": 5}, "operating_system.host_name: must be a string, not a number"),
+    ],
+)
+def test_the_roles_default_name(declared: t.Any, said: str) -> None:
+    """It is made before the role's other filters look at the declaration, and is to say as much as they."""
+    defaults = Path(__file__).parents[4] / "roles/system_container/defaults/main.yml"
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    for name, function in module("container_name").FilterModule().filters().items():
+        environment.filters[f"unshare.container.{name}"] = function
+    template = environment.from_string(yaml.safe_load(defaults.read_text())["system_container_name"])
+    try:
+        found = template.render(system_container_operating_system=declared)
+    except AnsibleError as error:
+        found = str(error)
+    assert said in found

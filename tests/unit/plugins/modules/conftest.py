@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs a module as Ansible does, in this process, with what it says on its standard output."""
+"""Runs a module as Ansible does, as root, in this process, with what it says on its standard output."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ def run_module(monkeypatch: pytest.MonkeyPatch) -> RunModule:
     """A function of a module's `main` and its arguments; it returns the result, that of a failure included."""
 
     def run(
-        main: t.Callable[[], t.Any], check: bool = False, diff: bool = True, **arguments: t.Any
+        main: t.Callable[[], t.Any], check: bool = False, diff: bool = True, user_id: int = 0, **arguments: t.Any
     ) -> dict[str, t.Any]:
         parameters = {**arguments, "_ansible_check_mode": check, "_ansible_diff": diff}
+        monkeypatch.setattr("os.geteuid", lambda: user_id)
         monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": parameters}).encode())
         monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
         monkeypatch.setattr(basic.AnsibleModule, "_log_invocation", lambda self: None)

@@ -41,7 +41,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "proc/filesystems").write_text("nodev\tcgroup2\n")
     (tmp_path / "usr/bin/served").touch(0o755)
     monkeypatch.setattr(container_script, "ROOT", tmp_path)
-    monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(staging.seccomp, "compile_filter", lambda specification: None)
     return tmp_path
 

@@ -48,6 +48,10 @@ def declared(**options: t.Any) -> subject.Declared:
             r"^containers\.web\.health\.tcp\[0\]\.port: 70000 is not a port",
         ),
         (
+            {"web": {"state": "absent", "health": {"http": [{}, {"port": -1}]}}},
+            r"^containers\.web\.health\.http\[1\]\.port: -1 is not a port \(1 to 65535\)",
+        ),
+        (
             {"web": {"state": "absent", "health": {"http": [{"path": "/ HTTP/1.1\r\nX: y"}]}}},
             r"^containers\.web\.health\.http\[0\]\.path: .* cannot be asked for",
         ),

@@ -22,8 +22,9 @@ from ..module_utils.launcher.test_targets import ALLOWED, REFUSED
 System = dict[str, t.Any]
 OS: System = {"host_name": "a"}
 UPWARD = ["/a/../run", "/run/..", "/..", "/usr/../proc"]
+ROOTS = ["/", "//", "/."]
 SOURCES = [
-    *("/", "//", "/.", "/var", "/var/", "//var", "/var/lib", "/var/./lib", "/var/lib/unshare", "/var/lib//unshare/"),
+    *("/var", "/var/", "//var", "/var/lib", "/var/./lib", "/var/lib/unshare", "/var/lib//unshare/"),
     *("/var/lib/unshare/systems/x", "/var/lib/unshare/containers/a/journal", "/run", "/run/", "/run/unshare"),
     *("/run/unshare/a", "/etc", "/etc/systemd", "/etc/systemd/system", "/etc/systemd/system/a.service.d"),
 ]
@@ -141,7 +142,7 @@ def test_the_stores_own_target(target: str) -> None:
         system_files(containerized_operating_system(OS), store=f"/x={target}")
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", [*ROOTS, *SOURCES])
 def test_what_the_host_runs_is_not_writable(source: str) -> None:
     writable = {"source": source, "target": "/x", "writable": True}
     with pytest.raises(DeclarationError, match=r"^mappings\[0\]\.source: .*(is|contains|lies in) /"):
@@ -161,6 +162,25 @@ def test_what_the_host_runs_is_not_writable(source: str) -> None:
 def test_it_may_be_read(source: str) -> None:
     found = deployed(OS, mappings=[{"source": source, "target": "/x"}])
     assert [item["flags"] for item in found if item["mount_point"] == "/x"] == [["bind-mount", "read-only"]]
+
+
+@pytest.mark.parametrize("source", ROOTS)
+def test_the_whole_host_is_not_shared(source: str) -> None:
+    said = r"'/' is the whole host, .*: name the directories"
+    with pytest.raises(DeclarationError, match=rf"^mappings\[0\]\.source: {said}"):
+        containerized_operating_system(OS, mappings=[f"{source}=/x"])
+    with pytest.raises(DeclarationError, match=rf"^mapping\.source: {said}"):
+        mappings.file_system_mapping(f"{source}=/x")
+    bind = {"device": source, "mount_point": "/x", "type": "none", "flags": ["bind-mount", "read-only"]}
+    with pytest.raises(DeclarationError, match=rf"^extra_file_systems\[0\]\.device: {said}"):
+        containerized_operating_system(OS, extra_file_systems=[bind])
+    with pytest.raises(DeclarationError, match=rf"^operating_system\.file_systems\[0\]\.device: {said}"):
+        containerized_operating_system({**OS, "file_systems": [{**bind, "needed_for_boot": True}]})
+    with pytest.raises(DeclarationError, match=rf"^store\.source: {said}"):
+        containerized_operating_system(OS, store=f"{source}=/usr")
+    (container,) = declared_containers({"web": {"operating_system": OS, "mappings": [f"{source}=/x"]}})
+    with pytest.raises(DeclarationError, match=rf"^containers\.web\.mappings\[0\]\.source: {said}"):
+        derive(container)
 
 
 @pytest.mark.parametrize("source", BESIDE)

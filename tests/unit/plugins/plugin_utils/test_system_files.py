@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.plugin_utils.accounts import derived_id
 from ansible_collections.unshare.container.plugins.plugin_utils.containerized import containerized_operating_system
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
+from ansible_collections.unshare.container.plugins.plugin_utils.operating_system import default_name
 from ansible_collections.unshare.container.plugins.plugin_utils.system_files import system_files
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,12 +111,49 @@ def test_another_init(server: System) -> None:
         ({"init": {"argv": []}}, "init.argv"),
         ({"init": {"argv": ["sh"]}}, r"init.argv\[0\]"),
         ({"init": {"argv": ["/x"], "stop_signal": "SIGFOO"}}, "init.stop_signal"),
+        (
+            {"security": {"nesting": True}, "private_users": "identity"},
+            r"security\.nesting: not with private_users: identity, .*\(private_users: auto\)",
+        ),
+        ({"store": "/=/usr"}, r"store\.source: '/' is the whole host"),
         ({"security": {"nestling": True}}, "security: unknown key 'nestling'; did you mean 'nesting'"),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, t.Any], message: str) -> None:
     with pytest.raises(DeclarationError, match=f"^{message}"):
         render({"host_name": "a"}, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("declared", "name"),
+    [
+        ({"host_name": "web"}, "web"),
+        ({"host_name": "Web01.example.org"}, "web01"),
+        ({"host_name": "a", "services": "not valid"}, "a"),
+    ],
+)
+def test_the_default_name(declared: dict[str, t.Any], name: str) -> None:
+    assert default_name(declared) == name
+    assert render({"host_name": declared["host_name"]})["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({}, "operating_system: 'host_name' is required"),
+        ({"host_name": None}, "operating_system: 'host_name' is required"),
+        ({"hostname": "x"}, "operating_system: unknown key 'hostname'; did you mean 'host_name'"),
+        ({"host_name": 5}, r"operating_system\.host_name: must be a string, not a number; quote it"),
+        ({"host_name": ["a"]}, r"operating_system\.host_name: must be a string, not a list"),
+        ({"host_name": "web_1"}, r"operating_system\.host_name: 'web_1' is not a host name"),
+        ({"host_name": ""}, r"operating_system\.host_name: '' is not a host name"),
+        ("web", "operating_system: must be a mapping, not a string"),
+        (None, "operating_system: must be a mapping, not null"),
+    ],
+)
+def test_a_host_name_that_gives_no_name(declared: t.Any, message: str) -> None:
+    with pytest.raises(DeclarationError, match=f"^{message}"):
+        default_name(declared)
 
 
 def test_only_a_derived_system_is_rendered() -> None:

@@ -65,6 +65,9 @@ def test_mappings(given: t.Any, mapping: Mapping) -> None:
                 "/run/unshare/x",
             )
         ),
+        ({"mappings": ["/a", "/=/host"]}, r"^mappings\[1\].source: '/' is the whole host.*: name the directories"),
+        ({"mappings": ["//./=/host"]}, r"^mappings\[0\].source: '/' is the whole host"),
+        ({"store": "/"}, "^store: '/' is the whole host"),
         ({"mappings": ["/a=/dev/x"]}, "makes itself"),
         ({"mappings": ["/a=/x\ny"]}, "control character"),
         ({"mappings": [{"source": "/a", "read_only": True}]}, r"mappings\[0\]: unknown key read_only"),

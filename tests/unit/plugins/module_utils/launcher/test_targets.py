@@ -17,6 +17,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.specifi
 
 from ..specifications import SPECIFICATION
 
+MOUNT = {"device": "/", "mount_point": "/host", "type": "none", "flags": ["bind-mount", "read-only"]}
 REFUSED = [
     *("/", "//", "/./", "/proc", "/proc/sys", "//proc", "/./proc/1", "/sys", "/sys/fs/cgroup", "/sys/"),
     *("/dev", "/dev/", "//dev", "/dev/null", "/dev/console", "/dev/ptmx", "/dev/fd/3", "/dev/tty"),
@@ -172,7 +173,41 @@ def test_s11_share_and_expose_refuse_the_same(path: str, writable: bool) -> None
 def test_s11_share_refuses_what_the_host_runs(source: str) -> None:
     with pytest.raises(LauncherError, match="(is|contains|lies in) /(var/lib/unshare|run/unshare|etc/systemd/system),"):
         main.mapping_record(f"{source}=/x", True, SPECIFICATION)
-    assert main.mapping_record(f"{source}=/x", False, SPECIFICATION)["flags"] == ["bind-mount", "read-only"]
+    if source.strip("/"):
+        assert main.mapping_record(f"{source}=/x", False, SPECIFICATION)["flags"] == ["bind-mount", "read-only"]
+
+
+@pytest.mark.parametrize("source", ["/", "//", "/.", "/usr/..", "/../"])
+def test_s11_expose_refuses_the_whole_host(source: str) -> None:
+    with pytest.raises(LauncherError, match=rf"^--expose={source}=/x: '/' is the whole host.*: name the directories"):
+        main.mapping_record(f"{source}=/x", False, SPECIFICATION)
+
+
+@pytest.mark.parametrize(
+    ("place", "change"),
+    [
+        ("file_systems[3].device", lambda spec: spec["file_systems"].append(MOUNT)),
+        (
+            "file_systems[3].mount_point",
+            lambda spec: spec["file_systems"].append({**MOUNT, "device": "/srv", "mount_point": "/usr"}),
+        ),
+        ("file_systems[3].type", lambda spec: spec["file_systems"].append({**MOUNT, "device": "/srv", "type": "proc"})),
+        ("store.source", lambda spec: spec["store"].update(source="/")),
+        ("store.target", lambda spec: spec["store"].update(target="/dev")),
+        ("files[/proc/x]", lambda spec: spec["files"].update({"/proc/x": {"link": "y"}})),
+    ],
+)
+def test_what_was_declared_is_not_called_damaged(
+    tmp_path: Path, place: str, change: t.Callable[[t.Any], object]
+) -> None:
+    spec = copy.deepcopy(SPECIFICATION)
+    change(spec)
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    with pytest.raises(LauncherError) as caught:
+        read_spec(str(tmp_path))
+    assert f"spec.json: {place}: " in str(caught.value)
+    assert str(caught.value).endswith("; declare it otherwise, and stage the system again")
+    assert "damaged" not in str(caught.value)
 
 
 def test_s11_share_refuses_to_hide_a_file_of_the_system() -> None:
