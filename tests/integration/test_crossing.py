@@ -20,7 +20,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import enter
 
 from .eval_commands import Evaluator
-from .tracing import Process, Step, Steps, trace
+from .tracing import TEXT, Process, Step, Steps, trace
 
 if t.TYPE_CHECKING:
     from .conftest import Machine, MakeMachine
@@ -78,6 +78,17 @@ def test_entering_opens_nothing_by_a_path(machine: Machine, tmp_path: Path, word
     machine.start()
     script = str(machine.system / "enter-container")
     assert refused(trace(tmp_path, script, *words, input="exit 0\n")) == []
+
+
+def test_accounts_are_not_read_by_the_hosts_root(machine: Machine, tmp_path: Path) -> None:
+    """The file may be a link to one that only the host's root can read; who reads it is as confined as the command."""
+    machine.start()
+    words = [str(machine.system / "enter-container"), "--user=alice", "--", "true"]
+    processes = trace(tmp_path, *words)
+    outside = [process for process in processes if not process.executes]
+    named = [text for process in outside for call in process.calls for text in TEXT.findall(call[1])]
+    assert named
+    assert not [text for text in named if text.endswith(("etc/passwd", "etc/group")) or text in ("passwd", "group")]
 
 
 def test_a_script_is_run_without_a_path(machine: Machine, tmp_path: Path) -> None:

@@ -100,13 +100,13 @@ def test_nothing_of_the_host_is_seen_of_a_dying_process(in_mode: Machine, mode: 
 def test_the_watcher_sees_what_does_not_hide(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The attack works where the defence is taken away."""
     monkeypatch.setattr(passage, "_forget_command_line", lambda: None)
-    find = enter.Account.find
+    find = passage.Account.find
 
-    def find_slowly(root: int, user: str) -> enter.Account:
+    def find_slowly(root: int, user: str) -> passage.Account:
         time.sleep(0.05)  # so that it is seen under way in any case
         return find(root, user)
 
-    monkeypatch.setattr(enter.Account, "find", find_slowly)
+    monkeypatch.setattr(passage.Account, "find", find_slowly)
     with watch(machine) as watcher:
         for _entry in range(5):
             enter.capture(machine.container, ["/usr/bin/true"], 20)
@@ -212,3 +212,12 @@ def test_the_command_line_seen_inside_is_blank(machine: Machine) -> None:
     before = Path("/proc/self/cmdline").read_bytes()
     enter.capture(machine.container, ["true"], 20)
     assert Path("/proc/self/cmdline").read_bytes() == before
+
+
+def test_what_was_given_up_does_not_run_later(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root inside can freeze who enters, and let it go on when the host has said that it was not let in."""
+    monkeypatch.setattr(enter, "_let_go", lambda _go: None)
+    with pytest.raises(LauncherError, match="in time"):
+        enter.ask(machine.container, ["touch", "/tmp/ran-later"], 1)
+    monkeypatch.undo()
+    assert enter.ask(machine.container, ["test", "-e", "/tmp/ran-later"], 20)[0] != 0

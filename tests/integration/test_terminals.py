@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import typing as t
 from pathlib import Path
@@ -136,6 +137,26 @@ def test_no_pty_at_all_is_an_error_that_says_so(make_machine: MakeMachine, monke
             taken(machine, "/dev/ptmx"),
             pytest.raises(LauncherError, match=r"test-ptys: no pty is left.*kernel\.pty\.max"),
         ):
+            terminal.open_for(root, machine.name)
+    finally:
+        os.close(root)
+
+
+def test_a_terminal_that_does_not_answer_is_given_up(
+    make_machine: MakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way to the container's ptys may lead over a file system whose server, root inside, never answers."""
+
+    def never(_root: int) -> t.Any:
+        signal.pause()
+
+    machine = make_machine(name="test-ptys")
+    machine.start()
+    monkeypatch.setattr(terminal, "_open_in_container", never)
+    monkeypatch.setattr(terminal, "OPEN_TIMEOUT", 0.3)
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY)
+    try:
+        with pytest.raises(LauncherError, match=r"test-ptys: cannot enter: /dev/pts .* does not answer within 0\.3 s"):
             terminal.open_for(root, machine.name)
     finally:
         os.close(root)

@@ -9,6 +9,7 @@ import stat
 
 from . import lookup
 from .errors import LauncherError
+from .identity import COUNT
 
 ROOT = ("root", "0")
 FILE_LIMIT = 1 << 20  # bytes of an account file that are looked at
@@ -72,4 +73,5 @@ def _read(root: int, path: str) -> str:
 
 
 def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 10
+    """Whether a text is an id that a container can have; others mean something else to the kernel, or nothing."""
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < COUNT

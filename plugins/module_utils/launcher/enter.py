@@ -19,11 +19,9 @@ import time
 
 from . import confine, lookup
 from . import syscalls as sys
-from .account import ROOT, Account
 from .errors import LauncherError, NotRunning
-from .excursion import in_child
 from .passage import ENDED, INSIDE, NO_TASKS, Limits, Passage
-from .process import KILL, PAUSE, leave, milliseconds
+from .process import KILL, PAUSE, Process, leave, milliseconds
 from .specification import read_spec
 
 TYPE_CHECKING = False
@@ -51,7 +49,7 @@ class Entry:
         self.container = container
         record = container.record() or {}
         system = str(record.get("system"))
-        self.shares_ids = not record.get("uid_base")
+        self.base = int(record.get("uid_base") or 0)  # the host's id of root inside
         self.spec = read_spec(system)
         self.filter_program = confine.read_filter(system)
 
@@ -66,25 +64,6 @@ class Entry:
             return lookup.open_root("/proc/%d/root" % self.process.pid)
         except OSError:
             raise self._cannot_enter(ENDED) from None
-
-    def host_id(self, user: str) -> int:
-        """Return the host's uid of a user of the container, by the container's own account file.
-
-        That is read by a process that can be given up: the file may be one of a file system of root inside.
-        """
-        base = int((self.container.record() or {}).get("uid_base", 0))
-        if user in ROOT:
-            return base
-        root = self.open_root()
-        try:
-            said = in_child(lambda: str(Account.find(root, user).uid), ENTER_TIMEOUT, (root,))
-        except TimeoutError:
-            raise self._cannot_enter("its /etc/passwd was not read within %g s" % ENTER_TIMEOUT) from None
-        except LauncherError as error:
-            raise self._cannot_enter(str(error)) from None
-        finally:
-            os.close(root)
-        return base + int(said)
 
     def _open_cgroup(self) -> int:
         """Return the control group of entered processes; if root inside has made that, another of the host's own."""
@@ -114,7 +93,8 @@ class Entry:
 
         Args:
             user: a name of the container's `/etc/passwd`, or a number.
-            streams: descriptors for standard input, output and error, or `INSIDE`.
+            streams: descriptors for standard input, output and error, or `INSIDE`. Those that belong to root inside
+                are given to the user.
             terminal: the first stream is a pty that is to control the new session.
             environment: added to that of the user.
             directory: where to start; the user's home by default.
@@ -124,28 +104,30 @@ class Entry:
             LauncherError: it does not run.
         """
         deadline = time.monotonic() + timeout
-        opened = []
+        mine: list[int] = []
+        theirs: list[int] = []
         try:
             limits = Limits(self.process.pid)
-            opened.append(self._open_cgroup())
-            report_read, report_write = os.pipe()
-            opened.append(report_write)
-            try:
-                middle = self._clone(opened[0])
-            except OSError:
-                os.close(report_read)
-                raise
+            cgroup = self._open_cgroup()
+            theirs.append(cgroup)
+            for pipe in (os.pipe(), os.pipe()[::-1]):  # the report to read, the go to write
+                mine.append(pipe[0])
+                theirs.append(pipe[1])
+            middle = self._clone(cgroup)
             if middle == 0:
-                variables = environment or {}
-                Passage(self, limits, report_write).go(command, user, streams, terminal, variables, directory)
+                passage = Passage(self, limits, theirs[1], theirs[2])
+                passage.go(command, user, streams, terminal, environment or {}, directory)
+            for descriptor in theirs:
+                os.close(descriptor)
+            theirs = []
+            return self._follow(mine[0], mine[1], middle, deadline)
         except ProcessLookupError:
             raise self._cannot_enter(ENDED) from None
         except OSError as error:
             raise self._cannot_enter(str(error)) from error
         finally:
-            for descriptor in opened:
+            for descriptor in mine + theirs:
                 os.close(descriptor)
-        return self._follow(report_read, middle, deadline)
 
     def _clone(self, cgroup: int) -> int:
         try:
@@ -156,37 +138,57 @@ class Entry:
     def _cannot_enter(self, why: str) -> LauncherError:
         return LauncherError("container %s: cannot enter: %s" % (self.container.name, why))
 
-    def _follow(self, report: int, middle: int, deadline: float) -> int:
-        """Read what the entering processes say until the command runs, or the deadline; the command's PID."""
+    def _follow(self, report: int, go: int, middle: int, deadline: float) -> int:
+        """Read what the entering processes say until the command runs, or the deadline; the command's PID.
+
+        The command runs only when it is told to go on, which it is not once it was given up.
+        """
         poll = select.poll()
         poll.register(report, select.POLLIN)
         said = b""
+        child, errors = 0, []
         late = False
-        while True:
+        while not late:
             late = not poll.poll(milliseconds(deadline - time.monotonic()))
             data = b"" if late else os.read(report, 65536)
             if not data:
                 break
-            said += data
-        os.close(report)
+            *lines, said = (said + data).split(b"\n")
+            for line in lines:
+                kind, _separator, text = line.decode("utf-8", "replace").partition(" ")
+                if kind == "pid" and text.isdigit() and not child and _is_child(int(text)):
+                    child = int(text)
+                    _let_go(go)
+                else:
+                    errors.append(text)
         if late:
             os.kill(middle, KILL)
-        os.waitpid(middle, 0)
-        child, errors = 0, []
-        for line in said.decode("utf-8", "replace").splitlines():
-            kind, _separator, text = line.partition(" ")
-            if kind == "pid" and text.isdigit() and _is_child(int(text)):
-                child = int(text)
-            else:
-                errors.append(text)
-        if late:
             errors.insert(0, "it was not let in in time; is a process or a control group inside stopped on purpose?")
+        _await_end(middle)
         if errors or not child:
             if child:
                 os.kill(child, KILL)
                 _reap(child, time.monotonic() + REAP_TIMEOUT)
             raise self._cannot_enter(errors[0] if errors else "it ended meanwhile")
         return child
+
+
+def _let_go(go: int) -> None:
+    try:
+        os.write(go, b"1")
+    except BrokenPipeError:
+        pass  # it has ended already; the report says why
+
+
+def _await_end(middle: int) -> None:
+    """Reap the middle process, which is about to end; where root inside keeps it from a processor, not for ever."""
+    process = Process(middle, sys.pidfd_open(middle))
+    if process.wait(REAP_TIMEOUT):
+        process.reap()
+    else:
+        process.signal(KILL)
+        leave(middle)
+    process.close()
 
 
 def capture(container: Container, command: list[str], timeout: float) -> str:

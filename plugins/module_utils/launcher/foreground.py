@@ -161,7 +161,7 @@ def enter(container: Container, command: list[str] | None, user: str, start: boo
     root = entry.open_root()
     master, slave = terminal.open_for(root, container.name)
     os.close(root)
-    os.fchown(slave, entry.host_id(user), -1)
+    os.fchown(slave, entry.base, -1)
     child = entry.spawn(command, user, (slave, slave, slave), True)
     os.close(slave)
     terminal.Relay(master, True).run(sys.pidfd_open(child))
@@ -229,15 +229,14 @@ def _say(token: str, text: str) -> None:
 
 
 class _Piped:
-    """A command with three pipes of its own, which belong to its user: it may open /dev/stdout (proc_pid_fd(5))."""
+    """A command with three pipes of its own, which belong to root inside, and by that to its user in the end."""
 
     def __init__(self, entry: Entry, command: list[str] | None, user: str) -> None:
         inside = []
         self.copies = []
-        owner = entry.host_id(user)
         for number in (0, 1, 2):
             read, write = os.pipe()
-            os.fchown(read, owner, -1)
+            os.fchown(read, entry.base, entry.base)
             inside.append(read if number == 0 else write)
             self.copies.append((0, write) if number == 0 else (read, number))
         os.set_blocking(self.copies[0][1], False)

@@ -40,11 +40,14 @@ def open_below(root: int, path: str, flags: int = os.O_PATH, mode: int = 0) -> i
     return sys.openat2(root, path.lstrip("/") or ".", flags, RESOLVE, mode)
 
 
-def find(root: int, path: str) -> tuple[int, str]:
+def find(root: int, path: str, links: list[int] | None = None) -> tuple[int, str]:
     """Return the directory in which a path ends, as a descriptor that the caller closes, and the name in it.
 
     Every link is followed by its text. The name is that of a link never, of a file that does not exist perhaps, and `.`
     where the path ends in the root.
+
+    Args:
+        links: gets the device (st_dev) of the directory of each link that is followed.
 
     Raises:
         OSError: a directory on the way is missing or is none, or there are too many links.
@@ -63,6 +66,8 @@ def find(root: int, path: str) -> tuple[int, str]:
                 if not waiting:
                     return way.pop(), part
                 continue
+            if links is not None:
+                links.append(os.fstat(way[-1]).st_dev)
             followed += 1
             if followed > LINKS_LIMIT:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
@@ -100,9 +105,9 @@ def _link(directory: int, name: str) -> str | None:
         raise
 
 
-def open_found(root: int, path: str, flags: int, mode: int = 0) -> int:
-    """Open a path as `open_below` does, without openat2(2)."""
-    directory, name = find(root, path)
+def open_found(root: int, path: str, flags: int, mode: int = 0, links: list[int] | None = None) -> int:
+    """Open a path as `open_below` does, without openat2(2); for `links` see `find`."""
+    directory, name = find(root, path, links)
     try:
         return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory)
     except OSError as error:
@@ -119,11 +124,19 @@ def make_directory(root: int, path: str, mode: int) -> int:
         mode: of a directory that is made, before the file creation mask.
 
     Raises:
-        OSError: as mkdir(2) says; `ENOTDIR` where something else is.
+        OSError: as mkdir(2) says; `ENOTDIR` where something else is, `EXDEV` where a link leads from one file system
+            into another. Root inside, or whoever shares a mapping, may have left it; those in the root are the
+            launcher's.
     """
     flags = os.O_RDONLY | os.O_DIRECTORY
+    links: list[int] = []
     try:
-        return open_found(root, path, flags)
+        descriptor = open_found(root, path, flags, 0, links)
+        foreign = set(links) - {os.fstat(root).st_dev}
+        if foreign and os.fstat(descriptor).st_dev not in foreign:
+            os.close(descriptor)
+            raise OSError(errno.EXDEV, "a symbolic link on the way leads out of the mapping that it is in", path)
+        return descriptor
     except FileNotFoundError:
         pass
     above, _slash, name = path.rstrip("/").rpartition("/")

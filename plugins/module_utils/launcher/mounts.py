@@ -123,12 +123,13 @@ class Tree:
             else:
                 flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
                 os.close(os.open(name, flags, 0o644, dir_fd=parent_descriptor))
+            # By its name, for somebody in the same directory may have put a link in its place.
+            return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_descriptor)
         except FileExistsError as error:
             message = "%s: is a symbolic link to nothing, so nothing can be mounted there" % path
             raise LauncherError(message) from error
         finally:
             os.close(parent_descriptor)
-        return self.open(path)
 
     def _open_target(self, path: str) -> int:
         resolve = lookup.RESOLVE | sys.RESOLVE_NO_SYMLINKS
@@ -153,6 +154,8 @@ class Tree:
         try:
             target = self.target(path, directory)
             try:
+                if stat.S_ISLNK(os.fstat(target).st_mode):
+                    raise LauncherError("%s: has become a symbolic link while it was made" % path)
                 if directory != stat.S_ISDIR(os.fstat(target).st_mode):
                     kinds = ("a directory", "a file") if directory else ("a file", "a directory")
                     raise LauncherError("%s: %s cannot be mounted over %s" % ((path,) + kinds))

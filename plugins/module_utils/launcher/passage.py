@@ -20,7 +20,7 @@ from .account import Account
 from .attributes import UMASK, Attributes, reset_own
 from .descriptors import keep_only
 from .errors import LauncherError
-from .handshake import tell, write_all
+from .handshake import read_token, tell, write_all
 from .init import PATH, TIOCSCTTY
 from .paths import read_text
 
@@ -67,15 +67,17 @@ class Passage:
         entry: what was taken from the host before.
         limits: what PID 1 has.
         report: descriptor on which the caller is told of what fails, and of the command's PID.
+        wait: descriptor from which a byte comes when the command may run, and none when it was given up.
     """
 
-    def __init__(self, entry: Entry, limits: Limits, report: int) -> None:
+    def __init__(self, entry: Entry, limits: Limits, report: int, wait: int) -> None:
         self.process = entry.process
         self.spec = entry.spec
         self.filter_program = entry.filter_program
-        self.shares_ids = entry.shares_ids
+        self.shares_ids = entry.base == 0
         self.limits = limits
         self.report = report
+        self.wait = wait
 
     def go(
         self,
@@ -91,7 +93,8 @@ class Passage:
             sys.prctl(sys.PR_SET_DUMPABLE, 0)
             _forget_command_line()
             program.load_nothing_more()
-            self.report, self.process.descriptor, *inside = keep_only(self.report, self.process.descriptor, *streams)
+            wanted = (self.report, self.wait, self.process.descriptor, *streams)
+            self.report, self.wait, self.process.descriptor, *inside = keep_only(*wanted)
             self.limits.attributes.give(0)
             self._join()
             try:
@@ -141,6 +144,7 @@ class Passage:
                 fcntl.ioctl(0, TIOCSCTTY, 0)
             account = Account.find(root, user)
             if account.uid or account.gid:
+                _hand_over(account.uid)
                 os.setgroups(account.groups)
                 os.setresgid(account.gid, account.gid, account.gid)
                 os.setresuid(account.uid, account.uid, account.uid)
@@ -159,12 +163,22 @@ class Passage:
                 found = program.find_in_path(root, command[0], command, variables["PATH"])
             reset_own()
             os.umask(UMASK)
+            read_token(self.wait, "who called has given it up")
             found.execute(variables, emulate=not self.shares_ids)
         except BlockingIOError:  # where the kernel counts the tasks of the user namespace
             tell(self.report, "", LauncherError(NO_TASKS))
         except BaseException as error:
             tell(self.report, "", error)
         os._exit(1)
+
+
+def _hand_over(uid: int) -> None:
+    """Give the standard streams that belong to root inside to the user, who may open /dev/stdout (proc_pid_fd(5))."""
+    for number in (0, 1, 2):
+        try:
+            os.fchown(number, uid, -1)
+        except PermissionError:
+            pass  # it is not root's: the null device, or one that was not made for this command
 
 
 def _change_directory(root: int, asked: str | None, home: str) -> str:

@@ -18,6 +18,7 @@ import termios
 
 from . import syscalls as sys
 from .errors import LauncherError
+from .excursion import in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 TIOCGPTPEER = 0x5441
 TIOCSPTLCK = 0x40045431
 NONE_LEFT = (errno.ENOSPC, errno.EIO)  # what opening a multiplexer fails with (fs/devpts of the kernel, new and old)
+OPEN_TIMEOUT = 10.0  # seconds in which a container's pty must be there
 CHUNK = 65536  # bytes read at once
 PIECE = 4096  # bytes that a pipe which can be written to takes without waiting (PIPE_BUF)
 
@@ -36,8 +38,44 @@ def open_on_host() -> tuple[int, int, str]:
     return master, slave, os.ttyname(slave)
 
 
-def open_in_container(root: int) -> tuple[int, int]:
-    """A new pty of the container whose root directory a descriptor names: master and slave.
+def open_in_container(root: int, seconds: float) -> tuple[int, int] | None:
+    """Return a new pty of a container, master and slave, or none if none is left there.
+
+    A child opens it and hands it over: the way to it may lead over a file system of root inside, which never answers.
+
+    Args:
+        root: descriptor of the container's root directory.
+        seconds: how long that may take.
+    """
+    import array
+    import socket
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+
+        def work() -> str:
+            try:
+                ends = _open_in_container(root)
+            except OSError as error:
+                if error.errno in NONE_LEFT:
+                    return "none"
+                raise
+            theirs.sendmsg([b"2"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", ends))])
+            return ""
+
+        try:
+            if in_child(work, seconds, (root, theirs.fileno())):
+                return None
+        except TimeoutError:
+            raise LauncherError("/dev/pts of the container does not answer within %g s" % seconds) from None
+        ends = array.array("i", [-1, -1])
+        for _level, _kind, data in ours.recvmsg(1, socket.CMSG_SPACE(2 * ends.itemsize))[1]:
+            ends = array.array("i", data)
+        return ends[0], ends[1]
+
+
+def _open_in_container(root: int) -> tuple[int, int]:
+    """Open it, by its place alone.
 
     The multiplexer is opened only after it has been verified to be one: the tree is the container's to change
     (CVE-2025-52565).
@@ -67,10 +105,11 @@ def open_for(root: int, name: str) -> tuple[int, int]:
         LauncherError: the host has none left either.
     """
     try:
-        return open_in_container(root)
-    except OSError as error:
-        if error.errno not in NONE_LEFT:
-            raise
+        ends = open_in_container(root, OPEN_TIMEOUT)
+    except LauncherError as error:
+        raise LauncherError("container %s: cannot enter: %s" % (name, error)) from None
+    if ends is not None:
+        return ends
     try:
         master, slave, _path = open_on_host()
     except OSError as error:

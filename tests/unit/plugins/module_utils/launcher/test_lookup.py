@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import tempfile
 import typing as t
 from pathlib import Path
 
@@ -135,3 +137,25 @@ def test_descriptors_are_given_back(root: int) -> None:
             directory, _name = lookup.find(root, path)
             os.close(directory)
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_directory_is_not_made_where_a_link_leads_into_another_file_system(tmp_path: Path) -> None:
+    """As from a writable mapping, where anybody who shares it can leave a link, into the root or another mapping."""
+    root = lookup.open_root("/")
+    shared = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    try:
+        assert shared.stat().st_dev != tmp_path.stat().st_dev
+        (tmp_path / "victim").mkdir(mode=0o700)
+        (shared / "own").mkdir()
+        (shared / "out").symlink_to(tmp_path)
+        (shared / "in").symlink_to("own")
+        (tmp_path / "there").symlink_to(shared)
+        for path in (f"{shared}/out/victim", f"{shared}/out/new"):
+            with pytest.raises(OSError, match="leads out of the mapping"):
+                lookup.make_directory(root, path, 0o755)
+        for path in (f"{shared}/in/new", f"{tmp_path}/there/new"):
+            os.close(lookup.make_directory(root, path, 0o755))
+        assert sorted(os.listdir(tmp_path)) == ["there", "victim"]
+    finally:
+        shutil.rmtree(shared)
+        os.close(root)
