@@ -107,7 +107,7 @@ def test_a_full_disk_leaves_the_former_system_whole_and_current() -> None:
 
 @in_private_mounts
 def test_a_disk_without_inodes_leaves_the_former_generation_current() -> None:
-    mount(STATE, "nr_inodes=400,mode=0700")
+    mount(STATE, "nr_inodes=600,mode=0700")
     first, second = write("Europe/Paris"), write("Europe/Rome")
     reach(PREFIX, "started", first)
     with contextlib.suppress(OSError):
