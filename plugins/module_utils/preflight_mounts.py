@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .launcher import guarded, mount_table, mounts, targets
+from .launcher import guarded, mount_table, mounts, reachable, targets
 from .launcher.errors import LauncherError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class Sources:
         self.host = host
         self.store = str((specification.get("store") or {}).get("source") or "/usr")
         self.records = specification.get("file_systems") or []
+        self.nesting = bool((specification.get("security") or {}).get("nesting"))
         self.runs: guarded.Host | None = None
         if not any(self._device(record) for record in self.records):
             return
@@ -51,9 +52,11 @@ class Sources:
             return []  # the launcher asks at each start, within a time limit
         try:
             if bound:
-                return self._look_at_bind(self.runs, device, writable)
+                return self._look_at_bind(self.runs, record, device, writable)
             if writable:
                 self.runs.refuse_writable_file_system(record, device)
+                if self.nesting:
+                    reachable.check_file_system(self.runs, record, device, True)
                 return []
             return list(filter(None, [self.runs.warning_of_file_system(record, device)]))
         except LauncherError as error:
@@ -65,7 +68,7 @@ class Sources:
         shared = "bind-mount" in (record.get("flags") or []) or record.get("type") not in (*targets.IN_MEMORY, "mqueue")
         return device if record.get("device") and shared and device != self.store else ""
 
-    def _look_at_bind(self, runs: guarded.Host, device: str, writable: bool) -> list[str]:
+    def _look_at_bind(self, runs: guarded.Host, record: dict[str, Any], device: str, writable: bool) -> list[str]:
         try:
             source = os.open(self.host.path(device), os.O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -73,6 +76,8 @@ class Sources:
         try:
             if writable:
                 runs.refuse_writable(source, device)
+                if self.nesting:
+                    reachable.check_bind(runs, source, device, str(record.get("mount_point")), True)
                 return []
             return list(filter(None, [runs.warning(source, device)]))
         finally:

@@ -20,6 +20,7 @@ import typing as t
 import zipfile
 from pathlib import Path
 
+import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import limits
 
 if t.TYPE_CHECKING:
@@ -98,6 +99,11 @@ MODES = {
 """As `attempts.rows.MODES`, without the one that needs two containers."""
 
 
+def writable(source: Path, target: str = "/data") -> dict[str, t.Any]:
+    """Return a writable mapping."""
+    return {"source": str(source), "target": target, "writable": True}
+
+
 def make_hostile(
     make_machine: MakeMachine,
     mode: str,
@@ -108,7 +114,7 @@ def make_hostile(
 ) -> Machine:
     """Make a container in a mode; DATA is a writable mapping to `/data`. It is not started."""
     data.mkdir(exist_ok=True)
-    mappings = [{"source": str(data), "target": "/data", "writable": True}, *options.pop("mappings", [])]
+    mappings = [writable(data), *options.pop("mappings", [])]
     machine = make_machine(operating_system, name=name, mappings=mappings, **{**MODES[mode].options, **options})
     if not MODES[mode].filtered:  # as on a host without libseccomp
         (machine.system / "seccomp.bpf").unlink(missing_ok=True)
@@ -234,3 +240,24 @@ def make_overlay(directory: Path, lower: str = "") -> t.Iterator[Path]:
         yield parts["merged"]
     finally:
         subprocess.run(["umount", str(parts["merged"])], check=True, timeout=60)
+
+
+@contextlib.contextmanager
+def mounted(*words: object) -> t.Iterator[None]:
+    """Mount as mount(8) does with these words, the last of which is the mount point."""
+    subprocess.run(["mount", *map(str, words)], check=True, timeout=60)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(words[-1])], check=True, timeout=60)
+
+
+def attach_loop(path: Path, stack: contextlib.ExitStack) -> str:
+    """Return a loop device made from a file until the stack is closed."""
+    words = ["losetup", "--find", "--show", str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode:
+        pytest.skip("this host has no loop devices")
+    device = done.stdout.strip()
+    stack.callback(subprocess.run, ["losetup", "--detach", device], check=True, timeout=60)
+    return device

@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A hostile root has overlayfs make a set-user-ID file in a writable mapping; run inside, with the directory.
+"""A hostile root has overlayfs make a file with rights in a writable mapping; run inside, with the directory.
 
-The mode comes from a file system of its own making (`fuse`), or from a program of the store, which it then fills with
-something else through a shared mapping of memory, as that does not clear the mode (`store`).
+A file capability comes from a file system of its own making (`capability`). A set-user-ID mode comes from one, too
+(`fuse`), or from a program of the store, which it then fills with something else through a shared mapping of memory, as
+that does not clear the mode (`store`).
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ import sys
 LIBC = ctypes.CDLL(None, use_errno=True)
 CONTENT = b"#!/bin/sh\nid -u\n"
 NAME = b"program"
-INIT, LOOKUP, FORGET, GETATTR, OPEN, READ, STATFS, RELEASE, FLUSH, OPENDIR, BATCH_FORGET = (
-    26, 1, 2, 3, 14, 15, 17, 18, 25, 27, 42,
+INIT, LOOKUP, FORGET, GETATTR, OPEN, READ, STATFS, RELEASE, FLUSH, OPENDIR, BATCH_FORGET, GETXATTR, LISTXATTR = (
+    26, 1, 2, 3, 14, 15, 17, 18, 25, 27, 42, 22, 23,
 )  # fmt: skip
-ENOENT, ENOSYS = 2, 38
+ENOENT, ENOSYS, ENODATA = 2, 38, 61
+CAPABILITY = b"security.capability\0"
+CHOWN = struct.pack("<IIIII", 0x2000001, 1, 0, 0, 0)  # capabilities(7), version 2: CAP_CHOWN, permitted and effective
+TRICK, WITH_CAPABILITY = sys.argv[2], sys.argv[2] == "capability"
 
 
 def mount(source: str, target: str, kind: str, data: str) -> None:
@@ -31,7 +35,8 @@ def mount(source: str, target: str, kind: str, data: str) -> None:
 
 
 def attributes(node: int) -> bytes:
-    mode, size = (0o40755, 0) if node == 1 else (0o104755, len(CONTENT))
+    rights = 0o755 if WITH_CAPABILITY else 0o4755
+    mode, size = (0o40755, 0) if node == 1 else (0o100000 | rights, len(CONTENT))
     return struct.pack("<6Q10I", node, size, 1, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
 
 
@@ -51,6 +56,12 @@ def answer(operation: int, node: int, body: bytes) -> tuple[int, bytes] | None:
         return 0, CONTENT[offset : offset + size]
     if operation == STATFS:
         return 0, bytes(80)
+    if operation in (GETXATTR, LISTXATTR) and WITH_CAPABILITY:
+        room = struct.unpack_from("<I", body)[0]
+        value = CAPABILITY if operation == LISTXATTR else CHOWN
+        if node == 1 or (operation == GETXATTR and body[8:] != CAPABILITY):
+            return ENODATA, b""
+        return 0, value if room else struct.pack("<II", len(value), 0)
     if operation in (RELEASE, FLUSH):
         return 0, b""
     return None if operation in (FORGET, BATCH_FORGET) else (ENOSYS, b"")
@@ -80,16 +91,15 @@ def lower_of_fuse() -> str:
     return "/tmp/fuse"
 
 
-def main(directory: str, trick: str) -> None:
-    lower = lower_of_fuse() if trick == "fuse" else "/usr/bin"
-    name = NAME.decode() if trick == "fuse" else "su"
+def main(directory: str) -> None:
+    lower, name = ("/usr/bin", "su") if TRICK == "store" else (lower_of_fuse(), NAME.decode())
     for part in ("upper", "work"):
         os.mkdir(os.path.join(directory, part))
     os.mkdir("/tmp/merged")
     parts = f"upperdir={directory}/upper,workdir={directory}/work"
     mount("overlay", "/tmp/merged", "overlay", f"lowerdir={lower},{parts},userxattr")
     descriptor = os.open(os.path.join("/tmp/merged", name), os.O_RDWR)
-    if trick == "store":
+    if TRICK == "store":
         with mmap.mmap(descriptor, mmap.PAGESIZE) as memory:
             memory[: len(CONTENT)] = CONTENT
     os.close(descriptor)
@@ -97,4 +107,4 @@ def main(directory: str, trick: str) -> None:
     LIBC.umount2(b"/tmp/fuse", 2)
 
 
-main(sys.argv[1], sys.argv[2])
+main(sys.argv[1])

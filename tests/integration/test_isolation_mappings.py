@@ -1,23 +1,21 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Shared directories in hostile hands: links in them, set-user-ID programs, file systems that cannot map ids."""
+"""Shared directories in hostile hands: links in them, and file systems that cannot map ids."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import stat
 import subprocess
-import tempfile
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
-from .isolation import differences, host_state, make_overlay
+from .isolation import differences, host_state, make_overlay, writable
 
 if t.TYPE_CHECKING:
     from .conftest import Machine, MakeMachine
@@ -25,20 +23,6 @@ if t.TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 NAME = "test-isolation-map"
-COPY_UP = Path(__file__).with_name("isolation_copy_up.py")
-
-
-def writable(source: Path, target: str = "/data") -> dict[str, t.Any]:
-    return {"source": str(source), "target": target, "writable": True}
-
-
-@pytest.fixture
-def reachable() -> t.Iterator[Path]:
-    """A directory that every user of the host can reach."""
-    path = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture
@@ -141,27 +125,6 @@ def test_the_hosts_network_files_are_read_only_when_shared(make_machine: MakeMac
         assert refused.returncode != 0
         assert refused.stderr.count("Read-only file system") == 2, refused.stderr
     assert Path("/etc/resolv.conf").read_bytes() == before
-
-
-@pytest.mark.parametrize("trick", ["fuse", "store"])
-def test_who_can_reach_a_writable_directory_is_warned_of(
-    make_machine: MakeMachine, reachable: Path, data: Path, trick: str
-) -> None:
-    """The way past the filter that is left: overlayfs copies a mode inside the kernel. Hence the warning."""
-    machine = make_machine(name=NAME, mappings=[writable(reachable), writable(data, "/kept")])
-    warnings = machine.start().warnings
-    assert len(warnings) == 1
-    assert warnings[0].startswith(f"{reachable}: users of this host can reach it")
-    machine.output("/usr/bin/python3", "-I", "-", "/data", trick, input=COPY_UP.read_text())
-    copied = [path for path in reachable.rglob("*") if path.is_file() and path.stat().st_mode & stat.S_ISUID]
-    assert [path.stat().st_uid for path in copied] == [0], (
-        "the kernel refuses it now: docs/security.md can promise more"
-    )
-
-
-def test_nobody_is_warned_where_nobody_can_come(make_machine: MakeMachine, reachable: Path, data: Path) -> None:
-    read_only = {"source": str(reachable), "target": "/mnt/read-only"}
-    assert make_machine(name=NAME, mappings=[writable(data), read_only]).start().warnings == []
 
 
 class TestUnmapped:

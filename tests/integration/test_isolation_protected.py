@@ -22,6 +22,7 @@ from ansible_collections.unshare.container.plugins.module_utils.target import Ta
 
 from .conftest import INTERPRETER, contain, files_of, render_boot
 from .eval_commands import Evaluator
+from .isolation import attach_loop
 
 if t.TYPE_CHECKING:
     from .conftest import Machine, MakeMachine
@@ -211,16 +212,6 @@ def test_the_launchers_own_journal_is_still_kept_there(make_machine: MakeMachine
         machine.start()
 
 
-def _loop(path: Path, stack: contextlib.ExitStack) -> str:
-    words = ["losetup", "--find", "--show", str(path)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    if done.returncode:
-        pytest.skip("this host has no loop devices")
-    device = done.stdout.strip()
-    stack.callback(subprocess.run, ["losetup", "--detach", device], check=True, timeout=60)
-    return device
-
-
 def test_the_device_of_its_file_system_is_known_by_any_name(tmp_path: Path) -> None:
     """Itself, a node of another name, a link as udev makes it, and a device that lies on it; not one beside it."""
     with contextlib.ExitStack() as stack:
@@ -228,7 +219,7 @@ def test_the_device_of_its_file_system_is_known_by_any_name(tmp_path: Path) -> N
         for name in ("one", "two"):
             with open(tmp_path / name, "wb") as image:
                 image.truncate(8 << 20)
-            devices.append(_loop(tmp_path / name, stack))
+            devices.append(attach_loop(tmp_path / name, stack))
             subprocess.run(["mkfs.ext2", "-q", devices[-1]], check=True, timeout=60)
         kept = tmp_path / "kept"
         kept.mkdir()
@@ -237,7 +228,7 @@ def test_the_device_of_its_file_system_is_known_by_any_name(tmp_path: Path) -> N
         (kept / "state").mkdir()
         os.mknod(tmp_path / "node", 0o60600, os.stat(devices[0]).st_rdev)
         (tmp_path / "link").symlink_to(devices[0])
-        upper = _loop(Path(devices[0]), stack)
+        upper = attach_loop(Path(devices[0]), stack)
         host = guarded.Host({str(kept / "state"): "the state"}, (str(kept / "state"),))
         for device in (devices[0], str(tmp_path / "node"), str(tmp_path / "link"), upper):
             with pytest.raises(guarded.WritableSource, match="contains"):
@@ -255,7 +246,7 @@ def test_every_device_of_its_btrfs_is_known(tmp_path: Path) -> None:
         for name in ("one", "two", "other"):
             with open(tmp_path / name, "wb") as image:
                 image.truncate(256 << 20)
-            devices.append(_loop(tmp_path / name, stack))
+            devices.append(attach_loop(tmp_path / name, stack))
         subprocess.run(["mkfs.btrfs", "-q", *devices[:2]], check=True, timeout=60)
         subprocess.run(["mkfs.btrfs", "-q", devices[2]], check=True, timeout=60)
         kept = tmp_path / "kept"
@@ -269,7 +260,7 @@ def test_every_device_of_its_btrfs_is_known(tmp_path: Path) -> None:
         (kept / "kept/state").mkdir()
         host = guarded.Host({str(kept / "kept/state"): "the state"})
         (tmp_path / "link").symlink_to(devices[1])
-        for device in (devices[0], devices[1], str(tmp_path / "link"), _loop(Path(devices[1]), stack)):
+        for device in (devices[0], devices[1], str(tmp_path / "link"), attach_loop(Path(devices[1]), stack)):
             with pytest.raises(guarded.WritableSource, match="contains"):
                 host.refuse_writable_file_system({"type": "btrfs", "options": "subvol=/"}, device)
         host.refuse_writable_file_system({"type": "btrfs", "options": "subvol=/"}, devices[2])

@@ -65,6 +65,7 @@ MODULES = (
     "paths",
     "process",
     "program",
+    "reachable",
     "reboots",
     "records",
     "root",

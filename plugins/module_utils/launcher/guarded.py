@@ -39,7 +39,7 @@ REMEDY = "root inside could have this host run programs of its own; keep what th
 
 
 class WritableSource(LauncherError):
-    """What a container would write to is what the host runs. No option makes it a warning."""
+    """What a container would write to is what the host runs, or would run as root. No option makes it a warning."""
 
 
 def refusal_of_words(source: str) -> str | None:
@@ -146,6 +146,39 @@ class Host:
             for number in devices.members_of_btrfs(".", mount):
                 reach += self._on(number)
         self._refuse(reach, name)
+
+    def shown(self, source: int) -> list[tuple[str, str]]:
+        """Return where a program with more rights than its caller's counts of what can be written by a descriptor.
+
+        Returns:
+            Paths, each of a directory that a mount without `nosuid` shows, wherever that is, and the path of the
+            mapped directory: of what lies below that, root inside may have made the modes.
+        """
+        path = os.readlink("/proc/self/fd/%d" % source)
+        return [(shown, path) for shown in self._shown(self._reach(source))]
+
+    def shown_of_file_system(self, record: dict[str, Any], device: str) -> list[tuple[str, str]]:
+        """The same for a file system that is to be mounted: where its devices, or what it writes to, are mounted."""
+        reach = self._reach_of_file_system(record, device, [])
+        for path in paths_of(record, device)[0]:
+            number = devices.block_device(path)
+            if record.get("type") == "overlay":
+                reach += self._places_of(path)
+            elif number:
+                reach += self._on(number)
+        return [(shown, "") for shown in self._shown(reach)]
+
+    def _shown(self, reach: list[Place]) -> list[str]:
+        found = []
+        for device, inner in reach:
+            for mount in self.mounts:
+                if mount.device != device or "nosuid" in mount.options:
+                    continue
+                if is_below(inner, mount.part):
+                    found.append(plain("%s/%s" % (mount.point, inner[len(mount.part.rstrip("/")) :])))
+                elif is_below(mount.part, inner):
+                    found.append(mount.point)
+        return list(dict.fromkeys(found))
 
     def _refuse(self, reach: list[Place], name: str) -> None:
         found = self._overlap(reach, tuple(self.runs))

@@ -9,7 +9,7 @@ import os
 import stat
 import time
 
-from . import guarded, kernel, mount_table, mounts
+from . import guarded, kernel, mount_table, mounts, reachable
 from . import syscalls as sys
 from .errors import LauncherError
 from .excursion import in_child
@@ -131,6 +131,7 @@ class Records:
             try:
                 if not in_memory and not read_only:
                     self._runs().refuse_writable_mount(mount, kind, device)
+                    self._warn(reachable.check_file_system(self._runs(), record, device, self.start.nesting))
                 if self.id_map is not None and not in_memory:
                     sys.mount_setattr(mount, 0, False, self.id_map)
             except (LauncherError, OSError):
@@ -196,13 +197,8 @@ class Records:
                 attributes |= sys.MOUNT_ATTR_NOSUID
                 if not record.get("own"):
                     self._runs().refuse_writable(source, path)
+                self._warn(reachable.check_bind(self._runs(), source, path, point, self.start.nesting))
             self.attach_bind(source, point, attributes, path)
-            if not attributes & sys.MOUNT_ATTR_RDONLY and _tempts_others(source, path):
-                self.warnings.append(
-                    "%s: users of this host can reach it, so root inside could leave set-user-ID programs of the "
-                    "host's root there for them; give its parent directory mode 0700 (its own is for root inside to "
-                    "change), or keep it on a file system mounted nosuid" % path
-                )
         except OSError as error:
             raise LauncherError("%s: cannot bind %s there: %s" % (point, path, _reason(error))) from error
         finally:
@@ -244,18 +240,3 @@ def _reason(error: OSError) -> str:
     if error.errno != errno.EROFS:
         return str(error)
     return "%s: it lies in what is read-only and has no such mount point: make that on the host, or use another" % error
-
-
-def _tempts_others(source: int, path: str) -> bool:
-    """Whether a set-user-ID program in this writable directory could be run by others on the host.
-
-    The system-call filter refuses to make one, but root inside can let overlayfs copy one up there. The directory's own
-    mode is no protection: it belongs to root inside.
-    """
-    if not stat.S_ISDIR(os.fstat(source).st_mode) or os.fstatvfs(source).f_flag & os.ST_NOSUID:
-        return False
-    while path != "/":
-        path = os.path.dirname(path.rstrip("/")) or "/"
-        if not os.stat(path).st_mode & stat.S_IXOTH:
-            return False
-    return True

@@ -1,0 +1,124 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether users of the host could run, with rights of its root, what root inside leaves in writable storage.
+
+The system-call filter refuses to make set-user-ID programs, but overlayfs, mounted inside, copies one up in the kernel.
+With `security.nesting`, openat2(2) makes one, and overlayfs copies up a file capability, too: root inside has
+CAP_SETFCAP then, and the id map turns the container's root into the host's. Only a directory above the storage, which
+root inside cannot change, keeps users of the host away from such a program, or `nosuid`, which takes its rights.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+
+from . import guarded, mount_table, mounts
+from .targets import is_below
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+REMEDY = (
+    "let a directory above it (its parent for one; its own mode is for root inside to change) belong to root and have "
+    "mode 0700, or keep it on a file system mounted nosuid"
+)
+# acl(5) as the kernel has it in an extended attribute: a version, then entries of a tag, permissions and an id.
+ACL = "system.posix_acl_access"
+USER, GROUP_OBJ, GROUP, MASK = 0x02, 0x04, 0x08, 0x10
+EXECUTE = 1
+
+
+def check_bind(host: guarded.Host, source: int, name: str, point: str, nesting: bool) -> str | None:
+    """Return a warning when users of the host can reach a directory that a container is to write to, or None.
+
+    Args:
+        host: what is mounted there.
+        source: a descriptor of what is mapped; in what is no directory nothing can be made.
+        name: its path, for the text.
+        point: where the container has it.
+        nesting: whether the container has `security.nesting`.
+
+    Raises:
+        guarded.WritableSource: with nesting, instead of the warning.
+    """
+    if not stat.S_ISDIR(os.fstat(source).st_mode):
+        return None
+    return _said(host, host.shown(source), name, point, nesting)
+
+
+def check_file_system(host: guarded.Host, record: dict[str, Any], device: str, nesting: bool) -> str | None:
+    """The same for a file system that the container mounts, and that is mounted on the host, too."""
+    return _said(host, host.shown_of_file_system(record, device), device, str(record["mount_point"]), nesting)
+
+
+def _said(host: guarded.Host, shown: list[tuple[str, str]], name: str, point: str, nesting: bool) -> str | None:
+    way = next((path for path, mapped in shown if _is_reachable(host, path, mapped)), None)
+    if way is None:
+        return None
+    known = "" if way == name else " as %s" % way
+    if nesting:
+        raise guarded.WritableSource(
+            "%s: with security.nesting it cannot be writable at %s, for users of this host can reach it%s, and root "
+            "inside could leave programs there that run with rights of the host's root; %s"
+            % (name, point, known, REMEDY)
+        )
+    return (
+        "%s: users of this host can reach it%s, so root inside could leave set-user-ID programs of the host's root "
+        "there for them; %s" % (name, known, REMEDY)
+    )
+
+
+def _is_reachable(host: guarded.Host, path: str, mapped: str) -> bool:
+    """Whether others than root can come to a path: through each directory above it, for all that is known.
+
+    Args:
+        host: whose mounts say whether a server might have to be waited for.
+        path: of a directory.
+        mapped: a directory whose mode, and all modes below, root inside can change; or nothing.
+    """
+    if not mapped or not is_below(path, mapped):
+        way = mount_table.way(host.mounts, path)
+        if not all(mount.point == "/" or mount.kind in mounts.OWN for mount in way[:-1]):
+            return True  # its server may let anybody in, and may not answer
+    while path != "/":
+        path = os.path.dirname(path)
+        if mapped and is_below(path, mapped):
+            continue
+        try:
+            if not lets_users_in(path):
+                return False
+        except FileNotFoundError:
+            return False  # hidden by another mount, or gone
+    return True
+
+
+def lets_users_in(directory: str) -> bool:
+    """Whether an owner, a group, an ACL or the mode lets others than root pass through a directory."""
+    status = os.stat(directory)
+    if status.st_uid != 0 or status.st_mode & stat.S_IXOTH:
+        return True  # an owner can change the mode
+    if not status.st_mode & stat.S_IXGRP:
+        return False  # where there is an ACL, these bits are its mask
+    entries = _acl(directory)
+    if not entries:
+        return status.st_gid != 0
+    return any(
+        permissions & EXECUTE and (status.st_gid if tag == GROUP_OBJ else number) != 0
+        for tag, permissions, number in entries
+        if tag in (USER, GROUP_OBJ, GROUP)
+    )
+
+
+def _acl(path: str) -> list[tuple[int, int, int]]:
+    """The entries of a directory's ACL: tag, permissions, id; none where it has none."""
+    try:
+        value = os.getxattr(path, ACL)
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+            return []
+        raise
+    return list(struct.iter_unpack("<HHI", value[4:]))
