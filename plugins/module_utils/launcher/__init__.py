@@ -10,7 +10,8 @@ under a unit at host boot. The story of a start, in the order of its modules:
                  starts a container that reboots itself
     service      the same for a unit of systemd, which then has the container itself for its main process
     again        a container that has rebooted itself, and who starts it then
-    container    one container's life: status, start, stop; `locks` keeps runs on it apart
+    container    one container's life: status, start, stop; `locks` keeps runs on it apart, and `fuse` ends the file
+                 systems on which killed processes wait
     specification   what is to be started, read from `spec.json`
     start        the caller's side of a start: the record, the wait for readiness
     identity     which host ids it gets
@@ -49,6 +50,7 @@ MODULES = (
     "errors",
     "excursion",
     "foreground",
+    "fuse",
     "guarded",
     "handshake",
     "identity",

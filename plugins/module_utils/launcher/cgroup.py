@@ -19,7 +19,7 @@ import time
 
 from . import mount_table, mounts, trees
 from .paths import RUN_DIRECTORY, read_text, write_atomically
-from .process import milliseconds
+from .process import KILL, Process, milliseconds
 
 PARENT = "unshare"
 PAYLOAD, ASIDE = "payload", "launcher"  # below a unit's group: the container, and the processes that start it
@@ -193,37 +193,58 @@ class ControlGroup:
         self._write(self.path + "/" + file, text)
 
     def kill(self, timeout: float) -> bool:
-        """Kill all processes of the group (`cgroup.kill`, Linux 5.14); whether none is left after `timeout` seconds."""
-        path = self.path
+        """Kill all processes of the group (`cgroup.kill`, Linux 5.14); whether none is left after `timeout` seconds.
+
+        Before Linux 5.14 nothing is killed. What is left then and otherwise, `kill_each` kills.
+        """
         try:
-            events = self._open_events(path)
+            events = self._open_events()
         except FileNotFoundError:
             return True
         try:
             if not _populated(events):
                 return True
             try:
-                self._write(path + "/cgroup.kill", "1")
+                self.write("cgroup.kill", "1")
             except FileNotFoundError:
-                return self._kill_each(time.monotonic() + timeout)
+                return False
             return _wait_empty(events, timeout)
         finally:
             os.close(events)
 
-    def _open_events(self, path: str) -> int:
-        return os.open(path + "/cgroup.events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.hierarchy)
+    def kill_each(self) -> None:
+        """Kill each process of the group that is seen there. Another may be forked meanwhile: look again.
 
-    def _kill_each(self, deadline: float) -> bool:
-        """Kill as before Linux 5.14: again and again, for a process may fork between a look and its kill."""
-        while time.monotonic() < deadline:
-            trees.walk(self.hierarchy, self.path, self.path, _kill_processes)
-            if self.wait_empty(0.05):
-                return True
-        return False
+        `cgroup.kill` signals the first thread of a process; where that has ended, the others do not hear of it.
+        """
+        path = self.path
+        inside = "0::/" + path
+
+        def kill(group: int) -> list[str]:
+            for pid in _processes(group):
+                process = Process.pin(pid)
+                if process is None:
+                    continue
+                try:
+                    # The number may be that of a process elsewhere by now, but not once it is pinned and here.
+                    where = _group_of(pid)
+                    if where == inside or where.startswith(inside + "/"):
+                        process.signal(KILL)
+                finally:
+                    process.close()
+            return trees.directories(group)
+
+        trees.walk(self.hierarchy, path, path, kill)
+
+    def _open_events(self) -> int:
+        return os.open(self.path + "/cgroup.events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.hierarchy)
 
     def wait_empty(self, timeout: float) -> bool:
         """Wait until no process is left, for at most `timeout` seconds."""
-        events = self._open_events(self.path)
+        try:
+            events = self._open_events()
+        except FileNotFoundError:
+            return True
         try:
             return _wait_empty(events, timeout)
         finally:
@@ -271,12 +292,27 @@ def _wait_empty(events: int, timeout: float) -> bool:
     return True
 
 
-def _kill_processes(group: int) -> list[str]:
-    """Kill the processes of a group, and return the names of the groups below it."""
-    for pid in read_text("cgroup.procs", directory=group).split():
-        if int(pid) > 0:  # 0 stands for a process that this pid namespace does not have
-            try:
-                os.kill(int(pid), 9)
-            except ProcessLookupError:
-                pass
-    return trees.directories(group)
+def _processes(group: int) -> list[int]:
+    """The processes of a group; those of a threaded one are in the group above it that has the whole of them."""
+    text = b""
+    descriptor = os.open("cgroup.procs", os.O_RDONLY | os.O_CLOEXEC, dir_fd=group)
+    try:
+        part = os.read(descriptor, mount_table.READ_SIZE)
+        while part:  # the file comes a page at a time
+            text += part
+            part = os.read(descriptor, mount_table.READ_SIZE)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENODEV):  # a threaded group, or one that was just removed
+            raise
+    finally:
+        os.close(descriptor)
+    return [int(pid) for pid in text.split() if int(pid) > 0]  # 0 is a process that this pid namespace does not have
+
+
+def _group_of(pid: int) -> str:
+    """The line of proc_pid_cgroup(5) for the unified hierarchy; empty for a process that is gone."""
+    try:
+        lines = read_text("/proc/%d/cgroup" % pid).split("\n")
+    except ProcessLookupError:
+        return ""
+    return next((line for line in lines if line.startswith("0::")), "")

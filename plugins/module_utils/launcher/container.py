@@ -8,7 +8,7 @@ import errno
 import os
 import time
 
-from . import data, identity
+from . import data, fuse, identity
 from .cgroup import ControlGroup
 from .errors import AlreadyRunning, LauncherError, NotReady
 from .init import OUTPUT_LOG
@@ -23,7 +23,7 @@ from .paths import (
     remove_file,
     write_atomically,
 )
-from .process import KILL, Process, boot_id, reap, reap_left, signal_number, start_time
+from .process import KILL, Process, boot_id, reap, reap_left, signal_number
 from .specification import read_spec
 from .start import Start, Status
 
@@ -40,6 +40,7 @@ KEPT = ("current", "former", NEW, "generations", "journal", LIMITS + NEW, LIMITS
 RUNTIME = ("notify", "system", "cgroup" + NEW, "cgroup", "state.json" + NEW, "state.json")
 BOOTED = ("running", "degraded", "maintenance", "stopping")  # what is-system-running says after the boot
 PAUSE = 0.05  # seconds between two questions to a systemd that takes none yet
+KILL_MOMENT = 0.5  # seconds in which killed processes end, unless they wait for something
 KILL_TIMEOUT = 10.0  # seconds after which a killed process is taken for one that waits for broken hardware
 
 
@@ -90,12 +91,16 @@ class Container:
         """Note a start."""
         write_atomically(os.path.join(self.run_directory, "state.json"), data.format_flat(record), 0o644)
 
-    def process(self) -> Process | None:
-        """PID 1, pinned, if the container runs; the caller closes it."""
+    def process(self, ended: bool = False) -> Process | None:
+        """PID 1, pinned, if the container runs; the caller closes it.
+
+        Args:
+            ended: whether one that has ended or is about to, and that nobody has waited for, counts too.
+        """
         record = self.record()
         if record is None or record.get("boot_id") != boot_id():
             return None
-        return Process.find(record["pid"], record["start_time"])
+        return Process.find(record["pid"], record["start_time"], ended)
 
     @explained("be looked at")
     def status(self) -> Status:
@@ -228,28 +233,47 @@ class Container:
             except OSError:
                 pass  # a full /run must not keep it from being stopped
             process.ask(signal_number(record.get("stop_signal", "SIGTERM")), deadline)
-            if not process.wait(deadline - time.monotonic()):
-                process.signal(KILL)
-                process.wait(KILL_TIMEOUT)
-            process.reap()
+            process.wait(deadline - time.monotonic())
             process.close()
         self.clear()
         return process is not None
 
     def clear(self) -> None:
         """Remove what a container that has ended, however, left in memory: processes, control groups, runtime files."""
-        if not self.cgroup.kill(KILL_TIMEOUT):
-            raise LauncherError(
-                "container %s: processes in the control group %s do not end, though killed; see what they wait for"
-                % (self.name, self.cgroup.path)
-            )
-        self.cgroup.remove()
-        record = self.record()
-        reap_left()
-        ended = record is not None and record.get("boot_id") == boot_id() and start_time(record["pid"]) is None
-        if record is not None and ended and start_time(record["pid"], ended=True) == record["start_time"]:
-            reap(record["pid"], 0)  # has left its control group, and is about to end
+        process = self.process(ended=True)
+        try:
+            if not self._kill(process):
+                raise LauncherError(
+                    "container %s: processes in the control group %s do not end, though killed; see what they wait for"
+                    % (self.name, self.cgroup.path)
+                )
+            self.cgroup.remove()
+            reap_left()
+            if process is not None and process.wait(KILL_TIMEOUT):  # it leaves its control group a moment before
+                reap(process.pid, 0)
+        finally:
+            if process is not None:
+                process.close()
         remove_entries(self.run_directory, RUNTIME)
+
+    def _kill(self, process: Process | None) -> bool:
+        """Kill PID 1, if anything of it is there, and all others; whether none is left after `KILL_TIMEOUT`."""
+        deadline = time.monotonic() + KILL_TIMEOUT
+        if process is not None:
+            process.signal(KILL)
+        if self.cgroup.kill(KILL_MOMENT):
+            return True
+        record = self.record() or {}
+        while True:
+            self.cgroup.kill_each()
+            try:
+                fuse.abort(record.get("uid_base", 0), record.get("uid_count", identity.COUNT))
+            except OSError:
+                pass  # then only what waits for such a file system is left
+            if self.cgroup.wait_empty(PAUSE):
+                return True
+            if time.monotonic() >= deadline:
+                return False
 
     @explained("be removed")
     def remove(self) -> None:

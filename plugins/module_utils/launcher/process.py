@@ -16,6 +16,7 @@ from .paths import read_text
 KILL = 9
 EXITING = 0x4  # PF_EXITING and PF_FORKNOEXEC, of the flags in proc_pid_stat(5)
 NOT_EXECUTED = 0x40
+STARTED, PENDING = 19, 28  # the start time, and the signals for one thread, among the fields after the second
 PAUSE = 0.02  # seconds between two looks at what a process that has just begun heeds
 REAL_TIME_MINIMUM = 34  # the C library keeps the first two real-time signals for itself
 SIGNALS = {
@@ -49,17 +50,42 @@ def boot_id() -> str:
 def start_time(pid: int, ended: bool = False) -> int | None:
     """When the process started, in clock ticks since boot (proc(5), stat, field 22); none when it is not there.
 
+    A process whose first thread has ended is there for as long as another of its threads goes on.
+
     Args:
         ended: whether one that has ended or is about to, and that nobody has waited for, counts too.
     """
-    try:
-        text = read_text("/proc/%d/stat" % pid)
-    except ProcessLookupError:
-        return None  # it ended between the opening and the reading
-    fields = _fields(text)
-    if len(fields) < 20 or (not ended and (fields[0] in ("Z", "X") or int(fields[6]) & EXITING)):
+    fields = _stat("/proc/%d" % pid)
+    if not fields or (not ended and _is_over(fields) and not _has_thread(pid)):
         return None
-    return int(fields[19])
+    return int(fields[STARTED])
+
+
+def _has_thread(pid: int) -> bool:
+    """Whether a thread of the process goes on."""
+    try:
+        threads = os.listdir("/proc/%d/task" % pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    for thread in threads:
+        fields = _stat("/proc/%d/task/%s" % (pid, thread))
+        if fields and not _is_over(fields) and not int(fields[PENDING]) >> (KILL - 1) & 1:
+            return True
+    return False
+
+
+def _stat(directory: str) -> list[str]:
+    """The fields of a process or a thread in /proc; none when it is not there."""
+    try:
+        fields = _fields(read_text(directory + "/stat"))
+    except ProcessLookupError:
+        return []  # it ended between the opening and the reading
+    return fields if len(fields) > PENDING else []
+
+
+def _is_over(fields: list[str]) -> bool:
+    """Whether a thread with these fields has ended or is about to."""
+    return fields[0] in ("Z", "X") or bool(int(fields[6]) & EXITING)
 
 
 def executed(pid: int) -> bool:
@@ -81,21 +107,31 @@ class Process:
         self.descriptor = descriptor
 
     @classmethod
-    def find(cls, pid: int, started: int | None) -> Process | None:
-        """Pin the process `pid` if it is the one that started at `started`."""
-        if started is None:
+    def find(cls, pid: int, started: int | None, ended: bool = False) -> Process | None:
+        """Pin the process `pid` if it is the one that started at `started`.
+
+        Args:
+            ended: as for `start_time`.
+        """
+        process = None if started is None else cls.pin(pid)
+        if process is None:
             return None
-        try:
-            descriptor = sys.pidfd_open(pid)
-        except OSError as error:
-            if error.errno in (errno.ESRCH, errno.EINVAL):  # no process, or no process's first thread
-                return None
-            raise
-        process = cls(pid, descriptor)
-        if start_time(pid) != started or process._has("ShdPnd", KILL):  # killed, and its end takes a moment
+        killed = not ended and process._has("ShdPnd", KILL)  # its end takes a moment
+        if killed or start_time(pid, ended) != started:
             process.close()
             return None
         return process
+
+    @classmethod
+    def pin(cls, pid: int) -> Process | None:
+        """Pin the process that has this number now, if there is one."""
+        try:
+            return cls(pid, sys.pidfd_open(pid))
+        except OSError as error:
+            # No process, or no process's first thread, which is ENOENT since Linux 6.15.
+            if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
+                return None
+            raise
 
     def signal(self, number: int) -> None:
         """Signal it; a process that has ended is no error."""

@@ -1,0 +1,170 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Processes that a kill of the control group does not reach, or does not end: a stop ends them all the same."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import syscalls
+from ansible_collections.unshare.container.plugins.module_utils.launcher.process import Process
+
+from .lives import nothing_in_memory
+from .test_excursion import Silent
+
+if t.TYPE_CHECKING:
+    from .conftest import Machine, MakeMachine
+
+pytestmark = pytest.mark.root
+
+NAME = "test-ends"
+TIMEOUT = 0.5
+GRACE = 4.0
+"""Seconds that a stop may take beyond its time limit: it kills, and waits for the ends."""
+
+READY = "/data/ready"
+"""Where what runs inside says, with a file, that it is as it shall be."""
+
+# The first thread ends by exit(2), the others ignore what can be ignored. `os.fork` would do away with the threads.
+HEADLESS = f"""
+import ctypes, os, signal, threading, time
+for number in range(1, 65):
+    try: signal.signal(number, signal.SIG_IGN)
+    except (OSError, ValueError): pass
+first = os.getpid()
+def go_on():
+    while open(f"/proc/{{first}}/stat").read().rpartition(") ")[2][0] != "Z": time.sleep(0.001)
+    open("{READY}", "w").close()
+    while True: signal.pause()
+PREPARE
+threading.Thread(target=go_on).start()
+ctypes.CDLL(None).syscall(EXIT, 0)
+""".replace("EXIT", "93" if os.uname().machine == "aarch64" else "60")
+
+# A thread in a group of its own makes those that hold the process threaded: what they hold cannot be read from them.
+THREADED = """
+group = "/sys/fs/cgroup/headless"
+for path in (group, group + "/inner"):
+    os.makedirs(path)
+open(group + "/inner/cgroup.type", "w").write("threaded")
+open(group + "/cgroup.procs", "w").write(str(os.getpid()))
+open(group + "/inner/cgroup.threads", "w").write(str(os.getpid()))
+"""
+
+# A server in user space that has read the question of its own other thread, and waits for that thread's end. Who has
+# opened the device shares the table of descriptors with it, so that the kill of the one closes nothing.
+DEADLOCKED = f"""
+import ctypes, os, struct, threading
+libc = ctypes.CDLL(None, use_errno=True)
+os.mkdir("/tmp/own")
+device = os.open("/dev/fuse", os.O_RDWR)
+options = f"fd={{device}},rootmode=40000,user_id=0,group_id=0,allow_other"
+assert libc.mount(b"own", b"/tmp/own", b"fuse", 6, options.encode()) == 0, os.strerror(ctypes.get_errno())
+_length, _opcode, unique = struct.unpack_from("<IIQ", os.read(device, 1 << 17))
+answer = struct.pack("<IIII", 7, 31, 0, 0) + struct.pack("<HHI", 1, 1, 1 << 16) + bytes(40)
+os.write(device, struct.pack("<IiQ", 16 + len(answer), 0, unique) + answer)
+asker = threading.Thread(target=lambda: os.path.exists("/tmp/own/name"))
+asker.start()
+os.read(device, 1 << 17)
+open("{READY}", "w").close()
+asker.join()
+"""
+
+
+@pytest.fixture
+def machine(make_machine: MakeMachine, tmp_path: Path) -> Machine:
+    """A container that shares a directory."""
+    data = tmp_path / "data"
+    data.mkdir()
+    return make_machine(name=NAME, mappings=[{"source": str(data), "target": "/data", "writable": True}])
+
+
+def instead_of_systemd(machine: Machine, tmp_path: Path, script: str) -> None:
+    """Let a script be PID 1 of a running container, as root inside can."""
+    (tmp_path / "data/init").write_text(f"#!/usr/bin/python3 -S\n{script}")
+    os.chmod(tmp_path / "data/init", 0o755)
+    machine.output("mount", "--bind", "/data/init", "/usr/lib/systemd/systemd")
+    machine.shell("systemctl daemon-reexec </dev/null >/dev/null 2>&1 &")  # nobody answers it any more
+    await_ready(tmp_path)
+
+
+def beside_systemd(machine: Machine, tmp_path: Path, script: str) -> None:
+    """Run a script inside that goes on."""
+    (tmp_path / "data/script").write_text(script)
+    machine.output("systemd-run", "--quiet", "--property=Delegate=yes", "/usr/bin/python3", "-S", "/data/script")
+    await_ready(tmp_path)
+
+
+def await_ready(tmp_path: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "data/ready").exists():
+        assert time.monotonic() < deadline, "what is to run inside does not"
+        time.sleep(0.01)
+
+
+def stop_in_time(machine: Machine) -> bool:
+    """Stop it; whether it ran."""
+    began = time.monotonic()
+    ran = machine.stop(TIMEOUT)
+    assert time.monotonic() - began < TIMEOUT + GRACE
+    return ran
+
+
+def test_a_pid_1_whose_first_thread_has_ended_runs_and_is_stopped(machine: Machine, tmp_path: Path) -> None:
+    pid = machine.start().pid
+    assert pid is not None
+    instead_of_systemd(machine, tmp_path, HEADLESS.replace("PREPARE", ""))
+    process = Process(pid, syscalls.pidfd_open(pid))
+    assert not process.wait(0)
+    assert machine.container.status().state == "running"
+    assert stop_in_time(machine)
+    assert process.wait(0)
+    process.close()
+    nothing_in_memory(machine.name)
+    assert machine.start().state == "running"
+
+
+@pytest.mark.parametrize("prepare", ["", THREADED], ids=["plain", "in a threaded group"])
+def test_a_process_whose_first_thread_has_ended_and_that_is_not_recorded_is_killed(
+    machine: Machine, tmp_path: Path, prepare: str
+) -> None:
+    """All that is known of it is its control group."""
+    pid = machine.start().pid
+    assert pid is not None
+    instead_of_systemd(machine, tmp_path, HEADLESS.replace("PREPARE", prepare))
+    Path("/run/unshare", machine.name, "state.json").unlink()
+    process = Process(pid, syscalls.pidfd_open(pid))
+    assert not stop_in_time(machine)
+    assert process.wait(0)
+    process.close()
+    nothing_in_memory(machine.name)
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> t.Iterator[Silent]:
+    """A file system of the host in user space, whose server is this process."""
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("this host has no FUSE")
+    found = Silent(tmp_path / "silent")
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("run", [instead_of_systemd, beside_systemd])
+def test_a_file_system_that_waits_for_itself_is_aborted(
+    machine: Machine, tmp_path: Path, silent: Silent, run: t.Callable[[Machine, Path, str], None]
+) -> None:
+    """That of the host is not."""
+    machine.start()
+    run(machine, tmp_path, DEADLOCKED)
+    assert stop_in_time(machine)
+    nothing_in_memory(machine.name)
+    poll = select.poll()
+    poll.register(silent.device, select.POLLIN)
+    assert not poll.poll(0)  # an aborted connection is an error
