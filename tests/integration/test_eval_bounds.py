@@ -33,15 +33,26 @@ print(os.read(read, 1) == b"1", child, flush=True)
 signal.pause()
 """
 THIEF = """
-import os, time
-out = os.open("/proc/self/fd/1", os.O_RDONLY | os.O_NONBLOCK)
-while True:
+import fcntl, os, signal, termios, time
+out, error = (os.open("/proc/self/fd/%d" % number, os.O_RDONLY | os.O_NONBLOCK) for number in (1, 2))
+def waits():
+    return any(fcntl.ioctl(error, termios.FIONREAD, bytes(4)))
+for turn in range(10**9):
     os.write(1, b"x")
-    time.sleep(0.0001)
+    end = time.monotonic() + (turn % 100) * 2e-6
+    while time.monotonic() < end:
+        pass
     try:
         os.read(out, 65536)
     except BlockingIOError:
-        pass
+        continue
+    os.write(2, b"y")
+    for _look in range(50):
+        if not waits():
+            break
+        time.sleep(0.002)
+    else:
+        signal.pause()  # the other stream is not read any more: who reads waits for what was taken
 """
 
 
@@ -72,9 +83,9 @@ def test_the_time_limit_counts_while_the_closure_is_looked_for(evaluate: Evaluat
 
 def test_a_command_that_reads_its_own_output_ends_in_time(evaluate: Evaluator) -> None:
     begun = time.monotonic()
-    outcome = evaluate(PYTHON, "-c", THIEF, timeout=2)
+    outcome = evaluate(PYTHON, "-c", THIEF, timeout=4)
     assert (outcome.expired, outcome.code) == (True, 137)
-    assert time.monotonic() - begun < 2 + evaluation.DRAIN_TIMEOUT + evaluation.END_TIMEOUT + 5
+    assert time.monotonic() - begun < 4 + evaluation.DRAIN_TIMEOUT + evaluation.END_TIMEOUT + 5
 
 
 def test_a_process_that_does_not_end_is_not_waited_for(evaluate: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
