@@ -20,6 +20,9 @@ from .target import Layout, TargetError
 LOG_LIMIT = 256 * 1024
 """Bytes of a log that are returned at most, its end."""
 
+MOUNTS_SIZE, MOUNTS_LIMIT = 4 << 20, 4096
+"""Bytes that are read of a list of mounts, and how many are returned: root inside can make any number."""
+
 
 class Container(Protocol):
     """What the launcher can say of a container."""
@@ -90,7 +93,8 @@ class Information:
         )
         facts["memory"] = self._try("its memory", self._memory) if running else None
         facts["cpu"] = self._try("its use of the processors", self._processors) if running else None
-        facts["mounts"] = self._try("its mounts", lambda: self._mounts(status.pid)) if running else None
+        found = self._try("its mounts", lambda: self._mounts(status.pid)) if running else None
+        facts["mounts"], facts["mounts_truncated"] = found or (None, False)
         asked = running and self._try("its system", lambda: self._has_systemd(status.system))
         facts["failed_units"] = self._try("its units", self._failed_units) if asked else None
         facts["log"] = self._try("its log", self._log) if asked and self.log_lines else None
@@ -148,9 +152,10 @@ class Information:
         wanted = (("usage_seconds", "usage_usec"), ("user_seconds", "user_usec"), ("system_seconds", "system_usec"))
         return {name: int(counters[key]) / 1e6 for name, key in wanted}
 
-    def _mounts(self, pid: int) -> list[dict[str, Any]]:
-        """The mounts that the container's first process sees (proc_pid_mountinfo(5))."""
-        return [mount(found) for found in mount_table.read(str(self.proc / str(pid) / "mountinfo"))]
+    def _mounts(self, pid: int) -> tuple[list[dict[str, Any]], bool]:
+        """The mounts that the container's first process sees (proc_pid_mountinfo(5)), and whether some are left out."""
+        found, whole = mount_table.read_some(str(self.proc / str(pid) / "mountinfo"), MOUNTS_SIZE)
+        return [mount(each) for each in found[:MOUNTS_LIMIT]], not whole or len(found) > MOUNTS_LIMIT
 
     def _has_systemd(self, system: str) -> bool:
         return bool(json.loads(Path(system, "spec.json").read_text("utf-8"))["init"]["systemd"])

@@ -26,7 +26,10 @@ PAUSES = (0.2, 0.2, 0.3, 0.5, 1.0)
 """Seconds between two rounds, the last of them from then on: a check leaves traces in the logs that it looks into."""
 
 PATIENCE = 5.0
-"""Seconds that a single answer may take, unless the time limit comes first."""
+"""Seconds that a single check may take, unless the time limit comes first."""
+
+COMPLAINT_LIMIT = 1000
+"""Characters of a complaint: what the container says of itself may be of any length."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "timeout": TimeLimit(30),
@@ -99,6 +102,8 @@ Probe = Callable[[Any, float], None]
 def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | None = None) -> list[str]:
     """What is not well with `container` at the end of the time limit, a line each; nothing when it is well.
 
+    A round that the end of the time limit cuts short says less than the one before.
+
     :param health: as OPTIONS says, with the defaults filled in.
     :param probes: the checks, by default those that `health` asks for.
     """
@@ -106,18 +111,24 @@ def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | N
     probes = probes_of(health) if probes is None else probes
     well_since = None
     pauses = iter(PAUSES)
+    complaints: list[str] = []
     while True:
         begun = time.monotonic()
-        complaints = []
+        former, complaints = complaints, []
         for probe in probes:
-            left = max(0.5, min(PATIENCE, deadline - time.monotonic()))
+            left = min(PATIENCE, deadline - time.monotonic())
+            if left <= 0:
+                complaints.append("the time limit was over before all was asked")
+                break
             try:
                 probe(container, left)
             except (Ill, OSError, LauncherError) as error:
-                complaints.append(str(error))
+                complaints.append(str(error)[:COMPLAINT_LIMIT])
         well_since = None if complaints else well_since or begun
         if well_since is not None and time.monotonic() - well_since >= health["steady"]:
             return []
+        if complaints and time.monotonic() >= deadline:
+            return former or complaints
         pause = next(pauses, PAUSES[-1])
         if time.monotonic() + pause > deadline:
             return complaints or ["it was well for too short a time"]
@@ -140,9 +151,10 @@ def probes_of(health: dict[str, Any]) -> list[Probe]:
 
 def check_running(container: Any, timeout: float) -> None:
     """Whether systemd says `running`: all has been started, no unit has failed, and none is about to be tried again."""
+    deadline = time.monotonic() + timeout
     answer = enter.capture(container, ["systemctl", "is-system-running"], timeout).strip()
     command = ["systemctl", "list-units", "--state=failed,auto-restart", "--plain", "--no-legend", "--full"]
-    units = data.first_words(enter.capture(container, command, timeout))
+    units = data.first_words(enter.capture(container, command, _left(deadline)))
     if answer != "running":
         said = f" (failed: {', '.join(units)})" if units else ""
         raise Ill(f"systemd is {answer or 'silent'}, not running{said}")
@@ -172,10 +184,13 @@ def _http(entry: dict[str, Any]) -> Probe:
     request = f"GET {entry['path']} HTTP/1.1\r\nHost: {entry['host']}\r\nConnection: close\r\n\r\n"
 
     def probe(container: Any, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
         with connection(container, entry["address"], entry["port"], timeout) as connected:
+            connected.settimeout(_left(deadline))
             connected.sendall(request.encode("ascii", "replace"))
             said = b""
             while b"\n" not in said and len(said) < 4096:
+                connected.settimeout(_left(deadline))  # which is for one call, and a server may answer byte by byte
                 data = connected.recv(4096)
                 if not data:
                     break
@@ -201,6 +216,14 @@ def _command(entry: dict[str, Any]) -> Probe:
             )
 
     return probe
+
+
+def _left(deadline: float) -> float:
+    """The seconds until a check's deadline. Raises TimeoutError when there are none."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
 
 
 @contextlib.contextmanager

@@ -29,6 +29,9 @@ LOG_LINES = 30
 UNIT_LOG_LINES = 12
 """Lines of the log of each unit that has failed, of three at most."""
 
+LOG_LIMIT = 64 * 1024
+"""Characters of all that, its end: a line may be of any length."""
+
 
 class Status(Protocol):
     """What the launcher says of a container."""
@@ -353,7 +356,7 @@ class LifeCycle:
                 with contextlib.suppress(LauncherError, OSError):
                     units = units or self.container.failed_units()
                 log = "\n".join(filter(None, (self.container.log_tail(UNIT_LOG_LINES, unit) for unit in units[:3])))
-                log = log or self.container.log_tail(LOG_LINES)
+                log = (log or self.container.log_tail(LOG_LINES))[-LOG_LIMIT:]
         if units:
             message += f". Failed: {', '.join(units)}"
         if log:

@@ -187,6 +187,7 @@ options:
   timeout:
     description:
       - Seconds after which it is killed, with all that it started, and the task fails with what it had said.
+      - Finding what it needs counts, too.
       - Without V(pid) among O(namespaces) only its process group is killed.
       - A number from 0.001 to 1000000. By default there is no limit.
     type: raw
@@ -251,7 +252,7 @@ rc:
   type: int
   sample: 0
 stdout:
-  description: Its standard output. Bytes that are no UTF-8 are replaced.
+  description: The first 16 MiB of its standard output. Bytes that are no UTF-8 are replaced.
   returned: when it was run
   type: str
   sample: "0"
@@ -262,7 +263,7 @@ stdout_lines:
   elements: str
   sample: ["0"]
 stderr:
-  description: Its standard error.
+  description: The same of its standard error.
   returned: when it was run
   type: str
   sample: ""
@@ -294,6 +295,11 @@ msg:
   sample: non-zero return code
 timed_out:
   description: Whether it was killed because of O(timeout).
+  returned: when it was run
+  type: bool
+  sample: false
+truncated:
+  description: Whether it said more than RV(stdout) and RV(stderr) hold.
   returned: when it was run
   type: bool
   sample: false
@@ -423,6 +429,7 @@ def main() -> t.NoReturn:
         end=str(end),
         delta=str(end - start),
         timed_out=outcome.expired,
+        truncated=outcome.truncated,
         closure=outcome.closure,
         msg="",
     )

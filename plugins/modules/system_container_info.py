@@ -148,11 +148,16 @@ containers:
       type: dict
       sample: {usage_seconds: 0.8, user_seconds: 0.5, system_seconds: 0.3}
     mounts:
-      description: The mounts that its first process sees.
+      description: The mounts that its first process sees, at most 4096 and of 4 MiB of the kernel's list.
       returned: success
       type: list
       elements: dict
       sample: [{target: /usr, source: /dev/sda1, root: /usr, type: ext4, options: [ro, relatime]}]
+    mounts_truncated:
+      description: Whether it sees more mounts than RV(containers[].mounts) holds.
+      returned: success
+      type: bool
+      sample: false
     log:
       description: The end of its log.
       returned: success

@@ -47,6 +47,7 @@ class Closure:
         environment: the program's; `PATH`, `LD_LIBRARY_PATH` and `LD_PRELOAD` count.
         strict: whether a library that a program names and the host lacks is an error.
         items: a directory whose members are shared whole with all that they refer to (`/gnu/store`, `/nix/store`).
+        deadline: when, by `time.monotonic`, it must be found: then LauncherError comes of every way to grow it.
 
     Attributes:
         links: symbolic links, by their paths.
@@ -57,7 +58,13 @@ class Closure:
         warnings: what was left out.
     """
 
-    def __init__(self, environment: dict[str, str], strict: bool = True, items: str | None = None) -> None:
+    def __init__(
+        self,
+        environment: dict[str, str],
+        strict: bool = True,
+        items: str | None = None,
+        deadline: float | None = None,
+    ) -> None:
         self.environment = environment
         self.strict = strict
         self.items = items
@@ -68,7 +75,7 @@ class Closure:
         self.brought: set[str] = set()
         self.warnings: list[str] = []
         self._cache = read_cache()
-        self._reach = Reach()
+        self._reach = Reach(deadline)
         preload = re.split(r"[ :]+", environment.get("LD_PRELOAD", "").strip())
         self._preload = [name for name in preload if name]
         self.name([name for name in self._preload if "/" in name] + ([items] if items else []))
@@ -317,6 +324,7 @@ class Closure:
             return
         self._include(shared)
         for path in _files_below(shared.real):
+            self._reach.hurry()
             if os.path.islink(path):
                 self._add_target(path)
             elif ".so" in os.path.basename(path) and program is not None:

@@ -23,6 +23,7 @@ _DF_1_NODEFLIB = 0x800
 _HEADERS_LIMIT = 4096  # program headers; real files have about a dozen
 _DYNAMIC_LIMIT = 1 << 20  # bytes of the dynamic section
 _TEXT_LIMIT = 4096  # bytes of a name or a search path, as of a path
+_LOOKUPS_LIMIT = 1 << 15  # names of libraries, times the directories to look in; of real files, some thousand at most
 
 
 class ElfError(Exception):
@@ -153,17 +154,26 @@ class _Reader:
         def texts(*tags: int) -> tuple[str, ...]:
             return tuple(self._text(strings + value) for tag, value in dynamic if tag in tags)
 
-        def directories(tag: int) -> tuple[str, ...]:
-            return tuple(part for text in texts(tag) for part in text.split(":") if part)
+        def last(tag: int) -> str | None:
+            """Return the one that counts: the linker knows one entry of such a tag."""
+            return self._text(strings + values[tag]) if tag in values else None
 
+        def directories(tag: int) -> tuple[str, ...]:
+            return tuple(part for part in (last(tag) or "").split(":") if part)
+
+        rpath, runpath = directories(_DT_RPATH), directories(_DT_RUNPATH)
+        names = sum(tag in (_DT_NEEDED, _DT_AUXILIARY, _DT_FILTER) for tag, _value in dynamic)
+        places = len(rpath) + len(runpath) + 1
+        if names * places > _LOOKUPS_LIMIT:
+            raise ElfError("names more than a program can need (%d libraries in %d places)" % (names, places))
         return Elf(
             kind,
             interpreter,
-            soname=next(iter(texts(_DT_SONAME)), None),
+            soname=last(_DT_SONAME),
             needed=texts(_DT_NEEDED),
             optional=texts(_DT_AUXILIARY, _DT_FILTER),
-            rpath=directories(_DT_RPATH),
-            runpath=directories(_DT_RUNPATH),
+            rpath=rpath,
+            runpath=runpath,
             default_directories=not values.get(_DT_FLAGS_1, 0) & _DF_1_NODEFLIB,
         )
 

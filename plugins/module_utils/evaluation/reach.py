@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from typing import Iterable, NamedTuple
 
 from ..launcher.errors import LauncherError
@@ -48,9 +49,14 @@ class Place(NamedTuple):
 
 
 class Reach:
-    """Paths that were asked for, and the way of others."""
+    """Paths that were asked for, and the way of others.
 
-    def __init__(self) -> None:
+    Args:
+        deadline: when, by `time.monotonic`, no more may be looked at.
+    """
+
+    def __init__(self, deadline: float | None = None) -> None:
+        self._deadline = deadline
         self._named: set[str] = set()
         self._passable: dict[str, bool] = {}
 
@@ -62,6 +68,11 @@ class Reach:
         if os.path.basename(os.path.dirname(path)) == "bin" and _is_virtual_environment(environment):
             self._named.add(environment)
 
+    def hurry(self) -> None:
+        """Raise LauncherError when the time is over: how much there is to look at is for others' files to say."""
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            raise LauncherError("timeout: it was over while what the command needs was being looked for")
+
     def follow(self, path: str, named: Iterable[str] = ()) -> Place:
         """Return where a path leads; a relative one is taken from the root.
 
@@ -70,7 +81,9 @@ class Reach:
 
         Raises:
             OSError: it does not exist, or its links go in a circle.
+            LauncherError: the time is over.
         """
+        self.hurry()
         asked = self._named | set(named)
         links: dict[str, str] = {}
         barred = None

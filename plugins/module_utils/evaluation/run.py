@@ -13,6 +13,7 @@ from typing import Callable
 from .. import nested
 from ..launcher import syscalls as sys
 from ..launcher.errors import LauncherError
+from ..launcher.process import PAUSE, leave
 from . import identity
 from .closure import Closure, Requisites
 from .processes import Processes, exit_code
@@ -20,6 +21,12 @@ from .request import MANAGED, Request
 from .view import View, explain
 
 PART = 1 << 16
+OUTPUT_LIMIT = 16 << 20
+"""Bytes of each stream of the command's that are kept; the rest is read, so that it can go on, and dropped."""
+DRAIN_TIMEOUT = 5.0
+"""Seconds after the end of its time for what is in the pipes; a process may hold them open for ever."""
+END_TIMEOUT = 2.0
+"""Seconds in which a killed process must end: one that waits in the kernel, for a file system, may never do so."""
 
 
 class Outcome:
@@ -30,6 +37,7 @@ class Outcome:
         output: its standard output.
         error: its standard error.
         expired: whether it was killed at its time limit.
+        truncated: whether it said more than is kept.
         warnings: what was not as a user may expect.
         closure: the paths of the host that it saw.
     """
@@ -39,18 +47,20 @@ class Outcome:
         self.output = b""
         self.error = b""
         self.expired = False
+        self.truncated = False
         self.warnings: list[str] = []
         self.closure: list[str] = []
 
 
-def find_closure(request: Request, requisites: Requisites) -> Closure:
+def find_closure(request: Request, requisites: Requisites, deadline: float | None = None) -> Closure:
     """What the command of a request needs of the host (E2).
 
     Args:
         requisites: asks the package manager what members of its store refer to.
+        deadline: when, by `time.monotonic`, it must be found.
     """
     manager = MANAGED.get(request.closure)
-    closure = Closure(request.environment, request.closure != "store", manager and manager.store)
+    closure = Closure(request.environment, request.closure != "store", manager and manager.store, deadline)
     closure.name(mapping.source for mapping in request.mappings)
     closure.name(request.source_of(path) for path in [request.argv[0]] + request.inputs)
     if request.closure == "store":
@@ -73,6 +83,7 @@ def run(request: Request, requisites: Requisites) -> Outcome:
     Raises:
         LauncherError: it could not be started.
     """
+    deadline = None if request.timeout is None else time.monotonic() + request.timeout
     refused = nested.refusal() if request.has("mnt") else None
     if refused:
         raise LauncherError(refused)
@@ -81,24 +92,26 @@ def run(request: Request, requisites: Requisites) -> Outcome:
         view = None
         outcome = Outcome()
         if request.has("mnt"):
-            closure = find_closure(request, requisites)
+            closure = find_closure(request, requisites, deadline)
             view = View(request, closure, ids)
             outcome.closure = closure.paths()
             outcome.warnings += closure.warnings
-        _Run(request, view, ids, outcome).run()
+        _Run(request, view, ids, outcome, deadline).run()
         return outcome
     finally:
         ids.release()
 
 
 class _Run:
-    def __init__(self, request: Request, view: View | None, ids: identity.Ids, outcome: Outcome) -> None:
+    def __init__(
+        self, request: Request, view: View | None, ids: identity.Ids, outcome: Outcome, deadline: float | None
+    ) -> None:
         self.request = request
         self.view = view
         self.ids = ids
         self.outcome = outcome
         self.selector = selectors.DefaultSelector()
-        self.deadline = None if request.timeout is None else time.monotonic() + request.timeout
+        self.deadline = deadline
         self.pid: int | None = None
         self.go = -1
         self.status: int | None = None
@@ -112,7 +125,6 @@ class _Run:
         if self.request.input is not None:
             input_read, input_write = os.pipe()
             ends.append(input_read)
-            os.set_blocking(input_write, False)
             self._watch(input_write, selectors.EVENT_WRITE, self._write_input(self.request.input))
         writes = []
         for name in ("output", "error"):
@@ -149,7 +161,7 @@ class _Run:
                     return
                 self.outcome.expired = True
                 self._kill(builder)
-                self.deadline = time.monotonic() + 5  # for what is in the pipes; a process may hold them open for ever
+                self.deadline = time.monotonic() + DRAIN_TIMEOUT
                 continue
             # Without a pid namespace something may live on with the command's streams, as a daemon does.
             over = self.status is not None and not self.request.has("pid")
@@ -163,12 +175,19 @@ class _Run:
                     os.close(key.fd)
 
     def _watch(self, descriptor: int, events: int, callback: Callable[[int], bool]) -> None:
+        """Serve a descriptor, which never waits: the command can open its pipes anew, and take or add what is there."""
+        os.set_blocking(descriptor, False)
         self.selector.register(descriptor, events, callback)
 
     def _read_stream(self, name: str) -> Callable[[int], bool]:
         def read(descriptor: int) -> bool:
-            data = os.read(descriptor, PART)
-            self.streams[name] += data
+            data = read_part(descriptor)
+            if data is None:
+                return True
+            kept = self.streams[name]
+            room = OUTPUT_LIMIT - len(kept)
+            self.outcome.truncated |= len(data) > room
+            kept += data[:room]
             return bool(data)
 
         return read
@@ -190,7 +209,9 @@ class _Run:
         return write
 
     def _read_report(self, descriptor: int) -> bool:
-        data = os.read(descriptor, PART)
+        data = read_part(descriptor)
+        if data is None:
+            return True
         self.report += data
         *lines, self.report = self.report.split(b"\n")
         for line in lines:
@@ -210,7 +231,9 @@ class _Run:
 
     def _read_end(self, _descriptor: int) -> bool:
         if self.pid is not None:
-            self.status = os.waitpid(self.pid, 0)[1]
+            self.status = wait_for(self.pid, PAUSE)
+            if self.status is None:
+                return True  # a process that traces it has not let go of it yet
             self.pid = None
         return False
 
@@ -226,11 +249,38 @@ class _Run:
                     pass
 
     def _end(self, builder: int) -> None:
-        if self.pid is not None:
-            self._kill(builder)
-            self.status = os.waitpid(self.pid, 0)[1]
-        os.waitpid(builder, 0)
+        started = self.pid
+        self._kill(builder)
+        if started is not None:
+            self.status = wait_for(started, END_TIMEOUT)
+        for pid, status in ((started, self.status), (builder, wait_for(builder, END_TIMEOUT))):
+            if pid is not None and status is None:
+                leave(pid)
+                text = "process %d was killed and does not end: it waits for the kernel, or for who traces it"
+                self.outcome.warnings.append(text % pid)
+        if started is not None and self.status is None:
+            self.status = signal.SIGKILL
         for key in list(self.selector.get_map().values()):
             os.close(key.fd)
         self.selector.close()
         os.close(self.go)
+
+
+def read_part(descriptor: int) -> bytes | None:
+    """Read some of what is in a pipe; empty at its end, none when somebody else has taken what there was."""
+    try:
+        return os.read(descriptor, PART)
+    except BlockingIOError:
+        return None
+
+
+def wait_for(child: int, timeout: float) -> int | None:
+    """Return the wait status of a child; none when it has not ended within so many seconds, or is traced."""
+    deadline = time.monotonic() + timeout
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return status
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(PAUSE)

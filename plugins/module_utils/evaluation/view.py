@@ -14,7 +14,7 @@ import os
 import stat
 from typing import Iterator
 
-from ..launcher import guarded, kernel, mounts
+from ..launcher import guarded, kernel, mounts, targets
 from ..launcher import syscalls as sys
 from ..launcher.errors import LauncherError
 from ..launcher.records import NETWORK_FILES
@@ -29,6 +29,8 @@ ROOT_SIZE, ROOT_FILES = "10%", "400k"
 TEMPORARY_SIZE, TEMPORARY_FILES = "10%", "400k"
 ROOT = (0, 0)
 QUIET = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NODEV
+# A process that waits for a FUSE server which waits for it cannot be killed.
+DEVICES = tuple(name for name in targets.DEVICES if name != "fuse")
 
 
 class View:
@@ -123,7 +125,7 @@ class View:
         with explain("/dev, /tmp"):
             for path in ("/dev", "/proc", "/sys"):
                 os.close(tree.target(path, True))
-            kernel.populate_devices(tree, None)
+            kernel.populate_devices(tree, None, DEVICES)
             noexec = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NOEXEC
             terminals = kernel.terminal_options([("mode", "620"), ("ptmxmode", "666")])
             tree.attach(mounts.filesystem("devpts", terminals, noexec), "/dev/pts")

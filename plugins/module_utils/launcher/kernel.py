@@ -73,12 +73,12 @@ def terminal_options(declared: list[tuple[str, str | None]]) -> list[tuple[str, 
     return options + [("max", str(most))]
 
 
-def populate_devices(tree: mounts.Tree, console: str | None) -> None:
+def populate_devices(tree: mounts.Tree, console: str | None, names: tuple[str, ...] = DEVICES) -> None:
     """A tmpfs on /dev with the host's harmless devices and, for a terminal, its pty as the console."""
     attributes = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NOEXEC
     tree.attach(mounts.tmpfs("0755", "4m", "64k", attributes), "/dev")
     directory = tree.open("/dev", os.O_RDONLY | os.O_DIRECTORY)
-    for name in DEVICES:
+    for name in names:
         _make_device(tree, name, directory, attributes)
     for name, link in DEVICE_LINKS.items():
         os.symlink(link, name, dir_fd=directory)

@@ -44,16 +44,31 @@ def _unescape(text: str) -> str:
 
 
 def read(path: str = "/proc/self/mountinfo") -> list[Mount]:
-    """Return the mounts of a mount namespace that a process's root shows. The file comes a page at a time."""
+    """Return the mounts of a mount namespace that a process's root shows."""
+    return parse(_read(path, None))
+
+
+def read_some(path: str, size: int) -> tuple[list[Mount], bool]:
+    """Return the first mounts of somebody else's mount namespace, of about `size` bytes, and whether these are all."""
+    text = _read(path, size + 1)
+    if len(text) <= size:
+        return parse(text), True
+    return parse(text[: text.rfind(b"\n", 0, size) + 1]), False
+
+
+def _read(path: str, limit: int | None) -> bytes:
+    """Return the file, or its beginning of at least `limit` bytes. It comes a page at a time."""
+    text = bytearray()
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        text = part = os.read(descriptor, READ_SIZE)
-        while part:
+        while limit is None or len(text) < limit:
             part = os.read(descriptor, READ_SIZE)
+            if not part:
+                break
             text += part
     finally:
         os.close(descriptor)
-    return parse(text)
+    return bytes(text)
 
 
 def parse(text: bytes) -> list[Mount]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 import types
 import typing as t
 
@@ -79,6 +80,46 @@ def test_well_now_and_then_is_not_well(clock: Clock) -> None:
     assert ends([True, False] * 50, clock, steady=1.0)[0] != []
 
 
+@pytest.mark.parametrize("timeout", [0.3, 5.0, 12.0])
+def test_all_checks_together_end_in_the_time_limit(clock: Clock, timeout: float) -> None:
+    """However many there are, and however long each may take."""
+
+    def probe(_container: t.Any, seconds: float) -> None:
+        assert seconds > 0
+        clock.sleep(seconds)
+        raise health.Ill("too late")
+
+    container = FakeContainer()
+    container.running = "/system"
+    complaints = health.await_health(container, wanted(timeout=timeout), [probe] * 20)
+    assert complaints == ["too late"] * (len(complaints) - 1) + ["the time limit was over before all was asked"]
+    assert clock.now - 100.0 <= timeout + 0.001
+
+
+def test_a_round_that_was_cut_short_does_not_hide_what_was_wrong_before(clock: Clock) -> None:
+    answers = iter(["it is ill"])
+
+    def probe(_container: t.Any, seconds: float) -> None:
+        said = next(answers, None)
+        if said is None:
+            clock.sleep(seconds)
+        raise health.Ill(said or "timed out")
+
+    container = FakeContainer()
+    container.running = "/system"
+    assert health.await_health(container, wanted(timeout=3.0), [probe]) == ["it is ill"]
+
+
+def test_a_complaint_is_bounded(clock: Clock) -> None:
+    def probe(_container: t.Any, _timeout: float) -> None:
+        raise health.Ill("x" * 1_000_000)
+
+    container = FakeContainer()
+    container.running = "/system"
+    (complaint,) = health.await_health(container, wanted(), [probe])
+    assert len(complaint) == health.COMPLAINT_LIMIT
+
+
 def test_what_has_ended_is_not_waited_for(clock: Clock) -> None:
     def probe(_container: t.Any, _timeout: float) -> None:
         raise LauncherError("it does not run")
@@ -106,6 +147,22 @@ def test_running(monkeypatch: pytest.MonkeyPatch, state: str, units: str, messag
     expected: t.Any = contextlib.nullcontext() if message is None else pytest.raises(health.Ill, match=message)
     with expected:
         health.check_running(FakeContainer(), 1.0)
+
+
+def test_the_questions_of_one_check_share_its_time(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    given: list[float] = []
+
+    def capture(_container: t.Any, _command: t.Any, timeout: float) -> str:
+        given.append(timeout)
+        clock.sleep(2.0)
+        return "running"
+
+    monkeypatch.setattr(health.enter, "capture", capture)
+    with contextlib.suppress(health.Ill):
+        health.check_running(FakeContainer(), 3.0)
+    assert given == [3.0, 1.0]
+    with pytest.raises(OSError, match="timed out"):
+        health.check_running(FakeContainer(), 2.0)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +206,32 @@ def test_http(monkeypatch: pytest.MonkeyPatch, answer: bytes, message: str | Non
             probe(types.SimpleNamespace(), 10.0)
         thread.join()
     assert asked[0].startswith(b"GET /x?y HTTP/1.1\r\nHost: a\r\n")
+
+
+def test_http_that_comes_byte_by_byte_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_socket_inside", lambda _container, family: socket.socket(family))
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connected, _address = server.accept()
+            with connected, contextlib.suppress(OSError):
+                for _count in range(50):
+                    connected.sendall(b"H")
+                    if over.wait(0.1):
+                        break
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = server.getsockname()[1]
+        entry = {"port": port, "address": "127.0.0.1", "host": "a", "path": "/", "status": 200}
+        probe = health.probes_of(wanted(running=False, http=[entry]))[0]
+        begun = time.monotonic()
+        with pytest.raises(OSError, match=rf"port {port} of 127\.0\.0\.1: timed out"):
+            probe(FakeContainer(), 0.5)
+        assert time.monotonic() - begun < 2
+        over.set()
+        thread.join()
 
 
 def test_a_port_that_is_closed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

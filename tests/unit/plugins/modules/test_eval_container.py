@@ -37,16 +37,19 @@ outcome = evaluation.Outcome()
 
 def test_returns_what_a_command_returns(run_module: RunModule, runs: list[t.Any]) -> None:
     outcome.output, outcome.error, outcome.warnings = b"caf\xc3\xa9\xff\n\n", b"e", ["careful"]
-    outcome.closure = ["/usr"]
+    outcome.closure, outcome.truncated = ["/usr"], True
     result = run_module(eval_container.main, cmd="say something")
     assert result["changed"] is True
-    assert {key: result[key] for key in ("rc", "stdout", "stderr", "cmd", "msg", "timed_out", "closure")} == {
+    assert {
+        key: result[key] for key in ("rc", "stdout", "stderr", "cmd", "msg", "timed_out", "truncated", "closure")
+    } == {
         "rc": 0,
         "stdout": "café\ufffd",
         "stderr": "e",
         "cmd": "say something",
         "msg": "",
         "timed_out": False,
+        "truncated": True,
         "closure": ["/usr"],
     }
     assert result["start"] <= result["end"]

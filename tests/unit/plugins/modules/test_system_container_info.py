@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import types
 import typing as t
@@ -82,6 +83,7 @@ def test_a_container_that_runs(layout: Layout) -> None:
     assert facts["log"] == "line\nline\n"
     assert 10 <= facts["uptime_seconds"] < 60
     assert [each["target"] for each in facts["mounts"]] == ["/", "/usr", "/srv/a b\\"]
+    assert facts["mounts_truncated"] is False
 
 
 def test_what_the_host_does_not_count_is_none(layout: Layout) -> None:
@@ -116,6 +118,35 @@ def test_a_log_is_bounded(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(container_information, "LOG_LIMIT", 8)
     facts = gather(layout, FakeContainer(str(layout.systems / SYSTEM)), log_lines=100)
     assert facts["log"] == "ne\nline\n"
+
+
+@pytest.mark.parametrize(("size", "count", "expected"), [(999, 2, 2), (110, 99, 2), (100, 1, 1), (10, 99, 0)])
+def test_mounts_are_bounded(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, size: int, count: int, expected: int
+) -> None:
+    """Whole lines of the first bytes, and so many of them."""
+    monkeypatch.setattr(container_information, "MOUNTS_SIZE", size)
+    monkeypatch.setattr(container_information, "MOUNTS_LIMIT", count)
+    monkeypatch.setattr(mount_table, "READ_SIZE", 16)
+    facts = gather(layout, FakeContainer(str(layout.systems / SYSTEM)))
+    assert [each["target"] for each in facts["mounts"]] == ["/", "/usr"][:expected]
+    assert facts["mounts_truncated"] is True
+
+
+def test_no_more_is_read_of_mounts_than_may_be(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = layout.root / "proc/7/mountinfo"
+    table.write_text("1 0 8:1 / / rw - tmpfs none rw\n" * 100_000)
+    taken: list[int] = []
+    read = os.read
+
+    def count(descriptor: int, size: int) -> bytes:
+        taken.append(size)
+        return read(descriptor, size)
+
+    monkeypatch.setattr(os, "read", count)
+    monkeypatch.setattr(container_information, "MOUNTS_SIZE", 1 << 17)
+    assert len(gather(layout, FakeContainer(str(layout.systems / SYSTEM)))["mounts"]) == 4096
+    assert sum(taken) <= 4 << 16
 
 
 def test_all_of_a_host(layout: Layout) -> None:

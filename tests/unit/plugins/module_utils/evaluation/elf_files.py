@@ -11,7 +11,8 @@ from pathlib import Path
 
 MACHINE = 62
 LOAD, DYNAMIC, INTERPRETER = 1, 2, 3
-NEEDED, STRINGS, SONAME, RPATH, RUNPATH, FLAGS_1, FILTER = 1, 5, 14, 15, 29, 0x6FFFFFFB, 0x7FFFFFFF
+NEEDED, STRINGS, SONAME, RPATH, RUNPATH = 1, 5, 14, 15, 29
+FLAGS_1, AUXILIARY, FILTER = 0x6FFFFFFB, 0x7FFFFFFD, 0x7FFFFFFF
 BASE = 0x400000
 
 
@@ -23,6 +24,7 @@ def elf(
     rpath: str | None = None,
     runpath: str | None = None,
     filtered: str | None = None,
+    more: t.Sequence[tuple[int, str]] = (),
     flags: int = 0,
     bits: int = 64,
     order: str = "<",
@@ -44,6 +46,8 @@ def elf(
     entry(RPATH, rpath)
     entry(RUNPATH, runpath)
     entry(FILTER, filtered)
+    for tag, text in more:
+        entry(tag, text)
     wide = bits == 64
     header, program_header, dynamic_entry = (64, 56, "QQ") if wide else (52, 32, "II")
     kinds = [LOAD, DYNAMIC] + ([INTERPRETER] if interpreter is not None else [])

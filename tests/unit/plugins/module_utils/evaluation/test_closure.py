@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 import typing as t
 from pathlib import Path
 
@@ -64,6 +65,33 @@ def test_a_library_that_is_loaded_already_is_not_searched(tmp_path: Path) -> Non
     elf_files.write(tmp_path / "lib/libsecond.so", ["libprivate.so.1"])
     program = elf_files.write(tmp_path / "program", ["libfirst.so", "libsecond.so"], runpath="$ORIGIN/lib")
     assert str(tmp_path / "lib/libsecond.so") in closure_of(program).files
+
+
+GROWTH: dict[str, t.Callable[[Closure, str], None]] = {
+    "add": lambda closure, path: closure.add(path),
+    "add_if_present": lambda closure, path: closure.add_if_present([path]),
+    "add_store": lambda closure, path: closure.add_store(path),
+    "add_script": lambda closure, path: closure.add_script("/x", f"#!{path}"),
+    "add_requisites": lambda closure, path: closure.add_requisites(lambda _items: [path]),
+}
+
+
+@pytest.mark.parametrize("grow", GROWTH.values(), ids=GROWTH)
+def test_nothing_is_looked_at_when_the_time_is_over(grow: t.Callable[[Closure, str], None]) -> None:
+    closure = Closure({}, deadline=time.monotonic())
+    closure.requested.add("/usr/bin/env")
+    with pytest.raises(LauncherError, match="timeout: it was over while what the command needs was being looked for"):
+        grow(closure, "/usr/bin/env")
+    assert closure.paths() == []
+
+
+def test_the_search_itself_ends_in_time(tmp_path: Path) -> None:
+    names = [(elf_files.AUXILIARY, f"lib{number}.so") for number in range(320)]
+    program = elf_files.write(tmp_path / "program", more=names, runpath=":".join(f"/{n}" for n in range(100)))
+    begun = time.monotonic()
+    with pytest.raises(LauncherError, match="timeout: it was over"):
+        Closure({}, deadline=begun + 0.05).add(str(program))
+    assert time.monotonic() - begun < 0.5
 
 
 def test_a_directory_of_any_depth(tmp_path: Path) -> None:

@@ -90,6 +90,32 @@ def test_says_what_is_wrong(offset: int, value: bytes, message: str) -> None:
         elf.parse(io.BytesIO(damaged))
 
 
+@pytest.mark.parametrize("tag", [elf_files.NEEDED, elf_files.AUXILIARY, elf_files.FILTER])
+@pytest.mark.parametrize("path", ["rpath", "runpath"])
+def test_more_places_than_a_program_can_need_are_refused(tag: int, path: str) -> None:
+    """Names times directories: each of the two may be what a real file has."""
+    names = [(tag, f"lib{number}.so") for number in range(400)]
+    directories = ":".join(f"/{number}" for number in range(100))
+    few = elf_files.elf(more=names[:200], **{path: directories})  # type: ignore[arg-type]
+    assert elf.parse(io.BytesIO(few)) is not None
+    many = elf_files.elf(more=names, **{path: directories})  # type: ignore[arg-type]
+    with pytest.raises(elf.ElfError, match=r"more than a program can need \(400 libraries in 101 places\)"):
+        elf.parse(io.BytesIO(many))
+
+
+def test_of_several_search_paths_the_last_one_counts() -> None:
+    """So it is with the dynamic linker; all of them could be of any length together."""
+    twice = [
+        (elf_files.RUNPATH, "/first"),
+        (elf_files.RUNPATH, "/last"),
+        (elf_files.RPATH, "/a"),
+        (elf_files.RPATH, "/b"),
+    ]
+    read = elf.parse(io.BytesIO(elf_files.elf(more=twice)))
+    assert read is not None
+    assert (read.runpath, read.rpath) == (("/last",), ("/b",))
+
+
 @given(st.binary(max_size=512))
 def test_any_bytes_are_read_or_refused(tail: bytes) -> None:
     try:
