@@ -105,9 +105,8 @@ class LocalCommand:
             _close(process)
 
     def _talk(self, process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
+        if process.stdin is None or process.stdout is None or process.stderr is None:
+            raise AnsibleError("a process without pipes cannot be talked to")
         output, errors = _Output(process.stdout.fileno()), _Output(process.stderr.fileno())
         os.set_blocking(process.stdin.fileno(), False)
         with selectors.DefaultSelector() as selector:
