@@ -135,7 +135,7 @@ def test_the_program_that_starts_is_no_interpreter(make_machine: MakeMachine, tm
         (usr / os.path.relpath(os.path.realpath(INTERPRETER), "/usr")).unlink()
         started = subprocess.run(script, capture_output=True, text=True, timeout=60, check=False)
         assert started.returncode == 125
-        assert re.search(r"cannot start: in the container: .*No such file.*python3", started.stderr), started.stderr
+        assert re.search(rf"cannot start: in the container: .*No such file.*{itself}", started.stderr), started.stderr
         assert machine.container.process() is None
 
 
