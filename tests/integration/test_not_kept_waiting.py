@@ -103,7 +103,9 @@ def test_control_groups_of_any_depth_are_cleared(monkeypatch: pytest.MonkeyPatch
         write(path, text)
 
     monkeypatch.setattr(group, "_write", refuse)
-    assert group.kill(20)
+    assert not group.kill(20)
+    group.kill_each()
+    assert group.wait_empty(20)
     assert sleeper.wait(20) == -9
     group.remove()
     with pytest.raises(FileNotFoundError):
