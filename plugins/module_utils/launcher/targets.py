@@ -43,6 +43,7 @@ class Target:
 
     def __init__(self, path: str, reason: str, below: bool = False, above: bool = True) -> None:
         self.path = path
+        self.prefix = path.rstrip("/") + "/"
         self.reason = reason
         self.below = below
         self.above = above
@@ -73,6 +74,17 @@ def _of_store(store: str) -> list[Target]:
     return found
 
 
+_known: dict[str, tuple[Target, ...]] = {"": TARGETS}
+
+
+def _protected(store: str | None) -> tuple[Target, ...]:
+    """Return what is protected in a container with this store; made once for each, as a start asks many times."""
+    key = plain(store) if store else ""
+    if key not in _known:
+        _known[key] = TARGETS + tuple(_of_store(key))
+    return _known[key]
+
+
 def plain(path: str) -> str:
     """Return an absolute path without what changes nothing (`//`, `/./`, a slash at its end)."""
     return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
@@ -93,12 +105,13 @@ def refusal(path: str, store: str | None = None) -> str | None:
     place = plain(path)
     if place == "/":
         return "'/' is the container's own root, and nothing can be mounted there"
-    for target in list(TARGETS) + (_of_store(plain(store)) if store else []):
+    prefix = place + "/"
+    for target in _protected(store):
         if place == target.path:
             return "nothing can be mounted at '%s', %s" % (place, target.reason)
-        if target.below and is_below(place, target.path):
+        if target.below and place.startswith(target.prefix):
             return "'%s' lies in %s, %s" % (place, target.path, target.reason)
-        if target.above and is_below(target.path, place):
+        if target.above and target.path.startswith(prefix):
             return "'%s' would hide %s, %s" % (place, target.path, target.reason)
     return None
 
