@@ -241,7 +241,7 @@ class Connection(ConnectionBase):
         return self._host_prefix() + words
 
     def _host_prefix(self) -> list[str]:
-        """What makes the command that follows one of the host's root."""
+        """Return the words that make the command after them one of the host's root."""
         mode = self.get_option("host_become")
         if mode == "never":
             return []
@@ -286,7 +286,7 @@ class Connection(ConnectionBase):
         return AnsibleConnectionFailure(f"{self._cut_off()}: {message}")
 
     def _outcome(self, outcome: Outcome, report: Report) -> Outcome:
-        """What the command in the container gave, of what the one on the host did."""
+        """Return what the command in the container gave, out of what the command on the host did."""
         status, output, errors = outcome
         errors = report.take(errors)
         self._check(report)

@@ -121,7 +121,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     _listing = False
 
     def verify_file(self, path: str) -> bool:
-        """Whether the file is one for this plugin."""
+        """Return whether the file is one for this plugin."""
         name = os.path.basename(path)
         return bool(super().verify_file(path)) and (name in SUFFIXES or name.endswith(tuple(f".{s}" for s in SUFFIXES)))
 
