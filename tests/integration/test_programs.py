@@ -17,6 +17,23 @@ NAME = "test-programs"
 EXECUTE = "import os, sys\nos.execv(sys.argv[1], sys.argv[1:])\n"
 """Runs a program by nothing but execve(2), which a shell does not: it reads itself what the kernel refuses."""
 
+MAKE_WAYS = """
+ln -sf /proc/self/exe /tmp/to-exe
+mkdir -p /tmp/proc
+mountpoint -q /tmp/proc || mount --rbind /proc /tmp/proc
+"""
+MAKE_BINARY = """
+import os, sys
+text = open("/bin/true", "rb").read()
+begin = text.index(b"/lib", 64)
+end = text.index(0, begin) + 1
+loader = (sys.argv[1].encode() + bytes(1)).ljust(end - begin, bytes(1))
+with open("/tmp/binary", "wb") as file:
+    file.write(text[:begin] + loader[: end - begin] + text[end:])
+os.chmod("/tmp/binary", 0o755)
+"""
+"""Makes a program that names another interpreter, the argument, in as many bytes."""
+
 NESTED = 5
 """How many scripts, each the interpreter of the next, the kernel runs (execve(2))."""
 
@@ -80,3 +97,25 @@ def test_what_is_no_program_is_an_error_at_once(machine: Machine, made: str) -> 
     result = machine.run("/tmp/thing", timeout=20)
     assert (result.returncode, result.stdout) == (125, "")
     assert "Permission denied" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "said"),
+    [
+        ("/proc/self/exe", "/proc/self/exe: a link of /proc"),
+        ("/proc/1/cwd/proc/self/exe", "a link of /proc"),
+        ("/proc/thread-self/exe", "a link of /proc"),
+        ("/tmp/to-exe", "/tmp/to-exe: a link of /proc"),
+        ("/tmp/proc/self/exe", "a link of /proc"),
+        ("/dev/fd/0", "a link of /proc"),
+        ("proc/self/exe", "no absolute path"),
+        ("/tmp/missing", "its interpreter /tmp/missing: No such file"),
+    ],
+)
+def test_a_binary_is_loaded_by_a_file_of_the_containers(machine: Machine, interpreter: str, said: str) -> None:
+    """And not by what the process that enters is itself, which is the host's Python."""
+    machine.output("sh", "-ec", MAKE_WAYS)
+    machine.output("python3", "-c", MAKE_BINARY, interpreter)
+    result = machine.run("/tmp/binary", timeout=20)
+    assert result.returncode == 125, result
+    assert said in result.stderr

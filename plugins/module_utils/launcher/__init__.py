@@ -25,7 +25,7 @@ under a unit at host boot. The story of a start, in the order of its modules:
     confine      what PID 1 and every entering command give up before they run; `seccomp` compiles their filter
     init         the container's first process, until it runs `boot`
     enter        a further process in a running container; `passage` is its way there, `account` whose it is
-    attributes, descriptors, lookup, program   how both come near the container: the limits that they take, the few
+    attributes, descriptors, lookup, program, elf   how both come near the container: the limits that they take, the few
                  descriptors that they keep, the paths that they follow, the program that they become
     mounts, mount_table, devices, trees, process, paths, times, data, syscalls, errors   what all of these stand on
 
@@ -46,6 +46,7 @@ MODULES = (
     "data",
     "descriptors",
     "devices",
+    "elf",
     "enter",
     "errors",
     "excursion",

@@ -37,6 +37,7 @@ LIMITS = {
 }
 NPROC, SIGPENDING = sys.RLIMIT_NPROC, 11
 NAME_WIDTH = 25  # of the first column of /proc/PID/limits
+LAST_SIGNAL = 64
 UMASK = 0o022  # the file creation mask of every program
 TIMER_SLACK = 50000  # nanoseconds, the kernel's own
 
@@ -152,10 +153,12 @@ def _limits_of(pid: int) -> dict[int, tuple[int, int]]:
 def reset_own() -> None:
     """Set what only a process itself can set: signals, timer slack, execution domain.
 
-    What Python, or who called it, ignores or blocks would outlive exec.
+    What Python, or who called it, ignores or blocks would outlive exec, also the signals that the C library keeps for
+    itself and lets nobody set, which another library may have ignored.
     """
-    for number in _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}:
-        _signal.signal(number, _signal.SIG_DFL)
+    for number in range(1, LAST_SIGNAL + 1):
+        if number not in (_signal.SIGKILL, _signal.SIGSTOP):
+            sys.default_signal(number)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
     sys.prctl(sys.PR_SET_TIMERSLACK, TIMER_SLACK)
     sys.personality(0)

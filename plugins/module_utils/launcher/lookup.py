@@ -40,7 +40,7 @@ def open_below(root: int, path: str, flags: int = os.O_PATH, mode: int = 0) -> i
     return sys.openat2(root, path.lstrip("/") or ".", flags, RESOLVE, mode)
 
 
-def find(root: int, path: str, links: list[int] | None = None) -> tuple[int, str]:
+def find(root: int, path: str, links: list[int] | None = None, magic: bool = True) -> tuple[int, str]:
     """Return the directory in which a path ends, as a descriptor that the caller closes, and the name in it.
 
     Every link is followed by its text. The name is that of a link never, of a file that does not exist perhaps, and `.`
@@ -48,9 +48,10 @@ def find(root: int, path: str, links: list[int] | None = None) -> tuple[int, str
 
     Args:
         links: gets the device (st_dev) of the directory of each link that is followed.
+        magic: whether links of /proc are followed by their text, too. The kernel follows them elsewhere.
 
     Raises:
-        OSError: a directory on the way is missing or is none, or there are too many links.
+        OSError: a directory on the way is missing or is none, or there are too many links, or one of /proc.
     """
     way = [os.dup(root)]  # the directories from the root on, for ".."
     try:
@@ -66,6 +67,8 @@ def find(root: int, path: str, links: list[int] | None = None) -> tuple[int, str
                 if not waiting:
                     return way.pop(), part
                 continue
+            if not magic and sys.file_system_type(way[-1]) == sys.PROC_SUPER_MAGIC:
+                raise OSError(errno.ELOOP, "a link of /proc, which leads elsewhere than it says", path)
             if links is not None:
                 links.append(os.fstat(way[-1]).st_dev)
             followed += 1

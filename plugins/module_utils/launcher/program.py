@@ -5,7 +5,8 @@
 The program is found below the container's root, and executed by descriptor. Executed by its path, it could be a link
 to `/proc/self/exe`, or a script whose interpreter is that: the host's own Python would run as a program of the
 container's, and be open to be overwritten (CVE-2019-5736). So the first line of a script is read here, as the kernel
-would read it.
+would read it, and the interpreter that a binary names is looked up here, too. Root inside that changes the binary
+between that and execve has the kernel map the host's Python into its own process, where it can read it and not write.
 """
 
 from __future__ import annotations
@@ -15,15 +16,12 @@ import os
 import stat
 import sys as python
 
-from . import lookup
+from . import elf, lookup
 from . import syscalls as sys
 
 SCRIPTS_LIMIT = 5  # a script whose interpreter is a script…, as in the kernel
 LINE_LIMIT = 256  # bytes of a first line that count (BINPRM_BUF_SIZE)
 NULL_DEVICE = (1, 3)
-ELF = b"\x7fELF"
-# By the machine's name, the number that ELF has for it (e_machine, elf(5)), as it stands in a file.
-MACHINES = {"x86_64": b">\0", "aarch64": b"\xb7\0", "riscv64": b"\xf3\0", "ppc64le": b"\x15\0", "s390x": b"\0\x16"}
 
 
 def load_nothing_more() -> None:
@@ -87,13 +85,15 @@ def find(root: int, path: str, arguments: list[str]) -> Program:
     for _script in range(SCRIPTS_LIMIT + 1):
         directory, name = lookup.find(root, path)
         try:
-            beginning = _beginning(directory, name)
+            beginning, loader = _examine(directory, name)
+            if loader:
+                _look_up_loader(root, loader)
         except OSError as error:
             os.close(directory)
             error.filename = path
             raise
         if not beginning.startswith(b"#!"):
-            return Program(directory, name, arguments, path, _is_foreign(beginning))
+            return Program(directory, name, arguments, path, elf.is_foreign(beginning))
         os.close(directory)
         interpreter, options = _interpreter(beginning[2:].split(b"\n")[0])
         if not interpreter.startswith("/"):
@@ -120,8 +120,10 @@ def find_in_path(root: int, name: str, arguments: list[str], path: str) -> Progr
     raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
 
-def _beginning(directory: int, name: str) -> bytes:
-    """Return the first bytes of a program; none of one that may be executed and not read, which cannot be a script.
+def _examine(directory: int, name: str) -> tuple[bytes, str | None]:
+    """Return the first bytes of a program, and the path of the interpreter that it names if it is a binary.
+
+    Of one that may be executed and not read they are those of a binary: the kernel reads no script that way.
 
     Raises:
         PermissionError: it is no regular file, or this process may not execute it.
@@ -134,19 +136,30 @@ def _beginning(directory: int, name: str) -> bytes:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         descriptor = os.open(name, flags, dir_fd=directory)
     except PermissionError:
-        return ELF
+        return elf.MAGIC, None
     try:
-        return os.read(descriptor, LINE_LIMIT)
+        beginning = os.read(descriptor, LINE_LIMIT)
+        return beginning, elf.interpreter(descriptor, beginning) if beginning.startswith(elf.MAGIC) else None
     finally:
         os.close(descriptor)
 
 
-def _is_foreign(beginning: bytes) -> bool:
-    """Whether the kernel itself does not run a program that begins with this: it is not ELF, or of another machine."""
-    machine = MACHINES.get(os.uname().machine)
-    return not beginning.startswith(ELF) or (
-        len(beginning) > 20 and machine is not None and beginning[18:20] != machine
-    )
+def _look_up_loader(root: int, path: str) -> None:
+    """Check that what the kernel will load as a binary's interpreter is a file of the container's.
+
+    Raises:
+        OSError: there is no such file, or the path follows a link of /proc, whose text is not where it leads.
+    """
+    if not path.startswith("/"):
+        raise OSError(errno.ENOEXEC, "names its interpreter by no absolute path")
+    try:
+        directory, name = lookup.find(root, path, magic=False)
+        try:
+            os.stat(name, dir_fd=directory, follow_symlinks=False)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise OSError(error.errno, "its interpreter %s: %s" % (path, error.strerror)) from error
 
 
 def _interpreter(line: bytes) -> tuple[str, list[str]]:

@@ -19,6 +19,7 @@ _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 
 _ZERO = ctypes.c_ulong(0)
+_DEFAULT_ACTION = ctypes.create_string_buffer(32)  # `struct sigaction` of the kernel: no function, no flags, no mask
 
 # The few older calls whose numbers differ between architectures go through the C library's own functions.
 _NUMBER_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
@@ -26,6 +27,7 @@ _NUMBER_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271,
 _NUMBER_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358, "s390x": 348}
 _NUMBER_EXECVEAT = {"x86_64": 322, "aarch64": 281, "riscv64": 281, "ppc64le": 362, "s390x": 354}
 _NUMBER_IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "ppc64le": 273, "s390x": 282}  # ioprio_get follows
+_NUMBER_SIGACTION = {"x86_64": 13, "aarch64": 134, "riscv64": 134, "ppc64le": 173, "s390x": 174}
 _NUMBER_CAPSET = {"x86_64": 126, "aarch64": 91, "riscv64": 91, "ppc64le": 184, "s390x": 185}
 
 CLONE_NEWNS = 0x00020000
@@ -93,6 +95,7 @@ SECBIT_NO_SETUID_FIXUP = 1 << 2
 
 RLIMIT_NPROC = 6
 IOPRIO_WHO_PROCESS = 1
+PROC_SUPER_MAGIC = 0x9FA0
 KEYCTL_JOIN_SESSION_KEYRING = 1
 SECCOMP_SET_MODE_FILTER = 1
 
@@ -308,6 +311,20 @@ def set_io_priority(pid: int, priority: int) -> None:
     """Set it; 0 lets it follow from the process's nice value."""
     number = _architecture_number(_NUMBER_IOPRIO_SET, "ioprio_set")
     _check(_syscall(number, IOPRIO_WHO_PROCESS, pid, priority), "ioprio_set(%d, %d)", pid, priority)
+
+
+def file_system_type(descriptor: int) -> int:
+    """Return the number of the type of the file system that a descriptor is in (fstatfs(2))."""
+    status = ctypes.create_string_buffer(256)
+    _check(_libc.fstatfs(descriptor, status), "fstatfs(%d)", descriptor)
+    kind = ctypes.c_uint if os.uname().machine == "s390x" else ctypes.c_long
+    return kind.from_buffer(status).value
+
+
+def default_signal(signal: int) -> None:
+    """Give a signal its default action (rt_sigaction(2)), also one that the C library keeps for itself."""
+    number = _architecture_number(_NUMBER_SIGACTION, "rt_sigaction")
+    _check(_syscall(number, signal, _DEFAULT_ACTION, None, ctypes.c_ulong(8)), "rt_sigaction(%d, SIG_DFL)", signal)
 
 
 def personality(domain: int) -> None:
