@@ -94,7 +94,7 @@ _value:
       type: list
       elements: str
     spec:
-      description: What the launcher reads.
+      description: What the launcher reads, in a format with a number. A field that has its default is left out.
       type: dict
     activation:
       description: Shell text that runs before the init.

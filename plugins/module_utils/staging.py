@@ -58,12 +58,12 @@ def stage(
     """
     host = preflight.Host(root)
     content = SystemContent(system, boot, launcher.sources(), host.interpreter, secrets, name)
-    preflight.check_host(host, content.specification())
+    preflight.check_host(host, content.specification)
     layout = Layout(root)
     systems = Systems(layout)
     staged = Staged(content, systems.path(content))
-    staged.warnings += preflight.warnings(host, content.spec)
-    view = store.View(content.spec, system["files"], content.host_files, root)
+    staged.warnings += preflight.warnings(host, content.specification)
+    view = store.View(content.specification, root)
     try:
         store.check_programs(view, system.get("programs") or [])
     except TargetError as error:
@@ -75,7 +75,7 @@ def stage(
         staged.difference = system_diff.differences(before, system_diff.of_content(content))
     if not check:
         try:
-            seccomp_filter = seccomp.compile_filter(content.specification())
+            seccomp_filter = seccomp.compile_filter(content.specification.security)
         except OSError as error:
             raise TargetError(f"libseccomp cannot make the system-call filter: {error}; nothing was changed") from error
         if seccomp_filter is None:

@@ -13,7 +13,7 @@ import posixpath
 import re
 from typing import Any, Dict
 
-from .launcher import fingerprint
+from .launcher import contract, fingerprint, kinds
 from .target import TargetError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -69,14 +69,11 @@ class File:
         else:
             self.content = _bytes(entry, where)
 
-    def manifest(self) -> dict[str, Any]:
-        """The entry of this file in `spec.json`."""
+    def record(self) -> contract.File:
+        """Return the record of this file in `spec.json`."""
         if self.link is not None:
-            return {"link": self.link}
-        entry: dict[str, Any] = {"mode": self.mode, "uid": self.uid, "gid": self.gid}
-        if self.secret:
-            entry["secret"] = True
-        return entry
+            return contract.File(link=self.link)
+        return contract.File(mode=self.mode, uid=self.uid, gid=self.gid, secret=self.secret)
 
 
 class SystemContent:
@@ -88,6 +85,7 @@ class SystemContent:
     :param launcher: file name to text, the launcher's sources.
     :param python: the interpreter that runs the launcher on the target.
     :raises TargetError: naming the place in `system` that is wrong.
+    :ivar specification: what `spec.json` holds.
     """
 
     def __init__(
@@ -103,26 +101,17 @@ class SystemContent:
         self.boot = boot
         self.launcher = launcher
         self.python = python
-        self.spec = dict(system["spec"], name=self.name)
-        self.directories = [_directory(entry, i) for i, entry in enumerate(system.get("directories") or [])]
-        self.host_files = [check_path(path, "system.host_files") for path in system.get("host_files") or []]
+        beside = _beside(system)
         self.files = _files(system["files"], secrets or {})
-
-    def specification(self) -> dict[str, Any]:
-        """What `spec.json` holds: the specification, the manifest, and what the target adds."""
-        return dict(
-            self.spec,
-            files={path: file.manifest() for path, file in sorted(self.files.items())},
-            directories=self.directories,
-            host_files=self.host_files,
-            launcher=fingerprint(self.launcher),
-            python=self.python,
+        beside["files"] = {path: file.record().write() for path, file in sorted(self.files.items())}
+        self.specification = _specification(system["spec"], beside, self.name).replacing(
+            launcher=fingerprint(self.launcher), python=self.python
         )
 
     def content_digest(self) -> str:
         """The part of the digest that does not depend on a target: known before a host is asked."""
         contents = {path: hashlib.sha256(file.content).hexdigest() for path, file in self.files.items()}
-        specification = {key: value for key, value in self.specification().items() if key != "python"}
+        specification = self.specification.replacing(python="").write()
         return hashlib.sha256(canonical([specification, contents, self.boot])).hexdigest()
 
     def digest(self) -> str:
@@ -161,14 +150,30 @@ def _files(entries: dict[str, Entry], secrets: dict[str, str]) -> dict[str, File
     return files
 
 
-def _directory(entry: dict[str, Any], index: int) -> dict[str, Any]:
-    where = f"system.directories[{index}]"
-    return {
-        "path": check_path(str(entry["path"]), where),
-        "mode": _mode(entry.get("mode") or "0755", where),
-        "uid": _identifier(entry.get("uid") or 0, f"{where}.uid"),
-        "gid": _identifier(entry.get("gid") or 0, f"{where}.gid"),
-    }
+def _beside(system: dict[str, Any]) -> dict[str, Any]:
+    """Return what the specification says of directories and of the store's tree, which stands beside it."""
+    directories, host_files = system.get("directories") or [], system.get("host_files") or []
+    for index, entry in enumerate(directories):
+        check_path(str(entry["path"]), f"system.directories[{index}]")
+    for path in host_files:
+        check_path(path, "system.host_files")
+    given = [{key: value for key, value in entry.items() if value is not None} for entry in directories]
+    return {"directories": given, "host_files": host_files}
+
+
+def _specification(spec: dict[str, Any], beside: dict[str, Any], name: str) -> contract.Specification:
+    """Return the specification of a system: what the controller made of its declaration, and what stands beside that.
+
+    :raises TargetError: naming the place in `system`.
+    """
+    for key in beside:
+        if key in spec:
+            raise TargetError(f"system.spec.{key}: stands beside 'spec', and not in it")
+    try:
+        return contract.Specification.read({**spec, **beside, "name": name})
+    except kinds.ContractError as error:
+        place = "system" if error.place.partition("[")[0] in beside else "system.spec"
+        raise TargetError(f"{place}.{error}") from error
 
 
 def _mode(value: Any, where: str) -> str:

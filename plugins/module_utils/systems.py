@@ -143,7 +143,7 @@ def _fill(directory: Path, content: SystemContent, seccomp_filter: bytes | None)
         else:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(file.link)
-    specification = json.dumps(content.specification(), indent=1, sort_keys=True) + "\n"
+    specification = json.dumps(content.specification.write(), indent=1, sort_keys=True) + "\n"
     _write(directory / "spec.json", specification.encode("ascii"), 0o644)
     if seccomp_filter is not None:
         _write(directory / "seccomp.bpf", seccomp_filter, 0o644)

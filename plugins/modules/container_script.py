@@ -80,7 +80,7 @@ options:
         type: list
         elements: str
       spec:
-        description: What the script reads.
+        description: What the script reads. A field that it does not know is an error.
         type: dict
         required: true
       activation:

@@ -131,7 +131,7 @@ class Passage:
             os.setgroups([])
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
-            confine.give_up(self.spec.get("security", {}), self.limits.bound)
+            confine.give_up(self.spec.security, self.limits.bound)
             confine.filter_calls(self.filter_program)
             os.chdir("/")
             root = lookup.open_root("/")

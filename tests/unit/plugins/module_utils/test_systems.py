@@ -35,7 +35,7 @@ def test_writes_everything(systems: Systems) -> None:
     assert os.readlink(path / "root/etc/systemd/system/default.target").endswith("multi-user.target")
     assert (path / "seccomp.bpf").read_bytes() == b"filter"
     specification = json.loads((path / "spec.json").read_text())
-    assert specification["files"]["/etc/shadow"] == {"mode": "0640", "uid": 0, "gid": 42, "secret": True}
+    assert specification["files"]["/etc/shadow"] == {"mode": "0640", "gid": 42, "secret": True}
     assert specification["host_files"] == ["/etc/alternatives"]
     assert "root:!" not in (path / "spec.json").read_text()
 

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils import staging
 from ansible_collections.unshare.container.plugins.modules import container_script
 
+from ..module_utils.specifications import SMALL
 from .conftest import RunModule
 
 SECRET = "alice:$y$secret:::::::\n"
@@ -25,7 +26,7 @@ SYSTEM: dict[str, t.Any] = {
     },
     "directories": [{"path": "/srv"}],
     "host_files": [],
-    "spec": {"format": 1, "store": {"source": "/usr", "target": "/usr"}, "init": {"argv": ["/usr/bin/init"]}},
+    "spec": {**SMALL, "init": {"argv": ["/usr/bin/init"]}},
     "activation": [],
     "programs": [{"service": "web", "program": "/usr/bin/served", "package": "web-server"}],
     "packages": ["web-server"],
@@ -41,7 +42,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "proc/filesystems").write_text("nodev\tcgroup2\n")
     (tmp_path / "usr/bin/served").touch(0o755)
     monkeypatch.setattr(container_script, "ROOT", tmp_path)
-    monkeypatch.setattr(staging.seccomp, "compile_filter", lambda specification: None)
+    monkeypatch.setattr(staging.seccomp, "compile_filter", lambda security: None)
     return tmp_path
 
 
