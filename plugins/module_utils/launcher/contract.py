@@ -345,14 +345,16 @@ def _hides(point: str, directories: dict[str, str]) -> str | None:
 
 def upgrade(written: dict[str, Any]) -> dict[str, Any]:
     """Return what a former version wrote in the form of today: a system of its time may run while this one looks."""
-    if written.get("format") != 1:
+    mounts = written.get("file_systems")
+    if written.get("format") != 1 or not isinstance(mounts, list):
         return written
+    return dict(written, format=FORMAT, file_systems=[_upgrade_mount(mount) for mount in mounts])
+
+
+def _upgrade_mount(mount: Any) -> Any:
+    if not isinstance(mount, dict) or not isinstance(mount.get("flags"), list):
+        return mount
     gone = ("check", "create_mount_point", "needed_for_boot")
-    mounts: list[dict[str, Any]] = []
-    for mount in written.get("file_systems", []):
-        kept = {key: value for key, value in mount.items() if key not in gone and value is not None}
-        kept["flags"] = [flag for flag in mount.get("flags", []) if flag in FLAGS]
-        if "bind-mount" in kept["flags"]:
-            kept["type"] = "none"
-        mounts.append(kept)
-    return dict(written, format=FORMAT, file_systems=mounts)
+    kept = {key: value for key, value in mount.items() if key not in gone and value is not None}
+    kept["flags"] = [flag for flag in mount["flags"] if flag not in ("remount", "shared")]
+    return dict(kept, type="none") if "bind-mount" in kept["flags"] else kept

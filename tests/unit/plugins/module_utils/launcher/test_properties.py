@@ -110,8 +110,9 @@ def test_what_is_no_json_object_is_a_value_error_that_names_the_file(text: str) 
 
 
 @RELAXED
-@given(mutated())
-def test_a_specification_is_whole_or_refused_by_name(tmp_path: Path, text: str) -> None:
+@given(mutated(), st.booleans())
+def test_a_specification_is_whole_or_refused_by_name(tmp_path: Path, text: str, former: bool) -> None:
+    text = text.replace(f'"format": {contract.FORMAT}', '"format": 1') if former else text
     (tmp_path / "spec.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     spec, said = attempt(read_spec, str(tmp_path))
     if spec is None:
