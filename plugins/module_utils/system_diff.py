@@ -8,6 +8,7 @@ Both systems are compared as what would be in `spec.json` and below `root/`; nei
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Dict
@@ -23,7 +24,9 @@ Difference = Dict[str, str]
 class Snapshot:
     """A system as a diff sees it: every part by its title, as text."""
 
-    def __init__(self, specification: dict[str, Any], contents: dict[str, bytes], boot: str) -> None:
+    def __init__(
+        self, specification: dict[str, Any], contents: dict[str, bytes], boot: str, seccomp_filter: bytes | None
+    ) -> None:
         self.files: dict[str, dict[str, Any]] = specification.get("files") or {}
         self.contents = contents
         self.parts = {
@@ -32,6 +35,7 @@ class Snapshot:
             "directories": _lines(_directory(entry) for entry in specification.get("directories") or []),
             "files taken from beside the store": _lines(specification.get("host_files") or []),
             "settings": _settings(specification),
+            "system-call filter": _filter(seccomp_filter),
             "launcher": _lines(
                 f"{key} {specification[key]}" for key in ("launcher", "python") if specification.get(key)
             ),
@@ -61,16 +65,16 @@ class Snapshot:
         return f"mode {entry.get('mode')}, owner {entry.get('uid')}:{entry.get('gid')}\n"
 
 
-def of_content(content: SystemContent) -> Snapshot:
+def of_content(content: SystemContent, seccomp_filter: bytes | None) -> Snapshot:
     """The system that would be written."""
     contents = {path: file.content for path, file in content.files.items() if file.link is None}
-    return Snapshot(content.specification(), contents, content.boot)
+    return Snapshot(content.specification(), contents, content.boot, seccomp_filter)
 
 
 def of_directory(directory: Path | None) -> Snapshot:
     """The system in `directory`; an empty one when there is none, or none that can be read."""
     if directory is None:
-        return Snapshot({}, {}, "")
+        return Snapshot({}, {}, "", None)
     try:
         specification = json.loads((directory / "spec.json").read_text("utf-8"))
         contents = {
@@ -78,9 +82,11 @@ def of_directory(directory: Path | None) -> Snapshot:
             for path, entry in specification["files"].items()
             if "link" not in entry
         }
-        return Snapshot(specification, contents, (directory / "boot").read_text("utf-8"))
+        filter_path = directory / "seccomp.bpf"
+        seccomp_filter = filter_path.read_bytes() if filter_path.exists() else None
+        return Snapshot(specification, contents, (directory / "boot").read_text("utf-8"), seccomp_filter)
     except (OSError, ValueError, KeyError, TypeError):
-        return Snapshot({}, {}, "")
+        return Snapshot({}, {}, "", None)
 
 
 def differences(before: Snapshot, after: Snapshot) -> list[Difference]:
@@ -118,6 +124,11 @@ def _hide(snapshot: Snapshot, path: str, changed: bool = False) -> str:
 
 def _difference(title: str, before: str, after: str) -> Difference:
     return {"before_header": title, "after_header": title, "before": before, "after": after}
+
+
+def _filter(seccomp_filter: bytes | None) -> str:
+    """The filter as a line: it is a program for the kernel, and nothing to read."""
+    return "" if seccomp_filter is None else f"SHA-256 {hashlib.sha256(seccomp_filter).hexdigest()}\n"
 
 
 def _lines(lines: Any) -> str:
