@@ -157,8 +157,8 @@ def _digest(place: str, path: str) -> str:
     try:
         while True:
             part = os.read(descriptor, READ_SIZE)
-            digest.update(part)
-            if len(part) < READ_SIZE:
+            if not part:
                 return digest.hexdigest()
+            digest.update(part)
     finally:
         os.close(descriptor)

@@ -209,6 +209,15 @@ def test_names_that_are_no_text(systems: Systems) -> None:
     assert damages(path) == []
 
 
+def test_all_of_a_large_file_is_looked_at(systems: Systems) -> None:
+    large = content(large="x" * 200_000)
+    path = systems.write(large, None)
+    with open(path / "root/etc/large", "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"y")
+    assert damages(path) == ["root/etc/large has other content"]
+
+
 def test_few_of_many_damages_are_named() -> None:
     assert summary(["a", "b"]) == "a, b"
     assert summary([str(number) for number in range(8)]) == "0, 1, 2, 3, 4, 3 more"
