@@ -184,7 +184,7 @@ class Connection(ConnectionBase):
         Facts come before the inventory's variables. Ansible keeps those out that configure its own plugins alone.
         """
         facts = self.get_option("facts")
-        if not constants.INJECT_FACTS_AS_VARS or not isinstance(facts, dict):
+        if not constants.config.get_config_value("INJECT_FACTS_AS_VARS") or not isinstance(facts, dict):
             return
         names = constants.config.get_plugin_vars("connection", self._load_name)
         own = [

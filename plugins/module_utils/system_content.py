@@ -23,6 +23,22 @@ ENTRY_KEYS = frozenset(("content", "encoding", "link", "mode", "uid", "gid", "se
 
 Entry = Dict[str, Any]
 
+STUBS = {"run-container": "run_container_main", "enter-container": "enter_container_main"}
+"""Scripts in a system, and the function of the launcher's `main` each calls."""
+
+STUB = """#!{python} -IS
+# {script} of the system in this directory; the launcher beside it does the work.
+import os
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+
+from launcher.main import {function}
+
+sys.exit({function}())
+"""
+
 
 def check_name(name: str) -> str:
     """Return `name`. Raises TargetError when it cannot name a container."""
@@ -114,18 +130,28 @@ class SystemContent:
         specification = self.specification.replacing(python="").write()
         return hashlib.sha256(canonical([specification, contents, self.boot])).hexdigest()
 
-    def digest(self) -> str:
+    def digest(self, seccomp_filter: bytes | None) -> str:
         """32 hexadecimal digits that any change of behaviour changes, and nothing else."""
-        return digest_on_target(self.content_digest(), self.python)
+        return digest_on_target(self.content_digest(), self.python, seccomp_filter)
 
-    def directory_name(self) -> str:
+    def directory_name(self, seccomp_filter: bytes | None) -> str:
         """The name of the system's directory."""
-        return f"{self.digest()}-{self.name}"
+        return f"{self.digest(seccomp_filter)}-{self.name}"
 
 
-def digest_on_target(content_digest: str, python: str) -> str:
-    """The digest of a system by that of its content and the path of the target's Python."""
-    return hashlib.sha256(canonical([content_digest, python])).hexdigest()[:32]
+def digest_on_target(content_digest: str, python: str, seccomp_filter: bytes | None) -> str:
+    """The digest of a system by that of its content, and what the target adds.
+
+    :param python: the path of the target's Python.
+    :param seccomp_filter: the system-call filter as the target compiles it, None for none.
+    """
+    filter_digest = None if seccomp_filter is None else hashlib.sha256(seccomp_filter).hexdigest()
+    return hashlib.sha256(canonical([content_digest, scripts(python), filter_digest])).hexdigest()[:32]
+
+
+def scripts(python: str) -> dict[str, str]:
+    """The scripts of a system, file name to text, which `python`, a path on the target, runs."""
+    return {name: STUB.format(python=python, script=name, function=function) for name, function in STUBS.items()}
 
 
 def _files(entries: dict[str, Entry], secrets: dict[str, str]) -> dict[str, File]:

@@ -8,6 +8,7 @@ Both systems are compared as what would be in `spec.json` and below `root/`; nei
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
 MANAGED = ("files", "directories", "host_files", "file_systems", "launcher", "python")
 """Parts of the specification that are shown in a way of their own."""
 
-PARTS = ("boot", "mounts", "directories", "files taken from beside the store", "settings", "launcher")
+PARTS = (
+    "boot",
+    "mounts",
+    "directories",
+    "files taken from beside the store",
+    "settings",
+    "system-call filter",
+    "launcher",
+)
 """All but the files, by the titles under which they are shown."""
 
 Difference = Dict[str, str]
@@ -31,7 +40,13 @@ Difference = Dict[str, str]
 class Snapshot:
     """A system as a diff sees it: every part by its title, as text."""
 
-    def __init__(self, specification: Specification | None, contents: dict[str, bytes], boot: str) -> None:
+    def __init__(
+        self,
+        specification: Specification | None,
+        contents: dict[str, bytes],
+        boot: str,
+        seccomp_filter: bytes | None = None,
+    ) -> None:
         self.files = specification.files if specification else {}
         self.contents = contents
         self.parts = dict.fromkeys(PARTS, "")
@@ -43,6 +58,7 @@ class Snapshot:
                     "directories": _lines(_directory(entry) for entry in specification.directories),
                     "files taken from beside the store": _lines(specification.host_files),
                     "settings": _settings(specification),
+                    "system-call filter": _filter(seccomp_filter),
                     "launcher": f"launcher {specification.launcher}\npython {specification.python}\n",
                 }
             )
@@ -71,10 +87,10 @@ class Snapshot:
         return f"mode {entry.mode}, owner {entry.uid}:{entry.gid}\n"
 
 
-def of_content(content: SystemContent) -> Snapshot:
+def of_content(content: SystemContent, seccomp_filter: bytes | None) -> Snapshot:
     """The system that would be written."""
     contents = {path: file.content for path, file in content.files.items() if file.link is None}
-    return Snapshot(content.specification, contents, content.boot)
+    return Snapshot(content.specification, contents, content.boot, seccomp_filter)
 
 
 def of_directory(directory: Path | None) -> Snapshot:
@@ -88,7 +104,9 @@ def of_directory(directory: Path | None) -> Snapshot:
             for path, entry in specification.files.items()
             if entry.link is None
         }
-        return Snapshot(specification, contents, (directory / "boot").read_text("utf-8"))
+        filter_path = directory / "seccomp.bpf"
+        seccomp_filter = filter_path.read_bytes() if filter_path.exists() else None
+        return Snapshot(specification, contents, (directory / "boot").read_text("utf-8"), seccomp_filter)
     except (OSError, ValueError, LauncherError):
         return Snapshot(None, {}, "")
 
@@ -128,6 +146,11 @@ def _hide(snapshot: Snapshot, path: str, changed: bool = False) -> str:
 
 def _difference(title: str, before: str, after: str) -> Difference:
     return {"before_header": title, "after_header": title, "before": before, "after": after}
+
+
+def _filter(seccomp_filter: bytes | None) -> str:
+    """The filter as a line: it is a program for the kernel, and nothing to read."""
+    return "" if seccomp_filter is None else f"SHA-256 {hashlib.sha256(seccomp_filter).hexdigest()}\n"
 
 
 def _lines(lines: Any) -> str:

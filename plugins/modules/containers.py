@@ -15,7 +15,8 @@ description:
   - Derives the systems of all declared containers on the controller, puts those on the host that it does not have, and
     brings every container into its state.
   - What the modules M(unshare.container.container_script) and M(unshare.container.system_container) do for one
-    container, this one does for all of a host's, in one round trip, or in two when the host lacks a system.
+    container, this one does for all of a host's, in one round trip, or in two when the host lacks a system, or has a
+    damaged one. That is written anew, with a warning.
   - What goes wrong with one container does not keep the others from their states. The module fails at the end, and
     names it.
 author:
@@ -24,7 +25,7 @@ extends_documentation_fragment:
   - unshare.container.attributes
 attributes:
   check_mode:
-    details: Of containers whose system is not on the host yet, the host and the store are checked, too.
+    details: Of containers whose system is not on the host yet, or is damaged, the host and the store are checked, too.
   diff_mode:
     details: Shows what of the declarations was dropped or replaced, and why; the files that differ; and the states.
   action:
@@ -119,7 +120,7 @@ containers:
       type: str
       returned: always
     changed:
-      description: Whether anything of it was changed.
+      description: Whether anything of it was changed, a damaged system that was written anew included.
       type: bool
       returned: always
     failed:
@@ -150,7 +151,8 @@ unnamed:
   elements: str
   sample: []
 missing:
-  description: Containers whose system the host lacks. Answered to the action plugin, which then sends them.
+  description: Containers whose system the host lacks, or has damaged. Answered to the action plugin, which then sends
+    them.
   returned: never to a task
   type: list
   elements: str
@@ -182,13 +184,16 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "secrets": {"type": "dict", "default": {}, "no_log": True},
 }
 
+ANNOUNCED: dict[str, t.Any] = {"digest": {"type": "str"}, "security": {"type": "dict"}}
+"""What the action plugin tells of a container's system: the digest of its content, and what decides the filter."""
+
 
 def options_of(entry: t.Any, place: str) -> dict[str, t.Any]:
-    """Return the options of a container with their defaults, by OPTIONS, and `digest`.
+    """Return the options of a container with their defaults, by OPTIONS, and what ANNOUNCED names.
 
     :raises TargetError: naming `place` when they are not valid.
     """
-    checked = ArgumentSpecValidator({**OPTIONS, "digest": {"type": "str"}}).validate(entry)
+    checked = ArgumentSpecValidator({**OPTIONS, **ANNOUNCED}).validate(entry)
     if checked.error_messages:
         raise TargetError(f"{place}: {'; '.join(checked.error_messages)}")
     parameters: dict[str, t.Any] = checked.validated_parameters

@@ -64,6 +64,9 @@ TOLD: Spec = {
 An option taken out of the inventory is taken back on the host, unlike one that a task of the module leaves out.
 """
 
+ANNOUNCED = ("digest", "security")
+"""What names a system together with what a host adds: the digest of its content, and what decides the filter."""
+
 DERIVING = ("mappings", "shared_network", "extra_file_systems", "keep_services", "store")
 RENDERING = ("shared_network", "private_users", "init", "security", "log", "store")
 NEED_SYSTEM = ("started", "restarted")
@@ -134,15 +137,16 @@ class Derivation:
     def __init__(self, directory: str) -> None:
         self.directory = Path(directory) / "unshare-systems"
 
-    def digest(self, declared: Declared) -> str | None:
-        """The digest of the content of the container's system; None when it has none."""
+    def announcement(self, declared: Declared) -> Mapping:
+        """What a host is told of the container's system to name it: `digest` and `security`; None when it has none."""
         if not declared.derivation:
-            return None
-        known = self._read(declared.key + ".digest")
-        return known if known is not None else str(self._derive(declared)["digest"])
+            return dict.fromkeys(ANNOUNCED)
+        known = self._read(declared.key + ".announced")
+        told = json.loads(known) if known is not None else self._derive(declared)
+        return {key: told[key] for key in ANNOUNCED}
 
     def system(self, declared: Declared) -> Mapping:
-        """The container's system: `name`, `digest`, `system` without secrets, `boot`, and `secrets` by path."""
+        """The container's system: `name`, `digest`, `security`, `system` without secrets, `boot`, `secrets` by path."""
         known = self._read(declared.key)
         return t.cast("Mapping", json.loads(known)) if known is not None else self._derive(declared)
 
@@ -163,9 +167,10 @@ class Derivation:
             raise DeclarationError(f"{PATH}.{declared.name}", str(error)) from error
         apart, secrets = split_secrets(system)
         digest = content.content_digest()
-        result = {"name": declared.name, "digest": digest, "system": apart, "boot": boot, "secrets": secrets}
+        announced = {"digest": digest, "security": content.specification.security.write()}
+        result = {"name": declared.name, **announced, "system": apart, "boot": boot, "secrets": secrets}
         self._write(declared.key, json.dumps(result))
-        self._write(declared.key + ".digest", digest)
+        self._write(declared.key + ".announced", json.dumps(announced))
         return result
 
     def _read(self, name: str) -> str | None:
