@@ -17,55 +17,26 @@ from pathlib import Path
 
 # All of it is imported here: Ansible loads action plugins before it forks, and what a worker imports, each one imports.
 from ..module_utils import launcher
+from ..module_utils.container_options import OPTIONS
 from ..module_utils.launcher.errors import OptionError
 from ..module_utils.limits import LimitError, parse
-from ..module_utils.one_container import OPTIONS, check
+from ..module_utils.one_container import check
 from ..module_utils.system_content import SystemContent
-from ..module_utils.systemd_units import UnitOptions
 from ..module_utils.target import TargetError
 from .boot_script import boot_script
 from .checks import CONTAINER_NAME
+from .container_record import DERIVED, DERIVING, RECORD, RENDERING
 from .containerized import containerization_report, containerized_operating_system
 from .errors import DeclarationError
 from .secrets import split_secrets
 from .system_files import system_files
-from .validation import Spec, describe, plain, strict, validate
+from .validation import describe, plain, strict, validate
 
 if t.TYPE_CHECKING:
     Mapping = dict[str, t.Any]
 
 PATH = "containers"
 
-DERIVED_BY: Spec = {
-    "operating_system": {"type": "raw"},
-    "mappings": {"type": "raw"},
-    "shared_network": {"type": "bool"},
-    "extra_file_systems": {"type": "raw"},
-    "keep_services": {"type": "raw"},
-    "private_users": {"type": "raw"},
-    "init": {"type": "raw"},
-    "security": {"type": "raw"},
-    "log": {"type": "raw"},
-    "store": {"type": "raw"},
-}
-"""What decides how the system of a container is made. Checked in depth when it is derived."""
-
-TOLD: Spec = {
-    **OPTIONS,
-    "enabled": {"type": "bool", "default": False},
-    "limits": {"type": "raw", "default": {}},
-    **{
-        name: {**OPTIONS[name], "default": list(value) if isinstance(value, tuple) else value}
-        for name, value in UnitOptions()._asdict().items()
-    },
-}
-"""What the target is told. Limits are numbers and texts, and have a parser of their own.
-
-An option taken out of the inventory is taken back on the host, unlike one that a task of the module leaves out.
-"""
-
-DERIVING = ("mappings", "shared_network", "extra_file_systems", "keep_services", "store")
-RENDERING = ("shared_network", "private_users", "init", "security", "log", "store")
 NEED_SYSTEM = ("started", "restarted")
 """States that need the declaration of an operating system."""
 
@@ -99,19 +70,18 @@ def declared_containers(value: t.Any) -> list[Declared]:
         place = f"{PATH}.{name}"
         if not CONTAINER_NAME.fullmatch(name):
             raise DeclarationError(place, f"{name!r} is not a container's name (a-z, 0-9, '-'; at most 63)")
-        checked = strict({} if entry is None else entry, {**TOLD, **DERIVED_BY}, place)
-        options = validate({key: item for key, item in checked.items() if key in TOLD}, TOLD, place)
+        checked = strict({} if entry is None else entry, RECORD, place)
+        options = validate({key: item for key, item in checked.items() if key in OPTIONS}, OPTIONS, place)
         try:
             check(options, place)
         except OptionError as error:
             raise DeclarationError(error.path, error.message) from error
         _check(options, place)
-        if options["limits"] is not None:
-            try:
-                parse(options["limits"], f"{place}.limits")
-            except LimitError as error:
-                raise DeclarationError(error.path, error.message) from error
-        derivation = {key: item for key, item in checked.items() if key in DERIVED_BY}
+        try:
+            parse(options["limits"], f"{place}.limits")
+        except LimitError as error:
+            raise DeclarationError(error.path, error.message) from error
+        derivation = {key: item for key, item in checked.items() if key in DERIVED}
         if options["state"] in IGNORE_SYSTEM:
             derivation = {}
         elif "operating_system" not in derivation and (derivation or options["state"] in NEED_SYSTEM):

@@ -7,8 +7,9 @@ from __future__ import annotations
 import typing as t
 
 from ..module_utils.host_files import HOST_FILES
-from ..module_utils.launcher.targets import STORE, refusal_of_file
+from ..module_utils.launcher.targets import refusal_of_file
 from . import checks, etc_files
+from .container_record import DERIVED, RENDERING
 from .errors import DeclarationError
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, default_name, operating_system
@@ -22,19 +23,7 @@ _INIT: Spec = {
     "stop_signal": {"type": "str", "default": "SIGTERM"},
     "systemd": {"type": "bool", "default": False},
 }
-_SECURITY: Spec = {
-    "no_new_privileges": {"type": "bool", "default": False},
-    "nesting": {"type": "bool", "default": False},
-}
-_ARGUMENTS: Spec = {
-    "name": {"type": "str"},
-    "shared_network": {"type": "bool", "default": False},
-    "private_users": {"type": "raw", "default": "auto"},
-    "store": {"type": "raw", "default": STORE},
-    "log": {"type": "str", "choices": ["volatile", "persistent"], "default": "volatile"},
-    "init": {"type": "raw"},
-    "security": {"type": "dict", "options": _SECURITY, "default": {}},
-}
+_ARGUMENTS: Spec = {"name": {"type": "str"}, **{name: DERIVED[name] for name in RENDERING}}
 SYSTEMD: dict[str, t.Any] = {
     "argv": ["/usr/lib/systemd/systemd"],
     "environment": {
