@@ -37,6 +37,7 @@ if t.TYPE_CHECKING:
 
 PATH = "containers"
 
+NEEDED = "is required: the declaration of the machine that the container is made from"
 NEED_SYSTEM = ("started", "restarted")
 """States that need the declaration of an operating system."""
 
@@ -70,32 +71,40 @@ def declared_containers(value: t.Any) -> list[Declared]:
         place = f"{PATH}.{name}"
         if not CONTAINER_NAME.fullmatch(name):
             raise DeclarationError(place, f"{name!r} is not a container's name (a-z, 0-9, '-'; at most 63)")
-        checked = strict({} if entry is None else entry, RECORD, place)
-        options = validate({key: item for key, item in checked.items() if key in OPTIONS}, OPTIONS, place)
-        try:
-            check(options, place)
-        except OptionError as error:
-            raise DeclarationError(error.path, error.message) from error
-        _check(options, place)
-        try:
-            parse(options["limits"], f"{place}.limits")
-        except LimitError as error:
-            raise DeclarationError(error.path, error.message) from error
-        derivation = {key: item for key, item in checked.items() if key in DERIVED}
-        if options["state"] in IGNORE_SYSTEM:
-            derivation = {}
-        elif "operating_system" not in derivation and (derivation or options["state"] in NEED_SYSTEM):
-            raise DeclarationError(place, "'operating_system' is required")
+        options, derivation = checked_record({} if entry is None else entry, place)
         result.append(Declared(name, options, derivation))
     return result
 
 
-def _check(options: Mapping, place: str) -> None:
-    """Refuse what would not work, or would not be what it seems."""
+def checked_record(entry: Mapping, place: str) -> tuple[Mapping, Mapping]:
+    """Return what the target is told of a container, with defaults, and what its system is made from.
+
+    The latter is empty when no system is declared, or the state has no use for one.
+
+    :param entry: by RECORD, made of plain values.
+    :param place: where it was written; empty for variables of their own.
+    :raises DeclarationError: naming the key.
+    """
+    checked = strict(entry, RECORD, place)
+    options = validate({key: item for key, item in checked.items() if key in OPTIONS}, OPTIONS, place)
+    inside = f"{place}." if place else ""
+    try:
+        check(options, place)
+        parse(options["limits"], f"{inside}limits")
+    except (OptionError, LimitError) as error:
+        raise DeclarationError(error.path, error.message) from error
     if options["keep_generations"] < 1:
-        raise DeclarationError(f"{place}.keep_generations", "must be 1 or more: the current one is kept in any case")
+        raise DeclarationError(f"{inside}keep_generations", "must be 1 or more: the current one is kept in any case")
     if options["generation"] is not None and options["state"] != "rolled_back":
-        raise DeclarationError(f"{place}.generation", "is used with 'state: rolled_back' only")
+        raise DeclarationError(f"{inside}generation", "is used with 'state: rolled_back' only")
+    derivation = {key: item for key, item in checked.items() if key in DERIVED}
+    if options["state"] in IGNORE_SYSTEM:
+        return options, {}
+    if "operating_system" in derivation:
+        return options, derivation
+    if options["state"] in NEED_SYSTEM or any(item != DERIVED[key]["default"] for key, item in derivation.items()):
+        raise DeclarationError(f"{inside}operating_system", NEEDED)
+    return options, {}
 
 
 class Derivation:

@@ -263,20 +263,22 @@ def ways(options: Options, above: tuple[str, ...] = ()) -> t.Iterator[tuple[str,
 
 
 def test_what_the_role_is_told_arrives(tmp_path: Path) -> None:
-    """Each variable reaches the derivation or the module: the role's own tasks are templated, and show what they give.
+    """Each variable reaches the check, and the derivation or the module: the role's own tasks show what they give.
 
     Another action stands in the place of the modules that need a host.
     """
     for name, option in RECORD.items():
         assert GIVEN[name] != option.get("default"), name
     tasks = yaml.safe_load((ROLE / "tasks/main.yml").read_text())
-    shown: dict[str, t.Any] = {}
-    for index, task in enumerate(tasks):
+    shown = set()
+    for task in tasks:
         for module in ("unshare.container.container_script", "unshare.container.system_container"):
             if module in task:
-                task["show"] = {"file": str(tmp_path / f"{index}.json"), "arguments": task.pop(module)}
-                shown[module.rpartition(".")[2]] = tmp_path / f"{index}.json"
-    assert set(shown) == {"container_script", "system_container"}
+                short = module.rpartition(".")[2]
+                shown.add(short)
+                file = f"{tmp_path}/{short}-{{{{ system_container_state }}}}.json"
+                task["show"] = {"file": file, "arguments": task.pop(module)}
+    assert shown == {"container_script", "system_container"}
     (tmp_path / "action_plugins").mkdir()
     (tmp_path / "action_plugins/show.py").write_text(SHOW)
     role = tmp_path / "roles" / "told"
@@ -285,29 +287,50 @@ def test_what_the_role_is_told_arrives(tmp_path: Path) -> None:
         (role / part).symlink_to(ROLE / part)
     (role / "tasks").mkdir()
     (role / "tasks/main.yml").write_text(yaml.safe_dump(tasks))
-    play = {
-        "hosts": "localhost",
-        "connection": "local",
-        "gather_facts": False,
-        "roles": ["told"],
-        "vars": {
-            **variables(GIVEN),
-            "system_container_name": "given-name",
-        },
-    }
-    (tmp_path / "playbook.yml").write_text(json.dumps([play]))
+    states = {"restarted": without(GIVEN, "generation"), "rolled_back": {**GIVEN, "state": "rolled_back"}}
+    plays = [
+        {
+            "hosts": "localhost",
+            "connection": "local",
+            "gather_facts": False,
+            "roles": ["told"],
+            "vars": {**variables(given), "system_container_name": "given-name"},
+        }
+        for given in (*states.values(), {**GIVEN, "state": "rolled_back", "timeout": True})
+    ]
+    (tmp_path / "playbook.yml").write_text(json.dumps(plays))
     command = [str(BIN / "ansible-playbook"), "-v", "-i", "localhost,", str(tmp_path / "playbook.yml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{reference.PREFIX}timeout: true is no number of seconds" in done.stdout, done.stdout + done.stderr
 
-    told = json.loads(shown["system_container"].read_text())
-    assert told.pop("name") == "given-name"
-    told.pop("system", None)
-    assert told == {name: GIVEN[name] for name in OPTIONS}
-    written = json.loads(shown["container_script"].read_text())
-    entry = {name: GIVEN[name] for name in DERIVED}
-    (declared,) = declared_containers({"given-name": entry})
+    def told(module: str, state: str) -> dict[str, t.Any]:
+        arguments = json.loads((tmp_path / f"{module}-{state}.json").read_text())
+        assert arguments.pop("name") == "given-name"
+        return dict(arguments)
+
+    for state, given in states.items():
+        found = without(told("system_container", state), "system")
+        expected = {name: given[name] for name in OPTIONS.keys() & given}
+        # As texts, which ansible-core 2.18 makes of numbers.
+        assert {name: str(value) for name, value in found.items()} == {name: str(expected[name]) for name in expected}
+    assert not (tmp_path / "container_script-rolled_back.json").exists()
+    (declared,) = declared_containers({"given-name": states["restarted"]})
     system = Derivation(str(tmp_path)).system(declared)
+    written = told("container_script", "restarted")
     assert written["system"] == {**system["system"], "files": written["system"]["files"]}
     assert set(written["system"]["files"]) == set(system["system"]["files"])
     assert written["boot"].split() == system["boot"].split()
+
+
+def test_the_role_checks_the_whole_record() -> None:
+    text = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__system_container_record"]
+    checked = dict(re.findall(r"'(\w+)': ([^,]+),", text))
+    expected = {
+        name: f"{reference.PREFIX}{name}{'' if 'default' in option else ' | default(none)'}"
+        for name, option in RECORD.items()
+    }
+    assert checked == expected
+
+
+def without(mapping: dict[str, t.Any], key: str) -> dict[str, t.Any]:
+    return {name: value for name, value in mapping.items() if name != key}

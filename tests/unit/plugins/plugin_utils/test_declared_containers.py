@@ -34,8 +34,8 @@ def declared(**options: t.Any) -> subject.Declared:
         ([], r"^containers: must be a mapping of names to containers, not a list"),
         ({"Web": {}}, r"^containers\.Web: 'Web' is not a container's name"),
         ({"web": []}, r"^containers\.web: must be a mapping, not a list"),
-        ({"web": {}}, r"^containers\.web: 'operating_system' is required"),
-        ({"web": {"state": "stopped", "log": "persistent"}}, r"^containers\.web: 'operating_system' is required"),
+        ({"web": {}}, r"^containers\.web\.operating_system: is required"),
+        ({"web": {"state": "stopped", "log": "persistent"}}, r"^containers\.web\.operating_system: is required"),
         ({"web": {"operating_sytem": {}}}, r"^containers\.web: unknown key 'operating_sytem'; did you mean"),
         ({"web": {"state": "startd"}}, r"^containers\.web\.state: 'startd' is not possible here; did you mean"),
         (
