@@ -28,7 +28,7 @@ class HostContainers:
     """The containers of a host.
 
     :param root: the host's `/`, another directory in tests.
-    :param declared: name to options, by `one_container.OPTIONS` with the defaults filled in; `digest`, that of the
+    :param declared: name to options, by `container_options.TASK_OPTIONS` with defaults filled in; `digest`, that of the
         content of the system to make current (None for the one that is); and `security`, those settings of it.
     :param systems: name to `system` and `boot`, for the systems whose content was sent.
     :param secrets: name to path to content, of the files marked as secret.
@@ -81,7 +81,8 @@ class HostContainers:
     def bring(self, roll_back: bool) -> list[Result]:
         """Bring every container into its state; the result of each.
 
-        :param roll_back: whether a switch to a system that is not well is undone.
+        :param roll_back: whether a switch to a system that is not well is undone, for all of them. Otherwise only for
+            those whose own options say so.
         """
         return [self._guarded(name, lambda name: self._bring(name, roll_back)) for name in self.declared]
 
@@ -119,7 +120,8 @@ class HostContainers:
 
     def _bring(self, name: str, roll_back: bool) -> Result:
         system, changed, difference = self._system(name)
-        result = self._one(name, system, self.declared[name], roll_back)
+        options = self.declared[name]
+        result = self._one(name, system, options, roll_back or options["roll_back"])
         result["changed"] = result["changed"] or changed
         differences = difference + ([result.pop("diff")] if "diff" in result else [])
         return dict(result, diff=differences) if differences else result

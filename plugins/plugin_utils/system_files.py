@@ -9,8 +9,9 @@ import typing as t
 from ..module_utils.host_files import HOST_FILES
 from ..module_utils.launcher import contract
 from ..module_utils.launcher.contract import Init, Mount, Security, Specification, Store
-from ..module_utils.launcher.targets import STORE, refusal_of_file
+from ..module_utils.launcher.targets import refusal_of_file
 from . import checks, etc_files
+from .container_record import DERIVED, RENDERING
 from .errors import DeclarationError
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, default_name, operating_system
@@ -24,19 +25,7 @@ _INIT: Spec = {
     "stop_signal": {"type": "str", "default": Init.stop_signal},
     "systemd": {"type": "bool", "default": Init.systemd},
 }
-_SECURITY: Spec = {
-    "no_new_privileges": {"type": "bool", "default": Security.no_new_privileges},
-    "nesting": {"type": "bool", "default": Security.nesting},
-}
-_ARGUMENTS: Spec = {
-    "name": {"type": "str"},
-    "shared_network": {"type": "bool", "default": False},
-    "private_users": {"type": "raw", "default": "auto"},
-    "store": {"type": "raw", "default": STORE},
-    "log": {"type": "str", "choices": ["volatile", "persistent"], "default": "volatile"},
-    "init": {"type": "raw"},
-    "security": {"type": "dict", "options": _SECURITY, "default": {}},
-}
+_ARGUMENTS: Spec = {"name": {"type": "str"}, **{name: DERIVED[name] for name in RENDERING}}
 SYSTEMD = Init(
     argv=["/usr/lib/systemd/systemd"],
     environment={

@@ -66,7 +66,7 @@ def play(machine: Machine, directory: Path, core: str, plays: t.Any, facts: dict
     """Let the container answer with these facts; the result of a playbook that then runs a command there."""
     text = json.dumps({"changed": False, "ansible_facts": facts}).replace("{}/ran", f"{directory}/ran")
     machine.output("sh", "-c", "cat >/tmp/answer", input=text)
-    variables = {"ansible_connection": PLUGIN, "ansible_unshare_container": NAME}
+    variables = {"ansible_connection": PLUGIN, "ansible_unshare_container": NAME, "ansible_host": "localhost"}
     liar = {**variables, "ansible_python_interpreter": "/tmp/python"}
     hosts = {"liar": liar, "localhost": {"ansible_connection": "local"}}
     (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils import launcher, preflight, store
-from ansible_collections.unshare.container.plugins.module_utils.launcher import seccomp
+from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, seccomp
 from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.target import Layout
 from ansible_collections.unshare.container.plugins.modules import containers
 
+from ..module_utils.specifications import SMALL
 from .conftest import RunModule
 
 
@@ -35,7 +36,7 @@ NAME = "test-unit-containers"
 SYSTEM: dict[str, t.Any] = {
     "name": NAME,
     "files": {"/etc/hostname": {"content": "web\n"}},
-    "spec": {"format": 1, "security": {"nesting": False}},
+    "spec": SMALL,
 }
 
 
@@ -58,14 +59,14 @@ class Target:
         monkeypatch.setattr(seccomp, "compile_filter", self.compile_filter)
         monkeypatch.setattr(launcher, "sources", lambda: {"main.py": ""})  # all of it takes long to compile
 
-    def compile_filter(self, specification: dict[str, t.Any]) -> bytes | None:
-        self.asked.append(specification)
-        return self.made[specification.get("security", {}).get("nesting", False)]
+    def compile_filter(self, security: contract.Security) -> bytes | None:
+        self.asked.append(security)
+        return self.made[security.nesting]
 
     def run(self, check: bool = False, sent: bool = False, names: t.Sequence[str] = (NAME,)) -> dict[str, t.Any]:
         """One round trip, with the content of the systems or without."""
         content = SystemContent(SYSTEM, "boot", launcher.sources(), "", None, NAME)
-        told = {"digest": content.content_digest(), "security": SYSTEM["spec"]["security"]}
+        told = {"digest": content.content_digest(), "security": {}}
         systems = {name: {"system": SYSTEM, "boot": "boot"} for name in names} if sent else {}
         return self.run_module(
             containers.main, check=check, containers=dict.fromkeys(names, told), stage=True, systems=systems

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils import launcher
+from ansible_collections.unshare.container.plugins.module_utils.limits import parse
 from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.plugin_utils import declared_containers as subject
+from ansible_collections.unshare.container.plugins.plugin_utils.container_record import RECORD
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 
 OPERATING_SYSTEM = {
@@ -32,8 +34,8 @@ def declared(**options: t.Any) -> subject.Declared:
         ([], r"^containers: must be a mapping of names to containers, not a list"),
         ({"Web": {}}, r"^containers\.Web: 'Web' is not a container's name"),
         ({"web": []}, r"^containers\.web: must be a mapping, not a list"),
-        ({"web": {}}, r"^containers\.web: 'operating_system' is required"),
-        ({"web": {"state": "stopped", "log": "persistent"}}, r"^containers\.web: 'operating_system' is required"),
+        ({"web": {}}, r"^containers\.web\.operating_system: is required"),
+        ({"web": {"state": "stopped", "log": "persistent"}}, r"^containers\.web\.operating_system: is required"),
         ({"web": {"operating_sytem": {}}}, r"^containers\.web: unknown key 'operating_sytem'; did you mean"),
         ({"web": {"state": "startd"}}, r"^containers\.web\.state: 'startd' is not possible here; did you mean"),
         (
@@ -55,7 +57,19 @@ def declared(**options: t.Any) -> subject.Declared:
             {"web": {"state": "absent", "health": {"http": [{"path": "/ HTTP/1.1\r\nX: y"}]}}},
             r"^containers\.web\.health\.http\[0\]\.path: .* cannot be asked for",
         ),
-        ({"web": {"state": "absent", "limits": {"memory": "1G"}}}, r"^containers\.web\.limits\.memory: is not a limit"),
+        (
+            {"web": {"state": "absent", "limits": {"memory": "1G"}}},
+            r"^containers\.web\.limits: unknown key 'memory'; did",
+        ),
+        (
+            {"web": {"state": "absent", "limits": {"io_weight": 0}}},
+            r"^containers\.web\.limits\.io_weight: 0 is not a w",
+        ),
+        (
+            {"web": {"state": "absent", "security": {"nested": True}}},
+            r"^containers\.web\.security: unknown key 'nested'",
+        ),
+        ({"web": {"state": "absent", "mappings": "/srv"}}, r"^containers\.web\.mappings: must be a list, not a string"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_its_place(value: t.Any, message: str) -> None:
@@ -83,6 +97,19 @@ def test_defaults_and_order() -> None:
     assert {item.options["health"] for item in found} == {None}
     health = declared(health={"http": [{}]}).options["health"]
     assert health["http"] == [{"port": 80, "address": "127.0.0.1", "host": "localhost", "path": "/", "status": 200}]
+
+
+def test_what_is_left_out_is_nobody_elses() -> None:
+    """A default is a value of its own each time: what becomes of one container's is not another's, nor the record's."""
+    record = copy.deepcopy(RECORD)
+    first, second = (declared() for _ in range(2))
+    subject.derive(first)
+    for name in ("after", "requires", "limits"):
+        assert first.options[name] is not second.options[name]
+    for name in ("after", "requires"):
+        first.options[name].append("other")
+    assert second.options["after"] == second.options["requires"] == []
+    assert record == RECORD
 
 
 def test_a_state_without_a_system_has_none(tmp_path: Path) -> None:
@@ -142,5 +169,5 @@ def test_an_option_taken_out_is_taken_back() -> None:
         subject.declared_containers({"web": {"operating_system": system, **more}})[0].options
         for more in ({}, {"enabled": True, "limits": {"tasks_max": 100}})
     )
-    assert (bare["enabled"], bare["limits"]) == (False, {})
-    assert (told["enabled"], told["limits"]) == (True, {"tasks_max": 100})
+    assert (bare["enabled"], parse(bare["limits"])) == (False, {})
+    assert (told["enabled"], parse(told["limits"])) == (True, {"tasks_max": 100})
