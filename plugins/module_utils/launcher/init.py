@@ -75,7 +75,7 @@ class Init:
             boot = program.find(top, BOOT, [BOOT])
             os.umask(UMASK)
             read_token(go, "the launcher ended before the container's start was recorded")
-            boot.execute(self._environment(), emulate=self.launch.identity.base != 0)
+            boot.execute(self._environment())
         except BaseException as error:
             tell(report, "in the container: ", error)
         os._exit(1)
