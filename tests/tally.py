@@ -47,7 +47,7 @@ class Tally:
         else:
             self.accepted += 1
 
-    def check(self, least: float = 0.6, most: float = 0.98) -> None:
-        """Fail unless the share of the accepted is between these."""
+    def check(self, least: float = 0.6) -> None:
+        """Fail unless at least this share of the cases was accepted."""
         share = self.accepted / max(1, self.accepted + self.refused)
-        assert least <= share <= most, f"accepted {self.accepted}, refused {self.refused}"
+        assert share >= least, f"accepted {self.accepted}, refused {self.refused}"

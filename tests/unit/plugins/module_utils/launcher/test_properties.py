@@ -76,7 +76,7 @@ def test_s11_a_mapping_is_a_record_or_an_error() -> None:
         assert ("read-only" in record["flags"]) != writable
 
     holds()
-    tally.check(least=0.4)
+    tally.check(least=0.5)
 
 
 OPTIONS = [["--share", "/a"], ["--share=/a"], ["--help"], ["--user=x"], ["--user", "--help"]]
@@ -95,7 +95,7 @@ def test_any_command_line_is_read_or_refused() -> None:
         assert said if arguments is None else set(arguments.values) <= {"share", "user", "help"}
 
     holds()
-    tally.check(most=1)
+    tally.check()
 
 
 def test_a_time_limit_is_one_or_refused() -> None:
