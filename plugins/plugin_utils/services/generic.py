@@ -61,6 +61,8 @@ def _verify_unit(value: t.Any, path: str) -> None:
         checks.line(text, f"{path}.environment.{name}")
     for name in value["units"]:
         checks.unit_name(name, f"{path}.units")
+    for target in value["wanted_by"] or ():
+        checks.unit_name(target, f"{path}.wanted_by")
     for index, program in enumerate(value["programs"]):
         checks.absolute_path(program, f"{path}.programs[{index}]")
 
