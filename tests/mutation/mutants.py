@@ -11,11 +11,12 @@ import libcst as cst
 import libcst.matchers as m
 from libcst.metadata import MetadataWrapper, PositionProvider
 
-from .operators import OPERATORS
+from .operators import OPERATORS, TAKEN_FOR_GRANTED
 
 # What changes no outcome: what only a type checker reads, what only helps to read, and what decorates.
 _NOT_CHANGED = (
-    m.Annotation()
+    TAKEN_FOR_GRANTED
+    | m.Annotation()
     | m.Import()
     | m.ImportFrom()
     | m.Decorator()
@@ -25,6 +26,7 @@ _NOT_CHANGED = (
     | m.Expr(value=m.SimpleString() | m.ConcatenatedString())
     | m.Assign(targets=[m.AssignTarget(target=m.Name("__all__"))])
     | m.Arg(keyword=m.Name("repr"))
+    | m.Subscript(value=m.Name("Callable") | m.Attribute(attr=m.Name("Callable")))
 )
 _MAY_NOT_BE_CHANGED = (
     cst.Annotation,
@@ -33,10 +35,12 @@ _MAY_NOT_BE_CHANGED = (
     cst.Assign,
     cst.Call,
     cst.Decorator,
+    cst.DictElement,
     cst.Expr,
     cst.If,
     cst.Import,
     cst.ImportFrom,
+    cst.Subscript,
 )
 _CAST = m.Call(func=m.Attribute(value=m.Name("t"), attr=m.Name("cast")))
 

@@ -21,6 +21,10 @@ _TURNED_ROUND = m.UnaryOperation(operator=m.Not()) | m.Comparison(
 )
 
 
+# An option of an argument specification is a string unless it says otherwise.
+TAKEN_FOR_GRANTED = m.DictElement(key=m.SimpleString('"type"'), value=m.SimpleString('"str"'))
+
+
 def string(node: cst.BaseString) -> Iterator[cst.CSTNode]:
     """Make it another text. Upper and lower case, which mutmut tries as well, tell nothing more."""
     for changed in operator_string(node):
@@ -75,7 +79,9 @@ def handler(node: cst.ExceptHandler) -> Iterator[cst.CSTNode]:
 def item(node: cst.Tuple | cst.List | cst.Set | cst.Dict) -> Iterator[cst.CSTNode]:
     """Leave out an item of a display: a row of a table, a member of a set."""
     if len(node.elements) > 1:
-        for index in range(len(node.elements)):
+        for index, element in enumerate(node.elements):
+            if m.matches(element, TAKEN_FOR_GRANTED):
+                continue
             yield node.with_changes(elements=[*node.elements[:index], *node.elements[index + 1 :]])
 
 
