@@ -15,13 +15,14 @@ import importlib
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import tempfile
 import tomllib
 
 from .mutants import Mutant, mutants_of
-from .selection import PACKAGE, Selection
+from .selection import PACKAGE, Selection, digest_of
 from .trial import KILLED, NOT_EXECUTED, SURVIVED, Outcome, Trial, copy_tree, environment
 
 ROOMS = pathlib.Path(__file__).with_name("rooms.toml")
@@ -32,6 +33,7 @@ PRELOADED = ("hypothesis.strategies", "_hypothesis_pytestplugin", "jmespath", "y
              "ansible.plugins.action", "ansible.plugins.inventory", "ansible.plugins.connection")  # fmt: skip
 MANY = 100
 REPORT = ".cache/mutation/survivors.txt"
+SELECTION = ".cache/mutation/selection.json"
 # The variable that names the directory to work in, once this program runs in namespaces of its own.
 APART = "MUTATION_APART"
 _MOUNT = """
@@ -100,21 +102,33 @@ def run_apart() -> int:
     report.mkdir(parents=True, exist_ok=True)
     again = [sys.executable, "-m", f"{PACKAGE}tests.mutation.main", *sys.argv[1:]]
     apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-ec", _MOUNT, "sh"]
+    # A run that is ended ends what it has started.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="mutation-") as work:
         command = [*apart, work, str(report), *again]
         return subprocess.run(command, env={**os.environ, APART: work}, check=False).returncode
 
 
 def baseline(tree: pathlib.Path, output: pathlib.Path) -> Selection:
-    """Run all tests once in TREE. Those that fail here are left out; ends the program when there are many."""
-    command = [sys.executable, "-m", f"{PACKAGE}tests.mutation.selection", TESTS, str(output)]
-    subprocess.run(command, cwd=tree, env={**os.environ, **environment(tree)}, check=False)
+    """Run all tests once in TREE, unless OUTPUT is of the same sources. Those that fail here are left out.
+
+    Ends the program when there are many.
+    """
+    digest = digest_of(tree)
+    if not output.exists() or Selection.read(output, tree).digest != digest:
+        _run_all(tree, output, digest)
     selection = Selection.read(output, tree) if output.exists() else None
     if selection is None or len(selection.failed) * MANY > len(selection.seconds):
         sys.exit("The tests must pass before mutants are tried.")
     for test in selection.failed:
         print(f"left out, as it fails without a mutant here: {test}", file=sys.stderr)
     return selection
+
+
+def _run_all(tree: pathlib.Path, output: pathlib.Path, digest: str) -> None:
+    output.unlink(missing_ok=True)
+    command = [sys.executable, "-m", f"{PACKAGE}tests.mutation.selection", TESTS, str(output), digest]
+    subprocess.run(command, cwd=tree, env={**os.environ, **environment(tree)}, check=False)
 
 
 def main() -> int:
@@ -136,13 +150,14 @@ def main() -> int:
 
 def _try_all(top: pathlib.Path, work: pathlib.Path, options: argparse.Namespace) -> int:
     os.environ["CI"] = "true"  # Hypothesis then tries the same examples each time.
+    (top / REPORT).parent.mkdir(parents=True, exist_ok=True)
     for name, place in (("HOME", "home"), ("TMPDIR", "t")):
         os.environ[name] = str(work / place)
         (work / place).mkdir()
     tempfile.tempdir = None
     original = work / "original"
     copy_tree(top, original)
-    selection = baseline(original, work / "selection.json")
+    selection = baseline(original, pathlib.Path(SELECTION).resolve())
     mutants = chosen_mutants(original, options)
     copies = [work / f"copy{number}" for number in range(options.workers)]
     for copy in copies:
@@ -156,7 +171,6 @@ def _try_all(top: pathlib.Path, work: pathlib.Path, options: argparse.Namespace)
     trial = Trial(original, copies, selection)
     everything = [mutant for of_room in mutants.values() for mutant in of_room]
     report = top / REPORT
-    report.parent.mkdir(parents=True, exist_ok=True)
     with report.open("w", encoding="utf-8") as stream:
         for count, outcome in enumerate(trial.outcomes(everything), 1):
             outcomes[room_of[id(outcome.mutant)]].append(outcome)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import hashlib
 import json
 import pathlib
 import sys
@@ -47,7 +48,17 @@ class _Recorder:
             self.measured.switch_context("")
 
 
-def record(tree: pathlib.Path, tests: str, output: pathlib.Path) -> int:
+def digest_of(tree: pathlib.Path) -> str:
+    """Return what tells the sources and tests of TREE from all others."""
+    digest = hashlib.sha256()
+    for top in ("plugins", "roles", "tests/unit"):
+        for path in sorted((tree / top).rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                digest.update(f"{path.relative_to(tree)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def record(tree: pathlib.Path, tests: str, output: pathlib.Path, digest: str) -> int:
     """Run TESTS in TREE, the present directory, and write what they execute to OUTPUT; returns pytest's status."""
     measured = coverage.Coverage(data_file=None, source=[str(tree / "plugins")], config_file=False, messages=False)
     recorder = _Recorder(measured)
@@ -56,9 +67,8 @@ def record(tree: pathlib.Path, tests: str, output: pathlib.Path) -> int:
     measured.stop()
     data = measured.get_data()
     lines = {str(pathlib.Path(path).relative_to(tree)): data.contexts_by_lineno(path) for path in data.measured_files()}
-    output.write_text(
-        json.dumps({"seconds": recorder.seconds, "lines": lines, "failed": recorder.failed}), encoding="utf-8"
-    )
+    told = {"digest": digest, "seconds": recorder.seconds, "failed": recorder.failed, "lines": lines}
+    output.write_text(json.dumps(told), encoding="utf-8")
     return int(status)
 
 
@@ -67,12 +77,14 @@ class Selection:
     """What one run of all tests told.
 
     Attributes:
+        digest: of the sources and tests.
         seconds: of each test.
         lines: for each file and line, the tests that execute it.
         failed: the tests that failed, which tell nothing.
         importers: for each file, the files that import it, those of tests among them.
     """
 
+    digest: str
     seconds: dict[str, float]
     lines: dict[str, dict[int, frozenset[str]]]
     failed: list[str]
@@ -87,7 +99,7 @@ class Selection:
             path: {int(number): frozenset(tests).difference(untold) for number, tests in numbers.items()}
             for path, numbers in found["lines"].items()
         }
-        return cls(found["seconds"], lines, found["failed"], _importers(tree))
+        return cls(found["digest"], found["seconds"], lines, found["failed"], _importers(tree))
 
     def tests_for(self, mutant: Mutant) -> list[str]:
         """Return the tests that could notice it, those first that are near and quick; none is "not executed"."""
@@ -143,4 +155,4 @@ def _imported(name: str, source: str) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(record(pathlib.Path.cwd(), sys.argv[1], pathlib.Path(sys.argv[2])))
+    sys.exit(record(pathlib.Path.cwd(), sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3]))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.unshare.container.plugins.plugin_utils import boot_script
+from ansible_collections.unshare.container.plugins.plugin_utils import boot_script, declared_containers
 from ansible_collections.unshare.container.plugins.plugin_utils.containerized import (
     containerization_report,
     containerized_operating_system,
@@ -57,6 +57,18 @@ def test_a_server_is_rendered(name: str, shared: bool, arguments: dict[str, t.An
     base = None if name == "private" else rendered(server["declared"], **server["arguments"])
     golden.check(f"server-{name}.txt", golden.system_text(made, base))
     golden.check(f"server-{name}-boot.sh.txt", boot_script.boot_script(made))
+
+
+def test_what_the_target_is_told_of_a_container() -> None:
+    server = golden.read("server.yml")
+    both = {"operating_system": server["declared"], **server["arguments"]}
+    health = {"tcp": [{"port": 80}], "http": [{}], "commands": [{"argv": ["/bin/true"]}], "units": ["a.service"]}
+    limits = {"memory_max": "1G", "cpu_quota": "150%"}
+    found = declared_containers.declared_containers(
+        {"bare": both, "full": {**both, "enabled": True, "health": health, "limits": limits, "restart": "no"}}
+    )
+    told = {item.name: {"options": item.options, "report": declared_containers.report(item)} for item in found}
+    golden.check("containers.yml", golden.dump(told))
 
 
 def _told(kind: ServiceType) -> dict[str, t.Any]:

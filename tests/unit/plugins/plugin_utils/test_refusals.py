@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.unshare.container.plugins.plugin_utils import declared_containers
 from ansible_collections.unshare.container.plugins.plugin_utils.containerized import containerized_operating_system
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.modify import modify_services
@@ -31,9 +32,21 @@ def _changes(row: Row) -> None:
     modify_services(row["services"], row["changes"])
 
 
+def _containers(row: Row) -> None:
+    for item in declared_containers.declared_containers(row["containers"]):
+        if item.derivation:
+            declared_containers.derive(item)
+
+
 @pytest.mark.parametrize(
     ("name", "ask"),
-    [("declaration", _declared), ("arguments", _declared), ("services", _services), ("changes", _changes)],
+    [
+        ("declaration", _declared),
+        ("arguments", _declared),
+        ("services", _services),
+        ("changes", _changes),
+        ("containers", _containers),
+    ],
 )
 def test_each_check_refuses_and_says_what_is_wrong(name: str, ask: t.Callable[[Row], None]) -> None:
     golden.check_refusals(f"refusals/{name}.yml", ask, DeclarationError)
