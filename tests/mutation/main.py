@@ -115,9 +115,10 @@ def baseline(tree: pathlib.Path, output: pathlib.Path) -> Selection:
     Ends the program when there are many.
     """
     digest = digest_of(tree)
-    if not output.exists() or Selection.read(output, tree).digest != digest:
+    selection = Selection.read(output, tree, digest)
+    if selection is None:
         _run_all(tree, output, digest)
-    selection = Selection.read(output, tree) if output.exists() else None
+        selection = Selection.read(output, tree, digest)
     if selection is None or len(selection.failed) * MANY > len(selection.seconds):
         sys.exit("The tests must pass before mutants are tried.")
     for test in selection.failed:

@@ -77,29 +77,29 @@ class Selection:
     """What one run of all tests told.
 
     Attributes:
-        digest: of the sources and tests.
         seconds: of each test.
         lines: for each file and line, the tests that execute it.
         failed: the tests that failed, which tell nothing.
         importers: for each file, the files that import it, those of tests among them.
     """
 
-    digest: str
     seconds: dict[str, float]
     lines: dict[str, dict[int, frozenset[str]]]
     failed: list[str]
     importers: dict[str, frozenset[str]]
 
     @classmethod
-    def read(cls, recorded: pathlib.Path, tree: pathlib.Path) -> Selection:
-        """Return what `record` wrote to RECORDED about TREE."""
-        found = json.loads(recorded.read_text(encoding="utf-8"))
+    def read(cls, recorded: pathlib.Path, tree: pathlib.Path, digest: str) -> Selection | None:
+        """Return what `record` wrote to RECORDED about TREE; None when it is about other sources, or not there."""
+        found = json.loads(recorded.read_text(encoding="utf-8")) if recorded.exists() else {}
+        if found.get("digest") != digest:
+            return None
         untold = {"", *found["failed"]}
         lines = {
             path: {int(number): frozenset(tests).difference(untold) for number, tests in numbers.items()}
             for path, numbers in found["lines"].items()
         }
-        return cls(found["digest"], found["seconds"], lines, found["failed"], _importers(tree))
+        return cls(found["seconds"], lines, found["failed"], _importers(tree))
 
     def tests_for(self, mutant: Mutant) -> list[str]:
         """Return the tests that could notice it, those first that are near and quick; none is "not executed"."""
