@@ -23,6 +23,7 @@ from .mutants import Mutant
 PACKAGE = "ansible_collections.unshare.container."
 # How far a table is followed from the module that holds it to those that import it.
 IMPORTS_FOLLOWED = 2
+AT_IMPORT = ""
 
 
 class _Recorder:
@@ -45,7 +46,7 @@ class _Recorder:
             return (yield)
         finally:
             self.seconds[item.nodeid] = time.monotonic() - begun
-            self.measured.switch_context("")
+            self.measured.switch_context(AT_IMPORT)
 
 
 def digest_of(tree: pathlib.Path) -> str:
@@ -78,7 +79,7 @@ class Selection:
 
     Attributes:
         seconds: of each test.
-        lines: for each file and line, the tests that execute it.
+        lines: for each file and line, the tests that execute it; AT_IMPORT for what runs when it is imported.
         failed: the tests that failed, which tell nothing.
         importers: for each file, the files that import it, those of tests among them.
     """
@@ -94,7 +95,7 @@ class Selection:
         found = json.loads(recorded.read_text(encoding="utf-8")) if recorded.exists() else {}
         if found.get("digest") != digest:
             return None
-        untold = {"", *found["failed"]}
+        untold = set(found["failed"])
         lines = {
             path: {int(number): frozenset(tests).difference(untold) for number, tests in numbers.items()}
             for path, numbers in found["lines"].items()
@@ -103,9 +104,9 @@ class Selection:
 
     def tests_for(self, mutant: Mutant) -> list[str]:
         """Return the tests that could notice it, those first that are near and quick; none is "not executed"."""
-        if not mutant.at_import:
-            numbers = self.lines.get(mutant.path, {})
-            found = frozenset[str]().union(*(numbers.get(line, frozenset()) for line in mutant.lines))
+        numbers = self.lines.get(mutant.path, {})
+        found = set[str]().union(*(numbers.get(line, frozenset()) for line in mutant.lines))
+        if not mutant.at_import and AT_IMPORT not in found:
             return sorted(found, key=lambda test: (self.seconds[test], test))
         ordered: list[str] = []
         near = {mutant.path}
@@ -120,7 +121,7 @@ class Selection:
     def _tests_of(self, path: str) -> set[str]:
         if path.startswith("tests/"):
             return {test for test in self.seconds if test.partition("::")[0] == path}.difference(self.failed)
-        return set().union(*self.lines.get(path, {}).values())
+        return set().union(*self.lines.get(path, {}).values()) - {AT_IMPORT}
 
 
 def _importers(tree: pathlib.Path) -> dict[str, frozenset[str]]:
