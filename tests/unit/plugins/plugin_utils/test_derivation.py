@@ -4,10 +4,15 @@
 
 from __future__ import annotations
 
+import sys
 import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins.plugin_utils.containerized import Derivation
+from ansible_collections.unshare.container.plugins.plugin_utils.essential_services import (
+    container_essential_services,
+    default_essential_services,
+)
 from ansible_collections.unshare.container.plugins.plugin_utils.fold import fold
 from ansible_collections.unshare.container.plugins.plugin_utils.mappings import bind_mount, file_system_mapping
 from ansible_collections.unshare.container.plugins.plugin_utils.modify import modify_services
@@ -259,3 +264,40 @@ def test_there_is_one_system(types: list[str], message: str) -> None:
     with pytest.raises(ValueError) as error:
         fold(system, system.essential_services or ())
     assert str(error.value) == message
+
+
+def test_what_is_derived_already_is_taken_as_it_is() -> None:
+    first = derive(["agetty", "nginx"])
+    again = Derivation(first.system.to_mapping())
+    assert again.system.to_mapping() == first.system.to_mapping()
+    assert {entry["kind"] for entry in again.report.dropped} == {"essential_service"}
+    assert reasons(again, "file_system") == {}
+
+
+def test_a_network_of_which_nothing_is_said_is_the_containers_own() -> None:
+    assert derive(shared_network=None).shared_network is False
+
+
+def test_a_query_needs_jmespath(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jmespath", None)
+    change = {"select": {"query": "[0]"}, "action": "delete"}
+    with pytest.raises(ValueError) as error:
+        modify_services([{"type": "a"}], [change])
+    assert str(error.value) == "changes[0].select.query: needs the Python library jmespath on the controller"
+
+
+def test_c1_what_a_machine_has_and_its_container_does_not() -> None:
+    machine = operating_system(
+        {"host_name": "a", "kernel": "linux", "kernel_arguments": ["quiet"], "initrd_modules": ["ahci"],
+         "firmware": ["fw"], "locale": "C"}
+    )  # fmt: skip
+    kernel = {"kernel": "linux", "arguments": ["quiet"]}
+    services = {service.type: service.value for service in default_essential_services(machine)}
+    assert services["system"] == {"locale": "C", **kernel}
+    assert services["linux-bare-metal"] == {**kernel, "initrd_modules": ["ahci"]}
+    assert services["firmware"] == ["fw"]
+    inside = container_essential_services(machine, shared_network=False)
+    assert (inside[0].type, inside[0].value) == ("system", {"locale": "C"})
+    assert set(services) - {service.type for service in inside} == {"linux-bare-metal", "firmware"}
+    kept = container_essential_services(machine, shared_network=True, keep=["firmware", "hosts"])
+    assert set(services) - {service.type for service in kept} == {"linux-bare-metal"}
