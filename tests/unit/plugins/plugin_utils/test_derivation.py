@@ -301,3 +301,11 @@ def test_c1_what_a_machine_has_and_its_container_does_not() -> None:
     assert set(services) - {service.type for service in inside} == {"linux-bare-metal", "firmware"}
     kept = container_essential_services(machine, shared_network=True, keep=["firmware", "hosts"])
     assert set(services) - {service.type for service in kept} == {"linux-bare-metal"}
+
+
+def test_what_is_not_said_of_a_fold() -> None:
+    """The journal is volatile, the network the container's own, the store at /usr."""
+    system = derive([{"type": "simple", "value": {"target": "special-files", "value": {"/gnu/x": "y"}}}]).system
+    files = fold(system, system.essential_services or ())["files"]
+    assert "Storage=volatile\n" in files["/etc/systemd/journald.conf"]["content"]
+    assert files["/gnu/x"] == {"link": "y"}
