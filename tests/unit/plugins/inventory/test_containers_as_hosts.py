@@ -20,6 +20,8 @@ from ansible.plugins.loader import connection_loader
 from ansible_collections.unshare.container.plugins.inventory import system_containers
 from ansible_collections.unshare.container.plugins.plugin_utils import container_listing
 
+from .. import golden
+
 HOSTS = """
 web1: {ansible_host: 192.0.2.1, ansible_user: admin, ansible_port: 2222, ansible_become_password: "{{ 'se' + 'cret' }}"}
 web2: {ansible_become_pass: older, ansible_become_exe: /usr/bin/doas, unrelated: 1}
@@ -247,3 +249,7 @@ def test_no_answer_at_all_names_the_file(listing: Listing, monkeypatch: pytest.M
     monkeypatch.setattr(container_listing, "ask", ask)
     with pytest.raises(AnsibleParserError, match=r"unshare\.yml: they are all down"):
         listing()
+
+
+def test_the_golden_playbook_that_asks() -> None:
+    golden.check("listing.yml", golden.dump(container_listing.PLAYBOOK))

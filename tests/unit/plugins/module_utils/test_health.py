@@ -134,6 +134,8 @@ def test_what_has_ended_is_not_waited_for(clock: Clock) -> None:
         ("running\n", "", None),
         ("running\n", "web.service loaded activating auto-restart web\n", "tried again by systemd: web.service"),
         ("degraded\n", "web.service loaded failed failed web\n", r"degraded, not running \(failed: web\.service\)"),
+        ("degraded\n", "a.service x\nb.service y\n", r"degraded, not running \(failed: a\.service, b\.service\)$"),
+        ("running\n", "a.service x\nb.service y\n", r"tried again by systemd: a\.service, b\.service$"),
         ("starting\n", "", "starting, not running"),
         ("", "", "silent"),
     ],

@@ -214,6 +214,7 @@ def test_a_switch_that_is_not_well_is_undone(layout: Layout) -> None:
         LifeCycle(layout, "web", container, system=two, **options).reach("started")
     assert caught.value.rolled_back_to == 1
     assert caught.value.log == "the last line"
+    assert (caught.value.changed, caught.value.facts["generation"]) == (True, 1)
     assert container.running == str(one)
     assert layout.current_system("web") == one
     assert generations.former_number(layout, "web") is None
