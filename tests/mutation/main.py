@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import fnmatch
 import importlib
 import os
 import pathlib
@@ -31,6 +30,7 @@ TESTS = "tests/unit"
 PRELOADED = ("hypothesis.strategies", "_hypothesis_pytestplugin", "jmespath", "yaml", "ansible.module_utils.basic",
              "ansible.module_utils.common.arg_spec", "ansible.plugins.loader", "ansible.template", "json", "ssl",
              "ansible.plugins.action", "ansible.plugins.inventory", "ansible.plugins.connection")  # fmt: skip
+# One test in so many may fail without a mutant.
 MANY = 100
 REPORT = ".cache/mutation/survivors.txt"
 SELECTION = ".cache/mutation/selection.json"
@@ -54,7 +54,7 @@ def rooms(tree: pathlib.Path) -> dict[str, list[str]]:
     for path in sorted((tree / "plugins").rglob("*.py")):
         name = str(path.relative_to(tree))
         for room, pattern in ((room, pattern) for room, entry in configured.items() for pattern in entry["modules"]):
-            if fnmatch.fnmatchcase(name, f"*/{pattern}") and name.count("/") - pattern.count("/") >= 1:
+            if pathlib.PurePath(name).match(pattern):
                 found[room].append(name)
                 used.add((room, pattern))
                 break
