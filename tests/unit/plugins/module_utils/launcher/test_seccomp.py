@@ -84,6 +84,8 @@ ABSENT = {"io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_calls_that_reach_beyond_the_namespaces_are_refused(plain: bytes, nesting: bytes, name: str) -> None:
+    if ctypes.CDLL("libseccomp.so.2").seccomp_syscall_resolve_name(name.encode()) == -1:
+        pytest.skip(f"this libseccomp does not know {name}")
     assert (run(plain, REFUSED[name]), run(nesting, REFUSED[name])) == (EPERM, EPERM)
 
 
