@@ -8,7 +8,7 @@ import sys
 import typing as t
 
 import pytest
-from ansible_collections.unshare.container.plugins.plugin_utils.containerized import Derivation
+from ansible_collections.unshare.container.plugins.plugin_utils.containerized import Derivation, essential_services
 from ansible_collections.unshare.container.plugins.plugin_utils.essential_services import (
     container_essential_services,
     default_essential_services,
@@ -309,3 +309,8 @@ def test_what_is_not_said_of_a_fold() -> None:
     files = fold(system, system.essential_services or ())["files"]
     assert "Storage=volatile\n" in files["/etc/systemd/journald.conf"]["content"]
     assert files["/gnu/x"] == {"link": "y"}
+
+
+def test_what_is_no_truth_value_is_named() -> None:
+    with pytest.raises(ValueError, match="^shared_network: must be a boolean, not a number$"):
+        essential_services({"host_name": "a"}, shared_network=5)

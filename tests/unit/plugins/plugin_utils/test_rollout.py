@@ -12,6 +12,8 @@ import pytest
 from ansible_collections.unshare.container.plugins.plugin_utils import rollout
 from ansible_collections.unshare.container.plugins.plugin_utils.rollout_page import page
 
+from .. import golden
+
 
 @pytest.fixture
 def journal(tmp_path: Path) -> rollout.Journal:
@@ -123,3 +125,8 @@ def test_a_host_of_which_nothing_more_is_known_is_staged(journal: rollout.Journa
     assert (summary["stopped"], summary["failed"], summary["check"]) == (None, False, False)
     assert rollout.headline(summary) == "rollout completed. 3 hosts: 2 staged, 1 unchanged"
     assert rollout.text(summary)[3] == "c (no wave): staged"
+
+
+def test_the_golden_words_for_an_outcome() -> None:
+    assert set(rollout.BAD) < set(rollout.MEANINGS)
+    golden.check("outcomes.yml", golden.dump(rollout.MEANINGS))
