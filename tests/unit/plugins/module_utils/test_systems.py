@@ -150,3 +150,12 @@ def test_what_is_mounted_in_a_system_keeps_it_from_being_removed(
     with pytest.raises(TargetError, match="^cannot remove a system: something is mounted there$"):
         systems.remove([path])
     assert systems.of_container("web") == []
+
+
+def test_the_modes_of_what_is_written(systems: Systems) -> None:
+    path = systems.write(content(), b"filter")
+    modes = {str(p.relative_to(path)): oct(stat.S_IMODE(p.lstat().st_mode)) for p in path.rglob("*") if p.is_file()}
+    assert modes["root/etc/shadow"] == "0o600"
+    assert {modes[name] for name in ("boot", "run-container", "enter-container")} == {"0o755"}
+    plain = ("spec.json", "seccomp.bpf", "launcher/main.py", "root/etc/hostname")
+    assert {modes[name] for name in plain} == {"0o644"}
