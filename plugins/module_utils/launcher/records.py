@@ -34,16 +34,18 @@ class Records:
     Args:
         tree: the root under construction.
         start: what it is for: the specification and the ids.
+        store: descriptor of the store on the host.
         id_map: descriptor of the container's user namespace, when shared files are to be id-mapped.
         deadline: until when (time.monotonic) a server may take to answer for a file system.
         warnings: where to say what was left out, a line each.
     """
 
     def __init__(
-        self, tree: mounts.Tree, start: Launch, id_map: int | None, deadline: float, warnings: list[str]
+        self, tree: mounts.Tree, start: Launch, store: int, id_map: int | None, deadline: float, warnings: list[str]
     ) -> None:
         self.tree = tree
         self.start = start
+        self.store = store
         self.identity = start.identity
         self.id_map = id_map
         self.deadline = deadline
@@ -69,7 +71,7 @@ class Records:
             return "\n".join(self.warnings[known:])
 
         try:
-            said = in_child(work, seconds, keep=(self.tree.root, self.id_map))
+            said = in_child(work, seconds, keep=(self.tree.root, self.store, self.id_map))
         except TimeoutError:
             message = "%s: the file system of %s has not answered for %g s; does its server run?" % (
                 record.mount_point,
@@ -174,7 +176,10 @@ class Records:
         """Bind a mapping (C10), or say that its source is not there (S3)."""
         path, point = record.source, record.mount_point
         try:
-            source = mounts.open_source(path, path in NETWORK_FILES, STATE_DIRECTORY)
+            if path == self.start.spec.store.source:
+                source = os.dup(self.store)
+            else:
+                source = mounts.open_source(path, path in NETWORK_FILES, STATE_DIRECTORY)
         except FileNotFoundError:
             if record.required:
                 raise LauncherError("%s: the source of the mapping to %s does not exist" % (path, point)) from None
