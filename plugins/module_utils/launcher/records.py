@@ -9,7 +9,7 @@ import os
 import stat
 import time
 
-from . import guarded, kernel, mount_table, mounts, reachable
+from . import file_systems, guarded, kernel, mount_table, mounts, reachable
 from . import syscalls as sys
 from .errors import LauncherError
 from .excursion import in_child
@@ -94,7 +94,7 @@ class Records:
                 return True
             if record.type in IN_MEMORY:
                 return False
-            written, read = guarded.paths_of(record, device)
+            written, read = file_systems.paths_of(record, device)
             looked_at = written + read
         elif device == self.start.spec.store.source:
             return False  # all of the host depends on it
@@ -194,13 +194,13 @@ class Records:
             if path in NETWORK_FILES:
                 # C11 has one of them writable for hosts on which it could not be bound otherwise. Here it can.
                 attributes |= sys.MOUNT_ATTR_RDONLY
-            if attributes & sys.MOUNT_ATTR_RDONLY:
-                if path not in NETWORK_FILES and path != self.start.spec.store.source:
-                    self._warn(self._runs().warning(source, path))
-            else:
+            writable = not attributes & sys.MOUNT_ATTR_RDONLY
+            if writable and not record.own:
+                self._runs().refuse_writable(source, path)
+            if not record.own and path not in NETWORK_FILES and path != self.start.spec.store.source:
+                self._warn(self._runs().warning(source, path))
+            if writable:
                 attributes |= sys.MOUNT_ATTR_NOSUID
-                if not record.own:
-                    self._runs().refuse_writable(source, path)
                 self._warn(reachable.check_bind(self._runs(), source, path, point, self.start.nesting))
             self.attach_bind(source, point, attributes, path)
         except OSError as error:
