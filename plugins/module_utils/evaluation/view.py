@@ -191,7 +191,6 @@ class View:
             self._host = guarded.Host(dict(guarded.RUNS, **python))
         if writable:
             self._host.refuse_writable(source, path)
-            return
         warning = self._host.warning(source, path)
         if warning:
             self.warnings.append(warning)
