@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import types
 from pathlib import Path
 from typing import Any, ContextManager, Dict
 
@@ -282,15 +281,14 @@ class UnitContainer:
         """Whether a start is systemd's."""
         return self.boot.through_unit()
 
-    def lock(self, timeout: float) -> ContextManager[Any]:
+    def lock(self, timeout: float) -> Lock:
         """Hold the container for this run alone."""
         if not self.boot.systemd.present:
-            lock: ContextManager[Any] = self.container.lock(timeout)
+            lock: Lock = self.container.lock(timeout)
             return lock
         # No name of a container begins with a dot.
         directory = os.path.join(RUN_DIRECTORY, "." + self.boot.name)
-        held = types.SimpleNamespace(name=self.boot.name, run_directory=directory, cgroup=self.container.cgroup)
-        return Lock(held, timeout)  # type: ignore[arg-type]
+        return Lock(self.boot.name, directory, timeout, self.container.cgroup.close)
 
     def start(self, system: str, wait: bool, timeout: float) -> Any:
         """Start it from `system`, which is current; a unit is always waited for."""

@@ -14,12 +14,13 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from typing import Any, Callable, ContextManager, Protocol
+from typing import Any, Callable, Protocol
 
 from . import generations, starting
 from .health import DEFAULTS, await_health
 from .launcher.container import KEPT
 from .launcher.errors import LauncherError, NotReady
+from .launcher.locks import Lock
 from .systems import Systems
 from .target import Layout, TargetError, message_of
 
@@ -49,8 +50,8 @@ class Status(Protocol):
 class Container(Protocol):
     """What the launcher can do with a container."""
 
-    def lock(self, timeout: float) -> ContextManager[Any]:
-        """Hold the container for this run alone, waiting for at most `timeout` seconds."""
+    def lock(self, timeout: float) -> Lock:
+        """Return the lock that holds the container for this run alone, and waits for at most `timeout` seconds."""
 
     def status(self) -> Status:
         """Whether it runs, and as what."""
@@ -259,7 +260,7 @@ class LifeCycle:
             generations.switch(self.layout, self.name, system)
         self.changed = True
 
-    def _run_well(self, lock: ContextManager[Any], restart: bool) -> None:
+    def _run_well(self, lock: Lock, restart: bool) -> None:
         """Run it and look at its health; what was found running and ended meanwhile, by itself, is started again."""
         found = self.container.status().state == "running" and not restart
         try:
@@ -271,7 +272,7 @@ class LifeCycle:
             self._run(lock, restart=False)
             self._check_health()
 
-    def _run(self, lock: ContextManager[Any], restart: bool) -> None:
+    def _run(self, lock: Lock, restart: bool) -> None:
         current = self.layout.current_system(self.name)
         if current is None:
             raise self._no_system()
@@ -309,7 +310,7 @@ class LifeCycle:
             if self.failed_units and not self.allow_failed_units:
                 raise self._unhealthy(f"container {self.name!r} runs, but not all of its units do")
 
-    def _undo(self, lock: ContextManager[Any], error: Exception) -> None:
+    def _undo(self, lock: Lock, error: Exception) -> None:
         """Go back to the generation before the switch that has led to `error`, when there was a switch on trial.
 
         :raises UnhealthyError: after it, with what went wrong and what runs now.

@@ -13,17 +13,18 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
-from typing import Any, ContextManager, Iterator
+from typing import Any, Iterator
 
 from .launcher import fingerprint, times
 from .launcher.errors import LauncherError, NotReady
+from .launcher.locks import Lock
 
 WARNING = "run-container: warning: "
 GRACE = 30.0
 """Seconds, beyond its time limit, after which a `run-container` is given up."""
 
 
-def start(container: Any, lock: ContextManager[Any], system: Path, wait: bool, timeout: float) -> list[str]:
+def start(container: Any, lock: Lock, system: Path, wait: bool, timeout: float) -> list[str]:
     """Start `container` (a `launcher.container.Container`) from `system`; return the warnings.
 
     A foreign launcher is always waited for: it knows no other way to leave a container running.
@@ -53,12 +54,12 @@ def is_own(system: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _released(lock: ContextManager[Any]) -> Iterator[None]:
-    lock.__exit__(None, None, None)
+def _released(lock: Lock) -> Iterator[None]:
+    lock.release()
     try:
         yield
     finally:
-        lock.__enter__()
+        lock.acquire()
 
 
 def _start_foreign(container: Any, system: Path, timeout: float) -> list[str]:

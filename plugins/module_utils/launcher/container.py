@@ -74,8 +74,8 @@ class Container:
     # What is.
 
     def lock(self, timeout: float) -> Lock:
-        """Hold the container alone, as a context; waits up to `timeout` seconds for another holder."""
-        return Lock(self, timeout)
+        """Return the container's lock, not taken yet; it waits up to `timeout` seconds for another holder."""
+        return Lock(self.name, self.run_directory, timeout, self.cgroup.close)
 
     def record(self) -> dict[str, Any] | None:
         """What was noted at the last start, whether that still runs or not; a damaged note is none."""
