@@ -13,12 +13,9 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Any, ContextManager, Dict
+from typing import Any, Dict
 
 from .launcher import limits as kept_limits
-from .launcher.errors import NotReady
-from .launcher.locks import Lock
-from .launcher.paths import RUN_DIRECTORY
 from .limits import Limits
 from .system_content import check_name
 from .systemd_units import (
@@ -90,10 +87,6 @@ class Boot:
     def is_enabled(self) -> bool:
         """Whether the host's boot starts it."""
         return self.systemd.present and self.wanted.is_symlink()
-
-    def through_unit(self) -> bool:
-        """Whether it is started through its unit."""
-        return bool(self.systemd.present)
 
     @property
     def timeout(self) -> float:
@@ -259,78 +252,6 @@ class Boot:
         if self.limits is not None:
             shown["limits"] = dict(limits)
         return shown
-
-
-class UnitContainer:
-    """A container that is started and stopped through its unit where systemd is; else by the launcher, as ever.
-
-    It is what `life_cycle.LifeCycle` takes for a container. Its lock is one of its own: the launcher that systemd
-    starts takes the container's.
-    """
-
-    def __init__(self, container: Any, boot: Boot) -> None:
-        self.container = container
-        self.boot = boot
-        self._stopped_with_it: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.container, name)
-
-    @property
-    def through_unit(self) -> bool:
-        """Whether a start is systemd's."""
-        return self.boot.through_unit()
-
-    def lock(self, timeout: float) -> Lock:
-        """Hold the container for this run alone."""
-        if not self.boot.systemd.present:
-            lock: Lock = self.container.lock(timeout)
-            return lock
-        # No name of a container begins with a dot.
-        directory = os.path.join(RUN_DIRECTORY, "." + self.boot.name)
-        return Lock(self.boot.name, directory, timeout, self.container.cgroup.close)
-
-    def start(self, system: str, wait: bool, timeout: float) -> Any:
-        """Start it from `system`, which is current; a unit is always waited for."""
-        if not self.through_unit:
-            with self._inner(timeout):
-                return self.container.start(system, wait, timeout)
-        systemd = self.boot.systemd
-        try:
-            systemd.start(self.boot.unit, timeout)
-        except TargetError as error:
-            systemd.stop(self.boot.unit, timeout)  # or it would try again and again, under the hands of this run
-            raise NotReady(str(error), ended=True) from error
-        for unit in self._stopped_with_it:
-            systemd.start(unit, timeout)
-        return self.container.status()
-
-    def stop(self, timeout: float) -> bool:
-        """Stop it, however it was started; whether it ran. Containers that require it stop with it, until it starts."""
-        ran = self.container.status().state == "running"
-        systemd = self.boot.systemd
-        if systemd.present and systemd.is_active(self.boot.unit):
-            required = systemd.show(self.boot.unit, "RequiredBy").split()
-            self._stopped_with_it = [unit for unit in required if systemd.is_active(unit)]
-            systemd.stop(self.boot.unit, timeout)
-        with self._inner(timeout):
-            return bool(self.container.stop(timeout)) or ran
-
-    def await_ready(self, timeout: float) -> bool:
-        with self._inner(timeout):
-            return bool(self.container.await_ready(timeout))
-
-    def remove(self) -> None:
-        """Remove all that is its own."""
-        with self._inner(self.boot.timeout):
-            self.container.remove()
-
-    def _inner(self, timeout: float) -> ContextManager[Any]:
-        """The container's own lock, where that is not the one that is held."""
-        if not self.boot.systemd.present:
-            return contextlib.nullcontext()
-        lock: ContextManager[Any] = self.container.lock(timeout)
-        return lock
 
 
 def _text(path: Path) -> str:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from . import generations, health, time_limits
-from .boot import Boot, UnitContainer
+from .boot import Boot
 from .launcher.errors import LauncherError
 from .life_cycle import LifeCycle, UnhealthyError
 from .limits import PARSERS, LimitError, parse
+from .starting import starter
 from .systemd_units import RESTARTS
 from .target import Layout, TargetError, message_of
 from .time_limits import TimeLimit
@@ -85,7 +86,8 @@ class OneContainer:
         self.cycle = LifeCycle(
             layout,
             self.name,
-            UnitContainer(container, self.boot),
+            container,
+            starter(container, self.boot.systemd),
             system=system,
             wait=options["wait"],
             timeout=self.boot.timeout,

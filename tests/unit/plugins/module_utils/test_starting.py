@@ -1,22 +1,27 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A system is started by the launcher that it brings, whichever that is."""
+"""A container is started through its unit, or by the launcher that its system brings, whichever that is."""
 
 from __future__ import annotations
 
 import json
-import typing as t
+import types
 from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils import launcher, starting
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError, NotReady
+from ansible_collections.unshare.container.plugins.module_utils.starting import (
+    LauncherStarter,
+    Starter,
+    UnitStarter,
+    starter,
+)
 
-if t.TYPE_CHECKING:
-    from ansible_collections.unshare.container.plugins.module_utils.launcher import locks
+from .target_helpers import FakeContainer, FakeSystemd
 
-from .target_helpers import FakeContainer
+UNIT, OTHER = "unshare-container@web.service", "unshare-container@other.service"
 
 
 def foreign(directory: Path, script: str) -> Path:
@@ -33,6 +38,12 @@ class Lock:
         self.said = said
         self.turns: list[str] = []
 
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_error: object) -> None:
+        self.release()
+
     def acquire(self) -> None:
         self.turns.append("taken")
 
@@ -42,9 +53,17 @@ class Lock:
 
 def start(container: FakeContainer, system: Path) -> tuple[list[str], Lock]:
     lock = Lock(system / "said")
-    container.name = "web"  # type: ignore[attr-defined]
-    warnings = starting.start(container, t.cast("locks.Lock", lock), system, True, 7.5)
+    container.lock = lambda timeout: lock  # type: ignore[method-assign, assignment, return-value]
+    starter = LauncherStarter(container)
+    with starter.lock(1):
+        warnings = starter.start(system, True, 7.5)
     return warnings, lock
+
+
+@pytest.fixture
+def run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(starting, "RUN_DIRECTORY", str(tmp_path / "run"))
+    return tmp_path / "run"
 
 
 def test_its_own_is_started_here(tmp_path: Path) -> None:
@@ -62,7 +81,7 @@ def test_another_is_run_with_the_lock_let_go(tmp_path: Path) -> None:
     assert container.calls == []
     assert (tmp_path / "said").read_text() == "--detach --timeout=7.5\n"
     assert warnings == ["/srv/x was left out"]
-    assert lock.turns == ["released before", "taken"]
+    assert lock.turns == ["taken", "released before", "taken", "released after"]
 
 
 @pytest.mark.parametrize(("running", "error"), [(None, LauncherError), ("/system", NotReady)])
@@ -77,3 +96,60 @@ def test_what_another_says_is_the_error(tmp_path: Path, running: str | None, err
 def test_a_system_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(LauncherError, match="write the system anew"):
         start(FakeContainer(), tmp_path)
+
+
+def test_nothing_is_let_go_of_that_is_not_held(tmp_path: Path) -> None:
+    with pytest.raises(LauncherError, match="with its lock held"):
+        LauncherStarter(FakeContainer()).start(foreign(tmp_path, "exit 0"), True, 5)
+
+
+@pytest.mark.parametrize(("present", "kind"), [(True, UnitStarter), (False, LauncherStarter)])
+def test_what_starts_is_chosen_by_the_host(present: bool, kind: type[Starter]) -> None:
+    assert type(starter(FakeContainer(), FakeSystemd(present))) is kind
+
+
+def test_the_launcher_does_all_with_one_lock(tmp_path: Path, own_launcher: None) -> None:
+    container = FakeContainer()
+    chosen = starter(container, FakeSystemd(present=False))
+    with chosen.lock(1):
+        assert chosen.start(tmp_path, True, 5) == []
+        assert chosen.await_ready(5)
+        assert chosen.stop(5)
+        assert not chosen.stop(5)
+        chosen.remove(5)
+    assert container.calls == ["lock", "start", "stop", "remove"]
+
+
+def test_a_unit_is_started_and_stopped_with_what_requires_it(run_directory: Path) -> None:
+    systemd, container = FakeSystemd(), FakeContainer()
+    container.cgroup = types.SimpleNamespace(close=lambda: None)  # type: ignore[attr-defined]
+    chosen = starter(container, systemd)
+    with chosen.lock(1):
+        assert (run_directory / ".web").is_dir()
+        assert container.calls == []  # the launcher that systemd starts takes the container's own lock
+        chosen.start(Path("/system"), True, 5)
+    assert systemd.orders == [f"start {UNIT}"]
+    assert container.calls == []
+    systemd.required_by = OTHER
+    systemd.active.add(OTHER)
+    container.running = "/system"
+    assert chosen.stop(5)
+    assert not systemd.is_active(UNIT)
+    chosen.start(Path("/system"), True, 5)
+    assert systemd.orders[1:] == [f"stop {UNIT}", f"start {UNIT}", f"start {OTHER}"]
+
+
+@pytest.mark.parametrize("act", ["stop", "await_ready", "remove"])
+def test_what_the_launcher_does_beside_a_unit_is_done_with_the_containers_own_lock(act: str) -> None:
+    container = FakeContainer()
+    getattr(starter(container, FakeSystemd()), act)(5)
+    assert container.calls[0] == "lock"
+
+
+def test_a_unit_that_does_not_start_is_stopped() -> None:
+    systemd = FakeSystemd()
+    systemd.broken = True
+    with pytest.raises(NotReady, match="it went wrong") as caught:
+        starter(FakeContainer(), systemd).start(Path("/system"), True, 5)
+    assert caught.value.ended
+    assert systemd.orders[-1] == f"stop {UNIT}"
