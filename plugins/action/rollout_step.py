@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible_collections.unshare.container.plugins.action import containers
+from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import write_atomically
 from ansible_collections.unshare.container.plugins.plugin_utils import rollout
 from ansible_collections.unshare.container.plugins.plugin_utils.rollout_page import page
 
@@ -154,11 +153,7 @@ class ActionModule(containers.ActionModule):
     def _write_page(path: str, text: str) -> None:
         """Replace the page in one step."""
         try:
-            descriptor, aside = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".rollout-")
-            with open(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            os.chmod(aside, 0o644)
-            os.rename(aside, path)
+            write_atomically(path, text, 0o644)
         except OSError as error:
             raise AnsibleActionFail(f"page: {path} cannot be written: {error}") from error
 

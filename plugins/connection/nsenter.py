@@ -108,7 +108,6 @@ options:
 """
 
 import os
-import re
 import secrets
 import shlex
 import typing as t
@@ -118,12 +117,12 @@ from ansible.module_utils.common.text.converters import to_bytes, to_native, to_
 from ansible.plugins.connection import ConnectionBase
 from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
+from ansible_collections.unshare.container.plugins.plugin_utils.checks import CONTAINER_NAME
 from ansible_collections.unshare.container.plugins.plugin_utils.entering import Become, Report
 from ansible_collections.unshare.container.plugins.plugin_utils.local_command import SILENT_BECOME, LocalCommand
 
 display = Display()
 
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 CHUNK = 4 << 20
 """Bytes of a file that are copied with one command."""
@@ -175,7 +174,7 @@ class Connection(ConnectionBase):
     @property
     def _name(self) -> str:
         name = str(self.get_option("container"))
-        if not NAME.fullmatch(name):
+        if not CONTAINER_NAME.fullmatch(name):
             raise AnsibleError(f"{name!r} is not a name of a container; set ansible_unshare_container")
         return name
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 from .launcher import limits as kept_limits
+from .launcher.paths import write_atomically
 from .limits import Limits
 from .system_content import check_name
 from .systemd_units import (
@@ -179,7 +180,9 @@ class Boot:
     def _apply_unit(self) -> None:
         try:
             for path, text in self._files().items():
-                _write(path, text)
+                if _text(path) != text:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_atomically(str(path), text, 0o644)
             if self.is_enabled() and not self._will_be_enabled():
                 self.wanted.unlink()
             elif self._will_be_enabled() and not self.is_enabled():
@@ -259,14 +262,3 @@ def _text(path: Path) -> str:
         return path.read_text("utf-8")
     except OSError:
         return ""
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a unit's file in one step."""
-    if _text(path) == text:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(text, "utf-8")
-    new.chmod(0o644)
-    new.rename(path)

@@ -14,7 +14,7 @@ from typing import Any, Callable, Protocol
 from . import generations
 from .launcher import mount_table
 from .launcher.errors import LauncherError
-from .system_content import NAME
+from .launcher.specification import is_name
 from .target import Layout, TargetError
 
 LOG_LIMIT = 256 * 1024
@@ -50,7 +50,7 @@ def names(layout: Layout, run_directory: Path) -> list[str]:
             found.update(entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False))
         except OSError:
             continue  # there is none
-    return sorted(name for name in found if NAME.fullmatch(name))
+    return sorted(name for name in found if is_name(name))
 
 
 class Information:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Callable, Dict
 
 from . import preflight
+from .launcher.names import system_name
+from .launcher.specification import is_name
 from .one_container import ERRORS, OneContainer, failure
-from .system_content import NAME, digest_on_target
+from .system_content import digest_on_target
 from .systems import Systems
 from .target import Layout, TargetError
 
@@ -67,9 +69,7 @@ class HostContainers:
             found = sorted(os.listdir(self.layout.containers))
         except FileNotFoundError:
             return []
-        known = [
-            name for name in found if NAME.fullmatch(name) and (self.layout.container(name) / "generations").is_dir()
-        ]
+        known = [name for name in found if is_name(name) and (self.layout.container(name) / "generations").is_dir()]
         return [name for name in known if name not in self.declared]
 
     def stage(self) -> list[Result]:
@@ -147,4 +147,4 @@ class HostContainers:
 
     def _path(self, name: str, digest: str) -> Path:
         python = preflight.Host(self.root).interpreter
-        return self.layout.systems / f"{digest_on_target(digest, python)}-{name}"
+        return self.layout.systems / system_name(digest_on_target(digest, python), name)

@@ -14,10 +14,9 @@ import re
 from typing import Any, Dict
 
 from .launcher import fingerprint
+from .launcher.names import DIGITS, system_name
+from .launcher.specification import is_name
 from .target import TargetError
-
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-"""A container's name: part of paths and, by default, its host name."""
 
 ENTRY_KEYS = frozenset(("content", "encoding", "link", "mode", "uid", "gid", "secret"))
 
@@ -26,7 +25,7 @@ Entry = Dict[str, Any]
 
 def check_name(name: str) -> str:
     """Return `name`. Raises TargetError when it cannot name a container."""
-    if not NAME.fullmatch(name):
+    if not is_name(name):
         raise TargetError(
             f"name: {name!r} cannot name a container; use 1 to 63 lower-case letters, digits and dashes, "
             "beginning with a letter or a digit"
@@ -126,17 +125,17 @@ class SystemContent:
         return hashlib.sha256(canonical([specification, contents, self.boot])).hexdigest()
 
     def digest(self) -> str:
-        """32 hexadecimal digits that any change of behaviour changes, and nothing else."""
+        """A digest that any change of behaviour changes, and nothing else."""
         return digest_on_target(self.content_digest(), self.python)
 
     def directory_name(self) -> str:
         """The name of the system's directory."""
-        return f"{self.digest()}-{self.name}"
+        return system_name(self.digest(), self.name)
 
 
 def digest_on_target(content_digest: str, python: str) -> str:
     """The digest of a system by that of its content and the path of the target's Python."""
-    return hashlib.sha256(canonical([content_digest, python])).hexdigest()[:32]
+    return hashlib.sha256(canonical([content_digest, python])).hexdigest()[:DIGITS]
 
 
 def _files(entries: dict[str, Entry], secrets: dict[str, str]) -> dict[str, File]:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from .launcher import data, reboots, times
 from .launcher.service import RUNS_ELSEWHERE
+from .launcher.specification import is_name
 from .limits import Limits, properties
-from .system_content import NAME
 from .target import TargetError
 
 TEMPLATE = "unshare-container@.service"
@@ -109,8 +109,7 @@ class UnitOptions(NamedTuple):
         for restart in _values(text, "Restart="):
             said = said._replace(restart=restart if restart in RESTARTS else said.restart)
         after, requires = (
-            [name for name in map(_name_of, _values(text, key)) if NAME.fullmatch(name)]
-            for key in ("After=", "Requires=")
+            [name for name in map(_name_of, _values(text, key)) if is_name(name)] for key in ("After=", "Requires=")
         )
         for name in requires:
             if name in after:

@@ -19,9 +19,10 @@ import tempfile
 from pathlib import Path
 
 from .launcher.errors import LauncherError
-from .launcher.paths import remove_tree
+from .launcher.names import container_of
+from .launcher.paths import remove_tree, sync_directory
 from .system_content import SystemContent
-from .target import Layout, TargetError, exclusive, explain, make_private_directory, sync_directory
+from .target import Layout, TargetError, exclusive, explain, make_private_directory
 
 ASIDE = ".aside-"
 """How the names of directories begin that are being written or removed."""
@@ -108,7 +109,7 @@ class Systems:
         """The systems written for the container called `name`, oldest first."""
         if not self.layout.systems.is_dir():
             return []
-        found = [p for p in self.layout.systems.iterdir() if p.name[32:] == "-" + name and not p.name.startswith(".")]
+        found = [path for path in self.layout.systems.iterdir() if container_of(path.name) == name]
         return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
     def _remove_leftovers(self) -> None:
@@ -123,7 +124,7 @@ class Systems:
             _compile_launcher(aside, path)
             _synchronise(aside)
             aside.rename(path)
-            sync_directory(self.layout.systems)
+            sync_directory(str(self.layout.systems))
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
@@ -187,4 +188,4 @@ def _synchronise(directory: Path) -> None:
                     os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
-        sync_directory(Path(parent))
+        sync_directory(parent)

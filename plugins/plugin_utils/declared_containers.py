@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import typing as t
 from pathlib import Path
 
 # All of it is imported here: Ansible loads action plugins before it forks, and what a worker imports, each one imports.
 from ..module_utils import launcher
 from ..module_utils.launcher.errors import OptionError
+from ..module_utils.launcher.paths import write_atomically
 from ..module_utils.limits import LimitError, parse
 from ..module_utils.one_container import OPTIONS, check
 from ..module_utils.system_content import SystemContent
@@ -177,10 +177,7 @@ class Derivation:
     def _write(self, name: str, text: str) -> None:
         """Put a file into its place in one step: another worker sees all of it or none."""
         self.directory.mkdir(mode=0o700, exist_ok=True)
-        descriptor, aside = tempfile.mkstemp(dir=self.directory, prefix=".")  # mode 0600
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.rename(aside, self.directory / name)
+        write_atomically(str(self.directory / name), text, aside=str(self.directory / f".{os.getpid()}"))
 
 
 def derive(declared: Declared) -> Mapping:

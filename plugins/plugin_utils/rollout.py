@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 import time
 import typing as t
 import urllib.parse
 from pathlib import Path
+
+from ..module_utils.launcher.paths import write_atomically
 
 Record = dict[str, t.Any]
 
@@ -127,11 +128,8 @@ class Journal:
             return None
 
     def _write(self, name: str, value: Record) -> None:
-        path = self.directory / name
-        descriptor, aside = tempfile.mkstemp(dir=self.directory, prefix=".")
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(value, stream)
-        os.rename(aside, path)
+        aside = self.directory / f".{os.getpid()}"
+        write_atomically(str(self.directory / name), json.dumps(value), aside=str(aside))
 
 
 def outcome_of(result: Record) -> str:

@@ -28,3 +28,17 @@ def test_contexts_are_entered_by_with_alone(path: Path) -> None:
         if isinstance(call.func, ast.Attribute) and call.func.attr in ("__enter__", "__exit__")
     ]
     assert found == []
+
+
+REPLACING = {"os.rename", "os.replace", "tempfile.mkstemp", "tempfile.NamedTemporaryFile"}
+
+
+def test_files_are_replaced_in_one_way() -> None:
+    """By `write_atomically`; directories and links, which it cannot write, get their names by methods of a Path."""
+    found = {
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in REPLACING
+    }
+    assert found == {"plugins/module_utils/launcher/paths.py"}

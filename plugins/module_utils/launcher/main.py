@@ -12,8 +12,9 @@ from . import times
 from .container import Container
 from .errors import LauncherError
 from .guarded import refusal_of_words
+from .names import container_of
 from .paths import refusal_of_root, write_atomically
-from .specification import hidden_file, is_name, read_spec
+from .specification import hidden_file, read_spec
 from .start import Status
 from .targets import is_below, plain, refusal
 
@@ -207,9 +208,8 @@ def enter_container_main() -> int:
             raise LauncherError("enter-container: must be run as root")
         from . import foreground
 
-        # A system's directory is named <32 hexadecimal digits>-<name>.
-        name = os.path.basename(directory)[33:]
-        if not is_name(name):
+        name = container_of(os.path.basename(directory))
+        if name is None:
             raise LauncherError("%s: is no directory of a system" % directory)
         container = Container(name)
         user = arguments.last("user", "root")
