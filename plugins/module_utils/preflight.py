@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, List
 
 from . import nested
+from .distribution import DEBIAN
 from .launcher import lookup
 from .preflight_mounts import Sources, mount_points
 from .store import View, open_source
@@ -124,13 +125,13 @@ def _store(host: Host, specification: dict[str, Any]) -> list[str]:
     if target == "/usr" and not _is_merged(host, posixpath.dirname(source.rstrip("/")) or "/"):
         problems.append(
             f"beside the store {source} there is a bin that is not a link into it; containers need a merged /usr: "
-            "install the package usrmerge"
+            f"install the package {DEBIAN.merged_usr}"
         )
     init = specification.get("init") or {}
     program = str((init.get("argv") or [""])[0])
     view = View(specification, specification.get("files") or {}, specification.get("host_files") or [], host.root)
     if init.get("systemd") and program.startswith(target + "/") and not view.is_program(program):
-        problems.append(f"the store {source} has no systemd ({program}): install the package systemd")
+        problems.append(f"the store {source} has no systemd ({program}): install the package {DEBIAN.systemd}")
     return problems
 
 

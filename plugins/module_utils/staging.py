@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import launcher, preflight, store, system_diff
+from .distribution import DEBIAN
 from .launcher import main as _launcher_main  # noqa: F401  Ansible sends what is imported: all of the launcher
 from .launcher import seccomp
 from .system_content import SystemContent
@@ -17,7 +18,7 @@ from .target import Layout, TargetError
 
 NO_FILTER = (
     "the system-call filter could not be made, because libseccomp is not on this host; "
-    "the container will run without it. Install the package libseccomp2"
+    f"the container will run without it. Install the package {DEBIAN.libseccomp}"
 )
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import typing as t
 
-STORE_UNITS = "/usr/lib/systemd/system"
+from .debian import DEBIAN
+
 DIRECTORY = "/etc/systemd/system"
 
 UNITS = (
@@ -112,7 +113,7 @@ def link(target: str) -> dict[str, str]:
 
 def store_link(name: str) -> dict[str, str]:
     """Return the link to a unit of the store."""
-    return link(f"{STORE_UNITS}/{name}")
+    return link(f"{DEBIAN.unit_directory}/{name}")
 
 
 def wanted(target: str, unit: str) -> tuple[str, dict[str, str]]:

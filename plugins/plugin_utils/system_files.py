@@ -8,7 +8,8 @@ import typing as t
 
 from ..module_utils.host_files import HOST_FILES
 from ..module_utils.launcher.targets import STORE, refusal_of_file
-from . import checks, etc_files
+from . import checks
+from .debian import DEBIAN
 from .errors import DeclarationError
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, default_name, operating_system
@@ -36,9 +37,9 @@ _ARGUMENTS: Spec = {
     "security": {"type": "dict", "options": _SECURITY, "default": {}},
 }
 SYSTEMD: dict[str, t.Any] = {
-    "argv": ["/usr/lib/systemd/systemd"],
+    "argv": [DEBIAN.systemd],
     "environment": {
-        "PATH": etc_files.PATH,
+        "PATH": DEBIAN.path,
         "SYSTEMD_UNIT_PATH": "/etc/systemd/system",
         "SYSTEMD_GENERATOR_PATH": "/etc/systemd/generators",
         "SYSTEMD_ENVIRONMENT_GENERATOR_PATH": "/etc/systemd/generators",
@@ -180,7 +181,7 @@ def _init(value: t.Any) -> dict[str, t.Any]:
         if not isinstance(text, str) or "\0" in text:
             raise DeclarationError(f"init.environment.{name}", "must be a string without NUL")
     _signal(checked["stop_signal"])
-    base = SYSTEMD["environment"] if checked["systemd"] else {"PATH": etc_files.PATH}
+    base = SYSTEMD["environment"] if checked["systemd"] else {"PATH": DEBIAN.path}
     checked["environment"] = {**base, **checked["environment"]}
     return checked
 

@@ -104,7 +104,7 @@ def given_up(security: dict[str, Any], ids: Identity, filter_program: bytes | No
         )
     if filter_program is None:
         warnings.append(
-            "system-call filter: none, as this host has no libseccomp (2.4 or newer); install libseccomp2, "
+            "system-call filter: none, as this host has no libseccomp (2.4 or newer); install it, "
             "and stage the system again"
         )
     return warnings

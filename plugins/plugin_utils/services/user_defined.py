@@ -8,6 +8,7 @@ import re
 import typing as t
 from collections.abc import Mapping
 
+from ..distribution import Software
 from ..errors import DeclarationError, suggestion
 from ..operating_system import UserServiceType
 from ..service_types import Context, Contribute, ServiceType
@@ -99,5 +100,5 @@ def service_type(declared: UserServiceType, path: str) -> ServiceType:
         provision=declared.provision or () if declared.bare_metal else provision,
         requirement=names("requirement", declared.requirement),
         bare_metal=declared.bare_metal,
-        units=declared.units,
+        software=Software(units=declared.units),
     )
