@@ -15,7 +15,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.paths i
 from ansible_collections.unshare.container.plugins.plugin_utils import rollout
 from ansible_collections.unshare.container.plugins.plugin_utils.rollout_page import page
 
-KEPT = ("name", "generation", "former_generation", "boot_seconds", "failed_units", "system", "rolled_back_to")
+NOTED = ("name", "generation", "former_generation", "boot_seconds", "failed_units", "system", "rolled_back_to")
 """What of a container's result is written down."""
 
 
@@ -143,7 +143,7 @@ class ActionModule(containers.ActionModule):
             return {"failed": True, "changed": False, "msg": str(error)}
 
     def _note(self, outcome: str, done: dict[str, Any]) -> None:
-        kept = [{key: entry[key] for key in KEPT if key in entry} for entry in done.get("containers", [])]
+        kept = [{key: entry[key] for key in NOTED if key in entry} for entry in done.get("containers", [])]
         record: dict[str, Any] = {"outcome": outcome, "message": str(done.get("msg", ""))}
         if kept:
             record["containers"] = kept

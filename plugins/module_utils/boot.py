@@ -23,14 +23,14 @@ from .systemd_units import (
     BOOT_DROP_IN,
     LIMITS_DROP_IN,
     RUNTIME_UNIT_DIRECTORY,
-    TEMPLATE,
+    TEMPLATE_UNIT,
     UNIT_DIRECTORY,
     WANTS,
     Systemd,
     UnitOptions,
     limits_drop_in,
     template,
-    unit_name,
+    unit_of,
 )
 from .target import Layout, TargetError, explain
 
@@ -73,11 +73,11 @@ class Boot:
             if name in (names or []):
                 raise TargetError(f"container {name!r} cannot be started after itself")
         self.systemd = systemd if systemd is not None else Systemd(layout.root)
-        self.unit = unit_name(name)
+        self.unit = unit_of(name)
         self.directory = layout.root / UNIT_DIRECTORY
         if not enabled and self.directory.is_dir() and not os.access(self.directory, os.W_OK):
             self.directory = layout.root / RUNTIME_UNIT_DIRECTORY  # a host whose /etc is an image
-        self.template = self.directory / TEMPLATE
+        self.template = self.directory / TEMPLATE_UNIT
         self.drop_in = self.directory / f"{self.unit}.d" / BOOT_DROP_IN
         self.limits_drop_in = self.drop_in.with_name(LIMITS_DROP_IN)
         self.wanted = self.directory / WANTS / self.unit
@@ -141,7 +141,7 @@ class Boot:
         if limits:
             controllers = self.container.cgroup.controllers()
             missing = kept_limits.not_kept(limits, controllers)
-            self.warnings += kept_limits.explain([name for name in missing if name != "tasks_max"])
+            self.warnings += kept_limits.warnings_of([name for name in missing if name != "tasks_max"])
         if self.enabled and not self.systemd.present:
             self.warnings.append(self._no_unit())
         elif self.systemd.present and state != "stopped" and not self._runs_in_unit():
@@ -244,7 +244,7 @@ class Boot:
         """Whether the template is there, and of use to this container alone at most, which does not run by it."""
         if not self.template.exists():
             return False
-        drop_ins = self.directory.glob(f"{unit_name('*')}.d/{BOOT_DROP_IN}")
+        drop_ins = self.directory.glob(f"{unit_of('*')}.d/{BOOT_DROP_IN}")
         others = [path for path in drop_ins if path != self.drop_in]
         return not others and not self.systemd.active_instances()
 

@@ -24,7 +24,7 @@ MOUNTS_SIZE, MOUNTS_LIMIT = 4 << 20, 4096
 """Bytes that are read of a list of mounts, and how many are returned: root inside can make any number."""
 
 
-class Container(Protocol):
+class InspectedContainer(Protocol):
     """What the launcher can say of a container."""
 
     cgroup: Any
@@ -65,7 +65,7 @@ class Information:
         self,
         layout: Layout,
         name: str,
-        container: Container,
+        container: InspectedContainer,
         proc: Path = Path("/proc"),
         timeout: float = 5.0,
         log_lines: int = 0,

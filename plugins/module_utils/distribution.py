@@ -19,4 +19,4 @@ class HostPackages(NamedTuple):
     libseccomp: str
 
 
-DEBIAN = HostPackages(merged_usr="usrmerge", systemd="systemd", libseccomp="libseccomp2")
+DEBIAN_PACKAGES = HostPackages(merged_usr="usrmerge", systemd="systemd", libseccomp="libseccomp2")

@@ -18,7 +18,7 @@ from .launcher.paths import sync_directory
 from .systems import Systems
 from .target import Layout, TargetError, explain, make_private_directory
 
-KEPT = 5
+GENERATIONS_KEPT = 5
 """How many generations a container keeps unless another number is asked for."""
 
 NEW_LINK = ".new"
@@ -139,7 +139,7 @@ def end_trial(layout: Layout, name: str) -> None:
         raise TargetError(f"cannot end the trial of {name!r}: {explain(error)}") from error
 
 
-def prune(layout: Layout, name: str, running: Path | None, keep: int = KEPT) -> list[Path]:
+def prune(layout: Layout, name: str, running: Path | None, keep: int = GENERATIONS_KEPT) -> list[Path]:
     """Forget the oldest generations, and remove the systems of the container that nothing refers to any more.
 
     Never removed: a system of a kept generation, the current one, the running one, the one to go back to, and one

@@ -146,5 +146,5 @@ class HostContainers:
         return staged.path, staged.changed, staged.difference
 
     def _path(self, name: str, digest: str) -> Path:
-        python = preflight.Host(self.root).interpreter
+        python = preflight.HostFacts(self.root).interpreter
         return self.layout.systems / system_name(digest_on_target(digest, python), name)

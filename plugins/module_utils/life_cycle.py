@@ -18,7 +18,7 @@ from typing import Any, Callable, Protocol
 
 from . import generations
 from .health import DEFAULTS, await_health
-from .launcher.container import KEPT
+from .launcher.container import ON_DISK
 from .launcher.errors import LauncherError, NotReady
 from .launcher.start import Status
 from .starting import LauncherStarter, Starter
@@ -105,7 +105,7 @@ class LifeCycle:
         health: dict[str, Any] | None = None,
         roll_back: bool = False,
         generation: int | None = None,
-        keep: int = generations.KEPT,
+        keep: int = generations.GENERATIONS_KEPT,
         settle: Callable[[str], bool] = lambda state: False,
         await_health: Callable[[Any, dict[str, Any]], list[str]] = await_health,
     ) -> None:
@@ -159,7 +159,7 @@ class LifeCycle:
 
     def exists(self) -> bool:
         """Whether anything of the container is on the host."""
-        return any(os.path.lexists(self.layout.container(self.name) / entry) for entry in KEPT)
+        return any(os.path.lexists(self.layout.container(self.name) / entry) for entry in ON_DISK)
 
     def plan(self, state: str) -> dict[str, Any]:
         """What `describe` will say after `reach(state)`; nothing is changed, and nothing needs to be there yet."""

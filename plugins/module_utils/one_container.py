@@ -12,7 +12,7 @@ from . import generations, health, time_limits
 from .boot import Boot
 from .launcher.errors import LauncherError
 from .life_cycle import LifeCycle, UnhealthyError
-from .limits import PARSERS, LimitError, parse
+from .limits import PARSERS, LimitError, parse_limits
 from .starting import starter
 from .systemd_units import RESTARTS
 from .target import Layout, TargetError, message_of
@@ -50,9 +50,9 @@ def check(options: dict[str, Any], place: str = "") -> None:
     :param place: where the options are, for the error; empty for those of a module itself.
     :raises OptionError: naming the key.
     """
-    time_limits.check(options, OPTIONS, place)
+    time_limits.check_time_limits(options, OPTIONS, place)
     if options.get("health"):
-        health.check(options["health"], f"{place}.health" if place else "health")
+        health.check_health(options["health"], f"{place}.health" if place else "health")
 
 
 class OneContainer:
@@ -77,7 +77,7 @@ class OneContainer:
             self.name,
             container,
             enabled=options["enabled"],
-            limits=None if options["limits"] is None else parse(options["limits"]),
+            limits=None if options["limits"] is None else parse_limits(options["limits"]),
             after=options["after"],
             requires=options["requires"],
             restart=options["restart"],

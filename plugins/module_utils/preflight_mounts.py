@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 class Sources:
     """What the mounts of a specification share with the container, beside what the host runs."""
 
-    def __init__(self, host: preflight.Host, specification: dict[str, Any]) -> None:
+    def __init__(self, host: preflight.HostFacts, specification: dict[str, Any]) -> None:
         self.host = host
         self.store = str((specification.get("store") or {}).get("source") or "/usr")
         self.records = specification.get("file_systems") or []
         self.nesting = bool((specification.get("security") or {}).get("nesting"))
-        self.runs: guarded.Host | None = None
+        self.runs: guarded.GuardedHost | None = None
         if not any(self._device(record) for record in self.records):
             return
         runs = {str(host.path(path)): what for path, what in guarded.RUNS.items()}
         if host.root == Path("/"):
             runs.update(guarded.interpreter(host.interpreter))
-        self.runs = guarded.Host(runs, tuple(str(host.path(path)) for path in guarded.SECRET))
+        self.runs = guarded.GuardedHost(runs, tuple(str(host.path(path)) for path in guarded.SECRET))
 
     def refusals(self) -> list[str]:
         """Return why the container cannot write to what it is meant to, one for each mount."""
@@ -68,7 +68,9 @@ class Sources:
         shared = "bind-mount" in (record.get("flags") or []) or record.get("type") not in (*targets.IN_MEMORY, "mqueue")
         return device if record.get("device") and shared and device != self.store else ""
 
-    def _look_at_bind(self, runs: guarded.Host, record: dict[str, Any], device: str, writable: bool) -> list[str]:
+    def _look_at_bind(
+        self, runs: guarded.GuardedHost, record: dict[str, Any], device: str, writable: bool
+    ) -> list[str]:
         try:
             source = os.open(self.host.path(device), os.O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -84,18 +86,18 @@ class Sources:
             os.close(source)
 
 
-def answers(host: preflight.Host, path: str) -> bool:
+def answers(host: preflight.HostFacts, path: str) -> bool:
     """Whether a path can be looked at without waiting for a server (a network's file system, FUSE)."""
     real = os.path.normpath(host.path(path))
     return all(mount.point == "/" or mount.kind in mounts.OWN for mount in mount_table.way(mount_table.read(), real))
 
 
-def mount_points(host: preflight.Host, specification: dict[str, Any]) -> list[str]:
+def mount_points(host: preflight.HostFacts, specification: dict[str, Any]) -> list[str]:
     """A mount point that lies in a read-only bind mount, the store for one, must be there: nobody can make it."""
     problems = []
     above: list[dict[str, Any]] = []
     for mount in specification.get("file_systems") or []:
-        point = targets.plain(str(mount.get("mount_point")))
+        point = targets.plain_path(str(mount.get("mount_point")))
         around = [other for other in above if targets.is_below(point, str(other["mount_point"]))]
         above.append({**mount, "mount_point": point})
         if not around or mount.get("mount_may_fail") or not _is_there(host, mount):
@@ -111,7 +113,7 @@ def mount_points(host: preflight.Host, specification: dict[str, Any]) -> list[st
     return problems
 
 
-def _is_there(host: preflight.Host, mount: dict[str, Any]) -> bool:
+def _is_there(host: preflight.HostFacts, mount: dict[str, Any]) -> bool:
     """Whether a mount is not left out for the lack of its source."""
     if "bind-mount" not in (mount.get("flags") or []):
         return True
@@ -119,7 +121,7 @@ def _is_there(host: preflight.Host, mount: dict[str, Any]) -> bool:
     return answers(host, device) and host.exists(device)
 
 
-def _is_missing(host: preflight.Host, directory: str, rest: str) -> bool:
+def _is_missing(host: preflight.HostFacts, directory: str, rest: str) -> bool:
     """Whether a path below a directory is not there; where a link leads inside of a container is not asked here."""
     path = host.path(directory)
     if not path.exists():

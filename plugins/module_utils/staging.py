@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import launcher, preflight, store, system_diff
-from .distribution import DEBIAN
+from .distribution import DEBIAN_PACKAGES
 from .launcher import main as _launcher_main  # noqa: F401  Ansible sends what is imported: all of the launcher
 from .launcher import seccomp
 from .system_content import SystemContent
@@ -18,7 +18,7 @@ from .target import Layout, TargetError
 
 NO_FILTER = (
     "the system-call filter could not be made, because libseccomp is not on this host; "
-    f"the container will run without it. Install the package {DEBIAN.libseccomp}"
+    f"the container will run without it. Install the package {DEBIAN_PACKAGES.libseccomp}"
 )
 
 
@@ -57,14 +57,14 @@ def stage(
         an earlier task would have installed.
     :raises TargetError: when the system, the host or the store stand in the way.
     """
-    host = preflight.Host(root)
+    host = preflight.HostFacts(root)
     content = SystemContent(system, boot, launcher.sources(), host.interpreter, secrets, name)
     preflight.check_host(host, content.specification())
     layout = Layout(root)
     systems = Systems(layout)
     staged = Staged(content, systems.path(content))
     staged.warnings += preflight.warnings(host, content.spec)
-    view = store.View(content.spec, system["files"], content.host_files, root)
+    view = store.StoreView(content.spec, system["files"], content.host_files, root)
     try:
         store.check_programs(view, system.get("programs") or [])
     except TargetError as error:

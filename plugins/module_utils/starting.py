@@ -20,7 +20,7 @@ from .launcher import fingerprint, times
 from .launcher.errors import LauncherError, NotReady
 from .launcher.locks import Lock
 from .launcher.paths import RUN_DIRECTORY
-from .systemd_units import Systemd, unit_name
+from .systemd_units import Systemd, unit_of
 from .target import TargetError
 
 WARNING = "run-container: warning: "
@@ -100,7 +100,7 @@ class UnitStarter:
     def __init__(self, container: Any, systemd: Systemd) -> None:
         self.container = container
         self.systemd = systemd
-        self.unit = unit_name(container.name)
+        self.unit = unit_of(container.name)
         self._stopped_with_it: list[str] = []
 
     def lock(self, timeout: float) -> ContextManager[Any]:
@@ -168,7 +168,7 @@ def _released(lock: Lock | None) -> Iterator[None]:
 def _start_foreign(container: Any, system: Path, timeout: float) -> list[str]:
     import subprocess
 
-    command = [str(system / "run-container"), "--detach", f"--timeout={times.text(timeout)}"]
+    command = [str(system / "run-container"), "--detach", f"--timeout={times.as_text(timeout)}"]
     try:
         done = subprocess.run(
             command,

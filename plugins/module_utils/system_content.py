@@ -20,7 +20,7 @@ from .target import TargetError
 
 ENTRY_KEYS = frozenset(("content", "encoding", "link", "mode", "uid", "gid", "secret"))
 
-Entry = Dict[str, Any]
+FileEntry = Dict[str, Any]
 
 
 def check_name(name: str) -> str:
@@ -48,7 +48,7 @@ def canonical(value: Any) -> bytes:
 class File:
     """A file of the system: its bytes or the target of a link, its owner and mode inside the container."""
 
-    def __init__(self, path: str, entry: Entry) -> None:
+    def __init__(self, path: str, entry: FileEntry) -> None:
         where = f"system.files[{path!r}]"
         self.path = check_path(path, "system.files")
         unknown = sorted(set(entry) - ENTRY_KEYS)
@@ -138,7 +138,7 @@ def digest_on_target(content_digest: str, python: str) -> str:
     return hashlib.sha256(canonical([content_digest, python])).hexdigest()[:DIGITS]
 
 
-def _files(entries: dict[str, Entry], secrets: dict[str, str]) -> dict[str, File]:
+def _files(entries: dict[str, FileEntry], secrets: dict[str, str]) -> dict[str, File]:
     files: dict[str, File] = {}
     for path, entry in entries.items():
         if not isinstance(entry, dict):
@@ -182,7 +182,7 @@ def _identifier(value: Any, where: str) -> int:
     return value
 
 
-def _bytes(entry: Entry, where: str) -> bytes:
+def _bytes(entry: FileEntry, where: str) -> bytes:
     content = entry["content"]
     if not isinstance(content, str):
         raise TargetError(f"{where}.content: must be a string")

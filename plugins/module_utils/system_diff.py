@@ -14,7 +14,7 @@ from typing import Any, Dict
 
 from .system_content import SystemContent
 
-MANAGED = ("files", "directories", "host_files", "file_systems", "launcher", "python")
+NOT_SETTINGS = ("files", "directories", "host_files", "file_systems", "launcher", "python")
 """Parts of the specification that are shown in a way of their own."""
 
 Difference = Dict[str, str]
@@ -139,5 +139,5 @@ def _directory(entry: dict[str, Any]) -> str:
 
 
 def _settings(specification: dict[str, Any]) -> str:
-    settings = {key: value for key, value in specification.items() if key not in MANAGED}
+    settings = {key: value for key, value in specification.items() if key not in NOT_SETTINGS}
     return json.dumps(settings, indent=2, sort_keys=True) + "\n" if settings else ""

@@ -55,7 +55,7 @@ UNITS = (
     "umount.target",
     "user.slice",
 )
-WANTS = {
+WANTED = {
     "sysinit.target": ("systemd-journald.service",),
     "sockets.target": ("systemd-journald.socket", "systemd-journald-dev-log.socket"),
 }
@@ -128,7 +128,7 @@ def base_files(log: str, *, syslog: bool) -> dict[str, dict[str, t.Any]]:
     for name in UNITS + (PERSISTENT_UNITS if persistent else ()):
         files[f"systemd/system/{name}"] = store_link(name)
     files["systemd/system/default.target"] = link("multi-user.target")
-    for target, units in WANTS.items():
+    for target, units in WANTED.items():
         for unit in units:
             path, entry = wanted(target, unit)
             files[path] = entry

@@ -51,7 +51,7 @@ def mount_point(value: str, path: str, store: str | None = None) -> str:
     Without STORE, the place of the store, what depends on that is not looked at.
     """
     place = absolute_path(value, path)
-    reason = targets.refusal(place, store)
+    reason = targets.refusal_of_place(place, store)
     if reason:
         raise DeclarationError(path, reason)
     return place

@@ -18,7 +18,7 @@ from pathlib import Path
 from ..module_utils import launcher
 from ..module_utils.launcher.errors import OptionError
 from ..module_utils.launcher.paths import write_atomically
-from ..module_utils.limits import LimitError, parse
+from ..module_utils.limits import LimitError, parse_limits
 from ..module_utils.one_container import OPTIONS, check
 from ..module_utils.system_content import SystemContent
 from ..module_utils.systemd_units import UnitOptions
@@ -34,7 +34,7 @@ from .validation import Spec, describe, plain, strict, validate
 if t.TYPE_CHECKING:
     Mapping = dict[str, t.Any]
 
-PATH = "containers"
+PLACE = "containers"
 
 DERIVED_BY: Spec = {
     "operating_system": {"type": "raw"},
@@ -91,12 +91,12 @@ class Declared:
 
 def declared_containers(value: t.Any) -> list[Declared]:
     """Return the containers of the mapping `containers`, in its order; raises DeclarationError with the place."""
-    given = plain(value, PATH)
+    given = plain(value, PLACE)
     if not isinstance(given, dict):
-        raise DeclarationError(PATH, f"must be a mapping of names to containers, not {describe(given)}")
+        raise DeclarationError(PLACE, f"must be a mapping of names to containers, not {describe(given)}")
     result = []
     for name, entry in given.items():
-        place = f"{PATH}.{name}"
+        place = f"{PLACE}.{name}"
         if not CONTAINER_NAME.fullmatch(name):
             raise DeclarationError(place, f"{name!r} is not a container's name (a-z, 0-9, '-'; at most 63)")
         checked = strict({} if entry is None else entry, {**TOLD, **DERIVED_BY}, place)
@@ -108,7 +108,7 @@ def declared_containers(value: t.Any) -> list[Declared]:
         _check(options, place)
         if options["limits"] is not None:
             try:
-                parse(options["limits"], f"{place}.limits")
+                parse_limits(options["limits"], f"{place}.limits")
             except LimitError as error:
                 raise DeclarationError(error.path, error.message) from error
         derivation = {key: item for key, item in checked.items() if key in DERIVED_BY}
@@ -128,7 +128,7 @@ def _check(options: Mapping, place: str) -> None:
         raise DeclarationError(f"{place}.generation", "is used with 'state: rolled_back' only")
 
 
-class Derivation:
+class DerivedSystems:
     """Systems derived from declarations, each kept below `directory` for the other hosts of the run."""
 
     def __init__(self, directory: str) -> None:
@@ -160,7 +160,7 @@ class Derivation:
         try:
             content = SystemContent(system, boot, launcher.sources(), "", None, declared.name)
         except TargetError as error:
-            raise DeclarationError(f"{PATH}.{declared.name}", str(error)) from error
+            raise DeclarationError(f"{PLACE}.{declared.name}", str(error)) from error
         apart, secrets = split_secrets(system)
         digest = content.content_digest()
         result = {"name": declared.name, "digest": digest, "system": apart, "boot": boot, "secrets": secrets}
@@ -191,7 +191,7 @@ def derive(declared: Declared) -> Mapping:
         rendering = {key: given[key] for key in RENDERING if key in given}
         return system_files(contained, name=declared.name, **rendering)
     except DeclarationError as error:
-        raise DeclarationError(f"{PATH}.{declared.name}.{error.path}".rstrip("."), error.message) from error
+        raise DeclarationError(f"{PLACE}.{declared.name}.{error.path}".rstrip("."), error.message) from error
 
 
 def report(declared: Declared) -> list[str]:

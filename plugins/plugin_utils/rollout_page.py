@@ -9,7 +9,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from .rollout import BAD, MEANINGS, Record, headline
+from .rollout import BAD, MEANINGS, JournalRecord, headline
 
 TEMPLATE = Path(__file__).with_suffix(".html.j2")
 
@@ -23,7 +23,7 @@ def _template() -> t.Any:
     return environment.from_string(TEMPLATE.read_text("utf-8"))
 
 
-def page(summary: Record) -> str:
+def page(summary: JournalRecord) -> str:
     """Return the page: the verdict, what went wrong, the hosts, and what the words mean."""
     return str(_template().render(summary=summary, headline=headline(summary), bad=BAD, meanings=MEANINGS))
 

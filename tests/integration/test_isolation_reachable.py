@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.preflight import Host as PreflightHost
+from ansible_collections.unshare.container.plugins.module_utils.preflight import HostFacts as PreflightHost
 from ansible_collections.unshare.container.plugins.module_utils.preflight import check_host
 from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
 

@@ -134,7 +134,7 @@ class Reach:
         return None
 
 
-def refusal(who: str, what: str, place: Place) -> LauncherError:
+def refusal_of_content(who: str, what: str, place: Place) -> LauncherError:
     """Return the error for a place that the content of a file may not bring in.
 
     Args:

@@ -48,7 +48,7 @@ def bring_back(container: Container) -> bool:
             raise LauncherError(SHARES % container.name)
     # Its own launcher, whichever version that is; and the container is not to be a child of who only enters it.
     timeout = float(record.get("timeout", ENTER_TIMEOUT))
-    command = [str(record.get("system")) + "/run-container", "--again", "--timeout=" + times.text(timeout)]
+    command = [str(record.get("system")) + "/run-container", "--again", "--timeout=" + times.as_text(timeout)]
     try:
         done = subprocess.run(
             command,
@@ -80,7 +80,7 @@ def refuse(container: Container) -> None:
             raise LauncherError(message % container.name)
 
 
-def start(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
+def start_again(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
     """Start a container again if it has rebooted itself; nothing is done otherwise. The exit status."""
     with container.lock(timeout):
         record = container.record() or {}

@@ -20,7 +20,7 @@ import time
 from . import confine, lookup
 from . import syscalls as sys
 from .errors import LauncherError, NotRunning
-from .passage import ENDED, INSIDE, NO_TASKS, Limits, Passage
+from .passage import ENDED, INSIDE, NO_TASKS, InheritedLimits, Passage
 from .process import KILL, PAUSE, Process, leave, milliseconds
 from .specification import read_spec
 
@@ -107,7 +107,7 @@ class Entry:
         mine: list[int] = []
         theirs: list[int] = []
         try:
-            limits = Limits(self.process.pid)
+            limits = InheritedLimits(self.process.pid)
             cgroup = self._open_cgroup()
             theirs.append(cgroup)
             for pipe in (os.pipe(), os.pipe()[::-1]):  # the report to read, the go to write

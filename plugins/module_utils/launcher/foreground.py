@@ -36,7 +36,7 @@ def init_status(wait_status: int) -> int:
     return exit_status(wait_status)
 
 
-def run(
+def run_in_foreground(
     container: Container,
     system: str,
     extra_file_systems: list[dict[str, Any]],

@@ -14,7 +14,7 @@ import sys
 from . import devices, mount_table
 from .errors import LauncherError
 from .paths import RUN_DIRECTORY, STATE_DIRECTORY, read_text
-from .targets import is_below, plain
+from .targets import is_below, plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class WritableSource(LauncherError):
 def refusal_of_words(source: str) -> str | None:
     """Return why a container cannot write to a path of the host, as far as its words say, or None."""
     for path, what in RUNS.items():
-        relation = _relation(plain(source), path)
+        relation = _relation(plain_path(source), path)
         if relation:
             return "'%s' %s %s, %s: %s" % (source, relation, path, what, REMEDY)
     return None
@@ -95,15 +95,17 @@ def paths_of(record: dict[str, Any], device: str) -> tuple[list[str], list[str]]
         return [], []
     names = device.split(":") if kind == "bcachefs" else [device]
     names += [value for name, _equals, value in options if name in DEVICE_OPTIONS]
-    return [plain(name) for name in names if name], []
+    return [plain_path(name) for name in names if name], []
 
 
 def _spelled(values: list[str]) -> list[str]:
     """The paths that values of an overlay's options may mean; the kernel takes backslashes out of some of them."""
-    return list(dict.fromkeys(plain(text) for value in values if value for text in (value, value.replace("\\", ""))))
+    return list(
+        dict.fromkeys(plain_path(text) for value in values if value for text in (value, value.replace("\\", "")))
+    )
 
 
-class Host:
+class GuardedHost:
     """What is mounted on this host now, and where on it the things are that it runs.
 
     Args:
@@ -175,7 +177,7 @@ class Host:
                 if mount.device != device or "nosuid" in mount.options:
                     continue
                 if is_below(inner, mount.part):
-                    found.append(plain("%s/%s" % (mount.point, inner[len(mount.part.rstrip("/")) :])))
+                    found.append(plain_path("%s/%s" % (mount.point, inner[len(mount.part.rstrip("/")) :])))
                 elif is_below(mount.part, inner):
                     found.append(mount.point)
         return list(dict.fromkeys(found))
@@ -264,9 +266,9 @@ class Host:
         path = os.readlink("/proc/self/fd/%d" % descriptor)
         if mount is None or not is_below(path, mount.point):
             # The root of a chroot(2) need not be a mount point, and then nothing is said of its mount.
-            return [(devices.numbers(os.fstat(descriptor).st_dev), plain("%s/%s" % (path, rest)))], path
+            return [(devices.numbers(os.fstat(descriptor).st_dev), plain_path("%s/%s" % (path, rest)))], path
         inner = "%s/%s/%s" % (mount.part, path[len(mount.point.rstrip("/")) :], rest)
-        return self._in_mount(mount, plain(inner), seen), path
+        return self._in_mount(mount, plain_path(inner), seen), path
 
     def _in_mount(self, mount: mount_table.Mount, inner: str, seen: set[Place]) -> list[Place]:
         """A path in a file system, and where an overlay keeps that."""
@@ -277,7 +279,7 @@ class Host:
         found = [place]
         if mount.kind == "overlay":
             for directory, is_layer in _layers(mount.settings):
-                found += self._find(plain(directory + "/" + inner) if is_layer else directory, seen)
+                found += self._find(plain_path(directory + "/" + inner) if is_layer else directory, seen)
         return found
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BOOT = root.SELF + "/boot"
 OUTPUT_LOG = "/run/output.log"
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 TIOCSCTTY = 0x540E
 # What the init says when its namespaces are made: that all is well, or that the host's root must raise its limits.
 READY, LIMITED = b"1", b"2"
@@ -99,7 +99,7 @@ class Init:
         """Make what the services need below directories that may be writable mappings, as the container's own root."""
         for entry in self.spec.get("directories", []):
             try:
-                descriptor = lookup.make_directory(top, entry["path"], 0o755)
+                descriptor = lookup.make_directory_below(top, entry["path"], 0o755)
                 try:
                     os.fchown(descriptor, entry.get("uid", 0), entry.get("gid", 0))
                     os.fchmod(descriptor, int(entry["mode"], 8))
@@ -125,7 +125,7 @@ class Init:
         environment = {
             "HOME": "/root",
             "TMPDIR": "/tmp",
-            "PATH": PATH,
+            "PATH": SEARCH_PATH,
             "CONTAINER_SYSTEM": root.SELF,
             "container": "unshare",
             "container_uuid": self.launch.machine_id,

@@ -38,7 +38,7 @@ from . import syscalls as sys
 from .attributes import Attributes
 from .errors import LauncherError
 from .excursion import Excursion, NoWayBack, Visit, in_child
-from .handshake import describe, read_token, write_all
+from .handshake import error_line, read_token, write_all
 from .identity import Identity
 from .init import LIMITED, Init
 from .process import KILL, Process, reap
@@ -146,7 +146,7 @@ class Launch:
                 sys.make_private("/")
                 self._build(report, go, deadline, sys.CLONE_PARENT)
             except Exception as error:
-                failure = describe(error)
+                failure = error_line(error)
             return "\n".join(["%d" % (self.init.pid if self.init is not None else 0), failure] + self.warnings)
 
         try:

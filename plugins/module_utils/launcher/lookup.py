@@ -120,7 +120,7 @@ def open_found(root: int, path: str, flags: int, mode: int = 0, links: list[int]
         os.close(directory)
 
 
-def make_directory(root: int, path: str, mode: int) -> int:
+def make_directory_below(root: int, path: str, mode: int) -> int:
     """Return a descriptor (`O_RDONLY`) of a directory, which is made, with its parents, unless it is there.
 
     Args:
@@ -143,7 +143,7 @@ def make_directory(root: int, path: str, mode: int) -> int:
     except FileNotFoundError:
         pass
     above, _slash, name = path.rstrip("/").rpartition("/")
-    parent = make_directory(root, above, mode) if above else os.dup(root)
+    parent = make_directory_below(root, above, mode) if above else os.dup(root)
     try:
         os.mkdir(name, mode, dir_fd=parent)
     except FileExistsError:

@@ -16,7 +16,7 @@ from .names import container_of
 from .paths import refusal_of_root, write_atomically
 from .specification import hidden_file, read_spec
 from .start import Status
-from .targets import is_below, plain, refusal
+from .targets import is_below, plain_path, refusal_of_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def mapping_record(text: str, writable: bool, spec: dict[str, Any] | None = None
     target = target or source
     if not source.startswith("/") or not target.startswith("/") or ".." in target.split("/"):
         raise LauncherError("%s: SOURCE and TARGET are absolute paths without '..'" % text)
-    point = plain(target)
-    reason = refusal(point, spec["store"]["target"] if spec else None)
+    point = plain_path(target)
+    reason = refusal_of_place(point, spec["store"]["target"] if spec else None)
     if not reason and spec:
         reason = hidden_file(spec, point)
     if not reason and is_below(point, "/dev"):
@@ -163,16 +163,20 @@ def _run(directory: str, arguments: Arguments) -> int:
     if "again" in arguments.values:
         from . import again
 
-        return again.start(container, directory, timeout, lambda status: _explain(status, directory, arguments))
+        return again.start_again(container, directory, timeout, lambda status: _explain(status, directory, arguments))
     if "service" in arguments.values or "clear" in arguments.values:
         from . import service
 
         if "clear" in arguments.values:
             return service.clear(container, timeout)
-        return service.start(container, directory, timeout, lambda status: _explain(status, directory, arguments))
-    from .foreground import run
+        return service.start_in_unit(
+            container, directory, timeout, lambda status: _explain(status, directory, arguments)
+        )
+    from .foreground import run_in_foreground
 
-    return run(container, directory, extra, timeout, lambda status: _explain(status, directory, arguments))
+    return run_in_foreground(
+        container, directory, extra, timeout, lambda status: _explain(status, directory, arguments)
+    )
 
 
 def _interrupt(number: int, _frame: object) -> NoReturn:

@@ -140,7 +140,7 @@ class Tree:
                 raise
         target = self.open(path)
         place = _path_of(target)[len(_path_of(self.root).rstrip("/")) :] or "/"
-        reason = targets.refusal(place)
+        reason = targets.refusal_of_place(place)
         if reason is not None:
             os.close(target)
             message = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from . import trees
-from .targets import plain
+from .targets import plain_path
 
 STATE_DIRECTORY = "/var/lib/unshare"
 RUN_DIRECTORY = "/run/unshare"
@@ -16,7 +16,7 @@ NEW = ".new"  # ends the name under which a file is written aside
 
 def refusal_of_root(source: str) -> str | None:
     """Return why a path of the host cannot be shared with a container, when that is `/`; else None."""
-    if plain(os.path.normpath(source)) != "/":
+    if plain_path(os.path.normpath(source)) != "/":
         return None
     return (
         "'/' is the whole host, with the secrets of all of its users and the kernel's own file systems: "

@@ -71,9 +71,9 @@ def is_name(name: object) -> bool:
 
 def hidden_file(spec: dict[str, Any], point: str) -> str | None:
     """Which file of the system a mount at a point would hide, as a reason against it, or None."""
-    place = targets.plain(point)
+    place = targets.plain_path(point)
     for path in spec["files"]:
-        if targets.plain(path).startswith(place + "/"):
+        if targets.plain_path(path).startswith(place + "/"):
             return "'%s' would hide %s, which the system brings itself: use a deeper path" % (place, path)
     return None
 
@@ -95,7 +95,7 @@ class _Check:
         store = self._kind(spec.get("store"), dict, "store")
         self._source(store.get("source"), "store.source")
         self._path(store.get("target"), "store.target")
-        self._refuse_if(targets.refusal(store["target"]), "store.target")
+        self._refuse_if(targets.refusal_of_place(store["target"]), "store.target")
         self._init(self._kind(spec.get("init"), dict, "init"))
         for number, record in enumerate(self._kind(spec.get("file_systems"), list, "file_systems")):
             where = "file_systems[%d]" % number
@@ -152,7 +152,7 @@ class _Check:
         else:
             self._text(device, where + ".device")
         if not (point == store["target"] and device == store["source"] and {"bind-mount", "read-only"} <= set(flags)):
-            self._refuse_if(targets.refusal(point, store["target"]), where + ".mount_point")
+            self._refuse_if(targets.refusal_of_place(point, store["target"]), where + ".mount_point")
 
     def _file(self, path: str, entry: dict[str, Any], where: str, store: str) -> None:
         self._path(path, where)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils import store
-from ansible_collections.unshare.container.plugins.module_utils.store import View, check_programs
+from ansible_collections.unshare.container.plugins.module_utils.store import StoreView, check_programs
 from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
 
 
@@ -34,7 +34,7 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def view(tree: Path, target: str = "/usr") -> View:
+def view(tree: Path, target: str = "/usr") -> StoreView:
     specification: dict[str, t.Any] = {
         "store": {"source": str(tree / "usr"), "target": target},
         "file_systems": [
@@ -48,7 +48,7 @@ def view(tree: Path, target: str = "/usr") -> View:
         "/etc/link": {"link": "/usr/sbin/nginx"},
         "/run/opt": {"link": "/opt/app"},
     }
-    return View(specification, files, ["/etc/alternatives"])
+    return StoreView(specification, files, ["/etc/alternatives"])
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_what_cannot_be_used_is_refused_with_its_place(value: t.Any, message: st
 
 def test_an_error_in_the_operating_system_names_the_container(tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match=r"^containers\.web\.operating_system\.services\[0\]\.type: "):
-        subject.Derivation(str(tmp_path)).digest(
+        subject.DerivedSystems(str(tmp_path)).digest(
             subject.declared_containers(
                 {"web": {"operating_system": {"host_name": "web", "services": [{"type": "?"}]}}}
             )[0]
@@ -86,13 +86,13 @@ def test_defaults_and_order() -> None:
 
 
 def test_a_state_without_a_system_has_none(tmp_path: Path) -> None:
-    derivation = subject.Derivation(str(tmp_path))
+    derivation = subject.DerivedSystems(str(tmp_path))
     for state in ("absent", "rolled_back"):
         assert derivation.digest(declared(state=state)) is None
 
 
 def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
-    derivation = subject.Derivation(str(tmp_path))
+    derivation = subject.DerivedSystems(str(tmp_path))
     item = declared()
     digest = derivation.digest(item)
     sent = derivation.system(item)
@@ -113,18 +113,18 @@ def test_equal_declarations_are_derived_once(tmp_path: Path, monkeypatch: pytest
 
     original = subject.derive
     monkeypatch.setattr(subject, "derive", derive)
-    first = subject.Derivation(str(tmp_path)).digest(declared(timeout=5))
+    first = subject.DerivedSystems(str(tmp_path)).digest(declared(timeout=5))
     again = subject.declared_containers({"web": {"operating_system": copy.deepcopy(OPERATING_SYSTEM)}})[0]
-    assert subject.Derivation(str(tmp_path)).digest(again) == first
-    assert subject.Derivation(str(tmp_path)).system(again)["digest"] == first
+    assert subject.DerivedSystems(str(tmp_path)).digest(again) == first
+    assert subject.DerivedSystems(str(tmp_path)).system(again)["digest"] == first
     assert derived == ["web"]
-    other = subject.Derivation(str(tmp_path)).digest(declared(log="persistent"))
+    other = subject.DerivedSystems(str(tmp_path)).digest(declared(log="persistent"))
     assert other != first
     assert derived == ["web", "web"]
 
 
 def test_what_is_kept_of_a_derivation_is_the_owners_alone(tmp_path: Path) -> None:
-    subject.Derivation(str(tmp_path)).digest(declared())
+    subject.DerivedSystems(str(tmp_path)).digest(declared())
     kept = tmp_path / "unshare-systems"
     assert {path.stat().st_mode & 0o077 for path in (kept, *kept.iterdir())} == {0}
 

@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.evaluation import confinement, identity
-from ansible_collections.unshare.container.plugins.module_utils.evaluation.request import File, Mapping, Request
+from ansible_collections.unshare.container.plugins.module_utils.evaluation.request import (
+    Mapping,
+    Request,
+    RequestedFile,
+)
 from ansible_collections.unshare.container.plugins.module_utils.launcher import identity as containers
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.tests.unit.plugins.module_utils.evaluation.parameters import parameters
@@ -105,9 +109,9 @@ def test_files() -> None:
         "/d": {"link": "a/b"},
     }
     assert request(files=files).files == {
-        "/a/b": File(b"text", 0o644, None),
-        "/c": File(b"\xff\x00", 0o755, None),
-        "/d": File(b"", 0, "a/b"),
+        "/a/b": RequestedFile(b"text", 0o644, None),
+        "/c": RequestedFile(b"\xff\x00", 0o755, None),
+        "/d": RequestedFile(b"", 0, "a/b"),
     }
 
 

@@ -75,8 +75,8 @@ def test_a_time_limit_is_one_or_refused(text: str) -> None:
         assert said.startswith("--timeout: ")
         return
     assert 0 < seconds <= times.MOST
-    assert times.seconds(times.text(seconds), "--timeout") == pytest.approx(seconds, abs=0.0005)
-    assert set(times.text(seconds)) <= set("0123456789.")
+    assert times.seconds(times.as_text(seconds), "--timeout") == pytest.approx(seconds, abs=0.0005)
+    assert set(times.as_text(seconds)) <= set("0123456789.")
     assert 0 < milliseconds(seconds) < 2**31
 
 
