@@ -16,7 +16,8 @@ import os
 from pathlib import Path
 from typing import Any, ContextManager, Iterator, Protocol
 
-from .launcher import fingerprint, times
+from .launcher import fingerprint
+from .launcher.again import run_launcher
 from .launcher.errors import LauncherError, NotReady
 from .launcher.locks import Lock
 from .launcher.paths import RUN_DIRECTORY
@@ -24,8 +25,6 @@ from .systemd_units import Systemd, unit_of
 from .target import TargetError
 
 WARNING = "run-container: warning: "
-GRACE = 30.0
-"""Seconds, beyond its time limit, after which a `run-container` is given up."""
 
 
 class Starter(Protocol):
@@ -166,24 +165,13 @@ def _released(lock: Lock | None) -> Iterator[None]:
 
 
 def _start_foreign(container: Any, system: Path, timeout: float) -> list[str]:
-    import subprocess
-
-    command = [str(system / "run-container"), "--detach", f"--timeout={times.as_text(timeout)}"]
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=timeout + GRACE,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise LauncherError(f"container {container.name}: {command[0]} cannot start it: {error}") from error
-    said = done.stderr.decode("utf-8", "replace")
-    if done.returncode == 0:
+        code, said = run_launcher(str(system), "--detach", timeout, timeout)
+    except LauncherError as error:
+        raise LauncherError(f"container {container.name}: cannot be started: {error}") from error
+    if code == 0:
         return [line[len(WARNING) :] for line in said.split("\n") if line.startswith(WARNING)]
-    message = said.strip() or f"{command[0]} ended with status {done.returncode}"
+    message = said.strip() or f"{system}/run-container ended with status {code}"
     if container.status().state == "running":
         raise NotReady(message, ended=False)
     raise LauncherError(message)

@@ -88,6 +88,18 @@ def ready_made(value: t.Any, contributions: list[Contribution], context: Context
     return value
 
 
+def needs(service: str, programs: t.Iterable[str], packages: t.Sequence[str]) -> dict[str, t.Any]:
+    """Return what a service contributes to `system` so that its programs are looked for, and its packages known.
+
+    The first of the packages is named when a program is not there.
+    """
+    package = packages[0] if packages else None
+    return {
+        "programs": [{"service": service, "program": program, "package": package} for program in programs],
+        "packages": list(packages),
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class ServiceType:
     """One kind of service, declared in one place.

@@ -12,7 +12,7 @@ import typing as t
 from .. import accounts, checks
 from ..debian import DEBIAN
 from ..errors import DeclarationError, suggestion
-from ..service_types import Context, ServiceType, always, daemon
+from ..service_types import Context, ServiceType, always, daemon, needs
 from ..units import Unit
 from ..validation import Spec, describe
 
@@ -155,7 +155,7 @@ def _postgresql_needs(value: t.Any, context: Context) -> dict[str, t.Any]:
     version, found = value["version"], _POSTGRESQL_SOFTWARE
     package = found.versioned.format(version=version) if version else found.packages[0]
     program = found.programs["postgres"].format(version=version or "*")
-    return {"programs": [{"service": "postgresql", "program": program, "package": package}], "packages": [package]}
+    return needs("postgresql", [program], [package])
 
 
 def _verify_redis(value: t.Any, path: str) -> None:

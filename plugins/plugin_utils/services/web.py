@@ -10,7 +10,7 @@ import typing as t
 from .. import checks, units
 from ..debian import DEBIAN
 from ..errors import DeclarationError
-from ..service_types import Context, ServiceType, always, daemon
+from ..service_types import Context, ServiceType, always, daemon, needs
 from ..units import Unit
 from ..validation import Spec, describe
 
@@ -195,11 +195,7 @@ def _static_unit(value: t.Any, context: Context) -> list[Unit]:
 
 
 def _static_needs(value: t.Any, context: Context) -> dict[str, t.Any]:
-    packages = list(_STATIC_SOFTWARE.packages)
-    return {
-        "programs": [{"service": value["name"], "program": value["python"], "package": packages[0]}],
-        "packages": packages,
-    }
+    return needs(value["name"], [value["python"]], _STATIC_SOFTWARE.packages)
 
 
 TYPES = (

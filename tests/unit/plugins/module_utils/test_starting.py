@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils import launcher, starting
+from ansible_collections.unshare.container.plugins.module_utils.launcher import again
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError, NotReady
 from ansible_collections.unshare.container.plugins.module_utils.starting import (
     LauncherStarter,
@@ -51,12 +52,12 @@ class Lock:
         self.turns.append("released before" if not self.said.exists() else "released after")
 
 
-def start(container: FakeContainer, system: Path) -> tuple[list[str], Lock]:
+def start(container: FakeContainer, system: Path, timeout: float = 7.5) -> tuple[list[str], Lock]:
     lock = Lock(system / "said")
     container.lock = lambda timeout: lock  # type: ignore[method-assign, assignment, return-value]
     starter = LauncherStarter(container)
     with starter.lock(1):
-        warnings = starter.start(system, True, 7.5)
+        warnings = starter.start(system, True, timeout)
     return warnings, lock
 
 
@@ -153,3 +154,15 @@ def test_a_unit_that_does_not_start_is_stopped() -> None:
         starter(FakeContainer(), systemd).start(Path("/system"), True, 5)
     assert caught.value.ended
     assert systemd.orders[-1] == f"stop {UNIT}"
+
+
+@pytest.mark.parametrize("script", ["exec sleep 60", None], ids=["hangs", "cannot be executed"])
+def test_a_foreign_launcher_that_gives_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None
+) -> None:
+    monkeypatch.setattr(again, "GRACE", 0.2)
+    system = foreign(tmp_path, script or "")
+    if script is None:
+        (system / "run-container").unlink()
+    with pytest.raises(LauncherError, match=rf"^container web: cannot be started: {system}/run-container: "):
+        start(FakeContainer(), system, timeout=0.1)
