@@ -104,8 +104,9 @@ importer: build ## the checks of galaxy-importer
 
 ## Upkeep
 
-docs: $(VENV)/development $(COLLECTION) ## make the reference of service types and the table of docs/security.md anew
+docs: $(VENV)/development $(COLLECTION) ## make anew what is made: references of services and of a container's options, the table of docs/security.md
 	$(BIN)/python tests/quality/service_reference.py
+	$(BIN)/python tests/quality/container_reference.py
 	$(BIN)/python tests/quality/security_table.py
 
 security-table: $(VENV)/development $(COLLECTION) test-packages ## measure anew what gets through, and make the table of that (as root)

@@ -48,7 +48,7 @@ class ActionModule(ActionBase):
             declared = declared_containers(arguments.get("containers", {}))
             derivation = DerivedSystems(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
             arguments["containers"] = {
-                item.name: {**item.options, "digest": derivation.digest(item)} for item in declared
+                item.name: {**item.options, **derivation.announcement(item)} for item in declared
             }
             lacked = [item for item in declared if derivation.is_lacked(item)]
             done = self._send(arguments, [derivation.system(item) for item in lacked], task_vars)

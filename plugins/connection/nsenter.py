@@ -91,6 +91,14 @@ options:
     type: str
     vars:
       - name: ansible_unshare_host_become_password
+  facts:
+    description:
+      - What the container says of itself. It is not to be set.
+      - Ansible makes variables of facts. Those by which this plugin is configured would let the container decide how it
+        is reached, and what is run on the way there, so such facts are an error.
+    type: raw
+    vars:
+      - name: ansible_facts
   pipelining:
     description: Send modules through standard input instead of copying them first.
     type: bool
@@ -112,6 +120,7 @@ import secrets
 import shlex
 import typing as t
 
+from ansible import constants
 from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
 from ansible.module_utils.common.text.converters import to_bytes, to_native, to_text
 from ansible.plugins.connection import ConnectionBase
@@ -122,6 +131,10 @@ from ansible_collections.unshare.container.plugins.plugin_utils.entering import 
 from ansible_collections.unshare.container.plugins.plugin_utils.local_command import SILENT_BECOME, LocalCommand
 
 display = Display()
+
+PREFIX = "ansible_"
+OWN_VARIABLES = ("ansible_unshare_", "inventory_hostname")
+"""How the names of variables begin that configure this plugin and no other."""
 
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 CHUNK = 4 << 20
@@ -155,6 +168,7 @@ class Connection(ConnectionBase):
     def set_options(self, task_keys: t.Any = None, var_options: t.Any = None, direct: t.Any = None) -> None:
         """Take the options; they decide how the host is reached."""
         super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
+        self._refuse_facts()
         self._inventory_name = (var_options or {}).get("inventory_hostname")
         if self._is_local():
             self.ssh_type_conn = None
@@ -162,6 +176,25 @@ class Connection(ConnectionBase):
         self.ssh_type_conn = connection_loader.get("ansible.builtin.ssh", self._play_context, shell=self._shell)
         variables = {**(var_options or {}), **(var_options or {}).get("_extras", {})}
         self.ssh_type_conn.set_options(task_keys=task_keys, var_options=variables)
+
+    def _refuse_facts(self) -> None:
+        """Raise AnsibleError when the container itself has set a variable of this plugin's.
+
+        Facts come before the inventory's variables. Ansible keeps those out that configure its own plugins alone.
+        """
+        facts = self.get_option("facts")
+        if not constants.config.get_config_value("INJECT_FACTS_AS_VARS") or not isinstance(facts, dict):
+            return
+        names = constants.config.get_plugin_vars("connection", self._load_name)
+        own = [
+            name for name in names if name.startswith(OWN_VARIABLES) and {name, name.removeprefix(PREFIX)} & set(facts)
+        ]
+        if own:
+            raise AnsibleError(
+                f"{', '.join(sorted(own))}: set by facts of the container {self.get_option('container')}, and how a "
+                "container is reached is not for it to say. Look at what runs as root there; take the facts back with "
+                "'meta: clear_facts', and with a set_fact that is not cacheable"
+            )
 
     def _is_local(self) -> bool:
         transport, host = self.get_option("transport"), self.get_option("host")

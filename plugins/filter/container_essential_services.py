@@ -18,15 +18,13 @@ description:
   - The default essential services of the operating system without those of bare metal, with a C(system) service
     that holds the locale alone first.
   - When the network is shared, the network's files leave the C(etc) service, and the C(hosts) service goes.
+extends_documentation_fragment:
+  - unshare.container.container.network
 options:
   _input:
     description: The operating system, as described in the documentation of the collection.
     type: dict
     required: true
-  shared_network:
-    description: Whether the container uses the host's network instead of one of its own.
-    type: bool
-    default: false
 seealso:
   - plugin: unshare.container.containerized_operating_system
     plugin_type: filter

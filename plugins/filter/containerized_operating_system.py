@@ -20,40 +20,15 @@ description:
   - Takes away what only bare metal needs, replaces what a container does differently, and adds the mappings.
   - Pure. The input is not changed, and the same input gives the same output.
 positional: mappings
+extends_documentation_fragment:
+  - unshare.container.container.derived
+  - unshare.container.container.network
+  - unshare.container.container.store
 options:
   _input:
     description: The operating system, as described in the documentation of the collection.
     type: dict
     required: true
-  mappings:
-    description:
-      - Files and directories of the host that the container sees, each a mapping of C(source), C(target), C(writable)
-        and C(required), or the text C(SOURCE[=TARGET]).
-      - A target may not be, contain, or lie in what a container needs, such as C(/proc), C(/run) itself, or the store.
-      - The source of a writable one may not be, contain, or lie in what the host runs, such as C(/var/lib/unshare).
-    type: list
-    elements: raw
-    default: []
-  shared_network:
-    description: Whether the container uses the host's network instead of one of its own.
-    type: bool
-    default: false
-  extra_file_systems:
-    description: File systems to add, with the keys of those of an operating system.
-    type: list
-    elements: dict
-    default: []
-  keep_services:
-    description: Types of services that stay although a container would drop them.
-    type: list
-    elements: str
-    default: []
-  store:
-    description:
-      - The directory that holds the software, as a path, as C(SOURCE=TARGET) or as a mapping of both.
-      - A file system of the machine that is mounted at its target is dropped.
-    type: raw
-    default: /usr
 seealso:
   - plugin: unshare.container.containerization_report
     plugin_type: filter

@@ -19,6 +19,10 @@ description:
     P(unshare.container.containerized_operating_system#filter), and returns everything that a target stores
     (files, directories, mounts, the init, and what must be installed).
 positional: name
+extends_documentation_fragment:
+  - unshare.container.container.network
+  - unshare.container.container.store
+  - unshare.container.container.rendered
 options:
   _input:
     description: The operating system, as described in the documentation of the collection.
@@ -27,34 +31,6 @@ options:
   name:
     description: The container's name. By default that of P(unshare.container.container_name#filter).
     type: str
-  shared_network:
-    description: Whether the container uses the host's network instead of one of its own.
-    type: bool
-    default: false
-  private_users:
-    description:
-      - V(auto) gives the container 65,536 host ids of its own; V(identity) gives it the host's own ids, so that root
-        inside is root outside; a number is the first host id, a multiple of 65,536.
-    type: raw
-    default: auto
-  store:
-    description: The directory that holds the software, as a path, as C(SOURCE=TARGET) or as a mapping of both.
-    type: raw
-    default: /usr
-  log:
-    description: Whether the journal is kept on the host.
-    type: str
-    choices: [volatile, persistent]
-    default: volatile
-  init:
-    description:
-      - The program that is PID 1, by default systemd. Another one is a mapping of C(argv), C(environment), C(ready)
-        (V(exec) or V(notify)), C(stop_signal) and C(systemd).
-    type: raw
-  security:
-    description: What differs from the default, of C(no_new_privileges) and C(nesting), both false.
-    type: dict
-    default: {}
 seealso:
   - plugin: unshare.container.containerized_operating_system
     plugin_type: filter
@@ -94,7 +70,7 @@ _value:
       type: list
       elements: str
     spec:
-      description: What the launcher reads.
+      description: What the launcher reads, in a format with a number. A field that has its default is left out.
       type: dict
     activation:
       description: Shell text that runs before the init.
@@ -118,7 +94,7 @@ def system_files(
     private_users: t.Any = "auto",
     store: t.Any = "/usr",
     log: t.Any = "volatile",
-    init: t.Any = None,
+    init: t.Any = "systemd",
     security: t.Any = None,
 ) -> dict[str, t.Any]:
     """Return the rendered system."""

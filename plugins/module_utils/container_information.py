@@ -14,7 +14,7 @@ from typing import Any, Callable, Protocol
 from . import generations
 from .launcher import mount_table
 from .launcher.errors import LauncherError
-from .launcher.specification import is_name
+from .launcher.names import is_name
 from .target import Layout, TargetError
 
 LOG_LIMIT = 256 * 1024
@@ -167,7 +167,7 @@ class Information:
         return self.container.log_tail(self.log_lines, None, self.timeout)[-LOG_LIMIT:]
 
 
-def mount(found: mount_table.Mount) -> dict[str, Any]:
+def mount(found: mount_table.MountTableEntry) -> dict[str, Any]:
     """A mount, as it is returned; bytes that are no UTF-8 are replaced."""
     return {
         "target": _text(found.point),

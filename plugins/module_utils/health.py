@@ -18,9 +18,9 @@ import socket
 import time
 from typing import Any, Callable, Iterator
 
+from .container_options import HEALTH
 from .launcher import data, enter, syscalls
 from .launcher.errors import LauncherError, OptionError
-from .time_limits import TimeLimit
 
 PAUSES = (0.2, 0.2, 0.3, 0.5, 1.0)
 """Seconds between two rounds, the last of them from then on: a check leaves traces in the logs that it looks into."""
@@ -31,50 +31,14 @@ PATIENCE = 5.0
 COMPLAINT_LIMIT = 1000
 """Characters of a complaint: what the container says of itself may be of any length."""
 
-OPTIONS: dict[str, dict[str, Any]] = {
-    "timeout": TimeLimit(30),
-    "steady": TimeLimit(1, least=0),
-    "running": {"type": "bool", "default": True},
-    "units": {"type": "list", "elements": "str", "default": []},
-    "tcp": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {"port": {"type": "int", "required": True}, "address": {"type": "str", "default": "127.0.0.1"}},
-    },
-    "http": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "port": {"type": "int", "default": 80},
-            "address": {"type": "str", "default": "127.0.0.1"},
-            "host": {"type": "str", "default": "localhost"},
-            "path": {"type": "str", "default": "/"},
-            "status": {"type": "int", "default": 200},
-        },
-    },
-    "commands": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "argv": {"type": "list", "elements": "str", "required": True},
-            "exit_code": {"type": "int", "default": 0},
-        },
-    },
-}
-"""What a container's `health` may hold, as an argument specification."""
-
-
-DEFAULTS: dict[str, Any] = {name: option["default"] for name, option in OPTIONS.items()}
+DEFAULTS: dict[str, Any] = {name: option["default"] for name, option in HEALTH.items()}
 """The health of a container of which no more is said."""
 
 
 def check_health(health: dict[str, Any], place: str) -> None:
     """Refuse what cannot be asked of any container.
 
-    :param health: as OPTIONS says, with the defaults filled in, and time limits as floats.
+    :param health: as `container_options.HEALTH` says, with the defaults filled in, and time limits as floats.
     :param place: where it was written.
     :raises OptionError: naming the key.
     """
@@ -104,7 +68,7 @@ def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | N
 
     A round that the end of the time limit cuts short says less than the one before.
 
-    :param health: as OPTIONS says, with the defaults filled in.
+    :param health: as `container_options.HEALTH` says, with the defaults filled in.
     :param probes: the checks, by default those that `health` asks for.
     """
     deadline = time.monotonic() + health["timeout"]

@@ -83,8 +83,8 @@ class LifeCycle:
     :param wait: whether to wait until it is ready, and to look at its units.
     :param timeout: seconds, for becoming ready and for stopping each.
     :param allow_failed_units: whether a failed unit is no error.
-    :param health: what must be well after a start, as `health.OPTIONS` says. None stands for its defaults when a
-        switch is on trial, and else for a look at the units as soon as the container is ready.
+    :param health: what must be well after a start, as `container_options.HEALTH` says. None stands for its defaults
+        when a switch is on trial, and else for a look at the units as soon as the container is ready.
     :param roll_back: whether a switch to another system is undone when the container is not well with it.
     :param generation: what `rolled_back` goes back to; None for the last generation before the current one.
     :param keep: how many generations are kept.

@@ -10,47 +10,26 @@ from typing import Any
 
 from . import generations, health, time_limits
 from .boot import Boot
+from .container_options import TASK_OPTIONS
 from .launcher.errors import LauncherError
 from .life_cycle import LifeCycle, UnhealthyError
-from .limits import PARSERS, LimitError, parse_limits
+from .limits import LimitError, parse_limits
 from .starting import starter
-from .systemd_units import RESTARTS
 from .target import Layout, TargetError, message_of
-from .time_limits import TimeLimit
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "state": {
-        "type": "str",
-        "choices": ["started", "stopped", "restarted", "rolled_back", "absent"],
-        "default": "started",
-    },
-    "generation": {"type": "int"},
-    "keep_generations": {"type": "int", "default": 5},
-    "health": {"type": "dict", "options": health.OPTIONS},
-    "wait": {"type": "bool", "default": True},
-    "timeout": TimeLimit(),
-    "allow_failed_units": {"type": "bool", "default": False},
-    "enabled": {"type": "bool"},
-    "after": {"type": "list", "elements": "str"},
-    "requires": {"type": "list", "elements": "str"},
-    "restart": {"type": "str", "choices": list(RESTARTS)},
-    "limits": {"type": "dict", "options": {name: {"type": "str"} for name in PARSERS}},
-}
-"""The options of a container, as an argument specification. What has no default, and is left out, stays as it is."""
 
 ERRORS = (TargetError, LauncherError, LimitError, OSError)
 """What may come of what is asked of a container, for `failure`."""
 
 
 def check(options: dict[str, Any], place: str = "") -> None:
-    """Refuse what OPTIONS, by which the options of a container were validated, lets pass, and is of no use.
+    """Refuse what TASK_OPTIONS, by which the options of a container were validated, lets pass, and is of no use.
 
     Time limits become floats.
 
     :param place: where the options are, for the error; empty for those of a module itself.
     :raises OptionError: naming the key.
     """
-    time_limits.check_time_limits(options, OPTIONS, place)
+    time_limits.check_time_limits(options, TASK_OPTIONS, place)
     if options.get("health"):
         health.check_health(options["health"], f"{place}.health" if place else "health")
 
@@ -60,7 +39,7 @@ class OneContainer:
 
     :param container: the launcher's view of it (`launcher.container.Container`).
     :param system: the directory of the system to make current; None for the one that is.
-    :param options: by OPTIONS, with the defaults filled in.
+    :param options: by TASK_OPTIONS, with the defaults filled in.
     :param roll_back: whether a switch to a system that is not well is undone.
     :raises TargetError, LimitError: when an option is of no use.
     """

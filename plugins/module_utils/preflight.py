@@ -13,11 +13,12 @@ import re
 import stat
 import sys
 from pathlib import Path
-from typing import Any, Callable, List
+from typing import Callable, List
 
 from . import nested
 from .distribution import DEBIAN_PACKAGES
 from .launcher import lookup
+from .launcher.contract import Specification
 from .preflight_mounts import Sources, mount_points
 from .store import StoreView, open_bind_source
 from .target import NEEDS_ROOT, TargetError
@@ -55,17 +56,16 @@ class HostFacts:
         return self.path(path).exists()
 
 
-Specification = dict  # the type of `system.spec`, plain data
 Check = Callable[[HostFacts, Specification], List[str]]
 
 
-def _privileges(host: HostFacts, specification: dict[str, Any]) -> list[str]:
+def _privileges(host: HostFacts, specification: Specification) -> list[str]:
     if host.user_id == 0:
         return []
     return [NEEDS_ROOT]
 
 
-def _kernel(host: HostFacts, specification: dict[str, Any]) -> list[str]:
+def _kernel(host: HostFacts, specification: Specification) -> list[str]:
     if host.system != "Linux":
         return [f"the kernel is {host.system}; containers need Linux {_version(KERNEL)} or newer"]
     match = re.match(r"(\d+)\.(\d+)", host.release)
@@ -76,7 +76,7 @@ def _kernel(host: HostFacts, specification: dict[str, Any]) -> list[str]:
     return [f"the kernel is {host.release}; {needed}: install a newer one, and reboot"]
 
 
-def _python(host: HostFacts, specification: dict[str, Any]) -> list[str]:
+def _python(host: HostFacts, specification: Specification) -> list[str]:
     problems = []
     if host.python < PYTHON:
         problems.append(
@@ -92,7 +92,7 @@ def _python(host: HostFacts, specification: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _namespaces(host: HostFacts, specification: dict[str, Any]) -> list[str]:
+def _namespaces(host: HostFacts, specification: Specification) -> list[str]:
     if not host.exists("/proc/self/ns/user"):
         return ["the kernel has no user namespaces: use one built with CONFIG_USER_NS"]
     limit = host.read("/proc/sys/user/max_user_namespaces").strip()
@@ -101,18 +101,16 @@ def _namespaces(host: HostFacts, specification: dict[str, Any]) -> list[str]:
     return []
 
 
-def _control_groups(host: HostFacts, specification: dict[str, Any]) -> list[str]:
+def _control_groups(host: HostFacts, specification: Specification) -> list[str]:
     if re.search(r"\bcgroup2$", host.read("/proc/filesystems"), re.MULTILINE):
         return []
     return ["the kernel has no cgroup2: use one built with CONFIG_CGROUPS (4.5 or newer)"]
 
 
-def _store(host: HostFacts, specification: dict[str, Any]) -> list[str]:
+def _store(host: HostFacts, specification: Specification) -> list[str]:
     if _kernel(host, specification):
         return []  # one without openat2 cannot look into a tree
-    store = specification.get("store") or {}
-    source = str(store.get("source") or "/usr")
-    target = str(store.get("target") or "/usr")
+    source, target = specification.store.source, specification.store.target
     try:
         kind = _kind(host, source)
     except OSError as error:
@@ -127,10 +125,9 @@ def _store(host: HostFacts, specification: dict[str, Any]) -> list[str]:
             f"beside the store {source} there is a bin that is not a link into it; containers need a merged /usr: "
             f"install the package {DEBIAN_PACKAGES.merged_usr}"
         )
-    init = specification.get("init") or {}
-    program = str((init.get("argv") or [""])[0])
-    view = StoreView(specification, specification.get("files") or {}, specification.get("host_files") or [], host.root)
-    if init.get("systemd") and program.startswith(target + "/") and not view.is_program(program):
+    program = specification.init.argv[0]
+    view = StoreView(specification, host.root)
+    if specification.init.systemd and program.startswith(target + "/") and not view.is_program(program):
         problems.append(f"the store {source} has no systemd ({program}): install the package {DEBIAN_PACKAGES.systemd}")
     return problems
 
@@ -162,16 +159,15 @@ def _is_merged(host: HostFacts, beside: str) -> bool:
         os.close(descriptor)
 
 
-def _mappings(host: HostFacts, specification: dict[str, Any]) -> list[str]:
+def _mappings(host: HostFacts, specification: Specification) -> list[str]:
     problems = []
-    for mount in specification.get("file_systems") or []:
-        device = mount.get("device")
-        if not mount.get("required") or "bind-mount" not in (mount.get("flags") or []) or not isinstance(device, str):
+    for mount in specification.file_systems:
+        if not mount.required or not mount.is_bind or mount.mount_may_fail:
             continue
-        if mount.get("mount_may_fail") or _kernel(host, specification) or _is_there(host, device):
+        if _kernel(host, specification) or _is_there(host, mount.source):
             continue
         problems.append(
-            f"the source {device} of the required mapping to {mount.get('mount_point')} does not exist: "
+            f"the source {mount.source} of the required mapping to {mount.mount_point} does not exist: "
             "make it, or drop 'required' from the mapping"
         )
     return problems
@@ -188,11 +184,11 @@ def _is_there(host: HostFacts, path: str) -> bool:
     return True
 
 
-def _sources(host: HostFacts, specification: dict[str, Any]) -> list[str]:
+def _sources(host: HostFacts, specification: Specification) -> list[str]:
     return Sources(host, specification).refusals()
 
 
-def _calls(host: HostFacts, specification: dict[str, Any]) -> list[str]:
+def _calls(host: HostFacts, specification: Specification) -> list[str]:
     said = None if _kernel(host, specification) else nested.refusal(str(host.root))
     return [said] if said else []
 
@@ -205,19 +201,19 @@ CHECKS: list[Check] = [_privileges, _kernel, _python, _namespaces, _control_grou
 CHECKS += [_sources, mount_points]
 
 
-def problems(host: HostFacts, specification: dict[str, Any]) -> list[str]:
+def problems(host: HostFacts, specification: Specification) -> list[str]:
     """What keeps this host from running a container of this specification, each with what to do about it."""
     refused = _calls(host, specification)
     checks = [_privileges, _calls] if refused else CHECKS  # most others need these calls themselves
     return [problem for check in checks for problem in check(host, specification)]
 
 
-def warnings(host: HostFacts, specification: dict[str, Any]) -> list[str]:
+def warnings(host: HostFacts, specification: Specification) -> list[str]:
     """What a person should know of a container of this specification on this host."""
     return Sources(host, specification).warnings()
 
 
-def check_host(host: HostFacts, specification: dict[str, Any]) -> None:
+def check_host(host: HostFacts, specification: Specification) -> None:
     """Raise TargetError with every problem of the host."""
     found = problems(host, specification)
     if found:

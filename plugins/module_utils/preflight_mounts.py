@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .launcher import guarded, mount_table, mounts, reachable, targets
 from .launcher.errors import LauncherError
 
 if TYPE_CHECKING:
     from . import preflight
+    from .launcher.contract import Mount, Specification
 
 
 class Sources:
     """What the mounts of a specification share with the container, beside what the host runs."""
 
-    def __init__(self, host: preflight.HostFacts, specification: dict[str, Any]) -> None:
+    def __init__(self, host: preflight.HostFacts, specification: Specification) -> None:
         self.host = host
-        self.store = str((specification.get("store") or {}).get("source") or "/usr")
-        self.records = specification.get("file_systems") or []
-        self.nesting = bool((specification.get("security") or {}).get("nesting"))
+        self.store = specification.store.source
+        self.records = specification.file_systems
+        self.nesting = specification.security.nesting
         self.runs: guarded.GuardedHost | None = None
         if not any(self._device(record) for record in self.records):
             return
@@ -40,9 +41,9 @@ class Sources:
         """Return what the container can read that it should not, one for each mount."""
         return [said for record in self.records for said in self._look(record, False)]
 
-    def _look(self, record: dict[str, Any], writable: bool) -> list[str]:
-        flags, device = record.get("flags") or [], self._device(record)
-        bound, read_only = "bind-mount" in flags, "read-only" in flags
+    def _look(self, record: Mount, writable: bool) -> list[str]:
+        device = self._device(record)
+        bound, read_only = record.is_bind, record.read_only
         if self.runs is None or not device or (writable and read_only):
             return []
         if bound and not writable and not read_only:
@@ -62,15 +63,12 @@ class Sources:
         except LauncherError as error:
             return [str(error)]
 
-    def _device(self, record: dict[str, Any]) -> str:
+    def _device(self, record: Mount) -> str:
         """What is mounted, or nothing where that is the store, or new and empty."""
-        device = guarded.device_of(record)
-        shared = "bind-mount" in (record.get("flags") or []) or record.get("type") not in (*targets.IN_MEMORY, "mqueue")
-        return device if record.get("device") and shared and device != self.store else ""
+        shared = record.is_bind or record.type not in (*targets.IN_MEMORY, "mqueue")
+        return record.source if shared and record.source != self.store else ""
 
-    def _look_at_bind(
-        self, runs: guarded.GuardedHost, record: dict[str, Any], device: str, writable: bool
-    ) -> list[str]:
+    def _look_at_bind(self, runs: guarded.GuardedHost, record: Mount, device: str, writable: bool) -> list[str]:
         try:
             source = os.open(self.host.path(device), os.O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -79,7 +77,7 @@ class Sources:
             if writable:
                 runs.refuse_writable(source, device)
                 if self.nesting:
-                    reachable.check_bind(runs, source, device, str(record.get("mount_point")), True)
+                    reachable.check_bind(runs, source, device, record.mount_point, True)
                 return []
             return list(filter(None, [runs.warning(source, device)]))
         finally:
@@ -92,33 +90,30 @@ def answers(host: preflight.HostFacts, path: str) -> bool:
     return all(mount.point == "/" or mount.kind in mounts.OWN for mount in mount_table.way(mount_table.read(), real))
 
 
-def mount_points(host: preflight.HostFacts, specification: dict[str, Any]) -> list[str]:
+def mount_points(host: preflight.HostFacts, specification: Specification) -> list[str]:
     """A mount point that lies in a read-only bind mount, the store for one, must be there: nobody can make it."""
     problems = []
-    above: list[dict[str, Any]] = []
-    for mount in specification.get("file_systems") or []:
-        point = targets.plain_path(str(mount.get("mount_point")))
-        around = [other for other in above if targets.is_below(point, str(other["mount_point"]))]
-        above.append({**mount, "mount_point": point})
-        if not around or mount.get("mount_may_fail") or not _is_there(host, mount):
+    above: list[Mount] = []
+    for mount in specification.file_systems:
+        point = targets.plain_path(mount.mount_point)
+        around = [other for other in above if targets.is_below(point, other.mount_point)]
+        above.append(mount.replacing(mount_point=point))
+        if not around or mount.mount_may_fail or not _is_there(host, mount):
             continue
-        outer = max(around, key=lambda other: len(str(other["mount_point"])))
-        if {"bind-mount", "read-only"} <= set(outer.get("flags") or []):
-            rest = point[len(str(outer["mount_point"])) :]
-            if _is_missing(host, str(outer["device"]), rest):
+        outer = max(around, key=lambda other: len(other.mount_point))
+        if outer.is_bind and outer.read_only:
+            rest = point[len(outer.mount_point) :]
+            if _is_missing(host, outer.source, rest):
                 problems.append(
-                    f"nothing can be mounted at {point}: {outer['device']} is shared read-only, and has no {rest[1:]}: "
-                    f"make {outer['device']}{rest} on the host, or use another mount point"
+                    f"nothing can be mounted at {point}: {outer.source} is shared read-only, and has no {rest[1:]}: "
+                    f"make {outer.source}{rest} on the host, or use another mount point"
                 )
     return problems
 
 
-def _is_there(host: preflight.HostFacts, mount: dict[str, Any]) -> bool:
+def _is_there(host: preflight.HostFacts, mount: Mount) -> bool:
     """Whether a mount is not left out for the lack of its source."""
-    if "bind-mount" not in (mount.get("flags") or []):
-        return True
-    device = str(mount.get("device"))
-    return answers(host, device) and host.exists(device)
+    return not mount.is_bind or (answers(host, mount.source) and host.exists(mount.source))
 
 
 def _is_missing(host: preflight.HostFacts, directory: str, rest: str) -> bool:

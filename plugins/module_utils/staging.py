@@ -5,21 +5,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
-from . import launcher, preflight, store, system_diff
-from .distribution import DEBIAN_PACKAGES
+from . import launcher, preflight, store, system_diff, system_filter
 from .launcher import main as _launcher_main  # noqa: F401  Ansible sends what is imported: all of the launcher
-from .launcher import seccomp
 from .system_content import SystemContent
+from .system_damage import damages, summary_of_damages
 from .systems import Systems
 from .target import Layout, TargetError
-
-NO_FILTER = (
-    "the system-call filter could not be made, because libseccomp is not on this host; "
-    f"the container will run without it. Install the package {DEBIAN_PACKAGES.libseccomp}"
-)
 
 
 class Staged:
@@ -27,7 +22,7 @@ class Staged:
 
     :param content: the system.
     :param path: its directory, or where it would be.
-    :param changed: whether it was not there yet.
+    :param changed: whether it was not there yet, or was damaged.
     :param difference: what changes from the current system, when that was asked for.
     :param warnings: what a person should know.
     """
@@ -35,7 +30,8 @@ class Staged:
     def __init__(self, content: SystemContent, path: Path) -> None:
         self.content = content
         self.path = path
-        self.changed = not path.is_dir()
+        self.damages = damages(path) if os.path.lexists(path) else []
+        self.changed = bool(self.damages) or not os.path.lexists(path)
         self.difference: list[dict[str, str]] = []
         self.warnings: list[str] = []
 
@@ -49,7 +45,7 @@ def stage(
     check: bool,
     diff: bool,
 ) -> Staged:
-    """Have a system on the host below `root`.
+    """Have a system on the host below `root`, whole.
 
     :param system: what the filter `system_files` makes, with the content of secret files in `secrets`.
     :param name: the container's name; None for the one in `system`.
@@ -59,12 +55,20 @@ def stage(
     """
     host = preflight.HostFacts(root)
     content = SystemContent(system, boot, launcher.sources(), host.interpreter, secrets, name)
-    preflight.check_host(host, content.specification())
+    preflight.check_host(host, content.specification)
     layout = Layout(root)
     systems = Systems(layout)
-    staged = Staged(content, systems.path(content))
-    staged.warnings += preflight.warnings(host, content.spec)
-    view = store.StoreView(content.spec, system["files"], content.host_files, root)
+    seccomp_filter = system_filter.compiled(content.specification.security)
+    staged = Staged(content, systems.path(content, seccomp_filter))
+    staged.warnings += preflight.warnings(host, content.specification) + system_filter.warnings(seccomp_filter)
+    if staged.damages:
+        done = "would be" if check else "was"
+        staged.warnings.append(
+            f"the system {staged.path} was found damaged, and {done} written anew: "
+            f"{summary_of_damages(staged.damages)}. "
+            "What has been started from it since it was damaged may need a restart"
+        )
+    view = store.StoreView(content.specification, root)
     try:
         store.check_programs(view, system.get("programs") or [])
     except TargetError as error:
@@ -73,13 +77,7 @@ def stage(
         staged.warnings.append(str(error))
     if diff and staged.changed:
         before = system_diff.of_directory(layout.current_system(content.name))
-        staged.difference = system_diff.differences(before, system_diff.of_content(content))
+        staged.difference = system_diff.differences(before, system_diff.of_content(content, seccomp_filter))
     if not check:
-        try:
-            seccomp_filter = seccomp.compile_filter(content.specification())
-        except OSError as error:
-            raise TargetError(f"libseccomp cannot make the system-call filter: {error}; nothing was changed") from error
-        if seccomp_filter is None:
-            staged.warnings.append(NO_FILTER)
         systems.write(content, seccomp_filter)
     return staged

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from .launcher import lookup, targets
 from .launcher import syscalls as sys
+from .launcher.contract import Specification
 from .target import TargetError
 
 SEARCHED = ("bin", "sbin", "libexec", "games")
@@ -72,32 +73,22 @@ class Bind(NamedTuple):
 class StoreView:
     """The paths of a container, on the host.
 
-    :param specification: `system.spec`: its store, and its file systems bound from the host.
-    :param files: `system.files`, the files that the system brings itself.
-    :param host_files: `system.host_files`, what it takes from the tree beside the store.
+    :param specification: its store, its file systems bound from the host, and the files that it brings itself.
     :param root: where the host's own tree is; another than `/` in tests.
     """
 
-    def __init__(
-        self,
-        specification: dict[str, Any],
-        files: dict[str, Any],
-        host_files: list[str],
-        root: Path = Path("/"),
-    ) -> None:
+    def __init__(self, specification: Specification, root: Path = Path("/")) -> None:
         self.root = root
-        store = specification.get("store") or {}
-        self.source = str(store.get("source") or "/usr")
-        self.target = str(store.get("target") or "/usr")
-        self.files = files
+        self.source = specification.store.source
+        self.target = specification.store.target
+        self.files = specification.files
         self.binds = {self.target: Bind(self.source)}
         beside = posixpath.dirname(self.source.rstrip("/")) or "/"
-        for path in host_files:
+        for path in specification.host_files:
             self.binds[path] = Bind(beside, path[1:])
-        for mount in specification.get("file_systems") or []:
-            device = mount.get("device")
-            if "bind-mount" in (mount.get("flags") or []) and isinstance(device, str):
-                self.binds[str(mount["mount_point"])] = Bind(device)
+        self.binds.update(
+            {mount.mount_point: Bind(mount.source) for mount in specification.file_systems if mount.is_bind}
+        )
         self._names_left = NAMES_READ
 
     def is_program(self, path: str) -> bool:
@@ -189,7 +180,7 @@ class StoreView:
     def _link(self, path: str) -> str | None:
         entry = self.files.get(path)
         if entry is not None:
-            return entry.get("link")
+            return entry.link
         if path[1:] in targets.MERGED and self.target == targets.STORE:
             return posixpath.join("usr", path[1:])
         if path in self.binds:
@@ -208,7 +199,7 @@ class StoreView:
     def _executable(self, path: str) -> bool:
         entry = self.files.get(path)
         if entry is not None:
-            return "link" not in entry and int(str(entry.get("mode", "0644")), 8) & 0o111 != 0
+            return entry.link is None and int(entry.mode, 8) & 0o111 != 0
         try:
             descriptor = self._open(path)
         except OSError:

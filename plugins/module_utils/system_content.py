@@ -13,14 +13,29 @@ import posixpath
 import re
 from typing import Any, Dict
 
-from .launcher import fingerprint
-from .launcher.names import DIGITS, system_name
-from .launcher.specification import is_name
+from .launcher import contract, fingerprint, kinds
+from .launcher.names import DIGITS, is_name, system_name
 from .target import TargetError
 
 ENTRY_KEYS = frozenset(("content", "encoding", "link", "mode", "uid", "gid", "secret"))
 
 FileEntry = Dict[str, Any]
+
+STUBS = {"run-container": "run_container_main", "enter-container": "enter_container_main"}
+"""Scripts in a system, and the function of the launcher's `main` each calls."""
+
+STUB = """#!{python} -IS
+# {script} of the system in this directory; the launcher beside it does the work.
+import os
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+
+from launcher.main import {function}
+
+sys.exit({function}())
+"""
 
 
 def check_name(name: str) -> str:
@@ -45,7 +60,7 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
-class File:
+class SystemFile:
     """A file of the system: its bytes or the target of a link, its owner and mode inside the container."""
 
     def __init__(self, path: str, entry: FileEntry) -> None:
@@ -68,14 +83,11 @@ class File:
         else:
             self.content = _bytes(entry, where)
 
-    def manifest(self) -> dict[str, Any]:
-        """The entry of this file in `spec.json`."""
+    def record(self) -> contract.File:
+        """Return the record of this file in `spec.json`."""
         if self.link is not None:
-            return {"link": self.link}
-        entry: dict[str, Any] = {"mode": self.mode, "uid": self.uid, "gid": self.gid}
-        if self.secret:
-            entry["secret"] = True
-        return entry
+            return contract.File(link=self.link)
+        return contract.File(mode=self.mode, uid=self.uid, gid=self.gid, secret=self.secret)
 
 
 class SystemContent:
@@ -87,6 +99,7 @@ class SystemContent:
     :param launcher: file name to text, the launcher's sources.
     :param python: the interpreter that runs the launcher on the target.
     :raises TargetError: naming the place in `system` that is wrong.
+    :ivar specification: what `spec.json` holds.
     """
 
     def __init__(
@@ -102,44 +115,45 @@ class SystemContent:
         self.boot = boot
         self.launcher = launcher
         self.python = python
-        self.spec = dict(system["spec"], name=self.name)
-        self.directories = [_directory(entry, i) for i, entry in enumerate(system.get("directories") or [])]
-        self.host_files = [check_path(path, "system.host_files") for path in system.get("host_files") or []]
+        beside = _beside(system)
         self.files = _files(system["files"], secrets or {})
-
-    def specification(self) -> dict[str, Any]:
-        """What `spec.json` holds: the specification, the manifest, and what the target adds."""
-        return dict(
-            self.spec,
-            files={path: file.manifest() for path, file in sorted(self.files.items())},
-            directories=self.directories,
-            host_files=self.host_files,
-            launcher=fingerprint(self.launcher),
-            python=self.python,
+        beside["files"] = {path: file.record().write() for path, file in sorted(self.files.items())}
+        self.specification = _specification(system["spec"], beside, self.name).replacing(
+            launcher=fingerprint(self.launcher), python=self.python
         )
 
     def content_digest(self) -> str:
         """The part of the digest that does not depend on a target: known before a host is asked."""
         contents = {path: hashlib.sha256(file.content).hexdigest() for path, file in self.files.items()}
-        specification = {key: value for key, value in self.specification().items() if key != "python"}
+        specification = self.specification.replacing(python="").write()
         return hashlib.sha256(canonical([specification, contents, self.boot])).hexdigest()
 
-    def digest(self) -> str:
+    def digest(self, seccomp_filter: bytes | None) -> str:
         """A digest that any change of behaviour changes, and nothing else."""
-        return digest_on_target(self.content_digest(), self.python)
+        return digest_on_target(self.content_digest(), self.python, seccomp_filter)
 
-    def directory_name(self) -> str:
+    def directory_name(self, seccomp_filter: bytes | None) -> str:
         """The name of the system's directory."""
-        return system_name(self.digest(), self.name)
+        return system_name(self.digest(seccomp_filter), self.name)
 
 
-def digest_on_target(content_digest: str, python: str) -> str:
-    """The digest of a system by that of its content and the path of the target's Python."""
-    return hashlib.sha256(canonical([content_digest, python])).hexdigest()[:DIGITS]
+def digest_on_target(content_digest: str, python: str, seccomp_filter: bytes | None) -> str:
+    """The digest of a system by that of its content, and what the target adds.
+
+    :param python: the path of the target's Python.
+    :param seccomp_filter: the system-call filter as the target compiles it, None for none.
+    """
+    filter_digest = None if seccomp_filter is None else hashlib.sha256(seccomp_filter).hexdigest()
+    return hashlib.sha256(canonical([content_digest, scripts(python), filter_digest])).hexdigest()[:DIGITS]
 
 
-def _files(entries: dict[str, FileEntry], secrets: dict[str, str]) -> dict[str, File]:
-    files: dict[str, File] = {}
+def scripts(python: str) -> dict[str, str]:
+    """The scripts of a system, file name to text, which `python`, a path on the target, runs."""
+    return {name: STUB.format(python=python, script=name, function=function) for name, function in STUBS.items()}
+
+
+def _files(entries: dict[str, FileEntry], secrets: dict[str, str]) -> dict[str, SystemFile]:
+    files: dict[str, SystemFile] = {}
     for path, entry in entries.items():
         if not isinstance(entry, dict):
             raise TargetError(f"system.files[{path!r}]: must be a mapping with 'content' or 'link'")
@@ -147,7 +161,7 @@ def _files(entries: dict[str, FileEntry], secrets: dict[str, str]) -> dict[str, 
             if "content" in entry:
                 raise TargetError(f"system.files[{path!r}]: its content is given twice, here and in 'secrets'")
             entry = dict(entry, content=secrets[path], secret=True)
-        files[path] = File(path, entry)
+        files[path] = SystemFile(path, entry)
     for path in secrets:
         if path not in files:
             raise TargetError(f"secrets[{path!r}]: 'system.files' has no such file")
@@ -160,14 +174,30 @@ def _files(entries: dict[str, FileEntry], secrets: dict[str, str]) -> dict[str, 
     return files
 
 
-def _directory(entry: dict[str, Any], index: int) -> dict[str, Any]:
-    where = f"system.directories[{index}]"
-    return {
-        "path": check_path(str(entry["path"]), where),
-        "mode": _mode(entry.get("mode") or "0755", where),
-        "uid": _identifier(entry.get("uid") or 0, f"{where}.uid"),
-        "gid": _identifier(entry.get("gid") or 0, f"{where}.gid"),
-    }
+def _beside(system: dict[str, Any]) -> dict[str, Any]:
+    """Return what the specification says of directories and of the store's tree, which stands beside it."""
+    directories, host_files = system.get("directories") or [], system.get("host_files") or []
+    for index, entry in enumerate(directories):
+        check_path(str(entry["path"]), f"system.directories[{index}]")
+    for path in host_files:
+        check_path(path, "system.host_files")
+    given = [{key: value for key, value in entry.items() if value is not None} for entry in directories]
+    return {"directories": given, "host_files": host_files}
+
+
+def _specification(spec: dict[str, Any], beside: dict[str, Any], name: str) -> contract.Specification:
+    """Return the specification of a system: what the controller made of its declaration, and what stands beside that.
+
+    :raises TargetError: naming the place in `system`.
+    """
+    for key in beside:
+        if key in spec:
+            raise TargetError(f"system.spec.{key}: stands beside 'spec', and not in it")
+    try:
+        return contract.Specification.read({**spec, **beside, "name": name})
+    except kinds.ContractError as error:
+        place = "system" if error.place.partition("[")[0] in beside else "system.spec"
+        raise TargetError(f"{place}.{error}") from error
 
 
 def _mode(value: Any, where: str) -> str:

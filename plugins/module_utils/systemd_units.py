@@ -11,9 +11,10 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .container_options import OPTIONS
 from .launcher import data, reboots, times
+from .launcher.names import is_name
 from .launcher.service import RUNS_ELSEWHERE
-from .launcher.specification import is_name
 from .limits import Limits, properties
 from .target import TargetError
 
@@ -30,7 +31,7 @@ MARGIN = 15
 """Seconds that systemd waits longer than the launcher does, which knows better what to do then."""
 
 WRITTEN = "# Written by the Ansible collection unshare.container."
-RESTARTS = ("on-failure", "always", "no")
+RESTARTS = tuple(OPTIONS["restart"]["choices"])
 
 _TEMPLATE = """\
 # Written by the Ansible collection unshare.container, and removed with the last container.
@@ -95,8 +96,8 @@ class UnitOptions(NamedTuple):
     :param requires: the same, and this one does not run without them.
     """
 
-    timeout: float = 30.0
-    restart: str = "on-failure"
+    timeout: float = float(OPTIONS["timeout"]["default"])
+    restart: str = OPTIONS["restart"]["default"]
     after: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
 

@@ -4,7 +4,8 @@
 """Systems on the disk of a target: each whole or not there at all, named by its content, never changed.
 
 A system is written in a directory aside, synchronised, and given its name by one rename, all while the directory of
-systems is locked. A directory aside that is found with the lock held was left by a run that died: it is removed.
+systems is locked. One that is damaged is written anew in the same way, and exchanged for the damaged one. A directory
+aside that is found with the lock held was left by a run that died: it is removed.
 """
 
 from __future__ import annotations
@@ -21,27 +22,13 @@ from pathlib import Path
 from .launcher.errors import LauncherError
 from .launcher.names import container_of
 from .launcher.paths import remove_tree, sync_directory
-from .system_content import SystemContent
+from .renaming import put_in_place
+from .system_content import SystemContent, scripts
+from .system_damage import MANIFEST, MANIFEST_MODE, damages, manifest
 from .target import Layout, TargetError, exclusive, explain, make_private_directory
 
 ASIDE = ".aside-"
 """How the names of directories begin that are being written or removed."""
-
-STUBS = {"run-container": "run_container_main", "enter-container": "enter_container_main"}
-"""Scripts in a system, and the function of the launcher's `main` each calls."""
-
-STUB = """#!{python} -IS
-# {script} of the system in this directory; the launcher beside it does the work.
-import os
-import sys
-
-sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
-
-from launcher.main import {function}
-
-sys.exit({function}())
-"""
 
 
 class Systems:
@@ -50,23 +37,28 @@ class Systems:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
 
-    def path(self, content: SystemContent) -> Path:
-        """Where the system of this content is, or would be."""
-        return self.layout.systems / content.directory_name()
+    def path(self, content: SystemContent, seccomp_filter: bytes | None) -> Path:
+        """Where the system of this content, and with this filter, is, or would be."""
+        return self.layout.systems / content.directory_name(seccomp_filter)
+
+    @staticmethod
+    def is_whole(path: Path) -> bool:
+        """Whether the system `path` is on the disk, just as it was written."""
+        return os.path.lexists(path) and not damages(path)
 
     def write(self, content: SystemContent, seccomp_filter: bytes | None) -> Path:
-        """Have the system of this content on the disk, and return its directory.
+        """Have the system of this content on the disk, whole, and return its directory.
 
         :param seccomp_filter: the compiled system-call filter, or None to leave it out.
-        :raises TargetError: when it cannot be written; nothing of it is left then.
+        :raises TargetError: when it cannot be written; nothing of it is left then, or the damaged one.
         """
-        path = self.path(content)
+        path = self.path(content, seccomp_filter)
         try:
             make_private_directory(self.layout.systems)
             with exclusive(self.layout.systems):
-                with contextlib.suppress(LauncherError):  # something mounted there is a worry of the next removal
+                with contextlib.suppress(LauncherError, OSError):  # what stays is a worry of the next removal
                     self._remove_leftovers()
-                if path.is_dir():
+                if self.is_whole(path):
                     os.utime(path)  # asked for just now: later than the systems that a switch to it may remove
                 else:
                     self._write_new(path, content, seccomp_filter)
@@ -97,7 +89,7 @@ class Systems:
         try:
             with exclusive(self.layout.systems):
                 for path in paths:
-                    if path.is_dir():
+                    if os.path.lexists(path):
                         aside = path.with_name(ASIDE + path.name)
                         path.rename(aside)
                 self._remove_leftovers()
@@ -110,7 +102,7 @@ class Systems:
         if not self.layout.systems.is_dir():
             return []
         found = [path for path in self.layout.systems.iterdir() if container_of(path.name) == name]
-        return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
+        return sorted(found, key=lambda path: (path.lstat().st_mtime_ns, path.name))
 
     def _remove_leftovers(self) -> None:
         for entry in self.layout.systems.iterdir():
@@ -122,20 +114,22 @@ class Systems:
         try:
             _fill(aside, content, seccomp_filter)
             _compile_launcher(aside, path)
+            _write(aside / MANIFEST, manifest(aside, path.name).encode("ascii"), MANIFEST_MODE)
             _synchronise(aside)
-            aside.rename(path)
+            put_in_place(aside, path)
             sync_directory(str(self.layout.systems))
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
+        with contextlib.suppress(LauncherError, OSError):
+            remove_tree(str(aside))  # what was damaged
 
 
 def _fill(directory: Path, content: SystemContent, seccomp_filter: bytes | None) -> None:
     for name, text in content.launcher.items():
         _write(directory / "launcher" / name, text.encode("utf-8"), 0o644)
-    for script, function in STUBS.items():
-        stub = STUB.format(python=content.python, script=script, function=function)
-        _write(directory / script, stub.encode("utf-8"), 0o755)
+    for script, text in scripts(content.python).items():
+        _write(directory / script, text.encode("utf-8"), 0o755)
     _write(directory / "boot", content.boot.encode("utf-8"), 0o755)
     for file in content.files.values():
         place = directory / "root" / file.path[1:]
@@ -144,7 +138,7 @@ def _fill(directory: Path, content: SystemContent, seccomp_filter: bytes | None)
         else:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(file.link)
-    specification = json.dumps(content.specification(), indent=1, sort_keys=True) + "\n"
+    specification = json.dumps(content.specification.write(), indent=1, sort_keys=True) + "\n"
     _write(directory / "spec.json", specification.encode("ascii"), 0o644)
     if seccomp_filter is not None:
         _write(directory / "seccomp.bpf", seccomp_filter, 0o644)

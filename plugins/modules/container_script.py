@@ -16,6 +16,10 @@ description:
     C(/var/lib/unshare/systems), together with its script C(run-container).
   - The directory is named by a hash of all that decides how the system behaves. It is written aside, brought to the
     disk, and appears with one rename, so that it is whole or not there. It never changes afterwards.
+  - A system that is there already is compared with what was written, file by file. When it is damaged, it is written
+    anew, and the damaged one is exchanged for it; a warning says what was damaged.
+  - The system-call filter, which is made with the host's libseccomp, is a part of the system. Where that library is
+    installed later, or makes another filter after an upgrade, the next run makes another system.
   - Nothing is started, and no running container is touched. That is for M(unshare.container.system_container) to do.
   - Before anything is written, the host is checked for what the container needs, and the store for every program that a
     service runs. All that is missing is said in one error.
@@ -34,7 +38,7 @@ attributes:
     description: Has an action plugin, which keeps secrets out of the logs.
     support: full
   idempotent:
-    details: C(changed) means that a system of this content was not yet on the host.
+    details: C(changed) means that a system of this content was not yet on the host, or was damaged.
 options:
   name:
     description:
@@ -80,7 +84,7 @@ options:
         type: list
         elements: str
       spec:
-        description: What the script reads.
+        description: What the script reads. A field that it does not know is an error.
         type: dict
         required: true
       activation:
@@ -224,7 +228,7 @@ def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
         "name": staged.content.name,
         "system": str(staged.path),
         "run_container": str(staged.path / "run-container"),
-        "hash": staged.content.digest(),
+        "hash": staged.path.name.partition("-")[0],
     }
     if staged.difference:
         result["diff"] = staged.difference

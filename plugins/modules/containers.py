@@ -15,7 +15,8 @@ description:
   - Derives the systems of all declared containers on the controller, puts those on the host that it does not have, and
     brings every container into its state.
   - What the modules M(unshare.container.container_script) and M(unshare.container.system_container) do for one
-    container, this one does for all of a host's, in one round trip, or in two when the host lacks a system.
+    container, this one does for all of a host's, in one round trip, or in two when the host lacks a system, or has a
+    damaged one. That is written anew, with a warning.
   - What goes wrong with one container does not keep the others from their states. The module fails at the end, and
     names it.
 author:
@@ -24,7 +25,7 @@ extends_documentation_fragment:
   - unshare.container.attributes
 attributes:
   check_mode:
-    details: Of containers whose system is not on the host yet, the host and the store are checked, too.
+    details: Of containers whose system is not on the host yet, or is damaged, the host and the store are checked, too.
   diff_mode:
     details: Shows what of the declarations was dropped or replaced, and why; the files that differ; and the states.
   action:
@@ -38,14 +39,13 @@ options:
   containers:
     description:
       - The containers of the host, by their names.
-      - Each is a mapping of C(operating_system), the declaration of the real machine; C(mappings), C(shared_network),
-        C(extra_file_systems) and C(keep_services), as in the filter
-        P(unshare.container.containerized_operating_system#filter); C(private_users), C(init), C(security), C(log) and
-        C(store), as in the filter P(unshare.container.system_files#filter); and C(state), C(generation),
-        C(keep_generations), C(health), C(wait), C(timeout), C(enabled), C(after), C(requires), C(restart), C(limits)
-        and C(allow_failed_units), as in the module M(unshare.container.system_container).
-      - What is left out has its default, and does not stay as it is on the host. C(enabled) is V(false), C(limits) are
-        none, C(timeout) is 30, C(restart) is V(on-failure), and C(after) and C(requires) are empty.
+      - Each is a mapping of C(operating_system), C(mappings), C(shared_network), C(extra_file_systems),
+        C(keep_services), C(private_users), C(init), C(security), C(log) and C(store), which its system is made from,
+        and of C(state), C(generation), C(keep_generations), C(health), C(roll_back), C(wait), C(timeout),
+        C(allow_failed_units), C(enabled), C(after), C(requires), C(restart) and C(limits), which its host is told.
+      - These are the variables of the role P(unshare.container.system_container#role), without C(system_container_) and
+        with the same types, choices and defaults.
+      - What is left out has its default, and does not stay as it is on the host.
       - Only C(operating_system) is required, unless C(state) is V(stopped), V(rolled_back) or V(absent).
       - They are brought into their states in this order.
     type: dict
@@ -65,7 +65,8 @@ options:
     default: false
   roll_back:
     description:
-      - Whether a switch to another system is undone when the container cannot be started with it, or is not well.
+      - Whether a switch to another system is undone when a container cannot be started with it, or is not well. With
+        V(false) it is for those containers that have C(roll_back) themselves.
       - The container then runs its former generation again, and the module fails all the same.
       - A switch that was cut short is on trial still, and is finished or undone by the next run.
     type: bool
@@ -119,7 +120,7 @@ containers:
       type: str
       returned: always
     changed:
-      description: Whether anything of it was changed.
+      description: Whether anything of it was changed, a damaged system that was written anew included.
       type: bool
       returned: always
     failed:
@@ -150,7 +151,8 @@ unnamed:
   elements: str
   sample: []
 missing:
-  description: Containers whose system the host lacks. Answered to the action plugin, which then sends them.
+  description: Containers whose system the host lacks, or has damaged. Answered to the action plugin, which then sends
+    them.
   returned: never to a task
   type: list
   elements: str
@@ -162,10 +164,11 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ..module_utils.container_options import TASK_OPTIONS
 from ..module_utils.host_containers import HostContainers
 from ..module_utils.launcher.container import Container
 from ..module_utils.launcher.errors import OptionError
-from ..module_utils.one_container import OPTIONS, check
+from ..module_utils.one_container import check
 from ..module_utils.system_content import check_name
 from ..module_utils.target import TargetError, explain, require_root
 
@@ -182,13 +185,16 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "secrets": {"type": "dict", "default": {}, "no_log": True},
 }
 
+ANNOUNCED: dict[str, t.Any] = {"digest": {"type": "str"}, "security": {"type": "dict"}}
+"""What the action plugin tells of a container's system: the digest of its content, and what decides the filter."""
+
 
 def options_of(entry: t.Any, place: str) -> dict[str, t.Any]:
-    """Return the options of a container with their defaults, by OPTIONS, and `digest`.
+    """Return the options of a container with their defaults, by TASK_OPTIONS, and what ANNOUNCED names.
 
     :raises TargetError: naming `place` when they are not valid.
     """
-    checked = ArgumentSpecValidator({**OPTIONS, "digest": {"type": "str"}}).validate(entry)
+    checked = ArgumentSpecValidator({**TASK_OPTIONS, **ANNOUNCED}).validate(entry)
     if checked.error_messages:
         raise TargetError(f"{place}: {'; '.join(checked.error_messages)}")
     parameters: dict[str, t.Any] = checked.validated_parameters

@@ -24,6 +24,7 @@ author:
   - The unshare.container authors (@unshare)
 extends_documentation_fragment:
   - unshare.container.attributes
+  - unshare.container.view
 attributes:
   check_mode:
     support: partial
@@ -53,77 +54,6 @@ options:
   executable:
     description: The program that runs O(cmd), C(/bin/sh) by default, or O(expression), C(python3) by default.
     type: str
-  namespaces:
-    description:
-      - What the command has of its own. What is left out, it shares with the host.
-      - Without V(mnt) it sees the host's files, with the rights of its ids.
-      - Only root can leave out V(user). The command is then root on the host, unless O(guest_uid) says otherwise.
-      - Without V(net) it uses the host's network, and sees the host's C(/etc/resolv.conf), C(/etc/hosts) and the like.
-    type: list
-    elements: str
-    choices: [cgroup, ipc, mnt, net, pid, user, uts]
-    default: [cgroup, ipc, mnt, net, pid, user, uts]
-  mappings:
-    description:
-      - Files and directories of the host that the command sees, each as a text C(SOURCE[=TARGET]) or as a mapping of
-        C(source), C(target) (the same as the source by default) and C(writable) (V(false) by default).
-      - A source that does not exist is an error.
-      - What belongs to the source's owner looks like the command's own, and what the command makes there belongs to the
-        source's owner on the host, where root runs it and the file system can map ids.
-    type: list
-    elements: raw
-  file_systems:
-    description: New file systems that the command sees.
-    type: list
-    elements: dict
-    suboptions:
-      mount_point:
-        description: Where.
-        type: str
-        required: true
-      type:
-        description: Its type.
-        type: str
-        choices: [tmpfs]
-        default: tmpfs
-      options:
-        description: Its options, as for C(mount -o). Ids in it are those of the command.
-        type: str
-      flags:
-        description: Among C(read-only), C(no-exec), C(no-atime), C(no-diratime), C(strict-atime).
-        type: list
-        elements: str
-  files:
-    description:
-      - Files that are placed before the root turns read-only, by their paths.
-      - Each is a text, or a mapping of C(content), C(encoding) (V(base64) or nothing) and C(mode) (V("0644") by
-        default), or a mapping of C(link), the target of a symbolic link.
-      - C(/etc/passwd), C(/etc/group) and, with a network of its own, C(/etc/hosts) are made unless they are given.
-    type: dict
-  closure:
-    description:
-      - How the software that the command needs is found.
-      - With V(store), all of O(store) is visible. For C(/usr) that includes C(/bin) and the like, and a short list of
-        files of C(/etc) that hold no secret, such as C(/etc/alternatives) and C(/etc/ssl/certs).
-      - With V(elf), only what the program names is visible. That is its libraries, its interpreter (a script's, too),
-        the name service modules that C(/etc/nsswitch.conf) names, and for Python the interpreter's own library.
-      - With V(guix) or V(nix), all that C(guix gc --requisites) or C(nix-store --query --requisites) says is visible.
-      - What lies outside of the store is found as with V(elf).
-    type: str
-    choices: [store, elf, guix, nix]
-    default: store
-  store:
-    description: The directory that O(closure=store) shows.
-    type: str
-    default: /usr
-  inputs:
-    description:
-      - What else the command needs, with its closure. A name without a slash is a program in the C(PATH).
-      - A directory is shown whole.
-      - What is in a file, such as the first line of a script, or where a link leads, brings in only what everybody on
-        the host can read. Name here what else it needs, by the path that it really has.
-    type: list
-    elements: str
   guest_uid:
     description: The command's user id inside.
     type: int

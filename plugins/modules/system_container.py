@@ -17,11 +17,15 @@ description:
   - A system runs with the launcher that it was written with, so that going back to it goes back to all of its code.
   - The last O(keep_generations) systems that were current are kept as generations. Systems that no generation and no
     running container uses are removed.
+  - What a task leaves out of O(timeout), O(enabled), O(after), O(requires), O(restart) and O(limits) stays as it is on
+    the host. At first O(timeout) is 30, O(restart) is V(on-failure), and the rest is off or empty. An empty list or
+    mapping takes away what is there.
   - Two runs for one container wait for each other.
 author:
   - The unshare.container authors (@unshare)
 extends_documentation_fragment:
   - unshare.container.attributes
+  - unshare.container.container
 attributes:
   check_mode:
     details: O(system) does not need to be on the host yet.
@@ -40,185 +44,6 @@ options:
       - Directory of the system to make current, as RV(unshare.container.container_script#module:system) says.
       - The default is to leave the current one.
     type: str
-  state:
-    description:
-      - V(started) means that it runs its current system.
-      - V(restarted) stops it first, if it runs.
-      - V(stopped) means that it does not run. The services' own stop commands are run.
-      - V(rolled_back) makes the system of a former generation the current one, and runs it.
-      - V(absent) removes the container, its systems and its log. The data in its mappings is never touched.
-    type: str
-    choices: [started, stopped, restarted, rolled_back, absent]
-    default: started
-  generation:
-    description:
-      - Number of the generation that O(state=rolled_back) goes back to.
-      - The default is the last one before the current one that has another system.
-    type: int
-  keep_generations:
-    description: How many generations are kept. One that is in use is kept in any case.
-    type: int
-    default: 5
-  health:
-    description:
-      - What must be well with the container before the module is content, and within which time.
-      - Connections are made from inside the container's network.
-    type: dict
-    suboptions:
-      timeout:
-        description: Seconds until all of it must be well, after the container has become ready.
-        type: raw
-        default: 30
-      steady:
-        description:
-          - Seconds for which all of it must be well on end after a start or a switch. A service that crashes and comes
-            back, again and again, looks well at times.
-        type: raw
-        default: 1
-      running:
-        description: Whether systemd must say C(running), with no failed unit, and none that waits to be tried again.
-        type: bool
-        default: true
-      units:
-        description: Units that must be active.
-        type: list
-        elements: str
-        default: []
-      tcp:
-        description: Ports that must take a connection.
-        type: list
-        elements: dict
-        default: []
-        suboptions:
-          port:
-            description: The port, from 1 to 65535.
-            type: int
-            required: true
-          address:
-            description: An address of IPv4 or IPv6, as the container knows it.
-            type: str
-            default: 127.0.0.1
-      http:
-        description: Requests that must be answered with a status. They are made without TLS.
-        type: list
-        elements: dict
-        default: []
-        suboptions:
-          port:
-            description: The port, from 1 to 65535.
-            type: int
-            default: 80
-          address:
-            description: An address of IPv4 or IPv6, as the container knows it.
-            type: str
-            default: 127.0.0.1
-          host:
-            description: The name of the server that is asked for.
-            type: str
-            default: localhost
-          path:
-            description: The path, with a query perhaps.
-            type: str
-            default: /
-          status:
-            description: The status that it must answer.
-            type: int
-            default: 200
-      commands:
-        description: Commands, run inside as root, that must end with an exit code.
-        type: list
-        elements: dict
-        default: []
-        suboptions:
-          argv:
-            description: The program and its arguments. No shell is involved.
-            type: list
-            elements: str
-            required: true
-          exit_code:
-            description: The exit code that it must end with.
-            type: int
-            default: 0
-  roll_back:
-    description:
-      - Whether a switch to another system is undone when the container cannot be started with it, or is not well.
-      - The container then runs its former generation again, and the module fails all the same.
-      - A switch that was cut short is on trial still, and is finished or undone by the next run.
-    type: bool
-    default: false
-  wait:
-    description:
-      - Wait until the container's init says that it is ready, and look for units that failed.
-      - With systemd on the host a start always waits, and V(false) leaves out the look at the units.
-    type: bool
-    default: true
-  timeout:
-    description:
-      - Seconds to wait for the container to become ready, to stop, and for another run on the same container, each.
-      - A container that has not stopped in time is killed.
-      - The default is what the container's unit has, or 30 where there is none.
-      - As every time limit of this module a number from 0.001 to 1000000; any other is an error.
-    type: raw
-  allow_failed_units:
-    description:
-      - Whether a unit that failed inside is no error. It is still returned in RV(failed_units).
-      - A container that has a failed unit goes on running, so that one can look inside.
-    type: bool
-    default: false
-  enabled:
-    description:
-      - Whether the host's boot starts the container. The default is to leave that as it is.
-      - With systemd on the host, every container has a unit, an instance of C(unshare-container@.service), through
-        which it is started and stopped, by this module and by systemd alike. A container that reboots itself comes
-        back, one that powers off stays down until it is started. The unit has O(timeout), O(after), O(requires) and
-        O(restart). What a task gives is written there, and what it leaves out stays.
-      - Elsewhere nothing is written, and V(true) gives a warning that says what is to be called at boot. A container
-        that reboots itself comes back when it is entered, or started by this module.
-    type: bool
-  after:
-    description:
-      - Names of containers that are started before this one, if they are. Used with systemd on the host.
-      - The default is to leave that as it is, none at first; an empty list takes all away.
-    type: list
-    elements: str
-  requires:
-    description: The same, and this one does not run without them. The default is as for O(after).
-    type: list
-    elements: str
-  restart:
-    description:
-      - What the host's systemd does when the container ends by itself.
-      - V(on-failure) starts it again when it crashed, each time after a longer while. V(always) does so in any case,
-        V(no) in none. A reboot from inside always starts it again.
-      - The default is to leave that as it is, V(on-failure) at first.
-    type: str
-    choices: [on-failure, always, 'no']
-  limits:
-    description:
-      - How much of the host the container may take. The default is to leave that as it is; an empty mapping takes all
-        limits away but that on tasks.
-      - Other limits are set without a restart.
-      - A warning says which of them the host cannot keep.
-    type: dict
-    suboptions:
-      memory_max:
-        description: Memory, such as V(512M); past it processes are killed.
-        type: str
-      memory_high:
-        description: Memory past which processes are slowed down.
-        type: str
-      cpu_quota:
-        description: Time of CPUs, V(150%) is one and a half.
-        type: str
-      cpu_weight:
-        description: Share of the CPUs in relation to others, from 1 to 10000. It is 100 by itself.
-        type: str
-      tasks_max:
-        description: Number of processes and threads, 64 or more. It is 16384 by itself, which no fork bomb can pass.
-        type: str
-      io_weight:
-        description: Share of the disks in relation to others, from 1 to 10000. It is 100 by itself.
-        type: str
 seealso:
   - module: unshare.container.container_script
 """
@@ -353,10 +178,11 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.container_options import TASK_OPTIONS
 from ..module_utils.launcher import main as _launcher_main  # noqa: F401  all of it is sent, to be compared
 from ..module_utils.launcher import seccomp as _launcher_seccomp  # noqa: F401
 from ..module_utils.launcher.container import Container
-from ..module_utils.one_container import ERRORS, OPTIONS, OneContainer, check, failure
+from ..module_utils.one_container import ERRORS, OneContainer, check, failure
 from ..module_utils.system_content import check_name
 from ..module_utils.target import Layout, require_root
 
@@ -365,8 +191,7 @@ ROOT = Path("/")
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},
     "system": {"type": "str"},
-    "roll_back": {"type": "bool", "default": False},
-    **OPTIONS,
+    **TASK_OPTIONS,
 }
 
 

@@ -16,56 +16,31 @@ from pathlib import Path
 
 # All of it is imported here: Ansible loads action plugins before it forks, and what a worker imports, each one imports.
 from ..module_utils import launcher
+from ..module_utils.container_options import OPTIONS
 from ..module_utils.launcher.errors import OptionError
 from ..module_utils.launcher.paths import write_atomically
 from ..module_utils.limits import LimitError, parse_limits
-from ..module_utils.one_container import OPTIONS, check
+from ..module_utils.one_container import check
 from ..module_utils.system_content import SystemContent
-from ..module_utils.systemd_units import UnitOptions
 from ..module_utils.target import TargetError
 from .boot_script import boot_script
 from .checks import CONTAINER_NAME
+from .container_record import DERIVED, DERIVING, RECORD, RENDERING
 from .containerized import containerization_report, containerized_operating_system
 from .errors import DeclarationError
 from .secrets import split_secrets
 from .system_files import system_files
-from .validation import Spec, describe, plain, strict, validate
+from .validation import describe, plain, strict, validate
 
 if t.TYPE_CHECKING:
     Mapping = dict[str, t.Any]
 
 PLACE = "containers"
 
-DERIVED_BY: Spec = {
-    "operating_system": {"type": "raw"},
-    "mappings": {"type": "raw"},
-    "shared_network": {"type": "bool"},
-    "extra_file_systems": {"type": "raw"},
-    "keep_services": {"type": "raw"},
-    "private_users": {"type": "raw"},
-    "init": {"type": "raw"},
-    "security": {"type": "raw"},
-    "log": {"type": "raw"},
-    "store": {"type": "raw"},
-}
-"""What decides how the system of a container is made. Checked in depth when it is derived."""
+ANNOUNCED = ("digest", "security")
+"""What names a system together with what a host adds: the digest of its content, and what decides the filter."""
 
-TOLD: Spec = {
-    **OPTIONS,
-    "enabled": {"type": "bool", "default": False},
-    "limits": {"type": "raw", "default": {}},
-    **{
-        name: {**OPTIONS[name], "default": list(value) if isinstance(value, tuple) else value}
-        for name, value in UnitOptions()._asdict().items()
-    },
-}
-"""What the target is told. Limits are numbers and texts, and have a parser of their own.
-
-An option taken out of the inventory is taken back on the host, unlike one that a task of the module leaves out.
-"""
-
-DERIVING = ("mappings", "shared_network", "extra_file_systems", "keep_services", "store")
-RENDERING = ("shared_network", "private_users", "init", "security", "log", "store")
+NEEDED = "is required: the declaration of the machine that the container is made from"
 NEED_SYSTEM = ("started", "restarted")
 """States that need the declaration of an operating system."""
 
@@ -99,33 +74,40 @@ def declared_containers(value: t.Any) -> list[Declared]:
         place = f"{PLACE}.{name}"
         if not CONTAINER_NAME.fullmatch(name):
             raise DeclarationError(place, f"{name!r} is not a container's name (a-z, 0-9, '-'; at most 63)")
-        checked = strict({} if entry is None else entry, {**TOLD, **DERIVED_BY}, place)
-        options = validate({key: item for key, item in checked.items() if key in TOLD}, TOLD, place)
-        try:
-            check(options, place)
-        except OptionError as error:
-            raise DeclarationError(error.path, error.message) from error
-        _check(options, place)
-        if options["limits"] is not None:
-            try:
-                parse_limits(options["limits"], f"{place}.limits")
-            except LimitError as error:
-                raise DeclarationError(error.path, error.message) from error
-        derivation = {key: item for key, item in checked.items() if key in DERIVED_BY}
-        if options["state"] in IGNORE_SYSTEM:
-            derivation = {}
-        elif "operating_system" not in derivation and (derivation or options["state"] in NEED_SYSTEM):
-            raise DeclarationError(place, "'operating_system' is required")
+        options, derivation = checked_record({} if entry is None else entry, place)
         result.append(Declared(name, options, derivation))
     return result
 
 
-def _check(options: Mapping, place: str) -> None:
-    """Refuse what would not work, or would not be what it seems."""
+def checked_record(entry: Mapping, place: str) -> tuple[Mapping, Mapping]:
+    """Return what the target is told of a container, with defaults, and what its system is made from.
+
+    The latter is empty when no system is declared, or the state has no use for one.
+
+    :param entry: by RECORD, made of plain values.
+    :param place: where it was written; empty for variables of their own.
+    :raises DeclarationError: naming the key.
+    """
+    checked = strict(entry, RECORD, place)
+    options = validate({key: item for key, item in checked.items() if key in OPTIONS}, OPTIONS, place)
+    inside = f"{place}." if place else ""
+    try:
+        check(options, place)
+        parse_limits(options["limits"], f"{inside}limits")
+    except (OptionError, LimitError) as error:
+        raise DeclarationError(error.path, error.message) from error
     if options["keep_generations"] < 1:
-        raise DeclarationError(f"{place}.keep_generations", "must be 1 or more: the current one is kept in any case")
+        raise DeclarationError(f"{inside}keep_generations", "must be 1 or more: the current one is kept in any case")
     if options["generation"] is not None and options["state"] != "rolled_back":
-        raise DeclarationError(f"{place}.generation", "is used with 'state: rolled_back' only")
+        raise DeclarationError(f"{inside}generation", "is used with 'state: rolled_back' only")
+    derivation = {key: item for key, item in checked.items() if key in DERIVED}
+    if options["state"] in IGNORE_SYSTEM:
+        return options, {}
+    if "operating_system" in derivation:
+        return options, derivation
+    if options["state"] in NEED_SYSTEM or any(item != DERIVED[key]["default"] for key, item in derivation.items()):
+        raise DeclarationError(f"{inside}operating_system", NEEDED)
+    return options, {}
 
 
 class DerivedSystems:
@@ -134,15 +116,16 @@ class DerivedSystems:
     def __init__(self, directory: str) -> None:
         self.directory = Path(directory) / "unshare-systems"
 
-    def digest(self, declared: Declared) -> str | None:
-        """The digest of the content of the container's system; None when it has none."""
+    def announcement(self, declared: Declared) -> Mapping:
+        """What a host is told of the container's system to name it: `digest` and `security`; None when it has none."""
         if not declared.derivation:
-            return None
-        known = self._read(declared.key + ".digest")
-        return known if known is not None else str(self._derive(declared)["digest"])
+            return dict.fromkeys(ANNOUNCED)
+        known = self._read(declared.key + ".announced")
+        told = json.loads(known) if known is not None else self._derive(declared)
+        return {key: told[key] for key in ANNOUNCED}
 
     def system(self, declared: Declared) -> Mapping:
-        """The container's system: `name`, `digest`, `system` without secrets, `boot`, and `secrets` by path."""
+        """The container's system: `name`, `digest`, `security`, `system` without secrets, `boot`, `secrets` by path."""
         known = self._read(declared.key)
         return t.cast("Mapping", json.loads(known)) if known is not None else self._derive(declared)
 
@@ -163,9 +146,10 @@ class DerivedSystems:
             raise DeclarationError(f"{PLACE}.{declared.name}", str(error)) from error
         apart, secrets = split_secrets(system)
         digest = content.content_digest()
-        result = {"name": declared.name, "digest": digest, "system": apart, "boot": boot, "secrets": secrets}
+        announced = {"digest": digest, "security": content.specification.security.write()}
+        result = {"name": declared.name, **announced, "system": apart, "boot": boot, "secrets": secrets}
         self._write(declared.key, json.dumps(result))
-        self._write(declared.key + ".digest", digest)
+        self._write(declared.key + ".announced", json.dumps(announced))
         return result
 
     def _read(self, name: str) -> str | None:

@@ -9,7 +9,7 @@ import dataclasses
 import ipaddress
 import typing as t
 
-from ..module_utils.launcher import targets
+from ..module_utils.launcher import contract, targets
 from . import checks, specs
 from .errors import DeclarationError
 from .validation import Spec, describe, plain, validate
@@ -141,14 +141,34 @@ class FileSystem(Record):
     def verify_in_container(self, path: str, store: str) -> None:
         """Check what a container cannot mount, and where; STORE is the place of its store. PATH is the record's."""
         checks.mount_point(self.mount_point, f"{path}.mount_point", store)
+        bind = "bind-mount" in self.flags
         reason = targets.refusal_of_type(self.type)
-        if reason and "bind-mount" not in self.flags:
+        if reason and not bind:
             raise DeclarationError(f"{path}.type", reason)
+        if "remount" in self.flags:
+            raise DeclarationError(f"{path}.flags", "'remount' changes what is mounted, and here it is mounted anew")
+        if "lazy-time" in self.flags and bind:
+            raise DeclarationError(f"{path}.flags", "'lazy-time' is a file system's, and a bind mount cannot change it")
+        times = sorted({"no-atime", "strict-atime"} & set(self.flags))
+        if len(times) > 1:
+            raise DeclarationError(f"{path}.flags", f"'{times[0]}' and '{times[1]}' contradict each other")
         if isinstance(self.device, str) and self.device.startswith("/") and "read-only" not in self.flags:
             # C11 has a writable one, which is mounted read-only.
             checks.writable_source(self.device, f"{path}.device")
         elif isinstance(self.device, str) and "bind-mount" in self.flags:
             checks.source(self.device, f"{path}.device")
+
+    def mount_record(self) -> contract.Mount:
+        """Return what the launcher is told of it; a mount is shared with the container's own namespaces in any case."""
+        return contract.Mount(
+            device=self.device,
+            mount_point=self.place,
+            type="none" if "bind-mount" in self.flags else self.type,
+            flags=[flag for flag in self.flags if flag in contract.FLAGS],
+            options=self.options,
+            required=self.required,
+            mount_may_fail=self.mount_may_fail,
+        )
 
     def verify(self, path: str) -> None:
         check_device(self.device, f"{path}.device")

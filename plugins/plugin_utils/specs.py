@@ -4,21 +4,11 @@
 
 from __future__ import annotations
 
+from ..module_utils.launcher import contract
 from .validation import Spec
 
-FLAGS = [
-    "read-only",
-    "bind-mount",
-    "no-suid",
-    "no-dev",
-    "no-exec",
-    "no-atime",
-    "no-diratime",
-    "strict-atime",
-    "lazy-time",
-    "remount",
-    "shared",
-]
+FLAGS = [*contract.FLAGS, "remount", "shared"]
+"""What a machine can declare of a file system; a container's are shared without being asked, and none is remounted."""
 
 FILE_SYSTEM: Spec = {
     "device": {"type": "raw", "required": True},

@@ -7,78 +7,55 @@ from __future__ import annotations
 import typing as t
 
 from ..module_utils.host_files import HOST_FILES
-from ..module_utils.launcher.targets import STORE, refusal_of_file
+from ..module_utils.launcher import contract
+from ..module_utils.launcher.contract import Init, Mount, Security, Specification, Store
+from ..module_utils.launcher.targets import refusal_of_file
 from . import checks
+from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
 from .errors import DeclarationError
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, default_name, operating_system
-from .records import FileSystem, FileSystemMapping, store_mapping
-from .validation import Spec, plain, validate
+from .records import FileSystemMapping, store_mapping
+from .validation import Spec, validate
 
 _INIT: Spec = {
     "argv": {"type": "list", "elements": "str", "required": True},
     "environment": {"type": "dict", "default": {}},
-    "ready": {"type": "str", "choices": ["exec", "notify"], "default": "exec"},
-    "stop_signal": {"type": "str", "default": "SIGTERM"},
-    "systemd": {"type": "bool", "default": False},
+    "ready": {"type": "str", "choices": ["exec", "notify"], "default": Init.ready},
+    "stop_signal": {"type": "str", "default": Init.stop_signal},
+    "systemd": {"type": "bool", "default": Init.systemd},
 }
-_SECURITY: Spec = {
-    "no_new_privileges": {"type": "bool", "default": False},
-    "nesting": {"type": "bool", "default": False},
-}
-_ARGUMENTS: Spec = {
-    "name": {"type": "str"},
-    "shared_network": {"type": "bool", "default": False},
-    "private_users": {"type": "raw", "default": "auto"},
-    "store": {"type": "raw", "default": STORE},
-    "log": {"type": "str", "choices": ["volatile", "persistent"], "default": "volatile"},
-    "init": {"type": "raw"},
-    "security": {"type": "dict", "options": _SECURITY, "default": {}},
-}
-SYSTEMD: dict[str, t.Any] = {
-    "argv": [DEBIAN.systemd],
-    "environment": {
+_ARGUMENTS: Spec = {"name": {"type": "str"}, **{name: DERIVED[name] for name in RENDERING}}
+SYSTEMD = Init(
+    argv=[DEBIAN.systemd],
+    environment={
         "PATH": DEBIAN.path,
         "SYSTEMD_UNIT_PATH": "/etc/systemd/system",
         "SYSTEMD_GENERATOR_PATH": "/etc/systemd/generators",
         "SYSTEMD_ENVIRONMENT_GENERATOR_PATH": "/etc/systemd/generators",
     },
-    "ready": "notify",
-    "stop_signal": "SIGRTMIN+4",
-    "systemd": True,
-}
+    ready="notify",
+    stop_signal="SIGRTMIN+4",
+    systemd=True,
+)
 # C12: what every system container has beside the OS's file systems.
 CONTAINER_FILE_SYSTEMS = (
-    FileSystem(
+    Mount(
         device="none",
         mount_point="/dev/pts",
         type="devpts",
-        flags=("no-exec", "no-suid"),
+        flags=["no-exec", "no-suid"],
         options="newinstance,ptmxmode=0666,mode=620",
-        check=False,
-        create_mount_point=True,
-        needed_for_boot=True,
     ),
-    FileSystem(
+    Mount(
         device="tmpfs",
         mount_point="/dev/shm",
         type="tmpfs",
-        flags=("no-exec", "no-suid", "no-dev"),
+        flags=["no-exec", "no-suid", "no-dev"],
         options="mode=1777,size=65536k",
-        check=False,
-        create_mount_point=True,
-        needed_for_boot=True,
     ),
-    FileSystem(
-        device="mqueue",
-        mount_point="/dev/mqueue",
-        type="mqueue",
-        flags=("no-exec", "no-suid", "no-dev"),
-        check=False,
-        create_mount_point=True,
-        needed_for_boot=True,
-    ),
+    Mount(device="mqueue", mount_point="/dev/mqueue", type="mqueue", flags=["no-exec", "no-suid", "no-dev"]),
 )
 
 
@@ -109,30 +86,30 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         system.essential_services,
         shared_network=given["shared_network"],
         log=given["log"],
-        store=store["target"],
+        store=store.target,
     )
     files = folded["files"]
-    if not init["systemd"]:
+    if not init.systemd:
         files = {path: item for path, item in files.items() if not path.startswith("/etc/systemd/")}
     file_systems = _file_systems(system, store)
-    _refuse_lost(files, file_systems, store["target"])
+    _refuse_lost(files, file_systems, store.target)
     return {
         "name": name,
         "files": {path: files[path] for path in sorted(files)},
         "directories": _directories(folded["directories"], file_systems),
         "host_files": sorted({*HOST_FILES, *folded["host_files"]} - files.keys()),
-        "spec": {
-            "format": 1,
-            "name": name,
-            "host_name": system.host_name,
-            "shared_network": given["shared_network"],
-            "private_users": private_users,
-            "store": store,
-            "init": init,
-            "file_systems": file_systems,
-            "log": given["log"],
-            "security": given["security"],
-        },
+        "spec": Specification(
+            format=contract.FORMAT,
+            name=name,
+            host_name=system.host_name,
+            shared_network=given["shared_network"],
+            private_users=private_users,
+            store=store,
+            init=init,
+            file_systems=file_systems,
+            log=given["log"],
+            security=Security(**given["security"]),
+        ).write(),
         "activation": folded["activation"],
         "programs": folded["programs"],
         "packages": sorted(set(folded["packages"])),
@@ -148,9 +125,9 @@ def container_name(system: OperatingSystem, name: str | None) -> str:
     return name
 
 
-def _store(value: t.Any) -> dict[str, str]:
+def _store(value: t.Any) -> Store:
     mapping = store_mapping(value)
-    return {"source": checks.absolute_path(mapping.source, "store.source"), "target": mapping.place}
+    return Store(source=checks.absolute_path(mapping.source, "store.source"), target=mapping.place)
 
 
 def _private_users(value: t.Any) -> str | int:
@@ -164,9 +141,9 @@ def _private_users(value: t.Any) -> str | int:
     raise DeclarationError("private_users", f"{value!r} is not 'auto', 'identity' or a positive multiple of 65536")
 
 
-def _init(value: t.Any) -> dict[str, t.Any]:
+def _init(value: t.Any) -> Init:
     if value is None or value == "systemd":
-        return t.cast("dict[str, t.Any]", plain(SYSTEMD, "init"))
+        return SYSTEMD
     if not isinstance(value, dict):
         raise DeclarationError("init", "must be 'systemd' or a mapping with `argv`")
     checked = validate(value, _INIT, "init")
@@ -180,56 +157,35 @@ def _init(value: t.Any) -> dict[str, t.Any]:
         checks.environment_name(name, "init.environment")
         if not isinstance(text, str) or "\0" in text:
             raise DeclarationError(f"init.environment.{name}", "must be a string without NUL")
-    _signal(checked["stop_signal"])
-    base = SYSTEMD["environment"] if checked["systemd"] else {"PATH": DEBIAN.path}
-    checked["environment"] = {**base, **checked["environment"]}
-    return checked
+    try:
+        contract.signal_number(checked["stop_signal"])
+    except contract.ContractError as error:
+        raise DeclarationError("init.stop_signal", error.message) from error
+    base = SYSTEMD.environment if checked["systemd"] else {"PATH": DEBIAN.path}
+    return Init(**{**checked, "environment": {**base, **checked["environment"]}})
 
 
-def _signal(name: str) -> None:
-    names = ("HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "PWR", "WINCH")
-    real = name.startswith(("SIGRTMIN+", "SIGRTMAX-")) and name[9:].isdigit() and int(name[9:]) <= 30
-    if not real and name not in {f"SIG{item}" for item in names}:
-        raise DeclarationError("init.stop_signal", f"{name!r} is not a signal such as SIGTERM or SIGRTMIN+4")
-
-
-def _entry(item: FileSystem) -> dict[str, t.Any]:
-    return {
-        "device": item.device,
-        "mount_point": item.place,
-        "type": item.type,
-        "flags": list(item.flags),
-        "options": item.options,
-        "check": item.check,
-        "create_mount_point": item.create_mount_point,
-        "needed_for_boot": item.needed_for_boot,
-        "required": item.required,
-        "mount_may_fail": item.mount_may_fail,
-    }
-
-
-def _file_systems(system: OperatingSystem, store: dict[str, str]) -> list[dict[str, t.Any]]:
+def _file_systems(system: OperatingSystem, store: Store) -> list[Mount]:
     """Return what the script mounts (S1, S2): the store first, parents before what lies in them, otherwise in order."""
-    first = FileSystemMapping(source=store["source"], target=store["target"], required=True).bind_mount()
+    first = FileSystemMapping(source=store.source, target=store.target, required=True).bind_mount()
     mounted = []
     for index, item in enumerate(system.file_systems):
-        if item.mounted_at_start and (item.place != store["target"] or "bind-mount" in item.flags):
-            item.verify_in_container(f"{PATH}.file_systems[{index}]", store["target"])
-            mounted.append(item)
-    places = {item.place for item in mounted}
-    extra = [item for item in CONTAINER_FILE_SYSTEMS if item.place not in places]
-    ordered = sorted([first, *mounted, *extra], key=lambda item: item.place.count("/"))
-    return [_entry(item) for item in ordered]
+        if item.mounted_at_start and (item.place != store.target or "bind-mount" in item.flags):
+            item.verify_in_container(f"{PATH}.file_systems[{index}]", store.target)
+            mounted.append(item.mount_record())
+    places = {item.mount_point for item in mounted}
+    extra = [item for item in CONTAINER_FILE_SYSTEMS if item.mount_point not in places]
+    return sorted([first.mount_record(), *mounted, *extra], key=lambda item: item.mount_point.count("/"))
 
 
-def _refuse_lost(files: dict[str, t.Any], file_systems: list[dict[str, t.Any]], store: str) -> None:
+def _refuse_lost(files: dict[str, t.Any], file_systems: list[Mount], store: str) -> None:
     """Refuse a file where a container has none of its own, and one that a file system would hide."""
     for path in files:
         reason = refusal_of_file(path, store)
         if reason:
             raise DeclarationError(f"{PATH}.services", reason)
     for item in file_systems:
-        place = item["mount_point"]
+        place = item.mount_point
         below = [path for path in files if path.startswith(f"{place}/")]
         if below and not place.startswith("/dev/"):
             raise DeclarationError(
@@ -237,7 +193,7 @@ def _refuse_lost(files: dict[str, t.Any], file_systems: list[dict[str, t.Any]], 
             )
 
 
-def _directories(items: list[dict[str, t.Any]], file_systems: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
+def _directories(items: list[dict[str, t.Any]], file_systems: list[Mount]) -> list[dict[str, t.Any]]:
     """Return the directories, parents first; one path asked for differently twice is an error.
 
     What lies in a read-only mount is as the host has it, and left out.
@@ -251,6 +207,6 @@ def _directories(items: list[dict[str, t.Any]], file_systems: list[dict[str, t.A
     return [found[path] for path in paths if not _read_only(path, file_systems)]
 
 
-def _read_only(path: str, file_systems: list[dict[str, t.Any]]) -> bool:
-    above = [item for item in file_systems if f"{path}/".startswith(f"{item['mount_point']}/")]
-    return bool(above) and "read-only" in max(above, key=lambda item: len(item["mount_point"]))["flags"]
+def _read_only(path: str, file_systems: list[Mount]) -> bool:
+    above = [item for item in file_systems if f"{path}/".startswith(f"{item.mount_point}/")]
+    return bool(above) and "read-only" in max(above, key=lambda item: len(item.mount_point)).flags

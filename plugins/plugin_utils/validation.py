@@ -9,6 +9,7 @@ and refuses what does not already have the type.
 
 from __future__ import annotations
 
+import copy
 import re
 import typing as t
 from collections.abc import Mapping, Sequence
@@ -144,10 +145,22 @@ def _entry(value: t.Any, entry: dict[str, t.Any], key: str, path: str) -> t.Any:
     return value
 
 
+def _with_own_defaults(spec: Spec) -> Spec:
+    """Return SPEC with defaults of its own: the validator puts them into the result, and fills in what they lack."""
+    result = {}
+    for name, entry in spec.items():
+        if isinstance(entry.get("default"), (dict, list)):
+            entry = {**entry, "default": copy.deepcopy(entry["default"])}
+        if "options" in entry:
+            entry = {**entry, "options": _with_own_defaults(entry["options"])}
+        result[name] = entry
+    return result
+
+
 def validate(value: t.Any, spec: Spec, path: str) -> dict[str, t.Any]:
     """Return VALUE checked against SPEC, with defaults, to the leaves; raises DeclarationError with the place."""
     checked = strict(plain(value, path), spec, path)
-    result = ArgumentSpecValidator(spec).validate(checked)
+    result = ArgumentSpecValidator(_with_own_defaults(spec)).validate(checked)
     if result.error_messages:
         raise DeclarationError(path, "; ".join(str(message) for message in result.error_messages))
     return t.cast("dict[str, t.Any]", result.validated_parameters)

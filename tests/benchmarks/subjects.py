@@ -259,7 +259,7 @@ def set_up(system: Path, program: list[str], mounts: list[Path], equal: bool = T
         spec["files"] = {path: spec["files"][path] for path in EQUAL if path in spec["files"]}
         spec.update(host_files=[], directories=[])
     for number, mount in enumerate(mounts):
-        record = {"device": str(mount), "mount_point": f"/mnt/{number}", "type": "none", "options": None}
+        record = {"device": str(mount), "mount_point": f"/mnt/{number}", "type": "none"}
         spec["file_systems"].append({**record, "flags": ["bind-mount", "read-only"]})
     (system / "spec.json").write_text(json.dumps(spec))
     text = "#!/bin/sh\nexec " + " ".join(program) + "\n" if len(program) > 1 else f"#!{program[0]}\n"

@@ -211,9 +211,10 @@ def write_system(operating_system: Mapping, name: str, **options: t.Any) -> Path
     # What the controller refuses comes to the target behind its back, for the launcher refuses it as well.
     unasked = security.pop("nesting", False) if options.get("private_users") == "identity" else False
     system = files_of(derived, name=name, shared_network=shared_network, security=security, **options)
-    system["spec"]["security"]["nesting"] |= unasked
+    if unasked:
+        system["spec"].setdefault("security", {})["nesting"] = True
     content = SystemContent(system, render_boot(system), launcher.sources(), INTERPRETER, {}, name)
-    return Systems(Layout()).write(content, seccomp.compile_filter(content.specification()))
+    return Systems(Layout()).write(content, seccomp.compile_filter(content.specification.security))
 
 
 def render_boot(system: Mapping) -> str:

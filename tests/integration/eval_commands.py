@@ -16,7 +16,7 @@ from pathlib import Path
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.unshare.container.plugins.module_utils.evaluation import run as evaluation
 from ansible_collections.unshare.container.plugins.module_utils.evaluation.request import Request
-from ansible_collections.unshare.container.plugins.module_utils.launcher import seccomp
+from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, seccomp
 from ansible_collections.unshare.container.plugins.module_utils.launcher import syscalls as sys
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.modules.eval_container import ARGUMENT_SPEC
@@ -115,4 +115,4 @@ class Evaluator:
 
 
 # Modules that Python would otherwise look for when the user cannot read where it is installed.
-seccomp.compile_filter({})
+seccomp.compile_filter(contract.Security())

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import excursion, start, syscalls
+from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Mount
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from .conftest import INTERPRETER, Host
@@ -31,13 +32,7 @@ if t.TYPE_CHECKING:
 NAME = "test-excursion"
 pytestmark = pytest.mark.root
 
-MISSING = {
-    "device": "/nonexistent/source",
-    "mount_point": "/srv/data",
-    "type": "none",
-    "flags": ["bind-mount"],
-    "required": True,
-}
+MISSING = Mount(device="/nonexistent/source", mount_point="/srv/data", type="none", flags=["bind-mount"], required=True)
 
 
 def caller() -> dict[str, t.Any]:
@@ -121,13 +116,14 @@ KILLED_AT = {
 }
 
 
-def killed_at(machine: Machine, place: str, *records: dict[str, t.Any], when: str = "before") -> subprocess.Popen[str]:
+def killed_at(machine: Machine, place: str, *records: Mount, when: str = "before") -> subprocess.Popen[str]:
     """A caller that starts the machine and is killed when it comes to a place, or says that it is there and goes on."""
     module, _dot, names = place.partition(".")
     program = f"""
 import os, signal, sys
 sys.path.insert(0, {str(Path(excursion.__file__).parents[1])!r})
 from launcher import container, excursion, launch, records, root, start
+from launcher.contract import Mount
 owner = {module}
 *way, name = {names!r}.split(".")
 for step in way:
@@ -141,7 +137,8 @@ def killed(*arguments):
 setattr(owner, name, killed)
 machine = container.Container({machine.name!r})
 with machine.lock(5):
-    machine.start({str(machine.system)!r}, extra_file_systems={list(records)!r})
+    shared = map(Mount.read, {[record.write() for record in records]!r})
+    machine.start({str(machine.system)!r}, extra_file_systems=list(shared))
 """
     return subprocess.Popen([INTERPRETER, "-c", program], stdout=subprocess.PIPE, text=True)
 
@@ -285,7 +282,7 @@ def silent(tmp_path: Path) -> t.Iterator[Silent]:
 
 def test_a_mapping_whose_file_system_hangs_is_given_up_in_time(make_machine: MakeMachine, silent: Silent) -> None:
     machine = make_machine(name=NAME)
-    mapping = {**MISSING, "device": str(silent.path / "below")}
+    mapping = MISSING.replacing(device=str(silent.path / "below"))
     before = caller()
     began = time.monotonic()
     with pytest.raises(LauncherError, match=r"/srv/data: the file system of .* has not answered for 0.5 s"):
@@ -298,7 +295,7 @@ def test_a_mapping_whose_file_system_hangs_is_given_up_in_time(make_machine: Mak
 def test_who_waits_for_a_silent_server_ends_with_a_killed_caller(make_machine: MakeMachine, silent: Silent) -> None:
     machine = make_machine(name=NAME)
     process = killed_at(
-        machine, "records.Records._asks_a_server", {**MISSING, "device": str(silent.path / "below")}, when="after"
+        machine, "records.Records._asks_a_server", MISSING.replacing(device=str(silent.path / "below")), when="after"
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "there\n"

@@ -63,6 +63,16 @@ while not select.select([0], [], [], 0.001)[0]:
             print("taken", taken, error.errno, flush=True)
         taken = 0
 """,
+    "the limits of PID 1": """
+import resource, sys
+taken = 0
+for name in dir(resource):
+    if name.startswith("RLIMIT_") and name not in ("RLIMIT_NICE", "RLIMIT_RTPRIO"):
+        resource.prlimit(1, getattr(resource, name), (0, 0))
+        taken += 1
+print("taken", taken, flush=True)
+sys.stdin.read()
+""",
 }
 """Scripts that take it, say how much, and hold it until their input ends."""
 

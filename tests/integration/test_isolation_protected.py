@@ -20,6 +20,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.errors 
 from ansible_collections.unshare.container.plugins.module_utils.staging import stage
 from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
 
+from ..unit.plugins.module_utils.specifications import mount as record
 from .conftest import INTERPRETER, contain, files_of, render_boot
 from .eval_commands import Evaluator
 from .isolation import attach_loop
@@ -232,9 +233,9 @@ def test_the_device_of_its_file_system_is_known_by_any_name(tmp_path: Path) -> N
         host = guarded.GuardedHost({str(kept / "state"): "the state"}, (str(kept / "state"),))
         for device in (devices[0], str(tmp_path / "node"), str(tmp_path / "link"), upper):
             with pytest.raises(guarded.WritableSource, match="contains"):
-                host.refuse_writable_file_system({"options": None}, device)
-            assert host.warning_of_file_system({"options": None}, device)
-        host.refuse_writable_file_system({"options": None}, devices[1])
+                host.refuse_writable_file_system(record(), device)
+            assert host.warning_of_file_system(record(), device)
+        host.refuse_writable_file_system(record(), devices[1])
 
 
 def test_every_device_of_its_btrfs_is_known(tmp_path: Path) -> None:
@@ -262,8 +263,8 @@ def test_every_device_of_its_btrfs_is_known(tmp_path: Path) -> None:
         (tmp_path / "link").symlink_to(devices[1])
         for device in (devices[0], devices[1], str(tmp_path / "link"), attach_loop(Path(devices[1]), stack)):
             with pytest.raises(guarded.WritableSource, match="contains"):
-                host.refuse_writable_file_system({"type": "btrfs", "options": "subvol=/"}, device)
-        host.refuse_writable_file_system({"type": "btrfs", "options": "subvol=/"}, devices[2])
+                host.refuse_writable_file_system(record(type="btrfs", options="subvol=/"), device)
+        host.refuse_writable_file_system(record(type="btrfs", options="subvol=/"), devices[2])
         assert _refuses_when_mounted(host, devices[0], None)
         assert _refuses_when_mounted(host, devices[1], "kept")
         assert _refuses_when_mounted(host, devices[1], "beside")

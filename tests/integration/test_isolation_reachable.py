@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
 from ansible_collections.unshare.container.plugins.module_utils.preflight import HostFacts as PreflightHost
 from ansible_collections.unshare.container.plugins.module_utils.preflight import check_host
 from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
@@ -74,7 +74,7 @@ def test_nobody_is_warned_where_nobody_can_come(make_machine: MakeMachine, reach
 
 def preflight(machine: Machine) -> None:
     """Look at the host as a deployment of the machine does."""
-    check_host(PreflightHost(), json.loads((machine.system / "spec.json").read_text()))
+    check_host(PreflightHost(), read_spec(str(machine.system)))
 
 
 NESTING: dict[str, t.Any] = {"security": {"nesting": True}}

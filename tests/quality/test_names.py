@@ -57,7 +57,7 @@ CONVENTIONS = {
 }
 """Names that every module of a kind has, by Ansible's rules or by ours, and that nobody takes for another's."""
 
-CLASSES = {"ActionModule", "FilterModule"}
+CLASSES = {"ActionModule", "FilterModule", "ModuleDocFragment"}
 
 
 def defined(source: ast.Module) -> set[str]:

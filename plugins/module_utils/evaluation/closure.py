@@ -18,7 +18,7 @@ from typing import Callable, Iterable, Iterator
 
 from ..host_files import HOST_FILES
 from ..launcher.errors import LauncherError
-from ..launcher.targets import MERGED
+from ..launcher.targets import MERGED, parents
 from . import elf
 from .libraries import CACHE, Loaded, Search, read_cache
 from .programs import (
@@ -26,7 +26,6 @@ from .programs import (
     SWITCH,
     find_program,
     open_regular,
-    parents,
     python_libraries,
     read_home,
     switch_modules,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from ..launcher import seccomp
+from ..launcher import contract, seccomp
 from ..launcher import syscalls as sys
 from ..launcher.confine import leave_session_keyring
 from ..launcher.errors import LauncherError
@@ -48,7 +48,7 @@ def numbers(names: list[str]) -> list[int]:
 
 def compile_filter() -> bytes | None:
     """The launcher's system-call filter, where the host has libseccomp."""
-    return seccomp.compile_filter({})
+    return seccomp.compile_filter(contract.Security())
 
 
 class Confinement:

@@ -196,7 +196,7 @@ class Processes:
         reset_own()
         os.umask(UMASK)
         try:
-            program.find(root, name, self.request.argv).execute(self.request.environment, self.ids.user)
+            program.find(root, name, self.request.argv).execute(self.request.environment)
         except OSError as error:
             raise LauncherError("%s: cannot be executed: %s" % (name, errno_text(error))) from error
 

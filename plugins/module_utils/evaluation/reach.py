@@ -19,7 +19,7 @@ from typing import Iterable, NamedTuple
 
 from ..launcher.errors import LauncherError
 from ..launcher.lookup import LINKS_LIMIT
-from .programs import parents
+from ..launcher.targets import parents
 
 KERNEL_DIRECTORIES = ("/proc", "/sys", "/dev")
 _CONFIGURATION = "pyvenv.cfg"

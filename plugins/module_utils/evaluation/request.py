@@ -14,7 +14,8 @@ from ..launcher.guarded import refusal_of_words
 from ..launcher.init import SEARCH_PATH
 from ..launcher.mounts import ATTRIBUTES
 from ..launcher.paths import refusal_of_root
-from .programs import find_program, parents
+from ..launcher.targets import parents
+from .programs import find_program
 from .reach import KERNEL_DIRECTORIES
 
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")

@@ -17,10 +17,9 @@ from typing import Iterator
 from ..launcher import guarded, kernel, mounts, targets
 from ..launcher import syscalls as sys
 from ..launcher.errors import LauncherError
-from ..launcher.targets import NETWORK_FILES
+from ..launcher.targets import NETWORK_FILES, parents
 from .closure import Closure
 from .identity import Ids
-from .programs import parents
 from .request import Mapping, Request, RequestedFile, RequestedFileSystem
 
 SIGCHLD = 17

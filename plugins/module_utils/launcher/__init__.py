@@ -12,7 +12,8 @@ under a unit at host boot. The story of a start, in the order of its modules:
     again        a container that has rebooted itself, and who starts it then
     container    one container's life: status, start, stop; `locks` keeps runs on it apart, and `fuse` ends the file
                  systems on which killed processes wait
-    specification   what is to be started, read from `spec.json`
+    specification   what is to be started, read from `spec.json`; `contract` has the records in it, which the controller
+                 makes, of `kinds`
     start        the caller's side of a start: the record, the wait for readiness
     identity     which host ids it gets
     cgroup       the delegated control group it lives in; `limits` says how much of the host that may take
@@ -44,6 +45,7 @@ MODULES = (
     "cgroup",
     "confine",
     "container",
+    "contract",
     "data",
     "descriptors",
     "devices",
@@ -58,6 +60,7 @@ MODULES = (
     "identity",
     "init",
     "kernel",
+    "kinds",
     "launch",
     "limits",
     "locks",

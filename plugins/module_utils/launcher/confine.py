@@ -15,8 +15,7 @@ from .errors import LauncherError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from .contract import Security
     from .identity import Identity
 
 # Capabilities (linux/capability.h) that no init needs: they could only reach what the host owns. SETFCAP would let a
@@ -47,7 +46,7 @@ CAPABILITIES = 64  # as many as the kernel's sets have room for
 ALL_CAPABILITIES = (1 << CAPABILITIES) - 1
 
 
-def give_up(security: dict[str, Any], bound: int = ALL_CAPABILITIES) -> None:
+def give_up(security: Security, bound: int = ALL_CAPABILITIES) -> None:
     """Take from the calling process, root in the container's namespaces, what no program that it executes may have.
 
     Args:
@@ -55,7 +54,7 @@ def give_up(security: dict[str, Any], bound: int = ALL_CAPABILITIES) -> None:
         bound: a bit mask; of the capabilities outside it nothing is kept.
     """
     leave_session_keyring()
-    nesting = security.get("nesting", False)
+    nesting = security.nesting
     kept = bound
     for name, number in DROPPED.items():
         if not (nesting and name in NESTING_KEEPS):
@@ -67,7 +66,7 @@ def give_up(security: dict[str, Any], bound: int = ALL_CAPABILITIES) -> None:
             break  # this kernel knows no capability of this number, nor of a higher one (EINVAL)
     sys.prctl(sys.PR_CAP_AMBIENT, sys.PR_CAP_AMBIENT_CLEAR_ALL)
     sys.capset(kept, kept, 0)
-    if security.get("no_new_privileges", False):
+    if security.no_new_privileges:
         sys.prctl(sys.PR_SET_NO_NEW_PRIVS, 1)
 
 
@@ -85,7 +84,7 @@ def filter_calls(filter_program: bytes | None) -> None:
         sys.load_seccomp_filter(filter_program)
 
 
-def given_up(security: dict[str, Any], ids: Identity, filter_program: bytes | None) -> list[str]:
+def given_up(security: Security, ids: Identity, filter_program: bytes | None) -> list[str]:
     """What of the isolation a container goes without, a warning each.
 
     Raises:
@@ -93,7 +92,7 @@ def given_up(security: dict[str, Any], ids: Identity, filter_program: bytes | No
     """
     warnings = []
     if ids.base == 0 and not ids.nested:
-        if security.get("nesting", False):
+        if security.nesting:
             raise LauncherError(
                 "security.nesting: not with private_users: identity; without the masks root inside could reconfigure "
                 "the host's kernel. Let the container have ids of its own (auto)"

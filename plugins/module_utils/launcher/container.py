@@ -10,6 +10,7 @@ import time
 
 from . import data, fuse, identity
 from .cgroup import ControlGroup
+from .contract import Mount, signal_number
 from .errors import AlreadyRunning, LauncherError, NotReady
 from .init import OUTPUT_LOG
 from .locks import AllocationLock, Lock
@@ -23,13 +24,15 @@ from .paths import (
     remove_file,
     write_atomically,
 )
-from .process import KILL, Process, boot_id, reap, reap_left, signal_number
+from .process import KILL, Process, boot_id, reap, reap_left
 from .specification import read_spec
 from .start import Start, Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, TypeVar
+
+    from .contract import Specification
 
     Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -150,7 +153,7 @@ class Container:
         timeout: float = 30.0,
         console: str | None = None,
         output: int | None = None,
-        extra_file_systems: list[dict[str, Any]] | None = None,
+        extra_file_systems: list[Mount] | None = None,
     ) -> Status:
         """Start `system`, to be called with the lock held; what fails undoes itself.
 
@@ -176,7 +179,7 @@ class Container:
         config = identity.read_config(self.directory)
         remembered = dict(config)
         with AllocationLock():
-            ids = identity.identity_for(self.name, spec["private_users"], config)
+            ids = identity.identity_for(self.name, spec.private_users, config)
             if "machine_id" not in config:
                 config["machine_id"] = os.urandom(16).hex()
             if config != remembered:
@@ -196,14 +199,15 @@ class Container:
         finally:
             starting.close()
 
-    def _kept_journal(self, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    def _kept_journal(self, spec: Specification) -> list[Mount]:
         """The mount record of the directory on the host in which the journal outlives a container, when it is to."""
-        if spec.get("log") != "persistent":
+        if spec.log != "persistent":
             return []
         source = os.path.join(self.directory, "journal")
         make_directory(source, 0o700)
-        record = {"device": source, "mount_point": "/var/log/journal", "type": "none", "flags": ["bind-mount"]}
-        return [dict(record, own=True)]  # the one place in our state to which a container writes
+        kept = Mount(device=source, mount_point="/var/log/journal", type="none", flags=["bind-mount"])
+        kept.own = True  # the one place in our state to which a container writes
+        return [kept]
 
     def await_ready(self, timeout: float = 30.0) -> bool:
         """Wait for a systemd that was started without waiting, and note that it is ready; whether it is in time.
@@ -324,7 +328,7 @@ class Container:
         """The end of the journal, or of one unit's; with another init than systemd, the end of its output."""
         from . import enter
 
-        if not read_spec(str((self.record() or {}).get("system")))["init"].get("systemd", True):
+        if not read_spec(str((self.record() or {}).get("system"))).init.systemd:
             return enter.capture(self, ["tail", "-n", str(lines), OUTPUT_LOG], timeout)
         command = ["journalctl", "--no-pager", "--quiet", "--output=short-iso", "--lines=%d" % lines]
         return enter.capture(self, command + (["--unit=" + unit] if unit else []), timeout)

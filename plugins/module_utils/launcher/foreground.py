@@ -11,15 +11,18 @@ import time
 from . import syscalls as sys
 from . import terminal
 from .container import Container
+from .contract import signal_number
 from .enter import Entry
 from .errors import LauncherError, NotRunning
-from .process import KILL, PAUSE, Process, signal_number
+from .process import KILL, PAUSE, Process
 from .reboots import Reboots
 from .start import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Callable
+
+    from .contract import Mount
 
 
 def exit_status(wait_status: int) -> int:
@@ -39,7 +42,7 @@ def init_status(wait_status: int) -> int:
 def run_in_foreground(
     container: Container,
     system: str,
-    extra_file_systems: list[dict[str, Any]],
+    extra_file_systems: list[Mount],
     timeout: float,
     explain: Callable[[Status], None],
 ) -> int:
@@ -61,7 +64,7 @@ def run_in_foreground(
 def _run_once(
     container: Container,
     system: str,
-    extra_file_systems: list[dict[str, Any]],
+    extra_file_systems: list[Mount],
     timeout: float,
     explain: Callable[[Status], None],
 ) -> tuple[int, bool]:

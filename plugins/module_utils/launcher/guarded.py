@@ -18,7 +18,9 @@ from .targets import is_below, plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Tuple
+    from typing import Tuple
+
+    from .contract import Mount
 
     Place = Tuple[str, str]  # device (`major:minor`) of a file system, and a path in it
 
@@ -71,22 +73,14 @@ def interpreter(named: str = "") -> dict[str, str]:
     return found
 
 
-def device_of(record: dict[str, Any]) -> str:
-    """Return what a file system record mounts: a path or a name."""
-    device = record.get("device")
-    if isinstance(device, dict):
-        return "/dev/disk/by-%s/%s" % next(iter(device.items()))
-    return str(device)
-
-
-def paths_of(record: dict[str, Any], device: str) -> tuple[list[str], list[str]]:
+def paths_of(record: Mount, device: str) -> tuple[list[str], list[str]]:
     """Return the paths of this host that a file system writes to when it is mounted, and those that it only reads.
 
     Args:
-        record: of a file system, no bind mount: its `type` and `options`.
-        device: as `device_of` has it.
+        record: of a file system, no bind mount.
+        device: its source.
     """
-    kind, options = record.get("type"), [option.partition("=") for option in (record.get("options") or "").split(",")]
+    kind, options = record.type, [option.partition("=") for option in (record.options or "").split(",")]
     if kind == "overlay":
         written = [value for name, _equals, value in options if name in ("upperdir", "workdir")]
         read = [value for name, _equals, value in options if name in ("lowerdir", "lowerdir+", "datadir+")]
@@ -132,11 +126,11 @@ class GuardedHost:
         """Return what a container learns that may only read what a descriptor names, or None."""
         return self._warning(self._reach(source), name)
 
-    def refuse_writable_file_system(self, record: dict[str, Any], device: str) -> None:
+    def refuse_writable_file_system(self, record: Mount, device: str) -> None:
         """The same for a file system that is to be mounted, from a device or from what its options name."""
         self._refuse(self._reach_of_file_system(record, device, paths_of(record, device)[0]), device)
 
-    def warning_of_file_system(self, record: dict[str, Any], device: str) -> str | None:
+    def warning_of_file_system(self, record: Mount, device: str) -> str | None:
         """Return what a container learns by one that it may only read, or that only reads some of its directories."""
         written, read = paths_of(record, device)
         return self._warning(self._reach_of_file_system(record, device, written + read), device)
@@ -159,12 +153,12 @@ class GuardedHost:
         path = os.readlink("/proc/self/fd/%d" % source)
         return [(shown, path) for shown in self._shown(self._reach(source))]
 
-    def shown_of_file_system(self, record: dict[str, Any], device: str) -> list[tuple[str, str]]:
+    def shown_of_file_system(self, record: Mount, device: str) -> list[tuple[str, str]]:
         """The same for a file system that is to be mounted: where its devices, or what it writes to, are mounted."""
         reach = self._reach_of_file_system(record, device, [])
         for path in paths_of(record, device)[0]:
             number = devices.block_device(path)
-            if record.get("type") == "overlay":
+            if record.type == "overlay":
                 reach += self._places_of(path)
             elif number:
                 reach += self._on(number)
@@ -213,14 +207,14 @@ class GuardedHost:
                 places += self._in_mount(mount, mount.part, set())
         return places
 
-    def _reach_of_file_system(self, record: dict[str, Any], device: str, paths: list[str]) -> list[Place]:
+    def _reach_of_file_system(self, record: Mount, device: str, paths: list[str]) -> list[Place]:
         """The places of paths, and all of the file systems on the devices that they name."""
         found = []
         for path in paths:
             number = devices.block_device(path)
             found += self._places_of(path) + (self._on(number) if number else [])
-        if record.get("type") in NAMED:
-            same = [mount for mount in self.mounts if (mount.kind, mount.source) == (record["type"], device)]
+        if record.type in NAMED:
+            same = [mount for mount in self.mounts if (mount.kind, mount.source) == (record.type, device)]
             found += [(mount.device, "/") for mount in same]
         return found
 
@@ -270,7 +264,7 @@ class GuardedHost:
         inner = "%s/%s/%s" % (mount.part, path[len(mount.point.rstrip("/")) :], rest)
         return self._in_mount(mount, plain_path(inner), seen), path
 
-    def _in_mount(self, mount: mount_table.Mount, inner: str, seen: set[Place]) -> list[Place]:
+    def _in_mount(self, mount: mount_table.MountTableEntry, inner: str, seen: set[Place]) -> list[Place]:
         """A path in a file system, and where an overlay keeps that."""
         place = (mount.device, inner)
         if place in seen:

@@ -34,7 +34,7 @@ READY, LIMITED = b"1", b"2"
 SPECIAL_BITS = 0o6000  # set-user-ID and set-group-ID
 
 
-class Init:
+class FirstProcess:
     """The first process of the container that `launch` starts; made there, and used in the process itself alone."""
 
     def __init__(self, launch: Launch) -> None:
@@ -56,7 +56,7 @@ class Init:
             read_token(ids, "the launcher ended before it gave the container its ids")
             self._make_namespaces(ready, READY if Attributes.standard().give(0) else LIMITED)
             reset_own()
-            confine.give_up(self.spec.get("security", {}))
+            confine.give_up(self.spec.security)
             # The filter takes a while, and the root is not there yet.
             filtered = not self._makes_special_directories()
             if filtered:
@@ -75,7 +75,7 @@ class Init:
             boot = program.find(top, BOOT, [BOOT])
             os.umask(UMASK)
             read_token(go, "the launcher ended before the container's start was recorded")
-            boot.execute(self._environment(), emulate=self.launch.identity.base != 0)
+            boot.execute(self._environment())
         except BaseException as error:
             tell(report, "in the container: ", error)
         os._exit(1)
@@ -87,26 +87,26 @@ class Init:
         sys.unshare(self.launch.made)
         write_all(ready, token)
         os.setsid()
-        sys.set_host_name(self.spec["host_name"])
+        sys.set_host_name(self.spec.host_name)
         if not self.launch.shared_network:
             sys.bring_loopback_up()
 
     def _makes_special_directories(self) -> bool:
         """Whether a directory has a bit (set-group-ID, mostly) that nobody can set once calls are filtered."""
-        return any(int(entry["mode"], 8) & SPECIAL_BITS for entry in self.spec.get("directories", []))
+        return any(int(entry.mode, 8) & SPECIAL_BITS for entry in self.spec.directories)
 
     def _make_directories(self, top: int) -> None:
         """Make what the services need below directories that may be writable mappings, as the container's own root."""
-        for entry in self.spec.get("directories", []):
+        for entry in self.spec.directories:
             try:
-                descriptor = lookup.make_directory_below(top, entry["path"], 0o755)
+                descriptor = lookup.make_directory_below(top, entry.path, 0o755)
                 try:
-                    os.fchown(descriptor, entry.get("uid", 0), entry.get("gid", 0))
-                    os.fchmod(descriptor, int(entry["mode"], 8))
+                    os.fchown(descriptor, entry.uid, entry.gid)
+                    os.fchmod(descriptor, int(entry.mode, 8))
                 finally:
                     os.close(descriptor)
             except OSError as error:
-                message = "directory %s: cannot be made as declared: %s" % (entry["path"], error)
+                message = "directory %s: cannot be made as declared: %s" % (entry.path, error)
                 raise LauncherError(message) from error
 
     def _connect_standard_streams(self, top: int, output: int) -> None:
@@ -134,5 +134,5 @@ class Init:
             environment["NOTIFY_SOCKET"] = "/run/host/notify"
         if self.launch.console is not None:
             environment["TERM"] = os.environ.get("TERM", "linux")
-        environment.update(self.spec["init"].get("environment", {}))
+        environment.update(self.spec.init.environment)
         return environment

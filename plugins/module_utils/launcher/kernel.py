@@ -20,8 +20,7 @@ from .targets import CONSOLE, DEVICE_LINKS, DEVICES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from .contract import Mount
 # The lists of runc and crun, which agree, and what systemd-nspawn adds.
 MASKED = (
     "/proc/acpi",
@@ -147,9 +146,9 @@ def mount_control_groups(tree: mounts.Tree) -> None:
     tree.attach(mounts.filesystem("cgroup2", [], QUIET), "/sys/fs/cgroup")
 
 
-def mount_message_queues(tree: mounts.Tree, record: dict[str, Any]) -> None:
+def mount_message_queues(tree: mounts.Tree, record: Mount) -> None:
     """The POSIX message queues of the container's ipc namespace."""
-    tree.attach(mounts.filesystem("mqueue", [], mounts.attributes(record["flags"])), record["mount_point"])
+    tree.attach(mounts.filesystem("mqueue", [], mounts.attributes(record.flags)), record.mount_point)
 
 
 def restrict(tree: mounts.Tree, null: int) -> None:

@@ -40,12 +40,14 @@ from .errors import LauncherError
 from .excursion import Excursion, NoWayBack, Visit, in_child
 from .handshake import error_line, read_token, write_all
 from .identity import Identity
-from .init import LIMITED, Init
+from .init import LIMITED, FirstProcess
 from .process import KILL, Process, reap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Tuple
+    from typing import Tuple
+
+    from .contract import Mount, Specification
 
     Pipe = Tuple[int, int]  # its read end and its write end
 
@@ -80,7 +82,7 @@ class Launch:
     def __init__(
         self,
         system: str,
-        spec: dict[str, Any],
+        spec: Specification,
         identity: Identity,
         cgroup: int,
         staging: str,
@@ -88,7 +90,7 @@ class Launch:
         notify_path: str | None,
         console: str | None,
         output: int | None,
-        extra_file_systems: list[dict[str, Any]],
+        extra_file_systems: list[Mount],
         tasks: int | None = None,
     ) -> None:
         self.system = system
@@ -105,9 +107,9 @@ class Launch:
         self.filter_program = confine.read_filter(system)
         self.init: Process | None = None
         self.warnings: list[str] = []
-        self.shared_network = bool(spec["shared_network"])
+        self.shared_network = spec.shared_network
         self.made = MADE if self.shared_network else MADE | sys.CLONE_NEWNET
-        self.nesting = bool(spec.get("security", {}).get("nesting", False))
+        self.nesting = spec.security.nesting
 
     # The caller.
 
@@ -172,7 +174,7 @@ class Launch:
             ids, ready, built = pipes
             pid = self._clone(relation)
             if pid == 0:
-                Init(self).run(report[1], ids[0], ready[1], built[0], go[0])
+                FirstProcess(self).run(report[1], ids[0], ready[1], built[0], go[0])
             os.close(ready[1])
             pipes[1] = (ready[0], -1)
             self.init = init = self._pin(pid)
@@ -269,8 +271,8 @@ class Launch:
             kernel.mount_process_information(tree, init.pid, init.descriptor)
             kernel.mount_system(tree, self.shared_network)
             kernel.mount_control_groups(tree)
-            for record in self.spec["file_systems"]:
-                if record["type"] == "mqueue":
+            for record in self.spec.file_systems:
+                if record.type == "mqueue":
                     kernel.mount_message_queues(tree, record)
 
         def join_and_mount_all() -> None:

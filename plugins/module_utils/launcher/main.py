@@ -10,18 +10,20 @@ import sys
 
 from . import times
 from .container import Container
+from .contract import Mount
 from .errors import LauncherError
 from .guarded import refusal_of_words
 from .names import container_of
 from .paths import refusal_of_root, write_atomically
-from .specification import hidden_file, read_spec
+from .specification import read_spec
 from .start import Status
 from .targets import is_below, plain_path, refusal_of_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
+    from .contract import Specification
 RUN_FLAGS = ("detach", "service", "again", "stop", "clear", "help")
 
 RUN_USAGE = """\
@@ -85,16 +87,16 @@ class Arguments:
         return self.values.get(name, [default])[-1]
 
 
-def mapping_record(text: str, writable: bool, spec: dict[str, Any] | None = None) -> dict[str, Any]:
+def mapping_record(text: str, writable: bool, spec: Specification | None = None) -> Mount:
     """The mount record of SOURCE[=TARGET] (C10), for the container that a `spec.json` describes or for any."""
     source, _separator, target = text.partition("=")
     target = target or source
     if not source.startswith("/") or not target.startswith("/") or ".." in target.split("/"):
         raise LauncherError("%s: SOURCE and TARGET are absolute paths without '..'" % text)
     point = plain_path(target)
-    reason = refusal_of_place(point, spec["store"]["target"] if spec else None)
+    reason = refusal_of_place(point, spec.store.target if spec else None)
     if not reason and spec:
-        reason = hidden_file(spec, point)
+        reason = spec.hidden_file(point)
     if not reason and is_below(point, "/dev"):
         reason = "'%s' lies in /dev, which the container makes itself" % point
     if not reason:
@@ -102,7 +104,7 @@ def mapping_record(text: str, writable: bool, spec: dict[str, Any] | None = None
     if reason:
         raise LauncherError("--%s=%s: %s" % ("share" if writable else "expose", text, reason))
     flags = ["bind-mount"] if writable else ["bind-mount", "read-only"]
-    return {"device": source, "mount_point": point, "type": "none", "flags": flags, "required": True}
+    return Mount(device=source, mount_point=point, type="none", flags=flags, required=True)
 
 
 def open_standard_streams() -> None:
@@ -140,7 +142,7 @@ def run_container_main() -> int:
 
 def _run(directory: str, arguments: Arguments) -> int:
     spec = read_spec(directory)
-    container = Container(spec["name"])
+    container = Container(spec.name)
     extra = [mapping_record(text, True, spec) for text in arguments.values.get("share", [])]
     extra += [mapping_record(text, False, spec) for text in arguments.values.get("expose", [])]
     timeout = times.seconds(arguments.last("timeout", "30"), "--timeout")

@@ -45,15 +45,15 @@ ALL_NAMESPACES = (
 
 
 class InheritedLimits:
-    """What a running container's PID 1 has, and who enters is to have, too.
+    """What a process that enters a running container is to have, by what its PID 1 has.
 
     Attributes:
-        attributes: its resource limits and scheduling.
+        attributes: resource limits and scheduling.
         bound: the capabilities that its programs can have, as a bit mask.
     """
 
     def __init__(self, pid: int) -> None:
-        self.attributes = Attributes.of(pid)
+        self.attributes = Attributes.of_entering(pid)
         status = read_text("/proc/%d/status" % pid)
         if not status:
             raise ProcessLookupError(pid)
@@ -74,7 +74,6 @@ class Passage:
         self.process = entry.process
         self.spec = entry.spec
         self.filter_program = entry.filter_program
-        self.shares_ids = entry.base == 0
         self.limits = limits
         self.report = report
         self.wait = wait
@@ -131,8 +130,10 @@ class Passage:
             os.setgroups([])
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
-            confine.give_up(self.spec.get("security", {}), self.limits.bound)
+            # The filter first, for it takes a capability that PID 1 may have given up; and the keys before that.
+            confine.leave_session_keyring()
             confine.filter_calls(self.filter_program)
+            confine.give_up(self.spec.security, self.limits.bound)
             os.chdir("/")
             root = lookup.open_root("/")
             if INSIDE in streams:
@@ -164,7 +165,7 @@ class Passage:
             reset_own()
             os.umask(UMASK)
             read_token(self.wait, "who called has given it up")
-            found.execute(variables, emulate=not self.shares_ids)
+            found.execute(variables)
         except BlockingIOError:  # where the kernel counts the tasks of the user namespace
             tell(self.report, "", LauncherError(NO_TASKS))
         except BaseException as error:

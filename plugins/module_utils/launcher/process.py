@@ -10,7 +10,6 @@ import select
 import time
 
 from . import syscalls as sys
-from .errors import LauncherError
 from .paths import read_text
 
 KILL = 9
@@ -18,17 +17,6 @@ EXITING = 0x4  # PF_EXITING and PF_FORKNOEXEC, of the flags in proc_pid_stat(5)
 NOT_EXECUTED = 0x40
 STARTED, PENDING = 19, 28  # the start time, and the signals for one thread, among the fields after the second
 PAUSE = 0.02  # seconds between two looks at what a process that has just begun heeds
-REAL_TIME_MINIMUM = 34  # the C library keeps the first two real-time signals for itself
-SIGNALS = {
-    "SIGHUP": 1,
-    "SIGINT": 2,
-    "SIGQUIT": 3,
-    "SIGKILL": 9,
-    "SIGUSR1": 10,
-    "SIGUSR2": 12,
-    "SIGTERM": 15,
-    "SIGPWR": 30,
-}
 
 
 def milliseconds(seconds: float) -> int:
@@ -207,13 +195,3 @@ def reap_left() -> None:
             ended = True
         if ended:
             _left.discard(pid)
-
-
-def signal_number(name: str) -> int:
-    """The number of a signal named as in `kill -l`, with or without SIG, `RTMIN+n` included."""
-    full = name if name.startswith("SIG") else "SIG" + name
-    if full.startswith("SIGRTMIN+") and full[9:].isdigit():
-        return REAL_TIME_MINIMUM + int(full[9:])
-    if full not in SIGNALS:
-        raise LauncherError("stop_signal: %s is not a signal that ends a process" % name)
-    return SIGNALS[full]

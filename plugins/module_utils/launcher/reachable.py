@@ -20,7 +20,7 @@ from .targets import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from .contract import Mount
 
 REMEDY = (
     "let a directory above it (its parent for one; its own mode is for root inside to change) belong to root and have "
@@ -50,9 +50,9 @@ def check_bind(host: guarded.GuardedHost, source: int, name: str, point: str, ne
     return _said(host, host.shown(source), name, point, nesting)
 
 
-def check_file_system(host: guarded.GuardedHost, record: dict[str, Any], device: str, nesting: bool) -> str | None:
+def check_file_system(host: guarded.GuardedHost, record: Mount, device: str, nesting: bool) -> str | None:
     """The same for a file system that the container mounts, and that is mounted on the host, too."""
-    return _said(host, host.shown_of_file_system(record, device), device, str(record["mount_point"]), nesting)
+    return _said(host, host.shown_of_file_system(record, device), device, record.mount_point, nesting)
 
 
 def _said(host: guarded.GuardedHost, shown: list[tuple[str, str]], name: str, point: str, nesting: bool) -> str | None:

@@ -18,8 +18,7 @@ from .targets import IN_MEMORY, NETWORK_FILES, is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from .contract import Mount
     from .launch import Launch
 
 # Of the time that is left, the part that a mount which may fail can keep the start waiting for its server.
@@ -51,15 +50,15 @@ class Records:
         self._host: guarded.GuardedHost | None = None
         self._served: list[str] = []
 
-    def mount(self, record: dict[str, Any]) -> None:
+    def mount(self, record: Mount) -> None:
         """Mount it, in a process that can be given up when a server may have to answer for that."""
         if not self._asks_a_server(record):
             self._mount(record)
             return
-        self._served.append(record["mount_point"])
+        self._served.append(record.mount_point)
         began = time.monotonic()
         seconds = self.deadline - began
-        if record.get("mount_may_fail"):
+        if record.mount_may_fail:
             seconds *= PATIENCE
 
         def work() -> str:
@@ -71,61 +70,61 @@ class Records:
             said = in_child(work, seconds, keep=(self.tree.root, self.id_map))
         except TimeoutError:
             message = "%s: the file system of %s has not answered for %g s; does its server run?" % (
-                record["mount_point"],
-                record["device"],
+                record.mount_point,
+                record.source,
                 round(time.monotonic() - began, 1),
             )
-            if not record.get("mount_may_fail"):
+            if not record.mount_may_fail:
                 raise LauncherError(message) from None
             said = message + LEFT_OUT
         self.warnings += [line for line in said.split("\n") if line]
 
-    def _asks_a_server(self, record: dict[str, Any]) -> bool:
+    def _asks_a_server(self, record: Mount) -> bool:
         """Whether something else than the kernel may have to answer: for what is mounted, or for where."""
-        device = guarded.device_of(record)
-        if any(is_below(record["mount_point"], point) for point in self._served):
+        device = record.source
+        if any(is_below(record.mount_point, point) for point in self._served):
             return True
         looked_at = [device]
-        if "bind-mount" not in record["flags"]:
-            if record["type"] not in mounts.OWN:
+        if not record.is_bind:
+            if record.type not in mounts.OWN:
                 return True
-            if record["type"] in IN_MEMORY:
+            if record.type in IN_MEMORY:
                 return False
             written, read = guarded.paths_of(record, device)
             looked_at = written + read
-        elif device == self.start.spec["store"]["source"]:
+        elif device == self.start.spec.store.source:
             return False  # all of the host depends on it
         if self._foreign is None:
             self._foreign = [mount.point for mount in mount_table.read() if mount.kind not in mounts.OWN]
         return any(is_below(path, point) for path in looked_at for point in self._foreign)
 
-    def _mount(self, record: dict[str, Any]) -> None:
+    def _mount(self, record: Mount) -> None:
         """Mount it or, where its failure is no error, say why not; what is refused is an error in any case."""
         try:
-            if "bind-mount" in record["flags"]:
+            if record.is_bind:
                 self._bind(record)
             else:
                 self._mount_file_system(record)
         except (guarded.WritableSource, mounts.ProtectedTarget):
             raise
         except LauncherError as error:
-            if not record.get("mount_may_fail"):
+            if not record.mount_may_fail:
                 raise
             self.warnings.append(str(error).replace("\n", " ") + LEFT_OUT)
 
-    def _mount_file_system(self, record: dict[str, Any]) -> None:
-        point, device, kind = record["mount_point"], guarded.device_of(record), record["type"]
+    def _mount_file_system(self, record: Mount) -> None:
+        point, device, kind = record.mount_point, record.source, record.type
         options = self._options(record)
         in_memory = kind in IN_MEMORY
         if not in_memory:
             options.insert(0, ("source", device))
-        read_only = "read-only" in record["flags"]
+        read_only = record.read_only
         try:
             if not in_memory and not read_only:
                 self._runs().refuse_writable_file_system(record, device)
             if not in_memory:
                 self._warn(self._runs().warning_of_file_system(record, device))
-            mount = mounts.filesystem(kind, options, mounts.attributes(record["flags"]))
+            mount = mounts.filesystem(kind, options, mounts.attributes(record.flags))
             try:
                 if not in_memory and not read_only:
                     self._runs().refuse_writable_mount(mount, kind, device)
@@ -143,7 +142,7 @@ class Records:
     def _runs(self) -> guarded.GuardedHost:
         """What this host runs; looked for once, when there is something to mount that it may be in."""
         if self._host is None:
-            python = guarded.interpreter(str(self.start.spec.get("python") or ""))
+            python = guarded.interpreter(self.start.spec.python)
             self._host = guarded.GuardedHost(dict(guarded.RUNS, **python))
         return self._host
 
@@ -151,31 +150,31 @@ class Records:
         if warning:
             self.warnings.append(warning)
 
-    def _options(self, record: dict[str, Any]) -> list[tuple[str, str | None]]:
+    def _options(self, record: Mount) -> list[tuple[str, str | None]]:
         """A mount(8) option string, in parts; ids in it are the container's own."""
         options: list[tuple[str, str | None]] = []
-        for option in (record.get("options") or "").split(","):
+        for option in (record.options or "").split(","):
             name, equals, value = option.partition("=")
             if name == "newinstance" or not name:
                 continue  # every devpts mount is its own since Linux 4.7
             if name in ("uid", "gid") and value.isdigit():
                 value = str(self.identity.base + int(value))
             options.append((name, value if equals else None))
-        if record["type"] == "devpts":
+        if record.type == "devpts":
             # Group tty, so that mode=620 means what it does on a host.
             options.append(("gid", str(self.identity.base + 5)))
             options = kernel.terminal_options(options)
-        if "lazy-time" in record["flags"]:
+        if "lazy-time" in record.flags:
             options.append(("lazytime", None))
         return options
 
-    def _bind(self, record: dict[str, Any]) -> None:
+    def _bind(self, record: Mount) -> None:
         """Bind a mapping (C10), or say that its source is not there (S3)."""
-        path, point = record["device"], record["mount_point"]
+        path, point = record.source, record.mount_point
         try:
             source = mounts.open_source(path, path in NETWORK_FILES, STATE_DIRECTORY)
         except FileNotFoundError:
-            if record.get("required"):
+            if record.required:
                 raise LauncherError("%s: the source of the mapping to %s does not exist" % (path, point)) from None
             self.warnings.append("%s: does not exist on the host, so %s is left out" % (path, point))
             return
@@ -184,16 +183,16 @@ class Records:
         except OSError as error:
             raise LauncherError("%s: cannot bind %s there: %s" % (point, path, error)) from error
         try:
-            attributes = mounts.attributes(record["flags"]) | sys.MOUNT_ATTR_NODEV
+            attributes = mounts.attributes(record.flags) | sys.MOUNT_ATTR_NODEV
             if path in NETWORK_FILES:
                 # C11 has one of them writable for hosts on which it could not be bound otherwise. Here it can.
                 attributes |= sys.MOUNT_ATTR_RDONLY
             if attributes & sys.MOUNT_ATTR_RDONLY:
-                if path not in NETWORK_FILES and path != self.start.spec["store"]["source"]:
+                if path not in NETWORK_FILES and path != self.start.spec.store.source:
                     self._warn(self._runs().warning(source, path))
             else:
                 attributes |= sys.MOUNT_ATTR_NOSUID
-                if not record.get("own"):
+                if not record.own:
                     self._runs().refuse_writable(source, path)
                 self._warn(reachable.check_bind(self._runs(), source, path, point, self.start.nesting))
             self.attach_bind(source, point, attributes, path)
@@ -220,10 +219,10 @@ class Records:
         first, count = self.identity.base, self.identity.count
         if attributes & sys.MOUNT_ATTR_RDONLY:
             message = "%s: its file system cannot map ids, so what is root's there is nobody's inside" % name
-            if name == self.start.spec["store"]["source"]:
+            if name == self.start.spec.store.source:
                 message += "; su, sudo and other set-user-ID programs do not work"
             self.warnings.append(message)
-        elif name == os.path.join(STATE_DIRECTORY, "containers", self.start.spec["name"], "journal"):
+        elif name == os.path.join(STATE_DIRECTORY, "containers", self.start.spec.name, "journal"):
             os.chown("/proc/self/fd/%d" % source, first, first)  # the launcher's own directory
         elif not first <= os.fstat(source).st_uid < first + count:
             message = (

@@ -19,8 +19,7 @@ from .targets import MERGED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from .contract import File, Specification, Store
     from .launch import Launch
 
 # A root inside may fill these; the bounds are those of systemd for nested roots and temporary files.
@@ -88,42 +87,42 @@ class Builder:
         # mount of a directory of its own there. Nobody inside can make a device, or a file of an id out of its range.
         self.tree.attach(mounts.tmpfs("0755", RUN_SIZE, RUN_FILES, 0 if self.start.nesting else quiet), "/run")
         self.tree.attach(mounts.tmpfs("1777", TEMPORARY_SIZE, TEMPORARY_FILES, quiet), "/tmp")
-        self._link_store(spec["store"])
-        self._copy_files(spec["files"])
+        self._link_store(spec.store)
+        self._copy_files(spec.files)
         self._place("etc/machine-id", 0o444, (self.start.machine_id + "\n").encode())
         self._place("run/host/container-manager", 0o444, b"unshare\n")
         self._share_host_files(spec)
-        for record in spec["file_systems"] + self.start.extra_file_systems:
-            if record["type"] not in NAMESPACED:
+        for record in spec.file_systems + self.start.extra_file_systems:
+            if record.type not in NAMESPACED:
                 self.records.mount(record)
         if self.notify is not None:
             mount = mounts.bind(self.notify, sys.MOUNT_ATTR_RDONLY, None, recursive=False)
             self.tree.attach(mount, "/run/host/notify", directory=False)
 
     @staticmethod
-    def _link_store(store: dict[str, str]) -> None:
+    def _link_store(store: Store) -> None:
         """`/bin`, `/lib64` and the like, as far as the store has them (merged /usr)."""
-        tree, directory = _open_beside(store), os.path.basename(store["source"].rstrip("/"))
+        tree, directory = _open_beside(store), os.path.basename(store.source.rstrip("/"))
         try:
             for name in MERGED:
                 try:
                     os.close(lookup.open_below(tree, directory + "/" + name, os.O_PATH | os.O_DIRECTORY))
                 except OSError:
                     continue
-                os.symlink(os.path.join(store["target"].lstrip("/"), name), name)
+                os.symlink(os.path.join(store.target.lstrip("/"), name), name)
         finally:
             os.close(tree)
 
-    def _copy_files(self, files: dict[str, Any]) -> None:
+    def _copy_files(self, files: dict[str, File]) -> None:
         base = self.identity.base
         for path, entry in files.items():
             relative = path.lstrip("/")
-            if "link" in entry:
+            if entry.link is not None:
                 self._make_parents(relative)
-                os.symlink(entry["link"], relative)
+                os.symlink(entry.link, relative)
             else:
                 content = _read(os.path.join(self.start.system, "root", relative))
-                self._place(relative, int(entry["mode"], 8), content, base + entry["uid"], base + entry["gid"])
+                self._place(relative, int(entry.mode, 8), content, base + entry.uid, base + entry.gid)
         self._place(SELF.lstrip("/") + "/boot", 0o555, _read(os.path.join(self.start.system, "boot")))
 
     def _make_parents(self, path: str) -> None:
@@ -151,15 +150,15 @@ class Builder:
         finally:
             os.close(descriptor)
 
-    def _share_host_files(self, spec: dict[str, Any]) -> None:
+    def _share_host_files(self, spec: Specification) -> None:
         """The short list of the software's own configuration, from the tree that the store is part of.
 
         Directories are bound read-only, files copied. They hold no secret, and what the system itself declares wins.
         """
-        tree = _open_beside(spec["store"])
+        tree = _open_beside(spec.store)
         try:
-            for path in spec.get("host_files", []):
-                if path not in spec["files"] and path not in self._made:
+            for path in spec.host_files:
+                if path not in spec.files and path not in self._made:
                     self._share_host_file(tree, path)
         finally:
             os.close(tree)
@@ -184,9 +183,9 @@ class Builder:
             os.close(source)
 
 
-def _open_beside(store: dict[str, str]) -> int:
+def _open_beside(store: Store) -> int:
     """Return a descriptor of the tree that the store is part of; the links in that are the tree's own."""
-    return lookup.open_root(os.path.dirname(store["source"].rstrip("/")) or "/")
+    return lookup.open_root(os.path.dirname(store.source.rstrip("/")) or "/")
 
 
 def _read(path: str, follow: bool = False) -> bytes:

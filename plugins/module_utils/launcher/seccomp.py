@@ -14,7 +14,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from .contract import Security
 
 ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
@@ -69,7 +69,7 @@ class _Comparison(ctypes.Structure):
     ]
 
 
-def compile_filter(spec: dict[str, Any]) -> bytes | None:
+def compile_filter(security: Security) -> bytes | None:
     """The filter of a system as `struct sock_filter` records, or none where the host has no libseccomp (2.4 or newer).
 
     Raises:
@@ -79,7 +79,7 @@ def compile_filter(spec: dict[str, Any]) -> bytes | None:
         library = ctypes.CDLL("libseccomp.so.2")
     except OSError:
         return None
-    return _Builder(library).build(spec.get("security", {}))
+    return _Builder(library).build(security)
 
 
 class _Builder:
@@ -88,11 +88,11 @@ class _Builder:
         library.seccomp_init.restype = ctypes.c_void_p
         self.context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(ALLOW)))
 
-    def build(self, security: dict[str, Any]) -> bytes:
+    def build(self, security: Security) -> bytes:
         try:
             self.library.seccomp_attr_set(self.context, _BAD_ARCHITECTURE, ctypes.c_uint32(_ERRNO | ENOSYS))
             self.library.seccomp_attr_set(self.context, _OPTIMIZE, ctypes.c_uint32(2))
-            nesting = security.get("nesting", False)
+            nesting = security.nesting
             for token in self._compatible(nesting):
                 self._check("architecture", self.library.seccomp_arch_add(self.context, ctypes.c_uint32(token)), (-17,))
             for name in REFUSED:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .container import Container
+    from .contract import Mount, Specification
 
 OUTPUT_LIMIT = 65536  # bytes of PID 1's own output that are kept for an error message
 
@@ -57,12 +58,12 @@ class Start:
         self,
         container: Container,
         system: str,
-        spec: dict[str, Any],
+        spec: Specification,
         ids: identity.Identity,
         machine_id: str,
         console: str | None,
         output: int | None,
-        extra_file_systems: list[dict[str, Any]],
+        extra_file_systems: list[Mount],
         notes: dict[str, Any],
     ) -> None:
         self.container = container
@@ -85,7 +86,7 @@ class Start:
 
     def _prepare(self) -> Launch:
         """Make what the processes of the start need on the host; the caller undoes it."""
-        notify_path = self._listen() if self.spec["init"]["ready"] == "notify" else None
+        notify_path = self._listen() if self.spec.init.ready == "notify" else None
         output = self.output
         if output is None and notify_path is not None:
             self.output_read, self.output_write = os.pipe()
@@ -104,7 +105,7 @@ class Start:
             self.extra_file_systems,
             self._bound(),
         )
-        self.warnings += confine.given_up(self.spec.get("security", {}), self.ids, launch.filter_program)
+        self.warnings += confine.given_up(self.spec.security, self.ids, launch.filter_program)
         return launch
 
     def _bound(self) -> int | None:
@@ -146,7 +147,7 @@ class Start:
         record = self._launch(launch, deadline)
         self.warnings += launch.warnings
         init = self.init
-        if wait and self.spec["init"]["ready"] == "notify" and init is not None:
+        if wait and self.spec.init.ready == "notify" and init is not None:
             self._await_ready(init, deadline, timeout)
         if wait:
             record["boot_seconds"] = round(time.monotonic() - self.launched, 4)
@@ -215,7 +216,7 @@ class Start:
             "uid_base": self.ids.base,
             "uid_count": self.ids.count,
             "started": round(time.time(), 3),
-            "stop_signal": self.spec["init"]["stop_signal"],
+            "stop_signal": self.spec.init.stop_signal,
             **self.notes,
         }
         self.container.write_record(record)

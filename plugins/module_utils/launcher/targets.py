@@ -45,7 +45,6 @@ class Target:
 
     def __init__(self, path: str, reason: str, below: bool = False, above: bool = True) -> None:
         self.path = path
-        self.prefix = path.rstrip("/") + "/"
         self.reason = reason
         self.below = below
         self.above = above
@@ -76,20 +75,50 @@ def _of_store(store: str) -> list[Target]:
     return found
 
 
-_known: dict[str, tuple[Target, ...]] = {"": TARGETS}
+class _Index:
+    """Protected paths by what is asked of them: a start asks for each of its files and mounts.
+
+    Attributes:
+        at: the targets by their paths.
+        hidden: by each directory that contains a target which may not be hidden, the first such.
+    """
+
+    def __init__(self, targets: list[Target]) -> None:
+        self.at: dict[str, Target] = {}
+        self.hidden: dict[str, Target] = {}
+        for target in targets:
+            self.at.setdefault(target.path, target)
+            for above in parents(target.path) if target.above else ():
+                self.hidden.setdefault(above, target)
 
 
-def _protected(store: str | None) -> tuple[Target, ...]:
-    """Return what is protected in a container with this store; made once for each, as a start asks many times."""
+_known: dict[str, _Index] = {}
+
+
+def _protected(store: str | None) -> _Index:
+    """Return what is protected in a container with this store."""
     key = plain_path(store) if store else ""
     if key not in _known:
-        _known[key] = TARGETS + tuple(_of_store(key))
+        _known[key] = _Index([*TARGETS, *(_of_store(key) if key else ())])
     return _known[key]
 
 
 def plain_path(path: str) -> str:
     """Return an absolute path without what changes nothing (`//`, `/./`, a slash at its end)."""
+    if "//" not in path and "/." not in path and path[-1:] != "/" and path[:1] == "/":
+        return path
     return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+def parents(path: str) -> list[str]:
+    """Return the directories that contain a path in its plain form, the nearest first, without the root."""
+    found = []
+    end = path.rfind("/")
+    while end > 0:
+        path = path[:end]
+        found.append(path)
+        end = path.rfind("/")
+    return found
 
 
 def is_below(path: str, directory: str) -> bool:
@@ -107,14 +136,16 @@ def refusal_of_place(path: str, store: str | None = None) -> str | None:
     place = plain_path(path)
     if place == "/":
         return "'/' is the container's own root, and nothing can be mounted there"
-    prefix = place + "/"
-    for target in _protected(store):
-        if place == target.path:
-            return "nothing can be mounted at '%s', %s" % (place, target.reason)
-        if target.below and place.startswith(target.prefix):
+    index = _protected(store)
+    if place in index.at:
+        return "nothing can be mounted at '%s', %s" % (place, index.at[place].reason)
+    for above in parents(place):
+        target = index.at.get(above)
+        if target and target.below:
             return "'%s' lies in %s, %s" % (place, target.path, target.reason)
-        if target.above and target.path.startswith(prefix):
-            return "'%s' would hide %s, %s" % (place, target.path, target.reason)
+    if place in index.hidden:
+        target = index.hidden[place]
+        return "'%s' would hide %s, %s" % (place, target.path, target.reason)
     return None
 
 

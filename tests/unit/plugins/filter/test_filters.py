@@ -14,7 +14,7 @@ import yaml
 from ansible.errors import AnsibleError
 
 NAMES = [
-    "bind_mount", "container_essential_services", "container_name", "containerization_report",
+    "bind_mount", "container_essential_services", "container_name", "container_record", "containerization_report",
     "containerized_operating_system", "file_system_mapping", "modify_services", "system_files",
 ]  # fmt: skip
 
@@ -73,3 +73,22 @@ def test_the_roles_default_name(declared: t.Any, said: str) -> None:
     except AnsibleError as error:
         found = str(error)
     assert said in found
+
+
+def test_container_record() -> None:
+    check = module("container_record").FilterModule().filters()["container_record"]
+    assert check({"state": "stopped", "log": "volatile", "store": "/usr"})["keep_generations"] == 5
+    for given, said in (
+        ({}, "system_container_operating_system: is required"),
+        ({"state": "stopped", "log": "persistent"}, "system_container_operating_system: is required"),
+        ({"state": "absent", "generation": 3}, "system_container_generation: is used with"),
+        ({"state": "absent", "timeout": True}, "system_container_timeout: true is no number of seconds"),
+        ({"state": "absent", "limits": {"cpu_quota": 1}}, "system_container_limits.cpu_quota: 1 is not a share"),
+        (
+            {"state": "absent", "health": {"http": [{"port": 0}]}},
+            "system_container_health.http[0].port: 0 is not a port",
+        ),
+    ):
+        with pytest.raises(AnsibleError) as caught:
+            check(given, "system_container_")
+        assert str(caught.value).startswith(said)

@@ -9,10 +9,11 @@ import copy
 import json
 import typing as t
 
+from ansible_collections.unshare.container.plugins.module_utils.launcher import contract
 from hypothesis import strategies as st
 
 SPECIFICATION: dict[str, t.Any] = {
-    "format": 1,
+    "format": contract.FORMAT,
     "name": "test-fuzz",
     "host_name": "test-fuzz",
     "shared_network": False,
@@ -31,10 +32,9 @@ SPECIFICATION: dict[str, t.Any] = {
             "mount_point": "/usr",
             "type": "none",
             "flags": ["bind-mount", "read-only"],
-            "options": None,
         },
         {"device": "none", "mount_point": "/dev/shm", "type": "tmpfs", "flags": ["no-exec"], "options": "mode=1777"},
-        {"device": "none", "mount_point": "/dev/mqueue", "type": "mqueue", "flags": ["no-dev"], "options": None},
+        {"device": "none", "mount_point": "/dev/mqueue", "type": "mqueue", "flags": ["no-dev"]},
     ],
     "files": {
         "/etc/passwd": {"mode": "0644", "uid": 0, "gid": 0},
@@ -46,6 +46,27 @@ SPECIFICATION: dict[str, t.Any] = {
     "log": "volatile",
     "security": {"no_new_privileges": False, "nesting": False},
 }
+
+SMALL: dict[str, t.Any] = {
+    "format": contract.FORMAT,
+    "name": "web",
+    "host_name": "web",
+    "store": {"source": "/usr", "target": "/usr"},
+    "init": {"argv": ["/usr/lib/systemd/systemd"], "ready": "notify", "systemd": True},
+}
+"""No more than is needed."""
+
+
+def specification(**changes: t.Any) -> contract.Specification:
+    """Return the record of the small specification with other fields."""
+    return contract.Specification.read({**SMALL, **changes})
+
+
+def mount(**given: t.Any) -> contract.Mount:
+    """Return the record of a mount; what does not matter has values of its own."""
+    known = {"device": "none", "mount_point": "/data", "type": "none", **given}
+    return contract.Mount.read({key: value for key, value in known.items() if value is not None})
+
 
 LEAVES: st.SearchStrategy[t.Any] = (
     st.none()

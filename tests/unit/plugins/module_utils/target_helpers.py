@@ -9,6 +9,7 @@ import contextlib
 import types
 import typing as t
 
+from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import FORMAT
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import NotReady
 from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.systemd_units import Systemd
@@ -30,8 +31,9 @@ def system(**files: str) -> dict[str, t.Any]:
         "directories": [{"path": "/var/lib/web", "mode": "0755", "uid": 0, "gid": 0}],
         "host_files": ["/etc/alternatives"],
         "spec": {
-            "format": 1,
+            "format": FORMAT,
             "name": "web",
+            "host_name": "web",
             "store": {"source": "/usr", "target": "/usr"},
             "init": {"argv": ["/usr/lib/systemd/systemd"], "ready": "notify", "systemd": True},
             "file_systems": [

@@ -18,6 +18,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.errors 
 from ansible_collections.unshare.container.plugins.module_utils.preflight import HostFacts, problems
 
 from .evaluation.parameters import parameters
+from .specifications import specification
 
 OURS = "this host is itself a container, without 'nesting', and so can have none inside: declare security: {nesting"
 
@@ -46,12 +47,13 @@ def test_the_preflight(tmp_path: Path, manager: str | None, said: str) -> None:
         (tmp_path / "run/host/container-manager").write_text(manager)
     host = HostFacts(tmp_path)
     host.user_id, host.system, host.release = 0, "Linux", "6.1.0"
-    (found,) = problems(host, {"file_systems": [{"device": "/x", "flags": ["bind-mount"], "required": True}]})
+    bind = {"device": "/x", "mount_point": "/x", "type": "none", "flags": ["bind-mount"], "required": True}
+    (found,) = problems(host, specification(file_systems=[bind]))
     assert found.startswith(said)
     host.user_id = 1000
-    assert len(problems(host, {})) == 2
+    assert len(problems(host, specification())) == 2
     host.release = "5.4.0"
-    assert not any(problem.startswith(said) for problem in problems(host, {}))
+    assert not any(problem.startswith(said) for problem in problems(host, specification()))
 
 
 @pytest.mark.usefixtures("refused")

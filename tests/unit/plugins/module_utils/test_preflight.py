@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import mount_table
+from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Specification
 from ansible_collections.unshare.container.plugins.module_utils.preflight import (
     HostFacts,
     check_host,
@@ -20,14 +21,11 @@ from ansible_collections.unshare.container.plugins.module_utils.preflight import
 from ansible_collections.unshare.container.plugins.module_utils.preflight_mounts import Sources, answers
 from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
 
-SPECIFICATION: dict[str, t.Any] = {
-    "store": {"source": "/usr", "target": "/usr"},
-    "init": {"argv": ["/usr/lib/systemd/systemd"], "systemd": True},
-    "file_systems": [
-        {"device": "/srv/data", "mount_point": "/data", "flags": ["bind-mount"], "required": True},
-        {"device": "/srv/other", "mount_point": "/other", "flags": ["bind-mount"], "required": False},
-    ],
-}
+from .specifications import specification
+
+DATA = {"device": "/srv/data", "mount_point": "/data", "type": "none", "flags": ["bind-mount"], "required": True}
+OTHER = {"device": "/srv/other", "mount_point": "/other", "type": "none", "flags": ["bind-mount"]}
+SPECIFICATION = specification(file_systems=[DATA, OTHER])
 
 
 @pytest.fixture
@@ -100,7 +98,7 @@ def test_all_at_once(host: HostFacts) -> None:
 
 def test_an_init_of_ones_own_needs_no_systemd(host: HostFacts) -> None:
     (host.root / "usr/lib/systemd/systemd").unlink()
-    assert problems(host, {**SPECIFICATION, "init": {"argv": ["/usr/bin/true"], "systemd": False}}) == []
+    assert problems(host, specification(init={"argv": ["/usr/bin/true"]})) == []
 
 
 SYSTEMD = "usr/lib/systemd/systemd"
@@ -116,7 +114,7 @@ def tree(host: HostFacts) -> Path:
     return tree
 
 
-TREE = {**SPECIFICATION, "store": {"source": "/srv/tree/usr", "target": "/usr"}, "host_files": ["/etc/alternatives"]}
+TREE = specification(store={"source": "/srv/tree/usr", "target": "/usr"}, host_files=["/etc/alternatives"])
 
 
 @pytest.mark.parametrize(
@@ -182,15 +180,15 @@ def test_a_store_that_a_start_would_not_follow(host: HostFacts, tree: Path) -> N
 def test_a_store_in_a_tree_of_its_own(host: HostFacts) -> None:
     (host.root / "srv/tree/usr/lib/systemd").mkdir(parents=True)
     (host.root / "srv/tree/usr/lib/systemd/systemd").touch(0o755)
-    tree = {**SPECIFICATION, "store": {"source": "/srv/tree/usr", "target": "/usr"}}
+    tree = specification(store={"source": "/srv/tree/usr", "target": "/usr"})
     assert problems(host, tree) == []
     (host.root / "srv/tree/bin").mkdir()
     assert "beside the store /srv/tree/usr" in problems(host, tree)[0]
 
 
-def with_mounts(*mounts: dict[str, t.Any]) -> dict[str, t.Any]:
+def with_mounts(*mounts: dict[str, t.Any]) -> Specification:
     store = {"device": "/usr", "mount_point": "/usr", "type": "none", "flags": ["bind-mount", "read-only"]}
-    return {**SPECIFICATION, "file_systems": [store, *mounts]}
+    return specification(file_systems=[store, *mounts])
 
 
 def bind(device: str, point: str = "/x", *flags: str, **more: t.Any) -> dict[str, t.Any]:
@@ -202,7 +200,6 @@ WAYS_IN = [
     "/var/lib/unshare/systems/one",
     "/var/lib",
     "/var",
-    "/",
     "/var//lib/./",
     "/link",
     "/link/lib",
@@ -291,8 +288,7 @@ def test_a_path_that_may_not_answer_is_not_opened(
         looked.append(path)
         raise FileNotFoundError(path)
 
-    specification = with_mounts({**record, "mount_point": "/data", "flags": flags})
-    sources = Sources(host, specification)
+    sources = Sources(host, with_mounts({**record, "mount_point": "/data", "flags": flags}))
     monkeypatch.setattr(os, "open", note)
     monkeypatch.setattr(os, "stat", note)
     assert sources.refusals() + sources.warnings() == []

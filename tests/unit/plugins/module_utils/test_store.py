@@ -15,6 +15,8 @@ from ansible_collections.unshare.container.plugins.module_utils import store
 from ansible_collections.unshare.container.plugins.module_utils.store import StoreView, check_programs
 from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
 
+from .specifications import specification
+
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
@@ -35,20 +37,22 @@ def tree(tmp_path: Path) -> Path:
 
 
 def view(tree: Path, target: str = "/usr") -> StoreView:
-    specification: dict[str, t.Any] = {
-        "store": {"source": str(tree / "usr"), "target": target},
-        "file_systems": [
-            {"device": str(tree / "srv/app"), "mount_point": "/opt/app", "type": "none", "flags": ["bind-mount"]},
-            {"device": {"uuid": "1-2"}, "mount_point": "/data", "type": "ext4", "flags": []},
-        ],
-    }
-    files = {
-        "/etc/init.sh": {"content": "", "mode": "0755"},
-        "/etc/text": {"content": "", "mode": "0644"},
-        "/etc/link": {"link": "/usr/sbin/nginx"},
-        "/run/opt": {"link": "/opt/app"},
-    }
-    return StoreView(specification, files, ["/etc/alternatives"])
+    return StoreView(
+        specification(
+            store={"source": str(tree / "usr"), "target": target},
+            file_systems=[
+                {"device": str(tree / "srv/app"), "mount_point": "/opt/app", "type": "none", "flags": ["bind-mount"]},
+                {"device": {"uuid": "1-2"}, "mount_point": "/data", "type": "ext4"},
+            ],
+            files={
+                "/etc/init.sh": {"mode": "0755"},
+                "/etc/text": {"mode": "0644"},
+                "/etc/link": {"link": "/usr/sbin/nginx"},
+                "/run/opt": {"link": "/opt/app"},
+            },
+            host_files=["/etc/alternatives"],
+        )
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import string
 import typing as t
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils import system_content
 from ansible_collections.unshare.container.plugins.module_utils.system_content import (
     SystemContent,
     check_name,
@@ -29,7 +30,7 @@ FILES = st.dictionaries(NAMES, st.text(st.characters(exclude_categories=["Cs"]))
 
 
 def digest(value: dict[str, t.Any], boot: str = "", python: str = "/usr/bin/python3") -> str:
-    return SystemContent(value, boot, LAUNCHER, python).digest()
+    return SystemContent(value, boot, LAUNCHER, python).digest(None)
 
 
 @given(FILES, st.randoms())
@@ -75,7 +76,7 @@ def test_boot_launcher_and_python_are_in_the_name() -> None:
     launcher = {**LAUNCHER, "main.py": "changed"}
     assert digest(system(), boot="x") != digest(system())
     assert digest(system(), python="/opt/python3") != digest(system())
-    assert SystemContent(system(), "", launcher, "/usr/bin/python3").digest() != digest(system())
+    assert SystemContent(system(), "", launcher, "/usr/bin/python3").digest(None) != digest(system())
 
 
 def test_what_the_controller_used_up_is_not_in_the_name() -> None:
@@ -86,7 +87,7 @@ def test_a_secret_apart_is_the_same_as_within() -> None:
     value = system()
     secret = value["files"]["/etc/shadow"].pop("content")
     apart = SystemContent(value, "", LAUNCHER, "/usr/bin/python3", {"/etc/shadow": secret})
-    assert apart.digest() == digest(system())
+    assert apart.digest(None) == digest(system())
 
 
 def test_binary_content() -> None:
@@ -146,5 +147,15 @@ def test_plain_paths_are_taken_as_they_are(parts: list[str]) -> None:
 
 
 def test_the_directory_names_the_container() -> None:
-    assert content().directory_name() == content().digest() + "-web"
-    assert len(content().digest()) == 32
+    assert content().directory_name(b"filter") == content().digest(b"filter") + "-web"
+    assert len(content().digest(b"filter")) == 32
+
+
+def test_the_filter_and_its_absence_are_in_the_name() -> None:
+    assert len({content().digest(seccomp_filter) for seccomp_filter in (None, b"", b"filter", b"other")}) == 4
+
+
+def test_the_text_of_the_scripts_is_in_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = content().digest(None)
+    monkeypatch.setattr(system_content, "STUB", system_content.STUB + "\n")
+    assert content().digest(None) != before

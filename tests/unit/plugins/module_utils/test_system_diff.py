@@ -28,7 +28,7 @@ FILES = st.dictionaries(NAMES, st.sampled_from(["", "one\n", "two\n", "\0", "\u0
 
 def between(one: dict[str, t.Any], other: dict[str, t.Any]) -> list[Difference]:
     contents = [SystemContent(value, "", LAUNCHER, "/usr/bin/python3") for value in (one, other)]
-    return differences(of_content(contents[0]), of_content(contents[1]))
+    return differences(of_content(contents[0], None), of_content(contents[1], None))
 
 
 @given(FILES, FILES)
@@ -39,14 +39,14 @@ def test_exactly_the_files_that_differ(one: dict[str, str], other: dict[str, str
 
 def test_nothing_is_shown_of_a_written_system(tmp_path: Path) -> None:
     path = Systems(Layout(tmp_path)).write(content(motd="x"), None)
-    assert differences(of_directory(path), of_content(content(motd="x"))) == []
+    assert differences(of_directory(path), of_content(content(motd="x"), None)) == []
 
 
 def test_the_first_system_is_all_new_and_a_damaged_one_is_as_none(tmp_path: Path) -> None:
-    first = differences(of_directory(None), of_content(content()))
+    first = differences(of_directory(None), of_content(content(), None))
     assert all(entry["before"] == "" for entry in first)
     assert "/etc/hostname" in [entry["after_header"] for entry in first]
-    assert differences(of_directory(tmp_path), of_content(content())) == first
+    assert differences(of_directory(tmp_path), of_content(content(), None)) == first
 
 
 def test_secrets_are_hidden() -> None:
@@ -94,5 +94,5 @@ def test_settings_launcher_and_boot() -> None:
     assert [entry["after_header"] for entry in between(system(), changed)] == ["settings"]
     one = SystemContent(system(), "a", LAUNCHER, "/usr/bin/python3")
     other = SystemContent(system(), "b", {**LAUNCHER, "x.py": ""}, "/opt/python3")
-    shown = differences(of_content(one), of_content(other))
+    shown = differences(of_content(one, None), of_content(other, None))
     assert [entry["after_header"] for entry in shown] == ["boot", "launcher"]

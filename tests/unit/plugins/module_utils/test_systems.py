@@ -30,12 +30,12 @@ def systems(tmp_path: Path) -> Systems:
 
 def test_writes_everything(systems: Systems) -> None:
     path = systems.write(content(motd="hello\n"), b"filter")
-    assert path.name == content(motd="hello\n").directory_name()
+    assert path.name == content(motd="hello\n").directory_name(b"filter")
     assert (path / "root/etc/motd").read_text() == "hello\n"
     assert os.readlink(path / "root/etc/systemd/system/default.target").endswith("multi-user.target")
     assert (path / "seccomp.bpf").read_bytes() == b"filter"
     specification = json.loads((path / "spec.json").read_text())
-    assert specification["files"]["/etc/shadow"] == {"mode": "0640", "uid": 0, "gid": 42, "secret": True}
+    assert specification["files"]["/etc/shadow"] == {"mode": "0640", "gid": 42, "secret": True}
     assert specification["host_files"] == ["/etc/alternatives"]
     assert "root:!" not in (path / "spec.json").read_text()
 
@@ -82,8 +82,8 @@ def test_two_writers_both_succeed(systems: Systems) -> None:
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert results == [systems.path(content())] * 4
-    assert [entry.name for entry in systems.layout.systems.iterdir()] == [systems.path(content()).name]
+    assert results == [systems.path(content(), None)] * 4
+    assert [entry.name for entry in systems.layout.systems.iterdir()] == [systems.path(content(), None).name]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
@@ -95,7 +95,7 @@ def test_a_disk_that_refuses_leaves_nothing(systems: Systems, monkeypatch: pytes
     monkeypatch.setattr(systems_module, "_synchronise", refuse)
     with pytest.raises(TargetError, match=f"{os.strerror(number)}: /somewhere; nothing was changed"):
         systems.write(content(motd="new"), None)
-    assert [entry.name for entry in systems.layout.systems.iterdir()] == [systems.path(content()).name]
+    assert [entry.name for entry in systems.layout.systems.iterdir()] == [systems.path(content(), None).name]
 
 
 def test_a_full_disk_for_real(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.unshare.container.plugins.doc_fragments import view
 from ansible_collections.unshare.container.plugins.module_utils.evaluation import run as evaluation
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.modules import eval_container
@@ -131,7 +132,10 @@ def test_a_package_manager_that_fails(run_module: RunModule, monkeypatch: pytest
 
 
 def test_the_documentation_is_that_of_the_options() -> None:
-    documented = yaml.safe_load(eval_container.DOCUMENTATION)["options"]
+    documented = {
+        **yaml.safe_load(eval_container.DOCUMENTATION)["options"],
+        **yaml.safe_load(view.ModuleDocFragment.DOCUMENTATION)["options"],
+    }
     assert set(documented) == set(eval_container.ARGUMENT_SPEC)
     for name, specification in eval_container.ARGUMENT_SPEC.items():
         for key in ("type", "choices", "default"):

@@ -16,6 +16,7 @@ from ansible_collections.unshare.container.plugins.module_utils.target import NE
 from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import declared_containers
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 
+from ..module_utils.specifications import SMALL, specification
 from .conftest import RunModule
 
 HEALTH: list[tuple[dict[str, t.Any], str]] = [
@@ -29,7 +30,7 @@ HEALTH: list[tuple[dict[str, t.Any], str]] = [
     ({"steady": 3, "timeout": 2}, "health.steady: 3 s on end cannot pass within the timeout beside it"),
 ]
 TASKS: list[tuple[str, dict[str, t.Any]]] = [
-    ("container_script", {"system": {"name": "web", "files": {}, "spec": {}}, "boot": ""}),
+    ("container_script", {"system": {"name": "web", "files": {}, "spec": SMALL}, "boot": ""}),
     ("system_container_info", {}),
     ("containers", {"containers": {"web": {"state": "stopped"}}}),
     *(("system_container", {"name": "web", "state": state}) for state in ("started", "stopped", "absent")),
@@ -82,7 +83,7 @@ def test_every_module_is_asked() -> None:
     """But the one that an ordinary user may run, and the one whose work is done on the controller."""
     host = HostFacts()
     host.user_id = 1000
-    assert NEEDS_ROOT in problems(host, {})
+    assert NEEDS_ROOT in problems(host, specification())
     assert {module for module, _arguments in TASKS} | {"eval_container", "rollout_step"} == {
         entry.name for entry in pkgutil.iter_modules(modules.__path__)
     }

@@ -18,6 +18,7 @@ from ansible_collections.unshare.container.plugins.module_utils.systems import S
 from ansible_collections.unshare.container.plugins.module_utils.target import Layout
 from ansible_collections.unshare.container.plugins.modules import system_container
 
+from ..module_utils.specifications import SMALL
 from .conftest import RunModule
 
 
@@ -65,8 +66,7 @@ class Host:
         shutil.rmtree(self.layout.container("web"))
 
     def write(self, text: str) -> str:
-        init = {"argv": ["/usr/lib/systemd/systemd"], "systemd": True}
-        system = {"name": "web", "spec": {"init": init}, "files": {"/etc/motd": {"content": text}}}
+        system = {"name": "web", "spec": SMALL, "files": {"/etc/motd": {"content": text}}}
         return str(Systems(self.layout).write(SystemContent(system, "", {"main.py": ""}, "/usr/bin/python3"), None))
 
 

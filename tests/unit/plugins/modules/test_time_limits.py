@@ -13,8 +13,8 @@ import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins import modules
+from ansible_collections.unshare.container.plugins.module_utils.container_options import TASK_OPTIONS
 from ansible_collections.unshare.container.plugins.module_utils.launcher import times
-from ansible_collections.unshare.container.plugins.module_utils.one_container import OPTIONS
 from ansible_collections.unshare.container.plugins.module_utils.time_limits import TimeLimit
 from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import declared_containers
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
@@ -48,7 +48,7 @@ def specifications() -> dict[str, t.Mapping[str, t.Any]]:
         module = importlib.import_module(f"{modules.__name__}.{entry.name}")
         if hasattr(module, "ARGUMENT_SPEC"):
             found[entry.name] = module.ARGUMENT_SPEC
-    return {**found, "containers": {**found["containers"], "web": {"options": OPTIONS}}}
+    return {**found, "containers": {**found["containers"], "web": {"options": TASK_OPTIONS}}}
 
 
 ALL = [(module, way, option) for module, spec in specifications().items() for way, option in options(spec)]

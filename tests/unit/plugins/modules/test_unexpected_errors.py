@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins import modules
 
+from ..module_utils.specifications import SMALL
 from .conftest import RunModule
 
-SYSTEM = {"name": "web", "files": {}, "spec": {}}
+SYSTEM = {"name": "web", "files": {}, "spec": SMALL}
 CASES: dict[str, tuple[tuple[str, ...], dict[str, t.Any], str]] = {
     "container_script": (("stage",), {"system": SYSTEM, "boot": ""}, "container 'web'"),
     "containers": (

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils import launcher
+from ansible_collections.unshare.container.plugins.module_utils.limits import parse_limits
 from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.plugin_utils import declared_containers as subject
+from ansible_collections.unshare.container.plugins.plugin_utils.container_record import RECORD
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 
 OPERATING_SYSTEM = {
@@ -32,8 +34,8 @@ def declared(**options: t.Any) -> subject.Declared:
         ([], r"^containers: must be a mapping of names to containers, not a list"),
         ({"Web": {}}, r"^containers\.Web: 'Web' is not a container's name"),
         ({"web": []}, r"^containers\.web: must be a mapping, not a list"),
-        ({"web": {}}, r"^containers\.web: 'operating_system' is required"),
-        ({"web": {"state": "stopped", "log": "persistent"}}, r"^containers\.web: 'operating_system' is required"),
+        ({"web": {}}, r"^containers\.web\.operating_system: is required"),
+        ({"web": {"state": "stopped", "log": "persistent"}}, r"^containers\.web\.operating_system: is required"),
         ({"web": {"operating_sytem": {}}}, r"^containers\.web: unknown key 'operating_sytem'; did you mean"),
         ({"web": {"state": "startd"}}, r"^containers\.web\.state: 'startd' is not possible here; did you mean"),
         (
@@ -55,7 +57,19 @@ def declared(**options: t.Any) -> subject.Declared:
             {"web": {"state": "absent", "health": {"http": [{"path": "/ HTTP/1.1\r\nX: y"}]}}},
             r"^containers\.web\.health\.http\[0\]\.path: .* cannot be asked for",
         ),
-        ({"web": {"state": "absent", "limits": {"memory": "1G"}}}, r"^containers\.web\.limits\.memory: is not a limit"),
+        (
+            {"web": {"state": "absent", "limits": {"memory": "1G"}}},
+            r"^containers\.web\.limits: unknown key 'memory'; did",
+        ),
+        (
+            {"web": {"state": "absent", "limits": {"io_weight": 0}}},
+            r"^containers\.web\.limits\.io_weight: 0 is not a w",
+        ),
+        (
+            {"web": {"state": "absent", "security": {"nested": True}}},
+            r"^containers\.web\.security: unknown key 'nested'",
+        ),
+        ({"web": {"state": "absent", "mappings": "/srv"}}, r"^containers\.web\.mappings: must be a list, not a string"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_its_place(value: t.Any, message: str) -> None:
@@ -65,7 +79,7 @@ def test_what_cannot_be_used_is_refused_with_its_place(value: t.Any, message: st
 
 def test_an_error_in_the_operating_system_names_the_container(tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match=r"^containers\.web\.operating_system\.services\[0\]\.type: "):
-        subject.DerivedSystems(str(tmp_path)).digest(
+        subject.DerivedSystems(str(tmp_path)).announcement(
             subject.declared_containers(
                 {"web": {"operating_system": {"host_name": "web", "services": [{"type": "?"}]}}}
             )[0]
@@ -85,21 +99,35 @@ def test_defaults_and_order() -> None:
     assert health["http"] == [{"port": 80, "address": "127.0.0.1", "host": "localhost", "path": "/", "status": 200}]
 
 
+def test_what_is_left_out_is_nobody_elses() -> None:
+    """A default is a value of its own each time: what becomes of one container's is not another's, nor the record's."""
+    record = copy.deepcopy(RECORD)
+    first, second = (declared() for _ in range(2))
+    subject.derive(first)
+    for name in ("after", "requires", "limits"):
+        assert first.options[name] is not second.options[name]
+    for name in ("after", "requires"):
+        first.options[name].append("other")
+    assert second.options["after"] == second.options["requires"] == []
+    assert record == RECORD
+
+
 def test_a_state_without_a_system_has_none(tmp_path: Path) -> None:
     derivation = subject.DerivedSystems(str(tmp_path))
     for state in ("absent", "rolled_back"):
-        assert derivation.digest(declared(state=state)) is None
+        assert derivation.announcement(declared(state=state)) == {"digest": None, "security": None}
 
 
 def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
     derivation = subject.DerivedSystems(str(tmp_path))
     item = declared()
-    digest = derivation.digest(item)
+    announced = derivation.announcement(item)
     sent = derivation.system(item)
     content = SystemContent(
         sent["system"], sent["boot"], launcher.sources(), "/usr/bin/python3", sent["secrets"], "web"
     )
-    assert content.content_digest() == digest
+    assert announced == {"digest": content.content_digest(), "security": content.specification.security.write()}
+    assert derivation.announcement(item) == announced
     assert "$6$salt$hash" not in str(sent["system"])
     assert "$6$salt$hash" in str(sent["secrets"])
 
@@ -113,18 +141,18 @@ def test_equal_declarations_are_derived_once(tmp_path: Path, monkeypatch: pytest
 
     original = subject.derive
     monkeypatch.setattr(subject, "derive", derive)
-    first = subject.DerivedSystems(str(tmp_path)).digest(declared(timeout=5))
+    first = subject.DerivedSystems(str(tmp_path)).announcement(declared(timeout=5))
     again = subject.declared_containers({"web": {"operating_system": copy.deepcopy(OPERATING_SYSTEM)}})[0]
-    assert subject.DerivedSystems(str(tmp_path)).digest(again) == first
-    assert subject.DerivedSystems(str(tmp_path)).system(again)["digest"] == first
+    assert subject.DerivedSystems(str(tmp_path)).announcement(again) == first
+    assert subject.DerivedSystems(str(tmp_path)).system(again)["digest"] == first["digest"]
     assert derived == ["web"]
-    other = subject.DerivedSystems(str(tmp_path)).digest(declared(log="persistent"))
+    other = subject.DerivedSystems(str(tmp_path)).announcement(declared(log="persistent"))
     assert other != first
     assert derived == ["web", "web"]
 
 
 def test_what_is_kept_of_a_derivation_is_the_owners_alone(tmp_path: Path) -> None:
-    subject.DerivedSystems(str(tmp_path)).digest(declared())
+    subject.DerivedSystems(str(tmp_path)).announcement(declared())
     kept = tmp_path / "unshare-systems"
     assert {path.stat().st_mode & 0o077 for path in (kept, *kept.iterdir())} == {0}
 
@@ -141,5 +169,5 @@ def test_an_option_taken_out_is_taken_back() -> None:
         subject.declared_containers({"web": {"operating_system": system, **more}})[0].options
         for more in ({}, {"enabled": True, "limits": {"tasks_max": 100}})
     )
-    assert (bare["enabled"], bare["limits"]) == (False, {})
-    assert (told["enabled"], told["limits"]) == (True, {"tasks_max": 100})
+    assert (bare["enabled"], parse_limits(bare["limits"])) == (False, {})
+    assert (told["enabled"], parse_limits(told["limits"])) == (True, {"tasks_max": 100})

@@ -95,7 +95,8 @@ def test_default_target_is_an_alias(server: System) -> None:
 
 def test_another_init(server: System) -> None:
     system = render(server, init={"argv": ["/bin/sh", "-c", "exec sleep 9"]})
-    assert system["spec"]["init"]["ready"] == "exec"
+    assert system["spec"]["init"]["argv"] == ["/bin/sh", "-c", "exec sleep 9"]
+    assert "systemd" not in system["spec"]["init"]
     assert not any(path.startswith("/etc/systemd/") for path in system["files"])
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import devices, guarded, mount_table
 
+from ..specifications import mount
+
 NUMBERS = {
     "sda": "8:0", "sda1": "8:1", "sda2": "8:2", "sda3": "8:3", "sdb": "8:16", "sdc": "8:32", "sdd": "8:48",
     "sde": "8:64",    "dm-0": "253:0", "dm-1": "253:1", "dm-2": "253:2", "md0": "9:0",
@@ -81,16 +83,16 @@ def test_any_member_is_the_file_system_of_the_state(
     system: Path, monkeypatch: pytest.MonkeyPatch, kind: str, source: str, members: t.Any, others: t.Any
 ) -> None:
     host = guarded.GuardedHost({"/state": "the state"})
-    host.mounts = [mount_table.Mount(f"9 1 0:99 /@ /state rw - {kind} {source} rw")]
+    host.mounts = [mount_table.MountTableEntry(f"9 1 0:99 /@ /state rw - {kind} {source} rw")]
     monkeypatch.setattr(host, "_places_of", lambda path: [("0:99", "/@/state")] if path == "/state" else [])
     for name in members:
         for device in (f"/dev/{name}", f"/dev/disk/by-uuid/{name}"):
             with pytest.raises(guarded.WritableSource, match="contains /state"):
-                host.refuse_writable_file_system({"type": kind, "options": "subvol=/@home"}, device)
+                host.refuse_writable_file_system(mount(type=kind, options="subvol=/@home"), device)
     for name in others:
-        host.refuse_writable_file_system({"type": kind, "options": "subvol=/"}, f"/dev/{name}")
+        host.refuse_writable_file_system(mount(type=kind, options="subvol=/"), f"/dev/{name}")
     if kind == "bcachefs":
         with pytest.raises(guarded.WritableSource):
-            host.refuse_writable_file_system({"type": kind}, f"/dev/none:{source.rpartition(':')[2]}")
+            host.refuse_writable_file_system(mount(type=kind), f"/dev/none:{source.rpartition(':')[2]}")
     with pytest.raises(guarded.WritableSource):
-        host.refuse_writable_file_system({"type": "xfs", "options": f"logdev=/dev/{members[0]}"}, "/dev/none")
+        host.refuse_writable_file_system(mount(type="xfs", options=f"logdev=/dev/{members[0]}"), "/dev/none")

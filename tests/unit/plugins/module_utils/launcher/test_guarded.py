@@ -13,6 +13,8 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded, mount_table
 from ansible_collections.unshare.container.plugins.module_utils.launcher.targets import is_below
 
+from ..specifications import mount
+
 
 class Guard:
     def __init__(self, root: Path) -> None:
@@ -93,7 +95,7 @@ def test_what_is_not_made_yet_is_guarded(tmp_path: Path) -> None:
     ],
 )
 def test_what_an_overlay_writes_to_is_seen(guard: Guard, options: str) -> None:
-    record = {"type": "overlay", "options": options.format(guard.state)}
+    record = mount(type="overlay", options=options.format(guard.state))
     with pytest.raises(guarded.WritableSource, match="is|lies in"):
         guard.host.refuse_writable_file_system(record, "overlay")
     assert "can read" in str(guard.host.warning_of_file_system(record, "overlay"))
@@ -103,7 +105,7 @@ def test_what_an_overlay_writes_to_is_seen(guard: Guard, options: str) -> None:
     "options", ["lowerdir=/a:{}/systems", "lowerdir+={}", "lowerdir={}::/a", "lowerdir=/a::{}", "datadir+={}"]
 )
 def test_what_an_overlay_only_reads_is_a_warning(guard: Guard, options: str) -> None:
-    record = {"type": "overlay", "options": options.format(guard.state) + ",upperdir=/srv/b,workdir=/srv/c"}
+    record = mount(type="overlay", options=options.format(guard.state) + ",upperdir=/srv/b,workdir=/srv/c")
     guard.host.refuse_writable_file_system(record, "overlay")
     assert "can read" in str(guard.host.warning_of_file_system(record, "overlay"))
 
@@ -111,7 +113,7 @@ def test_what_an_overlay_only_reads_is_a_warning(guard: Guard, options: str) -> 
 def test_a_path_that_is_mounted_itself_is_seen(guard: Guard) -> None:
     for kind in ("ecryptfs", "ext4"):
         with pytest.raises(guarded.WritableSource, match="is "):
-            guard.host.refuse_writable_file_system({"type": kind, "options": None}, str(guard.state))
+            guard.host.refuse_writable_file_system(mount(type=kind, options=None), str(guard.state))
 
 
 HONEST = {
@@ -133,7 +135,7 @@ HONEST = {
 def test_names_that_look_like_its_path_are_not_it(case: str) -> None:
     kind, device, options = HONEST[case]
     host = guarded.GuardedHost(dict(guarded.RUNS))
-    record = {"type": kind, "options": options}
+    record = mount(type=kind, options=options)
     host.refuse_writable_file_system(record, device)
     assert host.warning_of_file_system(record, device) is None
 
@@ -142,12 +144,12 @@ def test_names_that_look_like_its_path_are_not_it(case: str) -> None:
 def test_a_name_that_is_mounted_already_is_one_file_system(guard: Guard, kind: str, source: str) -> None:
     device = os.stat(guard.state).st_dev
     line = f"9999 1 {os.major(device)}:{os.minor(device)} / /elsewhere rw - {kind} {source} rw"
-    for mount in guard.host.mounts:
-        mount.device = f"{os.major(device)}:{os.minor(device)}" if is_below(str(guard.state), mount.point) else "0:0"
-    guard.host.mounts.append(mount_table.Mount(line))
+    for known in guard.host.mounts:
+        known.device = f"{os.major(device)}:{os.minor(device)}" if is_below(str(guard.state), known.point) else "0:0"
+    guard.host.mounts.append(mount_table.MountTableEntry(line))
     with pytest.raises(guarded.WritableSource, match="contains"):
-        guard.host.refuse_writable_file_system({"type": kind, "options": None}, source)
-    guard.host.refuse_writable_file_system({"type": kind, "options": None}, source + "2")
+        guard.host.refuse_writable_file_system(mount(type=kind, options=None), source)
+    guard.host.refuse_writable_file_system(mount(type=kind, options=None), source + "2")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import names
-from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import is_name
+from ansible_collections.unshare.container.plugins.module_utils.launcher.names import is_name
 from ansible_collections.unshare.container.plugins.plugin_utils.checks import CONTAINER_NAME
 from hypothesis import example, given
 from hypothesis import strategies as st

@@ -13,11 +13,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import data, identity, main, times
+from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, data, identity, main, times
 from ansible_collections.unshare.container.plugins.module_utils.launcher.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.names import is_name
 from ansible_collections.unshare.container.plugins.module_utils.launcher.process import milliseconds
-from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import is_name, read_spec
+from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -54,12 +55,12 @@ def test_s11_a_mapping_is_a_record_or_an_error(source: str, target: str, writabl
     if record is None:
         assert text in said
         return
-    point = posixpath.normpath("/" + record["mount_point"].lstrip("/"))
+    point = posixpath.normpath("/" + record.mount_point.lstrip("/"))
     assert point != "/"
     assert point.split("/")[1] not in ("proc", "sys", "dev")
-    assert ".." not in record["mount_point"].split("/")
-    assert record["device"].startswith("/")
-    assert ("read-only" in record["flags"]) != writable
+    assert ".." not in record.mount_point.split("/")
+    assert record.source.startswith("/")
+    assert record.read_only != writable
 
 
 @given(st.lists(st.text(max_size=8) | st.sampled_from(["--share", "--share=/a", "--", "--help", "--user=x", "--a="])))
@@ -109,8 +110,9 @@ def test_what_is_no_json_object_is_a_value_error_that_names_the_file(text: str) 
 
 
 @RELAXED
-@given(mutated())
-def test_a_specification_is_whole_or_refused_by_name(tmp_path: Path, text: str) -> None:
+@given(mutated(), st.booleans())
+def test_a_specification_is_whole_or_refused_by_name(tmp_path: Path, text: str, former: bool) -> None:
+    text = text.replace(f'"format": {contract.FORMAT}', '"format": 1') if former else text
     (tmp_path / "spec.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     spec, said = attempt(read_spec, str(tmp_path))
     if spec is None:
@@ -118,18 +120,18 @@ def test_a_specification_is_whole_or_refused_by_name(tmp_path: Path, text: str) 
         assert "stage the system again" in said
         assert said.encode()
         return
-    assert is_name(spec["name"])
-    for path, entry in spec["files"].items():
+    assert is_name(spec.name)
+    for path, entry in spec.files.items():
         assert posixpath.isabs(path)
         assert ".." not in path.split("/")
-        assert "link" in entry or 0 <= int(entry["mode"], 8) <= 0o7777
-    for record in spec["file_systems"]:
-        assert ".." not in record["mount_point"].split("/")
+        assert entry.link is not None or 0 <= int(entry.mode, 8) <= 0o7777
+    for record in spec.file_systems:
+        assert ".." not in record.mount_point.split("/")
 
 
 def test_the_specification_that_is_mutated_is_a_good_one(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text(json.dumps(SPECIFICATION))
-    assert read_spec(str(tmp_path)) == SPECIFICATION
+    assert read_spec(str(tmp_path)) == contract.Specification.read(SPECIFICATION)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,7 @@ def test_the_specification_that_is_mutated_is_a_good_one(tmp_path: Path) -> None
         (("files", "/etc/x"), {"mode": "0644", "uid": 65536, "gid": 0}, "uid: is no id of a container"),
         (("files", "/etc/x"), {"mode": "0o64", "uid": 0, "gid": 0}, "mode: is not up to four octal digits"),
         (("name",), "../x", "name: is no container's name"),
-        (("init", "stop_signal"), "SIGCHLD", "is not a signal"),
+        (("init", "stop_signal"), "SIGCHLD", "'SIGCHLD' is no signal"),
         (("init", "environment"), {"A=B": "c"}, "is no variable's name"),
         (("private_users",), True, "private_users: is neither"),
         (("file_systems", 0, "mount_point"), "/./proc/sys", "is the kernel's own"),

@@ -11,11 +11,13 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import kernel, main, targets
+from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, kernel, main, targets
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
 
 from ..specifications import SPECIFICATION
+
+RECORD = contract.Specification.read(SPECIFICATION)
 
 MOUNT = {"device": "/", "mount_point": "/host", "type": "none", "flags": ["bind-mount", "read-only"]}
 REFUSED = [
@@ -135,7 +137,7 @@ def mount_change(number: int, **changes: t.Any) -> Change:
 
 @pytest.mark.parametrize("path", [path for path in REFUSED if path.strip("/.")])
 def test_a_specification_that_hides_it_is_refused(tmp_path: Path, path: str) -> None:
-    record = {"device": "/srv/x", "mount_point": path, "type": "none", "flags": ["bind-mount"], "options": None}
+    record = {"device": "/srv/x", "mount_point": path, "type": "none", "flags": ["bind-mount"]}
     system = mutate(tmp_path, lambda spec: spec["file_systems"].append(record))
     with pytest.raises(LauncherError, match=r"file_systems\[3\]\.mount_point: .*'.*(which|part of|where)"):
         read_spec(system)
@@ -149,7 +151,7 @@ def test_a_specification_that_hides_it_is_refused(tmp_path: Path, path: str) -> 
         (mount_change(1, type="proc"), r"\[1\].type: a container has its own proc at /proc"),
         (mount_change(1, type="cgroup2"), "has its own cgroup2"),
         (mount_change(1, mount_may_fail="yes"), r"\[1\].mount_may_fail: is not of type bool"),
-        (mount_change(1, own=True), r"\[1\].own: is for the launcher's own"),
+        (mount_change(1, own=True), r"\[1\].own: is no field; known are device"),
         (mount_change(0, device="/srv"), r"\[0\].mount_point: nothing can be mounted at '/usr'"),
         (lambda spec: spec["store"].update(target="/run/host"), r"store.target: nothing can be mounted at '/run/host'"),
         (lambda spec: spec["files"].update({"/usr/x": {"link": "a"}}), r"files\[/usr/x\]: '/usr/x' lies in the store"),
@@ -168,21 +170,21 @@ def test_other_ways_to_lose_something(
 def test_s11_share_and_expose_refuse_the_same(path: str, writable: bool) -> None:
     option = "--share" if writable else "--expose"
     with pytest.raises(LauncherError, match=rf"^{option}=/srv/x={path}: .*'"):
-        main.mapping_record(f"/srv/x={path}", writable, SPECIFICATION)
+        main.mapping_record(f"/srv/x={path}", writable, RECORD)
 
 
 @pytest.mark.parametrize("source", ["/", "//", "/var", "/var/lib/", "/var/lib/unshare/x", "/./run", "/etc"])
 def test_s11_share_refuses_what_the_host_runs(source: str) -> None:
     with pytest.raises(LauncherError, match="(is|contains|lies in) /(var/lib/unshare|run/unshare|etc/systemd/system),"):
-        main.mapping_record(f"{source}=/x", True, SPECIFICATION)
+        main.mapping_record(f"{source}=/x", True, RECORD)
     if source.strip("/"):
-        assert main.mapping_record(f"{source}=/x", False, SPECIFICATION)["flags"] == ["bind-mount", "read-only"]
+        assert main.mapping_record(f"{source}=/x", False, RECORD).flags == ["bind-mount", "read-only"]
 
 
 @pytest.mark.parametrize("source", ["/", "//", "/.", "/usr/..", "/../"])
 def test_s11_expose_refuses_the_whole_host(source: str) -> None:
     with pytest.raises(LauncherError, match=rf"^--expose={source}=/x: '/' is the whole host.*: name the directories"):
-        main.mapping_record(f"{source}=/x", False, SPECIFICATION)
+        main.mapping_record(f"{source}=/x", False, RECORD)
 
 
 @pytest.mark.parametrize(
@@ -214,4 +216,4 @@ def test_what_was_declared_is_not_called_damaged(
 
 def test_s11_share_refuses_to_hide_a_file_of_the_system() -> None:
     with pytest.raises(LauncherError, match="'/etc' would hide /etc/"):
-        main.mapping_record("/srv/x=/etc", True, SPECIFICATION)
+        main.mapping_record("/srv/x=/etc", True, RECORD)

@@ -1,0 +1,65 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter that checks what is said about a container."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import checked_record
+from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
+from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
+from ansible_collections.unshare.container.plugins.plugin_utils.validation import plain
+
+DOCUMENTATION = r"""
+name: container_record
+author: The unshare.container authors
+version_added: 0.2.0
+short_description: Check what is said about a container
+description:
+  - Checks all options of a container before any host is touched, as M(unshare.container.containers) does. An error
+    begins with the place, C(health.http[0].port) for example.
+  - What a system is made from is only checked for its types. The rest is checked by the filters that make it.
+options:
+  _input:
+    description: The options, as those of an entry of O(unshare.container.containers#module:containers).
+    type: dict
+    required: true
+  prefix:
+    description: Text that is put before the place in an error.
+    type: str
+    default: ''
+seealso:
+  - module: unshare.container.containers
+  - plugin: unshare.container.system_container
+    plugin_type: role
+"""
+
+EXAMPLES = r"""
+- name: Check a container
+  ansible.builtin.debug:
+    msg: "{{ {'state': 'stopped', 'limits': {'memory_max': '512M'}} | unshare.container.container_record }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The options, those that a host is told with their defaults.
+  type: dict
+"""
+
+
+def container_record(options: t.Any, prefix: str = "") -> dict[str, t.Any]:
+    """Return the options, which are right. Raises DeclarationError with the place otherwise."""
+    try:
+        told, derivation = checked_record(plain(options, ""), "")
+    except DeclarationError as error:
+        raise DeclarationError(f"{prefix}{error.path}", error.message) from error
+    return {**derivation, **told}
+
+
+class FilterModule:
+    """The filter P(unshare.container.container_record#filter)."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """Return the filter by its name."""
+        return {"container_record": as_filter(container_record)}

@@ -1,0 +1,45 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The record of one container: all that an inventory can say about it, each option with its type, choices and default.
+
+It has three spellings: an entry of `containers` under its name, the variables `system_container_*` of the role, and,
+for what the target is told, the options of the module `system_container`. All are made from this record or compared
+with it. Beside it stand only a container's name, the module's `system`, which is what the record's first half
+becomes, and the role's `install_packages`, which is about the host.
+"""
+
+from __future__ import annotations
+
+from ..module_utils.container_options import OPTIONS
+from ..module_utils.launcher.contract import Security
+from ..module_utils.launcher.targets import STORE
+from .validation import Spec
+
+DERIVED: Spec = {
+    "operating_system": {"type": "dict"},
+    "mappings": {"type": "list", "elements": "raw", "default": []},
+    "shared_network": {"type": "bool", "default": False},
+    "extra_file_systems": {"type": "list", "elements": "dict", "default": []},
+    "keep_services": {"type": "list", "elements": "str", "default": []},
+    "private_users": {"type": "raw", "default": "auto"},
+    "init": {"type": "raw", "default": "systemd"},
+    "security": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "no_new_privileges": {"type": "bool", "default": Security.no_new_privileges},
+            "nesting": {"type": "bool", "default": Security.nesting},
+        },
+    },
+    "log": {"type": "str", "choices": ["volatile", "persistent"], "default": "volatile"},
+    "store": {"type": "raw", "default": STORE},
+}
+"""What the system of a container is made from. What is raw or has elements is checked in depth when it is derived."""
+
+RECORD: Spec = {**DERIVED, **OPTIONS}
+
+DERIVING = ("mappings", "shared_network", "extra_file_systems", "keep_services", "store")
+"""Which of it the filters `containerized_operating_system` and `containerization_report` take."""
+
+RENDERING = ("shared_network", "private_users", "init", "security", "log", "store")
+"""Which of it the filter `system_files` takes."""

@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What errors advise, "stage the system again", helps: a deployment mends what was damaged, and says so."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.tests.integration.conftest import Machine
+from ansible_collections.unshare.container.tests.integration.playbooks import Run, playbook
+
+pytestmark = pytest.mark.root
+
+NAME = "test-damaged"
+INVENTORY = "examples/inventory"
+DECLARED = {"host_name": NAME, "services": []}
+ALL = """
+- hosts: all
+  gather_facts: false
+  roles:
+    - role: unshare.container.containers
+"""
+
+
+class Deployment:
+    """A container that is brought into a state by a playbook.
+
+    Attributes:
+        by_role: whether by the role of one container, which runs `container_script`, or by that of all of a host's.
+    """
+
+    def __init__(self, by_role: bool, directory: Path) -> None:
+        self.by_role = by_role
+        self.playbook = directory / "containers.yml"
+        self.playbook.write_text(ALL)
+
+    def run(self, state: str = "started", *arguments: str) -> Run:
+        variables: dict[str, t.Any]
+        if self.by_role:
+            name = "deploy-container.yml"
+            variables = {"system_container_name": NAME, "operating_system": DECLARED, "system_container_state": state}
+        else:
+            name = str(self.playbook)
+            variables = {"containers": {NAME: {"operating_system": DECLARED, "state": state}}}
+        return playbook(name, INVENTORY, *arguments, variables=variables).succeeded()
+
+
+@pytest.fixture(params=[True, False], ids=["role", "containers"])
+def deployment(request: pytest.FixtureRequest, host_unchanged: None, tmp_path: Path) -> t.Iterator[Deployment]:
+    deployment = Deployment(request.param, tmp_path)
+    try:
+        yield deployment
+    finally:
+        deployment.run("absent")
+
+
+def machine() -> Machine:
+    return Machine(NAME, Path("/var/lib/unshare/containers", NAME, "current").resolve())
+
+
+def test_a_damaged_specification_keeps_a_container_from_its_start_until_the_next_deployment(
+    deployment: Deployment,
+) -> None:
+    deployment.run("stopped")
+    stopped = machine()
+    specification = stopped.system / "spec.json"
+    whole = specification.read_text()
+    os.truncate(specification, len(whole) // 2)
+    with pytest.raises(LauncherError, match="stage the system again"):
+        stopped.start()
+
+    planned = deployment.run("started", "--check")
+    assert planned.changed() > 0
+    assert "would be written anew" in planned.output
+    assert specification.read_text() != whole
+    mended = deployment.run()
+    assert mended.changed() == planned.changed()
+    assert "was written anew: spec.json has" in " ".join(mended.output.split())
+    assert specification.read_text() == whole
+    assert machine().system == stopped.system
+    assert machine().container.status().state == "running"
+    assert machine().output("cat", "/proc/sys/kernel/hostname").strip() == NAME
+    for arguments in ((), ("--check",)):
+        again = deployment.run("started", *arguments)
+        assert again.changed() == 0
+        assert "written anew" not in again.output
+
+
+def test_a_container_that_runs_is_not_harmed_by_the_mending(deployment: Deployment) -> None:
+    deployment.run()
+    running = machine()
+    before = running.container.status()
+    (running.system / "launcher/enter.py").unlink()
+    (running.system / "seccomp.bpf").unlink(missing_ok=True)
+    assert deployment.run().changed() > 0
+    after = running.container.status()
+    assert (after.state, after.pid, after.system) == ("running", before.pid, before.system)
+    assert running.output("cat", "/proc/1/comm").strip() == "systemd"
+    assert deployment.run().changed() == 0
