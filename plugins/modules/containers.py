@@ -168,6 +168,7 @@ from ..module_utils.container_options import TASK_OPTIONS
 from ..module_utils.host_containers import HostContainers
 from ..module_utils.launcher.container import Container
 from ..module_utils.launcher.errors import OptionError
+from ..module_utils.launcher.process import heed_children
 from ..module_utils.one_container import check
 from ..module_utils.system_content import check_name
 from ..module_utils.target import TargetError, explain, require_root
@@ -256,6 +257,7 @@ def summary(results: list[dict[str, t.Any]], unnamed: list[str]) -> dict[str, t.
 
 def main() -> t.NoReturn:
     """Run as a module."""
+    heed_children()
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         require_root()

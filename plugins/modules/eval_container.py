@@ -250,6 +250,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.evaluation import run as evaluation
 from ..module_utils.evaluation.request import MANAGED, NAMESPACES, Request
 from ..module_utils.launcher.errors import LauncherError
+from ..module_utils.launcher.process import heed_children
 from ..module_utils.target import explain
 from ..module_utils.time_limits import TimeLimit, check_time_limits
 
@@ -320,6 +321,7 @@ def text_of(data: bytes, strip: bool) -> str:
 
 def main() -> t.NoReturn:
     """Run as a module."""
+    heed_children()
     module = AnsibleModule(
         argument_spec=ARGUMENT_SPEC,
         required_one_of=[COMMANDS],

@@ -179,6 +179,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.container_information import Information, names
 from ..module_utils.launcher.container import Container
 from ..module_utils.launcher.errors import LauncherError
+from ..module_utils.launcher.process import heed_children
 from ..module_utils.system_content import check_name
 from ..module_utils.target import Layout, TargetError, explain, require_root
 from ..module_utils.time_limits import TimeLimit, check_time_limits
@@ -213,6 +214,7 @@ def run(parameters: dict[str, t.Any], layout: Layout) -> dict[str, t.Any]:
 
 def main() -> t.NoReturn:
     """Run as a module."""
+    heed_children()
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         require_root()

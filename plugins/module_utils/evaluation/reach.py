@@ -120,12 +120,17 @@ class Reach:
         if not is_named:
             barred = barred or self._bar(real)
             needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
-            if mode & needed != needed or any(_is_in(real, place) for place in KERNEL_DIRECTORIES):
+            if mode & needed != needed:
                 barred = barred or real
         return Place(real, mode, links, is_named, barred)
 
     def _bar(self, path: str) -> str | None:
-        """Return the highest directory above a path that not everybody may pass, or none."""
+        """Return the highest directory above a path that not everybody may pass, or none.
+
+        What the kernel shows at a path is another thing to each process: there the path itself bars the way.
+        """
+        if any(_is_in(path, place) for place in KERNEL_DIRECTORIES):
+            return path
         for directory in reversed(parents(path)):
             if directory not in self._passable:
                 self._passable[directory] = bool(os.stat(directory).st_mode & stat.S_IXOTH)

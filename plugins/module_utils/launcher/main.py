@@ -15,6 +15,7 @@ from .errors import LauncherError
 from .guarded import refusal_of_words
 from .names import container_of
 from .paths import refusal_of_root, write_atomically
+from .process import heed_children
 from .specification import read_spec
 from .start import Status
 from .targets import is_below, plain_path, refusal_of_place
@@ -146,7 +147,7 @@ def _run(directory: str, arguments: Arguments) -> int:
     extra = [mapping_record(text, True, spec) for text in arguments.values.get("share", [])]
     extra += [mapping_record(text, False, spec) for text in arguments.values.get("expose", [])]
     timeout = times.seconds(arguments.last("timeout", "30"), "--timeout")
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # who called may ignore it, and its children's ends with it
+    heed_children()
     for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
         _signal.signal(number, _interrupt)
     if "detach" in arguments.values:
@@ -218,6 +219,7 @@ def enter_container_main() -> int:
         if name is None:
             raise LauncherError("%s: is no directory of a system" % directory)
         container = Container(name)
+        heed_children()
         user = arguments.last("user", "root")
         start = "no-start" not in arguments.values
         if "report" in arguments.values:

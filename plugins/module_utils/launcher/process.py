@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import _signal
 import errno
 import os
 import select
@@ -166,6 +167,15 @@ class Process:
 
     def close(self) -> None:
         os.close(self.descriptor)
+
+
+def heed_children() -> None:
+    """Let the calling process learn how its children end.
+
+    Who called may ignore SIGCHLD, which outlives exec; then the kernel tells nobody how a child has ended (wait(2)).
+    """
+    if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:
+        sys.default_signal(_signal.SIGCHLD)  # any thread may call this
 
 
 def reap(pid: int, options: int = os.WNOHANG) -> None:

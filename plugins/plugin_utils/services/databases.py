@@ -95,8 +95,9 @@ def _verify_postgresql(value: t.Any, path: str) -> None:
     checks.absolute_path(value["data_directory"], f"{path}.data_directory")
     checks.port(value["port"], f"{path}.port")
     checks.locale(value["locale"], f"{path}.locale")
-    for index, line in enumerate(value["hba"]):
-        checks.line(line, f"{path}.hba[{index}]")
+    for key in ("listen_addresses", "hba"):
+        for index, line in enumerate(value[key]):
+            checks.line(line, f"{path}.{key}[{index}]")
     for name, setting in value["settings"].items():
         if not re.fullmatch(r"[a-z][a-z0-9_.]*", name):
             raise DeclarationError(f"{path}.settings", f"{name!r} is not the name of a setting")

@@ -98,9 +98,9 @@ def test_a_disk_that_refuses_leaves_nothing(systems: Systems, monkeypatch: pytes
     assert [entry.name for entry in systems.layout.systems.iterdir()] == [systems.path(content(), None).name]
 
 
+@pytest.mark.root
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
 def test_a_full_disk_for_real(tmp_path: Path) -> None:
-    if os.geteuid() != 0 or shutil.which("unshare") is None:
-        pytest.skip("needs root and unshare")
     program = (
         "import sys; sys.path[:0] = eval(sys.argv[2]); from pathlib import Path;"
         "from ansible_collections.unshare.container.tests.unit.plugins.module_utils import test_systems as tests;"
