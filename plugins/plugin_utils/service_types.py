@@ -208,11 +208,11 @@ def daemon(
     provision: tuple[str, ...] = (),
     requirement: tuple[str, ...] = (),
 ) -> Unit:
-    """Return the unit of a long-running program, restarted when it fails."""
+    """Return the unit of a long-running program, restarted when it fails; without PROVISION it has its type's names."""
     directives = {"Restart": "on-failure", **service}
     return Unit(
         name=f"{name}.service",
         sections={"Unit": {"Description": description, **(unit or {})}, "Service": directives},
-        provision=provision or (name,),
+        provision=provision,
         requirement=requirement,
     )

@@ -170,14 +170,14 @@ def boolean(value: object) -> bool:
 def identifier(value: object) -> int:
     """Return the number of a user or a group inside."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < IDS:
-        raise ContractError("is no id of a container")
+        raise ContractError("%s is no id of a container (0 to %d)" % (ascii(value)[:40], IDS - 1))
     return value
 
 
 def mode(value: object) -> str:
     """Return permissions in up to four octal digits."""
     if not isinstance(value, str) or not 0 < len(value) <= 4 or not OCTAL.issuperset(value):
-        raise ContractError("is not up to four octal digits")
+        raise ContractError("%s is not up to four octal digits in quotes" % ascii(value)[:40])
     return value
 
 

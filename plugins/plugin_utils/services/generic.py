@@ -69,6 +69,8 @@ def _verify_unit(value: t.Any, path: str) -> None:
             raise DeclarationError(f"{path}.units.{name}", f"must be sections or text, not {describe(form)}")
         if isinstance(form, dict):
             units.render(form, f"{path}.units.{name}")
+    for target in value["wanted_by"] or ():
+        checks.unit_name(target, f"{path}.wanted_by")
     for index, program in enumerate(value["programs"]):
         checks.absolute_path(program, f"{path}.programs[{index}]")
 

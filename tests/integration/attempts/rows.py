@@ -37,6 +37,7 @@ ROWS = {
     "share": "use up what the host keeps for all: tasks, ptys, control groups, keys, queues, memory file systems",
     "left": "leave the host's root without inotify instances, message queues, ptys, pipes",
     "start": "*start*: have the host follow what a former run left in writable mappings (CVE-2024-21626)",
+    "siblings": "*start*: lead a mount point or a home out of a directory that two containers share (CVE-2021-30465)",
     "tree": "*start*: have the host follow the links of a tree that is the store",
     "code": "*enter*: have its code run by a process of the host",
     "out": "*enter*: keep the host out without a word of why, from asking, or from stopping",

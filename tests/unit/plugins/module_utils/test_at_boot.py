@@ -276,3 +276,20 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     assert said() == ""
     (directory / "limits.conf").write_text("[Service]\nMemoryMacks=1\n")
     assert "MemoryMacks" in said()
+
+
+def test_a_unit_that_cannot_be_written_is_named(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_path: str, _text: str, _mode: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    boot = Boot(layout, "web", Container(), enabled=True, systemd=FakeSystemd())
+    monkeypatch.setattr(boot_module, "write_atomically", full)
+    with pytest.raises(TargetError, match=r"^the unit unshare-container@web\.service cannot be written: No space left"):
+        boot.apply("started")
+
+
+def test_the_units_files_are_for_all_to_read(layout: Layout) -> None:
+    Boot(layout, "web", Container(), systemd=FakeSystemd()).apply("started")
+    files = [path for path in (layout.root / UNITS).rglob("*") if path.is_file()]
+    assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o644"}
+    assert not [path for path in files if path.name.startswith(".")]

@@ -88,6 +88,26 @@ def test_what_is_refused_is_named(declared: t.Any, message: str) -> None:
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("memory_max", 1 << 20, 1 << 62),
+        ("memory_high", 1 << 20, 1 << 62),
+        ("cpu_weight", 1, 10000),
+        ("tasks_max", 64, 4194304),
+        ("io_weight", 1, 10000),
+    ],
+)
+def test_a_limit_has_a_least_and_a_most(name: str, least: int, most: int) -> None:
+    for number in (least, most):
+        assert parse_limits({name: number}) == parse_limits({name: f" {number} "}) == {name: number}
+    for number in (least - 1, most + 1):
+        with pytest.raises(LimitError):
+            parse_limits({name: number})
+    assert parse_limits({"cpu_quota": "1%"}) == {"cpu_quota": 1}
+    assert parse_limits({"memory_high": "1G", "memory_max": "1G"}) == {"memory_max": 1 << 30, "memory_high": 1 << 30}
+
+
 def test_the_filter_names_the_place() -> None:
     check = FilterModule().filters()["container_limits"]
     assert check({"memory_max": "1G"}) == {"memory_max": "1G"}

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils import systems as systems_module
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.systems import ASIDE, Systems
 from ansible_collections.unshare.container.plugins.module_utils.target import Layout, TargetError
 
@@ -135,3 +136,26 @@ def test_removes_only_what_it_is_told(systems: Systems) -> None:
     assert systems.of_container("eb") == []
     systems.remove([first])
     assert [entry.name for entry in systems.layout.systems.iterdir()] == [second.name]
+
+
+def test_what_is_mounted_in_a_system_keeps_it_from_being_removed(
+    systems: Systems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = systems.write(content(), None)
+
+    def mounted(_path: str) -> None:
+        raise LauncherError("something is mounted there")
+
+    monkeypatch.setattr(systems_module, "remove_tree", mounted)
+    with pytest.raises(TargetError, match="^cannot remove a system: something is mounted there$"):
+        systems.remove([path])
+    assert systems.of_container("web") == []
+
+
+def test_the_modes_of_what_is_written(systems: Systems) -> None:
+    path = systems.write(content(), b"filter")
+    modes = {str(p.relative_to(path)): oct(stat.S_IMODE(p.lstat().st_mode)) for p in path.rglob("*") if p.is_file()}
+    assert modes["root/etc/shadow"] == "0o600"
+    assert {modes[name] for name in ("boot", "run-container", "enter-container")} == {"0o755"}
+    plain = ("spec.json", "seccomp.bpf", "launcher/main.py", "root/etc/hostname")
+    assert {modes[name] for name in plain} == {"0o644"}

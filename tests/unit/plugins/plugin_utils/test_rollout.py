@@ -13,6 +13,8 @@ import pytest
 from ansible_collections.unshare.container.plugins.plugin_utils import rollout
 from ansible_collections.unshare.container.plugins.plugin_utils.rollout_page import page
 
+from .. import golden
+
 PAGE = Path(__file__).parent / "fixtures/rollout_page.html"
 
 
@@ -163,3 +165,25 @@ def test_a_good_rollout(journal: rollout.Journal) -> None:
     assert rollout.headline(summary) == "rollout completed. 1 hosts: 1 switched"
     assert "What went wrong" not in page(summary)
     assert "nothing was changed" in rollout.headline(journal.summary(check=True))
+
+
+def test_a_host_of_which_nothing_more_is_known_is_staged(journal: rollout.Journal) -> None:
+    journal.open_wave(["b", "a"])
+    journal.note("a", {"outcome": rollout.UNCHANGED})
+    for host in ("c", "b"):
+        journal.note(host, {})
+    summary = journal.summary()
+    assert [(record["host"], record.get("wave"), record["outcome"]) for record in summary["hosts"]] == [
+        ("b", 1, "staged"),
+        ("a", 1, "unchanged"),
+        ("c", None, "staged"),
+    ]
+    assert (summary["waves"], summary["counts"]) == (1, {"staged": 2, "unchanged": 1})
+    assert (summary["stopped"], summary["failed"], summary["check"]) == (None, False, False)
+    assert rollout.headline(summary) == "rollout completed. 3 hosts: 2 staged, 1 unchanged"
+    assert rollout.text(summary)[3] == "c (no wave): staged"
+
+
+def test_the_golden_words_for_an_outcome() -> None:
+    assert set(rollout.BAD) < set(rollout.MEANINGS)
+    golden.check("outcomes.yml", golden.dump(rollout.MEANINGS))

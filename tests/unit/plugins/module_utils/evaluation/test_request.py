@@ -17,6 +17,7 @@ from ansible_collections.unshare.container.plugins.module_utils.evaluation.reque
     Mapping,
     Request,
     RequestedFile,
+    RequestedFileSystem,
 )
 from ansible_collections.unshare.container.plugins.module_utils.launcher import identity as containers
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
@@ -236,3 +237,24 @@ def test_a_command_of_a_user_is_that_user() -> None:
     ):
         with pytest.raises(LauncherError, match=message):
             identity.choose(request(**given))
+
+
+def test_file_systems_and_files() -> None:
+    asked = request(
+        file_systems=[
+            {"mount_point": "/a/", "type": "tmpfs", "options": "size=1M", "flags": ["no-exec"]},
+            {"mount_point": "/b"},
+        ],
+        files={"/c": "text", "/d/e": {"content": "/w==", "encoding": "base64", "mode": "755"}, "/f": {"link": "/c"}},
+        mappings=["/srv=/g"],
+    )
+    assert asked.file_systems == [
+        RequestedFileSystem("/a", "tmpfs", "size=1M", ["no-exec"]),
+        RequestedFileSystem("/b", "tmpfs", "", []),
+    ]
+    assert asked.files == {
+        "/c": RequestedFile(b"text", 0o644, None),
+        "/d/e": RequestedFile(b"\xff", 0o755, None),
+        "/f": RequestedFile(b"", 0, "/c"),
+    }
+    assert asked.hidden() == ["/g", "/c", "/d/e", "/f", "/a", "/b"]

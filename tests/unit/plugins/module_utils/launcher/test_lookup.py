@@ -124,7 +124,7 @@ def test_a_directory_is_not_made_in_place_of_a_file(root: int, path: str, error:
 def test_a_directory_is_not_made_where_a_link_leads_to_nothing(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("elsewhere")
     root = lookup.open_root(str(tmp_path))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(NotADirectoryError):
         lookup.make_directory_below(root, "/link", 0o755)
     os.close(root)
     assert os.listdir(tmp_path) == ["link"]

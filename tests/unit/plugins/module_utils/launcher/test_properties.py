@@ -179,8 +179,8 @@ def test_the_specification_that_is_mutated_is_a_good_one(tmp_path: Path) -> None
     [
         (("files", "/etc/../../x"), {"link": "a"}, r"files\[/etc/../../x\]"),
         (("files", "/proc/x"), {"link": "a"}, "is the kernel's own"),
-        (("files", "/etc/x"), {"mode": "0644", "uid": 65536, "gid": 0}, "uid: is no id of a container"),
-        (("files", "/etc/x"), {"mode": "0o64", "uid": 0, "gid": 0}, "mode: is not up to four octal digits"),
+        (("files", "/etc/x"), {"mode": "0644", "uid": 65536, "gid": 0}, "uid: 65536 is no id of a container"),
+        (("files", "/etc/x"), {"mode": "0o64", "uid": 0, "gid": 0}, "mode: '0o64' is not up to four octal digits"),
         (("name",), "../x", "name: is no container's name"),
         (("init", "stop_signal"), "SIGCHLD", "'SIGCHLD' is no signal"),
         (("init", "environment"), {"A=B": "c"}, "is no variable's name"),
