@@ -15,8 +15,6 @@ from ansible_collections.unshare.container.plugins.plugin_utils.rollout_page imp
 
 from .. import golden
 
-PAGE = Path(__file__).parent / "fixtures/rollout_page.html"
-
 
 @pytest.fixture
 def journal(tmp_path: Path) -> rollout.Journal:
@@ -147,11 +145,11 @@ SUMMARY: dict[str, t.Any] = {
 }
 
 
-def test_the_page_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_golden_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     try:
-        assert page(SUMMARY) == PAGE.read_text("utf-8")
+        golden.check("rollout-page.html.txt", page(SUMMARY))
     finally:
         monkeypatch.undo()
         time.tzset()
