@@ -84,7 +84,7 @@ def test_control_groups_of_any_depth_are_cleared(monkeypatch: pytest.MonkeyPatch
     group = ControlGroup(NAME)
     depth = 1_100
     here = os.dup(group.create(0))
-    group.write("cgroup.max.depth", "max")
+    group._write(group.path + "/cgroup.max.depth", "max")
     for _level in range(depth):
         os.mkdir("g", dir_fd=here)
         inner = os.open("g", os.O_RDONLY | os.O_DIRECTORY, dir_fd=here)
@@ -109,7 +109,7 @@ def test_control_groups_of_any_depth_are_cleared(monkeypatch: pytest.MonkeyPatch
     assert sleeper.wait(20) == -9
     group.remove()
     with pytest.raises(FileNotFoundError):
-        group.open()
+        group.open_inside()
     group.close()
 
 

@@ -259,7 +259,7 @@ class Container:
             if not self._kill(process):
                 raise LauncherError(
                     "container %s: processes in the control group %s do not end, though killed; see what they wait for"
-                    % (self.name, self.cgroup.path)
+                    % (self.name, self.cgroup.whole)
                 )
             self.cgroup.remove()
             reap_left()

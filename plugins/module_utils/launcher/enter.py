@@ -5,7 +5,10 @@
 Until it has executed a program of the container's, the entering process is not dumpable: root inside can neither
 trace it nor look through its descriptors at the host (CVE-2019-5736, CVE-2024-21626). As the kernel forgets that of a
 dying process, which root inside can make it, it has no descriptor of the host's by the time it can be seen. What root
-inside can do is to stop it, or to freeze the control group it gets into; so every wait for it has an end.
+inside can do is to stop it; so every wait for it has an end.
+
+It gets into a control group below those of the container's init, where that can give it another. Root inside can make
+that group unfit, at any moment; then it gets into one that is out of its reach.
 
 This is the side of the caller, the host's root, who reads from outside what must be known of the container. The
 processes that enter are in `passage`.
@@ -26,12 +29,14 @@ from .specification import read_spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Callable, NoReturn
+
     from .container import Container
 
 ENTER_TIMEOUT = 30.0  # seconds until the command must run
+INSIDE_TIMEOUT = 3.0  # of these, as many as a control group that root inside rules may take
 REAP_TIMEOUT = 1.0  # seconds in which the end of a killed process must come to be known
 CAPTURE_LIMIT = 1 << 20  # bytes of a captured answer; the rest is dropped
-ENTERED = "unshare.entered"  # the control group of entered processes: below the container's, beside its init's
 
 
 class Entry:
@@ -65,20 +70,6 @@ class Entry:
         except OSError:
             raise self._cannot_enter(ENDED) from None
 
-    def _open_cgroup(self) -> int:
-        """Return the control group of entered processes; if root inside has made that, another of the host's own."""
-        parent = self.container.cgroup.open()
-        try:
-            for name in (ENTERED, "%s.%s" % (ENTERED, os.urandom(8).hex())):
-                self.container.cgroup.make_below(parent, name)
-                group = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-                if os.fstat(group).st_uid == os.geteuid():
-                    return group
-                os.close(group)
-            raise self._cannot_enter("it has no control group for who enters")
-        finally:
-            os.close(parent)
-
     def spawn(
         self,
         command: list[str] | None,
@@ -103,28 +94,43 @@ class Entry:
         Raises:
             LauncherError: it does not run.
         """
-        deadline = time.monotonic() + timeout
-        mine: list[int] = []
-        theirs: list[int] = []
+
+        def go(passage: Passage) -> NoReturn:
+            passage.go(command, user, streams, terminal, environment or {}, directory)
+
+        began = time.monotonic()
+        deadline = began + timeout
+        cgroup = self.container.cgroup
         try:
             limits = InheritedLimits(self.process.pid)
-            cgroup = self._open_cgroup()
-            theirs.append(cgroup)
+            try:
+                return self._spawn(cgroup.open_inside(), limits, go, began + min(timeout / 2, INSIDE_TIMEOUT))
+            except (LauncherError, OSError):  # which may be nothing but the place
+                if self.process.wait(0):
+                    raise ProcessLookupError(self.process.pid) from None
+                if time.monotonic() >= deadline:
+                    raise
+            return self._spawn(cgroup.open_out_of_reach(self.base), limits, go, deadline)
+        except ProcessLookupError:
+            raise self._cannot_enter(ENDED) from None
+        except OSError as error:
+            raise self._cannot_enter(str(error)) from error
+
+    def _spawn(self, cgroup: int, limits: InheritedLimits, go: Callable[[Passage], NoReturn], deadline: float) -> int:
+        """Let a process go in a control group, which is closed here, until it runs the command or for a deadline."""
+        mine: list[int] = []
+        theirs = [cgroup]
+        try:
             for pipe in (os.pipe(), os.pipe()[::-1]):  # the report to read, the go to write
                 mine.append(pipe[0])
                 theirs.append(pipe[1])
             middle = self._clone(cgroup)
             if middle == 0:
-                passage = Passage(self, limits, theirs[1], theirs[2])
-                passage.go(command, user, streams, terminal, environment or {}, directory)
+                go(Passage(self, limits, theirs[1], theirs[2]))
             for descriptor in theirs:
                 os.close(descriptor)
             theirs = []
             return self._follow(mine[0], mine[1], middle, deadline)
-        except ProcessLookupError:
-            raise self._cannot_enter(ENDED) from None
-        except OSError as error:
-            raise self._cannot_enter(str(error)) from error
         finally:
             for descriptor in mine + theirs:
                 os.close(descriptor)
@@ -163,7 +169,7 @@ class Entry:
                     errors.append(text)
         if late:
             os.kill(middle, KILL)
-            errors.insert(0, "it was not let in in time; is a process or a control group inside stopped on purpose?")
+            errors.insert(0, "it was not let in in time; is a process inside stopped on purpose?")
         _await_end(middle)
         if errors or not child:
             if child:

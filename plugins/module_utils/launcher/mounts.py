@@ -154,8 +154,7 @@ class Tree:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            message = "%s: %s; remove it, or name the place that is meant" % (path, lookup.LEADS_OUT)
-            raise ProtectedTarget(message) from error
+            raise ProtectedTarget("%s: %s" % (path, lookup.LEADS_OUT)) from error
         place = _path_of(target)[len(_path_of(self.root).rstrip("/")) :] or "/"
         reason = targets.refusal_of_place(place)
         if reason is None and foreign and not above and _is_root_of_mount(target):

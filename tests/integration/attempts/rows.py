@@ -25,7 +25,7 @@ ROWS = {
     "processes": "see, signal, trace a process of the host or of a sibling",
     "devices": "device nodes, disks, debugfs, modules, `bpf`, handles, and other calls that act on the host",
     "masked": "read masked files",
-    "bounds": "write the limits of the container's own control group",
+    "bounds": "write the bounds of the container's own control groups",
     "agent": "open `release_agent` and its like in version 1 hierarchies, where the host has them",
     "network": "connect to abstract sockets and local ports of the host (CVE-2020-15257)",
     "terminal": "type into the caller's terminal",
