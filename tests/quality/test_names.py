@@ -72,6 +72,21 @@ def defined(source: ast.Module) -> set[str]:
     return {name for name in found - CONVENTIONS if not name.startswith("_")}
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_name_means_one_thing_in_its_module(path: Path) -> None:
+    """A second value of a constant would be the first one's, too, for all that runs later."""
+    given = [
+        target.id
+        for node in tree(path).body
+        if isinstance(node, (ast.Assign, ast.AnnAssign))
+        for whole in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        for target in (whole.elts if isinstance(whole, ast.Tuple) else [whole])
+        if isinstance(target, ast.Name)
+    ]
+    given += [node.name for node in tree(path).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    assert {name for name in given if given.count(name) > 1} == set()
+
+
 def twice(found: dict[Path, set[str]]) -> dict[str, list[str]]:
     """The names that are in more than one of these sets, with the sources."""
     places: dict[str, list[str]] = {}
