@@ -63,7 +63,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     """Return the `system` mapping of a container's operating system (one that containerized_operating_system gave).
 
     Arguments: name, shared_network, private_users (auto, identity or a first host id), store (a path or
-    SOURCE=TARGET), log (volatile or persistent), init, security. Raises DeclarationError with the place.
+    SOURCE=TARGET), oom_score_adj, log (volatile or persistent), init, security. Raises DeclarationError with the place.
     """
     system = operating_system(declared)
     if system.essential_services is None:
@@ -107,6 +107,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
             store=store,
             init=init,
             file_systems=file_systems,
+            oom_score_adj=_oom_score(given["oom_score_adj"]),
             log=given["log"],
             security=Security(**given["security"]),
         ).write(),
@@ -128,6 +129,12 @@ def container_name(system: OperatingSystem, name: str | None) -> str:
 def _store(value: t.Any) -> Store:
     mapping = store_mapping(value)
     return Store(source=checks.absolute_path(mapping.source, "store.source"), target=mapping.place)
+
+
+def _oom_score(value: int) -> int:
+    if not -1000 <= value <= 1000:
+        raise DeclarationError("oom_score_adj", f"{value} is not from -1000 (never killed) to 1000 (killed first)")
+    return value
 
 
 def _private_users(value: t.Any) -> str | int:

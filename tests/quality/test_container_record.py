@@ -53,6 +53,7 @@ GIVEN: dict[str, t.Any] = {
     "private_users": 655360,
     "init": {"argv": ["/usr/bin/given"]},
     "security": {"nesting": True},
+    "oom_score_adj": 300,
     "log": "persistent",
     "store": "/srv/tree=/software",
     "state": "restarted",

@@ -72,12 +72,12 @@ class Attributes:
         self.oom_score_adj = oom_score_adj
 
     @classmethod
-    def standard(cls) -> Attributes:
+    def standard(cls, oom_score_adj: int = 0) -> Attributes:
         """Return those of a container's PID 1; the processors are those of this machine's own PID 1."""
         tasks = int(read_text("/proc/sys/kernel/threads-max").strip() or 0) // 2 or INFINITY
         limits = dict(RESOURCES)
         limits[NPROC] = limits[SIGPENDING] = (tasks, tasks)
-        return cls(limits, 0, (os.SCHED_OTHER, 0), os.sched_getaffinity(1), 0, 0)
+        return cls(limits, 0, (os.SCHED_OTHER, 0), os.sched_getaffinity(1), 0, oom_score_adj)
 
     @classmethod
     def of(cls, pid: int) -> Attributes:

@@ -97,6 +97,12 @@ def _private_users(value: object) -> str | int:
     return value
 
 
+def _oom_score(value: object) -> int:
+    if type(value) is not int or not -1000 <= value <= 1000:
+        raise ContractError("%s is no number from -1000 to 1000" % ascii(value)[:40])
+    return value
+
+
 def _format(value: object) -> int:
     if value != FORMAT or type(value) is not int:
         raise ContractError("is %r, and this launcher reads %d" % (value, FORMAT))
@@ -264,6 +270,8 @@ class Specification(ContractRecord):
         init: the program.
         shared_network: whether it has the host's network, or a loopback of its own.
         private_users: `auto`, `identity`, or the first of its ids on the host.
+        oom_score_adj: by how much the kernel sooner kills a process of the container when the host's memory ends, or
+            later (proc_pid_oom_score_adj(5)).
         log: whether the journal is `volatile` or `persistent`.
         security: the exceptions.
         file_systems: in the order in which they are mounted.
@@ -281,6 +289,7 @@ class Specification(ContractRecord):
     init: Init
     shared_network: bool = False
     private_users: str | int = "auto"
+    oom_score_adj: int = 0
     log: str = "volatile"
     security: Security = Security()
     file_systems: list[Mount] = []
@@ -298,6 +307,7 @@ class Specification(ContractRecord):
         "init": Init.read,
         "shared_network": kinds.boolean,
         "private_users": _private_users,
+        "oom_score_adj": _oom_score,
         "log": kinds.choice("volatile", "persistent"),
         "security": Security.read,
         "file_systems": kinds.list_of(Mount.read),

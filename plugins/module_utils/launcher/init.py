@@ -54,7 +54,8 @@ class FirstProcess:
             wanted = (report, ids, ready, built, go, self.launch.output)
             report, ids, ready, built, go, output = keep_only(*wanted)
             read_token(ids, "the launcher ended before it gave the container its ids")
-            self._make_namespaces(ready, READY if Attributes.standard().give(0) else LIMITED)
+            complete = Attributes.standard(self.spec.oom_score_adj).give(0)
+            self._make_namespaces(ready, READY if complete else LIMITED)
             reset_own()
             confine.give_up(self.spec.security)
             # The filter takes a while, and the root is not there yet.

@@ -249,7 +249,7 @@ class Launch:
             self.warnings = builder.warnings
             said = read_token(ready, "the container's first process ended before its namespaces were made", deadline)
             if said == LIMITED:
-                Attributes.standard().give(init.pid)
+                Attributes.standard(self.spec.oom_score_adj).give(init.pid)
             self._mount_kernel_file_systems(tree, init)
             if self.nesting:
                 kernel.leave_bare(tree)

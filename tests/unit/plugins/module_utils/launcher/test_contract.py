@@ -239,3 +239,14 @@ def test_what_every_container_has_is_not_told() -> None:
     declared = containerized_operating_system(OS, extra_file_systems=[{**item, "needed_for_boot": True}])
     found = contract.Specification.read(system_files(declared)["spec"]).file_systems
     assert [mount.flags for mount in found if mount.mount_point == "/srv"] == [["no-exec"]]
+
+
+@pytest.mark.parametrize("score", [-1001, 1001, True, "5", 1.0])
+def test_the_killers_score_has_bounds_on_both_sides(score: object) -> None:
+    with pytest.raises(ContractError, match=r"^oom_score_adj: .*-1000"):
+        specification(oom_score_adj=score)
+    if not isinstance(score, str):
+        with pytest.raises(DeclarationError, match=r"^oom_score_adj: "):
+            system_files(containerized_operating_system(OS), oom_score_adj=score)
+    spec = system_files(containerized_operating_system(OS), oom_score_adj=-1000)["spec"]
+    assert contract.Specification.read(spec).oom_score_adj == -1000
