@@ -42,7 +42,8 @@ options:
       - Each is a mapping of C(operating_system), C(mappings), C(shared_network), C(extra_file_systems),
         C(keep_services), C(private_users), C(init), C(security), C(oom_score_adj), C(log) and C(store), which its
         system is made from, and of C(state), C(generation), C(keep_generations), C(health), C(roll_back), C(wait),
-        C(timeout), C(allow_failed_units), C(enabled), C(after), C(requires), C(restart) and C(limits), which its host is told.
+        C(timeout), C(allow_failed_units), C(enabled), C(after), C(requires), C(restart) and C(limits), which its
+        host is told.
       - These are the variables of the role P(unshare.container.system_container#role), without C(system_container_) and
         with the same types, choices and defaults.
       - What is left out has its default, and does not stay as it is on the host.
