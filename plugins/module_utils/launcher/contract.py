@@ -13,6 +13,7 @@ controller makes the record (`plugin_utils/system_files`), and read it where the
 from __future__ import annotations
 
 from . import kinds, targets
+from .data import is_integer
 from .kinds import ContractError, ContractRecord
 
 TYPE_CHECKING = False
@@ -92,19 +93,19 @@ def _device(value: object) -> str | dict[str, str]:
 def _private_users(value: object) -> str | int:
     if value in ("auto", "identity") and isinstance(value, str):
         return value
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, int) or not is_integer(value):
         raise ContractError("is neither 'auto' nor 'identity' nor a number")
     return value
 
 
 def _oom_score(value: object) -> int:
-    if type(value) is not int or not -1000 <= value <= 1000:
+    if not isinstance(value, int) or not is_integer(value) or not -1000 <= value <= 1000:
         raise ContractError("%s is no number from -1000 to 1000" % ascii(value)[:40])
     return value
 
 
 def _format(value: object) -> int:
-    if value != FORMAT or type(value) is not int:
+    if not is_integer(value) or value != FORMAT:
         raise ContractError("is %r, and this launcher reads %d" % (value, FORMAT))
     return FORMAT
 
