@@ -182,7 +182,7 @@ from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.launcher.process import heed_children
 from ..module_utils.system_content import check_name
 from ..module_utils.target import Layout, TargetError, explain, require_root
-from ..module_utils.time_limits import TimeLimit, check
+from ..module_utils.time_limits import TimeLimit, check_time_limits
 
 ROOT = Path("/")
 
@@ -195,7 +195,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 def run(parameters: dict[str, t.Any], layout: Layout) -> dict[str, t.Any]:
     """What the module returns. Raises TargetError, LauncherError when they are of no use; OSError."""
-    check(parameters, ARGUMENT_SPEC)
+    check_time_limits(parameters, ARGUMENT_SPEC)
     if parameters["log_lines"] < 0:
         raise TargetError("log_lines: must be 0 or more")
     wanted = parameters["name"]

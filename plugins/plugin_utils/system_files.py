@@ -10,8 +10,9 @@ from ..module_utils.host_files import HOST_FILES
 from ..module_utils.launcher import contract
 from ..module_utils.launcher.contract import Init, Mount, Security, Specification, Store
 from ..module_utils.launcher.targets import refusal_of_file
-from . import checks, etc_files
+from . import checks
 from .container_record import DERIVED, RENDERING
+from .debian import DEBIAN
 from .errors import DeclarationError
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, default_name, operating_system
@@ -27,9 +28,9 @@ _INIT: Spec = {
 }
 _ARGUMENTS: Spec = {"name": {"type": "str"}, **{name: DERIVED[name] for name in RENDERING}}
 SYSTEMD = Init(
-    argv=["/usr/lib/systemd/systemd"],
+    argv=[DEBIAN.systemd],
     environment={
-        "PATH": etc_files.PATH,
+        "PATH": DEBIAN.path,
         "SYSTEMD_UNIT_PATH": "/etc/systemd/system",
         "SYSTEMD_GENERATOR_PATH": "/etc/systemd/generators",
         "SYSTEMD_ENVIRONMENT_GENERATOR_PATH": "/etc/systemd/generators",
@@ -167,7 +168,7 @@ def _init(value: t.Any) -> Init:
         contract.signal_number(checked["stop_signal"])
     except contract.ContractError as error:
         raise DeclarationError("init.stop_signal", error.message) from error
-    base = SYSTEMD.environment if checked["systemd"] else {"PATH": etc_files.PATH}
+    base = SYSTEMD.environment if checked["systemd"] else {"PATH": DEBIAN.path}
     return Init(**{**checked, "environment": {**base, **checked["environment"]}})
 
 

@@ -197,7 +197,7 @@ def test_who_holds_a_lock_is_named(make_machine: MakeMachine) -> None:
                     with machine.container.lock(0.05):
                         pass
             with pytest.raises(LauncherError, match=rf"another process \(PID {holder.pid}\) has held it for 0\.2 s"):
-                machine.container.lock(0.2).__enter__()
+                machine.container.lock(0.2).acquire()
         finally:
             holder.communicate(timeout=20)
     machine.stop()

@@ -19,7 +19,7 @@ from typing import Iterable, NamedTuple
 
 from ..launcher.errors import LauncherError
 from ..launcher.lookup import LINKS_LIMIT
-from .programs import parents
+from ..launcher.targets import parents
 
 KERNEL_DIRECTORIES = ("/proc", "/sys", "/dev")
 _CONFIGURATION = "pyvenv.cfg"
@@ -139,7 +139,7 @@ class Reach:
         return None
 
 
-def refusal(who: str, what: str, place: Place) -> LauncherError:
+def refusal_of_content(who: str, what: str, place: Place) -> LauncherError:
     """Return the error for a place that the content of a file may not bring in.
 
     Args:

@@ -20,7 +20,7 @@ INFINITY = 0xFFFFFFFFFFFFFFFF
 MEBIBYTE = 1 << 20
 # RLIMIT_*: the kernel's own for the first process of a machine (include/asm-generic/resource.h), and systemd's hard
 # limit of open files for every service. Of tasks and signals the kernel derives the limit from its memory.
-LIMITS = {
+RESOURCES = {
     0: (INFINITY, INFINITY),  # CPU
     1: (INFINITY, INFINITY),  # FSIZE
     2: (INFINITY, INFINITY),  # DATA
@@ -75,7 +75,7 @@ class Attributes:
     def standard(cls, oom_score_adj: int = 0) -> Attributes:
         """Return those of a container's PID 1; the processors are those of this machine's own PID 1."""
         tasks = int(read_text("/proc/sys/kernel/threads-max").strip() or 0) // 2 or INFINITY
-        limits = dict(LIMITS)
+        limits = dict(RESOURCES)
         limits[NPROC] = limits[SIGPENDING] = (tasks, tasks)
         return cls(limits, 0, (os.SCHED_OTHER, 0), os.sched_getaffinity(1), 0, oom_score_adj)
 

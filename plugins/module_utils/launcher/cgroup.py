@@ -31,7 +31,7 @@ from .process import KILL, Process, milliseconds
 PARENT = "unshare"
 PAYLOAD, ENTERED = "payload", "entered"
 ASIDE = "launcher"  # in a unit's group: the processes that start the container
-INSIDE = "unshare.entered"  # in the payload: processes that enter, where an init can move them to groups of its own
+ENTERED_INSIDE = "unshare.entered"  # in the payload: who enters, where an init can move them to groups of its own
 DELEGATED = ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
 # What a hostile root inside may pile up for the host to clear away.
 BOUNDS = (("cgroup.max.depth", "32"), ("cgroup.max.descendants", "8192"))
@@ -161,7 +161,7 @@ class ControlGroup:
         Raises:
             OSError: it cannot be made, was removed again, or belongs to root inside.
         """
-        path = self.path + "/" + INSIDE
+        path = self.path + "/" + ENTERED_INSIDE
         self._make_one(path)
         descriptor = self._open(path)
         if os.fstat(descriptor).st_uid != os.geteuid():

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from . import file_systems, kinds, targets
 from .data import is_integer
-from .kinds import ContractError, Record
+from .kinds import ContractError, ContractRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _format(value: object) -> int:
     return FORMAT
 
 
-class Store(Record):
+class Store(ContractRecord):
     """The software that a container runs, shared by the host.
 
     Attributes:
@@ -124,10 +124,10 @@ class Store(Record):
     KINDS = {"source": kinds.source, "target": kinds.path}
 
     def check(self) -> None:
-        self.refuse("target", targets.refusal(self.target))
+        self.refuse("target", targets.refusal_of_place(self.target))
 
 
-class Init(Record):
+class Init(ContractRecord):
     """The program that `boot` becomes, the container's PID 1.
 
     Attributes:
@@ -157,7 +157,7 @@ class Init(Record):
             raise ContractError("names no program").within("argv")
 
 
-class Security(Record):
+class Security(ContractRecord):
     """What of the isolation is another than usual; `docs/security.md` says what each gives up."""
 
     no_new_privileges: bool = False
@@ -166,7 +166,7 @@ class Security(Record):
     KINDS = {"no_new_privileges": kinds.boolean, "nesting": kinds.boolean}
 
 
-class Mount(Record):
+class Mount(ContractRecord):
     """A file system that is mounted before PID 1 runs (S2), or a bind mount of the host's (C10).
 
     Attributes:
@@ -227,7 +227,7 @@ class Mount(Record):
         self.refuse("options", file_systems.refusal_of_options(self.type, self.options or ""))
 
 
-class File(Record):
+class File(ContractRecord):
     """A file of the system: a link, or one whose content lies below `root/` in the system's directory.
 
     Attributes:
@@ -252,7 +252,7 @@ class File(Record):
     }
 
 
-class Directory(Record):
+class Directory(ContractRecord):
     """A directory that the first process makes, where a mapping may be by then; `mode` is in octal digits."""
 
     path: str
@@ -263,7 +263,7 @@ class Directory(Record):
     KINDS = {"path": kinds.path, "mode": kinds.mode, "uid": kinds.identifier, "gid": kinds.identifier}
 
 
-class Specification(Record):
+class Specification(ContractRecord):
     """`spec.json`: what a system is started from.
 
     Attributes:
@@ -331,7 +331,7 @@ class Specification(Record):
         for number, mount in enumerate(self.file_systems):
             where = "file_systems[%d].mount_point" % number
             if not self._is_store(mount):
-                self.refuse(where, targets.refusal(mount.mount_point, self.store.target))
+                self.refuse(where, targets.refusal_of_place(mount.mount_point, self.store.target))
             self.refuse(where, _hides(mount.mount_point, directories))
 
     def _is_store(self, mount: Mount) -> bool:
@@ -346,13 +346,13 @@ class Specification(Record):
         """Return the directories in which the system's files are, each with the first of these."""
         found: dict[str, str] = {}
         for name in self.files:
-            for above in targets.parents(targets.plain(name)):
+            for above in targets.parents(targets.plain_path(name)):
                 found.setdefault(above, name)
         return found
 
 
 def _hides(point: str, directories: dict[str, str]) -> str | None:
-    place = targets.plain(point)
+    place = targets.plain_path(point)
     form = "'%s' would hide %s, which the system brings itself: use a deeper path"
     return form % (place, directories[place]) if place in directories else None
 

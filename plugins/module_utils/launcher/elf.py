@@ -21,7 +21,7 @@ MAGIC = b"\x7fELF"
 MACHINES = {"x86_64": (62, 3), "aarch64": (183, 40), "riscv64": (243,), "ppc64le": (21, 20), "s390x": (22,)}
 
 
-class Layout:
+class ElfLayout:
     """Where things stand, each as its first byte and its width.
 
     Attributes:
@@ -36,7 +36,7 @@ class Layout:
         self.entry = entry
 
 
-LAYOUTS = (Layout(32, 54, 56, 8, 32, 8, 56), Layout(28, 42, 44, 4, 16, 4, 32))  # of 64, and of 32 bits
+LAYOUTS = (ElfLayout(32, 54, 56, 8, 32, 8, 56), ElfLayout(28, 42, 44, 4, 16, 4, 32))  # of 64, and of 32 bits
 
 
 def _number(text: bytes, place: tuple[int, int]) -> int:

@@ -23,7 +23,7 @@ import time
 from . import confine, lookup
 from . import syscalls as sys
 from .errors import LauncherError, NotRunning
-from .passage import ENDED, INSIDE, NO_TASKS, Limits, Passage
+from .passage import ENDED, INSIDE, NO_TASKS, InheritedLimits, Passage
 from .process import KILL, PAUSE, Process, leave, milliseconds
 from .specification import read_spec
 
@@ -102,7 +102,7 @@ class Entry:
         deadline = began + timeout
         cgroup = self.container.cgroup
         try:
-            limits = Limits(self.process.pid)
+            limits = InheritedLimits(self.process.pid)
             try:
                 return self._spawn(cgroup.open_inside(), limits, go, began + min(timeout / 2, INSIDE_TIMEOUT))
             except (LauncherError, OSError):  # which may be nothing but the place
@@ -116,7 +116,7 @@ class Entry:
         except OSError as error:
             raise self._cannot_enter(str(error)) from error
 
-    def _spawn(self, cgroup: int, limits: Limits, go: Callable[[Passage], NoReturn], deadline: float) -> int:
+    def _spawn(self, cgroup: int, limits: InheritedLimits, go: Callable[[Passage], NoReturn], deadline: float) -> int:
         """Let a process go in a control group, which is closed here, until it runs the command or for a deadline."""
         mine: list[int] = []
         theirs = [cgroup]

@@ -123,10 +123,13 @@ class Excursion:
             os.chdir("/")
             sys.make_private("/")
         except BaseException:
-            self.__exit__()
+            self._return()
             raise
 
     def __exit__(self, *_error: object) -> None:
+        self._return()
+
+    def _return(self) -> None:
         try:
             os.setresuid(*self.ids[0])
             os.setresgid(*self.ids[1])

@@ -39,7 +39,7 @@ def init_status(wait_status: int) -> int:
     return exit_status(wait_status)
 
 
-def run(
+def run_in_foreground(
     container: Container,
     system: str,
     extra_file_systems: list[Mount],

@@ -158,7 +158,7 @@ def _open(directory: int, name: str, flags: int, path: str, mode: int = 0) -> in
         os.close(directory)
 
 
-def make_directory(root: int, path: str, mode: int) -> int:
+def make_directory_below(root: int, path: str, mode: int) -> int:
     """Return a descriptor (`O_RDONLY`) of a directory, which is made, with its parents, unless it is there.
 
     Args:
@@ -175,7 +175,7 @@ def make_directory(root: int, path: str, mode: int) -> int:
     except FileNotFoundError:
         pass
     above, _slash, name = path.rstrip("/").rpartition("/")
-    parent = make_directory(root, above, mode) if above else os.dup(root)
+    parent = make_directory_below(root, above, mode) if above else os.dup(root)
     try:
         try:
             os.mkdir(name, mode, dir_fd=parent)

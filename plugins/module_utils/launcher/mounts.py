@@ -156,7 +156,7 @@ class Tree:
                 raise
             raise ProtectedTarget("%s: %s" % (path, lookup.LEADS_OUT)) from error
         place = _path_of(target)[len(_path_of(self.root).rstrip("/")) :] or "/"
-        reason = targets.refusal(place)
+        reason = targets.refusal_of_place(place)
         if reason is None and foreign and not above and _is_root_of_mount(target):
             reason = "'%s' is the mapping that it is in, which would be hidden" % place
         if reason is not None:

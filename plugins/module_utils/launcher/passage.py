@@ -21,7 +21,7 @@ from .attributes import UMASK, Attributes, reset_own
 from .descriptors import keep_only
 from .errors import LauncherError
 from .handshake import read_token, tell, write_all
-from .init import PATH, TIOCSCTTY
+from .init import SEARCH_PATH, TIOCSCTTY
 from .paths import read_text
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 INSIDE = -1  # in place of a stream's descriptor: the container's own null device
 ENDED = "it does not run any more"
 NO_TASKS = "it has as many tasks as its limit `tasks_max` lets it have; end some inside, or stop it"
-NAMESPACES = (
+ALL_NAMESPACES = (
     sys.CLONE_NEWUSER
     | sys.CLONE_NEWNS
     | sys.CLONE_NEWPID
@@ -44,7 +44,7 @@ NAMESPACES = (
 )
 
 
-class Limits:
+class InheritedLimits:
     """What a process that enters a running container is to have, by what its PID 1 has.
 
     Attributes:
@@ -70,7 +70,7 @@ class Passage:
         wait: descriptor from which a byte comes when the command may run, and none when it was given up.
     """
 
-    def __init__(self, entry: Entry, limits: Limits, report: int, wait: int) -> None:
+    def __init__(self, entry: Entry, limits: InheritedLimits, report: int, wait: int) -> None:
         self.process = entry.process
         self.spec = entry.spec
         self.filter_program = entry.filter_program
@@ -110,7 +110,7 @@ class Passage:
 
     def _join(self) -> None:
         try:
-            sys.setns(self.process.descriptor, NAMESPACES)
+            sys.setns(self.process.descriptor, ALL_NAMESPACES)
         except ProcessLookupError:
             raise LauncherError(ENDED) from None
         self.process.close()
@@ -150,7 +150,7 @@ class Passage:
                 os.setresgid(account.gid, account.gid, account.gid)
                 os.setresuid(account.uid, account.uid, account.uid)
             directory = _change_directory(root, directory, account.home)
-            variables = {"PATH": PATH, "LANG": "C.UTF-8", "container": "unshare"}
+            variables = {"PATH": SEARCH_PATH, "LANG": "C.UTF-8", "container": "unshare"}
             variables.update(HOME=account.home, USER=account.name, LOGNAME=account.name, SHELL=account.shell)
             if terminal:
                 variables["TERM"] = os.environ.get("TERM", "linux")

@@ -10,7 +10,7 @@ import time
 
 from . import confine, identity, limits
 from .errors import LauncherError, NotReady
-from .handshake import describe
+from .handshake import error_line
 from .launch import Launch
 from .process import KILL, Process, boot_id, executed, milliseconds, reap, start_time
 
@@ -117,7 +117,7 @@ class Start:
             failed = limits.not_kept(bounds, cgroup.read("cgroup.controllers").split())
         else:
             failed = limits.apply(cgroup, bounds)
-        self.warnings += limits.explain([name for name in failed if name != "tasks_max" or not counted])
+        self.warnings += limits.warnings_of([name for name in failed if name != "tasks_max" or not counted])
         return limits.tasks(bounds) if counted and not cgroup.has("pids.max") else None
 
     def _listen(self) -> str:
@@ -177,7 +177,7 @@ class Start:
                 error = "its first process was killed"
         except Exception as failure:
             self._end()
-            error = _read_report(report[0], deadline) or describe(failure)
+            error = _read_report(report[0], deadline) or error_line(failure)
             raise LauncherError("container %s: cannot start: %s" % (self.container.name, error)) from failure
         except BaseException:
             self._end()

@@ -8,6 +8,7 @@ import typing as t
 
 from ...module_utils.launcher import targets
 from .. import accounts, base_units, checks, etc_files, pam, systemd
+from ..debian import DEBIAN
 from ..errors import DeclarationError
 from ..operating_system import PATH
 from ..records import UserAccount, UserGroup
@@ -124,11 +125,12 @@ def _records(contribution: Contribution, key: str, kind: t.Any) -> list[t.Any]:
 
 
 def _account_files(value: accounts.Accounts, context: Context) -> dict[str, t.Any]:
+    shadow = DEBIAN.groups["shadow"]
     return {
         "passwd": {"content": value.passwd()},
         "group": {"content": value.group()},
-        "shadow": {"content": value.shadow(), "mode": "0640", "gid": 42, "secret": True},
-        "gshadow": {"content": value.gshadow(), "mode": "0640", "gid": 42, "secret": True},
+        "shadow": {"content": value.shadow(), "mode": "0640", "gid": shadow, "secret": True},
+        "gshadow": {"content": value.gshadow(), "mode": "0640", "gid": shadow, "secret": True},
         "shells": {"content": etc_files.shells(value)},
     }
 
@@ -155,7 +157,7 @@ def _pam(value: t.Any, contributions: list[Contribution], context: Context, path
 
 
 def _environment(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
-    variables = {"LANG": context.operating_system.locale, "PATH": etc_files.PATH}
+    variables = {"LANG": context.operating_system.locale, "PATH": DEBIAN.path}
     for name, text in add_mappings(value, contributions, context, path).items():
         checks.environment_name(name, path)
         if not isinstance(text, str):
@@ -204,12 +206,7 @@ TYPES = (
         essential=True,
         bare_metal="the host's kernel runs the container",
         provision=("kernel-modules",),
-        units=(
-            "systemd-modules-load.service",
-            "kmod-static-nodes.service",
-            "systemd-sysctl.service",
-            "systemd-remount-fs.service",
-        ),
+        software=DEBIAN.of("linux-bare-metal"),
     ),
     ServiceType(
         "firmware",

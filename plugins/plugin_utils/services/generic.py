@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from .. import checks, units
 from ..errors import DeclarationError
-from ..service_types import REQUIRED, Context, Contribute, ServiceType
+from ..service_types import REQUIRED, Context, Contribute, ServiceType, needs
 from ..systemd import unit_from_mapping
 from ..units import Unit
 from ..validation import Spec, describe
@@ -123,11 +123,7 @@ def _unit_programs(value: t.Any, context: Context) -> dict[str, t.Any]:
     found = units.program(value["command"]) if value["command"] is not None else None
     if found and found not in programs:
         programs.insert(0, found)
-    package = value["packages"][0] if value["packages"] else None
-    return {
-        "programs": [{"service": value["name"], "program": item, "package": package} for item in programs],
-        "packages": list(value["packages"]),
-    }
+    return needs(value["name"], programs, value["packages"])
 
 
 TYPES = (

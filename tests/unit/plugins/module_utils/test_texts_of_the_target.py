@@ -36,7 +36,7 @@ def test_the_unit_of_a_container() -> None:
         "the template, for systemd 254": systemd_units.template(254),
         "a drop-in without options": UnitOptions().text(),
         "a drop-in with all options": options.text(),
-        "limits": systemd_units.limits_drop_in(limits.parse(LIMITS)),
+        "limits": systemd_units.limits_drop_in(limits.parse_limits(LIMITS)),
         "no limits": systemd_units.limits_drop_in({}),
     }
     golden.check("unit.txt", "".join(f"=== {title}\n{text}\n" for title, text in parts.items()))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 from pathlib import Path
 
@@ -98,6 +99,60 @@ def test_the_page_is_whole_and_escaped(journal: rollout.Journal) -> None:
     assert '<html lang="en">' in text
     assert "<caption>" in text
     assert 'scope="row"' in text
+
+
+SUMMARY: dict[str, t.Any] = {
+    "hosts": [
+        {
+            "host": "b",
+            "wave": 1,
+            "outcome": rollout.SWITCHED,
+            "containers": [
+                {
+                    "name": "web",
+                    "generation": 4,
+                    "former_generation": 3,
+                    "boot_seconds": 0.25,
+                    "failed_units": [],
+                    "system": "/var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web",
+                },
+                {
+                    "name": "db",
+                    "generation": 1,
+                    "boot_seconds": None,
+                    "failed_units": ["a.service", "b.service"],
+                    "system": None,
+                },
+            ],
+        },
+        {
+            "host": "<a>",
+            "wave": 2,
+            "outcome": rollout.ROLLED_BACK,
+            "message": "container 'web' is \"not\" well: <script>alert(1)</script>\nline 1\nline & 2",
+            "containers": [{"name": "web", "generation": 0}],
+        },
+        {"host": "d", "wave": 2, "outcome": rollout.FAILED, "message": "one line"},
+        {"host": "c", "outcome": rollout.HELD_BACK},
+    ],
+    "waves": 2,
+    "counts": {rollout.SWITCHED: 1, rollout.ROLLED_BACK: 1, rollout.FAILED: 1, rollout.HELD_BACK: 1},
+    "stopped": "2 of 2 hosts failed in wave 2; 0 % may",
+    "begun": 0.0,
+    "ended": 61.6,
+    "check": False,
+    "failed": True,
+}
+
+
+def test_the_golden_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    try:
+        golden.check("rollout-page.html.txt", page(SUMMARY))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_good_rollout(journal: rollout.Journal) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.evaluation import confinement, identity
 from ansible_collections.unshare.container.plugins.module_utils.evaluation.request import (
-    File,
-    FileSystem,
     Mapping,
     Request,
+    RequestedFile,
+    RequestedFileSystem,
 )
 from ansible_collections.unshare.container.plugins.module_utils.launcher import identity as containers
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
@@ -110,9 +110,9 @@ def test_files() -> None:
         "/d": {"link": "a/b"},
     }
     assert request(files=files).files == {
-        "/a/b": File(b"text", 0o644, None),
-        "/c": File(b"\xff\x00", 0o755, None),
-        "/d": File(b"", 0, "a/b"),
+        "/a/b": RequestedFile(b"text", 0o644, None),
+        "/c": RequestedFile(b"\xff\x00", 0o755, None),
+        "/d": RequestedFile(b"", 0, "a/b"),
     }
 
 
@@ -249,12 +249,12 @@ def test_file_systems_and_files() -> None:
         mappings=["/srv=/g"],
     )
     assert asked.file_systems == [
-        FileSystem("/a", "tmpfs", "size=1M", ["no-exec"]),
-        FileSystem("/b", "tmpfs", "", []),
+        RequestedFileSystem("/a", "tmpfs", "size=1M", ["no-exec"]),
+        RequestedFileSystem("/b", "tmpfs", "", []),
     ]
     assert asked.files == {
-        "/c": File(b"text", 0o644, None),
-        "/d/e": File(b"\xff", 0o755, None),
-        "/f": File(b"", 0, "/c"),
+        "/c": RequestedFile(b"text", 0o644, None),
+        "/d/e": RequestedFile(b"\xff", 0o755, None),
+        "/f": RequestedFile(b"", 0, "/c"),
     }
     assert asked.hidden() == ["/g", "/c", "/d/e", "/f", "/a", "/b"]

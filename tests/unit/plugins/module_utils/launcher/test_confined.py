@@ -67,7 +67,7 @@ def make_tree(tmp_path: Path) -> int:
 
 
 def make_directory(root: int, path: str) -> str:
-    return place_of(root, lookup.make_directory(root, path, 0o755))
+    return place_of(root, lookup.make_directory_below(root, path, 0o755))
 
 
 def mount_point(root: int, path: str) -> str:
@@ -221,4 +221,4 @@ def test_the_launchers_own_links_lead_anywhere_but_to_what_is_protected(tmp_path
         return json.dumps(found)
 
     assert json.loads(excursion.in_child(work, 30)) == ["/secret/made", "/secret/made"]
-    assert targets.refusal("/run")
+    assert targets.refusal_of_place("/run")

@@ -110,22 +110,22 @@ def test_no_magic_link_leads_out(tmp_path: Path, resolve: Resolve, target: str) 
 
 
 def test_a_directory_is_made_with_its_parents(root: int, top: Path) -> None:
-    os.close(lookup.make_directory(root, "/a/link/new/er", 0o755))
+    os.close(lookup.make_directory_below(root, "/a/link/new/er", 0o755))
     assert (top / "a/b/new/er").is_dir()
-    os.close(lookup.make_directory(root, "/a/link/new/er", 0o755))
+    os.close(lookup.make_directory_below(root, "/a/link/new/er", 0o755))
 
 
 @pytest.mark.parametrize(("path", "error"), [("/file/x", NotADirectoryError), ("/file", NotADirectoryError)])
 def test_a_directory_is_not_made_in_place_of_a_file(root: int, path: str, error: type[OSError]) -> None:
     with pytest.raises(error):
-        lookup.make_directory(root, path, 0o755)
+        lookup.make_directory_below(root, path, 0o755)
 
 
 def test_a_directory_is_not_made_where_a_link_leads_to_nothing(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("elsewhere")
     root = lookup.open_root(str(tmp_path))
     with pytest.raises(NotADirectoryError):
-        lookup.make_directory(root, "/link", 0o755)
+        lookup.make_directory_below(root, "/link", 0o755)
     os.close(root)
     assert os.listdir(tmp_path) == ["link"]
 
@@ -156,9 +156,9 @@ def test_a_directory_is_not_made_where_a_link_leads_into_another_file_system(tmp
         (tmp_path / "there").symlink_to(shared)
         for path in (f"{shared}/out/victim", f"{shared}/out/new"):
             with pytest.raises(OSError, match="leads out of the mapping"):
-                lookup.make_directory(root, path, 0o755)
+                lookup.make_directory_below(root, path, 0o755)
         for path in (f"{shared}/in/new", f"{tmp_path}/there/new"):
-            os.close(lookup.make_directory(root, path, 0o755))
+            os.close(lookup.make_directory_below(root, path, 0o755))
         assert sorted(os.listdir(tmp_path)) == ["there", "victim"]
     finally:
         shutil.rmtree(shared)

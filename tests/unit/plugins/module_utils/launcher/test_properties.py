@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, data, identity, main, times
 from ansible_collections.unshare.container.plugins.module_utils.launcher.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.launcher.kinds import is_name
+from ansible_collections.unshare.container.plugins.module_utils.launcher.names import is_name
 from ansible_collections.unshare.container.plugins.module_utils.launcher.process import milliseconds
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
 from ansible_collections.unshare.container.tests.tally import RARELY, Tally, mostly
@@ -113,8 +113,8 @@ def test_a_time_limit_is_one_or_refused() -> None:
             assert said.startswith("--timeout: ")
             return
         assert 0 < seconds <= times.MOST
-        assert times.seconds(times.text(seconds), "--timeout") == pytest.approx(seconds, abs=0.0005)
-        assert set(times.text(seconds)) <= set("0123456789.")
+        assert times.seconds(times.as_text(seconds), "--timeout") == pytest.approx(seconds, abs=0.0005)
+        assert set(times.as_text(seconds)) <= set("0123456789.")
         assert 0 < milliseconds(seconds) < 2**31
 
     holds()
