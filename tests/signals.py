@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from ansible_collections.unshare.container.plugins.module_utils.launcher import syscalls
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
 
 RESERVED = (32, 33)
 """Those that the C library keeps for itself; a program that has it not may ignore them all the same."""
@@ -33,7 +33,7 @@ def ignore(*numbers: int) -> None:
     for number in numbers:
         if number in RESERVED:
             action = (ctypes.c_uint64 * 4)(1)  # SIG_IGN
-            call = syscalls._architecture_number(syscalls._NUMBER_SIGACTION, "rt_sigaction")
+            call = linux._architecture_number(linux._NUMBER_SIGACTION, "rt_sigaction")
             assert ctypes.CDLL(None).syscall(call, number, action, None, ctypes.c_ulong(8)) == 0
         else:
             signal.signal(number, signal.SIG_IGN)
@@ -46,7 +46,7 @@ def let_programs_heed() -> None:
     """
     for number in ignored().difference(OF_PYTHON):
         if number in (*RESERVED, signal.SIGCHLD):
-            syscalls.default_signal(number)
+            linux.default_signal(number)
         else:
             signal.signal(number, lambda *_arguments: None)
 

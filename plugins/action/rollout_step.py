@@ -11,9 +11,10 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible_collections.unshare.container.plugins.action import containers
-from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import write_atomically
 from ansible_collections.unshare.container.plugins.plugin_utils import rollout
 from ansible_collections.unshare.container.plugins.plugin_utils.rollout_page import page
+
+from ..module_utils.launcher.paths import write_atomically
 
 NOTED = ("name", "generation", "former_generation", "boot_seconds", "failed_units", "system", "rolled_back_to")
 """What of a container's result is written down."""

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.unshare.container.plugins.module_utils.limits import LimitError, parse_limits
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
+
+from ..module_utils.host.limits import LimitError, parse_limits
 
 DOCUMENTATION = r"""
 name: container_limits

@@ -96,8 +96,9 @@ from ansible.template import Templar
 from ansible.utils.collection_loader import AnsibleCollectionConfig
 from ansible.utils.unsafe_proxy import wrap_var
 from ansible.vars.manager import VariableManager
-from ansible_collections.unshare.container.plugins.module_utils.launcher import times
 from ansible_collections.unshare.container.plugins.plugin_utils import container_listing
+
+from ..module_utils.launcher import times
 
 SUFFIXES = tuple(f"unshare.{ending}" for ending in ("yml", "yaml"))
 LOCAL = ("local", "ansible.builtin.local")

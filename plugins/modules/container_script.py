@@ -170,8 +170,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.launcher.process import heed_children
-from ..module_utils.staging import stage
-from ..module_utils.target import TargetError, message_of
+from ..module_utils.life.staging import stage
+from ..module_utils.state.target import TargetError, message_of
 
 ROOT = Path("/")
 

@@ -165,14 +165,14 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ..module_utils.container_options import TASK_OPTIONS
-from ..module_utils.host_containers import HostContainers
-from ..module_utils.launcher.container import Container
+from ..module_utils.host.container_options import TASK_OPTIONS
 from ..module_utils.launcher.errors import OptionError
 from ..module_utils.launcher.process import heed_children
-from ..module_utils.one_container import check
-from ..module_utils.system_content import check_name
-from ..module_utils.target import TargetError, explain, require_root
+from ..module_utils.life.container import Container
+from ..module_utils.life.host_containers import HostContainers
+from ..module_utils.life.one_container import check
+from ..module_utils.state.system_content import check_name
+from ..module_utils.state.target import TargetError, explain, require_root
 
 ROOT = Path("/")
 

@@ -249,10 +249,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.evaluation import run as evaluation
 from ..module_utils.evaluation.request import MANAGED, NAMESPACES, Request
+from ..module_utils.host.time_limits import TimeLimit, check_time_limits
 from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.launcher.process import heed_children
-from ..module_utils.target import explain
-from ..module_utils.time_limits import TimeLimit, check_time_limits
+from ..module_utils.state.target import explain
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "argv": {"type": "list", "elements": "str"},

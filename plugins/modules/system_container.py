@@ -178,14 +178,14 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.container_options import TASK_OPTIONS
-from ..module_utils.launcher import main as _launcher_main  # noqa: F401  all of it is sent, to be compared
+from ..module_utils.host.container_options import TASK_OPTIONS
 from ..module_utils.launcher import seccomp as _launcher_seccomp  # noqa: F401
-from ..module_utils.launcher.container import Container
 from ..module_utils.launcher.process import heed_children
-from ..module_utils.one_container import ERRORS, OneContainer, check, failure
-from ..module_utils.system_content import check_name
-from ..module_utils.target import Layout, require_root
+from ..module_utils.life import main as _library_main  # noqa: F401  all of it is sent, to be compared
+from ..module_utils.life.container import Container
+from ..module_utils.life.one_container import ERRORS, OneContainer, check, failure
+from ..module_utils.state.system_content import check_name
+from ..module_utils.state.target import Layout, require_root
 
 ROOT = Path("/")
 

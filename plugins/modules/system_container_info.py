@@ -176,13 +176,13 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.container_information import Information, names
-from ..module_utils.launcher.container import Container
+from ..module_utils.host.time_limits import TimeLimit, check_time_limits
 from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.launcher.process import heed_children
-from ..module_utils.system_content import check_name
-from ..module_utils.target import Layout, TargetError, explain, require_root
-from ..module_utils.time_limits import TimeLimit, check_time_limits
+from ..module_utils.life.container import Container
+from ..module_utils.life.container_information import Information, names
+from ..module_utils.state.system_content import check_name
+from ..module_utils.state.target import Layout, TargetError, explain, require_root
 
 ROOT = Path("/")
 

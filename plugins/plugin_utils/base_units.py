@@ -60,7 +60,7 @@ WANTED = {
     "sockets.target": ("systemd-journald.socket", "systemd-journald-dev-log.socket"),
 }
 # The last thing before the final step of a reboot: on hosts where no service manager sees how the container ends, its
-# mark says that it is to come back (`launcher/again`).
+# mark says that it is to come back (`life/again`).
 REBOOT_MARK = "unshare-reboot.service"
 _REBOOT_MARK = """[Unit]
 Description=Mark of a Reboot

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import typing as t
 
-from ansible_collections.unshare.container.plugins.module_utils.launcher.process import heed_children
+from ..module_utils.launcher.process import heed_children
 
 LISTING = "UNSHARE_CONTAINER_LISTING"
 """Set in the environment of the playbook: an inventory in which it meets this plugin again is not asked once more."""

@@ -10,7 +10,7 @@ becomes, and the role's `install_packages`, which is about the host.
 
 from __future__ import annotations
 
-from ..module_utils.container_options import OPTIONS
+from ..module_utils.host.container_options import OPTIONS
 from ..module_utils.launcher.contract import Security, Specification
 from ..module_utils.launcher.targets import STORE
 from .validation import Spec

@@ -14,15 +14,16 @@ import os
 import typing as t
 from pathlib import Path
 
-# All of it is imported here: Ansible loads action plugins before it forks, and what a worker imports, each one imports.
-from ..module_utils import launcher
-from ..module_utils.container_options import OPTIONS
+from ..module_utils.host.container_options import OPTIONS
+from ..module_utils.host.limits import LimitError, parse_limits
 from ..module_utils.launcher.errors import OptionError
 from ..module_utils.launcher.paths import write_atomically
-from ..module_utils.limits import LimitError, parse_limits
-from ..module_utils.one_container import check
-from ..module_utils.system_content import SystemContent
-from ..module_utils.target import TargetError
+from ..module_utils.life.one_container import check
+
+# All of it is imported here: Ansible loads action plugins before it forks, and what a worker imports, each one imports.
+from ..module_utils.state import library
+from ..module_utils.state.system_content import SystemContent
+from ..module_utils.state.target import TargetError
 from .boot_script import boot_script
 from .checks import CONTAINER_NAME
 from .container_record import DERIVED, DERIVING, RECORD, RENDERING
@@ -141,7 +142,7 @@ class DerivedSystems:
         system = derive(declared)
         boot = boot_script(system)
         try:
-            content = SystemContent(system, boot, launcher.sources(), "", None, declared.name)
+            content = SystemContent(system, boot, library.sources(), "", None, declared.name)
         except TargetError as error:
             raise DeclarationError(f"{PLACE}.{declared.name}", str(error)) from error
         apart, secrets = split_secrets(system)

@@ -17,8 +17,9 @@ import typing as t
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.text.converters import to_bytes
-from ansible_collections.unshare.container.plugins.module_utils.launcher.process import heed_children
 from ansible_collections.unshare.container.plugins.plugin_utils.entering import Become
+
+from ..module_utils.launcher.process import heed_children
 
 CHUNK = 65536  # bytes read or written at once, and more than a prompt has
 GRACE = 2.0  # seconds that a process which is not wanted any more may take to end

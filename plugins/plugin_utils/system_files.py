@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
-from ..module_utils.host_files import HOST_FILES
 from ..module_utils.launcher import contract
 from ..module_utils.launcher.contract import Init, Mount, Security, Specification, Store
+from ..module_utils.launcher.host_files import HOST_FILES
 from ..module_utils.launcher.targets import refusal_of_file
 from . import checks
 from .container_record import DERIVED, RENDERING

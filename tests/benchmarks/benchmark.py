@@ -22,7 +22,7 @@ import tempfile
 import typing as t
 from pathlib import Path
 
-from ansible_collections.unshare.container.plugins.module_utils.launcher import syscalls
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
 from ansible_collections.unshare.container.tests.benchmarks import booted, subjects
 from ansible_collections.unshare.container.tests.integration.conftest import write_system
 
@@ -199,8 +199,8 @@ class Session:
 
 def own_mounts() -> None:
     """A mount namespace in which control groups are what crun wants: version 2, alone."""
-    syscalls.unshare(syscalls.CLONE_NEWNS)
-    syscalls.make_private("/")
+    linux.unshare(linux.CLONE_NEWNS)
+    linux.make_private("/")
     if not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
         subprocess.run(["umount", "--lazy", "/sys/fs/cgroup"], check=True)
         subprocess.run(["mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"], check=True)

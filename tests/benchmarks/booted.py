@@ -11,7 +11,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.unshare.container.plugins.module_utils.launcher.container import Container
+from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 
 from .subjects import BootedByNspawn, skeleton
 

@@ -28,8 +28,8 @@ def processor_seconds() -> float:
 
 def main() -> None:
     import ansible.module_utils.basic  # noqa: F401
-    import ansible_collections.unshare.container.plugins.module_utils.life_cycle  # noqa: F401
-    from ansible_collections.unshare.container.plugins.module_utils.launcher.container import Container
+    import ansible_collections.unshare.container.plugins.module_utils.life.life_cycle  # noqa: F401
+    from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 
     container = Container("bench-module")
     for line in sys.stdin:

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.filter import containerized_operating_system, system_files
-from ansible_collections.unshare.container.plugins.module_utils import launcher
 from ansible_collections.unshare.container.plugins.module_utils.launcher import seccomp
-from ansible_collections.unshare.container.plugins.module_utils.launcher.container import Container
-from ansible_collections.unshare.container.plugins.module_utils.launcher.start import Status
-from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
-from ansible_collections.unshare.container.plugins.module_utils.systems import Systems
-from ansible_collections.unshare.container.plugins.module_utils.target import Layout
+from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
+from ansible_collections.unshare.container.plugins.module_utils.life.start import Status
+from ansible_collections.unshare.container.plugins.module_utils.state import library
+from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
+from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
 Mapping = dict[str, t.Any]
 
@@ -213,7 +213,7 @@ def write_system(operating_system: Mapping, name: str, **options: t.Any) -> Path
     system = files_of(derived, name=name, shared_network=shared_network, security=security, **options)
     if unasked:
         system["spec"].setdefault("security", {})["nesting"] = True
-    content = SystemContent(system, render_boot(system), launcher.sources(), INTERPRETER, {}, name)
+    content = SystemContent(system, render_boot(system), library.sources(), INTERPRETER, {}, name)
     return Systems(Layout()).write(content, seccomp.compile_filter(content.specification.security))
 
 

@@ -16,8 +16,7 @@ from pathlib import Path
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.unshare.container.plugins.module_utils.evaluation import run as evaluation
 from ansible_collections.unshare.container.plugins.module_utils.evaluation.request import Request
-from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, seccomp
-from ansible_collections.unshare.container.plugins.module_utils.launcher import syscalls as sys
+from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, linux, seccomp
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.modules.eval_container import ARGUMENT_SPEC
 
@@ -94,7 +93,7 @@ class Evaluator:
                 os.setgroups([])
                 os.setresgid(self.uid, self.uid, self.uid)
                 os.setresuid(self.uid, self.uid, self.uid)
-                sys.prctl(PR_SET_DUMPABLE, 1)
+                linux.prctl(PR_SET_DUMPABLE, 1)
                 answer = self._run(result.validated_parameters)
             except LauncherError as error:
                 answer = error

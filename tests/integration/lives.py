@@ -16,11 +16,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import syscalls
-from ansible_collections.unshare.container.plugins.module_utils.launcher.container import Container
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
 from ansible_collections.unshare.container.plugins.module_utils.launcher.process import Process, start_time
-from ansible_collections.unshare.container.plugins.module_utils.life_cycle import LifeCycle
-from ansible_collections.unshare.container.plugins.module_utils.target import Layout
+from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
+from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
 from .conftest import Host
 
@@ -61,7 +61,7 @@ class Run:
         if self.pid == 0:
             self._run(function, write)
         os.close(write)
-        self.process = Process(self.pid, syscalls.pidfd_open(self.pid))
+        self.process = Process(self.pid, linux.pidfd_open(self.pid))
 
     @staticmethod
     def _run(function: t.Callable[[], object], write: int) -> t.NoReturn:

@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher.enter import Entry
+from ansible_collections.unshare.container.plugins.module_utils.inside.enter import Entry
 
 from .conftest import Host, Machine, write_system
 from .connection_hosts import connect

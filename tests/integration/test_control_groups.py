@@ -13,8 +13,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.inside import enter
 from ansible_collections.unshare.container.plugins.module_utils.launcher import cgroup as module
-from ansible_collections.unshare.container.plugins.module_utils.launcher import enter
 from ansible_collections.unshare.container.plugins.module_utils.launcher.cgroup import ControlGroup
 from ansible_collections.unshare.container.plugins.module_utils.launcher.process import KILL
 

@@ -17,7 +17,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import enter
+from ansible_collections.unshare.container.plugins.module_utils.inside import enter
 
 from .eval_commands import Evaluator
 from .tracing import TEXT, Process, Step, Steps, trace
@@ -101,7 +101,7 @@ def test_questions_open_nothing_by_a_path(machine: Machine, tmp_path: Path) -> N
     """As health, information and the wait for readiness ask them, from within a module."""
     machine.start()
     question = (
-        "from ansible_collections.unshare.container.plugins.module_utils.launcher import container\n"
+        "from ansible_collections.unshare.container.plugins.module_utils.life import container\n"
         f"asked = container.Container({NAME!r})\n"
         "print(asked.failed_units(), asked.log_tail(5), asked.await_ready(20))\n"
     )

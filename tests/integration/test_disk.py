@@ -17,10 +17,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import syscalls
-from ansible_collections.unshare.container.plugins.module_utils.launcher.container import Container
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.target import Layout, TargetError
+from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 
 from .conftest import Host, write_system
 from .lives import Run, host_unchanged, pause, reach, rounds, seeded
@@ -44,8 +44,8 @@ def in_private_mounts(test: t.Callable[[], None]) -> t.Callable[[], None]:
         existing = [path for path in (STATE, Path("/run/unshare")) if path.is_dir()]
 
         def inside() -> None:
-            syscalls.unshare(syscalls.CLONE_NEWNS)
-            syscalls.make_private("/")
+            linux.unshare(linux.CLONE_NEWNS)
+            linux.make_private("/")
             for path in existing:
                 mount(path, "mode=0755")
             test()

@@ -12,7 +12,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import syscalls
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
 from ansible_collections.unshare.container.plugins.module_utils.launcher.process import Process
 
 from .lives import nothing_in_memory
@@ -120,7 +120,7 @@ def test_a_pid_1_whose_first_thread_has_ended_runs_and_is_stopped(machine: Machi
     pid = machine.start().pid
     assert pid is not None
     instead_of_systemd(machine, tmp_path, HEADLESS.replace("PREPARE", ""))
-    process = Process(pid, syscalls.pidfd_open(pid))
+    process = Process(pid, linux.pidfd_open(pid))
     assert not process.wait(0)
     assert machine.container.status().state == "running"
     assert stop_in_time(machine)
@@ -139,7 +139,7 @@ def test_a_process_whose_first_thread_has_ended_and_that_is_not_recorded_is_kill
     assert pid is not None
     instead_of_systemd(machine, tmp_path, HEADLESS.replace("PREPARE", prepare))
     Path("/run/unshare", machine.name, "state.json").unlink()
-    process = Process(pid, syscalls.pidfd_open(pid))
+    process = Process(pid, linux.pidfd_open(pid))
     assert not stop_in_time(machine)
     assert process.wait(0)
     process.close()

@@ -20,9 +20,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import excursion, start, syscalls
+from ansible_collections.unshare.container.plugins.module_utils.launcher import excursion, linux
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Mount
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.life import start
 
 from .conftest import INTERPRETER, Host
 
@@ -48,9 +49,9 @@ def caller() -> dict[str, t.Any]:
         "mounts": Host.mounts(),
         "root's mount": next(line for line in mounts if line.split()[4] == "/"),
         "limits": {number: resource.getrlimit(number) for number in range(16)},
-        "bits": syscalls.prctl(syscalls.PR_GET_SECUREBITS),
-        "dumpable": syscalls.prctl(syscalls.PR_GET_DUMPABLE),
-        "death signal": syscalls.parent_death_signal(),
+        "bits": linux.prctl(linux.PR_GET_SECUREBITS),
+        "dumpable": linux.prctl(linux.PR_GET_DUMPABLE),
+        "death signal": linux.parent_death_signal(),
         "timer": signal.getitimer(signal.ITIMER_REAL)[0] // 60,
         "alarm": signal.getsignal(signal.SIGALRM),
         "collects": gc.isenabled(),
@@ -77,11 +78,11 @@ def test_who_cannot_come_back_ends() -> None:
     program = (
         "import os, sys\n"
         f"sys.path.insert(0, {str(Path(excursion.__file__).parents[1])!r})\n"
-        "from launcher import excursion, syscalls\n"
+        "from launcher import excursion, linux\n"
         "away = excursion.Excursion()\n"
         "assert away.possible()\n"
         "with away:\n"
-        "    syscalls.capset(0, 0, 0)\n"
+        "    linux.capset(0, 0, 0)\n"
         "print('went on')\n"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
@@ -125,8 +126,9 @@ def killed_at(machine: Machine, place: str, *records: Mount, when: str = "before
     module, _dot, names = place.partition(".")
     program = f"""
 import os, signal, sys
-sys.path.insert(0, {str(Path(excursion.__file__).parents[1])!r})
-from launcher import container, excursion, launch, records, root, start
+sys.path.insert(0, {str(Path(excursion.__file__).parents[2])!r})
+from module_utils.launcher import excursion, launch, records, root
+from module_utils.life import container, start
 from launcher.contract import Mount
 owner = {module}
 *way, name = {names!r}.split(".")
@@ -245,14 +247,14 @@ class Silent:
         path.mkdir()
         self.device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         options = {"fd": str(self.device), "rootmode": "040000", "user_id": "0", "group_id": "0"}
-        context = syscalls.fsopen("fuse")
+        context = linux.fsopen("fuse")
         for name, value in options.items():
-            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, name, value)
-        syscalls.fsconfig(context, syscalls.FSCONFIG_SET_FLAG, "allow_other")
-        syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE)
-        mount = syscalls.fsmount(context, 0)
+            linux.fsconfig(context, linux.FSCONFIG_SET_STRING, name, value)
+        linux.fsconfig(context, linux.FSCONFIG_SET_FLAG, "allow_other")
+        linux.fsconfig(context, linux.FSCONFIG_CMD_CREATE)
+        mount = linux.fsmount(context, 0)
         target = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        syscalls.move_mount(mount, target)
+        linux.move_mount(mount, target)
         for descriptor in (context, mount, target):
             os.close(descriptor)
         self._answer_opening()
@@ -271,7 +273,7 @@ class Silent:
         assert poll.poll(30_000)
 
     def close(self) -> None:
-        syscalls.unmount(str(self.path))
+        linux.unmount(str(self.path))
         os.close(self.device)  # whoever waits for an answer gets an error
 
 

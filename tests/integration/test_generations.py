@@ -10,10 +10,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils import generations, health, launcher, starting
-from ansible_collections.unshare.container.plugins.module_utils.launcher.container import Container
-from ansible_collections.unshare.container.plugins.module_utils.life_cycle import LifeCycle, UnhealthyError
-from ansible_collections.unshare.container.plugins.module_utils.target import Layout
+from ansible_collections.unshare.container.plugins.module_utils.life import health, starting
+from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
+from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle, UnhealthyError
+from ansible_collections.unshare.container.plugins.module_utils.state import generations, library
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
 from .conftest import write_system
 
@@ -69,13 +70,13 @@ def test_health_is_asked_from_inside_and_a_bad_switch_is_undone(container: Conta
 
 
 def test_a_former_system_runs_with_its_own_launcher(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
-    sources = launcher.sources()
-    main = sources["main.py"].replace(
+    sources = library.sources()
+    main = sources["life/main.py"].replace(
         "def _run(", "WORD = sys.stderr.write('run-container: warning: of old\\n')\n\n\ndef _run(", 1
     )
-    assert main != sources["main.py"]
+    assert main != sources["life/main.py"]
     with monkeypatch.context() as patch:
-        patch.setattr(launcher, "sources", lambda: {**sources, "main.py": main})
+        patch.setattr(library, "sources", lambda: {**sources, "life/main.py": main})
         old = write(SERVER)
     new = write(SERVER, PAGE)
     assert not starting.is_own(old)

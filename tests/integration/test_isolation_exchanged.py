@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import syscalls
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from . import isolation_record
@@ -57,7 +57,7 @@ class Exchange:
 
     def __enter__(self) -> Exchange:
         self.patch = pytest.MonkeyPatch()
-        openat2, open_ = syscalls.openat2, os.open
+        openat2, open_ = linux.openat2, os.open
 
         def openat2_looked_at(directory: int, path: str, *rest: t.Any) -> int:
             self._look(directory, path)
@@ -67,7 +67,7 @@ class Exchange:
             self._look(dir_fd, path)
             return open_(path, *rest, dir_fd=dir_fd)
 
-        self.patch.setattr(syscalls, "openat2", openat2_looked_at)
+        self.patch.setattr(linux, "openat2", openat2_looked_at)
         self.patch.setattr(os, "open", open_looked_at)
         return self
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded, mounts
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.staging import stage
-from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
+from ansible_collections.unshare.container.plugins.module_utils.life.staging import stage
+from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 
 from ..unit.plugins.module_utils.specifications import mount as record
 from .conftest import INTERPRETER, contain, files_of, render_boot

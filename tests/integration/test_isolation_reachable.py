@@ -17,13 +17,13 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.host.preflight import HostFacts as PreflightHost
+from ansible_collections.unshare.container.plugins.module_utils.host.preflight import check_host
 from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.reachable import check_bind
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
-from ansible_collections.unshare.container.plugins.module_utils.preflight import HostFacts as PreflightHost
-from ansible_collections.unshare.container.plugins.module_utils.preflight import check_host
-from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
+from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 
 from . import isolation_record
 from .isolation import attach_loop, make_hostile, mounted, writable

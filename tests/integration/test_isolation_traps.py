@@ -17,7 +17,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import enter
+from ansible_collections.unshare.container.plugins.module_utils.inside import enter
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from . import isolation_record
@@ -55,7 +55,7 @@ def lay(machine: Machine) -> subprocess.Popen[str]:
     """Have the traps laid; the process that watches them."""
     machine.output("sh", "-c", "cat > /tmp/traps", input=package("lay"), text=False)
     system = str(machine.system)
-    words = json.dumps({"paths": [*interpreters_paths(), *OTHERS, system, f"{system}/launcher"]})
+    words = json.dumps({"paths": [*interpreters_paths(), *OTHERS, system, f"{system}/library"]})
     command = [str(machine.system / "enter-container"), "--", "python3", "-I", "/tmp/traps", words]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

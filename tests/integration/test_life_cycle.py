@@ -14,10 +14,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import syscalls
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.process import Process, boot_id, start_time
-from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
+from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 
 from .lives import Run, host_unchanged, nothing_in_memory, reach
 
@@ -113,7 +113,7 @@ def test_a_pid_in_a_file_is_not_believed(machine: Machine, lie: str) -> None:
 
 def test_a_container_whose_note_is_lost_is_replaced(machine: Machine) -> None:
     first = int(Run(lambda: machine.start().pid).result())
-    process = Process(first, syscalls.pidfd_open(first))
+    process = Process(first, linux.pidfd_open(first))
     state_file(machine).unlink()
     second = machine.start()
     assert process.wait(0)
@@ -125,7 +125,7 @@ def test_a_container_whose_note_is_lost_is_replaced(machine: Machine) -> None:
 def test_reboot_and_poweroff_from_inside_end_a_container_nobody_watches(machine: Machine, command: str) -> None:
     status = machine.start()
     assert status.pid is not None
-    process = Process(status.pid, syscalls.pidfd_open(status.pid))
+    process = Process(status.pid, linux.pidfd_open(status.pid))
     machine.run("systemctl", command)
     assert process.wait(20)
     process.close()

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.evaluation import identity
-from ansible_collections.unshare.container.plugins.module_utils.launcher import lookup
-from ansible_collections.unshare.container.plugins.module_utils.launcher import syscalls as sys
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux, lookup
 from ansible_collections.unshare.container.plugins.module_utils.launcher.cgroup import ControlGroup
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
@@ -256,7 +255,7 @@ def look_up(tmp_path: Path, times: int) -> int:
             try:
                 os.close(lookup.open_below(root, "way/../" * 50 + "way"))
             except OSError as error:
-                if error.errno != sys.EAGAIN:
+                if error.errno != linux.EAGAIN:
                     raise
                 gave_up += 1
     finally:
@@ -270,7 +269,7 @@ def test_what_others_rename_and_mount_disturbs_no_look_up(
 ) -> None:
     (tmp_path / "way").mkdir()
     with monkeypatch.context() as once:
-        once.setattr(sys, "OPEN_TRIES", 1)
+        once.setattr(linux, "OPEN_TRIES", 1)
         assert look_up(tmp_path, 3_000) > 0, "nothing was disturbed"
     assert look_up(tmp_path, 3_000) == 0
     machine: Machine = make_machine(name=NAME)

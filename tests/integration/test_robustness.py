@@ -18,8 +18,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.launcher.process import start_time
+from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 
 from .conftest import Host, Machine, MakeMachine, write_system
 from .lives import Remains, Run, host_unchanged, kill_pid, nothing_in_memory, pause, reach, rounds, seeded

@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.tests.unit.plugins.module_utils.specifications import SPECIFICATION, mutated
 from hypothesis import HealthCheck, given, settings
 

@@ -21,9 +21,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.unshare.container.plugins.module_utils.container_options import HELD, OPTIONS, TASK_OPTIONS
-from ansible_collections.unshare.container.plugins.module_utils.systemd_units import UnitOptions
-from ansible_collections.unshare.container.plugins.module_utils.time_limits import TimeLimit
+from ansible_collections.unshare.container.plugins.module_utils.host.container_options import (
+    HELD,
+    OPTIONS,
+    TASK_OPTIONS,
+)
+from ansible_collections.unshare.container.plugins.module_utils.host.systemd_units import UnitOptions
+from ansible_collections.unshare.container.plugins.module_utils.host.time_limits import TimeLimit
 from ansible_collections.unshare.container.plugins.modules import system_container
 from ansible_collections.unshare.container.plugins.plugin_utils.container_record import (
     DERIVED,

@@ -16,8 +16,8 @@ import re
 import stat
 from typing import Callable, Iterable, Iterator
 
-from ..host_files import HOST_FILES
 from ..launcher.errors import LauncherError
+from ..launcher.host_files import HOST_FILES
 from ..launcher.targets import MERGED, parents
 from . import elf
 from .libraries import CACHE, Loaded, Search, read_cache

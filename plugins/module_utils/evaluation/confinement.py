@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 
-from ..launcher import contract, seccomp
-from ..launcher import syscalls as sys
+from ..launcher import contract, linux, seccomp
 from ..launcher.confine import leave_session_keyring
 from ..launcher.errors import LauncherError
 from ..launcher.paths import read_text
@@ -68,7 +67,7 @@ class Confinement:
 
     def take_ids(self) -> None:
         """Become the command's user, and keep every capability doing so."""
-        sys.prctl(sys.PR_SET_SECUREBITS, sys.SECBIT_NO_SETUID_FIXUP)
+        linux.prctl(linux.PR_SET_SECUREBITS, linux.SECBIT_NO_SETUID_FIXUP)
         if not self.sole_user:
             os.setgroups([])
         os.setresgid(self.gid, self.gid, self.gid)
@@ -81,20 +80,20 @@ class Confinement:
         for number in range(last):
             if number not in self.kept:
                 try:
-                    sys.prctl(sys.PR_CAPBSET_DROP, number)
+                    linux.prctl(linux.PR_CAPBSET_DROP, number)
                 except OSError:
                     break  # the first number that this kernel does not know
-        sys.prctl(sys.PR_CAP_AMBIENT, sys.PR_CAP_AMBIENT_CLEAR_ALL)
-        sys.prctl(sys.PR_SET_SECUREBITS, 0)
+        linux.prctl(linux.PR_CAP_AMBIENT, linux.PR_CAP_AMBIENT_CLEAR_ALL)
+        linux.prctl(linux.PR_SET_SECUREBITS, 0)
         mask = sum(1 << number for number in self.kept)
-        sys.capset(mask, mask, mask)
+        linux.capset(mask, mask, mask)
         for number in self.kept:
-            sys.prctl(sys.PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)
-        sys.prctl(sys.PR_SET_NO_NEW_PRIVS, 1)
+            linux.prctl(linux.PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)
+        linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
         if self.filter_program:
-            sys.load_seccomp_filter(self.filter_program)
+            linux.load_seccomp_filter(self.filter_program)
 
 
 def hide_memory() -> None:
     """Let nothing inside look at this process: its memory is that of the host's."""
-    sys.prctl(PR_SET_DUMPABLE, 0)
+    linux.prctl(PR_SET_DUMPABLE, 0)

@@ -31,8 +31,7 @@ import os
 import signal
 from typing import Any, NoReturn
 
-from ..launcher import kernel, lookup, program
-from ..launcher import syscalls as sys
+from ..launcher import kernel, linux, lookup, program
 from ..launcher.attributes import UMASK, reset_own
 from ..launcher.descriptors import keep_only
 from ..launcher.errors import LauncherError
@@ -43,11 +42,11 @@ from .request import Request
 from .view import View, doing, errno_text, write_id_maps
 
 NAMESPACE_FLAGS = {
-    "ipc": sys.CLONE_NEWIPC,
-    "net": sys.CLONE_NEWNET,
-    "pid": sys.CLONE_NEWPID,
-    "user": sys.CLONE_NEWUSER,
-    "uts": sys.CLONE_NEWUTS,
+    "ipc": linux.CLONE_NEWIPC,
+    "net": linux.CLONE_NEWNET,
+    "pid": linux.CLONE_NEWPID,
+    "user": linux.CLONE_NEWUSER,
+    "uts": linux.CLONE_NEWUTS,
 }
 
 
@@ -94,7 +93,7 @@ class Processes:
             built_read, built_write = os.pipe()
             flags = sum(NAMESPACE_FLAGS.get(name, 0) for name in self.request.namespaces)
             with doing("namespaces: the kernel does not make them"):
-                first = sys.clone3(flags | sys.CLONE_PARENT)
+                first = linux.clone3(flags | linux.CLONE_PARENT)
             if first == 0:
                 self._become_first(report, ids_read, ready_write, built_read, go)
             for descriptor in (ids_read, ready_write, built_read, go):
@@ -114,7 +113,7 @@ class Processes:
         os._exit(0)
 
     def _die_with_caller(self) -> None:
-        sys.prctl(sys.PR_SET_PDEATHSIG, signal.SIGKILL)
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != self.caller:
             os._exit(1)
 
@@ -122,16 +121,16 @@ class Processes:
         """Be where mounts can be made that nobody else sees, as the id to which they are to belong."""
         if self.view is not None:
             if self.ids.privileged:
-                sys.unshare(sys.CLONE_NEWNS)
+                linux.unshare(linux.CLONE_NEWNS)
             else:
                 uid, gid = self.ids.host
                 with doing("namespaces: this host's kernel gives an ordinary user none"):
-                    sys.unshare(sys.CLONE_NEWUSER | sys.CLONE_NEWNS)
+                    linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS)
                     own = ("%d %d 1\n" % (uid, uid), "%d %d 1\n" % (gid, gid))
                     write_id_maps(os.getpid(), own, True)
-            sys.make_private("/")
+            linux.make_private("/")
         if self.ids.user and self.ids.privileged:
-            sys.prctl(sys.PR_SET_SECUREBITS, sys.SECBIT_NO_SETUID_FIXUP)
+            linux.prctl(linux.PR_SET_SECUREBITS, linux.SECBIT_NO_SETUID_FIXUP)
             uid, gid = self.ids.owner(self.request.guest_uid, self.request.guest_gid)
             os.setresgid(-1, gid, -1)
             os.setresuid(-1, uid, -1)
@@ -140,7 +139,7 @@ class Processes:
 
     def _make_tree(self, view: View, first: int, report: int, ready: int) -> None:
         null = kernel.open_null() if self.ids.privileged else None
-        pidfd = sys.pidfd_open(first)
+        pidfd = linux.pidfd_open(first)
         tree = view.build()
         for warning in view.warnings:
             write_all(report, b"warning " + warning.replace("\n", " ").encode("utf-8", "replace") + b"\n")
@@ -157,17 +156,17 @@ class Processes:
             read_token(ids, "the launcher ended before it gave the command its ids")
             if self.ids.user:
                 self.confinement.take_ids()
-            sys.prctl(sys.PR_SET_PDEATHSIG, signal.SIGKILL)
+            linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
             if self.request.has("cgroup"):
-                sys.unshare(sys.CLONE_NEWCGROUP)
+                linux.unshare(linux.CLONE_NEWCGROUP)
             os.setsid()
             if self.request.has("net"):
-                sys.bring_loopback_up()
+                linux.bring_loopback_up()
             if self.view is not None:
                 write_all(ready, b"1")
             read_token(built, "the launcher ended before the command's root was built")
             if self.view is not None:
-                sys.unshare(sys.CLONE_NEWNS)
+                linux.unshare(linux.CLONE_NEWNS)
             hide_memory()
             read_token(go, "the launcher ended before the command ran")
             if self.request.has("pid") and not self.request.child_is_pid1:
@@ -184,7 +183,7 @@ class Processes:
         if not self.ids.user:
             self.confinement.take_ids()
         self.confinement.apply()
-        sys.prctl(sys.PR_SET_PDEATHSIG, signal.SIGKILL)
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         root = lookup.open_root("/")
         with doing("chdir: %s" % self.request.directory):
             directory = lookup.open_found(root, self.request.directory, os.O_PATH | os.O_DIRECTORY)
@@ -203,8 +202,8 @@ class Processes:
 
 def be_first_process(child: int) -> NoReturn:
     """Be the first process of a pid namespace: pass signals on to the command, reap what is left to it, end with it."""
-    sys.close_range(0)
-    sys.capset(CAP_KILL, CAP_KILL, 0)
+    linux.close_range(0)
+    linux.capset(CAP_KILL, CAP_KILL, 0)
     every = set(range(1, signal.NSIG)) - {signal.SIGKILL, signal.SIGSTOP, 32, 33}
     signal.pthread_sigmask(signal.SIG_BLOCK, every)
     while True:

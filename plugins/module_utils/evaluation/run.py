@@ -10,8 +10,8 @@ import signal
 import time
 from typing import Callable
 
-from .. import nested
-from ..launcher import syscalls as sys
+from ..host import nested
+from ..launcher import linux
 from ..launcher.errors import LauncherError
 from ..launcher.process import PAUSE, leave
 from . import identity
@@ -218,7 +218,7 @@ class _Run:
             kind, _space, text = line.decode("utf-8", "replace").partition(" ")
             if kind == "pid":
                 self.pid = int(text)
-                self._watch(sys.pidfd_open(self.pid), selectors.EVENT_READ, self._read_end)
+                self._watch(linux.pidfd_open(self.pid), selectors.EVENT_READ, self._read_end)
                 try:
                     os.write(self.go, b"1")
                 except BrokenPipeError:

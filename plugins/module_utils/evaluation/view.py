@@ -14,8 +14,7 @@ import os
 import stat
 from typing import Iterator
 
-from ..launcher import guarded, kernel, mounts, targets
-from ..launcher import syscalls as sys
+from ..launcher import guarded, kernel, linux, mounts, targets
 from ..launcher.errors import LauncherError
 from ..launcher.targets import NETWORK_FILES, parents
 from .closure import Closure
@@ -27,7 +26,7 @@ SIGCHLD = 17
 ROOT_SIZE, ROOT_FILES = "10%", "400k"
 TEMPORARY_SIZE, TEMPORARY_FILES = "10%", "400k"
 ROOT = (0, 0)
-QUIET = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NODEV
+QUIET = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV
 # A process that waits for a FUSE server which waits for it cannot be killed.
 SHOWN_DEVICES = tuple(name for name in targets.DEVICES if name != "fuse")
 
@@ -87,7 +86,7 @@ class View:
         with doing("/"):
             mount = mounts.tmpfs("0755", ROOT_SIZE, ROOT_FILES, QUIET)
             target = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            sys.move_mount(mount, target)
+            linux.move_mount(mount, target)
             os.close(target)
         tree = mounts.Tree(mount)
         self._prepare(tree)
@@ -125,7 +124,7 @@ class View:
             for path in ("/dev", "/proc", "/sys"):
                 os.close(tree.target(path, True))
             kernel.populate_devices(tree, None, SHOWN_DEVICES)
-            noexec = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NOEXEC
+            noexec = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NOEXEC
             terminals = kernel.terminal_options([("mode", "620"), ("ptmxmode", "666")])
             tree.attach(mounts.filesystem("devpts", terminals, noexec), "/dev/pts")
             tree.attach(mounts.tmpfs("1777", TEMPORARY_SIZE, TEMPORARY_FILES, QUIET), "/dev/shm")
@@ -169,7 +168,7 @@ class View:
         return name, value if equals else None
 
     def _bind(self, tree: mounts.Tree, path: str, place: str, writable: bool, what: str) -> None:
-        attributes = QUIET if writable else QUIET | sys.MOUNT_ATTR_RDONLY
+        attributes = QUIET if writable else QUIET | linux.MOUNT_ATTR_RDONLY
         with doing("%s: cannot bind %s at %s" % (what, path, place)):
             source = mounts.open_source(path, follow=False)
             try:
@@ -215,14 +214,14 @@ class View:
         Args:
             first: the first process in those namespaces, which `pidfd` pins.
         """
-        read_only = kernel.QUIET | sys.MOUNT_ATTR_RDONLY
+        read_only = kernel.QUIET | linux.MOUNT_ATTR_RDONLY
         if self.request.has("pid"):
             with doing("/proc: cannot mount that of the command's processes"):
                 kernel.mount_process_information(tree, first, pidfd)
         else:
             self._share(tree, "/proc", read_only)
         if self.request.has("net"):
-            sys.setns(pidfd, sys.CLONE_NEWNET)
+            linux.setns(pidfd, linux.CLONE_NEWNET)
             try:
                 kernel.mount_system(tree, False)
             except OSError as error:
@@ -248,16 +247,16 @@ class View:
                 kernel.restrict(tree, null)
         with doing("/"):
             if not self.request.writable_root:
-                sys.mount_setattr(tree.root, sys.MOUNT_ATTR_RDONLY, False)
+                linux.mount_setattr(tree.root, linux.MOUNT_ATTR_RDONLY, False)
             os.fchdir(tree.root)
-            sys.pivot_root(".", ".")
-            sys.unmount(".")
+            linux.pivot_root(".", ".")
+            linux.unmount(".")
 
 
 def make_user_namespace(lines: tuple[str, str]) -> int:
     """A user namespace with a uid map and a gid map, as a descriptor."""
     read, write = os.pipe()
-    child = sys.clone3(sys.CLONE_NEWUSER, SIGCHLD)
+    child = linux.clone3(linux.CLONE_NEWUSER, SIGCHLD)
     if child == 0:
         os.close(write)
         os.read(read, 1)

@@ -28,88 +28,8 @@ under a unit at host boot. The story of a start, in the order of its modules:
     enter        a further process in a running container; `passage` is its way there, `account` whose it is
     attributes, descriptors, lookup, program, elf   how both come near the container: the limits that they take, the few
                  descriptors that they keep, the paths that they follow, the program that they become
-    mounts, mount_table, devices, trees, process, paths, names, times, data, syscalls, errors   what all of these stand
+    mounts, mount_table, devices, trees, process, paths, names, times, data, linux, errors   what all of these stand
                  on
 
 Imports are chosen for their cost: `typing`, `json`, `contextlib` and what they import take longer than a launch.
 """
-
-from __future__ import annotations
-
-# The members of the library, so that nothing that merely lies in the directory is taken for one.
-MODULES = (
-    "__init__",
-    "account",
-    "again",
-    "attributes",
-    "cgroup",
-    "confine",
-    "container",
-    "contract",
-    "data",
-    "descriptors",
-    "devices",
-    "elf",
-    "enter",
-    "errors",
-    "excursion",
-    "file_systems",
-    "foreground",
-    "fuse",
-    "guarded",
-    "handshake",
-    "identity",
-    "init",
-    "kernel",
-    "kinds",
-    "launch",
-    "limits",
-    "locks",
-    "lookup",
-    "main",
-    "mount_table",
-    "mounts",
-    "names",
-    "notification",
-    "passage",
-    "paths",
-    "process",
-    "program",
-    "reachable",
-    "reboots",
-    "records",
-    "root",
-    "seccomp",
-    "specification",
-    "service",
-    "start",
-    "syscalls",
-    "targets",
-    "terminal",
-    "times",
-    "trees",
-)
-
-
-def sources() -> dict[str, str]:
-    """The text of every file of this library by its name, from wherever it was imported (a zip file, too)."""
-    import pkgutil
-
-    texts = {}
-    for module in MODULES:
-        data = pkgutil.get_data(__name__, module + ".py")
-        if data is None:
-            raise ImportError("the launcher's file %s.py cannot be read" % module)
-        texts[module + ".py"] = data.decode()
-    return texts
-
-
-def fingerprint(texts: dict[str, str] | None = None) -> str:
-    """SHA-256 of a launcher's files, by default this one's, in hexadecimal: two with the same one behave the same."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for name, text in sorted((sources() if texts is None else texts).items()):
-        digest.update(b"%s\0%d\0" % (name.encode(), len(text.encode())))
-        digest.update(text.encode())
-    return digest.hexdigest()

@@ -13,7 +13,7 @@ import _signal
 import errno
 import os
 
-from . import syscalls as sys
+from . import linux
 from .paths import read_text
 
 INFINITY = 0xFFFFFFFFFFFFFFFF
@@ -36,7 +36,7 @@ RESOURCES = {
     14: (0, 0),  # RTPRIO
     15: (INFINITY, INFINITY),  # RTTIME
 }
-NPROC, SIGPENDING = sys.RLIMIT_NPROC, 11
+NPROC, SIGPENDING = linux.RLIMIT_NPROC, 11
 NAME_WIDTH = 25  # of the first column of /proc/PID/limits
 LAST_SIGNAL = 64
 UMASK = 0o022  # the file creation mask of every program
@@ -97,7 +97,7 @@ class Attributes:
             os.getpriority(os.PRIO_PROCESS, pid),
             policy,
             os.sched_getaffinity(pid),
-            sys.get_io_priority(pid),
+            linux.get_io_priority(pid),
             int(read_text("/proc/%d/oom_score_adj" % pid).strip() or 0),
         )
 
@@ -118,17 +118,17 @@ class Attributes:
         complete = True
         for number, (soft, hard) in self.limits.items():
             try:
-                sys.set_limit(pid, number, soft, hard)
+                linux.set_limit(pid, number, soft, hard)
             except PermissionError:
                 complete = False
                 if pid == 0:
-                    ceiling = sys.get_own_limit(number)[1]
-                    sys.set_limit(pid, number, min(soft, ceiling), min(hard, ceiling))
+                    ceiling = linux.get_own_limit(number)[1]
+                    linux.set_limit(pid, number, min(soft, ceiling), min(hard, ceiling))
         for change in (
             lambda: os.sched_setscheduler(pid, self.policy[0], os.sched_param(self.policy[1])),
             lambda: os.setpriority(os.PRIO_PROCESS, pid, self.nice),
             lambda: os.sched_setaffinity(pid, self.affinity),
-            lambda: sys.set_io_priority(pid, self.io_priority),
+            lambda: linux.set_io_priority(pid, self.io_priority),
             lambda: _set_oom_score(pid, self.oom_score_adj),
         ):
             try:
@@ -168,7 +168,7 @@ def reset_own() -> None:
     """
     for number in range(1, LAST_SIGNAL + 1):
         if number not in (_signal.SIGKILL, _signal.SIGSTOP):
-            sys.default_signal(number)
+            linux.default_signal(number)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
-    sys.prctl(sys.PR_SET_TIMERSLACK, TIMER_SLACK)
-    sys.personality(0)
+    linux.prctl(linux.PR_SET_TIMERSLACK, TIMER_SLACK)
+    linux.personality(0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from . import syscalls as sys
+from . import linux
 from .errors import LauncherError
 
 TYPE_CHECKING = False
@@ -61,19 +61,19 @@ def give_up(security: Security, bound: int = ALL_CAPABILITIES) -> None:
             kept &= ~(1 << number)
     for number in (number for number in range(CAPABILITIES) if not kept >> number & 1):
         try:
-            sys.prctl(sys.PR_CAPBSET_DROP, number)
+            linux.prctl(linux.PR_CAPBSET_DROP, number)
         except OSError:
             break  # this kernel knows no capability of this number, nor of a higher one (EINVAL)
-    sys.prctl(sys.PR_CAP_AMBIENT, sys.PR_CAP_AMBIENT_CLEAR_ALL)
-    sys.capset(kept, kept, 0)
+    linux.prctl(linux.PR_CAP_AMBIENT, linux.PR_CAP_AMBIENT_CLEAR_ALL)
+    linux.capset(kept, kept, 0)
     if security.no_new_privileges:
-        sys.prctl(sys.PR_SET_NO_NEW_PRIVS, 1)
+        linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
 
 
 def leave_session_keyring() -> None:
     """Take the caller's keys from the calling process."""
     try:
-        sys.join_new_session_keyring()
+        linux.join_new_session_keyring()
     except PermissionError:
         pass  # this is run in a container itself, whose filter lets nobody have any keyring
 
@@ -81,7 +81,7 @@ def leave_session_keyring() -> None:
 def filter_calls(filter_program: bytes | None) -> None:
     """Refuse system calls to the calling process and all that come of it, from now on."""
     if filter_program:
-        sys.load_seccomp_filter(filter_program)
+        linux.load_seccomp_filter(filter_program)
 
 
 def given_up(security: Security, ids: Identity, filter_program: bytes | None) -> list[str]:

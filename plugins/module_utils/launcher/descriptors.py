@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from . import syscalls as sys
+from . import linux
 
 FIRST_FREE = 3  # descriptors from here on are clear of the standard streams
 
@@ -53,6 +53,6 @@ def close_all_but(keep: set[int]) -> None:
     start = 0
     for descriptor in sorted(keep):
         if descriptor > start:
-            sys.close_range(start, descriptor - 1)
+            linux.close_range(start, descriptor - 1)
         start = descriptor + 1
-    sys.close_range(start)
+    linux.close_range(start)

@@ -13,7 +13,7 @@ import os
 import select
 import time
 
-from . import syscalls as sys
+from . import linux
 from .descriptors import close_all_but
 from .errors import LauncherError
 from .handshake import write_all
@@ -100,19 +100,19 @@ class Excursion:
     def _come_back(self) -> None:
         """To the mount namespace, and to the root in it."""
         namespace, root = self.descriptors[:2]
-        sys.setns(namespace, sys.CLONE_NEWNS)
+        linux.setns(namespace, linux.CLONE_NEWNS)
         os.fchdir(root)
         os.chroot(".")
 
     def __enter__(self) -> None:
         self.ids = os.getresuid(), os.getresgid()
-        self.bits = sys.prctl(sys.PR_GET_SECUREBITS)
-        self.dumpable = sys.prctl(sys.PR_GET_DUMPABLE)
-        self.death_signal = sys.parent_death_signal()
+        self.bits = linux.prctl(linux.PR_GET_SECUREBITS)
+        self.dumpable = linux.prctl(linux.PR_GET_DUMPABLE)
+        self.death_signal = linux.parent_death_signal()
         self.signals = _signal.pthread_sigmask(_signal.SIG_BLOCK, [])
         try:
             _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
-            sys.unshare(sys.CLONE_NEWNS)
+            linux.unshare(linux.CLONE_NEWNS)
         except BaseException:
             self._heed_signals()
             self._close()
@@ -120,7 +120,7 @@ class Excursion:
         try:
             self.umask = os.umask(0)
             os.chdir("/")
-            sys.make_private("/")
+            linux.make_private("/")
         except BaseException:
             self._return()
             raise
@@ -132,12 +132,12 @@ class Excursion:
         try:
             os.setresuid(*self.ids[0])
             os.setresgid(*self.ids[1])
-            if sys.prctl(sys.PR_GET_SECUREBITS) != self.bits:
-                sys.prctl(sys.PR_SET_SECUREBITS, self.bits)
+            if linux.prctl(linux.PR_GET_SECUREBITS) != self.bits:
+                linux.prctl(linux.PR_SET_SECUREBITS, self.bits)
             if self.dumpable == 1:
-                sys.prctl(sys.PR_SET_DUMPABLE, 1)
+                linux.prctl(linux.PR_SET_DUMPABLE, 1)
             if self.death_signal:
-                sys.prctl(sys.PR_SET_PDEATHSIG, self.death_signal)
+                linux.prctl(linux.PR_SET_PDEATHSIG, self.death_signal)
             self._come_back()
             os.umask(self.umask)
         except BaseException as error:
@@ -175,10 +175,10 @@ class Visit:
     """
 
     NAMES = (
-        ("net", sys.CLONE_NEWNET),
-        ("ipc", sys.CLONE_NEWIPC),
-        ("cgroup", sys.CLONE_NEWCGROUP),
-        ("pid", sys.CLONE_NEWPID),
+        ("net", linux.CLONE_NEWNET),
+        ("ipc", linux.CLONE_NEWIPC),
+        ("cgroup", linux.CLONE_NEWCGROUP),
+        ("pid", linux.CLONE_NEWPID),
     )
 
     def __init__(self, pidfd: int, flags: int) -> None:
@@ -193,7 +193,7 @@ class Visit:
                     home = os.open("/proc/self/ns/" + name, os.O_RDONLY | os.O_CLOEXEC)
                     self.homes.append((home, flag))
                     self._try(home, flag, name)
-            sys.setns(self.pidfd, self.flags)  # all of them, or none
+            linux.setns(self.pidfd, self.flags)  # all of them, or none
         except BaseException:
             self._close()
             raise
@@ -201,7 +201,7 @@ class Visit:
     def __exit__(self, *_error: object) -> None:
         try:
             for home, flag in self.homes:
-                sys.setns(home, flag)
+                linux.setns(home, flag)
         except BaseException as error:
             strand("the host's namespaces", error)
         self._close()
@@ -209,7 +209,7 @@ class Visit:
     @staticmethod
     def _try(home: int, flag: int, name: str) -> None:
         try:
-            sys.setns(home, flag)
+            linux.setns(home, flag)
         except PermissionError as error:
             raise NoWayBack(name) from error
 
@@ -251,7 +251,7 @@ def in_child(
     read, write = os.pipe()
     try:
         # As Python forks: the other threads of this process are not in the child, nor is what they ask of Python.
-        child = os.fork() if pid is None else sys.clone3(0, sys.SIGCHLD, pid=pid)
+        child = os.fork() if pid is None else linux.clone3(0, linux.SIGCHLD, pid=pid)
         if child == 0:
             _be_child(work, read, write, keep)
         os.close(write)
@@ -271,7 +271,7 @@ def _be_child(work: Callable[[], str | None], read: int, write: int, keep: tuple
         os.close(read)
         if keep is not None:
             close_all_but({write, *(descriptor for descriptor in keep if descriptor is not None)})
-        sys.prctl(sys.PR_SET_PDEATHSIG, KILL)
+        linux.prctl(linux.PR_SET_PDEATHSIG, KILL)
         poll = select.poll()
         poll.register(write, 0)
         if not poll.poll(0):  # somebody reads: the caller has not ended before that
@@ -304,7 +304,7 @@ def _read_in_time(read: int, child: int, seconds: float | None) -> str:
 
 def _end(child: int) -> None:
     """End a child, which may be about to end; where the kernel does not let it, it is left alone."""
-    process = Process(child, sys.pidfd_open(child))
+    process = Process(child, linux.pidfd_open(child))
     process.end()
     process.close()
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from . import confine, lookup, program, root
-from . import syscalls as sys
+from . import confine, linux, lookup, program, root
 from .attributes import UMASK, Attributes, reset_own
 from .descriptors import keep_only
 from .errors import LauncherError
@@ -63,9 +62,9 @@ class FirstProcess:
             if filtered:
                 confine.filter_calls(self.launch.filter_program)
             read_token(built, "the launcher ended before the container's root was built")
-            sys.unshare(sys.CLONE_NEWNS)
+            linux.unshare(linux.CLONE_NEWNS)
             # Within the container alone. systemd leaves it to a container's manager, and needs it for credentials.
-            sys.make_shared("/")
+            linux.make_shared("/")
             os.chdir("/")
             top = lookup.open_root("/")
             os.umask(0)
@@ -85,12 +84,12 @@ class FirstProcess:
         os.setgroups([])
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
-        sys.unshare(self.launch.made)
+        linux.unshare(self.launch.made)
         write_all(ready, token)
         os.setsid()
-        sys.set_host_name(self.spec.host_name)
+        linux.set_host_name(self.spec.host_name)
         if not self.launch.shared_network:
-            sys.bring_loopback_up()
+            linux.bring_loopback_up()
 
     def _makes_special_directories(self) -> bool:
         """Whether a directory has a bit (set-group-ID, mostly) that nobody can set once calls are filtered."""

@@ -12,8 +12,7 @@ import errno
 import os
 import stat
 
-from . import mounts
-from . import syscalls as sys
+from . import linux, mounts
 from .errors import LauncherError
 from .excursion import in_child
 from .targets import CONSOLE, DEVICE_LINKS, DEVICES
@@ -47,13 +46,13 @@ UNNAMED = ".boot-id"  # the name in the root directory that a file has until it 
 PTYS = 256
 
 MOUNTER = 299  # a PID out of the way: those of the container's own processes are what they would be without it
-QUIET = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NODEV | sys.MOUNT_ATTR_NOEXEC
-READ_ONLY_QUIET = QUIET | sys.MOUNT_ATTR_RDONLY
+QUIET = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV | linux.MOUNT_ATTR_NOEXEC
+READ_ONLY_QUIET = QUIET | linux.MOUNT_ATTR_RDONLY
 
 
 def open_null() -> int:
     """The host's null device, verified: what hides a file must not be a link or another device (CVE-2025-31133)."""
-    descriptor = sys.openat2(sys.AT_FDCWD, "/dev/null", os.O_PATH, sys.RESOLVE_NO_SYMLINKS)
+    descriptor = linux.openat2(linux.AT_FDCWD, "/dev/null", os.O_PATH, linux.RESOLVE_NO_SYMLINKS)
     status = os.fstat(descriptor)
     if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
         raise LauncherError("/dev/null: is not the null device (1:3) on this host; repair it")
@@ -74,7 +73,7 @@ def terminal_options(declared: list[tuple[str, str | None]]) -> list[tuple[str, 
 
 def populate_devices(tree: mounts.Tree, console: str | None, names: tuple[str, ...] = DEVICES) -> None:
     """A tmpfs on /dev with the host's harmless devices and, for a terminal, its pty as the console."""
-    attributes = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NOEXEC
+    attributes = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NOEXEC
     tree.attach(mounts.tmpfs("0755", "4m", "64k", attributes), "/dev")
     directory = tree.open("/dev", os.O_RDONLY | os.O_DIRECTORY)
     for name in names:
@@ -100,7 +99,7 @@ def _make_device(tree: mounts.Tree, name: str, directory: int, attributes: int) 
     try:
         os.mknod(name, status.st_mode, status.st_rdev, dir_fd=directory)
     except PermissionError:
-        source = sys.openat2(sys.AT_FDCWD, "/dev/" + name, os.O_PATH, sys.RESOLVE_NO_SYMLINKS)
+        source = linux.openat2(linux.AT_FDCWD, "/dev/" + name, os.O_PATH, linux.RESOLVE_NO_SYMLINKS)
         tree.attach(mounts.bind(source, attributes, None, recursive=False), "/dev/" + name, directory=False)
         os.close(source)
 
@@ -116,7 +115,7 @@ def mount_process_information(tree: mounts.Tree, init: int, pidfd: int) -> None:
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        sys.setns(pidfd, sys.CLONE_NEWPID)
+        linux.setns(pidfd, linux.CLONE_NEWPID)
         in_child(lambda: tree.attach(mounts.filesystem("proc", [], QUIET), "/proc"), keep=(tree.root,), pid=MOUNTER)
         return
     tree.attach(mount, "/proc")
@@ -154,7 +153,7 @@ def mount_message_queues(tree: mounts.Tree, record: Mount) -> None:
 def restrict(tree: mounts.Tree, null: int) -> None:
     """Mask what tells of the host's hardware and kernel, and make what steers it read-only."""
     empty = None  # one directory of the tree that was hidden, and hides the others
-    hidden = QUIET | sys.MOUNT_ATTR_RDONLY
+    hidden = QUIET | linux.MOUNT_ATTR_RDONLY
     for path in MASKED:
         try:
             target = tree.open(path)
@@ -162,12 +161,12 @@ def restrict(tree: mounts.Tree, null: int) -> None:
             continue
         if not stat.S_ISDIR(os.fstat(target).st_mode):
             # Read-only, or a root inside with the host's own ids could take everybody's access to the null device.
-            mount = mounts.bind(null, hidden & ~sys.MOUNT_ATTR_NODEV, None, recursive=False)
+            mount = mounts.bind(null, hidden & ~linux.MOUNT_ATTR_NODEV, None, recursive=False)
         elif empty is None:
             mount = empty = mounts.tmpfs("0755", "4k", "2", hidden)
         else:
-            mount = sys.open_tree(empty, "", False)
-        sys.move_mount(mount, target)
+            mount = linux.open_tree(empty, "", False)
+        linux.move_mount(mount, target)
         os.close(target)
         if mount != empty:
             os.close(mount)
@@ -178,8 +177,8 @@ def restrict(tree: mounts.Tree, null: int) -> None:
             target = tree.open(path)
         except FileNotFoundError:
             continue
-        mount = mounts.bind(target, QUIET | sys.MOUNT_ATTR_RDONLY, None, recursive=False)
-        sys.move_mount(mount, target)
+        mount = mounts.bind(target, QUIET | linux.MOUNT_ATTR_RDONLY, None, recursive=False)
+        linux.move_mount(mount, target)
         os.close(mount)
         os.close(target)
 
@@ -204,7 +203,7 @@ def name_boot(tree: mounts.Tree) -> None:
     os.fchmod(file, 0o444)
     os.write(file, _random_uuid().encode())
     mount = mounts.bind(file, READ_ONLY_QUIET, None, recursive=False)
-    sys.move_mount(mount, target)
+    linux.move_mount(mount, target)
     os.unlink(UNNAMED, dir_fd=tree.root)  # not before: the kernel attaches nothing that has no name
     for descriptor in (mount, file, target):
         os.close(descriptor)

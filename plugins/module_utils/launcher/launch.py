@@ -33,8 +33,7 @@ import gc
 import os
 import time
 
-from . import confine, kernel, mounts, root
-from . import syscalls as sys
+from . import confine, kernel, linux, mounts, root
 from .attributes import Attributes
 from .errors import LauncherError
 from .excursion import Excursion, NoWayBack, Visit, in_child
@@ -53,8 +52,8 @@ if TYPE_CHECKING:
 
 # The namespaces of a container (S4): those that a process gets at its birth only, and those that the init makes, while
 # the caller builds; its mount namespace it makes when there is something to copy.
-CLONED = sys.CLONE_NEWUSER | sys.CLONE_NEWPID
-MADE = sys.CLONE_NEWIPC | sys.CLONE_NEWUTS | sys.CLONE_NEWCGROUP
+CLONED = linux.CLONE_NEWUSER | linux.CLONE_NEWPID
+MADE = linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
 
 
 class Launch:
@@ -108,7 +107,7 @@ class Launch:
         self.init: Process | None = None
         self.warnings: list[str] = []
         self.shared_network = spec.shared_network
-        self.made = MADE if self.shared_network else MADE | sys.CLONE_NEWNET
+        self.made = MADE if self.shared_network else MADE | linux.CLONE_NEWNET
         self.nesting = spec.security.nesting
 
     # The caller.
@@ -131,7 +130,7 @@ class Launch:
         gc.disable()
         try:
             with excursion:
-                self._build(report, go, deadline, sys.SIGCHLD)
+                self._build(report, go, deadline, linux.SIGCHLD)
         finally:
             if collects:
                 gc.enable()
@@ -144,9 +143,9 @@ class Launch:
             try:
                 os.chdir("/")
                 os.umask(0)
-                sys.unshare(sys.CLONE_NEWNS)
-                sys.make_private("/")
-                self._build(report, go, deadline, sys.CLONE_PARENT)
+                linux.unshare(linux.CLONE_NEWNS)
+                linux.make_private("/")
+                self._build(report, go, deadline, linux.CLONE_PARENT)
             except Exception as error:
                 failure = error_line(error)
             return "\n".join(["%d" % (self.init.pid if self.init is not None else 0), failure] + self.warnings)
@@ -157,7 +156,7 @@ class Launch:
             raise LauncherError("its root was not built in time; does a file system of the host hang?") from None
         pid, failure, *self.warnings = said.split("\n")
         if pid != "0":
-            self.init = Process(int(pid), sys.pidfd_open(int(pid)))
+            self.init = Process(int(pid), linux.pidfd_open(int(pid)))
         if failure:
             raise LauncherError(failure)
 
@@ -194,7 +193,7 @@ class Launch:
     @staticmethod
     def _pin(pid: int) -> Process:
         try:
-            return Process(pid, sys.pidfd_open(pid))
+            return Process(pid, linux.pidfd_open(pid))
         except OSError:
             os.kill(pid, KILL)
             leave(pid)
@@ -206,19 +205,19 @@ class Launch:
         The user namespace holds no more tasks than its owner's limit says when it is made (Linux 5.14).
         """
         base = self.identity.base
-        sys.prctl(sys.PR_SET_SECUREBITS, sys.SECBIT_NO_SETUID_FIXUP)
+        linux.prctl(linux.PR_SET_SECUREBITS, linux.SECBIT_NO_SETUID_FIXUP)
         os.setresgid(-1, base, -1)
         os.setresuid(-1 if self.tasks is None else base, base, -1)
-        soft, hard = sys.get_own_limit(sys.RLIMIT_NPROC)
+        soft, hard = linux.get_own_limit(linux.RLIMIT_NPROC)
         if self.tasks is not None:
-            sys.set_limit(0, sys.RLIMIT_NPROC, min(self.tasks, hard), hard)
+            linux.set_limit(0, linux.RLIMIT_NPROC, min(self.tasks, hard), hard)
         try:
-            if relation == sys.CLONE_PARENT:
-                return sys.clone3(CLONED | sys.CLONE_PARENT, 0, self.cgroup)
-            return sys.clone3(CLONED, sys.SIGCHLD, self.cgroup)
+            if relation == linux.CLONE_PARENT:
+                return linux.clone3(CLONED | linux.CLONE_PARENT, 0, self.cgroup)
+            return linux.clone3(CLONED, linux.SIGCHLD, self.cgroup)
         finally:
             if self.tasks is not None:
-                sys.set_limit(0, sys.RLIMIT_NPROC, soft, hard)
+                linux.set_limit(0, linux.RLIMIT_NPROC, soft, hard)
 
     def _write_id_maps(self, init: int) -> None:
         for name in ("uid_map", "gid_map"):
@@ -261,15 +260,15 @@ class Launch:
                 kernel.restrict(tree, null)
             kernel.name_boot(tree)
             os.fchdir(tree.root)
-            sys.pivot_root(".", ".")
-            sys.unmount(".")
+            linux.pivot_root(".", ".")
+            linux.unmount(".")
         finally:
             for descriptor in opened:
                 os.close(descriptor)
 
     def _mount_kernel_file_systems(self, tree: mounts.Tree, init: Process) -> None:
         """Mount what shows the container's own namespaces, having joined those that say so by the mounting process."""
-        flags = (self.made | sys.CLONE_NEWPID) & ~sys.CLONE_NEWUTS
+        flags = (self.made | linux.CLONE_NEWPID) & ~linux.CLONE_NEWUTS
 
         def mount_all() -> None:
             kernel.mount_process_information(tree, init.pid, init.descriptor)
@@ -280,7 +279,7 @@ class Launch:
                     kernel.mount_message_queues(tree, record)
 
         def join_and_mount_all() -> None:
-            sys.setns(init.descriptor, flags)
+            linux.setns(init.descriptor, flags)
             mount_all()
 
         try:

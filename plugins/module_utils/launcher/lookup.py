@@ -14,9 +14,9 @@ from __future__ import annotations
 import errno
 import os
 
-from . import syscalls as sys
+from . import linux
 
-RESOLVE = sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS
+RESOLVE = linux.RESOLVE_IN_ROOT | linux.RESOLVE_NO_MAGICLINKS
 LINKS_LIMIT = 40  # of one path, as in the kernel
 LEADS_OUT = "a symbolic link on the way leads out of the mapping that it is in; remove it, or name what is meant"
 DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -38,7 +38,7 @@ def open_below(root: int, path: str, flags: int = os.O_PATH, mode: int = 0) -> i
     Raises:
         OSError: as open(2) says; `ELOOP` for a magic link.
     """
-    return sys.openat2(root, path.lstrip("/") or ".", flags, RESOLVE, mode)
+    return linux.openat2(root, path.lstrip("/") or ".", flags, RESOLVE, mode)
 
 
 def find(root: int, path: str, links: set[int] | None = None, magic: bool = True) -> tuple[int, str]:
@@ -48,7 +48,7 @@ def find(root: int, path: str, links: set[int] | None = None, magic: bool = True
     where the path ends in the root.
 
     Args:
-        links: gets the mount (`syscalls.mount_number`) in which each link that is followed lies.
+        links: gets the mount (`linux.mount_number`) in which each link that is followed lies.
         magic: whether links of /proc are followed by their text, too. The kernel follows them elsewhere.
 
     Raises:
@@ -68,10 +68,10 @@ def find(root: int, path: str, links: set[int] | None = None, magic: bool = True
                 if not waiting:
                     return way.pop(), part
                 continue
-            if not magic and sys.file_system_type(way[-1]) == sys.PROC_SUPER_MAGIC:
+            if not magic and linux.file_system_type(way[-1]) == linux.PROC_SUPER_MAGIC:
                 raise OSError(errno.ELOOP, "a link of /proc, which leads elsewhere than it says", path)
             if links is not None:
-                links.add(sys.mount_number(way[-1]))
+                links.add(linux.mount_number(way[-1]))
             followed += 1
             if followed > LINKS_LIMIT:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
@@ -127,8 +127,8 @@ def open_confined(root: int, path: str, flags: int) -> tuple[int, bool]:
     links: set[int] = set()
     directory, name = find(root, path, links, magic=False)
     descriptor = _open(directory, name, flags, path)
-    foreign = links - {sys.mount_number(root)}
-    if foreign - {sys.mount_number(descriptor)}:
+    foreign = links - {linux.mount_number(root)}
+    if foreign - {linux.mount_number(descriptor)}:
         os.close(descriptor)
         raise OSError(errno.EXDEV, LEADS_OUT, path)
     return descriptor, bool(foreign)
@@ -141,7 +141,7 @@ def open_made(directory: int, name: str, flags: int) -> int:
         OSError: as open(2) says; `EXDEV` where something is mounted: a mount point that was moved to this name.
     """
     descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-    if sys.mount_number(descriptor) != sys.mount_number(directory):
+    if linux.mount_number(descriptor) != linux.mount_number(directory):
         os.close(descriptor)
         raise OSError(errno.EXDEV, "has become the mount point of something else while it was made", name)
     return descriptor

@@ -13,19 +13,18 @@ import errno
 import os
 import stat
 
-from . import lookup, targets
-from . import syscalls as sys
+from . import linux, lookup, targets
 from .errors import LauncherError
 
 # The flags of a file system record, as mount attributes.
 ATTRIBUTES = {
-    "read-only": sys.MOUNT_ATTR_RDONLY,
-    "no-suid": sys.MOUNT_ATTR_NOSUID,
-    "no-dev": sys.MOUNT_ATTR_NODEV,
-    "no-exec": sys.MOUNT_ATTR_NOEXEC,
-    "no-atime": sys.MOUNT_ATTR_NOATIME,
-    "no-diratime": sys.MOUNT_ATTR_NODIRATIME,
-    "strict-atime": sys.MOUNT_ATTR_STRICTATIME,
+    "read-only": linux.MOUNT_ATTR_RDONLY,
+    "no-suid": linux.MOUNT_ATTR_NOSUID,
+    "no-dev": linux.MOUNT_ATTR_NODEV,
+    "no-exec": linux.MOUNT_ATTR_NOEXEC,
+    "no-atime": linux.MOUNT_ATTR_NOATIME,
+    "no-diratime": linux.MOUNT_ATTR_NODIRATIME,
+    "strict-atime": linux.MOUNT_ATTR_STRICTATIME,
 }
 
 # File systems of which the kernel itself knows the answers. Another may wait for a server, or for a process.
@@ -48,15 +47,15 @@ def attributes(flags: list[str]) -> int:
 
 def filesystem(kind: str, options: list[tuple[str, str | None]], mount_attributes: int = 0) -> int:
     """A new, detached mount of a file system: its descriptor. Options are (name, value or none)."""
-    context = sys.fsopen(kind)
+    context = linux.fsopen(kind)
     try:
         for name, value in options:
             if value is None:
-                sys.fsconfig(context, sys.FSCONFIG_SET_FLAG, name)
+                linux.fsconfig(context, linux.FSCONFIG_SET_FLAG, name)
             else:
-                sys.fsconfig(context, sys.FSCONFIG_SET_STRING, name, value)
-        sys.fsconfig(context, sys.FSCONFIG_CMD_CREATE)
-        return sys.fsmount(context, mount_attributes)
+                linux.fsconfig(context, linux.FSCONFIG_SET_STRING, name, value)
+        linux.fsconfig(context, linux.FSCONFIG_CMD_CREATE)
+        return linux.fsmount(context, mount_attributes)
     finally:
         os.close(context)
 
@@ -73,9 +72,9 @@ def bind(source: int, mount_attributes: int, id_map: int | None, recursive: bool
     Raises:
         OSError: as mount_setattr(2) says; `EINVAL` for a file system that cannot map ids, on this kernel at least.
     """
-    mount = sys.open_tree(source, "", recursive)
+    mount = linux.open_tree(source, "", recursive)
     try:
-        sys.mount_setattr(mount, mount_attributes, recursive, id_map)
+        linux.mount_setattr(mount, mount_attributes, recursive, id_map)
     except OSError:
         os.close(mount)
         raise
@@ -92,7 +91,7 @@ def _path_of(descriptor: int) -> str:
 
 def _is_root_of_mount(descriptor: int) -> bool:
     try:
-        os.close(sys.openat2(descriptor, "..", os.O_PATH, sys.RESOLVE_NO_XDEV))
+        os.close(linux.openat2(descriptor, "..", os.O_PATH, linux.RESOLVE_NO_XDEV))
     except OSError as error:
         return error.errno == errno.EXDEV  # or it is no directory
     return False
@@ -143,9 +142,9 @@ class Tree:
             os.close(parent_descriptor)
 
     def _open_target(self, path: str, above: bool) -> int:
-        resolve = lookup.RESOLVE | sys.RESOLVE_NO_SYMLINKS
+        resolve = lookup.RESOLVE | linux.RESOLVE_NO_SYMLINKS
         try:
-            return sys.openat2(self.root, path.lstrip("/") or ".", os.O_PATH, resolve)
+            return linux.openat2(self.root, path.lstrip("/") or ".", os.O_PATH, resolve)
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
@@ -177,7 +176,7 @@ class Tree:
                 if directory != stat.S_ISDIR(os.fstat(target).st_mode):
                     kinds = ("a directory", "a file") if directory else ("a file", "a directory")
                     raise LauncherError("%s: %s cannot be mounted over %s" % ((path,) + kinds))
-                sys.move_mount(mount, target)
+                linux.move_mount(mount, target)
             finally:
                 os.close(target)
         finally:
@@ -204,7 +203,7 @@ def open_source(path: str, follow: bool, trusted: str = "/") -> int:
 def open_unlinked(directory: int, below: str, path: str) -> int:
     """The descriptor of what lies below a directory of the host, on the way to which is no link; `path` is its name."""
     try:
-        return sys.openat2(directory, below, os.O_PATH, sys.RESOLVE_NO_SYMLINKS)
+        return linux.openat2(directory, below, os.O_PATH, linux.RESOLVE_NO_SYMLINKS)
     except OSError as error:
         if error.errno == errno.ELOOP:
             real = os.path.realpath(path)

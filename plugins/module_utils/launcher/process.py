@@ -10,7 +10,7 @@ import os
 import select
 import time
 
-from . import syscalls as sys
+from . import linux
 from .paths import read_text
 
 KILL = 9
@@ -118,7 +118,7 @@ class Process:
     def pin(cls, pid: int) -> Process | None:
         """Pin the process that has this number now, if there is one."""
         try:
-            return cls(pid, sys.pidfd_open(pid))
+            return cls(pid, linux.pidfd_open(pid))
         except OSError as error:
             # No process, or no process's first thread, which is ENOENT since Linux 6.15.
             if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
@@ -128,7 +128,7 @@ class Process:
     def signal(self, number: int) -> None:
         """Signal it; a process that has ended is no error."""
         try:
-            sys.pidfd_send_signal(self.descriptor, number)
+            linux.pidfd_send_signal(self.descriptor, number)
         except ProcessLookupError:
             pass
 
@@ -186,7 +186,7 @@ def heed_children() -> None:
     Who called may ignore SIGCHLD, which outlives exec; then the kernel tells nobody how a child has ended (wait(2)).
     """
     if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:
-        sys.default_signal(_signal.SIGCHLD)  # any thread may call this
+        linux.default_signal(_signal.SIGCHLD)  # any thread may call this
 
 
 def reap(pid: int) -> None:

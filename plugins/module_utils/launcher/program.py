@@ -18,10 +18,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys as python
+import sys
 
-from . import elf, lookup
-from . import syscalls as sys
+from . import elf, linux, lookup
 
 SCRIPTS_LIMIT = 5  # a script whose interpreter is a script…, as in the kernel
 LINE_LIMIT = 256  # bytes of a first line that count (BINPRM_BUF_SIZE)
@@ -35,9 +34,9 @@ def load_nothing_more() -> None:
 
     To be called before the first step into a container.
     """
-    python.meta_path[:] = []
-    python.path_hooks[:] = []
-    python.path[:] = []
+    sys.meta_path[:] = []
+    sys.path_hooks[:] = []
+    sys.path[:] = []
 
 
 class Program:
@@ -60,7 +59,7 @@ class Program:
     def execute(self, environment: dict[str, str]) -> None:
         """Execute it in place of this process; returns only by an error."""
         try:
-            sys.execveat(self.directory, self.name, self.arguments, environment)
+            linux.execveat(self.directory, self.name, self.arguments, environment)
         except OSError as error:
             error.filename = self.path
             raise
@@ -138,7 +137,7 @@ def _examine(root: int, directory: int, name: str) -> tuple[bytes, bool]:
         OSError: it is no regular file, this process may not execute it, or its interpreter is missing.
     """
     status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    if not stat.S_ISREG(status.st_mode) or not sys.may_execute(directory, name):
+    if not stat.S_ISREG(status.st_mode) or not linux.may_execute(directory, name):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
     try:
         # It may be another file by now, and one that waits for somebody to write to it.

@@ -9,8 +9,7 @@ import os
 import stat
 import time
 
-from . import file_systems, guarded, kernel, mount_table, mounts, reachable
-from . import syscalls as sys
+from . import file_systems, guarded, kernel, linux, mount_table, mounts, reachable
 from .errors import LauncherError
 from .excursion import in_child
 from .paths import STATE_DIRECTORY
@@ -132,7 +131,7 @@ class Records:
                     self._runs().refuse_writable_mount(mount, kind, device)
                     self._warn(reachable.check_file_system(self._runs(), record, device, self.start.nesting))
                 if self.id_map is not None and not in_memory:
-                    sys.mount_setattr(mount, 0, False, self.id_map)
+                    linux.mount_setattr(mount, 0, False, self.id_map)
             except (LauncherError, OSError):
                 os.close(mount)
                 raise
@@ -188,17 +187,17 @@ class Records:
         except OSError as error:
             raise LauncherError("%s: cannot bind %s there: %s" % (point, path, error)) from error
         try:
-            attributes = mounts.attributes(record.flags) | sys.MOUNT_ATTR_NODEV
+            attributes = mounts.attributes(record.flags) | linux.MOUNT_ATTR_NODEV
             if path in NETWORK_FILES:
                 # C11 has one of them writable for hosts on which it could not be bound otherwise. Here it can.
-                attributes |= sys.MOUNT_ATTR_RDONLY
-            writable = not attributes & sys.MOUNT_ATTR_RDONLY
+                attributes |= linux.MOUNT_ATTR_RDONLY
+            writable = not attributes & linux.MOUNT_ATTR_RDONLY
             if writable and not record.own:
                 self._runs().refuse_writable(source, path)
             if not record.own and path not in NETWORK_FILES and path != self.start.spec.store.source:
                 self._warn(self._runs().warning(source, path))
             if writable:
-                attributes |= sys.MOUNT_ATTR_NOSUID
+                attributes |= linux.MOUNT_ATTR_NOSUID
                 self._warn(reachable.check_bind(self._runs(), source, path, point, self.start.nesting))
             self.attach_bind(source, point, attributes, path)
         except OSError as error:
@@ -222,7 +221,7 @@ class Records:
         It is never shared with the host's own ids instead: root inside would be root there.
         """
         first, count = self.identity.base, self.identity.count
-        if attributes & sys.MOUNT_ATTR_RDONLY:
+        if attributes & linux.MOUNT_ATTR_RDONLY:
             message = "%s: its file system cannot map ids, so what is root's there is nobody's inside" % name
             if name == self.start.spec.store.source:
                 message += "; su, sudo and other set-user-ID programs do not work"

@@ -11,8 +11,7 @@ import errno
 import os
 import stat
 
-from . import kernel, lookup, mounts
-from . import syscalls as sys
+from . import kernel, linux, lookup, mounts
 from .errors import LauncherError
 from .paths import STATE_DIRECTORY
 from .records import Records
@@ -40,9 +39,9 @@ NAMESPACED = ("mqueue",)
 
 def attach_root(directory: str) -> mounts.Tree:
     """A tmpfs for `/`, at a directory of the host that only this mount namespace sees changed."""
-    mount = mounts.tmpfs("0755", ROOT_SIZE, ROOT_FILES, sys.MOUNT_ATTR_NODEV)
+    mount = mounts.tmpfs("0755", ROOT_SIZE, ROOT_FILES, linux.MOUNT_ATTR_NODEV)
     target = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    sys.move_mount(mount, target)
+    linux.move_mount(mount, target)
     os.close(target)
     return mounts.Tree(mount)
 
@@ -127,7 +126,7 @@ class Builder:
         for name, target in STANDARD_LINKS:
             os.symlink(target, name)
         kernel.populate_devices(self.tree, self.start.console)
-        quiet = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NODEV
+        quiet = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV
         # In a less privileged mount namespace these attributes are locked, and systemd-nspawn takes them from a bind
         # mount of a directory of its own there. Nobody inside can make a device, or a file of an id out of its range.
         self.tree.attach(mounts.tmpfs("0755", RUN_SIZE, RUN_FILES, 0 if self.start.nesting else quiet), "/run")
@@ -141,7 +140,7 @@ class Builder:
             if record.type not in NAMESPACED:
                 self.records.mount(record)
         if self.notify is not None:
-            mount = mounts.bind(self.notify, sys.MOUNT_ATTR_RDONLY, None, recursive=False)
+            mount = mounts.bind(self.notify, linux.MOUNT_ATTR_RDONLY, None, recursive=False)
             self.tree.attach(mount, "/run/host/notify", directory=False)
 
     def _link_store(self, target: str) -> None:
@@ -210,7 +209,7 @@ class Builder:
         try:
             status = os.fstat(source)
             if stat.S_ISDIR(status.st_mode):
-                self.records.attach_bind(source, path, sys.MOUNT_ATTR_RDONLY | sys.MOUNT_ATTR_NODEV, path)
+                self.records.attach_bind(source, path, linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NODEV, path)
             elif stat.S_ISREG(status.st_mode):
                 if status.st_size > SHARED_LIMIT:
                     raise LauncherError("%s: of the store's tree, is larger than %d bytes" % (path, SHARED_LIMIT))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 
-from . import syscalls as sys
+from . import linux
 from .errors import LauncherError
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Callable
 
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-RESOLVE = sys.RESOLVE_NO_XDEV | sys.RESOLVE_NO_SYMLINKS
+RESOLVE = linux.RESOLVE_NO_XDEV | linux.RESOLVE_NO_SYMLINKS
 MOUNTED = "%s: something is mounted there; unmount it, and remove again"
 SHOWN = 200  # characters of a path in a message; the path of a file may be longer than any that can be used
 
@@ -106,7 +106,7 @@ def walk(
 
 def _open(directory: int, name: str) -> int:
     try:
-        return sys.openat2(directory, name, FLAGS, RESOLVE)
+        return linux.openat2(directory, name, FLAGS, RESOLVE)
     except OSError as error:
         number = errno.ENOTDIR if error.errno == errno.ELOOP else error.errno  # a link
         raise OSError(number, os.strerror(number or 0), name) from error
@@ -114,7 +114,7 @@ def _open(directory: int, name: str) -> int:
 
 def _parent(descriptor: int, level: _Level) -> int:
     """Open the directory above, which must be that of the level."""
-    outer = sys.openat2(descriptor, "..", FLAGS, RESOLVE)
+    outer = linux.openat2(descriptor, "..", FLAGS, RESOLVE)
     if identity(outer) != level.identity:
         os.close(outer)
         raise LauncherError("%s: was moved to another directory meanwhile; try again" % _shown([level.name]))

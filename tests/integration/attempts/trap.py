@@ -27,7 +27,7 @@ posix.write(descriptor, (__name__ + " " + " ".join(text.split()) + "\\n").encode
 IN_OPEN, IN_ONLYDIR = 0x20, 0x01000000
 FILES = ("/etc/ld.so.preload", "/etc/ld.so.cache", "/etc/nsswitch.conf", "/etc/locale.alias", "/etc/host.conf")
 GCONV = ("/usr/lib/x86_64-linux-gnu/gconv", "/usr/lib64/gconv", "/usr/lib/locale", "/usr/share/locale")
-NAMES = ("sitecustomize", "usercustomize", "launcher", "ansible_collections", "evil")
+NAMES = ("sitecustomize", "usercustomize", "library", "launcher", "ansible_collections", "evil")
 
 
 def plant(directory: str, modules: list[str]) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils import starting
+from ansible_collections.unshare.container.plugins.module_utils.life import starting
 
 
 @pytest.fixture

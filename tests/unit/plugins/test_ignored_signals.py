@@ -37,7 +37,7 @@ if first == 0:
     if child == 0:
         os._exit(7)
     os.dup2(os.open("/dev/null", os.O_RDWR), 1)
-    processes.sys.capset = lambda *_arguments: None
+    processes.linux.capset = lambda *_arguments: None
     processes.be_first_process(child)
 print(os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]))
 """,

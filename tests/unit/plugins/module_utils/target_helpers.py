@@ -9,13 +9,13 @@ import contextlib
 import types
 import typing as t
 
+from ansible_collections.unshare.container.plugins.module_utils.host.systemd_units import Systemd
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import FORMAT
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import NotReady
-from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
-from ansible_collections.unshare.container.plugins.module_utils.systemd_units import Systemd
-from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
+from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
+from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 
-LAUNCHER = {"__init__.py": "", "main.py": "def run_container_main():\n    return 0\n"}
+LAUNCHER = {"__init__.py": "", "life/__init__.py": "", "life/main.py": "def run_container_main():\n    return 0\n"}
 
 
 def system(**files: str) -> dict[str, t.Any]:

@@ -11,16 +11,17 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils import generations, limits, systemd_units
-from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
-from ansible_collections.unshare.container.plugins.module_utils.system_diff import (
+from ansible_collections.unshare.container.plugins.module_utils.host import limits, systemd_units
+from ansible_collections.unshare.container.plugins.module_utils.host.systemd_units import Systemd, UnitOptions
+from ansible_collections.unshare.container.plugins.module_utils.state import generations
+from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
+from ansible_collections.unshare.container.plugins.module_utils.state.system_diff import (
     differences,
     of_content,
     of_directory,
 )
-from ansible_collections.unshare.container.plugins.module_utils.systemd_units import Systemd, UnitOptions
-from ansible_collections.unshare.container.plugins.module_utils.systems import Systems
-from ansible_collections.unshare.container.plugins.module_utils.target import Layout, TargetError
+from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 
 from .. import golden
 from .target_helpers import LAUNCHER, content, system

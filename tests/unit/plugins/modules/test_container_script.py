@@ -11,9 +11,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils import generations, launcher
 from ansible_collections.unshare.container.plugins.module_utils.launcher import seccomp
-from ansible_collections.unshare.container.plugins.module_utils.target import Layout
+from ansible_collections.unshare.container.plugins.module_utils.state import generations, library
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 from ansible_collections.unshare.container.plugins.modules import container_script
 
 from ..module_utils.specifications import SMALL
@@ -45,7 +45,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "usr/bin/served").touch(0o755)
     monkeypatch.setattr(container_script, "ROOT", tmp_path)
     monkeypatch.setattr(seccomp, "compile_filter", lambda security: None)
-    monkeypatch.setattr(launcher, "sources", lambda: {"main.py": ""})  # all of it takes long to compile
+    monkeypatch.setattr(library, "sources", lambda: {"main.py": ""})  # all of it takes long to compile
     return tmp_path
 
 

@@ -9,10 +9,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils import launcher, preflight, store
+from ansible_collections.unshare.container.plugins.module_utils.host import preflight, store
 from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, seccomp
-from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
-from ansible_collections.unshare.container.plugins.module_utils.target import Layout
+from ansible_collections.unshare.container.plugins.module_utils.state import library
+from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 from ansible_collections.unshare.container.plugins.modules import containers
 
 from ..module_utils.specifications import SMALL
@@ -57,7 +58,7 @@ class Target:
         monkeypatch.setattr(store, "StoreView", lambda *arguments: None)
         monkeypatch.setattr(store, "check_programs", lambda view, programs: None)
         monkeypatch.setattr(seccomp, "compile_filter", self.compile_filter)
-        monkeypatch.setattr(launcher, "sources", lambda: {"main.py": ""})  # all of it takes long to compile
+        monkeypatch.setattr(library, "sources", lambda: {"main.py": ""})  # all of it takes long to compile
 
     def compile_filter(self, security: contract.Security) -> bytes | None:
         self.asked.append(security)
@@ -65,7 +66,7 @@ class Target:
 
     def run(self, check: bool = False, sent: bool = False, names: t.Sequence[str] = (NAME,)) -> dict[str, t.Any]:
         """One round trip, with the content of the systems or without."""
-        content = SystemContent(SYSTEM, "boot", launcher.sources(), "", None, NAME)
+        content = SystemContent(SYSTEM, "boot", library.sources(), "", None, NAME)
         told = {"digest": content.content_digest(), "security": {}}
         systems = {name: {"system": SYSTEM, "boot": "boot"} for name in names} if sent else {}
         return self.run_module(
@@ -161,7 +162,7 @@ def test_a_damaged_system_is_asked_for_and_mended(target: Target, sent_unasked: 
 
 
 def test_a_system_that_was_not_announced_is_refused(target: Target) -> None:
-    content = SystemContent(SYSTEM, "boot", launcher.sources(), "", None, NAME).content_digest()
+    content = SystemContent(SYSTEM, "boot", library.sources(), "", None, NAME).content_digest()
     told = {NAME: {"digest": content, "security": {}}}
     sent = {NAME: {"system": {**SYSTEM, "files": {"/etc/x": {"content": ""}}}, "boot": "boot"}}
     failed = target.run_module(containers.main, containers=told, stage=True, systems=sent)

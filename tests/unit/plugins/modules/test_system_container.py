@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
-from ansible_collections.unshare.container.plugins.module_utils.systems import Systems
-from ansible_collections.unshare.container.plugins.module_utils.target import Layout
+from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
+from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 from ansible_collections.unshare.container.plugins.modules import system_container
 
 from ..module_utils.specifications import SMALL

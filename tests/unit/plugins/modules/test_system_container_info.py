@@ -13,11 +13,15 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils import container_information
-from ansible_collections.unshare.container.plugins.module_utils.container_information import Information, mount, names
 from ansible_collections.unshare.container.plugins.module_utils.launcher import mount_table
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.target import Layout, TargetError
+from ansible_collections.unshare.container.plugins.module_utils.life import container_information
+from ansible_collections.unshare.container.plugins.module_utils.life.container_information import (
+    Information,
+    mount,
+    names,
+)
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 from ansible_collections.unshare.container.plugins.modules import system_container_info as module
 
 SYSTEM = "0" * 32 + "-web"

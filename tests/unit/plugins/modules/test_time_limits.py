@@ -13,9 +13,9 @@ import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins import modules
-from ansible_collections.unshare.container.plugins.module_utils.container_options import TASK_OPTIONS
+from ansible_collections.unshare.container.plugins.module_utils.host.container_options import TASK_OPTIONS
+from ansible_collections.unshare.container.plugins.module_utils.host.time_limits import TimeLimit
 from ansible_collections.unshare.container.plugins.module_utils.launcher import times
-from ansible_collections.unshare.container.plugins.module_utils.time_limits import TimeLimit
 from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import declared_containers
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 

@@ -10,9 +10,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils import launcher
-from ansible_collections.unshare.container.plugins.module_utils.limits import parse_limits
-from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
+from ansible_collections.unshare.container.plugins.module_utils.host.limits import parse_limits
+from ansible_collections.unshare.container.plugins.module_utils.state import library
+from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.plugin_utils import declared_containers as subject
 from ansible_collections.unshare.container.plugins.plugin_utils.container_record import RECORD
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
@@ -123,9 +123,7 @@ def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
     item = declared()
     announced = derivation.announcement(item)
     sent = derivation.system(item)
-    content = SystemContent(
-        sent["system"], sent["boot"], launcher.sources(), "/usr/bin/python3", sent["secrets"], "web"
-    )
+    content = SystemContent(sent["system"], sent["boot"], library.sources(), "/usr/bin/python3", sent["secrets"], "web")
     assert announced == {"digest": content.content_digest(), "security": content.specification.security.write()}
     assert derivation.announcement(item) == announced
     assert "$6$salt$hash" not in str(sent["system"])

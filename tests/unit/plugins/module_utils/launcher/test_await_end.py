@@ -10,7 +10,8 @@ import signal
 import time
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import enter, process
+from ansible_collections.unshare.container.plugins.module_utils.inside import enter
+from ansible_collections.unshare.container.plugins.module_utils.launcher import process
 
 
 @pytest.fixture(autouse=True)

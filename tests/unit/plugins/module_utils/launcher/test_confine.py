@@ -31,9 +31,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         made.append((option, second))
         return 0
 
-    monkeypatch.setattr(confine.sys, "prctl", prctl)
-    monkeypatch.setattr(confine.sys, "capset", lambda *sets: made.append(("capset", *sets)))
-    monkeypatch.setattr(confine.sys, "join_new_session_keyring", lambda: made.append(("keyring",)))
+    monkeypatch.setattr(confine.linux, "prctl", prctl)
+    monkeypatch.setattr(confine.linux, "capset", lambda *sets: made.append(("capset", *sets)))
+    monkeypatch.setattr(confine.linux, "join_new_session_keyring", lambda: made.append(("keyring",)))
     return made
 
 
@@ -63,6 +63,6 @@ def test_keyrings_that_are_refused_are_none(calls: Calls, monkeypatch: pytest.Mo
     def refuse() -> None:
         raise PermissionError(errno.EPERM, "keyctl()")
 
-    monkeypatch.setattr(confine.sys, "join_new_session_keyring", refuse)
+    monkeypatch.setattr(confine.linux, "join_new_session_keyring", refuse)
     confine.give_up(contract.Security())
     assert calls[-1][0] == "capset"

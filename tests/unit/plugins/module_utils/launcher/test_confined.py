@@ -11,8 +11,13 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import excursion, lookup, mounts, targets
-from ansible_collections.unshare.container.plugins.module_utils.launcher import syscalls as sys
+from ansible_collections.unshare.container.plugins.module_utils.launcher import (
+    excursion,
+    linux,
+    lookup,
+    mounts,
+    targets,
+)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
 
@@ -50,11 +55,11 @@ def make_tree(tmp_path: Path) -> int:
     (tmp_path / "data/chain").symlink_to("/secret")
     (tmp_path / "data/again").symlink_to("/data/hop")
     (tmp_path / "secret/back").symlink_to("/data/hop")
-    sys.unshare(sys.CLONE_NEWNS)
-    sys.make_private("/")
+    linux.unshare(linux.CLONE_NEWNS)
+    linux.make_private("/")
     target = os.open(tmp_path / "root", os.O_PATH | os.O_DIRECTORY)
     root = mounts.tmpfs("0755", "1m", "100")
-    sys.move_mount(root, target)
+    linux.move_mount(root, target)
     for name in ("data", "secret", "etc"):
         os.mkdir(name, dir_fd=root)
     os.symlink("secret", "own", dir_fd=root)

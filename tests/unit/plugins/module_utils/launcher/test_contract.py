@@ -17,8 +17,8 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.kinds import ContractError, ContractRecord
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
-from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
-from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
+from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
+from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 from ansible_collections.unshare.container.plugins.plugin_utils.containerized import containerized_operating_system
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.system_files import system_files

@@ -87,8 +87,8 @@ def moved(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[t.Any,
 
     monkeypatch.setattr(mounts, "bind", bind)
     monkeypatch.setattr(mounts, "tmpfs", lambda mode, size, inodes, attributes: make("empty", attributes))
-    monkeypatch.setattr(kernel.sys, "open_tree", lambda mount, path, recursive: make(*made[mount]))
-    monkeypatch.setattr(kernel.sys, "move_mount", lambda mount, target: found.update({path_of(target): made[mount]}))
+    monkeypatch.setattr(kernel.linux, "open_tree", lambda mount, path, recursive: make(*made[mount]))
+    monkeypatch.setattr(kernel.linux, "move_mount", lambda mount, target: found.update({path_of(target): made[mount]}))
     return found
 
 
@@ -137,7 +137,7 @@ def test_who_runs_containers_inside_keeps_proc_bare(
     monkeypatch.setattr(launch_module, "read_token", lambda *_arguments: launch_module.LIMITED + b"x")
     monkeypatch.setattr(launch_module.Launch, "_mount_kernel_file_systems", lambda *_arguments: None)
     for name in ("pivot_root", "unmount"):
-        monkeypatch.setattr(launch_module.sys, name, lambda *_arguments: None)
+        monkeypatch.setattr(launch_module.linux, name, lambda *_arguments: None)
     monkeypatch.chdir(tmp_path)
     launch = launch_module.Launch.__new__(launch_module.Launch)
     launch.identity = t.cast("t.Any", types.SimpleNamespace(maps_files=False))
@@ -194,7 +194,7 @@ def test_the_hosts_nodes_are_bound_where_none_can_be_made(
         raise PermissionError(errno.EPERM, "mknod")
 
     monkeypatch.setattr(kernel.os, "mknod", refuse)
-    monkeypatch.setattr(kernel.sys, "openat2", lambda *_arguments: os.open("/dev/null", os.O_PATH))
+    monkeypatch.setattr(kernel.linux, "openat2", lambda *_arguments: os.open("/dev/null", os.O_PATH))
     monkeypatch.setattr(mounts, "bind", lambda _source, attributes, _id_map, recursive: attributes)
     kernel.populate_devices(t.cast("mounts.Tree", tree), None)
     bound = {path: attributes for attributes, path in tree.attached[1:]}

@@ -8,7 +8,8 @@ from __future__ import annotations
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.evaluation import programs
 from ansible_collections.unshare.container.plugins.module_utils.evaluation.closure import Closure
-from ansible_collections.unshare.container.plugins.module_utils.launcher import account, data, mount_table
+from ansible_collections.unshare.container.plugins.module_utils.inside import account
+from ansible_collections.unshare.container.plugins.module_utils.launcher import data, mount_table
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 ENDS = list("\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")

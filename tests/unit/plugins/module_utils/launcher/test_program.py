@@ -13,8 +13,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import descriptors, elf, lookup, program
-from ansible_collections.unshare.container.plugins.module_utils.launcher import syscalls as calls
+from ansible_collections.unshare.container.plugins.module_utils.launcher import descriptors, elf, linux, lookup, program
 
 MACHINE = elf.MACHINES[os.uname().machine][0].to_bytes(2, sys.byteorder)
 BINARY = b"\x7fELF\2\1\1".ljust(18, b"\0") + MACHINE + b" no program, but it looks like one"
@@ -136,7 +135,7 @@ def test_only_what_is_wanted_stays_open() -> None:
         first, missing, second, same = descriptors.keep_only(write, None, read, write)
         assert missing == -1
         assert same == first
-        calls.close_range(0, 2)
+        linux.close_range(0, 2)
         names = sorted(int(name) for name in os.listdir("/proc/self/fd"))
         assert {first, second} <= set(names)
         assert len([name for name in names if name > 2]) <= 3  # and the one that lists them

@@ -13,12 +13,13 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, data, identity, main, times
-from ansible_collections.unshare.container.plugins.module_utils.launcher.container import Container
+from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, data, identity, times
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.names import is_name
 from ansible_collections.unshare.container.plugins.module_utils.launcher.process import milliseconds
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
+from ansible_collections.unshare.container.plugins.module_utils.life import main
+from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.tests.tally import RARELY, Tally, mostly
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st

@@ -11,9 +11,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, kernel, main, targets
+from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, kernel, targets
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
+from ansible_collections.unshare.container.plugins.module_utils.life import main
 
 from ..specifications import SPECIFICATION
 

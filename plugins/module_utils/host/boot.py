@@ -1,0 +1,264 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host keeps beside a container's systems: whether its boot starts it, and how much of the host it may take.
+
+With systemd every container has a unit, and is started and stopped through that, so that systemd and this collection
+never disagree, and a host that goes down stops its containers in order. Whether the boot starts it is a link. Elsewhere
+all that can be done is to say what is to be called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any, Dict
+
+from ..launcher import limits as kept_limits
+from ..launcher.paths import write_atomically
+from ..state.system_content import check_name
+from ..state.target import Layout, TargetError, explain
+from .limits import Limits
+from .systemd_units import (
+    BOOT_DROP_IN,
+    LIMITS_DROP_IN,
+    RUNTIME_UNIT_DIRECTORY,
+    TEMPLATE_UNIT,
+    UNIT_DIRECTORY,
+    WANTS,
+    Systemd,
+    UnitOptions,
+    limits_drop_in,
+    template,
+    unit_of,
+)
+
+Files = Dict[Path, str]
+
+
+class Boot:
+    """The settings of one container that outlive its systems. What is None stays as it is, or has its default.
+
+    :param container: the launcher's view of it.
+    :param enabled: whether the host's boot starts it.
+    :param limits: parsed limits.
+    :param after: containers that are started before it.
+    :param requires: containers without which it does not run.
+    :param restart: of `systemd_units.RESTARTS`, for when it ends by itself.
+    :param timeout: seconds for becoming ready, and for stopping.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        name: str,
+        container: Any,
+        enabled: bool | None = None,
+        limits: Limits | None = None,
+        after: list[str] | None = None,
+        requires: list[str] | None = None,
+        restart: str | None = None,
+        timeout: float | None = None,
+        systemd: Any = None,
+    ) -> None:
+        self.layout = layout
+        self.name = name
+        self.container = container
+        self.enabled = enabled
+        self.limits = limits
+        self.given: dict[str, Any] = {"timeout": timeout, "restart": restart}
+        for option, names in (("after", after), ("requires", requires)):
+            self.given[option] = None if names is None else tuple(check_name(other) for other in names)
+            if name in (names or []):
+                raise TargetError(f"container {name!r} cannot be started after itself")
+        self.systemd = systemd if systemd is not None else Systemd(layout.root)
+        self.unit = unit_of(name)
+        self.directory = layout.root / UNIT_DIRECTORY
+        if not enabled and self.directory.is_dir() and not os.access(self.directory, os.W_OK):
+            self.directory = layout.root / RUNTIME_UNIT_DIRECTORY  # a host whose /etc is an image
+        self.template = self.directory / TEMPLATE_UNIT
+        self.drop_in = self.directory / f"{self.unit}.d" / BOOT_DROP_IN
+        self.limits_drop_in = self.drop_in.with_name(LIMITS_DROP_IN)
+        self.wanted = self.directory / WANTS / self.unit
+        self.warnings: list[str] = []
+
+    # What is, and what will be.
+
+    def is_enabled(self) -> bool:
+        """Whether the host's boot starts it."""
+        return self.systemd.present and self.wanted.is_symlink()
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for becoming ready, and for stopping: as given, or as its unit says."""
+        return self._unit_options().timeout
+
+    def describe(self) -> dict[str, Any]:
+        """What a diff shows: its unit and, of what else there is, what was asked for."""
+        return self._shown(self.is_enabled(), _text(self.drop_in), self._kept())
+
+    def plan(self, state: str) -> dict[str, Any]:
+        """What `describe` will say after `apply(state)`."""
+        if state == "absent":
+            return self._shown(False, "", {})
+        return self._shown(self._will_be_enabled(), self._drop_in(), self._wanted_limits())
+
+    def would_change(self, state: str) -> bool:
+        """Whether `apply(state)` would change anything."""
+        if state == "absent":
+            return self._has_files()
+        return any(_text(path) != text for path, text in self._files().items()) or self.describe() != self.plan(state)
+
+    def facts(self) -> dict[str, Any]:
+        """What is returned of it."""
+        return {"enabled": self._will_be_enabled(), "boot_command": self.command(), "limits": self._wanted_limits()}
+
+    def command(self) -> str:
+        """What is to be called at boot where nothing does it by itself."""
+        return f"{self.layout.current(self.name)}/run-container --detach"
+
+    # Doing it.
+
+    def apply(self, state: str) -> bool:
+        """Bring the settings about, to be called before the container is started; whether anything changed."""
+        changed = self.would_change(state)
+        if state == "absent":
+            if changed:
+                self._forget()
+            return changed
+        if changed:
+            self._apply_limits()
+            if self.systemd.present:
+                self._apply_unit()
+        return changed
+
+    def explain(self, state: str) -> None:
+        """Collect the warnings about what cannot be kept on this host."""
+        if state == "absent":
+            return
+        limits = self._wanted_limits()
+        if limits:
+            controllers = self.container.cgroup.controllers()
+            missing = kept_limits.not_kept(limits, controllers)
+            self.warnings += kept_limits.warnings_of([name for name in missing if name != "tasks_max"])
+        if self.enabled and not self.systemd.present:
+            self.warnings.append(self._no_unit())
+        elif self.systemd.present and state != "stopped" and not self._runs_in_unit():
+            self.warnings.append(
+                f"container {self.name!r} was started before it had a unit, and runs outside of it until its next "
+                "start; state: restarted moves it there now"
+            )
+
+    def _no_unit(self) -> str:
+        place = "have the host's init call at boot"
+        if (self.layout.root / "run/openrc").is_dir():
+            place = f"write into the executable file /etc/local.d/unshare-{self.name}.start"
+        return (
+            f"enabled: nothing starts container {self.name!r} at boot, for this host's init is not systemd; "
+            f"{place}: {self.command()}"
+        )
+
+    def _runs_in_unit(self) -> bool:
+        status = self.container.status()
+        return status.state != "running" or self.systemd.is_active(self.unit)
+
+    def _apply_limits(self) -> None:
+        if self.limits is None or self.limits == self._kept():
+            return
+        former = self._kept()
+        kept_limits.write(str(self.layout.container(self.name)), self.limits)
+        cgroup = self.container.cgroup
+        if self.container.status().state != "running" or cgroup.of_unit:
+            return
+        kept_limits.apply(cgroup, self.limits)
+        if kept_limits.tasks(former) != kept_limits.tasks(self.limits) and not cgroup.has("pids.max"):
+            self.warnings.append(
+                "limits.tasks_max: this host can set it only at a start; it is kept from the next start on"
+            )
+
+    def _apply_unit(self) -> None:
+        try:
+            for path, text in self._files().items():
+                if _text(path) != text:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_atomically(str(path), text, 0o644)
+            if self.is_enabled() and not self._will_be_enabled():
+                self.wanted.unlink()
+            elif self._will_be_enabled() and not self.is_enabled():
+                self.wanted.parent.mkdir(parents=True, exist_ok=True)
+                self.wanted.symlink_to("/" + str(self.template.relative_to(self.layout.root)))
+            self.systemd.reload()
+        except OSError as error:
+            raise TargetError(f"the unit {self.unit} cannot be written: {explain(error)}") from error
+
+    def _forget(self) -> None:
+        """Remove the container's own files, and the template when no container needs it any more."""
+        with contextlib.suppress(FileNotFoundError):
+            self.wanted.unlink()
+        for path in (self.drop_in, self.limits_drop_in):
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+        with contextlib.suppress(OSError):  # an administrator's own drop-ins stay
+            self.drop_in.parent.rmdir()
+        if self._is_orphan():
+            self.template.unlink()
+        if self.systemd.present:
+            self.systemd.reload()
+
+    # Texts.
+
+    def _files(self) -> Files:
+        """What is to be in the unit's files."""
+        if not self.systemd.present:
+            return {}
+        return {
+            self.template: template(self.systemd.version()),
+            self.drop_in: self._drop_in(),
+            self.limits_drop_in: limits_drop_in(self._wanted_limits()),
+        }
+
+    def _will_be_enabled(self) -> bool:
+        return self.is_enabled() if self.enabled is None else bool(self.systemd.present and self.enabled)
+
+    def _drop_in(self) -> str:
+        """The text of its drop-in: what was given, and of the rest what it says already."""
+        return self._unit_options().text()
+
+    def _unit_options(self) -> UnitOptions:
+        given = {option: value for option, value in self.given.items() if value is not None}
+        return UnitOptions.read(_text(self.drop_in))._replace(**given)
+
+    def _kept(self) -> Limits:
+        return kept_limits.read(str(self.layout.container(self.name)))
+
+    def _wanted_limits(self) -> Limits:
+        return self._kept() if self.limits is None else self.limits
+
+    def _has_files(self) -> bool:
+        if not self.systemd.present:
+            return False
+        return self.wanted.is_symlink() or self.drop_in.exists() or self.limits_drop_in.exists() or self._is_orphan()
+
+    def _is_orphan(self) -> bool:
+        """Whether the template is there, and of use to this container alone at most, which does not run by it."""
+        if not self.template.exists():
+            return False
+        drop_ins = self.directory.glob(f"{unit_of('*')}.d/{BOOT_DROP_IN}")
+        others = [path for path in drop_ins if path != self.drop_in]
+        return not others and not self.systemd.active_instances()
+
+    def _shown(self, enabled: bool, unit: str, limits: Limits) -> dict[str, Any]:
+        shown: dict[str, Any] = {}
+        if self.systemd.present:
+            shown.update(enabled=enabled, unit=unit.splitlines())
+        if self.limits is not None:
+            shown["limits"] = dict(limits)
+        return shown
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError:
+        return ""

@@ -1,0 +1,220 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a target must have before anything is written on it, all of it said at once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import posixpath
+import re
+import stat
+import sys
+from pathlib import Path
+from typing import Callable, List
+
+from ..launcher import lookup
+from ..launcher.contract import Specification
+from ..state.target import NEEDS_ROOT, TargetError
+from . import nested
+from .distribution import DEBIAN_PACKAGES
+from .preflight_mounts import Sources, mount_points
+from .store import StoreView, open_bind_source
+
+KERNEL = (5, 12)
+"""The oldest kernel with all that the launcher cannot do without; mount_setattr(2) is the last of it."""
+
+PYTHON = (3, 8)
+
+
+class HostFacts:
+    """The facts of the host that are asked for, read below `root` so that tests can bring their own."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self.root = root
+        self.user_id = os.geteuid()
+        self.system = platform.system()
+        self.release = platform.release()
+        self.python = sys.version_info[:2]
+        self.interpreter = sys.executable
+
+    def path(self, path: str) -> Path:
+        """Return where `path` of the host is, below its root."""
+        return self.root / path.lstrip("/")
+
+    def read(self, path: str) -> str:
+        """The text of the file `path`, empty when it cannot be read."""
+        try:
+            return self.path(path).read_text("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def exists(self, path: str) -> bool:
+        """Whether `path` of the kernel's own file systems is there."""
+        return self.path(path).exists()
+
+
+Check = Callable[[HostFacts, Specification], List[str]]
+
+
+def _privileges(host: HostFacts, specification: Specification) -> list[str]:
+    if host.user_id == 0:
+        return []
+    return [NEEDS_ROOT]
+
+
+def _kernel(host: HostFacts, specification: Specification) -> list[str]:
+    if host.system != "Linux":
+        return [f"the kernel is {host.system}; containers need Linux {_version(KERNEL)} or newer"]
+    match = re.match(r"(\d+)\.(\d+)", host.release)
+    found: tuple[int, ...] = tuple(int(part) for part in match.groups()) if match else (0,)
+    if found >= KERNEL:
+        return []
+    needed = f"Linux {_version(KERNEL)} or newer is needed (mount_setattr)"
+    return [f"the kernel is {host.release}; {needed}: install a newer one, and reboot"]
+
+
+def _python(host: HostFacts, specification: Specification) -> list[str]:
+    problems = []
+    if host.python < PYTHON:
+        problems.append(
+            f"Python is {_version(host.python)}; {_version(PYTHON)} or newer is needed: "
+            "install it, and name it in ansible_python_interpreter"
+        )
+    # A script names its interpreter in its first line, where old kernels take 127 bytes and none takes a space.
+    if not re.fullmatch(r"/[^\s]{1,119}", host.interpreter or ""):
+        problems.append(
+            f"the path of Python, {host.interpreter!r}, cannot stand in the first line of a script: "
+            "name another in ansible_python_interpreter (absolute, no space, at most 120 characters)"
+        )
+    return problems
+
+
+def _namespaces(host: HostFacts, specification: Specification) -> list[str]:
+    if not host.exists("/proc/self/ns/user"):
+        return ["the kernel has no user namespaces: use one built with CONFIG_USER_NS"]
+    limit = host.read("/proc/sys/user/max_user_namespaces").strip()
+    if limit.isdigit() and int(limit) == 0:
+        return ["user namespaces are switched off: set the sysctl user.max_user_namespaces to 1000 or more"]
+    return []
+
+
+def _control_groups(host: HostFacts, specification: Specification) -> list[str]:
+    if re.search(r"\bcgroup2$", host.read("/proc/filesystems"), re.MULTILINE):
+        return []
+    return ["the kernel has no cgroup2: use one built with CONFIG_CGROUPS (4.5 or newer)"]
+
+
+def _store(host: HostFacts, specification: Specification) -> list[str]:
+    if _kernel(host, specification):
+        return []  # one without openat2 cannot look into a tree
+    source, target = specification.store.source, specification.store.target
+    try:
+        kind = _kind(host, source)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return [f"the store {source} passes through a symbolic link: name the directory itself"]
+        kind = 0
+    if not stat.S_ISDIR(kind):
+        return [f"the store {source} is not a directory on this host"]
+    problems = []
+    if target == "/usr" and not _is_merged(host, posixpath.dirname(source.rstrip("/")) or "/"):
+        problems.append(
+            f"beside the store {source} there is a bin that is not a link into it; containers need a merged /usr: "
+            f"install the package {DEBIAN_PACKAGES.merged_usr}"
+        )
+    program = specification.init.argv[0]
+    view = StoreView(specification, host.root)
+    if specification.init.systemd and program.startswith(target + "/") and not view.is_program(program):
+        problems.append(f"the store {source} has no systemd ({program}): install the package {DEBIAN_PACKAGES.systemd}")
+    return problems
+
+
+def _kind(host: HostFacts, path: str) -> int:
+    """Return the mode (stat(2)) of what is to be bound from the host.
+
+    :raises OSError: as `open_source`.
+    """
+    descriptor = open_bind_source(host.root, path)
+    try:
+        return os.fstat(descriptor).st_mode
+    finally:
+        os.close(descriptor)
+
+
+def _is_merged(host: HostFacts, beside: str) -> bool:
+    """Whether there is no real `bin` beside the store; a tree may have none at all. Its link is not followed."""
+    directory = open_bind_source(host.root, beside)
+    try:
+        descriptor = lookup.open_below(directory, "bin", os.O_PATH | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return True
+    finally:
+        os.close(directory)
+    try:
+        return stat.S_ISLNK(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+
+
+def _mappings(host: HostFacts, specification: Specification) -> list[str]:
+    problems = []
+    for mount in specification.file_systems:
+        if not mount.required or not mount.is_bind or mount.mount_may_fail:
+            continue
+        if _kernel(host, specification) or _is_there(host, mount.source):
+            continue
+        problems.append(
+            f"the source {mount.source} of the required mapping to {mount.mount_point} does not exist: "
+            "make it, or drop 'required' from the mapping"
+        )
+    return problems
+
+
+def _is_there(host: HostFacts, path: str) -> bool:
+    """Whether the source of a mapping is there; a link on the way, which a start does not follow, is none here."""
+    try:
+        _kind(host, path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _sources(host: HostFacts, specification: Specification) -> list[str]:
+    return Sources(host, specification).refusals()
+
+
+def _calls(host: HostFacts, specification: Specification) -> list[str]:
+    said = None if _kernel(host, specification) else nested.refusal(str(host.root))
+    return [said] if said else []
+
+
+def _version(version: tuple[int, ...]) -> str:
+    return ".".join(str(part) for part in version)
+
+
+CHECKS: list[Check] = [_privileges, _kernel, _python, _namespaces, _control_groups, _store, _mappings]
+CHECKS += [_sources, mount_points]
+
+
+def problems(host: HostFacts, specification: Specification) -> list[str]:
+    """What keeps this host from running a container of this specification, each with what to do about it."""
+    refused = _calls(host, specification)
+    checks = [_privileges, _calls] if refused else CHECKS  # most others need these calls themselves
+    return [problem for check in checks for problem in check(host, specification)]
+
+
+def warnings(host: HostFacts, specification: Specification) -> list[str]:
+    """What a person should know of a container of this specification on this host."""
+    return Sources(host, specification).warnings()
+
+
+def check_host(host: HostFacts, specification: Specification) -> None:
+    """Raise TargetError with every problem of the host."""
+    found = problems(host, specification)
+    if found:
+        raise TargetError("this host cannot run the container; nothing was changed. " + "; ".join(found))

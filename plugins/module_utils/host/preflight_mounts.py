@@ -1,0 +1,128 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host is asked of the mounts of a container before anything is written on it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..launcher import file_systems, guarded, mount_table, mounts, reachable, targets
+from ..launcher.errors import LauncherError
+
+if TYPE_CHECKING:
+    from ..launcher.contract import Mount, Specification
+    from . import preflight
+
+
+class Sources:
+    """What the mounts of a specification share with the container, beside what the host runs."""
+
+    def __init__(self, host: preflight.HostFacts, specification: Specification) -> None:
+        self.host = host
+        self.store = specification.store.source
+        self.records = specification.file_systems
+        self.nesting = specification.security.nesting
+        self.runs: guarded.GuardedHost | None = None
+        if not any(self._device(record) for record in self.records):
+            return
+        runs = {str(host.path(path)): what for path, what in guarded.RUNS.items()}
+        if host.root == Path("/"):
+            runs.update(guarded.interpreter(host.interpreter))
+        self.runs = guarded.GuardedHost(runs, tuple(str(host.path(path)) for path in guarded.SECRET))
+
+    def refusals(self) -> list[str]:
+        """Return why the container cannot write to what it is meant to, one for each mount."""
+        return [said for record in self.records for said in self._look(record, True)]
+
+    def warnings(self) -> list[str]:
+        """Return what the container can read that it should not, one for each mount."""
+        return [said for record in self.records for said in self._look(record, False)]
+
+    def _look(self, record: Mount, writable: bool) -> list[str]:
+        device = self._device(record)
+        bound = record.is_bind
+        if self.runs is None or not device or (writable and record.read_only):
+            return []
+        written, read = ([device], []) if bound else file_systems.paths_of(record, device)
+        if not all(answers(self.host, path) for path in written + read):
+            return []  # the launcher asks at each start, within a time limit
+        try:
+            if bound:
+                return self._look_at_bind(self.runs, record, device, writable)
+            if writable:
+                self.runs.refuse_writable_file_system(record, device)
+                if self.nesting:
+                    reachable.check_file_system(self.runs, record, device, True)
+                return []
+            return list(filter(None, [self.runs.warning_of_file_system(record, device)]))
+        except LauncherError as error:
+            return [str(error)]
+
+    def _device(self, record: Mount) -> str:
+        """What is mounted, or nothing where that is the store, or new and empty."""
+        shared = record.is_bind or record.type not in (*targets.IN_MEMORY, "mqueue")
+        return record.source if shared and record.source != self.store else ""
+
+    def _look_at_bind(self, runs: guarded.GuardedHost, record: Mount, device: str, writable: bool) -> list[str]:
+        try:
+            source = os.open(self.host.path(device), os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            return []  # said elsewhere when it has to be there
+        try:
+            if writable:
+                runs.refuse_writable(source, device)
+                if self.nesting:
+                    reachable.check_bind(runs, source, device, record.mount_point, True)
+                return []
+            return list(filter(None, [runs.warning(source, device)]))
+        finally:
+            os.close(source)
+
+
+def answers(host: preflight.HostFacts, path: str) -> bool:
+    """Whether a path can be looked at without waiting for a server (a network's file system, FUSE)."""
+    real = os.path.normpath(host.path(path))
+    return all(mount.point == "/" or mount.kind in mounts.OWN for mount in mount_table.way(mount_table.read(), real))
+
+
+def mount_points(host: preflight.HostFacts, specification: Specification) -> list[str]:
+    """A mount point that lies in a read-only bind mount, the store for one, must be there: nobody can make it."""
+    problems = []
+    above: list[Mount] = []
+    for mount in specification.file_systems:
+        point = targets.plain_path(mount.mount_point)
+        around = [other for other in above if targets.is_below(point, other.mount_point)]
+        above.append(mount.replacing(mount_point=point))
+        if not around or mount.mount_may_fail or not _is_there(host, mount):
+            continue
+        outer = max(around, key=lambda other: len(other.mount_point))
+        if outer.is_bind and outer.read_only:
+            rest = point[len(outer.mount_point) :]
+            if _is_missing(host, outer.source, rest):
+                problems.append(
+                    f"nothing can be mounted at {point}: {outer.source} is shared read-only, and has no {rest[1:]}: "
+                    f"make {outer.source}{rest} on the host, or use another mount point"
+                )
+    return problems
+
+
+def _is_there(host: preflight.HostFacts, mount: Mount) -> bool:
+    """Whether a mount is not left out for the lack of its source."""
+    return not mount.is_bind or (answers(host, mount.source) and host.exists(mount.source))
+
+
+def _is_missing(host: preflight.HostFacts, directory: str, rest: str) -> bool:
+    """Whether a path below a directory is not there; where a link leads inside of a container is not asked here."""
+    path = host.path(directory)
+    if not path.exists():
+        return False
+    for part in rest.strip("/").split("/"):
+        path /= part
+        if path.is_symlink():
+            return False
+        if not path.exists():
+            return True
+    return False

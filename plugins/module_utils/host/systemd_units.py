@@ -1,0 +1,216 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The host's systemd: the unit of a container, as text, and the few questions and orders that its manager takes."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..launcher import data, times
+from ..launcher.names import is_name
+from ..life.service import RUNS_ELSEWHERE
+from ..state.target import TargetError
+from . import reboots
+from .container_options import OPTIONS
+from .limits import Limits, properties
+
+TEMPLATE_UNIT = "unshare-container@.service"
+BOOT_DROP_IN = "unshare.conf"
+LIMITS_DROP_IN = "unshare-limits.conf"
+UNIT_DIRECTORY = "etc/systemd/system"
+RUNTIME_UNIT_DIRECTORY = "run/systemd/system"
+WANTS = "multi-user.target.wants"
+STEPS_SINCE = 254
+"""The version of systemd from which on a restart's delay grows by itself (RestartSteps=)."""
+
+MARGIN = 15
+"""Seconds that systemd waits longer than the launcher does, which knows better what to do then."""
+
+WRITTEN = "# Written by the Ansible collection unshare.container."
+RESTARTS = tuple(OPTIONS["restart"]["choices"])
+
+_TEMPLATE = """\
+# Written by the Ansible collection unshare.container, and removed with the last container.
+# What one container has of its own is in %(drop_in)s and %(limits)s of its instance.
+
+[Unit]
+Description=System container %%i
+After=network.target
+RequiresMountsFor=/var/lib/unshare/containers/%%i
+AssertPathExists=/var/lib/unshare/containers/%%i/current/run-container
+StartLimitIntervalSec=%(interval)ds
+StartLimitBurst=%(burst)d
+
+[Service]
+Type=notify
+NotifyAccess=main
+Slice=machine.slice
+Environment=UNSHARE_TIMEOUT=30
+ExecStart=/var/lib/unshare/containers/%%i/current/run-container --service --timeout=${UNSHARE_TIMEOUT}
+ExecStop=-/var/lib/unshare/containers/%%i/current/run-container --stop --timeout=${UNSHARE_TIMEOUT}
+ExecStopPost=-/var/lib/unshare/containers/%%i/current/run-container --clear --timeout=${UNSHARE_TIMEOUT}
+KillMode=mixed
+Delegate=yes
+
+# The main process is the container's PID 1. A reboot from inside ends it with SIGHUP, and it comes back; a power-off
+# ends it with SIGINT, and it stays down; all else but a status of 0 is a crash, and it comes back after a while.
+Restart=on-failure
+RestartForceExitStatus=SIGHUP
+RestartPreventExitStatus=%(elsewhere)d
+%(back_off)s
+[Install]
+WantedBy=multi-user.target
+"""
+_GROWING = "RestartSec=1s\nRestartSteps=6\nRestartMaxDelaySec=30s\n"
+_CONSTANT = "RestartSec=3s\n"
+
+
+def template(version: int) -> str:
+    """The text of the template unit for a systemd of this version."""
+    back_off = _GROWING if version >= STEPS_SINCE else _CONSTANT
+    return _TEMPLATE % {
+        "drop_in": BOOT_DROP_IN,
+        "limits": LIMITS_DROP_IN,
+        "elsewhere": RUNS_ELSEWHERE,
+        "back_off": back_off,
+        "burst": reboots.BURST,
+        "interval": reboots.INTERVAL,
+    }
+
+
+def unit_of(name: str) -> str:
+    """The unit of the container called `name`."""
+    return f"unshare-container@{name}.service"
+
+
+class UnitOptions(NamedTuple):
+    """What the drop-in of one container says.
+
+    :param timeout: seconds for becoming ready and for stopping, each.
+    :param restart: of RESTARTS.
+    :param after: containers that are started before this one, if they are started at all.
+    :param requires: the same, and this one does not run without them.
+    """
+
+    timeout: float = float(OPTIONS["timeout"]["default"])
+    restart: str = OPTIONS["restart"]["default"]
+    after: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, text: str) -> UnitOptions:
+        """Return what the text of a drop-in says; what it does not say, or nobody could have meant, is the default."""
+        said = cls()
+        with contextlib.suppress(times.TimeLimitError):
+            said = said._replace(timeout=times.seconds("".join(_values(text, "Environment=UNSHARE_TIMEOUT=")), ""))
+        for restart in _values(text, "Restart="):
+            said = said._replace(restart=restart if restart in RESTARTS else said.restart)
+        after, requires = (
+            [name for name in map(_name_of, _values(text, key)) if is_name(name)] for key in ("After=", "Requires=")
+        )
+        for name in requires:
+            if name in after:
+                after.remove(name)
+        return said._replace(after=tuple(after), requires=tuple(requires))
+
+    def text(self) -> str:
+        """Return the text of the drop-in. A name in both lists has two lines `After=`, so that `read` finds both."""
+        lines = [WRITTEN, "[Unit]"]
+        lines += [f"After={unit_of(name)}" for name in sorted(set(self.after))]
+        for name in sorted(set(self.requires)):
+            lines += [f"Requires={unit_of(name)}", f"After={unit_of(name)}"]
+        lines += ["", "[Service]", f"Environment=UNSHARE_TIMEOUT={times.as_text(self.timeout)}"]
+        whole = times.as_text(self.timeout + MARGIN)
+        lines += [f"TimeoutStartSec={whole}s", f"TimeoutStopSec={whole}s", f"Restart={self.restart}"]
+        return "\n".join(lines) + "\n"
+
+
+def _values(text: str, key: str) -> list[str]:
+    return [line[len(key) :].strip() for line in text.splitlines() if line.startswith(key)]
+
+
+def _name_of(unit: str) -> str:
+    """The name of the container whose unit this is; empty for any other."""
+    before, after = unit_of("\0").split("\0")
+    whole = unit.startswith(before) and unit.endswith(after)
+    return unit[len(before) : -len(after)] if whole else ""
+
+
+def limits_drop_in(limits: Limits) -> str:
+    """The text of the drop-in with a container's limits; there is always one on its tasks."""
+    return "\n".join([WRITTEN, "[Service]", *properties(limits)]) + "\n"
+
+
+class Systemd:
+    """The systemd that is PID 1 of the host whose root is `root`, if it is one (sd_booted(3))."""
+
+    def __init__(self, root: Path) -> None:
+        self.present = (root / "run/systemd/system").is_dir()
+
+    def version(self) -> int:
+        """Its version."""
+        match = re.match(r"systemd (\d+)", self._run("--version").stdout)
+        return int(match.group(1)) if match else 0
+
+    def is_active(self, unit: str) -> bool:
+        """Whether the unit runs, starts, stops, or waits for a restart."""
+        return self.show(unit, "ActiveState") not in ("inactive", "failed", "")
+
+    def show(self, unit: str, name: str) -> str:
+        """A property of a unit."""
+        return self._run("show", f"--property={name}", "--value", unit).stdout.strip()
+
+    def active_instances(self) -> list[str]:
+        """The units of containers that run, or are about to."""
+        pattern = unit_of("*")
+        listed = self._run("list-units", "--plain", "--no-legend", "--full", pattern).stdout
+        return data.first_words(listed)
+
+    def reload(self) -> None:
+        """Have it read the units anew; running ones get new limits by that."""
+        self._order(60, "daemon-reload")
+
+    def start(self, unit: str, timeout: float) -> None:
+        """Start the unit, and wait for it. Raises TargetError with the end of the unit's log."""
+        self._run("reset-failed", unit)
+        self._order(timeout + 2 * MARGIN, "start", unit)
+
+    def stop(self, unit: str, timeout: float) -> None:
+        """Stop the unit, and wait for it."""
+        self._order(2 * (timeout + MARGIN), "stop", unit)
+
+    def _order(self, timeout: float, *words: str) -> None:
+        done = self._run(*words, timeout=timeout)
+        if done.returncode:
+            log = ""
+            if len(words) > 1:
+                command = ["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=15", f"--unit={words[1]}"]
+                log = _execute(command, 10).stdout.strip()
+            said = done.stderr.strip() or f"status {done.returncode}"
+            raise TargetError(
+                f"systemctl {' '.join(words)}: {said}" + (f"\nThe unit's log ends:\n{log}" if log else "")
+            )
+
+    @staticmethod
+    def _run(*words: str, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
+        return _execute(["systemctl", *words], timeout)
+
+
+def _execute(command: list[str], timeout: float) -> Any:
+    try:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TargetError(f"{' '.join(command)}: {error}") from error

@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A user of a container, read from the container's own files, which may hold anything."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ..launcher import lookup
+from ..launcher.errors import LauncherError
+from ..launcher.identity import COUNT
+
+ROOT = ("root", "0")
+FILE_LIMIT = 1 << 20  # bytes of an account file that are looked at
+
+
+class Account:
+    """A user of the container, read from its `/etc/passwd` without any library of its own."""
+
+    def __init__(self, name: str, uid: int, gid: int, home: str, shell: str) -> None:
+        self.name = name
+        self.uid = uid
+        self.gid = gid
+        self.home = home
+        self.shell = shell
+        self.groups = [gid]
+
+    @classmethod
+    def find(cls, root: int, user: str) -> Account:
+        """Return the account of a name or number, by the files below the directory that `root` is a descriptor of.
+
+        Files that cannot be read keep nobody out but the users that they would name: root can be entered to mend them.
+        """
+        try:
+            passwd, group = _read(root, "/etc/passwd"), _read(root, "/etc/group")
+        except (OSError, LauncherError):
+            if user not in ROOT:
+                raise
+            passwd = group = ""
+        return cls.parse(user, passwd, group)
+
+    @classmethod
+    def parse(cls, user: str, passwd: str, group: str) -> Account:
+        """The account of a name or number in the text of passwd(5) and group(5)."""
+        account = cls("root", 0, 0, "/root", "/bin/sh") if user in ROOT else None
+        for line in passwd.split("\n"):  # nothing else ends one for the C library
+            fields = line.split(":")
+            if len(fields) == 7 and user in (fields[0], fields[2]) and _is_id(fields[2]) and _is_id(fields[3]):
+                account = cls(fields[0], int(fields[2]), int(fields[3]), fields[5] or "/", fields[6] or "/bin/sh")
+                break
+        if account is None:
+            raise LauncherError("user %s: is not in the container's /etc/passwd" % user)
+        for line in group.split("\n"):
+            fields = line.split(":")
+            if len(fields) == 4 and _is_id(fields[2]) and account.name in fields[3].split(","):
+                account.groups.append(int(fields[2]))
+        return account
+
+
+def _read(root: int, path: str) -> str:
+    """Return the text of a regular file of the container's, as far as it is looked at; of one that is missing none."""
+    try:
+        descriptor = lookup.open_found(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except FileNotFoundError:
+        return ""
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise LauncherError("%s: is not a file in this container" % path)
+        return os.read(descriptor, FILE_LIMIT).decode("utf-8", "replace")
+    finally:
+        os.close(descriptor)
+
+
+def _is_id(text: str) -> bool:
+    """Whether a text is an id that a container can have; others mean something else to the kernel, or nothing."""
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < COUNT

@@ -1,0 +1,271 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A process in a running container: in its namespaces, its control group, and under the limits of its PID 1.
+
+Until it has executed a program of the container's, the entering process is not dumpable: root inside can neither
+trace it nor look through its descriptors at the host (CVE-2019-5736, CVE-2024-21626). As the kernel forgets that of a
+dying process, which root inside can make it, it has no descriptor of the host's by the time it can be seen. What root
+inside can do is to stop it; so every wait for it has an end.
+
+It gets into a control group below those of the container's init, where that can give it another. Root inside can make
+that group unfit, at any moment; then it gets into one that is out of its reach.
+
+This is the side of the caller, the host's root, who reads from outside what must be known of the container. The
+processes that enter are in `passage`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from ..launcher import confine, linux, lookup
+from ..launcher.descriptors import pipe_to_read
+from ..launcher.errors import LauncherError, NotRunning
+from ..launcher.process import KILL, Process, enters, leave, milliseconds, reap_left, reap_within
+from ..launcher.specification import read_spec
+from .passage import ENDED, INSIDE, NO_TASKS, InheritedLimits, Passage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, NoReturn
+
+    from ..life.container import Container
+
+ENTER_TIMEOUT = 30.0  # seconds until the command must run
+INSIDE_TIMEOUT = 3.0  # of these, as many as a control group that root inside rules may take
+REAP_TIMEOUT = 1.0  # seconds in which the end of a killed process must come to be known
+CAPTURE_LIMIT = 1 << 20  # bytes of a captured answer; the rest is dropped
+
+
+class Entry:
+    """What is needed to enter a container, taken from the host before anything of the container is touched.
+
+    Raises:
+        NotRunning: the container does not run.
+    """
+
+    def __init__(self, container: Container) -> None:
+        process = container.process()
+        if process is None:
+            raise NotRunning("container %s: does not run; start it first" % container.name)
+        self.process = process
+        self.container = container
+        record = container.record() or {}
+        system = str(record.get("system"))
+        self.base = int(record.get("uid_base") or 0)  # the host's id of root inside
+        self.spec = read_spec(system)
+        self.filter_program = confine.read_filter(system)
+
+    def close(self) -> None:
+        """Give back the descriptors of the host."""
+        self.process.close()
+        self.container.cgroup.close()
+
+    def open_root(self) -> int:
+        """Return the container's root directory, as a descriptor."""
+        try:
+            return lookup.open_root("/proc/%d/root" % self.process.pid)
+        except OSError:
+            raise self._cannot_enter(ENDED) from None
+
+    def spawn(
+        self,
+        command: list[str] | None,
+        user: str,
+        streams: tuple[int, int, int],
+        terminal: bool,
+        environment: dict[str, str] | None = None,
+        directory: str | None = None,
+        timeout: float = ENTER_TIMEOUT,
+    ) -> int:
+        """Run a command, or the user's login shell when there is none; the PID of a child to wait for.
+
+        Args:
+            user: a name of the container's `/etc/passwd`, or a number.
+            streams: descriptors for standard input, output and error, or `INSIDE`. Those that belong to root inside
+                are given to the user.
+            terminal: the first stream is a pty that is to control the new session.
+            environment: added to that of the user.
+            directory: where to start; the user's home by default.
+            timeout: seconds until the command must run.
+
+        Raises:
+            LauncherError: it does not run.
+        """
+
+        def go(passage: Passage) -> NoReturn:
+            passage.go(command, user, streams, terminal, environment or {}, directory)
+
+        began = time.monotonic()
+        deadline = began + timeout
+        cgroup = self.container.cgroup
+        try:
+            limits = InheritedLimits(self.process.pid)
+            try:
+                return self._spawn(cgroup.open_inside(), limits, go, began + min(timeout / 2, INSIDE_TIMEOUT))
+            except (LauncherError, OSError):  # which may be nothing but the place
+                if self.process.wait(0):
+                    raise ProcessLookupError(self.process.pid) from None
+                if time.monotonic() >= deadline:
+                    raise
+            return self._spawn(cgroup.open_out_of_reach(self.base), limits, go, deadline)
+        except ProcessLookupError:
+            raise self._cannot_enter(ENDED) from None
+        except OSError as error:
+            raise self._cannot_enter(str(error)) from error
+
+    def _spawn(self, cgroup: int, limits: InheritedLimits, go: Callable[[Passage], NoReturn], deadline: float) -> int:
+        """Let a process go in a control group, which is closed here, until it runs the command or for a deadline."""
+        mine: list[int] = []
+        theirs = [cgroup]
+        try:
+            for step in (1, -1):  # the report is to be read here, the go to be written
+                pipe = os.pipe()[::step]
+                mine.append(pipe[0])
+                theirs.append(pipe[1])
+            middle = self._clone(cgroup)
+            if middle == 0:
+                go(Passage(self, limits, theirs[1], theirs[2]))
+            for descriptor in theirs:
+                os.close(descriptor)
+            theirs = []
+            return self._follow(mine[0], mine[1], middle, deadline)
+        finally:
+            for descriptor in mine + theirs:
+                os.close(descriptor)
+
+    def _clone(self, cgroup: int) -> int:
+        try:
+            return linux.clone3(0, linux.SIGCHLD, cgroup)
+        except BlockingIOError:
+            raise self._cannot_enter(NO_TASKS) from None
+
+    def _cannot_enter(self, why: str) -> LauncherError:
+        return LauncherError("container %s: cannot enter: %s" % (self.container.name, why))
+
+    def _follow(self, report: int, go: int, middle: int, deadline: float) -> int:
+        """Read what the entering processes say until the command runs, or the deadline; the command's PID.
+
+        The command runs only when it is told to go on, which it is not once it was given up.
+        """
+        poll = select.poll()
+        poll.register(report, select.POLLIN)
+        said = b""
+        child, errors = 0, []
+        late = False
+        while not late:
+            late = not poll.poll(milliseconds(deadline - time.monotonic()))
+            data = b"" if late else os.read(report, 65536)
+            if not data:
+                break
+            *lines, said = (said + data).split(b"\n")
+            for line in lines:
+                kind, _separator, text = line.decode("utf-8", "replace").partition(" ")
+                if kind == "pid" and text.isdigit() and not child and _is_child(int(text)):
+                    child = int(text)
+                    enters(child)
+                    _let_go(go)
+                else:
+                    errors.append(text)
+        if late:
+            os.kill(middle, KILL)
+            errors.insert(0, "it was not let in in time; is a process inside stopped on purpose?")
+        _await_end(middle)
+        if errors or not child:
+            if child:
+                os.kill(child, KILL)
+                reap_within(child, time.monotonic() + REAP_TIMEOUT)
+            raise self._cannot_enter(errors[0] if errors else "it ended meanwhile")
+        return child
+
+
+def _let_go(go: int) -> None:
+    try:
+        os.write(go, b"1")
+    except BrokenPipeError:
+        pass  # it has ended already; the report says why
+
+
+def _await_end(middle: int) -> None:
+    """Reap the middle process, which is about to end; where root inside keeps it from a processor, not for ever."""
+    process = Process(middle, linux.pidfd_open(middle))
+    if process.wait(REAP_TIMEOUT):
+        process.reap()
+    else:
+        process.signal(KILL)
+        leave(middle)
+    process.close()
+
+
+def capture(container: Container, command: list[str], timeout: float) -> str:
+    """What a command run as root in the container prints, for at most `timeout` seconds and 1 MiB.
+
+    Raises:
+        LauncherError: the container does not run, or the command cannot be run, or takes longer.
+    """
+    return ask(container, command, timeout)[1]
+
+
+def ask(container: Container, command: list[str], timeout: float) -> tuple[int, str]:
+    """The wait status of a command run as root in the container, and what it prints; limits and errors of `capture`."""
+    deadline = time.monotonic() + timeout
+    entry = Entry(container)
+    read = write = -1
+    try:
+        read, write = pipe_to_read()
+        variables = {"SYSTEMD_PAGER": "", "TERM": "dumb"}
+        child = entry.spawn(command, "root", (INSIDE, write, INSIDE), False, variables, "/", timeout)
+        os.close(write)
+        write = -1
+        pidfd = linux.pidfd_open(child)
+        said, over = _read_all(read, deadline)
+        # Who has closed its output may run on.
+        over = over and _has_ended(pidfd, deadline)
+        if not over:
+            linux.pidfd_send_signal(pidfd, KILL)
+        os.close(pidfd)
+        status = reap_within(child, max(deadline, time.monotonic() + REAP_TIMEOUT))
+        reap_left()
+        if not over or status is None:
+            raise LauncherError("container %s: %s did not answer in %g s" % (container.name, command[0], timeout))
+        return status, said.decode("utf-8", "replace")
+    finally:
+        entry.close()
+        for end in (read, write):
+            if end >= 0:
+                os.close(end)
+
+
+def _has_ended(pidfd: int, deadline: float) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(milliseconds(deadline - time.monotonic())))
+
+
+def _is_child(pid: int) -> bool:
+    """Whether this is a child of this process: what may be killed by its number, whoever told that."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _read_all(descriptor: int, deadline: float) -> tuple[bytes, bool]:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    said = b""
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0 or not poll.poll(int(left * 1000) + 1):
+            return said, False
+        try:
+            data = os.read(descriptor, 65536)
+        except BlockingIOError:
+            continue
+        if not data:
+            return said, True
+        if len(said) < CAPTURE_LIMIT:
+            said += data

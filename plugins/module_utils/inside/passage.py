@@ -1,0 +1,206 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The processes that enter a running container, until one of them executes the command (`enter` is their caller).
+
+middle      in the container's control group: closes what it need not keep, takes the limits of PID 1, joins the
+            namespaces, and so has the next process in the container's pid namespace
+command     by CLONE_PARENT the caller's child: gives up what PID 1 has not, then resolves the first path of the
+            container's, imports nothing (`program`), and executes
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+
+from ..launcher import confine, linux, lookup, program
+from ..launcher.attributes import UMASK, Attributes, reset_own
+from ..launcher.descriptors import keep_only
+from ..launcher.errors import LauncherError
+from ..launcher.handshake import read_token, tell, write_all
+from ..launcher.init import SEARCH_PATH, TIOCSCTTY
+from ..launcher.paths import read_text
+from .account import Account
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from .enter import Entry
+
+INSIDE = -1  # in place of a stream's descriptor: the container's own null device
+ENDED = "it does not run any more"
+NO_TASKS = "it has as many tasks as its limit `tasks_max` lets it have; end some inside, or stop it"
+ALL_NAMESPACES = (
+    linux.CLONE_NEWUSER
+    | linux.CLONE_NEWNS
+    | linux.CLONE_NEWPID
+    | linux.CLONE_NEWIPC
+    | linux.CLONE_NEWUTS
+    | linux.CLONE_NEWCGROUP
+    | linux.CLONE_NEWNET
+)
+
+
+class InheritedLimits:
+    """What a process that enters a running container is to have, by what its PID 1 has.
+
+    Attributes:
+        attributes: resource limits and scheduling.
+        bound: the capabilities that its programs can have, as a bit mask.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.attributes = Attributes.of_entering(pid)
+        status = read_text("/proc/%d/status" % pid)
+        if not status:
+            raise ProcessLookupError(pid)
+        self.bound = int(status.partition("\nCapBnd:")[2].split(None, 1)[0], 16)
+
+
+class Passage:
+    """The way of one command into a container, made in the middle process.
+
+    Args:
+        entry: what was taken from the host before.
+        limits: what PID 1 has.
+        report: descriptor on which the caller is told of what fails, and of the command's PID.
+        wait: descriptor from which a byte comes when the command may run, and none when it was given up.
+    """
+
+    def __init__(self, entry: Entry, limits: InheritedLimits, report: int, wait: int) -> None:
+        self.process = entry.process
+        self.spec = entry.spec
+        self.filter_program = entry.filter_program
+        self.limits = limits
+        self.report = report
+        self.wait = wait
+
+    def go(
+        self,
+        command: list[str] | None,
+        user: str,
+        streams: tuple[int, int, int],
+        terminal: bool,
+        environment: dict[str, str],
+        directory: str | None,
+    ) -> NoReturn:
+        """Join the container's namespaces, and have the command's process there; arguments are those of `spawn`."""
+        try:
+            linux.prctl(linux.PR_SET_DUMPABLE, 0)
+            _forget_command_line()
+            program.load_nothing_more()
+            wanted = (self.report, self.wait, self.process.descriptor, *streams)
+            self.report, self.wait, self.process.descriptor, *inside = keep_only(*wanted)
+            self.limits.attributes.give(0)
+            self._join()
+            try:
+                child = linux.clone3(linux.CLONE_PARENT)
+            except BlockingIOError:
+                raise LauncherError(NO_TASKS) from None
+            if child == 0:
+                self._become(command, user, inside, terminal, environment, directory)
+            write_all(self.report, b"pid %d\n" % child)
+        except BaseException as error:
+            tell(self.report, "", error)
+            os._exit(1)
+        os._exit(0)
+
+    def _join(self) -> None:
+        try:
+            linux.setns(self.process.descriptor, ALL_NAMESPACES)
+        except ProcessLookupError:
+            raise LauncherError(ENDED) from None
+        self.process.close()
+
+    def _become(
+        self,
+        command: list[str] | None,
+        user: str,
+        streams: list[int],
+        terminal: bool,
+        environment: dict[str, str],
+        directory: str | None,
+    ) -> NoReturn:
+        """Give up what PID 1 has not, and then go where the command is to run, and execute it."""
+        try:
+            os.setsid()
+            os.setgroups([])
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+            # The filter first, for it takes a capability that PID 1 may have given up; and the keys before that.
+            confine.leave_session_keyring()
+            confine.filter_calls(self.filter_program)
+            confine.give_up(self.spec.security, self.limits.bound)
+            os.chdir("/")
+            root = lookup.open_root("/")
+            if INSIDE in streams:
+                null = program.open_own_null(root)
+                streams = [null if stream == INSIDE else stream for stream in streams]
+            for number, stream in enumerate(streams):
+                os.dup2(stream, number)
+            if terminal:
+                fcntl.ioctl(0, TIOCSCTTY, 0)
+            account = Account.find(root, user)
+            if account.uid or account.gid:
+                _hand_over(account.uid)
+                os.setgroups(account.groups)
+                os.setresgid(account.gid, account.gid, account.gid)
+                os.setresuid(account.uid, account.uid, account.uid)
+            directory = _change_directory(root, directory, account.home)
+            variables = {"PATH": SEARCH_PATH, "LANG": "C.UTF-8", "container": "unshare"}
+            variables.update(HOME=account.home, USER=account.name, LOGNAME=account.name, SHELL=account.shell)
+            if terminal:
+                variables["TERM"] = os.environ.get("TERM", "linux")
+            variables.update(environment)
+            if command is None:
+                words = ["-" + os.path.basename(account.shell)]
+                found = program.find(root, account.shell, words)
+            elif "/" in command[0]:
+                found = program.find(root, os.path.join(directory, command[0]), command)
+            else:
+                found = program.find_in_path(root, command[0], command, variables["PATH"])
+            reset_own()
+            os.umask(UMASK)
+            read_token(self.wait, "who called has given it up")
+            found.execute(variables)
+        except BlockingIOError:  # where the kernel counts the tasks of the user namespace
+            tell(self.report, "", LauncherError(NO_TASKS))
+        except BaseException as error:
+            tell(self.report, "", error)
+        os._exit(1)
+
+
+def _hand_over(uid: int) -> None:
+    """Give the standard streams that belong to root inside to the user, who may open /dev/stdout (proc_pid_fd(5))."""
+    for number in (0, 1, 2):
+        try:
+            os.fchown(number, uid, -1)
+        except PermissionError:
+            pass  # it is not root's: the null device, or one that was not made for this command
+
+
+def _change_directory(root: int, asked: str | None, home: str) -> str:
+    """Go to the directory that was asked for, or to the user's home, or else to the root; the path of it."""
+    path = home if asked is None else asked
+    try:
+        descriptor = lookup.open_found(root, path, os.O_PATH | os.O_DIRECTORY)
+        try:
+            os.fchdir(descriptor)
+        finally:
+            os.close(descriptor)
+        return path
+    except OSError:
+        if asked is not None:
+            raise
+        return "/"
+
+
+def _forget_command_line() -> None:
+    """Blank this process's own `/proc/PID/cmdline`, which anybody inside may read: it is the host's business."""
+    text = read_text("/proc/self/stat")
+    fields = text[text.rfind(")") + 2 :].split()
+    start, end = int(fields[45]), int(fields[46])  # arg_start, arg_end: the 48th and 49th of proc_pid_stat(5)
+    if 0 < start < end:
+        ctypes.memset(start, 0, end - start)

@@ -1,0 +1,348 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A pseudo-terminal between the person at the host and a process in a container, in a session of its own.
+
+The process never holds the host's own terminal, so that it can neither push input into it (TIOCSTI) nor outlive its
+session there.
+"""
+
+from __future__ import annotations
+
+import _signal
+import errno
+import fcntl
+import os
+import select
+import stat
+import termios
+
+from ..launcher import linux
+from ..launcher.errors import LauncherError
+from ..launcher.excursion import in_child
+from ..launcher.process import Process, wait_status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+TIOCGPTPEER = 0x5441
+TIOCSPTLCK = 0x40045431
+NONE_LEFT = (errno.ENOSPC, errno.EIO)  # what opening a multiplexer fails with (fs/devpts of the kernel, new and old)
+OPEN_TIMEOUT = 10.0  # seconds in which a container's pty must be there
+CHUNK = 65536  # bytes read at once
+PIECE = 4096  # bytes that a pipe which can be written to takes without waiting (PIPE_BUF)
+PTY_HOLDS = 1 << 17  # bytes; more than the kernel keeps of what was written to a pty
+
+
+def open_on_host() -> tuple[int, int, str]:
+    """A new pty of the host: master, slave, and the slave's path."""
+    master, slave = os.openpty()
+    return master, slave, os.ttyname(slave)
+
+
+def open_in_container(root: int, seconds: float) -> tuple[int, int] | None:
+    """Return a new pty of a container, master and slave, or none if none is left there.
+
+    A child opens it and hands it over: the way to it may lead over a file system of root inside, which never answers.
+
+    Args:
+        root: descriptor of the container's root directory.
+        seconds: how long that may take.
+    """
+    import array
+    import socket
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+
+        def work() -> str:
+            try:
+                ends = _open_in_container(root)
+            except OSError as error:
+                if error.errno in NONE_LEFT:
+                    return "none"
+                raise
+            theirs.sendmsg([b"2"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", ends))])
+            return ""
+
+        try:
+            if in_child(work, seconds, (root, theirs.fileno())):
+                return None
+        except TimeoutError:
+            raise LauncherError("/dev/pts of the container does not answer within %g s" % seconds) from None
+        ends = array.array("i", [-1, -1])
+        room = socket.CMSG_SPACE(2 * ends.itemsize)
+        for _level, _kind, data in ours.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)[1]:
+            ends = array.array("i", data)
+        return ends[0], ends[1]
+
+
+def _open_in_container(root: int) -> tuple[int, int]:
+    """Open it, by its place alone.
+
+    The multiplexer is opened only after it has been verified to be one: the tree is the container's to change
+    (CVE-2025-52565).
+    """
+    resolve = linux.RESOLVE_IN_ROOT | linux.RESOLVE_NO_SYMLINKS | linux.RESOLVE_NO_MAGICLINKS
+    path = linux.openat2(root, "dev/pts/ptmx", os.O_PATH, resolve)
+    try:
+        status = os.fstat(path)
+        if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(5, 2):
+            raise LauncherError("/dev/pts/ptmx: is not the pty multiplexer in this container; restart the container")
+        master = os.open("/proc/self/fd/%d" % path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    finally:
+        os.close(path)
+    fcntl.ioctl(master, TIOCSPTLCK, b"\0\0\0\0")
+    slave = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    return master, slave
+
+
+def open_for(root: int, name: str, owner: int) -> tuple[int, int]:
+    """A new pty for a command that enters container `name`: the container's, or the host's when it has none left.
+
+    It belongs to the host id `owner`, root inside, who gives it to the command's user. For that its group must be one
+    of the container's, too, as that of the container's own ptys is.
+
+    Root inside can take all ptys that containers share, by a devpts of its own as well. Those that the kernel reserves
+    for the host (kernel.pty.reserve) it cannot. A pty of the host's is new for this command, as the container's would
+    be, and not the caller's terminal: what is pushed into it comes out in the container.
+
+    Raises:
+        LauncherError: the host has none left either.
+    """
+    try:
+        ends = open_in_container(root, OPEN_TIMEOUT)
+    except LauncherError as error:
+        raise LauncherError("container %s: cannot enter: %s" % (name, error)) from None
+    if ends is not None:
+        return _give(ends, owner, -1)
+    try:
+        master, slave, _path = open_on_host()
+    except OSError as error:
+        raise LauncherError(
+            "container %s: no pty is left, neither in the container nor on the host (%s); end what holds them, raise "
+            "kernel.pty.max, or enter without a terminal, as in 'enter-container COMMAND | cat'" % (name, error)
+        ) from error
+    os.write(
+        2,
+        b"enter-container: warning: the container has no pty left, so this is one of the host's; programs that ask for "
+        b"the terminal's name find none\n",
+    )
+    return _give((master, slave), owner, owner)
+
+
+def _give(ends: tuple[int, int], owner: int, group: int) -> tuple[int, int]:
+    """Give a pty to a uid and a gid, or else close it; its master and slave."""
+    try:
+        os.fchown(ends[1], owner, group)
+        return ends
+    except BaseException:
+        for end in ends:
+            os.close(end)
+        raise
+
+
+def copy_size(source: int, target: int) -> None:
+    """Give one terminal the window size of another."""
+    try:
+        fcntl.ioctl(target, termios.TIOCSWINSZ, fcntl.ioctl(source, termios.TIOCGWINSZ, bytes(8)))
+    except OSError:
+        pass  # the other end has closed
+
+
+class _Flow:
+    """Bytes on their way from one descriptor to another; `-1` as the target drops them.
+
+    Attributes:
+        left: how many of them are still to be read, where that is known.
+    """
+
+    def __init__(self, source: int, target: int) -> None:
+        self.source = source
+        self.target = target
+        self.pending = b""
+        self.open = True
+        self.left: int | None = None
+        if source != 0:  # standard input is the caller's, who shares it with others
+            os.set_blocking(source, False)
+
+    def hold(self) -> None:
+        """Read no more than what is there by now: who holds the other end can go on writing."""
+        self.left = PTY_HOLDS
+        if stat.S_ISFIFO(os.fstat(self.source).st_mode):
+            held = bytearray(4)
+            fcntl.ioctl(self.source, termios.FIONREAD, held)
+            self.left = memoryview(held).cast("i")[0]
+
+    def read(self) -> None:
+        try:
+            self.pending = os.read(self.source, CHUNK if self.left is None else min(CHUNK, self.left))
+        except BlockingIOError:
+            return
+        except OSError:
+            self.pending = b""  # EIO: the last slave of the pty was closed
+        if self.left is not None:
+            self.left -= len(self.pending)
+        if not self.pending or self.left == 0:
+            self.open = False
+        if self.target < 0:
+            self.pending = b""
+
+    def write(self) -> bool:
+        """Write what fits without waiting; false when nobody is left to read it."""
+        try:
+            self.pending = self.pending[os.write(self.target, self.pending[:PIECE]) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.pending = b""
+            return False
+        return True
+
+
+class Carrier:
+    """Copies bytes between descriptors until a process has ended and its output is drained.
+
+    No direction waits for another: a process that writes before it has read all is no deadlock. Nor is anything waited
+    for that root inside decides: the process is let go of at once when it has ended, for PID 1 waits for that; and of
+    its output that is taken which was there by then, whoever else holds the other end.
+
+    Args:
+        copies: pairs of (from, to). What goes *to* standard output or error is drained after the end.
+        process: a child.
+        discard: read standard input to its end, and drop what nobody wants of it, so that who sends it sees no error.
+
+    Attributes:
+        status: the wait status of the process, once it has ended.
+        given_up: set it to leave out what is still to be drained.
+    """
+
+    def __init__(self, copies: list[tuple[int, int]], process: Process, discard: bool = False) -> None:
+        self.flows = [_Flow(source, target) for source, target in copies]
+        self.process = process
+        self.discard = discard
+        self.status: int | None = None
+        self.given_up = False
+
+    def run(self, wake: int | None = None, on_wake: Callable[[int], None] | None = None) -> int:
+        """Copy until the end; the wait status of the process.
+
+        Args:
+            wake: descriptor of `signal.set_wakeup_fd`; `on_wake` gets each signal's number.
+        """
+        while True:
+            ready = self._wait(wake)
+            if wake is not None and ready.pop(wake, 0) and on_wake is not None:
+                for number in os.read(wake, 64):
+                    on_wake(number)
+            if self.status is not None and (self.given_up or not ready):
+                return self.status
+            if ready.pop(self.process.descriptor, 0):
+                self._end()
+            for flow in list(self.flows):
+                if flow.pending:
+                    if ready.get(flow.target) and not flow.write():
+                        self._close(flow)
+                elif ready.get(flow.source):
+                    flow.read()
+                if not flow.open and not flow.pending:
+                    self._close(flow)
+
+    def _wait(self, wake: int | None) -> dict[int, int]:
+        events: dict[int, int] = {}
+        for flow in self.flows:
+            if flow.pending:
+                events[flow.target] = events.get(flow.target, 0) | select.POLLOUT
+            else:
+                events[flow.source] = events.get(flow.source, 0) | select.POLLIN
+        if wake is not None:
+            events[wake] = select.POLLIN
+        if self.status is None:
+            events[self.process.descriptor] = select.POLLIN
+        poll = select.poll()
+        for descriptor, mask in events.items():
+            poll.register(descriptor, mask)
+        # After the end, what is not there at once will never come, but what was read must be written.
+        waits = self.status is None or any(flow.pending or flow.target < 0 for flow in self.flows)
+        return dict(poll.poll(None if waits else 0))
+
+    def _end(self) -> None:
+        """Let go of the process, which has ended, of input for it, and of what others write from now on."""
+        for flow in list(self.flows):
+            if flow.source == 0:
+                flow.pending = b""
+                self._close(flow)
+            else:
+                flow.hold()
+        self.status = wait_status(self.process.pid)
+
+    def _close(self, flow: _Flow) -> None:
+        """End a flow; who reads standard input inside sees its end."""
+        if flow not in self.flows:
+            return
+        self.flows.remove(flow)
+        if flow.source != 0 or flow.target < 0:
+            return
+        if all(other.source != flow.target for other in self.flows):
+            os.close(flow.target)
+        if self.discard and flow.open:
+            self.flows.append(_Flow(0, -1))
+
+
+class Relay:
+    """Carries bytes between this process's standard streams and a pty, or from a pipe to standard output.
+
+    Args:
+        descriptor: the pty's master, or the reading end of a pipe.
+        interactive: put the terminal on standard input into raw mode, and pass on what is typed.
+    """
+
+    def __init__(self, descriptor: int, interactive: bool) -> None:
+        self.descriptor = descriptor
+        self.interactive = interactive
+
+    def run(
+        self, process: Process, on_signal: Callable[[int], None], on_ready: Callable[[], None] | None = None
+    ) -> int:
+        """Carry until a child has ended and its output is drained; its wait status.
+
+        Args:
+            on_signal: called with SIGINT or SIGTERM when this process gets one. After the end they end the draining.
+            on_ready: called once signals are heeded, before the first byte.
+        """
+        copies = [(self.descriptor, 1)] + ([(0, self.descriptor)] if self.interactive else [])
+        carrier = Carrier(copies, process)
+
+        def on_wake(number: int) -> None:
+            if number == _signal.SIGWINCH:
+                if self.interactive:
+                    copy_size(0, self.descriptor)
+            elif carrier.status is None:
+                on_signal(number)
+            elif number != _signal.SIGALRM:
+                carrier.given_up = True
+
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_write, False)
+        former = {}
+        for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGWINCH):
+            former[number] = _signal.signal(number, lambda *_: None)
+        former_wake = _signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        saved = termios.tcgetattr(0) if self.interactive else None
+        try:
+            if on_ready is not None:
+                on_ready()
+            if saved is not None:
+                import tty
+
+                tty.setraw(0)
+                copy_size(0, self.descriptor)
+            return carrier.run(wake_read, on_wake)
+        finally:
+            if saved is not None:
+                termios.tcsetattr(0, termios.TCSADRAIN, saved)
+            _signal.set_wakeup_fd(former_wake)
+            for number, handler in former.items():
+                _signal.signal(number, handler)
+            os.close(wake_read)
+            os.close(wake_write)

@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A container that has rebooted itself, and that nothing on the host watches: who enters it next starts it again.
+
+PID 1's parent alone learns how it ended (reboot(2)), and that is not ours. So a container leaves a mark on its way
+down: a unit that reboot.target wants (`plugin_utils/base_units`) sets the sticky bit of the container's own control
+group, which stays until the container is cleared away. Root inside can set it at any time, and gains nothing by that:
+the container that comes back is what a reboot would have given, and it comes back when the host's root asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..inside.enter import ENTER_TIMEOUT
+from ..launcher import times
+from ..launcher.errors import LauncherError
+from .container import Container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from .start import Status
+
+GRACE = 30.0  # seconds, beyond its own time limits, after which a `run-container` is given up
+SHARES = (
+    "container %s: has rebooted itself, and was started with --share or --expose, of which nothing is kept; "
+    "start it again with them"
+)
+
+
+def bring_back(container: Container) -> bool:
+    """Start a container that has rebooted itself, in a process of its own; whether it runs now.
+
+    While another process has the container, that is waited for: it may be starting it.
+
+    Raises:
+        LauncherError: it has rebooted itself and could not be started.
+    """
+    with container.lock(ENTER_TIMEOUT):
+        record = container.record() or {}
+        if not container.is_to_come_back():
+            return container.status().state == "running"
+        if record.get("shares"):
+            raise LauncherError(SHARES % container.name)
+    # Its own launcher, whichever version that is; and the container is not to be a child of who only enters it.
+    timeout = float(record.get("timeout", ENTER_TIMEOUT))
+    try:
+        code, said = run_launcher(str(record.get("system")), "--again", timeout, 2 * timeout)
+    except LauncherError as error:
+        message = "container %s: has rebooted itself, and cannot be started: %s"
+        raise LauncherError(message % (container.name, error)) from error
+    running = container.status().state == "running"  # one that is not ready in time runs, and can be looked at
+    if code and not running:
+        message = "container %s: has rebooted itself, and does not start: %s"
+        raise LauncherError(message % (container.name, said.strip()))
+    return running
+
+
+def run_launcher(system: str, option: str, timeout: float, longest: float) -> tuple[int, str]:
+    """Have the `run-container` of a system start it in a process of its own; return its exit status and its messages.
+
+    Args:
+        system: the directory.
+        option: `--again` or `--detach`.
+        timeout: seconds that the container has to become ready.
+        longest: seconds that all of that may take; after `GRACE` more it is given up.
+
+    Raises:
+        LauncherError: it cannot be executed, or has been given up.
+    """
+    import subprocess
+
+    command = [system + "/run-container", option, "--timeout=" + times.as_text(timeout)]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=longest + GRACE,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise LauncherError("%s: %s" % (command[0], error)) from error
+    return done.returncode, done.stderr.decode("utf-8", "replace")
+
+
+def refuse(container: Container) -> None:
+    """Say of a container that has rebooted itself that it is not started; nothing is done with any other.
+
+    Raises:
+        LauncherError: it has rebooted itself.
+    """
+    with container.lock(ENTER_TIMEOUT):
+        if container.is_to_come_back():
+            message = "container %s: has rebooted itself, and is started by who enters it next without --no-start"
+            raise LauncherError(message % container.name)
+
+
+def start_again(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
+    """Start a container again if it has rebooted itself; nothing is done otherwise. The exit status."""
+    with container.lock(timeout):
+        record = container.record() or {}
+        if not container.is_to_come_back():
+            return 0
+        if record.get("shares"):
+            raise LauncherError(SHARES % container.name)
+        if os.path.realpath(str(record.get("system"))) != system:
+            message = "container %s: ran %s, so call the run-container there"
+            raise LauncherError(message % (container.name, record.get("system")))
+        explain(container.start(system, True, timeout))
+    return 0

@@ -1,0 +1,182 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is known of a container. Nothing here changes one, and what cannot be learned of one hides nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, Callable, Protocol
+
+from ..launcher import mount_table
+from ..launcher.errors import LauncherError
+from ..launcher.names import is_name
+from ..state import generations
+from ..state.target import Layout, TargetError
+
+LOG_LIMIT = 256 * 1024
+"""Bytes of a log that are returned at most, its end."""
+
+MOUNTS_SIZE, MOUNTS_LIMIT = 4 << 20, 4096
+"""Bytes that are read of a list of mounts, and how many are returned: root inside can make any number."""
+
+
+class InspectedContainer(Protocol):
+    """What the launcher can say of a container."""
+
+    cgroup: Any
+
+    def record(self) -> dict[str, Any] | None:
+        """What was noted at its last start."""
+
+    def status(self) -> Any:
+        """Whether it runs, and as what."""
+
+    def failed_units(self, timeout: float) -> list[str]:
+        """The units of its systemd that failed."""
+
+    def log_tail(self, lines: int, unit: str | None, timeout: float) -> str:
+        """The end of its log."""
+
+
+def names(layout: Layout, run_directory: Path) -> list[str]:
+    """All containers of this host: those that were deployed, and those that somebody runs by hand."""
+    found: set[str] = set()
+    for directory in (layout.containers, run_directory):
+        try:
+            found.update(entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False))
+        except OSError:
+            continue  # there is none
+    return sorted(name for name in found if is_name(name))
+
+
+class Information:
+    """What is known of one container.
+
+    :param proc: where the kernel's view of processes is.
+    :param timeout: seconds that each question to the container's own programs may take.
+    :param log_lines: how many lines of the log's end to return.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        name: str,
+        container: InspectedContainer,
+        proc: Path = Path("/proc"),
+        timeout: float = 5.0,
+        log_lines: int = 0,
+    ) -> None:
+        self.layout = layout
+        self.name = name
+        self.container = container
+        self.proc = proc
+        self.timeout = timeout
+        self.log_lines = log_lines
+        self.errors: list[str] = []
+
+    def gather(self) -> dict[str, Any]:
+        """All of it; what could not be learned is none, and said in `errors`."""
+        status = self._try("its state", self.container.status)
+        running = status is not None and status.state == "running"
+        facts: dict[str, Any] = {"name": self.name, "state": self._state(status)}
+        facts.update(self._try("its generations", self._generations) or {"system": None, "generations": []})
+        facts["ready"] = bool(running and status.ready)
+        for key in ("pid", "uid_base", "uid_count", "boot_seconds", "started"):
+            facts[key] = getattr(status, key) if running else None
+        facts["running_system"] = status.system if running else None
+        facts["uptime_seconds"] = (
+            max(0.0, round(time.time() - status.started, 3)) if running and status.started else None
+        )
+        facts["memory"] = self._try("its memory", self._memory) if running else None
+        facts["cpu"] = self._try("its use of the processors", self._processors) if running else None
+        found = self._try("its mounts", lambda: self._mounts(status.pid)) if running else None
+        facts["mounts"], facts["mounts_truncated"] = found or (None, False)
+        asked = running and self._try("its system", lambda: self._has_systemd(status.system))
+        facts["failed_units"] = self._try("its units", self._failed_units) if asked else None
+        facts["log"] = self._try("its log", self._log) if asked and self.log_lines else None
+        facts["errors"] = self.errors
+        return facts
+
+    def _try(self, what: str, ask: Callable[[], Any]) -> Any:
+        try:
+            return ask()
+        except (LauncherError, TargetError, OSError, ValueError, KeyError, TypeError) as error:
+            self.errors.append(f"{what} cannot be read: {error}")
+            return None
+
+    def _state(self, status: Any) -> str:
+        if status is None:
+            return "unknown"
+        if status.state == "running":
+            return "running"
+        return "stopped" if self.layout.container(self.name).is_dir() else "absent"
+
+    def _generations(self) -> dict[str, Any]:
+        current = self.layout.current_system(self.name)
+        number = generations.current_number(self.layout, self.name)
+        found = [
+            {
+                "number": each,
+                "system": str(generations.system_of(self.layout, self.name, each)),
+                "current": each == number,
+            }
+            for each in generations.numbers(self.layout, self.name)
+        ]
+        return {"system": str(current) if current else None, "generations": found}
+
+    def _memory(self) -> dict[str, int | None] | None:
+        """Bytes; none on a host that keeps the memory controller in version 1 of the control groups."""
+        current = self._number("memory.current")
+        if current is None:
+            return None
+        return {
+            "current": current,
+            "peak": self._number("memory.peak"),
+            "maximum": self._number("memory.max"),
+            "swap": self._number("memory.swap.current"),
+        }
+
+    def _number(self, file: str) -> int | None:
+        text = self.container.cgroup.read(file).strip()
+        return int(text) if text.isdigit() else None
+
+    def _processors(self) -> dict[str, float] | None:
+        """Seconds (cgroup v2, cpu.stat)."""
+        counters = dict(line.split(None, 1) for line in self.container.cgroup.read("cpu.stat").splitlines())
+        if "usage_usec" not in counters:
+            return None
+        wanted = (("usage_seconds", "usage_usec"), ("user_seconds", "user_usec"), ("system_seconds", "system_usec"))
+        return {name: int(counters[key]) / 1e6 for name, key in wanted}
+
+    def _mounts(self, pid: int) -> tuple[list[dict[str, Any]], bool]:
+        """The mounts that the container's first process sees (proc_pid_mountinfo(5)), and whether some are left out."""
+        found, whole = mount_table.read_some(str(self.proc / str(pid) / "mountinfo"), MOUNTS_SIZE)
+        return [mount(each) for each in found[:MOUNTS_LIMIT]], not whole or len(found) > MOUNTS_LIMIT
+
+    def _has_systemd(self, system: str) -> bool:
+        return bool(json.loads(Path(system, "spec.json").read_text("utf-8"))["init"]["systemd"])
+
+    def _failed_units(self) -> list[str]:
+        return self.container.failed_units(timeout=self.timeout)
+
+    def _log(self) -> str:
+        return self.container.log_tail(self.log_lines, None, self.timeout)[-LOG_LIMIT:]
+
+
+def mount(found: mount_table.MountTableEntry) -> dict[str, Any]:
+    """A mount, as it is returned; bytes that are no UTF-8 are replaced."""
+    return {
+        "target": _text(found.point),
+        "source": _text(found.source),
+        "root": _text(found.part),
+        "type": found.kind,
+        "options": found.options,
+    }
+
+
+def _text(path: str) -> str:
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,0 +1,304 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A container, or a command in one, with a person in front of it: terminal, signals, exit status (S10)."""
+
+from __future__ import annotations
+
+import _signal
+import os
+import time
+
+from ..host.reboots import Reboots
+from ..inside import terminal
+from ..inside.enter import Entry
+from ..launcher import linux
+from ..launcher.contract import signal_number
+from ..launcher.errors import LauncherError, NotRunning
+from ..launcher.process import KILL, PAUSE, Process
+from .container import Container
+from .start import Status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from ..launcher.contract import Mount
+
+
+def exit_status(wait_status: int) -> int:
+    """A shell's idea of how a process ended: its status, or 128 and the signal that killed it."""
+    if os.WIFSIGNALED(wait_status):
+        return 128 + os.WTERMSIG(wait_status)
+    return os.WEXITSTATUS(wait_status)
+
+
+def init_status(wait_status: int) -> int:
+    """The exit status of an init: powering off (SIGINT) or rebooting (SIGHUP) from inside is a success (reboot(2))."""
+    if os.WIFSIGNALED(wait_status) and os.WTERMSIG(wait_status) in (1, 2):
+        return 0
+    return exit_status(wait_status)
+
+
+def run_in_foreground(
+    container: Container,
+    system: str,
+    extra_file_systems: list[Mount],
+    timeout: float,
+    explain: Callable[[Status], None],
+) -> int:
+    """Run a container until it ends, and again when it reboots; its exit status.
+
+    A first SIGINT, SIGTERM or SIGHUP asks it to stop, its time limit or a second kills it.
+
+    Raises:
+        LauncherError: it cannot be started, or reboots itself too often.
+    """
+    reboots = Reboots(container.name)
+    while True:
+        ended, asked = _run_once(container, system, extra_file_systems, timeout, explain)
+        rebooted = os.WIFSIGNALED(ended) and os.WTERMSIG(ended) == _signal.SIGHUP  # reboot(2), in a pid namespace
+        if asked or not rebooted or not reboots.again():
+            return init_status(ended)
+
+
+def _run_once(
+    container: Container,
+    system: str,
+    extra_file_systems: list[Mount],
+    timeout: float,
+    explain: Callable[[Status], None],
+) -> tuple[int, bool]:
+    """Run a container until it ends: its wait status, and whether the caller had asked for its end."""
+    interactive = os.isatty(0) and os.isatty(1)
+    console = None
+    if interactive:
+        output_read, output_write, console = terminal.open_on_host()
+    else:
+        output_read, output_write = os.pipe()
+    try:
+        with container.lock(timeout):
+            status = container.start(system, False, timeout, console, output_write, extra_file_systems)
+        pid = int(status.pid or 0)
+        supervisor = _Supervisor(Process(pid, linux.pidfd_open(pid)), stop_signal(container), timeout)
+        try:
+            if not interactive:  # a pty with nobody at its other side is at its end, and an init opens it now and then
+                os.close(output_write)
+                output_write = -1
+            ended = supervisor.relay(terminal.Relay(output_read, interactive), lambda: explain(status))
+        except BaseException:
+            with container.lock(timeout):
+                container.stop(0)
+            raise
+        finally:
+            supervisor.process.close()
+    finally:
+        os.close(output_read)
+        if output_write >= 0:
+            os.close(output_write)
+    with container.lock(timeout):
+        if container.process() is None:
+            container.clear()
+    return ended, supervisor.asked
+
+
+def stop_signal(container: Container) -> int:
+    """The number of the signal that asks the running container to stop."""
+    return signal_number(str((container.record() or {}).get("stop_signal", "SIGTERM")))
+
+
+class _Supervisor:
+    """Turns the signals of the one who called into the container's end."""
+
+    def __init__(self, process: Process, stop_signal: int, timeout: float) -> None:
+        self.process = process
+        self.stop_signal = stop_signal
+        self.timeout = timeout
+        self.asked = False
+        self.deadline = 0.0
+        self.pending = 0
+
+    def _on_time(self) -> None:
+        """Pass the signal on once the init heeds it, and end its time."""
+        if self.pending and self.process.heeds(self.pending):
+            self.process.signal(self.pending)
+            self.pending = 0
+        if time.monotonic() >= self.deadline:
+            self.process.signal(KILL)
+
+    def relay(self, relay: terminal.Relay, on_ready: Callable[[], None]) -> int:
+        """Carry the container's output, and its input, until it has ended; its wait status.
+
+        First say that signals are heeded.
+        """
+        former = _signal.signal(_signal.SIGHUP, lambda *_arguments: None)  # wakes the relay, as every signal does
+        try:
+            return relay.run(self.process, self._on_signal, on_ready)
+        finally:
+            _signal.setitimer(_signal.ITIMER_REAL, 0)
+            _signal.signal(_signal.SIGHUP, former)
+
+    def _on_signal(self, number: int) -> None:
+        if number == _signal.SIGALRM:
+            self._on_time()
+            return
+        if self.asked:
+            self.process.signal(KILL)
+            return
+        self.asked = True
+        self.deadline = time.monotonic() + self.timeout
+        passed_on = number == _signal.SIGINT and self.stop_signal == _signal.SIGTERM
+        self.pending = number if passed_on else self.stop_signal
+        _signal.signal(_signal.SIGALRM, lambda *_arguments: None)
+        _signal.setitimer(_signal.ITIMER_REAL, 0.001, PAUSE)
+
+
+def enter(container: Container, command: list[str] | None, user: str, start: bool = True) -> int:
+    """Run a command, or a login shell, in a running container, with this process's streams; its exit status.
+
+    The command gets pipes or a pty of the container's, never a file, a pipe or a terminal of the host.
+
+    Args:
+        start: start a container again that has rebooted itself.
+    """
+    entry = _entry(container, start)
+    try:
+        if os.isatty(0) and os.isatty(1):
+            return exit_status(_run_at_terminal(entry, command, user))
+        piped = _Piped(entry, command, user)
+    finally:
+        entry.close()
+    return exit_status(piped.run())
+
+
+def _run_at_terminal(entry: Entry, command: list[str] | None, user: str) -> int:
+    """Run a command with a pty of its own; its wait status."""
+    root = entry.open_root()
+    try:
+        master, slave = terminal.open_for(root, entry.container.name, entry.base)
+    finally:
+        os.close(root)
+    try:
+        try:
+            child = entry.spawn(command, user, (slave, slave, slave), True)
+        finally:
+            os.close(slave)
+        process = Process(child, linux.pidfd_open(child))
+        try:
+            return terminal.Relay(master, True).run(process, process.signal)
+        finally:
+            process.close()
+    finally:
+        os.close(master)
+
+
+def enter_for_program(
+    container: Container, command: list[str], user: str, token: str, discard: bool, skip: bool, start: bool = True
+) -> int:
+    """Run a command as `enter` does, for a program that must tell entering from what the command does; always 0.
+
+    Lines on standard error say what happened; they begin with the caller's token, which the command never learns. A
+    newline goes before each, since the line before it may not have been ended:
+
+        TOKEN entered          the command runs
+        TOKEN exit STATUS      it has ended, and its output is written
+        TOKEN error MESSAGE    it was not run
+
+    Args:
+        discard: read standard input to its end in any case.
+        skip: leave out what standard input holds before a line that is the token: a password that was not asked for.
+        start: start a container again that has rebooted itself.
+    """
+    try:
+        line = b""
+        while skip and line != token.encode():
+            line = _read_line()
+        entry = _entry(container, start)
+        try:
+            piped = _Piped(entry, command, user)
+        finally:
+            entry.close()
+        _say(token, "entered")
+        _say(token, "exit %d" % exit_status(piped.run(discard)))
+    except (LauncherError, OSError) as error:
+        _say(token, "error %s" % str(error).replace("\n", " "))
+        while discard and os.read(0, 65536):
+            pass
+    return 0
+
+
+def _entry(container: Container, start: bool) -> Entry:
+    """The way into a container; with `start` one that has rebooted itself is started again first."""
+    try:
+        return Entry(container)
+    except NotRunning:
+        from . import again
+
+        if not start:
+            again.refuse(container)
+        if not start or not again.bring_back(container):
+            raise
+        return Entry(container)
+
+
+def _read_line() -> bytes:
+    """A line of standard input and not one byte more."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)
+        if not byte:
+            raise LauncherError("standard input ended before the line that was to come")
+        line += byte
+    return line[:-1]
+
+
+def _say(token: str, text: str) -> None:
+    os.write(2, ("\n%s %s\n" % (token, text)).encode("utf-8", "replace"))
+
+
+class _Piped:
+    """A command with three pipes of its own, which belong to root inside, and by that to its user in the end."""
+
+    def __init__(self, entry: Entry, command: list[str] | None, user: str) -> None:
+        inside: list[int] = []
+        self.copies: list[tuple[int, int]] = []
+        try:
+            for number in (0, 1, 2):
+                read, write = os.pipe()
+                inside.append(read if number == 0 else write)
+                self.copies.append((0, write) if number == 0 else (read, number))
+                os.fchown(read, entry.base, entry.base)
+            os.set_blocking(self.copies[0][1], False)
+            self.child = entry.spawn(command, user, (inside[0], inside[1], inside[2]), False)
+        except BaseException:
+            for source, target in self.copies:
+                os.close(target if source == 0 else source)
+            raise
+        finally:
+            for descriptor in inside:
+                os.close(descriptor)
+
+    def run(self, discard: bool = False) -> int:
+        """Carry its streams, and pass signals on, until it has ended; its wait status.
+
+        Raises:
+            SystemExit: a signal came when it had ended, and its output was still to be written.
+        """
+        process = Process(self.child, linux.pidfd_open(self.child))
+        carrier = terminal.Carrier(self.copies, process, discard)
+
+        def pass_on(number: int, _frame: object) -> None:
+            if carrier.status is not None:
+                raise SystemExit(128 + number)
+            process.signal(number)
+
+        former = {}
+        for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
+            former[number] = _signal.signal(number, pass_on)
+        try:
+            return carrier.run()
+        finally:
+            for number, handler in former.items():
+                _signal.signal(number, handler)
+            process.close()
+            for source, _target in self.copies[1:]:
+                os.close(source)

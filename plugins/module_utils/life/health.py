@@ -1,0 +1,221 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Is a running container well? What is asked of it, from where, and for how long.
+
+The checks are made in rounds, until the rounds of some seconds on end find all of them well or the time limit is
+reached: a service that crashes and comes back, again and again, looks well at times. Connections are made
+from inside the container's network: their sockets are opened there and belong to it wherever they are used. Nothing of
+the container's is run on the host, and of its answers only a few bytes are looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import time
+from typing import Any, Callable, Iterator
+
+from ..host.container_options import HEALTH
+from ..inside import enter
+from ..launcher import data, linux
+from ..launcher.errors import LauncherError, OptionError
+
+PAUSES = (0.2, 0.2, 0.3, 0.5, 1.0)
+"""Seconds between two rounds, the last of them from then on: a check leaves traces in the logs that it looks into."""
+
+PATIENCE = 5.0
+"""Seconds that a single check may take, unless the time limit comes first."""
+
+COMPLAINT_LIMIT = 1000
+"""Characters of a complaint: what the container says of itself may be of any length."""
+
+DEFAULTS: dict[str, Any] = {name: option["default"] for name, option in HEALTH.items()}
+"""The health of a container of which no more is said."""
+
+
+def check_health(health: dict[str, Any], place: str) -> None:
+    """Refuse what cannot be asked of any container.
+
+    :param health: as `container_options.HEALTH` says, with the defaults filled in, and time limits as floats.
+    :param place: where it was written.
+    :raises OptionError: naming the key.
+    """
+    if health["steady"] > health["timeout"]:
+        raise OptionError(f"{place}.steady", f"{health['steady']:g} s on end cannot pass within the timeout beside it")
+    for kind in ("tcp", "http"):
+        for index, entry in enumerate(health[kind]):
+            where = f"{place}.{kind}[{index}]"
+            if not 1 <= entry["port"] <= 65535:
+                raise OptionError(f"{where}.port", f"{entry['port']} is not a port (1 to 65535)")
+            for key in ("path", "host"):
+                text = entry.get(key, "/")
+                if any(not " " < character <= "~" for character in text) or (key == "path" and text[:1] != "/"):
+                    raise OptionError(f"{where}.{key}", f"{text!r} cannot be asked for")
+
+
+class Ill(Exception):
+    """A check that did not find what it wanted; the message says what it found."""
+
+
+Probe = Callable[[Any, float], None]
+"""A check of a container (a `life.container.Container`) within so many seconds; raises Ill or OSError."""
+
+
+def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | None = None) -> list[str]:
+    """What is not well with `container` at the end of the time limit, a line each; nothing when it is well.
+
+    A round that the end of the time limit cuts short says less than the one before.
+
+    :param health: as `container_options.HEALTH` says, with the defaults filled in.
+    :param probes: the checks, by default those that `health` asks for.
+    """
+    deadline = time.monotonic() + health["timeout"]
+    probes = probes_of(health) if probes is None else probes
+    well_since = None
+    pauses = iter(PAUSES)
+    complaints: list[str] = []
+    while True:
+        begun = time.monotonic()
+        former, complaints = complaints, []
+        for probe in probes:
+            left = min(PATIENCE, deadline - time.monotonic())
+            if left <= 0:
+                complaints.append("the time limit was over before all was asked")
+                break
+            try:
+                probe(container, left)
+            except (Ill, OSError, LauncherError) as error:
+                complaints.append(str(error)[:COMPLAINT_LIMIT])
+        well_since = None if complaints else well_since or begun
+        if well_since is not None and time.monotonic() - well_since >= health["steady"]:
+            return []
+        if complaints and time.monotonic() >= deadline:
+            return former or complaints
+        pause = next(pauses, PAUSES[-1])
+        if time.monotonic() + pause > deadline:
+            return complaints or ["it was well for too short a time"]
+        if container.status().state != "running":
+            return ["it has ended"]
+        time.sleep(pause)
+
+
+def probes_of(health: dict[str, Any]) -> list[Probe]:
+    """The checks that `health` asks for."""
+    probes: list[Probe] = []
+    if health["running"]:
+        probes.append(check_running)
+    probes += [_unit(name) for name in health["units"]]
+    probes += [_tcp(entry) for entry in health["tcp"]]
+    probes += [_http(entry) for entry in health["http"]]
+    probes += [_command(entry) for entry in health["commands"]]
+    return probes
+
+
+def check_running(container: Any, timeout: float) -> None:
+    """Whether systemd says `running`: all has been started, no unit has failed, and none is about to be tried again."""
+    deadline = time.monotonic() + timeout
+    answer = enter.capture(container, ["systemctl", "is-system-running"], timeout).strip()
+    command = ["systemctl", "list-units", "--state=failed,auto-restart", "--plain", "--no-legend", "--full"]
+    units = data.first_words(enter.capture(container, command, _left(deadline)))
+    if answer != "running":
+        said = f" (failed: {', '.join(units)})" if units else ""
+        raise Ill(f"systemd is {answer or 'silent'}, not running{said}")
+    if units:
+        raise Ill(f"ended, and tried again by systemd: {', '.join(units)}")
+
+
+def _unit(name: str) -> Probe:
+    def probe(container: Any, timeout: float) -> None:
+        answer = enter.capture(container, ["systemctl", "is-active", "--", name], timeout).strip()
+        if answer != "active":
+            raise Ill(f"unit {name} is {answer or 'silent'}, not active")
+
+    return probe
+
+
+def _tcp(entry: dict[str, Any]) -> Probe:
+    def probe(container: Any, timeout: float) -> None:
+        with connection(container, entry["address"], entry["port"], timeout):
+            pass
+
+    return probe
+
+
+def _http(entry: dict[str, Any]) -> Probe:
+    where = f"http://{entry['address']}:{entry['port']}{entry['path']}"
+    request = f"GET {entry['path']} HTTP/1.1\r\nHost: {entry['host']}\r\nConnection: close\r\n\r\n"
+
+    def probe(container: Any, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        with connection(container, entry["address"], entry["port"], timeout) as connected:
+            connected.settimeout(_left(deadline))
+            connected.sendall(request.encode("ascii", "replace"))
+            said = b""
+            while b"\n" not in said and len(said) < 4096:
+                connected.settimeout(_left(deadline))  # which is for one call, and a server may answer byte by byte
+                data = connected.recv(4096)
+                if not data:
+                    break
+                said += data
+        status = re.match(rb"HTTP/\d(?:\.\d)? (\d{3})", said)
+        if status is None:
+            raise Ill(f"{where} does not answer in HTTP")
+        if int(status.group(1)) != entry["status"]:
+            raise Ill(f"{where} answers {int(status.group(1))}, not {entry['status']}")
+
+    return probe
+
+
+def _command(entry: dict[str, Any]) -> Probe:
+    def probe(container: Any, timeout: float) -> None:
+        status, said = enter.ask(container, list(entry["argv"]), timeout)
+        code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        if code != entry["exit_code"]:
+            last = said.strip().splitlines()[-1:]
+            raise Ill(
+                f"{' '.join(entry['argv'])} ends with {code}, not {entry['exit_code']}"
+                + (f", and says: {last[0][:200]}" if last else "")
+            )
+
+    return probe
+
+
+def _left(deadline: float) -> float:
+    """The seconds until a check's deadline. Raises TimeoutError when there are none."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
+@contextlib.contextmanager
+def connection(container: Any, address: str, port: int, timeout: float) -> Iterator[socket.socket]:
+    """A TCP connection to `address`, made from inside the container's network. Raises OSError that names both."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with _socket_inside(container, family) as made:
+        made.settimeout(timeout)
+        try:
+            made.connect((address, port))
+            yield made
+        except OSError as error:
+            raise OSError(f"port {port} of {address}: {error.strerror or error}") from error
+
+
+def _socket_inside(container: Any, family: int) -> socket.socket:
+    """A socket of the container's network namespace; this thread is in it for the length of one system call."""
+    process = container.process()
+    if process is None:
+        raise Ill("it has ended")
+    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        linux.setns(process.descriptor, linux.CLONE_NEWNET)
+        try:
+            return socket.socket(family, socket.SOCK_STREAM)
+        finally:
+            linux.setns(own, linux.CLONE_NEWNET)
+    finally:
+        os.close(own)
+        process.close()

@@ -1,0 +1,367 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The life of a container: what a state that is asked for takes, and the doing of it.
+
+A container is restarted for one reason only: what runs is not the system that is current. Both are names of systems, so
+the comparison is exact. The launcher starts and stops; here is decided when, and what becomes of a switch that goes
+wrong: with `roll_back` it is on trial until the container is well, and undone when it is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Callable, Protocol
+
+from ..launcher.errors import LauncherError, NotReady
+from ..state import generations
+from ..state.systems import Systems
+from ..state.target import Layout, TargetError, message_of
+from .container import ON_DISK
+from .health import DEFAULTS, await_health
+from .start import Status
+from .starting import LauncherStarter, Starter
+
+LOG_LINES = 30
+"""Lines of the container's log that come with an error, when no unit of it has failed."""
+
+UNIT_LOG_LINES = 12
+"""Lines of the log of each unit that has failed, of three at most."""
+
+LOG_LIMIT = 64 * 1024
+"""Characters of all that, its end: a line may be of any length."""
+
+
+class ContainerView(Protocol):
+    """What can be asked of a container."""
+
+    def status(self) -> Status:
+        """Whether it runs, and as what."""
+
+    def failed_units(self) -> list[str]:
+        """The units of its systemd that failed."""
+
+    def log_tail(self, lines: int, unit: str | None = None) -> str:
+        """The end of its log, or of one unit's."""
+
+
+class UnhealthyError(TargetError):
+    """The container runs, or ran, and its services are not all well.
+
+    :param changed: whether anything was changed on the way here.
+    :param failed_units: the units that failed, as far as they could be asked for.
+    :param log: the end of the container's log.
+    :param facts: what is known of the container that runs.
+    :param rolled_back_to: the generation that runs again, after a switch that was undone.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        changed: bool,
+        failed_units: list[str],
+        log: str,
+        facts: dict[str, Any],
+        rolled_back_to: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.rolled_back_to = rolled_back_to
+        self.changed = changed
+        self.failed_units = failed_units
+        self.log = log
+        self.facts = facts
+
+
+class LifeCycle:
+    """One container, and what is asked of it.
+
+    :param starter: what starts and stops it, by default the launcher.
+    :param system: the system to run; None for the current one.
+    :param wait: whether to wait until it is ready, and to look at its units.
+    :param timeout: seconds, for becoming ready and for stopping each.
+    :param allow_failed_units: whether a failed unit is no error.
+    :param health: what must be well after a start, as `container_options.HEALTH` says. None stands for its defaults
+        when a switch is on trial, and else for a look at the units as soon as the container is ready.
+    :param roll_back: whether a switch to another system is undone when the container is not well with it.
+    :param generation: what `rolled_back` goes back to; None for the last generation before the current one.
+    :param keep: how many generations are kept.
+    :param settle: brings about what is kept beside the systems, before a start; whether that changed anything.
+    :param await_health: what is not well with a container within the time limit of `health`.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        name: str,
+        container: ContainerView,
+        starter: Starter | None = None,
+        system: Path | None = None,
+        wait: bool = True,
+        timeout: float = 30.0,
+        allow_failed_units: bool = False,
+        health: dict[str, Any] | None = None,
+        roll_back: bool = False,
+        generation: int | None = None,
+        keep: int = generations.GENERATIONS_KEPT,
+        settle: Callable[[str], bool] = lambda state: False,
+        await_health: Callable[[Any, dict[str, Any]], list[str]] = await_health,
+    ) -> None:
+        self.layout = layout
+        self.name = name
+        self.container = container
+        self.starter = starter or LauncherStarter(container)
+        self.system = system
+        self.wait = wait
+        self.timeout = timeout
+        self.allow_failed_units = allow_failed_units
+        self.health = DEFAULTS if health is None and roll_back else health
+        self.roll_back = roll_back
+        self.generation = generation
+        self.keep = keep
+        self.settle = settle
+        self.await_health = await_health
+        self.changed = False
+        self.warnings: list[str] = []
+        self.failed_units: list[str] | None = None
+        """The units that failed, once they were asked for."""
+
+    def describe(self) -> dict[str, Any]:
+        """The state in the form that a diff shows: what is current, what runs."""
+        current = self.layout.current_system(self.name)
+        status = self.container.status()
+        running = status.state == "running"
+        return {
+            "state": "running" if running else "stopped" if self.exists() else "absent",
+            "current": current.name if current else None,
+            "running": _base_name(status.system) if running else None,
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """What is known of the container that runs; nothing when it does not."""
+        status = self.container.status()
+        if status.state != "running":
+            return {}
+        facts: dict[str, Any] = {
+            "pid": status.pid,
+            "uid_base": status.uid_base,
+            "uid_count": status.uid_count,
+            "boot_seconds": status.boot_seconds,
+            "ready": status.ready,
+            "generation": generations.current_number(self.layout, self.name),
+            "shell": str(self.layout.current(self.name) / "enter-container"),
+        }
+        if self.failed_units is not None:
+            facts["failed_units"] = self.failed_units
+        return facts
+
+    def exists(self) -> bool:
+        """Whether anything of the container is on the host."""
+        return any(os.path.lexists(self.layout.container(self.name) / entry) for entry in ON_DISK)
+
+    def plan(self, state: str) -> dict[str, Any]:
+        """What `describe` will say after `reach(state)`; nothing is changed, and nothing needs to be there yet."""
+        before = self.describe()
+        if state == "absent":
+            return {"state": "absent", "current": None, "running": None}
+        wanted = self.system.name if self.system is not None else before["current"]
+        if state == "rolled_back":
+            number = generations.find(self.layout, self.name, self.generation)
+            wanted = generations.system_of(self.layout, self.name, number).name
+        if state == "stopped":
+            exists = before["state"] != "absent" or self.system is not None
+            return {"state": "stopped" if exists else "absent", "current": wanted, "running": None}
+        if wanted is None:
+            raise self._no_system()
+        return {"state": "running", "current": wanted, "running": wanted}
+
+    def would_change(self, state: str) -> bool:
+        """Whether `reach(state)` would change anything."""
+        if state == "absent":
+            return self._remains()
+        return state == "restarted" or self.describe() != self.plan(state)
+
+    def reach(self, state: str) -> None:
+        """Bring the container into `state`: started, stopped, restarted, rolled_back or absent.
+
+        :raises TargetError, LauncherError, OSError: when that cannot be done; UnhealthyError when its services are not
+            well, or a switch that could not be finished was undone.
+        """
+        if state in ("stopped", "absent") and self.system is None and not self._remains():
+            return
+        with self.starter.lock(self.timeout):
+            if state == "absent":
+                self._remove()
+                return
+            number, system = self._target(state)
+            if state == "stopped":  # what it is switched to is on trial until it runs
+                self._switch(number, system)
+                self.changed = self.settle(state) or self.changed
+                self.changed = self.starter.stop(self.timeout) or self.changed
+            else:
+                try:
+                    self._switch(number, system)
+                    self.changed = self.settle(state) or self.changed
+                    self._run_well(restart=state == "restarted")
+                except Exception as error:  # whatever it is: what was not seen to be well is not kept
+                    self._undo(error)
+                    raise
+                generations.end_trial(self.layout, self.name)
+            self._prune()
+
+    def _target(self, state: str) -> tuple[int, Path | None]:
+        """The generation to go back to, or 0, and the system to make current, or None for the one that is.
+
+        :raises TargetError: there is no such generation or system.
+        """
+        if state == "rolled_back":
+            number = generations.find(self.layout, self.name, self.generation)
+            return number, generations.system_of(self.layout, self.name, number)
+        if self.system is None:
+            return 0, None
+        return 0, generations.check_system(self.layout, self.name, self.system)
+
+    def _switch(self, number: int, system: Path | None) -> None:
+        """Make a system the current one: the generation `number`, or a new one when that is 0."""
+        if system is None or self.layout.current_system(self.name) == system:
+            return
+        if self.roll_back:
+            generations.begin_trial(self.layout, self.name)
+        if number:
+            generations.point(self.layout, self.name, number)
+        else:
+            generations.switch(self.layout, self.name, system)
+        self.changed = True
+
+    def _run_well(self, restart: bool) -> None:
+        """Run it and look at its health; what was found running and ended meanwhile, by itself, is started again."""
+        found = self.container.status().state == "running" and not restart
+        try:
+            self._run(restart)
+            self._check_health()
+        except (LauncherError, OSError):
+            if not found or self.changed or self.container.status().state == "running":
+                raise
+            self._run(restart=False)
+            self._check_health()
+
+    def _run(self, restart: bool) -> None:
+        current = self.layout.current_system(self.name)
+        if current is None:
+            raise self._no_system()
+        status = self.container.status()
+        if status.state == "running" and (restart or _base_name(status.system) != current.name):
+            self.starter.stop(self.timeout)
+            self.changed = True
+            status = self.container.status()
+        if status.state != "running":
+            self.changed = True
+            try:
+                self.warnings += self.starter.start(current, self.wait, self.timeout)
+            except NotReady as error:
+                raise self._unhealthy(str(error)) from error
+        elif self.wait:
+            self._await_ready(status)
+
+    def _await_ready(self, status: Status) -> None:
+        """Wait for a container that an earlier run has started without waiting."""
+        if status.ready or not self._has_systemd():
+            return
+        if not self.starter.await_ready(self.timeout):
+            raise self._unhealthy(f"container {self.name!r} runs but is not ready after {self.timeout:g} s")
+
+    def _check_health(self) -> None:
+        systemd = self._has_systemd()
+        if self.health is not None:
+            running = self.health["running"] and systemd and not self.allow_failed_units
+            steady = self.health["steady"] if self.changed else 0.0  # what has long run need not prove itself anew
+            complaints = self.await_health(self.container, dict(self.health, running=running, steady=steady))
+            if complaints:
+                raise self._unhealthy(f"container {self.name!r} is not well: {'; '.join(complaints)}")
+        if self.wait and systemd:
+            self.failed_units = self.container.failed_units()
+            if self.failed_units and not self.allow_failed_units:
+                raise self._unhealthy(f"container {self.name!r} runs, but not all of its units do")
+
+    def _undo(self, error: Exception) -> None:
+        """Go back to the generation before the switch that has led to `error`, when there was a switch on trial.
+
+        :raises UnhealthyError: after it, with what went wrong and what runs now.
+        """
+        former = generations.former_number(self.layout, self.name)
+        if not self.roll_back or former is None:
+            return
+        units, log = (error.failed_units, error.log) if isinstance(error, UnhealthyError) else ([], "")
+        self.changed, self.failed_units = True, None
+        said = message_of(error, self.name)
+        try:
+            generations.point(self.layout, self.name, generations.find(self.layout, self.name, former))
+            self._run(restart=False)
+            generations.end_trial(self.layout, self.name)
+        except Exception as second:
+            message = f"{said}\nGoing back to generation {former} failed, too: {message_of(second, self.name)}"
+            raise UnhealthyError(message, True, units, log, self._known()) from error
+        message = f"{said}\nRolled back: generation {former} runs again"
+        raise UnhealthyError(message, True, units, log, self._known(), former) from error
+
+    def _known(self) -> dict[str, Any]:
+        """What `facts` says, for an error, which it is to be no other instead of."""
+        try:
+            return self.facts()
+        except (LauncherError, OSError):
+            return {}
+
+    def _has_systemd(self) -> bool:
+        """Whether the current system's init is systemd, so that it has units and a journal."""
+        current = self.layout.current_system(self.name)
+        if current is None:
+            return False
+        try:
+            specification = json.loads((current / "spec.json").read_text("utf-8"))
+            return bool(specification["init"]["systemd"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TargetError(f"{current}/spec.json cannot be read ({error}); write the system anew") from error
+
+    def _unhealthy(self, message: str) -> UnhealthyError:
+        """The error that says which units failed, with the end of the log; neither is worth another error."""
+        units, log = self.failed_units or [], ""
+        with contextlib.suppress(LauncherError, TargetError, OSError):
+            if self._has_systemd() and self.container.status().state == "running":
+                with contextlib.suppress(LauncherError, OSError):
+                    units = units or self.container.failed_units()
+                log = "\n".join(filter(None, (self.container.log_tail(UNIT_LOG_LINES, unit) for unit in units[:3])))
+                log = (log or self.container.log_tail(LOG_LINES))[-LOG_LIMIT:]
+        if units:
+            message += f". Failed: {', '.join(units)}"
+        if log:
+            message += f". The end of its log:\n{log}"
+        return UnhealthyError(message, self.changed, units, log, self._known())
+
+    def _prune(self) -> None:
+        status = self.container.status()
+        running = self.layout.systems / _base_name(status.system) if status.system else None
+        generations.prune(self.layout, self.name, running, self.keep)
+
+    def _remains(self) -> bool:
+        """Whether there is anything for `absent` to remove."""
+        systems = Systems(self.layout).of_container(self.name)
+        return self.exists() or bool(systems) or self.container.status().state == "running"
+
+    def _remove(self) -> None:
+        self.starter.stop(self.timeout)
+        self.starter.remove(self.timeout)
+        systems = Systems(self.layout)
+        systems.remove(systems.of_container(self.name))
+        self.changed = True
+
+    def _no_system(self) -> TargetError:
+        return TargetError(
+            f"container {self.name!r} has no system on this host; "
+            "write one with unshare.container.container_script, and name it in 'system'"
+        )
+
+
+def _base_name(system: str | None) -> str:
+    return (system or "").rstrip("/").rpartition("/")[2]

@@ -1,0 +1,232 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command lines of `run-container` and `enter-container` (S9, S10, S11)."""
+
+from __future__ import annotations
+
+import _signal
+import os
+import sys
+
+from ..launcher import times
+from ..launcher.contract import Mount
+from ..launcher.errors import LauncherError
+from ..launcher.guarded import refusal_of_words
+from ..launcher.names import container_of
+from ..launcher.paths import refusal_of_root, write_atomically
+from ..launcher.process import heed_children
+from ..launcher.specification import read_spec
+from ..launcher.targets import is_below, plain_path, refusal_of_place
+from .container import Container
+from .start import Status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from ..launcher.contract import Specification
+RUN_FLAGS = ("detach", "service", "again", "stop", "clear", "help")
+
+RUN_USAGE = """\
+Usage: run-container [OPTION]...
+Run the system of this directory as a container. In the foreground the exit status is the container's, 0 when it powers
+itself off; a reboot from inside runs it again; SIGINT, SIGTERM and SIGHUP stop it.
+
+  --share=SOURCE[=TARGET]   also share a directory or file of the host, writable
+  --expose=SOURCE[=TARGET]  the same, read-only
+  --pid-file=FILE           write the host's PID of the container's first process to FILE
+  --detach                  return when the container is ready, and leave it running
+  --service                 the same for a unit of systemd (Type=notify): its main process is the container's
+  --again                   start it as it was, if it was left running, has rebooted itself, and nothing has started it
+  --stop                    stop the container
+  --clear                   remove what a container that has ended by itself left in memory
+  --timeout=SECONDS         how long it may take to become ready (30), and to stop (30)
+  --help                    print this
+"""
+
+ENTER_USAGE = """\
+Usage: enter-container [OPTION]... [--] [COMMAND [ARGUMENT]...]
+Run a command in the running container of this system, or a login shell. The exit status is the command's.
+
+  --user=NAME               as this user of the container (root)
+  --no-start                do not start a container again that has rebooted itself: that is an error then
+  --report=TOKEN            for programs: exit with 0, and say on standard error, in lines that begin with TOKEN,
+                            whether the container was entered, and how the command ended
+  --discard                 with --report: read standard input to its end in any case
+  --skip                    with --report: leave out standard input up to a line that is TOKEN
+  --help                    print this
+"""
+
+
+class Arguments:
+    """The options of a command line, each `--name=value` or `--name value`, and what follows them."""
+
+    def __init__(self, words: list[str], valued: tuple[str, ...], flags: tuple[str, ...], usage: str) -> None:
+        self.values: dict[str, list[str]] = {}
+        self.rest: list[str] = []
+        words = list(words)
+        while words:
+            word = words.pop(0)
+            if word == "--":
+                self.rest = words
+                return
+            if not word.startswith("--"):
+                self.rest = [word] + words
+                return
+            name, equals, value = word[2:].partition("=")
+            if name in flags and not equals:
+                value = ""
+            elif name not in valued:
+                raise LauncherError("%s: is no option here\n%s" % (word, usage))
+            elif not equals:
+                if not words:
+                    raise LauncherError("%s: needs a value" % word)
+                value = words.pop(0)
+            self.values.setdefault(name, []).append(value)
+
+    def last(self, name: str, default: str) -> str:
+        return self.values.get(name, [default])[-1]
+
+
+def mapping_record(text: str, writable: bool, spec: Specification | None = None) -> Mount:
+    """The mount record of SOURCE[=TARGET] (C10), for the container that a `spec.json` describes or for any."""
+    source, _separator, target = text.partition("=")
+    target = target or source
+    if not source.startswith("/") or not target.startswith("/") or ".." in target.split("/"):
+        raise LauncherError("%s: SOURCE and TARGET are absolute paths without '..'" % text)
+    point = plain_path(target)
+    reason = refusal_of_place(point, spec.store.target if spec else None)
+    if not reason and spec:
+        reason = spec.hidden_file(point)
+    if not reason and is_below(point, "/dev"):
+        reason = "'%s' lies in /dev, which the container makes itself" % point
+    if not reason:
+        reason = (writable and refusal_of_words(source)) or refusal_of_root(source)
+    if reason:
+        raise LauncherError("--%s=%s: %s" % ("share" if writable else "expose", text, reason))
+    flags = ["bind-mount"] if writable else ["bind-mount", "read-only"]
+    return Mount(device=source, mount_point=point, type="none", flags=flags, required=True)
+
+
+def open_standard_streams() -> None:
+    """Open the null device in place of each standard stream that the caller has closed.
+
+    Else a descriptor of the launcher's own would become one, and be written to as such.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)  # the lowest that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+def run_container_main() -> int:
+    """`run-container`, of the system in whose directory the script is; the exit status."""
+    open_standard_streams()
+    directory = os.path.dirname(os.path.realpath(sys.argv[0]))
+    try:
+        arguments = Arguments(sys.argv[1:], ("share", "expose", "pid-file", "timeout"), RUN_FLAGS, RUN_USAGE)
+        if "help" in arguments.values:
+            sys.stdout.write(RUN_USAGE)
+            return 0
+        if arguments.rest:
+            raise LauncherError("%s: run-container takes options only\n%s" % (arguments.rest[0], RUN_USAGE))
+        if os.geteuid() != 0:
+            raise LauncherError("run-container: must be run as root")
+        return _run(directory, arguments)
+    except (LauncherError, OSError) as error:
+        sys.stderr.write("run-container: %s\n" % error)
+        return 125
+
+
+def _run(directory: str, arguments: Arguments) -> int:
+    spec = read_spec(directory)
+    container = Container(spec.name)
+    extra = [mapping_record(text, True, spec) for text in arguments.values.get("share", [])]
+    extra += [mapping_record(text, False, spec) for text in arguments.values.get("expose", [])]
+    timeout = times.seconds(arguments.last("timeout", "30"), "--timeout")
+    heed_children()
+    for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
+        _signal.signal(number, _interrupt)
+    if "detach" in arguments.values:
+        with container.lock(timeout):
+            status = container.start(directory, True, timeout, extra_file_systems=extra)
+            try:
+                _explain(status, directory, arguments)
+            except BaseException:
+                container.stop(timeout)
+                raise
+        return 0
+    if "stop" in arguments.values:
+        with container.lock(timeout):
+            container.stop(timeout)
+        return 0
+    if "again" in arguments.values:
+        from . import again
+
+        return again.start_again(container, directory, timeout, lambda status: _explain(status, directory, arguments))
+    if "service" in arguments.values or "clear" in arguments.values:
+        from . import service
+
+        if "clear" in arguments.values:
+            return service.clear(container, timeout)
+        return service.start_in_unit(
+            container, directory, timeout, lambda status: _explain(status, directory, arguments)
+        )
+    from .foreground import run_in_foreground
+
+    return run_in_foreground(
+        container, directory, extra, timeout, lambda status: _explain(status, directory, arguments)
+    )
+
+
+def _interrupt(number: int, _frame: object) -> NoReturn:
+    """End this process by an exception, so that a start in its middle undoes itself."""
+    raise SystemExit(128 + number)
+
+
+def _explain(status: Status, directory: str, arguments: Arguments) -> None:
+    """S9: the PID on the host, and how to get a shell."""
+    pid_file = arguments.last("pid-file", "")
+    if pid_file:
+        write_atomically(os.path.abspath(pid_file), "%d\n" % (status.pid or 0), 0o644)
+    for warning in status.warnings:
+        sys.stderr.write("run-container: warning: %s\n" % warning)
+    sys.stderr.write(
+        "system container is running as PID %s\n"
+        "Run '%s/enter-container' to get a shell in it,\n"
+        "or 'nsenter --all --target %s /bin/sh' for one without its limits.\n" % (status.pid, directory, status.pid)
+    )
+    sys.stderr.flush()
+
+
+def enter_container_main() -> int:
+    """`enter-container`, for the running container of the system in whose directory the script is; the exit status."""
+    open_standard_streams()
+    directory = os.path.dirname(os.path.realpath(sys.argv[0]))
+    try:
+        arguments = Arguments(sys.argv[1:], ("user", "report"), ("no-start", "discard", "skip", "help"), ENTER_USAGE)
+        if "help" in arguments.values:
+            sys.stdout.write(ENTER_USAGE)
+            return 0
+        if os.geteuid() != 0:
+            raise LauncherError("enter-container: must be run as root")
+        from . import foreground
+
+        name = container_of(os.path.basename(directory))
+        if name is None:
+            raise LauncherError("%s: is no directory of a system" % directory)
+        container = Container(name)
+        heed_children()
+        user = arguments.last("user", "root")
+        start = "no-start" not in arguments.values
+        if "report" in arguments.values:
+            discard, skip = "discard" in arguments.values, "skip" in arguments.values
+            token = arguments.last("report", "")
+            return foreground.enter_for_program(container, arguments.rest, user, token, discard, skip, start)
+        return foreground.enter(container, arguments.rest or None, user, start)
+    except (LauncherError, OSError) as error:
+        sys.stderr.write("enter-container: %s\n" % error)
+        return 125

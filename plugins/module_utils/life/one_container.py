@@ -1,0 +1,129 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What can be asked of one container, and the answer, for the module of one and for that of all of a host's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..host import time_limits
+from ..host.boot import Boot
+from ..host.container_options import TASK_OPTIONS
+from ..host.limits import LimitError, parse_limits
+from ..launcher.errors import LauncherError
+from ..state import generations
+from ..state.target import Layout, TargetError, message_of
+from . import health
+from .life_cycle import LifeCycle, UnhealthyError
+from .starting import starter
+
+ERRORS = (TargetError, LauncherError, LimitError, OSError)
+"""What may come of what is asked of a container, for `failure`."""
+
+
+def check(options: dict[str, Any], place: str = "") -> None:
+    """Refuse what TASK_OPTIONS, by which the options of a container were validated, lets pass, and is of no use.
+
+    Time limits become floats.
+
+    :param place: where the options are, for the error; empty for those of a module itself.
+    :raises OptionError: naming the key.
+    """
+    time_limits.check_time_limits(options, TASK_OPTIONS, place)
+    if options.get("health"):
+        health.check_health(options["health"], f"{place}.health" if place else "health")
+
+
+class OneContainer:
+    """A container and what is asked of it.
+
+    :param container: the launcher's view of it (`life.container.Container`).
+    :param system: the directory of the system to make current; None for the one that is.
+    :param options: by TASK_OPTIONS, with the defaults filled in.
+    :param roll_back: whether a switch to a system that is not well is undone.
+    :raises TargetError, LimitError: when an option is of no use.
+    """
+
+    def __init__(
+        self, layout: Layout, container: Any, system: Path | None, options: dict[str, Any], roll_back: bool
+    ) -> None:
+        if options["keep_generations"] < 1:
+            raise TargetError("keep_generations: at least 1, the current one, is kept")
+        self.state = str(options["state"])
+        self.name = str(container.name)
+        self.boot = Boot(
+            layout,
+            self.name,
+            container,
+            enabled=options["enabled"],
+            limits=None if options["limits"] is None else parse_limits(options["limits"]),
+            after=options["after"],
+            requires=options["requires"],
+            restart=options["restart"],
+            timeout=options["timeout"],
+        )
+        self.cycle = LifeCycle(
+            layout,
+            self.name,
+            container,
+            starter(container, self.boot.systemd),
+            system=system,
+            wait=options["wait"],
+            timeout=self.boot.timeout,
+            allow_failed_units=options["allow_failed_units"],
+            health=options["health"],
+            roll_back=roll_back,
+            generation=options["generation"],
+            keep=options["keep_generations"],
+            settle=self.boot.apply,
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know, each once."""
+        return list(dict.fromkeys(self.cycle.warnings + self.boot.warnings))
+
+    def bring(self, check: bool, diff: bool) -> dict[str, Any]:
+        """Bring the container into its state, or say in `check` mode what that would change; the result of a module.
+
+        :raises TargetError, LauncherError, OSError: when that cannot be done.
+        """
+        cycle, boot = self.cycle, self.boot
+        former = generations.current_number(cycle.layout, self.name)
+        before = {**cycle.describe(), **boot.describe()}
+        planned = cycle.plan(self.state)
+        # What is kept for a container goes with it, and is not made for one that is not there.
+        settled = "absent" if planned["state"] == "absent" else self.state
+        if check:
+            changed = cycle.would_change(self.state) or boot.would_change(settled)
+            after = {**planned, **boot.plan(settled)}
+        else:
+            cycle.reach(self.state)
+            changed = boot.apply(settled) or cycle.changed
+            after = {**cycle.describe(), **boot.describe()}
+        boot.explain(settled)
+        result: dict[str, Any] = {"changed": changed, "name": self.name, "state": after["state"]}
+        if after["current"]:
+            result["system"] = str(cycle.layout.systems / after["current"])
+        if after["state"] != "absent":
+            result.update(boot.facts())
+        if not check or not changed:
+            result.update(cycle.facts())
+        if former is not None and result.get("generation", former) != former:
+            result["former_generation"] = former
+        if diff and changed:
+            title = f"container {self.name}"
+            result["diff"] = {"before": before, "after": after, "before_header": title, "after_header": title}
+        return result
+
+
+def failure(error: Exception, name: str) -> dict[str, Any]:
+    """The result of a module that `error` has ended, for the container called `name`."""
+    result: dict[str, Any] = {"failed": True, "msg": message_of(error, name)}
+    if isinstance(error, UnhealthyError):
+        result.update(error.facts, changed=error.changed, failed_units=error.failed_units, log=error.log)
+        if error.rolled_back_to is not None:
+            result["rolled_back_to"] = error.rolled_back_to
+    return result

@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A container as a unit of systemd on the host (`unshare-container@.service`, Type=notify).
+
+No process of ours stays: once the container is ready, its PID 1 becomes the unit's main process and the launcher ends.
+systemd inherits that process, and sees in the way it ends (reboot(2)) what has happened: a power-off is SIGINT, a
+reboot SIGHUP, all else a crash.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from ..launcher.errors import AlreadyRunning, LauncherError
+from ..launcher.process import milliseconds
+from .container import Container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from .start import Status
+
+# Exit status of a start that no further try can mend; the unit names it in RestartPreventExitStatus=.
+RUNS_ELSEWHERE = 126
+FAILED = 125
+NOTIFY = "NOTIFY_SOCKET"
+BARRIER_SECONDS = 5.0
+
+
+def start_in_unit(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
+    """Start a container and hand it over to the service manager that has started this process; the exit status.
+
+    A child starts it and ends, so that its PID 1 is systemd's own child by the time that systemd is told of it.
+    """
+    address = os.environ.pop(NOTIFY, "")
+    if not address:
+        raise LauncherError("--service: is for a unit of systemd with Type=notify; use --detach")
+    container.cgroup.move_below_unit()
+    child = os.fork()
+    if child == 0:
+        os._exit(_start(container, system, timeout, explain))
+    ended = os.waitpid(child, 0)[1]
+    status = container.status()
+    if ended != 0 or status.state != "running":
+        return os.WEXITSTATUS(ended) or 128 + os.WTERMSIG(ended)
+    notify(address, "MAINPID=%d\nREADY=1\nSTATUS=Runs %s" % (status.pid or 0, system))
+    return 0
+
+
+def _start(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
+    """Start it, in a process that only does this; the exit status."""
+    try:
+        with container.lock(timeout):
+            running = container.status()
+            if running.state == "running":
+                message = "container %s: runs outside of its unit, as PID %s; stop it first"
+                raise AlreadyRunning(message % (container.name, running.pid))
+            explain(container.start(system, True, timeout))
+        return 0
+    except (LauncherError, OSError) as error:
+        os.write(2, ("run-container: %s\n" % error).encode("utf-8", "replace"))
+        return RUNS_ELSEWHERE if isinstance(error, AlreadyRunning) else FAILED
+    except SystemExit as error:  # a signal came
+        return int(error.code or 0)
+
+
+def clear(container: Container, timeout: float) -> int:
+    """Remove what a container that has ended left in memory; nothing when it runs."""
+    with container.lock(timeout):
+        if container.status().state != "running":
+            container.clear()
+    return 0
+
+
+def notify(address: str, message: str) -> None:
+    """Tell the service manager (sd_notify(3)), and wait until it has read it: it must know before this process ends."""
+    import array
+    import socket
+
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    read, write = os.pipe()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.sendto(message.encode(), address)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [write]))]
+        channel.sendmsg([b"BARRIER=1"], rights, 0, address)
+    os.close(write)
+    poll = select.poll()
+    poll.register(read, 0)  # the other side's close, which is always reported
+    poll.poll(milliseconds(BARRIER_SECONDS))
+    os.close(read)

@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Putting a system on a host: the host and the store are looked at first, then it is written, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ..host import preflight, store
+from ..state import library, system_diff, system_filter
+from ..state.system_content import SystemContent
+from ..state.system_damage import damages, summary_of_damages
+from ..state.systems import Systems
+from ..state.target import Layout, TargetError
+from . import main as _library_main  # noqa: F401  Ansible sends what is imported: all of the library
+
+
+class Staged:
+    """What became of a system.
+
+    :param content: the system.
+    :param path: its directory, or where it would be.
+    :param changed: whether it was not there yet, or was damaged.
+    :param difference: what changes from the current system, when that was asked for.
+    :param warnings: what a person should know.
+    """
+
+    def __init__(self, content: SystemContent, path: Path) -> None:
+        self.content = content
+        self.path = path
+        self.damages = damages(path) if os.path.lexists(path) else []
+        self.changed = bool(self.damages) or not os.path.lexists(path)
+        self.difference: list[dict[str, str]] = []
+        self.warnings: list[str] = []
+
+
+def stage(
+    system: dict[str, Any],
+    boot: str,
+    secrets: dict[str, str] | None,
+    name: str | None,
+    root: Path,
+    check: bool,
+    diff: bool,
+) -> Staged:
+    """Have a system on the host below `root`, whole.
+
+    :param system: what the filter `system_files` makes, with the content of secret files in `secrets`.
+    :param name: the container's name; None for the one in `system`.
+    :param check: whether only to say what would be done; a missing program is a warning then, for it may be one that
+        an earlier task would have installed.
+    :raises TargetError: when the system, the host or the store stand in the way.
+    """
+    host = preflight.HostFacts(root)
+    content = SystemContent(system, boot, library.sources(), host.interpreter, secrets, name)
+    preflight.check_host(host, content.specification)
+    layout = Layout(root)
+    systems = Systems(layout)
+    seccomp_filter = system_filter.compiled(content.specification.security)
+    staged = Staged(content, systems.path(content, seccomp_filter))
+    staged.warnings += preflight.warnings(host, content.specification) + system_filter.warnings(seccomp_filter)
+    if staged.damages:
+        done = "would be" if check else "was"
+        staged.warnings.append(
+            f"the system {staged.path} was found damaged, and {done} written anew: "
+            f"{summary_of_damages(staged.damages)}. "
+            "What has been started from it since it was damaged may need a restart"
+        )
+    view = store.StoreView(content.specification, root)
+    try:
+        store.check_programs(view, system.get("programs") or [])
+    except TargetError as error:
+        if not check:
+            raise
+        staged.warnings.append(str(error))
+    if diff and staged.changed:
+        before = system_diff.of_directory(layout.current_system(content.name))
+        staged.difference = system_diff.differences(before, system_diff.of_content(content, seccomp_filter))
+    if not check:
+        systems.write(content, seccomp_filter)
+    return staged

@@ -1,0 +1,266 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The caller's side of one start: the descriptors it gives, the record it keeps, the wait for readiness."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from ..launcher import confine, identity, limits
+from ..launcher.descriptors import pipe_to_read
+from ..launcher.errors import LauncherError, NotReady
+from ..launcher.handshake import error_line
+from ..launcher.launch import Launch
+from ..launcher.notification import Notification
+from ..launcher.process import Process, boot_id, executed, milliseconds, start_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..launcher.contract import Mount, Specification
+    from .container import Container
+
+OUTPUT_LIMIT = 65536  # bytes of PID 1's own output that are kept for an error message
+
+
+class Status:
+    """What is known of a container at one moment.
+
+    Attributes:
+        state: `running` or `stopped`.
+        pid: PID 1 on the host.
+        system: directory of the system that runs.
+        uid_base, uid_count: its ids on the host.
+        started: when it was started, in seconds since the epoch.
+        boot_seconds: from launch to ready; none when nobody waited for it.
+        ready: whether it was seen to become ready.
+        warnings: what the start left out, a line each.
+    """
+
+    def __init__(self, state: str, record: dict[str, Any] | None = None, warnings: list[str] | None = None) -> None:
+        record = record or {}
+        self.state = state
+        self.pid: int | None = record.get("pid")
+        self.system: str | None = record.get("system")
+        self.uid_base: int | None = record.get("uid_base")
+        self.uid_count: int = record.get("uid_count", identity.COUNT)
+        self.started: float | None = record.get("started")
+        self.boot_seconds: float | None = record.get("boot_seconds")
+        self.ready: bool = record.get("boot_seconds") is not None or bool(record.get("ready"))
+        self.warnings = warnings or []
+
+
+class Start:
+    """One start of `container`, whose lock the caller holds; `notes` go into its record."""
+
+    def __init__(
+        self,
+        container: Container,
+        system: str,
+        spec: Specification,
+        ids: identity.Identity,
+        machine_id: str,
+        console: str | None,
+        output: int | None,
+        extra_file_systems: list[Mount],
+        notes: dict[str, Any],
+    ) -> None:
+        self.container = container
+        self.system = system
+        self.spec = spec
+        self.ids = ids
+        self.launched = time.monotonic()
+        self.warnings: list[str] = []
+        self.said = b""
+        self.output_read: int | None = None
+        self.notification: Notification | None = None
+        self.output_write: int | None = None
+        self.cgroup: int | None = None
+        self.init: Process | None = None
+        self.machine_id = machine_id
+        self.console = console
+        self.output = output
+        self.extra_file_systems = extra_file_systems
+        self.notes = notes
+
+    def _prepare(self) -> Launch:
+        """Make what the processes of the start need on the host; the caller undoes it."""
+        notify_path = self._listen() if self.spec.init.ready == "notify" else None
+        output = self.output
+        if output is None and notify_path is not None:
+            self.output_read, self.output_write = pipe_to_read()
+            output = self.output_write
+        self.cgroup = self.container.cgroup.create(self.ids.base)
+        launch = Launch(
+            self.system,
+            self.spec,
+            self.ids,
+            self.cgroup,
+            self.container.run_directory,
+            self.machine_id,
+            notify_path,
+            self.console,
+            output,
+            self.extra_file_systems,
+            self._bound(),
+        )
+        self.warnings += confine.given_up(self.spec.security, self.ids, launch.filter_program)
+        return launch
+
+    def _bound(self) -> int | None:
+        """Set the limits, unless the unit has them; the bound of tasks, where the control group cannot keep it."""
+        bounds = limits.read(self.container.directory)
+        cgroup = self.container.cgroup
+        counted = self.ids.base != 0 or self.ids.nested
+        if cgroup.of_unit:
+            failed = limits.not_kept(bounds, cgroup.read("cgroup.controllers").split())
+        else:
+            failed = limits.apply(cgroup, bounds)
+        self.warnings += limits.warnings_of([name for name in failed if name != "tasks_max" or not counted])
+        return limits.tasks(bounds) if counted and not cgroup.has("pids.max") else None
+
+    def _listen(self) -> str:
+        path = os.path.join(self.container.run_directory, "notify")
+        self.notification = Notification(path, self.ids.base)
+        return path
+
+    def close(self) -> None:
+        """Give back what the start used."""
+        if self.init is not None:
+            self.init.close()
+        if self.notification is not None:
+            self.notification.close()
+        for descriptor in (self.output_read, self.output_write, self.cgroup):
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def run(self, wait: bool, timeout: float) -> Status:
+        """Launch it, and wait for its readiness if asked to, both within `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        launch = self._prepare()
+        record = self._launch(launch, deadline)
+        self.warnings += launch.warnings
+        init = self.init
+        if wait and self.notification is not None and init is not None:
+            self._await_ready(init, self.notification, deadline, timeout)
+        if wait:
+            record["boot_seconds"] = round(time.monotonic() - self.launched, 4)
+            self.container.write_record(record)
+        return Status("running", record, self.warnings)
+
+    def _launch(self, launch: Launch, deadline: float) -> dict[str, Any]:
+        """Let the launch go to its end, which is that `boot` runs; what was noted of PID 1 before that."""
+        report, go = os.pipe(), os.pipe()
+        try:
+            try:
+                launch.build(report, go, deadline)
+            finally:
+                os.close(report[1])
+                os.close(go[0])
+                self.init = launch.init
+            self._close_output()
+            record = self._note()
+            try:
+                os.write(go[1], b"1")
+            except BrokenPipeError:
+                pass  # it has ended already; the report says why
+            # The way to the running system's `enter-container`, for who knows the container's name only.
+            os.symlink(self.system, os.path.join(self.container.run_directory, "system"))
+            error = _read_report(report[0], deadline)
+            if not error and self.init is not None and self.init.wait(0) and not executed(self.init.pid):
+                error = "its first process was killed"
+        except Exception as failure:
+            self._end()
+            error = _read_report(report[0], deadline) or error_line(failure)
+            raise LauncherError("container %s: cannot start: %s" % (self.container.name, error)) from failure
+        except BaseException:
+            self._end()
+            raise
+        finally:
+            os.close(report[0])
+            os.close(go[1])
+        if error:
+            self._end()
+            raise LauncherError("container %s: cannot start: %s" % (self.container.name, error))
+        return record
+
+    def _end(self) -> None:
+        """Let no process of a failed start go on."""
+        if self.init is not None:
+            self.init.end()
+
+    def _close_output(self) -> None:
+        """Let the container alone hold the other side of the pipe from which its output is read."""
+        if self.output_write is not None:
+            os.close(self.output_write)
+            self.output_write = None
+
+    def _note(self) -> dict[str, Any]:
+        """Write down what tells PID 1 from every other process."""
+        pid = self.init.pid if self.init is not None else 0
+        started = start_time(pid)
+        if started is None:
+            raise LauncherError("its first process was killed")
+        record = {
+            "pid": pid,
+            "start_time": started,
+            "boot_id": boot_id(),
+            "system": self.system,
+            "uid_base": self.ids.base,
+            "uid_count": self.ids.count,
+            "started": round(time.time(), 3),
+            "stop_signal": self.spec.init.stop_signal,
+            **self.notes,
+        }
+        self.container.write_record(record)
+        return record
+
+    def _await_ready(self, init: Process, notification: Notification, deadline: float, timeout: float) -> None:
+        """Wait for READY=1 from the init (sd_notify(3)), its end, or the time limit."""
+        poll = select.poll()
+        poll.register(notification.fileno(), select.POLLIN)
+        poll.register(init.descriptor, select.POLLIN)
+        if self.output_read is not None:
+            poll.register(self.output_read, select.POLLIN)
+        while True:
+            left = deadline - time.monotonic()
+            events = dict(poll.poll(milliseconds(left)))
+            output = self.output_read
+            if output is not None and output in events and not self._keep_output(output):
+                poll.unregister(output)
+            if notification.fileno() in events and b"READY=1" in notification.take():
+                return
+            if init.descriptor in events:
+                init.reap()
+                raise NotReady(self._failure("ended before it was ready"), True)
+            if left <= 0:
+                raise NotReady(self._failure("was not ready within %g s, and still runs" % timeout), False)
+
+    def _keep_output(self, descriptor: int) -> bool:
+        try:
+            said = os.read(descriptor, 4096)
+        except BlockingIOError:
+            return True
+        self.said = (self.said + said)[-OUTPUT_LIMIT:]
+        return bool(said)
+
+    def _failure(self, what: str) -> str:
+        message = "container %s: PID 1 %s" % (self.container.name, what)
+        said = self.said.decode("utf-8", "replace").strip()
+        return message + ("; its output ends:\n" + "\n".join(said.splitlines()[-20:]) if said else "")
+
+
+def _read_report(report: int, deadline: float) -> str:
+    """What the init said of its failure; nothing when it runs `boot`."""
+    poll = select.poll()
+    poll.register(report, select.POLLIN)
+    said = b""
+    while poll.poll(milliseconds(deadline - time.monotonic())):
+        chunk = os.read(report, 65536)
+        if not chunk:
+            return said.decode("utf-8", "replace").partition(" ")[2].strip()
+        said += chunk
+    return "it did not run its program in time; does a mapping's file system hang?"

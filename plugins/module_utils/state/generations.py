@@ -1,0 +1,191 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The generations of a container: numbered links to its systems, newest last, and `current`, which names one of them.
+
+Switching is one rename of `current`. A kill at any moment leaves `current` at the former system or at the new one.
+While a switch is on trial, a link `former` names the generation to go back to; it outlives a kill, and so the next run
+knows that the current generation has yet to prove itself.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..launcher.names import container_of
+from ..launcher.paths import sync_directory
+from .systems import Systems
+from .target import Layout, TargetError, explain, make_private_directory
+
+GENERATIONS_KEPT = 5
+"""How many generations a container keeps unless another number is asked for."""
+
+NEW_LINK = ".new"
+
+
+def numbers(layout: Layout, name: str) -> list[int]:
+    """The numbers of the generations of the container called `name`, oldest first."""
+    directory = layout.generations(name)
+    if not directory.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdigit())
+
+
+def system_of(layout: Layout, name: str, number: int) -> Path:
+    """The system of the generation `number`, whether or not it is still there."""
+    return layout.systems / os.path.basename(os.readlink(layout.generations(name) / str(number)))
+
+
+def current_number(layout: Layout, name: str) -> int | None:
+    """The number of the generation that is current; None when there is none."""
+    return _number(layout.current(name))
+
+
+def former_number(layout: Layout, name: str) -> int | None:
+    """The number of the generation to go back to, while the current one is on trial; else None."""
+    return _number(layout.former(name))
+
+
+def check_system(layout: Layout, name: str, system: Path) -> Path:
+    """Return `system`, in the layout's own spelling.
+
+    :raises TargetError: when it is not a whole system, or one of another container.
+    """
+    path = layout.systems / system.name
+    if os.path.realpath(system) != os.path.realpath(path) or not (path / "spec.json").is_file():
+        raise TargetError(f"{system} is not a system on this host; write it with unshare.container.container_script")
+    if container_of(path.name) != name:
+        raise TargetError(f"{system} is a system of another container than {name!r}")
+    return path
+
+
+def switch(layout: Layout, name: str, system: Path) -> None:
+    """Make `system` the current one of the container called `name`, as a new generation.
+
+    :raises TargetError: when the links cannot be written; the former system is still current then.
+    """
+    generations = layout.generations(name)
+    try:
+        make_private_directory(generations)
+        existing = numbers(layout, name)
+        number = existing[-1] if existing else 0
+        if not existing or system_of(layout, name, number) != system:  # else a switch that was cut short
+            number += 1
+            _link(generations / str(number), os.path.join("..", "..", "..", "systems", system.name))
+        _link(layout.current(name), os.path.join("generations", str(number)))
+    except OSError as error:
+        raise TargetError(
+            f"cannot make {system} current for {name!r}: {explain(error)}; the former system is still current"
+        ) from error
+
+
+def find(layout: Layout, name: str, number: int | None = None) -> int:
+    """The number of the generation to go back to: `number`, or the last one before the current with another system.
+
+    :raises TargetError: when there is none, or its system is gone.
+    """
+    existing = numbers(layout, name)
+    whole = [n for n in existing if (system_of(layout, name, n) / "spec.json").is_file()]
+    kept = f"kept are {', '.join(map(str, whole))}" if whole else "none is kept"
+    if number is not None:
+        if number not in whole:
+            raise TargetError(f"container {name!r} has no generation {number} to go back to; {kept}")
+        return number
+    current = current_number(layout, name)
+    system = layout.current_system(name)
+    former = [n for n in whole if (current is None or n < current) and system_of(layout, name, n) != system]
+    if not former:
+        raise TargetError(f"container {name!r} has no generation before the current one ({current}); {kept}")
+    return former[-1]
+
+
+def point(layout: Layout, name: str, number: int) -> None:
+    """Make the generation `number`, an existing one, the current one.
+
+    :raises TargetError: when the link cannot be written.
+    """
+    try:
+        _link(layout.current(name), os.path.join("generations", str(number)))
+    except OSError as error:
+        raise TargetError(f"cannot make generation {number} of {name!r} current: {explain(error)}") from error
+
+
+def begin_trial(layout: Layout, name: str) -> None:
+    """Note the current generation as the one to go back to, unless an unfinished trial has noted one already.
+
+    :raises TargetError: when the link cannot be written.
+    """
+    current = current_number(layout, name)
+    if current is None or former_number(layout, name) is not None:
+        return
+    try:
+        _link(layout.former(name), os.path.join("generations", str(current)))
+    except OSError as error:
+        raise TargetError(f"cannot note the generation {current} of {name!r}: {explain(error)}") from error
+
+
+def end_trial(layout: Layout, name: str) -> None:
+    """Forget the generation to go back to: the current one has proved itself, or was given up.
+
+    :raises TargetError: when the link cannot be removed.
+    """
+    if not layout.former(name).is_symlink():
+        return
+    try:
+        layout.former(name).unlink()
+        sync_directory(str(layout.container(name)))
+    except OSError as error:
+        raise TargetError(f"cannot end the trial of {name!r}: {explain(error)}") from error
+
+
+def prune(layout: Layout, name: str, running: Path | None, keep: int = GENERATIONS_KEPT) -> list[Path]:
+    """Forget the oldest generations, and remove the systems of the container that nothing refers to any more.
+
+    Never removed: a system of a kept generation, the current one, the running one, the one to go back to, and one
+    written later than the current one, which another run has staged and is about to switch to.
+
+    :param keep: how many generations are kept, those in use not counted against them.
+    :raises TargetError: when a link or a system cannot be removed.
+    """
+    current = layout.current_system(name)
+    if current is None:
+        return []
+    in_use = (current_number(layout, name), former_number(layout, name))
+    try:
+        for number in numbers(layout, name)[:-keep]:
+            if number not in in_use:
+                (layout.generations(name) / str(number)).unlink()
+        used = {system_of(layout, name, number) for number in numbers(layout, name)}
+    except OSError as error:
+        raise TargetError(f"cannot forget an old generation of {name!r}: {explain(error)}") from error
+    used.add(current)
+    if running is not None:
+        used.add(running)
+    systems = Systems(layout)
+    unused = []
+    for system in systems.of_container(name):
+        if system == current:
+            break
+        if system not in used:
+            unused.append(system)
+    systems.remove(unused)
+    return unused
+
+
+def _number(link: Path) -> int | None:
+    try:
+        name = os.path.basename(os.readlink(link))
+    except OSError:
+        return None
+    return int(name) if name.isdigit() else None
+
+
+def _link(path: Path, target: str) -> None:
+    """Make `path` a link to `target`, in place of what it was, in one step that reaches the disk."""
+    new = path.with_name(NEW_LINK)
+    if new.is_symlink():
+        new.unlink()
+    new.symlink_to(target)
+    new.rename(path)
+    sync_directory(str(path.parent))

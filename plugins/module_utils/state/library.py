@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The library of a system: the part of this collection that its `run-container` and `enter-container` bring along.
+
+They lie beside it in the system's directory, in rooms as here, so that its modules find each other in the same way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pkgutil
+
+NAME = "library"
+"""The package in a system's directory."""
+
+# The members of the library, so that nothing that merely lies in a directory is taken for one.
+MODULES = (
+    "host/reboots",
+    "inside/account",
+    "inside/enter",
+    "inside/passage",
+    "inside/terminal",
+    "launcher/attributes",
+    "launcher/cgroup",
+    "launcher/confine",
+    "launcher/contract",
+    "launcher/data",
+    "launcher/descriptors",
+    "launcher/devices",
+    "launcher/elf",
+    "launcher/errors",
+    "launcher/excursion",
+    "launcher/file_systems",
+    "launcher/guarded",
+    "launcher/handshake",
+    "launcher/identity",
+    "launcher/init",
+    "launcher/kernel",
+    "launcher/kinds",
+    "launcher/launch",
+    "launcher/limits",
+    "launcher/linux",
+    "launcher/lookup",
+    "launcher/mount_table",
+    "launcher/mounts",
+    "launcher/names",
+    "launcher/notification",
+    "launcher/paths",
+    "launcher/process",
+    "launcher/program",
+    "launcher/reachable",
+    "launcher/records",
+    "launcher/root",
+    "launcher/seccomp",
+    "launcher/specification",
+    "launcher/targets",
+    "launcher/times",
+    "launcher/trees",
+    "life/again",
+    "life/container",
+    "life/foreground",
+    "life/fuse",
+    "life/main",
+    "life/service",
+    "life/start",
+    "state/locks",
+)
+
+
+def sources() -> dict[str, str]:
+    """Return the text of every file of the library by its path, from wherever this was imported (a zip file, too).
+
+    :raises ImportError: when one cannot be read.
+    """
+    above = __name__.rpartition(".")[0].rpartition(".")[0]
+    rooms = sorted({module.partition("/")[0] for module in MODULES})
+    texts = {"__init__.py": ""}
+    for module in [room + "/__init__" for room in rooms] + list(MODULES):
+        room, _slash, name = module.partition("/")
+        data = pkgutil.get_data("%s.%s" % (above, room), name + ".py")
+        if data is None:
+            raise ImportError("the library's file %s.py cannot be read" % module)
+        texts[module + ".py"] = data.decode()
+    return texts
+
+
+def fingerprint(texts: dict[str, str] | None = None) -> str:
+    """Return the SHA-256 of a library's files in hexadecimal, by default of this one: the same does the same."""
+    digest = hashlib.sha256()
+    for name, text in sorted((sources() if texts is None else texts).items()):
+        digest.update(b"%s\0%d\0" % (name.encode(), len(text.encode())))
+        digest.update(text.encode())
+    return digest.hexdigest()

@@ -1,0 +1,162 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Locks: directories held by flock(2), which the kernel lets go of when the holder ends, however it ends.
+
+Whoever can open a directory for reading can hold it, and keep its owner waiting. So none that is locked is readable to
+any user of the host but root, one from before that rule included.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import time
+
+from ..launcher.errors import LauncherError
+from ..launcher.excursion import Alarm
+from ..launcher.paths import RUN_DIRECTORY, STATE_DIRECTORY, make_directory
+from ..launcher.trees import identity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+MODE = 0o711  # of a directory that is locked: its files can be reached by name
+READ_OR_WRITE = 0o066
+ALLOCATION_TIMEOUT = 30.0  # seconds; who chooses an id range holds the lock for a moment
+
+
+def open_to_lock(directory: str) -> int:
+    """Open a directory that is to be locked, and close it to all but its owner; a descriptor."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    if mode & READ_OR_WRITE:
+        try:
+            os.fchmod(descriptor, mode & ~READ_OR_WRITE)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return descriptor
+
+
+def holder(descriptor: int) -> str:
+    """Say who holds the directory, by the PID where the kernel tells it (proc_locks(5)): for a message."""
+    status = os.fstat(descriptor)
+    place = "%02x:%02x:%d" % (os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
+    try:
+        with open("/proc/locks", encoding="ascii") as locks:
+            for line in locks:
+                fields = line.split()
+                if fields[1] == "FLOCK" and fields[5] == place and int(fields[4]) > 0:
+                    return "another process (PID %s)" % fields[4]
+    except OSError:
+        pass
+    return "another process"
+
+
+def _hold(descriptor: int, what: str, timeout: float, deadline: float) -> None:
+    """Hold the directory. Raises LauncherError when somebody else has it until the deadline (time.monotonic())."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    except BlockingIOError:
+        pass
+    try:
+        with Alarm(deadline - time.monotonic()):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except TimeoutError:
+        message = "%s: %s has held it for %g s; wait for that, or end it" % (what, holder(descriptor), timeout)
+        raise LauncherError(message) from None
+
+
+class Lock:
+    """The lock of one container: the runtime directory itself, so that it leaves no file. As a context, it is held.
+
+    Args:
+        name: the container's.
+        directory: what is locked.
+        timeout: seconds to wait for another holder.
+        close: closes what is open of the container, whenever the lock was given back.
+    """
+
+    def __init__(self, name: str, directory: str, timeout: float, close: Callable[[], None]) -> None:
+        self.name = name
+        self.directory = directory
+        self.timeout = timeout
+        self.close = close
+        self.descriptor = -1
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_error: object) -> None:
+        self.release()
+
+    def acquire(self) -> None:
+        """Take the lock; a directory that was removed meanwhile is made anew.
+
+        Raises:
+            LauncherError: another holder keeps it for longer than the time limit, or it cannot be made.
+        """
+        try:
+            self._acquire(time.monotonic() + self.timeout)
+        except OSError as error:
+            raise LauncherError("container %s: cannot be locked: %s" % (self.name, error)) from error
+
+    def _acquire(self, deadline: float) -> None:
+        while True:
+            make_directory(self.directory, MODE)
+            try:
+                self.descriptor = open_to_lock(self.directory)
+            except FileNotFoundError:
+                continue
+            try:
+                _hold(self.descriptor, "container %s" % self.name, self.timeout, deadline)
+            except BaseException:
+                os.close(self.descriptor)
+                self.descriptor = -1
+                raise
+            if _same(self.descriptor, self.directory):
+                return
+            os.close(self.descriptor)
+
+    def release(self) -> None:
+        """Give the lock back, if it is held, and remove the directory when nothing is in it."""
+        if self.descriptor < 0:
+            return  # given back in between, and not taken again
+        if _same(self.descriptor, self.directory):
+            try:
+                os.rmdir(self.directory)
+                os.rmdir(RUN_DIRECTORY)
+            except OSError:
+                pass  # it holds the state of a running container, or another's
+        os.close(self.descriptor)
+        self.descriptor = -1
+        self.close()
+
+
+class AllocationLock:
+    """Held while an id range is chosen, so that two containers never get the same."""
+
+    def __enter__(self) -> None:
+        containers = os.path.join(STATE_DIRECTORY, "containers")
+        make_directory(containers, 0o700)
+        self.descriptor = open_to_lock(containers)
+        try:
+            _hold(self.descriptor, containers, ALLOCATION_TIMEOUT, time.monotonic() + ALLOCATION_TIMEOUT)
+        except BaseException:
+            os.close(self.descriptor)
+            raise
+
+    def __exit__(self, *_error: object) -> None:
+        os.close(self.descriptor)
+
+
+def _same(descriptor: int, path: str) -> bool:
+    """Whether the path still names the open directory."""
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        return False
+    return identity(descriptor) == (there.st_dev, there.st_ino)

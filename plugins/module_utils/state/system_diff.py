@@ -1,0 +1,176 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What changes from one system to another, for `--diff`: only the files that differ, and no secret.
+
+Both systems are compared as what would be in `spec.json` and below `root/`; neither is asked what it does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict
+
+from ..launcher.errors import LauncherError
+from ..launcher.specification import read_spec
+from .system_content import SystemContent
+
+if TYPE_CHECKING:
+    from ..launcher.contract import Directory, Mount, Specification
+
+NOT_SETTINGS = ("files", "directories", "host_files", "file_systems", "launcher", "python")
+"""Parts of the specification that are shown in a way of their own."""
+
+PARTS = (
+    "boot",
+    "mounts",
+    "directories",
+    "files taken from beside the store",
+    "settings",
+    "system-call filter",
+    "launcher",
+)
+"""All but the files, by the titles under which they are shown."""
+
+Difference = Dict[str, str]
+
+
+class Snapshot:
+    """A system as a diff sees it: every part by its title, as text."""
+
+    def __init__(
+        self,
+        specification: Specification | None,
+        contents: dict[str, bytes],
+        boot: str,
+        seccomp_filter: bytes | None = None,
+    ) -> None:
+        self.files = specification.files if specification else {}
+        self.contents = contents
+        self.parts = dict.fromkeys(PARTS, "")
+        if specification:
+            self.parts.update(
+                {
+                    "boot": boot,
+                    "mounts": _lines(_mount(mount) for mount in specification.file_systems),
+                    "directories": _lines(_directory(entry) for entry in specification.directories),
+                    "files taken from beside the store": _lines(specification.host_files),
+                    "settings": _settings(specification),
+                    "system-call filter": _filter(seccomp_filter),
+                    "launcher": f"launcher {specification.launcher}\npython {specification.python}\n",
+                }
+            )
+
+    def text(self, path: str) -> str:
+        """The file `path` as it is shown, no text when the system does not have it."""
+        entry = self.files.get(path)
+        if entry is None:
+            return ""
+        if entry.link is not None:
+            return f"link to {entry.link}\n"
+        content = self.contents.get(path, b"")
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError:
+            return f"binary, {len(content)} bytes\n"
+        if "\0" in text:
+            return f"binary, {len(content)} bytes\n"
+        return text or "(empty)\n"
+
+    def attributes(self, path: str) -> str:
+        """Mode and owner of the file `path`, empty when it has none of its own."""
+        entry = self.files.get(path)
+        if entry is None or entry.link is not None:
+            return ""
+        return f"mode {entry.mode}, owner {entry.uid}:{entry.gid}\n"
+
+
+def of_content(content: SystemContent, seccomp_filter: bytes | None) -> Snapshot:
+    """The system that would be written."""
+    contents = {path: file.content for path, file in content.files.items() if file.link is None}
+    return Snapshot(content.specification, contents, content.boot, seccomp_filter)
+
+
+def of_directory(directory: Path | None) -> Snapshot:
+    """The system in `directory`; an empty one when there is none, or none that can be read."""
+    if directory is None:
+        return Snapshot(None, {}, "")
+    try:
+        specification = read_spec(str(directory))
+        contents = {
+            path: (directory / "root" / path[1:]).read_bytes()
+            for path, entry in specification.files.items()
+            if entry.link is None
+        }
+        filter_path = directory / "seccomp.bpf"
+        seccomp_filter = filter_path.read_bytes() if filter_path.exists() else None
+        return Snapshot(specification, contents, (directory / "boot").read_text("utf-8"), seccomp_filter)
+    except (OSError, ValueError, LauncherError):
+        return Snapshot(None, {}, "")
+
+
+def differences(before: Snapshot, after: Snapshot) -> list[Difference]:
+    """One entry for each part that differs, in the form that Ansible shows with `--diff`."""
+    result: list[Difference] = []
+    for path in sorted({*before.files, *after.files}):
+        result += _file_differences(path, before, after)
+    for title in after.parts:
+        if before.parts[title] != after.parts[title]:
+            result.append(_difference(title, before.parts[title], after.parts[title]))
+    return result
+
+
+def _file_differences(path: str, before: Snapshot, after: Snapshot) -> list[Difference]:
+    texts = before.text(path), after.text(path)
+    attributes = before.attributes(path), after.attributes(path)
+    if any(path in snapshot.files and snapshot.files[path].secret for snapshot in (before, after)):
+        changed = before.contents.get(path) != after.contents.get(path) or texts[0] != texts[1]
+        texts = _hide(before, path), _hide(after, path, changed)
+    elif texts[0] == texts[1] and before.contents.get(path) != after.contents.get(path):
+        texts = texts[0], texts[1].rstrip("\n") + ", other content\n"
+    result = []
+    if texts[0] != texts[1]:
+        result.append(_difference(path, *texts))
+    if attributes[0] != attributes[1] and all(path in snapshot.files for snapshot in (before, after)):
+        result.append(_difference(f"{path} (attributes)", *attributes))
+    return result
+
+
+def _hide(snapshot: Snapshot, path: str, changed: bool = False) -> str:
+    if path not in snapshot.files:
+        return ""
+    return "secret, changed\n" if changed else "secret\n"
+
+
+def _difference(title: str, before: str, after: str) -> Difference:
+    return {"before_header": title, "after_header": title, "before": before, "after": after}
+
+
+def _filter(seccomp_filter: bytes | None) -> str:
+    """The filter as a line: it is a program for the kernel, and nothing to read."""
+    return "" if seccomp_filter is None else f"SHA-256 {hashlib.sha256(seccomp_filter).hexdigest()}\n"
+
+
+def _lines(lines: Any) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _mount(mount: Mount) -> str:
+    device = mount.device
+    if isinstance(device, dict):
+        device = " ".join(f"{key}={value}" for key, value in sorted(device.items()))
+    details = list(mount.flags)
+    details += [mount.options] if mount.options else []
+    details += [key for key in ("required", "mount_may_fail") if getattr(mount, key)]
+    return f"{mount.mount_point} from {device}, {mount.type} ({', '.join(details) or 'no flags'})"
+
+
+def _directory(entry: Directory) -> str:
+    return f"{entry.path} mode {entry.mode}, owner {entry.uid}:{entry.gid}"
+
+
+def _settings(specification: Specification) -> str:
+    settings = {key: value for key, value in specification.write().items() if key not in NOT_SETTINGS}
+    return json.dumps(settings, indent=2, sort_keys=True) + "\n"

@@ -1,0 +1,37 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The system-call filter of a system as this host makes it, a part of the system's name.
+
+It is compiled at every run, which takes half a millisecond. So nothing that is remembered can be out of date when
+libseccomp is installed, upgraded or removed.
+"""
+
+from __future__ import annotations
+
+from ..host.distribution import DEBIAN_PACKAGES
+from ..launcher import seccomp
+from ..launcher.contract import Security
+from .target import TargetError
+
+NO_FILTER = (
+    "the system-call filter could not be made, because libseccomp is not on this host; "
+    f"the container will run without it. Install the package {DEBIAN_PACKAGES.libseccomp}"
+)
+
+
+def compiled(security: Security) -> bytes | None:
+    """Return the filter of a container with these settings; None where the host has no libseccomp.
+
+    :param security: that of the system's specification.
+    :raises TargetError: libseccomp refused a rule.
+    """
+    try:
+        return seccomp.compile_filter(security)
+    except OSError as error:
+        raise TargetError(f"libseccomp cannot make the system-call filter: {error}; nothing was changed") from error
+
+
+def warnings(seccomp_filter: bytes | None) -> list[str]:
+    """Return what a person should know of the filter."""
+    return [NO_FILTER] if seccomp_filter is None else []

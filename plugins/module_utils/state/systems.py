@@ -1,0 +1,186 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Systems on the disk of a target: each whole or not there at all, named by its content, never changed.
+
+A system is written in a directory aside, synchronised, and given its name by one rename, all while the directory of
+systems is locked. One that is damaged is written anew in the same way, and exchanged for the damaged one. A directory
+aside that is found with the lock held was left by a run that died: it is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import py_compile
+import shutil
+import tempfile
+from pathlib import Path
+
+from ..launcher.errors import LauncherError
+from ..launcher.names import container_of
+from ..launcher.paths import remove_tree, sync_directory
+from . import library
+from .renaming import put_in_place
+from .system_content import SystemContent, scripts
+from .system_damage import MANIFEST, MANIFEST_MODE, damages, manifest
+from .target import Layout, TargetError, exclusive, explain, make_private_directory
+
+ASIDE = ".aside-"
+"""How the names of directories begin that are being written or removed."""
+
+
+class Systems:
+    """The systems below a layout's directory of systems."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    def path(self, content: SystemContent, seccomp_filter: bytes | None) -> Path:
+        """Where the system of this content, and with this filter, is, or would be."""
+        return self.layout.systems / content.directory_name(seccomp_filter)
+
+    @staticmethod
+    def is_whole(path: Path) -> bool:
+        """Whether the system `path` is on the disk, just as it was written."""
+        return os.path.lexists(path) and not damages(path)
+
+    def write(self, content: SystemContent, seccomp_filter: bytes | None) -> Path:
+        """Have the system of this content on the disk, whole, and return its directory.
+
+        :param seccomp_filter: the compiled system-call filter, or None to leave it out.
+        :raises TargetError: when it cannot be written; nothing of it is left then, or the damaged one.
+        """
+        path = self.path(content, seccomp_filter)
+        try:
+            make_private_directory(self.layout.systems)
+            with exclusive(self.layout.systems):
+                with contextlib.suppress(LauncherError, OSError):  # what stays is a worry of the next removal
+                    self._remove_leftovers()
+                if self.is_whole(path):
+                    os.utime(path)  # asked for just now: later than the systems that a switch to it may remove
+                else:
+                    self._write_new(path, content, seccomp_filter)
+        except OSError as error:
+            raise TargetError(
+                f"cannot write the system {path}: {explain(error)}; nothing was changed. The directory needs to be "
+                "writable by root, on a file system with free space"
+            ) from error
+        return path
+
+    def touch(self, path: Path) -> None:
+        """Mark a system as asked for just now: later than those that a switch to it may remove.
+
+        :raises TargetError: when it is not there any more.
+        """
+        try:
+            os.utime(path)
+        except OSError as error:
+            raise TargetError(f"the system {path} cannot be used: {explain(error)}; run again") from error
+
+    def remove(self, paths: list[Path]) -> None:
+        """Remove systems, each with one rename first, so that none is ever seen in part.
+
+        :raises TargetError: when one cannot be removed.
+        """
+        if not paths:
+            return
+        try:
+            with exclusive(self.layout.systems):
+                for path in paths:
+                    if os.path.lexists(path):
+                        aside = path.with_name(ASIDE + path.name)
+                        path.rename(aside)
+                self._remove_leftovers()
+        except (OSError, LauncherError) as error:
+            reason = explain(error) if isinstance(error, OSError) else str(error)
+            raise TargetError(f"cannot remove a system: {reason}") from error
+
+    def of_container(self, name: str) -> list[Path]:
+        """The systems written for the container called `name`, oldest first."""
+        if not self.layout.systems.is_dir():
+            return []
+        found = [path for path in self.layout.systems.iterdir() if container_of(path.name) == name]
+        return sorted(found, key=lambda path: (path.lstat().st_mtime_ns, path.name))
+
+    def _remove_leftovers(self) -> None:
+        for entry in self.layout.systems.iterdir():
+            if entry.name.startswith(ASIDE):
+                remove_tree(str(entry))
+
+    def _write_new(self, path: Path, content: SystemContent, seccomp_filter: bytes | None) -> None:
+        aside = Path(tempfile.mkdtemp(prefix=ASIDE, dir=self.layout.systems))  # mode 0700
+        try:
+            _fill(aside, content, seccomp_filter)
+            _compile_launcher(aside, path)
+            _write(aside / MANIFEST, manifest(aside, path.name).encode("ascii"), MANIFEST_MODE)
+            _synchronise(aside)
+            put_in_place(aside, path)
+            sync_directory(str(self.layout.systems))
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        with contextlib.suppress(LauncherError, OSError):
+            remove_tree(str(aside))  # what was damaged
+
+
+def _fill(directory: Path, content: SystemContent, seccomp_filter: bytes | None) -> None:
+    for name, text in content.launcher.items():
+        _write(directory / library.NAME / name, text.encode("utf-8"), 0o644)
+    for script, text in scripts(content.python).items():
+        _write(directory / script, text.encode("utf-8"), 0o755)
+    _write(directory / "boot", content.boot.encode("utf-8"), 0o755)
+    for file in content.files.values():
+        place = directory / "root" / file.path[1:]
+        if file.link is None:
+            _write(place, file.content, 0o600 if file.secret else 0o644)
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(file.link)
+    specification = json.dumps(content.specification.write(), indent=1, sort_keys=True) + "\n"
+    _write(directory / "spec.json", specification.encode("ascii"), 0o644)
+    if seccomp_filter is not None:
+        _write(directory / "seccomp.bpf", seccomp_filter, 0o644)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as stream:
+        stream.write(content)
+        os.fchmod(descriptor, mode)
+
+
+def _compile_launcher(directory: Path, final: Path) -> None:
+    """Compile the launcher in `directory` for this interpreter; the files say they belong to `final`.
+
+    The compiled files are taken without a look at the sources (PEP 552, unchecked hash): neither ever changes.
+    """
+    package = directory / library.NAME
+    for source in sorted(package.rglob("*.py")):
+        try:
+            py_compile.compile(
+                str(source),
+                cfile=importlib.util.cache_from_source(str(source)),
+                dfile=str(final / source.relative_to(directory)),
+                doraise=True,
+                invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+            )
+        except py_compile.PyCompileError as error:
+            raise TargetError(f"the launcher cannot be compiled by this Python: {error.msg}") from error
+
+
+def _synchronise(directory: Path) -> None:
+    """Have the whole tree reach the disk: a system is never named before it is there. Raises OSError."""
+    for parent, _directories, files in os.walk(directory, topdown=False):
+        for name in files:
+            path = os.path.join(parent, name)
+            if not os.path.islink(path):
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+        sync_directory(parent)

@@ -1,0 +1,263 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Rounds of checks, and what each check makes of an answer."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+import types
+import typing as t
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.life import health
+
+from ..target_helpers import FakeContainer
+
+
+class Clock:
+    """Time that passes by sleeping only."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(health, "time", clock)
+    return clock
+
+
+def wanted(**changes: t.Any) -> dict[str, t.Any]:
+    return {**health.DEFAULTS, "timeout": 5.0, "steady": 0.0, **changes}
+
+
+def ends(answers: t.Sequence[bool], clock: Clock, **changes: t.Any) -> tuple[list[str], float]:
+    """What is not well in the end when the answers are these, the last for ever; and after how many seconds."""
+    left = list(answers)
+
+    def probe(_container: t.Any, _timeout: float) -> None:
+        if not (left.pop(0) if len(left) > 1 else left[0]):
+            raise health.Ill("it is not")
+
+    container = FakeContainer()
+    container.running = "/system"
+    begun = clock.now
+    return health.await_health(container, wanted(**changes), [probe]), clock.now - begun
+
+
+def test_well_at_once(clock: Clock) -> None:
+    assert ends([True], clock) == ([], 0.0)
+
+
+def test_well_in_time(clock: Clock) -> None:
+    complaints, after = ends([False, False, True], clock)
+    assert complaints == []
+    assert after == pytest.approx(0.4)
+
+
+def test_never_well(clock: Clock) -> None:
+    complaints, after = ends([False], clock)
+    assert complaints == ["it is not"]
+    assert 3.5 <= after <= 5.0
+
+
+def test_well_now_and_then_is_not_well(clock: Clock) -> None:
+    complaints, after = ends([True, False, True, True], clock, steady=1.0)
+    assert complaints == []
+    assert after >= 0.4 + 1.0
+    assert ends([True, False] * 50, clock, steady=1.0)[0] != []
+
+
+@pytest.mark.parametrize("timeout", [0.3, 5.0, 12.0])
+def test_all_checks_together_end_in_the_time_limit(clock: Clock, timeout: float) -> None:
+    """However many there are, and however long each may take."""
+
+    def probe(_container: t.Any, seconds: float) -> None:
+        assert seconds > 0
+        clock.sleep(seconds)
+        raise health.Ill("too late")
+
+    container = FakeContainer()
+    container.running = "/system"
+    complaints = health.await_health(container, wanted(timeout=timeout), [probe] * 20)
+    assert complaints == ["too late"] * (len(complaints) - 1) + ["the time limit was over before all was asked"]
+    assert clock.now - 100.0 <= timeout + 0.001
+
+
+def test_a_round_that_was_cut_short_does_not_hide_what_was_wrong_before(clock: Clock) -> None:
+    answers = iter(["it is ill"])
+
+    def probe(_container: t.Any, seconds: float) -> None:
+        said = next(answers, None)
+        if said is None:
+            clock.sleep(seconds)
+        raise health.Ill(said or "timed out")
+
+    container = FakeContainer()
+    container.running = "/system"
+    assert health.await_health(container, wanted(timeout=3.0), [probe]) == ["it is ill"]
+
+
+def test_a_complaint_is_bounded(clock: Clock) -> None:
+    def probe(_container: t.Any, _timeout: float) -> None:
+        raise health.Ill("x" * 1_000_000)
+
+    container = FakeContainer()
+    container.running = "/system"
+    (complaint,) = health.await_health(container, wanted(), [probe])
+    assert len(complaint) == health.COMPLAINT_LIMIT
+
+
+def test_what_has_ended_is_not_waited_for(clock: Clock) -> None:
+    def probe(_container: t.Any, _timeout: float) -> None:
+        raise LauncherError("it does not run")
+
+    assert health.await_health(FakeContainer(), wanted(), [probe]) == ["it has ended"]
+    assert clock.now == 100.0
+
+
+@pytest.mark.parametrize(
+    ("state", "units", "message"),
+    [
+        ("running\n", "", None),
+        ("running\n", "web.service loaded activating auto-restart web\n", "tried again by systemd: web.service"),
+        ("degraded\n", "web.service loaded failed failed web\n", r"degraded, not running \(failed: web\.service\)"),
+        ("degraded\n", "a.service x\nb.service y\n", r"degraded, not running \(failed: a\.service, b\.service\)$"),
+        ("running\n", "a.service x\nb.service y\n", r"tried again by systemd: a\.service, b\.service$"),
+        ("starting\n", "", "starting, not running"),
+        ("", "", "silent"),
+    ],
+)
+def test_running(monkeypatch: pytest.MonkeyPatch, state: str, units: str, message: str | None) -> None:
+    monkeypatch.setattr(
+        health.enter,
+        "capture",
+        lambda _container, command, _timeout: state if command[1] == "is-system-running" else units,
+    )
+    expected: t.Any = contextlib.nullcontext() if message is None else pytest.raises(health.Ill, match=message)
+    with expected:
+        health.check_running(FakeContainer(), 1.0)
+
+
+def test_the_questions_of_one_check_share_its_time(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    given: list[float] = []
+
+    def capture(_container: t.Any, _command: t.Any, timeout: float) -> str:
+        given.append(timeout)
+        clock.sleep(2.0)
+        return "running"
+
+    monkeypatch.setattr(health.enter, "capture", capture)
+    with contextlib.suppress(health.Ill):
+        health.check_running(FakeContainer(), 3.0)
+    assert given == [3.0, 1.0]
+    with pytest.raises(OSError, match="timed out"):
+        health.check_running(FakeContainer(), 2.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "message"),
+    [(0, "", None), (3 << 8, "one\nit cannot\n", "ends with 3, not 0, and says: it cannot"), (9, "", "ends with 137")],
+)
+def test_commands(monkeypatch: pytest.MonkeyPatch, status: int, said: str, message: str | None) -> None:
+    monkeypatch.setattr(health.enter, "ask", lambda *_arguments: (status, said))
+    probe = health.probes_of(wanted(running=False, commands=[{"argv": ["check", "it"], "exit_code": 0}]))[0]
+    expected: t.Any = contextlib.nullcontext() if message is None else pytest.raises(health.Ill, match=message)
+    with expected:
+        probe(FakeContainer(), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"HTTP/1.0 200 OK\r\n\r\n", None),
+        (b"HTTP/1.1 503 Busy\r\n\r\n", "answers 503, not 200"),
+        (b"SSH-2.0-x\r\n", "does not answer in HTTP"),
+        (b"", "does not answer in HTTP"),
+    ],
+)
+def test_http(monkeypatch: pytest.MonkeyPatch, answer: bytes, message: str | None) -> None:
+    monkeypatch.setattr(health, "_socket_inside", lambda _container, family: socket.socket(family))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        asked = []
+
+        def serve() -> None:
+            connected, _address = server.accept()
+            with connected:
+                asked.append(connected.recv(4096))
+                connected.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        entry = {"port": server.getsockname()[1], "address": "127.0.0.1", "host": "a", "path": "/x?y", "status": 200}
+        probe = health.probes_of(wanted(running=False, http=[entry]))[0]
+        expected: t.Any = contextlib.nullcontext() if message is None else pytest.raises(health.Ill, match=message)
+        with expected:
+            probe(types.SimpleNamespace(), 10.0)
+        thread.join()
+    assert asked[0].startswith(b"GET /x?y HTTP/1.1\r\nHost: a\r\n")
+
+
+def test_http_that_comes_byte_by_byte_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_socket_inside", lambda _container, family: socket.socket(family))
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connected, _address = server.accept()
+            with connected, contextlib.suppress(OSError):
+                for _count in range(50):
+                    connected.sendall(b"H")
+                    if over.wait(0.1):
+                        break
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = server.getsockname()[1]
+        entry = {"port": port, "address": "127.0.0.1", "host": "a", "path": "/", "status": 200}
+        probe = health.probes_of(wanted(running=False, http=[entry]))[0]
+        begun = time.monotonic()
+        with pytest.raises(OSError, match=rf"port {port} of 127\.0\.0\.1: timed out"):
+            probe(FakeContainer(), 0.5)
+        assert time.monotonic() - begun < 2
+        over.set()
+        thread.join()
+
+
+def test_a_port_that_is_closed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_socket_inside", lambda _container, family: socket.socket(family))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    probe = health.probes_of(wanted(running=False, tcp=[{"port": port, "address": "127.0.0.1"}]))[0]
+    with pytest.raises(OSError, match=rf"port {port} of 127\.0\.0\.1: Connection refused"):
+        probe(FakeContainer(), 5.0)
+
+
+def test_what_systemd_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def capture(_container: t.Any, command: list[str], _timeout: float) -> str:
+        asked.append(" ".join(command))
+        return "inactive\n" if "is-active" in command else "running\n" if "is-system-running" in command else ""
+
+    monkeypatch.setattr(health.enter, "capture", capture)
+    health.check_running(FakeContainer(), 1.0)
+    with pytest.raises(health.Ill, match="^unit -a.service is inactive, not active$"):
+        health._unit("-a.service")(FakeContainer(), 1.0)
+    assert asked == [
+        "systemctl is-system-running",
+        "systemctl list-units --state=failed,auto-restart --plain --no-legend --full",
+        "systemctl is-active -- -a.service",
+    ]
