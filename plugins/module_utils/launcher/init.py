@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from .launch import Launch
+    from .plan import Plan
 
 BOOT = root.SELF + "/boot"
 OUTPUT_LOG = "/run/output.log"
@@ -36,9 +36,9 @@ SPECIAL_BITS = 0o6000  # set-user-ID and set-group-ID
 class FirstProcess:
     """The first process of the container that `launch` starts; made there, and used in the process itself alone."""
 
-    def __init__(self, launch: Launch) -> None:
-        self.launch = launch
-        self.spec = launch.spec
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.spec = plan.spec
 
     def run(self, report: int, ids: int, ready: int, built: int, go: int) -> NoReturn:
         """Wait for each of the caller's steps, and run `boot`.
@@ -50,7 +50,7 @@ class FirstProcess:
         """
         try:
             program.load_nothing_more()
-            wanted = (report, ids, ready, built, go, self.launch.output)
+            wanted = (report, ids, ready, built, go, self.plan.output)
             report, ids, ready, built, go, output = keep_only(*wanted)
             read_token(ids, "the launcher ended before it gave the container its ids")
             complete = Attributes.standard(self.spec.oom_score_adj).give(0)
@@ -60,7 +60,7 @@ class FirstProcess:
             # The filter takes a while, and the root is not there yet.
             filtered = not self._makes_special_directories()
             if filtered:
-                confine.filter_calls(self.launch.filter_program)
+                confine.filter_calls(self.plan.filter_program)
             read_token(built, "the launcher ended before the container's root was built")
             linux.unshare(linux.CLONE_NEWNS)
             # Within the container alone. systemd leaves it to a container's manager, and needs it for credentials.
@@ -70,7 +70,7 @@ class FirstProcess:
             os.umask(0)
             self._make_directories(top)
             if not filtered:
-                confine.filter_calls(self.launch.filter_program)
+                confine.filter_calls(self.plan.filter_program)
             self._connect_standard_streams(top, output)
             boot = program.find(top, BOOT, [BOOT])
             os.umask(UMASK)
@@ -84,11 +84,11 @@ class FirstProcess:
         os.setgroups([])
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
-        linux.unshare(self.launch.made)
+        linux.unshare(self.plan.made)
         write_all(ready, token)
         os.setsid()
         linux.set_host_name(self.spec.host_name)
-        if not self.launch.shared_network:
+        if not self.plan.shared_network:
             linux.bring_loopback_up()
 
     def _makes_special_directories(self) -> bool:
@@ -112,7 +112,7 @@ class FirstProcess:
     def _connect_standard_streams(self, top: int, output: int) -> None:
         if output < 0:
             output = lookup.open_found(top, OUTPUT_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        if self.launch.console is not None:
+        if self.plan.console is not None:
             os.dup2(output, 0)
             fcntl.ioctl(0, TIOCSCTTY, 0)
         else:
@@ -128,11 +128,11 @@ class FirstProcess:
             "PATH": SEARCH_PATH,
             "CONTAINER_SYSTEM": root.SELF,
             "container": "unshare",
-            "container_uuid": self.launch.machine_id,
+            "container_uuid": self.plan.machine_id,
         }
-        if self.launch.notify_path is not None:
+        if self.plan.notify_path is not None:
             environment["NOTIFY_SOCKET"] = "/run/host/notify"
-        if self.launch.console is not None:
+        if self.plan.console is not None:
             environment["TERM"] = os.environ.get("TERM", "linux")
         environment.update(self.spec.init.environment)
         return environment

@@ -33,82 +33,37 @@ import gc
 import os
 import time
 
-from . import confine, kernel, linux, mounts, root
+from . import kernel, linux, mounts, root
 from .attributes import Attributes
 from .errors import LauncherError
 from .excursion import Excursion, NoWayBack, Visit, in_child
 from .handshake import error_line, read_token, write_all
-from .identity import Identity
 from .init import LIMITED, FirstProcess
+from .plan import CLONED, Plan
 from .process import KILL, Process, leave
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Tuple
 
-    from .contract import Mount, Specification
-
     Pipe = Tuple[int, int]  # its read end and its write end
-
-# The namespaces of a container (S4): those that a process gets at its birth only, and those that the init makes, while
-# the caller builds; its mount namespace it makes when there is something to copy.
-CLONED = linux.CLONE_NEWUSER | linux.CLONE_NEWPID
-MADE = linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
 
 
 class Launch:
-    """One start of a container: what it needs beside the system.
+    """The processes of one start.
 
     Args:
-        system: directory of the system on the host.
-        spec: its `spec.json`.
-        identity: the container's ids.
-        cgroup: descriptor of its delegated control group.
-        staging: a directory of the host over which the tree is mounted, invisibly to the host.
-        machine_id: 32 hexadecimal digits.
-        notify_path: socket for the init's notification, or none.
-        console: path of a pty for `/dev/console`, or none.
-        output: descriptor that becomes PID 1's standard output and error (and input, when `console` is given);
-            by default a file of the container's own, `init.OUTPUT_LOG`, which lasts as long as the container.
-        extra_file_systems: further mount records (S11).
-        tasks: how many tasks it may have, where its control group has no controller that counts them.
+        plan: what they make.
 
     Attributes:
         init: its first process, a child of the caller, once there is one.
         warnings: what the root was built without, a line each.
     """
 
-    def __init__(
-        self,
-        system: str,
-        spec: Specification,
-        identity: Identity,
-        cgroup: int,
-        staging: str,
-        machine_id: str,
-        notify_path: str | None,
-        console: str | None,
-        output: int | None,
-        extra_file_systems: list[Mount],
-        tasks: int | None = None,
-    ) -> None:
-        self.system = system
-        self.spec = spec
-        self.identity = identity
-        self.cgroup = cgroup
-        self.staging = staging
-        self.machine_id = machine_id
-        self.notify_path = notify_path
-        self.console = console
-        self.output = output
-        self.extra_file_systems = extra_file_systems
-        self.tasks = tasks
-        self.filter_program = confine.read_filter(system)
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
         self.init: Process | None = None
         self.warnings: list[str] = []
-        self.shared_network = spec.shared_network
-        self.made = MADE if self.shared_network else MADE | linux.CLONE_NEWNET
-        self.nesting = spec.security.nesting
 
     # The caller.
 
@@ -173,7 +128,7 @@ class Launch:
             ids, ready, built = pipes
             pid = self._clone(relation)
             if pid == 0:
-                FirstProcess(self).run(report[1], ids[0], ready[1], built[0], go[0])
+                FirstProcess(self.plan).run(report[1], ids[0], ready[1], built[0], go[0])
             os.close(ready[1])
             pipes[1] = (ready[0], -1)
             self.init = init = self._pin(pid)
@@ -204,26 +159,26 @@ class Launch:
 
         The user namespace holds no more tasks than its owner's limit says when it is made (Linux 5.14).
         """
-        base = self.identity.base
+        base = self.plan.identity.base
         linux.prctl(linux.PR_SET_SECUREBITS, linux.SECBIT_NO_SETUID_FIXUP)
         os.setresgid(-1, base, -1)
-        os.setresuid(-1 if self.tasks is None else base, base, -1)
+        os.setresuid(-1 if self.plan.tasks is None else base, base, -1)
         soft, hard = linux.get_own_limit(linux.RLIMIT_NPROC)
-        if self.tasks is not None:
-            linux.set_limit(0, linux.RLIMIT_NPROC, min(self.tasks, hard), hard)
+        if self.plan.tasks is not None:
+            linux.set_limit(0, linux.RLIMIT_NPROC, min(self.plan.tasks, hard), hard)
         try:
             if relation == linux.CLONE_PARENT:
-                return linux.clone3(CLONED | linux.CLONE_PARENT, 0, self.cgroup)
-            return linux.clone3(CLONED, linux.SIGCHLD, self.cgroup)
+                return linux.clone3(CLONED | linux.CLONE_PARENT, 0, self.plan.cgroup)
+            return linux.clone3(CLONED, linux.SIGCHLD, self.plan.cgroup)
         finally:
-            if self.tasks is not None:
+            if self.plan.tasks is not None:
                 linux.set_limit(0, linux.RLIMIT_NPROC, soft, hard)
 
     def _write_id_maps(self, init: int) -> None:
         for name in ("uid_map", "gid_map"):
             descriptor = os.open("/proc/%d/%s" % (init, name), os.O_WRONLY | os.O_CLOEXEC)
             try:
-                os.write(descriptor, self.identity.map_line.encode())
+                os.write(descriptor, self.plan.identity.map_line.encode())
             finally:
                 os.close(descriptor)
 
@@ -237,24 +192,24 @@ class Launch:
         try:
             null = keep(kernel.open_null())
             id_map = notify = None
-            if self.identity.maps_files:
+            if self.plan.identity.maps_files:
                 id_map = keep(os.open("/proc/%d/ns/user" % init.pid, os.O_RDONLY | os.O_CLOEXEC))
-            if self.notify_path is not None:  # the root may be attached on top of it
-                notify = keep(os.open(self.notify_path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
-            tree = root.attach_root(self.staging)
+            if self.plan.notify_path is not None:  # the root may be attached on top of it
+                notify = keep(os.open(self.plan.notify_path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
+            tree = root.attach_root(self.plan.staging)
             keep(tree.root)
-            source = root.Source(self.spec.store)
+            source = root.Source(self.plan.spec.store)
             try:
-                builder = root.Builder(tree, self, source, id_map, notify, deadline)
+                builder = root.Builder(tree, self.plan, source, id_map, notify, deadline)
                 builder.build()
             finally:
                 source.close()
             self.warnings = builder.warnings
             said = read_token(ready, "the container's first process ended before its namespaces were made", deadline)
             if said == LIMITED:
-                Attributes.standard(self.spec.oom_score_adj).give(init.pid)
+                Attributes.standard(self.plan.spec.oom_score_adj).give(init.pid)
             self._mount_kernel_file_systems(tree, init)
-            if self.nesting:
+            if self.plan.nesting:
                 kernel.leave_bare(tree)
             else:
                 kernel.restrict(tree, null)
@@ -268,13 +223,13 @@ class Launch:
 
     def _mount_kernel_file_systems(self, tree: mounts.Tree, init: Process) -> None:
         """Mount what shows the container's own namespaces, having joined those that say so by the mounting process."""
-        flags = (self.made | linux.CLONE_NEWPID) & ~linux.CLONE_NEWUTS
+        flags = (self.plan.made | linux.CLONE_NEWPID) & ~linux.CLONE_NEWUTS
 
         def mount_all() -> None:
             kernel.mount_process_information(tree, init.pid, init.descriptor)
-            kernel.mount_system(tree, self.shared_network)
+            kernel.mount_system(tree, self.plan.shared_network)
             kernel.mount_control_groups(tree)
-            for record in self.spec.file_systems:
+            for record in self.plan.spec.file_systems:
                 if record.type == "mqueue":
                     kernel.mount_message_queues(tree, record)
 

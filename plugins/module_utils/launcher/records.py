@@ -18,7 +18,7 @@ from .targets import IN_MEMORY, NETWORK_FILES, is_below
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .contract import Mount
-    from .launch import Launch
+    from .plan import Plan
 
 # Of the time that is left, the part that a mount which may fail can keep the start waiting for its server.
 PATIENCE = 0.25
@@ -30,7 +30,7 @@ class Records:
 
     Args:
         tree: the root under construction.
-        start: what it is for: the specification and the ids.
+        plan: what it is for: the specification and the ids.
         store: descriptor of the store on the host.
         id_map: descriptor of the container's user namespace, when shared files are to be id-mapped.
         deadline: until when (time.monotonic) a server may take to answer for a file system.
@@ -38,12 +38,12 @@ class Records:
     """
 
     def __init__(
-        self, tree: mounts.Tree, start: Launch, store: int, id_map: int | None, deadline: float, warnings: list[str]
+        self, tree: mounts.Tree, plan: Plan, store: int, id_map: int | None, deadline: float, warnings: list[str]
     ) -> None:
         self.tree = tree
-        self.start = start
+        self.plan = plan
         self.store = store
-        self.identity = start.identity
+        self.identity = plan.identity
         self.id_map = id_map
         self.deadline = deadline
         self.warnings = warnings
@@ -93,7 +93,7 @@ class Records:
                 return False
             written, read = file_systems.paths_of(record, device)
             looked_at = written + read
-        elif device == self.start.spec.store.source:
+        elif device == self.plan.spec.store.source:
             return False  # all of the host depends on it
         if self._foreign is None:
             self._foreign = [mount.point for mount in mount_table.read() if mount.kind not in mounts.OWN]
@@ -129,7 +129,7 @@ class Records:
             try:
                 if not in_memory and not read_only:
                     self._runs().refuse_writable_mount(mount, kind, device)
-                    self._warn(reachable.check_file_system(self._runs(), record, device, self.start.nesting))
+                    self._warn(reachable.check_file_system(self._runs(), record, device, self.plan.nesting))
                 if self.id_map is not None and not in_memory:
                     linux.mount_setattr(mount, 0, False, self.id_map)
             except (LauncherError, OSError):
@@ -143,7 +143,7 @@ class Records:
     def _runs(self) -> guarded.GuardedHost:
         """What this host runs; looked for once, when there is something to mount that it may be in."""
         if self._host is None:
-            python = guarded.interpreter(self.start.spec.python)
+            python = guarded.interpreter(self.plan.spec.python)
             self._host = guarded.GuardedHost(dict(guarded.RUNS, **python))
         return self._host
 
@@ -173,7 +173,7 @@ class Records:
         """Bind a mapping (C10), or say that its source is not there (S3)."""
         path, point = record.source, record.mount_point
         try:
-            if path == self.start.spec.store.source:
+            if path == self.plan.spec.store.source:
                 source = os.dup(self.store)
             else:
                 source = mounts.open_source(path, path in NETWORK_FILES, STATE_DIRECTORY)
@@ -194,11 +194,11 @@ class Records:
             writable = not attributes & linux.MOUNT_ATTR_RDONLY
             if writable and not record.own:
                 self._runs().refuse_writable(source, path)
-            if not record.own and path not in NETWORK_FILES and path != self.start.spec.store.source:
+            if not record.own and path not in NETWORK_FILES and path != self.plan.spec.store.source:
                 self._warn(self._runs().warning(source, path))
             if writable:
                 attributes |= linux.MOUNT_ATTR_NOSUID
-                self._warn(reachable.check_bind(self._runs(), source, path, point, self.start.nesting))
+                self._warn(reachable.check_bind(self._runs(), source, path, point, self.plan.nesting))
             self.attach_bind(source, point, attributes, path)
         except OSError as error:
             raise LauncherError("%s: cannot bind %s there: %s" % (point, path, _reason(error))) from error
@@ -223,10 +223,10 @@ class Records:
         first, count = self.identity.base, self.identity.count
         if attributes & linux.MOUNT_ATTR_RDONLY:
             message = "%s: its file system cannot map ids, so what is root's there is nobody's inside" % name
-            if name == self.start.spec.store.source:
+            if name == self.plan.spec.store.source:
                 message += "; su, sudo and other set-user-ID programs do not work"
             self.warnings.append(message)
-        elif name == os.path.join(STATE_DIRECTORY, "containers", self.start.spec.name, "journal"):
+        elif name == os.path.join(STATE_DIRECTORY, "containers", self.plan.spec.name, "journal"):
             os.chown("/proc/self/fd/%d" % source, first, first)  # the launcher's own directory
         elif not first <= os.fstat(source).st_uid < first + count:
             message = (

@@ -20,7 +20,7 @@ from .targets import MERGED, plain_path
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .contract import File, Specification, Store
-    from .launch import Launch
+    from .plan import Plan
 
 # A root inside may fill these; the bounds are those of systemd for nested roots and temporary files.
 ROOT_SIZE, ROOT_FILES = "10%", "400k"
@@ -87,7 +87,7 @@ class Builder:
 
     Args:
         tree: the empty root.
-        start: what it is for: system, spec, identity, console, machine id, extra mappings.
+        plan: what it is for: system, spec, identity, console, machine id, extra mappings.
         source: its store on the host.
         id_map: descriptor of the container's user namespace, when shared files are to be id-mapped.
         notify: descriptor (O_PATH) of the socket for the init's notification, or none.
@@ -100,43 +100,43 @@ class Builder:
     def __init__(
         self,
         tree: mounts.Tree,
-        start: Launch,
+        plan: Plan,
         source: Source,
         id_map: int | None,
         notify: int | None,
         deadline: float,
     ) -> None:
         self.tree = tree
-        self.start = start
+        self.plan = plan
         self.source = source
-        self.identity = start.identity
+        self.identity = plan.identity
         self.notify = notify
         self.warnings: list[str] = []
-        self.records = Records(tree, start, source.store, id_map, deadline, self.warnings)
+        self.records = Records(tree, plan, source.store, id_map, deadline, self.warnings)
         self._made = set(SKELETON)
         self._links = [name for name, _target in STANDARD_LINKS] + list(MERGED)
 
     def build(self) -> None:
         """Build it; the working directory is its root afterwards."""
-        spec = self.start.spec
+        spec = self.plan.spec
         os.umask(0)
         os.fchdir(self.tree.root)
         for name in SKELETON:
             os.mkdir(name, 0o700 if name == "root" else 0o755)
         for name, target in STANDARD_LINKS:
             os.symlink(target, name)
-        kernel.populate_devices(self.tree, self.start.console)
+        kernel.populate_devices(self.tree, self.plan.console)
         quiet = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV
         # In a less privileged mount namespace these attributes are locked, and systemd-nspawn takes them from a bind
         # mount of a directory of its own there. Nobody inside can make a device, or a file of an id out of its range.
-        self.tree.attach(mounts.tmpfs("0755", RUN_SIZE, RUN_FILES, 0 if self.start.nesting else quiet), "/run")
+        self.tree.attach(mounts.tmpfs("0755", RUN_SIZE, RUN_FILES, 0 if self.plan.nesting else quiet), "/run")
         self.tree.attach(mounts.tmpfs("1777", TEMPORARY_SIZE, TEMPORARY_FILES, quiet), "/tmp")
         self._link_store(spec.store.target)
         self._copy_files(spec.files)
-        self._place("etc/machine-id", 0o444, (self.start.machine_id + "\n").encode())
+        self._place("etc/machine-id", 0o444, (self.plan.machine_id + "\n").encode())
         self._place("run/host/container-manager", 0o444, b"unshare\n")
         self._share_host_files(spec)
-        for record in spec.file_systems + self.start.extra_file_systems:
+        for record in spec.file_systems + self.plan.extra_file_systems:
             if record.type not in NAMESPACED:
                 self.records.mount(record)
         if self.notify is not None:
@@ -161,9 +161,9 @@ class Builder:
                 self._make_parents(relative)
                 os.symlink(entry.link, relative)
             else:
-                content = _read(os.path.join(self.start.system, "root", relative))
+                content = _read(os.path.join(self.plan.system, "root", relative))
                 self._place(relative, int(entry.mode, 8), content, base + entry.uid, base + entry.gid)
-        self._place(SELF.lstrip("/") + "/boot", 0o555, _read(os.path.join(self.start.system, "boot")))
+        self._place(SELF.lstrip("/") + "/boot", 0o555, _read(os.path.join(self.plan.system, "boot")))
 
     def _make_parents(self, path: str) -> None:
         parent = path.rpartition("/")[0]

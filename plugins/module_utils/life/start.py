@@ -14,6 +14,7 @@ from ..launcher.errors import LauncherError, NotReady
 from ..launcher.handshake import error_line
 from ..launcher.launch import Launch
 from ..launcher.notification import Notification
+from ..launcher.plan import Plan
 from ..launcher.process import Process, boot_id, executed, milliseconds, start_time
 
 TYPE_CHECKING = False
@@ -95,19 +96,21 @@ class Start:
             output = self.output_write
         self.cgroup = self.container.cgroup.create(self.ids.base)
         launch = Launch(
-            self.system,
-            self.spec,
-            self.ids,
-            self.cgroup,
-            self.container.run_directory,
-            self.machine_id,
-            notify_path,
-            self.console,
-            output,
-            self.extra_file_systems,
-            self._bound(),
+            Plan(
+                self.system,
+                self.spec,
+                self.ids,
+                self.cgroup,
+                self.container.run_directory,
+                self.machine_id,
+                notify_path,
+                self.console,
+                output,
+                self.extra_file_systems,
+                self._bound(),
+            )
         )
-        self.warnings += confine.given_up(self.spec.security, self.ids, launch.filter_program)
+        self.warnings += confine.given_up(self.spec.security, self.ids, launch.plan.filter_program)
         return launch
 
     def _bound(self) -> int | None:

@@ -47,6 +47,7 @@ MODULES = (
     "launcher/names",
     "launcher/notification",
     "launcher/paths",
+    "launcher/plan",
     "launcher/process",
     "launcher/program",
     "launcher/reachable",

@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan of a start: all that is known before its first process is made (S4)."""
+
+from __future__ import annotations
+
+from . import confine, linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .contract import Mount, Specification
+    from .identity import Identity
+
+# The namespaces of a container (S4): those that a process gets at its birth only, and those that the init makes, while
+# the caller builds; its mount namespace it makes when there is something to copy.
+CLONED = linux.CLONE_NEWUSER | linux.CLONE_NEWPID
+MADE = linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
+
+
+class Plan:
+    """What the processes of one start need beside the system. None of them changes it.
+
+    Args:
+        system: directory of the system on the host.
+        spec: its `spec.json`.
+        identity: the container's ids.
+        cgroup: descriptor of its delegated control group.
+        staging: a directory of the host over which the tree is mounted, invisibly to the host.
+        machine_id: 32 hexadecimal digits.
+        notify_path: socket for the init's notification, or none.
+        console: path of a pty for `/dev/console`, or none.
+        output: descriptor that becomes PID 1's standard output and error (and input, when `console` is given);
+            by default a file of the container's own, `init.OUTPUT_LOG`, which lasts as long as the container.
+        extra_file_systems: further mount records (S11).
+        tasks: how many tasks it may have, where its control group has no controller that counts them.
+
+    Attributes:
+        filter_program: the compiled system-call filter, or none.
+        shared_network: whether it has the host's network.
+        made: the namespaces that the init makes, as flags of clone(2).
+        nesting: whether containers are to be possible inside.
+    """
+
+    def __init__(
+        self,
+        system: str,
+        spec: Specification,
+        identity: Identity,
+        cgroup: int,
+        staging: str,
+        machine_id: str,
+        notify_path: str | None,
+        console: str | None,
+        output: int | None,
+        extra_file_systems: list[Mount],
+        tasks: int | None = None,
+    ) -> None:
+        self.system = system
+        self.spec = spec
+        self.identity = identity
+        self.cgroup = cgroup
+        self.staging = staging
+        self.machine_id = machine_id
+        self.notify_path = notify_path
+        self.console = console
+        self.output = output
+        self.extra_file_systems = extra_file_systems
+        self.tasks = tasks
+        self.filter_program = confine.read_filter(system)
+        self.shared_network = spec.shared_network
+        self.made = MADE if self.shared_network else MADE | linux.CLONE_NEWNET
+        self.nesting = spec.security.nesting
