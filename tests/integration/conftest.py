@@ -18,8 +18,8 @@ import pytest
 from ansible_collections.unshare.container.plugins.filter import containerized_operating_system, system_files
 from ansible_collections.unshare.container.plugins.module_utils.launcher import seccomp
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
-from ansible_collections.unshare.container.plugins.module_utils.life.start import Status
 from ansible_collections.unshare.container.plugins.module_utils.state import library
+from ansible_collections.unshare.container.plugins.module_utils.state.record import Status
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout

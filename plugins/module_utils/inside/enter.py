@@ -31,7 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, NoReturn
 
-    from ..life.container import Container
+    from ..state.record import RecordedContainer
 
 ENTER_TIMEOUT = 30.0  # seconds until the command must run
 INSIDE_TIMEOUT = 3.0  # of these, as many as a control group that root inside rules may take
@@ -46,7 +46,7 @@ class Entry:
         NotRunning: the container does not run.
     """
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: RecordedContainer) -> None:
         process = container.process()
         if process is None:
             raise NotRunning("container %s: does not run; start it first" % container.name)
@@ -199,7 +199,7 @@ def _await_end(middle: int) -> None:
     process.close()
 
 
-def capture(container: Container, command: list[str], timeout: float) -> str:
+def capture(container: RecordedContainer, command: list[str], timeout: float) -> str:
     """What a command run as root in the container prints, for at most `timeout` seconds and 1 MiB.
 
     Raises:
@@ -208,7 +208,7 @@ def capture(container: Container, command: list[str], timeout: float) -> str:
     return ask(container, command, timeout)[1]
 
 
-def ask(container: Container, command: list[str], timeout: float) -> tuple[int, str]:
+def ask(container: RecordedContainer, command: list[str], timeout: float) -> tuple[int, str]:
     """The wait status of a command run as root in the container, and what it prints; limits and errors of `capture`."""
     deadline = time.monotonic() + timeout
     entry = Entry(container)

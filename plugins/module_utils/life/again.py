@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-    from .start import Status
+    from ..state.record import Status
 
 GRACE = 30.0  # seconds, beyond its own time limits, after which a `run-container` is given up
 SHARES = (

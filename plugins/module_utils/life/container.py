@@ -9,33 +9,20 @@ import os
 import time
 
 from ..launcher import data, identity
-from ..launcher.cgroup import ControlGroup
 from ..launcher.contract import Mount, signal_number
 from ..launcher.errors import AlreadyRunning, LauncherError, NotReady
 from ..launcher.init import OUTPUT_LOG
-from ..launcher.paths import (
-    NEW,
-    RUN_DIRECTORY,
-    STATE_DIRECTORY,
-    make_directory,
-    read_text,
-    remove_entries,
-    remove_file,
-    write_atomically,
-)
-from ..launcher.process import KILL, KILL_SECONDS, Process, boot_id, reap_left
+from ..launcher.paths import NEW, make_directory, remove_entries, remove_file
+from ..launcher.process import KILL, KILL_SECONDS, Process, reap_left
 from ..launcher.specification import read_spec
-from ..state.locks import AllocationLock, Lock
+from ..state.locks import AllocationLock
+from ..state.record import RecordedContainer, Status, explained
 from . import fuse
-from .start import Start, Status
+from .start import Start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, TypeVar
-
     from ..launcher.contract import Specification
-
-    Method = TypeVar("Method", bound=Callable[..., Any])
 
 # All that a container has on the host, in the order of its removal: the ids are given back when nothing bears them any
 # more. Whatever else lies in these directories is somebody's data, perhaps a mapping's, and stays.
@@ -58,93 +45,8 @@ KILL_MOMENT = 0.5  # seconds in which killed processes end, unless they wait for
 KILL_TIMEOUT = 10.0  # seconds after which a killed process is taken for one that waits for broken hardware
 
 
-def explained(what: str) -> Callable[[Method], Method]:
-    """Let a method of `Container` turn what the system refuses into an error that says what was being done."""
-
-    def decorate(method: Method) -> Method:
-        def call(container: Container, *arguments: Any, **options: Any) -> Any:
-            try:
-                return method(container, *arguments, **options)
-            except OSError as error:
-                message = "container %s: cannot %s: %s" % (container.name, what, error)
-                raise LauncherError(message) from error
-
-        call.__doc__ = method.__doc__
-        return call  # type: ignore[return-value]
-
-    return decorate
-
-
-class Container:
-    """The container `name` of this host; nothing is opened before it is needed."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.directory = os.path.join(STATE_DIRECTORY, "containers", name)
-        self.run_directory = os.path.join(RUN_DIRECTORY, name)
-        self.current = os.path.join(self.directory, "current")
-        self.cgroup = ControlGroup(name)
-
-    # What is.
-
-    def lock(self, timeout: float) -> Lock:
-        """Return the container's lock, not taken yet; it waits up to `timeout` seconds for another holder."""
-        return Lock(self.name, self.run_directory, timeout, self.cgroup.close)
-
-    def record(self) -> dict[str, Any] | None:
-        """What was noted at the last start, whether that still runs or not; a damaged note is none."""
-        path = os.path.join(self.run_directory, "state.json")
-        try:
-            record = data.parse(read_text(path) or "{}", path)
-        except ValueError:
-            return None
-        whole = data.is_integer(record.get("pid")) and data.is_integer(record.get("start_time"))
-        return record if whole and record["pid"] > 0 else None
-
-    def write_record(self, record: dict[str, Any]) -> None:
-        """Note a start."""
-        write_atomically(os.path.join(self.run_directory, "state.json"), data.format_flat(record), 0o644)
-
-    def process(self, ended: bool = False) -> Process | None:
-        """PID 1, pinned, if the container runs; the caller closes it.
-
-        Args:
-            ended: whether one that has ended or is about to, and that nobody has waited for, counts too.
-        """
-        record = self.record()
-        if record is None or record.get("boot_id") != boot_id():
-            return None
-        return Process.find(record["pid"], record["start_time"], ended)
-
-    @explained("be looked at")
-    def status(self) -> Status:
-        """What runs now, by the record of its start and the kernel's word that this process still is.
-
-        What has been asked to stop counts as stopped: whoever holds the lock meets it only when who asked has died.
-        """
-        process = self.process()
-        if process is None:
-            return Status("stopped")
-        process.close()
-        record = self.record() or {}
-        return Status("stopped") if record.get("stopping") else Status("running", record)
-
-    def is_to_come_back(self) -> bool:
-        """Whether it has rebooted itself, and nothing on this host starts it again by itself.
-
-        To be called with the lock held. A unit is systemd's to start, and the one in the foreground is its caller's.
-        """
-        record = self.record()
-        if record is None or record.get("boot_id") != boot_id() or record.get("stopping") or record.get("foreground"):
-            return False
-        if self.cgroup.of_unit or not self.cgroup.is_marked():
-            return False
-        process = self.process()
-        if process is not None:
-            process.close()
-        return process is None
-
-    # Start.
+class Container(RecordedContainer):
+    """The container `name` of this host: its start, its stop, its removal."""
 
     @explained("start")
     def start(

@@ -15,8 +15,8 @@ from ..launcher import linux
 from ..launcher.contract import signal_number
 from ..launcher.errors import LauncherError, NotRunning
 from ..launcher.process import KILL, PAUSE, Process
+from ..state.record import Status
 from .container import Container
-from .start import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

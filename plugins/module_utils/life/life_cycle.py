@@ -18,11 +18,11 @@ from typing import Any, Callable, Protocol
 
 from ..launcher.errors import LauncherError, NotReady
 from ..state import generations
+from ..state.record import Status
 from ..state.systems import Systems
 from ..state.target import Layout, TargetError, message_of
 from .container import ON_DISK
 from .health import DEFAULTS, await_health
-from .start import Status
 from .starting import LauncherStarter, Starter
 
 LOG_LINES = 30

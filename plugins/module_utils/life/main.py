@@ -17,8 +17,8 @@ from ..launcher.paths import refusal_of_root, write_atomically
 from ..launcher.process import heed_children
 from ..launcher.specification import read_spec
 from ..launcher.targets import is_below, plain_path, refusal_of_place
+from ..state.record import Status
 from .container import Container
-from .start import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

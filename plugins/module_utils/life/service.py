@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-    from .start import Status
+    from ..state.record import Status
 
 # Exit status of a start that no further try can mend; the unit names it in RestartPreventExitStatus=.
 RUNS_ELSEWHERE = 126

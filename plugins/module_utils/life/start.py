@@ -16,42 +16,15 @@ from ..launcher.launch import Launch
 from ..launcher.notification import Notification
 from ..launcher.plan import Plan
 from ..launcher.process import Process, boot_id, executed, milliseconds, start_time
+from ..state.record import RecordedContainer, Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from ..launcher.contract import Mount, Specification
-    from .container import Container
 
 OUTPUT_LIMIT = 65536  # bytes of PID 1's own output that are kept for an error message
-
-
-class Status:
-    """What is known of a container at one moment.
-
-    Attributes:
-        state: `running` or `stopped`.
-        pid: PID 1 on the host.
-        system: directory of the system that runs.
-        uid_base, uid_count: its ids on the host.
-        started: when it was started, in seconds since the epoch.
-        boot_seconds: from launch to ready; none when nobody waited for it.
-        ready: whether it was seen to become ready.
-        warnings: what the start left out, a line each.
-    """
-
-    def __init__(self, state: str, record: dict[str, Any] | None = None, warnings: list[str] | None = None) -> None:
-        record = record or {}
-        self.state = state
-        self.pid: int | None = record.get("pid")
-        self.system: str | None = record.get("system")
-        self.uid_base: int | None = record.get("uid_base")
-        self.uid_count: int = record.get("uid_count", identity.COUNT)
-        self.started: float | None = record.get("started")
-        self.boot_seconds: float | None = record.get("boot_seconds")
-        self.ready: bool = record.get("boot_seconds") is not None or bool(record.get("ready"))
-        self.warnings = warnings or []
 
 
 class Start:
@@ -59,7 +32,7 @@ class Start:
 
     def __init__(
         self,
-        container: Container,
+        container: RecordedContainer,
         system: str,
         spec: Specification,
         ids: identity.Identity,

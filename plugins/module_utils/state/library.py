@@ -66,6 +66,7 @@ MODULES = (
     "life/service",
     "life/start",
     "state/locks",
+    "state/record",
 )
 
 
