@@ -13,7 +13,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.inside import enter
+from ansible_collections.unshare.container.plugins.module_utils.inside import questions
 from ansible_collections.unshare.container.plugins.module_utils.launcher import cgroup as module
 from ansible_collections.unshare.container.plugins.module_utils.launcher.cgroup import ControlGroup
 from ansible_collections.unshare.container.plugins.module_utils.launcher.process import KILL
@@ -201,10 +201,10 @@ def test_entering_makes_no_group_that_is_not_needed(machine: Machine) -> None:
     def count() -> str:
         return machine.container.cgroup.read("cgroup.stat").splitlines()[0]
 
-    enter.capture(machine.container, ["true"], 20)
+    questions.capture(machine.container, ["true"], 20)
     before = count()
     for _entry in range(20):
-        enter.capture(machine.container, ["true"], 20)
+        questions.capture(machine.container, ["true"], 20)
     assert count() == before
     assert not machine.container.cgroup._has(f"{machine.container.cgroup.whole}/{module.ENTERED}")
 

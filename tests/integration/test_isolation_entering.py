@@ -15,7 +15,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.inside import enter, passage
+from ansible_collections.unshare.container.plugins.module_utils.inside import enter, passage, questions
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from . import isolation_record
@@ -72,7 +72,7 @@ def test_nothing_of_an_entering_process_is_seen(in_mode: Machine, mode: str) -> 
     entries = ENTRIES if mode == "auto" else ENTRIES // 5
     with watch(in_mode) as watcher:
         for _entry in range(entries):
-            assert enter.capture(in_mode.container, ["/usr/bin/true"], 20) == ""
+            assert questions.capture(in_mode.container, ["/usr/bin/true"], 20) == ""
         script = str(in_mode.system / "enter-container")
         for _entry in range(10):
             told = subprocess.run(
@@ -91,7 +91,7 @@ def test_nothing_of_the_host_is_seen_of_a_dying_process(in_mode: Machine, mode: 
     with watch(in_mode, "kill") as watcher:
         for _entry in range(KILLED if mode == "auto" else KILLED // 3):
             with contextlib.suppress(LauncherError):
-                killed += enter.ask(in_mode.container, ["/usr/bin/true"], 20)[0] == signal.SIGKILL
+                killed += questions.ask(in_mode.container, ["/usr/bin/true"], 20)[0] == signal.SIGKILL
         output, _errors = watcher.communicate("end\n", timeout=60)
     isolation_record.check(mode, "killed", "look", {"kill who enters": said(json.loads(output)["found"])})
     assert killed > 0
@@ -109,7 +109,7 @@ def test_the_watcher_sees_what_does_not_hide(machine: Machine, monkeypatch: pyte
     monkeypatch.setattr(passage.Account, "find", find_slowly)
     with watch(machine) as watcher:
         for _entry in range(5):
-            enter.capture(machine.container, ["/usr/bin/true"], 20)
+            questions.capture(machine.container, ["/usr/bin/true"], 20)
         output, _errors = watcher.communicate("end\n", timeout=60)
     assert json.loads(output)["found"].keys() == {"command line"}
 
@@ -117,11 +117,13 @@ def test_the_watcher_sees_what_does_not_hide(machine: Machine, monkeypatch: pyte
 def test_an_entered_command_inherits_nothing(machine: Machine) -> None:
     with open("/etc/hostname", "rb") as held:  # a descriptor of the host's that does not close by itself
         os.set_inheritable(held.fileno(), True)
-        listing = enter.capture(machine.container, ["sh", "-c", "ls -l /proc/$$/fd /proc/$$/cwd; exec 9</dev/null"], 20)
+        listing = questions.capture(
+            machine.container, ["sh", "-c", "ls -l /proc/$$/fd /proc/$$/cwd; exec 9</dev/null"], 20
+        )
     links = [line.split(" -> ")[1] for line in listing.splitlines() if " -> " in line]
     assert len(links) == 4, listing
     assert sorted(link.split(":")[0] for link in links) == ["/", "/dev/null", "/dev/null", "pipe"]
-    inode = enter.capture(machine.container, ["stat", "-L", "-c", "%i", "/proc/self/fd/0"], 20).strip()
+    inode = questions.capture(machine.container, ["stat", "-L", "-c", "%i", "/proc/self/fd/0"], 20).strip()
     assert inode != str(os.stat("/dev/null").st_ino), "the host's own null device"
 
 
@@ -175,7 +177,7 @@ def test_a_control_group_made_by_root_inside_keeps_nobody_waiting(machine: Machi
 def test_a_program_that_closes_its_output_and_stays_keeps_nobody_waiting(machine: Machine) -> None:
     began = time.monotonic()
     with pytest.raises(LauncherError, match="did not answer"):
-        enter.capture(machine.container, ["sh", "-c", "exec >&- 2>&-; exec sleep 600"], 1)
+        questions.capture(machine.container, ["sh", "-c", "exec >&- 2>&-; exec sleep 600"], 1)
     assert time.monotonic() - began < 4
 
 
@@ -210,7 +212,7 @@ def test_a_link_to_the_hosts_accounts_stays_inside(machine: Machine) -> None:
 def test_the_command_line_seen_inside_is_blank(machine: Machine) -> None:
     """And the host's own is as it was."""
     before = Path("/proc/self/cmdline").read_bytes()
-    enter.capture(machine.container, ["true"], 20)
+    questions.capture(machine.container, ["true"], 20)
     assert Path("/proc/self/cmdline").read_bytes() == before
 
 
@@ -218,6 +220,6 @@ def test_what_was_given_up_does_not_run_later(machine: Machine, monkeypatch: pyt
     """Root inside can freeze who enters, and let it go on when the host has said that it was not let in."""
     monkeypatch.setattr(enter, "_let_go", lambda _go: None)
     with pytest.raises(LauncherError, match="in time"):
-        enter.ask(machine.container, ["touch", "/tmp/ran-later"], 1)
+        questions.ask(machine.container, ["touch", "/tmp/ran-later"], 1)
     monkeypatch.undo()
-    assert enter.ask(machine.container, ["test", "-e", "/tmp/ran-later"], 20)[0] != 0
+    assert questions.ask(machine.container, ["test", "-e", "/tmp/ran-later"], 20)[0] != 0

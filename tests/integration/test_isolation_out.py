@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.inside import enter
+from ansible_collections.unshare.container.plugins.module_utils.inside import questions
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from . import isolation_record
@@ -177,7 +177,7 @@ def meet(machine: Machine, meant: str) -> str:
     before = groups(machine)
     for _question in range(QUESTIONS):  # what is made anew by each is noticed, and what is lost by chance
         try:
-            enter.capture(machine.container, ["true"], 20)
+            questions.capture(machine.container, ["true"], 20)
         except LauncherError as error:
             said.append(str(error))
             break
@@ -185,7 +185,7 @@ def meet(machine: Machine, meant: str) -> str:
         entered = machine.run("true", user=user)
         if entered.returncode:
             said.append(f"as {user}: {entered.stderr}")
-    for ask in (lambda: enter.capture(machine.container, ["true"], 20), machine.container.failed_units):
+    for ask in (lambda: questions.capture(machine.container, ["true"], 20), machine.container.failed_units):
         try:
             ask()
         except LauncherError as error:

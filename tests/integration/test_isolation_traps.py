@@ -17,7 +17,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.inside import enter
+from ansible_collections.unshare.container.plugins.module_utils.inside import questions
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from . import isolation_record
@@ -75,13 +75,13 @@ def test_nothing_of_the_container_is_loaded_by_who_enters(make_machine: MakeMach
     with lay(machine) as traps:
         for command in (["/not/there"], ["not-there"]):
             with contextlib.suppress(LauncherError):
-                enter.capture(machine.container, command, 20)
+                questions.capture(machine.container, command, 20)
             machine.run(*command)
             machine.run(*command, user="nobody")
         output, _errors = traps.communicate("", timeout=30)
     entered = [machine.run(program, user=user) for program in ("true", "/usr/bin/true") for user in ("root", "nobody")]
     with contextlib.suppress(LauncherError):
-        entered.append(subprocess.CompletedProcess([], 0, enter.capture(machine.container, ["true"], 20), ""))
+        entered.append(subprocess.CompletedProcess([], 0, questions.capture(machine.container, ["true"], 20), ""))
     evidence = machine.run("/usr/bin/cat", "/tmp/evidence").stdout
     opened = set(json.loads(output)) - {"/etc/passwd", "/etc/group", "/etc/"}
     words = {
@@ -195,7 +195,7 @@ def follow_links(machine: Machine) -> str:
     home = machine.run("/bin/cat", "secret")
     null = ""
     with contextlib.suppress(LauncherError):
-        null = enter.capture(machine.container, ["/bin/sh", "-c", WHERE], 20)
+        null = questions.capture(machine.container, ["/bin/sh", "-c", WHERE], 20)
     mount, *mounts = null.replace("mnt_id:", "").split() or [""]
     led = user.returncode == 0, "secret of the host" in home.stdout, bool(mount) and mount not in mounts
     return "ok" if any(led) else "refused"

@@ -21,11 +21,10 @@ import select
 import time
 
 from ..launcher import confine, linux, lookup
-from ..launcher.descriptors import pipe_to_read
 from ..launcher.errors import LauncherError, NotRunning
-from ..launcher.process import KILL, Process, enters, leave, milliseconds, reap_left, reap_within
+from ..launcher.process import KILL, Process, enters, leave, milliseconds, reap_within
 from ..launcher.specification import read_spec
-from .passage import ENDED, INSIDE, NO_TASKS, InheritedLimits, Passage
+from .passage import ENDED, NO_TASKS, InheritedLimits, Passage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 ENTER_TIMEOUT = 30.0  # seconds until the command must run
 INSIDE_TIMEOUT = 3.0  # of these, as many as a control group that root inside rules may take
 REAP_TIMEOUT = 1.0  # seconds in which the end of a killed process must come to be known
-CAPTURE_LIMIT = 1 << 20  # bytes of a captured answer; the rest is dropped
 
 
 class Entry:
@@ -127,7 +125,7 @@ class Entry:
                 theirs.append(pipe[1])
             middle = self._clone(cgroup)
             if middle == 0:
-                go(Passage(self, limits, theirs[1], theirs[2]))
+                go(Passage(self.process, self.spec, self.filter_program, limits, theirs[1], theirs[2]))
             for descriptor in theirs:
                 os.close(descriptor)
             theirs = []
@@ -199,51 +197,6 @@ def _await_end(middle: int) -> None:
     process.close()
 
 
-def capture(container: RecordedContainer, command: list[str], timeout: float) -> str:
-    """What a command run as root in the container prints, for at most `timeout` seconds and 1 MiB.
-
-    Raises:
-        LauncherError: the container does not run, or the command cannot be run, or takes longer.
-    """
-    return ask(container, command, timeout)[1]
-
-
-def ask(container: RecordedContainer, command: list[str], timeout: float) -> tuple[int, str]:
-    """The wait status of a command run as root in the container, and what it prints; limits and errors of `capture`."""
-    deadline = time.monotonic() + timeout
-    entry = Entry(container)
-    read = write = -1
-    try:
-        read, write = pipe_to_read()
-        variables = {"SYSTEMD_PAGER": "", "TERM": "dumb"}
-        child = entry.spawn(command, "root", (INSIDE, write, INSIDE), False, variables, "/", timeout)
-        os.close(write)
-        write = -1
-        pidfd = linux.pidfd_open(child)
-        said, over = _read_all(read, deadline)
-        # Who has closed its output may run on.
-        over = over and _has_ended(pidfd, deadline)
-        if not over:
-            linux.pidfd_send_signal(pidfd, KILL)
-        os.close(pidfd)
-        status = reap_within(child, max(deadline, time.monotonic() + REAP_TIMEOUT))
-        reap_left()
-        if not over or status is None:
-            raise LauncherError("container %s: %s did not answer in %g s" % (container.name, command[0], timeout))
-        return status, said.decode("utf-8", "replace")
-    finally:
-        entry.close()
-        for end in (read, write):
-            if end >= 0:
-                os.close(end)
-
-
-def _has_ended(pidfd: int, deadline: float) -> bool:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(milliseconds(deadline - time.monotonic())))
-
-
 def _is_child(pid: int) -> bool:
     """Whether this is a child of this process: what may be killed by its number, whoever told that."""
     try:
@@ -251,21 +204,3 @@ def _is_child(pid: int) -> bool:
     except ChildProcessError:
         return False
     return True
-
-
-def _read_all(descriptor: int, deadline: float) -> tuple[bytes, bool]:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    said = b""
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0 or not poll.poll(int(left * 1000) + 1):
-            return said, False
-        try:
-            data = os.read(descriptor, 65536)
-        except BlockingIOError:
-            continue
-        if not data:
-            return said, True
-        if len(said) < CAPTURE_LIMIT:
-            said += data

@@ -27,7 +27,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from .enter import Entry
+    from ..launcher.contract import Specification
+    from ..launcher.process import Process
 
 INSIDE = -1  # in place of a stream's descriptor: the container's own null device
 ENDED = "it does not run any more"
@@ -63,16 +64,26 @@ class Passage:
     """The way of one command into a container, made in the middle process.
 
     Args:
-        entry: what was taken from the host before.
+        process: PID 1 of the container.
+        spec: the `spec.json` of its system.
+        filter_program: its system-call filter, or none.
         limits: what PID 1 has.
         report: descriptor on which the caller is told of what fails, and of the command's PID.
         wait: descriptor from which a byte comes when the command may run, and none when it was given up.
     """
 
-    def __init__(self, entry: Entry, limits: InheritedLimits, report: int, wait: int) -> None:
-        self.process = entry.process
-        self.spec = entry.spec
-        self.filter_program = entry.filter_program
+    def __init__(
+        self,
+        process: Process,
+        spec: Specification,
+        filter_program: bytes | None,
+        limits: InheritedLimits,
+        report: int,
+        wait: int,
+    ) -> None:
+        self.process = process
+        self.spec = spec
+        self.filter_program = filter_program
         self.limits = limits
         self.report = report
         self.wait = wait

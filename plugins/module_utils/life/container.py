@@ -8,10 +8,9 @@ import errno
 import os
 import time
 
-from ..launcher import data, identity
+from ..launcher import identity
 from ..launcher.contract import Mount, signal_number
 from ..launcher.errors import AlreadyRunning, LauncherError, NotReady
-from ..launcher.init import OUTPUT_LOG
 from ..launcher.paths import NEW, make_directory, remove_entries, remove_file
 from ..launcher.process import KILL, KILL_SECONDS, Process, reap_left
 from ..launcher.specification import read_spec
@@ -124,7 +123,7 @@ class Container(RecordedContainer):
 
         To be called with the lock held.
         """
-        from ..inside import enter
+        from ..inside import questions
 
         deadline = time.monotonic() + timeout
         while True:
@@ -132,7 +131,7 @@ class Container(RecordedContainer):
             if left <= 0:
                 return False
             try:
-                answer = enter.capture(self, ["systemctl", "is-system-running", "--wait"], left).strip()
+                answer = questions.capture(self, ["systemctl", "is-system-running", "--wait"], left).strip()
             except LauncherError:
                 answer = ""
             if answer in BOOTED:
@@ -227,23 +226,16 @@ class Container(RecordedContainer):
         """Whether anything of it is kept on the host."""
         return any(os.path.lexists(os.path.join(self.directory, entry)) for entry in ON_DISK)
 
-    # Questions to the init inside; the answers are the container's own word.
+    # What its init says is the container's own word.
 
     def failed_units(self, timeout: float = 10.0) -> list[str]:
         """Names of systemd's failed units, and of those that wait to be started again after a failure."""
-        from ..inside import enter
+        from ..inside import questions
 
-        listing = ["systemctl", "list-units", "--state=failed,auto-restart", "--plain", "--no-legend", "--full"]
-        names = data.first_words(enter.capture(self, listing, timeout))
-        results = ["systemctl", "show", "--property=Result", "--value", "--"] + names
-        found = zip(names, enter.capture(self, results, timeout).split()) if names else ()
-        return [name for name, result in found if result != "success"]
+        return questions.failed_units(self, timeout)
 
     def log_tail(self, lines: int = 20, unit: str | None = None, timeout: float = 10.0) -> str:
         """The end of the journal, or of one unit's; with another init than systemd, the end of its output."""
-        from ..inside import enter
+        from ..inside import questions
 
-        if not read_spec(str((self.record() or {}).get("system"))).init.systemd:
-            return enter.capture(self, ["tail", "-n", str(lines), OUTPUT_LOG], timeout)
-        command = ["journalctl", "--no-pager", "--quiet", "--output=short-iso", "--lines=%d" % lines]
-        return enter.capture(self, command + (["--unit=" + unit] if unit else []), timeout)
+        return questions.log_tail(self, lines, unit, timeout)

@@ -19,7 +19,7 @@ import time
 from typing import Any, Callable, Iterator
 
 from ..host.container_options import HEALTH
-from ..inside import enter
+from ..inside import questions
 from ..launcher import data, linux
 from ..launcher.errors import LauncherError, OptionError
 
@@ -117,9 +117,9 @@ def probes_of(health: dict[str, Any]) -> list[Probe]:
 def check_running(container: Any, timeout: float) -> None:
     """Whether systemd says `running`: all has been started, no unit has failed, and none is about to be tried again."""
     deadline = time.monotonic() + timeout
-    answer = enter.capture(container, ["systemctl", "is-system-running"], timeout).strip()
+    answer = questions.capture(container, ["systemctl", "is-system-running"], timeout).strip()
     command = ["systemctl", "list-units", "--state=failed,auto-restart", "--plain", "--no-legend", "--full"]
-    units = data.first_words(enter.capture(container, command, _left(deadline)))
+    units = data.first_words(questions.capture(container, command, _left(deadline)))
     if answer != "running":
         said = f" (failed: {', '.join(units)})" if units else ""
         raise Ill(f"systemd is {answer or 'silent'}, not running{said}")
@@ -129,7 +129,7 @@ def check_running(container: Any, timeout: float) -> None:
 
 def _unit(name: str) -> Probe:
     def probe(container: Any, timeout: float) -> None:
-        answer = enter.capture(container, ["systemctl", "is-active", "--", name], timeout).strip()
+        answer = questions.capture(container, ["systemctl", "is-active", "--", name], timeout).strip()
         if answer != "active":
             raise Ill(f"unit {name} is {answer or 'silent'}, not active")
 
@@ -171,7 +171,7 @@ def _http(entry: dict[str, Any]) -> Probe:
 
 def _command(entry: dict[str, Any]) -> Probe:
     def probe(container: Any, timeout: float) -> None:
-        status, said = enter.ask(container, list(entry["argv"]), timeout)
+        status, said = questions.ask(container, list(entry["argv"]), timeout)
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         if code != entry["exit_code"]:
             last = said.strip().splitlines()[-1:]

@@ -20,6 +20,7 @@ MODULES = (
     "inside/account",
     "inside/enter",
     "inside/passage",
+    "inside/questions",
     "inside/terminal",
     "launcher/attributes",
     "launcher/cgroup",

@@ -142,7 +142,7 @@ def test_what_has_ended_is_not_waited_for(clock: Clock) -> None:
 )
 def test_running(monkeypatch: pytest.MonkeyPatch, state: str, units: str, message: str | None) -> None:
     monkeypatch.setattr(
-        health.enter,
+        health.questions,
         "capture",
         lambda _container, command, _timeout: state if command[1] == "is-system-running" else units,
     )
@@ -159,7 +159,7 @@ def test_the_questions_of_one_check_share_its_time(monkeypatch: pytest.MonkeyPat
         clock.sleep(2.0)
         return "running"
 
-    monkeypatch.setattr(health.enter, "capture", capture)
+    monkeypatch.setattr(health.questions, "capture", capture)
     with contextlib.suppress(health.Ill):
         health.check_running(FakeContainer(), 3.0)
     assert given == [3.0, 1.0]
@@ -172,7 +172,7 @@ def test_the_questions_of_one_check_share_its_time(monkeypatch: pytest.MonkeyPat
     [(0, "", None), (3 << 8, "one\nit cannot\n", "ends with 3, not 0, and says: it cannot"), (9, "", "ends with 137")],
 )
 def test_commands(monkeypatch: pytest.MonkeyPatch, status: int, said: str, message: str | None) -> None:
-    monkeypatch.setattr(health.enter, "ask", lambda *_arguments: (status, said))
+    monkeypatch.setattr(health.questions, "ask", lambda *_arguments: (status, said))
     probe = health.probes_of(wanted(running=False, commands=[{"argv": ["check", "it"], "exit_code": 0}]))[0]
     expected: t.Any = contextlib.nullcontext() if message is None else pytest.raises(health.Ill, match=message)
     with expected:
@@ -252,7 +252,7 @@ def test_what_systemd_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(" ".join(command))
         return "inactive\n" if "is-active" in command else "running\n" if "is-system-running" in command else ""
 
-    monkeypatch.setattr(health.enter, "capture", capture)
+    monkeypatch.setattr(health.questions, "capture", capture)
     health.check_running(FakeContainer(), 1.0)
     with pytest.raises(health.Ill, match="^unit -a.service is inactive, not active$"):
         health._unit("-a.service")(FakeContainer(), 1.0)

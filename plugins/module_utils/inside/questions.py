@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Questions to a running container's init; the answers are the container's own word, and bounded."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from ..launcher import data, linux
+from ..launcher.descriptors import pipe_to_read
+from ..launcher.errors import LauncherError
+from ..launcher.init import OUTPUT_LOG
+from ..launcher.process import KILL, milliseconds, reap_left, reap_within
+from ..launcher.specification import read_spec
+from .enter import REAP_TIMEOUT, Entry
+from .passage import INSIDE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..state.record import RecordedContainer
+
+CAPTURE_LIMIT = 1 << 20  # bytes of a captured answer; the rest is dropped
+
+
+def failed_units(container: RecordedContainer, timeout: float = 10.0) -> list[str]:
+    """Names of systemd's failed units, and of those that wait to be started again after a failure."""
+    listing = ["systemctl", "list-units", "--state=failed,auto-restart", "--plain", "--no-legend", "--full"]
+    names = data.first_words(capture(container, listing, timeout))
+    results = ["systemctl", "show", "--property=Result", "--value", "--"] + names
+    found = zip(names, capture(container, results, timeout).split()) if names else ()
+    return [name for name, result in found if result != "success"]
+
+
+def log_tail(container: RecordedContainer, lines: int = 20, unit: str | None = None, timeout: float = 10.0) -> str:
+    """The end of the journal, or of one unit's; with another init than systemd, the end of its output."""
+    if not read_spec(str((container.record() or {}).get("system"))).init.systemd:
+        return capture(container, ["tail", "-n", str(lines), OUTPUT_LOG], timeout)
+    command = ["journalctl", "--no-pager", "--quiet", "--output=short-iso", "--lines=%d" % lines]
+    return capture(container, command + (["--unit=" + unit] if unit else []), timeout)
+
+
+def capture(container: RecordedContainer, command: list[str], timeout: float) -> str:
+    """What a command run as root in the container prints, for at most `timeout` seconds and 1 MiB.
+
+    Raises:
+        LauncherError: the container does not run, or the command cannot be run, or takes longer.
+    """
+    return ask(container, command, timeout)[1]
+
+
+def ask(container: RecordedContainer, command: list[str], timeout: float) -> tuple[int, str]:
+    """The wait status of a command run as root in the container, and what it prints; limits and errors of `capture`."""
+    deadline = time.monotonic() + timeout
+    entry = Entry(container)
+    read = write = -1
+    try:
+        read, write = pipe_to_read()
+        variables = {"SYSTEMD_PAGER": "", "TERM": "dumb"}
+        child = entry.spawn(command, "root", (INSIDE, write, INSIDE), False, variables, "/", timeout)
+        os.close(write)
+        write = -1
+        pidfd = linux.pidfd_open(child)
+        said, over = _read_all(read, deadline)
+        # Who has closed its output may run on.
+        over = over and _has_ended(pidfd, deadline)
+        if not over:
+            linux.pidfd_send_signal(pidfd, KILL)
+        os.close(pidfd)
+        status = reap_within(child, max(deadline, time.monotonic() + REAP_TIMEOUT))
+        reap_left()
+        if not over or status is None:
+            raise LauncherError("container %s: %s did not answer in %g s" % (container.name, command[0], timeout))
+        return status, said.decode("utf-8", "replace")
+    finally:
+        entry.close()
+        for end in (read, write):
+            if end >= 0:
+                os.close(end)
+
+
+def _has_ended(pidfd: int, deadline: float) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(milliseconds(deadline - time.monotonic())))
+
+
+def _read_all(descriptor: int, deadline: float) -> tuple[bytes, bool]:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    said = b""
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0 or not poll.poll(int(left * 1000) + 1):
+            return said, False
+        try:
+            data = os.read(descriptor, 65536)
+        except BlockingIOError:
+            continue
+        if not data:
+            return said, True
+        if len(said) < CAPTURE_LIMIT:
+            said += data
