@@ -21,6 +21,7 @@ import struct
 from ..launcher import identity
 from ..launcher.errors import LauncherError
 from ..launcher.paths import RUN_DIRECTORY, read_text
+from ..state import id_ranges
 from .request import Request
 
 # Ids that systemd's UIDS-GIDS leaves unused below 65536, for commands run inside a container, which has no others.
@@ -152,14 +153,14 @@ def _free(guest: tuple[int, int], count: int) -> Ids:
     if nested and count > 1:
         return Ids(True, True, (0, 0), guest, min(count, available))
     # The first range holds single ids, the others are taken whole: what is held never overlaps.
-    first, last, step = identity.COMMANDS_FIRST, identity.COMMANDS_FIRST + identity.COUNT - 1, 1
+    first, last, step = id_ranges.COMMANDS_FIRST, id_ranges.COMMANDS_FIRST + identity.COUNT - 1, 1
     if count > 1:
-        first, last, step = first + identity.COUNT, identity.COMMANDS_LAST, identity.COUNT
+        first, last, step = first + identity.COUNT, id_ranges.COMMANDS_LAST, identity.COUNT
     if nested:
         first, last = NESTED_FIRST, NESTED_FIRST + NESTED_COUNT - 1
         if available <= last:
             raise LauncherError("private_users: this user namespace has no id to spare for a command; ask for identity")
-    taken = identity.taken("")
+    taken = id_ranges.taken("")
     for _try in range(TRIES):
         base = random.randrange(first, last + 1, step)
         ids = Ids(True, True, (base, base), guest, count)

@@ -1,25 +1,12 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which user and group ids of the host a container's ids are (S5).
-
-Ranges are taken from 0x70000000 up: above those of systemd-nspawn (524288 to 1879048191) and below systemd's foreign
-ids (2147352576), a stretch that systemd's UIDS-GIDS document leaves to nobody. `/etc/subuid` and `/etc/subgid` are
-looked at all the same. A container keeps its range for life: files outside its id-mapped mappings carry these numbers.
-"""
+"""The ids of a container on the host (S5), as a start has them; `state/id_ranges` chooses them."""
 
 from __future__ import annotations
 
-import os
-
-from . import data
-from .errors import LauncherError
-from .paths import STATE_DIRECTORY, make_directory, read_text, write_atomically
+from .paths import read_text
 
 COUNT = 65536
-FIRST = 0x70000000
-# The end of that stretch is for single commands (the module eval_container), which keep their ids while they run.
-COMMANDS_FIRST, COMMANDS_LAST = 0x7FC00000, 0x7FFDFFFF
-LAST = COMMANDS_FIRST - COUNT
 
 
 class Identity:
@@ -53,99 +40,3 @@ def available() -> tuple[int, bool]:
     if lines == [[0, 0, 4294967295]]:
         return 4294967295, False
     return next((count for inside, _outside, count in lines if inside == 0), 0), True
-
-
-def identity_for(name: str, asked: str | int, config: dict[str, object]) -> Identity:
-    """The ids of container `name`, from what the system asks and what was remembered in its config.
-
-    Args:
-        asked: `auto`, `identity`, or the first host id.
-        config: the container's remembered state; gets `uid_base` when a range is allocated.
-
-    Raises:
-        LauncherError: the ids asked for are not there, or taken.
-    """
-    count, nested = available()
-    if nested:
-        if asked not in ("auto", "identity"):
-            raise LauncherError("private_users: %s: inside a container only 'auto' and 'identity' can be had" % asked)
-        if count < 1:
-            raise LauncherError("private_users: this user namespace has no ids to give to a container")
-        return Identity(0, min(count, COUNT), True)
-    if asked == "identity":
-        return Identity(0, COUNT, False)
-    if asked != "auto":
-        base = int(asked)
-        if not 0 < base <= 0xFFFFFFFF - COUNT:
-            raise LauncherError("private_users: %d is no first id of a range of %d" % (base, COUNT))
-        _refuse_overlap(base, taken(name))
-        config["uid_base_asked"] = base
-        return Identity(base, COUNT, False)
-    config.pop("uid_base_asked", None)
-    remembered = config.get("uid_base")
-    if remembered is not None:
-        if not isinstance(remembered, int) or not FIRST <= remembered <= LAST:
-            raise LauncherError("container %s: uid_base in its config.json is damaged; restore it from a backup" % name)
-        return Identity(remembered, COUNT, False)
-    base = _free(name, taken(name))
-    config["uid_base"] = base
-    return Identity(base, COUNT, False)
-
-
-def _hash(name: str) -> int:
-    """FNV-1a, so that a name tends to get the same range again after it was removed."""
-    value = 0x811C9DC5
-    for byte in name.encode():
-        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
-    return value
-
-
-def _free(name: str, occupied: list[tuple[int, int, str]]) -> int:
-    slots = (LAST - FIRST) // COUNT + 1
-    start = _hash(name) % slots
-    for step in range(slots):
-        base = FIRST + (start + step) % slots * COUNT
-        if not any(base < first + count and first < base + COUNT for first, count, _owner in occupied):
-            return base
-    raise LauncherError("private_users: no free range of %d ids is left between %d and %d" % (COUNT, FIRST, LAST))
-
-
-def _refuse_overlap(base: int, occupied: list[tuple[int, int, str]]) -> None:
-    for first, count, owner in occupied:
-        if base < first + count and first < base + COUNT:
-            raise LauncherError("private_users: ids from %d overlap those of %s; take another number" % (base, owner))
-
-
-def taken(name: str) -> list[tuple[int, int, str]]:
-    """The ranges of all other containers, and those of `/etc/subuid` and `/etc/subgid`."""
-    ranges = []
-    containers = os.path.join(STATE_DIRECTORY, "containers")
-    for other in sorted(os.listdir(containers)) if os.path.isdir(containers) else []:
-        config = read_config(os.path.join(containers, other)) if other != name else {}
-        for key in ("uid_base", "uid_base_asked"):
-            base = config.get(key)
-            if isinstance(base, int):
-                ranges.append((base, COUNT, "container " + other))
-    for file in ("/etc/subuid", "/etc/subgid"):
-        for line in read_text(file).split("\n"):
-            fields = line.split(":")
-            if len(fields) == 3 and fields[1].isdecimal() and fields[2].isdecimal():
-                ranges.append((int(fields[1]), int(fields[2]), "%s in %s" % (fields[0], file)))
-    return ranges
-
-
-def read_config(directory: str) -> dict[str, object]:
-    """What is remembered of the container whose directory this is."""
-    text = read_text(os.path.join(directory, "config.json"))
-    if not text:
-        return {}
-    try:
-        return data.parse(text, directory + "/config.json")
-    except ValueError as error:
-        raise LauncherError("%s; restore it from a backup" % error) from error
-
-
-def write_config(directory: str, config: dict[str, object]) -> None:
-    """Remember, durably: losing a range would hand its files to another container."""
-    make_directory(directory, 0o700)
-    write_atomically(os.path.join(directory, "config.json"), data.format_flat(config), durable=True)

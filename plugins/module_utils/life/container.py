@@ -14,6 +14,7 @@ from ..launcher.errors import AlreadyRunning, LauncherError, NotReady
 from ..launcher.paths import NEW, make_directory, remove_entries, remove_file
 from ..launcher.process import KILL, KILL_SECONDS, Process, reap_left
 from ..launcher.specification import read_spec
+from ..state import id_ranges
 from ..state.locks import AllocationLock
 from ..state.record import RecordedContainer, Status, explained
 from . import fuse
@@ -78,14 +79,14 @@ class Container(RecordedContainer):
         self.stop(timeout)
         remove_file(os.path.join(self.directory, "config.json" + NEW))
         spec = read_spec(system)
-        config = identity.read_config(self.directory)
+        config = id_ranges.read_config(self.directory)
         remembered = dict(config)
         with AllocationLock():
-            ids = identity.identity_for(self.name, spec.private_users, config)
+            ids = id_ranges.identity_for(self.name, spec.private_users, config)
             if "machine_id" not in config:
                 config["machine_id"] = os.urandom(16).hex()
             if config != remembered:
-                identity.write_config(self.directory, config)
+                id_ranges.write_config(self.directory, config)
         shared = (extra_file_systems or []) + self._kept_journal(spec)
         notes = {"foreground": output is not None, "shares": bool(extra_file_systems), "timeout": timeout}
         starting = Start(self, system, spec, ids, str(config["machine_id"]), console, output, shared, notes)

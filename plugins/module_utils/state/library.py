@@ -66,6 +66,7 @@ MODULES = (
     "life/main",
     "life/service",
     "life/start",
+    "state/id_ranges",
     "state/locks",
     "state/record",
 )

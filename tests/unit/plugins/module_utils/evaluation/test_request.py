@@ -21,6 +21,7 @@ from ansible_collections.unshare.container.plugins.module_utils.evaluation.reque
 )
 from ansible_collections.unshare.container.plugins.module_utils.launcher import identity as containers
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.state import id_ranges
 from ansible_collections.unshare.container.tests.unit.plugins.module_utils.evaluation.parameters import parameters
 
 WITHOUT_TREE = ["user", "pid"]
@@ -180,8 +181,8 @@ def test_a_command_of_root_gets_an_id_of_its_own() -> None:
     try:
         assert first.host != second.host
         for ids in (first, second):
-            assert containers.COMMANDS_FIRST <= ids.host[0] <= containers.COMMANDS_LAST
-            assert ids.host[0] > containers.LAST + containers.COUNT - 1
+            assert id_ranges.COMMANDS_FIRST <= ids.host[0] <= id_ranges.COMMANDS_LAST
+            assert ids.host[0] > id_ranges.LAST + containers.COUNT - 1
         assert first.map_lines() == (f"42 {first.host[0]} 1\n", f"77 {first.host[1]} 1\n")
         assert first.owner(42, 77) == first.host
         assert first.file_map_lines((5, 6)) == (f"5 {first.host[0]} 1\n", f"6 {first.host[1]} 1\n")

@@ -13,13 +13,14 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, data, identity, times
+from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, data, times
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.names import is_name
 from ansible_collections.unshare.container.plugins.module_utils.launcher.process import milliseconds
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
 from ansible_collections.unshare.container.plugins.module_utils.life import main
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
+from ansible_collections.unshare.container.plugins.module_utils.state import id_ranges
 from ansible_collections.unshare.container.tests.tally import RARELY, Tally, mostly
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -217,7 +218,7 @@ def test_a_damaged_note_is_none(tmp_path: Path, content: bytes) -> None:
 @given(JSON)
 def test_ids_are_never_taken_from_a_damaged_file(value: t.Any) -> None:
     config = {"uid_base": value}
-    ids, said = attempt(identity.identity_for, "x", "auto", config)
+    ids, said = attempt(id_ranges.identity_for, "x", "auto", config)
     assert (
-        "config.json is damaged" in said if ids is None else ids.nested or identity.FIRST <= ids.base <= identity.LAST
+        "config.json is damaged" in said if ids is None else ids.nested or id_ranges.FIRST <= ids.base <= id_ranges.LAST
     )
