@@ -17,7 +17,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.host.preflight import HostFacts as PreflightHost
+from ansible_collections.unshare.container.plugins.module_utils.host.facts import HostFacts as PreflightHost
 from ansible_collections.unshare.container.plugins.module_utils.host.preflight import check_host
 from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import posixpath
 import re
 import stat
-import sys
-from pathlib import Path
 from typing import Callable, List
 
 from ..launcher import lookup
@@ -20,6 +17,7 @@ from ..launcher.contract import Specification
 from ..state.target import NEEDS_ROOT, TargetError
 from . import nested
 from .distribution import DEBIAN_PACKAGES
+from .facts import HostFacts
 from .preflight_mounts import Sources, mount_points
 from .store import StoreView, open_bind_source
 
@@ -27,33 +25,6 @@ KERNEL = (5, 12)
 """The oldest kernel with all that the launcher cannot do without; mount_setattr(2) is the last of it."""
 
 PYTHON = (3, 8)
-
-
-class HostFacts:
-    """The facts of the host that are asked for, read below `root` so that tests can bring their own."""
-
-    def __init__(self, root: Path = Path("/")) -> None:
-        self.root = root
-        self.user_id = os.geteuid()
-        self.system = platform.system()
-        self.release = platform.release()
-        self.python = sys.version_info[:2]
-        self.interpreter = sys.executable
-
-    def path(self, path: str) -> Path:
-        """Return where `path` of the host is, below its root."""
-        return self.root / path.lstrip("/")
-
-    def read(self, path: str) -> str:
-        """The text of the file `path`, empty when it cannot be read."""
-        try:
-            return self.path(path).read_text("utf-8", "replace")
-        except OSError:
-            return ""
-
-    def exists(self, path: str) -> bool:
-        """Whether `path` of the kernel's own file systems is there."""
-        return self.path(path).exists()
 
 
 Check = Callable[[HostFacts, Specification], List[str]]

@@ -14,13 +14,13 @@ from ..launcher.errors import LauncherError
 
 if TYPE_CHECKING:
     from ..launcher.contract import Mount, Specification
-    from . import preflight
+    from .facts import HostFacts
 
 
 class Sources:
     """What the mounts of a specification share with the container, beside what the host runs."""
 
-    def __init__(self, host: preflight.HostFacts, specification: Specification) -> None:
+    def __init__(self, host: HostFacts, specification: Specification) -> None:
         self.host = host
         self.store = specification.store.source
         self.records = specification.file_systems
@@ -82,13 +82,13 @@ class Sources:
             os.close(source)
 
 
-def answers(host: preflight.HostFacts, path: str) -> bool:
+def answers(host: HostFacts, path: str) -> bool:
     """Whether a path can be looked at without waiting for a server (a network's file system, FUSE)."""
     real = os.path.normpath(host.path(path))
     return all(mount.point == "/" or mount.kind in mounts.OWN for mount in mount_table.way(mount_table.read(), real))
 
 
-def mount_points(host: preflight.HostFacts, specification: Specification) -> list[str]:
+def mount_points(host: HostFacts, specification: Specification) -> list[str]:
     """A mount point that lies in a read-only bind mount, the store for one, must be there: nobody can make it."""
     problems = []
     above: list[Mount] = []
@@ -109,12 +109,12 @@ def mount_points(host: preflight.HostFacts, specification: Specification) -> lis
     return problems
 
 
-def _is_there(host: preflight.HostFacts, mount: Mount) -> bool:
+def _is_there(host: HostFacts, mount: Mount) -> bool:
     """Whether a mount is not left out for the lack of its source."""
     return not mount.is_bind or (answers(host, mount.source) and host.exists(mount.source))
 
 
-def _is_missing(host: preflight.HostFacts, directory: str, rest: str) -> bool:
+def _is_missing(host: HostFacts, directory: str, rest: str) -> bool:
     """Whether a path below a directory is not there; where a link leads inside of a container is not asked here."""
     path = host.path(directory)
     if not path.exists():

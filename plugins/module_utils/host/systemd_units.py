@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..launcher import data, times
+from ..launcher.errors import RUNS_ELSEWHERE
 from ..launcher.names import is_name
-from ..life.service import RUNS_ELSEWHERE
 from ..state.target import TargetError
 from . import reboots
 from .container_options import OPTIONS

@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import Any, Callable, Dict
 
-from ..host import preflight
+from ..host import facts
 from ..launcher.contract import Security
 from ..launcher.names import is_name, system_name
 from ..state import system_filter
@@ -173,5 +173,5 @@ class HostContainers:
         digest = self.declared[name]["digest"]
         if not digest:
             return None
-        python = preflight.HostFacts(self.root).interpreter
+        python = facts.HostFacts(self.root).interpreter
         return self.layout.systems / system_name(digest_on_target(digest, python, self._filter(name)), name)

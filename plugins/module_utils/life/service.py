@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import select
 
-from ..launcher.errors import AlreadyRunning, LauncherError
+from ..launcher.errors import FAILED, RUNS_ELSEWHERE, AlreadyRunning, LauncherError
 from ..launcher.process import milliseconds
 from .container import Container
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from ..state.record import Status
 
-# Exit status of a start that no further try can mend; the unit names it in RestartPreventExitStatus=.
-RUNS_ELSEWHERE = 126
-FAILED = 125
 NOTIFY = "NOTIFY_SOCKET"
 BARRIER_SECONDS = 5.0
 

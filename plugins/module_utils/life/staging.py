@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..host import preflight, store
+from ..host import facts, preflight, store
 from ..state import library, system_diff, system_filter
 from ..state.system_content import SystemContent
 from ..state.system_damage import damages, summary_of_damages
@@ -54,7 +54,7 @@ def stage(
         an earlier task would have installed.
     :raises TargetError: when the system, the host or the store stand in the way.
     """
-    host = preflight.HostFacts(root)
+    host = facts.HostFacts(root)
     content = SystemContent(system, boot, library.sources(), host.interpreter, secrets, name)
     preflight.check_host(host, content.specification)
     layout = Layout(root)

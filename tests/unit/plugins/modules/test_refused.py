@@ -11,7 +11,8 @@ import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins import modules
-from ansible_collections.unshare.container.plugins.module_utils.host.preflight import HostFacts, problems
+from ansible_collections.unshare.container.plugins.module_utils.host.facts import HostFacts
+from ansible_collections.unshare.container.plugins.module_utils.host.preflight import problems
 from ansible_collections.unshare.container.plugins.module_utils.state.target import NEEDS_ROOT
 from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import declared_containers
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError

@@ -14,7 +14,8 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.evaluation import run as evaluation
 from ansible_collections.unshare.container.plugins.module_utils.evaluation.request import Request
 from ansible_collections.unshare.container.plugins.module_utils.host import nested
-from ansible_collections.unshare.container.plugins.module_utils.host.preflight import HostFacts, problems
+from ansible_collections.unshare.container.plugins.module_utils.host.facts import HostFacts
+from ansible_collections.unshare.container.plugins.module_utils.host.preflight import problems
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from ..evaluation.parameters import parameters

@@ -10,12 +10,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.host.preflight import (
-    HostFacts,
-    check_host,
-    problems,
-    warnings,
-)
+from ansible_collections.unshare.container.plugins.module_utils.host.facts import HostFacts
+from ansible_collections.unshare.container.plugins.module_utils.host.preflight import check_host, problems, warnings
 from ansible_collections.unshare.container.plugins.module_utils.host.preflight_mounts import Sources, answers
 from ansible_collections.unshare.container.plugins.module_utils.launcher import mount_table
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Specification
