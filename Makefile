@@ -79,6 +79,7 @@ lint-python: $(VENV)/development $(COLLECTION)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p ansible_collections.unshare.container.plugins -p ansible_collections.unshare.container.tests
 	$(BIN)/vermin --quiet --no-tips --target=3.8- --violations plugins/modules plugins/module_utils
+	PYTHONPATH=plugins $(BIN)/lint-imports --cache-dir .cache/import-linter
 
 lint-yaml: $(VENV)/development $(COLLECTION)
 	$(BIN)/yamllint --strict .
