@@ -54,7 +54,6 @@ MODULES = (
     "launcher/reachable",
     "launcher/records",
     "launcher/root",
-    "launcher/seccomp",
     "launcher/specification",
     "launcher/targets",
     "launcher/times",
