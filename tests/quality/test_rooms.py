@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import tomllib
 import typing as t
 from pathlib import Path
@@ -13,6 +15,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ROOT / "plugins/module_utils"
+
+
+NAMES = sorted(path.parent.name for path in ROOMS.glob("*/__init__.py"))
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +46,24 @@ def test_no_import_is_excused(rules: dict[str, t.Any]) -> None:
 def test_the_rules_are_checked_with_all_else() -> None:
     recipe = (ROOT / "Makefile").read_text().partition("\nlint-python:")[2].partition("\n\n")[0]
     assert "/lint-imports" in recipe
+
+
+@pytest.mark.parametrize("room", NAMES)
+def test_a_room_tells_what_is_in_it(room: str) -> None:
+    """Its list, where a contributor looks first, has each of its modules, and none that is not there."""
+    told = ast.get_docstring(ast.parse((ROOMS / room / "__init__.py").read_text()), clean=False) or ""
+    listed = {
+        name for heads in re.findall(r"^ {4}(\w+(?:, \w+)*) {2,}", told, re.MULTILINE) for name in heads.split(", ")
+    }
+    there = {path.stem for path in (ROOMS / room).glob("*.py")} - {"__init__"}
+    assert listed <= there
+    assert there <= listed | set(re.findall(r"`(\w+)`", told))
+
+
+def test_what_texts_call_a_module_is_one() -> None:
+    """Wherever a text names `room/module`, that is there."""
+    pattern = re.compile(rf"`((?:{'|'.join(NAMES)})/\w+)(?:\.py)?`")
+    texts = [*ROOT.glob("docs/*.md"), ROOT / "README.md", *ROOT.glob("plugins/**/*.py")]
+    named = {(path.name, name) for path in texts for name in pattern.findall(path.read_text())}
+    assert len(named) > 20
+    assert {(file, name) for file, name in named if not (ROOMS / f"{name}.py").is_file()} == set()

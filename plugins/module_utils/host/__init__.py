@@ -1,3 +1,16 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a container is to its host: a unit, limits, and what the host must have before it can be one."""
+"""What a container is to its host.
+
+What is asked of it first, then what is left on it:
+
+    facts        what the host is
+    preflight    what it must have before anything is written; `preflight_mounts` for the mounts of a container,
+                 `nested` where it is itself a container
+    store        the store as a container will see it
+    limits       how much of it a container may take, as it is declared
+    time_limits  time limits among the options of modules
+    systemd_units   the unit of a container, as text, and the host's systemd
+    boot         a container's unit and limits, as files that are kept
+    reboots      how often a container that reboots itself is started again
+"""

@@ -1,3 +1,12 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is asked of a running container, or done to it, by the host's root."""
+"""What is asked of a running container, or done to it, by the host's root.
+
+Each for one part of that:
+
+    enter        a further process in it: the caller's side
+    passage      the processes that enter, until one of them executes the command
+    account      whose user that runs as, by the container's own files
+    terminal     a pty between the person at the host and a process inside
+    questions    what its systemd is asked
+"""

@@ -1,35 +1,38 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The launcher: starts, enters and stops one system container, with the standard library and the kernel alone.
+"""One start of a system container, with the standard library and the kernel alone; and what all rooms stand on.
 
-The same files run in three places: inside the Ansible module, beside `run-container` in a system's directory, and
-under a unit at host boot. The story of a start, in the order of its modules:
+The same files run in three places: inside the Ansible module, in the library beside `run-container` in a system's
+directory, and under a unit at host boot. They import nothing of the other rooms. The story of a start, in the order of
+its modules:
 
-    main         the command line of `run-container` and `enter-container`
-    foreground   the same with a person in front of it; `terminal` is their pty, `reboots` says how often it
-                 starts a container that reboots itself
-    service      the same for a unit of systemd, which then has the container itself for its main process
-    again        a container that has rebooted itself, and who starts it then
-    container    one container's life: status, start, stop; `locks` keeps runs on it apart, and `fuse` ends the file
-                 systems on which killed processes wait
-    specification   what is to be started, read from `spec.json`; `contract` has the records in it, which the controller
-                 makes, of `kinds`
-    start        the caller's side of a start: the record, the wait for readiness (`notification`)
-    identity     which host ids it gets
+    specification   what is to be started, read from `spec.json`
+    identity     the ids that a container has on the host
     cgroup       the delegated control group it lives in; `limits` says how much of the host that may take
+    plan         all that is known before the first process is made
     launch       the processes and namespaces of a start, and how they wait for each other (`handshake`); `excursion` is
                  how the caller gets to where it builds, and back
-    root         the file tree that the container sees, built by the host's root
+    root         the file tree that the container sees, built by the host's root; `host_files` of the store's tree
     records      the mappings and file systems in it; `targets` says where nothing can be mounted, `guarded` what of the
-                 host a container cannot write to, and `file_systems` which paths of the host are in a record
+                 host a container cannot write to, `reachable` who else could run what it writes
     kernel       /proc, /sys and /dev of the container, and what is masked of them
     confine      what PID 1 and every entering command give up before they run; `seccomp` compiles their filter
     init         the container's first process, until it runs `boot`
-    enter        a further process in a running container; `passage` is its way there, `account` whose it is
-    attributes, descriptors, lookup, program, elf   how both come near the container: the limits that they take, the few
-                 descriptors that they keep, the paths that they follow, the program that they become
-    mounts, mount_table, devices, trees, process, paths, names, times, data, linux, errors   what all of these stand
-                 on
+
+What every process of ours goes through that comes near a container:
+
+    attributes   the limits and priorities that it takes
+    descriptors  the few descriptors that it keeps
+    lookup       the paths that it follows
+    program      what it becomes; `elf` reads that
+
+And what all of these stand on:
+
+    linux        the system calls that Python lacks
+    mounts       mounting by descriptor; `mount_table` says what is mounted, `devices` what lies on what
+    process      processes that stay the same ones
+    trees        directory trees of any depth; `paths` says where ours are
+    data, times, errors   JSON, time limits, and the one exception
 
 Imports are chosen for their cost: `typing`, `json`, `contextlib` and what they import take longer than a launch.
 """

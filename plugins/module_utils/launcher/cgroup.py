@@ -233,7 +233,7 @@ class ControlGroup:
         return os.access(path, os.F_OK, dir_fd=self.hierarchy)
 
     def is_marked(self) -> bool:
-        """Whether root inside has set the sticky bit of the payload's directory: that means a reboot (`again`).
+        """Whether root inside has set the sticky bit of the payload's directory: that means a reboot (`life/again`).
 
         Of all that a container can leave in its control group this alone outlives its systemd, which removes every
         group below on its way out.

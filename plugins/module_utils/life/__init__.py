@@ -1,3 +1,22 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verbs: start, stop, switch, roll back, remove; and whether a container is well."""
+"""The verbs: what becomes of a container, and whether it is well.
+
+By hand, by a unit, or by the module, a container is started and stopped by the same code:
+
+    container    start, stop and removal; `fuse` ends the file systems on which killed processes wait
+    start        the caller's side of a start: the record, the wait for readiness
+    main         the command lines of `run-container` and `enter-container`
+    foreground   both with a person in front of them
+    service      a start as a unit of systemd
+    again        a start of a container that has rebooted itself
+
+For the modules:
+
+    staging      have a system on the host
+    starting     start a system with the launcher that it brings
+    life_cycle   what a state that is asked for takes, the way back included
+    health       whether a container is well
+    one_container, host_containers   what the modules of one container and of all do
+    container_information   what is known of a container
+"""

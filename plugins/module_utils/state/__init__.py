@@ -1,3 +1,15 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host keeps of its containers: systems, generations, locks, what was noted of each start."""
+"""What a host keeps of its containers.
+
+In the order in which they stand on each other:
+
+    target       where all of it is; the error of the target's side
+    locks        who may change it at a time
+    id_ranges    which range of ids each container has for life
+    record       what was noted of a start, and whether that runs still
+    system_content, system_diff   a system before it is on the disk, and how two differ
+    library      the part of this code that a system brings along
+    systems      systems on the disk
+    generations  which of them were current, and which one is
+"""
