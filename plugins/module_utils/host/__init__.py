@@ -13,4 +13,6 @@ What is asked of it first, then what is left on it:
     systemd_units   the unit of a container, as text, and the host's systemd
     boot         a container's unit and limits, as files that are kept
     reboots      how often a container that reboots itself is started again
+    distribution   what distributions call things
+    container_options   what can be asked of one container, as options
 """

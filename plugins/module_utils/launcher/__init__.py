@@ -33,6 +33,8 @@ And what all of these stand on:
     process      processes that stay the same ones
     trees        directory trees of any depth; `paths` says where ours are
     data, times, errors   JSON, time limits, and the one exception
+    contract, kinds    the records of a specification, and what they are made of
+    names        the names of containers, and of systems
 
 Imports are chosen for their cost: `typing`, `json`, `contextlib` and what they import take longer than a launch.
 """

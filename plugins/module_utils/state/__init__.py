@@ -12,4 +12,7 @@ In the order in which they stand on each other:
     library      the part of this code that a system brings along
     systems      systems on the disk
     generations  which of them were current, and which one is
+    renaming     one directory in the place of another
+    system_damage   whether a system is what was written
+    system_filter   its system-call filter
 """
