@@ -46,7 +46,7 @@ class Sources:
         bound = record.is_bind
         if self.runs is None or not device or (writable and record.read_only):
             return []
-        written, read = ([device], []) if bound else file_systems.paths_of(record, device)
+        written, read = ([device], []) if bound else file_systems.paths_of(record.type, device, record.options)
         if not all(answers(self.host, path) for path in written + read):
             return []  # the launcher asks at each start, within a time limit
         try:

@@ -6,7 +6,8 @@ The same files run in three places: inside the Ansible module, in the library be
 directory, and under a unit at host boot. They import nothing of the other rooms. The story of a start, in the order of
 its modules:
 
-    specification   what is to be started, read from `spec.json`
+    specification   what is to be started, read from `spec.json`; `contract` has the records in it, which the controller
+                 makes, of `kinds`
     identity     the ids that a container has on the host
     cgroup       the delegated control group it lives in; `limits` says how much of the host that may take
     plan         all that is known before the first process is made
@@ -14,10 +15,12 @@ its modules:
                  how the caller gets to where it builds, and back
     root         the file tree that the container sees, built by the host's root; `host_files` of the store's tree
     records      the mappings and file systems in it; `targets` says where nothing can be mounted, `guarded` what of the
-                 host a container cannot write to, `reachable` who else could run what it writes
+                 host a container cannot write to, `reachable` who else could run what it writes, and
+                 `file_systems` which paths of the host are in a record
     kernel       /proc, /sys and /dev of the container, and what is masked of them
     confine      what PID 1 and every entering command give up before they run; `seccomp` compiles their filter
     init         the container's first process, until it runs `boot`
+    notification   the socket on which it says that it is ready
 
 What every process of ours goes through that comes near a container:
 
@@ -32,9 +35,7 @@ And what all of these stand on:
     mounts       mounting by descriptor; `mount_table` says what is mounted, `devices` what lies on what
     process      processes that stay the same ones
     trees        directory trees of any depth; `paths` says where ours are
-    data, times, errors   JSON, time limits, and the one exception
-    contract, kinds    the records of a specification, and what they are made of
-    names        the names of containers, and of systems
+    data, names, times, errors   JSON, names of containers, time limits, and the errors
 
 Imports are chosen for their cost: `typing`, `json`, `contextlib` and what they import take longer than a launch.
 """

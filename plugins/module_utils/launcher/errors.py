@@ -6,7 +6,6 @@ from __future__ import annotations
 
 # Exit status of a start that no further try can mend; the unit names it in RestartPreventExitStatus=.
 RUNS_ELSEWHERE = 126
-FAILED = 125
 
 
 class LauncherError(Exception):

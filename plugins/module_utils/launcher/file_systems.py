@@ -6,10 +6,6 @@ from __future__ import annotations
 
 from .targets import plain_path
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .contract import Mount
-
 # Their source is the path of a device or a directory.
 ON_PATHS = (
     "bcachefs btrfs ecryptfs erofs exfat ext2 ext3 ext4 f2fs hfs hfsplus iso9660 jfs minix msdos nilfs2 ntfs3 reiserfs "
@@ -44,21 +40,22 @@ def _refusal(paths: list[str]) -> str | None:
     return next((RELATIVE % path for path in paths if path[:1] != "/"), None)
 
 
-def paths_of(record: Mount, device: str) -> tuple[list[str], list[str]]:
+def paths_of(kind: str, device: str, options: str | None) -> tuple[list[str], list[str]]:
     """Return the paths of this host that a file system writes to when it is mounted, and those that it only reads.
 
     Args:
-        record: of a file system, no bind mount.
+        kind: its type; it is no bind mount.
         device: its source.
+        options: those that it is mounted with, as mount(8) takes them.
     """
-    kind, options = record.type, _split(record.options or "")
+    found = _split(options or "")
     if kind == "overlay":
-        read = _values(options, LAYERS_READ)
-        return _spelled(_values(options, LAYERS_WRITTEN)), _spelled(read + _layers(read))
+        read = _values(found, LAYERS_READ)
+        return _spelled(_values(found, LAYERS_WRITTEN)), _spelled(read + _layers(read))
     if kind in NAMED:
         return [], []
     names = device.split(":") if kind == "bcachefs" else [device]
-    return [plain_path(name) for name in names + _values(options, DEVICE_OPTIONS) if name[:1] == "/"], []
+    return [plain_path(name) for name in names + _values(found, DEVICE_OPTIONS) if name[:1] == "/"], []
 
 
 def _split(options: str) -> list[tuple[str, str]]:

@@ -101,11 +101,13 @@ class GuardedHost:
 
     def refuse_writable_file_system(self, record: Mount, device: str) -> None:
         """The same for a file system that is to be mounted, from a device or from what its options name."""
-        self._refuse(self._reach_of_file_system(record, device, paths_of(record, device)[0]), device)
+        self._refuse(
+            self._reach_of_file_system(record, device, paths_of(record.type, device, record.options)[0]), device
+        )
 
     def warning_of_file_system(self, record: Mount, device: str) -> str | None:
         """Return what a container learns by one that it may only read, or that only reads some of its directories."""
-        written, read = paths_of(record, device)
+        written, read = paths_of(record.type, device, record.options)
         return self._warning(self._reach_of_file_system(record, device, written + read), device)
 
     def refuse_writable_mount(self, mount: int, kind: str, name: str) -> None:
@@ -129,7 +131,7 @@ class GuardedHost:
     def shown_of_file_system(self, record: Mount, device: str) -> list[tuple[str, str]]:
         """The same for a file system that is to be mounted: where its devices, or what it writes to, are mounted."""
         reach = self._reach_of_file_system(record, device, [])
-        for path in paths_of(record, device)[0]:
+        for path in paths_of(record.type, device, record.options)[0]:
             number = devices.block_device(path)
             if record.type == "overlay":
                 _join(reach, self._places_of(path))

@@ -91,7 +91,7 @@ class Records:
                 return True
             if record.type in IN_MEMORY:
                 return False
-            written, read = file_systems.paths_of(record, device)
+            written, read = file_systems.paths_of(record.type, device, record.options)
             looked_at = written + read
         elif device == self.plan.spec.store.source:
             return False  # all of the host depends on it

@@ -14,10 +14,9 @@ import os
 from pathlib import Path
 from typing import Any, Callable, Dict
 
-from ..host import facts
+from ..host import facts, system_filter
 from ..launcher.contract import Security
 from ..launcher.names import is_name, system_name
-from ..state import system_filter
 from ..state.system_content import digest_on_target
 from ..state.systems import Systems
 from ..state.target import Layout, TargetError

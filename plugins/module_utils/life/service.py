@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import select
 
-from ..launcher.errors import FAILED, RUNS_ELSEWHERE, AlreadyRunning, LauncherError
+from ..launcher.errors import RUNS_ELSEWHERE, AlreadyRunning, LauncherError
 from ..launcher.process import milliseconds
 from .container import Container
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..state.record import Status
 
+FAILED = 125  # exit status of a start that can be tried again
 NOTIFY = "NOTIFY_SOCKET"
 BARRIER_SECONDS = 5.0
 

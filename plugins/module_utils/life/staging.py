@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..host import facts, preflight, store
-from ..state import library, system_diff, system_filter
+from ..host import facts, preflight, store, system_filter
+from ..state import library, system_diff
 from ..state.system_content import SystemContent
 from ..state.system_damage import damages, summary_of_damages
 from ..state.systems import Systems

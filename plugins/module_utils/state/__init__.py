@@ -6,13 +6,12 @@ In the order in which they stand on each other:
 
     target       where all of it is; the error of the target's side
     locks        who may change it at a time
+    renaming     one directory in the place of another
     id_ranges    which range of ids each container has for life
     record       what was noted of a start, and whether that runs still
     system_content, system_diff   a system before it is on the disk, and how two differ
     library      the part of this code that a system brings along
+    system_damage   whether a system on the disk is what was written
     systems      systems on the disk
     generations  which of them were current, and which one is
-    renaming     one directory in the place of another
-    system_damage   whether a system is what was written
-    system_filter   its system-call filter
 """

@@ -67,7 +67,7 @@ def test_what_is_absolute_or_no_path_is_not(case: str) -> None:
 
 @pytest.mark.parametrize("option", file_systems.DEVICE_OPTIONS)
 def test_each_option_that_names_a_device(option: str) -> None:
-    assert file_systems.paths_of(mount(type="xfs", options=f"a,{option}=/dev/x"), "/dev/y") == (
+    assert file_systems.paths_of("xfs", "/dev/y", f"a,{option}=/dev/x") == (
         ["/dev/y", "/dev/x"],
         [],
     )
@@ -76,4 +76,4 @@ def test_each_option_that_names_a_device(option: str) -> None:
 
 
 def test_each_of_several_devices() -> None:
-    assert file_systems.paths_of(mount(type="bcachefs"), "/dev/x:/dev/y") == (["/dev/x", "/dev/y"], [])
+    assert file_systems.paths_of("bcachefs", "/dev/x:/dev/y", None) == (["/dev/x", "/dev/y"], [])

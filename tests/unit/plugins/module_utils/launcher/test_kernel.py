@@ -140,9 +140,10 @@ def test_who_runs_containers_inside_keeps_proc_bare(
         monkeypatch.setattr(launch_module.linux, name, lambda *_arguments: None)
     monkeypatch.chdir(tmp_path)
     launch = launch_module.Launch.__new__(launch_module.Launch)
-    launch.identity = t.cast("t.Any", types.SimpleNamespace(maps_files=False))
-    launch.spec = t.cast("t.Any", types.SimpleNamespace(store=None))
-    launch.notify_path, launch.staging, launch.nesting = None, str(tmp_path), nesting
+    plan = {"identity": types.SimpleNamespace(maps_files=False), "spec": types.SimpleNamespace(store=None)}
+    launch.plan = t.cast(
+        "t.Any", types.SimpleNamespace(**plan, notify_path=None, staging=str(tmp_path), nesting=nesting)
+    )
     launch._make_root(t.cast("t.Any", types.SimpleNamespace(pid=1)), 0, 0.0)
     assert called == done
 

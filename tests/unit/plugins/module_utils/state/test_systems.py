@@ -157,5 +157,5 @@ def test_the_modes_of_what_is_written(systems: Systems) -> None:
     modes = {str(p.relative_to(path)): oct(stat.S_IMODE(p.lstat().st_mode)) for p in path.rglob("*") if p.is_file()}
     assert modes["root/etc/shadow"] == "0o600"
     assert {modes[name] for name in ("boot", "run-container", "enter-container")} == {"0o755"}
-    plain = ("spec.json", "seccomp.bpf", "life/main.py", "root/etc/hostname")
+    plain = ("spec.json", "seccomp.bpf", "library/life/main.py", "root/etc/hostname")
     assert {modes[name] for name in plain} == {"0o644"}

@@ -9,10 +9,10 @@ libseccomp is installed, upgraded or removed.
 
 from __future__ import annotations
 
-from ..host.distribution import DEBIAN_PACKAGES
 from ..launcher import seccomp
 from ..launcher.contract import Security
-from .target import TargetError
+from ..state.target import TargetError
+from .distribution import DEBIAN_PACKAGES
 
 NO_FILTER = (
     "the system-call filter could not be made, because libseccomp is not on this host; "
