@@ -129,7 +129,7 @@ import os, signal, sys
 sys.path.insert(0, {str(Path(excursion.__file__).parents[2])!r})
 from module_utils.launcher import excursion, launch, records, root
 from module_utils.life import container, start
-from launcher.contract import Mount
+from module_utils.launcher.contract import Mount
 owner = {module}
 *way, name = {names!r}.split(".")
 for step in way:
