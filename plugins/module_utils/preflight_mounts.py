@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .launcher import guarded, mount_table, mounts, reachable, targets
+from .launcher import file_systems, guarded, mount_table, mounts, reachable, targets
 from .launcher.errors import LauncherError
 
 if TYPE_CHECKING:
@@ -43,12 +43,10 @@ class Sources:
 
     def _look(self, record: Mount, writable: bool) -> list[str]:
         device = self._device(record)
-        bound, read_only = record.is_bind, record.read_only
-        if self.runs is None or not device or (writable and read_only):
+        bound = record.is_bind
+        if self.runs is None or not device or (writable and record.read_only):
             return []
-        if bound and not writable and not read_only:
-            return []  # refused, or nothing to warn of; a file system can have parts that it only reads
-        written, read = ([device], []) if bound else guarded.paths_of(record, device)
+        written, read = ([device], []) if bound else file_systems.paths_of(record, device)
         if not all(answers(self.host, path) for path in written + read):
             return []  # the launcher asks at each start, within a time limit
         try:

@@ -9,7 +9,7 @@ import dataclasses
 import ipaddress
 import typing as t
 
-from ..module_utils.launcher import contract, targets
+from ..module_utils.launcher import contract, file_systems, targets
 from . import checks, specs
 from .errors import DeclarationError
 from .validation import Spec, describe, plain, validate
@@ -145,6 +145,8 @@ class FileSystem(Record):
         reason = targets.refusal_of_type(self.type)
         if reason and not bind:
             raise DeclarationError(f"{path}.type", reason)
+        if not bind:
+            self._verify_paths(path)
         if "remount" in self.flags:
             raise DeclarationError(f"{path}.flags", "'remount' changes what is mounted, and here it is mounted anew")
         if "lazy-time" in self.flags and bind:
@@ -157,6 +159,14 @@ class FileSystem(Record):
             checks.writable_source(self.device, f"{path}.device")
         elif isinstance(self.device, str) and "bind-mount" in self.flags:
             checks.source(self.device, f"{path}.device")
+
+    def _verify_paths(self, path: str) -> None:
+        device = file_systems.refusal_of_device(self.type, self.device) if isinstance(self.device, str) else None
+        if device:
+            raise DeclarationError(f"{path}.device", device)
+        options = file_systems.refusal_of_options(self.type, self.options or "")
+        if options:
+            raise DeclarationError(f"{path}.options", options)
 
     def mount_record(self) -> contract.Mount:
         """Return what the launcher is told of it; a mount is shared with the container's own namespaces in any case."""

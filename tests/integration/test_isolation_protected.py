@@ -57,11 +57,11 @@ class Ways:
         self.stack.callback(subprocess.run, ["umount", "--recursive", str(point)], check=True, timeout=60)
         return point
 
-    def _overlay(self, lower: Path, upper: Path, work: Path) -> Path:
+    def _overlay(self, lower: Path, upper: Path, work: Path, point: str = "merged") -> Path:
         for path in (lower, upper, work):
             path.mkdir(parents=True, exist_ok=True)
         options = f"lowerdir={lower},upperdir={upper},workdir={work}"
-        return self._mounted(self.directory / "merged", "-t", "overlay", "-o", options, "overlay")
+        return self._mounted(self.directory / point, "-t", "overlay", "-o", options, "overlay")
 
     def bind(self, directory: Path) -> Path:
         return self._mounted(directory / "alias", "--bind", STATE)
@@ -91,12 +91,6 @@ class Ways:
         self.stack.callback(subprocess.run, ["rm", "-r", str(kept)], check=True, timeout=60)
         return self._overlay(directory / "lower", kept / "upper", kept / "work")
 
-    def overlay_with_it_below(self, directory: Path) -> Path:
-        return self._overlay(STATE, directory / "upper", directory / "work")
-
-    def overlay_with_its_parent_below(self, directory: Path) -> Path:
-        return self._overlay(Path("/var"), directory / "upper", directory / "work") / "lib"
-
     def units(self, directory: Path) -> Path:
         return self._mounted(directory / "alias", "--bind", "/etc/systemd")
 
@@ -108,6 +102,31 @@ class Ways:
         return os.path.dirname(os.path.realpath(self.python))
 
 
+class Below(Ways):
+    """Overlays of which it is a lower layer, or a part of one: what is written to them does not come there."""
+
+    def _over(self, lower: object, name: str = "merged") -> Path:
+        return self._overlay(Path(str(lower)), self.directory / f"{name} upper", self.directory / f"{name} work", name)
+
+    def itself(self, directory: Path) -> Path:
+        return self._over(STATE)
+
+    def its_parent(self, directory: Path) -> Path:
+        return self._over("/var") / "lib"
+
+    def of_two_layers(self, directory: Path) -> Path:
+        return self._over(self._over(STATE, "first"), "second")
+
+    def bind_of_it(self, directory: Path) -> Path:
+        return self._mounted(directory / "alias", "--bind", self.itself(directory))
+
+    def above_it(self, directory: Path) -> Path:
+        (directory / "outer").mkdir()
+        self._mounted(directory / "outer" / "inner", "--bind", self.itself(directory))
+        return directory / "outer"
+
+
+BELOW = [name for name in vars(Below) if not name.startswith("_")]
 WAYS = [name.replace("_", "-") for name in vars(Ways) if not name.startswith("_") and name != "make"]
 SECRET = [name for name in WAYS if name not in ("units", "library", "programs")]
 
@@ -119,7 +138,7 @@ def ways(tmp_path: Path) -> t.Iterator[Ways]:
     for path in kept:
         path.mkdir(parents=True)
     with contextlib.ExitStack() as stack:
-        yield Ways(tmp_path, stack)
+        yield Below(tmp_path, stack)
     for path in kept:
         path.rmdir()
         for parent in (path.parent, STATE):
@@ -186,6 +205,38 @@ def test_to_read_it_is_a_warning(make_machine: MakeMachine, ways: Ways, way: str
     assert any("can read the secrets" in line for line in staged.warnings)
 
 
+@pytest.mark.parametrize("way", BELOW)
+def test_a_lower_layer_is_only_read(make_machine: MakeMachine, ways: Ways, way: str) -> None:
+    """It is read by who may write to the overlay, too: that is a warning."""
+    source = ways.make(way)
+    machine = make_machine(name=NAME, mappings=[share(source)], private_users="identity")
+    warnings = machine.start().warnings
+    assert any(line.startswith(f"{source}: ") and "can read the secrets" in line for line in warnings), warnings
+    machine.output("sh", "-c", "for kept in $(find /data -name kept); do touch $kept/written; done; touch /data/x")
+    assert Path(source, "x").exists()
+    assert list(ways.directory.rglob("kept/written"))
+    assert not list(STATE.rglob("written"))
+    system = files_of(contain({"host_name": NAME}, mappings=[share(source)]), name=NAME)
+    staged = stage(system, render_boot(system), {}, NAME, Path("/"), True, False)
+    assert any("can read the secrets" in line for line in staged.warnings)
+    evaluate = Evaluator(0)
+    try:
+        done = evaluate("true", mappings=[share(source)])
+    finally:
+        evaluate.close()
+    assert done.code == 0
+    assert any("can read the secrets" in line for line in done.warnings)
+
+
+def test_an_overlay_over_what_runs_is_ones_own(make_machine: MakeMachine, ways: Ways) -> None:
+    merged = ways._overlay(Path("/usr"), ways.directory / "upper", ways.directory / "work")
+    machine = make_machine(name=NAME, mappings=[share(str(merged))], private_users="identity")
+    assert not [line for line in machine.start().warnings if line.startswith(str(merged))]
+    machine.output("touch", "/data/bin/x")
+    assert (merged / "bin" / "x").exists()
+    assert not Path("/usr/bin/x").exists()
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_single_command_gets_it_no_more(ways: Ways, way: str) -> None:
     source = ways.make(way)
@@ -209,7 +260,7 @@ def test_the_launchers_own_journal_is_still_kept_there(make_machine: MakeMachine
     record = {"device": str(STATE), "mount_point": "/data", "type": "none", "flags": ["bind-mount"], "own": True}
     spec["file_systems"].append(record)
     (machine.system / "spec.json").write_text(json.dumps(spec))
-    with pytest.raises(LauncherError, match="own: is for the launcher's own mounts"):
+    with pytest.raises(LauncherError, match="own: is no field"):
         machine.start()
 
 

@@ -17,7 +17,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.reachable import check_bind
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
 from ansible_collections.unshare.container.plugins.module_utils.preflight import HostFacts as PreflightHost
 from ansible_collections.unshare.container.plugins.module_utils.preflight import check_host
@@ -122,6 +124,28 @@ class TestNesting:
                 with pytest.raises(TargetError, match=f"{data}: .*as {reachable}, and root"):
                     preflight(machine)
         machine.start()
+
+    @pytest.mark.parametrize("lower", ["{usr}", "{reachable}:{usr}", "{usr}/doc", "{reachable}", "{merged}"])
+    @pytest.mark.parametrize("part", ["", "part"])
+    def test_lower_layers_of_an_overlay_are_not_written(
+        self, reachable: Path, data: Path, lower: str, part: str
+    ) -> None:
+        """Users of the host read them; what root inside writes comes to the upper layer."""
+        words = {"usr": "/usr/share", "reachable": reachable, "merged": data / "merged"}
+        with contextlib.ExitStack() as stack:
+            for name in ("merged", "own"):
+                for path in (data / name, data / f"{name} upper" / "part", data / f"{name} work"):
+                    path.mkdir(parents=True)
+                options = f"lowerdir={(lower if name == 'own' else '{reachable}').format(**words)}"
+                options += f",upperdir={data / f'{name} upper'},workdir={data / f'{name} work'}"
+                stack.enter_context(mounted("-t", "overlay", "-o", options, "overlay", data / name))
+            source = os.open(data / "own" / part, os.O_PATH)
+            stack.callback(os.close, source)
+            host = guarded.GuardedHost(guarded.RUNS)
+            assert check_bind(host, source, "it", "/data", True) is None
+            stack.enter_context(mounted("--bind", data / "own upper", reachable))
+            with pytest.raises(guarded.WritableSource, match=f"it as {reachable}"):
+                check_bind(guarded.GuardedHost(guarded.RUNS), source, "it", "/data", True)
 
     def test_nosuid_is_enough_where_all_of_it_is(self, make_machine: MakeMachine, reachable: Path) -> None:
         with mounted("-t", "tmpfs", "-o", "nosuid,mode=0755", "tmpfs", reachable):

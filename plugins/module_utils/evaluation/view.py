@@ -192,7 +192,6 @@ class View:
             self._host = guarded.GuardedHost(dict(guarded.RUNS, **python))
         if writable:
             self._host.refuse_writable(source, path)
-            return
         warning = self._host.warning(source, path)
         if warning:
             self.warnings.append(warning)

@@ -21,7 +21,7 @@ under a unit at host boot. The story of a start, in the order of its modules:
                  how the caller gets to where it builds, and back
     root         the file tree that the container sees, built by the host's root
     records      the mappings and file systems in it; `targets` says where nothing can be mounted, `guarded` what of the
-                 host a container cannot write to
+                 host a container cannot write to, and `file_systems` which paths of the host are in a record
     kernel       /proc, /sys and /dev of the container, and what is masked of them
     confine      what PID 1 and every entering command give up before they run; `seccomp` compiles their filter
     init         the container's first process, until it runs `boot`
@@ -53,6 +53,7 @@ MODULES = (
     "enter",
     "errors",
     "excursion",
+    "file_systems",
     "foreground",
     "fuse",
     "guarded",

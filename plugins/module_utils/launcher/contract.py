@@ -12,7 +12,7 @@ controller makes the record (`plugin_utils/system_files`), and read it where the
 
 from __future__ import annotations
 
-from . import kinds, targets
+from . import file_systems, kinds, targets
 from .data import is_integer
 from .kinds import ContractError, ContractRecord
 
@@ -221,7 +221,10 @@ class Mount(ContractRecord):
         if self.is_bind:
             self.at("device", kinds.source, self.device)
             self.refuse("type", None if self.type == "none" else "a bind mount has the type 'none'")
+            return
         self.refuse("type", targets.refusal_of_type(self.type))
+        self.refuse("device", file_systems.refusal_of_device(self.type, self.source))
+        self.refuse("options", file_systems.refusal_of_options(self.type, self.options or ""))
 
 
 class File(ContractRecord):

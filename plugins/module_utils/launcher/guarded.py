@@ -3,7 +3,8 @@
 """What the host runs is never writable from inside: what a mapping's source really is, whatever it is called.
 
 A place is a file system and a path in it, by the mount that a descriptor lies in: links, odd spellings, and bind mounts
-elsewhere lead to the same place. What lies in an overlay has the places of its layers, too.
+elsewhere lead to the same place. What lies in an overlay has the places of its layers, too, of which it only reads the
+lower ones: nothing that is written to the overlay comes there.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ import sys
 
 from . import devices, mount_table
 from .errors import LauncherError
+from .file_systems import NAMED, READ, WRITTEN, paths_of
 from .paths import RUN_DIRECTORY, STATE_DIRECTORY, read_text
 from .targets import is_below, plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Tuple
+    from typing import Dict, Iterable, Tuple
 
     from .contract import Mount
 
     Place = Tuple[str, str]  # device (`major:minor`) of a file system, and a path in it
+    Reach = Dict[Place, bool]  # places, and whether what is written comes there
 
 UNITS = "/etc/systemd/system"
 RUNS = {
@@ -33,10 +36,6 @@ RUNS = {
 """What the host runs, or goes by, as root: the path, and a clause that says what is there."""
 
 SECRET = (STATE_DIRECTORY, RUN_DIRECTORY)
-# Their source is a name of a server's, however it looks (`//server/share`).
-REMOTE = ("9p", "afs", "ceph", "cifs", "lustre", "nfs", "nfs4", "orangefs", "smb3", "vboxsf", "virtiofs")
-NAMED = REMOTE + ("zfs",)  # two with one source are one
-DEVICE_OPTIONS = ("device", "journal_path", "logdev", "rtdev")  # name a further device (btrfs, ext4, xfs)
 REMEDY = "root inside could have this host run programs of its own; keep what the container writes elsewhere"
 
 
@@ -73,32 +72,6 @@ def interpreter(named: str = "") -> dict[str, str]:
     return found
 
 
-def paths_of(record: Mount, device: str) -> tuple[list[str], list[str]]:
-    """Return the paths of this host that a file system writes to when it is mounted, and those that it only reads.
-
-    Args:
-        record: of a file system, no bind mount.
-        device: its source.
-    """
-    kind, options = record.type, [option.partition("=") for option in (record.options or "").split(",")]
-    if kind == "overlay":
-        written = [value for name, _equals, value in options if name in ("upperdir", "workdir")]
-        read = [value for name, _equals, value in options if name in ("lowerdir", "lowerdir+", "datadir+")]
-        return _spelled(written), _spelled([part for value in read for part in (value, *value.split(":"))])
-    if kind in NAMED:
-        return [], []
-    names = device.split(":") if kind == "bcachefs" else [device]
-    names += [value for name, _equals, value in options if name in DEVICE_OPTIONS]
-    return [plain_path(name) for name in names if name], []
-
-
-def _spelled(values: list[str]) -> list[str]:
-    """The paths that values of an overlay's options may mean; the kernel takes backslashes out of some of them."""
-    return list(
-        dict.fromkeys(plain_path(text) for value in values if value for text in (value, value.replace("\\", "")))
-    )
-
-
 class GuardedHost:
     """What is mounted on this host now, and where on it the things are that it runs.
 
@@ -112,7 +85,7 @@ class GuardedHost:
         self.secret = secret
         self.mounts = mount_table.read()
         self._by_number = {mount.number: mount for mount in self.mounts}
-        self._places: dict[str, list[Place]] = {}
+        self._places: dict[str, Reach] = {}
 
     def refuse_writable(self, source: int, name: str) -> None:
         """Refuse to let a container write to what a descriptor names and what is mounted below it.
@@ -123,7 +96,7 @@ class GuardedHost:
         self._refuse(self._reach(source), name)
 
     def warning(self, source: int, name: str) -> str | None:
-        """Return what a container learns that may only read what a descriptor names, or None."""
+        """Return what a container learns that may read what a descriptor names, or None."""
         return self._warning(self._reach(source), name)
 
     def refuse_writable_file_system(self, record: Mount, device: str) -> None:
@@ -137,10 +110,10 @@ class GuardedHost:
 
     def refuse_writable_mount(self, mount: int, kind: str, name: str) -> None:
         """The same as `refuse_writable` for a file system of a type that has been mounted and not attached yet."""
-        reach = [(devices.numbers(os.fstat(mount).st_dev), "/")]
+        reach = {(devices.numbers(os.fstat(mount).st_dev), "/"): True}
         if kind == "btrfs":  # each subvolume has a number of its own there
             for number in devices.members_of_btrfs(".", mount):
-                reach += self._on(number)
+                reach.update(self._on(number))
         self._refuse(reach, name)
 
     def shown(self, source: int) -> list[tuple[str, str]]:
@@ -159,14 +132,14 @@ class GuardedHost:
         for path in paths_of(record, device)[0]:
             number = devices.block_device(path)
             if record.type == "overlay":
-                reach += self._places_of(path)
+                _join(reach, self._places_of(path))
             elif number:
-                reach += self._on(number)
+                reach.update(self._on(number))
         return [(shown, "") for shown in self._shown(reach)]
 
-    def _shown(self, reach: list[Place]) -> list[str]:
+    def _shown(self, reach: Reach) -> list[str]:
         found = []
-        for device, inner in reach:
+        for device, inner in _written(reach):
             for mount in self.mounts:
                 if mount.device != device or "nosuid" in mount.options:
                     continue
@@ -176,13 +149,13 @@ class GuardedHost:
                     found.append(mount.point)
         return list(dict.fromkeys(found))
 
-    def _refuse(self, reach: list[Place], name: str) -> None:
-        found = self._overlap(reach, tuple(self.runs))
+    def _refuse(self, reach: Reach, name: str) -> None:
+        found = self._overlap(_written(reach), tuple(self.runs))
         if found:
             message = "%s: %s %s, %s: %s" % (name, found[0], found[1], self.runs[found[1]], REMEDY)
             raise WritableSource(message)
 
-    def _warning(self, reach: list[Place], name: str) -> str | None:
+    def _warning(self, reach: Reach, name: str) -> str | None:
         found = self._overlap(reach, self.secret)
         return found and "%s: %s %s, so root inside can read the secrets of the containers there (keys, hashes)" % (
             name,
@@ -190,7 +163,7 @@ class GuardedHost:
             found[1],
         )
 
-    def _overlap(self, reach: list[Place], guarded: tuple[str, ...]) -> tuple[str, str] | None:
+    def _overlap(self, reach: Iterable[Place], guarded: tuple[str, ...]) -> tuple[str, str] | None:
         for path in guarded:
             for device, inner in self._places_of(path):
                 for other, reached in reach:
@@ -199,41 +172,44 @@ class GuardedHost:
                         return relation, path
         return None
 
-    def _reach(self, source: int) -> list[Place]:
+    def _reach(self, source: int) -> Reach:
         """All places that can be reached from a directory, through what is mounted below it, too."""
-        places, path = self._located(source, "", set())
+        reach: Reach = {}
+        path = self._add_open(reach, source, "", True)
         for mount in self.mounts:
             if mount.point != path and is_below(mount.point, path):
-                places += self._in_mount(mount, mount.part, set())
-        return places
+                self._add(reach, mount, mount.part, True)
+        return reach
 
-    def _reach_of_file_system(self, record: Mount, device: str, paths: list[str]) -> list[Place]:
+    def _reach_of_file_system(self, record: Mount, device: str, paths: list[str]) -> Reach:
         """The places of paths, and all of the file systems on the devices that they name."""
-        found = []
+        reach: Reach = {}
         for path in paths:
             number = devices.block_device(path)
-            found += self._places_of(path) + (self._on(number) if number else [])
+            _join(reach, self._places_of(path))
+            reach.update(self._on(number) if number else {})
         if record.type in NAMED:
             same = [mount for mount in self.mounts if (mount.kind, mount.source) == (record.type, device)]
-            found += [(mount.device, "/") for mount in same]
-        return found
+            reach.update({(mount.device, "/"): True for mount in same})
+        return reach
 
-    def _on(self, number: str) -> list[Place]:
+    def _on(self, number: str) -> Reach:
         """All of the mounted file systems that a block device is of use to."""
         mounted = {mount.device: mount for mount in self.mounts}
-        return [
-            (device, "/")
+        return {
+            (device, "/"): True
             for device, mount in mounted.items()
             if any(devices.holds(number, each) for each in devices.of_mount(mount))
-        ]
+        }
 
-    def _places_of(self, path: str) -> list[Place]:
+    def _places_of(self, path: str) -> Reach:
         """The places of a path, whose last parts need not exist."""
         if path not in self._places:
-            self._places[path] = self._find(path, set())
+            self._places[path] = {}
+            self._add_path(self._places[path], path, True)
         return self._places[path]
 
-    def _find(self, path: str, seen: set[Place]) -> list[Place]:
+    def _add_path(self, reach: Reach, path: str, written: bool) -> None:
         rest: list[str] = []
         while True:
             try:
@@ -241,17 +217,17 @@ class GuardedHost:
                 break
             except OSError:
                 if path == "/":
-                    return []
+                    return
                 path, _slash, name = path.rstrip("/").rpartition("/")
                 path = path or "/"
                 rest.insert(0, name)
         try:
-            return self._located(descriptor, "/".join(rest), seen)[0]
+            self._add_open(reach, descriptor, "/".join(rest), written)
         finally:
             os.close(descriptor)
 
-    def _located(self, descriptor: int, rest: str, seen: set[Place]) -> tuple[list[Place], str]:
-        """The places of what lies below an open file, and that file's path."""
+    def _add_open(self, reach: Reach, descriptor: int, rest: str, written: bool) -> str:
+        """Add the places of what lies below an open file; return that file's path."""
         number = ""
         for line in read_text("/proc/self/fdinfo/%d" % descriptor).split("\n"):
             if line.startswith("mnt_id:"):
@@ -260,30 +236,43 @@ class GuardedHost:
         path = os.readlink("/proc/self/fd/%d" % descriptor)
         if mount is None or not is_below(path, mount.point):
             # The root of a chroot(2) need not be a mount point, and then nothing is said of its mount.
-            return [(devices.numbers(os.fstat(descriptor).st_dev), plain_path("%s/%s" % (path, rest)))], path
+            _join(reach, {(devices.numbers(os.fstat(descriptor).st_dev), plain_path("%s/%s" % (path, rest))): written})
+            return path
         inner = "%s/%s/%s" % (mount.part, path[len(mount.point.rstrip("/")) :], rest)
-        return self._in_mount(mount, plain_path(inner), seen), path
+        self._add(reach, mount, plain_path(inner), written)
+        return path
 
-    def _in_mount(self, mount: mount_table.MountTableEntry, inner: str, seen: set[Place]) -> list[Place]:
-        """A path in a file system, and where an overlay keeps that."""
+    def _add(self, reach: Reach, mount: mount_table.MountTableEntry, inner: str, written: bool) -> None:
+        """Add a path in a file system, and where an overlay keeps that."""
         place = (mount.device, inner)
-        if place in seen:
-            return []
-        seen.add(place)
-        found = [place]
+        if place in reach and reach[place] >= written:
+            return
+        reach[place] = written
         if mount.kind == "overlay":
-            for directory, is_layer in _layers(mount.settings):
-                found += self._find(plain_path(directory + "/" + inner) if is_layer else directory, seen)
-        return found
+            for directory, part in _layers(mount.settings):
+                path = directory if part == "workdir" else plain_path(directory + "/" + inner)
+                self._add_path(reach, path, written and part in WRITTEN)
 
 
-def _layers(settings: str) -> list[tuple[str, bool]]:
-    """The directories of an overlay, and whether each is a layer, in which files lie as in the overlay."""
+def _join(reach: Reach, more: Reach) -> None:
+    for place, written in more.items():
+        reach[place] = written or reach.get(place, False)
+
+
+def _written(reach: Reach) -> list[Place]:
+    return [place for place, written in reach.items() if written]
+
+
+def _layers(settings: str) -> list[tuple[str, str]]:
+    """The directories of an overlay, each with the option that names it. But in a `workdir` files lie as they do in it.
+
+    Relative ones, as a mount command of the host's may have had them, say nothing here.
+    """
     found = []
     for setting in settings.replace("\\,", "\0").split(","):
         name, _equals, value = setting.replace("\0", ",").partition("=")
-        if name in ("upperdir", "workdir"):
-            found.append((value, name == "upperdir"))
-        elif name in ("lowerdir", "lowerdir+", "datadir+"):
-            found += [(part.replace("\0", ":"), True) for part in value.replace("\\:", "\0").split(":") if part]
-    return [(directory, is_layer) for directory, is_layer in found if directory.startswith("/")]
+        if name in WRITTEN:
+            found.append((value, name))
+        elif name in READ:
+            found += [(part.replace("\0", ":"), name) for part in value.replace("\\:", "\0").split(":") if part]
+    return [(directory, name) for directory, name in found if directory.startswith("/")]

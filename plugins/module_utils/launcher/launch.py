@@ -244,8 +244,12 @@ class Launch:
                 notify = keep(os.open(self.notify_path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
             tree = root.attach_root(self.staging)
             keep(tree.root)
-            builder = root.Builder(tree, self, id_map, notify, deadline)
-            builder.build()
+            source = root.Source(self.spec.store)
+            try:
+                builder = root.Builder(tree, self, source, id_map, notify, deadline)
+                builder.build()
+            finally:
+                source.close()
             self.warnings = builder.warnings
             said = read_token(ready, "the container's first process ended before its namespaces were made", deadline)
             if said == LIMITED:

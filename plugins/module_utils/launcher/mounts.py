@@ -192,15 +192,19 @@ def open_source(path: str, follow: bool, trusted: str = "/") -> int:
     """
     if follow:
         return os.open(path, os.O_PATH | os.O_CLOEXEC)
+    if not (path + "/").startswith(trusted.rstrip("/") + "/"):
+        trusted = "/"
+    directory = os.open(trusted, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if not path.startswith(trusted.rstrip("/") + "/"):
-            trusted = "/"
-        directory = os.open(trusted, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            below = path[len(trusted) :].lstrip("/") or "."
-            return sys.openat2(directory, below, os.O_PATH, sys.RESOLVE_NO_SYMLINKS)
-        finally:
-            os.close(directory)
+        return open_unlinked(directory, path[len(trusted) :].lstrip("/") or ".", path)
+    finally:
+        os.close(directory)
+
+
+def open_unlinked(directory: int, below: str, path: str) -> int:
+    """The descriptor of what lies below a directory of the host, on the way to which is no link; `path` is its name."""
+    try:
+        return sys.openat2(directory, below, os.O_PATH, sys.RESOLVE_NO_SYMLINKS)
     except OSError as error:
         if error.errno == errno.ELOOP:
             real = os.path.realpath(path)

@@ -9,7 +9,7 @@ import os
 import stat
 import time
 
-from . import guarded, kernel, mount_table, mounts, reachable
+from . import file_systems, guarded, kernel, mount_table, mounts, reachable
 from . import syscalls as sys
 from .errors import LauncherError
 from .excursion import in_child
@@ -32,16 +32,18 @@ class Records:
     Args:
         tree: the root under construction.
         start: what it is for: the specification and the ids.
+        store: descriptor of the store on the host.
         id_map: descriptor of the container's user namespace, when shared files are to be id-mapped.
         deadline: until when (time.monotonic) a server may take to answer for a file system.
         warnings: where to say what was left out, a line each.
     """
 
     def __init__(
-        self, tree: mounts.Tree, start: Launch, id_map: int | None, deadline: float, warnings: list[str]
+        self, tree: mounts.Tree, start: Launch, store: int, id_map: int | None, deadline: float, warnings: list[str]
     ) -> None:
         self.tree = tree
         self.start = start
+        self.store = store
         self.identity = start.identity
         self.id_map = id_map
         self.deadline = deadline
@@ -67,7 +69,7 @@ class Records:
             return "\n".join(self.warnings[known:])
 
         try:
-            said = in_child(work, seconds, keep=(self.tree.root, self.id_map))
+            said = in_child(work, seconds, keep=(self.tree.root, self.store, self.id_map))
         except TimeoutError:
             message = "%s: the file system of %s has not answered for %g s; does its server run?" % (
                 record.mount_point,
@@ -90,7 +92,7 @@ class Records:
                 return True
             if record.type in IN_MEMORY:
                 return False
-            written, read = guarded.paths_of(record, device)
+            written, read = file_systems.paths_of(record, device)
             looked_at = written + read
         elif device == self.start.spec.store.source:
             return False  # all of the host depends on it
@@ -172,7 +174,10 @@ class Records:
         """Bind a mapping (C10), or say that its source is not there (S3)."""
         path, point = record.source, record.mount_point
         try:
-            source = mounts.open_source(path, path in NETWORK_FILES, STATE_DIRECTORY)
+            if path == self.start.spec.store.source:
+                source = os.dup(self.store)
+            else:
+                source = mounts.open_source(path, path in NETWORK_FILES, STATE_DIRECTORY)
         except FileNotFoundError:
             if record.required:
                 raise LauncherError("%s: the source of the mapping to %s does not exist" % (path, point)) from None
@@ -187,13 +192,13 @@ class Records:
             if path in NETWORK_FILES:
                 # C11 has one of them writable for hosts on which it could not be bound otherwise. Here it can.
                 attributes |= sys.MOUNT_ATTR_RDONLY
-            if attributes & sys.MOUNT_ATTR_RDONLY:
-                if path not in NETWORK_FILES and path != self.start.spec.store.source:
-                    self._warn(self._runs().warning(source, path))
-            else:
+            writable = not attributes & sys.MOUNT_ATTR_RDONLY
+            if writable and not record.own:
+                self._runs().refuse_writable(source, path)
+            if not record.own and path not in NETWORK_FILES and path != self.start.spec.store.source:
+                self._warn(self._runs().warning(source, path))
+            if writable:
                 attributes |= sys.MOUNT_ATTR_NOSUID
-                if not record.own:
-                    self._runs().refuse_writable(source, path)
                 self._warn(reachable.check_bind(self._runs(), source, path, point, self.start.nesting))
             self.attach_bind(source, point, attributes, path)
         except OSError as error:

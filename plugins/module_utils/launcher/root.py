@@ -14,8 +14,9 @@ import stat
 from . import kernel, lookup, mounts
 from . import syscalls as sys
 from .errors import LauncherError
+from .paths import STATE_DIRECTORY
 from .records import Records
-from .targets import MERGED
+from .targets import MERGED, plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,12 +47,49 @@ def attach_root(directory: str) -> mounts.Tree:
     return mounts.Tree(mount)
 
 
+class Source:
+    """The store on the host, and the tree that it is part of: both are opened once, without links on the way.
+
+    Somebody may be able to put other things in their place at any time, such as root inside, where they lie in a
+    writable mapping. What is opened stays what it is.
+
+    Attributes:
+        tree: descriptor (`O_PATH`) of the directory that the store is in. The links in that are the tree's own.
+        store: descriptor (`O_PATH`) of the store.
+        name: its name in the tree.
+
+    Raises:
+        LauncherError: it does not exist, or a link is on the way.
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, store: Store) -> None:
+        path = plain_path(store.source)
+        above, _slash, self.name = path.rpartition("/")
+        try:
+            self.tree = mounts.open_source(above or "/", False, STATE_DIRECTORY)
+            try:
+                self.store = mounts.open_unlinked(self.tree, self.name, path)
+            except BaseException:
+                os.close(self.tree)
+                raise
+        except FileNotFoundError:
+            raise LauncherError("%s: the store does not exist" % path) from None
+        except LauncherError as error:
+            raise LauncherError("the store cannot be bound to %s: %s" % (store.target, error)) from error
+
+    def close(self) -> None:
+        os.close(self.store)
+        os.close(self.tree)
+
+
 class Builder:
     """Fills a root tree with everything but the kernel's namespaced file systems.
 
     Args:
         tree: the empty root.
         start: what it is for: system, spec, identity, console, machine id, extra mappings.
+        source: its store on the host.
         id_map: descriptor of the container's user namespace, when shared files are to be id-mapped.
         notify: descriptor (O_PATH) of the socket for the init's notification, or none.
         deadline: until when (time.monotonic) a server may take to answer for a file system.
@@ -61,14 +99,21 @@ class Builder:
     """
 
     def __init__(
-        self, tree: mounts.Tree, start: Launch, id_map: int | None, notify: int | None, deadline: float
+        self,
+        tree: mounts.Tree,
+        start: Launch,
+        source: Source,
+        id_map: int | None,
+        notify: int | None,
+        deadline: float,
     ) -> None:
         self.tree = tree
         self.start = start
+        self.source = source
         self.identity = start.identity
         self.notify = notify
         self.warnings: list[str] = []
-        self.records = Records(tree, start, id_map, deadline, self.warnings)
+        self.records = Records(tree, start, source.store, id_map, deadline, self.warnings)
         self._made = set(SKELETON)
         self._links = [name for name, _target in STANDARD_LINKS] + list(MERGED)
 
@@ -87,7 +132,7 @@ class Builder:
         # mount of a directory of its own there. Nobody inside can make a device, or a file of an id out of its range.
         self.tree.attach(mounts.tmpfs("0755", RUN_SIZE, RUN_FILES, 0 if self.start.nesting else quiet), "/run")
         self.tree.attach(mounts.tmpfs("1777", TEMPORARY_SIZE, TEMPORARY_FILES, quiet), "/tmp")
-        self._link_store(spec.store)
+        self._link_store(spec.store.target)
         self._copy_files(spec.files)
         self._place("etc/machine-id", 0o444, (self.start.machine_id + "\n").encode())
         self._place("run/host/container-manager", 0o444, b"unshare\n")
@@ -99,19 +144,15 @@ class Builder:
             mount = mounts.bind(self.notify, sys.MOUNT_ATTR_RDONLY, None, recursive=False)
             self.tree.attach(mount, "/run/host/notify", directory=False)
 
-    @staticmethod
-    def _link_store(store: Store) -> None:
+    def _link_store(self, target: str) -> None:
         """`/bin`, `/lib64` and the like, as far as the store has them (merged /usr)."""
-        tree, directory = _open_beside(store), os.path.basename(store.source.rstrip("/"))
-        try:
-            for name in MERGED:
-                try:
-                    os.close(lookup.open_below(tree, directory + "/" + name, os.O_PATH | os.O_DIRECTORY))
-                except OSError:
-                    continue
-                os.symlink(os.path.join(store.target.lstrip("/"), name), name)
-        finally:
-            os.close(tree)
+        for name in MERGED:
+            path = os.path.join(self.source.name, name)
+            try:
+                os.close(lookup.open_below(self.source.tree, path, os.O_PATH | os.O_DIRECTORY))
+            except OSError:
+                continue
+            os.symlink(os.path.join(target.lstrip("/"), name), name)
 
     def _copy_files(self, files: dict[str, File]) -> None:
         base = self.identity.base
@@ -155,17 +196,13 @@ class Builder:
 
         Directories are bound read-only, files copied. They hold no secret, and what the system itself declares wins.
         """
-        tree = _open_beside(spec.store)
-        try:
-            for path in spec.host_files:
-                if path not in spec.files and path not in self._made:
-                    self._share_host_file(tree, path)
-        finally:
-            os.close(tree)
+        for path in spec.host_files:
+            if path not in spec.files and path not in self._made:
+                self._share_host_file(path)
 
-    def _share_host_file(self, tree: int, path: str) -> None:
+    def _share_host_file(self, path: str) -> None:
         try:
-            source = lookup.open_below(tree, path)
+            source = lookup.open_below(self.source.tree, path)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise
@@ -181,11 +218,6 @@ class Builder:
                 self._place(path.lstrip("/"), stat.S_IMODE(status.st_mode) & PERMISSIONS, content)
         finally:
             os.close(source)
-
-
-def _open_beside(store: Store) -> int:
-    """Return a descriptor of the tree that the store is part of; the links in that are the tree's own."""
-    return lookup.open_root(os.path.dirname(store.source.rstrip("/")) or "/")
 
 
 def _read(path: str, follow: bool = False) -> bytes:

@@ -64,7 +64,7 @@ def specification(**changes: t.Any) -> contract.Specification:
 
 def mount(**given: t.Any) -> contract.Mount:
     """Return the record of a mount; what does not matter has values of its own."""
-    known = {"device": "none", "mount_point": "/data", "type": "none", **given}
+    known = {"device": "/dev/none", "mount_point": "/data", "type": "none", **given}
     return contract.Mount.read({key: value for key, value in known.items() if value is not None})
 
 

@@ -84,7 +84,7 @@ def test_any_member_is_the_file_system_of_the_state(
 ) -> None:
     host = guarded.GuardedHost({"/state": "the state"})
     host.mounts = [mount_table.MountTableEntry(f"9 1 0:99 /@ /state rw - {kind} {source} rw")]
-    monkeypatch.setattr(host, "_places_of", lambda path: [("0:99", "/@/state")] if path == "/state" else [])
+    monkeypatch.setattr(host, "_places_of", lambda path: {("0:99", "/@/state"): True} if path == "/state" else {})
     for name in members:
         for device in (f"/dev/{name}", f"/dev/disk/by-uuid/{name}"):
             with pytest.raises(guarded.WritableSource, match="contains /state"):

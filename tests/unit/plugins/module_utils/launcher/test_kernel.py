@@ -132,6 +132,7 @@ def test_who_runs_containers_inside_keeps_proc_bare(
     monkeypatch.setattr(kernel, "open_null", lambda: os.open("/dev/null", os.O_PATH))
     monkeypatch.setattr(launch_module.root, "attach_root", lambda _staging: types.SimpleNamespace(root=directory))
     builder = types.SimpleNamespace(build=lambda: None, warnings=[])
+    monkeypatch.setattr(launch_module.root, "Source", lambda _store: types.SimpleNamespace(close=lambda: None))
     monkeypatch.setattr(launch_module.root, "Builder", lambda *_arguments: builder)
     monkeypatch.setattr(launch_module, "read_token", lambda *_arguments: launch_module.LIMITED + b"x")
     monkeypatch.setattr(launch_module.Launch, "_mount_kernel_file_systems", lambda *_arguments: None)
@@ -140,6 +141,7 @@ def test_who_runs_containers_inside_keeps_proc_bare(
     monkeypatch.chdir(tmp_path)
     launch = launch_module.Launch.__new__(launch_module.Launch)
     launch.identity = t.cast("t.Any", types.SimpleNamespace(maps_files=False))
+    launch.spec = t.cast("t.Any", types.SimpleNamespace(store=None))
     launch.notify_path, launch.staging, launch.nesting = None, str(tmp_path), nesting
     launch._make_root(t.cast("t.Any", types.SimpleNamespace(pid=1)), 0, 0.0)
     assert called == done
