@@ -30,7 +30,7 @@ STEPS_SINCE = 254
 MARGIN = 15
 """Seconds that systemd waits longer than the launcher does, which knows better what to do then."""
 
-WRITTEN_BY = "# Written by the Ansible collection unshare.container."
+WRITTEN = "# Written by the Ansible collection unshare.container."
 RESTARTS = tuple(OPTIONS["restart"]["choices"])
 
 _TEMPLATE = """\
@@ -119,7 +119,7 @@ class UnitOptions(NamedTuple):
 
     def text(self) -> str:
         """Return the text of the drop-in. A name in both lists has two lines `After=`, so that `read` finds both."""
-        lines = [WRITTEN_BY, "[Unit]"]
+        lines = [WRITTEN, "[Unit]"]
         lines += [f"After={unit_of(name)}" for name in sorted(set(self.after))]
         for name in sorted(set(self.requires)):
             lines += [f"Requires={unit_of(name)}", f"After={unit_of(name)}"]
@@ -142,7 +142,7 @@ def _name_of(unit: str) -> str:
 
 def limits_drop_in(limits: Limits) -> str:
     """The text of the drop-in with a container's limits; there is always one on its tasks."""
-    return "\n".join([WRITTEN_BY, "[Service]", *properties(limits)]) + "\n"
+    return "\n".join([WRITTEN, "[Service]", *properties(limits)]) + "\n"
 
 
 class Systemd:

@@ -14,7 +14,7 @@ import sys
 
 from . import devices, mount_table
 from .errors import LauncherError
-from .file_systems import NAMED, READ, WRITTEN, paths_of
+from .file_systems import LAYERS_READ, LAYERS_WRITTEN, NAMED, paths_of
 from .paths import RUN_DIRECTORY, STATE_DIRECTORY, read_text
 from .targets import is_below, plain_path
 
@@ -251,7 +251,7 @@ class GuardedHost:
         if mount.kind == "overlay":
             for directory, part in _layers(mount.settings):
                 path = directory if part == "workdir" else plain_path(directory + "/" + inner)
-                self._add_path(reach, path, written and part in WRITTEN)
+                self._add_path(reach, path, written and part in LAYERS_WRITTEN)
 
 
 def _join(reach: Reach, more: Reach) -> None:
@@ -271,8 +271,8 @@ def _layers(settings: str) -> list[tuple[str, str]]:
     found = []
     for setting in settings.replace("\\,", "\0").split(","):
         name, _equals, value = setting.replace("\0", ",").partition("=")
-        if name in WRITTEN:
+        if name in LAYERS_WRITTEN:
             found.append((value, name))
-        elif name in READ:
+        elif name in LAYERS_READ:
             found += [(part.replace("\0", ":"), name) for part in value.replace("\\:", "\0").split(":") if part]
     return [(directory, name) for directory, name in found if directory.startswith("/")]
