@@ -14,7 +14,7 @@ under a unit at host boot. The story of a start, in the order of its modules:
                  systems on which killed processes wait
     specification   what is to be started, read from `spec.json`; `contract` has the records in it, which the controller
                  makes, of `kinds`
-    start        the caller's side of a start: the record, the wait for readiness
+    start        the caller's side of a start: the record, the wait for readiness (`notification`)
     identity     which host ids it gets
     cgroup       the delegated control group it lives in; `limits` says how much of the host that may take
     launch       the processes and namespaces of a start, and how they wait for each other (`handshake`); `excursion` is
@@ -70,6 +70,7 @@ MODULES = (
     "mount_table",
     "mounts",
     "names",
+    "notification",
     "passage",
     "paths",
     "process",

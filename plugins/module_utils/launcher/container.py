@@ -24,7 +24,7 @@ from .paths import (
     remove_file,
     write_atomically,
 )
-from .process import KILL, Process, boot_id, reap, reap_left
+from .process import KILL, KILL_SECONDS, Process, boot_id, reap_left
 from .specification import read_spec
 from .start import Start, Status
 
@@ -191,13 +191,20 @@ class Container:
             return starting.run(wait, timeout)
         except NotReady as error:
             if error.ended:
-                self.clear()
+                self._undo()
             raise
         except BaseException:
-            self.clear()
+            self._undo()
             raise
         finally:
             starting.close()
+
+    def _undo(self) -> None:
+        """Clear what a failed start left; what the kernel does not let end yet, the next stop or start clears."""
+        try:
+            self.clear(KILL_SECONDS)
+        except LauncherError:
+            pass  # why the start failed is what is to be said
 
     def _kept_journal(self, spec: Specification) -> list[Mount]:
         """The mount record of the directory on the host in which the journal outlives a container, when it is to."""
@@ -252,27 +259,32 @@ class Container:
         self.clear()
         return process is not None
 
-    def clear(self) -> None:
-        """Remove what a container that has ended, however, left in memory: processes, control groups, runtime files."""
+    def clear(self, timeout: float = KILL_TIMEOUT) -> None:
+        """Remove what a container that has ended, however, left in memory: processes, control groups, runtime files.
+
+        Args:
+            timeout: seconds in which what is killed must end.
+        """
         process = self.process(ended=True)
         try:
-            if not self._kill(process):
+            if not self._kill(process, timeout):
                 raise LauncherError(
                     "container %s: processes in the control group %s do not end, though killed; see what they wait for"
                     % (self.name, self.cgroup.whole)
                 )
             self.cgroup.remove()
             reap_left()
-            if process is not None and process.wait(KILL_TIMEOUT):  # it leaves its control group a moment before
-                reap(process.pid, 0)
+            # It leaves its control group a moment before, and then waits until those who entered are let go of.
+            if process is not None:
+                process.end()
         finally:
             if process is not None:
                 process.close()
         remove_entries(self.run_directory, RUNTIME)
 
-    def _kill(self, process: Process | None) -> bool:
-        """Kill PID 1, if anything of it is there, and all others; whether none is left after `KILL_TIMEOUT`."""
-        deadline = time.monotonic() + KILL_TIMEOUT
+    def _kill(self, process: Process | None, timeout: float) -> bool:
+        """Kill PID 1, if anything of it is there, and all others; whether none is left after so many seconds."""
+        deadline = time.monotonic() + timeout
         if process is not None:
             process.signal(KILL)
         if self.cgroup.kill(KILL_MOMENT):

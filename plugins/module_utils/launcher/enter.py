@@ -22,9 +22,10 @@ import time
 
 from . import confine, lookup
 from . import syscalls as sys
+from .descriptors import pipe_to_read
 from .errors import LauncherError, NotRunning
 from .passage import ENDED, INSIDE, NO_TASKS, InheritedLimits, Passage
-from .process import KILL, PAUSE, Process, leave, milliseconds
+from .process import KILL, Process, enters, leave, milliseconds, reap_left, reap_within
 from .specification import read_spec
 
 TYPE_CHECKING = False
@@ -121,7 +122,8 @@ class Entry:
         mine: list[int] = []
         theirs = [cgroup]
         try:
-            for pipe in (os.pipe(), os.pipe()[::-1]):  # the report to read, the go to write
+            for step in (1, -1):  # the report is to be read here, the go to be written
+                pipe = os.pipe()[::step]
                 mine.append(pipe[0])
                 theirs.append(pipe[1])
             middle = self._clone(cgroup)
@@ -164,6 +166,7 @@ class Entry:
                 kind, _separator, text = line.decode("utf-8", "replace").partition(" ")
                 if kind == "pid" and text.isdigit() and not child and _is_child(int(text)):
                     child = int(text)
+                    enters(child)
                     _let_go(go)
                 else:
                     errors.append(text)
@@ -174,7 +177,7 @@ class Entry:
         if errors or not child:
             if child:
                 os.kill(child, KILL)
-                _reap(child, time.monotonic() + REAP_TIMEOUT)
+                reap_within(child, time.monotonic() + REAP_TIMEOUT)
             raise self._cannot_enter(errors[0] if errors else "it ended meanwhile")
         return child
 
@@ -210,8 +213,9 @@ def ask(container: Container, command: list[str], timeout: float) -> tuple[int, 
     """The wait status of a command run as root in the container, and what it prints; limits and errors of `capture`."""
     deadline = time.monotonic() + timeout
     entry = Entry(container)
-    read, write = os.pipe()
+    read = write = -1
     try:
+        read, write = pipe_to_read()
         variables = {"SYSTEMD_PAGER": "", "TERM": "dumb"}
         child = entry.spawn(command, "root", (INSIDE, write, INSIDE), False, variables, "/", timeout)
         os.close(write)
@@ -223,33 +227,22 @@ def ask(container: Container, command: list[str], timeout: float) -> tuple[int, 
         if not over:
             sys.pidfd_send_signal(pidfd, KILL)
         os.close(pidfd)
-        status = _reap(child, max(deadline, time.monotonic() + REAP_TIMEOUT))
+        status = reap_within(child, max(deadline, time.monotonic() + REAP_TIMEOUT))
+        reap_left()
         if not over or status is None:
             raise LauncherError("container %s: %s did not answer in %g s" % (container.name, command[0], timeout))
         return status, said.decode("utf-8", "replace")
     finally:
         entry.close()
-        os.close(read)
-        if write >= 0:
-            os.close(write)
+        for end in (read, write):
+            if end >= 0:
+                os.close(end)
 
 
 def _has_ended(pidfd: int, deadline: float) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(milliseconds(deadline - time.monotonic())))
-
-
-def _reap(child: int, deadline: float) -> int | None:
-    """The wait status of a child that has ended; none when somebody inside traces it and so keeps that (ptrace(2))."""
-    while True:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            return status
-        if time.monotonic() >= deadline:
-            leave(child)
-            return None
-        time.sleep(PAUSE)
 
 
 def _is_child(pid: int) -> bool:
@@ -269,7 +262,10 @@ def _read_all(descriptor: int, deadline: float) -> tuple[bytes, bool]:
         left = deadline - time.monotonic()
         if left <= 0 or not poll.poll(int(left * 1000) + 1):
             return said, False
-        data = os.read(descriptor, 65536)
+        try:
+            data = os.read(descriptor, 65536)
+        except BlockingIOError:
+            continue
         if not data:
             return said, True
         if len(said) < CAPTURE_LIMIT:

@@ -41,7 +41,7 @@ from .excursion import Excursion, NoWayBack, Visit, in_child
 from .handshake import error_line, read_token, write_all
 from .identity import Identity
 from .init import LIMITED, FirstProcess
-from .process import KILL, Process, reap
+from .process import KILL, Process, leave
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class Launch:
             return Process(pid, sys.pidfd_open(pid))
         except OSError:
             os.kill(pid, KILL)
-            reap(pid, 0)
+            leave(pid)
             raise
 
     def _clone(self, relation: int) -> int:
