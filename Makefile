@@ -15,6 +15,9 @@ INVENTORY ?= examples/inventory
 PLAYBOOK_ARGS ?=
 PYTEST_ARGS ?=
 BENCHMARK_ARGS ?=
+SAMPLE ?= 0
+SEED ?= 1
+MUTATION_ARGS ?=
 
 export PATH := $(BIN):$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
@@ -26,7 +29,7 @@ export RUFF_CACHE_DIR := .cache/ruff
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: docs security-table help deploy check destroy test lint unit integration benchmark test-packages changelog constraints sanity importer build clean molecule \
+.PHONY: docs security-table help deploy check destroy test lint unit integration benchmark test-packages changelog constraints sanity importer build clean molecule mutation golden \
 	lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs
 
 help: ## list the targets
@@ -63,6 +66,9 @@ test-packages: ## install the Debian packages that tests need, without starting 
 benchmark: $(VENV)/development $(COLLECTION) test-packages ## measure the launcher beside its peers (as root)
 	mkdir -p .cache
 	$(BIN)/python -m ansible_collections.unshare.container.tests.benchmarks.benchmark --output .cache/benchmark.json $(BENCHMARK_ARGS)
+
+mutation: $(VENV)/development $(COLLECTION) ## change the sources and count what the unit tests notice (SAMPLE=100: of each room)
+	$(BIN)/python -m ansible_collections.unshare.container.tests.mutation.main --sample $(SAMPLE) --seed $(SEED) $(MUTATION_ARGS)
 
 ## Checks
 
@@ -108,6 +114,9 @@ docs: $(VENV)/development $(COLLECTION) ## make anew what is made: references of
 	$(BIN)/python tests/quality/service_reference.py
 	$(BIN)/python tests/quality/container_reference.py
 	$(BIN)/python tests/quality/security_table.py
+
+golden: $(VENV)/development $(COLLECTION) ## write the golden outputs below tests/unit/golden anew
+	GOLDEN=write $(BIN)/pytest $(PYTEST_ARGS) $$(grep -rl 'import golden' tests/unit --include='test_*.py')
 
 security-table: $(VENV)/development $(COLLECTION) test-packages ## measure anew what gets through, and make the table of that (as root)
 	SECURITY_TABLE=write $(BIN)/pytest $(PYTEST_ARGS) tests/integration -k isolation

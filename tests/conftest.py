@@ -5,8 +5,33 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.tests import signals
 from hypothesis import settings
 
 # How long an example takes says something about the machine, not about the code.
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
+
+signals.let_programs_heed()
+
+SYS_ADMIN = 21
+
+
+def lacking_for_containers() -> str | None:
+    """Return what this process lacks to make namespaces and mounts, or None."""
+    if os.geteuid() != 0:
+        return "needs root"
+    effective = int(Path("/proc/self/status").read_text().partition("\nCapEff:")[2].split()[0], 16)
+    return None if effective >> SYS_ADMIN & 1 else "needs CAP_SYS_ADMIN, which root has not in this container"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out, with the reason, the tests that are marked `root` where they cannot be made."""
+    reason = lacking_for_containers()
+    for item in items:
+        if reason is not None and item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.skip(reason=reason))

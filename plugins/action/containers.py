@@ -17,7 +17,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import (
     Declared,
-    Derivation,
+    DerivedSystems,
     declared_containers,
     report,
 )
@@ -46,7 +46,7 @@ class ActionModule(ActionBase):
                 raise AnsibleActionFail(f"{reserved}: is filled in from 'containers', and cannot be given")
         try:
             declared = declared_containers(arguments.get("containers", {}))
-            derivation = Derivation(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
+            derivation = DerivedSystems(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
             arguments["containers"] = {
                 item.name: {**item.options, **derivation.announcement(item)} for item in declared
             }

@@ -5,18 +5,17 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible_collections.unshare.container.plugins.action import containers
+from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import write_atomically
 from ansible_collections.unshare.container.plugins.plugin_utils import rollout
 from ansible_collections.unshare.container.plugins.plugin_utils.rollout_page import page
 
-KEPT = ("name", "generation", "former_generation", "boot_seconds", "failed_units", "system", "rolled_back_to")
+NOTED = ("name", "generation", "former_generation", "boot_seconds", "failed_units", "system", "rolled_back_to")
 """What of a container's result is written down."""
 
 
@@ -145,7 +144,7 @@ class ActionModule(containers.ActionModule):
             return {"failed": True, "changed": False, "msg": str(error)}
 
     def _note(self, outcome: str, done: dict[str, Any]) -> None:
-        kept = [{key: entry[key] for key in KEPT if key in entry} for entry in done.get("containers", [])]
+        kept = [{key: entry[key] for key in NOTED if key in entry} for entry in done.get("containers", [])]
         record: dict[str, Any] = {"outcome": outcome, "message": str(done.get("msg", ""))}
         if kept:
             record["containers"] = kept
@@ -155,11 +154,7 @@ class ActionModule(containers.ActionModule):
     def _write_page(path: str, text: str) -> None:
         """Replace the page in one step."""
         try:
-            descriptor, aside = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".rollout-")
-            with open(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            os.chmod(aside, 0o644)
-            os.rename(aside, path)
+            write_atomically(path, text, 0o644)
         except OSError as error:
             raise AnsibleActionFail(f"page: {path} cannot be written: {error}") from error
 

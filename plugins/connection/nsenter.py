@@ -116,7 +116,6 @@ options:
 """
 
 import os
-import re
 import secrets
 import shlex
 import typing as t
@@ -127,12 +126,12 @@ from ansible.module_utils.common.text.converters import to_bytes, to_native, to_
 from ansible.plugins.connection import ConnectionBase
 from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
+from ansible_collections.unshare.container.plugins.plugin_utils.checks import CONTAINER_NAME
 from ansible_collections.unshare.container.plugins.plugin_utils.entering import Become, Report
 from ansible_collections.unshare.container.plugins.plugin_utils.local_command import SILENT_BECOME, LocalCommand
 
 display = Display()
 
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 PREFIX = "ansible_"
 OWN_VARIABLES = ("ansible_unshare_", "inventory_hostname")
 """How the names of variables begin that configure this plugin and no other."""
@@ -147,7 +146,7 @@ BECOME_ROOT = 'if test "$(id -u)" = 0; then exec "$@"; fi; exec {become} "$@"'
 NO_TERMINAL = " -T"
 """The last of SSH's arguments, and so more than any that asks for a terminal, here or in a configuration file."""
 
-Outcome = tuple[int, bytes, bytes]
+CommandResult = tuple[int, bytes, bytes]
 
 
 class Connection(ConnectionBase):
@@ -208,7 +207,7 @@ class Connection(ConnectionBase):
     @property
     def _name(self) -> str:
         name = str(self.get_option("container"))
-        if not NAME.fullmatch(name):
+        if not CONTAINER_NAME.fullmatch(name):
             raise AnsibleError(f"{name!r} is not a name of a container; set ansible_unshare_container")
         return name
 
@@ -220,7 +219,7 @@ class Connection(ConnectionBase):
         self._connected = True
         return self
 
-    def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> Outcome:
+    def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> CommandResult:
         """Run a shell command in the container: its exit status, standard output and standard error.
 
         :raises AnsibleConnectionFailure: it was not run, or its end is not known.
@@ -289,17 +288,17 @@ class Connection(ConnectionBase):
             return [] if user == "root" else become
         return ["/bin/sh", "-c", BECOME_ROOT.format(become=shlex.join(become)), "sh"]
 
-    def _run_here(self, words: list[str], in_data: bytes | None, become: Become | None) -> Outcome:
+    def _run_here(self, words: list[str], in_data: bytes | None, become: Become | None) -> CommandResult:
         return LocalCommand(words, in_data, become, self._play_context.timeout).run()
 
-    def _run_behind_ssh(self, words: list[str], in_data: bytes | None, become: Become | None) -> Outcome:
+    def _run_behind_ssh(self, words: list[str], in_data: bytes | None, become: Become | None) -> CommandResult:
         host = self.ssh_type_conn
         host.set_option("use_tty", False)
         extra = host.get_option("ssh_extra_args") or ""
         if not extra.endswith(NO_TERMINAL):
             host.set_option("ssh_extra_args", extra + NO_TERMINAL)
         host.become = become
-        outcome: Outcome = host.exec_command(shlex.join(words), in_data=in_data, sudoable=become is not None)
+        outcome: CommandResult = host.exec_command(shlex.join(words), in_data=in_data, sudoable=become is not None)
         return outcome
 
     def _failure(self, error: AnsibleError, report: Report) -> AnsibleError:
@@ -318,7 +317,7 @@ class Connection(ConnectionBase):
             return AnsibleError(message)
         return AnsibleConnectionFailure(f"{self._cut_off()}: {message}")
 
-    def _outcome(self, outcome: Outcome, report: Report) -> Outcome:
+    def _outcome(self, outcome: CommandResult, report: Report) -> CommandResult:
         """Return what the command in the container gave, out of what the command on the host did."""
         status, output, errors = outcome
         errors = report.take(errors)

@@ -275,6 +275,12 @@ options:
             C(/sys), so it is refused where V(identity) makes root inside the host's root.
         type: bool
         default: false
+  oom_score_adj:
+    description:
+      - By how much sooner or later the kernel kills a process of the container when the host's memory ends, from
+        V(-1000) (never) to V(1000) (first). The container's services can have values of their own, none lower.
+    type: int
+    default: 0
   log:
     description:
       - What becomes of the container's log when it ends.

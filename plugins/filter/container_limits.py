@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.unshare.container.plugins.module_utils.limits import LimitError, parse
+from ansible_collections.unshare.container.plugins.module_utils.limits import LimitError, parse_limits
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
 
@@ -48,7 +48,7 @@ _value:
 def container_limits(limits: t.Any, path: str = "limits") -> dict[str, t.Any]:
     """Return the limits, which are right. Raises DeclarationError with the place otherwise."""
     try:
-        parse(limits, path)
+        parse_limits(limits, path)
     except LimitError as error:
         raise DeclarationError(error.path, error.message) from error
     return t.cast("dict[str, t.Any]", limits)

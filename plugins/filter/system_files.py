@@ -96,6 +96,7 @@ def system_files(
     log: t.Any = "volatile",
     init: t.Any = "systemd",
     security: t.Any = None,
+    oom_score_adj: t.Any = 0,
 ) -> dict[str, t.Any]:
     """Return the rendered system."""
     return render(
@@ -107,6 +108,7 @@ def system_files(
         log=log,
         init=init,
         security=security,
+        oom_score_adj=oom_score_adj,
     )
 
 

@@ -12,28 +12,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import types
 from pathlib import Path
-from typing import Any, ContextManager, Dict
+from typing import Any, Dict
 
 from .launcher import limits as kept_limits
-from .launcher.errors import NotReady
-from .launcher.locks import Lock
-from .launcher.paths import RUN_DIRECTORY
+from .launcher.paths import write_atomically
 from .limits import Limits
 from .system_content import check_name
 from .systemd_units import (
     BOOT_DROP_IN,
     LIMITS_DROP_IN,
     RUNTIME_UNIT_DIRECTORY,
-    TEMPLATE,
+    TEMPLATE_UNIT,
     UNIT_DIRECTORY,
     WANTS,
     Systemd,
     UnitOptions,
     limits_drop_in,
     template,
-    unit_name,
+    unit_of,
 )
 from .target import Layout, TargetError, explain
 
@@ -76,11 +73,11 @@ class Boot:
             if name in (names or []):
                 raise TargetError(f"container {name!r} cannot be started after itself")
         self.systemd = systemd if systemd is not None else Systemd(layout.root)
-        self.unit = unit_name(name)
+        self.unit = unit_of(name)
         self.directory = layout.root / UNIT_DIRECTORY
         if not enabled and self.directory.is_dir() and not os.access(self.directory, os.W_OK):
             self.directory = layout.root / RUNTIME_UNIT_DIRECTORY  # a host whose /etc is an image
-        self.template = self.directory / TEMPLATE
+        self.template = self.directory / TEMPLATE_UNIT
         self.drop_in = self.directory / f"{self.unit}.d" / BOOT_DROP_IN
         self.limits_drop_in = self.drop_in.with_name(LIMITS_DROP_IN)
         self.wanted = self.directory / WANTS / self.unit
@@ -91,10 +88,6 @@ class Boot:
     def is_enabled(self) -> bool:
         """Whether the host's boot starts it."""
         return self.systemd.present and self.wanted.is_symlink()
-
-    def through_unit(self) -> bool:
-        """Whether it is started through its unit."""
-        return bool(self.systemd.present)
 
     @property
     def timeout(self) -> float:
@@ -148,7 +141,7 @@ class Boot:
         if limits:
             controllers = self.container.cgroup.controllers()
             missing = kept_limits.not_kept(limits, controllers)
-            self.warnings += kept_limits.explain([name for name in missing if name != "tasks_max"])
+            self.warnings += kept_limits.warnings_of([name for name in missing if name != "tasks_max"])
         if self.enabled and not self.systemd.present:
             self.warnings.append(self._no_unit())
         elif self.systemd.present and state != "stopped" and not self._runs_in_unit():
@@ -187,7 +180,9 @@ class Boot:
     def _apply_unit(self) -> None:
         try:
             for path, text in self._files().items():
-                _write(path, text)
+                if _text(path) != text:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_atomically(str(path), text, 0o644)
             if self.is_enabled() and not self._will_be_enabled():
                 self.wanted.unlink()
             elif self._will_be_enabled() and not self.is_enabled():
@@ -249,7 +244,7 @@ class Boot:
         """Whether the template is there, and of use to this container alone at most, which does not run by it."""
         if not self.template.exists():
             return False
-        drop_ins = self.directory.glob(f"{unit_name('*')}.d/{BOOT_DROP_IN}")
+        drop_ins = self.directory.glob(f"{unit_of('*')}.d/{BOOT_DROP_IN}")
         others = [path for path in drop_ins if path != self.drop_in]
         return not others and not self.systemd.active_instances()
 
@@ -262,92 +257,8 @@ class Boot:
         return shown
 
 
-class UnitContainer:
-    """A container that is started and stopped through its unit where systemd is; else by the launcher, as ever.
-
-    It is what `life_cycle.LifeCycle` takes for a container. Its lock is one of its own: the launcher that systemd
-    starts takes the container's.
-    """
-
-    def __init__(self, container: Any, boot: Boot) -> None:
-        self.container = container
-        self.boot = boot
-        self._stopped_with_it: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.container, name)
-
-    @property
-    def through_unit(self) -> bool:
-        """Whether a start is systemd's."""
-        return self.boot.through_unit()
-
-    def lock(self, timeout: float) -> ContextManager[Any]:
-        """Hold the container for this run alone."""
-        if not self.boot.systemd.present:
-            lock: ContextManager[Any] = self.container.lock(timeout)
-            return lock
-        # No name of a container begins with a dot.
-        directory = os.path.join(RUN_DIRECTORY, "." + self.boot.name)
-        held = types.SimpleNamespace(name=self.boot.name, run_directory=directory, cgroup=self.container.cgroup)
-        return Lock(held, timeout)  # type: ignore[arg-type]
-
-    def start(self, system: str, wait: bool, timeout: float) -> Any:
-        """Start it from `system`, which is current; a unit is always waited for."""
-        if not self.through_unit:
-            with self._inner(timeout):
-                return self.container.start(system, wait, timeout)
-        systemd = self.boot.systemd
-        try:
-            systemd.start(self.boot.unit, timeout)
-        except TargetError as error:
-            systemd.stop(self.boot.unit, timeout)  # or it would try again and again, under the hands of this run
-            raise NotReady(str(error), ended=True) from error
-        for unit in self._stopped_with_it:
-            systemd.start(unit, timeout)
-        return self.container.status()
-
-    def stop(self, timeout: float) -> bool:
-        """Stop it, however it was started; whether it ran. Containers that require it stop with it, until it starts."""
-        ran = self.container.status().state == "running"
-        systemd = self.boot.systemd
-        if systemd.present and systemd.is_active(self.boot.unit):
-            required = systemd.show(self.boot.unit, "RequiredBy").split()
-            self._stopped_with_it = [unit for unit in required if systemd.is_active(unit)]
-            systemd.stop(self.boot.unit, timeout)
-        with self._inner(timeout):
-            return bool(self.container.stop(timeout)) or ran
-
-    def await_ready(self, timeout: float) -> bool:
-        with self._inner(timeout):
-            return bool(self.container.await_ready(timeout))
-
-    def remove(self) -> None:
-        """Remove all that is its own."""
-        with self._inner(self.boot.timeout):
-            self.container.remove()
-
-    def _inner(self, timeout: float) -> ContextManager[Any]:
-        """The container's own lock, where that is not the one that is held."""
-        if not self.boot.systemd.present:
-            return contextlib.nullcontext()
-        lock: ContextManager[Any] = self.container.lock(timeout)
-        return lock
-
-
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except OSError:
         return ""
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a unit's file in one step."""
-    if _text(path) == text:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(text, "utf-8")
-    new.chmod(0o644)
-    new.rename(path)

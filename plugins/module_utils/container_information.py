@@ -14,7 +14,7 @@ from typing import Any, Callable, Protocol
 from . import generations
 from .launcher import mount_table
 from .launcher.errors import LauncherError
-from .system_content import NAME
+from .launcher.names import is_name
 from .target import Layout, TargetError
 
 LOG_LIMIT = 256 * 1024
@@ -24,7 +24,7 @@ MOUNTS_SIZE, MOUNTS_LIMIT = 4 << 20, 4096
 """Bytes that are read of a list of mounts, and how many are returned: root inside can make any number."""
 
 
-class Container(Protocol):
+class InspectedContainer(Protocol):
     """What the launcher can say of a container."""
 
     cgroup: Any
@@ -50,7 +50,7 @@ def names(layout: Layout, run_directory: Path) -> list[str]:
             found.update(entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False))
         except OSError:
             continue  # there is none
-    return sorted(name for name in found if NAME.fullmatch(name))
+    return sorted(name for name in found if is_name(name))
 
 
 class Information:
@@ -65,7 +65,7 @@ class Information:
         self,
         layout: Layout,
         name: str,
-        container: Container,
+        container: InspectedContainer,
         proc: Path = Path("/proc"),
         timeout: float = 5.0,
         log_lines: int = 0,
@@ -167,7 +167,7 @@ class Information:
         return self.container.log_tail(self.log_lines, None, self.timeout)[-LOG_LIMIT:]
 
 
-def mount(found: mount_table.Mount) -> dict[str, Any]:
+def mount(found: mount_table.MountTableEntry) -> dict[str, Any]:
     """A mount, as it is returned; bytes that are no UTF-8 are replaced."""
     return {
         "target": _text(found.point),

@@ -71,7 +71,7 @@ OPTIONS: Options = {
     "after": {"type": "list", "elements": "str", "default": []},
     "requires": {"type": "list", "elements": "str", "default": []},
     "restart": {"type": "str", "choices": ["on-failure", "always", "no"], "default": "on-failure"},
-    # A limit may be a number or a text; `limits.parse` checks which.
+    # A limit may be a number or a text; `limits.parse_limits` checks which.
     "limits": {"type": "dict", "default": {}, "options": {name: {"type": "raw"} for name in LIMITS}},
 }
 """The options as an inventory has them: one that is left out has its default."""

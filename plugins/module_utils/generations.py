@@ -13,10 +13,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from .launcher.names import container_of
+from .launcher.paths import sync_directory
 from .systems import Systems
-from .target import Layout, TargetError, explain, make_private_directory, sync_directory
+from .target import Layout, TargetError, explain, make_private_directory
 
-KEPT = 5
+GENERATIONS_KEPT = 5
 """How many generations a container keeps unless another number is asked for."""
 
 NEW_LINK = ".new"
@@ -53,7 +55,7 @@ def check_system(layout: Layout, name: str, system: Path) -> Path:
     path = layout.systems / system.name
     if os.path.realpath(system) != os.path.realpath(path) or not (path / "spec.json").is_file():
         raise TargetError(f"{system} is not a system on this host; write it with unshare.container.container_script")
-    if path.name[32:] != "-" + name:
+    if container_of(path.name) != name:
         raise TargetError(f"{system} is a system of another container than {name!r}")
     return path
 
@@ -132,12 +134,12 @@ def end_trial(layout: Layout, name: str) -> None:
         return
     try:
         layout.former(name).unlink()
-        sync_directory(layout.container(name))
+        sync_directory(str(layout.container(name)))
     except OSError as error:
         raise TargetError(f"cannot end the trial of {name!r}: {explain(error)}") from error
 
 
-def prune(layout: Layout, name: str, running: Path | None, keep: int = KEPT) -> list[Path]:
+def prune(layout: Layout, name: str, running: Path | None, keep: int = GENERATIONS_KEPT) -> list[Path]:
     """Forget the oldest generations, and remove the systems of the container that nothing refers to any more.
 
     Never removed: a system of a kept generation, the current one, the running one, the one to go back to, and one
@@ -186,4 +188,4 @@ def _link(path: Path, target: str) -> None:
         new.unlink()
     new.symlink_to(target)
     new.rename(path)
-    sync_directory(path.parent)
+    sync_directory(str(path.parent))

@@ -35,7 +35,7 @@ DEFAULTS: dict[str, Any] = {name: option["default"] for name, option in HEALTH.i
 """The health of a container of which no more is said."""
 
 
-def check(health: dict[str, Any], place: str) -> None:
+def check_health(health: dict[str, Any], place: str) -> None:
     """Refuse what cannot be asked of any container.
 
     :param health: as `container_options.HEALTH` says, with the defaults filled in, and time limits as floats.

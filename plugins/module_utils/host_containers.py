@@ -16,8 +16,9 @@ from typing import Any, Callable, Dict
 
 from . import preflight, system_filter
 from .launcher.contract import Security
+from .launcher.names import is_name, system_name
 from .one_container import ERRORS, OneContainer, failure
-from .system_content import NAME, digest_on_target
+from .system_content import digest_on_target
 from .systems import Systems
 from .target import Layout, TargetError
 
@@ -66,9 +67,7 @@ class HostContainers:
             found = sorted(os.listdir(self.layout.containers))
         except FileNotFoundError:
             return []
-        known = [
-            name for name in found if NAME.fullmatch(name) and (self.layout.container(name) / "generations").is_dir()
-        ]
+        known = [name for name in found if is_name(name) and (self.layout.container(name) / "generations").is_dir()]
         return [name for name in known if name not in self.declared]
 
     def stage(self) -> list[Result]:
@@ -173,5 +172,5 @@ class HostContainers:
         digest = self.declared[name]["digest"]
         if not digest:
             return None
-        python = preflight.Host(self.root).interpreter
-        return self.layout.systems / f"{digest_on_target(digest, python, self._filter(name))}-{name}"
+        python = preflight.HostFacts(self.root).interpreter
+        return self.layout.systems / system_name(digest_on_target(digest, python, self._filter(name)), name)

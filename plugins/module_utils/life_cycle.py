@@ -14,12 +14,14 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from typing import Any, Callable, ContextManager, Protocol
+from typing import Any, Callable, Protocol
 
-from . import generations, starting
+from . import generations
 from .health import DEFAULTS, await_health
-from .launcher.container import KEPT
+from .launcher.container import ON_DISK
 from .launcher.errors import LauncherError, NotReady
+from .launcher.start import Status
+from .starting import LauncherStarter, Starter
 from .systems import Systems
 from .target import Layout, TargetError, message_of
 
@@ -33,45 +35,17 @@ LOG_LIMIT = 64 * 1024
 """Characters of all that, its end: a line may be of any length."""
 
 
-class Status(Protocol):
-    """What the launcher says of a container."""
-
-    state: str
-    pid: int | None
-    system: str | None
-    uid_base: int | None
-    uid_count: int
-    boot_seconds: float | None
-    ready: bool
-    warnings: list[str]
-
-
-class Container(Protocol):
-    """What the launcher can do with a container."""
-
-    def lock(self, timeout: float) -> ContextManager[Any]:
-        """Hold the container for this run alone, waiting for at most `timeout` seconds."""
+class ContainerView(Protocol):
+    """What can be asked of a container."""
 
     def status(self) -> Status:
         """Whether it runs, and as what."""
-
-    def start(self, system: str, wait: bool, timeout: float) -> Status:
-        """Start it from the directory `system`; a failure undoes it, except that what is not ready in time goes on."""
-
-    def stop(self, timeout: float) -> bool:
-        """Stop it, with a kill after `timeout` seconds; True when it was running."""
-
-    def await_ready(self, timeout: float) -> bool:
-        """Wait until its systemd has booted; whether it has within `timeout` seconds."""
 
     def failed_units(self) -> list[str]:
         """The units of its systemd that failed."""
 
     def log_tail(self, lines: int, unit: str | None = None) -> str:
         """The end of its log, or of one unit's."""
-
-    def remove(self) -> None:
-        """Remove all that is the container's, its mappings' data excepted."""
 
 
 class UnhealthyError(TargetError):
@@ -104,6 +78,7 @@ class UnhealthyError(TargetError):
 class LifeCycle:
     """One container, and what is asked of it.
 
+    :param starter: what starts and stops it, by default the launcher.
     :param system: the system to run; None for the current one.
     :param wait: whether to wait until it is ready, and to look at its units.
     :param timeout: seconds, for becoming ready and for stopping each.
@@ -121,7 +96,8 @@ class LifeCycle:
         self,
         layout: Layout,
         name: str,
-        container: Container,
+        container: ContainerView,
+        starter: Starter | None = None,
         system: Path | None = None,
         wait: bool = True,
         timeout: float = 30.0,
@@ -129,13 +105,14 @@ class LifeCycle:
         health: dict[str, Any] | None = None,
         roll_back: bool = False,
         generation: int | None = None,
-        keep: int = generations.KEPT,
+        keep: int = generations.GENERATIONS_KEPT,
         settle: Callable[[str], bool] = lambda state: False,
         await_health: Callable[[Any, dict[str, Any]], list[str]] = await_health,
     ) -> None:
         self.layout = layout
         self.name = name
         self.container = container
+        self.starter = starter or LauncherStarter(container)
         self.system = system
         self.wait = wait
         self.timeout = timeout
@@ -182,7 +159,7 @@ class LifeCycle:
 
     def exists(self) -> bool:
         """Whether anything of the container is on the host."""
-        return any(os.path.lexists(self.layout.container(self.name) / entry) for entry in KEPT)
+        return any(os.path.lexists(self.layout.container(self.name) / entry) for entry in ON_DISK)
 
     def plan(self, state: str) -> dict[str, Any]:
         """What `describe` will say after `reach(state)`; nothing is changed, and nothing needs to be there yet."""
@@ -214,8 +191,7 @@ class LifeCycle:
         """
         if state in ("stopped", "absent") and self.system is None and not self._remains():
             return
-        lock = self.container.lock(self.timeout)
-        with lock:
+        with self.starter.lock(self.timeout):
             if state == "absent":
                 self._remove()
                 return
@@ -223,14 +199,14 @@ class LifeCycle:
             if state == "stopped":  # what it is switched to is on trial until it runs
                 self._switch(number, system)
                 self.changed = self.settle(state) or self.changed
-                self.changed = self.container.stop(self.timeout) or self.changed
+                self.changed = self.starter.stop(self.timeout) or self.changed
             else:
                 try:
                     self._switch(number, system)
                     self.changed = self.settle(state) or self.changed
-                    self._run_well(lock, restart=state == "restarted")
+                    self._run_well(restart=state == "restarted")
                 except Exception as error:  # whatever it is: what was not seen to be well is not kept
-                    self._undo(lock, error)
+                    self._undo(error)
                     raise
                 generations.end_trial(self.layout, self.name)
             self._prune()
@@ -259,31 +235,31 @@ class LifeCycle:
             generations.switch(self.layout, self.name, system)
         self.changed = True
 
-    def _run_well(self, lock: ContextManager[Any], restart: bool) -> None:
+    def _run_well(self, restart: bool) -> None:
         """Run it and look at its health; what was found running and ended meanwhile, by itself, is started again."""
         found = self.container.status().state == "running" and not restart
         try:
-            self._run(lock, restart)
+            self._run(restart)
             self._check_health()
         except (LauncherError, OSError):
             if not found or self.changed or self.container.status().state == "running":
                 raise
-            self._run(lock, restart=False)
+            self._run(restart=False)
             self._check_health()
 
-    def _run(self, lock: ContextManager[Any], restart: bool) -> None:
+    def _run(self, restart: bool) -> None:
         current = self.layout.current_system(self.name)
         if current is None:
             raise self._no_system()
         status = self.container.status()
         if status.state == "running" and (restart or _base_name(status.system) != current.name):
-            self.container.stop(self.timeout)
+            self.starter.stop(self.timeout)
             self.changed = True
             status = self.container.status()
         if status.state != "running":
             self.changed = True
             try:
-                self.warnings += starting.start(self.container, lock, current, self.wait, self.timeout)
+                self.warnings += self.starter.start(current, self.wait, self.timeout)
             except NotReady as error:
                 raise self._unhealthy(str(error)) from error
         elif self.wait:
@@ -293,7 +269,7 @@ class LifeCycle:
         """Wait for a container that an earlier run has started without waiting."""
         if status.ready or not self._has_systemd():
             return
-        if not self.container.await_ready(self.timeout):
+        if not self.starter.await_ready(self.timeout):
             raise self._unhealthy(f"container {self.name!r} runs but is not ready after {self.timeout:g} s")
 
     def _check_health(self) -> None:
@@ -309,7 +285,7 @@ class LifeCycle:
             if self.failed_units and not self.allow_failed_units:
                 raise self._unhealthy(f"container {self.name!r} runs, but not all of its units do")
 
-    def _undo(self, lock: ContextManager[Any], error: Exception) -> None:
+    def _undo(self, error: Exception) -> None:
         """Go back to the generation before the switch that has led to `error`, when there was a switch on trial.
 
         :raises UnhealthyError: after it, with what went wrong and what runs now.
@@ -322,7 +298,7 @@ class LifeCycle:
         said = message_of(error, self.name)
         try:
             generations.point(self.layout, self.name, generations.find(self.layout, self.name, former))
-            self._run(lock, restart=False)
+            self._run(restart=False)
             generations.end_trial(self.layout, self.name)
         except Exception as second:
             message = f"{said}\nGoing back to generation {former} failed, too: {message_of(second, self.name)}"
@@ -374,8 +350,8 @@ class LifeCycle:
         return self.exists() or bool(systems) or self.container.status().state == "running"
 
     def _remove(self) -> None:
-        self.container.stop(self.timeout)
-        self.container.remove()
+        self.starter.stop(self.timeout)
+        self.starter.remove(self.timeout)
         systems = Systems(self.layout)
         systems.remove(systems.of_container(self.name))
         self.changed = True

@@ -36,7 +36,7 @@ class LimitError(ValueError):
         self.message = message
 
 
-def parse(declared: Any, path: str = "limits") -> Limits:
+def parse_limits(declared: Any, path: str = "limits") -> Limits:
     """Return the limits in numbers: bytes, percent of one CPU, tasks, weights. Those that are None are left out.
 
     :raises LimitError: with the place of what is wrong.

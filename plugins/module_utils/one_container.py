@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from . import generations, health, time_limits
-from .boot import Boot, UnitContainer
+from .boot import Boot
 from .container_options import TASK_OPTIONS
 from .launcher.errors import LauncherError
 from .life_cycle import LifeCycle, UnhealthyError
-from .limits import LimitError, parse
+from .limits import LimitError, parse_limits
+from .starting import starter
 from .target import Layout, TargetError, message_of
 
 ERRORS = (TargetError, LauncherError, LimitError, OSError)
@@ -28,9 +29,9 @@ def check(options: dict[str, Any], place: str = "") -> None:
     :param place: where the options are, for the error; empty for those of a module itself.
     :raises OptionError: naming the key.
     """
-    time_limits.check(options, TASK_OPTIONS, place)
+    time_limits.check_time_limits(options, TASK_OPTIONS, place)
     if options.get("health"):
-        health.check(options["health"], f"{place}.health" if place else "health")
+        health.check_health(options["health"], f"{place}.health" if place else "health")
 
 
 class OneContainer:
@@ -55,7 +56,7 @@ class OneContainer:
             self.name,
             container,
             enabled=options["enabled"],
-            limits=None if options["limits"] is None else parse(options["limits"]),
+            limits=None if options["limits"] is None else parse_limits(options["limits"]),
             after=options["after"],
             requires=options["requires"],
             restart=options["restart"],
@@ -64,7 +65,8 @@ class OneContainer:
         self.cycle = LifeCycle(
             layout,
             self.name,
-            UnitContainer(container, self.boot),
+            container,
+            starter(container, self.boot.systemd),
             system=system,
             wait=options["wait"],
             timeout=self.boot.timeout,

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Callable, List
 
 from . import nested
+from .distribution import DEBIAN_PACKAGES
 from .launcher import lookup
 from .launcher.contract import Specification
 from .preflight_mounts import Sources, mount_points
-from .store import View, open_source
+from .store import StoreView, open_bind_source
 from .target import NEEDS_ROOT, TargetError
 
 KERNEL = (5, 12)
@@ -28,7 +29,7 @@ KERNEL = (5, 12)
 PYTHON = (3, 8)
 
 
-class Host:
+class HostFacts:
     """The facts of the host that are asked for, read below `root` so that tests can bring their own."""
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -55,16 +56,16 @@ class Host:
         return self.path(path).exists()
 
 
-Check = Callable[[Host, Specification], List[str]]
+Check = Callable[[HostFacts, Specification], List[str]]
 
 
-def _privileges(host: Host, specification: Specification) -> list[str]:
+def _privileges(host: HostFacts, specification: Specification) -> list[str]:
     if host.user_id == 0:
         return []
     return [NEEDS_ROOT]
 
 
-def _kernel(host: Host, specification: Specification) -> list[str]:
+def _kernel(host: HostFacts, specification: Specification) -> list[str]:
     if host.system != "Linux":
         return [f"the kernel is {host.system}; containers need Linux {_version(KERNEL)} or newer"]
     match = re.match(r"(\d+)\.(\d+)", host.release)
@@ -75,7 +76,7 @@ def _kernel(host: Host, specification: Specification) -> list[str]:
     return [f"the kernel is {host.release}; {needed}: install a newer one, and reboot"]
 
 
-def _python(host: Host, specification: Specification) -> list[str]:
+def _python(host: HostFacts, specification: Specification) -> list[str]:
     problems = []
     if host.python < PYTHON:
         problems.append(
@@ -91,7 +92,7 @@ def _python(host: Host, specification: Specification) -> list[str]:
     return problems
 
 
-def _namespaces(host: Host, specification: Specification) -> list[str]:
+def _namespaces(host: HostFacts, specification: Specification) -> list[str]:
     if not host.exists("/proc/self/ns/user"):
         return ["the kernel has no user namespaces: use one built with CONFIG_USER_NS"]
     limit = host.read("/proc/sys/user/max_user_namespaces").strip()
@@ -100,13 +101,13 @@ def _namespaces(host: Host, specification: Specification) -> list[str]:
     return []
 
 
-def _control_groups(host: Host, specification: Specification) -> list[str]:
+def _control_groups(host: HostFacts, specification: Specification) -> list[str]:
     if re.search(r"\bcgroup2$", host.read("/proc/filesystems"), re.MULTILINE):
         return []
     return ["the kernel has no cgroup2: use one built with CONFIG_CGROUPS (4.5 or newer)"]
 
 
-def _store(host: Host, specification: Specification) -> list[str]:
+def _store(host: HostFacts, specification: Specification) -> list[str]:
     if _kernel(host, specification):
         return []  # one without openat2 cannot look into a tree
     source, target = specification.store.source, specification.store.target
@@ -122,30 +123,30 @@ def _store(host: Host, specification: Specification) -> list[str]:
     if target == "/usr" and not _is_merged(host, posixpath.dirname(source.rstrip("/")) or "/"):
         problems.append(
             f"beside the store {source} there is a bin that is not a link into it; containers need a merged /usr: "
-            "install the package usrmerge"
+            f"install the package {DEBIAN_PACKAGES.merged_usr}"
         )
     program = specification.init.argv[0]
-    view = View(specification, host.root)
+    view = StoreView(specification, host.root)
     if specification.init.systemd and program.startswith(target + "/") and not view.is_program(program):
-        problems.append(f"the store {source} has no systemd ({program}): install the package systemd")
+        problems.append(f"the store {source} has no systemd ({program}): install the package {DEBIAN_PACKAGES.systemd}")
     return problems
 
 
-def _kind(host: Host, path: str) -> int:
+def _kind(host: HostFacts, path: str) -> int:
     """Return the mode (stat(2)) of what is to be bound from the host.
 
     :raises OSError: as `open_source`.
     """
-    descriptor = open_source(host.root, path)
+    descriptor = open_bind_source(host.root, path)
     try:
         return os.fstat(descriptor).st_mode
     finally:
         os.close(descriptor)
 
 
-def _is_merged(host: Host, beside: str) -> bool:
+def _is_merged(host: HostFacts, beside: str) -> bool:
     """Whether there is no real `bin` beside the store; a tree may have none at all. Its link is not followed."""
-    directory = open_source(host.root, beside)
+    directory = open_bind_source(host.root, beside)
     try:
         descriptor = lookup.open_below(directory, "bin", os.O_PATH | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -158,7 +159,7 @@ def _is_merged(host: Host, beside: str) -> bool:
         os.close(descriptor)
 
 
-def _mappings(host: Host, specification: Specification) -> list[str]:
+def _mappings(host: HostFacts, specification: Specification) -> list[str]:
     problems = []
     for mount in specification.file_systems:
         if not mount.required or not mount.is_bind or mount.mount_may_fail:
@@ -172,7 +173,7 @@ def _mappings(host: Host, specification: Specification) -> list[str]:
     return problems
 
 
-def _is_there(host: Host, path: str) -> bool:
+def _is_there(host: HostFacts, path: str) -> bool:
     """Whether the source of a mapping is there; a link on the way, which a start does not follow, is none here."""
     try:
         _kind(host, path)
@@ -183,11 +184,11 @@ def _is_there(host: Host, path: str) -> bool:
     return True
 
 
-def _sources(host: Host, specification: Specification) -> list[str]:
+def _sources(host: HostFacts, specification: Specification) -> list[str]:
     return Sources(host, specification).refusals()
 
 
-def _calls(host: Host, specification: Specification) -> list[str]:
+def _calls(host: HostFacts, specification: Specification) -> list[str]:
     said = None if _kernel(host, specification) else nested.refusal(str(host.root))
     return [said] if said else []
 
@@ -200,19 +201,19 @@ CHECKS: list[Check] = [_privileges, _kernel, _python, _namespaces, _control_grou
 CHECKS += [_sources, mount_points]
 
 
-def problems(host: Host, specification: Specification) -> list[str]:
+def problems(host: HostFacts, specification: Specification) -> list[str]:
     """What keeps this host from running a container of this specification, each with what to do about it."""
     refused = _calls(host, specification)
     checks = [_privileges, _calls] if refused else CHECKS  # most others need these calls themselves
     return [problem for check in checks for problem in check(host, specification)]
 
 
-def warnings(host: Host, specification: Specification) -> list[str]:
+def warnings(host: HostFacts, specification: Specification) -> list[str]:
     """What a person should know of a container of this specification on this host."""
     return Sources(host, specification).warnings()
 
 
-def check_host(host: Host, specification: Specification) -> None:
+def check_host(host: HostFacts, specification: Specification) -> None:
     """Raise TargetError with every problem of the host."""
     found = problems(host, specification)
     if found:

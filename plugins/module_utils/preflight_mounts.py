@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 class Sources:
     """What the mounts of a specification share with the container, beside what the host runs."""
 
-    def __init__(self, host: preflight.Host, specification: Specification) -> None:
+    def __init__(self, host: preflight.HostFacts, specification: Specification) -> None:
         self.host = host
         self.store = specification.store.source
         self.records = specification.file_systems
         self.nesting = specification.security.nesting
-        self.runs: guarded.Host | None = None
+        self.runs: guarded.GuardedHost | None = None
         if not any(self._device(record) for record in self.records):
             return
         runs = {str(host.path(path)): what for path, what in guarded.RUNS.items()}
         if host.root == Path("/"):
             runs.update(guarded.interpreter(host.interpreter))
-        self.runs = guarded.Host(runs, tuple(str(host.path(path)) for path in guarded.SECRET))
+        self.runs = guarded.GuardedHost(runs, tuple(str(host.path(path)) for path in guarded.SECRET))
 
     def refusals(self) -> list[str]:
         """Return why the container cannot write to what it is meant to, one for each mount."""
@@ -66,7 +66,7 @@ class Sources:
         shared = record.is_bind or record.type not in (*targets.IN_MEMORY, "mqueue")
         return record.source if shared and record.source != self.store else ""
 
-    def _look_at_bind(self, runs: guarded.Host, record: Mount, device: str, writable: bool) -> list[str]:
+    def _look_at_bind(self, runs: guarded.GuardedHost, record: Mount, device: str, writable: bool) -> list[str]:
         try:
             source = os.open(self.host.path(device), os.O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -82,18 +82,18 @@ class Sources:
             os.close(source)
 
 
-def answers(host: preflight.Host, path: str) -> bool:
+def answers(host: preflight.HostFacts, path: str) -> bool:
     """Whether a path can be looked at without waiting for a server (a network's file system, FUSE)."""
     real = os.path.normpath(host.path(path))
     return all(mount.point == "/" or mount.kind in mounts.OWN for mount in mount_table.way(mount_table.read(), real))
 
 
-def mount_points(host: preflight.Host, specification: Specification) -> list[str]:
+def mount_points(host: preflight.HostFacts, specification: Specification) -> list[str]:
     """A mount point that lies in a read-only bind mount, the store for one, must be there: nobody can make it."""
     problems = []
     above: list[Mount] = []
     for mount in specification.file_systems:
-        point = targets.plain(mount.mount_point)
+        point = targets.plain_path(mount.mount_point)
         around = [other for other in above if targets.is_below(point, other.mount_point)]
         above.append(mount.replacing(mount_point=point))
         if not around or mount.mount_may_fail or not _is_there(host, mount):
@@ -109,12 +109,12 @@ def mount_points(host: preflight.Host, specification: Specification) -> list[str
     return problems
 
 
-def _is_there(host: preflight.Host, mount: Mount) -> bool:
+def _is_there(host: preflight.HostFacts, mount: Mount) -> bool:
     """Whether a mount is not left out for the lack of its source."""
     return not mount.is_bind or (answers(host, mount.source) and host.exists(mount.source))
 
 
-def _is_missing(host: preflight.Host, directory: str, rest: str) -> bool:
+def _is_missing(host: preflight.HostFacts, directory: str, rest: str) -> bool:
     """Whether a path below a directory is not there; where a link leads inside of a container is not asked here."""
     path = host.path(directory)
     if not path.exists():

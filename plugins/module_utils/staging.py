@@ -12,7 +12,7 @@ from typing import Any
 from . import launcher, preflight, store, system_diff, system_filter
 from .launcher import main as _launcher_main  # noqa: F401  Ansible sends what is imported: all of the launcher
 from .system_content import SystemContent
-from .system_damage import damages, summary
+from .system_damage import damages, summary_of_damages
 from .systems import Systems
 from .target import Layout, TargetError
 
@@ -53,7 +53,7 @@ def stage(
         an earlier task would have installed.
     :raises TargetError: when the system, the host or the store stand in the way.
     """
-    host = preflight.Host(root)
+    host = preflight.HostFacts(root)
     content = SystemContent(system, boot, launcher.sources(), host.interpreter, secrets, name)
     preflight.check_host(host, content.specification)
     layout = Layout(root)
@@ -64,10 +64,11 @@ def stage(
     if staged.damages:
         done = "would be" if check else "was"
         staged.warnings.append(
-            f"the system {staged.path} was found damaged, and {done} written anew: {summary(staged.damages)}. What has "
-            "been started from it since it was damaged may need a restart"
+            f"the system {staged.path} was found damaged, and {done} written anew: "
+            f"{summary_of_damages(staged.damages)}. "
+            "What has been started from it since it was damaged may need a restart"
         )
-    view = store.View(content.specification, root)
+    view = store.StoreView(content.specification, root)
     try:
         store.check_programs(view, system.get("programs") or [])
     except TargetError as error:

@@ -30,7 +30,7 @@ NAMES_READ = 100_000
 """How many names of directories are compared with patterns, altogether; `/usr/bin` of a large host has 5,000."""
 
 
-def open_source(root: Path, path: str) -> int:
+def open_bind_source(root: Path, path: str) -> int:
     """Return a descriptor (`O_PATH`) of what is to be bound from the host; the caller closes it.
 
     :param root: where the host's own tree is.
@@ -61,7 +61,7 @@ class Bind(NamedTuple):
 
     def open(self, root: Path) -> int:
         """Return a descriptor (`O_PATH`) of it; OSError when it is not there."""
-        source = open_source(root, self.source)
+        source = open_bind_source(root, self.source)
         if not self.below:
             return source
         try:
@@ -70,7 +70,7 @@ class Bind(NamedTuple):
             os.close(source)
 
 
-class View:
+class StoreView:
     """The paths of a container, on the host.
 
     :param specification: its store, its file systems bound from the host, and the files that it brings itself.
@@ -211,12 +211,12 @@ class View:
         return stat.S_ISREG(mode) and mode & 0o111 != 0
 
 
-def missing_programs(view: View, programs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def missing_programs(view: StoreView, programs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Those of `programs` (service, program, package) that the container could not run, in their order."""
     return [entry for entry in programs if not view.find(str(entry["program"]))]
 
 
-def check_programs(view: View, programs: list[dict[str, Any]]) -> None:
+def check_programs(view: StoreView, programs: list[dict[str, Any]]) -> None:
     """Raise TargetError naming every service whose program is missing, the program, and its package if known."""
     missing = missing_programs(view, programs)
     if not missing:

@@ -14,14 +14,12 @@ import re
 from typing import Any, Dict
 
 from .launcher import contract, fingerprint, kinds
+from .launcher.names import DIGITS, is_name, system_name
 from .target import TargetError
-
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-"""A container's name: part of paths and, by default, its host name."""
 
 ENTRY_KEYS = frozenset(("content", "encoding", "link", "mode", "uid", "gid", "secret"))
 
-Entry = Dict[str, Any]
+FileEntry = Dict[str, Any]
 
 STUBS = {"run-container": "run_container_main", "enter-container": "enter_container_main"}
 """Scripts in a system, and the function of the launcher's `main` each calls."""
@@ -42,7 +40,7 @@ sys.exit({function}())
 
 def check_name(name: str) -> str:
     """Return `name`. Raises TargetError when it cannot name a container."""
-    if not NAME.fullmatch(name):
+    if not is_name(name):
         raise TargetError(
             f"name: {name!r} cannot name a container; use 1 to 63 lower-case letters, digits and dashes, "
             "beginning with a letter or a digit"
@@ -62,10 +60,10 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
-class File:
+class SystemFile:
     """A file of the system: its bytes or the target of a link, its owner and mode inside the container."""
 
-    def __init__(self, path: str, entry: Entry) -> None:
+    def __init__(self, path: str, entry: FileEntry) -> None:
         where = f"system.files[{path!r}]"
         self.path = check_path(path, "system.files")
         unknown = sorted(set(entry) - ENTRY_KEYS)
@@ -131,12 +129,12 @@ class SystemContent:
         return hashlib.sha256(canonical([specification, contents, self.boot])).hexdigest()
 
     def digest(self, seccomp_filter: bytes | None) -> str:
-        """32 hexadecimal digits that any change of behaviour changes, and nothing else."""
+        """A digest that any change of behaviour changes, and nothing else."""
         return digest_on_target(self.content_digest(), self.python, seccomp_filter)
 
     def directory_name(self, seccomp_filter: bytes | None) -> str:
         """The name of the system's directory."""
-        return f"{self.digest(seccomp_filter)}-{self.name}"
+        return system_name(self.digest(seccomp_filter), self.name)
 
 
 def digest_on_target(content_digest: str, python: str, seccomp_filter: bytes | None) -> str:
@@ -146,7 +144,7 @@ def digest_on_target(content_digest: str, python: str, seccomp_filter: bytes | N
     :param seccomp_filter: the system-call filter as the target compiles it, None for none.
     """
     filter_digest = None if seccomp_filter is None else hashlib.sha256(seccomp_filter).hexdigest()
-    return hashlib.sha256(canonical([content_digest, scripts(python), filter_digest])).hexdigest()[:32]
+    return hashlib.sha256(canonical([content_digest, scripts(python), filter_digest])).hexdigest()[:DIGITS]
 
 
 def scripts(python: str) -> dict[str, str]:
@@ -154,8 +152,8 @@ def scripts(python: str) -> dict[str, str]:
     return {name: STUB.format(python=python, script=name, function=function) for name, function in STUBS.items()}
 
 
-def _files(entries: dict[str, Entry], secrets: dict[str, str]) -> dict[str, File]:
-    files: dict[str, File] = {}
+def _files(entries: dict[str, FileEntry], secrets: dict[str, str]) -> dict[str, SystemFile]:
+    files: dict[str, SystemFile] = {}
     for path, entry in entries.items():
         if not isinstance(entry, dict):
             raise TargetError(f"system.files[{path!r}]: must be a mapping with 'content' or 'link'")
@@ -163,7 +161,7 @@ def _files(entries: dict[str, Entry], secrets: dict[str, str]) -> dict[str, File
             if "content" in entry:
                 raise TargetError(f"system.files[{path!r}]: its content is given twice, here and in 'secrets'")
             entry = dict(entry, content=secrets[path], secret=True)
-        files[path] = File(path, entry)
+        files[path] = SystemFile(path, entry)
     for path in secrets:
         if path not in files:
             raise TargetError(f"secrets[{path!r}]: 'system.files' has no such file")
@@ -214,7 +212,7 @@ def _identifier(value: Any, where: str) -> int:
     return value
 
 
-def _bytes(entry: Entry, where: str) -> bytes:
+def _bytes(entry: FileEntry, where: str) -> bytes:
     content = entry["content"]
     if not isinstance(content, str):
         raise TargetError(f"{where}.content: must be a string")

@@ -29,7 +29,7 @@ SHOWN = 5
 READ_SIZE = 1 << 16
 KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
 
-Entry = List[Any]
+ManifestEntry = List[Any]
 """What a file is: kind, mode in octal digits, owner, group, size in bytes, SHA-256 of the content or a link's target.
 
 Size and content are None where there is none, and in the manifest's own entry.
@@ -75,13 +75,13 @@ def damages(directory: Path) -> list[str]:
     return result
 
 
-def summary(found: list[str]) -> str:
+def summary_of_damages(found: list[str]) -> str:
     """Return the first of the damages found, and how many there are besides, as one phrase."""
     more = [f"{len(found) - SHOWN} more"] if len(found) > SHOWN else []
     return ", ".join(found[:SHOWN] + more)
 
 
-def _read(place: str) -> dict[str, Entry]:
+def _read(place: str) -> dict[str, ManifestEntry]:
     """Return the entries of the manifest of the system `place`.
 
     :raises OSError, ValueError: there is none, or none that can be read.
@@ -93,7 +93,7 @@ def _read(place: str) -> dict[str, Entry]:
         value = json.loads(stream.read())
     if not isinstance(value, dict) or not isinstance(value.get("entries"), dict):
         raise ValueError("it is no manifest")
-    entries: dict[str, Entry] = value["entries"]
+    entries: dict[str, ManifestEntry] = value["entries"]
     if not all(isinstance(entry, list) and len(entry) == 6 for entry in entries.values()):
         raise ValueError("it is no manifest")
     if value.get("system") != os.path.basename(place):
@@ -101,7 +101,7 @@ def _read(place: str) -> dict[str, Entry]:
     return entries
 
 
-def _look(place: str) -> dict[str, Entry]:
+def _look(place: str) -> dict[str, ManifestEntry]:
     """Return what is in the directory `place`, by path relative to it, no link followed and no file opened."""
     entries = {ITSELF: _entry(place, os.lstat(place))}
     pending = [""]
@@ -116,14 +116,14 @@ def _look(place: str) -> dict[str, Entry]:
     return entries
 
 
-def _entry(path: str, status: os.stat_result) -> Entry:
+def _entry(path: str, status: os.stat_result) -> ManifestEntry:
     kind = KINDS.get(stat.S_IFMT(status.st_mode), "special file")
     size = status.st_size if kind == "file" else None
     target = os.readlink(path) if kind == "link" else None
     return [kind, f"{stat.S_IMODE(status.st_mode):04o}", status.st_uid, status.st_gid, size, target]
 
 
-def _compare(place: str, path: str, expected: Entry | None, found: Entry | None) -> str | None:
+def _compare(place: str, path: str, expected: ManifestEntry | None, found: ManifestEntry | None) -> str | None:
     """Return how what was found at a path differs from what was written there; None when it does not."""
     if expected is None:
         return "does not belong there"

@@ -20,7 +20,7 @@ from .system_content import SystemContent
 if TYPE_CHECKING:
     from .launcher.contract import Directory, Mount, Specification
 
-MANAGED = ("files", "directories", "host_files", "file_systems", "launcher", "python")
+NOT_SETTINGS = ("files", "directories", "host_files", "file_systems", "launcher", "python")
 """Parts of the specification that are shown in a way of their own."""
 
 PARTS = (
@@ -172,5 +172,5 @@ def _directory(entry: Directory) -> str:
 
 
 def _settings(specification: Specification) -> str:
-    settings = {key: value for key, value in specification.write().items() if key not in MANAGED}
+    settings = {key: value for key, value in specification.write().items() if key not in NOT_SETTINGS}
     return json.dumps(settings, indent=2, sort_keys=True) + "\n"

@@ -9,13 +9,14 @@ libseccomp is installed, upgraded or removed.
 
 from __future__ import annotations
 
+from .distribution import DEBIAN_PACKAGES
 from .launcher import seccomp
 from .launcher.contract import Security
 from .target import TargetError
 
 NO_FILTER = (
     "the system-call filter could not be made, because libseccomp is not on this host; "
-    "the container will run without it. Install the package libseccomp2"
+    f"the container will run without it. Install the package {DEBIAN_PACKAGES.libseccomp}"
 )
 
 

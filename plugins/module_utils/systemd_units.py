@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from .container_options import OPTIONS
 from .launcher import data, reboots, times
+from .launcher.names import is_name
 from .launcher.service import RUNS_ELSEWHERE
 from .limits import Limits, properties
-from .system_content import NAME
 from .target import TargetError
 
-TEMPLATE = "unshare-container@.service"
+TEMPLATE_UNIT = "unshare-container@.service"
 BOOT_DROP_IN = "unshare.conf"
 LIMITS_DROP_IN = "unshare-limits.conf"
 UNIT_DIRECTORY = "etc/systemd/system"
@@ -82,7 +82,7 @@ def template(version: int) -> str:
     }
 
 
-def unit_name(name: str) -> str:
+def unit_of(name: str) -> str:
     """The unit of the container called `name`."""
     return f"unshare-container@{name}.service"
 
@@ -110,8 +110,7 @@ class UnitOptions(NamedTuple):
         for restart in _values(text, "Restart="):
             said = said._replace(restart=restart if restart in RESTARTS else said.restart)
         after, requires = (
-            [name for name in map(_name_of, _values(text, key)) if NAME.fullmatch(name)]
-            for key in ("After=", "Requires=")
+            [name for name in map(_name_of, _values(text, key)) if is_name(name)] for key in ("After=", "Requires=")
         )
         for name in requires:
             if name in after:
@@ -121,11 +120,11 @@ class UnitOptions(NamedTuple):
     def text(self) -> str:
         """Return the text of the drop-in. A name in both lists has two lines `After=`, so that `read` finds both."""
         lines = [WRITTEN, "[Unit]"]
-        lines += [f"After={unit_name(name)}" for name in sorted(set(self.after))]
+        lines += [f"After={unit_of(name)}" for name in sorted(set(self.after))]
         for name in sorted(set(self.requires)):
-            lines += [f"Requires={unit_name(name)}", f"After={unit_name(name)}"]
-        lines += ["", "[Service]", f"Environment=UNSHARE_TIMEOUT={times.text(self.timeout)}"]
-        whole = times.text(self.timeout + MARGIN)
+            lines += [f"Requires={unit_of(name)}", f"After={unit_of(name)}"]
+        lines += ["", "[Service]", f"Environment=UNSHARE_TIMEOUT={times.as_text(self.timeout)}"]
+        whole = times.as_text(self.timeout + MARGIN)
         lines += [f"TimeoutStartSec={whole}s", f"TimeoutStopSec={whole}s", f"Restart={self.restart}"]
         return "\n".join(lines) + "\n"
 
@@ -136,7 +135,7 @@ def _values(text: str, key: str) -> list[str]:
 
 def _name_of(unit: str) -> str:
     """The name of the container whose unit this is; empty for any other."""
-    before, after = unit_name("\0").split("\0")
+    before, after = unit_of("\0").split("\0")
     whole = unit.startswith(before) and unit.endswith(after)
     return unit[len(before) : -len(after)] if whole else ""
 
@@ -167,7 +166,7 @@ class Systemd:
 
     def active_instances(self) -> list[str]:
         """The units of containers that run, or are about to."""
-        pattern = unit_name("*")
+        pattern = unit_of("*")
         listed = self._run("list-units", "--plain", "--no-legend", "--full", pattern).stdout
         return data.first_words(listed)
 

@@ -20,11 +20,12 @@ import tempfile
 from pathlib import Path
 
 from .launcher.errors import LauncherError
-from .launcher.paths import remove_tree
+from .launcher.names import container_of
+from .launcher.paths import remove_tree, sync_directory
 from .renaming import put_in_place
 from .system_content import SystemContent, scripts
 from .system_damage import MANIFEST, MANIFEST_MODE, damages, manifest
-from .target import Layout, TargetError, exclusive, explain, make_private_directory, sync_directory
+from .target import Layout, TargetError, exclusive, explain, make_private_directory
 
 ASIDE = ".aside-"
 """How the names of directories begin that are being written or removed."""
@@ -100,7 +101,7 @@ class Systems:
         """The systems written for the container called `name`, oldest first."""
         if not self.layout.systems.is_dir():
             return []
-        found = [p for p in self.layout.systems.iterdir() if p.name[32:] == "-" + name and not p.name.startswith(".")]
+        found = [path for path in self.layout.systems.iterdir() if container_of(path.name) == name]
         return sorted(found, key=lambda path: (path.lstat().st_mtime_ns, path.name))
 
     def _remove_leftovers(self) -> None:
@@ -116,7 +117,7 @@ class Systems:
             _write(aside / MANIFEST, manifest(aside, path.name).encode("ascii"), MANIFEST_MODE)
             _synchronise(aside)
             put_in_place(aside, path)
-            sync_directory(self.layout.systems)
+            sync_directory(str(self.layout.systems))
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
@@ -181,4 +182,4 @@ def _synchronise(directory: Path) -> None:
                     os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
-        sync_directory(Path(parent))
+        sync_directory(parent)

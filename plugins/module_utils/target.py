@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Iterator
 
 from .launcher.locks import holder, open_to_lock
+from .launcher.paths import sync_directory
 
 
 class TargetError(Exception):
@@ -85,16 +86,7 @@ def make_private_directory(path: Path) -> None:
     make_private_directory(path.parent)
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
-        sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Have the names in the directory `path` reach the disk. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_directory(str(path.parent))
 
 
 @contextlib.contextmanager

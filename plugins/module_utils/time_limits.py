@@ -26,7 +26,7 @@ class TimeLimit(Dict[str, Any]):
         self.least = least
 
 
-def check(parameters: dict[str, Any], spec: Mapping[str, Mapping[str, Any]], place: str = "") -> None:
+def check_time_limits(parameters: dict[str, Any], spec: Mapping[str, Mapping[str, Any]], place: str = "") -> None:
     """Turn the time limits among validated parameters into floats.
 
     :param spec: the argument specification that the parameters were validated by.
@@ -42,7 +42,7 @@ def check(parameters: dict[str, Any], spec: Mapping[str, Mapping[str, Any]], pla
             parameters[name] = times.seconds(value, path, option.least)
         elif "options" in option:
             if isinstance(value, dict):
-                check(value, option["options"], path)
+                check_time_limits(value, option["options"], path)
             else:
                 for index, entry in enumerate(value):
-                    check(entry, option["options"], f"{path}[{index}]")
+                    check_time_limits(entry, option["options"], f"{path}[{index}]")

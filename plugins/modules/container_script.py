@@ -169,6 +169,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.launcher.errors import LauncherError
+from ..module_utils.launcher.process import heed_children
 from ..module_utils.staging import stage
 from ..module_utils.target import TargetError, message_of
 
@@ -237,6 +238,7 @@ def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
 
 def main() -> t.NoReturn:
     """Run as a module."""
+    heed_children()
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         result = run(module, ROOT)

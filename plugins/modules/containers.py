@@ -40,9 +40,10 @@ options:
     description:
       - The containers of the host, by their names.
       - Each is a mapping of C(operating_system), C(mappings), C(shared_network), C(extra_file_systems),
-        C(keep_services), C(private_users), C(init), C(security), C(log) and C(store), which its system is made from,
-        and of C(state), C(generation), C(keep_generations), C(health), C(roll_back), C(wait), C(timeout),
-        C(allow_failed_units), C(enabled), C(after), C(requires), C(restart) and C(limits), which its host is told.
+        C(keep_services), C(private_users), C(init), C(security), C(oom_score_adj), C(log) and C(store), which its
+        system is made from, and of C(state), C(generation), C(keep_generations), C(health), C(roll_back), C(wait),
+        C(timeout), C(allow_failed_units), C(enabled), C(after), C(requires), C(restart) and C(limits), which its
+        host is told.
       - These are the variables of the role P(unshare.container.system_container#role), without C(system_container_) and
         with the same types, choices and defaults.
       - What is left out has its default, and does not stay as it is on the host.
@@ -168,6 +169,7 @@ from ..module_utils.container_options import TASK_OPTIONS
 from ..module_utils.host_containers import HostContainers
 from ..module_utils.launcher.container import Container
 from ..module_utils.launcher.errors import OptionError
+from ..module_utils.launcher.process import heed_children
 from ..module_utils.one_container import check
 from ..module_utils.system_content import check_name
 from ..module_utils.target import TargetError, explain, require_root
@@ -256,6 +258,7 @@ def summary(results: list[dict[str, t.Any]], unnamed: list[str]) -> dict[str, t.
 
 def main() -> t.NoReturn:
     """Run as a module."""
+    heed_children()
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         require_root()

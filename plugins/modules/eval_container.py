@@ -250,8 +250,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.evaluation import run as evaluation
 from ..module_utils.evaluation.request import MANAGED, NAMESPACES, Request
 from ..module_utils.launcher.errors import LauncherError
+from ..module_utils.launcher.process import heed_children
 from ..module_utils.target import explain
-from ..module_utils.time_limits import TimeLimit, check
+from ..module_utils.time_limits import TimeLimit, check_time_limits
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "argv": {"type": "list", "elements": "str"},
@@ -320,6 +321,7 @@ def text_of(data: bytes, strip: bool) -> str:
 
 def main() -> t.NoReturn:
     """Run as a module."""
+    heed_children()
     module = AnsibleModule(
         argument_spec=ARGUMENT_SPEC,
         required_one_of=[COMMANDS],
@@ -329,7 +331,7 @@ def main() -> t.NoReturn:
     parameters = module.params
     result: dict[str, t.Any] = {"cmd": next(parameters[name] for name in COMMANDS if parameters[name] is not None)}
     try:
-        check(parameters, ARGUMENT_SPEC)
+        check_time_limits(parameters, ARGUMENT_SPEC)
     except LauncherError as error:
         module.fail_json(msg=str(error), **result)
     reason = reason_to_skip(parameters)

@@ -182,6 +182,7 @@ from ..module_utils.container_options import TASK_OPTIONS
 from ..module_utils.launcher import main as _launcher_main  # noqa: F401  all of it is sent, to be compared
 from ..module_utils.launcher import seccomp as _launcher_seccomp  # noqa: F401
 from ..module_utils.launcher.container import Container
+from ..module_utils.launcher.process import heed_children
 from ..module_utils.one_container import ERRORS, OneContainer, check, failure
 from ..module_utils.system_content import check_name
 from ..module_utils.target import Layout, require_root
@@ -213,6 +214,7 @@ def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
 
 def main() -> t.NoReturn:
     """Run as a module."""
+    heed_children()
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         require_root()

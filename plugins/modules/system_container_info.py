@@ -179,9 +179,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.container_information import Information, names
 from ..module_utils.launcher.container import Container
 from ..module_utils.launcher.errors import LauncherError
+from ..module_utils.launcher.process import heed_children
 from ..module_utils.system_content import check_name
 from ..module_utils.target import Layout, TargetError, explain, require_root
-from ..module_utils.time_limits import TimeLimit, check
+from ..module_utils.time_limits import TimeLimit, check_time_limits
 
 ROOT = Path("/")
 
@@ -194,7 +195,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 def run(parameters: dict[str, t.Any], layout: Layout) -> dict[str, t.Any]:
     """What the module returns. Raises TargetError, LauncherError when they are of no use; OSError."""
-    check(parameters, ARGUMENT_SPEC)
+    check_time_limits(parameters, ARGUMENT_SPEC)
     if parameters["log_lines"] < 0:
         raise TargetError("log_lines: must be 0 or more")
     wanted = parameters["name"]
@@ -213,6 +214,7 @@ def run(parameters: dict[str, t.Any], layout: Layout) -> dict[str, t.Any]:
 
 def main() -> t.NoReturn:
     """Run as a module."""
+    heed_children()
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         require_root()

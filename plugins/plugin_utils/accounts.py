@@ -7,70 +7,12 @@ from __future__ import annotations
 import hashlib
 import typing as t
 
+from .debian import DEBIAN
 from .errors import DeclarationError, suggestion
 from .records import UserAccount, UserGroup
 
 A = t.TypeVar("A", UserAccount, UserGroup)
 
-# Debian's base-passwd, so that the store's set-group-id programs mean the same group inside.
-BASE_GROUPS: dict[str, int] = {
-    "root": 0,
-    "daemon": 1,
-    "bin": 2,
-    "sys": 3,
-    "adm": 4,
-    "tty": 5,
-    "disk": 6,
-    "lp": 7,
-    "mail": 8,
-    "news": 9,
-    "uucp": 10,
-    "man": 12,
-    "proxy": 13,
-    "kmem": 15,
-    "dialout": 20,
-    "fax": 21,
-    "voice": 22,
-    "cdrom": 24,
-    "floppy": 25,
-    "tape": 26,
-    "sudo": 27,
-    "audio": 29,
-    "dip": 30,
-    "www-data": 33,
-    "backup": 34,
-    "operator": 37,
-    "list": 38,
-    "irc": 39,
-    "src": 40,
-    "shadow": 42,
-    "utmp": 43,
-    "video": 44,
-    "sasl": 45,
-    "plugdev": 46,
-    "staff": 50,
-    "games": 60,
-    "users": 100,
-    "nogroup": 65534,
-}
-BASE_USERS: dict[str, tuple[int, str, str]] = {
-    "daemon": (1, "daemon", "/usr/sbin"),
-    "bin": (2, "bin", "/bin"),
-    "sys": (3, "sys", "/dev"),
-    "games": (5, "games", "/usr/games"),
-    "man": (6, "man", "/var/cache/man"),
-    "lp": (7, "lp", "/var/spool/lpd"),
-    "mail": (8, "mail", "/var/mail"),
-    "news": (9, "news", "/var/spool/news"),
-    "uucp": (10, "uucp", "/var/spool/uucp"),
-    "proxy": (13, "proxy", "/bin"),
-    "www-data": (33, "www-data", "/var/www"),
-    "backup": (34, "backup", "/var/backups"),
-    "list": (38, "list", "/var/list"),
-    "irc": (39, "irc", "/run/ircd"),
-    "_apt": (42, "nogroup", "/nonexistent"),
-    "nobody": (65534, "nogroup", "/nonexistent"),
-}
 # Ids of the collection's own service types; names never hash into this range (900 to 999).
 SERVICE_IDS: dict[str, int] = {
     "sshd": 900,
@@ -83,13 +25,12 @@ SERVICE_IDS: dict[str, int] = {
     "systemd-journal": 910,
     "systemd-network": 911,
 }
-NO_LOGIN = "/usr/sbin/nologin"
 _SYSTEM_RANGE = (101, 900)
 _NORMAL_RANGE = (1000, 60000)
 
 
 def service_user(
-    name: str, *, comment: str = "", home: str = "/nonexistent", group: str | None = None, shell: str = NO_LOGIN
+    name: str, *, comment: str = "", home: str = "/nonexistent", group: str | None = None, shell: str = DEBIAN.no_login
 ) -> UserAccount:
     """Return the account of a service type, with its well-known id."""
     return UserAccount(
@@ -120,17 +61,17 @@ def base_users() -> list[UserAccount]:
             comment=name,
             home_directory=home,
             create_home_directory=False,
-            shell=NO_LOGIN,
+            shell=DEBIAN.no_login,
             system=True,
         )
-        for name, (uid, group, home) in BASE_USERS.items()
+        for name, (uid, group, home) in DEBIAN.users.items()
     ]
     return [root, *others]
 
 
 def base_groups() -> list[UserGroup]:
     """Return the groups that every system has."""
-    groups = [UserGroup(name=name, gid=gid, system=True) for name, gid in BASE_GROUPS.items()]
+    groups = [UserGroup(name=name, gid=gid, system=True) for name, gid in DEBIAN.groups.items()]
     return [*groups, service_group("systemd-journal")]
 
 

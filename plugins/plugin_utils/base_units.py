@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import typing as t
 
-STORE_UNITS = "/usr/lib/systemd/system"
+from .debian import DEBIAN
+
 DIRECTORY = "/etc/systemd/system"
 
 UNITS = (
@@ -54,7 +55,7 @@ UNITS = (
     "umount.target",
     "user.slice",
 )
-WANTS = {
+WANTED = {
     "sysinit.target": ("systemd-journald.service",),
     "sockets.target": ("systemd-journald.socket", "systemd-journald-dev-log.socket"),
 }
@@ -112,7 +113,7 @@ def link(target: str) -> dict[str, str]:
 
 def store_link(name: str) -> dict[str, str]:
     """Return the link to a unit of the store."""
-    return link(f"{STORE_UNITS}/{name}")
+    return link(f"{DEBIAN.unit_directory}/{name}")
 
 
 def wanted(target: str, unit: str) -> tuple[str, dict[str, str]]:
@@ -127,7 +128,7 @@ def base_files(log: str, *, syslog: bool) -> dict[str, dict[str, t.Any]]:
     for name in UNITS + (PERSISTENT_UNITS if persistent else ()):
         files[f"systemd/system/{name}"] = store_link(name)
     files["systemd/system/default.target"] = link("multi-user.target")
-    for target, units in WANTS.items():
+    for target, units in WANTED.items():
         for unit in units:
             path, entry = wanted(target, unit)
             files[path] = entry

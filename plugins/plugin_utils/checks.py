@@ -14,7 +14,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,30}\$?")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,200}\.(service|socket|timer|path|target|mount|slice)")
-CONTAINER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+CONTAINER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # as the target's `is_name`
 
 
 def line(value: str, path: str) -> str:
@@ -51,7 +51,7 @@ def mount_point(value: str, path: str, store: str | None = None) -> str:
     Without STORE, the place of the store, what depends on that is not looked at.
     """
     place = absolute_path(value, path)
-    reason = targets.refusal(place, store)
+    reason = targets.refusal_of_place(place, store)
     if reason:
         raise DeclarationError(path, reason)
     return place

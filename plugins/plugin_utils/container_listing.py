@@ -16,6 +16,8 @@ import sys
 import tempfile
 import typing as t
 
+from ansible_collections.unshare.container.plugins.module_utils.launcher.process import heed_children
+
 LISTING = "UNSHARE_CONTAINER_LISTING"
 """Set in the environment of the playbook: an inventory in which it meets this plugin again is not asked once more."""
 
@@ -103,6 +105,7 @@ def ask(
         for source in sources:
             words += ["--inventory", source]
         words += ["--extra-vars", json.dumps(extra), playbook]
+        heed_children()
         result = subprocess.run(
             words,
             env={**os.environ, **environment, LISTING: "1"},

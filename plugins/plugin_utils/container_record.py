@@ -11,7 +11,7 @@ becomes, and the role's `install_packages`, which is about the host.
 from __future__ import annotations
 
 from ..module_utils.container_options import OPTIONS
-from ..module_utils.launcher.contract import Security
+from ..module_utils.launcher.contract import Security, Specification
 from ..module_utils.launcher.targets import STORE
 from .validation import Spec
 
@@ -31,6 +31,7 @@ DERIVED: Spec = {
             "nesting": {"type": "bool", "default": Security.nesting},
         },
     },
+    "oom_score_adj": {"type": "int", "default": Specification.oom_score_adj},
     "log": {"type": "str", "choices": ["volatile", "persistent"], "default": "volatile"},
     "store": {"type": "raw", "default": STORE},
 }
@@ -41,5 +42,5 @@ RECORD: Spec = {**DERIVED, **OPTIONS}
 DERIVING = ("mappings", "shared_network", "extra_file_systems", "keep_services", "store")
 """Which of it the filters `containerized_operating_system` and `containerization_report` take."""
 
-RENDERING = ("shared_network", "private_users", "init", "security", "log", "store")
+RENDERING = ("shared_network", "private_users", "init", "security", "oom_score_adj", "log", "store")
 """Which of it the filter `system_files` takes."""

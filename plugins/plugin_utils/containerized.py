@@ -11,8 +11,7 @@ from ..module_utils.launcher import targets
 from . import checks, registry
 from .errors import DeclarationError
 from .essential_services import (
-    DROPPED,
-    NETWORK_FILES,
+    NOT_IN_CONTAINERS,
     container_essential_services,
     default_essential_services,
 )
@@ -28,7 +27,7 @@ _KERNEL = "a container runs on the host's kernel; its own is a dummy"
 
 
 @dataclasses.dataclass
-class Report:
+class DerivationReport:
     """What a derivation did (C14): entries {kind, name, reason}, in the order of the declaration."""
 
     kept: list[dict[str, str]] = dataclasses.field(default_factory=list)
@@ -59,7 +58,7 @@ class Derivation:
         keep_services: t.Any = (),
         store: t.Any = targets.STORE,
     ) -> None:
-        self.report = Report()
+        self.report = DerivationReport()
         self.shared_network = _boolean(shared_network, "shared_network")
         self.source = operating_system(declared)
         self.types = registry.registry(self.source)
@@ -90,7 +89,7 @@ class Derivation:
         own = {mapping.place for mapping in mappings}
         network = [
             FileSystemMapping(source=path, target=path, writable=path == "/etc/resolv.conf")
-            for path in NETWORK_FILES
+            for path in targets.NETWORK_FILES
             if path not in own
         ]
         return network + mappings
@@ -135,7 +134,7 @@ class Derivation:
                 _note(self.report.replaced, "essential_service", "system", "of a container it holds the locale alone")
             elif service.type in names:
                 _note(self.report.kept, "essential_service", service.type, "needed in a container too")
-            elif service.type in DROPPED:
+            elif service.type in NOT_IN_CONTAINERS:
                 reason = self.types[service.type].bare_metal or ""
                 _note(self.report.dropped, "essential_service", service.type, reason)
             else:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import typing as t
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from pathlib import Path
 from ..module_utils import launcher
 from ..module_utils.container_options import OPTIONS
 from ..module_utils.launcher.errors import OptionError
-from ..module_utils.limits import LimitError, parse
+from ..module_utils.launcher.paths import write_atomically
+from ..module_utils.limits import LimitError, parse_limits
 from ..module_utils.one_container import check
 from ..module_utils.system_content import SystemContent
 from ..module_utils.target import TargetError
@@ -35,7 +35,7 @@ from .validation import describe, plain, strict, validate
 if t.TYPE_CHECKING:
     Mapping = dict[str, t.Any]
 
-PATH = "containers"
+PLACE = "containers"
 
 ANNOUNCED = ("digest", "security")
 """What names a system together with what a host adds: the digest of its content, and what decides the filter."""
@@ -66,12 +66,12 @@ class Declared:
 
 def declared_containers(value: t.Any) -> list[Declared]:
     """Return the containers of the mapping `containers`, in its order; raises DeclarationError with the place."""
-    given = plain(value, PATH)
+    given = plain(value, PLACE)
     if not isinstance(given, dict):
-        raise DeclarationError(PATH, f"must be a mapping of names to containers, not {describe(given)}")
+        raise DeclarationError(PLACE, f"must be a mapping of names to containers, not {describe(given)}")
     result = []
     for name, entry in given.items():
-        place = f"{PATH}.{name}"
+        place = f"{PLACE}.{name}"
         if not CONTAINER_NAME.fullmatch(name):
             raise DeclarationError(place, f"{name!r} is not a container's name (a-z, 0-9, '-'; at most 63)")
         options, derivation = checked_record({} if entry is None else entry, place)
@@ -93,7 +93,7 @@ def checked_record(entry: Mapping, place: str) -> tuple[Mapping, Mapping]:
     inside = f"{place}." if place else ""
     try:
         check(options, place)
-        parse(options["limits"], f"{inside}limits")
+        parse_limits(options["limits"], f"{inside}limits")
     except (OptionError, LimitError) as error:
         raise DeclarationError(error.path, error.message) from error
     if options["keep_generations"] < 1:
@@ -110,7 +110,7 @@ def checked_record(entry: Mapping, place: str) -> tuple[Mapping, Mapping]:
     return options, {}
 
 
-class Derivation:
+class DerivedSystems:
     """Systems derived from declarations, each kept below `directory` for the other hosts of the run."""
 
     def __init__(self, directory: str) -> None:
@@ -143,7 +143,7 @@ class Derivation:
         try:
             content = SystemContent(system, boot, launcher.sources(), "", None, declared.name)
         except TargetError as error:
-            raise DeclarationError(f"{PATH}.{declared.name}", str(error)) from error
+            raise DeclarationError(f"{PLACE}.{declared.name}", str(error)) from error
         apart, secrets = split_secrets(system)
         digest = content.content_digest()
         announced = {"digest": digest, "security": content.specification.security.write()}
@@ -161,10 +161,7 @@ class Derivation:
     def _write(self, name: str, text: str) -> None:
         """Put a file into its place in one step: another worker sees all of it or none."""
         self.directory.mkdir(mode=0o700, exist_ok=True)
-        descriptor, aside = tempfile.mkstemp(dir=self.directory, prefix=".")  # mode 0600
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.rename(aside, self.directory / name)
+        write_atomically(str(self.directory / name), text, aside=str(self.directory / f".{os.getpid()}"))
 
 
 def derive(declared: Declared) -> Mapping:
@@ -178,7 +175,7 @@ def derive(declared: Declared) -> Mapping:
         rendering = {key: given[key] for key in RENDERING if key in given}
         return system_files(contained, name=declared.name, **rendering)
     except DeclarationError as error:
-        raise DeclarationError(f"{PATH}.{declared.name}.{error.path}".rstrip("."), error.message) from error
+        raise DeclarationError(f"{PLACE}.{declared.name}.{error.path}".rstrip("."), error.message) from error
 
 
 def report(declared: Declared) -> list[str]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Collection
 
+from ..module_utils.launcher.targets import NETWORK_FILES
 from . import etc_files
 from .operating_system import OperatingSystem
 from .records import Service
 
-NETWORK_FILES = ("/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/services", "/etc/hosts")
-DROPPED = ("linux-bare-metal", "firmware", "system")
+NOT_IN_CONTAINERS = ("linux-bare-metal", "firmware", "system")
 _PLAIN = (
     "boot",
     "activation",
@@ -55,7 +55,7 @@ def container_essential_services(
     """Return the essential services of SYSTEM in a container (C1). KEEP names types that stay all the same."""
     services = [_service("system", {"locale": system.locale})]
     for service in default_essential_services(system):
-        if service.type == "system" or (service.type in DROPPED and service.type not in keep):
+        if service.type == "system" or (service.type in NOT_IN_CONTAINERS and service.type not in keep):
             continue
         if shared_network and service.type == "hosts" and "hosts" not in keep:
             continue

@@ -9,6 +9,7 @@ import binascii
 import typing as t
 
 from . import checks
+from .debian import DEBIAN
 from .errors import DeclarationError
 from .operating_system import PATH as SYSTEM
 from .operating_system import OperatingSystem
@@ -20,12 +21,11 @@ from .validation import Spec, describe, validate
 if t.TYPE_CHECKING:
     from .accounts import Accounts
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROFILE = f"""# The shell's profile of every login.
 if [ "$(id -u)" -eq 0 ]; then
-  PATH={PATH}
+  PATH={DEBIAN.path}
 else
-  PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games
+  PATH={DEBIAN.user_path}
 fi
 export PATH
 if [ -z "${{LANG:-}}" ] && [ -r /etc/locale.conf ]; then . /etc/locale.conf; export LANG; fi
@@ -66,9 +66,9 @@ USERGROUPS_ENAB no
 ENCRYPT_METHOD SHA512
 """
 _SUDOERS = f"""Defaults env_reset
-Defaults secure_path="{PATH}"
+Defaults secure_path="{DEBIAN.path}"
 root ALL=(ALL:ALL) ALL
-%sudo ALL=(ALL:ALL) ALL
+%{DEBIAN.administrators} ALL=(ALL:ALL) ALL
 """
 _ENTRY: Spec = {
     "content": {"type": "str"},

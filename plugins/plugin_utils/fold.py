@@ -13,7 +13,7 @@ from . import registry
 from .errors import DeclarationError
 from .operating_system import PATH, OperatingSystem
 from .records import Service
-from .service_types import REQUIRED, Context, Contribution, ServiceType
+from .service_types import REQUIRED, Context, Contribution, ServiceType, needs
 from .units import Unit
 
 
@@ -166,6 +166,4 @@ def _requirements(node: _Node) -> dict[str, t.Any]:
     kind = node.kind
     if kind.bare_metal is not None or kind.network:
         return {}
-    package = kind.packages[0] if kind.packages else None
-    programs = [{"service": node.service, "program": item, "package": package} for item in kind.programs]
-    return {key: value for key, value in (("programs", programs), ("packages", list(kind.packages))) if value}
+    return {key: value for key, value in needs(node.service, kind.programs, kind.packages).items() if value}

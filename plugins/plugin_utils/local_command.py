@@ -17,6 +17,7 @@ import typing as t
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.text.converters import to_bytes
+from ansible_collections.unshare.container.plugins.module_utils.launcher.process import heed_children
 from ansible_collections.unshare.container.plugins.plugin_utils.entering import Become
 
 CHUNK = 65536  # bytes read or written at once, and more than a prompt has
@@ -89,6 +90,7 @@ class LocalCommand:
         :raises AnsibleConnectionFailure: the become, or the way to it, is silent for too long.
         :raises AnsibleError: its password is wrong or missing.
         """
+        heed_children()
         try:
             process = subprocess.Popen(
                 self._words, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 import time
 import typing as t
 import urllib.parse
 from pathlib import Path
 
-Record = dict[str, t.Any]
+from ..module_utils.launcher.paths import write_atomically
+
+JournalRecord = dict[str, t.Any]
 
 SHOWN = 12
 """Lines of a failure's message that the text shows; the page has all of them."""
@@ -77,11 +78,11 @@ class Journal:
         """Let no further host be switched."""
         self._write("stopped", {"reason": reason})
 
-    def record(self, host: str) -> Record:
+    def record(self, host: str) -> JournalRecord:
         """What is known of a host."""
         return self._read(f"hosts/{_file(host)}") or {"host": host}
 
-    def note(self, host: str, record: Record) -> None:
+    def note(self, host: str, record: JournalRecord) -> None:
         """Add to what is known of a host."""
         self._write(f"hosts/{_file(host)}", {**self.record(host), **record, "host": host})
 
@@ -95,7 +96,7 @@ class Journal:
             where = f"wave {wave}" if wave else "staging"
             self.stop(f"{count} of {size} hosts failed in {where}; {limit:g} % may")
 
-    def summary(self, check: bool = False) -> Record:
+    def summary(self, check: bool = False) -> JournalRecord:
         """All of it: `hosts` in the order of their waves, `waves`, `counts`, `stopped`, `begun`, `ended`."""
         waves = {}
         for name in sorted(os.listdir(self.directory / "waves"), key=int):
@@ -120,21 +121,18 @@ class Journal:
             "failed": self.stopped() is not None or any(outcome in BAD for outcome in counts),
         }
 
-    def _read(self, name: str) -> Record | None:
+    def _read(self, name: str) -> JournalRecord | None:
         try:
-            return t.cast(Record, json.loads((self.directory / name).read_text("utf-8")))
+            return t.cast(JournalRecord, json.loads((self.directory / name).read_text("utf-8")))
         except FileNotFoundError:
             return None
 
-    def _write(self, name: str, value: Record) -> None:
-        path = self.directory / name
-        descriptor, aside = tempfile.mkstemp(dir=self.directory, prefix=".")
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(value, stream)
-        os.rename(aside, path)
+    def _write(self, name: str, value: JournalRecord) -> None:
+        aside = self.directory / f".{os.getpid()}"
+        write_atomically(str(self.directory / name), json.dumps(value), aside=str(aside))
 
 
-def outcome_of(result: Record) -> str:
+def outcome_of(result: JournalRecord) -> str:
     """What the result of the module `containers` says of the host."""
     if not result.get("failed"):
         return SWITCHED if result.get("changed") else UNCHANGED
@@ -143,7 +141,7 @@ def outcome_of(result: Record) -> str:
     return ROLLED_BACK if back else FAILED
 
 
-def headline(summary: Record) -> str:
+def headline(summary: JournalRecord) -> str:
     """Return one sentence that says how it went."""
     total = len(summary["hosts"])
     counts = ", ".join(f"{count} {outcome}" for outcome, count in summary["counts"].items())
@@ -154,7 +152,7 @@ def headline(summary: Record) -> str:
     return f"{kind} {how}. {total} hosts: {counts or 'none'}"
 
 
-def text(summary: Record) -> list[str]:
+def text(summary: JournalRecord) -> list[str]:
     """Return the summary as lines of text."""
     lines = [headline(summary)]
     for record in summary["hosts"]:
@@ -170,7 +168,7 @@ def _excerpt(lines: list[str]) -> list[str]:
     return lines if len(lines) <= SHOWN else [lines[0], "...", *lines[-SHOWN + 2 :]]
 
 
-def _containers(record: Record) -> str:
+def _containers(record: JournalRecord) -> str:
     said = []
     for entry in record.get("containers", []):
         words = [str(entry["name"])]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from ..module_utils.launcher.targets import STORE
 from . import base_units
+from .distribution import NOTHING, Software
 from .errors import DeclarationError
 from .operating_system import OperatingSystem
 from .units import Unit
@@ -87,6 +88,18 @@ def ready_made(value: t.Any, contributions: list[Contribution], context: Context
     return value
 
 
+def needs(service: str, programs: t.Iterable[str], packages: t.Sequence[str]) -> dict[str, t.Any]:
+    """Return what a service contributes to `system` so that its programs are looked for, and its packages known.
+
+    The first of the packages is named when a program is not there.
+    """
+    package = packages[0] if packages else None
+    return {
+        "programs": [{"service": service, "program": program, "package": package} for program in programs],
+        "packages": list(packages),
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class ServiceType:
     """One kind of service, declared in one place.
@@ -94,8 +107,8 @@ class ServiceType:
     `extensions`: what it contributes, by target type. `combine`: how contributions to it are folded into its value.
     `spec`: the argument specification of its value (a mapping); without one the value is of the default's type.
     `provision` and `requirement`: names as in the Shepherd. `bare_metal`: the reason why it goes in a container;
-    `network`: it configures the network (C3). `units`: the distribution's units that it stands for.
-    `packages` and `programs`: what must be there to run it.
+    `network`: it configures the network (C3). `software`: what it stands for in the distribution. `programs`: which
+    of that it cannot do without; a list of paths.
     """
 
     name: str
@@ -112,9 +125,18 @@ class ServiceType:
     essential: bool = False
     bare_metal: str | None = None
     network: bool = False
-    units: tuple[str, ...] = ()
-    packages: tuple[str, ...] = ()
+    software: Software = NOTHING
     programs: tuple[str, ...] = ()
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The distribution's units that it stands for."""
+        return self.software.units
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages that must be there to run it."""
+        return self.software.packages
 
     def read(self, value: t.Any, path: str) -> t.Any:
         """Return the value of a service of this type, checked and with defaults; DeclarationError otherwise."""
@@ -186,11 +208,11 @@ def daemon(
     provision: tuple[str, ...] = (),
     requirement: tuple[str, ...] = (),
 ) -> Unit:
-    """Return the unit of a long-running program, restarted when it fails."""
+    """Return the unit of a long-running program, restarted when it fails; without PROVISION it has its type's names."""
     directives = {"Restart": "on-failure", **service}
     return Unit(
         name=f"{name}.service",
         sections={"Unit": {"Description": description, **(unit or {})}, "Service": directives},
-        provision=provision or (name,),
+        provision=provision,
         requirement=requirement,
     )

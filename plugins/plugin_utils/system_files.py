@@ -10,8 +10,9 @@ from ..module_utils.host_files import HOST_FILES
 from ..module_utils.launcher import contract
 from ..module_utils.launcher.contract import Init, Mount, Security, Specification, Store
 from ..module_utils.launcher.targets import refusal_of_file
-from . import checks, etc_files
+from . import checks
 from .container_record import DERIVED, RENDERING
+from .debian import DEBIAN
 from .errors import DeclarationError
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, default_name, operating_system
@@ -27,9 +28,9 @@ _INIT: Spec = {
 }
 _ARGUMENTS: Spec = {"name": {"type": "str"}, **{name: DERIVED[name] for name in RENDERING}}
 SYSTEMD = Init(
-    argv=["/usr/lib/systemd/systemd"],
+    argv=[DEBIAN.systemd],
     environment={
-        "PATH": etc_files.PATH,
+        "PATH": DEBIAN.path,
         "SYSTEMD_UNIT_PATH": "/etc/systemd/system",
         "SYSTEMD_GENERATOR_PATH": "/etc/systemd/generators",
         "SYSTEMD_ENVIRONMENT_GENERATOR_PATH": "/etc/systemd/generators",
@@ -62,7 +63,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     """Return the `system` mapping of a container's operating system (one that containerized_operating_system gave).
 
     Arguments: name, shared_network, private_users (auto, identity or a first host id), store (a path or
-    SOURCE=TARGET), log (volatile or persistent), init, security. Raises DeclarationError with the place.
+    SOURCE=TARGET), oom_score_adj, log (volatile or persistent), init, security. Raises DeclarationError with the place.
     """
     system = operating_system(declared)
     if system.essential_services is None:
@@ -106,6 +107,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
             store=store,
             init=init,
             file_systems=file_systems,
+            oom_score_adj=_oom_score(given["oom_score_adj"]),
             log=given["log"],
             security=Security(**given["security"]),
         ).write(),
@@ -127,6 +129,12 @@ def container_name(system: OperatingSystem, name: str | None) -> str:
 def _store(value: t.Any) -> Store:
     mapping = store_mapping(value)
     return Store(source=checks.absolute_path(mapping.source, "store.source"), target=mapping.place)
+
+
+def _oom_score(value: int) -> int:
+    if not -1000 <= value <= 1000:
+        raise DeclarationError("oom_score_adj", f"{value} is not from -1000 (never killed) to 1000 (killed first)")
+    return value
 
 
 def _private_users(value: t.Any) -> str | int:
@@ -160,7 +168,7 @@ def _init(value: t.Any) -> Init:
         contract.signal_number(checked["stop_signal"])
     except contract.ContractError as error:
         raise DeclarationError("init.stop_signal", error.message) from error
-    base = SYSTEMD.environment if checked["systemd"] else {"PATH": etc_files.PATH}
+    base = SYSTEMD.environment if checked["systemd"] else {"PATH": DEBIAN.path}
     return Init(**{**checked, "environment": {**base, **checked["environment"]}})
 
 

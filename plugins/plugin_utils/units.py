@@ -55,15 +55,21 @@ def render(sections: Sections, path: str) -> str:
     for section, directives in sections.items():
         if not re.fullmatch(r"[A-Z][A-Za-z0-9-]*", section) or not isinstance(directives, dict):
             raise DeclarationError(f"{path}.{section}", "is not a section ([Unit], [Service], …) with directives")
-        lines = [f"[{section}]"]
-        for key, value in directives.items():
-            if not _KEY.fullmatch(key):
-                raise DeclarationError(f"{path}.{section}.{key}", "is not the name of a directive")
-            for item in value if isinstance(value, list) else [value]:
-                if item is not None:
-                    lines.append(f"{key}={_value(item, f'{path}.{section}.{key}')}")
+        lines = [f"[{section}]", *assignments(directives, f"{path}.{section}")]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
+
+
+def assignments(directives: dict[str, t.Any], path: str) -> list[str]:
+    """Return the lines of a section; raises DeclarationError for a name or a value that systemd does not take."""
+    lines = []
+    for key, value in directives.items():
+        if not _KEY.fullmatch(key):
+            raise DeclarationError(f"{path}.{key}", "is not the name of a directive")
+        for item in value if isinstance(value, list) else [value]:
+            if item is not None:
+                lines.append(f"{key}={_value(item, f'{path}.{key}')}")
+    return lines
 
 
 def quote(word: str) -> str:
@@ -78,15 +84,18 @@ def quote_value(text: str) -> str:
     return f'"{escaped}"'
 
 
-def command(value: str | list[str], path: str) -> str:
-    """Return the ExecStart= of a command: a list is quoted word by word, a string is taken in systemd's own syntax."""
+def command(value: t.Any, path: str) -> str:
+    """Return the ExecStart= of a command: a list is quoted word by word, a string is taken in systemd's own syntax.
+
+    Raises DeclarationError for what is neither.
+    """
     if isinstance(value, str):
         checks.line(value, path)
         text = value.lstrip("@-:+!")
         if not text.startswith("/"):
             raise DeclarationError(path, f"'{value}' must begin with the absolute path of a program")
         return value
-    if not value or not all(isinstance(word, str) for word in value):
+    if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
         raise DeclarationError(path, "must be a command: a string, or a list of strings")
     checks.absolute_path(value[0], f"{path}[0]")
     return " ".join(quote(checks.line(word, f"{path}[{index}]")) for index, word in enumerate(value))

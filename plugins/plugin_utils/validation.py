@@ -10,6 +10,7 @@ and refuses what does not already have the type.
 from __future__ import annotations
 
 import copy
+import math
 import re
 import typing as t
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,8 @@ def plain(value: t.Any, path: str, _open: tuple[int, ...] = ()) -> t.Any:
     if isinstance(value, int):
         return int.__int__(value)
     if isinstance(value, float):
+        if not math.isfinite(value):
+            raise DeclarationError(path, f"{value} is no number that can be used here")
         return float.__float__(value)
     if hasattr(value, "_fail_with_undefined_error"):
         str(value)

@@ -28,7 +28,7 @@ if t.TYPE_CHECKING:
 
 ATTEMPTS = Path(__file__).with_name("attempts")
 MARKER = "a-process-of-the-host-for-the-tests"
-CHANGING = ("random", "nr", "state", "count", "pid", "hostname", "_id", "uuid", "domain", "drop_caches")
+CHANGING = ("random", "nr", "state", "count", "pid", "hostname", "_id", "uuid", "domain", "drop_caches", "fs/quota")
 """Of names in /proc/sys whose values change by themselves, or are of the reader."""
 
 INTERFACE = re.compile(r"/(?:conf|neigh)/(?!all/|default/|lo/)")
@@ -194,7 +194,10 @@ def _tree(root: str) -> dict[str, t.Any]:
     for directory, directories, names in os.walk(root):
         for name in directories + names:
             path = os.path.join(directory, name)
-            status = os.lstat(path)
+            try:
+                status = os.lstat(path)
+            except FileNotFoundError:
+                continue  # another program's, which has taken it away
             content: t.Any = None
             if stat.S_ISREG(status.st_mode):
                 content = hashlib.sha256(Path(path).read_bytes()).hexdigest()

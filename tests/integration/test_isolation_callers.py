@@ -141,6 +141,14 @@ def test_an_entered_process_is_as_pid_1_is(make_machine: MakeMachine, tmp_path: 
     isolation_record.check(mode, "callers", "limits", words, not_there("entered", words))
 
 
+def test_how_soon_it_is_killed_for_memory_is_declared(make_machine: MakeMachine, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    machine = make_hostile(make_machine, "auto", NAME, data, oom_score_adj=300)
+    machine.start()
+    found = ask(machine, data, [])
+    assert found["PID 1"]["oom_score_adj"] == found["own"]["oom_score_adj"] == "300\n"
+
+
 def test_a_container_is_the_same_whoever_starts_it(make_machine: MakeMachine, tmp_path: Path) -> None:
     data = tmp_path / "data"
     machine = make_hostile(make_machine, "auto", NAME, data)

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Root inside takes all that the container can have, so that nothing is left for the host to enter with."""
+"""Root inside takes all that its container can have, or spoils it, to keep the host from entering."""
 
 from __future__ import annotations
 
@@ -27,28 +27,122 @@ TIMEOUT = 2.0
 GRACE = 8.0
 """Seconds that a stop may take beyond its time limit: thousands of control groups are removed."""
 
-GROUPS = "all control groups, after removing that of entered processes"
-TASKS = "all tasks"
-TAKING = {
-    GROUPS: """
-import itertools, os, sys
+QUESTIONS = 20
+KEPT = 2
+"""Control groups that the entering of any number of processes may make."""
+
+OWN = """
+import errno, itertools, os, select, subprocess, sys
 os.chdir("/sys/fs/cgroup")
-os.mkdir("own")
 def read(path):
     with open(path) as file:
         return file.read()
-while os.path.exists("unshare.entered"):
+def write(path, text):
+    with open(path, "w") as file:
+        file.write(text)
+def move_away():
+    os.makedirs("own", exist_ok=True)
     for pid in read("unshare.entered/cgroup.procs").split():
-        with open("own/cgroup.procs", "w") as file:
-            file.write(pid)
-    os.rmdir("unshare.entered")
-try:
-    for number in itertools.count():
-        os.mkdir("own/%d" % number)
-except OSError as error:
-    print("taken", number, error.errno, flush=True)
+        write("own/cgroup.procs", pid)
+def remove():
+    while os.path.exists("unshare.entered"):
+        try:
+            move_away()
+            os.rmdir("unshare.entered")
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.ENOENT, errno.ESRCH):
+                raise
+def thread():
+    for name in read("cgroup.subtree_control").split():
+        write("cgroup.subtree_control", "-" + name)
+    os.mkdir("own")
+    while True:
+        for path, _names, _files in os.walk("."):
+            for pid in read(path + "/cgroup.procs").split() if path != "." else ():
+                write("cgroup.procs", pid)
+        try:
+            write("own/cgroup.type", "threaded")
+            break
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+    print("taken", read("unshare.entered/cgroup.type"), flush=True)
+def until_the_end(deed):
+    first = True
+    while not select.select([0], [], [], 0)[0]:
+        try:
+            deed()
+        except OSError:
+            pass
+        if first:
+            print("taken", flush=True)
+        first = False
+def fill():
+    try:
+        for number in itertools.count():
+            os.mkdir("own/%d" % number)
+    except OSError as error:
+        print("taken", number, error.errno, flush=True)
+"""
+"""What the scripts below begin with that get at the control group of entered processes."""
+
+FREEZER = """#!/usr/bin/python3 -I
+import ctypes, os
+libc = ctypes.CDLL(None)
+NEW_NAMESPACES = 0x02020000
+if libc.unshare(NEW_NAMESPACES) == 0:
+    os.makedirs("/tmp/groups", exist_ok=True)
+    if libc.mount(b"groups", b"/tmp/groups", b"cgroup2", 0, None) == 0:
+        for name in ("cgroup.freeze", "cgroup.procs"):
+            try:
+                os.chmod("/tmp/groups/" + name, 0o666)
+                open("/tmp/groups/" + name, "w").write("1")
+            except OSError:
+                pass
+"""
+"""A program that freezes the control group that it is in, and whatever else is there."""
+
+TASKS = "all tasks"
+GROUPS = {
+    "all control groups, after removing that of entered processes": "remove()\nfill()\nsys.stdin.read()",
+    "all control groups, and one in place of that of entered processes": """
+remove()
+os.mkdir("unshare.entered")
+fill()
 sys.stdin.read()
 """,
+    "removing the control group of entered processes again and again": """
+move_away()
+until_the_end(lambda: os.rmdir("unshare.entered"))
+""",
+    "a control group in place of that of entered processes, again and again": """
+remove()
+until_the_end(lambda: (os.mkdir("unshare.entered"), os.rmdir("unshare.entered")))
+""",
+    "a threaded control group": "thread()\nsys.stdin.read()",
+    "freezing the control group that entered processes get instead": f"""
+thread()
+with open("/tmp/true", "w") as file:
+    file.write({FREEZER!r})
+os.chmod("/tmp/true", 0o755)
+subprocess.run(["mount", "--bind", "/tmp/true", "/usr/bin/true"], check=True)
+sys.stdin.read()
+""",
+    "freezing, killing and bounding what is in the control group of entered processes": """
+move_away()
+DEEDS = {"freeze": "1", "kill": "1", "type": "threaded", "max.depth": "0"}
+DEEDS = {**{"cgroup." + name: text for name, text in DEEDS.items()}, "pids.max": "0", "memory.max": "0"}
+def deed():
+    for name, text in DEEDS.items():
+        try:
+            write("unshare.entered/" + name, text)
+        except OSError:
+            pass
+until_the_end(deed)
+""",
+}
+TAKING = {
+    **{name: OWN + script for name, script in GROUPS.items()},
     TASKS: """
 import os, select, signal
 taken = 0
@@ -63,6 +157,16 @@ while not select.select([0], [], [], 0.001)[0]:
             print("taken", taken, error.errno, flush=True)
         taken = 0
 """,
+    "the limits of PID 1": """
+import resource, sys
+taken = 0
+for name in dir(resource):
+    if name.startswith("RLIMIT_") and name not in ("RLIMIT_NICE", "RLIMIT_RTPRIO"):
+        resource.prlimit(1, getattr(resource, name), (0, 0))
+        taken += 1
+print("taken", taken, flush=True)
+sys.stdin.read()
+""",
 }
 """Scripts that take it, say how much, and hold it until their input ends."""
 
@@ -70,6 +174,13 @@ while not select.select([0], [], [], 0.001)[0]:
 def meet(machine: Machine, meant: str) -> str:
     """Enter in every way, and ask; `refused` when nothing keeps the host from that but what is meant, or what does."""
     said = []
+    before = groups(machine)
+    for _question in range(QUESTIONS):  # what is made anew by each is noticed, and what is lost by chance
+        try:
+            enter.capture(machine.container, ["true"], 20)
+        except LauncherError as error:
+            said.append(str(error))
+            break
     for user in ("root", "nobody"):
         entered = machine.run("true", user=user)
         if entered.returncode:
@@ -79,7 +190,16 @@ def meet(machine: Machine, meant: str) -> str:
             ask()
         except LauncherError as error:
             said.append(str(error))
+    if groups(machine) > before + KEPT:
+        said.append(f"{groups(machine) - before} control groups more")
     return "; ".join(text for text in said if not meant or meant not in text) or "refused"
+
+
+def groups(machine: Machine) -> int:
+    """How many control groups the container has."""
+    line = machine.container.cgroup.read("cgroup.stat").splitlines()[0]
+    assert line.startswith("nr_descendants ")
+    return int(line.split()[1])
 
 
 def stop(machine: Machine) -> str:
@@ -111,7 +231,7 @@ def test_the_host_can_always_enter(make_machine: MakeMachine, tmp_path: Path, mo
         command = [str(machine.system / "enter-container"), "--", "python3", "-I", "/tmp/take"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as taking:
             assert taking.stdout is not None
-            assert taking.stdout.readline().startswith("taken ")
+            assert taking.stdout.readline().startswith("taken")
             words.update(zip(attempts, (meet(machine, meant), stop(machine)), strict=True))
             taking.communicate(timeout=30)
         machine.destroy()

@@ -281,7 +281,7 @@ def test_the_device_of_its_file_system_is_known_by_any_name(tmp_path: Path) -> N
         os.mknod(tmp_path / "node", 0o60600, os.stat(devices[0]).st_rdev)
         (tmp_path / "link").symlink_to(devices[0])
         upper = attach_loop(Path(devices[0]), stack)
-        host = guarded.Host({str(kept / "state"): "the state"}, (str(kept / "state"),))
+        host = guarded.GuardedHost({str(kept / "state"): "the state"}, (str(kept / "state"),))
         for device in (devices[0], str(tmp_path / "node"), str(tmp_path / "link"), upper):
             with pytest.raises(guarded.WritableSource, match="contains"):
                 host.refuse_writable_file_system(record(), device)
@@ -310,7 +310,7 @@ def test_every_device_of_its_btrfs_is_known(tmp_path: Path) -> None:
                 ["btrfs", "subvolume", "create", str(kept / name)], check=True, timeout=60, capture_output=True
             )
         (kept / "kept/state").mkdir()
-        host = guarded.Host({str(kept / "kept/state"): "the state"})
+        host = guarded.GuardedHost({str(kept / "kept/state"): "the state"})
         (tmp_path / "link").symlink_to(devices[1])
         for device in (devices[0], devices[1], str(tmp_path / "link"), attach_loop(Path(devices[1]), stack)):
             with pytest.raises(guarded.WritableSource, match="contains"):
@@ -322,7 +322,7 @@ def test_every_device_of_its_btrfs_is_known(tmp_path: Path) -> None:
         assert not _refuses_when_mounted(host, devices[2], None)
 
 
-def _refuses_when_mounted(host: guarded.Host, device: str, subvolume: str | None) -> bool:
+def _refuses_when_mounted(host: guarded.GuardedHost, device: str, subvolume: str | None) -> bool:
     options: list[tuple[str, str | None]] = [("source", device)]
     mounted = mounts.filesystem("btrfs", options + ([("subvol", subvolume)] if subvolume else []))
     try:

@@ -21,7 +21,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.reachable import check_bind
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
-from ansible_collections.unshare.container.plugins.module_utils.preflight import Host as PreflightHost
+from ansible_collections.unshare.container.plugins.module_utils.preflight import HostFacts as PreflightHost
 from ansible_collections.unshare.container.plugins.module_utils.preflight import check_host
 from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
 
@@ -141,11 +141,11 @@ class TestNesting:
                 stack.enter_context(mounted("-t", "overlay", "-o", options, "overlay", data / name))
             source = os.open(data / "own" / part, os.O_PATH)
             stack.callback(os.close, source)
-            host = guarded.Host(guarded.RUNS)
+            host = guarded.GuardedHost(guarded.RUNS)
             assert check_bind(host, source, "it", "/data", True) is None
             stack.enter_context(mounted("--bind", data / "own upper", reachable))
             with pytest.raises(guarded.WritableSource, match=f"it as {reachable}"):
-                check_bind(guarded.Host(guarded.RUNS), source, "it", "/data", True)
+                check_bind(guarded.GuardedHost(guarded.RUNS), source, "it", "/data", True)
 
     def test_nosuid_is_enough_where_all_of_it_is(self, make_machine: MakeMachine, reachable: Path) -> None:
         with mounted("-t", "tmpfs", "-o", "nosuid,mode=0755", "tmpfs", reachable):

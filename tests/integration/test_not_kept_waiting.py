@@ -84,7 +84,7 @@ def test_control_groups_of_any_depth_are_cleared(monkeypatch: pytest.MonkeyPatch
     group = ControlGroup(NAME)
     depth = 1_100
     here = os.dup(group.create(0))
-    group.write("cgroup.max.depth", "max")
+    group._write(group.path + "/cgroup.max.depth", "max")
     for _level in range(depth):
         os.mkdir("g", dir_fd=here)
         inner = os.open("g", os.O_RDONLY | os.O_DIRECTORY, dir_fd=here)
@@ -109,7 +109,7 @@ def test_control_groups_of_any_depth_are_cleared(monkeypatch: pytest.MonkeyPatch
     assert sleeper.wait(20) == -9
     group.remove()
     with pytest.raises(FileNotFoundError):
-        group.open()
+        group.open_inside()
     group.close()
 
 
@@ -197,7 +197,7 @@ def test_who_holds_a_lock_is_named(make_machine: MakeMachine) -> None:
                     with machine.container.lock(0.05):
                         pass
             with pytest.raises(LauncherError, match=rf"another process \(PID {holder.pid}\) has held it for 0\.2 s"):
-                machine.container.lock(0.2).__enter__()
+                machine.container.lock(0.2).acquire()
         finally:
             holder.communicate(timeout=20)
     machine.stop()

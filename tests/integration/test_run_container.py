@@ -12,6 +12,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.tests import signals
 
 if t.TYPE_CHECKING:
     from ansible_collections.unshare.container.tests.integration.conftest import Machine, MakeMachine
@@ -20,11 +21,16 @@ pytestmark = pytest.mark.root
 
 
 class Foreground:
-    """A `run-container` in the foreground, with its standard error read line by line."""
+    """A `run-container` in the foreground, with its standard error read line by line.
 
-    def __init__(self, machine: Machine, *arguments: str) -> None:
+    Args:
+        ignoring: whether its caller ignores signals.
+    """
+
+    def __init__(self, machine: Machine, *arguments: str, ignoring: bool = False) -> None:
+        command = [str(machine.system / "run-container"), *arguments]
         self.process = subprocess.Popen(
-            [str(machine.system / "run-container"), *arguments],
+            signals.ignoring(*command) if ignoring else command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -95,11 +101,42 @@ def test_s10_signal_stops_services_by_their_own_commands(
     assert (kept / "log").read_text() == "stopped\n"
 
 
-def test_s10_exit_status_is_that_of_another_init(make_machine: MakeMachine) -> None:
+@pytest.mark.parametrize("ignoring", [False, True])
+def test_s10_exit_status_is_that_of_another_init(make_machine: MakeMachine, ignoring: bool) -> None:
     init = {"argv": ["/bin/sh", "-c", "exit 7"], "ready": "exec", "stop_signal": "SIGTERM"}
     machine = make_machine(init=init)
-    running = Foreground(machine)
+    running = Foreground(machine, ignoring=ignoring)
     assert running.end() == 7
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_s10_a_signal_stops_it_though_its_caller_ignores_that(
+    make_machine: MakeMachine, number: signal.Signals
+) -> None:
+    init = {"argv": ["/bin/sleep", "1000"], "ready": "exec", "stop_signal": "SIGKILL"}
+    machine = make_machine(init=init)
+    running = Foreground(machine, ignoring=True)
+    running.read_until("nsenter")
+    running.process.send_signal(number)
+    assert running.end() == 128 + signal.SIGKILL
+
+
+def test_a_command_learns_nothing_of_what_the_caller_ignores(make_machine: MakeMachine) -> None:
+    machine = make_machine(name="test-run")
+    subprocess.run(signals.ignoring(str(machine.system / "run-container"), "--detach"), check=True, timeout=60)
+    command = ["sh", "-c", "grep SigIgn /proc/1/status /proc/self/status; exit 7"]
+    result = subprocess.run(
+        signals.ignoring(str(machine.system / "enter-container"), "--", *command),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 7, result.stderr
+    first, own = (int(line.split()[-1], 16) for line in result.stdout.splitlines())
+    assert own == 0
+    assert not first >> (signal.SIGCHLD - 1) & 1
 
 
 def test_s10_init_killed_by_a_signal(make_machine: MakeMachine) -> None:

@@ -137,7 +137,7 @@ def test_no_pty_at_all_is_an_error_that_says_so(make_machine: MakeMachine, monke
             taken(machine, "/dev/ptmx"),
             pytest.raises(LauncherError, match=r"test-ptys: no pty is left.*kernel\.pty\.max"),
         ):
-            terminal.open_for(root, machine.name)
+            terminal.open_for(root, machine.name, 0)
     finally:
         os.close(root)
 
@@ -157,6 +157,6 @@ def test_a_terminal_that_does_not_answer_is_given_up(
     root = os.open("/", os.O_PATH | os.O_DIRECTORY)
     try:
         with pytest.raises(LauncherError, match=r"test-ptys: cannot enter: /dev/pts .* does not answer within 0\.3 s"):
-            terminal.open_for(root, machine.name)
+            terminal.open_for(root, machine.name, 0)
     finally:
         os.close(root)

@@ -32,7 +32,7 @@ from ansible_collections.unshare.container.plugins.plugin_utils.container_record
     RENDERING,
 )
 from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import (
-    Derivation,
+    DerivedSystems,
     declared_containers,
 )
 from ansible_collections.unshare.container.tests.quality import container_reference as reference
@@ -53,6 +53,7 @@ GIVEN: dict[str, t.Any] = {
     "private_users": 655360,
     "init": {"argv": ["/usr/bin/given"]},
     "security": {"nesting": True},
+    "oom_score_adj": 300,
     "log": "persistent",
     "store": "/srv/tree=/software",
     "state": "restarted",
@@ -217,7 +218,7 @@ def test_an_entry_has_the_record(tmp_path: Path) -> None:
     defaults = {name: option["default"] for name, option in RECORD.items() if "default" in option}
     (spelt,) = declared_containers({"web": {"operating_system": SYSTEM, **defaults}})
     assert bare.options == spelt.options
-    derivation = Derivation(str(tmp_path))
+    derivation = DerivedSystems(str(tmp_path))
     assert derivation.announcement(bare) == derivation.announcement(spelt)
     for name in DERIVED.keys() - {"operating_system"}:
         given = {"store": GIVEN["store"], name: GIVEN[name]} if name == "mappings" else {name: GIVEN[name]}
@@ -315,7 +316,7 @@ def test_what_the_role_is_told_arrives(tmp_path: Path) -> None:
         assert {name: str(value) for name, value in found.items()} == {name: str(expected[name]) for name in expected}
     assert not (tmp_path / "container_script-rolled_back.json").exists()
     (declared,) = declared_containers({"given-name": states["restarted"]})
-    system = Derivation(str(tmp_path)).system(declared)
+    system = DerivedSystems(str(tmp_path)).system(declared)
     written = told("container_script", "restarted")
     assert written["system"] == {**system["system"], "files": written["system"]["files"]}
     assert set(written["system"]["files"]) == set(system["system"]["files"])

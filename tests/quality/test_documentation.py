@@ -26,7 +26,7 @@ CERTIFICATION = [
     "Related Information",
     "License Information",
 ]
-RULES = [f"C{number}" for number in range(1, 15)] + [f"S{number}" for number in range(1, 15)]
+RULES = [f"{letter}{number}" for letter, last in (("C", 14), ("S", 14), ("E", 4)) for number in range(1, last + 1)]
 RECORDS = {
     "Fields": specs.OPERATING_SYSTEM,
     "`users`": specs.USER,
@@ -53,7 +53,25 @@ def test_readme_has_the_headings_of_certification() -> None:
 
 
 def test_rules_are_all_described() -> None:
-    assert re.findall(r"^\| ([CS]\d+) \|", read("docs/containerization.md"), re.MULTILINE) == RULES
+    assert re.findall(r"^\| ([A-Z]\d+) \|", read("docs/containerization.md"), re.MULTILINE) == RULES
+
+
+def texts(*names: str) -> str:
+    """Return what all files of Python in these directories hold."""
+    return "\n".join(path.read_text(encoding="utf-8") for name in names for path in sorted((ROOT / name).rglob("*.py")))
+
+
+def test_every_rule_has_a_test_that_carries_its_id() -> None:
+    """By its name, which begins with the ids: `test_s4_s5_namespaces_and_ids`."""
+    names = re.findall(r"^def test((?:_[cse]\d+)+)_", texts("tests/unit", "tests/integration"), re.MULTILINE)
+    carried = {rule.upper() for name in names for rule in name.split("_")[1:]}
+    assert carried == set(RULES)
+
+
+def test_every_rule_that_is_cited_is_described() -> None:
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
+    cited = set(re.findall(r"\b[CSE]\d{1,2}\b", pages + texts("plugins")))
+    assert cited <= set(RULES)
 
 
 def test_service_reference_is_current() -> None:

@@ -18,7 +18,7 @@ from typing import Callable, Iterable, Iterator
 
 from ..host_files import HOST_FILES
 from ..launcher.errors import LauncherError
-from ..launcher.targets import MERGED
+from ..launcher.targets import MERGED, parents
 from . import elf
 from .libraries import CACHE, Loaded, Search, read_cache
 from .programs import (
@@ -26,12 +26,11 @@ from .programs import (
     SWITCH,
     find_program,
     open_regular,
-    parents,
     python_libraries,
     read_home,
     switch_modules,
 )
-from .reach import Place, Reach, barred_text, refusal
+from .reach import Place, Reach, barred_text, refusal_of_content
 
 SCRIPTS_LIMIT = 5  # a script whose interpreter is a script…, as in the kernel
 WARNINGS_LIMIT = 20
@@ -114,7 +113,7 @@ class Closure:
         except OSError as error:
             raise LauncherError("store: %s: %s" % (store, error.strerror)) from error
         if not place.may_come:
-            raise refusal("store: %s" % store, "what it leads to", place)
+            raise refusal_of_content("store: %s" % store, "what it leads to", place)
         self._include(place)
         if store == "/usr":
             self.add_if_present("/" + name for name in MERGED)
@@ -170,7 +169,7 @@ class Closure:
     def _add(self, path: str, place: Place) -> None:
         """Add what was asked for."""
         if not place.may_come:
-            raise refusal(path, "what it leads to", place)
+            raise refusal_of_content(path, "what it leads to", place)
         self.links.update(place.links)
         if self._is_item(place.real):
             return
@@ -201,7 +200,7 @@ class Closure:
         except (OSError, ValueError) as error:
             raise LauncherError("%s: %s: %s" % (who, what, getattr(error, "strerror", None) or error)) from error
         if not place.may_come:
-            raise refusal(who, what, place)
+            raise refusal_of_content(who, what, place)
         executable = 0o111 if place.named else stat.S_IXOTH
         if not stat.S_ISREG(place.mode) or not place.mode & executable or not self._is_program(place.real):
             raise LauncherError("%s: %s is no program (%s)" % (who, what, place.real))
@@ -358,20 +357,20 @@ class Closure:
         if os.path.isfile(configuration):
             place = self._follow(configuration)
             if not place.may_come:
-                raise refusal(path, "its configuration %s" % configuration, place)
+                raise refusal_of_content(path, "its configuration %s" % configuration, place)
             self._include(place)
             prefixes.append(environment)
             home = read_home(place.real)
             if home and os.path.isdir(home):
                 found = self._follow(home)
                 if not found.may_come:
-                    raise refusal(configuration, "the home %s" % home, found)
+                    raise refusal_of_content(configuration, "the home %s" % home, found)
                 self.links.update(found.links)
                 prefixes.append(os.path.dirname(home))
         for directory in python_libraries(prefixes, version):
             place = self._follow(directory)
             if not place.may_come:
-                raise refusal(path, "its library %s" % directory, place)
+                raise refusal_of_content(path, "its library %s" % directory, place)
             if not place.named and not PYTHON_LIBRARY.fullmatch(os.path.basename(place.real)):
                 raise LauncherError("%s: its library %s is none of Python's (%s)" % (path, directory, place.real))
             self._add_directory(place, program)

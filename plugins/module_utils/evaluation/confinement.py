@@ -26,7 +26,7 @@ CAPABILITIES = (
     "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
     "CHECKPOINT_RESTORE",
 )  # fmt: skip
-KILL = 1 << CAPABILITIES.index("KILL")
+CAP_KILL = 1 << CAPABILITIES.index("KILL")
 
 
 def numbers(names: list[str]) -> list[int]:

@@ -37,12 +37,12 @@ from ..launcher.attributes import UMASK, reset_own
 from ..launcher.descriptors import keep_only
 from ..launcher.errors import LauncherError
 from ..launcher.handshake import read_token, tell, write_all
-from .confinement import KILL, Confinement, hide_memory
+from .confinement import CAP_KILL, Confinement, hide_memory
 from .identity import Ids
 from .request import Request
-from .view import View, describe, explain, write_id_maps
+from .view import View, doing, errno_text, write_id_maps
 
-NAMESPACES = {
+NAMESPACE_FLAGS = {
     "ipc": sys.CLONE_NEWIPC,
     "net": sys.CLONE_NEWNET,
     "pid": sys.CLONE_NEWPID,
@@ -92,8 +92,8 @@ class Processes:
             ids_read, ids_write = os.pipe()
             ready_read, ready_write = os.pipe()
             built_read, built_write = os.pipe()
-            flags = sum(NAMESPACES.get(name, 0) for name in self.request.namespaces)
-            with explain("namespaces: the kernel does not make them"):
+            flags = sum(NAMESPACE_FLAGS.get(name, 0) for name in self.request.namespaces)
+            with doing("namespaces: the kernel does not make them"):
                 first = sys.clone3(flags | sys.CLONE_PARENT)
             if first == 0:
                 self._become_first(report, ids_read, ready_write, built_read, go)
@@ -101,7 +101,7 @@ class Processes:
                 os.close(descriptor)
             write_all(report, b"pid %d\n" % first)
             if self.ids.user:
-                with explain("ids: cannot map them"):
+                with doing("ids: cannot map them"):
                     write_id_maps(first, self.ids.map_lines(), not self.ids.privileged)
             write_all(ids_write, b"1")
             if self.view is not None:
@@ -125,7 +125,7 @@ class Processes:
                 sys.unshare(sys.CLONE_NEWNS)
             else:
                 uid, gid = self.ids.host
-                with explain("namespaces: this host's kernel gives an ordinary user none"):
+                with doing("namespaces: this host's kernel gives an ordinary user none"):
                     sys.unshare(sys.CLONE_NEWUSER | sys.CLONE_NEWNS)
                     own = ("%d %d 1\n" % (uid, uid), "%d %d 1\n" % (gid, gid))
                     write_id_maps(os.getpid(), own, True)
@@ -173,7 +173,7 @@ class Processes:
             if self.request.has("pid") and not self.request.child_is_pid1:
                 child = os.fork()
                 if child:
-                    reap(child)
+                    be_first_process(child)
             self._execute(streams)
         except BaseException as error:
             tell(report, "", error)
@@ -186,25 +186,25 @@ class Processes:
         self.confinement.apply()
         sys.prctl(sys.PR_SET_PDEATHSIG, signal.SIGKILL)
         root = lookup.open_root("/")
-        with explain("chdir: %s" % self.request.directory):
+        with doing("chdir: %s" % self.request.directory):
             directory = lookup.open_found(root, self.request.directory, os.O_PATH | os.O_DIRECTORY)
             os.fchdir(directory)
-        with explain("standard streams"):
+        with doing("standard streams"):
             for number, stream in enumerate(streams):
                 os.dup2(program.open_own_null(root) if stream < 0 else stream, number)
         name = self.request.argv[0]
         reset_own()
         os.umask(UMASK)
         try:
-            program.find(root, name, self.request.argv).execute(self.request.environment, self.ids.user)
+            program.find(root, name, self.request.argv).execute(self.request.environment)
         except OSError as error:
-            raise LauncherError("%s: cannot be executed: %s" % (name, describe(error))) from error
+            raise LauncherError("%s: cannot be executed: %s" % (name, errno_text(error))) from error
 
 
-def reap(child: int) -> NoReturn:
+def be_first_process(child: int) -> NoReturn:
     """Be the first process of a pid namespace: pass signals on to the command, reap what is left to it, end with it."""
     sys.close_range(0)
-    sys.capset(KILL, KILL, 0)
+    sys.capset(CAP_KILL, CAP_KILL, 0)
     every = set(range(1, signal.NSIG)) - {signal.SIGKILL, signal.SIGSTOP, 32, 33}
     signal.pthread_sigmask(signal.SIG_BLOCK, every)
     while True:

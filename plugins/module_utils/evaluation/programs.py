@@ -17,16 +17,6 @@ PYTHON_LIBRARY = re.compile(r"(?:python|pypy)(\d+\.\d+)[a-z]?")
 """The name of a directory that is Python's own library."""
 
 
-def parents(path: str) -> list[str]:
-    """The directories that a path is in, without `/`: the nearest first."""
-    found = []
-    parent = os.path.dirname(path)
-    while len(parent) > 1:
-        found.append(parent)
-        parent = os.path.dirname(parent)
-    return found
-
-
 def open_regular(path: str) -> int:
     """Open a regular file for reading; nothing else is opened, for that may wait, or do something.
 

@@ -19,7 +19,7 @@ from typing import Iterable, NamedTuple
 
 from ..launcher.errors import LauncherError
 from ..launcher.lookup import LINKS_LIMIT
-from .programs import parents
+from ..launcher.targets import parents
 
 KERNEL_DIRECTORIES = ("/proc", "/sys", "/dev")
 _CONFIGURATION = "pyvenv.cfg"
@@ -120,12 +120,17 @@ class Reach:
         if not is_named:
             barred = barred or self._bar(real)
             needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
-            if mode & needed != needed or any(_is_in(real, place) for place in KERNEL_DIRECTORIES):
+            if mode & needed != needed:
                 barred = barred or real
         return Place(real, mode, links, is_named, barred)
 
     def _bar(self, path: str) -> str | None:
-        """Return the highest directory above a path that not everybody may pass, or none."""
+        """Return the highest directory above a path that not everybody may pass, or none.
+
+        What the kernel shows at a path is another thing to each process: there the path itself bars the way.
+        """
+        if any(_is_in(path, place) for place in KERNEL_DIRECTORIES):
+            return path
         for directory in reversed(parents(path)):
             if directory not in self._passable:
                 self._passable[directory] = bool(os.stat(directory).st_mode & stat.S_IXOTH)
@@ -134,7 +139,7 @@ class Reach:
         return None
 
 
-def refusal(who: str, what: str, place: Place) -> LauncherError:
+def refusal_of_content(who: str, what: str, place: Place) -> LauncherError:
     """Return the error for a place that the content of a file may not bring in.
 
     Args:

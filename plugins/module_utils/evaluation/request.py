@@ -7,15 +7,15 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import shlex
 from typing import Any, NamedTuple
 
 from ..launcher.errors import LauncherError
 from ..launcher.guarded import refusal_of_words
-from ..launcher.init import PATH
+from ..launcher.init import SEARCH_PATH
 from ..launcher.mounts import ATTRIBUTES
 from ..launcher.paths import refusal_of_root
-from .programs import find_program, parents
+from ..launcher.targets import parents
+from .programs import find_program
 from .reach import KERNEL_DIRECTORIES
 
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
@@ -52,7 +52,7 @@ class Mapping(NamedTuple):
     writable: bool
 
 
-class FileSystem(NamedTuple):
+class RequestedFileSystem(NamedTuple):
     """A new file system that the program sees."""
 
     mount_point: str
@@ -61,7 +61,7 @@ class FileSystem(NamedTuple):
     flags: list[str]
 
 
-class File(NamedTuple):
+class RequestedFile(NamedTuple):
     """A file or symbolic link that is placed before the program runs."""
 
     content: bytes
@@ -122,7 +122,7 @@ class Request:
 
     @staticmethod
     def _environment(given: dict[str, Any]) -> dict[str, str]:
-        environment = {"PATH": PATH + ":/sbin:/bin", "HOME": "/", "LANG": "C.UTF-8", "container": "unshare"}
+        environment = {"PATH": SEARCH_PATH + ":/sbin:/bin", "HOME": "/", "LANG": "C.UTF-8", "container": "unshare"}
         for name, value in given.items():
             text = str(value)
             if not name or "=" in name or "\0" in name + text:
@@ -237,17 +237,17 @@ def _mapping(entry: Any, number: int) -> Mapping:
     return Mapping(source, _place(source if target is None else target, option + ".target"), writable)
 
 
-def _file_system(entry: dict[str, Any], number: int) -> FileSystem:
+def _file_system(entry: dict[str, Any], number: int) -> RequestedFileSystem:
     option = "file_systems[%d]" % number
     flags = list(entry["flags"] or [])
     for flag in flags:
         if flag not in ATTRIBUTES:
             raise LauncherError("%s.flags: '%s' is not one of %s" % (option, flag, ", ".join(sorted(ATTRIBUTES))))
     place = _place(entry["mount_point"], option + ".mount_point")
-    return FileSystem(place, entry["type"], entry["options"] or "", flags)
+    return RequestedFileSystem(place, entry["type"], entry["options"] or "", flags)
 
 
-def _file(path: str, entry: Any) -> tuple[str, File]:
+def _file(path: str, entry: Any) -> tuple[str, RequestedFile]:
     """A file from its text, or from {content, encoding, mode} or {link}."""
     option = "files[%s]" % path
     place = _place(str(path), "files")
@@ -256,7 +256,7 @@ def _file(path: str, entry: Any) -> tuple[str, File]:
     if not isinstance(entry, dict) or set(entry) - {"content", "encoding", "mode", "link"}:
         raise LauncherError("%s: must be a text, or a mapping of content, encoding and mode, or of link" % option)
     if isinstance(entry.get("link"), str) and set(entry) == {"link"} and entry["link"]:
-        return place, File(b"", 0, entry["link"])
+        return place, RequestedFile(b"", 0, entry["link"])
     content, mode = entry.get("content"), entry.get("mode", "0644")
     if not isinstance(content, str) or entry.get("encoding") not in (None, "base64"):
         raise LauncherError("%s: needs a content that is a text, in the encoding base64 or none" % option)
@@ -268,7 +268,7 @@ def _file(path: str, entry: Any) -> tuple[str, File]:
             data = base64.b64decode(data, validate=True)
         except (binascii.Error, ValueError) as error:
             raise LauncherError("%s.content: is not base64: %s" % (option, error)) from error
-    return place, File(data, int(mode, 8), None)
+    return place, RequestedFile(data, int(mode, 8), None)
 
 
 def _capability(name: str) -> str:
@@ -284,9 +284,3 @@ def _python(text: str) -> str:
     except (SyntaxError, ValueError):
         return text
     return _EXPRESSION % stripped
-
-
-def describe(argv: list[str]) -> str:
-    """A command for an error message: at most 80 characters of it."""
-    text = " ".join(shlex.quote(part) for part in argv)
-    return text if len(text) <= 80 else text[:77] + "..."

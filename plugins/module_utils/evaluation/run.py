@@ -18,7 +18,7 @@ from . import identity
 from .closure import Closure, Requisites
 from .processes import Processes, exit_code
 from .request import MANAGED, Request
-from .view import View, explain
+from .view import View, doing
 
 PART = 1 << 16
 OUTPUT_LIMIT = 16 << 20
@@ -133,7 +133,7 @@ class _Run:
             self._watch(read, selectors.EVENT_READ, self._read_stream(name))
         uid, gid = self.ids.owner(self.request.guest_uid, self.request.guest_gid)
         if self.ids.privileged:
-            with explain("private_users: the host's ids %d and %d" % (uid, gid)):
+            with doing("private_users: the host's ids %d and %d" % (uid, gid)):
                 for end in ends + writes:
                     os.fchown(end, uid, gid)  # so that the command can open its /dev/stdout
         processes = Processes(self.request, self.view, self.ids, (input_read, writes[0], writes[1]), os.getpid())

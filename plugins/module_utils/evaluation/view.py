@@ -17,11 +17,10 @@ from typing import Iterator
 from ..launcher import guarded, kernel, mounts, targets
 from ..launcher import syscalls as sys
 from ..launcher.errors import LauncherError
-from ..launcher.records import NETWORK_FILES
+from ..launcher.targets import NETWORK_FILES, parents
 from .closure import Closure
 from .identity import Ids
-from .programs import parents
-from .request import File, FileSystem, Mapping, Request
+from .request import Mapping, Request, RequestedFile, RequestedFileSystem
 
 SIGCHLD = 17
 # What a command may fill; the root holds no more than the files that were asked for, unless it is writable.
@@ -30,7 +29,7 @@ TEMPORARY_SIZE, TEMPORARY_FILES = "10%", "400k"
 ROOT = (0, 0)
 QUIET = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NODEV
 # A process that waits for a FUSE server which waits for it cannot be killed.
-DEVICES = tuple(name for name in targets.DEVICES if name != "fuse")
+SHOWN_DEVICES = tuple(name for name in targets.DEVICES if name != "fuse")
 
 
 class View:
@@ -46,7 +45,7 @@ class View:
         self.ids = ids
         self.warnings: list[str] = []
         self._id_maps: dict[tuple[str, str], int] = {}
-        self._host: guarded.Host | None = None
+        self._host: guarded.GuardedHost | None = None
         hidden = request.hidden()
         closure.prune(hidden)
         for path in request.files:
@@ -63,7 +62,7 @@ class View:
             if parent in self.closure.links:
                 raise LauncherError("files: %s: lies in %s, which is a symbolic link on this host" % (path, parent))
 
-    def _accounts(self) -> dict[str, File]:
+    def _accounts(self) -> dict[str, RequestedFile]:
         """Names for the command's ids, and for this machine."""
         uid, gid = self.request.guest_uid, self.request.guest_gid
         nobody = 65534
@@ -77,7 +76,7 @@ class View:
         }
         if self.request.has("net"):
             texts["/etc/hosts"] = "127.0.0.1 localhost\n::1 localhost\n"
-        return {path: File(text.encode(), 0o644, None) for path, text in texts.items()}
+        return {path: RequestedFile(text.encode(), 0o644, None) for path, text in texts.items()}
 
     # Made by the builder.
 
@@ -85,7 +84,7 @@ class View:
         """Make the tree, on top of this mount namespace's root, where no path leads."""
         os.umask(0)
         self._make_id_maps()
-        with explain("/"):
+        with doing("/"):
             mount = mounts.tmpfs("0755", ROOT_SIZE, ROOT_FILES, QUIET)
             target = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             sys.move_mount(mount, target)
@@ -93,11 +92,11 @@ class View:
         tree = mounts.Tree(mount)
         self._prepare(tree)
         for path, file in sorted(self.files.items()):
-            with explain("files: %s" % path):
+            with doing("files: %s" % path):
                 self._place(tree, path, file)
         for path, link in sorted(self.closure.links.items()):
-            with explain("closure: %s" % path):
-                self._place(tree, path, File(b"", 0, link))
+            with doing("closure: %s" % path):
+                self._place(tree, path, RequestedFile(b"", 0, link))
         for path in sorted(self.closure.directories | self.closure.files):
             self._bind(tree, path, path, False, "brought in" if path in self.closure.brought else "closure")
         for path in NETWORK_FILES if not self.request.has("net") else ():
@@ -118,14 +117,14 @@ class View:
         for owner in owners:
             lines = self.ids.file_map_lines(owner)
             if lines is not None and lines not in self._id_maps:
-                with explain("ids: cannot map files to them"):
+                with doing("ids: cannot map files to them"):
                     self._id_maps[lines] = make_user_namespace(lines)
 
     def _prepare(self, tree: mounts.Tree) -> None:
-        with explain("/dev, /tmp"):
+        with doing("/dev, /tmp"):
             for path in ("/dev", "/proc", "/sys"):
                 os.close(tree.target(path, True))
-            kernel.populate_devices(tree, None, DEVICES)
+            kernel.populate_devices(tree, None, SHOWN_DEVICES)
             noexec = sys.MOUNT_ATTR_NOSUID | sys.MOUNT_ATTR_NOEXEC
             terminals = kernel.terminal_options([("mode", "620"), ("ptmxmode", "666")])
             tree.attach(mounts.filesystem("devpts", terminals, noexec), "/dev/pts")
@@ -133,7 +132,7 @@ class View:
             tree.attach(mounts.tmpfs("1777", TEMPORARY_SIZE, TEMPORARY_FILES, QUIET), "/tmp")
 
     @staticmethod
-    def _place(tree: mounts.Tree, path: str, file: File) -> None:
+    def _place(tree: mounts.Tree, path: str, file: RequestedFile) -> None:
         directory, name = os.path.split(path)
         parent = tree.target(directory, True)
         try:
@@ -148,14 +147,16 @@ class View:
 
     def _mount_asked(self, tree: mounts.Tree) -> None:
         """The mappings and file systems that were asked for, parents before children."""
-        steps: list[tuple[str, Mapping | FileSystem]] = [(entry.target, entry) for entry in self.request.mappings]
+        steps: list[tuple[str, Mapping | RequestedFileSystem]] = [
+            (entry.target, entry) for entry in self.request.mappings
+        ]
         steps += [(entry.mount_point, entry) for entry in self.request.file_systems]
         for place, step in sorted(steps, key=lambda step: step[0].count("/")):
             if isinstance(step, Mapping):
                 self._bind(tree, step.source, place, step.writable, "mapping")
                 continue
             options = [self._option(text) for text in step.options.split(",") if text]
-            with explain("%s: cannot mount a %s" % (place, step.type)):
+            with doing("%s: cannot mount a %s" % (place, step.type)):
                 mount = mounts.filesystem(step.type, options, QUIET | mounts.attributes(step.flags))
                 tree.attach(mount, place)
 
@@ -169,7 +170,7 @@ class View:
 
     def _bind(self, tree: mounts.Tree, path: str, place: str, writable: bool, what: str) -> None:
         attributes = QUIET if writable else QUIET | sys.MOUNT_ATTR_RDONLY
-        with explain("%s: cannot bind %s at %s" % (what, path, place)):
+        with doing("%s: cannot bind %s at %s" % (what, path, place)):
             source = mounts.open_source(path, follow=False)
             try:
                 if what == "mapping":
@@ -188,7 +189,7 @@ class View:
         if self._host is None:
             # Who is not root runs what is theirs by their own rights, which the command has anyway.
             python = guarded.interpreter() if self.ids.privileged else {}
-            self._host = guarded.Host(dict(guarded.RUNS, **python))
+            self._host = guarded.GuardedHost(dict(guarded.RUNS, **python))
         if writable:
             self._host.refuse_writable(source, path)
         warning = self._host.warning(source, path)
@@ -216,7 +217,7 @@ class View:
         """
         read_only = kernel.QUIET | sys.MOUNT_ATTR_RDONLY
         if self.request.has("pid"):
-            with explain("/proc: cannot mount that of the command's processes"):
+            with doing("/proc: cannot mount that of the command's processes"):
                 kernel.mount_process_information(tree, first, pidfd)
         else:
             self._share(tree, "/proc", read_only)
@@ -227,13 +228,13 @@ class View:
             except OSError as error:
                 # The kernel may refuse it to an ordinary user (part of the host's is hidden); few programs miss it.
                 if self.ids.privileged or error.errno != errno.EPERM:
-                    raise LauncherError("/sys: cannot mount: %s" % describe(error)) from error
+                    raise LauncherError("/sys: cannot mount: %s" % errno_text(error)) from error
         else:
             self._share(tree, "/sys", read_only)
 
     @staticmethod
     def _share(tree: mounts.Tree, path: str, attributes: int) -> None:
-        with explain(path):
+        with doing(path):
             source = os.open(path, os.O_PATH | os.O_CLOEXEC)
             try:
                 tree.attach(mounts.bind(source, attributes, None), path)
@@ -243,9 +244,9 @@ class View:
     def finish(self, tree: mounts.Tree, null: int | None) -> None:
         """Hide what a command has no use for, turn the root read-only, and make the tree this namespace's root."""
         if null is not None:
-            with explain("/proc, /sys: cannot hide what is the host's"):
+            with doing("/proc, /sys: cannot hide what is the host's"):
                 kernel.restrict(tree, null)
-        with explain("/"):
+        with doing("/"):
             if not self.request.writable_root:
                 sys.mount_setattr(tree.root, sys.MOUNT_ATTR_RDONLY, False)
             os.fchdir(tree.root)
@@ -281,7 +282,7 @@ def write_id_maps(pid: int, lines: tuple[str, str], sole_user: bool) -> None:
             os.close(descriptor)
 
 
-def describe(error: OSError) -> str:
+def errno_text(error: OSError) -> str:
     """An error as the name of its number, and what that means."""
     name = errno.errorcode.get(error.errno or 0, "error %s" % error.errno)
     call = " in %s" % error.filename if error.filename else ""
@@ -289,11 +290,11 @@ def describe(error: OSError) -> str:
 
 
 @contextlib.contextmanager
-def explain(what: str) -> Iterator[None]:
+def doing(what: str) -> Iterator[None]:
     """Turn an error of the system into one that says what was being done (S14)."""
     try:
         yield
     except OSError as error:
-        raise LauncherError("%s: %s" % (what, describe(error))) from error
+        raise LauncherError("%s: %s" % (what, errno_text(error))) from error
     except LauncherError as error:
         raise LauncherError("%s: %s" % (what, error)) from error

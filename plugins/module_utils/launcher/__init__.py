@@ -14,7 +14,7 @@ under a unit at host boot. The story of a start, in the order of its modules:
                  systems on which killed processes wait
     specification   what is to be started, read from `spec.json`; `contract` has the records in it, which the controller
                  makes, of `kinds`
-    start        the caller's side of a start: the record, the wait for readiness
+    start        the caller's side of a start: the record, the wait for readiness (`notification`)
     identity     which host ids it gets
     cgroup       the delegated control group it lives in; `limits` says how much of the host that may take
     launch       the processes and namespaces of a start, and how they wait for each other (`handshake`); `excursion` is
@@ -28,7 +28,8 @@ under a unit at host boot. The story of a start, in the order of its modules:
     enter        a further process in a running container; `passage` is its way there, `account` whose it is
     attributes, descriptors, lookup, program, elf   how both come near the container: the limits that they take, the few
                  descriptors that they keep, the paths that they follow, the program that they become
-    mounts, mount_table, devices, trees, process, paths, times, data, syscalls, errors   what all of these stand on
+    mounts, mount_table, devices, trees, process, paths, names, times, data, syscalls, errors   what all of these stand
+                 on
 
 Imports are chosen for their cost: `typing`, `json`, `contextlib` and what they import take longer than a launch.
 """
@@ -68,6 +69,8 @@ MODULES = (
     "main",
     "mount_table",
     "mounts",
+    "names",
+    "notification",
     "passage",
     "paths",
     "process",

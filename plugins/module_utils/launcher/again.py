@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .start import Status
 
-GRACE = 30.0  # seconds, beyond its own time limits, after which a start is given up
+GRACE = 30.0  # seconds, beyond its own time limits, after which a `run-container` is given up
 SHARES = (
     "container %s: has rebooted itself, and was started with --share or --expose, of which nothing is kept; "
     "start it again with them"
@@ -38,8 +38,6 @@ def bring_back(container: Container) -> bool:
     Raises:
         LauncherError: it has rebooted itself and could not be started.
     """
-    import subprocess
-
     with container.lock(ENTER_TIMEOUT):
         record = container.record() or {}
         if not container.is_to_come_back():
@@ -48,24 +46,45 @@ def bring_back(container: Container) -> bool:
             raise LauncherError(SHARES % container.name)
     # Its own launcher, whichever version that is; and the container is not to be a child of who only enters it.
     timeout = float(record.get("timeout", ENTER_TIMEOUT))
-    command = [str(record.get("system")) + "/run-container", "--again", "--timeout=" + times.text(timeout)]
+    try:
+        code, said = run_launcher(str(record.get("system")), "--again", timeout, 2 * timeout)
+    except LauncherError as error:
+        message = "container %s: has rebooted itself, and cannot be started: %s"
+        raise LauncherError(message % (container.name, error)) from error
+    running = container.status().state == "running"  # one that is not ready in time runs, and can be looked at
+    if code and not running:
+        message = "container %s: has rebooted itself, and does not start: %s"
+        raise LauncherError(message % (container.name, said.strip()))
+    return running
+
+
+def run_launcher(system: str, option: str, timeout: float, longest: float) -> tuple[int, str]:
+    """Have the `run-container` of a system start it in a process of its own; return its exit status and its messages.
+
+    Args:
+        system: the directory.
+        option: `--again` or `--detach`.
+        timeout: seconds that the container has to become ready.
+        longest: seconds that all of that may take; after `GRACE` more it is given up.
+
+    Raises:
+        LauncherError: it cannot be executed, or has been given up.
+    """
+    import subprocess
+
+    command = [system + "/run-container", option, "--timeout=" + times.as_text(timeout)]
     try:
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            timeout=2 * timeout + GRACE,
+            timeout=longest + GRACE,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        message = "container %s: has rebooted itself, and cannot be started: %s: %s"
-        raise LauncherError(message % (container.name, command[0], error)) from error
-    running = container.status().state == "running"  # one that is not ready in time runs, and can be looked at
-    if done.returncode and not running:
-        said = done.stderr.decode("utf-8", "replace").strip()
-        raise LauncherError("container %s: has rebooted itself, and does not start: %s" % (container.name, said))
-    return running
+        raise LauncherError("%s: %s" % (command[0], error)) from error
+    return done.returncode, done.stderr.decode("utf-8", "replace")
 
 
 def refuse(container: Container) -> None:
@@ -80,7 +99,7 @@ def refuse(container: Container) -> None:
             raise LauncherError(message % container.name)
 
 
-def start(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
+def start_again(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
     """Start a container again if it has rebooted itself; nothing is done otherwise. The exit status."""
     with container.lock(timeout):
         record = container.record() or {}

@@ -3,7 +3,8 @@
 """What a process has from its parent and keeps when it executes a program: limits, priorities, processors, signals.
 
 A container's PID 1 has the same whoever starts it, by hand, in a module over SSH, or at boot (P7). A command that
-enters has what PID 1 has then.
+enters has what PID 1 has then, but no resource limit below the one that PID 1 was started with: root inside could keep
+the host out by lowering it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ INFINITY = 0xFFFFFFFFFFFFFFFF
 MEBIBYTE = 1 << 20
 # RLIMIT_*: the kernel's own for the first process of a machine (include/asm-generic/resource.h), and systemd's hard
 # limit of open files for every service. Of tasks and signals the kernel derives the limit from its memory.
-LIMITS = {
+RESOURCES = {
     0: (INFINITY, INFINITY),  # CPU
     1: (INFINITY, INFINITY),  # FSIZE
     2: (INFINITY, INFINITY),  # DATA
@@ -71,12 +72,12 @@ class Attributes:
         self.oom_score_adj = oom_score_adj
 
     @classmethod
-    def standard(cls) -> Attributes:
+    def standard(cls, oom_score_adj: int = 0) -> Attributes:
         """Return those of a container's PID 1; the processors are those of this machine's own PID 1."""
         tasks = int(read_text("/proc/sys/kernel/threads-max").strip() or 0) // 2 or INFINITY
-        limits = dict(LIMITS)
+        limits = dict(RESOURCES)
         limits[NPROC] = limits[SIGPENDING] = (tasks, tasks)
-        return cls(limits, 0, (os.SCHED_OTHER, 0), os.sched_getaffinity(1), 0, 0)
+        return cls(limits, 0, (os.SCHED_OTHER, 0), os.sched_getaffinity(1), 0, oom_score_adj)
 
     @classmethod
     def of(cls, pid: int) -> Attributes:
@@ -99,6 +100,15 @@ class Attributes:
             sys.get_io_priority(pid),
             int(read_text("/proc/%d/oom_score_adj" % pid).strip() or 0),
         )
+
+    @classmethod
+    def of_entering(cls, pid: int) -> Attributes:
+        """Return those of a process that enters a container with this PID 1; errors are those of `of`."""
+        found = cls.of(pid)
+        for number, (soft, hard) in cls.standard().limits.items():
+            now = found.limits.get(number, (soft, hard))
+            found.limits[number] = max(now[0], soft), max(now[1], hard)
+        return found
 
     def give(self, pid: int) -> bool:
         """Give them to a process (0: the calling one), as far as the caller may; whether that was all.

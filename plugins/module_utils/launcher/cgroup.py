@@ -1,12 +1,19 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The control group of a container: `unshare/<name>` of the unified hierarchy, delegated to the container's root.
+"""The control groups of a container in the unified hierarchy.
+
+    unshare/<name>              the whole: has the limits, and is what the container is asked to account for
+    unshare/<name>/payload      delegated to the container's root, and all that it sees of the hierarchy
+    unshare/<name>/entered      of processes that enter, where root inside keeps them out of its own part
+
+What root inside rules it can make unfit for others: threaded, full, frozen, or gone in a moment. So the whole is not
+its own, and the last of these groups is out of its reach.
 
 It does not matter where the host has mounted cgroup2, beside version 1 or not at all: in the last case the hierarchy is
 reached through a detached mount of our own.
 
-Started by a unit of systemd it is a group below the unit's own, which systemd has delegated (`Delegate=`); the host's
-processes of the start have one beside it. Where it is, is noted in the container's runtime directory.
+Started by a unit of systemd the whole is the unit's own group, which systemd has delegated (`Delegate=`); the host's
+processes of the start have one in it, too. Where it is, is noted in the container's runtime directory.
 """
 
 from __future__ import annotations
@@ -22,16 +29,18 @@ from .paths import RUN_DIRECTORY, read_text, write_atomically
 from .process import KILL, Process, milliseconds
 
 PARENT = "unshare"
-PAYLOAD, ASIDE = "payload", "launcher"  # below a unit's group: the container, and the processes that start it
+PAYLOAD, ENTERED = "payload", "entered"
+ASIDE = "launcher"  # in a unit's group: the processes that start the container
+ENTERED_INSIDE = "unshare.entered"  # in the payload: who enters, where an init can move them to groups of its own
 DELEGATED = ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
 # What a hostile root inside may pile up for the host to clear away.
-DESCENDANTS = ("cgroup.max.descendants", "8192")
-BOUNDS = (("cgroup.max.depth", "32"), DESCENDANTS)
-ROOM = 1024  # groups more, so that not all are taken again before the launcher has made its own
+BOUNDS = (("cgroup.max.depth", "32"), ("cgroup.max.descendants", "8192"))
+UNMAPPED = 0x70000000 - 1  # an id of no container that shares the host root's
+PINNED = 256  # processes that are pinned at a time
 
 
 class ControlGroup:
-    """The control group of container `name`, opened on first use."""
+    """The control groups of container `name`, opened on first use."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -40,13 +49,25 @@ class ControlGroup:
         self._hierarchy: int | None = None
 
     @property
-    def path(self) -> str:
-        """Where it is, from the root of the hierarchy on."""
+    def whole(self) -> str:
+        """Where the group is that has all of the container's, from the root of the hierarchy on."""
         if self._made is not None:
             return self._made
         if self._unit is not None:
-            return self._unit + "/" + PAYLOAD
-        return read_text(self._note) or PARENT + "/" + self.name
+            return self._unit
+        noted = read_text(self._note)
+        return os.path.dirname(noted) if noted else PARENT + "/" + self.name
+
+    @property
+    def path(self) -> str:
+        """Where the group is that is delegated to root inside: the payload.
+
+        The launcher of an older system delegates the whole.
+        """
+        path = self.whole + "/" + PAYLOAD
+        if self._made is None and not self.of_unit and not self._has(path):
+            return self.whole
+        return path
 
     @property
     def _note(self) -> str:
@@ -54,8 +75,8 @@ class ControlGroup:
 
     @property
     def of_unit(self) -> bool:
-        """Whether it is below a unit's group, so that limits are the unit's."""
-        return self.path.endswith("/" + PAYLOAD)
+        """Whether the whole is a unit's group, so that limits are the unit's."""
+        return self._unit is not None or os.path.exists(self._note)
 
     def move_below_unit(self) -> bool:
         """Be a group below that of the unit which this process is the main process of; whether there is such a unit.
@@ -94,66 +115,97 @@ class ControlGroup:
             self._hierarchy = None
 
     def create(self, owner: int) -> int:
-        """Make the group and delegate it to a uid (cgroups(7), "delegation"); its descriptor."""
-        path = self._made = self.path
-        parent = os.path.dirname(path)
+        """Make the groups and delegate the payload to a uid (cgroups(7), "delegation"); the descriptor of that."""
+        whole = self._made = self.whole
+        path = self.path
         if self._unit is None:
             self._enable_controllers(".")
+            self._make(whole)
+            self._enable_controllers(PARENT)
         else:
             write_atomically(self._note, path, 0o644)
-        self._make(parent)
-        self._enable_controllers(parent)
+        self._enable_controllers(whole)
+        self._make_one(path)
         for file, bound in BOUNDS:
             self._write(path + "/" + file, bound)
-        descriptor = self.open()
+        descriptor = self._open(path)
         for file in (".",) + DELEGATED:
             os.chown(file, owner, owner, dir_fd=descriptor)
         return descriptor
 
-    def _make(self, parent: str) -> None:
+    def _make(self, whole: str) -> None:
         while True:
             try:
-                for path in (parent, self.path):
-                    try:
-                        os.mkdir(path, 0o755, dir_fd=self.hierarchy)
-                    except FileExistsError:
-                        pass
+                self._make_one(PARENT)
+                self._make_one(whole)
                 return
             except FileNotFoundError:
                 pass  # another container's end has just removed the parent that it left empty
 
-    def make_below(self, group: int, name: str) -> None:
-        """Make a group below the container's own, which a descriptor names, unless it is there.
-
-        Where root inside has made as many as it may, its bound is raised for the moment that this takes.
-        """
+    def _make_one(self, path: str) -> None:
         try:
-            os.mkdir(name, 0o755, dir_fd=group)
+            os.mkdir(path, 0o755, dir_fd=self.hierarchy)
         except FileExistsError:
             pass
-        except BlockingIOError:
-            file, bound = DESCENDANTS
-            self.write(file, str(int(bound) + ROOM))
-            try:
-                os.mkdir(name, 0o755, dir_fd=group)
-            finally:
-                self.write(file, bound)
 
-    def open(self) -> int:
-        return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.hierarchy)
+    def _open(self, path: str) -> int:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(path, flags, dir_fd=self.hierarchy)
+
+    def open_inside(self) -> int:
+        """Make the group in the payload for a process that enters, unless it is there; its descriptor.
+
+        There it is among the container's own, and an init can give it another place: for a session of a user, or for
+        the scope of `systemd-run --scope`.
+
+        Raises:
+            OSError: it cannot be made, was removed again, or belongs to root inside.
+        """
+        path = self.path + "/" + ENTERED_INSIDE
+        self._make_one(path)
+        descriptor = self._open(path)
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            os.close(descriptor)
+            raise PermissionError(errno.EPERM, "is not the host's", path)
+        return descriptor
+
+    def open_out_of_reach(self, owner: int) -> int:
+        """Make the group beside the payload for a process that enters, unless it is there; its descriptor.
+
+        Args:
+            owner: the host's id of root inside.
+        """
+        path = self.whole + "/" + ENTERED
+        self._make_one(path)
+        descriptor = self._open(path)
+        if owner == 0:
+            # A process in it can have it as the root of a new cgroup namespace, and so mount it.
+            for file in [".", *os.listdir(descriptor)]:
+                try:
+                    os.chown(file, UNMAPPED, UNMAPPED, dir_fd=descriptor)
+                except OSError as error:
+                    if error.errno != errno.EINVAL:  # in a container whose ids are all given to this one
+                        os.close(descriptor)
+                        raise
+        return descriptor
 
     def _enable_controllers(self, path: str) -> None:
         """Hand down what controllers there are; a host may keep some, or all, in version 1."""
-        available = self._read(path + "/cgroup.controllers").split()
         enabled = self._read(path + "/cgroup.subtree_control").split()
-        for controller in available:
-            if controller not in enabled:
-                try:
-                    self._write(path + "/cgroup.subtree_control", "+" + controller)
-                except OSError as error:
-                    # Inside a container its own root group may hold processes, or be another's to steer.
-                    if error.errno not in (errno.EBUSY, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EOPNOTSUPP):
-                        raise
+        missing = ["+" + name for name in self._read(path + "/cgroup.controllers").split() if name not in enabled]
+        if missing and not self._hand_down(path, " ".join(missing)):
+            for controller in missing:
+                self._hand_down(path, controller)
+
+    def _hand_down(self, path: str, controllers: str) -> bool:
+        try:
+            self._write(path + "/cgroup.subtree_control", controllers)
+        except OSError as error:
+            # Inside a container its own root group may hold processes, or be another's to steer.
+            if error.errno not in (errno.EBUSY, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EOPNOTSUPP):
+                raise
+            return False
+        return True
 
     def _read(self, path: str) -> str:
         return read_text(path, directory=self.hierarchy)
@@ -166,19 +218,22 @@ class ControlGroup:
             os.close(descriptor)
 
     def read(self, file: str) -> str:
-        """The text of one of the group's files; empty where the host has no such controller."""
-        return self._read(self.path + "/" + file)
+        """The text of a file of the whole group; empty where the host has no such controller."""
+        return self._read(self.whole + "/" + file)
 
     def controllers(self) -> list[str]:
         """The controllers that the hierarchy has on this host."""
         return self._read("cgroup.controllers").split()
 
     def has(self, file: str) -> bool:
-        """Whether the group has such a file."""
-        return os.access(self.path + "/" + file, os.F_OK, dir_fd=self.hierarchy)
+        """Whether the whole group has such a file."""
+        return self._has(self.whole + "/" + file)
+
+    def _has(self, path: str) -> bool:
+        return os.access(path, os.F_OK, dir_fd=self.hierarchy)
 
     def is_marked(self) -> bool:
-        """Whether root inside has set the sticky bit of the group's directory: that means a reboot (`again`).
+        """Whether root inside has set the sticky bit of the payload's directory: that means a reboot (`again`).
 
         Of all that a container can leave in its control group this alone outlives its systemd, which removes every
         group below on its way out.
@@ -189,70 +244,92 @@ class ControlGroup:
             return False
 
     def write(self, file: str, text: str) -> None:
-        """Write one of the group's files."""
-        self._write(self.path + "/" + file, text)
+        """Write a limit into a file of the whole group.
+
+        Root inside is shown it in its own part, for programs that go by it. A weight is not shown: there it would count
+        against who enters.
+        """
+        whole, path = self.whole, self.path
+        self._write(whole + "/" + file, text)
+        if path != whole and not file.endswith(".weight") and self._has(path + "/" + file):
+            self._write(path + "/" + file, text)
+
+    @property
+    def _populated_parts(self) -> list[str]:
+        """The groups that have processes of the container's, in the order of their end.
+
+        Root inside with the host root's id may get a process from the first into the second; none the other way.
+        """
+        return [self.whole + "/" + ENTERED, self.path]
 
     def kill(self, timeout: float) -> bool:
-        """Kill all processes of the group (`cgroup.kill`, Linux 5.14); whether none is left after `timeout` seconds.
+        """Kill all processes (`cgroup.kill`, Linux 5.14); whether none is left after `timeout` seconds.
 
         Before Linux 5.14 nothing is killed. What is left then and otherwise, `kill_each` kills.
         """
+        deadline = time.monotonic() + timeout
+        left = [path for path in self._populated_parts if not self._kill(path, deadline)]
+        return not left
+
+    def _kill(self, path: str, deadline: float) -> bool:
         try:
-            events = self._open_events()
+            events = self._open_events(path)
         except FileNotFoundError:
             return True
         try:
             if not _populated(events):
                 return True
             try:
-                self.write("cgroup.kill", "1")
+                self._write(path + "/cgroup.kill", "1")
             except FileNotFoundError:
                 return False
-            return _wait_empty(events, timeout)
+            return _wait_empty(events, deadline)
         finally:
             os.close(events)
 
     def kill_each(self) -> None:
-        """Kill each process of the group that is seen there. Another may be forked meanwhile: look again.
+        """Kill each process that is seen in the groups. Another may be forked meanwhile: look again.
 
         `cgroup.kill` signals the first thread of a process; where that has ended, the others do not hear of it.
         """
-        path = self.path
-        inside = "0::/" + path
+        for path in self._populated_parts:
+            if self._has(path):
+                trees.walk(self.hierarchy, path, path, _kill_seen)
 
-        def kill(group: int) -> list[str]:
-            for pid in _processes(group):
-                process = Process.pin(pid)
-                if process is None:
-                    continue
-                try:
-                    # The number may be that of a process elsewhere by now, but not once it is pinned and here.
-                    where = _group_of(pid)
-                    if where == inside or where.startswith(inside + "/"):
-                        process.signal(KILL)
-                finally:
-                    process.close()
-            return trees.directories(group)
-
-        trees.walk(self.hierarchy, path, path, kill)
-
-    def _open_events(self) -> int:
-        return os.open(self.path + "/cgroup.events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.hierarchy)
+    def _open_events(self, path: str) -> int:
+        return os.open(path + "/cgroup.events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.hierarchy)
 
     def wait_empty(self, timeout: float) -> bool:
         """Wait until no process is left, for at most `timeout` seconds."""
-        try:
-            events = self._open_events()
-        except FileNotFoundError:
-            return True
-        try:
-            return _wait_empty(events, timeout)
-        finally:
-            os.close(events)
+        deadline = time.monotonic() + timeout
+        for path in self._populated_parts:
+            try:
+                events = self._open_events(path)
+            except FileNotFoundError:
+                continue
+            try:
+                if not _wait_empty(events, deadline):
+                    return False
+            finally:
+                os.close(events)
+        return True
 
     def remove(self) -> None:
-        """Remove the empty group, what PID 1 made below it, and the parent when it was the last."""
-        path = self.path
+        """Remove the empty groups, what PID 1 made below its own, and the parent when these were the last."""
+        whole, of_unit = self.whole, self.of_unit
+        self._remove(whole + "/" + ENTERED)
+        self._remove(whole + "/" + PAYLOAD)
+        self._made = None
+        if of_unit:
+            return
+        self._remove(whole)
+        try:
+            os.rmdir(PARENT, dir_fd=self.hierarchy)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EBUSY):
+                raise
+
+    def _remove(self, path: str) -> None:
         try:
             os.rmdir(path, dir_fd=self.hierarchy)
         except FileNotFoundError:
@@ -261,12 +338,6 @@ class ControlGroup:
             if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):
                 raise
             trees.walk(self.hierarchy, path, path, trees.directories, trees.remove_directory)
-        self._made = None
-        try:
-            os.rmdir(PARENT, dir_fd=self.hierarchy)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EBUSY):
-                raise
 
 
 def _mounted_hierarchy() -> str | None:
@@ -281,11 +352,10 @@ def _populated(events: int) -> bool:
     return b"populated 1" in os.pread(events, 4096, 0)
 
 
-def _wait_empty(events: int, timeout: float) -> bool:
+def _wait_empty(events: int, deadline: float) -> bool:
     """Wait until no process is left in a group (its `cgroup.events` is polled for changes); whether that came."""
     poll = select.poll()
     poll.register(events, select.POLLPRI)
-    deadline = time.monotonic() + timeout
     while _populated(events):
         if not poll.poll(milliseconds(deadline - time.monotonic())):
             return not _populated(events)
@@ -309,10 +379,16 @@ def _processes(group: int) -> list[int]:
     return [int(pid) for pid in text.split() if int(pid) > 0]  # 0 is a process that this pid namespace does not have
 
 
-def _group_of(pid: int) -> str:
-    """The line of proc_pid_cgroup(5) for the unified hierarchy; empty for a process that is gone."""
-    try:
-        lines = read_text("/proc/%d/cgroup" % pid).split("\n")
-    except ProcessLookupError:
-        return ""
-    return next((line for line in lines if line.startswith("0::")), "")
+def _kill_seen(group: int) -> list[str]:
+    """Kill the processes that are seen in a group; the names of the groups in it."""
+    pids = _processes(group)
+    for first in range(0, len(pids), PINNED):
+        pinned = [(pid, Process.pin(pid)) for pid in pids[first : first + PINNED]]
+        # A number may have become that of a process elsewhere before that was pinned, but not since.
+        here = set(_processes(group))
+        for pid, process in pinned:
+            if process is not None:
+                if pid in here:
+                    process.signal(KILL)
+                process.close()
+    return trees.directories(group)

@@ -103,7 +103,7 @@ def given_up(security: Security, ids: Identity, filter_program: bytes | None) ->
         )
     if filter_program is None:
         warnings.append(
-            "system-call filter: none, as this host has no libseccomp (2.4 or newer); install libseccomp2, "
+            "system-call filter: none, as this host has no libseccomp (2.4 or newer); install it, "
             "and stage the system again"
         )
     return warnings

@@ -24,7 +24,7 @@ from .paths import (
     remove_file,
     write_atomically,
 )
-from .process import KILL, Process, boot_id, reap, reap_left
+from .process import KILL, KILL_SECONDS, Process, boot_id, reap_left
 from .specification import read_spec
 from .start import Start, Status
 
@@ -38,11 +38,21 @@ if TYPE_CHECKING:
 
 # All that a container has on the host, in the order of its removal: the ids are given back when nothing bears them any
 # more. Whatever else lies in these directories is somebody's data, perhaps a mapping's, and stays.
-LIMITS, CONFIG = "limits.json", "config.json"
-KEPT = ("current", "former", NEW, "generations", "journal", LIMITS + NEW, LIMITS, CONFIG + NEW, CONFIG)
+LIMITS_FILE, CONFIG_FILE = "limits.json", "config.json"
+ON_DISK = (
+    "current",
+    "former",
+    NEW,
+    "generations",
+    "journal",
+    LIMITS_FILE + NEW,
+    LIMITS_FILE,
+    CONFIG_FILE + NEW,
+    CONFIG_FILE,
+)
 RUNTIME = ("notify", "system", "cgroup" + NEW, "cgroup", "state.json" + NEW, "state.json")
 BOOTED = ("running", "degraded", "maintenance", "stopping")  # what is-system-running says after the boot
-PAUSE = 0.05  # seconds between two questions to a systemd that takes none yet
+PAUSE_BETWEEN_QUESTIONS = 0.05  # seconds between two questions to a systemd that takes none yet
 KILL_MOMENT = 0.5  # seconds in which killed processes end, unless they wait for something
 KILL_TIMEOUT = 10.0  # seconds after which a killed process is taken for one that waits for broken hardware
 
@@ -77,8 +87,8 @@ class Container:
     # What is.
 
     def lock(self, timeout: float) -> Lock:
-        """Hold the container alone, as a context; waits up to `timeout` seconds for another holder."""
-        return Lock(self, timeout)
+        """Return the container's lock, not taken yet; it waits up to `timeout` seconds for another holder."""
+        return Lock(self.name, self.run_directory, timeout, self.cgroup.close)
 
     def record(self) -> dict[str, Any] | None:
         """What was noted at the last start, whether that still runs or not; a damaged note is none."""
@@ -181,13 +191,20 @@ class Container:
             return starting.run(wait, timeout)
         except NotReady as error:
             if error.ended:
-                self.clear()
+                self._undo()
             raise
         except BaseException:
-            self.clear()
+            self._undo()
             raise
         finally:
             starting.close()
+
+    def _undo(self) -> None:
+        """Clear what a failed start left; what the kernel does not let end yet, the next stop or start clears."""
+        try:
+            self.clear(KILL_SECONDS)
+        except LauncherError:
+            pass  # why the start failed is what is to be said
 
     def _kept_journal(self, spec: Specification) -> list[Mount]:
         """The mount record of the directory on the host in which the journal outlives a container, when it is to."""
@@ -218,7 +235,7 @@ class Container:
             if answer in BOOTED:
                 self.write_record(dict(self.record() or {}, ready=True))
                 return True
-            time.sleep(PAUSE)  # while it takes no question there is nothing to wait for
+            time.sleep(PAUSE_BETWEEN_QUESTIONS)  # while it takes no question there is nothing to wait for
 
     # Stop.
 
@@ -242,27 +259,32 @@ class Container:
         self.clear()
         return process is not None
 
-    def clear(self) -> None:
-        """Remove what a container that has ended, however, left in memory: processes, control groups, runtime files."""
+    def clear(self, timeout: float = KILL_TIMEOUT) -> None:
+        """Remove what a container that has ended, however, left in memory: processes, control groups, runtime files.
+
+        Args:
+            timeout: seconds in which what is killed must end.
+        """
         process = self.process(ended=True)
         try:
-            if not self._kill(process):
+            if not self._kill(process, timeout):
                 raise LauncherError(
                     "container %s: processes in the control group %s do not end, though killed; see what they wait for"
-                    % (self.name, self.cgroup.path)
+                    % (self.name, self.cgroup.whole)
                 )
             self.cgroup.remove()
             reap_left()
-            if process is not None and process.wait(KILL_TIMEOUT):  # it leaves its control group a moment before
-                reap(process.pid, 0)
+            # It leaves its control group a moment before, and then waits until those who entered are let go of.
+            if process is not None:
+                process.end()
         finally:
             if process is not None:
                 process.close()
         remove_entries(self.run_directory, RUNTIME)
 
-    def _kill(self, process: Process | None) -> bool:
-        """Kill PID 1, if anything of it is there, and all others; whether none is left after `KILL_TIMEOUT`."""
-        deadline = time.monotonic() + KILL_TIMEOUT
+    def _kill(self, process: Process | None, timeout: float) -> bool:
+        """Kill PID 1, if anything of it is there, and all others; whether none is left after so many seconds."""
+        deadline = time.monotonic() + timeout
         if process is not None:
             process.signal(KILL)
         if self.cgroup.kill(KILL_MOMENT):
@@ -274,7 +296,7 @@ class Container:
                 fuse.abort(record.get("uid_base", 0), record.get("uid_count", identity.COUNT))
             except OSError:
                 pass  # then only what waits for such a file system is left
-            if self.cgroup.wait_empty(PAUSE):
+            if self.cgroup.wait_empty(PAUSE_BETWEEN_QUESTIONS):
                 return True
             if time.monotonic() >= deadline:
                 return False
@@ -289,7 +311,7 @@ class Container:
         if self.status().state == "running":
             raise LauncherError("container %s: still runs; stop it first" % self.name)
         self.clear()
-        remove_entries(self.directory, KEPT)
+        remove_entries(self.directory, ON_DISK)
         try:
             os.rmdir(self.directory)
         except FileNotFoundError:
@@ -300,7 +322,7 @@ class Container:
 
     def exists(self) -> bool:
         """Whether anything of it is kept on the host."""
-        return any(os.path.lexists(os.path.join(self.directory, entry)) for entry in KEPT)
+        return any(os.path.lexists(os.path.join(self.directory, entry)) for entry in ON_DISK)
 
     # Questions to the init inside; the answers are the container's own word.
 

@@ -13,7 +13,8 @@ controller makes the record (`plugin_utils/system_files`), and read it where the
 from __future__ import annotations
 
 from . import file_systems, kinds, targets
-from .kinds import ContractError, Record
+from .data import is_integer
+from .kinds import ContractError, ContractRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,18 +93,24 @@ def _device(value: object) -> str | dict[str, str]:
 def _private_users(value: object) -> str | int:
     if value in ("auto", "identity") and isinstance(value, str):
         return value
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, int) or not is_integer(value):
         raise ContractError("is neither 'auto' nor 'identity' nor a number")
     return value
 
 
+def _oom_score(value: object) -> int:
+    if not isinstance(value, int) or not is_integer(value) or not -1000 <= value <= 1000:
+        raise ContractError("%s is no number from -1000 to 1000" % ascii(value)[:40])
+    return value
+
+
 def _format(value: object) -> int:
-    if value != FORMAT or type(value) is not int:
+    if not is_integer(value) or value != FORMAT:
         raise ContractError("is %r, and this launcher reads %d" % (value, FORMAT))
     return FORMAT
 
 
-class Store(Record):
+class Store(ContractRecord):
     """The software that a container runs, shared by the host.
 
     Attributes:
@@ -117,10 +124,10 @@ class Store(Record):
     KINDS = {"source": kinds.source, "target": kinds.path}
 
     def check(self) -> None:
-        self.refuse("target", targets.refusal(self.target))
+        self.refuse("target", targets.refusal_of_place(self.target))
 
 
-class Init(Record):
+class Init(ContractRecord):
     """The program that `boot` becomes, the container's PID 1.
 
     Attributes:
@@ -150,7 +157,7 @@ class Init(Record):
             raise ContractError("names no program").within("argv")
 
 
-class Security(Record):
+class Security(ContractRecord):
     """What of the isolation is another than usual; `docs/security.md` says what each gives up."""
 
     no_new_privileges: bool = False
@@ -159,7 +166,7 @@ class Security(Record):
     KINDS = {"no_new_privileges": kinds.boolean, "nesting": kinds.boolean}
 
 
-class Mount(Record):
+class Mount(ContractRecord):
     """A file system that is mounted before PID 1 runs (S2), or a bind mount of the host's (C10).
 
     Attributes:
@@ -220,7 +227,7 @@ class Mount(Record):
         self.refuse("options", file_systems.refusal_of_options(self.type, self.options or ""))
 
 
-class File(Record):
+class File(ContractRecord):
     """A file of the system: a link, or one whose content lies below `root/` in the system's directory.
 
     Attributes:
@@ -245,7 +252,7 @@ class File(Record):
     }
 
 
-class Directory(Record):
+class Directory(ContractRecord):
     """A directory that the first process makes, where a mapping may be by then; `mode` is in octal digits."""
 
     path: str
@@ -256,7 +263,7 @@ class Directory(Record):
     KINDS = {"path": kinds.path, "mode": kinds.mode, "uid": kinds.identifier, "gid": kinds.identifier}
 
 
-class Specification(Record):
+class Specification(ContractRecord):
     """`spec.json`: what a system is started from.
 
     Attributes:
@@ -267,6 +274,8 @@ class Specification(Record):
         init: the program.
         shared_network: whether it has the host's network, or a loopback of its own.
         private_users: `auto`, `identity`, or the first of its ids on the host.
+        oom_score_adj: by how much the kernel sooner kills a process of the container when the host's memory ends, or
+            later (proc_pid_oom_score_adj(5)).
         log: whether the journal is `volatile` or `persistent`.
         security: the exceptions.
         file_systems: in the order in which they are mounted.
@@ -284,6 +293,7 @@ class Specification(Record):
     init: Init
     shared_network: bool = False
     private_users: str | int = "auto"
+    oom_score_adj: int = 0
     log: str = "volatile"
     security: Security = Security()
     file_systems: list[Mount] = []
@@ -301,6 +311,7 @@ class Specification(Record):
         "init": Init.read,
         "shared_network": kinds.boolean,
         "private_users": _private_users,
+        "oom_score_adj": _oom_score,
         "log": kinds.choice("volatile", "persistent"),
         "security": Security.read,
         "file_systems": kinds.list_of(Mount.read),
@@ -320,7 +331,7 @@ class Specification(Record):
         for number, mount in enumerate(self.file_systems):
             where = "file_systems[%d].mount_point" % number
             if not self._is_store(mount):
-                self.refuse(where, targets.refusal(mount.mount_point, self.store.target))
+                self.refuse(where, targets.refusal_of_place(mount.mount_point, self.store.target))
             self.refuse(where, _hides(mount.mount_point, directories))
 
     def _is_store(self, mount: Mount) -> bool:
@@ -335,13 +346,13 @@ class Specification(Record):
         """Return the directories in which the system's files are, each with the first of these."""
         found: dict[str, str] = {}
         for name in self.files:
-            for above in targets.parents(targets.plain(name)):
+            for above in targets.parents(targets.plain_path(name)):
                 found.setdefault(above, name)
         return found
 
 
 def _hides(point: str, directories: dict[str, str]) -> str | None:
-    place = targets.plain(point)
+    place = targets.plain_path(point)
     form = "'%s' would hide %s, which the system brings itself: use a deeper path"
     return form % (place, directories[place]) if place in directories else None
 

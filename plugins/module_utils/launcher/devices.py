@@ -12,7 +12,7 @@ from .paths import read_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .mount_table import Mount
+    from .mount_table import MountTableEntry
 
 SYSTEM = "/sys"
 BTRFS_FS_INFO = 0x8400941F  # BTRFS_IOC_FS_INFO of ioctl_btrfs(2)
@@ -34,7 +34,7 @@ def block_device(path: str) -> str | None:
     return numbers(status.st_rdev) if stat.S_ISBLK(status.st_mode) else None
 
 
-def of_mount(mount: Mount) -> list[str]:
+def of_mount(mount: MountTableEntry) -> list[str]:
     """Return the devices of a mounted file system, at least one of them.
 
     Btrfs and bcachefs have a number of their own in the table of mounts, and name a device, or several.

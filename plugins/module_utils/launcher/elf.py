@@ -1,59 +1,70 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel reads of a program in the Executable and Linkable Format before it runs it (elf(5))."""
+"""What the kernel reads of a program in the Executable and Linkable Format before it runs it (elf(5)).
+
+The kernel looks neither at the class nor at the byte order that a file claims for itself: it knows both by the machine
+and by the size of an entry of the table of segments. So does this.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 
 HEADER = 64  # bytes of the longer of the two kinds of header
 PT_INTERP = 3
 PATH_LIMIT = 4096  # bytes of an interpreter's path, which the kernel takes (PATH_MAX)
 TABLE_LIMIT = 65536  # bytes of a table of segments, which the kernel takes
-# By the machine's name, the number that the format has for it (e_machine), as it stands in a file.
-MACHINES = {"x86_64": b">\0", "aarch64": b"\xb7\0", "riscv64": b"\xf3\0", "ppc64le": b"\x15\0", "s390x": b"\0\x16"}
 MAGIC = b"\x7fELF"
-
-# Where things stand for 32 and for 64 bits, each as its first byte and its width: in the header, the place of the
-# table of segments, the size of one entry and their number; in an entry, where a segment begins and how long it is.
-_LAYOUTS = {
-    1: (((28, 4), (42, 2), (44, 2)), ((4, 4), (16, 4))),
-    2: (((32, 8), (54, 2), (56, 2)), ((8, 8), (32, 8))),
-}
+# By the machine's name, the numbers of the machines whose programs its kernel runs (e_machine): its own, and that of
+# its programs of 32 bits.
+MACHINES = {"x86_64": (62, 3), "aarch64": (183, 40), "riscv64": (243,), "ppc64le": (21, 20), "s390x": (22,)}
 
 
-def is_foreign(header: bytes) -> bool:
-    """Return whether the kernel itself does not run what begins with this: it is not ELF, or of another machine."""
-    machine = MACHINES.get(os.uname().machine)
-    return not header.startswith(MAGIC) or (len(header) > 20 and machine is not None and header[18:20] != machine)
+class ElfLayout:
+    """Where things stand, each as its first byte and its width.
+
+    Attributes:
+        table, size, count: in the header: where the table of segments begins, the size of an entry, their number.
+        begin, length: in an entry: where the segment begins, and how long it is.
+        entry: the size of an entry.
+    """
+
+    def __init__(self, table: int, size: int, count: int, begin: int, length: int, width: int, entry: int) -> None:
+        self.table, self.size, self.count = (table, width), (size, 2), (count, 2)
+        self.begin, self.length = (begin, width), (length, width)
+        self.entry = entry
 
 
-def interpreter(descriptor: int, header: bytes) -> str | None:
-    """Return the path of the program that the kernel loads together with this one, None for a static program.
+LAYOUTS = (ElfLayout(32, 54, 56, 8, 32, 8, 56), ElfLayout(28, 42, 44, 4, 16, 4, 32))  # of 64, and of 32 bits
+
+
+def _number(text: bytes, place: tuple[int, int]) -> int:
+    return int.from_bytes(text[place[0] : sum(place)], sys.byteorder)
+
+
+def is_native(header: bytes) -> bool:
+    """Return whether the kernel runs what begins with this by itself, and no program of binfmt_misc has to."""
+    return header.startswith(MAGIC) and _number(header, (18, 2)) in MACHINES.get(os.uname().machine, ())
+
+
+def interpreters(descriptor: int, header: bytes) -> list[str]:
+    """Return the paths of the programs that the kernel may load together with this one; none for a static program.
 
     Args:
         descriptor: of the program.
         header: its first bytes, at least `HEADER` of them if there are as many.
     """
-    if len(header) < HEADER or header[4] not in _LAYOUTS:
-        return None
-    order = "big" if header[5] == 2 else "little"
-
-    def number(text: bytes, place: tuple[int, int]) -> int:
-        return int.from_bytes(text[place[0] : sum(place)], order)  # type: ignore[arg-type]
-
-    (table_place, size_place, count_place), (begin_place, length_place) = _LAYOUTS[header[4]]
-    size = number(header, size_place)
-    wanted = size * number(header, count_place)
-    start = number(header, table_place)
-    if not size or wanted > TABLE_LIMIT or start >> 63:
-        return None
-    table = os.pread(descriptor, wanted, start)
-    for place in range(0, len(table), size):
-        segment = table[place : place + size]
-        if number(segment, (0, 4)) == PT_INTERP:
-            begin, length = number(segment, begin_place), number(segment, length_place)
-            if begin >> 63 or length > PATH_LIMIT:
-                return None
-            return os.fsdecode(os.pread(descriptor, length, begin).split(b"\0")[0])
-    return None
+    found = []
+    for layout in LAYOUTS:
+        table, count = _number(header, layout.table), _number(header, layout.count)
+        if _number(header, layout.size) != layout.entry or count * layout.entry > TABLE_LIMIT or table >> 63:
+            continue
+        text = os.pread(descriptor, count * layout.entry, table)
+        for place in range(0, len(text), layout.entry):
+            segment = text[place : place + layout.entry]
+            begin, length = _number(segment, layout.begin), _number(segment, layout.length)
+            if _number(segment, (0, 4)) == PT_INTERP and length <= PATH_LIMIT and not begin >> 63:
+                found.append(os.fsdecode(os.pread(descriptor, length, begin).split(b"\0")[0]))
+                break
+    return found

@@ -5,7 +5,10 @@
 Until it has executed a program of the container's, the entering process is not dumpable: root inside can neither
 trace it nor look through its descriptors at the host (CVE-2019-5736, CVE-2024-21626). As the kernel forgets that of a
 dying process, which root inside can make it, it has no descriptor of the host's by the time it can be seen. What root
-inside can do is to stop it, or to freeze the control group it gets into; so every wait for it has an end.
+inside can do is to stop it; so every wait for it has an end.
+
+It gets into a control group below those of the container's init, where that can give it another. Root inside can make
+that group unfit, at any moment; then it gets into one that is out of its reach.
 
 This is the side of the caller, the host's root, who reads from outside what must be known of the container. The
 processes that enter are in `passage`.
@@ -19,19 +22,22 @@ import time
 
 from . import confine, lookup
 from . import syscalls as sys
+from .descriptors import pipe_to_read
 from .errors import LauncherError, NotRunning
-from .passage import ENDED, INSIDE, NO_TASKS, Limits, Passage
-from .process import KILL, PAUSE, Process, leave, milliseconds
+from .passage import ENDED, INSIDE, NO_TASKS, InheritedLimits, Passage
+from .process import KILL, Process, enters, leave, milliseconds, reap_left, reap_within
 from .specification import read_spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Callable, NoReturn
+
     from .container import Container
 
 ENTER_TIMEOUT = 30.0  # seconds until the command must run
+INSIDE_TIMEOUT = 3.0  # of these, as many as a control group that root inside rules may take
 REAP_TIMEOUT = 1.0  # seconds in which the end of a killed process must come to be known
 CAPTURE_LIMIT = 1 << 20  # bytes of a captured answer; the rest is dropped
-ENTERED = "unshare.entered"  # the control group of entered processes: below the container's, beside its init's
 
 
 class Entry:
@@ -65,20 +71,6 @@ class Entry:
         except OSError:
             raise self._cannot_enter(ENDED) from None
 
-    def _open_cgroup(self) -> int:
-        """Return the control group of entered processes; if root inside has made that, another of the host's own."""
-        parent = self.container.cgroup.open()
-        try:
-            for name in (ENTERED, "%s.%s" % (ENTERED, os.urandom(8).hex())):
-                self.container.cgroup.make_below(parent, name)
-                group = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-                if os.fstat(group).st_uid == os.geteuid():
-                    return group
-                os.close(group)
-            raise self._cannot_enter("it has no control group for who enters")
-        finally:
-            os.close(parent)
-
     def spawn(
         self,
         command: list[str] | None,
@@ -103,28 +95,44 @@ class Entry:
         Raises:
             LauncherError: it does not run.
         """
-        deadline = time.monotonic() + timeout
-        mine: list[int] = []
-        theirs: list[int] = []
+
+        def go(passage: Passage) -> NoReturn:
+            passage.go(command, user, streams, terminal, environment or {}, directory)
+
+        began = time.monotonic()
+        deadline = began + timeout
+        cgroup = self.container.cgroup
         try:
-            limits = Limits(self.process.pid)
-            cgroup = self._open_cgroup()
-            theirs.append(cgroup)
-            for pipe in (os.pipe(), os.pipe()[::-1]):  # the report to read, the go to write
-                mine.append(pipe[0])
-                theirs.append(pipe[1])
-            middle = self._clone(cgroup)
-            if middle == 0:
-                passage = Passage(self, limits, theirs[1], theirs[2])
-                passage.go(command, user, streams, terminal, environment or {}, directory)
-            for descriptor in theirs:
-                os.close(descriptor)
-            theirs = []
-            return self._follow(mine[0], mine[1], middle, deadline)
+            limits = InheritedLimits(self.process.pid)
+            try:
+                return self._spawn(cgroup.open_inside(), limits, go, began + min(timeout / 2, INSIDE_TIMEOUT))
+            except (LauncherError, OSError):  # which may be nothing but the place
+                if self.process.wait(0):
+                    raise ProcessLookupError(self.process.pid) from None
+                if time.monotonic() >= deadline:
+                    raise
+            return self._spawn(cgroup.open_out_of_reach(self.base), limits, go, deadline)
         except ProcessLookupError:
             raise self._cannot_enter(ENDED) from None
         except OSError as error:
             raise self._cannot_enter(str(error)) from error
+
+    def _spawn(self, cgroup: int, limits: InheritedLimits, go: Callable[[Passage], NoReturn], deadline: float) -> int:
+        """Let a process go in a control group, which is closed here, until it runs the command or for a deadline."""
+        mine: list[int] = []
+        theirs = [cgroup]
+        try:
+            for step in (1, -1):  # the report is to be read here, the go to be written
+                pipe = os.pipe()[::step]
+                mine.append(pipe[0])
+                theirs.append(pipe[1])
+            middle = self._clone(cgroup)
+            if middle == 0:
+                go(Passage(self, limits, theirs[1], theirs[2]))
+            for descriptor in theirs:
+                os.close(descriptor)
+            theirs = []
+            return self._follow(mine[0], mine[1], middle, deadline)
         finally:
             for descriptor in mine + theirs:
                 os.close(descriptor)
@@ -158,17 +166,18 @@ class Entry:
                 kind, _separator, text = line.decode("utf-8", "replace").partition(" ")
                 if kind == "pid" and text.isdigit() and not child and _is_child(int(text)):
                     child = int(text)
+                    enters(child)
                     _let_go(go)
                 else:
                     errors.append(text)
         if late:
             os.kill(middle, KILL)
-            errors.insert(0, "it was not let in in time; is a process or a control group inside stopped on purpose?")
+            errors.insert(0, "it was not let in in time; is a process inside stopped on purpose?")
         _await_end(middle)
         if errors or not child:
             if child:
                 os.kill(child, KILL)
-                _reap(child, time.monotonic() + REAP_TIMEOUT)
+                reap_within(child, time.monotonic() + REAP_TIMEOUT)
             raise self._cannot_enter(errors[0] if errors else "it ended meanwhile")
         return child
 
@@ -204,8 +213,9 @@ def ask(container: Container, command: list[str], timeout: float) -> tuple[int, 
     """The wait status of a command run as root in the container, and what it prints; limits and errors of `capture`."""
     deadline = time.monotonic() + timeout
     entry = Entry(container)
-    read, write = os.pipe()
+    read = write = -1
     try:
+        read, write = pipe_to_read()
         variables = {"SYSTEMD_PAGER": "", "TERM": "dumb"}
         child = entry.spawn(command, "root", (INSIDE, write, INSIDE), False, variables, "/", timeout)
         os.close(write)
@@ -217,33 +227,22 @@ def ask(container: Container, command: list[str], timeout: float) -> tuple[int, 
         if not over:
             sys.pidfd_send_signal(pidfd, KILL)
         os.close(pidfd)
-        status = _reap(child, max(deadline, time.monotonic() + REAP_TIMEOUT))
+        status = reap_within(child, max(deadline, time.monotonic() + REAP_TIMEOUT))
+        reap_left()
         if not over or status is None:
             raise LauncherError("container %s: %s did not answer in %g s" % (container.name, command[0], timeout))
         return status, said.decode("utf-8", "replace")
     finally:
         entry.close()
-        os.close(read)
-        if write >= 0:
-            os.close(write)
+        for end in (read, write):
+            if end >= 0:
+                os.close(end)
 
 
 def _has_ended(pidfd: int, deadline: float) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(milliseconds(deadline - time.monotonic())))
-
-
-def _reap(child: int, deadline: float) -> int | None:
-    """The wait status of a child that has ended; none when somebody inside traces it and so keeps that (ptrace(2))."""
-    while True:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            return status
-        if time.monotonic() >= deadline:
-            leave(child)
-            return None
-        time.sleep(PAUSE)
 
 
 def _is_child(pid: int) -> bool:
@@ -263,7 +262,10 @@ def _read_all(descriptor: int, deadline: float) -> tuple[bytes, bool]:
         left = deadline - time.monotonic()
         if left <= 0 or not poll.poll(int(left * 1000) + 1):
             return said, False
-        data = os.read(descriptor, 65536)
+        try:
+            data = os.read(descriptor, 65536)
+        except BlockingIOError:
+            continue
         if not data:
             return said, True
         if len(said) < CAPTURE_LIMIT:

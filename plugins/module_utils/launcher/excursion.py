@@ -17,13 +17,12 @@ from . import syscalls as sys
 from .descriptors import close_all_but
 from .errors import LauncherError
 from .handshake import write_all
-from .process import KILL, Process, leave, milliseconds, reap
+from .process import KILL, Process, milliseconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, NoReturn
 
-KILL_SECONDS = 2.0
 ONE_THREAD = 3  # links of /proc/self/task: two, and one for each thread
 STRANDED = 125  # exit status, that of an error of the launcher's
 
@@ -123,10 +122,13 @@ class Excursion:
             os.chdir("/")
             sys.make_private("/")
         except BaseException:
-            self.__exit__()
+            self._return()
             raise
 
     def __exit__(self, *_error: object) -> None:
+        self._return()
+
+    def _return(self) -> None:
         try:
             os.setresuid(*self.ids[0])
             os.setresgid(*self.ids[1])
@@ -294,21 +296,32 @@ def _read_in_time(read: int, child: int, seconds: float | None) -> str:
                 raise TimeoutError()
             part = os.read(read, 65536)
             if not part:
-                break
+                return said.decode("utf-8", "replace")
             said += part
-    except BaseException:
+    finally:
         _end(child)
-        raise
-    reap(child, 0)
-    return said.decode("utf-8", "replace")
 
 
 def _end(child: int) -> None:
-    """Kill a child, and wait for its end unless the kernel does not let it."""
+    """End a child, which may be about to end; where the kernel does not let it, it is left alone."""
     process = Process(child, sys.pidfd_open(child))
-    process.signal(KILL)
-    if process.wait(KILL_SECONDS):
-        process.reap()
-    else:
-        leave(child)
+    process.end()
     process.close()
+
+
+def close_in_child(descriptor: int) -> None:
+    """Close a descriptor whose closing may wait for somebody inside: a child has it last, and is killed.
+
+    A dying process waits for no connection that lingers (socket(7), SO_LINGER), and nobody waits for it if the kernel
+    lets it wait for something else.
+    """
+    read, write = os.pipe()
+    try:
+        child = os.fork()
+        if child == 0:
+            _be_child(_signal.pause, read, write, (descriptor,))
+        os.close(descriptor)
+        _end(child)
+    finally:
+        os.close(read)
+        os.close(write)

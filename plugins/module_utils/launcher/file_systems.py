@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from .targets import plain
+from .targets import plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ ON_PATHS = (
 REMOTE = ("9p", "afs", "ceph", "cifs", "lustre", "nfs", "nfs4", "orangefs", "smb3", "vboxsf", "virtiofs")
 NAMED = REMOTE + ("zfs",)  # two mounts with the same source are the same
 # Options of an overlay that name directories.
-WRITTEN, READ = ("upperdir", "workdir"), ("lowerdir", "lowerdir+", "datadir+")
+LAYERS_WRITTEN, LAYERS_READ = ("upperdir", "workdir"), ("lowerdir", "lowerdir+", "datadir+")
 DEVICE_OPTIONS = ("device", "journal_path", "logdev", "rtdev")  # name a further device (btrfs, ext4, xfs)
 
 RELATIVE = "'%s' must begin with '/': the kernel would look for it in the directory of the process that mounts it"
@@ -36,7 +36,7 @@ def refusal_of_options(kind: str, options: str) -> str | None:
     """Return why a file system of a type is not mounted with options, or None where it is."""
     found = _split(options)
     if kind == "overlay":
-        return _refusal(_values(found, WRITTEN) + _layers(_values(found, READ)))
+        return _refusal(_values(found, LAYERS_WRITTEN) + _layers(_values(found, LAYERS_READ)))
     return None if kind in NAMED else _refusal(_values(found, DEVICE_OPTIONS))
 
 
@@ -53,12 +53,12 @@ def paths_of(record: Mount, device: str) -> tuple[list[str], list[str]]:
     """
     kind, options = record.type, _split(record.options or "")
     if kind == "overlay":
-        read = _values(options, READ)
-        return _spelled(_values(options, WRITTEN)), _spelled(read + _layers(read))
+        read = _values(options, LAYERS_READ)
+        return _spelled(_values(options, LAYERS_WRITTEN)), _spelled(read + _layers(read))
     if kind in NAMED:
         return [], []
     names = device.split(":") if kind == "bcachefs" else [device]
-    return [plain(name) for name in names + _values(options, DEVICE_OPTIONS) if name[:1] == "/"], []
+    return [plain_path(name) for name in names + _values(options, DEVICE_OPTIONS) if name[:1] == "/"], []
 
 
 def _split(options: str) -> list[tuple[str, str]]:
@@ -77,4 +77,6 @@ def _layers(values: list[str]) -> list[str]:
 
 def _spelled(values: list[str]) -> list[str]:
     """The paths that values of an overlay's options may mean; the kernel takes backslashes out of some of them."""
-    return list(dict.fromkeys(plain(text) for value in values for text in (value, value.replace("\\", "")) if text))
+    return list(
+        dict.fromkeys(plain_path(text) for value in values for text in (value, value.replace("\\", "")) if text)
+    )

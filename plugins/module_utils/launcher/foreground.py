@@ -39,7 +39,7 @@ def init_status(wait_status: int) -> int:
     return exit_status(wait_status)
 
 
-def run(
+def run_in_foreground(
     container: Container,
     system: str,
     extra_file_systems: list[Mount],
@@ -84,8 +84,7 @@ def _run_once(
             if not interactive:  # a pty with nobody at its other side is at its end, and an init opens it now and then
                 os.close(output_write)
                 output_write = -1
-            supervisor.relay(terminal.Relay(output_read, interactive), lambda: explain(status))
-            ended = os.waitpid(pid, 0)[1]
+            ended = supervisor.relay(terminal.Relay(output_read, interactive), lambda: explain(status))
         except BaseException:
             with container.lock(timeout):
                 container.stop(0)
@@ -126,11 +125,14 @@ class _Supervisor:
         if time.monotonic() >= self.deadline:
             self.process.signal(KILL)
 
-    def relay(self, relay: terminal.Relay, on_ready: Callable[[], None]) -> None:
-        """Carry the container's output, and its input, until it has ended; first say that signals are heeded."""
+    def relay(self, relay: terminal.Relay, on_ready: Callable[[], None]) -> int:
+        """Carry the container's output, and its input, until it has ended; its wait status.
+
+        First say that signals are heeded.
+        """
         former = _signal.signal(_signal.SIGHUP, lambda *_arguments: None)  # wakes the relay, as every signal does
         try:
-            relay.run(self.process.descriptor, self._on_signal, on_ready)
+            return relay.run(self.process, self._on_signal, on_ready)
         finally:
             _signal.setitimer(_signal.ITIMER_REAL, 0)
             _signal.signal(_signal.SIGHUP, former)
@@ -159,16 +161,34 @@ def enter(container: Container, command: list[str] | None, user: str, start: boo
         start: start a container again that has rebooted itself.
     """
     entry = _entry(container, start)
-    if not (os.isatty(0) and os.isatty(1)):
-        return exit_status(_Piped(entry, command, user).run())
+    try:
+        if os.isatty(0) and os.isatty(1):
+            return exit_status(_run_at_terminal(entry, command, user))
+        piped = _Piped(entry, command, user)
+    finally:
+        entry.close()
+    return exit_status(piped.run())
+
+
+def _run_at_terminal(entry: Entry, command: list[str] | None, user: str) -> int:
+    """Run a command with a pty of its own; its wait status."""
     root = entry.open_root()
-    master, slave = terminal.open_for(root, container.name)
-    os.close(root)
-    os.fchown(slave, entry.base, -1)
-    child = entry.spawn(command, user, (slave, slave, slave), True)
-    os.close(slave)
-    terminal.Relay(master, True).run(sys.pidfd_open(child))
-    return exit_status(os.waitpid(child, 0)[1])
+    try:
+        master, slave = terminal.open_for(root, entry.container.name, entry.base)
+    finally:
+        os.close(root)
+    try:
+        try:
+            child = entry.spawn(command, user, (slave, slave, slave), True)
+        finally:
+            os.close(slave)
+        process = Process(child, sys.pidfd_open(child))
+        try:
+            return terminal.Relay(master, True).run(process, process.signal)
+        finally:
+            process.close()
+    finally:
+        os.close(master)
 
 
 def enter_for_program(
@@ -192,7 +212,11 @@ def enter_for_program(
         line = b""
         while skip and line != token.encode():
             line = _read_line()
-        piped = _Piped(_entry(container, start), command, user)
+        entry = _entry(container, start)
+        try:
+            piped = _Piped(entry, command, user)
+        finally:
+            entry.close()
         _say(token, "entered")
         _say(token, "exit %d" % exit_status(piped.run(discard)))
     except (LauncherError, OSError) as error:
@@ -235,32 +259,46 @@ class _Piped:
     """A command with three pipes of its own, which belong to root inside, and by that to its user in the end."""
 
     def __init__(self, entry: Entry, command: list[str] | None, user: str) -> None:
-        inside = []
-        self.copies = []
-        for number in (0, 1, 2):
-            read, write = os.pipe()
-            os.fchown(read, entry.base, entry.base)
-            inside.append(read if number == 0 else write)
-            self.copies.append((0, write) if number == 0 else (read, number))
-        os.set_blocking(self.copies[0][1], False)
-        self.child = entry.spawn(command, user, (inside[0], inside[1], inside[2]), False)
-        for descriptor in inside:
-            os.close(descriptor)
-        entry.close()
+        inside: list[int] = []
+        self.copies: list[tuple[int, int]] = []
+        try:
+            for number in (0, 1, 2):
+                read, write = os.pipe()
+                inside.append(read if number == 0 else write)
+                self.copies.append((0, write) if number == 0 else (read, number))
+                os.fchown(read, entry.base, entry.base)
+            os.set_blocking(self.copies[0][1], False)
+            self.child = entry.spawn(command, user, (inside[0], inside[1], inside[2]), False)
+        except BaseException:
+            for source, target in self.copies:
+                os.close(target if source == 0 else source)
+            raise
+        finally:
+            for descriptor in inside:
+                os.close(descriptor)
 
     def run(self, discard: bool = False) -> int:
-        """Carry its streams, and pass signals on, until it has ended; its wait status."""
+        """Carry its streams, and pass signals on, until it has ended; its wait status.
+
+        Raises:
+            SystemExit: a signal came when it had ended, and its output was still to be written.
+        """
         process = Process(self.child, sys.pidfd_open(self.child))
+        carrier = terminal.Carrier(self.copies, process, discard)
+
+        def pass_on(number: int, _frame: object) -> None:
+            if carrier.status is not None:
+                raise SystemExit(128 + number)
+            process.signal(number)
+
         former = {}
         for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
-            former[number] = _signal.signal(number, lambda caught, _frame: process.signal(caught))
+            former[number] = _signal.signal(number, pass_on)
         try:
-            terminal.Carrier(self.copies, process.descriptor, discard).run()
+            return carrier.run()
         finally:
             for number, handler in former.items():
                 _signal.signal(number, handler)
-        status = os.waitpid(self.child, 0)[1]
-        process.close()
-        for source, _target in self.copies[1:]:
-            os.close(source)
-        return status
+            process.close()
+            for source, _target in self.copies[1:]:
+                os.close(source)

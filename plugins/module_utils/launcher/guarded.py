@@ -14,9 +14,9 @@ import sys
 
 from . import devices, mount_table
 from .errors import LauncherError
-from .file_systems import NAMED, READ, WRITTEN, paths_of
+from .file_systems import LAYERS_READ, LAYERS_WRITTEN, NAMED, paths_of
 from .paths import RUN_DIRECTORY, STATE_DIRECTORY, read_text
-from .targets import is_below, plain
+from .targets import is_below, plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class WritableSource(LauncherError):
 def refusal_of_words(source: str) -> str | None:
     """Return why a container cannot write to a path of the host, as far as its words say, or None."""
     for path, what in RUNS.items():
-        relation = _relation(plain(source), path)
+        relation = _relation(plain_path(source), path)
         if relation:
             return "'%s' %s %s, %s: %s" % (source, relation, path, what, REMEDY)
     return None
@@ -72,7 +72,7 @@ def interpreter(named: str = "") -> dict[str, str]:
     return found
 
 
-class Host:
+class GuardedHost:
     """What is mounted on this host now, and where on it the things are that it runs.
 
     Args:
@@ -144,7 +144,7 @@ class Host:
                 if mount.device != device or "nosuid" in mount.options:
                     continue
                 if is_below(inner, mount.part):
-                    found.append(plain("%s/%s" % (mount.point, inner[len(mount.part.rstrip("/")) :])))
+                    found.append(plain_path("%s/%s" % (mount.point, inner[len(mount.part.rstrip("/")) :])))
                 elif is_below(mount.part, inner):
                     found.append(mount.point)
         return list(dict.fromkeys(found))
@@ -236,13 +236,13 @@ class Host:
         path = os.readlink("/proc/self/fd/%d" % descriptor)
         if mount is None or not is_below(path, mount.point):
             # The root of a chroot(2) need not be a mount point, and then nothing is said of its mount.
-            _join(reach, {(devices.numbers(os.fstat(descriptor).st_dev), plain("%s/%s" % (path, rest))): written})
+            _join(reach, {(devices.numbers(os.fstat(descriptor).st_dev), plain_path("%s/%s" % (path, rest))): written})
             return path
         inner = "%s/%s/%s" % (mount.part, path[len(mount.point.rstrip("/")) :], rest)
-        self._add(reach, mount, plain(inner), written)
+        self._add(reach, mount, plain_path(inner), written)
         return path
 
-    def _add(self, reach: Reach, mount: mount_table.Mount, inner: str, written: bool) -> None:
+    def _add(self, reach: Reach, mount: mount_table.MountTableEntry, inner: str, written: bool) -> None:
         """Add a path in a file system, and where an overlay keeps that."""
         place = (mount.device, inner)
         if place in reach and reach[place] >= written:
@@ -250,8 +250,8 @@ class Host:
         reach[place] = written
         if mount.kind == "overlay":
             for directory, part in _layers(mount.settings):
-                path = directory if part == "workdir" else plain(directory + "/" + inner)
-                self._add_path(reach, path, written and part in WRITTEN)
+                path = directory if part == "workdir" else plain_path(directory + "/" + inner)
+                self._add_path(reach, path, written and part in LAYERS_WRITTEN)
 
 
 def _join(reach: Reach, more: Reach) -> None:
@@ -271,8 +271,8 @@ def _layers(settings: str) -> list[tuple[str, str]]:
     found = []
     for setting in settings.replace("\\,", "\0").split(","):
         name, _equals, value = setting.replace("\0", ",").partition("=")
-        if name in WRITTEN:
+        if name in LAYERS_WRITTEN:
             found.append((value, name))
-        elif name in READ:
+        elif name in LAYERS_READ:
             found += [(part.replace("\0", ":"), name) for part in value.replace("\\:", "\0").split(":") if part]
     return [(directory, name) for directory, name in found if directory.startswith("/")]

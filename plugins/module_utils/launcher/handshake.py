@@ -35,7 +35,7 @@ def read_token(descriptor: int, otherwise: str, deadline: float | None = None) -
     return token
 
 
-def describe(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """Return an error in one line; one that nobody foresaw with its kind."""
     text = str(error) if isinstance(error, (LauncherError, OSError)) else "%s: %s" % (type(error).__name__, error)
     return text.replace("\n", " ")
@@ -44,6 +44,6 @@ def describe(error: BaseException) -> str:
 def tell(report: int, where: str, error: BaseException) -> None:
     """Send an error to the caller, in one line."""
     try:
-        write_all(report, ("error " + where + describe(error)).encode("utf-8", "replace") + b"\n")
+        write_all(report, ("error " + where + error_line(error)).encode("utf-8", "replace") + b"\n")
     except OSError:
         pass

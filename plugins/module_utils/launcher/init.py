@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 BOOT = root.SELF + "/boot"
 OUTPUT_LOG = "/run/output.log"
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 TIOCSCTTY = 0x540E
 # What the init says when its namespaces are made: that all is well, or that the host's root must raise its limits.
 READY, LIMITED = b"1", b"2"
 SPECIAL_BITS = 0o6000  # set-user-ID and set-group-ID
 
 
-class Init:
+class FirstProcess:
     """The first process of the container that `launch` starts; made there, and used in the process itself alone."""
 
     def __init__(self, launch: Launch) -> None:
@@ -54,7 +54,8 @@ class Init:
             wanted = (report, ids, ready, built, go, self.launch.output)
             report, ids, ready, built, go, output = keep_only(*wanted)
             read_token(ids, "the launcher ended before it gave the container its ids")
-            self._make_namespaces(ready, READY if Attributes.standard().give(0) else LIMITED)
+            complete = Attributes.standard(self.spec.oom_score_adj).give(0)
+            self._make_namespaces(ready, READY if complete else LIMITED)
             reset_own()
             confine.give_up(self.spec.security)
             # The filter takes a while, and the root is not there yet.
@@ -75,7 +76,7 @@ class Init:
             boot = program.find(top, BOOT, [BOOT])
             os.umask(UMASK)
             read_token(go, "the launcher ended before the container's start was recorded")
-            boot.execute(self._environment(), emulate=self.launch.identity.base != 0)
+            boot.execute(self._environment())
         except BaseException as error:
             tell(report, "in the container: ", error)
         os._exit(1)
@@ -99,7 +100,7 @@ class Init:
         """Make what the services need below directories that may be writable mappings, as the container's own root."""
         for entry in self.spec.directories:
             try:
-                descriptor = lookup.make_directory(top, entry.path, 0o755)
+                descriptor = lookup.make_directory_below(top, entry.path, 0o755)
                 try:
                     os.fchown(descriptor, entry.uid, entry.gid)
                     os.fchmod(descriptor, int(entry.mode, 8))
@@ -125,7 +126,7 @@ class Init:
         environment = {
             "HOME": "/root",
             "TMPDIR": "/tmp",
-            "PATH": PATH,
+            "PATH": SEARCH_PATH,
             "CONTAINER_SYSTEM": root.SELF,
             "container": "unshare",
             "container_uuid": self.launch.machine_id,

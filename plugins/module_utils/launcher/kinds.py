@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from .errors import LauncherError
+from .names import is_name
 from .paths import refusal_of_root
 
 TYPE_CHECKING = False
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
 
     Kind = Callable[[object], Any]
-    R = TypeVar("R", bound="Record")
+    R = TypeVar("R", bound="ContractRecord")
     V = TypeVar("V")
 else:
 
@@ -29,8 +30,6 @@ else:
 
 
 PATH_LIMIT = 4095  # bytes; PATH_MAX of Linux
-NAME_LIMIT = 63
-LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 OCTAL = frozenset("01234567")
 IDS = 65536  # of a container
 
@@ -61,7 +60,7 @@ class ContractError(LauncherError):
 
 
 @dataclass_transform(kw_only_default=True)
-class Record:
+class ContractRecord:
     """A mapping of fields, never changed. A class names each with its type, its default if it has one, and its kind."""
 
     KINDS: ClassVar[dict[str, Kind]] = {}
@@ -119,7 +118,7 @@ class Record:
         return bool(getattr(type(self), name, missing) == self.__dict__[name])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Record) and type(self) is type(other) and self.write() == other.write()
+        return isinstance(other, ContractRecord) and type(self) is type(other) and self.write() == other.write()
 
     def __hash__(self) -> int:
         raise TypeError("a record is no key")
@@ -138,7 +137,7 @@ class Record:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Record):
+    if isinstance(value, ContractRecord):
         return value.write()
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
@@ -171,14 +170,14 @@ def boolean(value: object) -> bool:
 def identifier(value: object) -> int:
     """Return the number of a user or a group inside."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < IDS:
-        raise ContractError("is no id of a container")
+        raise ContractError("%s is no id of a container (0 to %d)" % (ascii(value)[:40], IDS - 1))
     return value
 
 
 def mode(value: object) -> str:
     """Return permissions in up to four octal digits."""
     if not isinstance(value, str) or not 0 < len(value) <= 4 or not OCTAL.issuperset(value):
-        raise ContractError("is not up to four octal digits")
+        raise ContractError("%s is not up to four octal digits in quotes" % ascii(value)[:40])
     return value
 
 
@@ -198,11 +197,6 @@ def source(value: object) -> str:
     if reason:
         raise ContractError(reason, refused=True)
     return path(value)
-
-
-def is_name(value: object) -> bool:
-    """Return whether this is a container's name, so that it can be part of a path."""
-    return isinstance(value, str) and 0 < len(value) <= NAME_LIMIT and value[0] != "-" and LETTERS.issuperset(value)
 
 
 def container_name(value: object) -> str:

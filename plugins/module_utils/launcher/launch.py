@@ -38,10 +38,10 @@ from . import syscalls as sys
 from .attributes import Attributes
 from .errors import LauncherError
 from .excursion import Excursion, NoWayBack, Visit, in_child
-from .handshake import describe, read_token, write_all
+from .handshake import error_line, read_token, write_all
 from .identity import Identity
-from .init import LIMITED, Init
-from .process import KILL, Process, reap
+from .init import LIMITED, FirstProcess
+from .process import KILL, Process, leave
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Launch:
                 sys.make_private("/")
                 self._build(report, go, deadline, sys.CLONE_PARENT)
             except Exception as error:
-                failure = describe(error)
+                failure = error_line(error)
             return "\n".join(["%d" % (self.init.pid if self.init is not None else 0), failure] + self.warnings)
 
         try:
@@ -174,7 +174,7 @@ class Launch:
             ids, ready, built = pipes
             pid = self._clone(relation)
             if pid == 0:
-                Init(self).run(report[1], ids[0], ready[1], built[0], go[0])
+                FirstProcess(self).run(report[1], ids[0], ready[1], built[0], go[0])
             os.close(ready[1])
             pipes[1] = (ready[0], -1)
             self.init = init = self._pin(pid)
@@ -197,7 +197,7 @@ class Launch:
             return Process(pid, sys.pidfd_open(pid))
         except OSError:
             os.kill(pid, KILL)
-            reap(pid, 0)
+            leave(pid)
             raise
 
     def _clone(self, relation: int) -> int:
@@ -253,7 +253,7 @@ class Launch:
             self.warnings = builder.warnings
             said = read_token(ready, "the container's first process ended before its namespaces were made", deadline)
             if said == LIMITED:
-                Attributes.standard().give(init.pid)
+                Attributes.standard(self.spec.oom_score_adj).give(init.pid)
             self._mount_kernel_file_systems(tree, init)
             if self.nesting:
                 kernel.leave_bare(tree)

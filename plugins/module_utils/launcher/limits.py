@@ -86,7 +86,7 @@ def not_kept(limits: dict[str, Any], controllers: list[str]) -> list[str]:
     return [name for name in LIMITS if name in limits and LIMITS[name].controller not in controllers]
 
 
-def explain(names: list[str]) -> list[str]:
+def warnings_of(names: list[str]) -> list[str]:
     """A warning for each limit that cannot be kept."""
     return [
         "limits.%s: cannot be kept on this host: its unified control groups have no controller '%s' "

@@ -20,7 +20,7 @@ from .trees import identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .container import Container
+    from typing import Callable
 
 MODE = 0o711  # of a directory that is locked: its files can be reached by name
 READ_OR_WRITE = 0o066
@@ -55,7 +55,7 @@ def holder(descriptor: int) -> str:
     return "another process"
 
 
-def _acquire(descriptor: int, what: str, timeout: float, deadline: float) -> None:
+def _hold(descriptor: int, what: str, timeout: float, deadline: float) -> None:
     """Hold the directory. Raises LauncherError when somebody else has it until the deadline (time.monotonic())."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,24 +71,40 @@ def _acquire(descriptor: int, what: str, timeout: float, deadline: float) -> Non
 
 
 class Lock:
-    """The lock of one container: the runtime directory itself, so that it leaves no file.
+    """The lock of one container: the runtime directory itself, so that it leaves no file. As a context, it is held.
 
-    A directory that was removed meanwhile is made anew. On the way out the directory goes when nothing is in it.
+    Args:
+        name: the container's.
+        directory: what is locked.
+        timeout: seconds to wait for another holder.
+        close: closes what is open of the container, whenever the lock was given back.
     """
 
-    def __init__(self, container: Container, timeout: float) -> None:
-        self.container = container
-        self.directory = container.run_directory
+    def __init__(self, name: str, directory: str, timeout: float, close: Callable[[], None]) -> None:
+        self.name = name
+        self.directory = directory
         self.timeout = timeout
+        self.close = close
         self.descriptor = -1
 
     def __enter__(self) -> None:
-        try:
-            self._enter(time.monotonic() + self.timeout)
-        except OSError as error:
-            raise LauncherError("container %s: cannot be locked: %s" % (self.container.name, error)) from error
+        self.acquire()
 
-    def _enter(self, deadline: float) -> None:
+    def __exit__(self, *_error: object) -> None:
+        self.release()
+
+    def acquire(self) -> None:
+        """Take the lock; a directory that was removed meanwhile is made anew.
+
+        Raises:
+            LauncherError: another holder keeps it for longer than the time limit, or it cannot be made.
+        """
+        try:
+            self._acquire(time.monotonic() + self.timeout)
+        except OSError as error:
+            raise LauncherError("container %s: cannot be locked: %s" % (self.name, error)) from error
+
+    def _acquire(self, deadline: float) -> None:
         while True:
             make_directory(self.directory, MODE)
             try:
@@ -96,7 +112,7 @@ class Lock:
             except FileNotFoundError:
                 continue
             try:
-                _acquire(self.descriptor, "container %s" % self.container.name, self.timeout, deadline)
+                _hold(self.descriptor, "container %s" % self.name, self.timeout, deadline)
             except BaseException:
                 os.close(self.descriptor)
                 self.descriptor = -1
@@ -105,9 +121,10 @@ class Lock:
                 return
             os.close(self.descriptor)
 
-    def __exit__(self, *_error: object) -> None:
+    def release(self) -> None:
+        """Give the lock back, if it is held, and remove the directory when nothing is in it."""
         if self.descriptor < 0:
-            return  # let go of in between, and not got back
+            return  # given back in between, and not taken again
         if _same(self.descriptor, self.directory):
             try:
                 os.rmdir(self.directory)
@@ -116,7 +133,7 @@ class Lock:
                 pass  # it holds the state of a running container, or another's
         os.close(self.descriptor)
         self.descriptor = -1
-        self.container.cgroup.close()
+        self.close()
 
 
 class AllocationLock:
@@ -127,7 +144,7 @@ class AllocationLock:
         make_directory(containers, 0o700)
         self.descriptor = open_to_lock(containers)
         try:
-            _acquire(self.descriptor, containers, ALLOCATION_TIMEOUT, time.monotonic() + ALLOCATION_TIMEOUT)
+            _hold(self.descriptor, containers, ALLOCATION_TIMEOUT, time.monotonic() + ALLOCATION_TIMEOUT)
         except BaseException:
             os.close(self.descriptor)
             raise

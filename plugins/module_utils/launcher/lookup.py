@@ -18,6 +18,7 @@ from . import syscalls as sys
 
 RESOLVE = sys.RESOLVE_IN_ROOT | sys.RESOLVE_NO_MAGICLINKS
 LINKS_LIMIT = 40  # of one path, as in the kernel
+LEADS_OUT = "a symbolic link on the way leads out of the mapping that it is in; remove it, or name what is meant"
 DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -40,14 +41,14 @@ def open_below(root: int, path: str, flags: int = os.O_PATH, mode: int = 0) -> i
     return sys.openat2(root, path.lstrip("/") or ".", flags, RESOLVE, mode)
 
 
-def find(root: int, path: str, links: list[int] | None = None, magic: bool = True) -> tuple[int, str]:
+def find(root: int, path: str, links: set[int] | None = None, magic: bool = True) -> tuple[int, str]:
     """Return the directory in which a path ends, as a descriptor that the caller closes, and the name in it.
 
     Every link is followed by its text. The name is that of a link never, of a file that does not exist perhaps, and `.`
     where the path ends in the root.
 
     Args:
-        links: gets the device (st_dev) of the directory of each link that is followed.
+        links: gets the mount (`syscalls.mount_number`) in which each link that is followed lies.
         magic: whether links of /proc are followed by their text, too. The kernel follows them elsewhere.
 
     Raises:
@@ -70,7 +71,7 @@ def find(root: int, path: str, links: list[int] | None = None, magic: bool = Tru
             if not magic and sys.file_system_type(way[-1]) == sys.PROC_SUPER_MAGIC:
                 raise OSError(errno.ELOOP, "a link of /proc, which leads elsewhere than it says", path)
             if links is not None:
-                links.append(os.fstat(way[-1]).st_dev)
+                links.add(sys.mount_number(way[-1]))
             followed += 1
             if followed > LINKS_LIMIT:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
@@ -108,9 +109,46 @@ def _link(directory: int, name: str) -> str | None:
         raise
 
 
-def open_found(root: int, path: str, flags: int, mode: int = 0, links: list[int] | None = None) -> int:
-    """Open a path as `open_below` does, without openat2(2); for `links` see `find`."""
-    directory, name = find(root, path, links)
+def open_found(root: int, path: str, flags: int, mode: int = 0) -> int:
+    """Open a path as `open_below` does, without openat2(2)."""
+    directory, name = find(root, path)
+    return _open(directory, name, flags, path, mode)
+
+
+def open_confined(root: int, path: str, flags: int) -> tuple[int, bool]:
+    """Open a path of a container that is being made, and return whether a link led there that is not the launcher's.
+
+    The launcher's own links lie in the root, and lead anywhere. One that lies in another mount may be from who shares
+    that mount, or from a former run: what it leads to must lie in the same mount, by way of whatever else.
+
+    Raises:
+        OSError: as open(2) says; `EXDEV` where a link leads out of the mount that it is in, `ELOOP` for one of /proc.
+    """
+    links: set[int] = set()
+    directory, name = find(root, path, links, magic=False)
+    descriptor = _open(directory, name, flags, path)
+    foreign = links - {sys.mount_number(root)}
+    if foreign - {sys.mount_number(descriptor)}:
+        os.close(descriptor)
+        raise OSError(errno.EXDEV, LEADS_OUT, path)
+    return descriptor, bool(foreign)
+
+
+def open_made(directory: int, name: str, flags: int) -> int:
+    """Open what has just been made under a name; the descriptor may be of a link, when `flags` have `O_PATH`.
+
+    Raises:
+        OSError: as open(2) says; `EXDEV` where something is mounted: a mount point that was moved to this name.
+    """
+    descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    if sys.mount_number(descriptor) != sys.mount_number(directory):
+        os.close(descriptor)
+        raise OSError(errno.EXDEV, "has become the mount point of something else while it was made", name)
+    return descriptor
+
+
+def _open(directory: int, name: str, flags: int, path: str, mode: int = 0) -> int:
+    """Open the file of this name, which is `path`'s, and close its directory's descriptor."""
     try:
         return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory)
     except OSError as error:
@@ -120,34 +158,32 @@ def open_found(root: int, path: str, flags: int, mode: int = 0, links: list[int]
         os.close(directory)
 
 
-def make_directory(root: int, path: str, mode: int) -> int:
+def make_directory_below(root: int, path: str, mode: int) -> int:
     """Return a descriptor (`O_RDONLY`) of a directory, which is made, with its parents, unless it is there.
 
     Args:
+        path: as of `open_below`, without `..`.
         mode: of a directory that is made, before the file creation mask.
 
     Raises:
-        OSError: as mkdir(2) says; `ENOTDIR` where something else is, `EXDEV` where a link leads from one file system
-            into another. Root inside, or whoever shares a mapping, may have left it; those in the root are the
-            launcher's.
+        OSError: as mkdir(2) says; `ENOTDIR` where something else is, a link to nothing, too; `EXDEV` and `ELOOP` as
+            `open_confined`.
     """
     flags = os.O_RDONLY | os.O_DIRECTORY
-    links: list[int] = []
     try:
-        descriptor = open_found(root, path, flags, 0, links)
-        foreign = set(links) - {os.fstat(root).st_dev}
-        if foreign and os.fstat(descriptor).st_dev not in foreign:
-            os.close(descriptor)
-            raise OSError(errno.EXDEV, "a symbolic link on the way leads out of the mapping that it is in", path)
-        return descriptor
+        return open_confined(root, path, flags)[0]
     except FileNotFoundError:
         pass
     above, _slash, name = path.rstrip("/").rpartition("/")
-    parent = make_directory(root, above, mode) if above else os.dup(root)
+    parent = make_directory_below(root, above, mode) if above else os.dup(root)
     try:
-        os.mkdir(name, mode, dir_fd=parent)
-    except FileExistsError:
-        pass  # somebody else was faster, or it is a link to nothing, which the next line refuses
+        try:
+            os.mkdir(name, mode, dir_fd=parent)
+        except FileExistsError:
+            pass  # somebody else was faster, or it is a link to nothing, which is not followed
+        return open_made(parent, name, flags)
+    except OSError as error:
+        error.filename = path
+        raise
     finally:
         os.close(parent)
-    return open_found(root, path, flags)

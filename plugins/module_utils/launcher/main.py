@@ -13,11 +13,12 @@ from .container import Container
 from .contract import Mount
 from .errors import LauncherError
 from .guarded import refusal_of_words
-from .kinds import is_name
+from .names import container_of
 from .paths import refusal_of_root, write_atomically
+from .process import heed_children
 from .specification import read_spec
 from .start import Status
-from .targets import is_below, plain, refusal
+from .targets import is_below, plain_path, refusal_of_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ def mapping_record(text: str, writable: bool, spec: Specification | None = None)
     target = target or source
     if not source.startswith("/") or not target.startswith("/") or ".." in target.split("/"):
         raise LauncherError("%s: SOURCE and TARGET are absolute paths without '..'" % text)
-    point = plain(target)
-    reason = refusal(point, spec.store.target if spec else None)
+    point = plain_path(target)
+    reason = refusal_of_place(point, spec.store.target if spec else None)
     if not reason and spec:
         reason = spec.hidden_file(point)
     if not reason and is_below(point, "/dev"):
@@ -146,7 +147,7 @@ def _run(directory: str, arguments: Arguments) -> int:
     extra = [mapping_record(text, True, spec) for text in arguments.values.get("share", [])]
     extra += [mapping_record(text, False, spec) for text in arguments.values.get("expose", [])]
     timeout = times.seconds(arguments.last("timeout", "30"), "--timeout")
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # who called may ignore it, and its children's ends with it
+    heed_children()
     for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
         _signal.signal(number, _interrupt)
     if "detach" in arguments.values:
@@ -165,16 +166,20 @@ def _run(directory: str, arguments: Arguments) -> int:
     if "again" in arguments.values:
         from . import again
 
-        return again.start(container, directory, timeout, lambda status: _explain(status, directory, arguments))
+        return again.start_again(container, directory, timeout, lambda status: _explain(status, directory, arguments))
     if "service" in arguments.values or "clear" in arguments.values:
         from . import service
 
         if "clear" in arguments.values:
             return service.clear(container, timeout)
-        return service.start(container, directory, timeout, lambda status: _explain(status, directory, arguments))
-    from .foreground import run
+        return service.start_in_unit(
+            container, directory, timeout, lambda status: _explain(status, directory, arguments)
+        )
+    from .foreground import run_in_foreground
 
-    return run(container, directory, extra, timeout, lambda status: _explain(status, directory, arguments))
+    return run_in_foreground(
+        container, directory, extra, timeout, lambda status: _explain(status, directory, arguments)
+    )
 
 
 def _interrupt(number: int, _frame: object) -> NoReturn:
@@ -210,11 +215,11 @@ def enter_container_main() -> int:
             raise LauncherError("enter-container: must be run as root")
         from . import foreground
 
-        # A system's directory is named <32 hexadecimal digits>-<name>.
-        name = os.path.basename(directory)[33:]
-        if not is_name(name):
+        name = container_of(os.path.basename(directory))
+        if name is None:
             raise LauncherError("%s: is no directory of a system" % directory)
         container = Container(name)
+        heed_children()
         user = arguments.last("user", "root")
         start = "no-start" not in arguments.values
         if "report" in arguments.values:

@@ -12,7 +12,7 @@ READ_SIZE = 1 << 16
 _ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\043", "#"), ("\\134", "\\"))
 
 
-class Mount:
+class MountTableEntry:
     """One mount.
 
     Attributes:
@@ -43,12 +43,12 @@ def _unescape(text: str) -> str:
     return text
 
 
-def read(path: str = "/proc/self/mountinfo") -> list[Mount]:
+def read(path: str = "/proc/self/mountinfo") -> list[MountTableEntry]:
     """Return the mounts of a mount namespace that a process's root shows."""
     return parse(_read(path, None))
 
 
-def read_some(path: str, size: int) -> tuple[list[Mount], bool]:
+def read_some(path: str, size: int) -> tuple[list[MountTableEntry], bool]:
     """Return the first mounts of somebody else's mount namespace, of about `size` bytes, and whether these are all."""
     text = _read(path, size + 1)
     if len(text) <= size:
@@ -71,7 +71,7 @@ def _read(path: str, limit: int | None) -> bytes:
     return bytes(text)
 
 
-def parse(text: bytes) -> list[Mount]:
+def parse(text: bytes) -> list[MountTableEntry]:
     """Return the mounts in the text of mountinfo.
 
     Lines end with `\\n` alone: a path has that escaped, but no other character at which a str would be split.
@@ -79,19 +79,19 @@ def parse(text: bytes) -> list[Mount]:
     found = []
     for line in text.split(b"\n"):
         try:
-            found.append(Mount(line.decode("utf-8", "surrogateescape")))
+            found.append(MountTableEntry(line.decode("utf-8", "surrogateescape")))
         except ValueError:
             continue  # the end, or a line of a kind that is not known
     return found
 
 
-def way(mounts: list[Mount], path: str) -> list[Mount]:
+def way(mounts: list[MountTableEntry], path: str) -> list[MountTableEntry]:
     """Return the mounts that an absolute path without links leads through, the one it ends in last.
 
     Of those on one point only the topmost counts.
     """
     numbers = {mount.number for mount in mounts}
-    found: list[Mount] = []
+    found: list[MountTableEntry] = []
     beside = [mount for mount in mounts if mount.parent not in numbers or mount.parent == mount.number]
     while True:
         around = [mount for mount in beside if is_below(path, mount.point)]

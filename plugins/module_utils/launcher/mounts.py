@@ -90,6 +90,14 @@ def _path_of(descriptor: int) -> str:
     return os.readlink("/proc/self/fd/%d" % descriptor)
 
 
+def _is_root_of_mount(descriptor: int) -> bool:
+    try:
+        os.close(sys.openat2(descriptor, "..", os.O_PATH, sys.RESOLVE_NO_XDEV))
+    except OSError as error:
+        return error.errno == errno.EXDEV  # or it is no directory
+    return False
+
+
 class Tree:
     """A root directory under construction, named by a descriptor.
 
@@ -104,19 +112,22 @@ class Tree:
         """Open a path inside the tree; symbolic links, absolute ones too, stay inside."""
         return lookup.open_below(self.root, path, flags)
 
-    def target(self, path: str, directory: bool) -> int:
+    def target(self, path: str, directory: bool, above: bool = False) -> int:
         """The descriptor of a mount point, made as an empty directory or file where nothing is.
 
+        Args:
+            above: whether it is no mount point, but a directory above one.
+
         Raises:
-            ProtectedTarget: a link on the way leads to what the container stands on.
+            ProtectedTarget: a link on the way leads to what the container stands on, or out of the mapping it is in.
             LauncherError: it is a link to nothing.
         """
         try:
-            return self._open_target(path)
+            return self._open_target(path, above)
         except FileNotFoundError:
             pass
         parent, _slash, name = path.rstrip("/").rpartition("/")
-        parent_descriptor = self.target(parent, True) if parent else self.open("/")
+        parent_descriptor = self.target(parent, True, above=True) if parent else self.open("/")
         try:
             if directory:
                 os.mkdir(name, 0o755, dir_fd=parent_descriptor)
@@ -124,23 +135,30 @@ class Tree:
                 flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
                 os.close(os.open(name, flags, 0o644, dir_fd=parent_descriptor))
             # By its name, for somebody in the same directory may have put a link in its place.
-            return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_descriptor)
+            return lookup.open_made(parent_descriptor, name, os.O_PATH)
         except FileExistsError as error:
             message = "%s: is a symbolic link to nothing, so nothing can be mounted there" % path
             raise LauncherError(message) from error
         finally:
             os.close(parent_descriptor)
 
-    def _open_target(self, path: str) -> int:
+    def _open_target(self, path: str, above: bool) -> int:
         resolve = lookup.RESOLVE | sys.RESOLVE_NO_SYMLINKS
         try:
             return sys.openat2(self.root, path.lstrip("/") or ".", os.O_PATH, resolve)
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
-        target = self.open(path)
+        try:
+            target, foreign = lookup.open_confined(self.root, path, os.O_PATH)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            raise ProtectedTarget("%s: %s" % (path, lookup.LEADS_OUT)) from error
         place = _path_of(target)[len(_path_of(self.root).rstrip("/")) :] or "/"
-        reason = targets.refusal(place)
+        reason = targets.refusal_of_place(place)
+        if reason is None and foreign and not above and _is_root_of_mount(target):
+            reason = "'%s' is the mapping that it is in, which would be hidden" % place
         if reason is not None:
             os.close(target)
             message = (

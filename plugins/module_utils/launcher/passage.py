@@ -21,7 +21,7 @@ from .attributes import UMASK, Attributes, reset_own
 from .descriptors import keep_only
 from .errors import LauncherError
 from .handshake import read_token, tell, write_all
-from .init import PATH, TIOCSCTTY
+from .init import SEARCH_PATH, TIOCSCTTY
 from .paths import read_text
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 INSIDE = -1  # in place of a stream's descriptor: the container's own null device
 ENDED = "it does not run any more"
 NO_TASKS = "it has as many tasks as its limit `tasks_max` lets it have; end some inside, or stop it"
-NAMESPACES = (
+ALL_NAMESPACES = (
     sys.CLONE_NEWUSER
     | sys.CLONE_NEWNS
     | sys.CLONE_NEWPID
@@ -44,16 +44,16 @@ NAMESPACES = (
 )
 
 
-class Limits:
-    """What a running container's PID 1 has, and who enters is to have, too.
+class InheritedLimits:
+    """What a process that enters a running container is to have, by what its PID 1 has.
 
     Attributes:
-        attributes: its resource limits and scheduling.
+        attributes: resource limits and scheduling.
         bound: the capabilities that its programs can have, as a bit mask.
     """
 
     def __init__(self, pid: int) -> None:
-        self.attributes = Attributes.of(pid)
+        self.attributes = Attributes.of_entering(pid)
         status = read_text("/proc/%d/status" % pid)
         if not status:
             raise ProcessLookupError(pid)
@@ -70,11 +70,10 @@ class Passage:
         wait: descriptor from which a byte comes when the command may run, and none when it was given up.
     """
 
-    def __init__(self, entry: Entry, limits: Limits, report: int, wait: int) -> None:
+    def __init__(self, entry: Entry, limits: InheritedLimits, report: int, wait: int) -> None:
         self.process = entry.process
         self.spec = entry.spec
         self.filter_program = entry.filter_program
-        self.shares_ids = entry.base == 0
         self.limits = limits
         self.report = report
         self.wait = wait
@@ -111,7 +110,7 @@ class Passage:
 
     def _join(self) -> None:
         try:
-            sys.setns(self.process.descriptor, NAMESPACES)
+            sys.setns(self.process.descriptor, ALL_NAMESPACES)
         except ProcessLookupError:
             raise LauncherError(ENDED) from None
         self.process.close()
@@ -131,8 +130,10 @@ class Passage:
             os.setgroups([])
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
-            confine.give_up(self.spec.security, self.limits.bound)
+            # The filter first, for it takes a capability that PID 1 may have given up; and the keys before that.
+            confine.leave_session_keyring()
             confine.filter_calls(self.filter_program)
+            confine.give_up(self.spec.security, self.limits.bound)
             os.chdir("/")
             root = lookup.open_root("/")
             if INSIDE in streams:
@@ -149,7 +150,7 @@ class Passage:
                 os.setresgid(account.gid, account.gid, account.gid)
                 os.setresuid(account.uid, account.uid, account.uid)
             directory = _change_directory(root, directory, account.home)
-            variables = {"PATH": PATH, "LANG": "C.UTF-8", "container": "unshare"}
+            variables = {"PATH": SEARCH_PATH, "LANG": "C.UTF-8", "container": "unshare"}
             variables.update(HOME=account.home, USER=account.name, LOGNAME=account.name, SHELL=account.shell)
             if terminal:
                 variables["TERM"] = os.environ.get("TERM", "linux")
@@ -164,7 +165,7 @@ class Passage:
             reset_own()
             os.umask(UMASK)
             read_token(self.wait, "who called has given it up")
-            found.execute(variables, emulate=not self.shares_ids)
+            found.execute(variables)
         except BlockingIOError:  # where the kernel counts the tasks of the user namespace
             tell(self.report, "", LauncherError(NO_TASKS))
         except BaseException as error:

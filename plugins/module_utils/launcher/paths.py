@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from . import trees
-from .targets import plain
+from .targets import plain_path
 
 STATE_DIRECTORY = "/var/lib/unshare"
 RUN_DIRECTORY = "/run/unshare"
@@ -16,7 +16,7 @@ NEW = ".new"  # ends the name under which a file is written aside
 
 def refusal_of_root(source: str) -> str | None:
     """Return why a path of the host cannot be shared with a container, when that is `/`; else None."""
-    if plain(os.path.normpath(source)) != "/":
+    if plain_path(os.path.normpath(source)) != "/":
         return None
     return (
         "'/' is the whole host, with the secrets of all of its users and the kernel's own file systems: "
@@ -52,13 +52,18 @@ def read_text(path: str, limit: int = 1 << 20, directory: int | None = None) -> 
         os.close(descriptor)
 
 
-def write_atomically(path: str, text: str, mode: int = 0o600, durable: bool = False) -> None:
+def write_atomically(path: str, text: str, mode: int = 0o600, durable: bool = False, aside: str | None = None) -> None:
     """Replace a file so that a reader, or a crash, sees the old text or the new, never a part.
 
-    `durable` also syncs it and its directory to the disk. What a killed writer left aside is written anew; two that
-    write the same file hold a lock.
+    What a killed writer left aside is written anew. Two that write the same file at once hold a lock, or name different
+    files aside.
+
+    Args:
+        mode: its permissions, whatever the umask.
+        durable: whether it and its directory are synced to the disk.
+        aside: where it is written before it gets its name, on the same file system; by default beside it.
     """
-    aside = path + NEW
+    aside = aside or path + NEW
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(aside, flags, mode)
@@ -70,6 +75,7 @@ def write_atomically(path: str, text: str, mode: int = 0o600, durable: bool = Fa
             data = text.encode()
             while data:
                 data = data[os.write(descriptor, data) :]
+            os.fchmod(descriptor, mode)
             if durable:
                 os.fsync(descriptor)
         finally:

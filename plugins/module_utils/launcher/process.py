@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import _signal
 import errno
 import os
 import select
@@ -15,8 +16,11 @@ from .paths import read_text
 KILL = 9
 EXITING = 0x4  # PF_EXITING and PF_FORKNOEXEC, of the flags in proc_pid_stat(5)
 NOT_EXECUTED = 0x40
-STARTED, PENDING = 19, 28  # the start time, and the signals for one thread, among the fields after the second
+# Among the fields after the second: the start time, the signals for one thread, the wait status of one that has ended.
+STARTED, PENDING, STATUS = 19, 28, 49
 PAUSE = 0.02  # seconds between two looks at what a process that has just begun heeds
+KILL_SECONDS = 2.0  # in which a killed process ends, unless the kernel does not let it
+REAP_SECONDS = 1.0  # in which the end of a child comes to be known, unless somebody traces it
 
 
 def milliseconds(seconds: float) -> int:
@@ -133,7 +137,7 @@ class Process:
         poll = select.poll()
         poll.register(self.descriptor, select.POLLIN)
         deadline = None if timeout is None else time.monotonic() + timeout
-        while _left and (deadline is None or time.monotonic() < deadline):
+        while (_left or _entered) and (deadline is None or time.monotonic() < deadline):
             reap_left()
             if poll.poll(milliseconds(PAUSE)):
                 return True
@@ -164,21 +168,68 @@ class Process:
         """Let go of it, if it has ended and was this process's own child."""
         reap(self.pid)
 
+    def end(self) -> None:
+        """Kill it, a child, and wait for its end for a moment: the kernel may not let it end yet."""
+        self.signal(KILL)
+        if self.wait(KILL_SECONDS):
+            self.reap()
+        else:
+            leave(self.pid)
+
     def close(self) -> None:
         os.close(self.descriptor)
 
 
-def reap(pid: int, options: int = os.WNOHANG) -> None:
-    """Let go of a process that has ended, or with no options wait for that, if it was a child of this one."""
+def heed_children() -> None:
+    """Let the calling process learn how its children end.
+
+    Who called may ignore SIGCHLD, which outlives exec; then the kernel tells nobody how a child has ended (wait(2)).
+    """
+    if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:
+        sys.default_signal(_signal.SIGCHLD)  # any thread may call this
+
+
+def reap(pid: int) -> None:
+    """Let go of a process that has ended, if it was a child of this one."""
     try:
-        os.waitpid(pid, options)
+        os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         pass
 
 
-# Children of this process in containers, whose ends it could not get as somebody inside traces them (ptrace(2)). PID 1
-# waits for them before it ends.
+def wait_status(pid: int) -> int:
+    """Let go of a child that has ended, as its pidfd says; its wait status.
+
+    Somebody inside who traces it can keep it from being let go of (ptrace(2)), but not from being looked at.
+    """
+    status = reap_within(pid, time.monotonic() + REAP_SECONDS)
+    if status is None:
+        fields = _stat("/proc/%d" % pid)
+        status = int(fields[STATUS]) if len(fields) > STATUS else KILL
+    return status
+
+
+def reap_within(pid: int, deadline: float) -> int | None:
+    """The wait status of a child, or none when it has not ended by the deadline (time.monotonic), or is traced."""
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            _commands.discard(pid)
+            return status
+        if time.monotonic() >= deadline:
+            leave(pid)
+            return None
+        time.sleep(PAUSE)
+
+
+# Children of this process in containers, whose ends it could not get as somebody inside traces them (ptrace(2)), or as
+# the kernel does not let them end. PID 1 waits for them before it ends.
 _left: set[int] = set()
+
+# Commands with which this process has entered containers. Each can give children of its own to its parent, this process
+# (clone(2), CLONE_PARENT), for which PID 1 waits, too.
+_commands: set[int] = set()
+_entered = False
 
 
 def leave(pid: int) -> None:
@@ -186,8 +237,15 @@ def leave(pid: int) -> None:
     _left.add(pid)
 
 
+def enters(pid: int) -> None:
+    """Know a child for a command in a container, whose end is waited for with `reap_within` or `wait_status`."""
+    global _entered
+    _entered = True
+    _commands.add(pid)
+
+
 def reap_left() -> None:
-    """Let go of the children left before, as far as their tracers have ended by now."""
+    """Let go of the children left before, and of those that commands gave, as far as they have ended by now."""
     for pid in list(_left):
         try:
             ended = os.waitpid(pid, os.WNOHANG)[0] != 0
@@ -195,3 +253,34 @@ def reap_left() -> None:
             ended = True
         if ended:
             _left.discard(pid)
+            _commands.discard(pid)
+    if _entered:
+        _reap_given()
+
+
+def _reap_given() -> None:
+    """Let go of ended children in a pid namespace below this one that this process has not made.
+
+    It has made its commands, and the first process of a container that it has started: for that the container's own
+    life waits.
+    """
+    try:
+        if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return
+    except ChildProcessError:
+        return
+    depth = len(_numbers("self"))
+    for thread in os.listdir("/proc/self/task"):
+        for word in read_text("/proc/self/task/%s/children" % thread).split():
+            numbers = _numbers(word)
+            first = len(numbers) == depth + 1 and numbers[-1] == "1"
+            if len(numbers) > depth and not first and int(word) not in _commands:
+                reap(int(word))
+
+
+def _numbers(pid: str) -> list[str]:
+    """The numbers of a process in its pid namespaces, from this one downwards (NSpid in proc_pid_status(5))."""
+    try:
+        return read_text("/proc/%s/status" % pid).partition("\nNSpid:")[2].partition("\n")[0].split()
+    except ProcessLookupError:
+        return []

@@ -4,9 +4,13 @@
 
 The program is found below the container's root, and executed by descriptor. Executed by its path, it could be a link
 to `/proc/self/exe`, or a script whose interpreter is that: the host's own Python would run as a program of the
-container's, and be open to be overwritten (CVE-2019-5736). So the first line of a script is read here, as the kernel
-would read it, and the interpreter that a binary names is looked up here, too. Root inside that changes the binary
-between that and execve has the kernel map the host's Python into its own process, where it can read it and not write.
+container's, and be open to be overwritten (CVE-2019-5736). So nothing is left for the kernel to choose: the first line
+of a script is read here, as the kernel would read it, and the interpreter that a binary names is looked up here, too.
+What this does not settle is for the container's own shell to execute: a program of another machine or kind, which
+binfmt_misc may have another program for; a binary that may not be read; one whose interpreter is a link of /proc.
+
+Root inside that changes a binary between the look at it and execve has the kernel map the host's Python into its own
+process, where it can read it and not write.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ from . import syscalls as sys
 
 SCRIPTS_LIMIT = 5  # a script whose interpreter is a script…, as in the kernel
 LINE_LIMIT = 256  # bytes of a first line that count (BINPRM_BUF_SIZE)
+SHELL = "/bin/sh"
+BY_SHELL = ("sh", "-c", 'exec "$0" "$@"')
 NULL_DEVICE = (1, 3)
 
 
@@ -38,31 +44,21 @@ class Program:
     """A file that can be executed, and its arguments, with those that a script's first line adds.
 
     Attributes:
-        directory: descriptor of the directory in which it is.
+        directory: descriptor of the directory in which it is. It is closed on execution, so that neither a script that
+            takes the program's place meanwhile nor a program of binfmt_misc could be given the path of the file.
         name: its name there.
         arguments: the first is what the program is told of its own name.
         path: by which it was found, for an error.
-        foreign: whether it is for another machine, or of a kind of its own, so that binfmt_misc may have a program for
-            it.
     """
 
-    def __init__(self, directory: int, name: str, arguments: list[str], path: str, foreign: bool) -> None:
+    def __init__(self, directory: int, name: str, arguments: list[str], path: str) -> None:
         self.directory = directory
         self.name = name
         self.arguments = arguments
         self.path = path
-        self.foreign = foreign
 
-    def execute(self, environment: dict[str, str], emulate: bool = True) -> None:
-        """Execute it in place of this process; returns only by an error.
-
-        Args:
-            emulate: whether binfmt_misc may run a foreign one. It opens that by the directory's descriptor, which is
-                left open for it; and what is made a script meanwhile is run by the interpreter that it names, perhaps
-                the host's own Python, so not where root inside has the host's ids.
-        """
-        if self.foreign and emulate:
-            os.set_inheritable(self.directory, True)
+    def execute(self, environment: dict[str, str]) -> None:
+        """Execute it in place of this process; returns only by an error."""
         try:
             sys.execveat(self.directory, self.name, self.arguments, environment)
         except OSError as error:
@@ -81,20 +77,33 @@ def find(root: int, path: str, arguments: list[str]) -> Program:
     Raises:
         OSError: there is none, it may not be executed, or its interpreter is none (`ENOEXEC`).
     """
+    found, path, arguments = _find(root, path, arguments)
+    if found is not None:
+        return found
+    shell, path, arguments = _find(root, SHELL, [*BY_SHELL, path, *arguments[1:]])
+    if shell is None:
+        raise OSError(errno.ENOEXEC, "is no program of this machine, and neither is %s, to execute it" % SHELL, path)
+    return shell
+
+
+def _find(root: int, path: str, arguments: list[str]) -> tuple[Program | None, str, list[str]]:
+    """Return a program that can be executed from here, or none; the path at which a script ends, and its arguments."""
     asked = path
     for _script in range(SCRIPTS_LIMIT + 1):
         directory, name = lookup.find(root, path)
+        settled = False
         try:
-            beginning, loader = _examine(directory, name)
-            if loader:
-                _look_up_loader(root, loader)
+            beginning, settled = _examine(root, directory, name)
         except OSError as error:
-            os.close(directory)
             error.filename = path
             raise
+        finally:
+            if not settled:
+                os.close(directory)
+        if settled:
+            return Program(directory, name, arguments, path), path, arguments
         if not beginning.startswith(b"#!"):
-            return Program(directory, name, arguments, path, elf.is_foreign(beginning))
-        os.close(directory)
+            return None, path, arguments
         interpreter, options = _interpreter(beginning[2:].split(b"\n")[0])
         if not interpreter.startswith("/"):
             raise OSError(errno.ENOEXEC, "names no interpreter by an absolute path in its first line", path)
@@ -120,13 +129,13 @@ def find_in_path(root: int, name: str, arguments: list[str], path: str) -> Progr
     raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
 
 
-def _examine(directory: int, name: str) -> tuple[bytes, str | None]:
-    """Return the first bytes of a program, and the path of the interpreter that it names if it is a binary.
+def _examine(root: int, directory: int, name: str) -> tuple[bytes, bool]:
+    """Return the first bytes of a program, and whether the kernel runs it with nothing but files of the container.
 
     Of one that may be executed and not read they are those of a binary: the kernel reads no script that way.
 
     Raises:
-        PermissionError: it is no regular file, or this process may not execute it.
+        OSError: it is no regular file, this process may not execute it, or its interpreter is missing.
     """
     status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     if not stat.S_ISREG(status.st_mode) or not sys.may_execute(directory, name):
@@ -136,22 +145,25 @@ def _examine(directory: int, name: str) -> tuple[bytes, str | None]:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         descriptor = os.open(name, flags, dir_fd=directory)
     except PermissionError:
-        return elf.MAGIC, None
+        return elf.MAGIC, False
     try:
         beginning = os.read(descriptor, LINE_LIMIT)
-        return beginning, elf.interpreter(descriptor, beginning) if beginning.startswith(elf.MAGIC) else None
+        if not elf.is_native(beginning):
+            return beginning, False
+        loaders = elf.interpreters(descriptor, beginning)
     finally:
         os.close(descriptor)
+    return beginning, all(_is_own_loader(root, loader) for loader in loaders)
 
 
-def _look_up_loader(root: int, path: str) -> None:
-    """Check that what the kernel will load as a binary's interpreter is a file of the container's.
+def _is_own_loader(root: int, path: str) -> bool:
+    """Return whether what the kernel will load as a binary's interpreter is a file of the container's.
 
     Raises:
-        OSError: there is no such file, or the path follows a link of /proc, whose text is not where it leads.
+        OSError: there is no such file.
     """
     if not path.startswith("/"):
-        raise OSError(errno.ENOEXEC, "names its interpreter by no absolute path")
+        return False
     try:
         directory, name = lookup.find(root, path, magic=False)
         try:
@@ -159,7 +171,10 @@ def _look_up_loader(root: int, path: str) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        raise OSError(error.errno, "its interpreter %s: %s" % (path, error.strerror)) from error
+        if error.errno == errno.ELOOP:
+            return False
+        raise OSError(error.errno, "its interpreter %s: %s" % (ascii(path), error.strerror)) from error
+    return True
 
 
 def _interpreter(line: bytes) -> tuple[str, list[str]]:

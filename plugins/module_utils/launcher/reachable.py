@@ -32,7 +32,7 @@ USER, GROUP_OBJ, GROUP, MASK = 0x02, 0x04, 0x08, 0x10
 EXECUTE = 1
 
 
-def check_bind(host: guarded.Host, source: int, name: str, point: str, nesting: bool) -> str | None:
+def check_bind(host: guarded.GuardedHost, source: int, name: str, point: str, nesting: bool) -> str | None:
     """Return a warning when users of the host can reach a directory that a container is to write to, or None.
 
     Args:
@@ -50,12 +50,12 @@ def check_bind(host: guarded.Host, source: int, name: str, point: str, nesting: 
     return _said(host, host.shown(source), name, point, nesting)
 
 
-def check_file_system(host: guarded.Host, record: Mount, device: str, nesting: bool) -> str | None:
+def check_file_system(host: guarded.GuardedHost, record: Mount, device: str, nesting: bool) -> str | None:
     """The same for a file system that the container mounts, and that is mounted on the host, too."""
     return _said(host, host.shown_of_file_system(record, device), device, record.mount_point, nesting)
 
 
-def _said(host: guarded.Host, shown: list[tuple[str, str]], name: str, point: str, nesting: bool) -> str | None:
+def _said(host: guarded.GuardedHost, shown: list[tuple[str, str]], name: str, point: str, nesting: bool) -> str | None:
     way = next((path for path, mapped in shown if _is_reachable(host, path, mapped)), None)
     if way is None:
         return None
@@ -72,7 +72,7 @@ def _said(host: guarded.Host, shown: list[tuple[str, str]], name: str, point: st
     )
 
 
-def _is_reachable(host: guarded.Host, path: str, mapped: str) -> bool:
+def _is_reachable(host: guarded.GuardedHost, path: str, mapped: str) -> bool:
     """Whether others than root can come to a path: through each directory above it, for all that is known.
 
     Args:

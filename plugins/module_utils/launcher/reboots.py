@@ -9,7 +9,7 @@ import os
 import time
 
 from .errors import LauncherError
-from .times import text
+from .times import as_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,12 +59,12 @@ class Reboots:
         if len(self.starts) >= BURST:
             raise LauncherError(
                 "container %s: was started %d times in %s seconds, for it reboots itself again and again; it stays "
-                "down. See what reboots it inside, and start it again" % (self.name, BURST, text(INTERVAL))
+                "down. See what reboots it inside, and start it again" % (self.name, BURST, as_text(INTERVAL))
             )
         pause = PAUSES[min(max(len(self.starts) - 1, 0), len(PAUSES) - 1)]
         if pause:
             line = "run-container: container %s reboots itself often; it starts again in %s s\n"
-            os.write(2, (line % (self.name, text(pause))).encode())
+            os.write(2, (line % (self.name, as_text(pause))).encode())
             if self.wait(pause):
                 return False
         self.starts.append(self.clock())

@@ -14,15 +14,13 @@ from . import syscalls as sys
 from .errors import LauncherError
 from .excursion import in_child
 from .paths import STATE_DIRECTORY
-from .targets import IN_MEMORY, is_below
+from .targets import IN_MEMORY, NETWORK_FILES, is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .contract import Mount
     from .launch import Launch
 
-# C11: these may be links on the host (resolv.conf mostly is), and nobody but the host's root changes them.
-NETWORK_FILES = ("/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/services", "/etc/hosts")
 # Of the time that is left, the part that a mount which may fail can keep the start waiting for its server.
 PATIENCE = 0.25
 LEFT_OUT = "; it is left out, as its declaration allows"
@@ -51,7 +49,7 @@ class Records:
         self.deadline = deadline
         self.warnings = warnings
         self._foreign: list[str] | None = None
-        self._host: guarded.Host | None = None
+        self._host: guarded.GuardedHost | None = None
         self._served: list[str] = []
 
     def mount(self, record: Mount) -> None:
@@ -143,11 +141,11 @@ class Records:
             message = "%s: cannot mount %s (%s): %s" % (point, device, kind, _reason(error))
             raise LauncherError(message) from error
 
-    def _runs(self) -> guarded.Host:
+    def _runs(self) -> guarded.GuardedHost:
         """What this host runs; looked for once, when there is something to mount that it may be in."""
         if self._host is None:
             python = guarded.interpreter(self.start.spec.python)
-            self._host = guarded.Host(dict(guarded.RUNS, **python))
+            self._host = guarded.GuardedHost(dict(guarded.RUNS, **python))
         return self._host
 
     def _warn(self, warning: str | None) -> None:

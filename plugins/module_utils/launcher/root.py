@@ -16,7 +16,7 @@ from . import syscalls as sys
 from .errors import LauncherError
 from .paths import STATE_DIRECTORY
 from .records import Records
-from .targets import MERGED, plain
+from .targets import MERGED, plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Source:
     """
 
     def __init__(self, store: Store) -> None:
-        path = plain(store.source)
+        path = plain_path(store.source)
         above, _slash, self.name = path.rpartition("/")
         try:
             self.tree = mounts.open_source(above or "/", False, STATE_DIRECTORY)

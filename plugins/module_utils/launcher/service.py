@@ -29,7 +29,7 @@ NOTIFY = "NOTIFY_SOCKET"
 BARRIER_SECONDS = 5.0
 
 
-def start(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
+def start_in_unit(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
     """Start a container and hand it over to the service manager that has started this process; the exit status.
 
     A child starts it and ends, so that its PID 1 is systemd's own child by the time that systemd is told of it.

@@ -9,10 +9,12 @@ import select
 import time
 
 from . import confine, identity, limits
+from .descriptors import pipe_to_read
 from .errors import LauncherError, NotReady
-from .handshake import describe
+from .handshake import error_line
 from .launch import Launch
-from .process import KILL, Process, boot_id, executed, milliseconds, reap, start_time
+from .notification import Notification
+from .process import Process, boot_id, executed, milliseconds, start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class Start:
         self.warnings: list[str] = []
         self.said = b""
         self.output_read: int | None = None
-        self.notify_socket: Any = None
+        self.notification: Notification | None = None
         self.output_write: int | None = None
         self.cgroup: int | None = None
         self.init: Process | None = None
@@ -89,7 +91,7 @@ class Start:
         notify_path = self._listen() if self.spec.init.ready == "notify" else None
         output = self.output
         if output is None and notify_path is not None:
-            self.output_read, self.output_write = os.pipe()
+            self.output_read, self.output_write = pipe_to_read()
             output = self.output_write
         self.cgroup = self.container.cgroup.create(self.ids.base)
         launch = Launch(
@@ -117,25 +119,20 @@ class Start:
             failed = limits.not_kept(bounds, cgroup.read("cgroup.controllers").split())
         else:
             failed = limits.apply(cgroup, bounds)
-        self.warnings += limits.explain([name for name in failed if name != "tasks_max" or not counted])
+        self.warnings += limits.warnings_of([name for name in failed if name != "tasks_max" or not counted])
         return limits.tasks(bounds) if counted and not cgroup.has("pids.max") else None
 
     def _listen(self) -> str:
-        import socket
-
         path = os.path.join(self.container.run_directory, "notify")
-        self.notify_socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self.notify_socket.bind(path)
-        os.chown(path, self.ids.base, self.ids.base)
-        os.chmod(path, 0o600)
+        self.notification = Notification(path, self.ids.base)
         return path
 
     def close(self) -> None:
         """Give back what the start used."""
         if self.init is not None:
             self.init.close()
-        if self.notify_socket is not None:
-            self.notify_socket.close()
+        if self.notification is not None:
+            self.notification.close()
         for descriptor in (self.output_read, self.output_write, self.cgroup):
             if descriptor is not None:
                 os.close(descriptor)
@@ -147,8 +144,8 @@ class Start:
         record = self._launch(launch, deadline)
         self.warnings += launch.warnings
         init = self.init
-        if wait and self.spec.init.ready == "notify" and init is not None:
-            self._await_ready(init, deadline, timeout)
+        if wait and self.notification is not None and init is not None:
+            self._await_ready(init, self.notification, deadline, timeout)
         if wait:
             record["boot_seconds"] = round(time.monotonic() - self.launched, 4)
             self.container.write_record(record)
@@ -177,7 +174,7 @@ class Start:
                 error = "its first process was killed"
         except Exception as failure:
             self._end()
-            error = _read_report(report[0], deadline) or describe(failure)
+            error = _read_report(report[0], deadline) or error_line(failure)
             raise LauncherError("container %s: cannot start: %s" % (self.container.name, error)) from failure
         except BaseException:
             self._end()
@@ -193,8 +190,7 @@ class Start:
     def _end(self) -> None:
         """Let no process of a failed start go on."""
         if self.init is not None:
-            self.init.signal(KILL)
-            reap(self.init.pid, 0)
+            self.init.end()
 
     def _close_output(self) -> None:
         """Let the container alone hold the other side of the pipe from which its output is read."""
@@ -222,10 +218,10 @@ class Start:
         self.container.write_record(record)
         return record
 
-    def _await_ready(self, init: Process, deadline: float, timeout: float) -> None:
+    def _await_ready(self, init: Process, notification: Notification, deadline: float, timeout: float) -> None:
         """Wait for READY=1 from the init (sd_notify(3)), its end, or the time limit."""
         poll = select.poll()
-        poll.register(self.notify_socket, select.POLLIN)
+        poll.register(notification.fileno(), select.POLLIN)
         poll.register(init.descriptor, select.POLLIN)
         if self.output_read is not None:
             poll.register(self.output_read, select.POLLIN)
@@ -235,10 +231,8 @@ class Start:
             output = self.output_read
             if output is not None and output in events and not self._keep_output(output):
                 poll.unregister(output)
-            if self.notify_socket.fileno() in events:
-                message = self.notify_socket.recv(4096).split(b"\n")
-                if b"READY=1" in message:
-                    return
+            if notification.fileno() in events and b"READY=1" in notification.take():
+                return
             if init.descriptor in events:
                 init.reap()
                 raise NotReady(self._failure("ended before it was ready"), True)
@@ -246,7 +240,10 @@ class Start:
                 raise NotReady(self._failure("was not ready within %g s, and still runs" % timeout), False)
 
     def _keep_output(self, descriptor: int) -> bool:
-        said = os.read(descriptor, 4096)
+        try:
+            said = os.read(descriptor, 4096)
+        except BlockingIOError:
+            return True
         self.said = (self.said + said)[-OUTPUT_LIMIT:]
         return bool(said)
 

@@ -28,6 +28,7 @@ _NUMBER_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358
 _NUMBER_EXECVEAT = {"x86_64": 322, "aarch64": 281, "riscv64": 281, "ppc64le": 362, "s390x": 354}
 _NUMBER_IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "ppc64le": 273, "s390x": 282}  # ioprio_get follows
 _NUMBER_SIGACTION = {"x86_64": 13, "aarch64": 134, "riscv64": 134, "ppc64le": 173, "s390x": 174}
+_NUMBER_STATX = {"x86_64": 332, "aarch64": 291, "riscv64": 291, "ppc64le": 383, "s390x": 379}
 _NUMBER_CAPSET = {"x86_64": 126, "aarch64": 91, "riscv64": 91, "ppc64le": 184, "s390x": 185}
 
 CLONE_NEWNS = 0x00020000
@@ -46,6 +47,7 @@ AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_EACCESS = 0x200
+STATX_MOUNT = 0x5000  # STATX_MNT_ID, Linux 5.8, and STATX_MNT_ID_UNIQUE where there is that
 
 OPEN_TREE_CLONE = 1
 OPEN_TREE_CLOEXEC = os.O_CLOEXEC
@@ -319,6 +321,13 @@ def file_system_type(descriptor: int) -> int:
     _check(_libc.fstatfs(descriptor, status), "fstatfs(%d)", descriptor)
     kind = ctypes.c_uint if os.uname().machine == "s390x" else ctypes.c_long
     return kind.from_buffer(status).value
+
+
+def mount_number(descriptor: int) -> int:
+    """Return the number of the mount that an open file lies in; since Linux 6.8 none has had it before (statx(2))."""
+    status, number = ctypes.create_string_buffer(256), _architecture_number(_NUMBER_STATX, "statx")
+    _check(_syscall(number, descriptor, b"", AT_EMPTY_PATH, STATX_MOUNT, status), "statx(%d)", descriptor)
+    return ctypes.c_uint64.from_buffer(status, 144).value
 
 
 def default_signal(signal: int) -> None:

@@ -7,6 +7,8 @@ The controller asks it of a declaration, and the launcher again of `spec.json` a
 
 from __future__ import annotations
 
+# C11: these may be links on the host (resolv.conf mostly is), and nobody but the host's root changes them.
+NETWORK_FILES = ("/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/services", "/etc/hosts")
 STORE = "/usr"
 # Directories of the root that are links into a store at /usr. The launcher makes them.
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -95,13 +97,13 @@ _known: dict[str, _Index] = {}
 
 def _protected(store: str | None) -> _Index:
     """Return what is protected in a container with this store."""
-    key = plain(store) if store else ""
+    key = plain_path(store) if store else ""
     if key not in _known:
         _known[key] = _Index([*TARGETS, *(_of_store(key) if key else ())])
     return _known[key]
 
 
-def plain(path: str) -> str:
+def plain_path(path: str) -> str:
     """Return an absolute path without what changes nothing (`//`, `/./`, a slash at its end)."""
     if "//" not in path and "/." not in path and path[-1:] != "/" and path[:1] == "/":
         return path
@@ -124,14 +126,14 @@ def is_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
-def refusal(path: str, store: str | None = None) -> str | None:
+def refusal_of_place(path: str, store: str | None = None) -> str | None:
     """Return why nothing can be mounted at a path, or None where something can.
 
     Args:
         path: absolute, in any form, without `..`.
         store: where the store is mounted; without it only what every container has is looked at.
     """
-    place = plain(path)
+    place = plain_path(path)
     if place == "/":
         return "'/' is the container's own root, and nothing can be mounted there"
     index = _protected(store)
@@ -149,13 +151,13 @@ def refusal(path: str, store: str | None = None) -> str | None:
 
 def refusal_of_file(path: str, store: str) -> str | None:
     """Return why the system can bring no file at a path, or None where it can."""
-    place = plain(path)
-    if is_below(place, plain(store)):
-        return "'%s' lies in the store (%s), which is read-only and hides it" % (place, plain(store))
+    place = plain_path(path)
+    if is_below(place, plain_path(store)):
+        return "'%s' lies in the store (%s), which is read-only and hides it" % (place, plain_path(store))
     if is_below(place, "/dev"):
         return "'%s' lies in /dev, %s" % (place, _NODE)
     # A link of /var leads a file to where it is meant to be.
-    return None if is_below(place, "/var/run") or is_below(place, "/var/lock") else refusal(place, store)
+    return None if is_below(place, "/var/run") or is_below(place, "/var/lock") else refusal_of_place(place, store)
 
 
 def refusal_of_type(kind: str) -> str | None:
@@ -167,4 +169,4 @@ def refusal_of_type(kind: str) -> str | None:
 def is_containers_own(kind: str, path: str) -> bool:
     """Whether a machine's file system is one of which every container makes its own, so that it is left out."""
     own = {"/proc": ("proc",), "/sys": ("sysfs",), "/dev": ("devtmpfs", "tmpfs"), "/run": ("tmpfs",)}
-    return kind in own.get(plain(path), ())
+    return kind in own.get(plain_path(path), ())

@@ -19,6 +19,7 @@ import termios
 from . import syscalls as sys
 from .errors import LauncherError
 from .excursion import in_child
+from .process import Process, wait_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ NONE_LEFT = (errno.ENOSPC, errno.EIO)  # what opening a multiplexer fails with (
 OPEN_TIMEOUT = 10.0  # seconds in which a container's pty must be there
 CHUNK = 65536  # bytes read at once
 PIECE = 4096  # bytes that a pipe which can be written to takes without waiting (PIPE_BUF)
+PTY_HOLDS = 1 << 17  # bytes; more than the kernel keeps of what was written to a pty
 
 
 def open_on_host() -> tuple[int, int, str]:
@@ -69,7 +71,8 @@ def open_in_container(root: int, seconds: float) -> tuple[int, int] | None:
         except TimeoutError:
             raise LauncherError("/dev/pts of the container does not answer within %g s" % seconds) from None
         ends = array.array("i", [-1, -1])
-        for _level, _kind, data in ours.recvmsg(1, socket.CMSG_SPACE(2 * ends.itemsize))[1]:
+        room = socket.CMSG_SPACE(2 * ends.itemsize)
+        for _level, _kind, data in ours.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)[1]:
             ends = array.array("i", data)
         return ends[0], ends[1]
 
@@ -94,8 +97,11 @@ def _open_in_container(root: int) -> tuple[int, int]:
     return master, slave
 
 
-def open_for(root: int, name: str) -> tuple[int, int]:
+def open_for(root: int, name: str, owner: int) -> tuple[int, int]:
     """A new pty for a command that enters container `name`: the container's, or the host's when it has none left.
+
+    It belongs to the host id `owner`, root inside, who gives it to the command's user. For that its group must be one
+    of the container's, too, as that of the container's own ptys is.
 
     Root inside can take all ptys that containers share, by a devpts of its own as well. Those that the kernel reserves
     for the host (kernel.pty.reserve) it cannot. A pty of the host's is new for this command, as the container's would
@@ -109,7 +115,7 @@ def open_for(root: int, name: str) -> tuple[int, int]:
     except LauncherError as error:
         raise LauncherError("container %s: cannot enter: %s" % (name, error)) from None
     if ends is not None:
-        return ends
+        return _give(ends, owner, -1)
     try:
         master, slave, _path = open_on_host()
     except OSError as error:
@@ -122,7 +128,18 @@ def open_for(root: int, name: str) -> tuple[int, int]:
         b"enter-container: warning: the container has no pty left, so this is one of the host's; programs that ask for "
         b"the terminal's name find none\n",
     )
-    return master, slave
+    return _give((master, slave), owner, owner)
+
+
+def _give(ends: tuple[int, int], owner: int, group: int) -> tuple[int, int]:
+    """Give a pty to a uid and a gid, or else close it; its master and slave."""
+    try:
+        os.fchown(ends[1], owner, group)
+        return ends
+    except BaseException:
+        for end in ends:
+            os.close(end)
+        raise
 
 
 def copy_size(source: int, target: int) -> None:
@@ -134,22 +151,39 @@ def copy_size(source: int, target: int) -> None:
 
 
 class _Flow:
-    """Bytes on their way from one descriptor to another; `-1` as the target drops them."""
+    """Bytes on their way from one descriptor to another; `-1` as the target drops them.
+
+    Attributes:
+        left: how many of them are still to be read, where that is known.
+    """
 
     def __init__(self, source: int, target: int) -> None:
         self.source = source
         self.target = target
         self.pending = b""
         self.open = True
+        self.left: int | None = None
+        if source != 0:  # standard input is the caller's, who shares it with others
+            os.set_blocking(source, False)
+
+    def hold(self) -> None:
+        """Read no more than what is there by now: who holds the other end can go on writing."""
+        self.left = PTY_HOLDS
+        if stat.S_ISFIFO(os.fstat(self.source).st_mode):
+            held = bytearray(4)
+            fcntl.ioctl(self.source, termios.FIONREAD, held)
+            self.left = memoryview(held).cast("i")[0]
 
     def read(self) -> None:
         try:
-            self.pending = os.read(self.source, CHUNK)
+            self.pending = os.read(self.source, CHUNK if self.left is None else min(CHUNK, self.left))
         except BlockingIOError:
             return
         except OSError:
             self.pending = b""  # EIO: the last slave of the pty was closed
-        if not self.pending:
+        if self.left is not None:
+            self.left -= len(self.pending)
+        if not self.pending or self.left == 0:
             self.open = False
         if self.target < 0:
             self.pending = b""
@@ -169,36 +203,42 @@ class _Flow:
 class Carrier:
     """Copies bytes between descriptors until a process has ended and its output is drained.
 
-    No direction waits for another: a process that writes before it has read all is no deadlock.
+    No direction waits for another: a process that writes before it has read all is no deadlock. Nor is anything waited
+    for that root inside decides: the process is let go of at once when it has ended, for PID 1 waits for that; and of
+    its output that is taken which was there by then, whoever else holds the other end.
 
     Args:
         copies: pairs of (from, to). What goes *to* standard output or error is drained after the end.
-        ended: pidfd of the process.
+        process: a child.
         discard: read standard input to its end, and drop what nobody wants of it, so that who sends it sees no error.
+
+    Attributes:
+        status: the wait status of the process, once it has ended.
+        given_up: set it to leave out what is still to be drained.
     """
 
-    def __init__(self, copies: list[tuple[int, int]], ended: int, discard: bool = False) -> None:
+    def __init__(self, copies: list[tuple[int, int]], process: Process, discard: bool = False) -> None:
         self.flows = [_Flow(source, target) for source, target in copies]
-        self.ended = ended
+        self.process = process
         self.discard = discard
-        self.over = False
+        self.status: int | None = None
+        self.given_up = False
 
-    def run(self, wake: int | None = None, on_wake: Callable[[int], None] | None = None) -> None:
-        """Copy until the end.
+    def run(self, wake: int | None = None, on_wake: Callable[[int], None] | None = None) -> int:
+        """Copy until the end; the wait status of the process.
 
         Args:
             wake: descriptor of `signal.set_wakeup_fd`; `on_wake` gets each signal's number.
         """
         while True:
             ready = self._wait(wake)
-            if self.over and not ready:
-                return
             if wake is not None and ready.pop(wake, 0) and on_wake is not None:
                 for number in os.read(wake, 64):
                     on_wake(number)
-            if ready.pop(self.ended, 0):
-                self.over = True
-                self._drop_input()
+            if self.status is not None and (self.given_up or not ready):
+                return self.status
+            if ready.pop(self.process.descriptor, 0):
+                self._end()
             for flow in list(self.flows):
                 if flow.pending:
                     if ready.get(flow.target) and not flow.write():
@@ -217,20 +257,24 @@ class Carrier:
                 events[flow.source] = events.get(flow.source, 0) | select.POLLIN
         if wake is not None:
             events[wake] = select.POLLIN
-        if not self.over:
-            events[self.ended] = select.POLLIN
+        if self.status is None:
+            events[self.process.descriptor] = select.POLLIN
         poll = select.poll()
         for descriptor, mask in events.items():
             poll.register(descriptor, mask)
         # After the end, what is not there at once will never come, but what was read must be written.
-        waits = not self.over or any(flow.pending or flow.target < 0 for flow in self.flows)
+        waits = self.status is None or any(flow.pending or flow.target < 0 for flow in self.flows)
         return dict(poll.poll(None if waits else 0))
 
-    def _drop_input(self) -> None:
+    def _end(self) -> None:
+        """Let go of the process, which has ended, of input for it, and of what others write from now on."""
         for flow in list(self.flows):
             if flow.source == 0:
                 flow.pending = b""
                 self._close(flow)
+            else:
+                flow.hold()
+        self.status = wait_status(self.process.pid)
 
     def _close(self, flow: _Flow) -> None:
         """End a flow; who reads standard input inside sees its end."""
@@ -258,21 +302,25 @@ class Relay:
         self.interactive = interactive
 
     def run(
-        self, ended: int, on_signal: Callable[[int], None] | None = None, on_ready: Callable[[], None] | None = None
-    ) -> None:
-        """Carry until the process behind the pidfd `ended` has ended and its output is drained.
+        self, process: Process, on_signal: Callable[[int], None], on_ready: Callable[[], None] | None = None
+    ) -> int:
+        """Carry until a child has ended and its output is drained; its wait status.
 
         Args:
-            on_signal: called with SIGINT or SIGTERM when this process gets one.
+            on_signal: called with SIGINT or SIGTERM when this process gets one. After the end they end the draining.
             on_ready: called once signals are heeded, before the first byte.
         """
+        copies = [(self.descriptor, 1)] + ([(0, self.descriptor)] if self.interactive else [])
+        carrier = Carrier(copies, process)
 
         def on_wake(number: int) -> None:
             if number == _signal.SIGWINCH:
                 if self.interactive:
                     copy_size(0, self.descriptor)
-            elif on_signal is not None:
+            elif carrier.status is None:
                 on_signal(number)
+            elif number != _signal.SIGALRM:
+                carrier.given_up = True
 
         wake_read, wake_write = os.pipe()
         os.set_blocking(wake_write, False)
@@ -289,9 +337,7 @@ class Relay:
 
                 tty.setraw(0)
                 copy_size(0, self.descriptor)
-                os.set_blocking(self.descriptor, False)
-            copies = [(self.descriptor, 1)] + ([(0, self.descriptor)] if self.interactive else [])
-            Carrier(copies, ended).run(wake_read, on_wake)
+            return carrier.run(wake_read, on_wake)
         finally:
             if saved is not None:
                 termios.tcsetattr(0, termios.TCSADRAIN, saved)

@@ -36,6 +36,6 @@ def seconds(value: object, path: str, least: float = LEAST) -> float:
     return number
 
 
-def text(number: float) -> str:
+def as_text(number: float) -> str:
     """Return a time limit as digits alone, which every program reads, to the millisecond."""
     return ("%.3f" % number).rstrip("0").rstrip(".")

@@ -8,6 +8,7 @@ import re
 import typing as t
 
 from .. import accounts, checks
+from ..debian import DEBIAN
 from ..errors import DeclarationError
 from ..service_types import Context, ServiceType, always, daemon, ready_made
 from ..units import Unit
@@ -16,6 +17,8 @@ from ..validation import Spec
 NSCD = "nscd"
 CACHE_SIZE = 32 * 2**20
 CONTAINER_CACHE_SIZE = 2**18
+_NSCD_PROGRAM = DEBIAN.of(NSCD).programs["nscd"]
+_CRON_SOFTWARE, _DBUS, _LOGIN = DEBIAN.of("cron"), DEBIAN.of("dbus"), DEBIAN.of("login")
 
 _CACHE: Spec = {
     "database": {"type": "str", "required": True, "choices": ["passwd", "group", "hosts", "services", "netgroup"]},
@@ -108,13 +111,13 @@ def _nscd_unit(value: t.Any, context: Context) -> list[Unit]:
             {
                 "Type": "simple",
                 "User": "nscd",
-                "ExecStart": "/usr/sbin/nscd --foreground",
+                "ExecStart": f"{_NSCD_PROGRAM} --foreground",
                 "RuntimeDirectory": "nscd",
                 "CacheDirectory": "nscd",
                 "NoNewPrivileges": True,
             },
             description="Name service cache",
-            unit={"ConditionFileIsExecutable": "/usr/sbin/nscd"},
+            unit={"ConditionFileIsExecutable": _NSCD_PROGRAM},
         )
     ]
 
@@ -149,7 +152,7 @@ def _cron_files(value: t.Any, context: Context) -> dict[str, t.Any]:
 
 
 def _cron_unit(value: t.Any, context: Context) -> list[Unit]:
-    service = {"ExecStart": "/usr/sbin/cron -f", "KillMode": "process", "Restart": "on-failure"}
+    service = {"ExecStart": f"{_CRON_SOFTWARE.programs['cron']} -f", "KillMode": "process", "Restart": "on-failure"}
     return [daemon("cron", service, description="Regular jobs")]
 
 
@@ -157,9 +160,9 @@ def _dbus_units(value: t.Any, context: Context) -> list[Unit]:
     service = {
         "Type": "notify",
         "NotifyAccess": "main",
-        "ExecStart": "/usr/bin/dbus-daemon --system --address=systemd: --nofork --nopidfile --systemd-activation"
-        " --syslog-only",
-        "ExecReload": "/usr/bin/dbus-send --print-reply --system --type=method_call"
+        "ExecStart": f"{_DBUS.programs['dbus-daemon']} --system --address=systemd:"
+        " --nofork --nopidfile --systemd-activation --syslog-only",
+        "ExecReload": f"{_DBUS.programs['dbus-send']} --print-reply --system --type=method_call"
         " --dest=org.freedesktop.DBus / org.freedesktop.DBus.ReloadConfig",
         "OOMScoreAdjust": -900,
     }
@@ -179,7 +182,7 @@ def _dbus_units(value: t.Any, context: Context) -> list[Unit]:
 
 def _login_files(value: t.Any, context: Context) -> dict[str, t.Any]:
     linked = ("systemd-logind.service", "user@.service", "user-runtime-dir@.service")
-    files: dict[str, t.Any] = {f"systemd/system/{name}": {"link": f"/usr/lib/systemd/system/{name}"} for name in linked}
+    files: dict[str, t.Any] = {f"systemd/system/{name}": {"link": f"{DEBIAN.unit_directory}/{name}"} for name in linked}
     files["systemd/system/dbus-org.freedesktop.login1.service"] = {"link": "systemd-logind.service"}
     files["systemd/system/multi-user.target.wants/systemd-logind.service"] = {"link": "../systemd-logind.service"}
     files["systemd/logind.conf"] = {"content": "[Login]\nNAutoVTs=0\nReserveVT=0\n"}
@@ -193,8 +196,7 @@ TYPES = (
         spec=_NSCD,
         verify=_verify_nscd,
         provision=("nscd",),
-        units=("nscd.service",),
-        packages=(),
+        software=DEBIAN.of(NSCD),
         extensions={
             "systemd": _nscd_unit,
             "etc": lambda value, context: {"nscd.conf": {"content": _nscd_conf(value)}},
@@ -209,8 +211,8 @@ TYPES = (
         spec=_CRON,
         verify=_verify_cron,
         provision=("cron",),
-        packages=("cron",),
-        programs=("/usr/sbin/cron",),
+        software=_CRON_SOFTWARE,
+        programs=(_CRON_SOFTWARE.programs["cron"],),
         extensions={
             "systemd": _cron_unit,
             "etc": _cron_files,
@@ -224,8 +226,8 @@ TYPES = (
         "The system message bus.",
         combine=ready_made,
         provision=("dbus", "dbus-system"),
-        packages=("dbus",),
-        programs=("/usr/bin/dbus-daemon",),
+        software=_DBUS,
+        programs=(_DBUS.programs["dbus-daemon"],),
         extensions={
             "systemd": _dbus_units,
             "activation": always([{"path": "/run/dbus", "mode": "0755"}]),
@@ -238,8 +240,8 @@ TYPES = (
         "login",
         "systemd-logind: sessions and user managers.",
         provision=("login", "elogind"),
-        programs=("/usr/lib/systemd/systemd-logind",),
-        packages=("systemd",),
+        software=_LOGIN,
+        programs=(_LOGIN.programs["systemd-logind"],),
         extensions={"etc": _login_files, "dbus": always(None)},
     ),
 )

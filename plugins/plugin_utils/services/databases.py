@@ -4,16 +4,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import typing as t
 
 from .. import accounts, checks
+from ..debian import DEBIAN
 from ..errors import DeclarationError, suggestion
-from ..service_types import Context, ServiceType, always, daemon
+from ..service_types import Context, ServiceType, always, daemon, needs
 from ..units import Unit
 from ..validation import Spec, describe
 
+_POSTGRESQL_SOFTWARE, _REDIS_SOFTWARE = DEBIAN.of("postgresql"), DEBIAN.of("redis")
 _POSTGRESQL: Spec = {
     "version": {"type": "str"},
     "data_directory": {"type": "str", "default": "/var/lib/postgresql/data"},
@@ -47,11 +50,11 @@ version={version}
 if [ -z "$version" ] && [ -s "$data/PG_VERSION" ]; then version=$(cat "$data/PG_VERSION"); fi
 directory=
 if [ -n "$version" ]; then
-  directory=/usr/lib/postgresql/$version/bin
+  directory={home}/$version/bin
 else
   newest=0
-  for candidate in /usr/lib/postgresql/*/bin; do
-    number=${{candidate#/usr/lib/postgresql/}}
+  for candidate in {home}/*/bin; do
+    number=${{candidate#{home}/}}
     number=${{number%%[!0-9]*}}
     if [ -x "$candidate/postgres" ] && [ "${{number:-0}}" -gt "$newest" ]; then
       newest=$number
@@ -61,7 +64,7 @@ else
 fi
 if [ ! -x "$directory/postgres" ] && [ -x /usr/bin/postgres ]; then directory=/usr/bin; fi
 if [ ! -x "$directory/postgres" ]; then
-  echo "no PostgreSQL ${{version:-server}} below /usr/lib/postgresql" >&2
+  echo "no PostgreSQL ${{version:-server}} below {home}" >&2
   exit 1
 fi
 case $1 in
@@ -92,8 +95,9 @@ def _verify_postgresql(value: t.Any, path: str) -> None:
     checks.absolute_path(value["data_directory"], f"{path}.data_directory")
     checks.port(value["port"], f"{path}.port")
     checks.locale(value["locale"], f"{path}.locale")
-    for index, line in enumerate(value["hba"]):
-        checks.line(line, f"{path}.hba[{index}]")
+    for key in ("listen_addresses", "hba"):
+        for index, line in enumerate(value[key]):
+            checks.line(line, f"{path}.{key}[{index}]")
     for name, setting in value["settings"].items():
         if not re.fullmatch(r"[a-z][a-z0-9_.]*", name):
             raise DeclarationError(f"{path}.settings", f"{name!r} is not the name of a setting")
@@ -113,11 +117,18 @@ def _postgresql_files(value: t.Any, context: Context) -> dict[str, t.Any]:
     }
     config = "".join(f"{name} = {_setting(item, name)}\n" for name, item in settings.items())
     script = _SCRIPT.format(
-        data=shlex.quote(value["data_directory"]), version=shlex.quote(value["version"] or ""), locale=value["locale"]
+        home=_POSTGRESQL_SOFTWARE.programs["postgres"].partition("/{version}/")[0],
+        data=shlex.quote(value["data_directory"]),
+        version=shlex.quote(value["version"] or ""),
+        locale=value["locale"],
     )
     return {
         "postgresql/postgresql.conf": {"content": config},
-        "postgresql/pg_hba.conf": {"content": "\n".join(value["hba"]) + "\n", "mode": "0640", "gid": 901},
+        "postgresql/pg_hba.conf": {
+            "content": "\n".join(value["hba"]) + "\n",
+            "mode": "0640",
+            "gid": accounts.SERVICE_IDS["postgres"],
+        },
         "postgresql/pg_ident.conf": {"content": "# name, system user, database user\n"},
         "postgresql/server": {"content": script, "mode": "0755"},
     }
@@ -142,10 +153,10 @@ def _postgresql_unit(value: t.Any, context: Context) -> list[Unit]:
 
 
 def _postgresql_needs(value: t.Any, context: Context) -> dict[str, t.Any]:
-    version = value["version"] or "*"
-    package = f"postgresql-{value['version']}" if value["version"] else "postgresql"
-    program = f"/usr/lib/postgresql/{version}/bin/postgres"
-    return {"programs": [{"service": "postgresql", "program": program, "package": package}], "packages": [package]}
+    version, found = value["version"], _POSTGRESQL_SOFTWARE
+    package = found.versioned.format(version=version) if version else found.packages[0]
+    program = found.programs["postgres"].format(version=version or "*")
+    return needs("postgresql", [program], [package])
 
 
 def _verify_redis(value: t.Any, path: str) -> None:
@@ -183,7 +194,7 @@ def _redis_unit(value: t.Any, context: Context) -> list[Unit]:
         "Type": "notify",
         "User": "redis",
         "Group": "redis",
-        "ExecStart": "/usr/bin/redis-server /etc/redis/redis.conf",
+        "ExecStart": f"{_REDIS_SOFTWARE.programs['redis-server']} /etc/redis/redis.conf",
         "TimeoutStopSec": 30,
         "RuntimeDirectory": "redis",
         "NoNewPrivileges": True,
@@ -195,7 +206,7 @@ def _redis_unit(value: t.Any, context: Context) -> list[Unit]:
     return [daemon("redis", service, description="Redis", unit={"After": "network.target"})]
 
 
-def _account(name: str, home: str, shell: str = accounts.NO_LOGIN) -> t.Any:
+def _account(name: str, home: str, shell: str = DEBIAN.no_login) -> t.Any:
     user = accounts.service_user(name, home=home, shell=shell)
     return always({"users": [user], "groups": [accounts.service_group(name)]})
 
@@ -213,12 +224,12 @@ TYPES = (
         verify=_verify_postgresql,
         default={},
         provision=("postgresql", "postgres"),
-        units=("postgresql.service", "postgresql@.service"),
+        software=dataclasses.replace(_POSTGRESQL_SOFTWARE, packages=()),  # which one, its value says
         extensions={
             "systemd": _postgresql_unit,
             "etc": _postgresql_files,
             "system": _postgresql_needs,
-            "account": _account("postgres", "/var/lib/postgresql", "/bin/bash"),
+            "account": _account("postgres", "/var/lib/postgresql", DEBIAN.shell),
             "activation": _owned("postgres", "data_directory", "0700"),
         },
     ),
@@ -229,9 +240,8 @@ TYPES = (
         verify=_verify_redis,
         default={},
         provision=("redis", "redis-server"),
-        packages=("redis-server",),
-        programs=("/usr/bin/redis-server",),
-        units=("redis-server.service",),
+        software=_REDIS_SOFTWARE,
+        programs=(_REDIS_SOFTWARE.programs["redis-server"],),
         extensions={
             "systemd": _redis_unit,
             "etc": lambda value, context: {

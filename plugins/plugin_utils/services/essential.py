@@ -8,6 +8,7 @@ import typing as t
 
 from ...module_utils.launcher import targets
 from .. import accounts, base_units, checks, etc_files, pam, systemd
+from ..debian import DEBIAN
 from ..errors import DeclarationError
 from ..operating_system import PATH
 from ..records import UserAccount, UserGroup
@@ -19,26 +20,66 @@ from ..service_types import (
     add_mappings,
     always,
 )
-from ..validation import describe
+from ..validation import Spec, describe, strict
+
+_PROGRAM: Spec = {
+    "service": {"type": "str", "required": True},
+    "program": {"type": "str", "required": True},
+    "package": {"type": "str"},
+}
+_ADDITION: Spec = {
+    "files": {"type": "dict"},
+    "directories": {"type": "list", "elements": "dict"},
+    "activation": {"type": "list", "elements": "str"},
+    "programs": {"type": "list", "elements": "dict", "options": _PROGRAM},
+    "packages": {"type": "list", "elements": "str"},
+    "host_files": {"type": "list", "elements": "str"},
+}
+"""What a service may add to `system`."""
+
+
+def _addition(contribution: Contribution) -> dict[str, t.Any]:
+    """Return what a service adds, checked: a declaration may add to `system` itself (type `simple`)."""
+    path = contribution.path
+    added = strict(contribution.value, _ADDITION, path)
+    files = added.get("files", {})
+    directories = added.get("directories", [])
+    if contribution.service not in ("etc", "activation"):  # which have checked their own
+        files = {name: _file(name, item, f"{path}.files.{name}") for name, item in files.items()}
+        directories = [etc_files.directory(d, f"{path}.directories[{i}]") for i, d in enumerate(directories)]
+    host_files = added.get("host_files", [])
+    for index, name in enumerate(host_files):
+        checks.absolute_path(name, f"{path}.host_files[{index}]")
+    return {
+        "files": files,
+        "directories": directories,
+        "activation": added.get("activation", []),
+        "programs": [{"package": None, **program} for program in added.get("programs", [])],
+        "packages": added.get("packages", []),
+        "host_files": host_files,
+    }
+
+
+def _file(name: str, item: t.Any, path: str) -> dict[str, t.Any]:
+    checks.absolute_path(name, path)
+    checked = etc_files.entry(name[1:], item, path)
+    if "host" in checked:
+        raise DeclarationError(path, "is a file of the host: name it in `host_files`")
+    return checked
 
 
 def _system(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
-    system: dict[str, t.Any] = {"files": {}, "locale": (value or {}).get("locale")}
-    lists = ("directories", "activation", "programs", "packages", "host_files")
-    system.update({key: [] for key in lists})
-    for contribution in contributions:
-        if not isinstance(contribution.value, dict):
-            raise DeclarationError(contribution.path, f"must be a mapping, not {describe(contribution.value)}")
-    files = [Contribution(c.value["files"], c.path, c.service) for c in contributions if "files" in c.value]
-    system["files"] = add_mappings({}, files, context, path)
-    for contribution in contributions:
-        for key in contribution.value:
-            if key not in ("files", *lists):
-                raise DeclarationError(contribution.path, f"'{key}' cannot be added to 'system'")
-        for key in lists:
-            for item in contribution.value.get(key, []):
-                if item not in system[key]:
-                    system[key].append(item)
+    added = [Contribution(_addition(item), item.path, item.service) for item in contributions]
+    files = [Contribution(item.value["files"], item.path, item.service) for item in added]
+    system: dict[str, t.Any] = {
+        "files": add_mappings({}, files, context, path),
+        "locale": (value or {}).get("locale"),
+    }
+    for key in ("directories", "activation", "programs", "packages", "host_files"):
+        found: list[t.Any] = []
+        for contribution in added:
+            found += [item for item in contribution.value[key] if item not in found]
+        system[key] = found
     return system
 
 
@@ -84,11 +125,12 @@ def _records(contribution: Contribution, key: str, kind: t.Any) -> list[t.Any]:
 
 
 def _account_files(value: accounts.Accounts, context: Context) -> dict[str, t.Any]:
+    shadow = DEBIAN.groups["shadow"]
     return {
         "passwd": {"content": value.passwd()},
         "group": {"content": value.group()},
-        "shadow": {"content": value.shadow(), "mode": "0640", "gid": 42, "secret": True},
-        "gshadow": {"content": value.gshadow(), "mode": "0640", "gid": 42, "secret": True},
+        "shadow": {"content": value.shadow(), "mode": "0640", "gid": shadow, "secret": True},
+        "gshadow": {"content": value.gshadow(), "mode": "0640", "gid": shadow, "secret": True},
         "shells": {"content": etc_files.shells(value)},
     }
 
@@ -115,7 +157,7 @@ def _pam(value: t.Any, contributions: list[Contribution], context: Context, path
 
 
 def _environment(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
-    variables = {"LANG": context.operating_system.locale, "PATH": etc_files.PATH}
+    variables = {"LANG": context.operating_system.locale, "PATH": DEBIAN.path}
     for name, text in add_mappings(value, contributions, context, path).items():
         checks.environment_name(name, path)
         if not isinstance(text, str):
@@ -164,12 +206,7 @@ TYPES = (
         essential=True,
         bare_metal="the host's kernel runs the container",
         provision=("kernel-modules",),
-        units=(
-            "systemd-modules-load.service",
-            "kmod-static-nodes.service",
-            "systemd-sysctl.service",
-            "systemd-remount-fs.service",
-        ),
+        software=DEBIAN.of("linux-bare-metal"),
     ),
     ServiceType(
         "firmware",

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 from .. import checks, units
 from ..errors import DeclarationError
-from ..service_types import REQUIRED, Context, Contribute, ServiceType
+from ..service_types import REQUIRED, Context, Contribute, ServiceType, needs
 from ..systemd import unit_from_mapping
 from ..units import Unit
-from ..validation import Spec
+from ..validation import Spec, describe
 
 _SIMPLE: Spec = {
     "name": {"type": "str"},
@@ -59,8 +59,18 @@ def _verify_unit(value: t.Any, path: str) -> None:
         if not isinstance(text, str):
             raise DeclarationError(f"{path}.environment.{name}", "must be a string; quote it")
         checks.line(text, f"{path}.environment.{name}")
-    for name in value["units"]:
+    for key in ("service", "unit", "timer", "socket"):
+        units.assignments(value[key] or {}, f"{path}.{key}")
+    if "sections" in forms:
+        units.render(value["sections"], f"{path}.sections")
+    for name, form in value["units"].items():
         checks.unit_name(name, f"{path}.units")
+        if not isinstance(form, (str, dict)):
+            raise DeclarationError(f"{path}.units.{name}", f"must be sections or text, not {describe(form)}")
+        if isinstance(form, dict):
+            units.render(form, f"{path}.units.{name}")
+    for target in value["wanted_by"] or ():
+        checks.unit_name(target, f"{path}.wanted_by")
     for index, program in enumerate(value["programs"]):
         checks.absolute_path(program, f"{path}.programs[{index}]")
 
@@ -104,7 +114,7 @@ def _unit_units(value: t.Any, context: Context) -> list[Unit]:
         mapping = {"name": name, "wanted_by": starter, **content}
         if not result:
             mapping.update(provision=[*value["provision"]], requirement=[*value["requirement"]])
-        result.append(unit_from_mapping(mapping, f"units.{name}"))
+        result.append(unit_from_mapping(mapping, ""))
     return result
 
 
@@ -113,11 +123,7 @@ def _unit_programs(value: t.Any, context: Context) -> dict[str, t.Any]:
     found = units.program(value["command"]) if value["command"] is not None else None
     if found and found not in programs:
         programs.insert(0, found)
-    package = value["packages"][0] if value["packages"] else None
-    return {
-        "programs": [{"service": value["name"], "program": item, "package": package} for item in programs],
-        "packages": list(value["packages"]),
-    }
+    return needs(value["name"], programs, value["packages"])
 
 
 TYPES = (

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import typing as t
 
+from ..debian import DEBIAN
 from ..service_types import Context, ServiceType, always, daemon
 from ..units import Unit
 from ..validation import Spec
 
+_SOFTWARE = DEBIAN.of("syslog")
 _SYSLOG: Spec = {
     "rules": {
         "type": "list",
@@ -32,7 +34,7 @@ def _config(value: t.Any, context: Context) -> dict[str, t.Any]:
 def _units(value: t.Any, context: Context) -> list[Unit]:
     service = {
         "Type": "notify",
-        "ExecStart": "/usr/sbin/rsyslogd -n -iNONE",
+        "ExecStart": f"{_SOFTWARE.programs['rsyslogd']} -n -iNONE",
         "StandardOutput": "null",
         "Sockets": "syslog.socket",
     }
@@ -56,9 +58,8 @@ TYPES = (
         "rsyslog, fed by the journal.",
         spec=_SYSLOG,
         provision=("rsyslog", "syslogd"),
-        packages=("rsyslog",),
-        programs=("/usr/sbin/rsyslogd",),
-        units=("rsyslog.service", "syslog.socket"),
+        software=_SOFTWARE,
+        programs=(_SOFTWARE.programs["rsyslogd"],),
         extensions={
             "systemd": _units,
             "etc": _config,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..debian import DEBIAN
 from ..service_types import Context, ServiceType
 from ..units import Unit
 from ..validation import Spec
@@ -20,8 +21,10 @@ _DUMMY: Spec = {
 }
 
 
-def _manager(name: str, program: str, arguments: str, packages: str, units: str, *, bus: bool) -> ServiceType:
+def _manager(name: str, program_name: str, arguments: str, *, bus: bool) -> ServiceType:
     """Return a network daemon's type. It starts where its program is there (and the bus, when it needs that)."""
+    found = DEBIAN.of(name)
+    program = found.programs[program_name]
 
     def unit(value: t.Any, context: Context) -> list[Unit]:
         conditions: dict[str, t.Any] = {
@@ -42,8 +45,7 @@ def _manager(name: str, program: str, arguments: str, packages: str, units: str,
         extensions={"systemd": unit},
         network=True,
         provision=(name, "networking"),
-        packages=tuple(packages.split()),
-        units=tuple(units.split()),
+        software=found,
     )
 
 
@@ -59,23 +61,13 @@ TYPES = (
         "Fixed addresses; dropped in every container.",
         network=True,
         provision=("static-networking", "loopback", "networking"),
-        units=("networking.service", "systemd-networkd.service", "systemd-networkd.socket"),
-        packages=("ifupdown",),
+        software=DEBIAN.of(STATIC),
     ),
-    _manager(
-        "dhcp-client", "/usr/sbin/dhclient", "-d", "isc-dhcp-client", "networking.service dhclient.service", bus=False
-    ),
-    _manager("dhcpcd", "/usr/sbin/dhcpcd", "--nobackground", "dhcpcd-base", "dhcpcd.service", bus=False),
-    _manager(
-        "network-manager",
-        "/usr/sbin/NetworkManager",
-        "--no-daemon",
-        "network-manager",
-        "NetworkManager.service NetworkManager-wait-online.service NetworkManager-dispatcher.service",
-        bus=True,
-    ),
-    _manager("connman", "/usr/sbin/connmand", "-n", "connman", "connman.service", bus=True),
-    _manager("wicd", "/usr/sbin/wicd", "-f", "wicd-daemon", "wicd.service", bus=True),
+    _manager("dhcp-client", "dhclient", "-d", bus=False),
+    _manager("dhcpcd", "dhcpcd", "--nobackground", bus=False),
+    _manager("network-manager", "NetworkManager", "--no-daemon", bus=True),
+    _manager("connman", "connmand", "-n", bus=True),
+    _manager("wicd", "wicd", "-f", bus=True),
     ServiceType(
         DUMMY,
         "Provides loopback and networking without doing anything.",

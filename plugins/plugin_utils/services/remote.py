@@ -9,11 +9,13 @@ import shlex
 import typing as t
 
 from .. import accounts, checks
+from ..debian import DEBIAN
 from ..errors import DeclarationError, suggestion
 from ..service_types import Context, ServiceType, always, daemon
 from ..units import Unit
 from ..validation import Spec, describe
 
+_SOFTWARE = DEBIAN.of("openssh")
 _KINDS = ("ed25519", "rsa", "ecdsa")
 _OPENSSH: Spec = {
     "port": {"type": "int", "default": 22},
@@ -101,14 +103,14 @@ def _activation(value: t.Any, context: Context) -> list[t.Any]:
         if kind in value["host_keys"]:
             continue
         key = shlex.quote(f"{directory.rstrip('/')}/ssh_host_{kind}_key")
-        steps.append(f"[ -s {key} ] || /usr/bin/ssh-keygen -q -t {kind} -N '' -C '' -f {key}\n")
+        steps.append(f"[ -s {key} ] || {_SOFTWARE.programs['ssh-keygen']} -q -t {kind} -N '' -C '' -f {key}\n")
     return steps
 
 
 def _unit(value: t.Any, context: Context) -> list[Unit]:
     service = {
         "Type": "notify",
-        "ExecStart": "/usr/sbin/sshd -D -e",
+        "ExecStart": f"{_SOFTWARE.programs['sshd']} -D -e",
         "ExecReload": "/bin/kill -HUP $MAINPID",
         "KillMode": "process",
         "RuntimeDirectory": "sshd",
@@ -126,9 +128,8 @@ TYPES = (
         verify=_verify,
         default={},
         provision=("sshd", "ssh-daemon", "openssh"),
-        packages=("openssh-server",),
-        programs=("/usr/sbin/sshd", "/usr/bin/ssh-keygen"),
-        units=("ssh.service", "ssh.socket"),
+        software=_SOFTWARE,
+        programs=(_SOFTWARE.programs["sshd"], _SOFTWARE.programs["ssh-keygen"]),
         extensions={
             "systemd": _unit,
             "etc": _files,

@@ -8,9 +8,10 @@ import re
 import typing as t
 from collections.abc import Mapping
 
+from ..distribution import Software
 from ..errors import DeclarationError, suggestion
 from ..operating_system import UserServiceType
-from ..service_types import Context, Contribute, ServiceType
+from ..service_types import Context, Contribute, ServiceType, needs
 from ..systemd import unit_from_mapping
 from ..validation import plain
 
@@ -84,12 +85,8 @@ def service_type(declared: UserServiceType, path: str) -> ServiceType:
         target: _contribution(template, target, f"{path}.extensions.{target}")
         for target, template in declared.extensions.items()
     }
-    needed = [
-        {"service": declared.name, "program": program, "package": (declared.packages or (None,))[0]}
-        for program in declared.programs
-    ]
-    if (needed or declared.packages) and "system" not in extensions:
-        wanted = {"programs": needed, "packages": list(declared.packages)}
+    if (declared.programs or declared.packages) and "system" not in extensions:
+        wanted = needs(declared.name, declared.programs, declared.packages)
         extensions["system"] = _contribution(wanted, "system", f"{path}.programs")
     return _Declared(
         name=declared.name,
@@ -99,5 +96,5 @@ def service_type(declared: UserServiceType, path: str) -> ServiceType:
         provision=declared.provision or () if declared.bare_metal else provision,
         requirement=names("requirement", declared.requirement),
         bare_metal=declared.bare_metal,
-        units=declared.units,
+        software=Software(units=declared.units),
     )

@@ -8,8 +8,9 @@ import re
 import typing as t
 
 from .. import checks, units
+from ..debian import DEBIAN
 from ..errors import DeclarationError
-from ..service_types import Context, ServiceType, always, daemon
+from ..service_types import Context, ServiceType, always, daemon, needs
 from ..units import Unit
 from ..validation import Spec, describe
 
@@ -25,6 +26,7 @@ _SERVER: Spec = {
     "locations": {"type": "list", "elements": "dict", "options": _LOCATION, "default": []},
     "directives": {"type": "list", "elements": "str", "default": []},
 }
+_NGINX_SOFTWARE, _STATIC_SOFTWARE = DEBIAN.of("nginx"), DEBIAN.of("static-web-server")
 _NGINX: Spec = {
     "servers": {"type": "list", "elements": "dict", "options": _SERVER, "default": []},
     "worker_processes": {"type": "raw", "default": 1},
@@ -36,7 +38,7 @@ _STATIC: Spec = {
     "root": {"type": "str", "default": "/srv/www"},
     "port": {"type": "int", "default": 8080},
     "address": {"type": "str", "default": "0.0.0.0"},
-    "python": {"type": "str", "default": "/usr/bin/python3"},
+    "python": {"type": "str", "default": _STATIC_SOFTWARE.programs["python"]},
 }
 _TYPES = {
     "text/html": "html htm",
@@ -124,7 +126,12 @@ def _nginx_conf(value: t.Any) -> str:
         for location in server["locations"]:
             lines += _block(f"location {location['uri']}", [_directive(text) for text in location["body"]])
         http += _block("server", lines)
-    head = ["user www-data www-data;", f"worker_processes {value['worker_processes']};", "pid /run/nginx/nginx.pid;"]
+    user = _NGINX_SOFTWARE.user
+    head = [
+        f"user {user} {DEBIAN.users[user].group};",
+        f"worker_processes {value['worker_processes']};",
+        "pid /run/nginx/nginx.pid;",
+    ]
     head += ["error_log stderr;", *_block("events", ["worker_connections 1024;"])]
     return "\n".join([*head, *_block("http", http)]) + "\n"
 
@@ -133,8 +140,8 @@ def _nginx_unit(value: t.Any, context: Context) -> list[Unit]:
     service = {
         "Type": "forking",
         "PIDFile": "/run/nginx/nginx.pid",
-        "ExecStart": "/usr/sbin/nginx -c /etc/nginx/nginx.conf",
-        "ExecReload": "/usr/sbin/nginx -c /etc/nginx/nginx.conf -s reload",
+        "ExecStart": f"{_NGINX_SOFTWARE.programs['nginx']} -c /etc/nginx/nginx.conf",
+        "ExecReload": f"{_NGINX_SOFTWARE.programs['nginx']} -c /etc/nginx/nginx.conf -s reload",
         "KillSignal": "SIGQUIT",
         "KillMode": "mixed",
         "TimeoutStopSec": 10,
@@ -188,8 +195,7 @@ def _static_unit(value: t.Any, context: Context) -> list[Unit]:
 
 
 def _static_needs(value: t.Any, context: Context) -> dict[str, t.Any]:
-    need = {"service": value["name"], "program": value["python"], "package": "python3-minimal"}
-    return {"programs": [need], "packages": ["python3-minimal"]}
+    return needs(value["name"], [value["python"]], _STATIC_SOFTWARE.packages)
 
 
 TYPES = (
@@ -200,9 +206,8 @@ TYPES = (
         verify=_verify_nginx,
         default={},
         provision=("nginx",),
-        packages=("nginx",),
-        programs=("/usr/sbin/nginx",),
-        units=("nginx.service",),
+        software=_NGINX_SOFTWARE,
+        programs=(_NGINX_SOFTWARE.programs["nginx"],),
         extensions={
             "systemd": _nginx_unit,
             "etc": lambda value, context: {"nginx/nginx.conf": {"content": _nginx_conf(value)}},

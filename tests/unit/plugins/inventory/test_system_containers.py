@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import types
 import typing as t
 from pathlib import Path
@@ -94,3 +95,25 @@ def test_no_answer_is_an_error_with_what_was_said(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(container_listing.subprocess, "run", lambda *_arguments, **_options: Result())
     with pytest.raises(container_listing.ListingError, match="it is broken"):
         container_listing.ask(["/hosts.yml"], "all", 5.0, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("remote_user", "--user"),
+        ("private_key_file", "--private-key"),
+        ("ssh_common_args", "--ssh-common-args"),
+        ("ssh_extra_args", "--ssh-extra-args"),
+        ("timeout", "--timeout"),
+    ],
+)
+def test_how_hosts_are_reached_is_handed_on(monkeypatch: pytest.MonkeyPatch, name: str, option: str) -> None:
+    def run(words: list[str], **_options: t.Any) -> t.Any:
+        assert words[:5] == [sys.executable, "-m", "ansible", "playbook", f"{option}=-a b"]
+        return types.SimpleNamespace(stdout="".join(f"{line}\n" for line in range(30)), stderr="")
+
+    monkeypatch.setattr(container_listing.subprocess, "run", run)
+    with pytest.raises(container_listing.ListingError) as error:
+        container_listing.ask(["a,"], "all", 5.0, {name: "-a b"}, {})
+    said = str(error.value).splitlines()
+    assert said == ["the hosts could not be asked for their containers:", *map(str, range(10, 30))]

@@ -12,6 +12,8 @@ import typing as t
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import FORMAT
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import NotReady
 from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
+from ansible_collections.unshare.container.plugins.module_utils.systemd_units import Systemd
+from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
 
 LAUNCHER = {"__init__.py": "", "main.py": "def run_container_main():\n    return 0\n"}
 
@@ -53,6 +55,7 @@ class FakeContainer:
     """In place of the launcher's container: starts and stops nothing, and remembers the order of what was asked."""
 
     def __init__(self, failed: t.Sequence[str] = (), becomes_ready: bool = True) -> None:
+        self.name = "web"
         self.calls: list[str] = []
         self.failed = list(failed)
         self.becomes_ready = becomes_ready
@@ -104,3 +107,40 @@ class FakeContainer:
 
     def remove(self) -> None:
         self.calls.append("remove")
+
+
+class FakeSystemd(Systemd):
+    """A manager that only remembers what it was told, and whose units run when they were started."""
+
+    def __init__(self, present: bool = True, version: int = 252) -> None:
+        self.present = present
+        self.known = version
+        self.active: set[str] = set()
+        self.orders: list[str] = []
+        self.required_by = ""
+        self.broken = False
+
+    def version(self) -> int:
+        return self.known
+
+    def is_active(self, unit: str) -> bool:
+        return unit in self.active
+
+    def active_instances(self) -> list[str]:
+        return sorted(self.active)
+
+    def show(self, unit: str, name: str) -> str:
+        return {"RequiredBy": self.required_by}[name]
+
+    def reload(self) -> None:
+        self.orders.append("daemon-reload")
+
+    def start(self, unit: str, timeout: float) -> None:
+        self.orders.append(f"start {unit}")
+        if self.broken:
+            raise TargetError("systemctl start: it went wrong")
+        self.active.add(unit)
+
+    def stop(self, unit: str, timeout: float) -> None:
+        self.orders.append(f"stop {unit}")
+        self.active.discard(unit)

@@ -14,51 +14,13 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils import boot as boot_module
 from ansible_collections.unshare.container.plugins.module_utils import systemd_units
-from ansible_collections.unshare.container.plugins.module_utils.boot import Boot, UnitContainer
+from ansible_collections.unshare.container.plugins.module_utils.boot import Boot
 from ansible_collections.unshare.container.plugins.module_utils.launcher import limits as kept
-from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import NotReady
 from ansible_collections.unshare.container.plugins.module_utils.target import Layout, TargetError
 
-from .target_helpers import FakeContainer
+from .target_helpers import FakeContainer, FakeSystemd
 
 UNITS = "etc/systemd/system"
-
-
-class FakeSystemd:
-    """A manager that only remembers what it was told, and whose units run when they were started."""
-
-    def __init__(self, present: bool = True, version: int = 252) -> None:
-        self.present = present
-        self.known = version
-        self.active: set[str] = set()
-        self.orders: list[str] = []
-        self.required_by = ""
-        self.broken = False
-
-    def version(self) -> int:
-        return self.known
-
-    def is_active(self, unit: str) -> bool:
-        return unit in self.active
-
-    def active_instances(self) -> list[str]:
-        return sorted(self.active)
-
-    def show(self, unit: str, name: str) -> str:
-        return {"RequiredBy": self.required_by}[name]
-
-    def reload(self) -> None:
-        self.orders.append("daemon-reload")
-
-    def start(self, unit: str, timeout: float) -> None:
-        self.orders.append(f"start {unit}")
-        if self.broken:
-            raise TargetError("systemctl start: it went wrong")
-        self.active.add(unit)
-
-    def stop(self, unit: str, timeout: float) -> None:
-        self.orders.append(f"stop {unit}")
-        self.active.discard(unit)
 
 
 class Container(FakeContainer):
@@ -289,40 +251,6 @@ def test_bad_names(layout: Layout, arguments: t.Any) -> None:
         Boot(layout, "web", Container(), enabled=True, systemd=FakeSystemd(), **arguments)
 
 
-def test_starts_and_stops_through_the_unit_or_not(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boot_module, "RUN_DIRECTORY", str(layout.root / "run"))
-    systemd, container = FakeSystemd(), Container()
-    unit = "unshare-container@web.service"
-    supervised = UnitContainer(container, Boot(layout, "web", container, enabled=True, systemd=systemd))
-    with supervised.lock(1):
-        assert container.calls == []  # the launcher that systemd starts takes the container's own lock
-        supervised.start("/system", True, 5)
-    assert systemd.orders == [f"start {unit}"]
-    assert "start" not in container.calls
-    systemd.required_by, other = "unshare-container@other.service", "unshare-container@other.service"
-    systemd.active.add(other)
-    supervised.stop(5)
-    supervised.start("/system", True, 5)
-    assert systemd.orders[1:] == [f"stop {unit}", f"start {unit}", f"start {other}"]
-
-    disabled = UnitContainer(container, Boot(layout, "web", container, enabled=False, systemd=systemd))
-    disabled.start("/system", True, 5)
-    assert systemd.orders[4:] == [f"start {unit}"]
-
-    plain = UnitContainer(container, Boot(layout, "web", container, systemd=FakeSystemd(present=False)))
-    plain.start("/system", True, 5)
-    assert container.calls[-2:] == ["lock", "start"]
-
-
-def test_a_unit_that_does_not_start_is_stopped(layout: Layout) -> None:
-    systemd, container = FakeSystemd(), Container()
-    systemd.broken = True
-    supervised = UnitContainer(container, Boot(layout, "web", container, enabled=True, systemd=systemd))
-    with pytest.raises(NotReady, match="it went wrong"):
-        supervised.start("/system", True, 5)
-    assert systemd.orders[-1] == "stop unshare-container@web.service"
-
-
 def test_the_back_off_grows_where_systemd_can() -> None:
     assert "RestartSteps" not in systemd_units.template(252)
     assert "RestartSteps=6" in systemd_units.template(254)
@@ -348,3 +276,20 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     assert said() == ""
     (directory / "limits.conf").write_text("[Service]\nMemoryMacks=1\n")
     assert "MemoryMacks" in said()
+
+
+def test_a_unit_that_cannot_be_written_is_named(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_path: str, _text: str, _mode: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    boot = Boot(layout, "web", Container(), enabled=True, systemd=FakeSystemd())
+    monkeypatch.setattr(boot_module, "write_atomically", full)
+    with pytest.raises(TargetError, match=r"^the unit unshare-container@web\.service cannot be written: No space left"):
+        boot.apply("started")
+
+
+def test_the_units_files_are_for_all_to_read(layout: Layout) -> None:
+    Boot(layout, "web", Container(), systemd=FakeSystemd()).apply("started")
+    files = [path for path in (layout.root / UNITS).rglob("*") if path.is_file()]
+    assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o644"}
+    assert not [path for path in files if path.name.startswith(".")]

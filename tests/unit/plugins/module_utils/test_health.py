@@ -134,6 +134,8 @@ def test_what_has_ended_is_not_waited_for(clock: Clock) -> None:
         ("running\n", "", None),
         ("running\n", "web.service loaded activating auto-restart web\n", "tried again by systemd: web.service"),
         ("degraded\n", "web.service loaded failed failed web\n", r"degraded, not running \(failed: web\.service\)"),
+        ("degraded\n", "a.service x\nb.service y\n", r"degraded, not running \(failed: a\.service, b\.service\)$"),
+        ("running\n", "a.service x\nb.service y\n", r"tried again by systemd: a\.service, b\.service$"),
         ("starting\n", "", "starting, not running"),
         ("", "", "silent"),
     ],
@@ -241,3 +243,21 @@ def test_a_port_that_is_closed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     probe = health.probes_of(wanted(running=False, tcp=[{"port": port, "address": "127.0.0.1"}]))[0]
     with pytest.raises(OSError, match=rf"port {port} of 127\.0\.0\.1: Connection refused"):
         probe(FakeContainer(), 5.0)
+
+
+def test_what_systemd_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def capture(_container: t.Any, command: list[str], _timeout: float) -> str:
+        asked.append(" ".join(command))
+        return "inactive\n" if "is-active" in command else "running\n" if "is-system-running" in command else ""
+
+    monkeypatch.setattr(health.enter, "capture", capture)
+    health.check_running(FakeContainer(), 1.0)
+    with pytest.raises(health.Ill, match="^unit -a.service is inactive, not active$"):
+        health._unit("-a.service")(FakeContainer(), 1.0)
+    assert asked == [
+        "systemctl is-system-running",
+        "systemctl list-units --state=failed,auto-restart --plain --no-legend --full",
+        "systemctl is-active -- -a.service",
+    ]

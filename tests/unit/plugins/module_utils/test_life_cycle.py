@@ -214,6 +214,7 @@ def test_a_switch_that_is_not_well_is_undone(layout: Layout) -> None:
         LifeCycle(layout, "web", container, system=two, **options).reach("started")
     assert caught.value.rolled_back_to == 1
     assert caught.value.log == "the last line"
+    assert (caught.value.changed, caught.value.facts["generation"]) == (True, 1)
     assert container.running == str(one)
     assert layout.current_system("web") == one
     assert generations.former_number(layout, "web") is None
@@ -337,3 +338,33 @@ def test_the_way_back_may_fail_too(layout: Layout) -> None:
         LifeCycle(layout, "web", container, system=two, roll_back=True).reach("started")
     assert caught.value.rolled_back_to is None
     assert generations.former_number(layout, "web") == 1
+
+
+def test_what_ends_by_itself_meanwhile_is_started_again(layout: Layout) -> None:
+    class Ending(FakeContainer):
+        def await_ready(self, timeout: float) -> bool:
+            self.running = None
+            raise LauncherError("it has ended")
+
+    container, one = Ending(), write(layout)
+    container.running = str(one)
+    generations.switch(layout, "web", one)
+    cycle = LifeCycle(layout, "web", container)
+    cycle.reach("started")
+    assert container.calls == ["lock", "start"]
+    assert cycle.changed
+
+
+@pytest.mark.parametrize("state", ["stopped", "absent", "restarted"])
+def test_a_stop_has_the_time_limit(layout: Layout, state: str) -> None:
+    limits: list[float] = []
+
+    class Timed(FakeContainer):
+        def stop(self, timeout: float) -> bool:
+            limits.append(timeout)
+            return super().stop(timeout)
+
+    container, one = Timed(), write(layout)
+    reach(layout, container, "started", one)
+    LifeCycle(layout, "web", container, timeout=7.0).reach(state)
+    assert limits == [7.0]

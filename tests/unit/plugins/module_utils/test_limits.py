@@ -12,7 +12,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.unshare.container.plugins.filter.container_limits import FilterModule
 from ansible_collections.unshare.container.plugins.module_utils.launcher import limits as kept
-from ansible_collections.unshare.container.plugins.module_utils.limits import LimitError, parse, properties
+from ansible_collections.unshare.container.plugins.module_utils.limits import LimitError, parse_limits, properties
 
 ALL = {
     "memory_max": "512M",
@@ -47,7 +47,7 @@ FILES = ("memory.max", "memory.high", "cpu.max", "cpu.weight", "pids.max", "io.w
 
 
 def test_numbers() -> None:
-    assert parse(ALL) == {
+    assert parse_limits(ALL) == {
         "memory_max": 512 << 20,
         "memory_high": 256 << 20,
         "cpu_quota": 150,
@@ -55,8 +55,8 @@ def test_numbers() -> None:
         "tasks_max": 512,
         "io_weight": 50,
     }
-    assert parse({"memory_max": None}) == {}
-    assert [parse({"memory_max": size})["memory_max"] for size in ("2G", "1GiB", "1024K", "1T")] == [
+    assert parse_limits({"memory_max": None}) == {}
+    assert [parse_limits({"memory_max": size})["memory_max"] for size in ("2G", "1GiB", "1024K", "1T")] == [
         2 << 30,
         1 << 30,
         1 << 20,
@@ -84,8 +84,28 @@ def test_numbers() -> None:
 )
 def test_what_is_refused_is_named(declared: t.Any, message: str) -> None:
     with pytest.raises(LimitError) as caught:
-        parse(declared)
+        parse_limits(declared)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("memory_max", 1 << 20, 1 << 62),
+        ("memory_high", 1 << 20, 1 << 62),
+        ("cpu_weight", 1, 10000),
+        ("tasks_max", 64, 4194304),
+        ("io_weight", 1, 10000),
+    ],
+)
+def test_a_limit_has_a_least_and_a_most(name: str, least: int, most: int) -> None:
+    for number in (least, most):
+        assert parse_limits({name: number}) == parse_limits({name: f" {number} "}) == {name: number}
+    for number in (least - 1, most + 1):
+        with pytest.raises(LimitError):
+            parse_limits({name: number})
+    assert parse_limits({"cpu_quota": "1%"}) == {"cpu_quota": 1}
+    assert parse_limits({"memory_high": "1G", "memory_max": "1G"}) == {"memory_max": 1 << 30, "memory_high": 1 << 30}
 
 
 def test_the_filter_names_the_place() -> None:
@@ -97,7 +117,7 @@ def test_the_filter_names_the_place() -> None:
 
 def test_what_a_unit_gets() -> None:
     assert properties({}) == [f"TasksMax={kept.TASKS}"]
-    assert sorted(properties(parse(ALL))) == [
+    assert sorted(properties(parse_limits(ALL))) == [
         "CPUQuota=150%",
         "CPUWeight=200",
         "IOWeight=50",
@@ -109,7 +129,7 @@ def test_what_a_unit_gets() -> None:
 
 def test_what_a_control_group_gets() -> None:
     group = Group("cpu io memory pids", *FILES)
-    assert kept.apply(group, parse(ALL)) == []  # type: ignore[arg-type]
+    assert kept.apply(group, parse_limits(ALL)) == []  # type: ignore[arg-type]
     assert group.written == {
         "memory.max": "536870912",
         "memory.high": "268435456",
@@ -135,10 +155,10 @@ def test_a_limit_that_is_gone_is_taken_away() -> None:
 
 def test_what_a_host_cannot_keep_is_named() -> None:
     group = Group("cpu io", "cpu.max", "cpu.weight")  # no controller for memory and tasks; no file for io
-    failed = kept.apply(group, parse(ALL))  # type: ignore[arg-type]
+    failed = kept.apply(group, parse_limits(ALL))  # type: ignore[arg-type]
     assert sorted(failed) == ["io_weight", "memory_high", "memory_max", "tasks_max"]
     assert set(group.written) == {"cpu.max", "cpu.weight"}
-    (warning,) = kept.explain(["memory_max"])
+    (warning,) = kept.warnings_of(["memory_max"])
     assert warning.startswith("limits.memory_max: cannot be kept on this host")
     assert "'memory'" in warning
 
@@ -152,8 +172,8 @@ def test_bfq_has_a_file_of_its_own() -> None:
 def test_kept_beside_the_container(tmp_path: Path) -> None:
     directory = str(tmp_path / "web")
     assert kept.read(directory) == {}
-    kept.write(directory, parse(ALL))
-    assert kept.read(directory) == parse(ALL)
+    kept.write(directory, parse_limits(ALL))
+    assert kept.read(directory) == parse_limits(ALL)
     assert kept.tasks(kept.read(directory)) == 512
     (tmp_path / "web" / kept.FILE).write_text("{")
     with pytest.raises(Exception, match="declare the limits again"):

@@ -15,7 +15,7 @@ from ansible_collections.unshare.container.plugins.module_utils import nested
 from ansible_collections.unshare.container.plugins.module_utils.evaluation import run as evaluation
 from ansible_collections.unshare.container.plugins.module_utils.evaluation.request import Request
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.preflight import Host, problems
+from ansible_collections.unshare.container.plugins.module_utils.preflight import HostFacts, problems
 
 from .evaluation.parameters import parameters
 from .specifications import specification
@@ -45,7 +45,7 @@ def test_the_preflight(tmp_path: Path, manager: str | None, said: str) -> None:
     if manager is not None:
         (tmp_path / "run/host").mkdir(parents=True)
         (tmp_path / "run/host/container-manager").write_text(manager)
-    host = Host(tmp_path)
+    host = HostFacts(tmp_path)
     host.user_id, host.system, host.release = 0, "Linux", "6.1.0"
     bind = {"device": "/x", "mount_point": "/x", "type": "none", "flags": ["bind-mount"], "required": True}
     (found,) = problems(host, specification(file_systems=[bind]))

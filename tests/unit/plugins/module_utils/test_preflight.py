@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import mount_table
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Specification
 from ansible_collections.unshare.container.plugins.module_utils.preflight import (
-    Host,
+    HostFacts,
     check_host,
     problems,
     warnings,
@@ -29,7 +29,7 @@ SPECIFICATION = specification(file_systems=[DATA, OTHER])
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
+def host(tmp_path: Path) -> HostFacts:
     for directory in ("proc/self/ns", "proc/sys/user", "usr/lib/systemd", "usr/bin", "srv/data"):
         (tmp_path / directory).mkdir(parents=True)
     (tmp_path / "bin").symlink_to("usr/bin")
@@ -37,35 +37,35 @@ def host(tmp_path: Path) -> Host:
     (tmp_path / "proc/sys/user/max_user_namespaces").write_text("1000\n")
     (tmp_path / "proc/filesystems").write_text("nodev\tsysfs\nnodev\tcgroup\nnodev\tcgroup2\n\text4\n")
     (tmp_path / "usr/lib/systemd/systemd").touch(0o755)
-    host = Host(tmp_path)
+    host = HostFacts(tmp_path)
     host.user_id, host.system, host.release = 0, "Linux", "5.12.0-1-amd64"
     host.python, host.interpreter = (3, 8), "/usr/bin/python3"
     return host
 
 
-def test_a_good_host(host: Host) -> None:
+def test_a_good_host(host: HostFacts) -> None:
     assert problems(host, SPECIFICATION) == []
     check_host(host, SPECIFICATION)
 
 
-def _change(name: str, value: t.Any) -> t.Callable[[Host], object]:
+def _change(name: str, value: t.Any) -> t.Callable[[HostFacts], object]:
     return lambda host: setattr(host, name, value)
 
 
-def _write(path: str, text: str) -> t.Callable[[Host], object]:
+def _write(path: str, text: str) -> t.Callable[[HostFacts], object]:
     return lambda host: (host.root / path).write_text(text)
 
 
-def _remove(path: str) -> t.Callable[[Host], object]:
+def _remove(path: str) -> t.Callable[[HostFacts], object]:
     return lambda host: (host.root / path).rename(host.root / "gone")
 
 
-def _split(host: Host) -> None:
+def _split(host: HostFacts) -> None:
     (host.root / "bin").unlink()
     (host.root / "bin").mkdir()
 
 
-BREAKAGES: list[tuple[t.Callable[[Host], object], str]] = [
+BREAKAGES: list[tuple[t.Callable[[HostFacts], object], str]] = [
     (_change("user_id", 1000), "set become: true"),
     (_change("system", "FreeBSD"), "the kernel is FreeBSD"),
     (_change("release", "5.11.22"), "the kernel is 5.11.22; Linux 5.12 or newer"),
@@ -84,19 +84,19 @@ BREAKAGES: list[tuple[t.Callable[[Host], object], str]] = [
 
 
 @pytest.mark.parametrize(("breakage", "message"), BREAKAGES)
-def test_each_need(host: Host, breakage: t.Callable[[Host], object], message: str) -> None:
+def test_each_need(host: HostFacts, breakage: t.Callable[[HostFacts], object], message: str) -> None:
     breakage(host)
     (found,) = problems(host, SPECIFICATION)
     assert message in found
 
 
-def test_all_at_once(host: Host) -> None:
+def test_all_at_once(host: HostFacts) -> None:
     host.user_id, host.release = 1000, "4.19.0"
     with pytest.raises(TargetError, match=r"nothing was changed\. this needs root.*; the kernel is 4\.19\.0"):
         check_host(host, SPECIFICATION)
 
 
-def test_an_init_of_ones_own_needs_no_systemd(host: Host) -> None:
+def test_an_init_of_ones_own_needs_no_systemd(host: HostFacts) -> None:
     (host.root / "usr/lib/systemd/systemd").unlink()
     assert problems(host, specification(init={"argv": ["/usr/bin/true"]})) == []
 
@@ -105,7 +105,7 @@ SYSTEMD = "usr/lib/systemd/systemd"
 
 
 @pytest.fixture
-def tree(host: Host) -> Path:
+def tree(host: HostFacts) -> Path:
     """The tree that `TREE` takes its software from."""
     tree = host.root / "srv/tree"
     (tree / SYSTEMD).parent.mkdir(parents=True)
@@ -127,7 +127,9 @@ TREE = specification(store={"source": "/srv/tree/usr", "target": "/usr"}, host_f
         ("usr/lib/systemd", "/lib/real", "usr/lib/real/systemd"),
     ],
 )
-def test_absolute_links_of_a_tree_mean_its_own_root(host: Host, tree: Path, link: str, target: str, real: str) -> None:
+def test_absolute_links_of_a_tree_mean_its_own_root(
+    host: HostFacts, tree: Path, link: str, target: str, real: str
+) -> None:
     (tree / link).rename(tree / "away")
     (tree / link).symlink_to(target)
     (tree / real).parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +141,7 @@ def test_absolute_links_of_a_tree_mean_its_own_root(host: Host, tree: Path, link
 
 @pytest.mark.parametrize("up", ["", "../" * 30 + "."])
 @pytest.mark.parametrize("link", [SYSTEMD, "usr/lib/systemd", "usr/lib"])
-def test_no_link_leads_out_of_a_tree(host: Host, tree: Path, link: str, up: str) -> None:
+def test_no_link_leads_out_of_a_tree(host: HostFacts, tree: Path, link: str, up: str) -> None:
     real = host.root / "outside" / link
     real.parent.mkdir(parents=True)
     (tree / link).rename(real)
@@ -149,13 +151,13 @@ def test_no_link_leads_out_of_a_tree(host: Host, tree: Path, link: str, up: str)
 
 
 @pytest.mark.parametrize("target", ["/", "/nothing", "bin", "/proc/1/root", "../../../usr/bin"])
-def test_the_link_beside_a_store_is_not_followed(host: Host, tree: Path, target: str) -> None:
+def test_the_link_beside_a_store_is_not_followed(host: HostFacts, tree: Path, target: str) -> None:
     (tree / "bin").unlink()
     (tree / "bin").symlink_to(target)
     assert problems(host, TREE) == []
 
 
-def test_pipes_of_a_tree_are_not_waited_for(host: Host, tree: Path) -> None:
+def test_pipes_of_a_tree_are_not_waited_for(host: HostFacts, tree: Path) -> None:
     (tree / SYSTEMD).unlink()
     os.mkfifo(tree / SYSTEMD, 0o777)
     (tree / "bin").unlink()
@@ -166,7 +168,7 @@ def test_pipes_of_a_tree_are_not_waited_for(host: Host, tree: Path) -> None:
     ]
 
 
-def test_a_store_that_a_start_would_not_follow(host: Host, tree: Path) -> None:
+def test_a_store_that_a_start_would_not_follow(host: HostFacts, tree: Path) -> None:
     tree.rename(tree.with_name("moved"))
     tree.symlink_to("moved")
     assert problems(host, TREE) == ["the store /srv/tree/usr passes through a symbolic link: name the directory itself"]
@@ -175,7 +177,7 @@ def test_a_store_that_a_start_would_not_follow(host: Host, tree: Path) -> None:
     assert problems(host, TREE) == ["the store /srv/tree/usr is not a directory on this host"]
 
 
-def test_a_store_in_a_tree_of_its_own(host: Host) -> None:
+def test_a_store_in_a_tree_of_its_own(host: HostFacts) -> None:
     (host.root / "srv/tree/usr/lib/systemd").mkdir(parents=True)
     (host.root / "srv/tree/usr/lib/systemd/systemd").touch(0o755)
     tree = specification(store={"source": "/srv/tree/usr", "target": "/usr"})
@@ -205,7 +207,7 @@ WAYS_IN = [
 
 
 @pytest.mark.parametrize("source", WAYS_IN)
-def test_what_the_host_runs_is_not_writable(host: Host, source: str) -> None:
+def test_what_the_host_runs_is_not_writable(host: HostFacts, source: str) -> None:
     (host.root / "var/lib/unshare/systems/one").mkdir(parents=True)
     (host.root / "link").symlink_to("var")
     (said,) = problems(host, with_mounts(bind(source)))
@@ -219,7 +221,7 @@ def test_what_the_host_runs_is_not_writable(host: Host, source: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["/run", "/run/unshare", "/etc", "/etc/systemd/system"])
-def test_what_is_not_made_yet_is_not_writable_either(host: Host, source: str) -> None:
+def test_what_is_not_made_yet_is_not_writable_either(host: HostFacts, source: str) -> None:
     (host.root / source[1:]).mkdir(parents=True)
     (said,) = problems(host, with_mounts(bind(source)))
     assert said.startswith(f"{source}: ")
@@ -227,13 +229,13 @@ def test_what_is_not_made_yet_is_not_writable_either(host: Host, source: str) ->
 
 def test_the_interpreter_is_not_writable() -> None:
     """On this host itself: what was named, and the library of this Python."""
-    host = Host()
+    host = HostFacts()
     host.interpreter = "/srv/python/bin/python3"
     found = problems(host, with_mounts(bind(os.path.dirname(os.__file__))))
     assert any("the Python by which this host runs" in said for said in found)
 
 
-def test_other_sources_are_no_matter(host: Host) -> None:
+def test_other_sources_are_no_matter(host: HostFacts) -> None:
     (host.root / "var/lib/unshare").mkdir(parents=True)
     (host.root / "var/lib/data").mkdir()
     mounts = with_mounts(bind("/srv/data"), bind("/var/lib/data", "/y"), bind("/missing", "/z"))
@@ -261,7 +263,7 @@ def test_what_may_not_answer_is_known_by_the_table_of_mounts(monkeypatch: pytest
     table, expected = TABLES[case]
     mounts = mount_table.parse((ROOT + table).encode())
     monkeypatch.setattr(mount_table, "read", lambda: mounts)
-    assert answers(Host(), "/srv/data/x") is expected
+    assert answers(HostFacts(), "/srv/data/x") is expected
 
 
 @pytest.mark.parametrize(
@@ -275,7 +277,7 @@ def test_what_may_not_answer_is_known_by_the_table_of_mounts(monkeypatch: pytest
 )
 @pytest.mark.parametrize("flags", [[], ["read-only"]])
 def test_a_path_that_may_not_answer_is_not_opened(
-    host: Host, monkeypatch: pytest.MonkeyPatch, record: dict[str, t.Any], flags: list[str]
+    host: HostFacts, monkeypatch: pytest.MonkeyPatch, record: dict[str, t.Any], flags: list[str]
 ) -> None:
     table = ROOT + NETWORK.format(1, host.root / "srv/silent")
     mounts = mount_table.parse(table.encode())
@@ -304,7 +306,7 @@ def test_a_path_that_may_not_answer_is_not_opened(
         ([{**bind("x", "/usr/tmp"), "type": "tmpfs", "flags": []}], "and has no tmp"),
     ],
 )
-def test_a_mount_point_that_nobody_can_make(host: Host, mounts: list[dict[str, t.Any]], said: str) -> None:
+def test_a_mount_point_that_nobody_can_make(host: HostFacts, mounts: list[dict[str, t.Any]], said: str) -> None:
     (found,) = problems(host, with_mounts(*mounts))
     assert said in found
 
@@ -322,12 +324,12 @@ def test_a_mount_point_that_nobody_can_make(host: Host, mounts: list[dict[str, t
         [bind("/srv", "/usr/share"), bind("/srv/data", "/usr/share/new")],
     ],
 )
-def test_a_mount_point_that_is_there_or_can_be_made(host: Host, mounts: list[dict[str, t.Any]]) -> None:
+def test_a_mount_point_that_is_there_or_can_be_made(host: HostFacts, mounts: list[dict[str, t.Any]]) -> None:
     (host.root / "usr/linked").symlink_to("lib")
     (host.root / "usr/share/doc").mkdir(parents=True)
     assert problems(host, with_mounts(*mounts)) == []
 
 
-def test_a_missing_source_of_what_may_fail_is_no_problem(host: Host) -> None:
+def test_a_missing_source_of_what_may_fail_is_no_problem(host: HostFacts) -> None:
     assert problems(host, with_mounts(bind("/missing", required=True, mount_may_fail=True))) == []
     assert len(problems(host, with_mounts(bind("/missing", required=True)))) == 1

@@ -1,20 +1,28 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A system is started by the launcher that it brings, whichever that is."""
+"""A container is started through its unit, or by the launcher that its system brings, whichever that is."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import typing as t
+import types
 from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils import launcher, starting
+from ansible_collections.unshare.container.plugins.module_utils.launcher import again
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError, NotReady
+from ansible_collections.unshare.container.plugins.module_utils.starting import (
+    LauncherStarter,
+    Starter,
+    UnitStarter,
+    starter,
+)
 
-from .target_helpers import FakeContainer
+from .target_helpers import FakeContainer, FakeSystemd
+
+UNIT, OTHER = "unshare-container@web.service", "unshare-container@other.service"
 
 
 def foreign(directory: Path, script: str) -> Path:
@@ -32,20 +40,31 @@ class Lock:
         self.turns: list[str] = []
 
     def __enter__(self) -> None:
-        self.turns.append("taken")
+        self.acquire()
 
     def __exit__(self, *_error: object) -> None:
+        self.release()
+
+    def acquire(self) -> None:
+        self.turns.append("taken")
+
+    def release(self) -> None:
         self.turns.append("released before" if not self.said.exists() else "released after")
 
 
-def start(container: FakeContainer, system: Path) -> tuple[list[str], Lock]:
+def start(container: FakeContainer, system: Path, timeout: float = 7.5) -> tuple[list[str], Lock]:
     lock = Lock(system / "said")
-    container.name = "web"  # type: ignore[attr-defined]
-    with lock:
-        warnings = starting.start(
-            container, t.cast("contextlib.AbstractContextManager[t.Any]", lock), system, True, 7.5
-        )
+    container.lock = lambda timeout: lock  # type: ignore[method-assign, assignment, return-value]
+    starter = LauncherStarter(container)
+    with starter.lock(1):
+        warnings = starter.start(system, True, timeout)
     return warnings, lock
+
+
+@pytest.fixture
+def run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(starting, "RUN_DIRECTORY", str(tmp_path / "run"))
+    return tmp_path / "run"
 
 
 def test_its_own_is_started_here(tmp_path: Path) -> None:
@@ -78,3 +97,72 @@ def test_what_another_says_is_the_error(tmp_path: Path, running: str | None, err
 def test_a_system_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(LauncherError, match="write the system anew"):
         start(FakeContainer(), tmp_path)
+
+
+def test_nothing_is_let_go_of_that_is_not_held(tmp_path: Path) -> None:
+    with pytest.raises(LauncherError, match="with its lock held"):
+        LauncherStarter(FakeContainer()).start(foreign(tmp_path, "exit 0"), True, 5)
+
+
+@pytest.mark.parametrize(("present", "kind"), [(True, UnitStarter), (False, LauncherStarter)])
+def test_what_starts_is_chosen_by_the_host(present: bool, kind: type[Starter]) -> None:
+    assert type(starter(FakeContainer(), FakeSystemd(present))) is kind
+
+
+def test_the_launcher_does_all_with_one_lock(tmp_path: Path, own_launcher: None) -> None:
+    container = FakeContainer()
+    chosen = starter(container, FakeSystemd(present=False))
+    with chosen.lock(1):
+        assert chosen.start(tmp_path, True, 5) == []
+        assert chosen.await_ready(5)
+        assert chosen.stop(5)
+        assert not chosen.stop(5)
+        chosen.remove(5)
+    assert container.calls == ["lock", "start", "stop", "remove"]
+
+
+def test_a_unit_is_started_and_stopped_with_what_requires_it(run_directory: Path) -> None:
+    systemd, container = FakeSystemd(), FakeContainer()
+    container.cgroup = types.SimpleNamespace(close=lambda: None)  # type: ignore[attr-defined]
+    chosen = starter(container, systemd)
+    with chosen.lock(1):
+        assert (run_directory / ".web").is_dir()
+        assert container.calls == []  # the launcher that systemd starts takes the container's own lock
+        chosen.start(Path("/system"), True, 5)
+    assert systemd.orders == [f"start {UNIT}"]
+    assert container.calls == []
+    systemd.required_by = OTHER
+    systemd.active.add(OTHER)
+    container.running = "/system"
+    assert chosen.stop(5)
+    assert not systemd.is_active(UNIT)
+    chosen.start(Path("/system"), True, 5)
+    assert systemd.orders[1:] == [f"stop {UNIT}", f"start {UNIT}", f"start {OTHER}"]
+
+
+@pytest.mark.parametrize("act", ["stop", "await_ready", "remove"])
+def test_what_the_launcher_does_beside_a_unit_is_done_with_the_containers_own_lock(act: str) -> None:
+    container = FakeContainer()
+    getattr(starter(container, FakeSystemd()), act)(5)
+    assert container.calls[0] == "lock"
+
+
+def test_a_unit_that_does_not_start_is_stopped() -> None:
+    systemd = FakeSystemd()
+    systemd.broken = True
+    with pytest.raises(NotReady, match="it went wrong") as caught:
+        starter(FakeContainer(), systemd).start(Path("/system"), True, 5)
+    assert caught.value.ended
+    assert systemd.orders[-1] == f"stop {UNIT}"
+
+
+@pytest.mark.parametrize("script", ["exec sleep 60", None], ids=["hangs", "cannot be executed"])
+def test_a_foreign_launcher_that_gives_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None
+) -> None:
+    monkeypatch.setattr(again, "GRACE", 0.2)
+    system = foreign(tmp_path, script or "")
+    if script is None:
+        (system / "run-container").unlink()
+    with pytest.raises(LauncherError, match=rf"^container web: cannot be started: {system}/run-container: "):
+        start(FakeContainer(), system, timeout=0.1)

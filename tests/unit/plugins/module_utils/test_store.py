@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils import store
-from ansible_collections.unshare.container.plugins.module_utils.store import View, check_programs
+from ansible_collections.unshare.container.plugins.module_utils.store import StoreView, check_programs
 from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
 
 from .specifications import specification
@@ -36,8 +36,8 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def view(tree: Path, target: str = "/usr") -> View:
-    return View(
+def view(tree: Path, target: str = "/usr") -> StoreView:
+    return StoreView(
         specification(
             store={"source": str(tree / "usr"), "target": target},
             file_systems=[

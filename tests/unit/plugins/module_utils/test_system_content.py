@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from .target_helpers import LAUNCHER, content, system
 
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
-    lambda name: name not in (".", "..")
+    lambda name: name not in (".", "..", "systemd")  # of which the system has a directory
 )
 FILES = st.dictionaries(NAMES, st.text(st.characters(exclude_categories=["Cs"])), max_size=6)
 

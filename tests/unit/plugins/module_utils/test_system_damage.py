@@ -16,7 +16,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils import renaming
-from ansible_collections.unshare.container.plugins.module_utils.system_damage import damages, manifest, summary
+from ansible_collections.unshare.container.plugins.module_utils.system_damage import (
+    damages,
+    manifest,
+    summary_of_damages,
+)
 from ansible_collections.unshare.container.plugins.module_utils.systems import ASIDE, Systems
 from ansible_collections.unshare.container.plugins.module_utils.target import Layout, TargetError
 
@@ -219,8 +223,8 @@ def test_all_of_a_large_file_is_looked_at(systems: Systems) -> None:
 
 
 def test_few_of_many_damages_are_named() -> None:
-    assert summary(["a", "b"]) == "a, b"
-    assert summary([str(number) for number in range(8)]) == "0, 1, 2, 3, 4, 3 more"
+    assert summary_of_damages(["a", "b"]) == "a, b"
+    assert summary_of_damages([str(number) for number in range(8)]) == "0, 1, 2, 3, 4, 3 more"
 
 
 def test_a_damaged_system_stays_where_the_disk_refuses(systems: Systems, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils import systems as systems_module
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.systems import ASIDE, Systems
 from ansible_collections.unshare.container.plugins.module_utils.target import Layout, TargetError
 
@@ -98,9 +99,9 @@ def test_a_disk_that_refuses_leaves_nothing(systems: Systems, monkeypatch: pytes
     assert [entry.name for entry in systems.layout.systems.iterdir()] == [systems.path(content(), None).name]
 
 
+@pytest.mark.root
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
 def test_a_full_disk_for_real(tmp_path: Path) -> None:
-    if os.geteuid() != 0 or shutil.which("unshare") is None:
-        pytest.skip("needs root and unshare")
     program = (
         "import sys; sys.path[:0] = eval(sys.argv[2]); from pathlib import Path;"
         "from ansible_collections.unshare.container.tests.unit.plugins.module_utils import test_systems as tests;"
@@ -135,3 +136,26 @@ def test_removes_only_what_it_is_told(systems: Systems) -> None:
     assert systems.of_container("eb") == []
     systems.remove([first])
     assert [entry.name for entry in systems.layout.systems.iterdir()] == [second.name]
+
+
+def test_what_is_mounted_in_a_system_keeps_it_from_being_removed(
+    systems: Systems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = systems.write(content(), None)
+
+    def mounted(_path: str) -> None:
+        raise LauncherError("something is mounted there")
+
+    monkeypatch.setattr(systems_module, "remove_tree", mounted)
+    with pytest.raises(TargetError, match="^cannot remove a system: something is mounted there$"):
+        systems.remove([path])
+    assert systems.of_container("web") == []
+
+
+def test_the_modes_of_what_is_written(systems: Systems) -> None:
+    path = systems.write(content(), b"filter")
+    modes = {str(p.relative_to(path)): oct(stat.S_IMODE(p.lstat().st_mode)) for p in path.rglob("*") if p.is_file()}
+    assert modes["root/etc/shadow"] == "0o600"
+    assert {modes[name] for name in ("boot", "run-container", "enter-container")} == {"0o755"}
+    plain = ("spec.json", "seccomp.bpf", "launcher/main.py", "root/etc/hostname")
+    assert {modes[name] for name in plain} == {"0o644"}

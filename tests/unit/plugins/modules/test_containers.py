@@ -54,7 +54,7 @@ class Target:
         monkeypatch.setattr(containers, "ROOT", root)
         monkeypatch.setattr(preflight, "check_host", lambda host, specification: None)
         monkeypatch.setattr(preflight, "warnings", lambda host, specification: [])
-        monkeypatch.setattr(store, "View", lambda *arguments: None)
+        monkeypatch.setattr(store, "StoreView", lambda *arguments: None)
         monkeypatch.setattr(store, "check_programs", lambda view, programs: None)
         monkeypatch.setattr(seccomp, "compile_filter", self.compile_filter)
         monkeypatch.setattr(launcher, "sources", lambda: {"main.py": ""})  # all of it takes long to compile

@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins import modules
-from ansible_collections.unshare.container.plugins.module_utils.preflight import Host, problems
+from ansible_collections.unshare.container.plugins.module_utils.preflight import HostFacts, problems
 from ansible_collections.unshare.container.plugins.module_utils.target import NEEDS_ROOT
 from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import declared_containers
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
@@ -81,7 +81,7 @@ def test_who_is_not_root_is_told_to_become_root(
 
 def test_every_module_is_asked() -> None:
     """But the one that an ordinary user may run, and the one whose work is done on the controller."""
-    host = Host()
+    host = HostFacts()
     host.user_id = 1000
     assert NEEDS_ROOT in problems(host, specification())
     assert {module for module, _arguments in TASKS} | {"eval_container", "rollout_step"} == {

@@ -158,7 +158,7 @@ def test_all_of_a_host(layout: Layout) -> None:
 
 def test_a_mount_with_optional_fields() -> None:
     line = "36 35 98:0 /mnt1 /mnt\\0112 ro,noatime shared:1 master:2 - ext3 /dev/root rw,errors=continue"
-    assert mount(mount_table.Mount(line)) == {
+    assert mount(mount_table.MountTableEntry(line)) == {
         "target": "/mnt\t2",
         "source": "/dev/root",
         "root": "/mnt1",

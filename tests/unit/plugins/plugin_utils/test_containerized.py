@@ -152,6 +152,38 @@ def test_c14_keep_services(server: Server) -> None:
         containerized_operating_system(server, keep_services=["udevd"])
 
 
+@pytest.mark.parametrize(
+    "name", ["console-font", "mingetty", "agetty", "dhcp-client", "dhcpcd", "network-manager", "connman", "wicd"]
+)
+def test_c2_c3_keep_services(name: str) -> None:
+    system = {"host_name": "a", "services": [{"type": name}]}
+    assert types(containerized_operating_system(system, shared_network=True)) == ADDED
+    kept = containerized_operating_system(system, shared_network=True, keep_services=[name])
+    assert types(kept) == [name, *ADDED]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_c3_keep_services_keeps_static_networking(shared: bool) -> None:
+    system = {"host_name": "a", "services": [{"type": "static-networking"}]}
+    kept = containerized_operating_system(system, shared_network=shared, keep_services=["static-networking"])
+    assert types(kept) == ["static-networking", *ADDED]
+
+
+@pytest.mark.parametrize("name", ["linux-bare-metal", "firmware", "hosts", "system"])
+def test_c1_keep_services(server: Server, name: str) -> None:
+    derived = containerized_operating_system(server, shared_network=True, keep_services=[name])
+    services = derived["essential_services"]
+    assert [service["type"] for service in services].count(name) == 1
+    assert services[0] == {"type": "system", "value": {"locale": "C.UTF-8"}}
+
+
+def test_c4_keep_services_keeps_an_nscd_as_it_was_declared() -> None:
+    declared = {"type": "nscd", "value": {"debug_level": 3}}
+    system = {"host_name": "a", "services": [declared]}
+    kept = containerized_operating_system(system, keep_services=["nscd"])["services"]
+    assert kept == [declared, {"type": "dummy-networking", "value": {"provision": ["loopback"]}}]
+
+
 @pytest.mark.parametrize("name", sorted(name for name, kind in BUILT_IN.items() if kind.bare_metal))
 def test_c14_each_bare_metal_type_says_why_and_what(name: str) -> None:
     kind = BUILT_IN[name]

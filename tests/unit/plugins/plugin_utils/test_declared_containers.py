@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils import launcher
-from ansible_collections.unshare.container.plugins.module_utils.limits import parse
+from ansible_collections.unshare.container.plugins.module_utils.limits import parse_limits
 from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.plugin_utils import declared_containers as subject
 from ansible_collections.unshare.container.plugins.plugin_utils.container_record import RECORD
@@ -79,7 +79,7 @@ def test_what_cannot_be_used_is_refused_with_its_place(value: t.Any, message: st
 
 def test_an_error_in_the_operating_system_names_the_container(tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match=r"^containers\.web\.operating_system\.services\[0\]\.type: "):
-        subject.Derivation(str(tmp_path)).announcement(
+        subject.DerivedSystems(str(tmp_path)).announcement(
             subject.declared_containers(
                 {"web": {"operating_system": {"host_name": "web", "services": [{"type": "?"}]}}}
             )[0]
@@ -113,13 +113,13 @@ def test_what_is_left_out_is_nobody_elses() -> None:
 
 
 def test_a_state_without_a_system_has_none(tmp_path: Path) -> None:
-    derivation = subject.Derivation(str(tmp_path))
+    derivation = subject.DerivedSystems(str(tmp_path))
     for state in ("absent", "rolled_back"):
         assert derivation.announcement(declared(state=state)) == {"digest": None, "security": None}
 
 
 def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
-    derivation = subject.Derivation(str(tmp_path))
+    derivation = subject.DerivedSystems(str(tmp_path))
     item = declared()
     announced = derivation.announcement(item)
     sent = derivation.system(item)
@@ -141,18 +141,18 @@ def test_equal_declarations_are_derived_once(tmp_path: Path, monkeypatch: pytest
 
     original = subject.derive
     monkeypatch.setattr(subject, "derive", derive)
-    first = subject.Derivation(str(tmp_path)).announcement(declared(timeout=5))
+    first = subject.DerivedSystems(str(tmp_path)).announcement(declared(timeout=5))
     again = subject.declared_containers({"web": {"operating_system": copy.deepcopy(OPERATING_SYSTEM)}})[0]
-    assert subject.Derivation(str(tmp_path)).announcement(again) == first
-    assert subject.Derivation(str(tmp_path)).system(again)["digest"] == first["digest"]
+    assert subject.DerivedSystems(str(tmp_path)).announcement(again) == first
+    assert subject.DerivedSystems(str(tmp_path)).system(again)["digest"] == first["digest"]
     assert derived == ["web"]
-    other = subject.Derivation(str(tmp_path)).announcement(declared(log="persistent"))
+    other = subject.DerivedSystems(str(tmp_path)).announcement(declared(log="persistent"))
     assert other != first
     assert derived == ["web", "web"]
 
 
 def test_what_is_kept_of_a_derivation_is_the_owners_alone(tmp_path: Path) -> None:
-    subject.Derivation(str(tmp_path)).announcement(declared())
+    subject.DerivedSystems(str(tmp_path)).announcement(declared())
     kept = tmp_path / "unshare-systems"
     assert {path.stat().st_mode & 0o077 for path in (kept, *kept.iterdir())} == {0}
 
@@ -169,5 +169,5 @@ def test_an_option_taken_out_is_taken_back() -> None:
         subject.declared_containers({"web": {"operating_system": system, **more}})[0].options
         for more in ({}, {"enabled": True, "limits": {"tasks_max": 100}})
     )
-    assert (bare["enabled"], parse(bare["limits"])) == (False, {})
-    assert (told["enabled"], parse(told["limits"])) == (True, {"tasks_max": 100})
+    assert (bare["enabled"], parse_limits(bare["limits"])) == (False, {})
+    assert (told["enabled"], parse_limits(told["limits"])) == (True, {"tasks_max": 100})

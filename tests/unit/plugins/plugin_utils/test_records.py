@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.operating_system import operating_system
 from ansible_collections.unshare.container.plugins.plugin_utils.records import FileSystem, FileSystemMapping
-from hypothesis import given
+from ansible_collections.unshare.container.tests.tally import RARELY, Tally, mostly
+from ansible_collections.unshare.container.tests.unit.plugins.plugin_utils.good_values import places, with_value
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 Server = dict[str, t.Any]
@@ -87,13 +88,28 @@ def test_a_password_is_never_shown() -> None:
     assert "hunter2" not in str(error.value)
 
 
-@given(st.text())
-def test_a_specification_is_a_mapping_or_refused(text: str) -> None:
-    try:
-        mapping = FileSystemMapping.from_mapping(text, "m")
-    except DeclarationError:
-        return
-    assert mapping.place.startswith("/")
+GOOD_PATHS = st.lists(st.sampled_from(["srv", "data", "a b", "é"]), min_size=1, max_size=3).map(
+    lambda parts: "/" + "/".join(parts)
+)
+PATHS = mostly(GOOD_PATHS, st.sampled_from(["/a/../b", "/", "a"]) | st.text(max_size=5))
+
+
+def test_a_specification_is_a_mapping_or_refused() -> None:
+    tally = Tally()
+
+    @example("", "")
+    @example("=", "/a")
+    @example("/a\0", "/b")
+    @given(PATHS, st.just("") | PATHS)
+    def holds(source: str, target: str) -> None:
+        with tally.case(DeclarationError):
+            mapping = FileSystemMapping.from_mapping(f"{source}={target}" if target else source, "m")
+            assert mapping.place.startswith("/")
+            assert mapping.place == (target or source)
+            assert mapping.source == source
+
+    holds()
+    tally.check(least=0.5)
 
 
 JSON = st.recursive(
@@ -101,12 +117,33 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
+WHOLE = {
+    "host_name": "a",
+    "users": [{"name": "u", "uid": 1000, "supplementary_groups": ["adm"]}],
+    "groups": [{"name": "g", "gid": 1000}],
+    "file_systems": [{"device": "/a", "mount_point": "/b", "type": "ext4", "flags": ["read-only"]}],
+    "services": [{"type": "unit", "value": {"name": "a"}}],
+    "swap_devices": [{"target": "/x", "priority": 1}],
+    "mapped_devices": [{"source": "/x", "target": "y", "type": "luks"}],
+    "hosts": [{"address": "1.2.3.4", "canonical_name": "a.b", "aliases": ["c"]}],
+    "packages": ["p"],
+}
 
 
-@given(st.dictionaries(st.sampled_from(["host_name", "users", "file_systems", "services", "x", "swap_devices"]), JSON))
-def test_no_input_makes_anything_but_our_error(declared: dict[str, t.Any]) -> None:
-    with contextlib.suppress(DeclarationError):
-        operating_system(declared)
+def test_no_input_makes_anything_but_our_error() -> None:
+    tally = Tally()
+
+    @given(st.sets(st.sampled_from(sorted(WHOLE))), st.data())
+    def holds(keys: set[str], data: st.DataObject) -> None:
+        declared: dict[str, t.Any] = {key: WHOLE[key] for key in keys | {"host_name"}}
+        if data.draw(RARELY):
+            place = data.draw(st.sampled_from(list(places(declared))[1:]))
+            declared = with_value(declared, place, data.draw(JSON))
+        with tally.case(DeclarationError):
+            assert operating_system(declared).to_mapping() is not None
+
+    holds()
+    tally.check()
 
 
 def test_a_value_that_contains_itself() -> None:

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.plugin_utils import rollout
 from ansible_collections.unshare.container.plugins.plugin_utils.rollout_page import page
+
+from .. import golden
 
 
 @pytest.fixture
@@ -98,6 +101,60 @@ def test_the_page_is_whole_and_escaped(journal: rollout.Journal) -> None:
     assert 'scope="row"' in text
 
 
+SUMMARY: dict[str, t.Any] = {
+    "hosts": [
+        {
+            "host": "b",
+            "wave": 1,
+            "outcome": rollout.SWITCHED,
+            "containers": [
+                {
+                    "name": "web",
+                    "generation": 4,
+                    "former_generation": 3,
+                    "boot_seconds": 0.25,
+                    "failed_units": [],
+                    "system": "/var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web",
+                },
+                {
+                    "name": "db",
+                    "generation": 1,
+                    "boot_seconds": None,
+                    "failed_units": ["a.service", "b.service"],
+                    "system": None,
+                },
+            ],
+        },
+        {
+            "host": "<a>",
+            "wave": 2,
+            "outcome": rollout.ROLLED_BACK,
+            "message": "container 'web' is \"not\" well: <script>alert(1)</script>\nline 1\nline & 2",
+            "containers": [{"name": "web", "generation": 0}],
+        },
+        {"host": "d", "wave": 2, "outcome": rollout.FAILED, "message": "one line"},
+        {"host": "c", "outcome": rollout.HELD_BACK},
+    ],
+    "waves": 2,
+    "counts": {rollout.SWITCHED: 1, rollout.ROLLED_BACK: 1, rollout.FAILED: 1, rollout.HELD_BACK: 1},
+    "stopped": "2 of 2 hosts failed in wave 2; 0 % may",
+    "begun": 0.0,
+    "ended": 61.6,
+    "check": False,
+    "failed": True,
+}
+
+
+def test_the_golden_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    try:
+        golden.check("rollout-page.html.txt", page(SUMMARY))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_a_good_rollout(journal: rollout.Journal) -> None:
     journal.open_wave(["a"])
     journal.note("a", {"outcome": rollout.SWITCHED})
@@ -106,3 +163,25 @@ def test_a_good_rollout(journal: rollout.Journal) -> None:
     assert rollout.headline(summary) == "rollout completed. 1 hosts: 1 switched"
     assert "What went wrong" not in page(summary)
     assert "nothing was changed" in rollout.headline(journal.summary(check=True))
+
+
+def test_a_host_of_which_nothing_more_is_known_is_staged(journal: rollout.Journal) -> None:
+    journal.open_wave(["b", "a"])
+    journal.note("a", {"outcome": rollout.UNCHANGED})
+    for host in ("c", "b"):
+        journal.note(host, {})
+    summary = journal.summary()
+    assert [(record["host"], record.get("wave"), record["outcome"]) for record in summary["hosts"]] == [
+        ("b", 1, "staged"),
+        ("a", 1, "unchanged"),
+        ("c", None, "staged"),
+    ]
+    assert (summary["waves"], summary["counts"]) == (1, {"staged": 2, "unchanged": 1})
+    assert (summary["stopped"], summary["failed"], summary["check"]) == (None, False, False)
+    assert rollout.headline(summary) == "rollout completed. 3 hosts: 2 staged, 1 unchanged"
+    assert rollout.text(summary)[3] == "c (no wave): staged"
+
+
+def test_the_golden_words_for_an_outcome() -> None:
+    assert set(rollout.BAD) < set(rollout.MEANINGS)
+    golden.check("outcomes.yml", golden.dump(rollout.MEANINGS))

@@ -13,7 +13,12 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.evaluation import confinement, identity
-from ansible_collections.unshare.container.plugins.module_utils.evaluation.request import File, Mapping, Request
+from ansible_collections.unshare.container.plugins.module_utils.evaluation.request import (
+    Mapping,
+    Request,
+    RequestedFile,
+    RequestedFileSystem,
+)
 from ansible_collections.unshare.container.plugins.module_utils.launcher import identity as containers
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.tests.unit.plugins.module_utils.evaluation.parameters import parameters
@@ -105,9 +110,9 @@ def test_files() -> None:
         "/d": {"link": "a/b"},
     }
     assert request(files=files).files == {
-        "/a/b": File(b"text", 0o644, None),
-        "/c": File(b"\xff\x00", 0o755, None),
-        "/d": File(b"", 0, "a/b"),
+        "/a/b": RequestedFile(b"text", 0o644, None),
+        "/c": RequestedFile(b"\xff\x00", 0o755, None),
+        "/d": RequestedFile(b"", 0, "a/b"),
     }
 
 
@@ -232,3 +237,24 @@ def test_a_command_of_a_user_is_that_user() -> None:
     ):
         with pytest.raises(LauncherError, match=message):
             identity.choose(request(**given))
+
+
+def test_file_systems_and_files() -> None:
+    asked = request(
+        file_systems=[
+            {"mount_point": "/a/", "type": "tmpfs", "options": "size=1M", "flags": ["no-exec"]},
+            {"mount_point": "/b"},
+        ],
+        files={"/c": "text", "/d/e": {"content": "/w==", "encoding": "base64", "mode": "755"}, "/f": {"link": "/c"}},
+        mappings=["/srv=/g"],
+    )
+    assert asked.file_systems == [
+        RequestedFileSystem("/a", "tmpfs", "size=1M", ["no-exec"]),
+        RequestedFileSystem("/b", "tmpfs", "", []),
+    ]
+    assert asked.files == {
+        "/c": RequestedFile(b"text", 0o644, None),
+        "/d/e": RequestedFile(b"\xff", 0o755, None),
+        "/f": RequestedFile(b"", 0, "/c"),
+    }
+    assert asked.hidden() == ["/g", "/c", "/d/e", "/f", "/a", "/b"]

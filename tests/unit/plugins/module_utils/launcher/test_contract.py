@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, mounts
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.launcher.kinds import ContractError, Record
+from ansible_collections.unshare.container.plugins.module_utils.launcher.kinds import ContractError, ContractRecord
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
 from ansible_collections.unshare.container.plugins.module_utils.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.target import TargetError
@@ -27,13 +27,15 @@ from ..specifications import SMALL, SPECIFICATION, specification
 from ..target_helpers import system
 
 PLUGINS = Path(contract.__file__).parents[2]
-RECORDS = [record for record in vars(contract).values() if isinstance(record, type) and issubclass(record, Record)]
-RECORDS.remove(Record)
+RECORDS = [
+    record for record in vars(contract).values() if isinstance(record, type) and issubclass(record, ContractRecord)
+]
+RECORDS.remove(ContractRecord)
 FIELDS = [(record, name) for record in RECORDS for name in record.KINDS]
 OS = {"host_name": "web"}
 FILE_SYSTEM = {"device": "/dev/sdx", "mount_point": "/srv", "type": "ext4"}
 # Where each of the records stands in a specification.
-PLACES: dict[type[Record], tuple[str | int, ...]] = {
+PLACES: dict[type[ContractRecord], tuple[str | int, ...]] = {
     contract.Specification: (),
     contract.Store: ("store",),
     contract.Init: ("init",),
@@ -73,14 +75,14 @@ SENT_OTHERWISE = {
 
 
 @pytest.mark.parametrize(("record", "name"), FIELDS, ids=[f"{record.__name__}.{name}" for record, name in FIELDS])
-def test_every_field_is_sent_and_read(record: type[Record], name: str) -> None:
+def test_every_field_is_sent_and_read(record: type[ContractRecord], name: str) -> None:
     read = {"device": "source", "format": None}.get(name, name)
     assert read is None or read in READ
     otherwise = {(record, "*"), (record, name)} & SENT_OTHERWISE.keys()
     assert otherwise or (record.__name__, name) in SENT
 
 
-def inside(spec: dict[str, t.Any], record: type[Record]) -> dict[str, t.Any]:
+def inside(spec: dict[str, t.Any], record: type[ContractRecord]) -> dict[str, t.Any]:
     found: t.Any = spec
     for step in PLACES[record]:
         found = found[step]
@@ -88,7 +90,7 @@ def inside(spec: dict[str, t.Any], record: type[Record]) -> dict[str, t.Any]:
 
 
 @pytest.mark.parametrize("record", RECORDS)
-def test_a_field_that_is_unknown_is_refused_on_both_sides(record: type[Record], tmp_path: Path) -> None:
+def test_a_field_that_is_unknown_is_refused_on_both_sides(record: type[ContractRecord], tmp_path: Path) -> None:
     spec = copy.deepcopy(SPECIFICATION)
     inside(spec, record)["needed_for_boot"] = True
     (tmp_path / "spec.json").write_text(json.dumps(spec))
@@ -106,7 +108,7 @@ NEEDED = [(record, name) for record, name in FIELDS if not hasattr(record, name)
 
 
 @pytest.mark.parametrize(("record", "name"), NEEDED)
-def test_a_field_that_is_missing_is_named(record: type[Record], name: str) -> None:
+def test_a_field_that_is_missing_is_named(record: type[ContractRecord], name: str) -> None:
     spec = copy.deepcopy(SPECIFICATION)
     del inside(spec, record)[name]
     with pytest.raises(ContractError, match=rf"(^|\.){name}: is missing$"):
@@ -237,3 +239,14 @@ def test_what_every_container_has_is_not_told() -> None:
     declared = containerized_operating_system(OS, extra_file_systems=[{**item, "needed_for_boot": True}])
     found = contract.Specification.read(system_files(declared)["spec"]).file_systems
     assert [mount.flags for mount in found if mount.mount_point == "/srv"] == [["no-exec"]]
+
+
+@pytest.mark.parametrize("score", [-1001, 1001, True, "5", 1.0])
+def test_the_killers_score_has_bounds_on_both_sides(score: object) -> None:
+    with pytest.raises(ContractError, match=r"^oom_score_adj: .*-1000"):
+        specification(oom_score_adj=score)
+    if not isinstance(score, str):
+        with pytest.raises(DeclarationError, match=r"^oom_score_adj: "):
+            system_files(containerized_operating_system(OS), oom_score_adj=score)
+    spec = system_files(containerized_operating_system(OS), oom_score_adj=-1000)["spec"]
+    assert contract.Specification.read(spec).oom_score_adj == -1000

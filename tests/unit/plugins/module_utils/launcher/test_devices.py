@@ -82,8 +82,8 @@ def test_those_that_are_not(system: Path, one: str, other: str) -> None:
 def test_any_member_is_the_file_system_of_the_state(
     system: Path, monkeypatch: pytest.MonkeyPatch, kind: str, source: str, members: t.Any, others: t.Any
 ) -> None:
-    host = guarded.Host({"/state": "the state"})
-    host.mounts = [mount_table.Mount(f"9 1 0:99 /@ /state rw - {kind} {source} rw")]
+    host = guarded.GuardedHost({"/state": "the state"})
+    host.mounts = [mount_table.MountTableEntry(f"9 1 0:99 /@ /state rw - {kind} {source} rw")]
     monkeypatch.setattr(host, "_places_of", lambda path: {("0:99", "/@/state"): True} if path == "/state" else {})
     for name in members:
         for device in (f"/dev/{name}", f"/dev/disk/by-uuid/{name}"):

@@ -22,7 +22,7 @@ class Guard:
         (self.state / "systems/one").mkdir(parents=True)
         (root / "srv/data").mkdir(parents=True)
         self.root = root
-        self.host = guarded.Host({str(self.state): "the state"}, (str(self.state),))
+        self.host = guarded.GuardedHost({str(self.state): "the state"}, (str(self.state),))
 
     def look(self, path: str, writable: bool = True) -> str | None:
         source = os.open(self.root / path, os.O_PATH)
@@ -78,7 +78,7 @@ def test_what_is_beside_it_is_not_it(guard: Guard, path: str) -> None:
 
 def test_what_is_not_made_yet_is_guarded(tmp_path: Path) -> None:
     guard = Guard(tmp_path)
-    guard.host = guarded.Host({str(tmp_path / "run/unshare/deep"): "the state"})
+    guard.host = guarded.GuardedHost({str(tmp_path / "run/unshare/deep"): "the state"})
     (tmp_path / "run").mkdir()
     assert guard.look("run") is not None
     assert guard.look("srv") is None
@@ -133,7 +133,7 @@ HONEST = {
 @pytest.mark.parametrize("case", HONEST)
 def test_names_that_look_like_its_path_are_not_it(case: str) -> None:
     kind, device, options = HONEST[case]
-    host = guarded.Host(dict(guarded.RUNS))
+    host = guarded.GuardedHost(dict(guarded.RUNS))
     record = mount(type=kind, options=options)
     host.refuse_writable_file_system(record, device)
     assert host.warning_of_file_system(record, device) is None
@@ -145,7 +145,7 @@ def test_a_name_that_is_mounted_already_is_one_file_system(guard: Guard, kind: s
     line = f"9999 1 {os.major(device)}:{os.minor(device)} / /elsewhere rw - {kind} {source} rw"
     for known in guard.host.mounts:
         known.device = f"{os.major(device)}:{os.minor(device)}" if is_below(str(guard.state), known.point) else "0:0"
-    guard.host.mounts.append(mount_table.Mount(line))
+    guard.host.mounts.append(mount_table.MountTableEntry(line))
     with pytest.raises(guarded.WritableSource, match="contains"):
         guard.host.refuse_writable_file_system(mount(type=kind, options=None), source)
     guard.host.refuse_writable_file_system(mount(type=kind, options=None), source + "2")

@@ -19,7 +19,7 @@ ends = pytest.mark.parametrize("end", ENDS, ids=ascii)
 
 def test_a_mount_is_read_with_its_escapes() -> None:
     line = r"36 35 98:0 /mnt\0401 /mnt2\011x rw,noatime shared:1 - ext3 /dev/ro\134ot rw,errors=continue"
-    mount = mount_table.Mount(line)
+    mount = mount_table.MountTableEntry(line)
     assert (mount.number, mount.device, mount.part, mount.point) == (36, "98:0", "/mnt 1", "/mnt2\tx")
     assert (mount.options, mount.kind, mount.source) == (["rw", "noatime"], "ext3", "/dev/ro\\ot")
     assert mount.settings == "rw,errors=continue"

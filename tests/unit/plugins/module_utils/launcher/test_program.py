@@ -13,10 +13,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import descriptors, lookup, program
+from ansible_collections.unshare.container.plugins.module_utils.launcher import descriptors, elf, lookup, program
 from ansible_collections.unshare.container.plugins.module_utils.launcher import syscalls as calls
 
-BINARY = b"\x7fELF no program, but it looks like one"
+MACHINE = elf.MACHINES[os.uname().machine][0].to_bytes(2, sys.byteorder)
+BINARY = b"\x7fELF\2\1\1".ljust(18, b"\0") + MACHINE + b" no program, but it looks like one"
 
 
 @pytest.fixture
@@ -161,23 +162,100 @@ def test_executed_by_descriptor_with_its_arguments(tmp_path: Path) -> None:
     os.close(root)
 
 
-@pytest.mark.parametrize(
-    ("beginning", "foreign"),
-    [
-        (Path("/bin/sh").resolve().read_bytes()[:64], False),
-        (b"\x7fELF\2\1\1" + bytes(11) + b"\x99\x99" + bytes(44), True),
-        (b"MZ and more", True),
-        (b"", True),
-    ],
-)
-def test_what_the_kernel_itself_does_not_run(root: int, tmp_path: Path, beginning: bytes, foreign: bool) -> None:
-    make(tmp_path / "bin/program", beginning)
-    found = program.find(root, "/bin/program", ["program"])
-    assert found.foreign is foreign
-    with pytest.raises(OSError, match="/bin/program"):
-        found.execute({}, emulate=False)
-    assert not os.get_inheritable(found.directory)
+OTHERS = {
+    "another machine": BINARY[:18] + b"\x99\x99" + BINARY[20:],
+    "another kind": b"MZ and more",
+    "nothing": b"",
+    "text": b"exit 0\n",
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_the_kernel_itself_does_not_run_is_for_the_shell(root: int, tmp_path: Path, kind: str) -> None:
+    make(tmp_path / "bin/program", OTHERS[kind])
+    with pytest.raises(FileNotFoundError, match="/bin/sh"):
+        find(root, "/bin/program")
+    make(tmp_path / "bin/sh")
+    assert find(root, "/bin/program", "x") == ("sh", ["sh", "-c", 'exec "$0" "$@"', "/bin/program", "x"])
+    make(tmp_path / "bin/script", b"#!/bin/program -o\n")
+    words = ["/bin/program", "-o", "/bin/script", "x"]
+    assert find(root, "/bin/script", "x") == ("sh", ["sh", "-c", 'exec "$0" "$@"', *words])
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_shell_that_the_kernel_does_not_run_is_an_error(root: int, tmp_path: Path, kind: str) -> None:
+    make(tmp_path / "bin/sh", OTHERS[kind])
+    make(tmp_path / "bin/script", b"#!/bin/sh\n")
+    for path in ("/bin/sh", "/bin/script"):
+        with pytest.raises(OSError, match="neither is /bin/sh"):
+            find(root, path)
+
+
+def binary(interpreter: bytes | None, bits: int = 64, claims: tuple[int, int] = (2, 1), entry: int = 0) -> bytes:
+    """A program of this machine with two segments, whose second one names an interpreter.
+
+    :param bits: by which its table is laid out.
+    :param claims: the class and the byte order that it says it has.
+    :param entry: the size of an entry that it says its table has, if not the right one.
+    """
+    layout = elf.LAYOUTS[0 if bits == 64 else 1]
+    text = bytearray(4096)
+
+    def put(place: tuple[int, int], number: int, base: int = 0) -> None:
+        text[base + place[0] : base + sum(place)] = number.to_bytes(place[1], sys.byteorder)
+
+    text[:6] = b"\x7fELF" + bytes(claims)
+    text[18:20] = MACHINE
+    put(layout.table, 512)
+    put(layout.size, entry or layout.entry)
+    put(layout.count, 2)
+    put((0, 4), 1, 512)
+    if interpreter is not None:
+        second = 512 + layout.entry
+        put((0, 4), elf.PT_INTERP, second)
+        put(layout.begin, 1024, second)
+        put(layout.length, len(interpreter) + 1, second)
+        text[1024 : 1024 + len(interpreter)] = interpreter
+    return bytes(text)
+
+
+CLAIMS = [(2, 1), (1, 1), (0, 1), (3, 1), (7, 2), (2, 2), (2, 0), (255, 255)]
+
+
+@pytest.mark.parametrize("claims", CLAIMS)
+@pytest.mark.parametrize("bits", [64, 32])
+def test_what_a_binary_claims_of_itself_is_no_matter(
+    root: int, tmp_path: Path, bits: int, claims: tuple[int, int]
+) -> None:
+    make(tmp_path / "bin/program", binary(b"/lib/loader", bits, claims))
+    with pytest.raises(FileNotFoundError, match="its interpreter '/lib/loader': No such file"):
+        find(root, "/bin/program")
+    (tmp_path / "lib").mkdir()
+    make(tmp_path / "lib/loader")
+    assert find(root, "/bin/program") == ("program", ["/bin/program"])
+
+
+def test_a_binary_that_names_none_is_run(root: int, tmp_path: Path) -> None:
+    for content in (binary(None), binary(b"/lib/loader", entry=57), binary(None, 32), BINARY[:20]):
+        make(tmp_path / "bin/program", content)
+        assert find(root, "/bin/program") == ("program", ["/bin/program"])
+
+
+@pytest.mark.parametrize("claims", CLAIMS)
+@pytest.mark.parametrize("interpreter", [b"/proc/self/exe", b"proc/self/exe", b"//proc/thread-self/exe", b"/to-exe"])
+def test_a_binary_whose_interpreter_is_no_file_of_the_containers(
+    tmp_path: Path, interpreter: bytes, claims: tuple[int, int]
+) -> None:
+    """It is for the shell, which has no program of the host's for `/proc/self/exe` to be."""
+    (tmp_path / "to-exe").symlink_to("/proc/self/exe")
+    path = interpreter.replace(b"/to-exe", os.fsencode(tmp_path / "to-exe"))
+    make(tmp_path / "program", binary(path, claims=claims))
+    top = lookup.open_root("/")
+    found = program.find(top, str(tmp_path / "program"), ["program"])
+    assert found.path == "/bin/sh"
+    assert found.arguments == ["sh", "-c", 'exec "$0" "$@"', str(tmp_path / "program")]
     os.close(found.directory)
+    os.close(top)
 
 
 def test_five_scripts_in_a_row(tmp_path: Path) -> None:

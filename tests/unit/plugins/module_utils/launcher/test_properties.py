@@ -16,9 +16,10 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, data, identity, main, times
 from ansible_collections.unshare.container.plugins.module_utils.launcher.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.launcher.kinds import is_name
+from ansible_collections.unshare.container.plugins.module_utils.launcher.names import is_name
 from ansible_collections.unshare.container.plugins.module_utils.launcher.process import milliseconds
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
+from ansible_collections.unshare.container.tests.tally import RARELY, Tally, mostly
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -33,10 +34,20 @@ TEXTS = st.text(max_size=20) | st.sampled_from(
 )
 
 
-def attempt(function: t.Callable[..., t.Any], *arguments: t.Any) -> tuple[t.Any, str]:
+def paths(*parts: str) -> st.SearchStrategy[str]:
+    """Absolute paths of such parts."""
+    return st.lists(st.sampled_from(parts), min_size=1, max_size=4).map(lambda chosen: "/" + "/".join(chosen))
+
+
+GOOD_PATHS = paths("srv", "data", "a b", "é")
+PATHS = mostly(GOOD_PATHS, paths("srv", ".", "", "..", "dev", "proc") | TEXTS)
+
+
+def attempt(function: t.Callable[..., t.Any], *arguments: t.Any, tally: Tally | None = None) -> tuple[t.Any, str]:
     """What a function returns, or none and what its error says; any error but those that it may raise goes on."""
     try:
-        return function(*arguments), ""
+        with (tally or Tally()).case(LauncherError, ValueError, again=True):
+            return function(*arguments), ""
     except LauncherError as error:
         return None, str(error)
     except ValueError as error:
@@ -45,40 +56,69 @@ def attempt(function: t.Callable[..., t.Any], *arguments: t.Any) -> tuple[t.Any,
         return None, str(error)
 
 
-@given(TEXTS, TEXTS, st.booleans())
-@example("//proc", "", False)
-@example("/a", "/./dev/x", True)
-@example("/a", "/b/../../c", True)
-def test_s11_a_mapping_is_a_record_or_an_error(source: str, target: str, writable: bool) -> None:
-    text = f"{source}={target}" if target else source
-    record, said = attempt(main.mapping_record, text, writable)
-    if record is None:
-        assert text in said
-        return
-    point = posixpath.normpath("/" + record.mount_point.lstrip("/"))
-    assert point != "/"
-    assert point.split("/")[1] not in ("proc", "sys", "dev")
-    assert ".." not in record.mount_point.split("/")
-    assert record.source.startswith("/")
-    assert record.read_only != writable
+def test_s11_a_mapping_is_a_record_or_an_error() -> None:
+    tally = Tally()
+
+    @given(PATHS, st.just("") | PATHS, st.booleans())
+    @example("//proc", "", False)
+    @example("/a", "/./dev/x", True)
+    @example("/a", "/b/../../c", True)
+    def holds(source: str, target: str, writable: bool) -> None:
+        text = f"{source}={target}" if target else source
+        record, said = attempt(main.mapping_record, text, writable, tally=tally)
+        if record is None:
+            assert text in said
+            return
+        point = posixpath.normpath("/" + record.mount_point.lstrip("/"))
+        assert point != "/"
+        assert point.split("/")[1] not in ("proc", "sys", "dev")
+        assert ".." not in record.mount_point.split("/")
+        assert record.source.startswith("/")
+        assert record.read_only != writable
+
+    holds()
+    tally.check(least=0.5)
 
 
-@given(st.lists(st.text(max_size=8) | st.sampled_from(["--share", "--share=/a", "--", "--help", "--user=x", "--a="])))
-def test_any_command_line_is_read_or_refused(words: list[str]) -> None:
-    arguments, said = attempt(main.Arguments, words, ("share", "user"), ("help",), "usage")
-    assert said if arguments is None else set(arguments.values) <= {"share", "user", "help"}
+OPTIONS = [["--share", "/a"], ["--share=/a"], ["--help"], ["--user=x"], ["--user", "--help"]]
 
 
-@given(st.text(max_size=12) | st.floats().map(str) | st.integers().map(str))
-def test_a_time_limit_is_one_or_refused(text: str) -> None:
-    seconds, said = attempt(times.seconds, text, "--timeout")
-    if seconds is None:
-        assert said.startswith("--timeout: ")
-        return
-    assert 0 < seconds <= times.MOST
-    assert times.seconds(times.text(seconds), "--timeout") == pytest.approx(seconds, abs=0.0005)
-    assert set(times.text(seconds)) <= set("0123456789.")
-    assert 0 < milliseconds(seconds) < 2**31
+def test_any_command_line_is_read_or_refused() -> None:
+    tally = Tally()
+
+    @given(st.lists(st.sampled_from(OPTIONS), max_size=4), st.data())
+    def holds(options: list[list[str]], data: st.DataObject) -> None:
+        words = [word for option in options for word in option]
+        words += data.draw(st.sampled_from([[], ["--"], ["--", "--x"], ["command", "--help"]]))
+        if data.draw(RARELY):
+            words.insert(data.draw(st.integers(0, len(words))), data.draw(st.text(max_size=8) | st.just("--a=")))
+        arguments, said = attempt(main.Arguments, words, ("share", "user"), ("help",), "usage", tally=tally)
+        assert said if arguments is None else set(arguments.values) <= {"share", "user", "help"}
+
+    holds()
+    tally.check()
+
+
+def test_a_time_limit_is_one_or_refused() -> None:
+    tally = Tally()
+    seconds_as_text = st.floats(times.LEAST, times.MOST).map(lambda value: f"{value:.3f}")
+
+    @example("")
+    @example("nan")
+    @example("-1")
+    @given(seconds_as_text | st.integers(1, 10**5).map(str) | st.text(max_size=12) | st.floats().map(str))
+    def holds(text: str) -> None:
+        seconds, said = attempt(times.seconds, text, "--timeout", tally=tally)
+        if seconds is None:
+            assert said.startswith("--timeout: ")
+            return
+        assert 0 < seconds <= times.MOST
+        assert times.seconds(times.as_text(seconds), "--timeout") == pytest.approx(seconds, abs=0.0005)
+        assert set(times.as_text(seconds)) <= set("0123456789.")
+        assert 0 < milliseconds(seconds) < 2**31
+
+    holds()
+    tally.check(least=0.3)
 
 
 @given(st.floats(allow_nan=False))
@@ -139,8 +179,8 @@ def test_the_specification_that_is_mutated_is_a_good_one(tmp_path: Path) -> None
     [
         (("files", "/etc/../../x"), {"link": "a"}, r"files\[/etc/../../x\]"),
         (("files", "/proc/x"), {"link": "a"}, "is the kernel's own"),
-        (("files", "/etc/x"), {"mode": "0644", "uid": 65536, "gid": 0}, "uid: is no id of a container"),
-        (("files", "/etc/x"), {"mode": "0o64", "uid": 0, "gid": 0}, "mode: is not up to four octal digits"),
+        (("files", "/etc/x"), {"mode": "0644", "uid": 65536, "gid": 0}, "uid: 65536 is no id of a container"),
+        (("files", "/etc/x"), {"mode": "0o64", "uid": 0, "gid": 0}, "mode: '0o64' is not up to four octal digits"),
         (("name",), "../x", "name: is no container's name"),
         (("init", "stop_signal"), "SIGCHLD", "'SIGCHLD' is no signal"),
         (("init", "environment"), {"A=B": "c"}, "is no variable's name"),

@@ -113,7 +113,7 @@ def run(
     monkeypatch.setattr(foreground, "_run_once", lambda *_arguments: next(left))
     monkeypatch.setattr(foreground, "Reboots", lambda name: types.SimpleNamespace(again=again))
     container: t.Any = types.SimpleNamespace(name="web")
-    status = foreground.run(container, "/system", [], 30.0, lambda status: None)
+    status = foreground.run_in_foreground(container, "/system", [], 30.0, lambda status: None)
     return status, len(ends) - len(list(left))
 
 

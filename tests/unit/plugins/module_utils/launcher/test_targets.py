@@ -86,25 +86,27 @@ ALLOWED = [
 
 @pytest.mark.parametrize("path", REFUSED)
 def test_what_a_container_needs_is_refused_with_its_reason(path: str) -> None:
-    reason = targets.refusal(path, "/usr")
+    reason = targets.refusal_of_place(path, "/usr")
     assert reason is not None
-    assert targets.plain(path) in reason
+    assert targets.plain_path(path) in reason
     assert len(reason) > len(path) + 20
 
 
 @pytest.mark.parametrize("path", ALLOWED)
 def test_what_it_does_not_need_is_not(path: str) -> None:
-    assert targets.refusal(path, "/usr") is None
+    assert targets.refusal_of_place(path, "/usr") is None
 
 
 def test_a_store_elsewhere_is_protected_with_its_parents_and_usr_is_not() -> None:
-    assert all(targets.refusal(path, "/gnu/store") for path in ("/gnu/store", "/gnu", "/gnu/store/lib", "//gnu/."))
-    assert not any(targets.refusal(path, "/gnu/store") for path in ("/usr", "/bin", "/usr/bin", "/gnu/other"))
+    assert all(
+        targets.refusal_of_place(path, "/gnu/store") for path in ("/gnu/store", "/gnu", "/gnu/store/lib", "//gnu/.")
+    )
+    assert not any(targets.refusal_of_place(path, "/gnu/store") for path in ("/usr", "/bin", "/usr/bin", "/gnu/other"))
 
 
 def test_all_that_is_made_in_dev_is_in_the_table() -> None:
     for name in (*kernel.DEVICES, *kernel.DEVICE_LINKS, kernel.CONSOLE):
-        assert targets.refusal("/dev/" + name), name
+        assert targets.refusal_of_place("/dev/" + name), name
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,31 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The names of containers and systems.
+
+A system's directory is named by its digest and its container, `<digest>-<container>`.
+"""
+
+from __future__ import annotations
+
+NAME_LIMIT = 63  # of a container
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+DIGITS = 32  # of a digest, hexadecimal
+_HEXADECIMAL = frozenset("0123456789abcdef")
+
+
+def is_name(value: object) -> bool:
+    """Return whether this is a container's name, so that it can be part of a path."""
+    return isinstance(value, str) and 0 < len(value) <= NAME_LIMIT and value[0] != "-" and _LETTERS.issuperset(value)
+
+
+def system_name(digest: str, container: str) -> str:
+    """Return the name of the directory of a container's system."""
+    return "%s-%s" % (digest, container)
+
+
+def container_of(name: str) -> str | None:
+    """Return the container whose system a directory of this name holds, or None when it is not one of a system."""
+    digest, dash, container = name[:DIGITS], name[DIGITS : DIGITS + 1], name[DIGITS + 1 :]
+    if len(digest) == DIGITS and _HEXADECIMAL.issuperset(digest) and dash == "-" and is_name(container):
+        return container
+    return None

@@ -1,0 +1,200 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Debian, and what is made from it: the family that systems are made for."""
+
+from __future__ import annotations
+
+from .distribution import BaseUser, Distribution, software
+
+# As the package base-passwd has them.
+GROUPS = {
+    "root": 0,
+    "daemon": 1,
+    "bin": 2,
+    "sys": 3,
+    "adm": 4,
+    "tty": 5,
+    "disk": 6,
+    "lp": 7,
+    "mail": 8,
+    "news": 9,
+    "uucp": 10,
+    "man": 12,
+    "proxy": 13,
+    "kmem": 15,
+    "dialout": 20,
+    "fax": 21,
+    "voice": 22,
+    "cdrom": 24,
+    "floppy": 25,
+    "tape": 26,
+    "sudo": 27,
+    "audio": 29,
+    "dip": 30,
+    "www-data": 33,
+    "backup": 34,
+    "operator": 37,
+    "list": 38,
+    "irc": 39,
+    "src": 40,
+    "shadow": 42,
+    "utmp": 43,
+    "video": 44,
+    "sasl": 45,
+    "plugdev": 46,
+    "staff": 50,
+    "games": 60,
+    "users": 100,
+    "nogroup": 65534,
+}
+USERS = {
+    "daemon": BaseUser(1, "daemon", "/usr/sbin"),
+    "bin": BaseUser(2, "bin", "/bin"),
+    "sys": BaseUser(3, "sys", "/dev"),
+    "games": BaseUser(5, "games", "/usr/games"),
+    "man": BaseUser(6, "man", "/var/cache/man"),
+    "lp": BaseUser(7, "lp", "/var/spool/lpd"),
+    "mail": BaseUser(8, "mail", "/var/mail"),
+    "news": BaseUser(9, "news", "/var/spool/news"),
+    "uucp": BaseUser(10, "uucp", "/var/spool/uucp"),
+    "proxy": BaseUser(13, "proxy", "/bin"),
+    "www-data": BaseUser(33, "www-data", "/var/www"),
+    "backup": BaseUser(34, "backup", "/var/backups"),
+    "list": BaseUser(38, "list", "/var/list"),
+    "irc": BaseUser(39, "irc", "/run/ircd"),
+    "_apt": BaseUser(42, "nogroup", "/nonexistent"),
+    "nobody": BaseUser(65534, "nogroup", "/nonexistent"),
+}
+SOFTWARE = {
+    "static-networking": software(
+        units="networking.service systemd-networkd.service systemd-networkd.socket", packages="ifupdown"
+    ),
+    "dhcp-client": software(
+        units="networking.service dhclient.service",
+        packages="isc-dhcp-client",
+        programs={"dhclient": "/usr/sbin/dhclient"},
+    ),
+    "dhcpcd": software(units="dhcpcd.service", packages="dhcpcd-base", programs={"dhcpcd": "/usr/sbin/dhcpcd"}),
+    "network-manager": software(
+        units="NetworkManager.service NetworkManager-wait-online.service NetworkManager-dispatcher.service",
+        packages="network-manager",
+        programs={"NetworkManager": "/usr/sbin/NetworkManager"},
+    ),
+    "connman": software(units="connman.service", packages="connman", programs={"connmand": "/usr/sbin/connmand"}),
+    "wicd": software(units="wicd.service", packages="wicd-daemon", programs={"wicd": "/usr/sbin/wicd"}),
+    "nscd": software(units="nscd.service", programs={"nscd": "/usr/sbin/nscd"}),
+    "cron": software(packages="cron", programs={"cron": "/usr/sbin/cron"}),
+    "dbus": software(
+        packages="dbus", programs={"dbus-daemon": "/usr/bin/dbus-daemon", "dbus-send": "/usr/bin/dbus-send"}
+    ),
+    "login": software(packages="systemd", programs={"systemd-logind": "/usr/lib/systemd/systemd-logind"}),
+    "syslog": software(
+        units="rsyslog.service syslog.socket", packages="rsyslog", programs={"rsyslogd": "/usr/sbin/rsyslogd"}
+    ),
+    "openssh": software(
+        units="ssh.service ssh.socket",
+        packages="openssh-server",
+        programs={"sshd": "/usr/sbin/sshd", "ssh-keygen": "/usr/bin/ssh-keygen"},
+    ),
+    "nginx": software(units="nginx.service", packages="nginx", user="www-data", programs={"nginx": "/usr/sbin/nginx"}),
+    "static-web-server": software(packages="python3-minimal", programs={"python": "/usr/bin/python3"}),
+    "postgresql": software(
+        units="postgresql.service postgresql@.service",
+        packages="postgresql",
+        versioned="postgresql-{version}",
+        programs={"postgres": "/usr/lib/postgresql/{version}/bin/postgres"},
+    ),
+    "redis": software(
+        units="redis-server.service", packages="redis-server", programs={"redis-server": "/usr/bin/redis-server"}
+    ),
+    "linux-bare-metal": software(
+        units="systemd-modules-load.service kmod-static-nodes.service systemd-sysctl.service systemd-remount-fs.service"
+    ),
+    "console-font": software(
+        units="console-setup.service keyboard-setup.service systemd-vconsole-setup.service", packages="console-setup"
+    ),
+    "mingetty": software(units="getty@tty1.service", packages="mingetty"),
+    "agetty": software(units="getty@tty1.service serial-getty@ttyS0.service console-getty.service"),
+    "kmscon": software(units="kmsconvt@tty1.service", packages="kmscon"),
+    "gpm": software(units="gpm.service", packages="gpm"),
+    "virtual-terminal": software(units="autovt@.service"),
+    "udev": software(
+        units="systemd-udevd.service systemd-udev-trigger.service systemd-udev-settle.service", packages="udev"
+    ),
+    "kernel-module-loader": software(units="systemd-modules-load.service kmod-static-nodes.service"),
+    "kernel-modules": software(units="systemd-modules-load.service"),
+    "sysctl": software(units="systemd-sysctl.service", packages="procps"),
+    "kdump": software(units="kdump-tools.service kdump.service", packages="kdump-tools"),
+    "earlyoom": software(units="earlyoom.service", packages="earlyoom"),
+    "rngd": software(units="rngd.service rng-tools-debian.service haveged.service", packages="rng-tools5"),
+    "urandom-seed": software(units="systemd-random-seed.service"),
+    "microcode": software(units="microcode.service", packages="intel-microcode amd64-microcode"),
+    "irqbalance": software(units="irqbalance.service", packages="irqbalance"),
+    "watchdog": software(units="watchdog.service wd_keepalive.service", packages="watchdog"),
+    "mcelog": software(units="mcelog.service rasdaemon.service", packages="rasdaemon"),
+    "bootloader": software(units="systemd-boot-update.service grub-common.service", packages="grub-common"),
+    "fwupd": software(units="fwupd.service fwupd-refresh.timer", packages="fwupd"),
+    "kernel-tuning": software(units="tuned.service", packages="tuned"),
+    "ntp": software(units="ntp.service ntpsec.service ntpd.service", packages="ntpsec"),
+    "openntpd": software(units="openntpd.service", packages="openntpd"),
+    "chrony": software(units="chrony.service chronyd.service", packages="chrony"),
+    "timesyncd": software(
+        units="systemd-timesyncd.service systemd-time-wait-sync.service", packages="systemd-timesyncd"
+    ),
+    "hwclock": software(units="hwclock.service"),
+    "gpsd": software(units="gpsd.service gpsd.socket", packages="gpsd"),
+    "smartd": software(units="smartd.service smartmontools.service", packages="smartmontools"),
+    "lvm2-monitor": software(
+        units="lvm2-monitor.service dm-event.service dm-event.socket lvm2-lvmpolld.socket", packages="lvm2"
+    ),
+    "mdadm-monitor": software(units="mdmonitor.service mdadm-shutdown.service mdcheck_start.timer", packages="mdadm"),
+    "multipath": software(units="multipathd.service multipathd.socket", packages="multipath-tools"),
+    "iscsi": software(units="iscsid.service open-iscsi.service iscsid.socket", packages="open-iscsi"),
+    "nvme": software(units="nvmefc-boot-connections.service nvmf-autoconnect.service", packages="nvme-cli"),
+    "fstrim": software(units="fstrim.service fstrim.timer", packages="util-linux"),
+    "zram": software(units="zramswap.service systemd-zram-setup@zram0.service", packages="zram-tools"),
+    "swap": software(units="dev-disk-by.swap swap.target"),
+    "udisks": software(units="udisks2.service", packages="udisks2"),
+    "hdparm": software(units="hdparm.service", packages="hdparm"),
+    "cryptsetup": software(units="systemd-cryptsetup@.service cryptdisks.service", packages="cryptsetup"),
+    "quota": software(units="quota.service quotarpc.service", packages="quota"),
+    "zfs": software(units="zfs-mount.service zfs-zed.service zfs-import-cache.service", packages="zfsutils-linux"),
+    "btrfs-scrub": software(units="btrfs-scrub.timer btrfs-scrub@.service", packages="btrfsmaintenance"),
+    "acpid": software(units="acpid.service acpid.socket acpid.path", packages="acpid"),
+    "thermald": software(units="thermald.service", packages="thermald"),
+    "tlp": software(units="tlp.service tlp-sleep.service", packages="tlp"),
+    "upower": software(units="upower.service", packages="upower"),
+    "cpufreq": software(units="cpufrequtils.service cpupower.service loadcpufreq.service", packages="linux-cpupower"),
+    "powertop": software(units="powertop.service", packages="powertop"),
+    "power-profiles": software(units="power-profiles-daemon.service", packages="power-profiles-daemon"),
+    "lm-sensors": software(units="lm-sensors.service fancontrol.service", packages="lm-sensors"),
+    "nut": software(units="nut-server.service nut-monitor.service nut-driver.service", packages="nut"),
+    "ipmi": software(units="ipmievd.service openipmi.service", packages="openipmi"),
+    "bluetooth": software(units="bluetooth.service", packages="bluez"),
+    "modem-manager": software(units="ModemManager.service", packages="modemmanager"),
+    "wpa-supplicant": software(units="wpa_supplicant.service wpa_supplicant@.service", packages="wpasupplicant"),
+    "iwd": software(units="iwd.service", packages="iwd"),
+    "rfkill": software(units="systemd-rfkill.service systemd-rfkill.socket", packages="rfkill"),
+    "usb-modeswitch": software(units="usb_modeswitch@.service", packages="usb-modeswitch"),
+    "usbmuxd": software(units="usbmuxd.service", packages="usbmuxd"),
+    "pcscd": software(units="pcscd.service pcscd.socket", packages="pcscd"),
+    "sane": software(units="saned.socket saned@.service", packages="sane-utils"),
+    "alsa": software(units="alsa-restore.service alsa-state.service", packages="alsa-utils"),
+    "fingerprint": software(units="fprintd.service", packages="fprintd"),
+    "nvidia": software(units="nvidia-persistenced.service", packages="nvidia-persistenced"),
+    "libvirt": software(units="libvirtd.service libvirtd.socket virtlogd.service", packages="libvirt-daemon-system"),
+    "qemu-guest-agent": software(units="qemu-guest-agent.service", packages="qemu-guest-agent"),
+    "display-manager": software(units="gdm.service lightdm.service sddm.service", packages="lightdm"),
+}
+DEBIAN = Distribution(
+    systemd="/usr/lib/systemd/systemd",
+    unit_directory="/usr/lib/systemd/system",
+    path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    user_path="/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games",
+    shell="/bin/bash",
+    no_login="/usr/sbin/nologin",
+    groups=GROUPS,
+    users=USERS,
+    administrators="sudo",
+    software=SOFTWARE,
+)

@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs an action plugin without a host: what it would send there is kept, and answered by the test."""
+
+from __future__ import annotations
+
+import copy
+import types
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible import constants
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.action import ActionBase
+
+Answer = dict[str, t.Any] | Exception
+
+
+class Run:
+    """Runs tasks of an action plugin.
+
+    Attributes:
+        sent: the module's name and arguments, of each time that it was sent to the host.
+        answers: what the host says to it, in this order; then that nothing has changed.
+    """
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, dict[str, t.Any]]] = []
+        self.answers: list[Answer] = []
+        self.shown: list[str] = []
+
+    def __call__(
+        self,
+        kind: type[ActionBase],
+        arguments: dict[str, t.Any],
+        host: str = "web1",
+        check: bool = False,
+        diff: bool = False,
+        variables: dict[str, t.Any] | None = None,
+    ) -> dict[str, t.Any]:
+        """Run a task of the plugin KIND with ARGUMENTS on HOST, and return its result."""
+        task: t.Any = types.SimpleNamespace(
+            args=arguments, check_mode=check, diff=diff, async_val=0, action="x", environment=None, no_log=False
+        )
+        nothing: t.Any = None
+        connection: t.Any = types.SimpleNamespace(_shell=types.SimpleNamespace(tmpdir="/there"))
+        action: t.Any = kind(task, connection, nothing, DataLoader(), nothing, None)
+        action._execute_module = self._execute
+        action._display = types.SimpleNamespace(display=self.shown.append)
+        before = copy.deepcopy(arguments)
+        result: dict[str, t.Any] = action.run(task_vars={"inventory_hostname": host, **(variables or {})})
+        assert task.args == before
+        return result
+
+    def _execute(self, name: str, module_args: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        assert task_vars["inventory_hostname"]
+        self.sent.append((name, copy.deepcopy(module_args)))
+        answer = self.answers.pop(0) if self.answers else {"changed": False}
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """What a play keeps on the controller lies in a directory of the test's own."""
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    return Run()

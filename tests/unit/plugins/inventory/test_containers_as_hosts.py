@@ -1,0 +1,255 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the inventory plugin makes of the answers of hosts: which containers become hosts, and how they are reached."""
+
+from __future__ import annotations
+
+import types
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible import constants
+from ansible.errors import AnsibleParserError
+from ansible.inventory.data import InventoryData
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.doc_fragments import constructed, inventory_cache
+from ansible.plugins.loader import connection_loader
+from ansible_collections.unshare.container.plugins.inventory import system_containers
+from ansible_collections.unshare.container.plugins.plugin_utils import container_listing
+
+from .. import golden
+
+HOSTS = """
+web1: {ansible_host: 192.0.2.1, ansible_user: admin, ansible_port: 2222, ansible_become_password: "{{ 'se' + 'cret' }}"}
+web2: {ansible_become_pass: older, ansible_become_exe: /usr/bin/doas, unrelated: 1}
+here: {ansible_connection: local, ansible_host: ignored}
+windows: {ansible_connection: winrm}
+"""
+TEMPLATE = "{{ lookup('pipe', 'id') }}"
+
+
+def container(name: str, state: str = "running", **facts: t.Any) -> dict[str, t.Any]:
+    return {"name": name, "state": state, "ready": True, "failed_units": [], "system": "/s", "errors": [], **facts}
+
+
+class Listing:
+    """Reads an inventory file with OPTIONS; `answers` is what the hosts say, `asked` how often they were asked."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.answers: dict[str, t.Any] = {}
+        self.asked: list[tuple[t.Any, ...]] = []
+        self.warnings: list[str] = []
+        self.hosts = directory / "hosts.yml"
+        self.hosts.write_text(yaml.safe_dump({"all": {"hosts": yaml.safe_load(HOSTS)}}))
+
+    def ask(self, *asked: t.Any) -> dict[str, t.Any]:
+        self.asked.append(asked)
+        return self.answers
+
+    def __call__(self, **options: t.Any) -> InventoryData:
+        path = self.directory / "unshare.yml"
+        given = {"plugin": "unshare.container.system_containers", "inventory": ["hosts.yml"], **options}
+        path.write_text(yaml.safe_dump(given))
+        plugin: t.Any = system_containers.InventoryModule()
+        plugin._load_name = plugin.NAME
+        plugin.display = self
+        inventory = InventoryData()
+        plugin.parse(inventory, DataLoader(), str(path), cache=False)
+        return inventory
+
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def vvv(self, *_message: t.Any) -> None: ...
+
+    debug = vvvv = vvv
+
+
+@pytest.fixture
+def listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Listing:
+    options: dict[str, t.Any] = {}
+    fragments = [part.ModuleDocFragment.DOCUMENTATION for part in (constructed, inventory_cache)]
+    for text in (*fragments, system_containers.DOCUMENTATION):
+        options.update(yaml.safe_load(text)["options"])
+    constants.config.initialize_plugin_configuration_definitions(
+        "inventory", "unshare.container.system_containers", options
+    )
+    made = Listing(tmp_path)
+    monkeypatch.setattr(container_listing, "ask", made.ask)
+    # Without the collections' finder the built-in plugins have their short names alone.
+    ssh = connection_loader.get("ssh", class_only=True)
+    loader = types.SimpleNamespace(get=lambda name, class_only: {"ansible.builtin.ssh": ssh}[name])
+    monkeypatch.setattr(system_containers, "connection_loader", loader)
+    paths = types.SimpleNamespace(collection_paths=["/a", "/b"])
+    monkeypatch.setattr(system_containers, "AnsibleCollectionConfig", paths)
+    monkeypatch.setattr(system_containers.context, "CLIARGS", {"remote_user": "me"})
+    monkeypatch.delenv(container_listing.LISTING, raising=False)
+    return made
+
+
+def variables(inventory: InventoryData, name: str) -> dict[str, t.Any]:
+    """Return a container's variables, but those that Ansible gives to every host."""
+    every = ("inventory_file", "inventory_dir", "inventory_hostname", "inventory_hostname_short", "group_names")
+    return {key: value for key, value in inventory.hosts[name].vars.items() if key not in every}
+
+
+def test_the_hosts_are_asked_once(listing: Listing) -> None:
+    listing(pattern="web*", question_timeout=7)
+    ((sources, pattern, seconds, arguments, environment),) = listing.asked
+    assert (sources, pattern, seconds) == ([str(listing.hosts)], "web*", 7)
+    assert arguments == {"remote_user": "me"}
+    assert environment == {"ANSIBLE_COLLECTIONS_PATH": "/a:/b"}
+
+
+def test_nobody_is_asked_where_there_are_no_hosts(listing: Listing) -> None:
+    listing(pattern="nowhere*")
+    assert listing.asked == []
+
+
+def test_met_again_among_its_own_sources_it_asks_nobody(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(container_listing.LISTING, "1")
+    assert listing().hosts == {}
+    assert listing.asked == []
+
+
+@pytest.mark.parametrize(
+    ("host", "way"),
+    [
+        (
+            "web1",
+            {
+                "ansible_unshare_transport": "ssh",
+                "ansible_host": "192.0.2.1",
+                "ansible_user": "admin",
+                "ansible_port": 2222,
+                "ansible_unshare_host_become_password": "secret",
+            },
+        ),
+        (
+            "web2",
+            {
+                "ansible_unshare_transport": "ssh",
+                "ansible_host": "web2",
+                "ansible_unshare_host_become_password": "older",
+                "ansible_unshare_host_become_exe": "/usr/bin/doas",
+            },
+        ),
+        ("here", {"ansible_unshare_transport": "local"}),
+    ],
+)
+def test_a_container_is_reached_through_its_host(listing: Listing, host: str, way: dict[str, t.Any]) -> None:
+    listing.answers = {host: {"containers": [container("db", ready=False, failed_units=["a.service"], errors=["e"])]}}
+    assert variables(listing(), f"db@{host}") == {
+        "ansible_connection": "unshare.container.nsenter",
+        "ansible_unshare_container": "db",
+        "unshare_host": host,
+        "unshare_name": "db",
+        "unshare_state": "running",
+        "unshare_ready": False,
+        "unshare_failed_units": ["a.service"],
+        "unshare_system": "/s",
+        "unshare_errors": ["e"],
+        **way,
+    }
+
+
+def test_what_a_container_says_is_never_a_template(listing: Listing) -> None:
+    listing.answers = {"web1": {"containers": [container("db", system=TEMPLATE, errors=[TEMPLATE])]}}
+    found = listing(compose={"told": "unshare_system"})
+    assert found.hosts["db@web1"].vars["unshare_system"] == TEMPLATE
+    assert found.hosts["db@web1"].vars["told"] == TEMPLATE
+
+
+def test_groups(listing: Listing) -> None:
+    listing.answers = {
+        "web1": {"containers": [container("db"), container("a-b", state="stopped")]},
+        "web2": {"containers": [container("db2")]},
+    }
+    found = listing(
+        states=["running", "stopped"],
+        group_prefix="lxc",
+        name_format="{name}",
+        groups={"bases": "'db' in inventory_hostname"},
+        keyed_groups=[{"key": "unshare_state", "prefix": "is"}],
+    )
+    groups = {name: {host.name for host in group.hosts} for name, group in found.groups.items() if group.hosts}
+    assert groups.pop("ungrouped", set()) == set()
+    assert groups == {
+        "lxc": {"db", "a-b", "db2"},
+        "lxc_running": {"db", "db2"},
+        "lxc_stopped": {"a-b"},
+        "lxc_on_web1": {"db", "a-b"},
+        "lxc_on_web2": {"db2"},
+        "lxc_named_db": {"db"},
+        "lxc_named_db2": {"db2"},
+        "lxc_named_a_b": {"a-b"},
+        "bases": {"db", "db2"},
+        "is_running": {"db", "db2"},
+        "is_stopped": {"a-b"},
+    }
+
+
+def test_only_the_states_that_were_asked_for(listing: Listing) -> None:
+    listing.answers = {"web1": {"containers": [container("db"), container("off", state="stopped")]}}
+    assert set(listing(states=["stopped"]).hosts) == {"off@web1"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "why"), [({"web1": {"msg": "no such host"}}, "no such host"), ({}, "it was not asked")]
+)
+def test_a_host_that_does_not_answer(listing: Listing, answers: dict[str, t.Any], why: str) -> None:
+    listing.answers = answers
+    why = f"its containers could not be listed: {why}"
+    assert listing(pattern="web1").hosts == {}
+    assert listing.warnings == [f"host web1 is left out: {why}"]
+    with pytest.raises(AnsibleParserError) as error:
+        listing(pattern="web1", require_hosts=True)
+    assert f"host web1: {why}" in str(error.value)
+
+
+def test_a_host_that_is_reached_in_another_way_is_left_out(listing: Listing) -> None:
+    listing.answers = {"windows": {"containers": [container("db")]}}
+    assert listing(pattern="windows").hosts == {}
+    assert listing.warnings == ["host windows is left out: it is reached neither locally nor with SSH"]
+
+
+@pytest.mark.parametrize(
+    ("name_format", "message"),
+    [
+        ("{name}", "db: two hosts have this name; let name_format hold {name} and {host}"),
+        ("{nmae}", "name_format: KeyError('nmae'): only {name} and {host} are known"),
+        ("{0}", "name_format: IndexError("),
+        ("{", "name_format: ValueError("),
+    ],
+)
+def test_names_that_cannot_be(listing: Listing, name_format: str, message: str) -> None:
+    listing.answers = {name: {"containers": [container("db")]} for name in ("web1", "web2")}
+    with pytest.raises(AnsibleParserError) as error:
+        listing(name_format=name_format)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [({}, {"db@web1", "db@web2"}), ({"name_format": "{host}-{name}"}, {"web1-db", "web2-db"})],
+)
+def test_names_of_hosts_and_containers(listing: Listing, options: dict[str, t.Any], names: set[str]) -> None:
+    listing.answers = {name: {"containers": [container("db")]} for name in ("web1", "web2")}
+    assert set(listing(**options).hosts) == names
+
+
+def test_no_answer_at_all_names_the_file(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(*_asked: t.Any) -> t.Any:
+        raise container_listing.ListingError("they are all down")
+
+    monkeypatch.setattr(container_listing, "ask", ask)
+    with pytest.raises(AnsibleParserError, match=r"unshare\.yml: they are all down"):
+        listing()
+
+
+def test_the_golden_playbook_that_asks() -> None:
+    golden.check("listing.yml", golden.dump(container_listing.PLAYBOOK))

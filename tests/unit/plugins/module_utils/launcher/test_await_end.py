@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The middle process of an entry is let go of in a bounded time, whatever keeps it from its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import enter, process
+
+
+@pytest.fixture(autouse=True)
+def left(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The children whose ends nobody waits for."""
+    found: set[int] = set()
+    monkeypatch.setattr(process, "_left", found)
+    return found
+
+
+def child(pauses: bool) -> int:
+    pid = os.fork()
+    if pid == 0:
+        if pauses:
+            signal.pause()
+        os._exit(0)
+    return pid
+
+
+def descriptors() -> list[str]:
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+def test_one_that_ends_is_reaped(left: set[int]) -> None:
+    before = descriptors()
+    middle = child(pauses=False)
+    enter._await_end(middle)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(middle, os.WNOHANG)
+    assert left == set()
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_one_that_does_not_end_is_killed_and_left(
+    monkeypatch: pytest.MonkeyPatch, left: set[int], stopped: bool
+) -> None:
+    monkeypatch.setattr(enter, "REAP_TIMEOUT", 0.1)
+    before = descriptors()
+    middle = child(pauses=True)
+    if stopped:
+        os.kill(middle, signal.SIGSTOP)
+    began = time.monotonic()
+    enter._await_end(middle)
+    assert 0.1 <= time.monotonic() - began < 5
+    assert left == {middle}
+    assert descriptors() == before
+    ended = os.waitid(os.P_PID, middle, os.WEXITED | os.WNOWAIT)
+    assert ended is not None
+    assert ended.si_status == signal.SIGKILL
+    process.reap_left()
+    assert left == set()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(middle, os.WNOHANG)

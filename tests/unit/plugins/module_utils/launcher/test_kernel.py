@@ -1,0 +1,201 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What of /proc, /sys and /dev a container sees, path by path; the mounts are noted, not made."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import types
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import kernel, mounts
+from ansible_collections.unshare.container.plugins.module_utils.launcher import launch as launch_module
+
+READ_ONLY, NO_SET_ID, NO_DEVICES, NO_PROGRAMS = 1, 2, 4, 8  # MOUNT_ATTR_* of linux/mount.h
+HIDDEN = READ_ONLY | NO_SET_ID | NO_DEVICES | NO_PROGRAMS
+MASKED_FILES = {
+    "/proc/interrupts",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+}
+MASKED_DIRECTORIES = {
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/scsi",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/kernel/security",
+}
+MADE_READ_ONLY = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+NODES = {"null", "zero", "full", "random", "urandom", "tty", "fuse"}
+LINKS = {
+    "core": "/proc/kcore",
+    "fd": "/proc/self/fd",
+    "ptmx": "pts/ptmx",
+    "stderr": "/proc/self/fd/2",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+}
+
+
+class Tree:
+    """A tree below a directory; what is mounted in it is noted by its path."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+        self.attached: list[tuple[t.Any, str]] = []
+
+    def open(self, path: str, flags: int = os.O_PATH) -> int:
+        return os.open(str(self.top) + path, flags | os.O_NOFOLLOW)
+
+    def attach(self, mount: t.Any, path: str, directory: bool = True) -> None:
+        self.attached.append((mount, path))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path)
+
+
+@pytest.fixture
+def moved(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[t.Any, ...]]:
+    """What is mounted where by `restrict`."""
+    found: dict[str, tuple[t.Any, ...]] = {}
+    made: dict[int, tuple[t.Any, ...]] = {}
+
+    def make(*what: t.Any) -> int:
+        descriptor = os.open("/dev/null", os.O_PATH)
+        made[descriptor] = what
+        return descriptor
+
+    def path_of(descriptor: int) -> str:
+        return os.readlink(f"/proc/self/fd/{descriptor}")[len(str(tree.top)) :]
+
+    def bind(source: int, attributes: int, id_map: t.Any, recursive: bool = True) -> int:
+        assert not recursive
+        return make("null" if source == 0 else path_of(source), attributes)
+
+    monkeypatch.setattr(mounts, "bind", bind)
+    monkeypatch.setattr(mounts, "tmpfs", lambda mode, size, inodes, attributes: make("empty", attributes))
+    monkeypatch.setattr(kernel.sys, "open_tree", lambda mount, path, recursive: make(*made[mount]))
+    monkeypatch.setattr(kernel.sys, "move_mount", lambda mount, target: found.update({path_of(target): made[mount]}))
+    return found
+
+
+def fill(tree: Tree, files: t.Iterable[str], directories: t.Iterable[str]) -> None:
+    for path in directories:
+        Path(str(tree.top) + path).mkdir(parents=True)
+    for path in files:
+        (tree.top / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (tree.top / path[1:]).touch()
+
+
+def test_what_is_masked_and_what_is_read_only(tree: Tree, moved: dict[str, tuple[t.Any, ...]]) -> None:
+    others = {"/proc/cpuinfo", "/proc/self", "/sys/class", "/proc/meminfo"}
+    fill(tree, MASKED_FILES, MASKED_DIRECTORIES | MADE_READ_ONLY | others)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    kernel.restrict(t.cast("mounts.Tree", tree), 0)
+    assert moved == {
+        # The null device must be one, or whoever writes to a masked file would get an error.
+        **dict.fromkeys(MASKED_FILES, ("null", HIDDEN & ~NO_DEVICES)),
+        **dict.fromkeys(MASKED_DIRECTORIES, ("empty", HIDDEN)),
+        **{path: (path, HIDDEN) for path in MADE_READ_ONLY},
+    }
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_what_the_kernel_lacks_is_passed_over(tree: Tree, moved: dict[str, tuple[t.Any, ...]]) -> None:
+    fill(tree, ["/proc/kcore"], ["/proc/sys"])
+    kernel.restrict(t.cast("mounts.Tree", tree), 0)
+    assert set(moved) == {"/proc/kcore", "/proc/sys"}
+
+
+@pytest.mark.parametrize(("nesting", "done"), [(False, ["restrict", "name_boot"]), (True, ["leave_bare", "name_boot"])])
+def test_who_runs_containers_inside_keeps_proc_bare(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, nesting: bool, done: list[str]
+) -> None:
+    """The kernel lets nobody mount /proc inside where a part of the only one is masked."""
+    called: list[str] = []
+    directory = os.open(tmp_path, os.O_RDONLY)
+    for name in ("restrict", "leave_bare", "name_boot"):
+        monkeypatch.setattr(kernel, name, lambda *_arguments, name=name: called.append(name))
+    monkeypatch.setattr(kernel, "open_null", lambda: os.open("/dev/null", os.O_PATH))
+    monkeypatch.setattr(launch_module.root, "attach_root", lambda _staging: types.SimpleNamespace(root=directory))
+    builder = types.SimpleNamespace(build=lambda: None, warnings=[])
+    monkeypatch.setattr(launch_module.root, "Source", lambda _store: types.SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(launch_module.root, "Builder", lambda *_arguments: builder)
+    monkeypatch.setattr(launch_module, "read_token", lambda *_arguments: launch_module.LIMITED + b"x")
+    monkeypatch.setattr(launch_module.Launch, "_mount_kernel_file_systems", lambda *_arguments: None)
+    for name in ("pivot_root", "unmount"):
+        monkeypatch.setattr(launch_module.sys, name, lambda *_arguments: None)
+    monkeypatch.chdir(tmp_path)
+    launch = launch_module.Launch.__new__(launch_module.Launch)
+    launch.identity = t.cast("t.Any", types.SimpleNamespace(maps_files=False))
+    launch.spec = t.cast("t.Any", types.SimpleNamespace(store=None))
+    launch.notify_path, launch.staging, launch.nesting = None, str(tmp_path), nesting
+    launch._make_root(t.cast("t.Any", types.SimpleNamespace(pid=1)), 0, 0.0)
+    assert called == done
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch, tree: Tree) -> dict[str, tuple[int, int]]:
+    """The nodes that are made, each with its type and number; all devices are this host's."""
+    (tree.top / "dev").mkdir()
+    made: dict[str, tuple[int, int]] = {}
+    missing = os.stat("/dev/null")
+
+    def status(path: str) -> os.stat_result:
+        return os.stat_result((missing.st_mode, *missing[1:])) if path.startswith("/dev/") else os.stat(path)
+
+    def make(name: str, mode: int, device: int, dir_fd: int) -> None:
+        made[name] = (stat.S_IFMT(mode), device)
+
+    monkeypatch.setattr(kernel.os, "lstat", status)
+    monkeypatch.setattr(kernel.os, "mknod", make)
+    monkeypatch.setattr(mounts, "tmpfs", lambda *options: options)
+    return made
+
+
+def test_the_devices_that_are_made(tree: Tree, nodes: dict[str, tuple[int, int]]) -> None:
+    kernel.populate_devices(t.cast("mounts.Tree", tree), None)
+    assert set(nodes) == NODES
+    assert {kind for kind, _number in nodes.values()} == {stat.S_IFCHR}
+    assert {path.name: os.readlink(path) for path in (tree.top / "dev").iterdir()} == LINKS
+    assert tree.attached == [(("0755", "4m", "64k", NO_SET_ID | NO_PROGRAMS), "/dev")]
+
+
+def test_what_is_no_device_on_the_host_is_not_made(
+    tree: Tree, nodes: dict[str, tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def status(path: str) -> os.stat_result:
+        if path == "/dev/fuse":
+            raise FileNotFoundError(errno.ENOENT, "none", path)
+        return os.stat("/etc" if path == "/dev/tty" else "/dev/null")
+
+    monkeypatch.setattr(kernel.os, "lstat", status)
+    kernel.populate_devices(t.cast("mounts.Tree", tree), None)
+    assert set(nodes) == NODES - {"fuse", "tty"}
+
+
+def test_the_hosts_nodes_are_bound_where_none_can_be_made(
+    tree: Tree, nodes: dict[str, tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: t.Any, **_options: t.Any) -> None:
+        raise PermissionError(errno.EPERM, "mknod")
+
+    monkeypatch.setattr(kernel.os, "mknod", refuse)
+    monkeypatch.setattr(kernel.sys, "openat2", lambda *_arguments: os.open("/dev/null", os.O_PATH))
+    monkeypatch.setattr(mounts, "bind", lambda _source, attributes, _id_map, recursive: attributes)
+    kernel.populate_devices(t.cast("mounts.Tree", tree), None)
+    bound = {path: attributes for attributes, path in tree.attached[1:]}
+    assert bound == dict.fromkeys((f"/dev/{name}" for name in NODES), NO_SET_ID | NO_PROGRAMS)
