@@ -203,6 +203,27 @@ def test_accounts_are_read_from_a_file_only(machine: Machine, turn: str, said: s
     assert machine.output("id", "-u").strip() == "0"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "root:x:0:0:r:/ro\\000ot:/bin/sh",
+        "root:x:0:0:r:/root:/bin/\\000sh",
+        "root:x:0:0:r:/%0300000d:/bin/sh",
+        "ro\\000ot:x:0:0:r:/root:/bin/sh",
+        "root:x:65535:65535:r:/:/bin/sh",
+        "root:x:0:7:r:/root:/bin/sh",  # with more groups than a process can have
+    ],
+)
+def test_no_line_of_accounts_keeps_root_out(machine: Machine, line: str) -> None:
+    """Neither the host's questions, nor who comes to mend it."""
+    groups = "seq 70000 | sed 's/.*/g:x:5:root/' >/etc/group"
+    machine.output("sh", "-c", f"cp /etc/passwd /etc/kept && printf '{line}\\n' >/etc/passwd && {groups}")
+    for user in ("root", "0"):
+        assert machine.output("id", "-u", user=user) == "0\n"
+    assert machine.container.failed_units(timeout=20) == []
+    machine.output("mv", "/etc/kept", "/etc/passwd")
+
+
 def test_a_link_to_the_hosts_accounts_stays_inside(machine: Machine) -> None:
     script = "cd /etc && mkdir -p /srv/etc && sed s/^nobody:x:65534:/nobody:x:1234:/ passwd > /srv/etc/passwd"
     machine.output("sh", "-c", f"{script} && ln -sf ../../../../../../srv/etc/passwd passwd")

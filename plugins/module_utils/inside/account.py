@@ -13,6 +13,8 @@ from ..launcher.identity import COUNT
 
 ROOT = ("root", "0")
 FILE_LIMIT = 1 << 20  # bytes of an account file that are looked at
+FIELD_LIMIT = 4096  # bytes of a field, of which some become variables of the environment: PATH_MAX
+GROUPS_LIMIT = 65536  # of a process: NGROUPS_MAX
 
 
 class Account:
@@ -42,11 +44,14 @@ class Account:
 
     @classmethod
     def parse(cls, user: str, passwd: str, group: str) -> Account:
-        """The account of a name or number in the text of passwd(5) and group(5)."""
+        """The account of a name or number in the text of passwd(5) and group(5).
+
+        Lines that no program could be run with are none, and a line that gives root another id is not root's.
+        """
         account = cls("root", 0, 0, "/root", "/bin/sh") if user in ROOT else None
         for line in passwd.split("\n"):  # nothing else ends one for the C library
             fields = line.split(":")
-            if len(fields) == 7 and user in (fields[0], fields[2]) and _is_id(fields[2]) and _is_id(fields[3]):
+            if len(fields) == 7 and user in (fields[0], fields[2]) and _is_usable(fields, user in ROOT):
                 account = cls(fields[0], int(fields[2]), int(fields[3]), fields[5] or "/", fields[6] or "/bin/sh")
                 break
         if account is None:
@@ -55,6 +60,7 @@ class Account:
             fields = line.split(":")
             if len(fields) == 4 and _is_id(fields[2]) and account.name in fields[3].split(","):
                 account.groups.append(int(fields[2]))
+        del account.groups[GROUPS_LIMIT:]
         return account
 
 
@@ -70,6 +76,13 @@ def _read(root: int, path: str) -> str:
         return os.read(descriptor, FILE_LIMIT).decode("utf-8", "replace")
     finally:
         os.close(descriptor)
+
+
+def _is_usable(fields: list[str], is_root: bool) -> bool:
+    """Whether the fields of a line of passwd(5) are those of an account that a program can be run for."""
+    if not (_is_id(fields[2]) and _is_id(fields[3])) or (is_root and int(fields[2]) != 0):
+        return False
+    return all("\0" not in field and len(field.encode()) < FIELD_LIMIT for field in fields)
 
 
 def _is_id(text: str) -> bool:

@@ -205,7 +205,7 @@ class Launch:
             finally:
                 source.close()
             self.warnings = builder.warnings
-            said = read_token(ready, "the container's first process ended before its namespaces were made", deadline)
+            said = read_token(ready, "the container's first process did not make its namespaces", deadline)
             if said == LIMITED:
                 Attributes.standard(self.plan.spec.oom_score_adj).give(init.pid)
             self._mount_kernel_file_systems(tree, init)

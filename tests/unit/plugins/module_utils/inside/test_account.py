@@ -19,5 +19,47 @@ def test_an_id_that_no_container_has_is_none(number: str) -> None:
     assert Account.parse("good", "good:x:1000:1000::/:/bin/sh", f"g:x:{number}:good").groups == [1000]
 
 
+UNUSABLE = {
+    "a NUL in the home": "{0}:x:{1}:{1}:r:/ro\0ot:/bin/sh",
+    "a NUL in the shell": "{0}:x:{1}:{1}:r:/root:/bin/\0sh",
+    "a NUL in what is not read": "{0}:x\0:{1}:{1}:r:/root:/bin/sh",
+    "a long home": "{0}:x:{1}:{1}:r:/" + "a" * 300_000 + ":/bin/sh",
+    "a home of long characters": "{0}:x:{1}:{1}:r:/" + "\ufffd" * 1366 + ":/bin/sh",
+    "a long shell": "{0}:x:{1}:{1}:r:/root:/" + "b/" * 100_000,
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_a_line_that_no_program_could_be_run_with_is_none(case: str) -> None:
+    """Root can be entered all the same; of two lines the one that can be used is taken."""
+    line = UNUSABLE[case]
+    for user in ("root", "0"):
+        account = Account.parse(user, line.format("root", 0), "")
+        assert (account.name, account.uid, account.home, account.shell) == ("root", 0, "/root", "/bin/sh")
+    with pytest.raises(LauncherError, match="user evil"):
+        Account.parse("evil", line.format("evil", 1000), "")
+    assert Account.parse("evil", line.format("evil", 1000) + "\nevil:x:7:7::/:/bin/sh", "").uid == 7
+
+
+@pytest.mark.parametrize("line", ["root:x:65535:0:r:/:/bin/sh", "root:x:1:1:r:/:/x", "0:x:1000:0:r:/:/x"])
+@pytest.mark.parametrize("user", ["root", "0"])
+def test_root_is_root_whatever_its_line_says(line: str, user: str) -> None:
+    assert Account.parse(user, line, "").uid == 0
+    assert Account.parse(user, line + "\ntoor:x:0:5:r:/toor:/x\nroot:x:00:5:r:/toor:/x", "").home == "/toor"
+
+
+def test_the_longest_path_is_one() -> None:
+    path = "/" + "a" * 4094
+    account = Account.parse("app", f"app:x:5:6:r:{path}:{path}", "")
+    assert (account.home, account.shell) == (path, path)
+
+
+def test_more_groups_than_a_process_can_have_are_left_out() -> None:
+    group = "\n".join(f"g:x:{number % 65536}:root" for number in range(70_000))
+    account = Account.parse("root", "root:x:0:7:r:/root:/bin/sh", group)
+    assert len(account.groups) == 65536
+    assert account.groups[0] == 7
+
+
 def test_the_highest_id_is_one() -> None:
     assert Account.parse("nobody", "nobody:x:65534:65535::/:/bin/sh", "g:x:65535:nobody").groups == [65535, 65535]
