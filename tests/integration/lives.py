@@ -47,6 +47,11 @@ def reach(name: str, state: str, system: Path | None = None, **options: t.Any) -
     return cycle
 
 
+def children() -> list[str]:
+    """The children of this process that are not let go of."""
+    return [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+
+
 class Run:
     """A function in a process of its own, which may be killed.
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import time
@@ -12,10 +13,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import syscalls
+from ansible_collections.unshare.container.plugins.module_utils.launcher import fuse, init, launch, process, syscalls
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.process import Process
 
-from .lives import nothing_in_memory
+from .lives import Run, children, nothing_in_memory
 from .test_excursion import Silent
 
 if t.TYPE_CHECKING:
@@ -168,3 +170,57 @@ def test_a_file_system_that_waits_for_itself_is_aborted(
     poll = select.poll()
     poll.register(silent.device, select.POLLIN)
     assert not poll.poll(0)  # an aborted connection is an error
+
+
+@pytest.mark.parametrize("base", [0, -1])
+def test_no_connection_of_the_hosts_is_aborted(silent: Silent, base: int) -> None:
+    """Where a container has the host's own ids, nothing tells its connections from the host's."""
+    fuse.abort(base, 1 << 16)
+    poll = select.poll()
+    poll.register(silent.device, select.POLLIN)
+    assert not poll.poll(0)
+
+
+def test_an_init_that_the_kernel_does_not_let_end_keeps_no_start_waiting(
+    machine: Machine, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for its network, say, which the kernel does not make before it has removed those of others."""
+
+    def wait(_init: init.Init, *_descriptors: int) -> t.NoReturn:
+        os.close(silent.device)
+        os.path.exists(f"/proc/self/fd/{directory}/name")
+        os._exit(0)
+
+    directory = os.open(silent.path, os.O_PATH)  # it may not go through those above
+    monkeypatch.setattr(init.Init, "run", wait)
+    asked = Run(lambda: len(os.read(silent.device, 1 << 17)) > 0)  # a question that was read is waited for to the end
+    began = time.monotonic()
+    with pytest.raises(LauncherError, match="cannot start: not in time: "):
+        machine.start(timeout=TIMEOUT)
+    assert time.monotonic() - began < TIMEOUT + 2 * process.KILL_SECONDS + 1
+    assert asked.result() == "True"
+    assert machine.container.status().state == "stopped"
+    assert not machine.container.cgroup.wait_empty(0), "it did end"
+    silent.abort()
+    os.close(directory)
+    monkeypatch.undo()
+    assert machine.start().state == "running"
+
+
+def test_an_init_that_cannot_be_pinned_is_let_go_of(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(children())
+    pins = iter(range(100))
+    pidfd_open = syscalls.pidfd_open
+
+    def fail_once(pid: int) -> int:
+        if next(pins) == 0:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return pidfd_open(pid)
+
+    monkeypatch.setattr(launch.sys, "pidfd_open", fail_once)
+    with pytest.raises(LauncherError, match="Too many open files"):
+        machine.start(timeout=TIMEOUT)
+    monkeypatch.undo()
+    nothing_in_memory(machine.name)
+    process.reap_left()
+    assert set(children()) <= before

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -13,10 +14,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import terminal
+from ansible_collections.unshare.container.plugins.module_utils.launcher import foreground, syscalls, terminal
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.kernel import PTYS
 
+from .conftest import Host
 from .eval_commands import Evaluator
 from .test_shell import Terminal
 
@@ -76,6 +78,77 @@ def test_a_container_has_a_bound(make_machine: MakeMachine) -> None:
         assert count == PTYS
         enter(machine, "warning: the container has no pty left")
     enter(machine)
+
+
+def test_a_pty_of_the_hosts_is_the_users(make_machine: MakeMachine) -> None:
+    """Who may then open it by its other names (/dev/fd/0), as one of the container's."""
+    machine = make_machine({"users": [{"name": "alice", "uid": 1000}]}, name="test-ptys")
+    machine.start()
+    words = [str(machine.system / "enter-container"), "--user=alice", "--", "sh", "-c"]
+    words.append("stat -c '<%u>' -L /dev/fd/0; echo opened > /dev/fd/1")
+
+    def look(said: str) -> None:
+        shell = Terminal(*words)
+        shell.wait_for(said)
+        assert shell.wait_for(r"<(\d+)>").group(1) == "1000"
+        shell.wait_for("opened")
+        assert shell.end() == 0
+
+    with taken(machine, "/dev/ptmx"):
+        look("warning: the container has no pty left")
+    look("")
+
+
+class Failing:
+    """A call that fails when it is made for the last of so many times, and works before."""
+
+    def __init__(self, call: t.Callable[..., t.Any], times: int) -> None:
+        self.call = call
+        self.left = times
+
+    def __call__(self, *arguments: t.Any, **options: t.Any) -> t.Any:
+        self.left -= 1
+        if not self.left:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return self.call(*arguments, **options)
+
+
+@pytest.mark.parametrize("terminal_there", [True, False])
+@pytest.mark.parametrize(
+    ("module", "name", "times"),
+    [(os, "fchown", 1), (os, "pipe", 1), (os, "pipe", 2), (os, "pipe", 3), (syscalls, "clone3", 1)],
+)
+def test_an_entry_that_fails_leaves_nothing(
+    make_machine: MakeMachine,
+    monkeypatch: pytest.MonkeyPatch,
+    terminal_there: bool,
+    module: t.Any,
+    name: str,
+    times: int,
+) -> None:
+    machine = make_machine(name="test-ptys")
+    machine.start()
+    before = Host.descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "isatty", lambda _descriptor: terminal_there)
+        patch.setattr(module, name, Failing(getattr(module, name), times))
+        with pytest.raises((LauncherError, OSError)):
+            foreground.enter(machine.container, ["true"], "root")
+    machine.container.cgroup.close()
+    assert Host.descriptors().keys() == before.keys()
+
+
+def test_a_pty_is_closed_on_execution(make_machine: MakeMachine) -> None:
+    machine = make_machine(name="test-ptys")
+    machine.start()
+    root = os.open(f"/proc/{machine.container.status().pid}/root", os.O_PATH | os.O_DIRECTORY)
+    ends = terminal.open_for(root, machine.name, 0)
+    os.close(root)
+    try:
+        assert [os.get_inheritable(end) for end in ends] == [False, False]
+    finally:
+        for end in ends:
+            os.close(end)
 
 
 @pytest.mark.parametrize(("declared", "bound"), [("", PTYS), (",max=9", 9), (f",max={PTYS + 1}", PTYS)])

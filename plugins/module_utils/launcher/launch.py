@@ -247,7 +247,7 @@ class Launch:
             builder = root.Builder(tree, self, id_map, notify, deadline)
             builder.build()
             self.warnings = builder.warnings
-            said = read_token(ready, "the container's first process ended before its namespaces were made", deadline)
+            said = read_token(ready, "the container's first process did not make its namespaces", deadline)
             if said == LIMITED:
                 Attributes.standard().give(init.pid)
             self._mount_kernel_file_systems(tree, init)

@@ -170,6 +170,8 @@ class Start:
             # The way to the running system's `enter-container`, for who knows the container's name only.
             os.symlink(self.system, os.path.join(self.container.run_directory, "system"))
             error = _read_report(report[0], deadline)
+            if error is None:
+                error = "it did not run its program in time; does a mapping's file system hang?"
             if not error and self.init is not None and self.init.wait(0) and not executed(self.init.pid):
                 error = "its first process was killed"
         except Exception as failure:
@@ -253,8 +255,8 @@ class Start:
         return message + ("; its output ends:\n" + "\n".join(said.splitlines()[-20:]) if said else "")
 
 
-def _read_report(report: int, deadline: float) -> str:
-    """What the init said of its failure; nothing when it runs `boot`."""
+def _read_report(report: int, deadline: float) -> str | None:
+    """What the init said of its failure; nothing when it runs `boot`, and none when it has come to neither in time."""
     poll = select.poll()
     poll.register(report, select.POLLIN)
     said = b""
@@ -263,4 +265,4 @@ def _read_report(report: int, deadline: float) -> str:
         if not chunk:
             return said.decode("utf-8", "replace").partition(" ")[2].strip()
         said += chunk
-    return "it did not run its program in time; does a mapping's file system hang?"
+    return None

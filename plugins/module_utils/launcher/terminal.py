@@ -219,6 +219,7 @@ class Carrier:
 
     def __init__(self, copies: list[tuple[int, int]], process: Process, discard: bool = False) -> None:
         self.flows = [_Flow(source, target) for source, target in copies]
+        self.sources = {source for source, _target in copies}
         self.process = process
         self.discard = discard
         self.status: int | None = None
@@ -283,7 +284,7 @@ class Carrier:
         self.flows.remove(flow)
         if flow.source != 0 or flow.target < 0:
             return
-        if all(other.source != flow.target for other in self.flows):
+        if flow.target not in self.sources:  # a pty has no end of its own for each direction
             os.close(flow.target)
         if self.discard and flow.open:
             self.flows.append(_Flow(0, -1))

@@ -43,6 +43,7 @@ ROWS = {
     "look": "*enter*: look at, trace or reach through a process of the host (CVE-2019-5736)",
     "limits": "*enter*: get more than PID 1 has from who calls",
     "stop": "*stop*: keep the host waiting, or leave something of itself",
+    "wait": "*start, enter, stop*: keep the host waiting by what only root inside can end",
 }
 """What attempts are gathered under, in the order of the page."""
 
