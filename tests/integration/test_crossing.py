@@ -149,7 +149,7 @@ class TestDescriptors:
             machine.start(wait=False)
         init = [step for step in steps.all() if step.process == 1]
         self._check(init, held)
-        assert {"call make_directory", "call open_own_null", "call execute"} <= {step.function for step in init}
+        assert {"call make_directory_below", "call open_own_null", "call execute"} <= {step.function for step in init}
 
     @pytest.mark.parametrize("user", ["root", "alice"])
     def test_an_entering_process(self, machine: Machine, held: set[tuple[int, int]], user: str) -> None:
@@ -181,7 +181,14 @@ class TestDescriptors:
         names = [step.function for step in steps]
         assert "return keep_only" in names, names
         begun = names.index("return keep_only")
-        early = {"call find", "call open_below", "call make_directory", "call open_found", "call _join", "call give_up"}
+        early = {
+            "call find",
+            "call open_below",
+            "call make_directory_below",
+            "call open_found",
+            "call _join",
+            "call give_up",
+        }
         assert not early & set(names[:begun])
         for step in steps[begun:]:
             for number, (_kind, device, inode) in step.descriptors.items():

@@ -102,6 +102,8 @@ def _find(root: int, path: str, arguments: list[str]) -> tuple[Program | None, s
         if settled:
             return Program(directory, name, arguments, path), path, arguments
         if not beginning.startswith(b"#!"):
+            if b"\0" not in beginning and not beginning.startswith(elf.MAGIC):
+                raise OSError(errno.ENOEXEC, "is no program, and a script whose first line does not say so", path)
             return None, path, arguments
         interpreter, options = _interpreter(beginning[2:].split(b"\n")[0])
         if not interpreter.startswith("/"):

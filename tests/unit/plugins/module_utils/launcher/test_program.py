@@ -163,9 +163,7 @@ def test_executed_by_descriptor_with_its_arguments(tmp_path: Path) -> None:
 
 OTHERS = {
     "another machine": BINARY[:18] + b"\x99\x99" + BINARY[20:],
-    "another kind": b"MZ and more",
-    "nothing": b"",
-    "text": b"exit 0\n",
+    "another kind": b"MZ\0 and more",
 }
 
 
@@ -179,6 +177,17 @@ def test_what_the_kernel_itself_does_not_run_is_for_the_shell(root: int, tmp_pat
     make(tmp_path / "bin/script", b"#!/bin/program -o\n")
     words = ["/bin/program", "-o", "/bin/script", "x"]
     assert find(root, "/bin/script", "x") == ("sh", ["sh", "-c", 'exec "$0" "$@"', *words])
+
+
+@pytest.mark.parametrize("content", [b"", b"exit 0\n", "täxt".encode(), b" #!/bin/sh\n"])
+def test_what_is_text_is_no_program(root: int, tmp_path: Path, content: bytes) -> None:
+    """As for the kernel; a shell would run it as a script."""
+    make(tmp_path / "bin/sh")
+    make(tmp_path / "bin/text", content)
+    make(tmp_path / "bin/script", b"#!/bin/text\n")
+    for path in ("/bin/text", "/bin/script"):
+        with pytest.raises(OSError, match=r"is no program.*/bin/text"):
+            find(root, path)
 
 
 @pytest.mark.parametrize("kind", OTHERS)
