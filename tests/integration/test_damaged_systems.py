@@ -95,7 +95,7 @@ def test_a_container_that_runs_is_not_harmed_by_the_mending(deployment: Deployme
     deployment.run()
     running = machine()
     before = running.container.status()
-    (running.system / "inside/enter.py").unlink()
+    (running.system / "library/inside/enter.py").unlink()
     (running.system / "seccomp.bpf").unlink(missing_ok=True)
     assert deployment.run().changed() > 0
     after = running.container.status()
