@@ -130,7 +130,7 @@ from ansible.utils.display import Display
 from ansible_collections.unshare.container.plugins.plugin_utils.checks import CONTAINER_NAME
 from ansible_collections.unshare.container.plugins.plugin_utils.entering import Become, Report
 from ansible_collections.unshare.container.plugins.plugin_utils.local_command import (
-    OUTPUT_LIMIT,
+    ANSWER_LIMIT,
     SILENT_BECOME,
     LocalCommand,
 )
@@ -229,9 +229,9 @@ class Connection(ConnectionBase):
         """Run a shell command in the container: its exit status, standard output and standard error.
 
         :raises AnsibleConnectionFailure: it was not run, or its end is not known.
-        :raises AnsibleError: it says more than `OUTPUT_LIMIT` on one of them, and was ended.
+        :raises AnsibleError: it says more than `ANSWER_LIMIT` on one of them, and was ended.
         """
-        return self._execute(cmd, in_data, sudoable, OUTPUT_LIMIT)
+        return self._execute(cmd, in_data, sudoable, ANSWER_LIMIT)
 
     def _execute(self, cmd: str, data: bytes | None, sudoable: bool, limit: int) -> CommandResult:
         self._connect()

@@ -21,7 +21,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.process
 from ansible_collections.unshare.container.plugins.plugin_utils.entering import Become
 
 CHUNK = 65536  # bytes read or written at once, and more than a prompt has
-OUTPUT_LIMIT = 64 << 20  # bytes of each stream of its output that are taken
+ANSWER_LIMIT = 64 << 20  # bytes of each stream of its output that are taken
 REPORT_ROOM = 1 << 16  # bytes of what may be said on the way to it, beside that
 GRACE = 2.0  # seconds that a process which is not wanted any more may take to end
 SILENT_BECOME = "waiting for privilege escalation prompt"
@@ -85,7 +85,7 @@ class LocalCommand:
     """
 
     def __init__(
-        self, words: list[str], data: bytes | None, become: Become | None, timeout: int, limit: int = OUTPUT_LIMIT
+        self, words: list[str], data: bytes | None, become: Become | None, timeout: int, limit: int = ANSWER_LIMIT
     ) -> None:
         self._words = words
         self._data = data or b""

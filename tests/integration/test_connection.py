@@ -183,7 +183,7 @@ def test_a_command_without_end_is_ended(
     variables: Variables, machine: Machine, stream: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What comes is the limit at most, and that is an error of the command, not of the connection."""
-    monkeypatch.setattr(nsenter, "OUTPUT_LIMIT", 1 << 20)
+    monkeypatch.setattr(nsenter, "ANSWER_LIMIT", 1 << 20)
     connection = connect(**variables)
     assert len(connection.exec_command("head -c 1048576 /dev/zero")[1]) == 1 << 20
     with pytest.raises(AnsibleError, match="output was longer than the 1048576 bytes") as raised:

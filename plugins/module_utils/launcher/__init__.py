@@ -28,8 +28,8 @@ under a unit at host boot. The story of a start, in the order of its modules:
     enter        a further process in a running container; `passage` is its way there, `account` whose it is
     attributes, descriptors, lookup, program, elf   how both come near the container: the limits that they take, the few
                  descriptors that they keep, the paths that they follow, the program that they become
-    mounts, mount_table, devices, trees, process, paths, names, times, data, syscalls, errors   what all of these stand
-                 on
+    mounts, mount_table, devices, trees, process, paths, names, times, data, scheduling, syscalls, errors   what all of
+                 these stand on
 
 Imports are chosen for their cost: `typing`, `json`, `contextlib` and what they import take longer than a launch.
 """
@@ -79,6 +79,7 @@ MODULES = (
     "reboots",
     "records",
     "root",
+    "scheduling",
     "seccomp",
     "specification",
     "service",
