@@ -23,6 +23,7 @@ notes:
   - Files are copied through the standard input and output of a command in the container. How SSH would copy files does
     not matter.
   - A terminal is never asked for.
+  - A command whose standard output or error is longer than 64 MiB is ended, and that is an error. Files have no limit.
   - A container that has rebooted itself, and that nothing on its host starts again, is started by the next command. In
     check mode it is not, and is unreachable.
 options:
@@ -128,7 +129,11 @@ from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
 from ansible_collections.unshare.container.plugins.plugin_utils.checks import CONTAINER_NAME
 from ansible_collections.unshare.container.plugins.plugin_utils.entering import Become, Report
-from ansible_collections.unshare.container.plugins.plugin_utils.local_command import SILENT_BECOME, LocalCommand
+from ansible_collections.unshare.container.plugins.plugin_utils.local_command import (
+    ANSWER_LIMIT,
+    SILENT_BECOME,
+    LocalCommand,
+)
 
 display = Display()
 
@@ -164,6 +169,7 @@ class Connection(ConnectionBase):
         # The connection to a host behind SSH. Ansible gives an attribute of this name the options of its own plugin.
         self.ssh_type_conn: t.Any = None
         self._inventory_name: str | None = None
+        self._unknown: set[str] = set()  # options that the host's enter-container refuses
 
     def set_options(self, task_keys: t.Any = None, var_options: t.Any = None, direct: t.Any = None) -> None:
         """Take the options; they decide how the host is reached."""
@@ -223,12 +229,17 @@ class Connection(ConnectionBase):
         """Run a shell command in the container: its exit status, standard output and standard error.
 
         :raises AnsibleConnectionFailure: it was not run, or its end is not known.
+        :raises AnsibleError: it says more than `ANSWER_LIMIT` on one of them, and was ended.
         """
+        return self._execute(cmd, in_data, sudoable, ANSWER_LIMIT)
+
+    def _execute(self, cmd: str, data: bytes | None, sudoable: bool, limit: int) -> CommandResult:
         self._connect()
         display.vvv(f"ENTER CONTAINER {self._name} ON {self._where}", host=self._play_context.remote_addr)
         token = secrets.token_hex(16)
         report = Report(token)
         become = self._become_of(cmd, report) if sudoable else None
+        in_data = data
         if self._password is not None:
             if become is not None and become.expect_prompt():
                 raise AnsibleError(
@@ -239,19 +250,26 @@ class Connection(ConnectionBase):
             # It comes first on standard input, which so is sent before the become inside has succeeded.
             in_data = to_bytes(f"{self._password}\n{token}\n") + (in_data or b"")
             become = None
-        flags = ["--skip"] if self._password is not None else []
+        flags = [f"--limit={limit}", *(["--skip"] if self._password is not None else [])]
         if getattr(self._play_context, "check_mode", False):  # of the task, since each task gives its own play context
             flags.append("--no-start")
         if in_data and become is None and not self._is_local():
             # SSH calls it a lost connection when what it sends is not read. With a become, nothing is sent before that
             # has succeeded.
             flags.append("--discard")
+        flags = [flag for flag in flags if flag.partition("=")[0] not in self._unknown]
         words = self._enter(["/bin/sh", "-c", to_text(cmd, errors="surrogate_or_strict")], token, flags)
-        run = self._run_here if self._is_local() else self._run_behind_ssh
         try:
-            outcome = run(words, in_data, become)
+            if self._is_local():
+                outcome = LocalCommand(words, in_data, become, self._play_context.timeout, limit).run()
+            else:
+                outcome = self._run_behind_ssh(words, in_data, become)
         except AnsibleError as error:
             raise self._failure(error, report) from None
+        unknown = report.unknown_option(outcome[2])
+        if unknown:
+            self._unknown.add(unknown)
+            return self._execute(cmd, data, sudoable, limit)
         return self._outcome(outcome, report)
 
     def _become_of(self, command: str, report: Report) -> Become | None:
@@ -287,9 +305,6 @@ class Connection(ConnectionBase):
         if user:
             return [] if user == "root" else become
         return ["/bin/sh", "-c", BECOME_ROOT.format(become=shlex.join(become)), "sh"]
-
-    def _run_here(self, words: list[str], in_data: bytes | None, become: Become | None) -> CommandResult:
-        return LocalCommand(words, in_data, become, self._play_context.timeout).run()
 
     def _run_behind_ssh(self, words: list[str], in_data: bytes | None, become: Become | None) -> CommandResult:
         host = self.ssh_type_conn
@@ -334,6 +349,8 @@ class Connection(ConnectionBase):
     def _check(self, report: Report) -> None:
         if report.error is not None:
             raise AnsibleConnectionFailure(f"{report.error} (on {self._where})")
+        if report.ended is not None:
+            raise AnsibleError(f"container {self._name}: {report.ended}")
 
     def _cut_off(self) -> str:
         return f"container {self._name}: the connection to {self._where} ended before the command in it did"
@@ -365,7 +382,7 @@ class Connection(ConnectionBase):
                 file.write(data)
 
     def _copy(self, command: str, data: bytes, path: str) -> bytes:
-        status, output, errors = self.exec_command(command, in_data=data or None, sudoable=False)
+        status, output, errors = self._execute(command, data or None, False, CHUNK)
         if status != 0:
             raise AnsibleError(f"container {self._name}: cannot copy {to_native(path)}: {to_native(errors).strip()}")
         return output

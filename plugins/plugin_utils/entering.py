@@ -10,6 +10,9 @@ import typing as t
 
 from ansible.module_utils.common.text.converters import to_text
 
+UNKNOWN_OPTION = re.compile(rb"^enter-container: (--no-start|--limit)\S*: is no option here", re.MULTILINE)
+"""What is said of an option that can be done without, in a container that a former version has started."""
+
 
 class Report:
     """What `enter-container` says on standard error, in lines that begin with a token nobody else knows.
@@ -24,13 +27,15 @@ class Report:
         entered: the command was begun.
         status: the command's exit status, when it has ended.
         error: why it was not run.
+        ended: why it was ended.
     """
 
     def __init__(self, token: str) -> None:
-        self._line = re.compile(rb"%s (?:entered|exit (\d+)|error ([^\r\n]*))\r?\n" % token.encode())
+        self._line = re.compile(rb"%s (?:entered|exit (\d+)|error ([^\r\n]*)|ended ([^\r\n]*))\r?\n" % token.encode())
         self.entered = False
         self.status: int | None = None
         self.error: str | None = None
+        self.ended: str | None = None
 
     def take(self, stream: bytes) -> bytes:
         """Read the report out of a stream; what is not part of it is returned."""
@@ -45,12 +50,20 @@ class Report:
             position = line.end()
         return b"".join([*kept, stream[position:]])
 
+    def unknown_option(self, errors: bytes) -> str | None:
+        """Return the option that the host's `enter-container`, of a former version, refuses; nothing was run then."""
+        self.take(errors)
+        found = None if self.entered else UNKNOWN_OPTION.search(errors)
+        return found and to_text(found.group(1))
+
     def _note(self, line: re.Match[bytes]) -> None:
-        status, error = line.groups()
+        status, error, ended = line.groups()
         if error is not None:
             self.error = to_text(error)
             return
         self.entered = True
+        if ended is not None:
+            self.ended = to_text(ended)
         if status is not None:
             self.status = int(status)
 

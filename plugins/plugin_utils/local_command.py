@@ -22,6 +22,8 @@ from ansible_collections.unshare.container.plugins.plugin_utils.entering import 
 from ..module_utils.launcher.process import heed_children
 
 CHUNK = 65536  # bytes read or written at once, and more than a prompt has
+ANSWER_LIMIT = 64 << 20  # bytes of each stream of its output that are taken
+REPORT_ROOM = 1 << 16  # bytes of what may be said on the way to it, beside that
 GRACE = 2.0  # seconds that a process which is not wanted any more may take to end
 SILENT_BECOME = "waiting for privilege escalation prompt"
 """What is said, by SSH's plugin, too, of a become that neither asks for a password nor succeeds nor fails."""
@@ -30,7 +32,9 @@ SILENT_BECOME = "waiting for privilege escalation prompt"
 class _Output:
     """One stream of what a command says: what has been looked at, and a line that is still open."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, limit: int) -> None:
+        self.limit = limit
+        self.size = 0
         self.descriptor = descriptor
         self.over = False
         self.new = b""
@@ -39,11 +43,14 @@ class _Output:
         os.set_blocking(descriptor, False)
 
     def read(self) -> bool:
-        """Take what there is; true at the end."""
+        """Take what there is; true at the end. Raises AnsibleError when it is more than the limit."""
         self.new = b""
         with contextlib.suppress(BlockingIOError):
             self.new = os.read(self.descriptor, CHUNK)
             self.over = not self.new
+        self.size += len(self.new)
+        if self.size > self.limit:
+            raise AnsibleError(f"the command said more than {self.limit} bytes on one stream, so it was ended")
         return self.over
 
 
@@ -75,13 +82,17 @@ class LocalCommand:
         data: its input, sent when it has become another user.
         become: what that takes; none when the command reads its input from the beginning.
         timeout: how many seconds the become may be silent.
+        limit: how many bytes each stream of its output may have.
     """
 
-    def __init__(self, words: list[str], data: bytes | None, become: Become | None, timeout: int) -> None:
+    def __init__(
+        self, words: list[str], data: bytes | None, become: Become | None, timeout: int, limit: int = ANSWER_LIMIT
+    ) -> None:
         self._words = words
         self._data = data or b""
         self._become = become
         self._timeout = timeout
+        self._limit = limit + REPORT_ROOM
         self._pending = memoryview(b"" if become else self._data)
         self._password_sent = False
 
@@ -89,7 +100,7 @@ class LocalCommand:
         """Run it: its exit status, standard output and standard error without what the become said.
 
         :raises AnsibleConnectionFailure: the become, or the way to it, is silent for too long.
-        :raises AnsibleError: its password is wrong or missing.
+        :raises AnsibleError: its password is wrong or missing, or it says too much.
         """
         heed_children()
         try:
@@ -110,7 +121,7 @@ class LocalCommand:
     def _talk(self, process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
         if process.stdin is None or process.stdout is None or process.stderr is None:
             raise AnsibleError("a process without pipes cannot be talked to")
-        output, errors = _Output(process.stdout.fileno()), _Output(process.stderr.fileno())
+        output, errors = (_Output(stream.fileno(), self._limit) for stream in (process.stdout, process.stderr))
         os.set_blocking(process.stdin.fileno(), False)
         with selectors.DefaultSelector() as selector:
             selector.register(output.descriptor, selectors.EVENT_READ)

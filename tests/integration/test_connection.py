@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
+from ansible_collections.unshare.container.plugins.connection import nsenter
 
 from .conftest import Host, Machine, write_system
 from .connection_hosts import PASSWORD, SshHost, ansible, connect
@@ -175,6 +176,56 @@ def test_files_come_back_as_they_went(variables: Variables, tmp_path: Path, size
     connection.fetch_file(place, str(tmp_path / "back"))
     assert (tmp_path / "back").read_bytes() == (tmp_path / "there").read_bytes()
     assert connection.exec_command("ls /tmp | grep ünïcödé")[1].decode() == place[5:] + "\n"
+
+
+@pytest.mark.parametrize("stream", ["", ">&2"])
+def test_a_command_without_end_is_ended(
+    variables: Variables, machine: Machine, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes is the limit at most, and that is an error of the command, not of the connection."""
+    monkeypatch.setattr(nsenter, "ANSWER_LIMIT", 1 << 20)
+    connection = connect(**variables)
+    assert len(connection.exec_command("head -c 1048576 /dev/zero")[1]) == 1 << 20
+    with pytest.raises(AnsibleError, match="output was longer than the 1048576 bytes") as raised:
+        connection.exec_command(f"exec cat /dev/zero {stream}")
+    assert not isinstance(raised.value, AnsibleConnectionFailure)
+    with pytest.raises(AnsibleError, match="output was longer"):
+        connection.exec_command(f"trap '' TERM; cat; cat /dev/zero {stream}", in_data=b"x" * (4 << 20))
+    machine.output("sh", "-c", "while pgrep -x cat; do sleep 0.05; done")
+
+
+ANSWERS = {
+    "without end": "exec cat /dev/zero",
+    "a byte too many": "exec head -c 4194305 /dev/zero",
+    "in its errors": "exec cat /dev/zero >&2",
+    "by many": "for _ in 1 2 3 4; do cat /dev/zero & done; wait",
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_hostile_container_fills_nothing_through_copies(
+    variables: Variables, machine: Machine, tmp_path: Path, answer: str
+) -> None:
+    """Root inside puts another program in the place of those that copies are made with."""
+    script = f"#!/bin/sh\n{ANSWERS[answer]}\n"
+    lay = (
+        "cat >/tmp/answer; chmod 755 /tmp/answer; for name in dd cat; do mount --bind /tmp/answer /usr/bin/$name; done"
+    )
+    if "cat" in ANSWERS[answer]:
+        script = script.replace("cat", "/tmp/cat")
+        machine.output("cp", "/usr/bin/cat", "/tmp/cat")
+    machine.shell(lay, input=script)
+    connection = connect(**variables)
+    try:
+        with pytest.raises(AnsibleError, match="output was longer than the 4194304 bytes"):
+            connection.fetch_file("/etc/hostname", str(tmp_path / "fetched"))
+        assert not (tmp_path / "fetched").exists()
+        (tmp_path / "sent").write_text("x")
+        if answer == "in its errors":
+            with pytest.raises(AnsibleError, match="output was longer than the 4194304 bytes"):
+                connection.put_file(str(tmp_path / "sent"), "/tmp/sent")
+    finally:
+        machine.output("sh", "-c", "umount /usr/bin/cat /usr/bin/dd; pkill -x cat; rm -f /tmp/cat /tmp/answer")
 
 
 def test_errors_of_copies_are_said(variables: Variables, tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ import stat
 import termios
 
 from ..launcher import linux
-from ..launcher.errors import LauncherError
+from ..launcher.errors import LauncherError, TooMuch
 from ..launcher.excursion import in_child
-from ..launcher.process import Process, wait_status
+from ..launcher.process import KILL, Process, wait_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ class _Flow:
 
     Attributes:
         left: how many of them are still to be read, where that is known.
+        room: how many may be, where that is limited; negative when there were more.
     """
 
     def __init__(self, source: int, target: int) -> None:
@@ -163,6 +164,7 @@ class _Flow:
         self.pending = b""
         self.open = True
         self.left: int | None = None
+        self.room: int | None = None
         if source != 0:  # standard input is the caller's, who shares it with others
             os.set_blocking(source, False)
 
@@ -183,6 +185,8 @@ class _Flow:
             self.pending = b""  # EIO: the last slave of the pty was closed
         if self.left is not None:
             self.left -= len(self.pending)
+        if self.room is not None:
+            self.room -= len(self.pending)
         if not self.pending or self.left == 0:
             self.open = False
         if self.target < 0:
@@ -211,15 +215,21 @@ class Carrier:
         copies: pairs of (from, to). What goes *to* standard output or error is drained after the end.
         process: a child.
         discard: read standard input to its end, and drop what nobody wants of it, so that who sends it sees no error.
+        limit: how many bytes each output may have.
 
     Attributes:
         status: the wait status of the process, once it has ended.
         given_up: set it to leave out what is still to be drained.
     """
 
-    def __init__(self, copies: list[tuple[int, int]], process: Process, discard: bool = False) -> None:
+    def __init__(
+        self, copies: list[tuple[int, int]], process: Process, discard: bool = False, limit: int | None = None
+    ) -> None:
         self.flows = [_Flow(source, target) for source, target in copies]
         self.sources = {source for source, _target in copies}
+        self.limit = limit or 0
+        for flow in self.flows:
+            flow.room = limit if flow.source != 0 else None
         self.process = process
         self.discard = discard
         self.status: int | None = None
@@ -230,6 +240,9 @@ class Carrier:
 
         Args:
             wake: descriptor of `signal.set_wakeup_fd`; `on_wake` gets each signal's number.
+
+        Raises:
+            TooMuch: an output is longer than the limit; the process is killed, and not waited for.
         """
         while True:
             ready = self._wait(wake)
@@ -246,8 +259,14 @@ class Carrier:
                         self._close(flow)
                 elif ready.get(flow.source):
                     flow.read()
+                    self._check(flow)
                 if not flow.open and not flow.pending:
                     self._close(flow)
+
+    def _check(self, flow: _Flow) -> None:
+        if flow.room is not None and flow.room < 0:
+            self.process.signal(KILL)
+            raise TooMuch("its output was longer than the %d bytes that were asked for, so it was ended" % self.limit)
 
     def _wait(self, wake: int | None) -> dict[int, int]:
         events: dict[int, int] = {}

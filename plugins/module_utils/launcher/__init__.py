@@ -24,7 +24,7 @@ its modules:
 
 What every process of ours goes through that comes near a container:
 
-    attributes   the limits and priorities that it takes
+    attributes   the limits and priorities that it takes; `scheduling` has the system calls of priorities
     descriptors  the few descriptors that it keeps
     lookup       the paths that it follows
     program      what it becomes; `elf` reads that

@@ -13,7 +13,7 @@ import _signal
 import errno
 import os
 
-from . import linux
+from . import linux, scheduling
 from .paths import read_text
 
 INFINITY = 0xFFFFFFFFFFFFFFFF
@@ -86,18 +86,12 @@ class Attributes:
         Raises:
             OSError: it has ended (`ESRCH`, `ENOENT`).
         """
-        try:
-            policy = os.sched_getscheduler(pid), os.sched_getparam(pid).sched_priority
-        except OSError as error:
-            if error.errno != errno.ENOSYS:  # musl has no such call
-                raise
-            policy = os.SCHED_OTHER, 0
         return cls(
             _limits_of(pid),
             os.getpriority(os.PRIO_PROCESS, pid),
-            policy,
+            scheduling.get_policy(pid),
             os.sched_getaffinity(pid),
-            linux.get_io_priority(pid),
+            scheduling.get_io_priority(pid),
             int(read_text("/proc/%d/oom_score_adj" % pid).strip() or 0),
         )
 
@@ -125,10 +119,10 @@ class Attributes:
                     ceiling = linux.get_own_limit(number)[1]
                     linux.set_limit(pid, number, min(soft, ceiling), min(hard, ceiling))
         for change in (
-            lambda: os.sched_setscheduler(pid, self.policy[0], os.sched_param(self.policy[1])),
+            lambda: scheduling.set_policy(pid, *self.policy),
             lambda: os.setpriority(os.PRIO_PROCESS, pid, self.nice),
             lambda: os.sched_setaffinity(pid, self.affinity),
-            lambda: linux.set_io_priority(pid, self.io_priority),
+            lambda: scheduling.set_io_priority(pid, self.io_priority),
             lambda: _set_oom_score(pid, self.oom_score_adj),
         ):
             try:

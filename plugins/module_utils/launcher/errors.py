@@ -26,6 +26,10 @@ class OptionError(LauncherError):
         self.message = message
 
 
+class TooMuch(LauncherError):
+    """A command said more than was asked for, and was ended."""
+
+
 class NotRunning(LauncherError):
     """Something was asked of a container that does not run."""
 

@@ -36,6 +36,7 @@ RUNS = {
 """What the host runs, or goes by, as root: the path, and a clause that says what is there."""
 
 SECRET = (STATE_DIRECTORY, RUN_DIRECTORY)
+RIGHTLESS = frozenset(("nosuid", "noexec"))  # options of a mount whose programs run with no more rights, or not at all
 REMEDY = "root inside could have this host run programs of its own; keep what the container writes elsewhere"
 
 
@@ -122,8 +123,8 @@ class GuardedHost:
         """Return where a program with more rights than its caller's counts of what can be written by a descriptor.
 
         Returns:
-            Paths, each of a directory that a mount without `nosuid` shows, wherever that is, and the path of the
-            mapped directory: of what lies below that, root inside may have made the modes.
+            Paths, each of a directory that a mount without `nosuid` or `noexec` shows, wherever that is, and the path
+            of the mapped directory: of what lies below that, root inside may have made the modes.
         """
         path = os.readlink("/proc/self/fd/%d" % source)
         return [(shown, path) for shown in self._shown(self._reach(source))]
@@ -143,7 +144,7 @@ class GuardedHost:
         found = []
         for device, inner in _written(reach):
             for mount in self.mounts:
-                if mount.device != device or "nosuid" in mount.options:
+                if mount.device != device or not RIGHTLESS.isdisjoint(mount.options):
                     continue
                 if is_below(inner, mount.part):
                     found.append(plain_path("%s/%s" % (mount.point, inner[len(mount.part.rstrip("/")) :])))

@@ -26,7 +26,6 @@ _NUMBER_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 20
 _NUMBER_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
 _NUMBER_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358, "s390x": 348}
 _NUMBER_EXECVEAT = {"x86_64": 322, "aarch64": 281, "riscv64": 281, "ppc64le": 362, "s390x": 354}
-_NUMBER_IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "ppc64le": 273, "s390x": 282}  # ioprio_get follows
 _NUMBER_SIGACTION = {"x86_64": 13, "aarch64": 134, "riscv64": 134, "ppc64le": 173, "s390x": 174}
 _NUMBER_STATX = {"x86_64": 332, "aarch64": 291, "riscv64": 291, "ppc64le": 383, "s390x": 379}
 _NUMBER_CAPSET = {"x86_64": 126, "aarch64": 91, "riscv64": 91, "ppc64le": 184, "s390x": 185}
@@ -96,7 +95,6 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 SECBIT_NO_SETUID_FIXUP = 1 << 2
 
 RLIMIT_NPROC = 6
-IOPRIO_WHO_PROCESS = 1
 PROC_SUPER_MAGIC = 0x9FA0
 KEYCTL_JOIN_SESSION_KEYRING = 1
 SECCOMP_SET_MODE_FILTER = 1
@@ -115,6 +113,11 @@ def _architecture_number(table: dict[str, int], name: str) -> int:
     if machine not in table:
         raise OSError(38, "the number of this call is not known on " + machine, name)
     return table[machine]
+
+
+def call(numbers: dict[str, int], name: str, *arguments: object) -> int:
+    """Make the call whose number depends on the architecture; what it returns."""
+    return _check(_syscall(_architecture_number(numbers, name), *arguments), name)
 
 
 class CloneArguments(ctypes.Structure):
@@ -301,18 +304,6 @@ def set_limit(pid: int, number: int, soft: int, hard: int) -> None:
     """Set both, of a process or of this one (0)."""
     limits = (ctypes.c_uint64 * 2)(soft, hard)
     _check(_libc.prlimit(pid, number, limits, None), "prlimit(%d, %d, %d)", pid, number, soft)
-
-
-def get_io_priority(pid: int) -> int:
-    """Class and level of a process's input and output, or of this one's (0) (ioprio_get(2))."""
-    number = _architecture_number(_NUMBER_IOPRIO_SET, "ioprio_get") + 1
-    return _check(_syscall(number, IOPRIO_WHO_PROCESS, pid), "ioprio_get(%d)", pid)
-
-
-def set_io_priority(pid: int, priority: int) -> None:
-    """Set it; 0 lets it follow from the process's nice value."""
-    number = _architecture_number(_NUMBER_IOPRIO_SET, "ioprio_set")
-    _check(_syscall(number, IOPRIO_WHO_PROCESS, pid, priority), "ioprio_set(%d, %d)", pid, priority)
 
 
 def file_system_type(descriptor: int) -> int:

@@ -31,8 +31,8 @@ ATTRIBUTES = {
 OWN = frozenset(
     (
         "bcachefs bpf btrfs cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs erofs exfat ext2 ext3 ext4 "
-        "f2fs fusectl hugetlbfs iso9660 jfs mqueue nsfs ntfs3 overlay proc pstore ramfs rootfs securityfs selinuxfs "
-        "squashfs sysfs tmpfs tracefs udf vfat xfs zfs"
+        "f2fs fusectl hfs hfsplus hugetlbfs iso9660 jfs minix mqueue msdos nilfs2 nsfs ntfs3 overlay proc pstore ramfs "
+        "reiserfs rootfs securityfs selinuxfs squashfs sysfs tmpfs tracefs ubifs udf vfat xfs zfs"
     ).split()
 )
 

@@ -5,7 +5,8 @@
 The system-call filter refuses to make set-user-ID programs, but overlayfs, mounted inside, copies one up in the kernel.
 With `security.nesting`, openat2(2) makes one, and overlayfs copies up a file capability, too: root inside has
 CAP_SETFCAP then, and the id map turns the container's root into the host's. Only a directory above the storage, which
-root inside cannot change, keeps users of the host away from such a program, or `nosuid`, which takes its rights.
+root inside cannot change, keeps users of the host away from such a program, or `nosuid`, which takes its rights, or
+`noexec`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 REMEDY = (
     "let a directory above it (its parent for one; its own mode is for root inside to change) belong to root and have "
-    "mode 0700, or keep it on a file system mounted nosuid"
+    "mode 0700, or keep it on a file system mounted nosuid or noexec"
 )
 # acl(5) as the kernel has it in an extended attribute: a version, then entries of a tag, permissions and an id.
 ACL = "system.posix_acl_access"

@@ -45,9 +45,9 @@ SET_USER_ID, SET_GROUP_ID = 0o4000, 0o2000
 MODES = {"chmod": 1, "fchmod": 1, "fchmodat": 2, "mknod": 1, "mknodat": 2, "creat": 1}
 OPENS = {"open": (1, 2), "openat": (2, 3)}  # flags, mode
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
-# Root inside is the owner of the files of an id-mapped share. A lease, which only a file's owner gets, would keep
-# whoever opens or runs that file on the host waiting (fcntl(2)).
-LEASED, SET_LEASE = ("fcntl", "fcntl64"), 1024
+# Root inside is the owner of the files of an id-mapped share. A lease, or a delegation (F_SETDELEG), which only the
+# owner of a file gets, would keep whoever opens, runs or renames that file on the host waiting (fcntl(2)).
+LEASED, LEASES = ("fcntl", "fcntl64"), (1024, 1040)
 NETLINK, NETLINK_AUDIT = 16, 9
 VSOCK = 40  # reaches the hypervisor, and services of the host, past every network namespace
 # A container that runs containers keeps CAP_SETFCAP, and a file capability in a writable mapping would count on the
@@ -110,8 +110,9 @@ class _Builder:
                     self._refuse(name, EPERM, (flags, temporary, temporary), (mode, bit, bit))
             for request in (TIOCSTI, TIOCLINUX):
                 self._refuse("ioctl", EPERM, (1, 0xFFFFFFFF, request))
-            for name in LEASED:
-                self._refuse(name, EPERM, (1, 0xFFFFFFFF, SET_LEASE))
+            for command in LEASES:
+                for name in LEASED:
+                    self._refuse(name, EPERM, (1, 0xFFFFFFFF, command))
             self._refuse("socket", EAFNOSUPPORT, (0, 0xFFFFFFFF, NETLINK), (2, 0xFFFFFFFF, NETLINK_AUDIT))
             self._refuse("socket", EAFNOSUPPORT, (0, 0xFFFFFFFF, VSOCK))
             # Of i386's `socketcall`, whose arguments no filter can see, libseccomp refuses every socket with these two.

@@ -13,7 +13,7 @@ from ..inside import terminal
 from ..inside.enter import Entry
 from ..launcher import linux
 from ..launcher.contract import signal_number
-from ..launcher.errors import LauncherError, NotRunning
+from ..launcher.errors import LauncherError, NotRunning, TooMuch
 from ..launcher.process import KILL, PAUSE, Process
 from ..state.record import Status
 from .container import Container
@@ -192,7 +192,14 @@ def _run_at_terminal(entry: Entry, command: list[str] | None, user: str) -> int:
 
 
 def enter_for_program(
-    container: Container, command: list[str], user: str, token: str, discard: bool, skip: bool, start: bool = True
+    container: Container,
+    command: list[str],
+    user: str,
+    token: str,
+    discard: bool,
+    skip: bool,
+    start: bool = True,
+    limit: int | None = None,
 ) -> int:
     """Run a command as `enter` does, for a program that must tell entering from what the command does; always 0.
 
@@ -201,12 +208,14 @@ def enter_for_program(
 
         TOKEN entered          the command runs
         TOKEN exit STATUS      it has ended, and its output is written
+        TOKEN ended MESSAGE    it said too much, and was ended
         TOKEN error MESSAGE    it was not run
 
     Args:
         discard: read standard input to its end in any case.
         skip: leave out what standard input holds before a line that is the token: a password that was not asked for.
         start: start a container again that has rebooted itself.
+        limit: how many bytes its standard output may have, and its standard error.
     """
     try:
         line = b""
@@ -218,9 +227,9 @@ def enter_for_program(
         finally:
             entry.close()
         _say(token, "entered")
-        _say(token, "exit %d" % exit_status(piped.run(discard)))
+        _say(token, "exit %d" % exit_status(piped.run(discard, limit)))
     except (LauncherError, OSError) as error:
-        _say(token, "error %s" % str(error).replace("\n", " "))
+        _say(token, "%s %s" % ("ended" if isinstance(error, TooMuch) else "error", str(error).replace("\n", " ")))
         while discard and os.read(0, 65536):
             pass
     return 0
@@ -277,14 +286,15 @@ class _Piped:
             for descriptor in inside:
                 os.close(descriptor)
 
-    def run(self, discard: bool = False) -> int:
+    def run(self, discard: bool = False, limit: int | None = None) -> int:
         """Carry its streams, and pass signals on, until it has ended; its wait status.
 
         Raises:
+            TooMuch: as `Carrier.run`.
             SystemExit: a signal came when it had ended, and its output was still to be written.
         """
         process = Process(self.child, linux.pidfd_open(self.child))
-        carrier = terminal.Carrier(self.copies, process, discard)
+        carrier = terminal.Carrier(self.copies, process, discard, limit)
 
         def pass_on(number: int, _frame: object) -> None:
             if carrier.status is not None:

@@ -53,6 +53,7 @@ Run a command in the running container of this system, or a login shell. The exi
   --report=TOKEN            for programs: exit with 0, and say on standard error, in lines that begin with TOKEN,
                             whether the container was entered, and how the command ended
   --discard                 with --report: read standard input to its end in any case
+  --limit=BYTES             with --report: end the command when its standard output or error is longer
   --skip                    with --report: leave out standard input up to a line that is TOKEN
   --help                    print this
 """
@@ -207,7 +208,8 @@ def enter_container_main() -> int:
     open_standard_streams()
     directory = os.path.dirname(os.path.realpath(sys.argv[0]))
     try:
-        arguments = Arguments(sys.argv[1:], ("user", "report"), ("no-start", "discard", "skip", "help"), ENTER_USAGE)
+        flags = ("no-start", "discard", "skip", "help")
+        arguments = Arguments(sys.argv[1:], ("user", "report", "limit"), flags, ENTER_USAGE)
         if "help" in arguments.values:
             sys.stdout.write(ENTER_USAGE)
             return 0
@@ -225,7 +227,12 @@ def enter_container_main() -> int:
         if "report" in arguments.values:
             discard, skip = "discard" in arguments.values, "skip" in arguments.values
             token = arguments.last("report", "")
-            return foreground.enter_for_program(container, arguments.rest, user, token, discard, skip, start)
+            limit = arguments.last("limit", "")
+            if limit and not (limit.isascii() and limit.isdigit()):
+                raise LauncherError("--limit=%s: must be a number of bytes" % limit)
+            return foreground.enter_for_program(
+                container, arguments.rest, user, token, discard, skip, start, int(limit) if limit else None
+            )
         return foreground.enter(container, arguments.rest or None, user, start)
     except (LauncherError, OSError) as error:
         sys.stderr.write("enter-container: %s\n" % error)

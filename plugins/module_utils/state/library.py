@@ -54,6 +54,7 @@ MODULES = (
     "launcher/reachable",
     "launcher/records",
     "launcher/root",
+    "launcher/scheduling",
     "launcher/specification",
     "launcher/targets",
     "launcher/times",

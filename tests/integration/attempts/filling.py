@@ -13,11 +13,13 @@ import errno
 import fcntl
 import os
 import resource
+import struct
 import sys
 
 from .common import HOST, LIBC, add, attempt, call, check
 
 F_SETPIPE_SZ = 1031
+F_SETDELEG = 1040
 PIPE_SIZE = 1 << 20
 MQ_ATTRIBUTES = (0, 10, 8192, 0, 0, 0, 0, 0)  # struct mq_attr: the sizes that anybody may ask for
 
@@ -142,3 +144,14 @@ def lease() -> None:
     descriptor = os.open("/usr/bin/true", os.O_RDONLY)
     fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
     fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+@attempt("lease", "take a delegation of a directory of the store")
+def delegation() -> str:
+    """Who makes, renames or removes a file there would wait for it to be given up. Kernels before 6.19 have none."""
+    descriptor = os.open("/usr/bin", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.fcntl(descriptor, F_SETDELEG, struct.pack("IHH", 0, fcntl.F_RDLCK, 0))
+    except OSError as error:
+        return "absent" if error.errno == errno.EINVAL else errno.errorcode[error.errno or 0]
+    return "ok"

@@ -33,7 +33,7 @@ ROWS = {
     "capability": "a file capability that counts for the host's root",
     "foreign capability": "a file capability for another user's namespace",
     "nested": "a fresh `/proc`; uid 0 in a nested user namespace",
-    "lease": "keep whoever opens a shared file on the host waiting, by a lease",
+    "lease": "keep whoever opens a shared file on the host waiting, by a lease or a delegation",
     "share": "use up what the host keeps for all: tasks, ptys, control groups, keys, queues, memory file systems",
     "left": "leave the host's root without inotify instances, message queues, ptys, pipes",
     "start": "*start*: have the host follow what a former run left in writable mappings (CVE-2024-21626)",

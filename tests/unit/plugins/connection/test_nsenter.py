@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import typing as t
+from pathlib import Path
 
 import pytest
 import yaml
@@ -103,7 +104,7 @@ def test_a_command_is_one_argument(connect: Connect) -> None:
     assert connection.exec_command(command) == (3, b"out", b"err\n")
     words, data = inner.commands[0]
     assert words[0] == "/run/unshare/web/system/enter-container"
-    assert words[2:] == ["--user=alice", "--", "/bin/sh", "-c", command]
+    assert words[2:] == ["--limit=67108864", "--user=alice", "--", "/bin/sh", "-c", command]
     assert data is None
 
 
@@ -200,6 +201,60 @@ def test_what_ssh_raises(
     assert type(caught.value) is (expected or AnsibleConnectionFailure)
     assert message in str(caught.value)
     assert " entered" not in str(caught.value)
+
+
+@pytest.mark.parametrize("refused", [[], ["--limit=67108864"], ["--no-start"], ["--no-start", "--limit=67108864"]])
+def test_a_container_that_a_former_version_has_started(connect: Connect, refused: list[str]) -> None:
+    """Its `enter-container` refuses the options that it does not know; without them it can be entered."""
+    connection, inner = connect(ansible_host="host1")
+    connection._play_context.check_mode = True
+    entered = inner.answer
+
+    def answer(token: str) -> tuple[int, bytes, bytes]:
+        words = inner.commands[-1][0]
+        unknown = next((word for word in words[: words.index("--")] if word in refused), None)
+        text = f"warning of ssh\nenter-container: {unknown}: is no option here\nUsage: enter-container\n"
+        return (125, b"", text.encode()) if unknown else entered(token)
+
+    inner.answer = answer
+    for tries in (len(refused) + 1, 1):
+        inner.commands.clear()
+        assert connection.exec_command("true", in_data=b"data")[0] == 3
+        assert len(inner.commands) == tries
+        assert {data for _words, data in inner.commands} == {b"data"}
+    words = inner.commands[0][0]
+    assert {"--no-start", "--limit=67108864", "--discard"} - set(words) == set(refused)
+
+
+def test_an_option_that_cannot_be_done_without(connect: Connect) -> None:
+    connection, inner = connect(ansible_host="host1")
+    inner.answer = lambda _token: (125, b"", b"enter-container: --discard: is no option here\n")
+    with pytest.raises(AnsibleConnectionFailure, match="cannot be entered on host1: enter-container: --discard"):
+        connection.exec_command("true", in_data=b"data")
+    assert len(inner.commands) == 1
+
+
+def test_no_command_takes_an_option_away(connect: Connect) -> None:
+    """What it says is no answer of the host's."""
+    connection, inner = connect(ansible_host="host1")
+    said = "enter-container: --limit=1: is no option here\n"
+    inner.answer = lambda token: (0, b"", f"\n{token} entered\n{said}\n{token} exit 125\n".encode())
+    assert connection.exec_command("true") == (125, b"", said.encode())
+    assert len(inner.commands) == 1
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_a_command_that_said_too_much(connect: Connect, copy: bool, tmp_path: Path) -> None:
+    """It fails, and the container is not unreachable; of a file no more is asked for than a part of it."""
+    connection, inner = connect(ansible_host="host1")
+    inner.answer = lambda token: (0, b"out", f"\n{token} entered\nerr\n{token} ended it was longer\n".encode())
+    act = (
+        (lambda: connection.fetch_file("/x", str(tmp_path / "x"))) if copy else lambda: connection.exec_command("true")
+    )
+    with pytest.raises(AnsibleError, match="^container web: it was longer$") as raised:
+        act()
+    assert not isinstance(raised.value, AnsibleConnectionFailure)
+    assert f"--limit={4 << 20 if copy else 64 << 20}" in inner.commands[0][0]
 
 
 @pytest.mark.parametrize("extra", [None, "-t", "-v -T"])

@@ -85,13 +85,15 @@ def test_a_prompt_without_a_password_is_a_missing_one(password: str | None) -> N
     assert su.check_missing_password(b"Password: ")
 
 
-def talk(script: str, *, data: bytes | None = None, password: str | None = "x", timeout: int = 20) -> t.Any:
+def talk(
+    script: str, *, data: bytes | None = None, password: str | None = "x", timeout: int = 20, limit: int = 1 << 30
+) -> t.Any:
     """The outcome of a local command that is a Python text, in which PROMPT, SUCCESS, … stand for what is said then."""
     report = Report(TOKEN)
     one = become("sudo", password, report)
     names = f"ENTERED={ENTERED!r}; EXIT={EXIT!r}; PROMPT={str(one.prompt).encode()!r}; SUCCESS={one.success.encode()!r}"
     begin = f"import os, sys; {names}; out = lambda b: os.write(1, b); err = lambda b: os.write(2, b); err(ENTERED)\n"
-    status, output, errors = LocalCommand([sys.executable, "-c", begin + script], data, one, timeout).run()
+    status, output, errors = LocalCommand([sys.executable, "-c", begin + script], data, one, timeout, limit).run()
     return status, output, report.take(errors)
 
 
@@ -166,3 +168,22 @@ def test_a_program_that_is_not_there() -> None:
         b"",
         b"/nowhere/program: No such file or directory\n",
     )
+
+
+@pytest.mark.parametrize("descriptor", [1, 2])
+@pytest.mark.parametrize("prompt", ["", ASK + "out(SUCCESS + b'\\n'); "])
+def test_a_command_without_end_is_ended(monkeypatch: pytest.MonkeyPatch, descriptor: int, prompt: str) -> None:
+    """With or without a become, and before its success as well."""
+    monkeypatch.setattr(local_command, "REPORT_ROOM", 1000)
+    flood = f"while True: os.write({descriptor}, b'x' * 65536)"
+    words = [sys.executable, "-c", f"import os\n{flood}"]
+    with pytest.raises(AnsibleError, match="more than 101000 bytes") as raised:
+        LocalCommand(words, None, None, 20, 100_000).run()
+    assert not isinstance(raised.value, AnsibleConnectionFailure)
+    with pytest.raises(AnsibleError, match="more than 101000 bytes"):
+        talk(f"{prompt}\n{flood}", limit=100_000)
+
+
+def test_as_much_as_is_asked_for_is_taken() -> None:
+    words = [sys.executable, "-c", "import os; os.write(1, b'x' * 10_000); os.write(2, b'y' * 10_000)"]
+    assert LocalCommand(words, None, None, 20, 10_000).run() == (0, b"x" * 10_000, b"y" * 10_000)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import typing as t
 from pathlib import Path
 
@@ -96,3 +97,28 @@ def test_any_member_is_the_file_system_of_the_state(
             host.refuse_writable_file_system(mount(type=kind), f"/dev/none:{source.rpartition(':')[2]}")
     with pytest.raises(guarded.WritableSource):
         host.refuse_writable_file_system(mount(type="xfs", options=f"logdev=/dev/{members[0]}"), "/dev/none")
+
+
+def test_every_source_of_a_bcachefs_is_a_device_of_it(system: Path) -> None:
+    entry = mount_table.MountTableEntry("9 1 0:99 / /state rw - bcachefs /dev/sdc:/dev/sda3:/dev/gone rw")
+    assert devices.of_mount(entry) == [NUMBERS["sdc"], NUMBERS["sda3"]]
+
+
+@pytest.mark.parametrize("source", ["/dev/root", "/dev/gone", "none"])
+@pytest.mark.parametrize("kind", ["btrfs", "overlay"])
+def test_a_btrfs_whose_source_names_no_device_says_its_members(
+    system: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str, kind: str
+) -> None:
+    uuid = "1d9f24a8-a9d7-4e0b-8ba4-8c8f1d6a3f10"
+    answer = bytes(devices.UUID_AT) + bytes.fromhex(uuid.replace("-", "")) + bytes(devices.INFO_SIZE)
+    asked: list[int] = []
+
+    def ioctl(_descriptor: int, request: int, _data: bytes) -> bytes:
+        asked.append(request)
+        return answer[: devices.INFO_SIZE]
+
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    entry = mount_table.MountTableEntry(f"9 1 0:99 / {tmp_path} rw - {kind} {source} rw")
+    members = [NUMBERS["sda2"], NUMBERS["sdb"]] if kind == "btrfs" else ["0:99"]
+    assert sorted(devices.of_mount(entry)) == sorted(members)
+    assert asked == ([devices.BTRFS_FS_INFO] if kind == "btrfs" else [])

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import stat
 import struct
+import tempfile
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import reachable
+from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded, mount_table, reachable
 
 USER_OBJ, USER, GROUP_OBJ, GROUP, MASK, OTHER = 1, 2, 4, 8, 0x10, 0x20
 NOBODY = 0xFFFFFFFF
@@ -81,3 +84,81 @@ def test_access_control_lists(directory: Path, more: dict[str, t.Any], through: 
     except OSError as error:
         pytest.skip(f"no ACL here: {error}")
     assert reachable.lets_users_in(str(directory)) is through
+
+
+def table(*lines: str) -> guarded.GuardedHost:
+    """A host with these mounts."""
+    host = guarded.GuardedHost({})
+    host.mounts = [mount_table.MountTableEntry(line) for line in lines]
+    return host
+
+
+@pytest.fixture
+def public() -> t.Iterator[Path]:
+    """A directory that every user can reach."""
+    path = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize(("kind", "through"), [("ext4", False), ("xfs", False), ("nfs4", True), ("fuse.sshfs", True)])
+def test_what_a_server_says_of_a_directory_keeps_nobody_out(public: Path, kind: str, through: bool) -> None:
+    (public / "server/private/data").mkdir(parents=True)
+    (public / "server/private").chmod(0o700)
+    data = str(public / "server/private/data")
+    host = table(
+        "1 0 8:1 / / rw - ext4 /dev/sda1 rw",
+        f"2 1 0:50 / {public}/server rw - {kind} nas:/x rw",
+        f"3 2 8:2 / {data} rw - ext4 /dev/sdb rw",
+    )
+    assert reachable._is_reachable(host, data, "") is through
+
+
+def test_the_modes_in_what_is_mapped_are_root_insides(public: Path) -> None:
+    """A mount in it is not kept from users by a directory that root inside can open to them."""
+    (public / "mapped/private/mounted").mkdir(parents=True)
+    for name in ("mapped", "mapped/private"):
+        (public / name).chmod(0o700)
+    host = table("1 0 8:1 / / rw - ext4 /dev/sda1 rw")
+    mounted, mapped = str(public / "mapped/private/mounted"), str(public / "mapped")
+    assert not reachable._is_reachable(host, mounted, "")
+    assert reachable._is_reachable(host, mounted, mapped)
+    public.chmod(0o700)
+    assert not reachable._is_reachable(host, mounted, mapped)
+
+
+@pytest.mark.parametrize("gone", ["", "a", "a/b"])
+def test_what_is_not_there_any_more_is_out_of_reach(public: Path, gone: str) -> None:
+    host = table("1 0 8:1 / / rw - ext4 /dev/sda1 rw")
+    path = public / gone / "missing" / "deep" / "data"
+    (public / gone).mkdir(parents=True, exist_ok=True)
+    assert not reachable._is_reachable(host, str(path), "")
+    path.mkdir(parents=True)
+    assert reachable._is_reachable(host, str(path), "")
+
+
+@pytest.mark.parametrize("kind", ["file", "fifo", "socket", "device"])
+def test_in_what_is_no_directory_nothing_can_be_made(public: Path, kind: str) -> None:
+    path = public / "mapped"
+    make = {"file": stat.S_IFREG, "fifo": stat.S_IFIFO, "socket": stat.S_IFSOCK, "device": stat.S_IFCHR}
+    os.mknod(path, make[kind] | 0o666, os.makedev(1, 3))
+    host = guarded.GuardedHost({})
+    for place, refused in ((path, False), (public, True)):
+        source = os.open(place, os.O_PATH)
+        try:
+            if refused:
+                with pytest.raises(guarded.WritableSource):
+                    reachable.check_bind(host, source, "it", "/data", True)
+            else:
+                assert reachable.check_bind(host, source, "it", "/data", True) is None
+        finally:
+            os.close(source)
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"), [("rw", True), ("rw,nodev", True), ("rw,nosuid", False), ("rw,noexec", False), ("ro", True)]
+)
+def test_where_programs_have_no_rights(options: str, shown: bool) -> None:
+    host = table(f"1 0 8:1 / /srv {options} - ext4 /dev/sda1 rw", "2 0 8:1 /x /mnt rw,nosuid - ext4 /dev/sda1 rw")
+    assert host._shown({("8:1", "/x/y"): True}) == (["/srv/x/y"] if shown else [])

@@ -73,9 +73,13 @@ FCNTL = {X86_64: (72,), I386: (55, 221)}
 SOCKETCALL, MAKES_SOCKET = 102, 1
 
 SET_USER, SET_GROUP, CREATE, TEMPORARY = 0o4000, 0o2000, 0o100, 0o20000000
-TIOCSTI, TIOCLINUX, SET_LEASE, NETLINK, AUDIT, VSOCK = 0x5412, 0x541C, 1024, 16, 9, 40
+TIOCSTI, TIOCLINUX, NETLINK, AUDIT, VSOCK = 0x5412, 0x541C, 16, 9, 40
+SET_LEASE, SET_DELEGATION, DUPLICATE = 1024, 1040, 1030
 ABOVE = 1 << 32  # of a register of 64 bits the kernel does not look at the rest, of an `int` or a mode
-SINGLE = (SET_USER | 0o755, SET_GROUP, 0o755, TIOCSTI, TIOCLINUX, ABOVE | TIOCSTI, SET_LEASE, VSOCK, MAKES_SOCKET)
+SINGLE = (
+    SET_USER | 0o755, SET_GROUP, 0o755, TIOCSTI, TIOCLINUX, ABOVE | TIOCSTI, SET_LEASE, SET_DELEGATION, DUPLICATE,
+    VSOCK, MAKES_SOCKET,
+)  # fmt: skip
 PAIRS = [
     *((flags, mode) for flags in (CREATE, TEMPORARY | CREATE, TEMPORARY) for mode in (SET_USER, SET_GROUP, 0o755)),
     (NETLINK, AUDIT),
@@ -112,7 +116,7 @@ def answer(plain: dict[int, int], architecture: int, number: int, arguments: tup
         number in MODES[architecture] and words[MODES[architecture][number]] & set_id,
         number in OPENS[architecture] and words[flags] & (CREATE | TEMPORARY) and words[mode] & set_id,
         number == IOCTL[architecture] and words[1] in (TIOCSTI, TIOCLINUX),
-        number in FCNTL[architecture] and words[1] == SET_LEASE,
+        number in FCNTL[architecture] and words[1] in (SET_LEASE, SET_DELEGATION),
     )
     no_family = (
         number == SOCKET[architecture] and words[0] == VSOCK,
