@@ -102,7 +102,7 @@ def test_a_pty_of_the_hosts_is_the_users(make_machine: MakeMachine) -> None:
 
 
 class Failing:
-    """A call that fails when it is made for the last of so many times, and works before."""
+    """A call that fails from so many times on: who enters tries once more in another place."""
 
     def __init__(self, call: t.Callable[..., t.Any], times: int) -> None:
         self.call = call
@@ -110,7 +110,7 @@ class Failing:
 
     def __call__(self, *arguments: t.Any, **options: t.Any) -> t.Any:
         self.left -= 1
-        if not self.left:
+        if self.left <= 0:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return self.call(*arguments, **options)
 
