@@ -342,13 +342,13 @@ class Relay:
             elif number != _signal.SIGALRM:
                 carrier.given_up = True
 
+        saved = termios.tcgetattr(0) if self.interactive else None
         wake_read, wake_write = os.pipe()
         os.set_blocking(wake_write, False)
         former = {}
         for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGWINCH):
             former[number] = _signal.signal(number, lambda *_: None)
         former_wake = _signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        saved = termios.tcgetattr(0) if self.interactive else None
         try:
             if on_ready is not None:
                 on_ready()
