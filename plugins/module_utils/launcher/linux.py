@@ -18,6 +18,8 @@ _libc = ctypes.PyDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 
+MACHINE = os.uname().machine
+
 _ZERO = ctypes.c_ulong(0)
 _DEFAULT_ACTION = ctypes.create_string_buffer(32)  # `struct sigaction` of the kernel: no function, no flags, no mask
 
@@ -109,10 +111,9 @@ def _check(result: int, call: str, *arguments: object) -> int:
 
 
 def _architecture_number(table: dict[str, int], name: str) -> int:
-    machine = os.uname().machine
-    if machine not in table:
-        raise OSError(38, "the number of this call is not known on " + machine, name)
-    return table[machine]
+    if MACHINE not in table:
+        raise OSError(38, "the number of this call is not known on " + MACHINE, name)
+    return table[MACHINE]
 
 
 def call(numbers: dict[str, int], name: str, *arguments: object) -> int:
@@ -310,7 +311,7 @@ def file_system_type(descriptor: int) -> int:
     """Return the number of the type of the file system that a descriptor is in (fstatfs(2))."""
     status = ctypes.create_string_buffer(256)
     _check(_libc.fstatfs(descriptor, status), "fstatfs(%d)", descriptor)
-    kind = ctypes.c_uint if os.uname().machine == "s390x" else ctypes.c_long
+    kind = ctypes.c_uint if MACHINE == "s390x" else ctypes.c_long
     return kind.from_buffer(status).value
 
 

@@ -10,7 +10,7 @@ import os
 import typing as t
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import scheduling
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux, scheduling
 from ansible_collections.unshare.container.plugins.module_utils.launcher.attributes import Attributes
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may be scheduled as it likes")
@@ -100,8 +100,7 @@ def test_one_that_has_ended() -> None:
 
 
 def test_on_a_machine_of_which_no_numbers_are_known_the_rest_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    system = os.uname()
-    monkeypatch.setattr(os, "uname", lambda: os.uname_result((*system[:4], "elbrus")))
+    monkeypatch.setattr(linux, "MACHINE", "elbrus")
 
     def work() -> object:
         os.nice(7)
