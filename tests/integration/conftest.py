@@ -32,6 +32,9 @@ PREFIX = "test-"
 IS_NAMED = re.compile(rf"(?:^|[/-]){PREFIX}")
 """Such a name in a path; that of a system follows its hash. Directories of pytest have `test-` in their names, too."""
 
+DEFAULT_NAME = f"{PREFIX}machine-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+"""The container of a test that names none. Several processes of pytest run tests side by side, whole files each."""
+
 INTERPRETER = "/usr/bin/python3"
 """The host's own Python: a container whose store is /usr has it, and so do the scripts on a target."""
 
@@ -103,10 +106,12 @@ class Host:
             own: a part of the names of containers that this run makes without `write_system`.
         """
         after = cls.snapshot()
-        names = {own, *cls.names, cls.directory or own}
+        # Another run's container may have a name that begins with one of this run's.
+        names = [rf"{re.escape(name)}(?![\w-])" for name in cls.names]
+        ours = re.compile("|".join([re.escape(own), re.escape(cls.directory or own), *names]))
         found: Mapping = {}
         for key in after.keys() - {"descriptors"}:
-            found[key] = {entry for entry in after[key] ^ before[key] if any(name in entry for name in names)}
+            found[key] = {entry for entry in after[key] ^ before[key] if ours.search(entry)}
         found["descriptors"] = set(after["descriptors"].items()) ^ set(before["descriptors"].items())
         return {key: entries for key, entries in found.items() if entries}
 
@@ -135,7 +140,7 @@ def host_unchanged(request: pytest.FixtureRequest) -> t.Iterator[None]:
     """Fail when the test leaves a mount, control group, process, descriptor or file of the collection behind."""
     before = Host.snapshot()
     yield
-    left = Host.left(before, getattr(request.module, "NAME", PREFIX))
+    left = Host.left(before, getattr(request.module, "NAME", DEFAULT_NAME))
     assert not left, left
 
 
@@ -190,10 +195,6 @@ class Machine:
             self.container.stop(5)
             self.container.remove()
         shutil.rmtree(self.system, ignore_errors=True)
-        for directory in ("systems", "containers", ""):
-            path = Path("/var/lib/unshare", directory)
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
 
 
 MakeMachine = t.Callable[..., Machine]
@@ -232,7 +233,7 @@ def make_machine(host_unchanged: None) -> t.Iterator[MakeMachine]:
     """Makes containers from declarations; they and their systems are gone after the test."""
     machines: list[Machine] = []
 
-    def make(operating_system: Mapping | None = None, name: str = "test-machine", **options: t.Any) -> Machine:
+    def make(operating_system: Mapping | None = None, name: str = DEFAULT_NAME, **options: t.Any) -> Machine:
         declared = {"host_name": name, **(operating_system or {})}
         assert name.startswith(PREFIX)
         machine = Machine(name, write_system(declared, name, **options))

@@ -27,7 +27,7 @@ def test_systemd_is_pid_1_and_all_is_well(make_machine: MakeMachine) -> None:
     state = machine.run("systemctl", "is-system-running").stdout.strip()
     assert state == "running", machine.logs()
     assert machine.container.failed_units() == []
-    assert machine.output("hostname").strip() == "test-machine"
+    assert machine.output("hostname").strip() == machine.name
     assert "Europe/Paris" in machine.output("readlink", "/etc/localtime")
 
 
