@@ -29,7 +29,10 @@ SOURCES = [
     *("/run/unshare/a", "/etc", "/etc/systemd", "/etc/systemd/system", "/etc/systemd/system/a.service.d"),
     *("/run/systemd", "/run/systemd/system", "/run/systemd/system/unshare-container@.service"),
 ]
-BESIDE = ["/var/lib/unshared", "/var/lib/data", "/run/user", "/run/systemd/resolve", "/srv", "/var/log", "/etc/nginx", "/var/lib/unshare.d/x"]
+BESIDE = [
+    *("/var/lib/unshared", "/var/lib/data", "/run/user", "/run/systemd/resolve", "/srv", "/var/log", "/etc/nginx"),
+    "/var/lib/unshare.d/x",
+]
 
 
 def deployed(system: System, **options: t.Any) -> list[System]:

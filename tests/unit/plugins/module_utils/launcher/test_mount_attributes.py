@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The kernel takes every flag of a file system record, of a bind mount and of a new file system, and does as it says."""
+"""The kernel takes every flag of a file system record, of a bind mount and of a new one, and does as it says."""
 
 from __future__ import annotations
 
