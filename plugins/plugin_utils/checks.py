@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 
 from ..module_utils.launcher import guarded, targets
+from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.paths import refusal_of_root
 from .errors import DeclarationError
 
@@ -105,8 +106,8 @@ def password(value: str, path: str) -> str:
 
 def identifier(value: int, path: str) -> int:
     """Check a user's or group's id within a container's 65,536."""
-    if not 0 <= value <= 65535:
-        raise DeclarationError(path, f"{value} is not an id of a container (0 to 65535)")
+    if not 0 <= value < COUNT:
+        raise DeclarationError(path, f"{value} is not an id of a container (0 to {COUNT - 1})")
     return value
 
 

@@ -7,6 +7,10 @@ from __future__ import annotations
 import difflib
 import typing as t
 
+from ..module_utils.launcher.kinds import ContractError
+
+R = t.TypeVar("R")
+
 
 class DeclarationError(ValueError):
     """A declaration that cannot be used. The message begins with the place (a key's path) and says what to do."""
@@ -15,6 +19,14 @@ class DeclarationError(ValueError):
         self.path = path
         self.message = message
         super().__init__(f"{path}: {message}" if path else message)
+
+
+def contracted(path: str, read: t.Callable[[], R]) -> R:
+    """Return what READ reads of the contract; its ContractError becomes a DeclarationError below PATH."""
+    try:
+        return read()
+    except ContractError as error:
+        raise DeclarationError(error.within(path).place, error.message) from error
 
 
 def suggestion(word: str, known: t.Iterable[str]) -> str:

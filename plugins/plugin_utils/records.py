@@ -9,9 +9,9 @@ import dataclasses
 import ipaddress
 import typing as t
 
-from ..module_utils.launcher import contract, file_systems, targets
+from ..module_utils.launcher import contract, targets
 from . import checks, specs
-from .errors import DeclarationError
+from .errors import DeclarationError, contracted
 from .validation import Spec, describe, plain, validate
 
 R = t.TypeVar("R", bound="Record")
@@ -142,11 +142,7 @@ class FileSystem(Record):
         """Check what a container cannot mount, and where; STORE is the place of its store. PATH is the record's."""
         checks.mount_point(self.mount_point, f"{path}.mount_point", store)
         bind = "bind-mount" in self.flags
-        reason = targets.refusal_of_type(self.type)
-        if reason and not bind:
-            raise DeclarationError(f"{path}.type", reason)
-        if not bind:
-            self._verify_paths(path)
+        contracted(path, lambda: contract.Mount.read(self.mount_record().write()))
         if "remount" in self.flags:
             raise DeclarationError(f"{path}.flags", "'remount' changes what is mounted, and here it is mounted anew")
         if "lazy-time" in self.flags and bind:
@@ -160,14 +156,6 @@ class FileSystem(Record):
         elif isinstance(self.device, str) and "bind-mount" in self.flags:
             checks.source(self.device, f"{path}.device")
 
-    def _verify_paths(self, path: str) -> None:
-        device = file_systems.refusal_of_device(self.type, self.device) if isinstance(self.device, str) else None
-        if device:
-            raise DeclarationError(f"{path}.device", device)
-        options = file_systems.refusal_of_options(self.type, self.options or "")
-        if options:
-            raise DeclarationError(f"{path}.options", options)
-
     def mount_record(self) -> contract.Mount:
         """Return what the launcher is told of it; a mount is shared with the container's own namespaces in any case."""
         return contract.Mount(
@@ -175,7 +163,7 @@ class FileSystem(Record):
             mount_point=self.place,
             type="none" if "bind-mount" in self.flags else self.type,
             flags=[flag for flag in self.flags if flag in contract.FLAGS],
-            options=self.options,
+            options=self.options or None,
             required=self.required,
             mount_may_fail=self.mount_may_fail,
         )

@@ -9,11 +9,12 @@ import typing as t
 from ..module_utils.launcher import contract
 from ..module_utils.launcher.contract import Init, Mount, Security, Specification, Store
 from ..module_utils.launcher.host_files import HOST_FILES
+from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.targets import refusal_of_file
 from . import checks
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
-from .errors import DeclarationError
+from .errors import DeclarationError, contracted
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, default_name, operating_system
 from .records import FileSystemMapping, store_mapping
@@ -93,24 +94,26 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         files = {path: item for path, item in files.items() if not path.startswith("/etc/systemd/")}
     file_systems = _file_systems(system, store)
     _refuse_lost(files, file_systems, store.target)
+    specification = Specification(
+        format=contract.FORMAT,
+        name=name,
+        host_name=system.host_name,
+        shared_network=given["shared_network"],
+        private_users=private_users,
+        store=store,
+        init=init,
+        file_systems=file_systems,
+        oom_score_adj=_oom_score(given["oom_score_adj"]),
+        log=given["log"],
+        security=Security(**given["security"]),
+    ).write()
+    contracted(PATH, lambda: Specification.read(specification))  # as the target does
     return {
         "name": name,
         "files": {path: files[path] for path in sorted(files)},
         "directories": _directories(folded["directories"], file_systems),
         "host_files": sorted({*HOST_FILES, *folded["host_files"]} - files.keys()),
-        "spec": Specification(
-            format=contract.FORMAT,
-            name=name,
-            host_name=system.host_name,
-            shared_network=given["shared_network"],
-            private_users=private_users,
-            store=store,
-            init=init,
-            file_systems=file_systems,
-            oom_score_adj=_oom_score(given["oom_score_adj"]),
-            log=given["log"],
-            security=Security(**given["security"]),
-        ).write(),
+        "spec": specification,
         "activation": folded["activation"],
         "programs": folded["programs"],
         "packages": sorted(set(folded["packages"])),
@@ -142,10 +145,10 @@ def _private_users(value: t.Any) -> str | int:
         return value
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 11:
         value = int(value)
-    highest = 2**32 - 2 * 65536
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= highest and value % 65536 == 0:
+    highest = 2**32 - 2 * COUNT
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= highest and value % COUNT == 0:
         return value
-    raise DeclarationError("private_users", f"{value!r} is not 'auto', 'identity' or a positive multiple of 65536")
+    raise DeclarationError("private_users", f"{value!r} is not 'auto', 'identity' or a positive multiple of {COUNT}")
 
 
 def _init(value: t.Any) -> Init:
@@ -164,10 +167,7 @@ def _init(value: t.Any) -> Init:
         checks.environment_name(name, "init.environment")
         if not isinstance(text, str) or "\0" in text:
             raise DeclarationError(f"init.environment.{name}", "must be a string without NUL")
-    try:
-        contract.signal_number(checked["stop_signal"])
-    except contract.ContractError as error:
-        raise DeclarationError("init.stop_signal", error.message) from error
+    contracted("init.stop_signal", lambda: contract.signal_number(checked["stop_signal"]))
     base = SYSTEMD.environment if checked["systemd"] else {"PATH": DEBIAN.path}
     return Init(**{**checked, "environment": {**base, **checked["environment"]}})
 

@@ -19,7 +19,7 @@ from typing import Iterable, NamedTuple
 
 from ..launcher.errors import LauncherError
 from ..launcher.lookup import LINKS_LIMIT
-from ..launcher.targets import parents
+from ..launcher.targets import is_below, parents
 
 KERNEL_DIRECTORIES = ("/proc", "/sys", "/dev")
 _CONFIGURATION = "pyvenv.cfg"
@@ -109,14 +109,14 @@ class Reach:
             target = os.readlink(step)
             links[step] = target
             # Who asks for a path asks for the links that it names.
-            if not any(_is_in(step, place) or _is_in(place, step) for place in asked):
+            if not any(is_below(step, place) or is_below(place, step) for place in asked):
                 barred = barred or self._bar(step)
             waiting.extend(reversed(target.split("/")))
             if target.startswith("/"):
                 current = ""
         real = current or "/"
         mode = os.lstat(real).st_mode
-        is_named = any(_is_in(real, place) for place in asked)
+        is_named = any(is_below(real, place) for place in asked)
         if not is_named:
             barred = barred or self._bar(real)
             needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
@@ -129,7 +129,7 @@ class Reach:
 
         What the kernel shows at a path is another thing to each process: there the path itself bars the way.
         """
-        if any(_is_in(path, place) for place in KERNEL_DIRECTORIES):
+        if any(is_below(path, place) for place in KERNEL_DIRECTORIES):
             return path
         for directory in reversed(parents(path)):
             if directory not in self._passable:
@@ -153,10 +153,6 @@ def barred_text(what: str, place: Place) -> str:
     """Return what to tell of a place that the content of a file may not bring in."""
     why = "%s is not for everybody on this host" % place.barred
     return "%s is %s, and %s; to share it, name it in 'inputs'" % (what, place.real, why)
-
-
-def _is_in(path: str, place: str) -> bool:
-    return path == place or path.startswith(place.rstrip("/") + "/")
 
 
 def _is_virtual_environment(directory: str) -> bool:

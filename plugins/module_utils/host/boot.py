@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import Any, Dict
 
 from ..launcher import limits as kept_limits
-from ..launcher.paths import write_atomically
+from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, UNIT_DIRECTORY, write_atomically
 from ..state.system_content import check_name
 from ..state.target import Layout, TargetError, explain
 from .limits import Limits
 from .systemd_units import (
     BOOT_DROP_IN,
     LIMITS_DROP_IN,
-    RUNTIME_UNIT_DIRECTORY,
     TEMPLATE_UNIT,
-    UNIT_DIRECTORY,
     WANTS,
     Systemd,
     UnitOptions,
@@ -74,9 +72,9 @@ class Boot:
                 raise TargetError(f"container {name!r} cannot be started after itself")
         self.systemd = systemd if systemd is not None else Systemd(layout.root)
         self.unit = unit_of(name)
-        self.directory = layout.root / UNIT_DIRECTORY
+        self.directory = layout.root / UNIT_DIRECTORY[1:]
         if not enabled and self.directory.is_dir() and not os.access(self.directory, os.W_OK):
-            self.directory = layout.root / RUNTIME_UNIT_DIRECTORY  # a host whose /etc is an image
+            self.directory = layout.root / RUNTIME_UNIT_DIRECTORY[1:]
         self.template = self.directory / TEMPLATE_UNIT
         self.drop_in = self.directory / f"{self.unit}.d" / BOOT_DROP_IN
         self.limits_drop_in = self.drop_in.with_name(LIMITS_DROP_IN)

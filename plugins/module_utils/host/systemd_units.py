@@ -22,8 +22,6 @@ from .limits import Limits, properties
 TEMPLATE_UNIT = "unshare-container@.service"
 BOOT_DROP_IN = "unshare.conf"
 LIMITS_DROP_IN = "unshare-limits.conf"
-UNIT_DIRECTORY = "etc/systemd/system"
-RUNTIME_UNIT_DIRECTORY = "run/systemd/system"
 WANTS = "multi-user.target.wants"
 STEPS_SINCE = 254
 """The version of systemd from which on a restart's delay grows by itself (RestartSteps=)."""

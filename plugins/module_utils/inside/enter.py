@@ -53,8 +53,12 @@ class Entry:
         record = container.record() or {}
         system = str(record.get("system"))
         self.base = int(record.get("uid_base") or 0)  # the host's id of root inside
-        self.spec = read_spec(system)
-        self.filter_program = confine.read_filter(system)
+        try:
+            self.spec = read_spec(system)
+            self.filter_program = confine.read_filter(system)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Give back the descriptors of the host."""

@@ -145,7 +145,7 @@ class Init(ContractRecord):
     systemd: bool = False
 
     KINDS = {
-        "argv": kinds.list_of(kinds.text),
+        "argv": kinds.list_of(kinds.text_or_none),
         "environment": kinds.variables,
         "ready": kinds.choice("exec", "notify"),
         "stop_signal": _signal,
@@ -155,6 +155,7 @@ class Init(ContractRecord):
     def check(self) -> None:
         if not self.argv:
             raise ContractError("names no program").within("argv")
+        self.at("argv[0]", kinds.path, self.argv[0])
 
 
 class Security(ContractRecord):

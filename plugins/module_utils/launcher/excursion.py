@@ -44,6 +44,8 @@ class Alarm:
                 raise TimeoutError()
 
         self.former = _signal.signal(_signal.SIGALRM, ring)
+        # Who called this process may have blocked it, and what is blocked in a process stays so in what that executes.
+        self.blocked = _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGALRM])
         self.began = time.monotonic()
         # Again and again, for the first may come when the call has not begun yet.
         self.former_timer = _signal.setitimer(_signal.ITIMER_REAL, self.seconds, 0.05)
@@ -53,6 +55,7 @@ class Alarm:
             self.over = True
         finally:
             _signal.setitimer(_signal.ITIMER_REAL, 0)
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, self.blocked)
             _signal.signal(_signal.SIGALRM, self.former)
             left, interval = self.former_timer
             if left:

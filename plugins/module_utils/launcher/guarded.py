@@ -15,7 +15,7 @@ import sys
 from . import devices, mount_table
 from .errors import LauncherError
 from .file_systems import LAYERS_READ, LAYERS_WRITTEN, NAMED, paths_of
-from .paths import RUN_DIRECTORY, STATE_DIRECTORY, read_text
+from .paths import RUN_DIRECTORY, RUNTIME_UNIT_DIRECTORY, STATE_DIRECTORY, UNIT_DIRECTORY, read_text
 from .targets import is_below, plain_path
 
 TYPE_CHECKING = False
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     Place = Tuple[str, str]  # device (`major:minor`) of a file system, and a path in it
     Reach = Dict[Place, bool]  # places, and whether what is written comes there
 
-UNITS = "/etc/systemd/system"
 RUNS = {
     STATE_DIRECTORY: "where the systems of all containers are kept, with the scripts that this host runs",
     RUN_DIRECTORY: "where what is known of all running containers is kept",
-    UNITS: "where the units that this host runs are kept",
+    UNIT_DIRECTORY: "where the units that this host runs are kept",
+    RUNTIME_UNIT_DIRECTORY: "where the units are kept that this host runs until it reboots",
 }
 """What the host runs, or goes by, as root: the path, and a clause that says what is there."""
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from .paths import read_text
 
-COUNT = 65536
+COUNT = 65536  # ids of a container
 
 
 class Identity:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from .errors import LauncherError
+from .identity import COUNT
 from .names import is_name
 from .paths import refusal_of_root
 
@@ -31,7 +32,6 @@ else:
 
 PATH_LIMIT = 4095  # bytes; PATH_MAX of Linux
 OCTAL = frozenset("01234567")
-IDS = 65536  # of a container
 
 
 class ContractError(LauncherError):
@@ -160,6 +160,11 @@ def text(value: object) -> str:
     return value
 
 
+def text_or_none(value: object) -> str:
+    """Return a text that may be empty, such as an argument of a program or the value of a variable."""
+    return text(value) if value != "" else ""
+
+
 def boolean(value: object) -> bool:
     """Return true or false."""
     if not isinstance(value, bool):
@@ -169,8 +174,8 @@ def boolean(value: object) -> bool:
 
 def identifier(value: object) -> int:
     """Return the number of a user or a group inside."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < IDS:
-        raise ContractError("%s is no id of a container (0 to %d)" % (ascii(value)[:40], IDS - 1))
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < COUNT:
+        raise ContractError("%s is no id of a container (0 to %d)" % (ascii(value)[:40], COUNT - 1))
     return value
 
 
@@ -254,7 +259,7 @@ def mapping_of(key: Kind, kind: Callable[[object], V]) -> Callable[[object], dic
 
 def variables(value: object) -> dict[str, str]:
     """Return environment variables; their values can be empty."""
-    found: dict[str, str] = mapping_of(_variable, _value)(value)
+    found: dict[str, str] = mapping_of(_variable, text_or_none)(value)
     return found
 
 
@@ -262,7 +267,3 @@ def _variable(value: object) -> str:
     if "=" in text(value):
         raise ContractError("%r is no variable's name" % value)
     return text(value)
-
-
-def _value(value: object) -> str:
-    return text(value) if value != "" else ""

@@ -62,6 +62,7 @@ MOUNT_ATTR_NOEXEC = 0x08
 MOUNT_ATTR_NOATIME = 0x10
 MOUNT_ATTR_STRICTATIME = 0x20
 MOUNT_ATTR_NODIRATIME = 0x80
+MOUNT_ATTR__ATIME = 0x70  # the bits of which one value stands for when access times are noted
 MOUNT_ATTR_IDMAP = 0x100000
 
 MS_REC = 0x4000
@@ -221,7 +222,9 @@ def open_tree(directory: int, path: str, recursive: bool) -> int:
 
 def mount_setattr(mount: int, attributes: int, recursive: bool, user_namespace: int | None = None) -> None:
     """Set the attributes of a mount, and its id map from a user namespace's descriptor (Linux 5.12)."""
-    structure = MountAttributes(attributes, 0, 0, 0)
+    # The kernel replaces the value of these bits only as a whole.
+    access_times = MOUNT_ATTR__ATIME if attributes & MOUNT_ATTR__ATIME else 0
+    structure = MountAttributes(attributes, access_times, 0, 0)
     if user_namespace is not None:
         structure.attr_set |= MOUNT_ATTR_IDMAP
         structure.userns_fd = user_namespace

@@ -11,6 +11,8 @@ from .targets import plain_path
 
 STATE_DIRECTORY = "/var/lib/unshare"
 RUN_DIRECTORY = "/run/unshare"
+UNIT_DIRECTORY = "/etc/systemd/system"
+RUNTIME_UNIT_DIRECTORY = "/run/systemd/system"  # of a host whose /etc is an image
 NEW = ".new"  # ends the name under which a file is written aside
 
 

@@ -112,8 +112,12 @@ class UnitStarter:
         try:
             self.systemd.start(self.unit, timeout)
         except TargetError as error:
-            self.systemd.stop(self.unit, timeout)  # or it would try again and again, under the hands of this run
-            raise NotReady(str(error), ended=True) from error
+            message = str(error)
+            try:
+                self.systemd.stop(self.unit, timeout)  # or it would try again and again, under the hands of this run
+            except TargetError as another:
+                message += "; systemd goes on trying, for it cannot be stopped either: %s" % another
+            raise NotReady(message, ended=True) from error
         for unit in self._stopped_with_it:
             self.systemd.start(unit, timeout)
         warnings: list[str] = self.container.status().warnings

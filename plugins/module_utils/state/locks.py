@@ -113,13 +113,16 @@ class Lock:
                 continue
             try:
                 _hold(self.descriptor, "container %s" % self.name, self.timeout, deadline)
+                if _same(self.descriptor, self.directory):
+                    return
             except BaseException:
-                os.close(self.descriptor)
-                self.descriptor = -1
+                self._close()
                 raise
-            if _same(self.descriptor, self.directory):
-                return
-            os.close(self.descriptor)
+            self._close()
+
+    def _close(self) -> None:
+        os.close(self.descriptor)
+        self.descriptor = -1
 
     def release(self) -> None:
         """Give the lock back, if it is held, and remove the directory when nothing is in it."""
@@ -131,8 +134,7 @@ class Lock:
                 os.rmdir(RUN_DIRECTORY)
             except OSError:
                 pass  # it holds the state of a running container, or another's
-        os.close(self.descriptor)
-        self.descriptor = -1
+        self._close()
         self.close()
 
 

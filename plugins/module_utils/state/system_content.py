@@ -14,6 +14,7 @@ import re
 from typing import Any, Dict
 
 from ..launcher import contract, kinds
+from ..launcher.identity import COUNT
 from ..launcher.names import DIGITS, is_name, system_name
 from .library import fingerprint
 from .target import TargetError
@@ -212,8 +213,8 @@ def _mode(value: Any, where: str) -> str:
 
 
 def _identifier(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 65536:
-        raise TargetError(f"{where}: {value!r} must be a number from 0 to 65535")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < COUNT:
+        raise TargetError(f"{where}: {value!r} must be a number from 0 to {COUNT - 1}")
     return value
 
 

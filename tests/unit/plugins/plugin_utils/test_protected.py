@@ -27,8 +27,12 @@ SOURCES = [
     *("/var", "/var/", "//var", "/var/lib", "/var/./lib", "/var/lib/unshare", "/var/lib//unshare/"),
     *("/var/lib/unshare/systems/x", "/var/lib/unshare/containers/a/journal", "/run", "/run/", "/run/unshare"),
     *("/run/unshare/a", "/etc", "/etc/systemd", "/etc/systemd/system", "/etc/systemd/system/a.service.d"),
+    *("/run/systemd", "/run/systemd/system", "/run/systemd/system/unshare-container@.service"),
 ]
-BESIDE = ["/var/lib/unshared", "/var/lib/data", "/run/user", "/srv", "/var/log", "/etc/nginx", "/var/lib/unshare.d/x"]
+BESIDE = [
+    *("/var/lib/unshared", "/var/lib/data", "/run/user", "/run/systemd/resolve", "/srv", "/var/log", "/etc/nginx"),
+    "/var/lib/unshare.d/x",
+]
 
 
 def deployed(system: System, **options: t.Any) -> list[System]:

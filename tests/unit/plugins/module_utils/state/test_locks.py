@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -69,3 +72,33 @@ def test_a_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LauncherError, match="^container web: cannot be locked: "):
         locks.Lock("web", str(tmp_path / "file/web"), 0.05, lambda: None).acquire()
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+def test_another_holder_is_waited_for_no_longer_than_asked(directory: Path, blocked: bool) -> None:
+    """Who called this process may have blocked the signal of a timer."""
+    directory.mkdir(parents=True)
+    other = os.open(directory, os.O_RDONLY)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM] if blocked else [])
+    try:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        with pytest.raises(LauncherError, match=r"another process \(PID [0-9]+\) has held it for 0.05 s"):
+            lock(directory).acquire()
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        os.close(other)
+
+
+def test_a_lock_that_was_not_taken_is_not_given_back(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of its descriptor may be another file's by then."""
+    made = lock(directory)
+
+    def fail(*_arguments: object) -> bool:
+        raise PermissionError(13, "no")
+
+    monkeypatch.setattr(locks, "_same", fail)
+    with pytest.raises(LauncherError, match="cannot be locked"):
+        made.acquire()
+    assert made.descriptor == -1
