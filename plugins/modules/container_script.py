@@ -214,7 +214,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
-    """Write the system that the module's parameters describe; return what the module returns.
+    """Write the system that the module's parameters describe, and return the module's result.
 
     :raises TargetError, LauncherError, OSError: when the parameters, the host or the store stand in the way.
     """

@@ -192,7 +192,7 @@ ANNOUNCED: dict[str, t.Any] = {"digest": {"type": "str"}, "security": {"type": "
 
 
 def options_of(entry: t.Any, place: str) -> dict[str, t.Any]:
-    """Return the options of a container with their defaults, by TASK_OPTIONS, and what ANNOUNCED names.
+    """Return a container's options with defaults, by TASK_OPTIONS, and those in ANNOUNCED.
 
     :raises TargetError: naming `place` when they are not valid.
     """
@@ -208,7 +208,7 @@ def options_of(entry: t.Any, place: str) -> dict[str, t.Any]:
 
 
 def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
-    """Bring about what the module's parameters declare; return what the module returns.
+    """Apply what the module's parameters declare, and return the module's result.
 
     :raises TargetError: when they are not valid.
     :raises OSError: the host cannot be looked at.
@@ -238,7 +238,7 @@ def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
 
 
 def summary(results: list[dict[str, t.Any]], unnamed: list[str]) -> dict[str, t.Any]:
-    """Return the module's result made of those of the containers."""
+    """Return the module's result, made of those of the containers."""
     differences: list[dict[str, t.Any]] = []
     for result in results:
         found = result.pop("diff", [])

@@ -295,7 +295,7 @@ COMMANDS = ("argv", "cmd", "expression")
 
 
 def reason_to_skip(parameters: dict[str, t.Any]) -> str | None:
-    """Why the command has nothing to do, by `creates` and `removes`."""
+    """Return why `creates` and `removes` leave the command nothing to do, or None."""
     creates, removes = parameters["creates"], parameters["removes"]
     if creates and glob.glob(creates):
         return f"not run, since '{creates}' exists"
@@ -305,7 +305,7 @@ def reason_to_skip(parameters: dict[str, t.Any]) -> str | None:
 
 
 def ask_manager(module: AnsibleModule, items: list[str]) -> list[str]:
-    """What members of the package manager's store refer to, as it says."""
+    """Return what members of the package manager's store refer to, according to the manager."""
     command = MANAGED[module.params["closure"]].command
     code, output, error = module.run_command([module.get_bin_path(command[0], required=True)] + command[1:] + items)
     if code != 0:
@@ -314,7 +314,7 @@ def ask_manager(module: AnsibleModule, items: list[str]) -> list[str]:
 
 
 def text_of(data: bytes, strip: bool) -> str:
-    """Output as text, whatever bytes it is."""
+    """Return output as text, whatever bytes it holds."""
     text = data.decode("utf-8", "replace")
     return text.rstrip("\r\n") if strip else text
 

@@ -196,7 +196,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
-    """Bring the container into the state that the module's parameters ask for; return what the module returns.
+    """Bring the container into the state that the module's parameters ask for, and return the module's result.
 
     :raises TargetError, LauncherError, LimitError, OSError: when that cannot be done.
     """

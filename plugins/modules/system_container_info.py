@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
 
-"""What is known of the system containers of a host."""
+"""Gather facts about the system containers of a host."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(parameters: dict[str, t.Any], layout: Layout) -> dict[str, t.Any]:
-    """What the module returns. Raises TargetError, LauncherError when they are of no use; OSError."""
+    """Return the module's result. Raise TargetError or LauncherError for unusable parameters, and OSError."""
     check_time_limits(parameters, ARGUMENT_SPEC)
     if parameters["log_lines"] < 0:
         raise TargetError("log_lines: must be 0 or more")

@@ -69,7 +69,7 @@ class Processes:
         self.confinement = Confinement(request, not ids.privileged)
 
     def spawn(self) -> tuple[int, int, int]:
-        """Make the builder: its PID, the pipe of its reports, and the one through which the caller lets go."""
+        """Make the builder. Return its PID, the pipe of its reports, and the pipe that lets the command go on."""
         report_read, report_write = os.pipe()
         go_read, go_write = os.pipe()
         builder = os.fork()
@@ -118,7 +118,7 @@ class Processes:
             os._exit(1)
 
     def _take_place(self) -> None:
-        """Be where mounts can be made that nobody else sees, as the id to which they are to belong."""
+        """Enter a private mount namespace, as the id that mounts are to belong to."""
         if self.view is not None:
             if self.ids.privileged:
                 linux.unshare(linux.CLONE_NEWNS)
@@ -179,7 +179,7 @@ class Processes:
         os._exit(1)
 
     def _execute(self, streams: list[int]) -> None:
-        """Become the command, having given up first what it is not to have."""
+        """Give up what the command may not have, and execute it."""
         if not self.ids.user:
             self.confinement.take_ids()
         self.confinement.apply()
@@ -201,7 +201,7 @@ class Processes:
 
 
 def be_first_process(child: int) -> NoReturn:
-    """Be the first process of a pid namespace: pass signals on to the command, reap what is left to it, end with it."""
+    """Act as PID 1 of a pid namespace: pass signals on to the command, reap orphans, end with the command."""
     linux.close_range(0)
     linux.capset(CAP_KILL, CAP_KILL, 0)
     every = set(range(1, signal.NSIG)) - {signal.SIGKILL, signal.SIGSTOP, 32, 33}
@@ -225,5 +225,5 @@ def be_first_process(child: int) -> NoReturn:
 
 
 def exit_code(status: int) -> int:
-    """The exit code of a process: 128 and its signal's number when it was killed (E1)."""
+    """Return the exit code of a process: 128 plus the signal's number when a signal killed it (E1)."""
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)

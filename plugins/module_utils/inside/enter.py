@@ -38,7 +38,7 @@ REAP_TIMEOUT = 1.0  # seconds in which the end of a killed process must come to 
 
 
 class Entry:
-    """What is needed to enter a container, taken from the host before anything of the container is touched.
+    """The means of entering a container, taken from the host before anything of the container is touched.
 
     Raises:
         NotRunning: the container does not run.
@@ -57,7 +57,7 @@ class Entry:
         self.filter_program = confine.read_filter(system)
 
     def close(self) -> None:
-        """Give back the descriptors of the host."""
+        """Close the host's descriptors."""
         self.process.close()
         self.container.cgroup.close()
 
@@ -78,7 +78,7 @@ class Entry:
         directory: str | None = None,
         timeout: float = ENTER_TIMEOUT,
     ) -> int:
-        """Run a command, or the user's login shell when there is none; the PID of a child to wait for.
+        """Run a command, or the user's login shell when there is none. Return the PID of a child to wait for.
 
         Args:
             user: a name of the container's `/etc/passwd`, or a number.
@@ -115,7 +115,10 @@ class Entry:
             raise self._cannot_enter(str(error)) from error
 
     def _spawn(self, cgroup: int, limits: InheritedLimits, go: Callable[[Passage], NoReturn], deadline: float) -> int:
-        """Let a process go in a control group, which is closed here, until it runs the command or for a deadline."""
+        """Start the entering process in a control group, and wait until it runs the command. Return the command's PID.
+
+        The control group's descriptor is closed here.
+        """
         mine: list[int] = []
         theirs = [cgroup]
         try:
@@ -144,9 +147,9 @@ class Entry:
         return LauncherError("container %s: cannot enter: %s" % (self.container.name, why))
 
     def _follow(self, report: int, go: int, middle: int, deadline: float) -> int:
-        """Read what the entering processes say until the command runs, or the deadline; the command's PID.
+        """Read the reports of the entering processes until the command runs, or the deadline. Return the command's PID.
 
-        The command runs only when it is told to go on, which it is not once it was given up.
+        The command runs only when this process tells it to go on; after the deadline it does not.
         """
         poll = select.poll()
         poll.register(report, select.POLLIN)
@@ -187,7 +190,10 @@ def _let_go(go: int) -> None:
 
 
 def _await_end(middle: int) -> None:
-    """Reap the middle process, which is about to end; where root inside keeps it from a processor, not for ever."""
+    """Reap the middle process, which is about to end.
+
+    Root inside can keep it from a processor, so the wait has a time limit.
+    """
     process = Process(middle, linux.pidfd_open(middle))
     if process.wait(REAP_TIMEOUT):
         process.reap()
@@ -198,7 +204,7 @@ def _await_end(middle: int) -> None:
 
 
 def _is_child(pid: int) -> bool:
-    """Whether this is a child of this process: what may be killed by its number, whoever told that."""
+    """Return whether this is a child of this process. Only such may be killed by its number, whoever reported that."""
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
