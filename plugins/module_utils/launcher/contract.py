@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the controller hands to the launcher: the records of `spec.json`, which both sides import.
+"""The contract between controller and launcher: the records of `spec.json`, which both sides import.
 
-The controller makes the records and writes them, the launcher reads the same ones; a field, a flag, a signal or a
-default stands here alone. A field that a record does not have is an error on both sides. A field to which the class has
-a default is left out of the file while it has that.
+The controller makes the records and writes them, and the launcher reads the same ones. Each field, flag, signal and
+default is defined here alone. A field that a record does not have is an error on both sides. A field that has its
+default is left out of the file.
 
 To add a field: name it in the class of its record, with its default, and in that class's `KINDS`; set it where the
 controller makes the record (`plugin_utils/system_files`), and read it where the launcher needs it.
@@ -158,7 +158,7 @@ class Init(ContractRecord):
 
 
 class Security(ContractRecord):
-    """What of the isolation is another than usual; `docs/security.md` says what each gives up."""
+    """The exceptions from the usual isolation; `docs/security.md` says what each gives up."""
 
     no_new_privileges: bool = False
     nesting: bool = False
@@ -201,7 +201,7 @@ class Mount(ContractRecord):
 
     @property
     def source(self) -> str:
-        """What is mounted: a path or a name."""
+        """The source of the mount: a path or a name."""
         if isinstance(self.device, str):
             return self.device
         kind, value = next(iter(self.device.items()))
@@ -214,7 +214,7 @@ class Mount(ContractRecord):
 
     @property
     def read_only(self) -> bool:
-        """Whether nothing can be written by it."""
+        """Whether the mount is read-only."""
         return "read-only" in self.flags
 
     def check(self) -> None:
@@ -253,7 +253,7 @@ class File(ContractRecord):
 
 
 class Directory(ContractRecord):
-    """A directory that the first process makes, where a mapping may be by then; `mode` is in octal digits."""
+    """A directory that the first process makes, perhaps in a mapping; `mode` is in octal digits."""
 
     path: str
     mode: str = "0755"
@@ -264,7 +264,7 @@ class Directory(ContractRecord):
 
 
 class Specification(ContractRecord):
-    """`spec.json`: what a system is started from.
+    """The specification of a system, `spec.json`: everything that a start needs to know.
 
     Attributes:
         format: of this file.
@@ -339,11 +339,11 @@ class Specification(ContractRecord):
         return place == (self.store.target, self.store.source) and mount.is_bind and mount.read_only
 
     def hidden_file(self, point: str) -> str | None:
-        """Return which of the system's files a mount at a point would hide, as a reason against it, or None."""
+        """Return why a mount at a point would hide one of the system's files, naming the file; else None."""
         return _hides(point, self._directories_of_files())
 
     def _directories_of_files(self) -> dict[str, str]:
-        """Return the directories in which the system's files are, each with the first of these."""
+        """Return the directories that hold the system's files, each with its first file."""
         found: dict[str, str] = {}
         for name in self.files:
             for above in targets.parents(targets.plain_path(name)):
@@ -358,7 +358,10 @@ def _hides(point: str, directories: dict[str, str]) -> str | None:
 
 
 def upgrade(written: dict[str, Any]) -> dict[str, Any]:
-    """Return what a former version wrote in the form of today: a system of its time may run while this one looks."""
+    """Return what a former version wrote in today's form.
+
+    A system of that version may still run when this launcher reads its specification.
+    """
     mounts = written.get("file_systems")
     if written.get("format") != 1 or not isinstance(mounts, list):
         return written

@@ -23,7 +23,7 @@ DROP_SECONDS = 0.5  # in which a message with files is to be taken
 
 
 class Notification:
-    """The socket at a path, for a uid of the host's."""
+    """The notification socket at a path, for a uid of the host."""
 
     def __init__(self, path: str, owner: int) -> None:
         import socket
@@ -38,11 +38,11 @@ class Notification:
             raise
 
     def fileno(self) -> int:
-        """The descriptor, to be polled."""
+        """Return the descriptor, for a poll."""
         return int(self.socket.fileno())
 
     def take(self) -> list[bytes]:
-        """The lines of the next message; none when nothing has come."""
+        """Return the lines of the next message; an empty list when there is none."""
         message, has_files = self._look()
         if has_files:
             self._drop()
@@ -51,7 +51,7 @@ class Notification:
         return [] if message is None else message.split(b"\n")
 
     def close(self) -> None:
-        """Take no more messages, and let go of those that are left, whatever they have."""
+        """Take no more messages, and drop those that are left, whatever they carry."""
         import socket
 
         self.socket.shutdown(socket.SHUT_RD)  # from now on none is added
@@ -65,7 +65,7 @@ class Notification:
             self.socket.close()
 
     def _look(self) -> tuple[bytes | None, bool]:
-        """The next message, if there is one, which stays where it is; whether it has files."""
+        """Return the next message, if any, without taking it, and whether it carries files."""
         import socket
 
         try:

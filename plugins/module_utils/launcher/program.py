@@ -30,7 +30,7 @@ NULL_DEVICE = (1, 3)
 
 
 def load_nothing_more() -> None:
-    """Let no further module be imported by this process: it would be one of the container's, with our rights.
+    """Stop this process from importing modules: inside they would be the container's, with our rights.
 
     To be called before the first step into a container.
     """
@@ -57,7 +57,7 @@ class Program:
         self.path = path
 
     def execute(self, environment: dict[str, str]) -> None:
-        """Execute it in place of this process; returns only by an error."""
+        """Execute the program in place of this process. Return by an error only."""
         try:
             linux.execveat(self.directory, self.name, self.arguments, environment)
         except OSError as error:
@@ -86,7 +86,7 @@ def find(root: int, path: str, arguments: list[str]) -> Program:
 
 
 def _find(root: int, path: str, arguments: list[str]) -> tuple[Program | None, str, list[str]]:
-    """Return a program that can be executed from here, or none; the path at which a script ends, and its arguments."""
+    """Return a program that can be executed from here, or None; the path where a script ends, and its arguments."""
     asked = path
     for _script in range(SCRIPTS_LIMIT + 1):
         directory, name = lookup.find(root, path)
@@ -114,7 +114,7 @@ def _find(root: int, path: str, arguments: list[str]) -> tuple[Program | None, s
 
 
 def find_in_path(root: int, name: str, arguments: list[str], path: str) -> Program:
-    """Find a program by its name in the directories of a `PATH`, as execvp(3) does; errors are those of `find`."""
+    """Find a program by its name in the directories of a `PATH`, as execvp(3) does; raise as `find`."""
     if not name:
         raise FileNotFoundError(errno.ENOENT, "is no name of a program", name)
     refused: OSError | None = None
@@ -131,9 +131,10 @@ def find_in_path(root: int, name: str, arguments: list[str], path: str) -> Progr
 
 
 def _examine(root: int, directory: int, name: str) -> tuple[bytes, bool]:
-    """Return the first bytes of a program, and whether the kernel runs it with nothing but files of the container.
+    """Return the first bytes of a program, and whether the kernel runs it with the container's files alone.
 
-    Of one that may be executed and not read they are those of a binary: the kernel reads no script that way.
+    Of a file that may be executed and not read, the first bytes are those of a binary: the kernel runs no script that
+    way.
 
     Raises:
         OSError: it is no regular file, this process may not execute it, or its interpreter is missing.
@@ -158,7 +159,7 @@ def _examine(root: int, directory: int, name: str) -> tuple[bytes, bool]:
 
 
 def _is_own_loader(root: int, path: str) -> bool:
-    """Return whether what the kernel will load as a binary's interpreter is a file of the container's.
+    """Return whether the interpreter that the kernel will load for a binary is a file of the container.
 
     Raises:
         OSError: there is no such file.
@@ -179,7 +180,7 @@ def _is_own_loader(root: int, path: str) -> bool:
 
 
 def _interpreter(line: bytes) -> tuple[str, list[str]]:
-    """Return what the first line of a script names, and at most one option, which is the whole rest (execve(2))."""
+    """Return the interpreter in a script's first line, and the rest of the line as at most one argument (execve(2))."""
     text = line.split(b"\0")[0].strip(b" \t")
     end = next((place for place, byte in enumerate(text) if byte in b" \t"), len(text))
     option = text[end:].lstrip(b" \t")
