@@ -17,7 +17,7 @@ from ansible_collections.unshare.container.plugins.plugin_utils.rollout_page imp
 from ..module_utils.launcher.paths import write_atomically
 
 NOTED = ("name", "generation", "former_generation", "boot_seconds", "failed_units", "system", "rolled_back_to")
-"""What of a container's result is written down."""
+"""The keys of a container's result that the journal keeps."""
 
 
 class ActionModule(containers.ActionModule):

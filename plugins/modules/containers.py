@@ -188,7 +188,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 }
 
 ANNOUNCED: dict[str, t.Any] = {"digest": {"type": "str"}, "security": {"type": "dict"}}
-"""What the action plugin tells of a container's system: the digest of its content, and what decides the filter."""
+"""The action plugin's announcement of a system: the digest of its content, and the settings of its filter."""
 
 
 def options_of(entry: t.Any, place: str) -> dict[str, t.Any]:

@@ -52,7 +52,7 @@ HEALTH: Options = {
         },
     },
 }
-"""What a container's `health` may hold."""
+"""The keys of a container's `health`."""
 
 OPTIONS: Options = {
     "state": {

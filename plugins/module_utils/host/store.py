@@ -23,7 +23,7 @@ from ..launcher.contract import Specification
 from ..state.target import TargetError
 
 SEARCHED = ("bin", "sbin", "libexec", "games")
-"""Where a program named without a directory is looked for, below the store."""
+"""The directories below the store in which a program named without a directory is looked for."""
 
 NAMES_READ = 100_000
 """How many names of directories are compared with patterns, altogether; `/usr/bin` of a large host has 5,000."""

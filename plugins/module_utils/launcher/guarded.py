@@ -33,7 +33,7 @@ RUNS = {
     RUN_DIRECTORY: "where what is known of all running containers is kept",
     UNITS: "where the units that this host runs are kept",
 }
-"""What the host runs, or goes by, as root: the path, and a clause that says what is there."""
+"""The paths that the host runs, or depends on, as root, each with a clause that says what is there."""
 
 SECRET = (STATE_DIRECTORY, RUN_DIRECTORY)
 RIGHTLESS = frozenset(("nosuid", "noexec"))  # options of a mount whose programs run with no more rights, or not at all

@@ -31,9 +31,9 @@ SHARES = (
 
 
 def bring_back(container: Container) -> bool:
-    """Start a container that has rebooted itself, in a process of its own; whether it runs now.
+    """Start a container that has rebooted itself, in a process of its own. Return whether it runs now.
 
-    While another process has the container, that is waited for: it may be starting it.
+    While another process holds the container's lock, this waits: that process may be starting the container.
 
     Raises:
         LauncherError: it has rebooted itself and could not be started.
@@ -59,7 +59,7 @@ def bring_back(container: Container) -> bool:
 
 
 def run_launcher(system: str, option: str, timeout: float, longest: float) -> tuple[int, str]:
-    """Have the `run-container` of a system start it in a process of its own; return its exit status and its messages.
+    """Run a system's `run-container`, which starts it in a process of its own. Return its exit status and messages.
 
     Args:
         system: the directory.
@@ -88,7 +88,7 @@ def run_launcher(system: str, option: str, timeout: float, longest: float) -> tu
 
 
 def refuse(container: Container) -> None:
-    """Say of a container that has rebooted itself that it is not started; nothing is done with any other.
+    """Raise an error for a container that has rebooted itself, saying how it is started. Do nothing for any other.
 
     Raises:
         LauncherError: it has rebooted itself.
@@ -100,7 +100,7 @@ def refuse(container: Container) -> None:
 
 
 def start_again(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
-    """Start a container again if it has rebooted itself; nothing is done otherwise. The exit status."""
+    """Start a container again if it has rebooted itself; else do nothing. Return the exit status."""
     with container.lock(timeout):
         record = container.record() or {}
         if not container.is_to_come_back():
