@@ -58,7 +58,7 @@ for turn in range(10**9):
 
 @pytest.fixture(params=[0, ORDINARY], ids=["root", "user"])
 def evaluate(request: pytest.FixtureRequest) -> t.Iterator[Evaluator]:
-    """Runs commands as root, or as an ordinary user; they leave nothing behind."""
+    """Yield a runner of commands as root, or as an ordinary user; the commands leave nothing behind."""
     evaluator = Evaluator(request.param)
     mounts_before, descriptors_before = Host.mounts(), Host.descriptors()
     yield evaluator

@@ -47,7 +47,7 @@ INVENTORY: dict[str, t.Any] = {
 
 
 def deploying(name: str, state: str = "started") -> list[dict[str, t.Any]]:
-    """A play that brings the container into a state by the role."""
+    """Return a play that brings the container into a state by the role."""
     role = {
         "role": "unshare.container.system_container",
         "vars": {

@@ -42,7 +42,7 @@ def options(spec: t.Mapping[str, t.Any], way: tuple[str, ...] = ()) -> Found:
 
 
 def specifications() -> dict[str, t.Mapping[str, t.Any]]:
-    """The argument specifications of all modules; that of the containers in `containers` is the module's, too."""
+    """Return the argument specifications of all modules, and that of the containers in `containers`."""
     found = {}
     for entry in pkgutil.iter_modules(modules.__path__):
         module = importlib.import_module(f"{modules.__name__}.{entry.name}")

@@ -32,7 +32,7 @@ BESIDE = ["/var/lib/unshared", "/var/lib/data", "/run/user", "/srv", "/var/log",
 
 
 def deployed(system: System, **options: t.Any) -> list[System]:
-    """The file systems of `spec.json`."""
+    """Return the file systems of `spec.json`."""
     store = {"store": options["store"]} if "store" in options else {}
     result = system_files(containerized_operating_system(system, **options), **store)
     return t.cast("list[System]", result["spec"]["file_systems"])

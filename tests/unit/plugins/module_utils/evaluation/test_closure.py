@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 @pytest.fixture
 def tmp_path() -> t.Iterator[Path]:
-    """A directory that everybody on the host can look into, as they can into one with software."""
+    """Yield a directory that everybody on the host can look into, as they can into one with software."""
     directory = Path(os.path.realpath(tempfile.mkdtemp(prefix="test-closure-")))
     directory.chmod(0o755)
     yield directory

@@ -160,7 +160,7 @@ def test_capabilities() -> None:
 
 @pytest.fixture
 def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The host's root, whoever runs the test."""
+    """Make this process look like the host's root, whoever runs the test."""
     monkeypatch.setattr(identity, "HELD", str(tmp_path / "ids"))
     monkeypatch.setattr(identity, "is_privileged", lambda: True)
     monkeypatch.setattr(containers, "available", lambda: (4294967295, False))
@@ -168,7 +168,7 @@ def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ordinary user, whoever runs the test."""
+    """Make this process look like an ordinary user's, whoever runs the test."""
     monkeypatch.setattr(identity, "is_privileged", lambda: False)
     monkeypatch.setattr(identity.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(identity.os, "getegid", lambda: 1001)
