@@ -17,7 +17,7 @@ description:
     of it. A command gets the namespaces, the control group, the environment and the limits of the container, and no
     file of the host.
   - The container runs on this machine, or on a host that is reached with P(ansible.builtin.ssh#connection). All options
-    of that plugin can be set in all their ways, and concern the way to the host.
+    of that plugin can be set in all their ways, and apply to the connection to the host.
   - Nothing but the container needs to be on the host.
 notes:
   - Files are copied through the standard input and output of a command in the container. How SSH would copy files does
@@ -58,15 +58,14 @@ options:
   remote_user:
     description:
       - User of the container whose commands are run.
-      - The user with whom to log in to the host is another one, said with C(ansible_user), as with SSH alone.
+      - The user for the login to the host is another one, set with C(ansible_user), as with SSH alone.
     type: str
     default: root
     vars:
       - name: ansible_unshare_user
   host_become:
     description:
-      - Whether to become root on the host first, which is what entering a container takes. C(become) is about users
-        inside.
+      - Whether to become root on the host first, which is needed to enter a container. C(become) is about users inside.
       - V(auto) does so when the user on the host is not root.
     type: str
     choices: [auto, always, never]
@@ -94,9 +93,9 @@ options:
       - name: ansible_unshare_host_become_password
   facts:
     description:
-      - What the container says of itself. It is not to be set.
-      - Ansible makes variables of facts. Those by which this plugin is configured would let the container decide how it
-        is reached, and what is run on the way there, so such facts are an error.
+      - The facts that the container reports about itself. Do not set this option.
+      - Ansible makes variables of facts. If one of them configured this plugin, the container could decide how it is
+        reached, and which programs run on the way there. So such facts are an error.
     type: raw
     vars:
       - name: ansible_facts

@@ -39,11 +39,11 @@ options:
     elements: str
     required: true
   pattern:
-    description: Which of its hosts to ask.
+    description: The pattern of the hosts to ask.
     type: str
     default: all
   states:
-    description: Containers in other states are left out.
+    description: The states of the containers to add.
     type: list
     elements: str
     choices: [running, stopped, unknown]
