@@ -246,7 +246,7 @@ class Connection(ConnectionBase):
                     " host run without one, or log in to the host as root, or set ansible_unshare_user to the user"
                     " inside instead of become"
                 )
-            # It comes first on standard input, which so is sent before the become inside has succeeded.
+            # It comes first on standard input, so input is sent before the become inside has succeeded.
             in_data = to_bytes(f"{self._password}\n{token}\n") + (in_data or b"")
             become = None
         flags = [f"--limit={limit}", *(["--skip"] if self._password is not None else [])]

@@ -131,7 +131,7 @@ class Derivation:
         names = {service.type for service in services}
         for service in default_essential_services(self.source):
             if service.type == "system":
-                _note(self.report.replaced, "essential_service", "system", "of a container it holds the locale alone")
+                _note(self.report.replaced, "essential_service", "system", "in a container it holds the locale alone")
             elif service.type in names:
                 _note(self.report.kept, "essential_service", service.type, "needed in a container too")
             elif service.type in NOT_IN_CONTAINERS:

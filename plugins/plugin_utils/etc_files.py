@@ -206,7 +206,7 @@ def combine_fstab(value: t.Any, contributions: list[Contribution], context: Cont
         if not added.mounted_by_init:
             raise DeclarationError(
                 f"{path}[{index}]",
-                "a container's init mounts only a tmpfs, not needed for boot, that may not fail: declare it in "
+                "a container's init mounts only a tmpfs without needed_for_boot and mount_may_fail: declare it in "
                 f"{SYSTEM}.file_systems, or use a mapping",
             )
         systems.append(added)

@@ -108,7 +108,7 @@ def test_honest_links(make_machine: MakeMachine, tree: Path) -> None:
 def test_a_vast_file_is_refused(make_machine: MakeMachine, tree: Path) -> None:
     with open(tree / "etc/rpc", "wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(LauncherError, match="/etc/rpc: of the store's tree, is larger"):
+    with pytest.raises(LauncherError, match="/etc/rpc of the store's tree: is larger"):
         make_machine(name=NAME, store=f"{tree / 'usr'}=/usr").start()
 
 

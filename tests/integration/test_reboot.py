@@ -244,7 +244,7 @@ def test_check_mode_starts_nothing(make_machine: MakeMachine, tmp_path: Path) ->
     for arguments, options in ((["--check"], {}), ([], {"check_mode": True}), (["--check"], {"loop": [1, 2]})):
         done = run(*arguments, **options)
         assert done.code == 4, done.output  # unreachable
-        assert "has rebooted itself, and is started by who enters it next without --no-start" in done.output
+        assert "has rebooted itself; the next 'enter-container' without --no-start starts it" in done.output
         assert machine.container.status().state == "stopped"
     command = [str(machine.system / "enter-container"), "--no-start", "--", "true"]
     refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

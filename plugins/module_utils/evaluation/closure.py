@@ -175,7 +175,7 @@ class Closure:
             return
         if stat.S_ISDIR(place.mode):
             if place.real == "/":
-                raise LauncherError("%s: is the root directory; name what is needed of it" % path)
+                raise LauncherError("%s: is the root directory; name the files that are needed" % path)
             self._add_directory(place, None)
         elif not stat.S_ISREG(place.mode):
             raise LauncherError("%s: is neither a file nor a directory" % path)
@@ -241,7 +241,7 @@ class Closure:
     def add_script(self, path: str, line: str, scripts: int = 0) -> None:
         """Add what runs the script at `path`, whose first line is `line`."""
         if scripts >= SCRIPTS_LIMIT:
-            raise LauncherError("%s: its interpreter is a script, and that one's too, and so on" % path)
+            raise LauncherError("%s: its interpreter is a script, whose interpreter is a script, and so on" % path)
         words = BLANKS.split(line[2:].strip(), maxsplit=1)
         if not words[0]:
             return

@@ -40,7 +40,7 @@ def numbers(names: list[str]) -> list[int]:
     found = []
     for name in names:
         if name not in CAPABILITIES or CAPABILITIES.index(name) > last:
-            raise LauncherError("capabilities: %s is none that this kernel knows" % name)
+            raise LauncherError("capabilities: this kernel knows no %s" % name)
         found.append(CAPABILITIES.index(name))
     return found
 

@@ -126,7 +126,7 @@ def choose(request: Request) -> Ids:
     privileged = is_privileged()
     if not request.has("user"):
         if not privileged:
-            raise LauncherError("namespaces: only root can do without user among them")
+            raise LauncherError("namespaces: only root can leave out user")
         return Ids(False, True, (0, 0), (0, 0), 1)
     guest = (request.guest_uid, request.guest_gid) if request.ids == 1 else (0, 0)
     asked = request.private_users
@@ -170,4 +170,4 @@ def _free(guest: tuple[int, int], count: int) -> Ids:
             continue
         if ids.hold(base, count):
             return ids
-    raise LauncherError("private_users: no id of the host is free for a command; end some, or name one")
+    raise LauncherError("private_users: no id of the host is free for a command; end some commands, or name an id")

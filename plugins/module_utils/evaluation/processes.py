@@ -92,7 +92,7 @@ class Processes:
             ready_read, ready_write = os.pipe()
             built_read, built_write = os.pipe()
             flags = sum(NAMESPACE_FLAGS.get(name, 0) for name in self.request.namespaces)
-            with doing("namespaces: the kernel does not make them"):
+            with doing("namespaces: the kernel refuses to make them"):
                 first = linux.clone3(flags | linux.CLONE_PARENT)
             if first == 0:
                 self._become_first(report, ids_read, ready_write, built_read, go)
@@ -124,7 +124,7 @@ class Processes:
                 linux.unshare(linux.CLONE_NEWNS)
             else:
                 uid, gid = self.ids.host
-                with doing("namespaces: this host's kernel gives an ordinary user none"):
+                with doing("namespaces: this host's kernel lets no ordinary user make them"):
                     linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS)
                     own = ("%d %d 1\n" % (uid, uid), "%d %d 1\n" % (gid, gid))
                     write_id_maps(os.getpid(), own, True)

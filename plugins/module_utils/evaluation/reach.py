@@ -71,7 +71,7 @@ class Reach:
     def hurry(self) -> None:
         """Raise LauncherError when the time is over: other people's files decide how much there is to look at."""
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            raise LauncherError("timeout: it was over while what the command needs was being looked for")
+            raise LauncherError("timeout: it was over before all that the command needs was found")
 
     def follow(self, path: str, named: Iterable[str] = ()) -> Place:
         """Return where a path leads; a relative one is taken from the root.

@@ -179,7 +179,7 @@ class Request:
         places = self.hidden()
         for place in places:
             if places.count(place) > 1:
-                raise LauncherError("%s: is the place of two things (mappings, files, file_systems)" % place)
+                raise LauncherError("%s: is used twice (by mappings, files or file_systems)" % place)
         for path in self.files:
             inside = set(parents(path)) & set(places)
             if inside:

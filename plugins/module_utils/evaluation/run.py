@@ -256,7 +256,7 @@ class _Run:
         for pid, status in ((started, self.status), (builder, wait_for(builder, END_TIMEOUT))):
             if pid is not None and status is None:
                 leave(pid)
-                text = "process %d was killed and does not end: it waits for the kernel, or for who traces it"
+                text = "process %d was killed and does not end: it waits for the kernel, or for its tracer"
                 self.outcome.warnings.append(text % pid)
         if started is not None and self.status is None:
             self.status = signal.SIGKILL

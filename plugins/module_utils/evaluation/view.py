@@ -208,7 +208,7 @@ class View:
                 if error.errno not in (errno.EINVAL, errno.EPERM):
                     raise
             if writable is not None:
-                self.warnings.append("%s: its file system cannot map ids: the command has others' rights" % writable)
+                self.warnings.append("%s: its file system cannot map ids, so others' rights apply" % writable)
         return mounts.bind(source, attributes, None)
 
     def mount_kernel(self, tree: mounts.Tree, first: int, pidfd: int) -> None:

@@ -172,7 +172,7 @@ class Entry:
                     errors.append(text)
         if late:
             os.kill(middle, KILL)
-            errors.insert(0, "it was not let in in time; is a process inside stopped on purpose?")
+            errors.insert(0, "it could not enter in time; has a process inside been stopped on purpose?")
         _await_end(middle)
         if errors or not child:
             if child:

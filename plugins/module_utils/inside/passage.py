@@ -174,7 +174,7 @@ class Passage:
                 found = program.find_in_path(root, command[0], command, variables["PATH"])
             reset_own()
             os.umask(UMASK)
-            read_token(self.wait, "who called has given it up")
+            read_token(self.wait, "the caller has given it up")
             found.execute(variables)
         except BlockingIOError:  # where the kernel counts the tasks of the user namespace
             tell(self.report, "", LauncherError(NO_TASKS))

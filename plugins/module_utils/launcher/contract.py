@@ -66,7 +66,7 @@ def signal_number(name: str) -> int:
     elif name in SIGNALS:
         return SIGNALS[name]
     known = ", ".join(SIGNALS)
-    raise ContractError("%r is no signal to stop an init by: use one of %s, SIGRTMIN+n, SIGRTMAX-n" % (name, known))
+    raise ContractError("%r is no signal that can stop an init: use one of %s, SIGRTMIN+n, SIGRTMAX-n" % (name, known))
 
 
 def _signal(value: object) -> str:

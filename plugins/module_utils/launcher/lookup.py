@@ -18,7 +18,7 @@ from . import linux
 
 RESOLVE = linux.RESOLVE_IN_ROOT | linux.RESOLVE_NO_MAGICLINKS
 LINKS_LIMIT = 40  # of one path, as in the kernel
-LEADS_OUT = "a symbolic link on the way leads out of the mapping that it is in; remove it, or name what is meant"
+LEADS_OUT = "a symbolic link on the way leads out of the mapping that it is in; remove it, or name its target"
 DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 

@@ -157,7 +157,7 @@ class Tree:
         place = _path_of(target)[len(_path_of(self.root).rstrip("/")) :] or "/"
         reason = targets.refusal_of_place(place)
         if reason is None and foreign and not above and _is_root_of_mount(target):
-            reason = "'%s' is the mapping that it is in, which would be hidden" % place
+            reason = "'%s' is the mapping that contains it, which would be hidden" % place
         if reason is not None:
             os.close(target)
             message = (

@@ -222,7 +222,7 @@ class Records:
         """
         first, count = self.identity.base, self.identity.count
         if attributes & linux.MOUNT_ATTR_RDONLY:
-            message = "%s: its file system cannot map ids, so what is root's there is nobody's inside" % name
+            message = "%s: its file system cannot map ids, so root's files there belong to nobody inside" % name
             if name == self.plan.spec.store.source:
                 message += "; su, sudo and other set-user-ID programs do not work"
             self.warnings.append(message)
@@ -240,4 +240,4 @@ def _reason(error: OSError) -> str:
     """Return the text of a mount's error, with what to do where the system's text does not say."""
     if error.errno != errno.EROFS:
         return str(error)
-    return "%s: it lies in what is read-only and has no such mount point: make that on the host, or use another" % error
+    return "%s: a read-only mount there has no such mount point: make it on the host, or use another" % error

@@ -212,7 +212,7 @@ class Builder:
                 self.records.attach_bind(source, path, linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NODEV, path)
             elif stat.S_ISREG(status.st_mode):
                 if status.st_size > SHARED_LIMIT:
-                    raise LauncherError("%s: of the store's tree, is larger than %d bytes" % (path, SHARED_LIMIT))
+                    raise LauncherError("%s of the store's tree: is larger than %d bytes" % (path, SHARED_LIMIT))
                 content = _read("/proc/self/fd/%d" % source, follow=True)
                 self._place(path.lstrip("/"), stat.S_IMODE(status.st_mode) & PERMISSIONS, content)
         finally:

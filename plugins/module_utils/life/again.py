@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 GRACE = 30.0  # seconds, beyond its own time limits, after which a `run-container` is given up
 SHARES = (
-    "container %s: has rebooted itself, and was started with --share or --expose, of which nothing is kept; "
+    "container %s: has rebooted itself, and was started with --share or --expose, which are not kept; "
     "start it again with them"
 )
 
@@ -95,7 +95,7 @@ def refuse(container: Container) -> None:
     """
     with container.lock(ENTER_TIMEOUT):
         if container.is_to_come_back():
-            message = "container %s: has rebooted itself, and is started by who enters it next without --no-start"
+            message = "container %s: has rebooted itself; the next 'enter-container' without --no-start starts it"
             raise LauncherError(message % container.name)
 
 

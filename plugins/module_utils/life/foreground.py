@@ -255,7 +255,7 @@ def _read_line() -> bytes:
     while not line.endswith(b"\n"):
         byte = os.read(0, 1)
         if not byte:
-            raise LauncherError("standard input ended before the line that was to come")
+            raise LauncherError("standard input ended before the expected line")
         line += byte
     return line[:-1]
 

@@ -44,7 +44,7 @@ def check_health(health: dict[str, Any], place: str) -> None:
     :raises OptionError: naming the key.
     """
     if health["steady"] > health["timeout"]:
-        raise OptionError(f"{place}.steady", f"{health['steady']:g} s on end cannot pass within the timeout beside it")
+        raise OptionError(f"{place}.steady", f"{health['steady']:g} s cannot pass within the timeout beside it")
     for kind in ("tcp", "http"):
         for index, entry in enumerate(health[kind]):
             where = f"{place}.{kind}[{index}]"

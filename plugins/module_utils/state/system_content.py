@@ -197,7 +197,7 @@ def _specification(spec: dict[str, Any], beside: dict[str, Any], name: str) -> c
     """
     for key in beside:
         if key in spec:
-            raise TargetError(f"system.spec.{key}: stands beside 'spec', and not in it")
+            raise TargetError(f"system.spec.{key}: belongs beside 'spec', not in it")
     try:
         return contract.Specification.read({**spec, **beside, "name": name})
     except kinds.ContractError as error:

@@ -195,7 +195,7 @@ def _programs(value: t.Any, context: Context) -> dict[str, t.Any]:
 TYPES = (
     ServiceType(
         "system",
-        "What everything is folded into; its value holds the locale.",
+        "The type that all others are folded into; its value holds the locale.",
         combine=_system,
         essential=True,
         default={},
@@ -218,7 +218,7 @@ TYPES = (
     ),
     ServiceType(
         "boot",
-        "What happens before the init.",
+        "The steps before the init.",
         essential=True,
         combine=add_lists,
         default=[],

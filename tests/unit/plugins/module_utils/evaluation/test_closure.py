@@ -80,7 +80,7 @@ GROWTH: dict[str, t.Callable[[Closure, str], None]] = {
 def test_nothing_is_looked_at_when_the_time_is_over(grow: t.Callable[[Closure, str], None]) -> None:
     closure = Closure({}, deadline=time.monotonic())
     closure.requested.add("/usr/bin/env")
-    with pytest.raises(LauncherError, match="timeout: it was over while what the command needs was being looked for"):
+    with pytest.raises(LauncherError, match="timeout: it was over before all that the command needs was found"):
         grow(closure, "/usr/bin/env")
     assert closure.paths() == []
 
