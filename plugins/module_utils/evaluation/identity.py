@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The host ids of a single command (E3).
 
-A command of the host's root never runs as the host's root unless that was asked for: it gets an id of a stretch that no
-container takes, which owns nothing and runs nothing else. What is held is a stretch of a file, whose bytes stand for
-the ids: the kernel lets go of it when the processes that hold it end, however they end, and no two ever overlap. Only
-root can open the file, and so keep a command from its ids.
+A command of the host's root never runs as the host's root unless the task asks for that. It gets an id of a range that
+no container takes, which owns nothing and runs nothing else. To hold ids is to lock a part of a file, whose bytes stand
+for the ids. The kernel releases the lock when the processes that hold it end, however they end, and no two locks ever
+overlap. Only root can open the file, so nobody else can keep a command from its ids.
 
 A command of an ordinary user runs as that user, the only id that the kernel lets them map.
 """

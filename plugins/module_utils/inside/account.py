@@ -32,7 +32,7 @@ class Account:
     def find(cls, root: int, user: str) -> Account:
         """Return the account of a name or number, from the files below the directory that `root` is a descriptor of.
 
-        A file that cannot be read hides only the users in it: root can always enter, to mend the file.
+        A file that cannot be read is an error except for root, who must be able to enter to mend it.
         """
         try:
             passwd, group = _read(root, "/etc/passwd"), _read(root, "/etc/group")

@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A process in a running container: in its namespaces, its control group, and under the limits of its PID 1.
 
-Until it has executed a program of the container's, the entering process is not dumpable: root inside can neither
-trace it nor look through its descriptors at the host (CVE-2019-5736, CVE-2024-21626). As the kernel forgets that of a
-dying process, which root inside can make it, it has no descriptor of the host's by the time it can be seen. What root
-inside can do is to stop it; so every wait for it has an end.
+Until it has executed a program of the container, the entering process is not dumpable: root inside can neither trace it
+nor look through its descriptors at the host (CVE-2019-5736, CVE-2024-21626). The kernel forgets that of a dying
+process, and root inside can kill it. So it has no descriptor of the host by the time root inside can see it. Root
+inside can still stop it, so every wait for it has a time limit.
 
-It gets into a control group below those of the container's init, where that can give it another. Root inside can make
-that group unfit, at any moment; then it gets into one that is out of its reach.
+It enters a control group below those of the container's init, where the init can move it to another. Root inside can
+make that group unfit at any moment; then the process enters a group that is out of its reach.
 
-This is the side of the caller, the host's root, who reads from outside what must be known of the container. The
-processes that enter are in `passage`.
+This module is the caller's side: the host's root reads from outside what must be known of the container. The processes
+that enter are in `passage`.
 """
 
 from __future__ import annotations

@@ -128,13 +128,13 @@ class Store(ContractRecord):
 
 
 class Init(ContractRecord):
-    """The program that `boot` becomes, the container's PID 1.
+    """The program that `boot` executes, the container's PID 1.
 
     Attributes:
         argv: its path inside, and its arguments.
         environment: variables beside those that every PID 1 has.
-        ready: whether it says by sd_notify(3) that it is ready (`notify`), or is as soon as it runs (`exec`).
-        stop_signal: by which it is asked to stop.
+        ready: `notify` if it reports by sd_notify(3) that it is ready, `exec` if it is ready as soon as it runs.
+        stop_signal: the signal that asks it to stop.
         systemd: whether it is systemd, so that it has units and a journal.
     """
 
@@ -170,13 +170,13 @@ class Mount(ContractRecord):
     """A file system that is mounted before PID 1 runs (S2), or a bind mount of the host's (C10).
 
     Attributes:
-        device: a path of the host, a name that means something to the type, or a mapping of `uuid` or `label`.
-        mount_point: where the container has it.
+        device: a path of the host, a name that the type understands, or a mapping of `uuid` or `label`.
+        mount_point: the place in the container.
         flags: some of `FLAGS`.
         options: of the file system, as mount(8) takes them.
-        required: whether the source of a bind mount has to be there (S3).
+        required: whether the source of a bind mount must exist (S3).
         mount_may_fail: whether the container starts without it.
-        own: whether it is a directory of the launcher's own. No file says that.
+        own: whether it is a directory of the launcher's own; never read from a file.
     """
 
     device: str | dict[str, str]

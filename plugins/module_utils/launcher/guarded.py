@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The protection of what the host runs: it is never writable from inside, whatever name a mapping uses for it.
 
-A place is a file system and a path in it, by the mount that a descriptor lies in: links, odd spellings, and bind mounts
-elsewhere lead to the same place. What lies in an overlay has the places of its layers, too, of which it only reads the
-lower ones: nothing that is written to the overlay comes there.
+A *place* is a file system and a path in it, by the mount that a descriptor lies in. Links, odd spellings, and bind
+mounts elsewhere all lead to the same place. A file in an overlay also has the places of the overlay's layers. The
+overlay only reads the lower ones: nothing that is written to it gets there.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A container's first process, from its birth until it runs `boot`.
 
-What it finds in the container may be hostile: writable mappings as a former run has left them, and the tree that the
-store is part of. So it has closed what it had of the host's, has loaded all that it needs, and has given up what `boot`
-is not to have, before it resolves the first path of the container; and it does so with `lookup.find` alone.
+The files that it finds in the container may be hostile: writable mappings as a former run has left them, and the tree
+that the store is part of. So before it resolves the first path of the container, it closes the descriptors of the host,
+loads all code that it needs, and gives up the rights that `boot` may not have. It resolves paths with `lookup.find`
+alone.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The kernel's own file systems in a container: /dev, /proc, /sys, control groups, message queues (S7).
 
-They are mounted by the host's root in the mount namespace that the container later gets a copy of, so that the copy is
-locked (S13): what is masked or read-only here stays so.
+The host's root mounts them in the mount namespace that the container later gets a copy of. So the copy is locked (S13):
+a part that is masked or read-only here stays so.
 """
 
 from __future__ import annotations

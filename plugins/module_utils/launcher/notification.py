@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The socket on which the init of a container says that it is ready (sd_notify(3)).
+"""The socket on which a container's init reports that it is ready (sd_notify(3)).
 
-Root inside can send files with what it says (unix(7), SCM_RIGHTS). Whoever lets go of a file last waits as long as its
-closing takes, which root inside decides: a connection that lingers, a file system in user space. So this process
-neither takes a message with files nor closes the socket while one is left in it. Children do that, which can be killed.
+Root inside can send files with its messages (unix(7), SCM_RIGHTS). The process that closes a file last waits as long as
+the closing takes, and root inside decides that: a connection that lingers, a file system in user space. So this process
+neither takes a message with files nor closes the socket while such a message is left in it. Children do that, and can
+be killed.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A program of a container, executed by a process of ours that has come there: the last thing that process does.
+"""The execution of a container's program by a process of ours in the container: the last thing that process does.
 
-The program is found below the container's root, and executed by descriptor. Executed by its path, it could be a link
-to `/proc/self/exe`, or a script whose interpreter is that: the host's own Python would run as a program of the
-container's, and be open to be overwritten (CVE-2019-5736). So nothing is left for the kernel to choose: the first line
-of a script is read here, as the kernel would read it, and the interpreter that a binary names is looked up here, too.
-What this does not settle is for the container's own shell to execute: a program of another machine or kind, which
-binfmt_misc may have another program for; a binary that may not be read; one whose interpreter is a link of /proc.
+The program is found below the container's root, and executed by descriptor. By its path it could be a link to
+`/proc/self/exe`, or a script whose interpreter is that: the host's own Python would run as a program of the container,
+and the container could overwrite it (CVE-2019-5736). So the kernel gets no choice: this module reads the first line of
+a script as the kernel would, and looks up the interpreter that a binary names. Files that this cannot settle are left
+to the container's own shell: a program of another machine or kind, which binfmt_misc may know; a binary that may not be
+read; one whose interpreter is a link of /proc.
 
-Root inside that changes a binary between the look at it and execve has the kernel map the host's Python into its own
-process, where it can read it and not write.
+Root inside may change a binary between this look-up and execve. The kernel then maps the host's Python into a process
+of the container, which can read it and not write to it.
 """
 
 from __future__ import annotations

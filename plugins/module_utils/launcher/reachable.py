@@ -3,10 +3,10 @@
 """Whether users of the host could run what root inside leaves in writable storage, with root's rights.
 
 The system-call filter refuses to make set-user-ID programs, but overlayfs, mounted inside, copies one up in the kernel.
-With `security.nesting`, openat2(2) makes one, and overlayfs copies up a file capability, too: root inside has
-CAP_SETFCAP then, and the id map turns the container's root into the host's. Only a directory above the storage, which
-root inside cannot change, keeps users of the host away from such a program, or `nosuid`, which takes its rights, or
-`noexec`.
+With `security.nesting`, openat2(2) makes one. overlayfs copies up a file capability, too, since root inside then has
+CAP_SETFCAP, and the id map turns the container's root into the host's. Three things protect users of the host: a
+directory above the storage, which root inside cannot change, keeps them away; `nosuid` takes the program's rights;
+`noexec` prevents that it runs.
 """
 
 from __future__ import annotations

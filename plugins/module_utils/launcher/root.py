@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The file tree that a container sees (S2, S3, S6), built by the host's root in a private mount namespace.
 
-The effective ids of who builds are the container's base id, so that everything made belongs to the container's root.
+The building process has the container's base id as its effective ids, so that every file it makes belongs to the
+container's root.
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ def attach_root(directory: str) -> mounts.Tree:
 
 
 class Source:
-    """The store on the host, and the tree that it is part of: both are opened once, without links on the way.
+    """The store on the host, and the tree that it is part of. Both are opened once, without links on the way.
 
-    Somebody may be able to put other things in their place at any time, such as root inside, where they lie in a
-    writable mapping. What is opened stays what it is.
+    Somebody, such as root inside where they lie in a writable mapping, may be able to replace them at any time. An open
+    descriptor keeps naming the same directory.
 
     Attributes:
         tree: descriptor (`O_PATH`) of the directory that the store is in. The links in that are the tree's own.

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The system-call filter, compiled once on the target through libseccomp and loaded as it is by every start.
+"""The system-call filter, compiled once on the target through libseccomp, and loaded unchanged by every start.
 
-Everything is allowed but a list, because a system container runs any program: what reaches the kernel beyond its
-namespaces, what has been the way of past escapes, and what would leave a set-user-id file of the host's root in a
-writable mapping. (The last it cannot keep from overlayfs, which copies modes inside the kernel; see `root`.)
+A system container runs any program, so the filter allows every call except those on a list: calls that reach the kernel
+beyond its namespaces, calls that past escapes used, and calls that would leave a set-user-id file of the host's root in
+a writable mapping. (It cannot keep overlayfs from that, which copies modes inside the kernel; see `reachable`.)
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Walking a directory tree that somebody hostile has made, of any depth, with a fixed number of descriptors.
+"""Walking a directory tree of any depth that somebody hostile has made, with a fixed number of descriptors.
 
-The walk goes down by one name at a time, never through a link and never onto another mount, and comes up by "..". What
-is there is compared with the directory that it came from, so that a directory that is moved away meanwhile ends the
-walk and does not lead it elsewhere.
+The walk goes down by one name at a time, never through a link and never onto another mount, and comes up by "..". It
+compares the directory that it reaches with the one it came from. So a directory that is moved meanwhile ends the walk,
+and does not lead it elsewhere.
 """
 
 from __future__ import annotations

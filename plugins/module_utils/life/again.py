@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A container that has rebooted itself, and that nothing on the host watches: who enters it next starts it again.
+"""A container that has rebooted itself, and that no process on the host watches: entering it starts it again.
 
-PID 1's parent alone learns how it ended (reboot(2)), and that is not ours. So a container leaves a mark on its way
-down: a unit that reboot.target wants (`plugin_utils/base_units`) sets the sticky bit of the container's own control
-group, which stays until the container is cleared away. Root inside can set it at any time, and gains nothing by that:
-the container that comes back is what a reboot would have given, and it comes back when the host's root asks for it.
+Only PID 1's parent learns how PID 1 ended (reboot(2)), and the parent is not ours. So the container leaves a mark
+during its shutdown: a unit that reboot.target wants (`plugin_utils/base_units`) sets the sticky bit of the container's
+own control group, which stays until the container is cleared away. Root inside can set it at any time, and gains
+nothing by that: the container comes back as after a reboot, and only when the host's root asks for it.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 
 """The health of a running container: which checks are made, from where, and for how long.
 
-The checks are made in rounds, until the rounds of some seconds on end find all of them well or the time limit is
-reached: a service that crashes and comes back, again and again, looks well at times. Connections are made
-from inside the container's network: their sockets are opened there and belong to it wherever they are used. Nothing of
-the container's is run on the host, and of its answers only a few bytes are looked at.
+The checks are made in rounds, until all of them pass for some seconds without a break, or the time limit is over: a
+service that crashes and restarts, again and again, passes at times. Connections are made from inside the container's
+network: their sockets are opened there and belong to it wherever they are used. No program of the container runs on the
+host, and only a few bytes of an answer are read.
 """
 
 from __future__ import annotations
