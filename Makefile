@@ -111,15 +111,15 @@ importer: build ## the checks of galaxy-importer
 
 ## Upkeep
 
-docs: $(VENV)/development $(COLLECTION) ## make anew what is made: references of services and of a container's options, the table of docs/security.md
+docs: $(VENV)/development $(COLLECTION) ## regenerate the references of services and of a container's options, and the table of docs/security.md
 	$(BIN)/python tests/quality/service_reference.py
 	$(BIN)/python tests/quality/container_reference.py
 	$(BIN)/python tests/quality/security_table.py
 
-golden: $(VENV)/development $(COLLECTION) ## write the golden outputs below tests/unit/golden anew
+golden: $(VENV)/development $(COLLECTION) ## rewrite the golden outputs below tests/unit/golden
 	GOLDEN=write $(BIN)/pytest $(PYTEST_ARGS) $$(grep -rl 'import golden' tests/unit --include='test_*.py')
 
-security-table: $(VENV)/development $(COLLECTION) test-packages ## measure anew what gets through, and make the table of that (as root)
+security-table: $(VENV)/development $(COLLECTION) test-packages ## make the isolation suite's attempts again, and the table of their results (as root)
 	SECURITY_TABLE=write $(BIN)/pytest $(PYTEST_ARGS) tests/integration -k isolation
 	$(BIN)/python tests/quality/security_table.py
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Takes the content of secret files out of the system before it leaves the controller."""
+"""The action plugin that takes the content of secret files out of a system before it leaves the controller."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.unshare.container.plugins.plugin_utils.secrets import s
 
 
 class ActionModule(ActionBase):
-    """Runs the module of the same name with secrets apart from the rest."""
+    """The plugin that runs the module of the same name, with secrets apart from the rest."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True

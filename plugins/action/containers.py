@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Derives the systems of a host's containers on the controller, and sends the host only those that it lacks.
+"""The action plugin that derives the systems of a host's containers, and sends the host only those that it lacks.
 
-The first round trip tells the host the digests. A host that has all of the systems does everything there and then, and
-most runs end with that; another one names what is missing, and gets it with the second round trip. From then on, that
-system is sent to the further hosts of the run unasked, with the first round trip.
+The first round trip tells the host the digests. A host that has all of the systems brings its containers up at once,
+and most runs end with that. Another host names the systems that it lacks, and gets them with the second round trip.
+From then on, such a system is sent to the further hosts of the run with the first round trip, unasked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MODULE = "unshare.container.containers"
 
 
 class ActionModule(ActionBase):
-    """Runs the module of the same name."""
+    """The plugin that runs the module of the same name."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
@@ -40,7 +40,7 @@ class ActionModule(ActionBase):
         return result
 
     def run_module(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
-        """Derive what `arguments` declare, bring it about, and return the module's result."""
+        """Derive the systems that `arguments` declare, apply them, and return the module's result."""
         for reserved in ("systems", "secrets"):
             if reserved in arguments:
                 raise AnsibleActionFail(f"{reserved}: is filled in from 'containers', and cannot be given")

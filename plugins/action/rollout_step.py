@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The steps of a rollout, each written down in a journal on the controller, which also says whether it goes on."""
+"""The action plugin for the steps of a rollout. A journal on the controller notes each, and says whether to go on."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ansible_collections.unshare.container.plugins.plugin_utils.rollout_page imp
 from ..module_utils.launcher.paths import write_atomically
 
 NOTED = ("name", "generation", "former_generation", "boot_seconds", "failed_units", "system", "rolled_back_to")
-"""What of a container's result is written down."""
+"""The keys of a container's result that the journal keeps."""
 
 
 class ActionModule(containers.ActionModule):
-    """Runs one step."""
+    """The plugin that runs one step."""
 
     _supports_check_mode = True
 
@@ -94,7 +94,7 @@ class ActionModule(containers.ActionModule):
         return done
 
     def step_note(self, _variables: dict[str, Any]) -> dict[str, Any]:
-        """A task beside this plugin's own has failed: a hook's."""
+        """Note that a task beside this plugin's own, such as a hook's, has failed."""
         known = self.journal.record(self.host)
         if known.get("outcome") not in rollout.BAD:
             self.journal.note(self.host, {"outcome": rollout.FAILED, "message": self.given["message"]})
@@ -136,7 +136,7 @@ class ActionModule(containers.ActionModule):
         return result
 
     def _contain(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        """Run the module `containers`; no connection, and a declaration that cannot be used, are failures as others."""
+        """Run the module `containers`. Turn a lost connection and an unusable declaration into failed results."""
         try:
             return self.run_module({"containers": self.given["containers"], **arguments}, variables)
         except AnsibleConnectionFailure as error:

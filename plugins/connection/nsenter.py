@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
 
-"""Tasks in a system container, of this machine or of one that is reached with SSH."""
+"""The connection plugin for tasks in a system container, of this machine or of one reached with SSH."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ description:
     of it. A command gets the namespaces, the control group, the environment and the limits of the container, and no
     file of the host.
   - The container runs on this machine, or on a host that is reached with P(ansible.builtin.ssh#connection). All options
-    of that plugin can be set in all their ways, and concern the way to the host.
+    of that plugin can be set in all their ways, and apply to the connection to the host.
   - Nothing but the container needs to be on the host.
 notes:
   - Files are copied through the standard input and output of a command in the container. How SSH would copy files does
@@ -58,15 +58,14 @@ options:
   remote_user:
     description:
       - User of the container whose commands are run.
-      - The user with whom to log in to the host is another one, said with C(ansible_user), as with SSH alone.
+      - The user for the login to the host is another one, set with C(ansible_user), as with SSH alone.
     type: str
     default: root
     vars:
       - name: ansible_unshare_user
   host_become:
     description:
-      - Whether to become root on the host first, which is what entering a container takes. C(become) is about users
-        inside.
+      - Whether to become root on the host first, which is needed to enter a container. C(become) is about users inside.
       - V(auto) does so when the user on the host is not root.
     type: str
     choices: [auto, always, never]
@@ -94,9 +93,9 @@ options:
       - name: ansible_unshare_host_become_password
   facts:
     description:
-      - What the container says of itself. It is not to be set.
-      - Ansible makes variables of facts. Those by which this plugin is configured would let the container decide how it
-        is reached, and what is run on the way there, so such facts are an error.
+      - The facts that the container reports about itself. Do not set this option.
+      - Ansible makes variables of facts. If one of them configured this plugin, the container could decide how it is
+        reached, and which programs run on the way there. So such facts are an error.
     type: raw
     vars:
       - name: ansible_facts
@@ -172,7 +171,7 @@ class Connection(ConnectionBase):
         self._unknown: set[str] = set()  # options that the host's enter-container refuses
 
     def set_options(self, task_keys: t.Any = None, var_options: t.Any = None, direct: t.Any = None) -> None:
-        """Take the options; they decide how the host is reached."""
+        """Set the options; they decide how the host is reached."""
         super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
         self._refuse_facts()
         self._inventory_name = (var_options or {}).get("inventory_hostname")
@@ -184,7 +183,7 @@ class Connection(ConnectionBase):
         self.ssh_type_conn.set_options(task_keys=task_keys, var_options=variables)
 
     def _refuse_facts(self) -> None:
-        """Raise AnsibleError when the container itself has set a variable of this plugin's.
+        """Raise AnsibleError when the container itself has set one of this plugin's variables.
 
         Facts come before the inventory's variables. Ansible keeps those out that configure its own plugins alone.
         """
@@ -226,10 +225,10 @@ class Connection(ConnectionBase):
         return self
 
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> CommandResult:
-        """Run a shell command in the container: its exit status, standard output and standard error.
+        """Run a shell command in the container; return its exit status, standard output and standard error.
 
-        :raises AnsibleConnectionFailure: it was not run, or its end is not known.
-        :raises AnsibleError: it says more than `ANSWER_LIMIT` on one of them, and was ended.
+        :raises AnsibleConnectionFailure: the command was not run, or its end is not known.
+        :raises AnsibleError: one of its streams exceeds `ANSWER_LIMIT`, so that it was ended.
         """
         return self._execute(cmd, in_data, sudoable, ANSWER_LIMIT)
 
@@ -247,7 +246,7 @@ class Connection(ConnectionBase):
                     " host run without one, or log in to the host as root, or set ansible_unshare_user to the user"
                     " inside instead of become"
                 )
-            # It comes first on standard input, which so is sent before the become inside has succeeded.
+            # It comes first on standard input, so input is sent before the become inside has succeeded.
             in_data = to_bytes(f"{self._password}\n{token}\n") + (in_data or b"")
             become = None
         flags = [f"--limit={limit}", *(["--skip"] if self._password is not None else [])]
@@ -273,7 +272,7 @@ class Connection(ConnectionBase):
         return self._outcome(outcome, report)
 
     def _become_of(self, command: str, report: Report) -> Become | None:
-        """The become that a command begins with, if it does."""
+        """Return the become that a command begins with, if any."""
         plugin: t.Any = self.become
         return Become(plugin, report) if plugin and plugin.success and plugin.success in to_text(command) else None
 
@@ -285,13 +284,13 @@ class Connection(ConnectionBase):
         return password
 
     def _enter(self, command: list[str], token: str, flags: list[str]) -> list[str]:
-        """The command of the host that runs one in the container."""
+        """Return the host's command that runs `command` in the container."""
         words = [f"/run/unshare/{self._name}/system/enter-container", f"--report={token}", *flags]
         words += [f"--user={self.get_option('remote_user')}", "--", *command]
         return self._host_prefix() + words
 
     def _host_prefix(self) -> list[str]:
-        """Return the words that make the command after them one of the host's root."""
+        """Return the words that make the host's root run the command after them."""
         mode = self.get_option("host_become")
         if mode == "never":
             return []
@@ -317,9 +316,9 @@ class Connection(ConnectionBase):
         return outcome
 
     def _failure(self, error: AnsibleError, report: Report) -> AnsibleError:
-        """The error to raise for one of the way to the container.
+        """Return the error to raise for one that happened on the way to the container.
 
-        A become inside that does not succeed is no lost connection; to SSH's plugin one that is silent is.
+        A become inside that fails is no lost connection; but SSH's plugin reports a silent one as such.
         """
         said = str(error)
         message = to_text(report.take(to_bytes(f"{said}\n"))).rstrip("\n")
@@ -333,7 +332,7 @@ class Connection(ConnectionBase):
         return AnsibleConnectionFailure(f"{self._cut_off()}: {message}")
 
     def _outcome(self, outcome: CommandResult, report: Report) -> CommandResult:
-        """Return what the command in the container gave, out of what the command on the host did."""
+        """Return the result of the command in the container, taken from that of the command on the host."""
         status, output, errors = outcome
         errors = report.take(errors)
         self._check(report)
@@ -388,13 +387,13 @@ class Connection(ConnectionBase):
         return output
 
     def reset(self) -> None:
-        """Give up the connection to the host that SSH keeps."""
+        """Close the connection to the host that SSH keeps open."""
         if self.ssh_type_conn is not None:
             self.ssh_type_conn.reset()
         self.close()
 
     def close(self) -> None:
-        """End the connection to the host."""
+        """Close the connection to the host."""
         if self.ssh_type_conn is not None:
             self.ssh_type_conn.close()
         self._connected = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 class ModuleDocFragment:
     """Documentation of what can be said about one container."""
 
-    # What its host is asked to do with it.
+    # What the host does with the container.
     DOCUMENTATION = r"""
 options:
   state:
@@ -34,22 +34,22 @@ options:
     default: 5
   health:
     description:
-      - What must be well with the container, and within which time.
+      - The checks that the container must pass, and their time limit.
       - Connections are made from inside the container's network.
     type: dict
     suboptions:
       timeout:
-        description: Seconds until all of it must be well, after the container has become ready.
+        description: Seconds within which all checks must pass, after the container has become ready.
         type: raw
         default: 30
       steady:
         description:
-          - Seconds for which all of it must be well on end after a start or a switch. A service that crashes and comes
-            back, again and again, looks well at times.
+          - Seconds for which all checks must pass without a break after a start or a switch. A service that crashes
+            and restarts, again and again, passes at times.
         type: raw
         default: 1
       running:
-        description: Whether systemd must say C(running), with no failed unit, and none that waits to be tried again.
+        description: Whether systemd must say C(running), with no failed unit, and none that waits for a restart.
         type: bool
         default: true
       units:
@@ -86,15 +86,15 @@ options:
             type: str
             default: 127.0.0.1
           host:
-            description: The name of the server that is asked for.
+            description: The server's name in the request.
             type: str
             default: localhost
           path:
-            description: The path, with a query perhaps.
+            description: The path, which may include a query.
             type: str
             default: /
           status:
-            description: The status that it must answer.
+            description: The status that the answer must have.
             type: int
             default: 200
       commands:
@@ -114,27 +114,27 @@ options:
             default: 0
   roll_back:
     description:
-      - Whether a switch to another system is undone when the container cannot be started with it, or is not well.
+      - Whether a switch to another system is undone when the container cannot be started with it, or fails its checks.
       - The container then runs its former generation again, and the task fails all the same.
-      - A switch that was cut short is on trial still, and is finished or undone by the next run.
+      - The next run finishes or undoes a switch that was interrupted.
     type: bool
     default: false
   wait:
     description:
-      - Whether to wait until the container's init says that it is ready, and to look for units that failed.
-      - With systemd on the host a start always waits, and V(false) leaves out the look at the units.
+      - Whether to wait until the container's init says that it is ready, and to check for units that failed.
+      - With systemd on the host a start always waits, and V(false) only skips the check of the units.
     type: bool
     default: true
   timeout:
     description:
       - Seconds to wait for the container to become ready, to stop, and for another run on the same container, each.
       - A container that has not stopped in time is killed.
-      - As every time limit it is a number from 0.001 to 1000000; any other is an error.
+      - Like every time limit, it is a number from 0.001 to 1000000; any other value is an error.
     type: raw
   allow_failed_units:
     description:
       - Whether a unit that failed inside is no error. It is still returned in RV(failed_units).
-      - A container that has a failed unit goes on running, so that one can look inside.
+      - A container with a failed unit goes on running, so that it can be inspected.
     type: bool
     default: false
   enabled:
@@ -144,53 +144,53 @@ options:
         which it is started and stopped, by this collection and by systemd alike. A container that reboots itself comes
         back, one that powers off stays down until it is started. The unit has O(timeout), O(after), O(requires) and
         O(restart).
-      - Elsewhere nothing is written, and V(true) gives a warning that says what is to be called at boot. A container
-        that reboots itself comes back when it is entered, or started by this collection.
+      - On other hosts no unit is written, and with V(true) a warning gives the command to call at boot. A container
+        that reboots itself comes back when somebody enters it, or this collection starts it.
     type: bool
   after:
-    description: Names of containers that are started before this one, if they are. Used with systemd on the host.
+    description: Names of containers that start before this one, if they start at all. Used with systemd on the host.
     type: list
     elements: str
   requires:
-    description: Names of containers that are started before this one, and without which it does not run. Used with
+    description: Names of containers that start before this one, and without which this one does not run. Used with
       systemd on the host.
     type: list
     elements: str
   restart:
     description:
       - What the host's systemd does when the container ends by itself.
-      - V(on-failure) starts it again when it crashed, each time after a longer while. V(always) does so in any case,
-        V(no) in none. A reboot from inside always starts it again.
+      - V(on-failure) starts it again after a crash, each time after a longer pause. V(always) also starts it again
+        after a power-off, V(no) after neither. After a reboot from inside it is always started again.
     type: str
     choices: [on-failure, always, 'no']
   limits:
     description:
-      - How much of the host the container may take. An empty mapping sets no limit but one on tasks.
-      - Other limits are set without a restart.
-      - A warning says which of them the host cannot keep.
+      - How much of the host the container may take. An empty mapping sets no limit except the default one on tasks.
+      - Changed limits take effect without a restart.
+      - A warning names the limits that the host cannot enforce.
     type: dict
     suboptions:
       memory_max:
-        description: Memory, such as V(512M); past it processes are killed.
+        description: Memory, such as V(512M), beyond which processes are killed.
         type: raw
       memory_high:
-        description: Memory past which processes are slowed down.
+        description: Memory beyond which processes are slowed down.
         type: raw
       cpu_quota:
-        description: Time of CPUs, V(150%) is one and a half.
+        description: CPU time; V(150%) is one and a half CPUs.
         type: raw
       cpu_weight:
-        description: Share of the CPUs in relation to others, from 1 to 10000. It is 100 by itself.
+        description: Share of the CPUs in relation to others, from 1 to 10000. The default is 100.
         type: raw
       tasks_max:
-        description: Number of processes and threads, 64 or more. It is 16384 by itself, which no fork bomb can pass.
+        description: Number of processes and threads, 64 or more. The default is 16384, which stops a fork bomb.
         type: raw
       io_weight:
-        description: Share of the disks in relation to others, from 1 to 10000. It is 100 by itself.
+        description: Share of the disks in relation to others, from 1 to 10000. The default is 100.
         type: raw
 """
 
-    # The declaration that it is made from; an input of the filters, which call it theirs.
+    # The declaration. The filters take it as their input, under that name.
     DECLARED = r"""
 options:
   operating_system:
@@ -199,7 +199,7 @@ options:
     type: dict
 """
 
-    # What is taken over from the declaration, and what is added.
+    # The options of the derivation.
     DERIVED = r"""
 options:
   mappings:
@@ -242,7 +242,7 @@ options:
     default: /usr
 """
 
-    # How the system is rendered.
+    # The options of the rendering.
     RENDERED = r"""
 options:
   private_users:
@@ -261,12 +261,12 @@ options:
     type: raw
     default: systemd
   security:
-    description: What differs from the usual confinement.
+    description: Exceptions from the usual confinement.
     type: dict
     default: {}
     suboptions:
       no_new_privileges:
-        description: Whether C(su) and its like are forbidden inside.
+        description: Whether C(su), C(sudo) and other set-user-ID programs are forbidden inside.
         type: bool
         default: false
       nesting:
@@ -277,8 +277,8 @@ options:
         default: false
   oom_score_adj:
     description:
-      - By how much sooner or later the kernel kills a process of the container when the host's memory ends, from
-        V(-1000) (never) to V(1000) (first). The container's services can have values of their own, none lower.
+      - How soon the kernel kills a process of the container when the host runs out of memory, from V(-1000) (never) to
+        V(1000) (first). The container's services can have values of their own, but no lower ones.
     type: int
     default: 0
   log:

@@ -13,7 +13,7 @@ class ModuleDocFragment:
 options:
   namespaces:
     description:
-      - What the command has of its own. What is left out, it shares with the host.
+      - The kinds of namespaces that the command has of its own. It shares the others with the host.
       - Without V(mnt) it sees the host's files, with the rights of its ids.
       - Only root can leave out V(user). The command is then root on the host, unless O(guest_uid) says otherwise.
       - Without V(net) it uses the host's network, and sees the host's C(/etc/resolv.conf), C(/etc/hosts) and the like.
@@ -26,8 +26,8 @@ options:
       - Files and directories of the host that the command sees, each as a text C(SOURCE[=TARGET]) or as a mapping of
         C(source), C(target) (the same as the source by default) and C(writable) (V(false) by default).
       - A source that does not exist is an error.
-      - What belongs to the source's owner looks like the command's own, and what the command makes there belongs to the
-        source's owner on the host, where root runs it and the file system can map ids.
+      - When root runs the command and the file system can map ids, files of the source's owner look like the command's
+        own, and files that the command makes there belong to the source's owner on the host.
     type: list
     elements: raw
   file_systems:
@@ -36,7 +36,7 @@ options:
     elements: dict
     suboptions:
       mount_point:
-        description: Where.
+        description: Absolute path at which the command sees it.
         type: str
         required: true
       type:
@@ -53,7 +53,7 @@ options:
         elements: str
   files:
     description:
-      - Files that are placed before the root turns read-only, by their paths.
+      - Files that are placed before the root becomes read-only, by their paths.
       - Each is a text, or a mapping of C(content), C(encoding) (V(base64) or nothing) and C(mode) (V("0644") by
         default), or a mapping of C(link), the target of a symbolic link.
       - C(/etc/passwd), C(/etc/group) and, with a network of its own, C(/etc/hosts) are made unless they are given.
@@ -63,10 +63,10 @@ options:
       - How the software that the command needs is found.
       - With V(store), all of O(store) is visible. For C(/usr) that includes C(/bin) and the like, and a short list of
         files of C(/etc) that hold no secret, such as C(/etc/alternatives) and C(/etc/ssl/certs).
-      - With V(elf), only what the program names is visible. That is its libraries, its interpreter (a script's, too),
-        the name service modules that C(/etc/nsswitch.conf) names, and for Python the interpreter's own library.
+      - With V(elf), only the program and the files that it names are visible, which are its libraries, its interpreter
+        (also a script's), the modules that C(/etc/nsswitch.conf) names, and for Python the interpreter's own library.
       - With V(guix) or V(nix), all that C(guix gc --requisites) or C(nix-store --query --requisites) says is visible.
-      - What lies outside of the store is found as with V(elf).
+      - Files outside of the store are found as with V(elf).
     type: str
     choices: [store, elf, guix, nix]
     default: store
@@ -76,10 +76,11 @@ options:
     default: /usr
   inputs:
     description:
-      - What else the command needs, with its closure. A name without a slash is a program in the C(PATH).
+      - Further files and programs that the command needs, with their closures. A name without a slash is a program in
+        the C(PATH).
       - A directory is shown whole.
-      - What is in a file, such as the first line of a script, or where a link leads, brings in only what everybody on
-        the host can read. Name here what else it needs, by the path that it really has.
+      - The content of a file, such as the first line of a script, and the target of a link bring in only files that
+        everybody on the host can read. Name other files here, by the paths that they really have.
     type: list
     elements: str
 """

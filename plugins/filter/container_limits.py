@@ -47,7 +47,7 @@ _value:
 
 
 def container_limits(limits: t.Any, path: str = "limits") -> dict[str, t.Any]:
-    """Return the limits, which are right. Raises DeclarationError with the place otherwise."""
+    """Return the limits, checked. Raise DeclarationError with the place."""
     try:
         parse_limits(limits, path)
     except LimitError as error:

@@ -49,7 +49,7 @@ _value:
 
 
 def container_record(options: t.Any, prefix: str = "") -> dict[str, t.Any]:
-    """Return the options, which are right. Raises DeclarationError with the place otherwise."""
+    """Return the options, checked. Raise DeclarationError with the place."""
     try:
         told, derivation = checked_record(plain(options, ""), "")
     except DeclarationError as error:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
 
-"""The system containers of hosts, as inventory hosts of their own."""
+"""The inventory plugin that adds the system containers of hosts as inventory hosts of their own."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ options:
     elements: str
     required: true
   pattern:
-    description: Which of its hosts to ask.
+    description: The pattern of the hosts to ask.
     type: str
     default: all
   states:
-    description: Containers in other states are left out.
+    description: The states of the containers to add.
     type: list
     elements: str
     choices: [running, stopped, unknown]
@@ -138,7 +138,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self._add_host(name, host, answers.get(name, {}))
 
     def _read_hosts(self, path: str) -> dict[str, Facts]:
-        """The variables of the hosts to ask, by their names."""
+        """Return the variables of the hosts to ask, by host name."""
         InventoryModule._listing = True
         try:
             manager = InventoryManager(loader=self.loader, sources=self._sources(path))
@@ -196,7 +196,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 self._add_container(host, way, facts)
 
     def _way(self, host: str, variables: Facts) -> Facts | None:
-        """The connection variables that lead to a host; none when there is no such way."""
+        """Return the connection variables that lead to a host, or None when neither this machine nor SSH does."""
         template = Templar(loader=self.loader, variables=variables).template
         connection = template(variables.get("ansible_connection", "ssh"))
         if connection in LOCAL:

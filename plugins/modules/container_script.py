@@ -19,10 +19,10 @@ description:
   - A system that is there already is compared with what was written, file by file. When it is damaged, it is written
     anew, and the damaged one is exchanged for it; a warning says what was damaged.
   - The system-call filter, which is made with the host's libseccomp, is a part of the system. Where that library is
-    installed later, or makes another filter after an upgrade, the next run makes another system.
-  - Nothing is started, and no running container is touched. That is for M(unshare.container.system_container) to do.
+    installed later, or compiles another filter after an upgrade, the next run makes another system.
+  - Nothing is started, and no running container is touched. M(unshare.container.system_container) does that.
   - Before anything is written, the host is checked for what the container needs, and the store for every program that a
-    service runs. All that is missing is said in one error.
+    service runs. One error names everything that is missing.
   - The content of files marked as secret is taken out of O(system) on the controller and reaches the host in
     O(secrets), so that neither the output nor the host's log shows it.
 author:
@@ -84,7 +84,7 @@ options:
         type: list
         elements: str
       spec:
-        description: What the script reads. A field that it does not know is an error.
+        description: The specification that the script reads. An unknown field is an error.
         type: dict
         required: true
       activation:
@@ -105,7 +105,7 @@ options:
             type: str
             required: true
           package:
-            description: The package that brings it, where that is known.
+            description: The package that contains it, where that is known.
             type: str
       packages:
         description: Packages that hold the programs. Not used by the module itself.
@@ -214,7 +214,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
-    """Write the system that the module's parameters describe; return what the module returns.
+    """Write the system that the module's parameters describe, and return the module's result.
 
     :raises TargetError, LauncherError, OSError: when the parameters, the host or the store stand in the way.
     """

@@ -14,20 +14,19 @@ version_added: 0.1.0
 description:
   - Derives the systems of all declared containers on the controller, puts those on the host that it does not have, and
     brings every container into its state.
-  - What the modules M(unshare.container.container_script) and M(unshare.container.system_container) do for one
-    container, this one does for all of a host's, in one round trip, or in two when the host lacks a system, or has a
-    damaged one. That is written anew, with a warning.
-  - What goes wrong with one container does not keep the others from their states. The module fails at the end, and
-    names it.
+  - Does for all containers of a host what M(unshare.container.container_script) and
+    M(unshare.container.system_container) do for one. It takes one round trip, or two when the host lacks a system or
+    has a damaged one. A damaged system is written anew, with a warning.
+  - A failure of one container does not affect the others. The module fails at the end, and names the container.
 author:
   - The unshare.container authors (@unshare)
 extends_documentation_fragment:
   - unshare.container.attributes
 attributes:
   check_mode:
-    details: Of containers whose system is not on the host yet, or is damaged, the host and the store are checked, too.
+    details: For a container whose system is missing or damaged on the host, the host and the store are checked, too.
   diff_mode:
-    details: Shows what of the declarations was dropped or replaced, and why; the files that differ; and the states.
+    details: Shows which parts of the declarations were dropped or replaced, and why; the files that differ; the states.
   action:
     description: Has an action plugin, which derives the systems.
     support: full
@@ -43,10 +42,10 @@ options:
         C(keep_services), C(private_users), C(init), C(security), C(oom_score_adj), C(log) and C(store), which its
         system is made from, and of C(state), C(generation), C(keep_generations), C(health), C(roll_back), C(wait),
         C(timeout), C(allow_failed_units), C(enabled), C(after), C(requires), C(restart) and C(limits), which its
-        host is told.
+        host gets.
       - These are the variables of the role P(unshare.container.system_container#role), without C(system_container_) and
         with the same types, choices and defaults.
-      - What is left out has its default, and does not stay as it is on the host.
+      - An option that is left out has its default; the host's present setting is not kept.
       - Only C(operating_system) is required, unless C(state) is V(stopped), V(rolled_back) or V(absent).
       - They are brought into their states in this order.
     type: dict
@@ -55,21 +54,20 @@ options:
     description:
       - V(true) removes the containers that are on the host and not in O(containers), whoever made them. The data in
         their mappings is never touched.
-      - V(false) warns of them.
-      - By default nothing is said of them but in RV(unnamed).
+      - V(false) gives a warning that names them.
+      - By default only RV(unnamed) names them.
     type: bool
   stage:
     description:
-      - Only put the systems on the host. Nothing is switched, started, stopped or removed, and what runs is not
-        touched.
+      - Only put the systems on the host. Nothing is switched, started, stopped or removed.
     type: bool
     default: false
   roll_back:
     description:
-      - Whether a switch to another system is undone when a container cannot be started with it, or is not well. With
-        V(false) it is for those containers that have C(roll_back) themselves.
+      - Whether a switch to another system is undone when a container cannot be started with it, or fails its checks.
+        With V(false) this applies only to containers whose own C(roll_back) is true.
       - The container then runs its former generation again, and the module fails all the same.
-      - A switch that was cut short is on trial still, and is finished or undone by the next run.
+      - The next run finishes or undoes a switch that was interrupted.
     type: bool
     default: false
   systems:
@@ -111,7 +109,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 containers:
-  description: What became of each container, in the order of O(containers), and then of those that were removed.
+  description: The result of each container, in the order of O(containers), and then of those that were removed.
   returned: always
   type: list
   elements: dict
@@ -121,11 +119,11 @@ containers:
       type: str
       returned: always
     changed:
-      description: Whether anything of it was changed, a damaged system that was written anew included.
+      description: Whether anything of it was changed, including a damaged system that was written anew.
       type: bool
       returned: always
     failed:
-      description: Whether something went wrong with it.
+      description: Whether it failed.
       type: bool
       returned: when it did
     msg:
@@ -152,8 +150,8 @@ unnamed:
   elements: str
   sample: []
 missing:
-  description: Containers whose system the host lacks, or has damaged. Answered to the action plugin, which then sends
-    them.
+  description: Containers whose system is missing or damaged on the host. This answer is for the action plugin, which
+    then sends the systems.
   returned: never to a task
   type: list
   elements: str
@@ -188,11 +186,11 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 }
 
 ANNOUNCED: dict[str, t.Any] = {"digest": {"type": "str"}, "security": {"type": "dict"}}
-"""What the action plugin tells of a container's system: the digest of its content, and what decides the filter."""
+"""The action plugin's announcement of a system: the digest of its content, and the settings of its filter."""
 
 
 def options_of(entry: t.Any, place: str) -> dict[str, t.Any]:
-    """Return the options of a container with their defaults, by TASK_OPTIONS, and what ANNOUNCED names.
+    """Return a container's options with defaults, by TASK_OPTIONS, and those in ANNOUNCED.
 
     :raises TargetError: naming `place` when they are not valid.
     """
@@ -208,7 +206,7 @@ def options_of(entry: t.Any, place: str) -> dict[str, t.Any]:
 
 
 def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
-    """Bring about what the module's parameters declare; return what the module returns.
+    """Apply what the module's parameters declare, and return the module's result.
 
     :raises TargetError: when they are not valid.
     :raises OSError: the host cannot be looked at.
@@ -238,7 +236,7 @@ def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
 
 
 def summary(results: list[dict[str, t.Any]], unnamed: list[str]) -> dict[str, t.Any]:
-    """Return the module's result made of those of the containers."""
+    """Return the module's result, made of those of the containers."""
     differences: list[dict[str, t.Any]] = []
     for result in results:
         found = result.pop("diff", [])

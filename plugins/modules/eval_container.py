@@ -16,10 +16,10 @@ description:
   - The command sees the software that it needs, at the same paths as on the host and read-only, what O(mappings) and
     O(files) add, and nothing else of the host. Its root, C(/tmp), C(/dev), C(/proc) and C(/sys) are its own.
   - When root runs it, the command has an id of the host that nothing else has, and no capability. So it is not root
-    outside, and not much inside.
-  - An ordinary user can run it, too, where the kernel gives users namespaces. The command then has that user's rights
-    on what is mapped, and sees nothing else.
-  - Nothing of it is left when it ends, however it ends.
+    outside, and has few rights inside.
+  - An ordinary user can run it, too, where the kernel allows users to make namespaces. The command then has that user's
+    rights on the mappings, and sees nothing else.
+  - Nothing of the command is left when it ends, however it ends.
 author:
   - The unshare.container authors (@unshare)
 extends_documentation_fragment:
@@ -28,7 +28,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: partial
-    details: The command is not run. O(creates) and O(removes) are looked at, and without them the task is skipped.
+    details: The command is not run. O(creates) and O(removes) are checked; without them the task is skipped.
   diff_mode:
     support: none
   idempotent:
@@ -64,31 +64,31 @@ options:
     default: 0
   ids:
     description:
-      - How many ids are mapped. More than one is for root, and starts from 0 inside.
-      - With one, that is O(guest_uid) and O(guest_gid), the command can have no other, and the files of everybody else
+      - Number of ids that are mapped. Only root can map more than one; they start from 0 inside.
+      - With one, it is O(guest_uid) and O(guest_gid). The command can have no other id, and the files of everybody else
         belong to C(nobody).
     type: int
     default: 1
   private_users:
     description:
-      - Which ids of the host the mapped ones are.
-      - V(auto) takes free ones from a stretch that systemd leaves to nobody. For an ordinary user it is the user's own.
-      - V(identity) takes the ids of who runs the module, so for root the command is root on the host.
+      - The ids of the host that are mapped.
+      - V(auto) takes free ones from a range that systemd does not use. For an ordinary user it is the user's own id.
+      - V(identity) takes the ids of the user who runs the module. Run by root, the command is root on the host.
       - A number is the first id of the host.
     type: str
     default: auto
   capabilities:
     description:
       - Capabilities that the command keeps, in its own user namespace, such as V(NET_ADMIN). V(ALL) keeps all.
-      - They are over what the command's namespaces own, not over the host, unless O(namespaces) leaves out V(user).
+      - They apply to what the command's namespaces own, not to the host, unless O(namespaces) leaves out V(user).
     type: list
     elements: str
     default: []
   child_is_pid1:
     description:
       - Whether the command itself is the first process of its pid namespace. It then gets only the signals that it
-        handles, and must reap what its children leave.
-      - By default a small process is the first, which reaps and passes signals on, and the command is PID 2.
+        handles, and must reap orphans.
+      - By default the first process is a small one that reaps orphans and passes signals on, and the command is PID 2.
     type: bool
     default: false
   writable_root:
@@ -97,10 +97,10 @@ options:
     default: false
   environment:
     description:
-      - Variables of the command. It has C(PATH), C(HOME), C(LANG) and C(container) besides, and none of the host's.
+      - Variables of the command, besides C(PATH), C(HOME), C(LANG) and C(container). It gets none of the host's.
     type: dict
   chdir:
-    description: Where the command starts, as it sees it.
+    description: The command's working directory, as the command sees it.
     type: str
     default: /
   stdin:
@@ -116,8 +116,8 @@ options:
     default: true
   timeout:
     description:
-      - Seconds after which it is killed, with all that it started, and the task fails with what it had said.
-      - Finding what it needs counts, too.
+      - Seconds after which the command is killed, with all that it started. The task fails, and returns its output.
+      - The time to find what the command needs counts, too.
       - Without V(pid) among O(namespaces) only its process group is killed.
       - A number from 0.001 to 1000000. By default there is no limit.
     type: raw
@@ -193,7 +193,7 @@ stdout_lines:
   elements: str
   sample: ["0"]
 stderr:
-  description: The same of its standard error.
+  description: The first 16 MiB of its standard error. Bytes that are no UTF-8 are replaced.
   returned: when it was run
   type: str
   sample: ""
@@ -229,12 +229,12 @@ timed_out:
   type: bool
   sample: false
 truncated:
-  description: Whether it said more than RV(stdout) and RV(stderr) hold.
+  description: Whether its output was longer than RV(stdout) and RV(stderr).
   returned: when it was run
   type: bool
   sample: false
 closure:
-  description: What it saw of the host besides its mappings, symbolic links on the way included.
+  description: The paths of the host that it saw besides its mappings, including symbolic links on the way.
   returned: when it was run
   type: list
   elements: str
@@ -295,7 +295,7 @@ COMMANDS = ("argv", "cmd", "expression")
 
 
 def reason_to_skip(parameters: dict[str, t.Any]) -> str | None:
-    """Why the command has nothing to do, by `creates` and `removes`."""
+    """Return why `creates` and `removes` leave the command nothing to do, or None."""
     creates, removes = parameters["creates"], parameters["removes"]
     if creates and glob.glob(creates):
         return f"not run, since '{creates}' exists"
@@ -305,7 +305,7 @@ def reason_to_skip(parameters: dict[str, t.Any]) -> str | None:
 
 
 def ask_manager(module: AnsibleModule, items: list[str]) -> list[str]:
-    """What members of the package manager's store refer to, as it says."""
+    """Return what members of the package manager's store refer to, according to the manager."""
     command = MANAGED[module.params["closure"]].command
     code, output, error = module.run_command([module.get_bin_path(command[0], required=True)] + command[1:] + items)
     if code != 0:
@@ -314,7 +314,7 @@ def ask_manager(module: AnsibleModule, items: list[str]) -> list[str]:
 
 
 def text_of(data: bytes, strip: bool) -> str:
-    """Output as text, whatever bytes it is."""
+    """Return output as text, whatever bytes it holds."""
     text = data.decode("utf-8", "replace")
     return text.rstrip("\r\n") if strip else text
 

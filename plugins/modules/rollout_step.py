@@ -12,9 +12,9 @@ module: rollout_step
 short_description: One step of a rollout
 version_added: 0.1.0
 description:
-  - What the playbook C(unshare.container.rollout) is made of. Use it to build a playbook of your own with other steps
-    in between.
-  - Every step is written down in a journal on the controller, which lasts as long as the run of C(ansible-playbook).
+  - Runs one of the steps that the playbook C(unshare.container.rollout) consists of. Use it to build a playbook of your
+    own with other steps in between.
+  - A journal on the controller records every step. It lasts as long as the run of C(ansible-playbook).
 author:
   - The unshare.container authors (@unshare)
 extends_documentation_fragment:
@@ -28,14 +28,14 @@ attributes:
 options:
   step:
     description:
-      - V(begin) begins the journal anew.
+      - V(begin) begins a new journal.
       - V(stage) puts the systems on the host. Nothing is switched.
       - V(open_wave) notes the hosts of the play's batch as the next wave, and says whether the rollout goes on.
-      - V(switch) brings the containers into their states, unless the rollout has stopped. A container that is not well
-        goes back to its former generation.
+      - V(switch) brings the containers into their states, unless the rollout has stopped. A container that fails its
+        checks goes back to its former generation.
       - V(note) counts the host as failed, because a task in between has failed.
       - V(undo) brings the host's containers back to the generations before the rollout, when it has stopped.
-      - V(report) says what became of every host, and fails when one has failed.
+      - V(report) reports the outcome of every host, and fails when one has failed.
     type: str
     required: true
     choices: [begin, stage, open_wave, switch, note, undo, report]
@@ -59,11 +59,11 @@ options:
     type: float
     default: 0
   message:
-    description: What went wrong. Used by O(step=note).
+    description: The reason of the failure. Used by O(step=note).
     type: str
     default: ''
   page:
-    description: Where on the controller O(step=report) writes its page of HTML. By default, nowhere.
+    description: Path on the controller at which O(step=report) writes its HTML page. By default it writes none.
     type: path
 seealso:
   - module: unshare.container.containers
@@ -87,7 +87,7 @@ pending:
   returned: with O(step=stage)
   type: bool
 goes_on:
-  description: Whether the rollout has not stopped.
+  description: Whether the rollout goes on.
   returned: with O(step=open_wave)
   type: bool
 wave:
@@ -99,21 +99,21 @@ size:
   returned: with O(step=open_wave)
   type: int
 serving:
-  description: Whether the host's containers run and are well, with the new systems or with the former ones.
+  description: Whether the host's containers run and pass their checks, with the new systems or with the former ones.
   returned: with O(step=switch)
   type: bool
 containers:
-  description: What became of the containers, as in M(unshare.container.containers).
+  description: The results of the containers, as in M(unshare.container.containers).
   returned: with O(step=stage), O(step=switch) and O(step=undo)
   type: list
   elements: dict
 hosts:
-  description: What became of every host. The step prints the same as text.
+  description: The outcome of every host. The step prints the same as text.
   returned: with O(step=report)
   type: list
   elements: dict
 page:
-  description: Where the page was written.
+  description: Path of the page.
   returned: with O(step=report), when one was asked for
   type: str
 """

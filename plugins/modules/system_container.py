@@ -13,13 +13,13 @@ short_description: Start, stop, restart, roll back or remove a system container
 version_added: 0.1.0
 description:
   - Brings a container on this host into a state. Its systems are written by M(unshare.container.container_script).
-  - A container is restarted when what runs is not the system that is current, or with O(state=restarted).
-  - A system runs with the launcher that it was written with, so that going back to it goes back to all of its code.
+  - A container is restarted when it runs another system than the current one, or with O(state=restarted).
+  - A system runs with the launcher that it was written with. To go back to a system is to go back to all of its code.
   - The last O(keep_generations) systems that were current are kept as generations. Systems that no generation and no
     running container uses are removed.
-  - What a task leaves out of O(timeout), O(enabled), O(after), O(requires), O(restart) and O(limits) stays as it is on
-    the host. At first O(timeout) is 30, O(restart) is V(on-failure), and the rest is off or empty. An empty list or
-    mapping takes away what is there.
+  - When a task leaves out O(timeout), O(enabled), O(after), O(requires), O(restart) or O(limits), the host's present
+    setting is kept. At first O(timeout) is 30, O(restart) is V(on-failure), and the others are off or empty. An empty
+    list or mapping removes a present setting.
   - Two runs for one container wait for each other.
 author:
   - The unshare.container authors (@unshare)
@@ -92,7 +92,7 @@ name:
   type: str
   sample: web
 state:
-  description: What it does now, V(running), V(stopped) or V(absent). In check mode, what it would do.
+  description: The state of the container, V(running), V(stopped) or V(absent). In check mode, the state it would have.
   returned: success
   type: str
   sample: running
@@ -196,7 +196,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
-    """Bring the container into the state that the module's parameters ask for; return what the module returns.
+    """Bring the container into the state that the module's parameters ask for, and return the module's result.
 
     :raises TargetError, LauncherError, LimitError, OSError: when that cannot be done.
     """

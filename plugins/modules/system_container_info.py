@@ -3,17 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
 
-"""What is known of the system containers of a host."""
+"""Gather facts about the system containers of a host."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: system_container_info
-short_description: Return what is known of the system containers of a host
+short_description: Gather facts about the system containers of a host
 version_added: 0.1.0
 description:
   - Returns the state of one, several or all system containers of this host, what they run, and what they use.
-  - It never fails because of one container. What cannot be learned of it is said in its RV(containers[].errors).
+  - It never fails because of one container. The RV(containers[].errors) of the container name facts that could not be
+    gathered.
 author:
   - The unshare.container authors (@unshare)
 extends_documentation_fragment:
@@ -28,16 +29,16 @@ attributes:
     details: Nothing is changed.
 options:
   name:
-    description: Names of the containers. The default is all that are on the host.
+    description: Names of the containers. The default is all containers of the host.
     type: list
     elements: str
     aliases: [names]
   log_lines:
-    description: How many lines of the end of each container's log to return, at most 256 KiB of them.
+    description: Number of lines to return from the end of each container's log, at most 256 KiB.
     type: int
     default: 0
   timeout:
-    description: Seconds that a container's own programs may take to answer, each.
+    description: Seconds within which each program that is asked inside a container must answer.
     type: raw
     default: 5
 seealso:
@@ -125,7 +126,7 @@ containers:
       type: float
       sample: 3600.0
     boot_seconds:
-      description: Seconds from its launch until it was ready; none when nobody waited for that.
+      description: Seconds from its launch until it was ready; none when no run waited for that.
       returned: success
       type: float
       sample: 0.21
@@ -164,7 +165,7 @@ containers:
       type: str
       sample: "2026-01-01T00:00:00+00:00 web systemd[1]: Startup finished."
     errors:
-      description: What could not be learned, and why.
+      description: Facts that could not be gathered, and why.
       returned: success
       type: list
       elements: str
@@ -194,7 +195,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(parameters: dict[str, t.Any], layout: Layout) -> dict[str, t.Any]:
-    """What the module returns. Raises TargetError, LauncherError when they are of no use; OSError."""
+    """Return the module's result. Raise TargetError or LauncherError for unusable parameters, and OSError."""
     check_time_limits(parameters, ARGUMENT_SPEC)
     if parameters["log_lines"] < 0:
         raise TargetError("log_lines: must be 0 or more")

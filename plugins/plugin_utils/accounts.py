@@ -76,7 +76,7 @@ def base_groups() -> list[UserGroup]:
 
 
 def derived_id(name: str, *, system: bool) -> int:
-    """Return an id made from NAME alone: 101-899 for system accounts, 1000-59999 for others."""
+    """Return an id derived from NAME alone: 101-899 for system accounts, 1000-59999 for others."""
     low, high = _SYSTEM_RANGE if system else _NORMAL_RANGE
     return low + int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % (high - low)
 
@@ -109,7 +109,7 @@ def _numbered(records: t.Iterable[A], key: str, path: str) -> dict[str, int]:
 
 
 class Accounts:
-    """All users and groups of a system, with their ids; refuses missing groups and ids used twice."""
+    """All users and groups of a system, with their ids. A missing group, or an id used twice, is an error."""
 
     def __init__(self, users: t.Sequence[UserAccount], groups: t.Sequence[UserGroup], path: str) -> None:
         self.users = list(users)

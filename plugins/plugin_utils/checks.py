@@ -19,7 +19,7 @@ CONTAINER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # as the target's `is_n
 
 
 def line(value: str, path: str) -> str:
-    """Refuse control characters (NUL and newlines among them)."""
+    """Return a text without control characters. Refuse any (NUL and newlines among them)."""
     found = _CONTROL.search(value)
     if found:
         raise DeclarationError(path, f"{value!r} holds the control character {found.group()!r}")
@@ -27,7 +27,7 @@ def line(value: str, path: str) -> str:
 
 
 def absolute_path(value: str, path: str) -> str:
-    """Return an absolute path in its plain form; refuses relative ones, `..` and control characters."""
+    """Return an absolute path in its plain form. Refuse relative paths, `..` and control characters."""
     line(value, path)
     if not value.startswith("/"):
         raise DeclarationError(path, f"'{value}' must be an absolute path")
@@ -39,7 +39,7 @@ def absolute_path(value: str, path: str) -> str:
 
 
 def mapping_target(value: str, path: str, store: str | None = None) -> str:
-    """Return the target of a mapping; refuses what the container needs, and all of /dev."""
+    """Return the target of a mapping. Refuse paths that the container needs, and all of /dev."""
     target = mount_point(value, path, store)
     if target.startswith("/dev/"):
         raise DeclarationError(path, f"'{target}' lies in /dev, which the container makes itself")
@@ -47,9 +47,9 @@ def mapping_target(value: str, path: str, store: str | None = None) -> str:
 
 
 def mount_point(value: str, path: str, store: str | None = None) -> str:
-    """Return a mount point in its plain form; refuses one that is, contains, or lies in what the container needs.
+    """Return a mount point in its plain form. Refuse one that is, contains, or lies in a path the container needs.
 
-    Without STORE, the place of the store, what depends on that is not looked at.
+    Without STORE, the store's path, the paths that depend on the store are not checked.
     """
     place = absolute_path(value, path)
     reason = targets.refusal_of_place(place, store)
@@ -59,7 +59,7 @@ def mount_point(value: str, path: str, store: str | None = None) -> str:
 
 
 def source(value: str, path: str) -> str:
-    """Return a path of the host that a container may see; refuses the root of all."""
+    """Return a path of the host that a container may see. Refuse `/`."""
     reason = refusal_of_root(absolute_path(value, path))
     if reason:
         raise DeclarationError(path, reason)
@@ -67,7 +67,7 @@ def source(value: str, path: str) -> str:
 
 
 def writable_source(value: str, path: str) -> str:
-    """Return a path of the host that a container may write to; refuses what the host runs, by its words."""
+    """Return a path of the host that a container may write to. Refuse, by its text, a path that the host runs."""
     place = absolute_path(value, path)
     reason = guarded.refusal_of_words(place)
     if reason:

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks the hosts of an inventory for their containers, from the controller.
+"""Asking the hosts of an inventory for their containers, from the controller.
 
-It is done by a playbook in a process of its own: a module is run on a host in all the ways that the inventory and the
-configuration say (jump hosts, become, Windows left aside), and no inner interface of Ansible is used. The answer comes
+A playbook in a process of its own does that. So a module runs on a host in all the ways that the inventory and the
+configuration allow (jump hosts, become, but not Windows), and no inner interface of Ansible is used. The answer comes
 back in a file, so that no callback plugin stands between.
 """
 
@@ -75,7 +75,7 @@ OPTIONS = {
 
 
 class ListingError(Exception):
-    """The hosts could not be asked."""
+    """A failure to ask the hosts."""
 
 
 def ask(
@@ -85,7 +85,7 @@ def ask(
     arguments: t.Mapping[str, t.Any],
     environment: t.Mapping[str, str],
 ) -> dict[str, dict[str, t.Any]]:
-    """What the info module returns on each host of a pattern, or how it failed there.
+    """Return the result of the info module on each host of a pattern, or how it failed there.
 
     Args:
         sources: inventory sources.

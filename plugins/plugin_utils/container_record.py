@@ -3,9 +3,9 @@
 """The record of one container: all that an inventory can say about it, each option with its type, choices and default.
 
 It has three spellings: an entry of `containers` under its name, the variables `system_container_*` of the role, and,
-for what the target is told, the options of the module `system_container`. All are made from this record or compared
-with it. Beside it stand only a container's name, the module's `system`, which is what the record's first half
-becomes, and the role's `install_packages`, which is about the host.
+for the part that a target needs, the options of the module `system_container`. All are made from this record or
+compared with it. Only three things stand beside it: a container's name, the module's `system`, which is made from the
+first half of the record, and the role's `install_packages`, which is about the host.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DERIVED: Spec = {
     "log": {"type": "str", "choices": ["volatile", "persistent"], "default": "volatile"},
     "store": {"type": "raw", "default": STORE},
 }
-"""What the system of a container is made from. What is raw or has elements is checked in depth when it is derived."""
+"""The options that a container's system is made from. The derivation checks raw values and elements in depth."""
 
 RECORD: Spec = {**DERIVED, **OPTIONS}
 

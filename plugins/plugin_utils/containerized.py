@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Deriving the operating system of a container from that of a machine: rules C1 to C14."""
+"""The derivation of a container's operating system from that of a machine: rules C1 to C14."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _KERNEL = "a container runs on the host's kernel; its own is a dummy"
 
 @dataclasses.dataclass
 class DerivationReport:
-    """What a derivation did (C14): entries {kind, name, reason}, in the order of the declaration."""
+    """The report of a derivation (C14): entries {kind, name, reason}, in the order of the declaration."""
 
     kept: list[dict[str, str]] = dataclasses.field(default_factory=list)
     dropped: list[dict[str, str]] = dataclasses.field(default_factory=list)
@@ -131,7 +131,7 @@ class Derivation:
         names = {service.type for service in services}
         for service in default_essential_services(self.source):
             if service.type == "system":
-                _note(self.report.replaced, "essential_service", "system", "of a container it holds the locale alone")
+                _note(self.report.replaced, "essential_service", "system", "in a container it holds the locale alone")
             elif service.type in names:
                 _note(self.report.kept, "essential_service", service.type, "needed in a container too")
             elif service.type in NOT_IN_CONTAINERS:
@@ -142,7 +142,7 @@ class Derivation:
         return services
 
     def reason_to_drop(self, kind: ServiceType) -> str | None:
-        """Return why services of this type go (C2, C3, C14), or None when they stay."""
+        """Return why services of this type are dropped (C2, C3, C14), or None when they stay."""
         if kind.name in self.keep:
             return None
         if kind.name in _ADDED:
@@ -170,7 +170,7 @@ class Derivation:
         return None if lost is None else f"it adds to '{target}': {lost}"
 
     def _services(self) -> list[Service]:
-        """Return the OS's services that stay, in their order, then those added (C6)."""
+        """Return the services of the OS that stay, in their order, then those added (C6)."""
         result = []
         former: dict[str, Service] = {}
         for index, service in enumerate(self.source.services):
@@ -221,7 +221,7 @@ class Derivation:
         return added
 
     def reason_to_leave(self, item: FileSystem) -> str | None:
-        """Return why a file system of the OS goes (C9), or None when it stays."""
+        """Return why a file system of the OS is left out (C9), or None when it stays."""
         place = item.place
         if place == self.store:
             return "the store is shared by the host"

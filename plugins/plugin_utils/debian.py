@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Debian, and what is made from it: the family that systems are made for."""
+"""The facts of Debian and its derivatives, the family that systems are made for."""
 
 from __future__ import annotations
 

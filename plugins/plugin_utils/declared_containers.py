@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The containers that an inventory declares for a host: checked, derived, and named by what they are made of.
+"""The containers that an inventory declares for a host: checked, derived, and identified by their content.
 
-Hosts that declare the same get the same system. What was derived for one of them is kept in a directory for the others;
-a play's workers are processes that end with their task, so memory would not do.
+Hosts that declare the same get the same system. The system derived for one of them is kept in a directory for the
+others: a play's workers are processes that end with their task, so memory would not do.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if t.TYPE_CHECKING:
 PLACE = "containers"
 
 ANNOUNCED = ("digest", "security")
-"""What names a system together with what a host adds: the digest of its content, and what decides the filter."""
+"""The keys from which a host makes a system's name: the digest of its content, and the settings of its filter."""
 
 NEEDED = "is required: the declaration of the machine that the container is made from"
 NEED_SYSTEM = ("started", "restarted")
@@ -53,8 +53,8 @@ class Declared:
     """A declared container.
 
     :param name: its name.
-    :param options: what the target is told, with the defaults filled in.
-    :param derivation: what its system is made from; empty when no system is declared.
+    :param options: the options that the target gets, with the defaults filled in.
+    :param derivation: the input of its system's derivation; empty when no system is declared.
     """
 
     def __init__(self, name: str, options: Mapping, derivation: Mapping) -> None:
@@ -66,7 +66,7 @@ class Declared:
 
 
 def declared_containers(value: t.Any) -> list[Declared]:
-    """Return the containers of the mapping `containers`, in its order; raises DeclarationError with the place."""
+    """Return the containers of the mapping `containers`, in its order. Raise DeclarationError with the place."""
     given = plain(value, PLACE)
     if not isinstance(given, dict):
         raise DeclarationError(PLACE, f"must be a mapping of names to containers, not {describe(given)}")
@@ -81,7 +81,7 @@ def declared_containers(value: t.Any) -> list[Declared]:
 
 
 def checked_record(entry: Mapping, place: str) -> tuple[Mapping, Mapping]:
-    """Return what the target is told of a container, with defaults, and what its system is made from.
+    """Return the options that the target gets, with defaults, and the input of the system's derivation.
 
     The latter is empty when no system is declared, or the state has no use for one.
 
@@ -118,7 +118,7 @@ class DerivedSystems:
         self.directory = Path(directory) / "unshare-systems"
 
     def announcement(self, declared: Declared) -> Mapping:
-        """What a host is told of the container's system to name it: `digest` and `security`; None when it has none."""
+        """Return what a host needs to name the container's system: `digest` and `security`, None without a system."""
         if not declared.derivation:
             return dict.fromkeys(ANNOUNCED)
         known = self._read(declared.key + ".announced")
@@ -126,12 +126,12 @@ class DerivedSystems:
         return {key: told[key] for key in ANNOUNCED}
 
     def system(self, declared: Declared) -> Mapping:
-        """The container's system: `name`, `digest`, `security`, `system` without secrets, `boot`, `secrets` by path."""
+        """Return the system: `name`, `digest`, `security`, `system` without secrets, `boot`, `secrets` by path."""
         known = self._read(declared.key)
         return t.cast("Mapping", json.loads(known)) if known is not None else self._derive(declared)
 
     def is_lacked(self, declared: Declared) -> bool:
-        """Whether a host of this run has lacked the container's system: others will, and need not be asked."""
+        """Return whether a host of this run has lacked the container's system; others then get it unasked."""
         return (self.directory / f"{declared.key}.lacked").exists()
 
     def note_lacked(self, declared: Declared) -> None:
@@ -160,13 +160,13 @@ class DerivedSystems:
             return None
 
     def _write(self, name: str, text: str) -> None:
-        """Put a file into its place in one step: another worker sees all of it or none."""
+        """Write a file in one step: another worker sees all of it or none."""
         self.directory.mkdir(mode=0o700, exist_ok=True)
         write_atomically(str(self.directory / name), text, aside=str(self.directory / f".{os.getpid()}"))
 
 
 def derive(declared: Declared) -> Mapping:
-    """Return the system of a declared container; raises DeclarationError with the place."""
+    """Return the system of a declared container. Raise DeclarationError with the place."""
     given = declared.derivation
     try:
         contained = containerized_operating_system(
@@ -180,7 +180,7 @@ def derive(declared: Declared) -> Mapping:
 
 
 def report(declared: Declared) -> list[str]:
-    """What the container does not take over from the declaration as it is, and why, a line each (C14)."""
+    """Return what the container does not take over from its declaration, with the reason, one line each (C14)."""
     given = declared.derivation
     if not given:
         return []

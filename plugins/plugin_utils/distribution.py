@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What depends on the distribution that a container's software comes from, one record for each family of them."""
+"""The facts that depend on the distribution of a container's software, one record for each family of them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True)
 class Software:
-    """What a service type stands for in a family.
+    """The software behind a service type in a family.
 
-    `units`: its units as the family calls them. `packages`: what is to be installed. `programs`: their paths in the
+    `units`: its units as the family calls them. `packages`: the packages to install. `programs`: their paths in the
     store, by their names. `versioned`: the package of one version alone, which replaces `{version}`, as in a program's
-    path. `user`: the one of the base users who runs it.
+    path. `user`: the base user who runs it.
     """
 
     units: tuple[str, ...] = ()
@@ -71,5 +71,5 @@ class Distribution:
     software: Mapping[str, Software]
 
     def of(self, service_type: str) -> Software:
-        """Return the software of a service type; an empty record where the family has nothing for it."""
+        """Return the software of a service type; an empty record when the family has none for it."""
         return self.software.get(service_type, NOTHING)

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is said while a container is entered: by `enter-container` about the command, and by a become inside."""
+"""The messages while a container is entered: those of `enter-container`, and those of a become inside."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import typing as t
 from ansible.module_utils.common.text.converters import to_text
 
 UNKNOWN_OPTION = re.compile(rb"^enter-container: (--no-start|--limit)\S*: is no option here", re.MULTILINE)
-"""What is said of an option that can be done without, in a container that a former version has started."""
+"""The message about an unknown option, in a container that a former version has started."""
 
 
 class Report:
-    """What `enter-container` says on standard error, in lines that begin with a token nobody else knows.
+    """The report of `enter-container` on standard error, in lines that begin with a token nobody else knows.
 
-    A newline goes before each line, which so stands alone, whatever the command wrote and did not end. What counts is
-    the last line: who drops the beginning of standard error, as those do that wait for a prompt, drops none of it.
+    A newline goes before each line, so the line stands alone, even when the command's last line was not ended. The last
+    report line counts. Readers that wait for a prompt may drop the beginning of standard error, but never the last
+    line.
 
     Args:
         token: the token of one call.
@@ -38,7 +39,7 @@ class Report:
         self.ended: str | None = None
 
     def take(self, stream: bytes) -> bytes:
-        """Read the report out of a stream; what is not part of it is returned."""
+        """Read the report out of a stream. Return the rest of the stream."""
         kept = []
         position = 0
         for line in self._line.finditer(stream):
@@ -51,7 +52,7 @@ class Report:
         return b"".join([*kept, stream[position:]])
 
     def unknown_option(self, errors: bytes) -> str | None:
-        """Return the option that the host's `enter-container`, of a former version, refuses; nothing was run then."""
+        """Return the option that the host's older `enter-container` refuses, or None. It ran nothing then."""
         self.take(errors)
         found = None if self.entered else UNKNOWN_OPTION.search(errors)
         return found and to_text(found.group(1))
@@ -69,15 +70,15 @@ class Report:
 
 
 class Become:
-    """A become plugin, as those see it who wait for its prompt and its success on the way to the container.
+    """A become plugin as seen by the code that waits for its prompt and its success, on the way to the container.
 
-    They also read what the host says before the container is entered, and what the command says after the become's
-    success. None of that is the become's answer, save an open line of the former, which may be a prompt that has
-    overtaken the report on the other stream.
+    That code also reads what the host prints before the container is entered, and what the command prints after the
+    become has succeeded. Neither is an answer of the become, with one exception: an unfinished line from the host may
+    be a prompt that has overtaken the report on the other stream.
 
     Args:
         plugin: the become plugin of the task.
-        report: gets what `enter-container` says in the lines that are shown to this.
+        report: gets the report lines of `enter-container` among the lines that are checked here.
     """
 
     def __init__(self, plugin: t.Any, report: Report) -> None:
@@ -90,33 +91,33 @@ class Become:
 
     @property
     def prompt(self) -> t.Any:
-        """What asks for the password. Without a password nobody waits for it: it is an error then."""
+        """The plugin's password prompt; "" without a password, when a prompt is an error."""
         return self._plugin.prompt if self._plugin.expect_prompt() else ""
 
     def check_password_prompt(self, line: bytes) -> bool:
-        """Whether a line asks for the password."""
+        """Return whether a line asks for the password."""
         heard = self._hears(line) or not (self._succeeded or line.endswith(b"\n"))
         return heard and bool(self._plugin.check_password_prompt(line))
 
     def check_success(self, line: bytes) -> bool:
-        """Whether a line says that the user is another one from here on."""
+        """Return whether a line says that the become has succeeded."""
         self._hears(line)
         success = bool(self._plugin.check_success(line))
         self._succeeded = self._succeeded or success
         return success
 
     def check_incorrect_password(self, line: bytes) -> bool:
-        """Whether a line says that the password is wrong."""
+        """Return whether a line says that the password is wrong."""
         return self._hears(line) and bool(self._plugin.check_incorrect_password(line))
 
     def check_missing_password(self, line: bytes) -> bool:
-        """Whether a line says that a password is needed, or asks for the one there is not."""
+        """Return whether a line says that a password is needed, or asks for one when none is given."""
         if not self._hears(line):
             return False
         missing = self._plugin.check_missing_password(line)
         return bool(missing or (not self._plugin.expect_prompt() and self._plugin.check_password_prompt(line)))
 
     def _hears(self, line: bytes) -> bool:
-        """Whether a line comes from the become."""
+        """Return whether a line comes from the become."""
         self._report.take(line)
         return self._report.entered and not self._succeeded

@@ -52,7 +52,7 @@ def default_essential_services(system: OperatingSystem) -> list[Service]:
 def container_essential_services(
     system: OperatingSystem, *, shared_network: bool, keep: Collection[str] = ()
 ) -> list[Service]:
-    """Return the essential services of SYSTEM in a container (C1). KEEP names types that stay all the same."""
+    """Return the essential services of SYSTEM in a container (C1), including the types in KEEP."""
     services = [_service("system", {"locale": system.locale})]
     for service in default_essential_services(system):
         if service.type == "system" or (service.type in NOT_IN_CONTAINERS and service.type not in keep):

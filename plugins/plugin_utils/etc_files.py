@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The content of files below /etc that follow from the operating system alone."""
+"""The files below /etc that follow from the operating system alone."""
 
 from __future__ import annotations
 
@@ -199,14 +199,14 @@ def combine_hosts(value: t.Any, contributions: list[Contribution], context: Cont
 
 
 def combine_fstab(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> list[FileSystem]:
-    """Return what a container may mount by itself (tmpfs). The launcher mounts the rest, or nobody does."""
+    """Return the file systems that a container's init mounts (tmpfs). The launcher mounts others, or nobody does."""
     systems = [system for system in context.operating_system.file_systems if system.mounted_by_init]
     for index, item in enumerate(add_lists(value, contributions, context, path)):
         added = FileSystem.from_mapping(item, f"{path}[{index}]")
         if not added.mounted_by_init:
             raise DeclarationError(
                 f"{path}[{index}]",
-                "a container's init mounts only a tmpfs, not needed for boot, that may not fail: declare it in "
+                "a container's init mounts only a tmpfs without needed_for_boot and mount_may_fail: declare it in "
                 f"{SYSTEM}.file_systems, or use a mapping",
             )
         systems.append(added)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the filters share: errors of a declaration become errors of Ansible."""
+"""The part that all filters share: errors of a declaration become errors of Ansible."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ R = t.TypeVar("R")
 
 
 def as_filter(function: Callable[P, R]) -> Callable[P, R]:
-    """Return FUNCTION so that a DeclarationError is raised as an AnsibleFilterError with the same message."""
+    """Return FUNCTION as a filter: it raises a DeclarationError as an AnsibleFilterError with the same message."""
 
     @functools.wraps(function)
     def wrapped(*positional: P.args, **named: P.kwargs) -> R:

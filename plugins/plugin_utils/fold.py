@@ -35,7 +35,7 @@ def fold(
 ) -> dict[str, t.Any]:
     """Return the folded value of `system`: files, directories, activation, programs, packages, host_files.
 
-    Raises DeclarationError for an unknown type, a cycle, a missing or ambiguous target, a wrong value.
+    Raise DeclarationError for an unknown type, a cycle, a missing or ambiguous target, a wrong value.
     """
     types = registry.registry(system)
     nodes = _nodes(essential, f"{PATH}.essential_services", types)
@@ -66,12 +66,12 @@ def _nodes(services: t.Sequence[Service], path: str, types: Mapping[str, Service
 
 
 def _left_to_host(kind: ServiceType, shared_network: bool) -> bool:
-    """Whether contributions to an absent service of this type are the host's business."""
+    """Return whether the host takes care of contributions to an absent service of this type."""
     return kind.bare_metal is not None or kind.network or (shared_network and kind.name == "hosts")
 
 
 def _with_missing(nodes: list[_Node], types: Mapping[str, ServiceType], shared_network: bool) -> list[_Node]:
-    """Add services that are contributed to and absent, with their default value."""
+    """Return the services, and each absent one that others contribute to, with its default value."""
     present = {node.kind.name for node in nodes}
     result = list(nodes)
     for node in result:
@@ -149,7 +149,7 @@ def _evaluate(
 
 
 def _with_names(node: _Node, units: t.Any) -> t.Any:
-    """Give the type's provision and requirement to the first unit of a service that does not state its own."""
+    """Return the units, the first with its type's provision and requirement where it states none."""
     if not isinstance(units, list) or not units or not isinstance(units[0], Unit):
         return units
     first = units[0]
@@ -162,7 +162,7 @@ def _with_names(node: _Node, units: t.Any) -> t.Any:
 
 
 def _requirements(node: _Node) -> dict[str, t.Any]:
-    """Return what the type itself says it needs installed."""
+    """Return the programs and packages that the type itself needs."""
     kind = node.kind
     if kind.bare_metal is not None or kind.network:
         return {}

@@ -3,8 +3,8 @@
 
 """A command of this machine, which may have to become another user before it reads its input.
 
-The plugin ansible.builtin.local is not used for it: its versions differ in which part of the output they drop, in what
-they do with a wrong or late password, and in whether standard input is a terminal.
+The plugin ansible.builtin.local is not used for this: its versions differ in which part of the output they drop, in how
+they treat a wrong or late password, and in whether standard input is a terminal.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ ANSWER_LIMIT = 64 << 20  # bytes of each stream of its output that are taken
 REPORT_ROOM = 1 << 16  # bytes of what may be said on the way to it, beside that
 GRACE = 2.0  # seconds that a process which is not wanted any more may take to end
 SILENT_BECOME = "waiting for privilege escalation prompt"
-"""What is said, by SSH's plugin, too, of a become that neither asks for a password nor succeeds nor fails."""
+"""The words, also of SSH's plugin, about a become that neither asks for a password nor succeeds nor fails."""
 
 
 class _Output:
-    """One stream of what a command says: what has been looked at, and a line that is still open."""
+    """One stream of a command's output: the part that was examined, and an unfinished line."""
 
     def __init__(self, descriptor: int, limit: int) -> None:
         self.limit = limit
@@ -43,7 +43,7 @@ class _Output:
         os.set_blocking(descriptor, False)
 
     def read(self) -> bool:
-        """Take what there is; true at the end. Raises AnsibleError when it is more than the limit."""
+        """Read what is there; return True at the end. Raise AnsibleError when it exceeds the limit."""
         self.new = b""
         with contextlib.suppress(BlockingIOError):
             self.new = os.read(self.descriptor, CHUNK)
@@ -61,9 +61,10 @@ def _close(process: subprocess.Popen[bytes]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process that is not wanted any more, and wait for that.
+    """End a process, and wait for its end.
 
-    Another user's, which takes no signal, has only the end of its pipes to go by, and is given up after a while.
+    A process of another user takes no signal from here. It notices only that its pipes close, and is given up after a
+    while.
     """
     _close(process)
     for end in (process.terminate, process.kill):
@@ -97,10 +98,10 @@ class LocalCommand:
         self._password_sent = False
 
     def run(self) -> tuple[int, bytes, bytes]:
-        """Run it: its exit status, standard output and standard error without what the become said.
+        """Run the command. Return its exit status, and its standard output and error without the become's messages.
 
         :raises AnsibleConnectionFailure: the become, or the way to it, is silent for too long.
-        :raises AnsibleError: its password is wrong or missing, or it says too much.
+        :raises AnsibleError: its password is wrong or missing, or its output is too long.
         """
         heed_children()
         try:
@@ -143,7 +144,7 @@ class LocalCommand:
         return bytes(output.seen) + output.open_line, bytes(errors.seen) + errors.open_line
 
     def _watch_input(self, selector: selectors.BaseSelector, stream: t.IO[bytes]) -> None:
-        """Have standard input watched while there is something to be written, and close it when nothing will be."""
+        """Watch standard input while there is something to write; close it when nothing more will be written."""
         if stream.closed:
             return
         watched = stream.fileno() in selector.get_map()
@@ -173,7 +174,7 @@ class LocalCommand:
             self._examine(output, text, self._become)
 
     def _examine(self, output: _Output, text: bytes, become: Become) -> None:
-        """Look for the become's words in what was said; they are left out.
+        """Look for the become's messages in some output, and remove them.
 
         :raises AnsibleError: the password is wrong or missing.
         """

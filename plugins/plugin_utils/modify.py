@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changing a list of services: selected by type or by a JMESPath expression; deleted, replaced, or merged into."""
+"""Changes to a list of services, selected by type or by a JMESPath expression: delete, replace, or merge."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _CHANGE: Spec = {
 
 
 def modify_services(services: t.Any, changes: t.Any) -> list[dict[str, t.Any]]:
-    """Return SERVICES with CHANGES applied in order; raises DeclarationError, also for a change that selects nothing.
+    """Return SERVICES with CHANGES applied in order. Raise DeclarationError, also when a change selects nothing.
 
-    A query is applied to the whole list and returns the services it selects (`[?type=='nginx']`), or, when it returns
-    no service but a truth value, it is asked of each service alone (`value.port == `80``).
+    A query is applied to the whole list and returns the services it selects (`[?type=='nginx']`). A query that returns
+    a truth value instead is applied to each service alone (`value.port == `80``).
     """
     result = plain(services, "services")
     wanted = plain(changes, "changes")
@@ -105,5 +105,5 @@ def _queried(services: list[dict[str, t.Any]], query: str, path: str) -> set[int
 
 
 def _true(value: t.Any) -> bool:
-    """Truth as in JMESPath: 0 is true; null, false and what is empty are not."""
+    """Return the truth of a value as in JMESPath: 0 is true; null, false and empty values are not."""
     return not (value is None or value is False or value in ("", [], {}))

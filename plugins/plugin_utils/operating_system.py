@@ -111,15 +111,15 @@ class OperatingSystem(Record):
 
 
 def operating_system(value: t.Any) -> OperatingSystem:
-    """Return the record of a declared operating system; raises DeclarationError with the key's path."""
+    """Return the record of a declared operating system. Raise DeclarationError with the key's path."""
     return OperatingSystem.from_mapping(value, PATH)
 
 
 def default_name(value: t.Any) -> str:
-    """Return the name of a declared operating system's container: the host name up to its first dot, in lower case.
+    """Return the container's name by default: the host name up to its first dot, in lower case.
 
-    Of the rest of the declaration nothing is asked, so that one that is not valid any more can remove its container.
-    Raises DeclarationError with the key's path.
+    Nothing else of the declaration is looked at, so that one that is no longer valid can still remove its container.
+    Raise DeclarationError with the key's path.
     """
     given = plain(value, PATH)
     if not isinstance(given, dict) or given.get("host_name") is None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PAM services that use only the modules every base system has."""
+"""PAM services that use only modules of every base system."""
 
 from __future__ import annotations
 

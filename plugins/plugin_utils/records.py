@@ -19,7 +19,7 @@ R = t.TypeVar("R", bound="Record")
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What all records share. `given` remembers which keys the mapping had, so that it can be given back as it was."""
+    """The base of all records. `given` remembers the keys of the mapping, so that it can be restored as it was."""
 
     SPEC: t.ClassVar[Spec] = {}
     NESTED: t.ClassVar[dict[str, type[Record]]] = {}
@@ -28,7 +28,7 @@ class Record:
 
     @classmethod
     def from_mapping(cls: type[R], value: t.Any, path: str) -> R:
-        """Return the record for a mapping, checked to its leaves; PATH is its place, for errors (DeclarationError)."""
+        """Return the record for a mapping, checked to its leaves. PATH is its place, for errors (DeclarationError)."""
         value = plain(value, path)
         if isinstance(value, str):
             value = cls._from_text(value, path)
@@ -72,7 +72,7 @@ class Record:
         return dataclasses.replace(self, **changes, given=self.given | set(changes))
 
     def verify(self, path: str) -> None:
-        """Check what a specification cannot say; raises DeclarationError."""
+        """Check what a specification cannot express. Raise DeclarationError."""
 
 
 def _plain_field(value: t.Any) -> t.Any:
@@ -99,7 +99,7 @@ def check_device(value: t.Any, path: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class FileSystem(Record):
-    """A file system to mount. `required` is ours: the source of a bind mount must exist (S3)."""
+    """A file system to mount. `required` is an addition of ours: the source of a bind mount must exist (S3)."""
 
     SPEC: t.ClassVar[Spec] = specs.FILE_SYSTEM
 
@@ -128,18 +128,18 @@ class FileSystem(Record):
 
     @property
     def mounted_at_start(self) -> bool:
-        """Whether the launcher mounts it: what is needed for boot, and a tmpfs that may fail, as no unit can (S2)."""
+        """Whether the launcher mounts it: if needed for boot, or a tmpfs that may fail, as no unit can (S2)."""
         early = self.needed_for_boot or (self.type == "tmpfs" and self.mount_may_fail)
         return self.mount and early and not self.is_containers_own
 
     @property
     def mounted_by_init(self) -> bool:
-        """Whether the container's own init mounts it: any other tmpfs."""
+        """Whether the container's own init mounts it: true for any other tmpfs."""
         own = self.mounted_at_start or self.is_containers_own or self.place == "/"
         return self.mount and self.type == "tmpfs" and not own
 
     def verify_in_container(self, path: str, store: str) -> None:
-        """Check what a container cannot mount, and where; STORE is the place of its store. PATH is the record's."""
+        """Refuse what no container can mount, or not there. STORE is the store's path, PATH the record's place."""
         checks.mount_point(self.mount_point, f"{path}.mount_point", store)
         bind = "bind-mount" in self.flags
         contracted(path, lambda: contract.Mount.read(self.mount_record().write()))
@@ -157,7 +157,7 @@ class FileSystem(Record):
             checks.source(self.device, f"{path}.device")
 
     def mount_record(self) -> contract.Mount:
-        """Return what the launcher is told of it; a mount is shared with the container's own namespaces in any case."""
+        """Return the record for the launcher. A mount is shared with the container's own namespaces in any case."""
         return contract.Mount(
             device=self.device,
             mount_point=self.place,

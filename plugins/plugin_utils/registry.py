@@ -27,7 +27,7 @@ BUILT_IN: Mapping[str, ServiceType] = {item.name: item for topic in _TOPICS for 
 
 
 def registry(system: OperatingSystem) -> dict[str, ServiceType]:
-    """Return the types that SYSTEM may use; a declared type may not take a built-in one's name."""
+    """Return the types that SYSTEM may use. A declared type must not take a built-in one's name."""
     types = dict(BUILT_IN)
     for index, declared in enumerate(system.service_types):
         path = f"{PATH}.service_types[{index}]"
@@ -38,14 +38,14 @@ def registry(system: OperatingSystem) -> dict[str, ServiceType]:
 
 
 def find(types: Mapping[str, ServiceType], name: str, path: str) -> ServiceType:
-    """Return the type called NAME; DeclarationError with the nearest names otherwise."""
+    """Return the type called NAME. Raise DeclarationError with the nearest names otherwise."""
     if name not in types:
         raise DeclarationError(path, f"'{name}' is not a service type" + suggestion(name, types))
     return types[name]
 
 
 def met_by_host(types: Mapping[str, ServiceType]) -> frozenset[str]:
-    """Return the names that only a bare-metal machine's services provide: in a container the host has met them."""
+    """Return the names that only a bare-metal machine's services provide: in a container the host meets them."""
     names: set[str] = set()
     for item in types.values():
         if item.bare_metal is not None or item.network:

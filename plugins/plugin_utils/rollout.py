@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The journal of a rollout on the controller: what became of each host, wave by wave, and whether it goes on.
+"""The journal of a rollout on the controller: the outcome of each host, wave by wave, and whether it goes on.
 
-A play's tasks run in processes of their own. They write one file a host, and count failures by the files in a
-directory, so that no step of a host looks at all other hosts.
+A play's tasks run in processes of their own. Each writes one file for its host, and failures are counted as the files
+in a directory. So no step of a host looks at all other hosts.
 """
 
 from __future__ import annotations
@@ -47,47 +47,47 @@ MEANINGS = {
     UNDONE: "was switched, and went back when the rollout stopped",
     STAGED: "has the new systems, and runs the former ones",
 }
-"""What an outcome says of a host, for people."""
+"""The meaning of each outcome, for people."""
 
 
 class Journal:
-    """What is written down of a rollout below `directory`."""
+    """The journal of a rollout, below `directory`."""
 
     def __init__(self, directory: str) -> None:
         self.directory = Path(directory) / "unshare-rollout"
 
     def begin(self) -> None:
-        """Begin anew."""
+        """Begin a new journal."""
         shutil.rmtree(self.directory, ignore_errors=True)
         for name in ("hosts", "waves", "failures"):
             (self.directory / name).mkdir(parents=True)
         self._write("begun", {"time": time.time()})
 
     def open_wave(self, hosts: list[str]) -> int:
-        """Note the hosts of the next wave; its number, from 1."""
+        """Note the hosts of the next wave. Return its number, from 1."""
         number = len(os.listdir(self.directory / "waves")) + 1
         self._write(f"waves/{number}", {"hosts": hosts, "time": time.time()})
         return number
 
     def stopped(self) -> str | None:
-        """Why the rollout has stopped; None while it goes on."""
+        """Return why the rollout has stopped, or None while it goes on."""
         found = self._read("stopped")
         return None if found is None else str(found["reason"])
 
     def stop(self, reason: str) -> None:
-        """Let no further host be switched."""
+        """Stop the rollout: no further host is switched."""
         self._write("stopped", {"reason": reason})
 
     def record(self, host: str) -> JournalRecord:
-        """What is known of a host."""
+        """Return the record of a host."""
         return self._read(f"hosts/{_file(host)}") or {"host": host}
 
     def note(self, host: str, record: JournalRecord) -> None:
-        """Add to what is known of a host."""
+        """Add to the record of a host."""
         self._write(f"hosts/{_file(host)}", {**self.record(host), **record, "host": host})
 
     def fail(self, host: str, wave: int, size: int, limit: float) -> None:
-        """Count a failure of a wave (0 is the staging) of `size` hosts; past `limit` percent the rollout stops."""
+        """Count a failure in a wave (0 is the staging) of `size` hosts. Stop the rollout beyond `limit` percent."""
         failures = self.directory / "failures" / str(wave)
         failures.mkdir(exist_ok=True)
         (failures / _file(host)).touch()
@@ -97,7 +97,7 @@ class Journal:
             self.stop(f"{count} of {size} hosts failed in {where}; {limit:g} % may")
 
     def summary(self, check: bool = False) -> JournalRecord:
-        """All of it: `hosts` in the order of their waves, `waves`, `counts`, `stopped`, `begun`, `ended`."""
+        """Return the summary: `hosts` in the order of their waves, `waves`, `counts`, `stopped`, `begun`, `ended`."""
         waves = {}
         for name in sorted(os.listdir(self.directory / "waves"), key=int):
             waves[int(name)] = t.cast("list[str]", (self._read(f"waves/{name}") or {}).get("hosts", []))
@@ -133,7 +133,7 @@ class Journal:
 
 
 def outcome_of(result: JournalRecord) -> str:
-    """What the result of the module `containers` says of the host."""
+    """Return the outcome of a host, from the result of the module `containers`."""
     if not result.get("failed"):
         return SWITCHED if result.get("changed") else UNCHANGED
     failed = [entry for entry in result.get("containers", []) if entry.get("failed")]
@@ -142,7 +142,7 @@ def outcome_of(result: JournalRecord) -> str:
 
 
 def headline(summary: JournalRecord) -> str:
-    """Return one sentence that says how it went."""
+    """Return one sentence that sums up the rollout."""
     total = len(summary["hosts"])
     counts = ", ".join(f"{count} {outcome}" for outcome, count in summary["counts"].items())
     how = f"stopped: {summary['stopped']}" if summary["stopped"] else "completed"
@@ -164,7 +164,7 @@ def text(summary: JournalRecord) -> list[str]:
 
 
 def _excerpt(lines: list[str]) -> list[str]:
-    """The first of so many lines, which says what it is about, and the last, which say how it ended."""
+    """Return the first line, which says what the text is about, and the last ones, which say how it ended."""
     return lines if len(lines) <= SHOWN else [lines[0], "...", *lines[-SHOWN + 2 :]]
 
 

@@ -24,7 +24,7 @@ def _template() -> t.Any:
 
 
 def page(summary: JournalRecord) -> str:
-    """Return the page: the verdict, what went wrong, the hosts, and what the words mean."""
+    """Return the page: the verdict, the failures, the hosts, and a glossary."""
     return str(_template().render(summary=summary, headline=headline(summary), bad=BAD, meanings=MEANINGS))
 
 
@@ -34,5 +34,5 @@ def _date(seconds: float) -> str:
 
 
 def _text(value: t.Any) -> str:
-    """Return the text of a value that a record may lack, or have without one."""
+    """Return the text of a value, or "" when the record lacks it."""
     return "" if value is None else str(value)

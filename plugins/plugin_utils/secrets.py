@@ -15,7 +15,7 @@ import typing as t
 def split_secrets(system: dict[str, t.Any]) -> tuple[dict[str, t.Any], dict[str, str]]:
     """Return `system` without the content of its secret files, and those contents by path.
 
-    :param system: what the filter `system_files` makes; it is not changed.
+    :param system: the result of the filter `system_files`; it is not changed.
     """
     files: dict[str, t.Any] = {}
     secrets: dict[str, str] = {}

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a service type is, and how contributions to a type are combined."""
+"""Service types, and how contributions to a type are combined."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .validation import Spec, describe, plain, validate
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What a contribution may depend on beside its service's value."""
+    """The settings that a contribution may depend on, beside its service's value."""
 
     operating_system: OperatingSystem
     shared_network: bool = False
@@ -84,14 +84,14 @@ def no_extension(value: t.Any, contributions: list[Contribution], context: Conte
 
 
 def ready_made(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> t.Any:
-    """Return the value alone: what others say is only that the service must be there."""
+    """Return the value alone: contributions only demand that the service exists."""
     return value
 
 
 def needs(service: str, programs: t.Iterable[str], packages: t.Sequence[str]) -> dict[str, t.Any]:
-    """Return what a service contributes to `system` so that its programs are looked for, and its packages known.
+    """Return a service's contribution to `system`: the programs to look for, and their packages.
 
-    The first of the packages is named when a program is not there.
+    An error about a missing program names the first package.
     """
     package = packages[0] if packages else None
     return {
@@ -130,16 +130,16 @@ class ServiceType:
 
     @property
     def units(self) -> tuple[str, ...]:
-        """The distribution's units that it stands for."""
+        """The distribution's units that the type stands for."""
         return self.software.units
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """The packages that must be there to run it."""
+        """The packages needed to run it."""
         return self.software.packages
 
     def read(self, value: t.Any, path: str) -> t.Any:
-        """Return the value of a service of this type, checked and with defaults; DeclarationError otherwise."""
+        """Return a value of this type, checked and with defaults. Raise DeclarationError otherwise."""
         if value is None:
             if isinstance(self.default, _Required):
                 raise DeclarationError(path, f"type '{self.name}' needs a value")
@@ -164,7 +164,7 @@ class ServiceType:
             raise DeclarationError(path, f"must be {describe(self.default)}, not {describe(value)}")
 
     def targets(self, value: t.Any) -> Mapping[str, Contribute]:
-        """Return what a service of this type with VALUE contributes, by target type."""
+        """Return the contributions of a service of this type with VALUE, by target type."""
         if self.bare_metal is not None and not self.extensions:
             return {"etc": always(_linked(self.units))}
         return self.extensions(value) if callable(self.extensions) else self.extensions
@@ -184,7 +184,7 @@ def always(value: t.Any) -> Contribute:
 
 
 def _linked(units: tuple[str, ...]) -> dict[str, t.Any]:
-    """Return links to the distribution's own units: what a bare-metal service is when the user keeps it."""
+    """Return links to the distribution's own units: the contribution of a bare-metal service that the user keeps."""
     files: dict[str, t.Any] = {}
     starters = {".socket": "sockets.target", ".timer": "timers.target"}
     for unit in units:
@@ -208,7 +208,7 @@ def daemon(
     provision: tuple[str, ...] = (),
     requirement: tuple[str, ...] = (),
 ) -> Unit:
-    """Return the unit of a long-running program, restarted when it fails; without PROVISION it has its type's names."""
+    """Return the unit of a long-running program, restarted when it fails. Without PROVISION it has its type's names."""
     directives = {"Restart": "on-failure", **service}
     return Unit(
         name=f"{name}.service",

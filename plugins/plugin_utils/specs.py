@@ -8,7 +8,7 @@ from ..module_utils.launcher import contract
 from .validation import Spec
 
 FLAGS = [*contract.FLAGS, "remount", "shared"]
-"""What a machine can declare of a file system; a container's are shared without being asked, and none is remounted."""
+"""The flags that a machine may declare. A container's file systems are always `shared`, and never remounted."""
 
 FILE_SYSTEM: Spec = {
     "device": {"type": "raw", "required": True},

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rendering a container's operating system: the files, directories and the specification that the target stores."""
+"""Rendering a container's operating system: the files, the directories and the specification for the target."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ CONTAINER_FILE_SYSTEMS = (
 
 
 def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
-    """Return the `system` mapping of a container's operating system (one that containerized_operating_system gave).
+    """Return the `system` mapping of a container's operating system (a result of containerized_operating_system).
 
-    Arguments: name, shared_network, private_users (auto, identity or a first host id), store (a path or
-    SOURCE=TARGET), oom_score_adj, log (volatile or persistent), init, security. Raises DeclarationError with the place.
+    Arguments: name, shared_network, private_users (auto, identity or a first host id), store (a path or SOURCE=TARGET),
+    oom_score_adj, log (volatile or persistent), init, security. Raise DeclarationError with the place.
     """
     system = operating_system(declared)
     if system.essential_services is None:
@@ -186,7 +186,7 @@ def _file_systems(system: OperatingSystem, store: Store) -> list[Mount]:
 
 
 def _refuse_lost(files: dict[str, t.Any], file_systems: list[Mount], store: str) -> None:
-    """Refuse a file where a container has none of its own, and one that a file system would hide."""
+    """Refuse a file that a container cannot have, and one that a file system would hide."""
     for path in files:
         reason = refusal_of_file(path, store)
         if reason:
@@ -201,9 +201,9 @@ def _refuse_lost(files: dict[str, t.Any], file_systems: list[Mount], store: str)
 
 
 def _directories(items: list[dict[str, t.Any]], file_systems: list[Mount]) -> list[dict[str, t.Any]]:
-    """Return the directories, parents first; one path asked for differently twice is an error.
+    """Return the directories, parents first. One path with two different requests is an error.
 
-    What lies in a read-only mount is as the host has it, and left out.
+    A directory in a read-only mount is left out: there it is as the host has it.
     """
     found: dict[str, dict[str, t.Any]] = {}
     for item in items:

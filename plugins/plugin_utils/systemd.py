@@ -82,9 +82,9 @@ def providers(units: list[Unit]) -> dict[str, Unit]:
 
 
 def resolve(units: list[Unit], met_by_host: t.Collection[str]) -> dict[str, list[str]]:
-    """Return the units that each unit requires, by name; refuses unknown requirements and cycles.
+    """Return the units that each unit requires, by name. Refuse unknown requirements and cycles.
 
-    A name that only a dropped bare-metal service provides is met by the host.
+    A name that only a dropped bare-metal service provides counts as met: the host meets it.
     """
     provided = providers(units)
     required: dict[str, list[str]] = {}
@@ -128,7 +128,7 @@ def _refuse_cycles(required: dict[str, list[str]], units: dict[str, Unit]) -> No
 
 
 def files(units: list[Unit], context: Context) -> dict[str, t.Any]:
-    """Return the files below /etc of the base system and of UNITS: text, aliases, and links from what wants them."""
+    """Return the files below /etc of the base system and of UNITS: texts, aliases, and links from the targets."""
     result = dict(base_units.base_files(context.log, syslog="syslog" in context.types))
     required = resolve(units, context.met_by_host)
     for unit in units:

@@ -61,7 +61,7 @@ def render(sections: Sections, path: str) -> str:
 
 
 def assignments(directives: dict[str, t.Any], path: str) -> list[str]:
-    """Return the lines of a section; raises DeclarationError for a name or a value that systemd does not take."""
+    """Return the lines of a section. Raise DeclarationError for a name or a value that systemd does not accept."""
     lines = []
     for key, value in directives.items():
         if not _KEY.fullmatch(key):
@@ -85,9 +85,9 @@ def quote_value(text: str) -> str:
 
 
 def command(value: t.Any, path: str) -> str:
-    """Return the ExecStart= of a command: a list is quoted word by word, a string is taken in systemd's own syntax.
+    """Return the ExecStart= of a command. A list is quoted word by word, a string is in systemd's own syntax.
 
-    Raises DeclarationError for what is neither.
+    Raise DeclarationError for anything else.
     """
     if isinstance(value, str):
         checks.line(value, path)
@@ -102,13 +102,13 @@ def command(value: t.Any, path: str) -> str:
 
 
 def program(value: str | list[str]) -> str | None:
-    """Return the program that a command runs, or None when it cannot be known."""
+    """Return the program that a command runs, or None when it cannot be determined."""
     first = value[0] if isinstance(value, list) else value.lstrip("@-:+!").split(" ", 1)[0]
     return None if any(character in first for character in "\"'%$\\") else first
 
 
 def with_order(unit: Unit, requires: t.Iterable[str]) -> Sections:
-    """Return the unit's sections with Requires= and After= for the units in REQUIRES, and what it is wanted by."""
+    """Return the unit's sections, with a description, and Requires= and After= for the units in REQUIRES."""
     for name, directives in unit.sections.items():
         if not isinstance(directives, dict):
             raise DeclarationError(f"{unit.path}.{name}", "is not a section ([Unit], [Service], …) with directives")

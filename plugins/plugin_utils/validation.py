@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Validation of declarations: strict about types and keys, with the place in every message.
 
-The specifications are those of ansible-core's ArgumentSpecValidator, which fills in defaults and applies them nested.
-It also converts silently (a string to a list, a number to a string), which would hide mistakes; `strict` comes first
-and refuses what does not already have the type.
+The specifications are those of ansible-core's ArgumentSpecValidator, which fills in defaults at all levels. It also
+converts silently (a string to a list, a number to a string), which would hide mistakes. So `strict` comes first, and
+refuses a value of another type.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ def plain(value: t.Any, path: str, _open: tuple[int, ...] = ()) -> t.Any:
 
 
 def describe(value: t.Any) -> str:
-    """Return what VALUE is, for a message: "a string"."""
+    """Return the kind of VALUE for a message, such as "a string"."""
     return "null" if value is None else _NAMES.get(type(value), type(value).__name__)
 
 
 def _typed(value: t.Any, kind: str, path: str) -> t.Any:
-    """Return VALUE when it has the type KIND, or is the exact text of it (templating may leave text)."""
+    """Return VALUE when it has the type KIND, or is the exact text of such a value (templating may leave text)."""
     if kind == "raw":
         return value
     if kind == "bool" and isinstance(value, str) and value.lower() in _BOOLEANS:
@@ -114,7 +114,7 @@ def _chosen(value: t.Any, entry: dict[str, t.Any], key: str, path: str) -> None:
 
 
 def strict(value: t.Any, spec: Spec, path: str) -> dict[str, t.Any]:
-    """Check a plain mapping against SPEC down to the leaves; return it with exact types, without keys that are null."""
+    """Check a plain mapping against SPEC down to the leaves. Return it with exact types, without keys that are null."""
     if not isinstance(value, dict):
         raise DeclarationError(path, f"must be a mapping, not {describe(value)}")
     for key in value:
@@ -149,7 +149,7 @@ def _entry(value: t.Any, entry: dict[str, t.Any], key: str, path: str) -> t.Any:
 
 
 def _with_own_defaults(spec: Spec) -> Spec:
-    """Return SPEC with defaults of its own: the validator puts them into the result, and fills in what they lack."""
+    """Return SPEC with its own copy of the defaults: the validator puts them into the result, and changes them."""
     result = {}
     for name, entry in spec.items():
         if isinstance(entry.get("default"), (dict, list)):
@@ -161,7 +161,7 @@ def _with_own_defaults(spec: Spec) -> Spec:
 
 
 def validate(value: t.Any, spec: Spec, path: str) -> dict[str, t.Any]:
-    """Return VALUE checked against SPEC, with defaults, to the leaves; raises DeclarationError with the place."""
+    """Return VALUE checked against SPEC, with defaults, to the leaves. Raise DeclarationError with the place."""
     checked = strict(plain(value, path), spec, path)
     result = ArgumentSpecValidator(_with_own_defaults(spec)).validate(checked)
     if result.error_messages:

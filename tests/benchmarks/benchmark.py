@@ -86,7 +86,7 @@ class Results:
 
 
 def versions() -> dict[str, str]:
-    """The first line that each peer says of itself."""
+    """Return the first line that each installed peer prints as its version."""
     found = {}
     for name in {name.partition(",")[0]: True for name in subjects.PEERS}:
         try:
@@ -130,19 +130,19 @@ class Session:
         return found
 
     def _copy(self, name: str) -> Path:
-        """A copy of the base system for a subject to change."""
+        """Make a copy of the base system for a subject to change, and return its path."""
         copy = self.directory / f"{'0' * 32}-bench-{name}"
         subprocess.run(["cp", "-a", "--no-target-directory", self.base, copy], check=True)
         return copy
 
     def launch(self) -> None:
-        """A program that ends at once: from the call until all is cleared away."""
+        """Time a program that ends at once: from the call until all is cleared away."""
         for subject in self.all:
             subject.prepare(TRUE, [])
         in_turns(self.results, "launch", self.rounds, self.all)
 
     def mounts(self) -> None:
-        """The same with 10, 100 and 500 directories bound read-only."""
+        """Time the same program with 10, 100 and 500 directories bound read-only."""
         for count in (10, 100, 500):
             shared = [self.directory / "shared" / str(number) for number in range(count)]
             for path in shared:
@@ -152,7 +152,7 @@ class Session:
             in_turns(self.results, f"mounts {count}", max(3, self.rounds // (1 + count // 50)), self.all)
 
     def ready(self) -> None:
-        """A base system with systemd: from the call until it says that it is ready."""
+        """Time a base system with systemd: from the call until it says that it is ready."""
         found: list[t.Any] = [booted.Ours(self.base, 0)]
         if self._has_nspawn():
             found.append(booted.ByNspawn(self.directory, 0))
@@ -176,7 +176,7 @@ class Session:
                 self.results.add(f"together {count}", "systemd-nspawn -b", seconds, "s")
 
     def memory(self) -> None:
-        """What an idle base system takes, of many: by `free`, and its processes' share."""
+        """Measure the memory of an idle base system, one of many: by `free`, and by its processes' share."""
         count = max(self.counts)
         _seconds, figures = booted.many([booted.Ours(self.base, number) for number in range(count)], measure=True)
         for name, value in figures.items():
@@ -198,7 +198,7 @@ class Session:
 
 
 def own_mounts() -> None:
-    """A mount namespace in which control groups are what crun wants: version 2, alone."""
+    """Enter a mount namespace in which control groups are as crun wants them: version 2, alone."""
     linux.unshare(linux.CLONE_NEWNS)
     linux.make_private("/")
     if not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):

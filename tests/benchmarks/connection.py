@@ -31,7 +31,7 @@ TARGET = 1.3
 
 
 def inventory(host: SshHost) -> dict[str, t.Any]:
-    """A host for each of the four connections."""
+    """Return an inventory with a host for each of the four connections."""
     own = {"ansible_connection": PLUGIN, "ansible_unshare_container": NAME}
     hosts = {
         "local": {"ansible_connection": "local"},
@@ -51,7 +51,7 @@ def playbook(turns: int) -> list[dict[str, t.Any]]:
 
 
 def measure(host: SshHost, turns: int, mode: str) -> dict[str, list[float]]:
-    """The milliseconds of each task, by its connection."""
+    """Return the milliseconds of each task, by its connection."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         (directory / "hosts.json").write_text(json.dumps(inventory(host)))

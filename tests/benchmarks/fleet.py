@@ -36,7 +36,7 @@ Sample = dict[str, float]
 
 
 def declared(text: str) -> dict[str, t.Any]:
-    """A web server with an account, a timer and a page."""
+    """Return a web server with an account, a timer and a page."""
     return {
         "host_name": "web.example.org",
         "users": [{"name": "alice", "uid": 1000}],
@@ -72,7 +72,7 @@ class Measured:
 
 
 def measure(count: int, rounds: int) -> dict[str, t.Any]:
-    """The samples of one size of fleet, and what they come to."""
+    """Measure one size of fleet. Return the samples and their summary."""
     samples: dict[str, list[Sample]] = {name: [] for name in ("ping", *TARGETS)}
     with Fleet(count) as fleet:
         measured = Measured(fleet)

@@ -21,7 +21,7 @@ sys.path[:0] = sys.argv[1:3]
 
 
 def processor_seconds() -> float:
-    """What this process and those that it waited for have taken of a processor so far."""
+    """Return the processor time that this process, and those it waited for, have used so far, in seconds."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 

@@ -212,7 +212,7 @@ def command(words: list[str]) -> float:
 
 
 def skeleton(root: Path) -> None:
-    """The directories of a root whose software is the host's /usr."""
+    """Make the directories of a root whose software is the host's /usr."""
     for name in DIRECTORIES:
         (root / name).mkdir(parents=True)
     for name in LINKS:
@@ -267,7 +267,7 @@ def set_up(system: Path, program: list[str], mounts: list[Path], equal: bool = T
 
 
 def write_bundle(bundle: Path, root: Path, program: list[str], mounts: list[Path], filtered: bool) -> None:
-    """A configuration of the Open Container Initiative, with what is customary masked."""
+    """Write a configuration of the Open Container Initiative, with the customary masks."""
     ids = [{"containerID": 0, "hostID": FIRST_ID, "size": COUNT}]
 
     def mount(kind: str, target: str, options: list[str], source: str | None = None) -> dict[str, t.Any]:
@@ -317,7 +317,7 @@ def write_bundle(bundle: Path, root: Path, program: list[str], mounts: list[Path
 
 
 def filter_of_calls() -> dict[str, t.Any]:
-    """The collection's own system-call filter, as far as this configuration can say it."""
+    """Return the collection's own system-call filter, as far as this configuration can express it."""
     refused: list[dict[str, t.Any]] = []
 
     def refuse(names: t.Iterable[str], error: int, *arguments: tuple[int, int, int]) -> None:

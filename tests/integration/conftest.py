@@ -55,21 +55,21 @@ class Host:
 
     @classmethod
     def mounts(cls) -> set[str]:
-        """The mount points of this mount namespace that are a test's, with what is mounted there."""
+        """Return the mount points of this mount namespace that are a test's, with what is mounted there."""
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
         mounts = {" ".join(line.split()[3:6]) for line in lines}
         return {mount for mount in mounts if IS_NAMED.search(mount) or (cls.directory and cls.directory in mount)}
 
     @classmethod
     def control_groups(cls) -> set[str]:
-        """The control groups of containers of tests in the unified hierarchy, wherever that is mounted."""
+        """Return the control groups of containers of tests in the unified hierarchy, wherever that is mounted."""
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
         places = {os.path.join(line.split()[4], "unshare") for line in lines if " - cgroup2 " in line}
         return {os.path.join(place, name) for place in places for name in cls.listing(place)}
 
     @staticmethod
     def listing(path: str) -> set[str]:
-        """The names in a directory that are a test's (a real container may run beside them)."""
+        """Return the names in a directory that are a test's (a real container may run beside them)."""
         try:
             return set(filter(IS_NAMED.search, os.listdir(path)))
         except FileNotFoundError:
@@ -77,7 +77,7 @@ class Host:
 
     @staticmethod
     def descriptors() -> dict[str, str]:
-        """This process's open files."""
+        """Return this process's open files."""
         found = {}
         for name in os.listdir("/proc/self/fd"):
             with contextlib.suppress(FileNotFoundError):
@@ -86,7 +86,7 @@ class Host:
 
     @classmethod
     def snapshot(cls) -> Mapping:
-        """All of it, to be compared, without what only waits for Python to let go of it."""
+        """Return all of it, to be compared, except what only waits for Python to let go of it."""
         gc.collect()
         return {
             "mounts": cls.mounts(),
@@ -100,7 +100,7 @@ class Host:
 
     @classmethod
     def left(cls, before: Mapping, own: str) -> Mapping:
-        """What differs from an earlier snapshot, of this process and of this run's containers.
+        """Return what differs from an earlier snapshot, of this process and of this run's containers.
 
         Args:
             own: a part of the names of containers that this run makes without `write_system`.
@@ -117,7 +117,7 @@ class Host:
 
     @staticmethod
     def launcher_processes(name: str = PREFIX) -> set[str]:
-        """Processes of the collection that run on this machine for a container of a test, each with its command."""
+        """Return the collection's processes on this machine for a container of a test, each with its command."""
         found = set()
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
@@ -176,7 +176,7 @@ class Machine:
         return subprocess.run([str(self.system / "enter-container"), f"--user={user}", "--", *command], **options)
 
     def output(self, *command: str, **arguments: t.Any) -> str:
-        """The standard output of a command inside that must succeed."""
+        """Return the standard output of a command inside that must succeed."""
         result = self.run(*command, **arguments)
         assert result.returncode == 0, f"{command}: {result.returncode}\n{result.stdout}\n{result.stderr}"
         return result.stdout
@@ -186,7 +186,7 @@ class Machine:
         return self.run("sh", "-c", text, **arguments)
 
     def logs(self) -> str:
-        """The end of its journal, for an assertion's message."""
+        """Return the end of the journal, for an assertion's message."""
         return self.container.log_tail(60)
 
     def destroy(self) -> None:
@@ -219,7 +219,7 @@ def write_system(operating_system: Mapping, name: str, **options: t.Any) -> Path
 
 
 def render_boot(system: Mapping) -> str:
-    """The role's template of `boot`, rendered with Ansible."""
+    """Render the role's template of `boot` with Ansible, and return the text."""
     from ansible.parsing.dataloader import DataLoader
     from ansible.template import Templar, trust_as_template
 
@@ -230,7 +230,7 @@ def render_boot(system: Mapping) -> str:
 
 @pytest.fixture
 def make_machine(host_unchanged: None) -> t.Iterator[MakeMachine]:
-    """Makes containers from declarations; they and their systems are gone after the test."""
+    """Yield a function that makes containers from declarations; they and their systems are removed after the test."""
     machines: list[Machine] = []
 
     def make(operating_system: Mapping | None = None, name: str = DEFAULT_NAME, **options: t.Any) -> Machine:

@@ -44,7 +44,7 @@ exec /usr/sbin/sshd -D -e -f "$1/sshd_config"
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens at."""
+    """Return a port of the loopback that nobody listens at."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -125,7 +125,7 @@ class SshHost:
         raise AssertionError(f"sshd does not start: {said}")
 
     def variables(self, user: str = "root", **further: t.Any) -> dict[str, t.Any]:
-        """The connection variables that reach this host."""
+        """Return the connection variables that reach this host."""
         options = f"-o UserKnownHostsFile={self.directory}/known_hosts -o ControlMaster=auto -o ControlPersist=60s"
         return {
             "ansible_host": "127.0.0.1",
@@ -161,7 +161,7 @@ def _enter_group(group: int) -> None:
 
 
 def connect(**variables: t.Any) -> nsenter.Connection:
-    """The connection plugin with these variables, as a task has it."""
+    """Return the connection plugin with these variables, as a task has it."""
     from ansible import constants
     from ansible.playbook.play_context import PlayContext
     from ansible.plugins.loader import init_plugin_loader

@@ -43,7 +43,7 @@ class Evaluator:
         shutil.rmtree(self.workspace)
 
     def file(self, name: str, content: str = "", mode: int = 0o644) -> Path:
-        """A file of the user's in the workspace."""
+        """Write a file of the user's in the workspace, and return its path."""
         path = self.workspace / name
         path.write_text(content)
         path.chmod(mode)
@@ -65,13 +65,13 @@ class Evaluator:
         return self._run(result.validated_parameters) if self.uid == 0 else self._run_as_user(result)
 
     def value(self, expression: str, **given: t.Any) -> t.Any:
-        """The value of a Python expression, in which `os` is imported."""
+        """Return the value of a Python expression, in which `os` is imported."""
         outcome = self(expression=f"(lambda os: {expression})(__import__('os'))", **given)
         assert outcome.code == 0, outcome.error.decode()
         return json.loads(outcome.output)
 
     def text(self, shell: str, **given: t.Any) -> str:
-        """What a shell text that must succeed says."""
+        """Return what a shell text prints that must succeed."""
         outcome = self(cmd=shell, **given)
         assert outcome.code == 0, f"{outcome.code}: {outcome.error.decode()}"
         return outcome.output.decode().strip()
@@ -80,7 +80,7 @@ class Evaluator:
         return evaluation.run(Request(parameters), self.requisites)
 
     def requisites(self, items: list[str]) -> list[str]:
-        """What members of a package manager's store refer to."""
+        """Return what members of a package manager's store refer to."""
         return items
 
     def _run_as_user(self, result: t.Any) -> evaluation.Outcome:

@@ -72,7 +72,7 @@ def run(*command: str, **options: t.Any) -> subprocess.CompletedProcess[str]:
 
 
 def hierarchy() -> str:
-    """Where the unified hierarchy of control groups is mounted."""
+    """Return where the unified hierarchy of control groups is mounted."""
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         if " - cgroup2 " in line:
             return line.split()[4]
@@ -118,7 +118,7 @@ class FleetHost:
         (self.directory / "subuid").write_text(f"a:{FIRST_ID}:{low - FIRST_ID}\nb:{high}:{last - high}\n")
 
     def link_commands(self) -> list[str]:
-        """What `ip` does so that it can be reached."""
+        """Return the commands of `ip` that make the host reachable."""
         peer = f"peer name eth0 netns {self.process.pid}"
         return [
             f"link add {self.link} type veth {peer}",
@@ -227,7 +227,7 @@ class Fleet:
         return path
 
     def environment(self, **more: str) -> dict[str, str]:
-        """The environment for `ansible-playbook`: pipelining on, connections kept, nothing of the user's."""
+        """Return the environment for `ansible-playbook`: pipelining on, connections kept, nothing of the user's."""
         collections = str(Path(__file__).parents[2] / ".collections")
         return {
             **{key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")},
@@ -248,7 +248,7 @@ _octets = itertools.cycle(range(100, 200))
 
 
 def _take_place() -> tuple[int, Path]:
-    """A number from 100 to 199 that no other fleet of this machine has, and the control group that says so."""
+    """Reserve a number from 100 to 199 that no other fleet of this machine has; return it and its control group."""
     for octet in itertools.islice(_octets, 100):
         group = Path(hierarchy(), f"unshare-fleet-{octet}")
         try:

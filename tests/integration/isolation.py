@@ -208,7 +208,7 @@ def _tree(root: str) -> dict[str, t.Any]:
 
 
 def host_state() -> dict[str, dict[str, t.Any]]:
-    """The host's kernel settings, /usr by its times and samples, /etc byte for byte, the null device."""
+    """Return the host's kernel settings, /usr by its times and samples, /etc byte for byte, the null device."""
     usr: dict[str, t.Any] = {}
     for directory in ("/usr", "/usr/bin", "/usr/lib", "/usr/sbin", "/usr/local"):
         for name in ["."] + os.listdir(directory):
@@ -221,7 +221,7 @@ def host_state() -> dict[str, dict[str, t.Any]]:
 
 
 def differences(before: dict[str, dict[str, t.Any]]) -> dict[str, t.Any]:
-    """What of the host is not as it was."""
+    """Return what has changed on the host."""
     after = host_state()
     return {
         f"{part}: {key}": (before[part].get(key), after[part].get(key))
@@ -233,7 +233,7 @@ def differences(before: dict[str, dict[str, t.Any]]) -> dict[str, t.Any]:
 
 @contextlib.contextmanager
 def make_overlay(directory: Path, lower: str = "") -> t.Iterator[Path]:
-    """An overlayfs, whose mounts cannot map ids, mounted below the directory; over `lower`, or over nothing."""
+    """Mount an overlayfs, whose mounts cannot map ids, below the directory; over `lower`, or over nothing."""
     parts = {name: directory / name for name in ("lower", "upper", "work", "merged")}
     for path in parts.values():
         path.mkdir()

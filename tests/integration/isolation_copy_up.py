@@ -41,7 +41,7 @@ def attributes(node: int) -> bytes:
 
 
 def answer(operation: int, node: int, body: bytes) -> tuple[int, bytes] | None:
-    """The answer to a request of the kernel's: errno and data."""
+    """Return the answer to a request of the kernel's: errno and data."""
     if operation == INIT:
         return 0, struct.pack("<IIIIHHIIHHI", 7, 31, 65536, 0, 12, 9, 65536, 1, 0, 0, 0) + bytes(28)
     if operation == LOOKUP:
@@ -68,7 +68,7 @@ def answer(operation: int, node: int, body: bytes) -> tuple[int, bytes] | None:
 
 
 def serve(device: int) -> None:
-    """A file system of one file, until it is unmounted."""
+    """Serve a file system of one file, until it is unmounted."""
     while True:
         request = os.read(device, 1 << 18)
         _length, operation, unique, node = struct.unpack_from("<IIQQ", request)

@@ -33,7 +33,7 @@ def note(what: str) -> None:
 
 
 def program(pid: str) -> str:
-    """What it runs, as far as that can be known: of a process under way it must not."""
+    """Return what the process runs, as far as that can be known: of a process under way it must not."""
     try:
         return os.readlink(f"/proc/{pid}/exe")
     except OSError:
@@ -41,7 +41,7 @@ def program(pid: str) -> str:
 
 
 def read(path: str) -> str:
-    """What it holds that is not the container's, as far as can be told."""
+    """Return what a file of /proc holds that is not the container's, as far as can be told."""
     what = path.rpartition("/")[2]
     if what in ("cwd", "root"):
         target = os.readlink(path)
@@ -58,7 +58,7 @@ def read(path: str) -> str:
 
 
 def take(pid: int) -> str:
-    """What of it can be had otherwise than through /proc: descriptors, memory."""
+    """Return what can be had of the process without /proc: descriptors, memory."""
     descriptor = LIBC.syscall(434, pid, 0)  # pidfd_open
     if descriptor < 0:
         return ""  # it has ended

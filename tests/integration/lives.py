@@ -29,7 +29,7 @@ FULL = bool(os.environ.get("UNSHARE_FULL"))
 
 
 def rounds(usual: int, full: int) -> int:
-    """How often something is done."""
+    """Return how often something is done."""
     return full if FULL else usual
 
 
@@ -41,14 +41,14 @@ def seeded() -> random.Random:
 
 
 def reach(name: str, state: str, system: Path | None = None, **options: t.Any) -> LifeCycle:
-    """What the module does for one container, in this process."""
+    """Do what the module does for one container, in this process."""
     cycle = LifeCycle(Layout(), name, Container(name), system=system, **{"timeout": 30.0, **options})
     cycle.reach(state)
     return cycle
 
 
 def children() -> list[str]:
-    """The children of this process that are not let go of."""
+    """Return the children of this process that it has not reaped."""
     return [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
 
 
@@ -83,7 +83,7 @@ class Run:
             os._exit(status)
 
     def children(self) -> list[int]:
-        """The processes that it has made and that are still there."""
+        """Return the processes that it has made and that still exist."""
         with contextlib.suppress(OSError):
             return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
         return []

@@ -33,12 +33,12 @@ class Run:
         self.output = output
 
     def changed(self, host: str = "localhost") -> int:
-        """How many tasks changed something on a host."""
+        """Return how many tasks changed something on a host."""
         found = {match["host"]: int(match["changed"]) for match in RECAP.finditer(self.output)}
         return found[host]
 
     def succeeded(self) -> Run:
-        """This run, which must have succeeded."""
+        """Return this run, and fail unless it has succeeded."""
         assert self.code == 0, self.output
         return self
 

@@ -80,7 +80,7 @@ class SystemdHost:
         assert self.machine.run(*command).returncode == 0, self.machine.logs()
 
     def runs(self, name: str) -> bool:
-        """Whether the launcher finds it running."""
+        """Return whether the launcher finds the container running."""
         result = self.module("system_container", check=True, name=name)
         return not result["changed"]
 

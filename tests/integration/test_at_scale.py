@@ -25,7 +25,7 @@ IDENTITY = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
 
 
 def block(name: str) -> str:
-    """The text of a file of the page."""
+    """Return the text of a file of the page."""
     found = re.search(rf"^`{re.escape(name)}`\n\n```\w+\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     assert found, name
     return found[1]

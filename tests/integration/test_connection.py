@@ -31,7 +31,7 @@ Variables = dict[str, t.Any]
 
 @pytest.fixture(scope="module")
 def machine() -> t.Iterator[Machine]:
-    """A container that runs, with a user called alice."""
+    """Yield a container that runs, with a user called alice."""
     declared = {"host_name": NAME, "users": [{"name": "alice", "uid": 1000}]}
     made = Machine(NAME, write_system(declared, NAME))
     made.start()
@@ -43,7 +43,7 @@ def machine() -> t.Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def host(machine: Machine) -> t.Iterator[SshHost]:
-    """A host that shows this machine's containers."""
+    """Yield a host that shows this machine's containers."""
     made = SshHost("test-ssh")
     yield made
     made.close()
@@ -51,12 +51,12 @@ def host(machine: Machine) -> t.Iterator[SshHost]:
 
 @pytest.fixture(params=WAYS)
 def variables(request: pytest.FixtureRequest, machine: Machine, host: SshHost) -> Variables:
-    """The connection variables of the container, for each way to it."""
+    """Return the connection variables of the container, for each way to it."""
     return variables_of(request.param, host)
 
 
 def variables_of(way: str, host: SshHost) -> Variables:
-    """The connection variables of the container, for one way to it."""
+    """Return the connection variables of the container, for one way to it."""
     ways: dict[str, Variables] = {
         "local": {},
         "ssh as root": host.variables(),

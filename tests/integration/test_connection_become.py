@@ -33,7 +33,7 @@ Variables = dict[str, t.Any]
 
 @pytest.fixture(scope="module")
 def machine() -> t.Iterator[Machine]:
-    """A container with a user who may become root with a password, and one who may without."""
+    """Yield a container with a user who may become root with a password, and one who may without."""
     declared = {
         "host_name": NAME,
         "users": [
@@ -51,14 +51,14 @@ def machine() -> t.Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def host(machine: Machine) -> t.Iterator[SshHost]:
-    """A host that shows this machine's containers."""
+    """Yield a host that shows this machine's containers."""
     made = SshHost("test-ssh-become")
     yield made
     made.close()
 
 
 def passwords(way: str, pipelining: bool, method: str) -> t.Iterator[tuple[str, Variables]]:
-    """What a password inside may be, and what comes of it."""
+    """Yield each case of a password inside, and what should come of it."""
     right = {"ansible_become_password": PASSWORD}
     yield "right", right
     yield "wrong", {"ansible_become_password": "wrong", "expected": f"Incorrect {method} password"}
@@ -74,7 +74,7 @@ def passwords(way: str, pipelining: bool, method: str) -> t.Iterator[tuple[str, 
 
 
 def inventory(host: SshHost) -> dict[str, Variables]:
-    """A host for each case, by its name."""
+    """Return a host for each case, by its name."""
     ways: dict[str, Variables] = {"local": {}, "ssh": host.variables("deployer")}
     hosts: dict[str, Variables] = {}
     for way, pipelining, method in itertools.product(ways, (True, False), ("sudo", "su")):

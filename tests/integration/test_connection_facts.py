@@ -50,7 +50,7 @@ LIES: dict[str, dict[str, t.Any]] = {
 
 @pytest.fixture
 def machine() -> t.Iterator[Machine]:
-    """A container that answers each module with what `/tmp/answer` holds."""
+    """Yield a container that answers each module with what `/tmp/answer` holds."""
     made = Machine(NAME, write_system({"host_name": NAME}, NAME))
     made.start()
     made.output(

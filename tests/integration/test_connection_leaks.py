@@ -31,7 +31,7 @@ def machine() -> t.Iterator[Machine]:
 
 
 def traces(machine: Machine) -> dict[str, t.Any]:
-    """What of the host, and of the container, a command could leave behind."""
+    """Return what a command could leave behind, on the host and in the container."""
     seen = Host.snapshot()
     named = {
         key: {entry for entry in seen[key] if NAME in entry} for key in seen if key not in ("mounts", "descriptors")

@@ -29,7 +29,7 @@ UNIT = f"{NAME}.slice/{NAME}.service"
 
 @contextlib.contextmanager
 def sleeper(group: int | None = None) -> t.Iterator[subprocess.Popen[bytes]]:
-    """A process, in a control group."""
+    """Yield a process, in a control group."""
     process = subprocess.Popen(["sleep", "600"])
     try:
         if group is not None:
@@ -93,7 +93,7 @@ def group(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t.
 
 @pytest.fixture
 def opened(group: ControlGroup) -> t.Iterator[list[int]]:
-    """The groups of processes that enter."""
+    """Yield the groups of processes that enter."""
     found = [group.open_inside(), group.open_out_of_reach(1)]
     yield found
     for descriptor in found:

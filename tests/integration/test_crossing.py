@@ -40,13 +40,13 @@ def machine(make_machine: MakeMachine) -> Machine:
 
 @pytest.fixture
 def ending(make_machine: MakeMachine) -> Machine:
-    """A container whose init ends by itself, with directories to make, one of them of a group's own."""
+    """Return a container whose init ends by itself, with directories to make, one of them of a group's own."""
     init = {"argv": ["/usr/bin/true"], "ready": "exec"}
     return make_machine({"users": [{"name": "alice"}]}, name=NAME, init=init)
 
 
 def refused(processes: list[Process]) -> list[tuple[str, str]]:
-    """The calls of processes in a container that name a file by more than a name in a directory's descriptor."""
+    """Return the calls of processes in a container that name a file by more than a name in a descriptor's directory."""
     inside = [process for process in processes if process.executes]
     assert inside, "no process came to a container"
     crossing = [process for process in processes if process.crosses and not process.executes]
@@ -57,7 +57,7 @@ def refused(processes: list[Process]) -> list[tuple[str, str]]:
 
 
 def _comes_back(process: Process) -> bool:
-    """Whether it leaves for a mount namespace of its own, to build in, and joins the host's again."""
+    """Return whether the process leaves for a mount namespace of its own, to build in, and joins the host's again."""
     names = [name for name, arguments, _result in process.calls if "CLONE_NEWNS" in arguments]
     return "unshare" in names
 

@@ -24,7 +24,7 @@ INVENTORY = "examples/inventory"
 
 @pytest.fixture(scope="module")
 def declared() -> dict[str, t.Any]:
-    """The example's declaration."""
+    """Return the example's declaration."""
     text = (REPOSITORY / INVENTORY / "host_vars/localhost/operating_system.yml").read_text()
     return t.cast("dict[str, t.Any]", yaml.safe_load(text)["operating_system"])
 
@@ -45,12 +45,12 @@ def deploy(variables: dict[str, t.Any], *arguments: str) -> t.Any:
 
 
 def machine() -> Machine:
-    """The deployed container."""
+    """Return the deployed container."""
     return Machine(NAME, Path("/var/lib/unshare/containers", NAME, "current").resolve())
 
 
 def edited(declared: dict[str, t.Any]) -> dict[str, t.Any]:
-    """The declaration with one service's description changed."""
+    """Return the declaration with one service's description changed."""
     changed = copy.deepcopy(declared)
     service = next(s for s in changed["services"] if (s.get("value") or {}).get("name") == "hardened")
     service["value"]["description"] = "A daemon in another world"

@@ -61,7 +61,7 @@ def write(zone: str, name: str = PREFIX) -> Path:
 
 
 def content(path: Path) -> dict[str, bytes | str]:
-    """All files of a directory."""
+    """Return all files of a directory."""
     found: dict[str, bytes | str] = {}
     for parent, _directories, names in os.walk(path):
         for name in names:

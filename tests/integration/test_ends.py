@@ -82,7 +82,7 @@ asker.join()
 
 @pytest.fixture
 def machine(make_machine: MakeMachine, tmp_path: Path) -> Machine:
-    """A container that shares a directory."""
+    """Return a container that shares a directory."""
     data = tmp_path / "data"
     data.mkdir()
     return make_machine(name=NAME, mappings=[{"source": str(data), "target": "/data", "writable": True}])
@@ -151,7 +151,7 @@ def test_a_process_whose_first_thread_has_ended_and_that_is_not_recorded_is_kill
 
 @pytest.fixture
 def silent(tmp_path: Path) -> t.Iterator[Silent]:
-    """A file system of the host in user space, whose server is this process."""
+    """Yield a file system of the host in user space, whose server is this process."""
     if not os.path.exists("/dev/fuse"):
         pytest.skip("this host has no FUSE")
     found = Silent(tmp_path / "silent")

@@ -58,7 +58,7 @@ for turn in range(10**9):
 
 @pytest.fixture(params=[0, ORDINARY], ids=["root", "user"])
 def evaluate(request: pytest.FixtureRequest) -> t.Iterator[Evaluator]:
-    """Runs commands as root, or as an ordinary user; they leave nothing behind."""
+    """Yield a runner of commands as root, or as an ordinary user; the commands leave nothing behind."""
     evaluator = Evaluator(request.param)
     mounts_before, descriptors_before = Host.mounts(), Host.descriptors()
     yield evaluator
@@ -77,7 +77,7 @@ def test_the_time_limit_counts_while_the_closure_is_looked_for(evaluate: Evaluat
     names = [(elf_files.AUXILIARY, f"lib{number}.so") for number in range(320)]
     program = evaluate.file("program", mode=0o755)
     program.write_bytes(elf_files.elf(more=names, runpath=":".join(f"/{number}" for number in range(100))))
-    with pytest.raises(LauncherError, match="timeout: it was over while what the command needs was being looked for"):
+    with pytest.raises(LauncherError, match="timeout: it was over before all that the command needs was found"):
         evaluate("/work/program", mappings=[f"{evaluate.workspace}=/work"], closure="elf", timeout=0.05)
 
 

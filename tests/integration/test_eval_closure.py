@@ -41,7 +41,7 @@ print(json.dumps(seen))
 
 @pytest.fixture(params=[0, ORDINARY], ids=["root", "user"])
 def evaluate(request: pytest.FixtureRequest) -> t.Iterator[Evaluator]:
-    """Runs commands as root, or as an ordinary user."""
+    """Yield a runner of commands as root, or as an ordinary user."""
     evaluator = Evaluator(request.param)
     yield evaluator
     evaluator.close()

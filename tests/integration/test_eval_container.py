@@ -32,7 +32,7 @@ print(result, os.strerror(ctypes.get_errno()))
 
 @pytest.fixture(params=[0, ORDINARY], ids=["root", "user"])
 def evaluate(request: pytest.FixtureRequest) -> t.Iterator[Evaluator]:
-    """Runs commands as root, or as an ordinary user; they leave nothing behind."""
+    """Yield a runner of commands as root, or as an ordinary user; the commands leave nothing behind."""
     evaluator = Evaluator(request.param)
     mounts_before, descriptors_before = Host.mounts(), Host.descriptors()
     yield evaluator
@@ -43,7 +43,7 @@ def evaluate(request: pytest.FixtureRequest) -> t.Iterator[Evaluator]:
 
 @pytest.fixture
 def as_root() -> t.Iterator[Evaluator]:
-    """Runs commands as root."""
+    """Yield a runner of commands as root."""
     evaluator = Evaluator(0)
     yield evaluator
     evaluator.close()
@@ -243,7 +243,7 @@ def test_a_process_left_behind_does_not_delay_the_end(evaluate: Evaluator) -> No
 
 
 def open_files() -> t.Iterator[tuple[int, int]]:
-    """The device and inode of each file that any process has open."""
+    """Yield the device and inode of each file that any process has open."""
     for process in filter(str.isdigit, os.listdir("/proc")):
         try:
             for name in os.listdir(f"/proc/{process}/fd"):
@@ -365,7 +365,7 @@ def test_many_in_a_row_leave_nothing(as_root: Evaluator) -> None:
 
 
 def children() -> list[str]:
-    """The processes whose parent is this one."""
+    """Return the processes whose parent is this one."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:

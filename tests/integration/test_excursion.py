@@ -37,7 +37,7 @@ MISSING = Mount(device="/nonexistent/source", mount_point="/srv/data", type="non
 
 
 def caller() -> dict[str, t.Any]:
-    """All of this process that an excursion changes, and what it could."""
+    """Return all of this process that an excursion changes, and what it could."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     changing = ("State", "Vm", "Rss", "Hugetlb", "voluntary", "nonvoluntary", "Threads", "SigQ", "Shd", "SigPnd")
@@ -122,7 +122,7 @@ KILLED_AT = {
 
 
 def killed_at(machine: Machine, place: str, *records: Mount, when: str = "before") -> subprocess.Popen[str]:
-    """A caller that starts the machine and is killed when it comes to a place, or says that it is there and goes on."""
+    """Run a caller that starts the machine, and is killed at a place, or reports that it is there and goes on."""
     module, _dot, names = place.partition(".")
     program = f"""
 import os, signal, sys

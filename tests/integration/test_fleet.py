@@ -29,7 +29,7 @@ DEPLOY = [{"hosts": "all", "gather_facts": False, "roles": ["unshare.container.c
 
 
 def declared(text: str, broken: bool = False) -> dict[str, t.Any]:
-    """A web server of one page, with a service that fails or without."""
+    """Return a web server of one page, with a service that fails or without."""
     services: list[dict[str, t.Any]] = [
         {"type": "static-web-server", "value": {"root": "/etc/site", "port": 8080}},
         {"type": "simple", "value": {"name": "site", "target": "etc", "value": {"site/index.html": text}}},
@@ -82,13 +82,13 @@ class Run:
         return self
 
     def outcomes(self) -> dict[str, tuple[int, str]]:
-        """What the summary says of each host: its wave and its outcome."""
+        """Return what the summary says of each host: its wave and its outcome."""
         found = re.findall(r"^(\S+) \(wave (\d+)\): ([a-z ]+)", self.output, re.MULTILINE)
         return {host: (int(wave), outcome.strip()) for host, wave, outcome in found}
 
 
 def serves(host: FleetHost) -> str:
-    """What the container of a host answers, asked from inside."""
+    """Return what the container of a host answers, asked from inside."""
     fetch = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8080/', timeout=20).read().decode())"
     enter = f"/var/lib/unshare/containers/{NAME}/current/enter-container"
     done = host.inside(enter, "/usr/bin/python3", "-c", fetch)
@@ -96,14 +96,14 @@ def serves(host: FleetHost) -> str:
 
 
 def all_serve(hosts: t.Iterable[FleetHost]) -> dict[str, str]:
-    """What every host answers."""
+    """Return what every host answers."""
     listed = list(hosts)
     with ThreadPoolExecutor(4) as pool:
         return dict(zip([host.name for host in listed], pool.map(serves, listed), strict=True))
 
 
 def generation(host: FleetHost) -> str:
-    """The generation that is current, and the one to go back to, if a trial is unfinished."""
+    """Return the generation that is current, and the one to go back to, if a trial is unfinished."""
     return host.inside("sh", "-c", f"cd /var/lib/unshare/containers/{NAME} && readlink current former").stdout.strip()
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.root
 
 
 def ask(directory: Path, **parameters: t.Any) -> dict[str, dict[str, t.Any]]:
-    """What the module says of this machine's containers, by their names; asked in check mode, which changes nothing."""
+    """Return what the module says of this machine's containers, by their names; check mode changes nothing."""
     module = ["localhost", "-c", "local", "-m", "unshare.container.system_container_info", "-a", json.dumps(parameters)]
     result = ansible("ansible", *module, "--check", directory=directory, ANSIBLE_LOAD_CALLBACK_PLUGINS="0")
     assert "SUCCESS" in result.stdout, result.stdout + result.stderr

@@ -57,7 +57,7 @@ WORK = """
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Path]:
-    """A directory with an inventory of two hosts whose containers run; the first is reached as a user with sudo."""
+    """Yield a directory with an inventory of two hosts with containers; one is reached as a user with sudo."""
     directory = tmp_path_factory.mktemp("fleet")
     hosts = [SshHost("test-one", separate=True), SshHost("test-two", separate=True)]
     inventory = {
@@ -91,7 +91,7 @@ def deploy(directory: Path, state: str) -> None:
 
 
 def source(directory: Path, name: str = "containers.unshare.yml", **options: t.Any) -> Path:
-    """An inventory source for the plugin."""
+    """Write an inventory source for the plugin, and return its path."""
     path = directory / name
     content = {"plugin": "unshare.container.system_containers", "inventory": ["hosts.yml"], **options}
     path.write_text(json.dumps(content))
@@ -99,7 +99,7 @@ def source(directory: Path, name: str = "containers.unshare.yml", **options: t.A
 
 
 def listing(path: Path, directory: Path | None = None, **environment: str) -> dict[str, t.Any]:
-    """What `ansible-inventory` makes of it."""
+    """Return what `ansible-inventory` makes of a source."""
     result = ansible("ansible-inventory", "-i", path, "--list", directory=directory or path.parent, **environment)
     assert result.returncode == 0, result.stderr
     assert "Failed to parse" not in result.stderr, result.stderr

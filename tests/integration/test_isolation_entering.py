@@ -40,7 +40,7 @@ def machine(make_machine: MakeMachine) -> Machine:
 
 
 def watch(machine: Machine, deed: str = "trace") -> subprocess.Popen[str]:
-    """A watcher inside; it has begun."""
+    """Start a watcher inside, and return it once it has begun."""
     (script, words) = (WATCHER.read_text(), f"{TOKEN},enter-container,pytest")
     machine.output("sh", "-c", "cat > /tmp/watcher", input=script)
     command = [str(machine.system / "enter-container"), "--", "python3", "-I", "/tmp/watcher", words, deed]

@@ -196,7 +196,7 @@ def meet(machine: Machine, meant: str) -> str:
 
 
 def groups(machine: Machine) -> int:
-    """How many control groups the container has."""
+    """Return the number of the container's control groups."""
     line = machine.container.cgroup.read("cgroup.stat").splitlines()[0]
     assert line.startswith("nr_descendants ")
     return int(line.split()[1])

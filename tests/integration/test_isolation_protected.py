@@ -48,7 +48,7 @@ class Ways:
         self.python = sys.executable
 
     def make(self, name: str) -> str:
-        """The path of one."""
+        """Make one of the sources, and return its path."""
         return str(getattr(self, name.replace("-", "_"))(self.directory))
 
     def _mounted(self, point: Path, *words: object) -> Path:

@@ -39,7 +39,7 @@ COPY_UP = Path(__file__).with_name("isolation_copy_up.py")
 
 @pytest.fixture
 def reachable() -> t.Iterator[Path]:
-    """A directory that every user of the host can reach."""
+    """Yield a directory that every user of the host can reach."""
     path = Path(tempfile.mkdtemp(dir="/var/tmp"))
     path.chmod(0o755)
     yield path

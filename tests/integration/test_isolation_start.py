@@ -74,7 +74,7 @@ def test_a_flood_does_not_outlast_the_time_limit(make_machine: MakeMachine) -> N
 
 @pytest.fixture
 def key() -> t.Iterator[bytes]:
-    """A key in the session keyring of this process."""
+    """Yield a key in the session keyring of this process."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
     add, control = {"x86_64": (248, 250)}.get(os.uname().machine, (217, 219))
@@ -156,7 +156,7 @@ def _read_until(descriptor: int, words: bytes) -> None:
 
 @pytest.fixture
 def nesting(make_machine: MakeMachine, tmp_path: Path) -> tuple[Machine, Machine]:
-    """A container that runs another, with the collection's own script; both are up."""
+    """Return a container that runs another, with the collection's own script; both are up."""
     inner = make_machine(name=NAME + "-inner")
     data = tmp_path / "data"
     data.mkdir()

@@ -169,7 +169,7 @@ WHERE = 'grep mnt_id /proc/self/fdinfo/0; cut -d" " -f1 /proc/self/mountinfo'
 
 @pytest.fixture
 def outside() -> t.Iterator[Path]:
-    """A directory of the host that everybody can read, and of which no container has anything."""
+    """Yield a directory of the host that everybody can read, and of which no container has anything."""
     path = Path(tempfile.mkdtemp(dir="/var/tmp"))
     path.chmod(0o755)
     (path / "passwd").write_text("mallory:x:0:0::/:/bin/sh\n")

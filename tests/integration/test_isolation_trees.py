@@ -31,7 +31,7 @@ SHOW = 'for path; do [ ! -d "$path" ] || cat "$path"/secret; [ ! -f "$path" ] ||
 
 @pytest.fixture
 def tree(tmp_path: Path) -> t.Iterator[Path]:
-    """A tree whose `usr` is the host's, so that it boots."""
+    """Yield a tree whose `usr` is the host's, so that it boots."""
     path = tmp_path / "tree"
     for name in ("usr", "etc"):
         (path / name).mkdir(parents=True)
@@ -108,7 +108,7 @@ def test_honest_links(make_machine: MakeMachine, tree: Path) -> None:
 def test_a_vast_file_is_refused(make_machine: MakeMachine, tree: Path) -> None:
     with open(tree / "etc/rpc", "wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(LauncherError, match="/etc/rpc: of the store's tree, is larger"):
+    with pytest.raises(LauncherError, match="/etc/rpc of the store's tree: is larger"):
         make_machine(name=NAME, store=f"{tree / 'usr'}=/usr").start()
 
 
@@ -140,7 +140,7 @@ def test_the_program_that_starts_is_no_interpreter(make_machine: MakeMachine, tm
 
 
 def is_of_the_containers(pid: int) -> bool:
-    """Whether the program of a container's process lies on a mount of the container's."""
+    """Return whether the program of a container's process lies on a mount of the container's."""
     program = os.open(f"/proc/{pid}/exe", os.O_PATH)
     try:
         lines = Path(f"/proc/self/fdinfo/{program}").read_text().splitlines()

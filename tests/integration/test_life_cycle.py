@@ -142,7 +142,7 @@ class Watched:
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
 
     def pid_inside(self) -> int:
-        """The PID that it says next."""
+        """Return the PID that the process reports next."""
         assert self.process.stderr is not None
         for line in self.process.stderr:
             if "running as PID" in line:

@@ -41,7 +41,7 @@ print(len(made), refused)
 
 
 def bomb(machine: Machine, size: int) -> tuple[int, str]:
-    """How many processes it made at once, and the error that stopped it."""
+    """Return how many processes were made at once, and the error that stopped it."""
     made, refused = machine.output("python3", "-c", FORK_BOMB, str(size)).split()
     return int(made), refused
 

@@ -113,7 +113,7 @@ def test_control_groups_of_any_depth_are_cleared(monkeypatch: pytest.MonkeyPatch
 
 
 def as_a_user(function: t.Callable[[], object]) -> str:
-    """What a function returns to an ordinary user of the host, or the name of its error."""
+    """Return what a function returns to an ordinary user of the host, or the name of its error."""
 
     def run() -> object:
         os.setgroups([])

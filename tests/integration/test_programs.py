@@ -63,7 +63,7 @@ NESTED = 5
 
 @pytest.fixture(scope="module")
 def machine() -> t.Iterator[Machine]:
-    """A container that runs, in which `/usr/local/bin` can be filled."""
+    """Yield a container that runs, in which `/usr/local/bin` can be filled."""
     made = Machine(NAME, write_system({"host_name": NAME}, NAME))
     made.start()
     made.output("mount", "-t", "tmpfs", "none", "/usr/local/bin")

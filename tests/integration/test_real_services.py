@@ -24,7 +24,7 @@ STATE = ("postgresql", "redis", "sshd")
 
 @pytest.fixture(scope="module")
 def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new ssh key pair's private half."""
+    """Return a new ssh key pair's private half."""
     path = tmp_path_factory.mktemp("ssh") / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True, timeout=30)
     return path
@@ -32,7 +32,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory: pytest.TempPathFactory, key: Path) -> dict[str, t.Any]:
-    """The example's variables, with a key of ours and state below a directory of the test's."""
+    """Return the example's variables, with a key of ours and state below a directory of the test's."""
     state = tmp_path_factory.mktemp("state")
     for name in STATE:
         (state / name).mkdir()
@@ -54,7 +54,7 @@ def variables(tmp_path_factory: pytest.TempPathFactory, key: Path) -> dict[str, 
 
 @pytest.fixture(scope="module")
 def services(variables: dict[str, t.Any]) -> t.Iterator[Machine]:
-    """The example, deployed; its packages are on the test machine already."""
+    """Yield the example, deployed; its packages are on the test machine already."""
     try:
         playbook("deploy-container.yml", INVENTORY, variables=variables).succeeded()
         yield Machine(NAME, Path("/var/lib/unshare/containers", NAME, "current").resolve())

@@ -47,7 +47,7 @@ INVENTORY: dict[str, t.Any] = {
 
 
 def deploying(name: str, state: str = "started") -> list[dict[str, t.Any]]:
-    """A play that brings the container into a state by the role."""
+    """Return a play that brings the container into a state by the role."""
     role = {
         "role": "unshare.container.system_container",
         "vars": {
@@ -244,7 +244,7 @@ def test_check_mode_starts_nothing(make_machine: MakeMachine, tmp_path: Path) ->
     for arguments, options in ((["--check"], {}), ([], {"check_mode": True}), (["--check"], {"loop": [1, 2]})):
         done = run(*arguments, **options)
         assert done.code == 4, done.output  # unreachable
-        assert "has rebooted itself, and is started by who enters it next without --no-start" in done.output
+        assert "has rebooted itself; the next 'enter-container' without --no-start starts it" in done.output
         assert machine.container.status().state == "stopped"
     command = [str(machine.system / "enter-container"), "--no-start", "--", "true"]
     refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.root
 
 
 def unit(name: str, program: str, **service: t.Any) -> dict[str, t.Any]:
-    """A service that ends at once, and is started again a minute later."""
+    """Return a service that ends at once, and is started again a minute later."""
     return {
         "type": "unit",
         "value": {"name": name, "command": [f"/usr/bin/{program}"], "service": {"RestartSec": 60, **service}},

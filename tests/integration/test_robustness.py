@@ -34,7 +34,7 @@ LAUNCH, BOOT, STOP = 0.02, 0.25, 0.15
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
-    """A directory of somebody's, with data in it."""
+    """Return a directory of somebody's, with data in it."""
     path = tmp_path / "kept"
     path.mkdir()
     (path / "data").write_text("data")

@@ -28,7 +28,7 @@ BUSY = ("/tmp", "/run", "/run/lock")
 
 
 def system_directory(directory: Path) -> None:
-    """A system with the files of the specification that is mutated."""
+    """Write a system with the files of the specification that is mutated."""
     for name in ("etc/passwd", "etc/deep/file"):
         file = directory / "root" / name
         file.parent.mkdir(parents=True, exist_ok=True)

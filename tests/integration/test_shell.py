@@ -28,7 +28,7 @@ PATIENCE = 20.0  # seconds
 
 @pytest.fixture(scope="module")
 def machine() -> t.Iterator[Machine]:
-    """A container that runs, with a user called alice."""
+    """Yield a container that runs, with a user called alice."""
     declared = {"host_name": NAME, "users": [{"name": "alice", "uid": 1000, "shell": "/bin/bash"}]}
     made = Machine(NAME, write_system(declared, NAME))
     made.start()
@@ -78,7 +78,7 @@ class Terminal:
         return found
 
     def answer(self, command: str) -> str:
-        """What a command prints in a line between marks that its own text does not hold."""
+        """Return what a command prints in a line between marks that its own text does not hold."""
         self.type(f"printf '<%s>\\n' \"$({command})\"\r")
         return self.wait_for(r"<([^%>]*)>\r\n").group(1)
 
@@ -93,7 +93,7 @@ class Terminal:
 
 @pytest.fixture
 def shell(machine: Machine) -> Terminal:
-    """A login shell of the container's root."""
+    """Return a login shell of the container's root."""
     terminal = Terminal(str(machine.system / "enter-container"))
     terminal.wait_for(r"[#$] ")
     return terminal

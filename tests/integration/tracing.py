@@ -37,9 +37,10 @@ class Process:
         return next((number for number, call in enumerate(self.calls) if wanted(*call)), None)
 
     def inside(self) -> list[tuple[str, str]]:
-        """The calls with a path between entering a container's mount namespace and the program; none if it does not.
+        """Return the calls with a path between entering a container's mount namespace and the program.
 
-        A process that only goes there and back (it has no program) is not in a container.
+        There are none when the process enters no container. A process that only goes there and back, without a program,
+        does not.
         """
         ends = self._index(lambda name, _arguments, result: name in EXECUTE and result == "0")
         begins = self._index(lambda name, arguments, _result: name in CROSSING and "CLONE_NEWNS" in arguments)
@@ -50,18 +51,18 @@ class Process:
 
     @staticmethod
     def _paths(name: str, arguments: str) -> list[str]:
-        """The paths that a call is given; what a link holds is an answer."""
+        """Return the paths that a call is given; the content of a link is an answer."""
         texts = TEXT.findall(arguments)
         return texts[:1] if name.startswith("readlink") or name in EXECUTE else texts
 
     @property
     def crosses(self) -> bool:
-        """Whether it enters a mount namespace itself."""
+        """Return whether the process enters a mount namespace itself."""
         return self._index(lambda name, arguments, _result: name in CROSSING and "CLONE_NEWNS" in arguments) is not None
 
     @property
     def executes(self) -> bool:
-        """Whether it executes a program by descriptor, as only what has come to a container does."""
+        """Return whether the process executes a program by descriptor: only one that has come to a container does."""
         return self._index(lambda name, _arguments, result: name == "execveat" and result == "0") is not None
 
 
@@ -125,7 +126,7 @@ class Steps:
         self.memory[: self.HEADER] = struct.pack("<q", end + len(entry))
 
     def all(self) -> list[Step]:
-        """The steps recorded so far, in their order."""
+        """Return the steps recorded so far, in their order."""
         steps, place = [], self.HEADER
         end = struct.unpack("<q", self.memory[: self.HEADER])[0]
         while place < end:

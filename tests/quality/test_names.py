@@ -61,7 +61,7 @@ CLASSES = {"ActionModule", "FilterModule", "ModuleDocFragment"}
 
 
 def defined(source: ast.Module) -> set[str]:
-    """The names that a source defines for others."""
+    """Return the names that a source defines for others."""
     found = set()
     for node in source.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -88,7 +88,7 @@ def test_a_name_means_one_thing_in_its_module(path: Path) -> None:
 
 
 def twice(found: dict[Path, set[str]]) -> dict[str, list[str]]:
-    """The names that are in more than one of these sets, with the sources."""
+    """Return the names that are in more than one of these sets, with the sources."""
     places: dict[str, list[str]] = {}
     for path, names in found.items():
         for name in names:

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The closure of what a program needs (E2): the files, directories and symbolic links of the host, at their own paths.
+"""The closure of a program (E2): the files, directories and symbolic links of the host that it needs.
 
-A path is followed one component at a time, and every link on the way becomes part of the closure: `/bin/sh` is the
-link `/bin`, the link `/usr/bin/sh`, and a file. What a program needs is its libraries, its interpreter (for a script:
-the one of its first line), for Python the interpreter's own library, and what the C library loads while it runs.
-What the content of a file may bring in is for `reach` to say.
+All of them keep their own paths. A path is followed one component at a time, and every link on the way becomes part of
+the closure: `/bin/sh` is the link `/bin`, the link `/usr/bin/sh`, and a file. A program needs its libraries, its
+interpreter (a script: that of its first line), for Python the interpreter's own library, and what the C library loads
+at run time. `reach` decides what the content of a file may bring in.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Closure:
     # What it is made of.
 
     def name(self, paths: Iterable[str]) -> None:
-        """Take paths, with all below them, as asked for: the content of other files may bring them in."""
+        """Mark paths, with all below them, as asked for: the content of other files may bring them in."""
         for path in paths:
             self._reach.name(path)
 
@@ -96,7 +96,7 @@ class Closure:
         self._add(path, self._follow(path))
 
     def add_if_present(self, paths: Iterable[str]) -> None:
-        """Add those of the paths that exist, which are the host's own."""
+        """Add those of the paths that exist; they are the host's own."""
         for path in paths:
             try:
                 place = self._reach.follow(path)
@@ -121,7 +121,7 @@ class Closure:
             self.add_if_present([SWITCH])
 
     def add_requisites(self, requisites: Requisites) -> None:
-        """Add what the needed members of `items` refer to, as their package manager knows."""
+        """Add what the needed members of `items` refer to, by the word of their package manager."""
         if self.requested:
             for item in requisites(sorted(self.requested)):
                 place = self._follow(item)
@@ -130,7 +130,7 @@ class Closure:
                     self._include(place)
 
     def prune(self, hidden: Iterable[str] = ()) -> None:
-        """Leave out what is in a shared directory anyway, or at a place where something else will be."""
+        """Leave out what lies in a shared directory anyway, or where the command sees something else."""
         elsewhere = set(hidden)
         every = elsewhere | self.directories
         asked = every - self.brought
@@ -139,7 +139,7 @@ class Closure:
             return path not in elsewhere and not any(parent in covers for parent in parents(path))
 
         def stay(paths: set[str]) -> set[str]:
-            """Return what is to be mounted: what was asked for has other ids than a directory that was brought in."""
+            """Return the paths to mount. A directory that was brought in covers no path asked for: their ids differ."""
             return {path for path in paths if is_free(path, every if path in self.brought else asked)}
 
         self.links = {path: target for path, target in self.links.items() if is_free(path, every)}
@@ -147,13 +147,13 @@ class Closure:
         self.brought &= self.directories | self.files
 
     def paths(self) -> list[str]:
-        """All of it, sorted."""
+        """Return all paths of the closure, sorted."""
         return sorted(self.files | self.directories | set(self.links))
 
     # How it grows.
 
     def _follow(self, path: str) -> Place:
-        """Return where a path leads; LauncherError when it is not there."""
+        """Return where a path leads. Raise LauncherError when it does not exist."""
         try:
             return self._reach.follow(path)
         except (OSError, ValueError) as error:
@@ -175,7 +175,7 @@ class Closure:
             return
         if stat.S_ISDIR(place.mode):
             if place.real == "/":
-                raise LauncherError("%s: is the root directory; name what is needed of it" % path)
+                raise LauncherError("%s: is the root directory; name the files that are needed" % path)
             self._add_directory(place, None)
         elif not stat.S_ISREG(place.mode):
             raise LauncherError("%s: is neither a file nor a directory" % path)
@@ -241,7 +241,7 @@ class Closure:
     def add_script(self, path: str, line: str, scripts: int = 0) -> None:
         """Add what runs the script at `path`, whose first line is `line`."""
         if scripts >= SCRIPTS_LIMIT:
-            raise LauncherError("%s: its interpreter is a script, and that one's too, and so on" % path)
+            raise LauncherError("%s: its interpreter is a script, whose interpreter is a script, and so on" % path)
         words = BLANKS.split(line[2:].strip(), maxsplit=1)
         if not words[0]:
             return
@@ -277,7 +277,7 @@ class Closure:
     def _add_libraries(
         self, search: Search, root: Loaded, wanted: list[str], required: bool, names: set[str] | None = None
     ) -> set[str]:
-        """Add libraries and what they need, breadth first as the linker does; the names that are then loaded."""
+        """Add libraries and what they need, breadth first as the linker does; return all names loaded."""
         known: set[str] = names if names is not None else set()
         queue = collections.deque((name, root, required) for name in wanted)
         while queue:
@@ -299,7 +299,7 @@ class Closure:
         return known
 
     def _miss(self, search: Search, name: str, needing: Loaded, must: bool) -> None:
-        """Say that a library was not found, if that matters."""
+        """Report a library that was not found, if that matters: as an error or as a warning."""
         passed_over = search.barred.get(name)
         if passed_over is not None:
             text = "%s: needs a library, and %s" % (needing.path, barred_text(name, passed_over))
@@ -310,7 +310,7 @@ class Closure:
             raise LauncherError("%s: needs the library %s, which is not on this host" % (needing.path, name))
 
     def _warn(self, text: str) -> None:
-        """Remember a warning: a few of them, for names on the host may be anybody's, and in any number."""
+        """Keep a warning, up to a limit: anybody may choose names on the host, in any number."""
         text = "".join(character if character.isprintable() else "?" for character in text)
         if len(self.warnings) == WARNINGS_LIMIT:
             text = "more is left out for the same reasons"
@@ -318,7 +318,7 @@ class Closure:
             self.warnings.append(text)
 
     def _add_directory(self, shared: Place, program: tuple[Search, Loaded, set[str]] | None) -> None:
-        """Share a directory: with the files that links in it lead to, and with what its extension modules need."""
+        """Share a directory, the files that links in it lead to, and what its extension modules need."""
         if shared.real in self.directories:
             return
         self._include(shared)
@@ -337,7 +337,10 @@ class Closure:
                     self._add_libraries(search, itself, list(module.needed), False, set(loaded))
 
     def _add_target(self, link: str) -> None:
-        """Add the file that a link in a shared directory leads to; one to a directory could lead to all of the host."""
+        """Add the file that a link in a shared directory leads to.
+
+        A link to a directory is left out: it could lead to the whole host.
+        """
         try:
             place = self._reach.follow(link)
         except OSError:
@@ -350,7 +353,7 @@ class Closure:
             self._warn(barred_text("%s: is left out: what it leads to" % link, place))
 
     def _add_python(self, path: str, real: str, version: str, program: tuple[Search, Loaded, set[str]]) -> None:
-        """Add Python's own library, and that of the virtual environment in whose `bin` the interpreter is."""
+        """Add Python's own library, and that of the virtual environment whose `bin` has the interpreter."""
         environment = os.path.dirname(os.path.dirname(os.path.abspath(path)))
         configuration = os.path.join(environment, "pyvenv.cfg")
         prefixes = [os.path.dirname(os.path.dirname(real))]
@@ -377,7 +380,10 @@ class Closure:
 
 
 def _files_below(directory: str) -> Iterator[str]:
-    """The paths of all below a directory, however deep; links are not followed, what cannot be read is left out."""
+    """Yield the path of every file below a directory, at any depth.
+
+    Links are not followed; a directory that cannot be read is left out.
+    """
     pending = [directory]
     while pending:
         try:

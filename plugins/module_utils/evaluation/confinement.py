@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a single command gives up before it runs: capabilities first, and most of the ways to the kernel's depths.
+"""The confinement of a single command: what it gives up before it runs, such as capabilities and system calls.
 
 A system container needs many capabilities in its own user namespace. A command needs none until one is asked for.
 """
@@ -29,7 +29,7 @@ CAP_KILL = 1 << CAPABILITIES.index("KILL")
 
 
 def numbers(names: list[str]) -> list[int]:
-    """The numbers of capabilities; ALL stands for every one that this kernel knows.
+    """Return the numbers of capabilities; ALL stands for every capability that this kernel knows.
 
     Raises:
         LauncherError: a name that no capability has.
@@ -40,13 +40,13 @@ def numbers(names: list[str]) -> list[int]:
     found = []
     for name in names:
         if name not in CAPABILITIES or CAPABILITIES.index(name) > last:
-            raise LauncherError("capabilities: %s is none that this kernel knows" % name)
+            raise LauncherError("capabilities: this kernel knows no %s" % name)
         found.append(CAPABILITIES.index(name))
     return found
 
 
 def compile_filter() -> bytes | None:
-    """The launcher's system-call filter, where the host has libseccomp."""
+    """Return the launcher's system-call filter, or None when the host lacks libseccomp."""
     return seccomp.compile_filter(contract.Security())
 
 
@@ -66,7 +66,7 @@ class Confinement:
         self.filter_program = compile_filter()
 
     def take_ids(self) -> None:
-        """Become the command's user, and keep every capability doing so."""
+        """Become the command's user, and keep every capability."""
         linux.prctl(linux.PR_SET_SECUREBITS, linux.SECBIT_NO_SETUID_FIXUP)
         if not self.sole_user:
             os.setgroups([])
@@ -74,7 +74,7 @@ class Confinement:
         os.setresuid(self.uid, self.uid, self.uid)
 
     def apply(self) -> None:
-        """Give up what the command is not to have; the last thing before it runs."""
+        """Give up what the command may not have, as the last step before it runs."""
         leave_session_keyring()
         last = max(len(CAPABILITIES) + 1, 48)
         for number in range(last):
@@ -95,5 +95,5 @@ class Confinement:
 
 
 def hide_memory() -> None:
-    """Let nothing inside look at this process: its memory is that of the host's."""
+    """Make this process non-dumpable, so that nothing inside can read its memory, which is the host's."""
     linux.prctl(PR_SET_DUMPABLE, 0)

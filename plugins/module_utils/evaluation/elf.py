@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an ELF file says of the files it needs (elf(5)): read, never run.
+"""The files that an ELF file says it needs (elf(5)). The file is read and never run.
 
 `ldd` runs the program's own interpreter, so a file that one only wants to look at could do anything. This reads the
 program headers and the dynamic section, and nothing that a damaged or hostile file says makes it read more than a
@@ -27,11 +27,11 @@ _LOOKUPS_LIMIT = 1 << 15  # names of libraries, times the directories to look in
 
 
 class ElfError(Exception):
-    """A file that begins as an ELF file and is none that can be loaded; the message says why."""
+    """A file that begins as an ELF file and cannot be loaded; the message says why."""
 
 
 class Elf(NamedTuple):
-    """What a program or a library needs.
+    """The dependencies of a program or a library.
 
     Attributes:
         kind: class, byte order and machine; only files of one kind can be loaded together.
@@ -74,7 +74,7 @@ def read(path: str) -> Elf | None:
 
 
 def parse(file: BinaryIO) -> Elf | None:
-    """Read an open file; the same as `read`."""
+    """Read an open file; return and raise the same as `read`."""
     return _Reader(file).read() if file.read(4) == MAGIC else None
 
 
@@ -155,7 +155,7 @@ class _Reader:
             return tuple(self._text(strings + value) for tag, value in dynamic if tag in tags)
 
         def last(tag: int) -> str | None:
-            """Return the one that counts: the linker knows one entry of such a tag."""
+            """Return the last entry of a tag: the linker takes that one."""
             return self._text(strings + values[tag]) if tag in values else None
 
         def directories(tag: int) -> tuple[str, ...]:
@@ -179,7 +179,7 @@ class _Reader:
 
     @staticmethod
     def _offset(segments: list[_Segment], address: int) -> int:
-        """Where in the file an address of the loaded program is."""
+        """Return the place in the file of an address of the loaded program."""
         for segment in segments:
             if segment.kind == _PT_LOAD and segment.address <= address < segment.address + segment.size:
                 return address - segment.address + segment.offset

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which id of the host a single command has (E3).
+"""The host ids of a single command (E3).
 
-A command of the host's root never runs as the host's root unless that was asked for: it gets an id of a stretch that no
-container takes, which owns nothing and runs nothing else. What is held is a stretch of a file, whose bytes stand for
-the ids: the kernel lets go of it when the processes that hold it end, however they end, and no two ever overlap. Only
-root can open the file, and so keep a command from its ids.
+A command of the host's root never runs as the host's root unless the task asks for that. It gets an id of a range that
+no container takes, which owns nothing and runs nothing else. To hold ids is to lock a part of a file, whose bytes stand
+for the ids. The kernel releases the lock when the processes that hold it end, however they end, and no two locks ever
+overlap. Only root can open the file, so nobody else can keep a command from its ids.
 
 A command of an ordinary user runs as that user, the only id that the kernel lets them map.
 """
@@ -52,14 +52,16 @@ class Ids:
         self._held = -1
 
     def map_lines(self) -> tuple[str, str]:
-        """The lines for `uid_map` and `gid_map` (user_namespaces(7))."""
+        """Return the lines for `uid_map` and `gid_map` (user_namespaces(7))."""
         return (
             "%d %d %d\n" % (self.guest[0], self.host[0], self.count),
             "%d %d %d\n" % (self.guest[1], self.host[1], self.count),
         )
 
     def file_map_lines(self, owner: tuple[int, int]) -> tuple[str, str] | None:
-        """The lines for an id-mapped mount in which the files of `owner` belong to the command; None without one.
+        """Return the lines for an id-mapped mount in which the command owns the files of `owner`, or None.
+
+        None means that no id map is needed.
 
         With more than one id, files inside look as they do on the host.
         """
@@ -72,13 +74,13 @@ class Ids:
         )
 
     def owner(self, guest_uid: int, guest_gid: int) -> tuple[int, int]:
-        """The command's own user and group, as the host knows them."""
+        """Return the command's user and group as ids of the host."""
         if not self.user:
             return guest_uid, guest_gid
         return self.host[0] + guest_uid - self.guest[0], self.host[1] + guest_gid - self.guest[1]
 
     def hold(self, first: int, count: int) -> bool:
-        """Hold ids of the host for as long as this process lives; False when another command holds them."""
+        """Hold ids of the host for the life of this process. Return False when another command holds them."""
         try:
             held = os.open(HELD, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
@@ -95,19 +97,19 @@ class Ids:
         return True
 
     def release(self) -> None:
-        """Let others have the ids."""
+        """Release the ids, so that other commands can have them."""
         if self._held >= 0:
             os.close(self._held)
             self._held = -1
 
 
 def _write_lock(start: int, length: int) -> bytes:
-    """A `struct flock` of fcntl(2): bytes of a file for one alone."""
+    """Return the `struct flock` of fcntl(2) that locks these bytes of a file for writing."""
     return struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
 
 
 def is_privileged() -> bool:
-    """Whether this process may mount, and map ids that are not its own."""
+    """Return whether this process may mount, and may map ids that are not its own."""
     for line in read_text("/proc/self/status").split("\n"):
         if line.startswith("CapEff:"):
             bits = int(line.split()[1], 16)
@@ -116,7 +118,7 @@ def is_privileged() -> bool:
 
 
 def choose(request: Request) -> Ids:
-    """The ids of a command.
+    """Choose the ids of a command, and return them.
 
     Raises:
         LauncherError: those that were asked for cannot be had.
@@ -124,7 +126,7 @@ def choose(request: Request) -> Ids:
     privileged = is_privileged()
     if not request.has("user"):
         if not privileged:
-            raise LauncherError("namespaces: only root can do without user among them")
+            raise LauncherError("namespaces: only root can leave out user")
         return Ids(False, True, (0, 0), (0, 0), 1)
     guest = (request.guest_uid, request.guest_gid) if request.ids == 1 else (0, 0)
     asked = request.private_users
@@ -168,4 +170,4 @@ def _free(guest: tuple[int, int], count: int) -> Ids:
             continue
         if ids.hold(base, count):
             return ids
-    raise LauncherError("private_users: no id of the host is free for a command; end some, or name one")
+    raise LauncherError("private_users: no id of the host is free for a command; end some commands, or name an id")

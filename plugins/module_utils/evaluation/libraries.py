@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the dynamic linker would find a library: its search, step by step (ld.so(8))."""
+"""The dynamic linker's search for a library, step by step (ld.so(8))."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ class Library(NamedTuple):
 
 
 def read_cache(path: str = CACHE) -> dict[str, list[str]]:
-    """The paths for each library's name in the linker's cache; empty where there is none that can be understood.
+    """Return the linker's cache: the paths of each library by its name.
+
+    The result is empty when there is no cache, or none in a known format.
 
     Both forms of glibc's cache are read: the one since 2.32, and the one before with the old format in front.
     """
@@ -116,7 +118,7 @@ class Search:
         self.barred: dict[str, Place] = {}
 
     def find(self, name: str, needing: Loaded) -> list[Library]:
-        """The library `name` that `needing` needs: the one to load first; empty when there is none.
+        """Return the library `name` that `needing` needs, the one to load first; an empty list when there is none.
 
         There are several when the cache knows builds for other processors: which one is taken is decided when the
         program is loaded.
@@ -136,7 +138,10 @@ class Search:
         )
 
     def _directories(self, needing: Loaded) -> list[str]:
-        """The directories before the cache: inherited run paths, the environment's, the file's own."""
+        """Return the directories to search before the cache.
+
+        These are the inherited run paths, those of the environment, and the file's own.
+        """
         found: list[str] = []
         if self.musl or not needing.file.runpath:
             ancestor: Loaded | None = needing
@@ -154,7 +159,10 @@ class Search:
         return found
 
     def _expand(self, path: str, origin: str) -> list[str]:
-        """Replace $ORIGIN, $LIB and $PLATFORM; a path that is still relative depends on where one stands: none."""
+        """Replace $ORIGIN, $LIB and $PLATFORM.
+
+        A path that is relative after that would depend on the working directory: it is left out.
+        """
         machine = os.uname().machine
         libraries = ["lib/" + self.triplet] if self.triplet else []
         found = []
@@ -167,7 +175,7 @@ class Search:
         return found
 
     def _standard(self) -> list[str]:
-        """The directories that are searched without being named."""
+        """Return the directories that the linker searches without being told."""
         if self.musl:
             return ["/lib", "/usr/local/lib", "/usr/lib"]
         names = ["/lib64", "/usr/lib64", "/lib", "/usr/lib"]
@@ -176,7 +184,7 @@ class Search:
         return names
 
     def _fitting(self, name: str, paths: Iterable[str], first: bool = False) -> list[Library]:
-        """Those of the paths that can be loaded into this program, or only the first: the linker passes over others."""
+        """Return the paths that can be loaded into this program, or the first only; the linker skips others."""
         fitting: list[Library] = []
         for path in paths:
             try:
@@ -194,6 +202,6 @@ class Search:
         return fitting
 
     def _asked(self, path: str) -> list[str]:
-        """The directory of `LD_LIBRARY_PATH` that a library is looked for in, if it is in one."""
+        """Return the directory of `LD_LIBRARY_PATH` that the library at `path` lies in, as a list of one or none."""
         directory = os.path.dirname(path)
         return [directory] if directory in self.library_path else []

@@ -69,7 +69,7 @@ class Processes:
         self.confinement = Confinement(request, not ids.privileged)
 
     def spawn(self) -> tuple[int, int, int]:
-        """Make the builder: its PID, the pipe of its reports, and the one through which the caller lets go."""
+        """Make the builder. Return its PID, the pipe of its reports, and the pipe that lets the command go on."""
         report_read, report_write = os.pipe()
         go_read, go_write = os.pipe()
         builder = os.fork()
@@ -92,7 +92,7 @@ class Processes:
             ready_read, ready_write = os.pipe()
             built_read, built_write = os.pipe()
             flags = sum(NAMESPACE_FLAGS.get(name, 0) for name in self.request.namespaces)
-            with doing("namespaces: the kernel does not make them"):
+            with doing("namespaces: the kernel refuses to make them"):
                 first = linux.clone3(flags | linux.CLONE_PARENT)
             if first == 0:
                 self._become_first(report, ids_read, ready_write, built_read, go)
@@ -118,13 +118,13 @@ class Processes:
             os._exit(1)
 
     def _take_place(self) -> None:
-        """Be where mounts can be made that nobody else sees, as the id to which they are to belong."""
+        """Enter a private mount namespace, as the id that mounts are to belong to."""
         if self.view is not None:
             if self.ids.privileged:
                 linux.unshare(linux.CLONE_NEWNS)
             else:
                 uid, gid = self.ids.host
-                with doing("namespaces: this host's kernel gives an ordinary user none"):
+                with doing("namespaces: this host's kernel lets no ordinary user make them"):
                     linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS)
                     own = ("%d %d 1\n" % (uid, uid), "%d %d 1\n" % (gid, gid))
                     write_id_maps(os.getpid(), own, True)
@@ -179,7 +179,7 @@ class Processes:
         os._exit(1)
 
     def _execute(self, streams: list[int]) -> None:
-        """Become the command, having given up first what it is not to have."""
+        """Give up what the command may not have, and execute it."""
         if not self.ids.user:
             self.confinement.take_ids()
         self.confinement.apply()
@@ -201,7 +201,7 @@ class Processes:
 
 
 def be_first_process(child: int) -> NoReturn:
-    """Be the first process of a pid namespace: pass signals on to the command, reap what is left to it, end with it."""
+    """Act as PID 1 of a pid namespace: pass signals on to the command, reap orphans, end with the command."""
     linux.close_range(0)
     linux.capset(CAP_KILL, CAP_KILL, 0)
     every = set(range(1, signal.NSIG)) - {signal.SIGKILL, signal.SIGSTOP, 32, 33}
@@ -225,5 +225,5 @@ def be_first_process(child: int) -> NoReturn:
 
 
 def exit_code(status: int) -> int:
-    """The exit code of a process: 128 and its signal's number when it was killed (E1)."""
+    """Return the exit code of a process: 128 plus the signal's number when a signal killed it (E1)."""
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)

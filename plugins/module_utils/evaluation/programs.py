@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Facts of how programs and files are found, and of what programs load beside their libraries."""
+"""How programs and files are found, and what programs load beside their libraries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PYTHON_LIBRARY = re.compile(r"(?:python|pypy)(\d+\.\d+)[a-z]?")
 
 
 def open_regular(path: str) -> int:
-    """Open a regular file for reading; nothing else is opened, for that may wait, or do something.
+    """Open a regular file for reading. To open any other file may block, or have an effect.
 
     Raises:
         OSError: it cannot be read, or is no regular file (`EINVAL`).
@@ -33,7 +33,7 @@ def open_regular(path: str) -> int:
 
 
 def find_program(name: str, search_path: str) -> str:
-    """The path of a program; a name without a slash is looked up in `search_path`.
+    """Return the path of a program; look a name without a slash up in `search_path`.
 
     Raises:
         LauncherError: there is none.
@@ -48,7 +48,7 @@ def find_program(name: str, search_path: str) -> str:
 
 
 def switch_modules(path: str = SWITCH) -> list[str]:
-    """The libraries that the C library loads for the sources that nsswitch.conf(5) names."""
+    """Return the libraries that the C library loads for the sources that nsswitch.conf(5) names."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             lines = file.read(1 << 16).split("\n")
@@ -62,7 +62,7 @@ def switch_modules(path: str = SWITCH) -> list[str]:
 
 
 def read_home(configuration: str) -> str | None:
-    """Where the interpreter of a virtual environment is, by its `pyvenv.cfg`."""
+    """Return the directory of a virtual environment's interpreter, from its `pyvenv.cfg`."""
     with open(open_regular(configuration), encoding="utf-8", errors="replace") as file:
         for line in file.read(1 << 16).split("\n"):
             key, _equals, value = line.partition("=")
@@ -72,7 +72,7 @@ def read_home(configuration: str) -> str | None:
 
 
 def python_libraries(prefixes: Iterable[str], version: str) -> list[str]:
-    """The library directories of Python below some prefixes: of one version such as 3.11, or of all."""
+    """Return Python's library directories below some prefixes: those of one version such as 3.11, or all."""
     found = []
     for prefix in prefixes:
         for library in ("lib", "lib64"):

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the content of a file may bring into a closure.
+"""The paths that the content of a file may bring into a closure.
 
-Who asks for a command names paths: the program, inputs, mappings, the store. These are that person's to share. Further
+Whoever asks for a command names paths: the program, inputs, mappings, the store. That person may share these. Further
 paths come from what those files hold: the first line of a script, what an ELF file says of its interpreter and
 libraries, `pyvenv.cfg`, the targets of symbolic links. Somebody else may have written that, so such a path brings in
-only what everybody on the host can reach and read; and it is shared without an id map, by which the kernel sees to the
+only what everybody on the host can reach and read. It is shared without an id map, so that the kernel enforces the
 same. The rule holds for an ordinary user's command, too, which runs with that user's rights.
 """
 
@@ -26,7 +26,7 @@ _CONFIGURATION = "pyvenv.cfg"
 
 
 class Place(NamedTuple):
-    """Where a path leads.
+    """The place that a path leads to.
 
     Attributes:
         real: the path without links.
@@ -49,7 +49,7 @@ class Place(NamedTuple):
 
 
 class Reach:
-    """Paths that were asked for, and the way of others.
+    """The paths that were asked for, and how others are followed.
 
     Args:
         deadline: when, by `time.monotonic`, no more may be looked at.
@@ -61,7 +61,7 @@ class Reach:
         self._passable: dict[str, bool] = {}
 
     def name(self, path: str) -> None:
-        """Take a path, with all below it, as asked for; a program of a virtual environment stands for that."""
+        """Mark a path, with all below it, as asked for; a program of a virtual environment stands for all of that."""
         path = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
         self._named.add(path)
         environment = os.path.dirname(os.path.dirname(path))
@@ -69,9 +69,9 @@ class Reach:
             self._named.add(environment)
 
     def hurry(self) -> None:
-        """Raise LauncherError when the time is over: how much there is to look at is for others' files to say."""
+        """Raise LauncherError when the time is over: other people's files decide how much there is to look at."""
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            raise LauncherError("timeout: it was over while what the command needs was being looked for")
+            raise LauncherError("timeout: it was over before all that the command needs was found")
 
     def follow(self, path: str, named: Iterable[str] = ()) -> Place:
         """Return where a path leads; a relative one is taken from the root.
@@ -125,7 +125,7 @@ class Reach:
         return Place(real, mode, links, is_named, barred)
 
     def _bar(self, path: str) -> str | None:
-        """Return the highest directory above a path that not everybody may pass, or none.
+        """Return the highest directory above a path that not everybody may pass, or None.
 
         What the kernel shows at a path is another thing to each process: there the path itself bars the way.
         """
@@ -150,13 +150,16 @@ def refusal_of_content(who: str, what: str, place: Place) -> LauncherError:
 
 
 def barred_text(what: str, place: Place) -> str:
-    """Return what to tell of a place that the content of a file may not bring in."""
+    """Return the message about a place that the content of a file may not bring in."""
     why = "%s is not for everybody on this host" % place.barred
     return "%s is %s, and %s; to share it, name it in 'inputs'" % (what, place.real, why)
 
 
 def _is_virtual_environment(directory: str) -> bool:
-    """Whether the directory's owner has made it a virtual environment: no other user, in a directory open to others."""
+    """Return whether the directory's owner has made it a virtual environment.
+
+    An entry that another user made, in a directory open to others, does not count.
+    """
     try:
         marked, owner = os.lstat(os.path.join(directory, _CONFIGURATION)), os.lstat(directory)
     except OSError:

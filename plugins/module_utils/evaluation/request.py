@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was asked, checked to the leaves before any process is made."""
+"""The request for a command, checked to the leaves before any process is made."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class RequestedFile(NamedTuple):
 
 
 class Request:
-    """A run that was asked for.
+    """The request to run a program.
 
     Args:
         parameters: those of the module, of the right types.
@@ -105,16 +105,16 @@ class Request:
         self._check(parameters)
 
     def has(self, namespace: str) -> bool:
-        """Whether the program gets a namespace of this kind of its own."""
+        """Return whether the program gets its own namespace of this kind."""
         return namespace in self.namespaces
 
     def hidden(self) -> list[str]:
-        """Where the program sees something else than the host's own file of the same path."""
+        """Return the paths where the program sees something else than the host's file of the same path."""
         places = [mapping.target for mapping in self.mappings] + list(self.files)
         return places + [entry.mount_point for entry in self.file_systems]
 
     def source_of(self, path: str) -> str:
-        """The host's path of what the program sees at `path`, through the mapping that it lies in."""
+        """Return the host's path of what the program sees at `path`, through the mapping that holds it."""
         for mapping in reversed(self.mappings):
             if path == mapping.target or path.startswith(mapping.target + "/"):
                 return mapping.source + path[len(mapping.target) :]
@@ -141,7 +141,7 @@ class Request:
             raise LauncherError("%s: %s" % (option, error)) from error
 
     def _arguments(self, parameters: dict[str, Any]) -> tuple[list[str], Any]:
-        """The program with its arguments, and what is returned as `cmd`."""
+        """Return the program with its arguments, and the value to return as `cmd`."""
         if parameters["argv"] is not None:
             argv = [str(part) for part in parameters["argv"]]
             if not argv:
@@ -179,7 +179,7 @@ class Request:
         places = self.hidden()
         for place in places:
             if places.count(place) > 1:
-                raise LauncherError("%s: is the place of two things (mappings, files, file_systems)" % place)
+                raise LauncherError("%s: is used twice (by mappings, files or file_systems)" % place)
         for path in self.files:
             inside = set(parents(path)) & set(places)
             if inside:
@@ -187,7 +187,7 @@ class Request:
 
 
 def _absolute(path: str, option: str) -> str:
-    """A path in its plain form."""
+    """Return a path in its plain form. Refuse relative paths, `..` and control characters."""
     if not path.startswith("/"):
         raise LauncherError("%s: '%s' must be an absolute path" % (option, path))
     if ".." in path.split("/"):
@@ -215,7 +215,7 @@ def _place(path: str, option: str) -> str:
 
 
 def _mapping(entry: Any, number: int) -> Mapping:
-    """A mapping from "SOURCE[=TARGET]" or {source, target, writable}."""
+    """Return the mapping that "SOURCE[=TARGET]" or {source, target, writable} describes."""
     option = "mappings[%d]" % number
     if isinstance(entry, str):
         first, divider, second = entry.partition("=")
@@ -248,7 +248,7 @@ def _file_system(entry: dict[str, Any], number: int) -> RequestedFileSystem:
 
 
 def _file(path: str, entry: Any) -> tuple[str, RequestedFile]:
-    """A file from its text, or from {content, encoding, mode} or {link}."""
+    """Return the place and the file that a text, {content, encoding, mode} or {link} describes."""
     option = "files[%s]" % path
     place = _place(str(path), "files")
     if isinstance(entry, str):
@@ -277,7 +277,7 @@ def _capability(name: str) -> str:
 
 
 def _python(text: str) -> str:
-    """A program that prints the value when the text is an expression, and is the text itself otherwise."""
+    """Return a program that prints the value of an expression; return the text itself when it is no expression."""
     stripped = text.strip()
     try:
         compile(stripped, "<expression>", "eval")

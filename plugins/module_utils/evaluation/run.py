@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run from its beginning to its end: what the command reads and says, its time limit, its exit code."""
+"""One run from its beginning to its end: the command's input and output, its time limit, its exit code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ END_TIMEOUT = 2.0
 
 
 class Outcome:
-    """What became of a command.
+    """The outcome of a command.
 
     Attributes:
         code: its exit code.
@@ -53,7 +53,7 @@ class Outcome:
 
 
 def find_closure(request: Request, requisites: Requisites, deadline: float | None = None) -> Closure:
-    """What the command of a request needs of the host (E2).
+    """Return the closure of a request: what its command needs of the host (E2).
 
     Args:
         requisites: asks the package manager what members of its store refer to.
@@ -78,7 +78,7 @@ def find_closure(request: Request, requisites: Requisites, deadline: float | Non
 
 
 def run(request: Request, requisites: Requisites) -> Outcome:
-    """Run a command.
+    """Run a command, and return its outcome.
 
     Raises:
         LauncherError: it could not be started.
@@ -153,7 +153,7 @@ class _Run:
         self.outcome.output, self.outcome.error = bytes(self.streams["output"]), bytes(self.streams["error"])
 
     def _follow(self, builder: int) -> None:
-        """Serve the pipes until the command and all that it left have ended, or its time is over."""
+        """Serve the pipes until the command and its children have ended, or the time limit is over."""
         while self.selector.get_map():
             left = None if self.deadline is None else self.deadline - time.monotonic()
             if left is not None and left <= 0:
@@ -175,7 +175,7 @@ class _Run:
                     os.close(key.fd)
 
     def _watch(self, descriptor: int, events: int, callback: Callable[[int], bool]) -> None:
-        """Serve a descriptor, which never waits: the command can open its pipes anew, and take or add what is there."""
+        """Serve a descriptor without ever blocking: the command can open its pipes anew, and add or take bytes."""
         os.set_blocking(descriptor, False)
         self.selector.register(descriptor, events, callback)
 
@@ -238,7 +238,7 @@ class _Run:
         return False
 
     def _kill(self, builder: int) -> None:
-        """End everything: with a pid namespace all that the command left, else its session's process group."""
+        """Kill the pid namespace with all that the command left or, without one, the session's process group."""
         for pid in (builder, self.pid):
             if pid is not None:
                 try:
@@ -256,7 +256,7 @@ class _Run:
         for pid, status in ((started, self.status), (builder, wait_for(builder, END_TIMEOUT))):
             if pid is not None and status is None:
                 leave(pid)
-                text = "process %d was killed and does not end: it waits for the kernel, or for who traces it"
+                text = "process %d was killed and does not end: it waits for the kernel, or for its tracer"
                 self.outcome.warnings.append(text % pid)
         if started is not None and self.status is None:
             self.status = signal.SIGKILL
@@ -267,7 +267,7 @@ class _Run:
 
 
 def read_part(descriptor: int) -> bytes | None:
-    """Read some of what is in a pipe; empty at its end, none when somebody else has taken what there was."""
+    """Read some of the bytes in a pipe. Return b"" at its end, None when somebody else has taken the bytes."""
     try:
         return os.read(descriptor, PART)
     except BlockingIOError:
@@ -275,7 +275,7 @@ def read_part(descriptor: int) -> bytes | None:
 
 
 def wait_for(child: int, timeout: float) -> int | None:
-    """Return the wait status of a child; none when it has not ended within so many seconds, or is traced."""
+    """Return a child's wait status, or None when it is traced or has not ended within `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
         pid, status = os.waitpid(child, os.WNOHANG)

@@ -32,7 +32,7 @@ SHOWN_DEVICES = tuple(name for name in targets.DEVICES if name != "fuse")
 
 
 class View:
-    """The tree of one command.
+    """The file tree of one command.
 
     Attributes:
         warnings: what could not be made as a user may expect.
@@ -62,7 +62,7 @@ class View:
                 raise LauncherError("files: %s: lies in %s, which is a symbolic link on this host" % (path, parent))
 
     def _accounts(self) -> dict[str, RequestedFile]:
-        """Names for the command's ids, and for this machine."""
+        """Return the files that name the command's ids, and this machine."""
         uid, gid = self.request.guest_uid, self.request.guest_gid
         nobody = 65534
         users = {0: "root:x:0:0:root:/:/bin/sh", nobody: "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin"}
@@ -107,7 +107,7 @@ class View:
         return tree
 
     def _make_id_maps(self) -> None:
-        """User namespaces for id-mapped mounts; there can be no new one while the tree hides this namespace's root."""
+        """Make the user namespaces for id-mapped mounts, before the tree hides this namespace's root."""
         owners = {ROOT}
         for mapping in self.request.mappings:
             with contextlib.suppress(OSError):  # told of when it is mounted
@@ -145,7 +145,7 @@ class View:
             os.close(parent)
 
     def _mount_asked(self, tree: mounts.Tree) -> None:
-        """The mappings and file systems that were asked for, parents before children."""
+        """Mount the mappings and file systems that were asked for, parents before children."""
         steps: list[tuple[str, Mapping | RequestedFileSystem]] = [
             (entry.target, entry) for entry in self.request.mappings
         ]
@@ -160,7 +160,7 @@ class View:
                 tree.attach(mount, place)
 
     def _option(self, text: str) -> tuple[str, str | None]:
-        """An option of a file system; ids in it are the command's own."""
+        """Return a file system's option as name and value; turn the command's ids in it into the host's."""
         name, equals, value = text.partition("=")
         if name in ("uid", "gid") and value.isdigit() and self.ids.user:
             position = ("uid", "gid").index(name)
@@ -184,7 +184,7 @@ class View:
                 os.close(source)
 
     def _check_source(self, source: int, path: str, writable: bool) -> None:
-        """Refuse to let a command write to what the host runs, and say so where it can read secrets there."""
+        """Refuse a writable mapping of what the host runs; warn where the command can read secrets."""
         if self._host is None:
             # Who is not root runs what is theirs by their own rights, which the command has anyway.
             python = guarded.interpreter() if self.ids.privileged else {}
@@ -196,7 +196,10 @@ class View:
             self.warnings.append(warning)
 
     def _copy(self, source: int, attributes: int, owner: tuple[int, int] | None, writable: str | None) -> int:
-        """A detached copy of a mount in which the owner's files are the command's, if the file system can do that."""
+        """Return a detached copy of a mount, id-mapped so that the command owns the owner's files.
+
+        A file system that cannot map ids is copied without a map; a warning says so when the command is to write there.
+        """
         lines = self.ids.file_map_lines(owner) if owner is not None else None
         if lines is not None:
             try:
@@ -205,11 +208,11 @@ class View:
                 if error.errno not in (errno.EINVAL, errno.EPERM):
                     raise
             if writable is not None:
-                self.warnings.append("%s: its file system cannot map ids: the command has others' rights" % writable)
+                self.warnings.append("%s: its file system cannot map ids, so others' rights apply" % writable)
         return mounts.bind(source, attributes, None)
 
     def mount_kernel(self, tree: mounts.Tree, first: int, pidfd: int) -> None:
-        """/proc and /sys: of the command's own namespaces, or the host's, read-only, where it shares those.
+        """Mount /proc and /sys of the command's own namespaces, or the host's, read-only, where it shares those.
 
         Args:
             first: the first process in those namespaces, which `pidfd` pins.
@@ -241,7 +244,7 @@ class View:
                 os.close(source)
 
     def finish(self, tree: mounts.Tree, null: int | None) -> None:
-        """Hide what a command has no use for, turn the root read-only, and make the tree this namespace's root."""
+        """Mask what a command has no use for, make the root read-only, and pivot into the tree."""
         if null is not None:
             with doing("/proc, /sys: cannot hide what is the host's"):
                 kernel.restrict(tree, null)
@@ -254,7 +257,7 @@ class View:
 
 
 def make_user_namespace(lines: tuple[str, str]) -> int:
-    """A user namespace with a uid map and a gid map, as a descriptor."""
+    """Make a user namespace with a uid map and a gid map; return its descriptor."""
     read, write = os.pipe()
     child = linux.clone3(linux.CLONE_NEWUSER, SIGCHLD)
     if child == 0:
@@ -271,7 +274,10 @@ def make_user_namespace(lines: tuple[str, str]) -> int:
 
 
 def write_id_maps(pid: int, lines: tuple[str, str], sole_user: bool) -> None:
-    """Give a new user namespace its ids; an ordinary user must give up setgroups(2) first (user_namespaces(7))."""
+    """Write the id maps of a new user namespace.
+
+    An ordinary user must give up setgroups(2) first (user_namespaces(7)).
+    """
     texts = [("uid_map", lines[0]), ("gid_map", lines[1])]
     for name, text in ([("setgroups", "deny")] if sole_user else []) + texts:
         descriptor = os.open("/proc/%d/%s" % (pid, name), os.O_WRONLY | os.O_CLOEXEC)
@@ -282,7 +288,7 @@ def write_id_maps(pid: int, lines: tuple[str, str], sole_user: bool) -> None:
 
 
 def errno_text(error: OSError) -> str:
-    """An error as the name of its number, and what that means."""
+    """Return an error as the name of its number and its meaning."""
     name = errno.errorcode.get(error.errno or 0, "error %s" % error.errno)
     call = " in %s" % error.filename if error.filename else ""
     return "%s (%s)%s" % (name, error.strerror, call)
@@ -290,7 +296,7 @@ def errno_text(error: OSError) -> str:
 
 @contextlib.contextmanager
 def doing(what: str) -> Iterator[None]:
-    """Turn an error of the system into one that says what was being done (S14)."""
+    """Turn an OSError into an error that says what was being done (S14)."""
     try:
         yield
     except OSError as error:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a container is to its host.
+"""A container's host: what a container needs of it, and what a container leaves on it.
 
 What is asked of it first, then what is left on it:
 

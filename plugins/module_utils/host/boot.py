@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a host keeps beside a container's systems: whether its boot starts it, and how much of the host it may take.
+"""The settings that a host keeps beside a container's systems: the start at boot, and the resource limits.
 
-With systemd every container has a unit, and is started and stopped through that, so that systemd and this collection
-never disagree, and a host that goes down stops its containers in order. Whether the boot starts it is a link. Elsewhere
-all that can be done is to say what is to be called.
+With systemd every container has a unit, and is started and stopped through that. So systemd and this collection never
+disagree, and a host that shuts down stops its containers in order. A link in the unit directory makes the boot start
+the container. On a host without systemd this module can only name the command to call at boot.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Files = Dict[Path, str]
 
 
 class Boot:
-    """The settings of one container that outlive its systems. What is None stays as it is, or has its default.
+    """The settings of one container that outlive its systems. A setting of None stays as it is, or has its default.
 
     :param container: the launcher's view of it.
     :param enabled: whether the host's boot starts it.
@@ -84,42 +84,42 @@ class Boot:
     # What is, and what will be.
 
     def is_enabled(self) -> bool:
-        """Whether the host's boot starts it."""
+        """Return whether the host's boot starts the container."""
         return self.systemd.present and self.wanted.is_symlink()
 
     @property
     def timeout(self) -> float:
-        """Seconds for becoming ready, and for stopping: as given, or as its unit says."""
+        """The seconds for becoming ready, and for stopping: the value given, else the value in the unit."""
         return self._unit_options().timeout
 
     def describe(self) -> dict[str, Any]:
-        """What a diff shows: its unit and, of what else there is, what was asked for."""
+        """Return the settings in the form that a diff shows: the unit, and those limits that were asked for."""
         return self._shown(self.is_enabled(), _text(self.drop_in), self._kept())
 
     def plan(self, state: str) -> dict[str, Any]:
-        """What `describe` will say after `apply(state)`."""
+        """Return what `describe` will return after `apply(state)`."""
         if state == "absent":
             return self._shown(False, "", {})
         return self._shown(self._will_be_enabled(), self._drop_in(), self._wanted_limits())
 
     def would_change(self, state: str) -> bool:
-        """Whether `apply(state)` would change anything."""
+        """Return whether `apply(state)` would change anything."""
         if state == "absent":
             return self._has_files()
         return any(_text(path) != text for path, text in self._files().items()) or self.describe() != self.plan(state)
 
     def facts(self) -> dict[str, Any]:
-        """What is returned of it."""
+        """Return the part of a module's result that these settings make."""
         return {"enabled": self._will_be_enabled(), "boot_command": self.command(), "limits": self._wanted_limits()}
 
     def command(self) -> str:
-        """What is to be called at boot where nothing does it by itself."""
+        """Return the command to call at boot on a host where nothing starts the container by itself."""
         return f"{self.layout.current(self.name)}/run-container --detach"
 
     # Doing it.
 
     def apply(self, state: str) -> bool:
-        """Bring the settings about, to be called before the container is started; whether anything changed."""
+        """Apply the settings, before the container is started; return whether anything changed."""
         changed = self.would_change(state)
         if state == "absent":
             if changed:
@@ -132,7 +132,7 @@ class Boot:
         return changed
 
     def explain(self, state: str) -> None:
-        """Collect the warnings about what cannot be kept on this host."""
+        """Collect warnings about settings that cannot take effect on this host."""
         if state == "absent":
             return
         limits = self._wanted_limits()
@@ -207,7 +207,7 @@ class Boot:
     # Texts.
 
     def _files(self) -> Files:
-        """What is to be in the unit's files."""
+        """Return the text of each of the unit's files, by path."""
         if not self.systemd.present:
             return {}
         return {
@@ -220,7 +220,7 @@ class Boot:
         return self.is_enabled() if self.enabled is None else bool(self.systemd.present and self.enabled)
 
     def _drop_in(self) -> str:
-        """The text of its drop-in: what was given, and of the rest what it says already."""
+        """Return the text of the drop-in: the options given, and for the rest those in the file."""
         return self._unit_options().text()
 
     def _unit_options(self) -> UnitOptions:
@@ -239,7 +239,7 @@ class Boot:
         return self.wanted.is_symlink() or self.drop_in.exists() or self.limits_drop_in.exists() or self._is_orphan()
 
     def _is_orphan(self) -> bool:
-        """Whether the template is there, and of use to this container alone at most, which does not run by it."""
+        """Return whether no container needs the template: there is no other drop-in and no active unit."""
         if not self.template.exists():
             return False
         drop_ins = self.directory.glob(f"{unit_of('*')}.d/{BOOT_DROP_IN}")

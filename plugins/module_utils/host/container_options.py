@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What can be asked of one container on its host: each option's type, choices and default, which stand here alone.
+"""The options of one container on its host: each option's type, choices and default, which stand here alone.
 
-The options of `system_container`, of an entry of `containers` and of the role are all made from this. What only the
-controller uses, that which a system is derived from, is in `plugin_utils/container_record.py`, and the text of
-all options in `doc_fragments/container.py`.
+The options of `system_container`, of an entry of `containers` and of the role are all made from this. Options that only
+the controller uses, to derive the system, are in `plugin_utils/container_record.py`. The text of all options is in
+`doc_fragments/container.py`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ HEALTH: Options = {
         },
     },
 }
-"""What a container's `health` may hold."""
+"""The keys of a container's `health`."""
 
 OPTIONS: Options = {
     "state": {

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a host's distribution calls the packages that bring what its containers need, for messages.
+"""The names that a host's distribution gives to the packages that messages recommend.
 
-What of a distribution decides a container's system is known on the controller (`plugin_utils/distribution.py`).
+The controller knows what a distribution means for a container's system (`plugin_utils/distribution.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class HostPackages(NamedTuple):
-    """Names of packages: what merges /usr, systemd, and the library that compiles the system-call filter."""
+    """The packages that merge /usr, contain systemd, and contain the library that compiles the system-call filter."""
 
     merged_usr: str
     systemd: str

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The facts of a host that preflight asks for."""
+"""The facts of a host that preflight reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class HostFacts:
-    """The facts of the host that are asked for, read below `root` so that tests can bring their own."""
+    """The facts of the host, read below `root` so that tests can bring their own."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = root
@@ -23,16 +23,16 @@ class HostFacts:
         self.interpreter = sys.executable
 
     def path(self, path: str) -> Path:
-        """Return where `path` of the host is, below its root."""
+        """Return the place of the host's `path` below the root."""
         return self.root / path.lstrip("/")
 
     def read(self, path: str) -> str:
-        """The text of the file `path`, empty when it cannot be read."""
+        """Return the text of the file `path`, or "" when it cannot be read."""
         try:
             return self.path(path).read_text("utf-8", "replace")
         except OSError:
             return ""
 
     def exists(self, path: str) -> bool:
-        """Whether `path` of the kernel's own file systems is there."""
+        """Return whether `path` of the kernel's own file systems exists."""
         return self.path(path).exists()

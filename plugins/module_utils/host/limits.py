@@ -1,7 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Limits of a container as they are declared, and as systemd and the launcher take them. Pure: used on both sides."""
+"""A container's limits as they are declared, as systemd takes them, and as the launcher takes them.
+
+This module is pure: both sides use it.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ class LimitError(ValueError):
 
 
 def parse_limits(declared: Any, path: str = "limits") -> Limits:
-    """Return the limits in numbers: bytes, percent of one CPU, tasks, weights. Those that are None are left out.
+    """Return the limits in numbers: bytes, percent of one CPU, tasks, weights. Leave out those that are None.
 
     :raises LimitError: with the place of what is wrong.
     """
@@ -57,7 +60,7 @@ def parse_limits(declared: Any, path: str = "limits") -> Limits:
 
 
 def properties(limits: Limits) -> list[str]:
-    """The lines of a unit's section Service; the number of tasks is always bounded."""
+    """Return the lines of a unit's section Service. The number of tasks is always bounded."""
     return [PROPERTIES[name] % value for name, value in {"tasks_max": TASKS, **limits}.items()]
 
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Is this host itself a container, of a kind that can have none inside?"""
+"""The check for a host that is itself a container, of a kind that can have none inside."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MANAGER = "/run/host/container-manager"
 
 
 def refusal(root: str = "/") -> str | None:
-    """Return why no container can be made on this host, where openat2(2) is kept from it; else None.
+    """Return why no container can be made on this host, where openat2(2) is refused; else None.
 
     A container without `nesting` lacks this call, for a system-call filter cannot see what it opens.
 
-    :param root: where the host's own tree is.
+    :param root: the directory where the host's own tree is.
     """
     try:
         os.close(linux.openat2(-1, "/", os.O_PATH, 0))

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a target must have before anything is written on it, all of it said at once."""
+"""The checks of a target before anything is written on it. All problems are reported at once."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _store(host: HostFacts, specification: Specification) -> list[str]:
 
 
 def _kind(host: HostFacts, path: str) -> int:
-    """Return the mode (stat(2)) of what is to be bound from the host.
+    """Return the mode (stat(2)) of a path of the host that is to be bound.
 
     :raises OSError: as `open_source`.
     """
@@ -116,7 +116,7 @@ def _kind(host: HostFacts, path: str) -> int:
 
 
 def _is_merged(host: HostFacts, beside: str) -> bool:
-    """Whether there is no real `bin` beside the store; a tree may have none at all. Its link is not followed."""
+    """Return whether `bin` beside the store is a link, or missing. The link is not followed."""
     directory = open_bind_source(host.root, beside)
     try:
         descriptor = lookup.open_below(directory, "bin", os.O_PATH | os.O_NOFOLLOW)
@@ -145,7 +145,7 @@ def _mappings(host: HostFacts, specification: Specification) -> list[str]:
 
 
 def _is_there(host: HostFacts, path: str) -> bool:
-    """Whether the source of a mapping is there; a link on the way, which a start does not follow, is none here."""
+    """Return whether the source of a mapping exists. A link on the way counts: a start does not follow it."""
     try:
         _kind(host, path)
     except (FileNotFoundError, NotADirectoryError):
@@ -173,14 +173,14 @@ CHECKS += [_sources, mount_points]
 
 
 def problems(host: HostFacts, specification: Specification) -> list[str]:
-    """What keeps this host from running a container of this specification, each with what to do about it."""
+    """Return what keeps this host from running a container of this specification, each with a remedy."""
     refused = _calls(host, specification)
     checks = [_privileges, _calls] if refused else CHECKS  # most others need these calls themselves
     return [problem for check in checks for problem in check(host, specification)]
 
 
 def warnings(host: HostFacts, specification: Specification) -> list[str]:
-    """What a person should know of a container of this specification on this host."""
+    """Return what a person should know about a container of this specification on this host."""
     return Sources(host, specification).warnings()
 
 

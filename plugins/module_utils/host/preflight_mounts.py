@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a host is asked of the mounts of a container before anything is written on it."""
+"""The checks of a container's mounts against the host, before anything is written on it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Sources:
-    """What the mounts of a specification share with the container, beside what the host runs."""
+    """The sources of a specification's mounts, compared with what the host runs."""
 
     def __init__(self, host: HostFacts, specification: Specification) -> None:
         self.host = host
@@ -34,11 +34,11 @@ class Sources:
         self.runs = guarded.GuardedHost(runs, tuple(str(host.path(path)) for path in guarded.SECRET))
 
     def refusals(self) -> list[str]:
-        """Return why the container cannot write to what it is meant to, one for each mount."""
+        """Return why the container cannot write where it is meant to, one reason for each mount."""
         return [said for record in self.records for said in self._look(record, True)]
 
     def warnings(self) -> list[str]:
-        """Return what the container can read that it should not, one for each mount."""
+        """Return what the container can read and should not, one warning for each mount."""
         return [said for record in self.records for said in self._look(record, False)]
 
     def _look(self, record: Mount, writable: bool) -> list[str]:
@@ -62,7 +62,7 @@ class Sources:
             return [str(error)]
 
     def _device(self, record: Mount) -> str:
-        """What is mounted, or nothing where that is the store, or new and empty."""
+        """Return the source of a mount, or "" when that is the store, or new and empty."""
         shared = record.is_bind or record.type not in (*targets.IN_MEMORY, "mqueue")
         return record.source if shared and record.source != self.store else ""
 
@@ -83,13 +83,16 @@ class Sources:
 
 
 def answers(host: HostFacts, path: str) -> bool:
-    """Whether a path can be looked at without waiting for a server (a network's file system, FUSE)."""
+    """Return whether a path can be looked at without waiting for a server (a network file system, FUSE)."""
     real = os.path.normpath(host.path(path))
     return all(mount.point == "/" or mount.kind in mounts.OWN for mount in mount_table.way(mount_table.read(), real))
 
 
 def mount_points(host: HostFacts, specification: Specification) -> list[str]:
-    """A mount point that lies in a read-only bind mount, the store for one, must be there: nobody can make it."""
+    """Return the mount points that are missing in a read-only bind mount, such as the store.
+
+    Nobody can make a mount point there, so each is a problem, with a remedy.
+    """
     problems = []
     above: list[Mount] = []
     for mount in specification.file_systems:
@@ -110,12 +113,12 @@ def mount_points(host: HostFacts, specification: Specification) -> list[str]:
 
 
 def _is_there(host: HostFacts, mount: Mount) -> bool:
-    """Whether a mount is not left out for the lack of its source."""
+    """Return whether a mount's source exists, so that the mount is not left out."""
     return not mount.is_bind or (answers(host, mount.source) and host.exists(mount.source))
 
 
 def _is_missing(host: HostFacts, directory: str, rest: str) -> bool:
-    """Whether a path below a directory is not there; where a link leads inside of a container is not asked here."""
+    """Return whether a path below a directory does not exist. A link that leads inside a container is not followed."""
     path = host.path(directory)
     if not path.exists():
         return False

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How often a container that reboots itself is started again: root inside is not to choose the load of the host."""
+"""The limit on starts of a container that reboots itself, so that root inside cannot choose the host's load."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STOPS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
 
 
 def wait(seconds: float) -> bool:
-    """Wait for some seconds, or until a signal asks this process to stop; whether one has."""
+    """Wait for some seconds, or until a signal asks this process to stop; return whether a signal did."""
     former = _signal.pthread_sigmask(_signal.SIG_BLOCK, STOPS)
     try:
         return _signal.sigtimedwait(STOPS, seconds) is not None
@@ -48,9 +48,12 @@ class Reboots:
         self.starts = [clock()]
 
     def again(self) -> bool:
-        """Wait until the container may be started again, and count that start; false when it is not to be any more.
+        """Wait until the container may be started again, and count that start.
 
         The first reboot in a while is followed by a start at once.
+
+        Returns:
+            False when the caller has asked for the end meanwhile.
 
         Raises:
             LauncherError: it was started too often.

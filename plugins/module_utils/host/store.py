@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The store as a container will see it: is a program there, and can it be run?
+"""The store as a container will see it: whether a program is there, and can be run.
 
 Paths are those inside the container. They are looked up on the host where the specification puts them: in the files of
 the system, in what is bound from the host, and in the tree beside the store; links are followed as they will be inside,
@@ -23,7 +23,7 @@ from ..launcher.contract import Specification
 from ..state.target import TargetError
 
 SEARCHED = ("bin", "sbin", "libexec", "games")
-"""Where a program named without a directory is looked for, below the store."""
+"""The directories below the store in which a program named without a directory is looked for."""
 
 NAMES_READ = 100_000
 """How many names of directories are compared with patterns, altogether; `/usr/bin` of a large host has 5,000."""
@@ -49,7 +49,7 @@ def _reopen(source: int, flags: int) -> int:
 
 
 class Bind(NamedTuple):
-    """Something of the host that the container sees.
+    """A directory or file of the host that the container sees.
 
     :ivar source: its path on the host, or that of the directory which is the root of its links.
     :ivar below: the path below that directory, whose links mean the directory as `/`; empty for the source itself.
@@ -59,7 +59,7 @@ class Bind(NamedTuple):
     below: str = ""
 
     def open(self, root: Path) -> int:
-        """Return a descriptor (`O_PATH`) of it; OSError when it is not there."""
+        """Return a descriptor (`O_PATH`) of it. Raise OSError when it does not exist."""
         source = open_bind_source(root, self.source)
         if not self.below:
             return source
@@ -70,7 +70,7 @@ class Bind(NamedTuple):
 
 
 class StoreView:
-    """The paths of a container, on the host.
+    """A container's paths, looked up on the host.
 
     :param specification: its store, its file systems bound from the host, and the files that it brings itself.
     :param root: where the host's own tree is; another than `/` in tests.
@@ -91,18 +91,21 @@ class StoreView:
         self._names_left = NAMES_READ
 
     def is_program(self, path: str) -> bool:
-        """Whether `path`, absolute, leads to a regular file that may be executed."""
+        """Return whether the absolute path `path` leads to a regular file that may be executed."""
         reached = self._follow(path)
         return reached is not None and self._executable(reached)
 
     def find(self, program: str) -> bool:
-        """Whether `program` can be run: an absolute path, in which a part may be a pattern, or a name to search for."""
+        """Return whether `program` can be run.
+
+        It is an absolute path, in which a part may be a pattern, or a name to search for.
+        """
         if "/" in program:
             return program.startswith("/") and any(self.is_program(path) for path in self._expand(program))
         return any(self.is_program(posixpath.join(self.target, directory, program)) for directory in SEARCHED)
 
     def _follow(self, path: str) -> str | None:
-        """Return the path of the container that `path` leads to, without links; None when those go in a circle."""
+        """Return the path of the container that `path` leads to, without links; None when links form a circle."""
         pending = [part for part in reversed(path.split("/")) if part]
         reached, links = "/", 0
         while pending:
@@ -121,7 +124,7 @@ class StoreView:
         return reached
 
     def _expand(self, path: str) -> list[str]:
-        """Return the paths that `path` may mean: itself, or all that fit it (`/usr/lib/postgresql/*/bin/x`)."""
+        """Return the paths that `path` may mean: itself, or all that match it (`/usr/lib/postgresql/*/bin/x`)."""
         before, star, after = path.partition("*")
         if not star:
             return [path]
@@ -131,7 +134,7 @@ class StoreView:
         return [found for name in fitting for found in self._expand(f"{directory}/{name}{slash}{remaining}")]
 
     def _fitting(self, directory: str, pattern: str) -> list[str]:
-        """Return the names in a directory that fit a pattern, in no order.
+        """Return the names in a directory that match a pattern, in no order.
 
         :raises TargetError: when more names would have to be read than software has.
         """
@@ -159,7 +162,7 @@ class StoreView:
         return found
 
     def _open(self, path: str, flags: int = os.O_PATH | os.O_NOFOLLOW) -> int:
-        """Return a descriptor of a path of the container, the links above which were followed.
+        """Return a descriptor of a path of the container; links above its last part must have been followed.
 
         :raises OSError: when it is not there, or nothing is bound there.
         """
@@ -211,7 +214,7 @@ class StoreView:
 
 
 def missing_programs(view: StoreView, programs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those of `programs` (service, program, package) that the container could not run, in their order."""
+    """Return those of `programs` (service, program, package) that the container could not run, in their order."""
     return [entry for entry in programs if not view.find(str(entry["program"]))]
 
 

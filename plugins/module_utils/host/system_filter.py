@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The system-call filter of a system as this host makes it, a part of the system's name.
+"""The system-call filter of a system as this host compiles it: a part of the system's name.
 
 It is compiled at every run, which takes half a millisecond. So nothing that is remembered can be out of date when
 libseccomp is installed, upgraded or removed.
@@ -21,9 +21,9 @@ NO_FILTER = (
 
 
 def compiled(security: Security) -> bytes | None:
-    """Return the filter of a container with these settings; None where the host has no libseccomp.
+    """Return the filter of a container with these settings, or None when the host has no libseccomp.
 
-    :param security: that of the system's specification.
+    :param security: the settings in the system's specification.
     :raises TargetError: libseccomp refused a rule.
     """
     try:
@@ -33,5 +33,5 @@ def compiled(security: Security) -> bytes | None:
 
 
 def warnings(seccomp_filter: bytes | None) -> list[str]:
-    """Return what a person should know of the filter."""
+    """Return what a person should know about the filter."""
     return [NO_FILTER] if seccomp_filter is None else []

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The host's systemd: the unit of a container, as text, and the few questions and orders that its manager takes."""
+"""The host's systemd: a container's unit as text, and the calls of systemctl(1) that this collection needs."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _CONSTANT = "RestartSec=3s\n"
 
 
 def template(version: int) -> str:
-    """The text of the template unit for a systemd of this version."""
+    """Return the text of the template unit for this version of systemd."""
     back_off = _GROWING if version >= STEPS_SINCE else _CONSTANT
     return _TEMPLATE % {
         "drop_in": BOOT_DROP_IN,
@@ -82,17 +82,17 @@ def template(version: int) -> str:
 
 
 def unit_of(name: str) -> str:
-    """The unit of the container called `name`."""
+    """Return the unit of the container called `name`."""
     return f"unshare-container@{name}.service"
 
 
 class UnitOptions(NamedTuple):
-    """What the drop-in of one container says.
+    """The settings in the drop-in of one container.
 
     :param timeout: seconds for becoming ready and for stopping, each.
     :param restart: of RESTARTS.
     :param after: containers that are started before this one, if they are started at all.
-    :param requires: the same, and this one does not run without them.
+    :param requires: containers that are started before this one, and without which this one does not run.
     """
 
     timeout: float = float(OPTIONS["timeout"]["default"])
@@ -102,7 +102,7 @@ class UnitOptions(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> UnitOptions:
-        """Return what the text of a drop-in says; what it does not say, or nobody could have meant, is the default."""
+        """Return the settings in the text of a drop-in. A setting that is missing or unusable has its default."""
         said = cls()
         with contextlib.suppress(times.TimeLimitError):
             said = said._replace(timeout=times.seconds("".join(_values(text, "Environment=UNSHARE_TIMEOUT=")), ""))
@@ -133,14 +133,14 @@ def _values(text: str, key: str) -> list[str]:
 
 
 def _name_of(unit: str) -> str:
-    """The name of the container whose unit this is; empty for any other."""
+    """Return the name of the container whose unit this is, or "" for any other unit."""
     before, after = unit_of("\0").split("\0")
     whole = unit.startswith(before) and unit.endswith(after)
     return unit[len(before) : -len(after)] if whole else ""
 
 
 def limits_drop_in(limits: Limits) -> str:
-    """The text of the drop-in with a container's limits; there is always one on its tasks."""
+    """Return the text of the drop-in with a container's limits, one on its tasks in any case."""
     return "\n".join([WRITTEN, "[Service]", *properties(limits)]) + "\n"
 
 
@@ -151,26 +151,26 @@ class Systemd:
         self.present = (root / "run/systemd/system").is_dir()
 
     def version(self) -> int:
-        """Its version."""
+        """Return systemd's version, or 0 when it cannot be read."""
         match = re.match(r"systemd (\d+)", self._run("--version").stdout)
         return int(match.group(1)) if match else 0
 
     def is_active(self, unit: str) -> bool:
-        """Whether the unit runs, starts, stops, or waits for a restart."""
+        """Return whether the unit runs, starts, stops, or waits for a restart."""
         return self.show(unit, "ActiveState") not in ("inactive", "failed", "")
 
     def show(self, unit: str, name: str) -> str:
-        """A property of a unit."""
+        """Return a property of a unit."""
         return self._run("show", f"--property={name}", "--value", unit).stdout.strip()
 
     def active_instances(self) -> list[str]:
-        """The units of containers that run, or are about to."""
+        """Return the units of containers that run, or are about to."""
         pattern = unit_of("*")
         listed = self._run("list-units", "--plain", "--no-legend", "--full", pattern).stdout
         return data.first_words(listed)
 
     def reload(self) -> None:
-        """Have it read the units anew; running ones get new limits by that."""
+        """Let systemd read its units again; running ones get their new limits by that."""
         self._order(60, "daemon-reload")
 
     def start(self, unit: str, timeout: float) -> None:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Time limits among the options of modules: declared as such, and checked before anything is touched."""
+"""The time limits among modules' options: declared as such, and checked before anything is touched."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..launcher import times
 
 
 class TimeLimit(Dict[str, Any]):
-    """An option, of an argument specification, that is a number of seconds.
+    """A module's option that is a number of seconds, in an argument specification.
 
     Its type is `raw`: Ansible's `float` would take a boolean, "nan" and "inf".
 
@@ -29,8 +29,8 @@ class TimeLimit(Dict[str, Any]):
 def check_time_limits(parameters: dict[str, Any], spec: Mapping[str, Mapping[str, Any]], place: str = "") -> None:
     """Turn the time limits among validated parameters into floats.
 
-    :param spec: the argument specification that the parameters were validated by.
-    :param place: where they are, for the error; empty for the options of a module themselves.
+    :param spec: the argument specification that validated the parameters.
+    :param place: the place of the parameters, for the error; empty for a module's own options.
     :raises times.TimeLimitError: naming the option.
     """
     for name, option in spec.items():

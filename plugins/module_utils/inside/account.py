@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A user of a container, read from the container's own files, which may hold anything."""
+"""A user of a container, read from the container's own files. These may hold anything."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Account:
 
     @classmethod
     def find(cls, root: int, user: str) -> Account:
-        """Return the account of a name or number, by the files below the directory that `root` is a descriptor of.
+        """Return the account of a name or number, from the files below the directory that `root` is a descriptor of.
 
-        Files that cannot be read keep nobody out but the users that they would name: root can be entered to mend them.
+        A file that cannot be read is an error except for root, who must be able to enter to mend it.
         """
         try:
             passwd, group = _read(root, "/etc/passwd"), _read(root, "/etc/group")
@@ -44,9 +44,9 @@ class Account:
 
     @classmethod
     def parse(cls, user: str, passwd: str, group: str) -> Account:
-        """The account of a name or number in the text of passwd(5) and group(5).
+        """Return the account of a name or number, from the text of passwd(5) and group(5).
 
-        Lines that no program could be run with are none, and a line that gives root another id is not root's.
+        Ignore a line with which no program could be run, and a line that gives root another id.
         """
         account = cls("root", 0, 0, "/root", "/bin/sh") if user in ROOT else None
         for line in passwd.split("\n"):  # nothing else ends one for the C library
@@ -65,7 +65,7 @@ class Account:
 
 
 def _read(root: int, path: str) -> str:
-    """Return the text of a regular file of the container's, as far as it is looked at; of one that is missing none."""
+    """Return the text of a regular file of the container, up to a limit; "" when the file is missing."""
     try:
         descriptor = lookup.open_found(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except FileNotFoundError:
@@ -79,12 +79,12 @@ def _read(root: int, path: str) -> str:
 
 
 def _is_usable(fields: list[str], is_root: bool) -> bool:
-    """Whether the fields of a line of passwd(5) are those of an account that a program can be run for."""
+    """Return whether the fields of a line of passwd(5) are those of an account that can run a program."""
     if not (_is_id(fields[2]) and _is_id(fields[3])) or (is_root and int(fields[2]) != 0):
         return False
     return all("\0" not in field and len(field.encode()) < FIELD_LIMIT for field in fields)
 
 
 def _is_id(text: str) -> bool:
-    """Whether a text is an id that a container can have; others mean something else to the kernel, or nothing."""
+    """Return whether a text is an id that a container can have. The kernel takes others as another id, or as none."""
     return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < COUNT

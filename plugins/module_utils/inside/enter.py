@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A process in a running container: in its namespaces, its control group, and under the limits of its PID 1.
 
-Until it has executed a program of the container's, the entering process is not dumpable: root inside can neither
-trace it nor look through its descriptors at the host (CVE-2019-5736, CVE-2024-21626). As the kernel forgets that of a
-dying process, which root inside can make it, it has no descriptor of the host's by the time it can be seen. What root
-inside can do is to stop it; so every wait for it has an end.
+Until it has executed a program of the container, the entering process is not dumpable: root inside can neither trace it
+nor look through its descriptors at the host (CVE-2019-5736, CVE-2024-21626). The kernel forgets that of a dying
+process, and root inside can kill it. So it has no descriptor of the host by the time root inside can see it. Root
+inside can still stop it, so every wait for it has a time limit.
 
-It gets into a control group below those of the container's init, where that can give it another. Root inside can make
-that group unfit, at any moment; then it gets into one that is out of its reach.
+It enters a control group below those of the container's init, where the init can move it to another. Root inside can
+make that group unfit at any moment; then the process enters a group that is out of its reach.
 
-This is the side of the caller, the host's root, who reads from outside what must be known of the container. The
-processes that enter are in `passage`.
+This module is the caller's side: the host's root reads from outside what must be known of the container. The processes
+that enter are in `passage`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REAP_TIMEOUT = 1.0  # seconds in which the end of a killed process must come to 
 
 
 class Entry:
-    """What is needed to enter a container, taken from the host before anything of the container is touched.
+    """The means of entering a container, taken from the host before anything of the container is touched.
 
     Raises:
         NotRunning: the container does not run.
@@ -61,7 +61,7 @@ class Entry:
             raise
 
     def close(self) -> None:
-        """Give back the descriptors of the host."""
+        """Close the host's descriptors."""
         self.process.close()
         self.container.cgroup.close()
 
@@ -82,7 +82,7 @@ class Entry:
         directory: str | None = None,
         timeout: float = ENTER_TIMEOUT,
     ) -> int:
-        """Run a command, or the user's login shell when there is none; the PID of a child to wait for.
+        """Run a command, or the user's login shell when there is none. Return the PID of a child to wait for.
 
         Args:
             user: a name of the container's `/etc/passwd`, or a number.
@@ -119,7 +119,10 @@ class Entry:
             raise self._cannot_enter(str(error)) from error
 
     def _spawn(self, cgroup: int, limits: InheritedLimits, go: Callable[[Passage], NoReturn], deadline: float) -> int:
-        """Let a process go in a control group, which is closed here, until it runs the command or for a deadline."""
+        """Start the entering process in a control group, and wait until it runs the command. Return the command's PID.
+
+        The control group's descriptor is closed here.
+        """
         mine: list[int] = []
         theirs = [cgroup]
         try:
@@ -148,9 +151,9 @@ class Entry:
         return LauncherError("container %s: cannot enter: %s" % (self.container.name, why))
 
     def _follow(self, report: int, go: int, middle: int, deadline: float) -> int:
-        """Read what the entering processes say until the command runs, or the deadline; the command's PID.
+        """Read the reports of the entering processes until the command runs, or the deadline. Return the command's PID.
 
-        The command runs only when it is told to go on, which it is not once it was given up.
+        The command runs only when this process tells it to go on; after the deadline it does not.
         """
         poll = select.poll()
         poll.register(report, select.POLLIN)
@@ -173,7 +176,7 @@ class Entry:
                     errors.append(text)
         if late:
             os.kill(middle, KILL)
-            errors.insert(0, "it was not let in in time; is a process inside stopped on purpose?")
+            errors.insert(0, "it could not enter in time; has a process inside been stopped on purpose?")
         _await_end(middle)
         if errors or not child:
             if child:
@@ -191,7 +194,10 @@ def _let_go(go: int) -> None:
 
 
 def _await_end(middle: int) -> None:
-    """Reap the middle process, which is about to end; where root inside keeps it from a processor, not for ever."""
+    """Reap the middle process, which is about to end.
+
+    Root inside can keep it from a processor, so the wait has a time limit.
+    """
     process = Process(middle, linux.pidfd_open(middle))
     if process.wait(REAP_TIMEOUT):
         process.reap()
@@ -202,7 +208,7 @@ def _await_end(middle: int) -> None:
 
 
 def _is_child(pid: int) -> bool:
-    """Whether this is a child of this process: what may be killed by its number, whoever told that."""
+    """Return whether this is a child of this process. Only such may be killed by its number, whoever reported that."""
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

@@ -45,7 +45,7 @@ ALL_NAMESPACES = (
 
 
 class InheritedLimits:
-    """What a process that enters a running container is to have, by what its PID 1 has.
+    """The limits that a process takes over from the container's PID 1 when it enters.
 
     Attributes:
         attributes: resource limits and scheduling.
@@ -97,7 +97,7 @@ class Passage:
         environment: dict[str, str],
         directory: str | None,
     ) -> NoReturn:
-        """Join the container's namespaces, and have the command's process there; arguments are those of `spawn`."""
+        """Join the container's namespaces, and start the command's process there; the arguments are as of `spawn`."""
         try:
             linux.prctl(linux.PR_SET_DUMPABLE, 0)
             _forget_command_line()
@@ -134,7 +134,7 @@ class Passage:
         environment: dict[str, str],
         directory: str | None,
     ) -> NoReturn:
-        """Give up what PID 1 has not, and then go where the command is to run, and execute it."""
+        """Give up what PID 1 lacks, change to the command's directory, and execute the command."""
         try:
             os.setsid()
             os.setgroups([])
@@ -174,7 +174,7 @@ class Passage:
                 found = program.find_in_path(root, command[0], command, variables["PATH"])
             reset_own()
             os.umask(UMASK)
-            read_token(self.wait, "who called has given it up")
+            read_token(self.wait, "the caller has given it up")
             found.execute(variables)
         except BlockingIOError:  # where the kernel counts the tasks of the user namespace
             tell(self.report, "", LauncherError(NO_TASKS))
@@ -184,7 +184,7 @@ class Passage:
 
 
 def _hand_over(uid: int) -> None:
-    """Give the standard streams that belong to root inside to the user, who may open /dev/stdout (proc_pid_fd(5))."""
+    """Give the user the standard streams that belong to root inside, so that /dev/stdout opens (proc_pid_fd(5))."""
     for number in (0, 1, 2):
         try:
             os.fchown(number, uid, -1)
@@ -193,7 +193,7 @@ def _hand_over(uid: int) -> None:
 
 
 def _change_directory(root: int, asked: str | None, home: str) -> str:
-    """Go to the directory that was asked for, or to the user's home, or else to the root; the path of it."""
+    """Change to the directory asked for, else to the user's home, else to the root; return its path."""
     path = home if asked is None else asked
     try:
         descriptor = lookup.open_found(root, path, os.O_PATH | os.O_DIRECTORY)
@@ -209,7 +209,7 @@ def _change_directory(root: int, asked: str | None, home: str) -> str:
 
 
 def _forget_command_line() -> None:
-    """Blank this process's own `/proc/PID/cmdline`, which anybody inside may read: it is the host's business."""
+    """Blank this process's own `/proc/PID/cmdline`: anybody inside may read it, and it is the host's."""
     text = read_text("/proc/self/stat")
     fields = text[text.rfind(")") + 2 :].split()
     start, end = int(fields[45]), int(fields[46])  # arg_start, arg_end: the 48th and 49th of proc_pid_stat(5)

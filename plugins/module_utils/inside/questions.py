@@ -25,7 +25,7 @@ CAPTURE_LIMIT = 1 << 20  # bytes of a captured answer; the rest is dropped
 
 
 def failed_units(container: RecordedContainer, timeout: float = 10.0) -> list[str]:
-    """Names of systemd's failed units, and of those that wait to be started again after a failure."""
+    """Return the names of systemd's failed units, and of those that wait for a restart after a failure."""
     listing = ["systemctl", "list-units", "--state=failed,auto-restart", "--plain", "--no-legend", "--full"]
     names = data.first_words(capture(container, listing, timeout))
     results = ["systemctl", "show", "--property=Result", "--value", "--"] + names
@@ -34,7 +34,7 @@ def failed_units(container: RecordedContainer, timeout: float = 10.0) -> list[st
 
 
 def log_tail(container: RecordedContainer, lines: int = 20, unit: str | None = None, timeout: float = 10.0) -> str:
-    """The end of the journal, or of one unit's; with another init than systemd, the end of its output."""
+    """Return the end of the journal, or of one unit's. With another init than systemd, return the end of its output."""
     if not read_spec(str((container.record() or {}).get("system"))).init.systemd:
         return capture(container, ["tail", "-n", str(lines), OUTPUT_LOG], timeout)
     command = ["journalctl", "--no-pager", "--quiet", "--output=short-iso", "--lines=%d" % lines]
@@ -42,7 +42,7 @@ def log_tail(container: RecordedContainer, lines: int = 20, unit: str | None = N
 
 
 def capture(container: RecordedContainer, command: list[str], timeout: float) -> str:
-    """What a command run as root in the container prints, for at most `timeout` seconds and 1 MiB.
+    """Return the output of a command run as root in the container, within `timeout` seconds and up to 1 MiB.
 
     Raises:
         LauncherError: the container does not run, or the command cannot be run, or takes longer.
@@ -51,7 +51,7 @@ def capture(container: RecordedContainer, command: list[str], timeout: float) ->
 
 
 def ask(container: RecordedContainer, command: list[str], timeout: float) -> tuple[int, str]:
-    """The wait status of a command run as root in the container, and what it prints; limits and errors of `capture`."""
+    """Run a command as root in the container. Return its wait status and its output; limits and errors as `capture`."""
     deadline = time.monotonic() + timeout
     entry = Entry(container)
     read = write = -1

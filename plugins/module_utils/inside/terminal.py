@@ -35,13 +35,13 @@ PTY_HOLDS = 1 << 17  # bytes; more than the kernel keeps of what was written to 
 
 
 def open_on_host() -> tuple[int, int, str]:
-    """A new pty of the host: master, slave, and the slave's path."""
+    """Open a new pty of the host; return its master, its slave, and the slave's path."""
     master, slave = os.openpty()
     return master, slave, os.ttyname(slave)
 
 
 def open_in_container(root: int, seconds: float) -> tuple[int, int] | None:
-    """Return a new pty of a container, master and slave, or none if none is left there.
+    """Return a new pty of a container, master and slave, or None when the container has none left.
 
     A child opens it and hands it over: the way to it may lead over a file system of root inside, which never answers.
 
@@ -78,7 +78,7 @@ def open_in_container(root: int, seconds: float) -> tuple[int, int] | None:
 
 
 def _open_in_container(root: int) -> tuple[int, int]:
-    """Open it, by its place alone.
+    """Open a pty by its place in the container's tree; return its master and slave.
 
     The multiplexer is opened only after it has been verified to be one: the tree is the container's to change
     (CVE-2025-52565).
@@ -98,7 +98,7 @@ def _open_in_container(root: int) -> tuple[int, int]:
 
 
 def open_for(root: int, name: str, owner: int) -> tuple[int, int]:
-    """A new pty for a command that enters container `name`: the container's, or the host's when it has none left.
+    """Open a new pty for a command that enters container `name`: the container's, else the host's.
 
     It belongs to the host id `owner`, root inside, who gives it to the command's user. For that its group must be one
     of the container's, too, as that of the container's own ptys is.
@@ -132,7 +132,7 @@ def open_for(root: int, name: str, owner: int) -> tuple[int, int]:
 
 
 def _give(ends: tuple[int, int], owner: int, group: int) -> tuple[int, int]:
-    """Give a pty to a uid and a gid, or else close it; its master and slave."""
+    """Give a pty to a uid and a gid, and return its master and slave; close both when that fails."""
     try:
         os.fchown(ends[1], owner, group)
         return ends
@@ -143,7 +143,7 @@ def _give(ends: tuple[int, int], owner: int, group: int) -> tuple[int, int]:
 
 
 def copy_size(source: int, target: int) -> None:
-    """Give one terminal the window size of another."""
+    """Copy the window size of one terminal to another."""
     try:
         fcntl.ioctl(target, termios.TIOCSWINSZ, fcntl.ioctl(source, termios.TIOCGWINSZ, bytes(8)))
     except OSError:
@@ -151,7 +151,7 @@ def copy_size(source: int, target: int) -> None:
 
 
 class _Flow:
-    """Bytes on their way from one descriptor to another; `-1` as the target drops them.
+    """The bytes on their way from one descriptor to another. The target `-1` drops them.
 
     Attributes:
         left: how many of them are still to be read, where that is known.
@@ -169,7 +169,7 @@ class _Flow:
             os.set_blocking(source, False)
 
     def hold(self) -> None:
-        """Read no more than what is there by now: who holds the other end can go on writing."""
+        """Read no more than what is there by now: the holder of the other end can go on writing."""
         self.left = PTY_HOLDS
         if stat.S_ISFIFO(os.fstat(self.source).st_mode):
             held = bytearray(4)
@@ -193,7 +193,7 @@ class _Flow:
             self.pending = b""
 
     def write(self) -> bool:
-        """Write what fits without waiting; false when nobody is left to read it."""
+        """Write what fits without waiting. Return False when nobody is left to read it."""
         try:
             self.pending = self.pending[os.write(self.target, self.pending[:PIECE]) :]
         except BlockingIOError:
@@ -205,16 +205,16 @@ class _Flow:
 
 
 class Carrier:
-    """Copies bytes between descriptors until a process has ended and its output is drained.
+    """A copier of bytes between descriptors, until a process has ended and its output is drained.
 
-    No direction waits for another: a process that writes before it has read all is no deadlock. Nor is anything waited
-    for that root inside decides: the process is let go of at once when it has ended, for PID 1 waits for that; and of
-    its output that is taken which was there by then, whoever else holds the other end.
+    No direction waits for another, so a process that writes before it has read all causes no deadlock. Nor does this
+    wait for anything that root inside decides. It lets go of the process as soon as that has ended, since PID 1 waits
+    for this. Of the output it takes what was there by then, whoever else holds the other end.
 
     Args:
         copies: pairs of (from, to). What goes *to* standard output or error is drained after the end.
         process: a child.
-        discard: read standard input to its end, and drop what nobody wants of it, so that who sends it sees no error.
+        discard: read standard input to its end, and drop what nobody wants of it, so that the sender sees no error.
         limit: how many bytes each output may have.
 
     Attributes:
@@ -236,7 +236,7 @@ class Carrier:
         self.given_up = False
 
     def run(self, wake: int | None = None, on_wake: Callable[[int], None] | None = None) -> int:
-        """Copy until the end; the wait status of the process.
+        """Copy until the end. Return the wait status of the process.
 
         Args:
             wake: descriptor of `signal.set_wakeup_fd`; `on_wake` gets each signal's number.
@@ -287,7 +287,7 @@ class Carrier:
         return dict(poll.poll(None if waits else 0))
 
     def _end(self) -> None:
-        """Let go of the process, which has ended, of input for it, and of what others write from now on."""
+        """Let go of the process, which has ended, of its input, and of what others write from now on."""
         for flow in list(self.flows):
             if flow.source == 0:
                 flow.pending = b""
@@ -297,7 +297,7 @@ class Carrier:
         self.status = wait_status(self.process.pid)
 
     def _close(self, flow: _Flow) -> None:
-        """End a flow; who reads standard input inside sees its end."""
+        """End a flow, so that the reader of standard input inside sees its end."""
         if flow not in self.flows:
             return
         self.flows.remove(flow)
@@ -310,7 +310,7 @@ class Carrier:
 
 
 class Relay:
-    """Carries bytes between this process's standard streams and a pty, or from a pipe to standard output.
+    """A relay of bytes between this process's standard streams and a pty, or from a pipe to standard output.
 
     Args:
         descriptor: the pty's master, or the reading end of a pipe.
@@ -324,7 +324,7 @@ class Relay:
     def run(
         self, process: Process, on_signal: Callable[[int], None], on_ready: Callable[[], None] | None = None
     ) -> int:
-        """Carry until a child has ended and its output is drained; its wait status.
+        """Copy until a child has ended and its output is drained. Return its wait status.
 
         Args:
             on_signal: called with SIGINT or SIGTERM when this process gets one. After the end they end the draining.

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a process has from its parent and keeps when it executes a program: limits, priorities, processors, signals.
+"""The attributes that a process inherits and keeps across exec: limits, priorities, processors, signals.
 
-A container's PID 1 has the same whoever starts it, by hand, in a module over SSH, or at boot (P7). A command that
-enters has what PID 1 has then, but no resource limit below the one that PID 1 was started with: root inside could keep
-the host out by lowering it.
+A container's PID 1 has the same ones whoever starts it, by hand, in a module over SSH, or at boot (P7). A command that
+enters has those that PID 1 has at that moment, but no resource limit below the one that PID 1 was started with: root
+inside could keep the host out by lowering it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ TIMER_SLACK = 50000  # nanoseconds, the kernel's own
 
 
 class Attributes:
-    """Resource limits and scheduling of a process.
+    """The resource limits and the scheduling of a process.
 
     Attributes:
         limits: the soft and the hard limit by the number of each (prlimit(2)).
@@ -73,7 +73,7 @@ class Attributes:
 
     @classmethod
     def standard(cls, oom_score_adj: int = 0) -> Attributes:
-        """Return those of a container's PID 1; the processors are those of this machine's own PID 1."""
+        """Return the attributes of a container's PID 1; the processors are those of this machine's own PID 1."""
         tasks = int(read_text("/proc/sys/kernel/threads-max").strip() or 0) // 2 or INFINITY
         limits = dict(RESOURCES)
         limits[NPROC] = limits[SIGPENDING] = (tasks, tasks)
@@ -81,7 +81,7 @@ class Attributes:
 
     @classmethod
     def of(cls, pid: int) -> Attributes:
-        """Return those that a process has.
+        """Return the attributes of a process.
 
         Raises:
             OSError: it has ended (`ESRCH`, `ENOENT`).
@@ -97,7 +97,7 @@ class Attributes:
 
     @classmethod
     def of_entering(cls, pid: int) -> Attributes:
-        """Return those of a process that enters a container with this PID 1; errors are those of `of`."""
+        """Return the attributes for a process that enters a container with this PID 1; raise as `of`."""
         found = cls.of(pid)
         for number, (soft, hard) in cls.standard().limits.items():
             now = found.limits.get(number, (soft, hard))
@@ -105,9 +105,9 @@ class Attributes:
         return found
 
     def give(self, pid: int) -> bool:
-        """Give them to a process (0: the calling one), as far as the caller may; whether that was all.
+        """Give these attributes to a process (0: the calling one), as far as allowed. Return whether all were set.
 
-        Nobody without CAP_SYS_RESOURCE raises a hard limit, or sets another's.
+        Without CAP_SYS_RESOURCE a process can neither raise a hard limit nor set another process's limits.
         """
         complete = True
         for number, (soft, hard) in self.limits.items():
@@ -146,7 +146,7 @@ def _set_oom_score(pid: int, score: int) -> None:
 
 
 def _limits_of(pid: int) -> dict[int, tuple[int, int]]:
-    """Return the resource limits of a process: a line for each number, in their order (proc_pid_limits(5))."""
+    """Return the resource limits of a process by number, in the order of proc_pid_limits(5)."""
     limits = {}
     for number, line in enumerate(read_text("/proc/%d/limits" % pid).splitlines()[1:]):
         soft, hard = (INFINITY if word == "unlimited" else int(word) for word in line[NAME_WIDTH:].split()[:2])
@@ -155,10 +155,10 @@ def _limits_of(pid: int) -> dict[int, tuple[int, int]]:
 
 
 def reset_own() -> None:
-    """Set what only a process itself can set: signals, timer slack, execution domain.
+    """Reset what only a process itself can set: signals, timer slack, execution domain.
 
-    What Python, or who called it, ignores or blocks would outlive exec, also the signals that the C library keeps for
-    itself and lets nobody set, which another library may have ignored.
+    Signals that Python, or its caller, ignores or blocks would stay so after exec. These include the signals that the C
+    library keeps for itself and lets nobody set; another library may have ignored them.
     """
     for number in range(1, LAST_SIGNAL + 1):
         if number not in (_signal.SIGKILL, _signal.SIGSTOP):

@@ -2,18 +2,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The control groups of a container in the unified hierarchy.
 
-    unshare/<name>              the whole: has the limits, and is what the container is asked to account for
+    unshare/<name>              the whole: has the limits, and accounts for the container
     unshare/<name>/payload      delegated to the container's root, and all that it sees of the hierarchy
     unshare/<name>/entered      of processes that enter, where root inside keeps them out of its own part
 
-What root inside rules it can make unfit for others: threaded, full, frozen, or gone in a moment. So the whole is not
-its own, and the last of these groups is out of its reach.
+Root inside can make a group that it controls unfit for others: threaded, full, frozen, or removed in a moment. So it
+does not control the whole, and cannot reach the last of these groups.
 
 It does not matter where the host has mounted cgroup2, beside version 1 or not at all: in the last case the hierarchy is
 reached through a detached mount of our own.
 
-Started by a unit of systemd the whole is the unit's own group, which systemd has delegated (`Delegate=`); the host's
-processes of the start have one in it, too. Where it is, is noted in the container's runtime directory.
+When a unit of systemd starts the container, the whole is the unit's own group, which systemd has delegated
+(`Delegate=`); the host's processes of the start have a group in it, too. The container's runtime directory notes where
+the whole is.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class ControlGroup:
 
     @property
     def whole(self) -> str:
-        """Where the group is that has all of the container's, from the root of the hierarchy on."""
+        """The path, from the root of the hierarchy on, of the group that holds all of the container's groups."""
         if self._made is not None:
             return self._made
         if self._unit is not None:
@@ -60,7 +61,7 @@ class ControlGroup:
 
     @property
     def path(self) -> str:
-        """Where the group is that is delegated to root inside: the payload.
+        """The path of the payload, the group that is delegated to root inside.
 
         The launcher of an older system delegates the whole.
         """
@@ -75,11 +76,11 @@ class ControlGroup:
 
     @property
     def of_unit(self) -> bool:
-        """Whether the whole is a unit's group, so that limits are the unit's."""
+        """Whether the whole is a unit's group, so that the limits are the unit's."""
         return self._unit is not None or os.path.exists(self._note)
 
     def move_below_unit(self) -> bool:
-        """Be a group below that of the unit which this process is the main process of; whether there is such a unit.
+        """Move this process, a unit's main process, into a group below the unit's. Return whether there is a unit.
 
         The process leaves the unit's group for one beside the container's: a group whose controllers are handed down
         has no processes of its own (cgroups(7), "no internal processes").
@@ -99,7 +100,7 @@ class ControlGroup:
 
     @property
     def hierarchy(self) -> int:
-        """Descriptor of the root of the unified hierarchy, as this process's cgroup namespace has it."""
+        """The descriptor of the unified hierarchy's root, as this process's cgroup namespace shows it."""
         if self._hierarchy is None:
             path = _mounted_hierarchy()
             if path is None:
@@ -115,7 +116,7 @@ class ControlGroup:
             self._hierarchy = None
 
     def create(self, owner: int) -> int:
-        """Make the groups and delegate the payload to a uid (cgroups(7), "delegation"); the descriptor of that."""
+        """Make the groups, and delegate the payload to a uid (cgroups(7), "delegation"). Return its descriptor."""
         whole = self._made = self.whole
         path = self.path
         if self._unit is None:
@@ -153,10 +154,10 @@ class ControlGroup:
         return os.open(path, flags, dir_fd=self.hierarchy)
 
     def open_inside(self) -> int:
-        """Make the group in the payload for a process that enters, unless it is there; its descriptor.
+        """Open the group in the payload for a process that enters, and make it when it is missing. Return a descriptor.
 
-        There it is among the container's own, and an init can give it another place: for a session of a user, or for
-        the scope of `systemd-run --scope`.
+        It is one of the container's own groups there, and an init can move the process to another: for a session of a
+        user, or for the scope of `systemd-run --scope`.
 
         Raises:
             OSError: it cannot be made, was removed again, or belongs to root inside.
@@ -170,7 +171,7 @@ class ControlGroup:
         return descriptor
 
     def open_out_of_reach(self, owner: int) -> int:
-        """Make the group beside the payload for a process that enters, unless it is there; its descriptor.
+        """Open the group beside the payload for a process that enters, and make it when missing. Return a descriptor.
 
         Args:
             owner: the host's id of root inside.
@@ -190,7 +191,7 @@ class ControlGroup:
         return descriptor
 
     def _enable_controllers(self, path: str) -> None:
-        """Hand down what controllers there are; a host may keep some, or all, in version 1."""
+        """Enable all controllers for the groups below. The host may keep some, or all, in version 1."""
         enabled = self._read(path + "/cgroup.subtree_control").split()
         missing = ["+" + name for name in self._read(path + "/cgroup.controllers").split() if name not in enabled]
         if missing and not self._hand_down(path, " ".join(missing)):
@@ -218,25 +219,25 @@ class ControlGroup:
             os.close(descriptor)
 
     def read(self, file: str) -> str:
-        """The text of a file of the whole group; empty where the host has no such controller."""
+        """Return the text of a file of the whole group, or "" when the host has no such controller."""
         return self._read(self.whole + "/" + file)
 
     def controllers(self) -> list[str]:
-        """The controllers that the hierarchy has on this host."""
+        """Return the controllers of the hierarchy on this host."""
         return self._read("cgroup.controllers").split()
 
     def has(self, file: str) -> bool:
-        """Whether the whole group has such a file."""
+        """Return whether the whole group has a file of this name."""
         return self._has(self.whole + "/" + file)
 
     def _has(self, path: str) -> bool:
         return os.access(path, os.F_OK, dir_fd=self.hierarchy)
 
     def is_marked(self) -> bool:
-        """Whether root inside has set the sticky bit of the payload's directory: that means a reboot (`life/again`).
+        """Return whether root inside has set the sticky bit of the payload's directory: a reboot (`life/again`).
 
-        Of all that a container can leave in its control group this alone outlives its systemd, which removes every
-        group below on its way out.
+        Of all that a container can leave in its control group, this alone outlives its systemd. systemd removes every
+        group below when it ends.
         """
         try:
             return bool(os.stat(self.path, dir_fd=self.hierarchy, follow_symlinks=False).st_mode & stat.S_ISVTX)
@@ -246,8 +247,8 @@ class ControlGroup:
     def write(self, file: str, text: str) -> None:
         """Write a limit into a file of the whole group.
 
-        Root inside is shown it in its own part, for programs that go by it. A weight is not shown: there it would count
-        against who enters.
+        It is written into the payload as well, so that programs inside can read it. A weight is not: there it would
+        count against processes that enter.
         """
         whole, path = self.whole, self.path
         self._write(whole + "/" + file, text)
@@ -256,16 +257,16 @@ class ControlGroup:
 
     @property
     def _populated_parts(self) -> list[str]:
-        """The groups that have processes of the container's, in the order of their end.
+        """The groups that hold the container's processes, in the order in which to kill them.
 
-        Root inside with the host root's id may get a process from the first into the second; none the other way.
+        Root inside with the host root's id may be able to move a process from the first into the second, never back.
         """
         return [self.whole + "/" + ENTERED, self.path]
 
     def kill(self, timeout: float) -> bool:
-        """Kill all processes (`cgroup.kill`, Linux 5.14); whether none is left after `timeout` seconds.
+        """Kill all processes (`cgroup.kill`, Linux 5.14). Return whether none is left after `timeout` seconds.
 
-        Before Linux 5.14 nothing is killed. What is left then and otherwise, `kill_each` kills.
+        Before Linux 5.14 this kills nothing. `kill_each` kills what is left.
         """
         deadline = time.monotonic() + timeout
         left = [path for path in self._populated_parts if not self._kill(path, deadline)]
@@ -288,9 +289,9 @@ class ControlGroup:
             os.close(events)
 
     def kill_each(self) -> None:
-        """Kill each process that is seen in the groups. Another may be forked meanwhile: look again.
+        """Kill each process that is seen in the groups. Another may be forked meanwhile, so look again after this.
 
-        `cgroup.kill` signals the first thread of a process; where that has ended, the others do not hear of it.
+        `cgroup.kill` signals the first thread of a process. When that has ended, the others do not get the signal.
         """
         for path in self._populated_parts:
             if self._has(path):
@@ -300,7 +301,7 @@ class ControlGroup:
         return os.open(path + "/cgroup.events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.hierarchy)
 
     def wait_empty(self, timeout: float) -> bool:
-        """Wait until no process is left, for at most `timeout` seconds."""
+        """Wait until no process is left, for at most `timeout` seconds. Return whether none is."""
         deadline = time.monotonic() + timeout
         for path in self._populated_parts:
             try:
@@ -315,7 +316,7 @@ class ControlGroup:
         return True
 
     def remove(self) -> None:
-        """Remove the empty groups, what PID 1 made below its own, and the parent when these were the last."""
+        """Remove the empty groups, the groups that PID 1 made below its own, and the parent when it is empty."""
         whole, of_unit = self.whole, self.of_unit
         self._remove(whole + "/" + ENTERED)
         self._remove(whole + "/" + PAYLOAD)
@@ -341,7 +342,7 @@ class ControlGroup:
 
 
 def _mounted_hierarchy() -> str | None:
-    """Where the whole unified hierarchy is mounted, writable."""
+    """Return where the whole unified hierarchy is mounted writable, or None."""
     for mount in mount_table.read():
         if mount.kind == "cgroup2" and mount.part == "/" and "rw" in mount.options:
             return mount.point
@@ -353,7 +354,7 @@ def _populated(events: int) -> bool:
 
 
 def _wait_empty(events: int, deadline: float) -> bool:
-    """Wait until no process is left in a group (its `cgroup.events` is polled for changes); whether that came."""
+    """Wait until a group has no process, by polling its `cgroup.events`. Return whether that came true in time."""
     poll = select.poll()
     poll.register(events, select.POLLPRI)
     while _populated(events):
@@ -363,7 +364,7 @@ def _wait_empty(events: int, deadline: float) -> bool:
 
 
 def _processes(group: int) -> list[int]:
-    """The processes of a group; those of a threaded one are in the group above it that has the whole of them."""
+    """Return the PIDs of a group's processes. A threaded group has none: they are in the group above it."""
     text = b""
     descriptor = os.open("cgroup.procs", os.O_RDONLY | os.O_CLOEXEC, dir_fd=group)
     try:
@@ -380,7 +381,7 @@ def _processes(group: int) -> list[int]:
 
 
 def _kill_seen(group: int) -> list[str]:
-    """Kill the processes that are seen in a group; the names of the groups in it."""
+    """Kill the processes that are seen in a group. Return the names of the groups in it."""
     pids = _processes(group)
     for first in range(0, len(pids), PINNED):
         pinned = [(pid, Process.pin(pid)) for pid in pids[first : first + PINNED]]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What PID 1, and every command that enters later, gives up before it runs.
+"""The rights that PID 1, and every command that enters later, gives up before it runs.
 
 Entering a user namespace gives a full capability bounding set (user_namespaces(7)), so the limits are set after
 that, in a start and in every entry alike.
@@ -47,11 +47,11 @@ ALL_CAPABILITIES = (1 << CAPABILITIES) - 1
 
 
 def give_up(security: Security, bound: int = ALL_CAPABILITIES) -> None:
-    """Take from the calling process, root in the container's namespaces, what no program that it executes may have.
+    """Take from the calling process, root in the container's namespaces, the rights that no program inside may have.
 
     Args:
-        security: that of the system's specification.
-        bound: a bit mask; of the capabilities outside it nothing is kept.
+        security: the settings in the system's specification.
+        bound: a bit mask; no capability outside it is kept.
     """
     leave_session_keyring()
     nesting = security.nesting
@@ -71,7 +71,7 @@ def give_up(security: Security, bound: int = ALL_CAPABILITIES) -> None:
 
 
 def leave_session_keyring() -> None:
-    """Take the caller's keys from the calling process."""
+    """Give the calling process a new session keyring, without the caller's keys."""
     try:
         linux.join_new_session_keyring()
     except PermissionError:
@@ -79,13 +79,13 @@ def leave_session_keyring() -> None:
 
 
 def filter_calls(filter_program: bytes | None) -> None:
-    """Refuse system calls to the calling process and all that come of it, from now on."""
+    """Install the system-call filter for the calling process and all its descendants."""
     if filter_program:
         linux.load_seccomp_filter(filter_program)
 
 
 def given_up(security: Security, ids: Identity, filter_program: bytes | None) -> list[str]:
-    """What of the isolation a container goes without, a warning each.
+    """Return one warning for each part of the isolation that the container lacks.
 
     Raises:
         LauncherError: what would be left is no container.
@@ -110,7 +110,7 @@ def given_up(security: Security, ids: Identity, filter_program: bytes | None) ->
 
 
 def read_filter(system: str) -> bytes | None:
-    """The system-call filter that was compiled for this system on this host, if the host has libseccomp."""
+    """Return the system-call filter that was compiled for this system on this host, or None without one."""
     try:
         with open(os.path.join(system, "seccomp.bpf"), "rb") as file:
             return file.read()

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the controller hands to the launcher: the records of `spec.json`, which both sides import.
+"""The contract between controller and launcher: the records of `spec.json`, which both sides import.
 
-The controller makes the records and writes them, the launcher reads the same ones; a field, a flag, a signal or a
-default stands here alone. A field that a record does not have is an error on both sides. A field to which the class has
-a default is left out of the file while it has that.
+The controller makes the records and writes them, and the launcher reads the same ones. Each field, flag, signal and
+default is defined here alone. A field that a record does not have is an error on both sides. A field that has its
+default is left out of the file.
 
 To add a field: name it in the class of its record, with its default, and in that class's `KINDS`; set it where the
 controller makes the record (`plugin_utils/system_files`), and read it where the launcher needs it.
@@ -66,7 +66,7 @@ def signal_number(name: str) -> int:
     elif name in SIGNALS:
         return SIGNALS[name]
     known = ", ".join(SIGNALS)
-    raise ContractError("%r is no signal to stop an init by: use one of %s, SIGRTMIN+n, SIGRTMAX-n" % (name, known))
+    raise ContractError("%r is no signal that can stop an init: use one of %s, SIGRTMIN+n, SIGRTMAX-n" % (name, known))
 
 
 def _signal(value: object) -> str:
@@ -128,13 +128,13 @@ class Store(ContractRecord):
 
 
 class Init(ContractRecord):
-    """The program that `boot` becomes, the container's PID 1.
+    """The program that `boot` executes, the container's PID 1.
 
     Attributes:
         argv: its path inside, and its arguments.
         environment: variables beside those that every PID 1 has.
-        ready: whether it says by sd_notify(3) that it is ready (`notify`), or is as soon as it runs (`exec`).
-        stop_signal: by which it is asked to stop.
+        ready: `notify` if it reports by sd_notify(3) that it is ready, `exec` if it is ready as soon as it runs.
+        stop_signal: the signal that asks it to stop.
         systemd: whether it is systemd, so that it has units and a journal.
     """
 
@@ -159,7 +159,7 @@ class Init(ContractRecord):
 
 
 class Security(ContractRecord):
-    """What of the isolation is another than usual; `docs/security.md` says what each gives up."""
+    """The exceptions from the usual isolation; `docs/security.md` says what each gives up."""
 
     no_new_privileges: bool = False
     nesting: bool = False
@@ -171,13 +171,13 @@ class Mount(ContractRecord):
     """A file system that is mounted before PID 1 runs (S2), or a bind mount of the host's (C10).
 
     Attributes:
-        device: a path of the host, a name that means something to the type, or a mapping of `uuid` or `label`.
-        mount_point: where the container has it.
+        device: a path of the host, a name that the type understands, or a mapping of `uuid` or `label`.
+        mount_point: the place in the container.
         flags: some of `FLAGS`.
         options: of the file system, as mount(8) takes them.
-        required: whether the source of a bind mount has to be there (S3).
+        required: whether the source of a bind mount must exist (S3).
         mount_may_fail: whether the container starts without it.
-        own: whether it is a directory of the launcher's own. No file says that.
+        own: whether it is a directory of the launcher's own; never read from a file.
     """
 
     device: str | dict[str, str]
@@ -202,7 +202,7 @@ class Mount(ContractRecord):
 
     @property
     def source(self) -> str:
-        """What is mounted: a path or a name."""
+        """The source of the mount: a path or a name."""
         if isinstance(self.device, str):
             return self.device
         kind, value = next(iter(self.device.items()))
@@ -215,7 +215,7 @@ class Mount(ContractRecord):
 
     @property
     def read_only(self) -> bool:
-        """Whether nothing can be written by it."""
+        """Whether the mount is read-only."""
         return "read-only" in self.flags
 
     def check(self) -> None:
@@ -254,7 +254,7 @@ class File(ContractRecord):
 
 
 class Directory(ContractRecord):
-    """A directory that the first process makes, where a mapping may be by then; `mode` is in octal digits."""
+    """A directory that the first process makes, perhaps in a mapping; `mode` is in octal digits."""
 
     path: str
     mode: str = "0755"
@@ -265,7 +265,7 @@ class Directory(ContractRecord):
 
 
 class Specification(ContractRecord):
-    """`spec.json`: what a system is started from.
+    """The specification of a system, `spec.json`: everything that a start needs to know.
 
     Attributes:
         format: of this file.
@@ -340,11 +340,11 @@ class Specification(ContractRecord):
         return place == (self.store.target, self.store.source) and mount.is_bind and mount.read_only
 
     def hidden_file(self, point: str) -> str | None:
-        """Return which of the system's files a mount at a point would hide, as a reason against it, or None."""
+        """Return why a mount at a point would hide one of the system's files, naming the file; else None."""
         return _hides(point, self._directories_of_files())
 
     def _directories_of_files(self) -> dict[str, str]:
-        """Return the directories in which the system's files are, each with the first of these."""
+        """Return the directories that hold the system's files, each with its first file."""
         found: dict[str, str] = {}
         for name in self.files:
             for above in targets.parents(targets.plain_path(name)):
@@ -359,7 +359,10 @@ def _hides(point: str, directories: dict[str, str]) -> str | None:
 
 
 def upgrade(written: dict[str, Any]) -> dict[str, Any]:
-    """Return what a former version wrote in the form of today: a system of its time may run while this one looks."""
+    """Return what a former version wrote in today's form.
+
+    A system of that version may still run when this launcher reads its specification.
+    """
     mounts = written.get("file_systems")
     if written.get("format") != 1 or not isinstance(mounts, list):
         return written

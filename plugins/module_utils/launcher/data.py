@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""JSON without the `json` package, whose import (regular expressions and all) costs more time than a launch.
+"""JSON without the `json` package, whose import (regular expressions and all) takes longer than a launch.
 
 The interpreter's own C scanner is used where it is there; the package otherwise, and for an error's words.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class _Context:
-    """What the C scanner asks of a `json.JSONDecoder`."""
+    """The attributes that the C scanner reads of a `json.JSONDecoder`."""
 
     strict = True
     object_hook = None
@@ -27,7 +27,7 @@ class _Context:
 
 
 def parse(text: str, where: str) -> dict[str, Any]:
-    """The mapping that a JSON text holds.
+    """Return the mapping that a JSON text holds.
 
     Raises:
         ValueError: it holds none; the message names `where`.
@@ -50,12 +50,12 @@ def parse(text: str, where: str) -> dict[str, Any]:
 
 
 def is_integer(value: object) -> bool:
-    """Whether a value is a whole number; to Python, true and false are numbers, too."""
+    """Return whether a value is a whole number. Python's true and false are numbers, too, but do not count."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def format_flat(record: dict[str, Any]) -> str:
-    """The JSON text of a mapping whose values are strings, numbers, booleans or none."""
+    """Return the JSON text of a mapping whose values are strings, numbers, booleans or None."""
     try:
         from _json import encode_basestring_ascii as quote
     except ImportError:

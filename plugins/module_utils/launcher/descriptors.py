@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which descriptors a process has when it comes near a container: the few that are named, and no other.
+"""The descriptors that a process keeps when it comes near a container: the few that are named, and no other.
 
 A path of the container's can lead through `/proc/self/fd` to whatever the resolving process has open (CVE-2024-21626).
 """
@@ -16,9 +16,9 @@ FIRST_FREE = 3  # descriptors from here on are clear of the standard streams
 
 
 def keep_only(*wanted: int | None) -> list[int]:
-    """Close every descriptor of this process but those that are wanted; its standard streams are an ended pipe then.
+    """Close all descriptors of this process but the given ones; its standard streams become a closed pipe.
 
-    A pipe, and not nothing, so that no descriptor that is opened later is taken for a standard stream.
+    The streams stay open so that no descriptor that is opened later is taken for a standard stream.
 
     Args:
         wanted: descriptors; `None` or a negative number stands for one that is not there.
@@ -38,7 +38,7 @@ def keep_only(*wanted: int | None) -> list[int]:
 
 
 def pipe_to_read() -> tuple[int, int]:
-    """Return a pipe for a process in a container to write to, and for this process to read; its ends in that order.
+    """Return a pipe's reading and writing end: a process in a container writes, and this process reads.
 
     A read from it never waits. Where the pipe belongs to root inside, who can open its other end (proc_pid_fd(5)) can
     take the bytes that a poll has seen.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Block devices, and which of them lie on one another or hold one file system together."""
+"""Block devices, and which of them lie on one another or share a file system."""
 
 from __future__ import annotations
 
@@ -71,15 +71,15 @@ def members_of_btrfs(directory: str, at: int | None = None) -> list[str]:
 
 
 def holds(one: str, other: str) -> bool:
-    """Whether one of two block devices is the other, lies on it, or holds a file system together with it.
+    """Return whether one of two block devices is the other, lies on it, or shares a file system with it.
 
-    What lies on others are partitions, mapped devices (LVM, dm-crypt), RAID (md), and loop devices.
+    Partitions, mapped devices (LVM, dm-crypt), RAID (md), and loop devices lie on others.
     """
     return other in _chain(one) or one in _chain(other)
 
 
 def _chain(number: str) -> set[str]:
-    """A block device, those below it, and those that share a file system with one of them."""
+    """Return a block device, those below it, and those that share a file system with one of them."""
     together = _groups()
     found, pending = set(), [number]
     while pending:
@@ -101,14 +101,14 @@ def _chain(number: str) -> set[str]:
 
 
 def _groups() -> list[list[str]]:
-    """The devices of each file system that has several, as far as the kernel tells: btrfs and bcachefs."""
+    """Return the devices of each file system that has several, as far as the kernel tells: btrfs and bcachefs."""
     btrfs, bcachefs = SYSTEM + "/fs/btrfs", SYSTEM + "/fs/bcachefs"
     found = [_numbers_in("%s/%s/devices" % (btrfs, name)) for name in _names(btrfs)]
     return found + [_numbers_in("%s/%s" % (bcachefs, name), "block/dev") for name in _names(bcachefs)]
 
 
 def _numbers_in(directory: str, file: str = "dev") -> list[str]:
-    """The numbers of the devices that a directory of sysfs has entries of."""
+    """Return the numbers of the devices that a directory of sysfs has entries for."""
     found = []
     for name in _names(directory):
         try:

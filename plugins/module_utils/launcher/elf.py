@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel reads of a program in the Executable and Linkable Format before it runs it (elf(5)).
+"""The part of an ELF program that the kernel reads before it runs the program (elf(5)).
 
 The kernel looks neither at the class nor at the byte order that a file claims for itself: it knows both by the machine
 and by the size of an entry of the table of segments. So does this.
@@ -22,7 +22,7 @@ MACHINES = {"x86_64": (62, 3), "aarch64": (183, 40), "riscv64": (243,), "ppc64le
 
 
 class ElfLayout:
-    """Where things stand, each as its first byte and its width.
+    """The places of the fields, each as its first byte and its width.
 
     Attributes:
         table, size, count: in the header: where the table of segments begins, the size of an entry, their number.
@@ -44,12 +44,12 @@ def _number(text: bytes, place: tuple[int, int]) -> int:
 
 
 def is_native(header: bytes) -> bool:
-    """Return whether the kernel runs what begins with this by itself, and no program of binfmt_misc has to."""
+    """Return whether the kernel itself runs a file that begins with these bytes, without binfmt_misc."""
     return header.startswith(MAGIC) and _number(header, (18, 2)) in MACHINES.get(os.uname().machine, ())
 
 
 def interpreters(descriptor: int, header: bytes) -> list[str]:
-    """Return the paths of the programs that the kernel may load together with this one; none for a static program.
+    """Return the paths of the programs that the kernel may load with this one; none for a static program.
 
     Args:
         descriptor: of the program.

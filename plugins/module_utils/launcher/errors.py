@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one exception that the launcher lets out, and its kinds."""
+"""The one exception that leaves the launcher, and its kinds."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ RUNS_ELSEWHERE = 126
 
 
 class LauncherError(Exception):
-    """What is wrong, where, and what to do about it, in one message for people."""
+    """An error with one message for people: what is wrong, where, and what to do about it."""
 
 
 class OptionError(LauncherError):
-    """A value that was given and cannot be used.
+    """A value that cannot be used.
 
     Attributes:
         path: where it was written.
@@ -27,19 +27,19 @@ class OptionError(LauncherError):
 
 
 class TooMuch(LauncherError):
-    """A command said more than was asked for, and was ended."""
+    """A command whose output exceeded its limit, and that was ended for it."""
 
 
 class NotRunning(LauncherError):
-    """Something was asked of a container that does not run."""
+    """An operation that needs a running container, while it does not run."""
 
 
 class AlreadyRunning(LauncherError):
-    """A start was asked of a container that runs."""
+    """A start of a container that runs already."""
 
 
 class NotReady(LauncherError):
-    """The container was launched and did not become ready; it still runs unless `ended` is true.
+    """A container that was launched and did not become ready; it still runs unless `ended` is true.
 
     Attributes:
         ended: whether PID 1 has ended by itself.

@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Being elsewhere for a while and coming back, in one process, for another process would cost a quarter of a launch.
+"""Leaving a mount namespace or other namespaces and coming back, in one process.
 
-Whether there is a way back is tried before. A process that does not find it all the same ends at once: it must never
-act on the host's files from where they are not. What has no way back, or may not end, is done in a child.
+Another process for it would cost a quarter of a launch. The way back is tried before leaving. A process that does not
+find it later all the same ends at once: it must never act on the host's files from another namespace. Work that has no
+way back, or may not end, is done in a child.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ STRANDED = 125  # exit status, that of an error of the launcher's
 
 
 class Alarm:
-    """Lets the call inside end with `TimeoutError` (setitimer(2)); for calls without a time limit of their own.
+    """A time limit for calls that have none of their own: `TimeoutError` interrupts them (setitimer(2)).
 
-    A timer that the process has set already goes on afterwards, and rings then if it was to ring meanwhile.
+    A timer that the process had set before is set again afterwards. It rings then if it was to ring meanwhile.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -64,10 +65,10 @@ class Alarm:
 
 
 class Excursion:
-    """A private mount namespace for the calling process, in which it may also change its ids; then back, in any case.
+    """A private mount namespace for the calling process, in which it may also change its ids, and the way back.
 
-    What it has afterwards as it had it before: mount namespace, root and working directory, umask, ids, securebits
-    (capabilities(7)), dumpable attribute and the signal at its parent's death. Signals wait until then.
+    Afterwards the process has as before: mount namespace, root and working directory, umask, ids, securebits
+    (capabilities(7)), dumpable attribute, and the signal at its parent's death. Signals are blocked until then.
 
     Only for a process with one thread (others would see its ids, and share its directory no more), and only where
     `possible` says so.
@@ -78,7 +79,7 @@ class Excursion:
         self.signals: set[int] | None = None
 
     def possible(self) -> bool:
-        """Whether this process can go and come back; opens the way. It is not for one that no kernel lets back."""
+        """Return whether this process can go and come back, after a try; if so, the way is open."""
         try:
             if os.stat("/proc/self/task").st_nlink != ONE_THREAD:
                 return False
@@ -101,7 +102,7 @@ class Excursion:
         self.descriptors = []
 
     def _come_back(self) -> None:
-        """To the mount namespace, and to the root in it."""
+        """Return to the mount namespace, and to the root in it."""
         namespace, root = self.descriptors[:2]
         linux.setns(namespace, linux.CLONE_NEWNS)
         os.fchdir(root)
@@ -160,9 +161,9 @@ class Excursion:
 
 
 class NoWayBack(LauncherError):
-    """This process may leave one of its namespaces, and not enter it again (setns(2)): it belongs to somebody else.
+    """A process that may leave one of its namespaces and not enter it again (setns(2)): it lacks the rights on it.
 
-    So does the network of a container that shares it with its host.
+    The network of a container that shares its host's is such a namespace.
     """
 
 
@@ -222,7 +223,7 @@ class Visit:
 
 
 def strand(where: str, error: BaseException) -> NoReturn:
-    """End this process, which cannot come back; say so, if anybody listens."""
+    """End this process, which cannot come back. Report that to whoever reads standard error."""
     try:
         poll = select.poll()
         poll.register(2, select.POLLOUT)
@@ -239,7 +240,7 @@ def in_child(
     keep: tuple[int | None, ...] | None = None,
     pid: int | None = None,
 ) -> str:
-    """Do in a child of this process that from which there is no way back, or which may not end; what it returns there.
+    """Do work in a child of this process, and return its result: work that has no way back, or may not end.
 
     Args:
         seconds: how long it may take.
@@ -288,7 +289,7 @@ def _be_child(work: Callable[[], str | None], read: int, write: int, keep: tuple
 
 
 def _read_in_time(read: int, child: int, seconds: float | None) -> str:
-    """What a child says, before it ends or at its end."""
+    """Return what a child writes until its end. Raise TimeoutError after `seconds`; end the child in any case."""
     poll = select.poll()
     poll.register(read, select.POLLIN)
     try:
@@ -306,7 +307,7 @@ def _read_in_time(read: int, child: int, seconds: float | None) -> str:
 
 
 def _end(child: int) -> None:
-    """End a child, which may be about to end; where the kernel does not let it, it is left alone."""
+    """End a child. When the kernel does not let it end, leave it alone."""
     process = Process(child, linux.pidfd_open(child))
     process.end()
     process.close()

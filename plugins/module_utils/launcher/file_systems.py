@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The paths of this host that are in the record of a file system: as its source, and in its options."""
+"""The paths of this host in the record of a file system: its source, and those in its options."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _refusal(paths: list[str]) -> str | None:
 
 
 def paths_of(kind: str, device: str, options: str | None) -> tuple[list[str], list[str]]:
-    """Return the paths of this host that a file system writes to when it is mounted, and those that it only reads.
+    """Return the paths of this host that a mounted file system writes to, and those that it only reads.
 
     Args:
         kind: its type; it is no bind mount.
@@ -67,13 +67,13 @@ def _values(options: list[tuple[str, str]], names: tuple[str, ...]) -> list[str]
 
 
 def _layers(values: list[str]) -> list[str]:
-    """The directories in values of an overlay's options; a backslash makes a colon one of a name."""
+    """Return the directories in the values of an overlay's options. A backslash makes a colon part of a name."""
     parts = [part for value in values for part in value.replace("\\:", "\0").split(":")]
     return [part.replace("\0", "\\:") for part in parts if part]
 
 
 def _spelled(values: list[str]) -> list[str]:
-    """The paths that values of an overlay's options may mean; the kernel takes backslashes out of some of them."""
+    """Return the paths that the values of an overlay's options may mean: the kernel removes some backslashes."""
     return list(
         dict.fromkeys(plain_path(text) for value in values for text in (value, value.replace("\\", "")) if text)
     )

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the host runs is never writable from inside: what a mapping's source really is, whatever it is called.
+"""The protection of what the host runs: it is never writable from inside, whatever name a mapping uses for it.
 
-A place is a file system and a path in it, by the mount that a descriptor lies in: links, odd spellings, and bind mounts
-elsewhere lead to the same place. What lies in an overlay has the places of its layers, too, of which it only reads the
-lower ones: nothing that is written to the overlay comes there.
+A *place* is a file system and a path in it, by the mount that a descriptor lies in. Links, odd spellings, and bind
+mounts elsewhere all lead to the same place. A file in an overlay also has the places of the overlay's layers. The
+overlay only reads the lower ones: nothing that is written to it gets there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RUNS = {
     UNIT_DIRECTORY: "where the units that this host runs are kept",
     RUNTIME_UNIT_DIRECTORY: "where the units are kept that this host runs until it reboots",
 }
-"""What the host runs, or goes by, as root: the path, and a clause that says what is there."""
+"""The paths that the host runs, or depends on, as root, each with a clause that says what is there."""
 
 SECRET = (STATE_DIRECTORY, RUN_DIRECTORY)
 RIGHTLESS = frozenset(("nosuid", "noexec"))  # options of a mount whose programs run with no more rights, or not at all
@@ -41,11 +41,11 @@ REMEDY = "root inside could have this host run programs of its own; keep what th
 
 
 class WritableSource(LauncherError):
-    """What a container would write to is what the host runs, or would run as root. No option makes it a warning."""
+    """A writable path that the host runs, or would run as root. No option makes this a warning."""
 
 
 def refusal_of_words(source: str) -> str | None:
-    """Return why a container cannot write to a path of the host, as far as its words say, or None."""
+    """Return why a container cannot write to a path of the host, judged by the path's text alone, or None."""
     for path, what in RUNS.items():
         relation = _relation(plain_path(source), path)
         if relation:
@@ -54,7 +54,7 @@ def refusal_of_words(source: str) -> str | None:
 
 
 def _relation(source: str, guarded: str) -> str | None:
-    """How a path stands to one that is guarded."""
+    """Return how a path relates to a guarded one: "is", "contains", "lies in", or None."""
     if source == guarded:
         return "is"
     if is_below(guarded, source):
@@ -63,7 +63,7 @@ def _relation(source: str, guarded: str) -> str | None:
 
 
 def interpreter(named: str = "") -> dict[str, str]:
-    """Return the paths of this Python, of its library, and of one that is named, as `RUNS` has them."""
+    """Return the paths of this Python, of its library, and of the Python that is named, in the form of `RUNS`."""
     what = "the Python by which this host runs the collection"
     paths = [path for path in (named, sys.executable) if path]
     found = dict.fromkeys(paths + [os.path.realpath(path) for path in paths], what)
@@ -74,7 +74,7 @@ def interpreter(named: str = "") -> dict[str, str]:
 
 
 class GuardedHost:
-    """What is mounted on this host now, and where on it the things are that it runs.
+    """The mounts of this host now, and where on them the things are that the host runs.
 
     Args:
         runs: what it runs, as `RUNS` has it.
@@ -89,7 +89,7 @@ class GuardedHost:
         self._places: dict[str, Reach] = {}
 
     def refuse_writable(self, source: int, name: str) -> None:
-        """Refuse to let a container write to what a descriptor names and what is mounted below it.
+        """Refuse a writable share of what a descriptor names and what is mounted below it.
 
         Raises:
             WritableSource: that is, contains, or lies in something that the host runs.
@@ -97,22 +97,22 @@ class GuardedHost:
         self._refuse(self._reach(source), name)
 
     def warning(self, source: int, name: str) -> str | None:
-        """Return what a container learns that may read what a descriptor names, or None."""
+        """Return what a container learns when it may read what a descriptor names, or None."""
         return self._warning(self._reach(source), name)
 
     def refuse_writable_file_system(self, record: Mount, device: str) -> None:
-        """The same for a file system that is to be mounted, from a device or from what its options name."""
+        """Refuse, as `refuse_writable`, a file system to mount, from a device or from what its options name."""
         self._refuse(
             self._reach_of_file_system(record, device, paths_of(record.type, device, record.options)[0]), device
         )
 
     def warning_of_file_system(self, record: Mount, device: str) -> str | None:
-        """Return what a container learns by one that it may only read, or that only reads some of its directories."""
+        """Return what a container learns by a file system, counting directories that it only reads, or None."""
         written, read = paths_of(record.type, device, record.options)
         return self._warning(self._reach_of_file_system(record, device, written + read), device)
 
     def refuse_writable_mount(self, mount: int, kind: str, name: str) -> None:
-        """The same as `refuse_writable` for a file system of a type that has been mounted and not attached yet."""
+        """Refuse a file system that has been mounted and not attached yet, as `refuse_writable`."""
         reach = {(devices.numbers(os.fstat(mount).st_dev), "/"): True}
         if kind == "btrfs":  # each subvolume has a number of its own there
             for number in devices.members_of_btrfs(".", mount):
@@ -120,17 +120,17 @@ class GuardedHost:
         self._refuse(reach, name)
 
     def shown(self, source: int) -> list[tuple[str, str]]:
-        """Return where a program with more rights than its caller's counts of what can be written by a descriptor.
+        """Return where programs that a descriptor lets somebody write could run with more rights than their caller's.
 
         Returns:
-            Paths, each of a directory that a mount without `nosuid` or `noexec` shows, wherever that is, and the path
-            of the mapped directory: of what lies below that, root inside may have made the modes.
+            Pairs of paths: a directory that a mount without `nosuid` or `noexec` shows, and the mapped directory. Root
+            inside may have set the modes of what lies below the latter.
         """
         path = os.readlink("/proc/self/fd/%d" % source)
         return [(shown, path) for shown in self._shown(self._reach(source))]
 
     def shown_of_file_system(self, record: Mount, device: str) -> list[tuple[str, str]]:
-        """The same for a file system that is to be mounted: where its devices, or what it writes to, are mounted."""
+        """Return as `shown`, for a file system to mount, where its devices, or what it writes to, are mounted."""
         reach = self._reach_of_file_system(record, device, [])
         for path in paths_of(record.type, device, record.options)[0]:
             number = devices.block_device(path)
@@ -176,7 +176,7 @@ class GuardedHost:
         return None
 
     def _reach(self, source: int) -> Reach:
-        """All places that can be reached from a directory, through what is mounted below it, too."""
+        """Return all places that can be reached from a directory, including mounts below it."""
         reach: Reach = {}
         path = self._add_open(reach, source, "", True)
         for mount in self.mounts:
@@ -185,7 +185,7 @@ class GuardedHost:
         return reach
 
     def _reach_of_file_system(self, record: Mount, device: str, paths: list[str]) -> Reach:
-        """The places of paths, and all of the file systems on the devices that they name."""
+        """Return the places of paths, and all of the file systems on the devices that the paths name."""
         reach: Reach = {}
         for path in paths:
             number = devices.block_device(path)
@@ -197,7 +197,7 @@ class GuardedHost:
         return reach
 
     def _on(self, number: str) -> Reach:
-        """All of the mounted file systems that a block device is of use to."""
+        """Return the roots of the mounted file systems that use a block device."""
         mounted = {mount.device: mount for mount in self.mounts}
         return {
             (device, "/"): True
@@ -206,7 +206,7 @@ class GuardedHost:
         }
 
     def _places_of(self, path: str) -> Reach:
-        """The places of a path, whose last parts need not exist."""
+        """Return the places of a path, whose last parts need not exist."""
         if path not in self._places:
             self._places[path] = {}
             self._add_path(self._places[path], path, True)
@@ -230,7 +230,7 @@ class GuardedHost:
             os.close(descriptor)
 
     def _add_open(self, reach: Reach, descriptor: int, rest: str, written: bool) -> str:
-        """Add the places of what lies below an open file; return that file's path."""
+        """Add the places of `rest` below an open file; return that file's path."""
         number = ""
         for line in read_text("/proc/self/fdinfo/%d" % descriptor).split("\n"):
             if line.startswith("mnt_id:"):
@@ -246,7 +246,7 @@ class GuardedHost:
         return path
 
     def _add(self, reach: Reach, mount: mount_table.MountTableEntry, inner: str, written: bool) -> None:
-        """Add a path in a file system, and where an overlay keeps that."""
+        """Add a path in a file system, and the place where an overlay stores it."""
         place = (mount.device, inner)
         if place in reach and reach[place] >= written:
             return
@@ -267,9 +267,10 @@ def _written(reach: Reach) -> list[Place]:
 
 
 def _layers(settings: str) -> list[tuple[str, str]]:
-    """The directories of an overlay, each with the option that names it. But in a `workdir` files lie as they do in it.
+    """Return an overlay's directories, each with its option's name.
 
-    Relative ones, as a mount command of the host's may have had them, say nothing here.
+    Files lie in each of them as they do in the overlay, except in a `workdir`. Relative paths, which a mount command of
+    the host may have used, are left out: nobody knows what they meant.
     """
     found = []
     for setting in settings.replace("\\,", "\0").split(","):

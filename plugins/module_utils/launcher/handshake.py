@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the processes of a start, an entry or a single command wait for each other, and tell what failed (S14).
+"""The signals by which the processes of a start, an entry or a single command wait for each other (S14).
 
 Each wait is a read from a pipe that ends with an error when the other side dies, so that no kill leaves a waiting
 process.
@@ -17,13 +17,13 @@ from .process import milliseconds
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write bytes to a pipe or file, whole."""
+    """Write all bytes to a pipe or file."""
     while data:
         data = data[os.write(descriptor, data) :]
 
 
 def read_token(descriptor: int, otherwise: str, deadline: float | None = None) -> bytes:
-    """Wait for the other side's byte; its death instead, or nothing until the deadline, is an error: `otherwise`."""
+    """Wait for the other side's byte. Raise an error with the text `otherwise` at its death, or at the deadline."""
     if deadline is not None:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
@@ -36,7 +36,7 @@ def read_token(descriptor: int, otherwise: str, deadline: float | None = None) -
 
 
 def error_line(error: BaseException) -> str:
-    """Return an error in one line; one that nobody foresaw with its kind."""
+    """Return an error in one line; an unforeseen one with its type."""
     text = str(error) if isinstance(error, (LauncherError, OSError)) else "%s: %s" % (type(error).__name__, error)
     return text.replace("\n", " ")
 

@@ -35,7 +35,7 @@ class Identity:
 
 
 def available() -> tuple[int, bool]:
-    """How many ids from 0 up this user namespace has, and whether it is one below the host's own."""
+    """Return how many ids from 0 up this user namespace has, and whether it is one below the host's own."""
     lines = [[int(field) for field in line.split()] for line in read_text("/proc/self/uid_map").splitlines()]
     if lines == [[0, 0, 4294967295]]:
         return 4294967295, False

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A container's first process, from its birth until it runs `boot`.
 
-What it finds in the container may be hostile: writable mappings as a former run has left them, and the tree that the
-store is part of. So it has closed what it had of the host's, has loaded all that it needs, and has given up what `boot`
-is not to have, before it resolves the first path of the container; and it does so with `lookup.find` alone.
+The files that it finds in the container may be hostile: writable mappings as a former run has left them, and the tree
+that the store is part of. So before it resolves the first path of the container, it closes the descriptors of the host,
+loads all code that it needs, and gives up the rights that `boot` may not have. It resolves paths with `lookup.find`
+alone.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ SPECIAL_BITS = 0o6000  # set-user-ID and set-group-ID
 
 
 class FirstProcess:
-    """The first process of the container that `launch` starts; made there, and used in the process itself alone."""
+    """The first process of the container that `launch` starts. The object is made and used in that process alone."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -44,9 +45,9 @@ class FirstProcess:
         """Wait for each of the caller's steps, and run `boot`.
 
         Args:
-            report: where to say what fails.
-            ids, built, go: what to read a byte from before the next step; the caller's death ends the wait.
-            ready: where to say that the namespaces are made.
+            report: descriptor for reports of failures.
+            ids, built, go: descriptors to read a byte from before the next step; the caller's death ends the wait.
+            ready: descriptor for the report that the namespaces are made.
         """
         try:
             program.load_nothing_more()
@@ -92,11 +93,11 @@ class FirstProcess:
             linux.bring_loopback_up()
 
     def _makes_special_directories(self) -> bool:
-        """Whether a directory has a bit (set-group-ID, mostly) that nobody can set once calls are filtered."""
+        """Return whether a directory has a bit, mostly set-group-ID, that nobody can set once calls are filtered."""
         return any(int(entry.mode, 8) & SPECIAL_BITS for entry in self.spec.directories)
 
     def _make_directories(self, top: int) -> None:
-        """Make what the services need below directories that may be writable mappings, as the container's own root."""
+        """Make the directories that services need, as the container's own root: they may lie in writable mappings."""
         for entry in self.spec.directories:
             try:
                 descriptor = lookup.make_directory_below(top, entry.path, 0o755)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The kernel's own file systems in a container: /dev, /proc, /sys, control groups, message queues (S7).
 
-They are mounted by the host's root in the mount namespace that the container later gets a copy of, so that the copy is
-locked (S13): what is masked or read-only here stays so.
+The host's root mounts them in the mount namespace that the container later gets a copy of. So the copy is locked (S13):
+a part that is masked or read-only here stays so.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ READ_ONLY_QUIET = QUIET | linux.MOUNT_ATTR_RDONLY
 
 
 def open_null() -> int:
-    """The host's null device, verified: what hides a file must not be a link or another device (CVE-2025-31133)."""
+    """Open the host's null device, and verify it: a link or another device must not hide files (CVE-2025-31133)."""
     descriptor = linux.openat2(linux.AT_FDCWD, "/dev/null", os.O_PATH, linux.RESOLVE_NO_SYMLINKS)
     status = os.fstat(descriptor)
     if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
@@ -60,7 +60,7 @@ def open_null() -> int:
 
 
 def terminal_options(declared: list[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
-    """The options of a devpts, with the bound of its ptys: `PTYS`, or less where `max` is declared as that."""
+    """Return a devpts' options, with the bound on its ptys: `PTYS`, or the declared `max` when that is less."""
     most = PTYS
     options = []
     for name, value in declared:
@@ -72,7 +72,7 @@ def terminal_options(declared: list[tuple[str, str | None]]) -> list[tuple[str, 
 
 
 def populate_devices(tree: mounts.Tree, console: str | None, names: tuple[str, ...] = DEVICES) -> None:
-    """A tmpfs on /dev with the host's harmless devices and, for a terminal, its pty as the console."""
+    """Mount a tmpfs on /dev with the host's harmless devices and, for a terminal, its pty as the console."""
     attributes = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NOEXEC
     tree.attach(mounts.tmpfs("0755", "4m", "64k", attributes), "/dev")
     directory = tree.open("/dev", os.O_RDONLY | os.O_DIRECTORY)
@@ -89,7 +89,7 @@ def populate_devices(tree: mounts.Tree, console: str | None, names: tuple[str, .
 
 
 def _make_device(tree: mounts.Tree, name: str, directory: int, attributes: int) -> None:
-    """A node of the container's own for a device of the host or, in a user namespace, the host's node bound there."""
+    """Make the container's own node for a device or, in a user namespace, bind the host's node there."""
     try:
         status = os.lstat("/dev/" + name)
     except FileNotFoundError:
@@ -105,7 +105,7 @@ def _make_device(tree: mounts.Tree, name: str, directory: int, attributes: int) 
 
 
 def mount_process_information(tree: mounts.Tree, init: int, pidfd: int) -> None:
-    """/proc of the pid namespace of the process `init`, which `pidfd` pins.
+    """Mount /proc of the pid namespace of the process `init`, which `pidfd` pins.
 
     Since Linux 6.17 the namespace can be named; before, /proc is of the mounting process's own, so a child in that
     namespace mounts it.
@@ -122,7 +122,7 @@ def mount_process_information(tree: mounts.Tree, init: int, pidfd: int) -> None:
 
 
 def mount_system(tree: mounts.Tree, shared_network: bool) -> None:
-    """/sys, read-only: of the container's own network namespace, or the host's when the network is shared."""
+    """Mount /sys read-only: of the container's own network namespace, or of the host's when that is shared."""
     tree.attach(_bound_system() if shared_network else mounts.filesystem("sysfs", [], READ_ONLY_QUIET), "/sys")
 
 
@@ -141,17 +141,17 @@ def _bound_system() -> int:
 
 
 def mount_control_groups(tree: mounts.Tree) -> None:
-    """The container's own part of the unified hierarchy, writable: an init needs it."""
+    """Mount the container's own part of the unified hierarchy, writable: an init needs it."""
     tree.attach(mounts.filesystem("cgroup2", [], QUIET), "/sys/fs/cgroup")
 
 
 def mount_message_queues(tree: mounts.Tree, record: Mount) -> None:
-    """The POSIX message queues of the container's ipc namespace."""
+    """Mount the POSIX message queues of the container's ipc namespace."""
     tree.attach(mounts.filesystem("mqueue", [], mounts.attributes(record.flags)), record.mount_point)
 
 
 def restrict(tree: mounts.Tree, null: int) -> None:
-    """Mask what tells of the host's hardware and kernel, and make what steers it read-only."""
+    """Mask the files that reveal the host's hardware and kernel; make those that control it read-only."""
     empty = None  # one directory of the tree that was hidden, and hides the others
     hidden = QUIET | linux.MOUNT_ATTR_RDONLY
     for path in MASKED:
@@ -184,9 +184,9 @@ def restrict(tree: mounts.Tree, null: int) -> None:
 
 
 def leave_bare(tree: mounts.Tree) -> None:
-    """Keep a second, uncovered /proc, as the kernel lets a user namespace inside mount one only where there is one.
+    """Keep a second, uncovered /proc: the kernel lets a user namespace inside mount one only where there is one.
 
-    (mount_namespaces(7): what hides a part of /proc here must not be got rid of by mounting another.)
+    (mount_namespaces(7): nobody may uncover a masked part of /proc by mounting another.)
     """
     source = tree.open("/proc")
     tree.attach(mounts.bind(source, QUIET, None, recursive=False), "/run/host/proc")
@@ -194,7 +194,7 @@ def leave_bare(tree: mounts.Tree) -> None:
 
 
 def name_boot(tree: mounts.Tree) -> None:
-    """Give this start a boot id of its own: random, read-only, from a file that can be reached there alone."""
+    """Give this start a boot id of its own: random, read-only, from a file that has no other name."""
     try:
         target = tree.open(BOOT_ID)
     except FileNotFoundError:
@@ -210,7 +210,7 @@ def name_boot(tree: mounts.Tree) -> None:
 
 
 def _random_uuid() -> str:
-    """A line with a UUID of version 4 (RFC 9562), as the kernel writes one."""
+    """Return a line with a UUID of version 4 (RFC 9562), in the kernel's format."""
     data = bytearray(os.urandom(16))
     data[6] = data[6] & 0x0F | 0x40
     data[8] = data[8] & 0x3F | 0x80

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Records that are read from plain data, checked to the leaves, and written as such again; and the kinds of leaves.
+"""Records that are read from plain data, checked to the leaves, and written as plain data; and the kinds of leaves.
 
 A kind is a function: it returns the value of a field, or raises `ContractError`. `dataclasses` would do the same, and
 takes longer to import than a container takes to start.
@@ -61,7 +61,7 @@ class ContractError(LauncherError):
 
 @dataclass_transform(kw_only_default=True)
 class ContractRecord:
-    """A mapping of fields, never changed. A class names each with its type, its default if it has one, and its kind."""
+    """A mapping of fields that never changes. A class gives each field's type, its kind, and its default, if any."""
 
     KINDS: ClassVar[dict[str, Kind]] = {}
 
@@ -99,10 +99,10 @@ class ContractRecord:
         return record
 
     def check(self) -> None:
-        """Check what no field says alone; raises ContractError."""
+        """Check what concerns several fields. Raise ContractError."""
 
     def write(self) -> dict[str, Any]:
-        """Return the plain mapping: all fields but those that have their defaults."""
+        """Return the plain mapping: all fields except those that have their default."""
         return {
             name: _plain(self.__dict__[name])
             for name in self.KINDS
@@ -124,12 +124,12 @@ class ContractRecord:
         raise TypeError("a record is no key")
 
     def refuse(self, place: str, reason: str | None) -> None:
-        """Raise ContractError for a reason against what was declared; none is none."""
+        """Raise ContractError for a reason against what was declared. A reason of None raises nothing."""
         if reason:
             raise ContractError(reason, refused=True).within(place)
 
     def at(self, name: str, kind: Kind, value: object) -> None:
-        """Check a value as a further kind than its field's."""
+        """Check a field's value against one more kind than its own."""
         try:
             kind(value)
         except ContractError as error:
@@ -147,7 +147,7 @@ def _plain(value: Any) -> Any:
 
 
 def text(value: object) -> str:
-    """Return a text that is not empty, has no NUL, and can be a file's name."""
+    """Return a text that is not empty, has no NUL, and can be encoded as a file's name."""
     if not isinstance(value, str) or "\0" in value:
         raise ContractError("is missing" if value is None else "is no text")
     if not value:
@@ -197,7 +197,7 @@ def path(value: object) -> str:
 
 
 def source(value: object) -> str:
-    """Return the path of what is shared of the host."""
+    """Return the path of something of the host that is shared."""
     reason = refusal_of_root(text(value))
     if reason:
         raise ContractError(reason, refused=True)
@@ -212,7 +212,7 @@ def container_name(value: object) -> str:
 
 
 def choice(*words: str) -> Kind:
-    """Return the kind of which there are only these words."""
+    """Return the kind that accepts only these words."""
 
     def check(value: object) -> str:
         if not isinstance(value, str) or value not in words:
@@ -223,7 +223,7 @@ def choice(*words: str) -> Kind:
 
 
 def list_of(kind: Callable[[object], V]) -> Callable[[object], list[V]]:
-    """Return the kind of a list of such items."""
+    """Return the kind of a list of items of a kind."""
 
     def check(value: object) -> list[V]:
         if not isinstance(value, (list, tuple)):
@@ -240,7 +240,7 @@ def list_of(kind: Callable[[object], V]) -> Callable[[object], list[V]]:
 
 
 def mapping_of(key: Kind, kind: Callable[[object], V]) -> Callable[[object], dict[str, V]]:
-    """Return the kind of a mapping of such keys to such items."""
+    """Return the kind of a mapping from keys of one kind to items of another."""
 
     def check(value: object) -> dict[str, V]:
         if not isinstance(value, dict):

@@ -68,12 +68,12 @@ class Launch:
     # The caller.
 
     def build(self, report: Pipe, go: Pipe, deadline: float) -> None:
-        """Make the init, and the root that it takes; it then waits for a byte on `go`.
+        """Make the init, and its root; the init then waits for a byte on `go`.
 
-        What fails leaves `init` as it is then, for the caller to end.
+        After a failure `init` may be set: the caller ends it.
 
         Args:
-            report: where the init says what fails.
+            report: where the init reports failures.
             deadline: until when (time.monotonic) a server may take to answer for a file system.
         """
         excursion = Excursion()
@@ -91,7 +91,7 @@ class Launch:
                 gc.enable()
 
     def _build_in_child(self, report: Pipe, go: Pipe, deadline: float) -> None:
-        """The same for a caller who would find no way back: a child builds, yet the init is the caller's own."""
+        """Build in a child, for a caller that could not come back; the init is the caller's own child all the same."""
 
         def work() -> str:
             failure = ""
@@ -157,7 +157,7 @@ class Launch:
     def _clone(self, relation: int) -> int:
         """Take the container's base id, keeping every capability (capabilities(7), securebits), and clone the init.
 
-        The user namespace holds no more tasks than its owner's limit says when it is made (Linux 5.14).
+        The owner's limit on tasks when the user namespace is made bounds the tasks in it (Linux 5.14).
         """
         base = self.plan.identity.base
         linux.prctl(linux.PR_SET_SECUREBITS, linux.SECBIT_NO_SETUID_FIXUP)
@@ -222,7 +222,7 @@ class Launch:
                 os.close(descriptor)
 
     def _mount_kernel_file_systems(self, tree: mounts.Tree, init: Process) -> None:
-        """Mount what shows the container's own namespaces, having joined those that say so by the mounting process."""
+        """Mount the kernel's file systems; join the namespaces that a mount takes from the mounting process."""
         flags = (self.plan.made | linux.CLONE_NEWPID) & ~linux.CLONE_NEWUTS
 
         def mount_all() -> None:

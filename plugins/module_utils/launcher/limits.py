@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much of the host a container may take: what is kept of it beside the container, and the files that bound it.
+"""The limits of a container: how much of the host it may take, kept beside the container and written to cgroup2.
 
-The limits belong to the container and not to its system: another bound is no reason to restart what runs. Under a unit
-of systemd they are the unit's, and systemd writes them.
+The limits belong to the container and not to its system: a changed limit is no reason to restart. Under a unit of
+systemd they are the unit's, and systemd writes them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UNBOUND = "max"
 
 
 class Limit:
-    """One limit: its controller, the files of cgroup2 that hold it (the first that is there), and its value unasked."""
+    """One limit: its controller, its files in cgroup2 (the first that exists is used), and its default value."""
 
     def __init__(self, controller: str, files: tuple[str, ...], default: str) -> None:
         self.controller = controller
@@ -48,7 +48,7 @@ LIMITS = {
 
 
 def read(directory: str) -> dict[str, Any]:
-    """The limits kept for the container whose directory this is: a number each, `cpu_quota` in percent of one CPU."""
+    """Return the limits kept for the container whose directory this is: numbers, `cpu_quota` in percent of one CPU."""
     path = os.path.join(directory, FILE)
     text = read_text(path)
     if not text:
@@ -60,18 +60,18 @@ def read(directory: str) -> dict[str, Any]:
 
 
 def write(directory: str, limits: dict[str, Any]) -> None:
-    """Keep them, durably."""
+    """Keep the limits, durably."""
     make_directory(directory, 0o700)
     write_atomically(os.path.join(directory, FILE), data.format_flat(limits), durable=True)
 
 
 def tasks(limits: dict[str, Any]) -> int:
-    """The bound of tasks, which every container has."""
+    """Return the bound on tasks, which every container has."""
     return int(limits.get("tasks_max", TASKS))
 
 
 def text(name: str, limits: dict[str, Any]) -> str:
-    """What the kernel's file of this limit is to hold."""
+    """Return the value for the kernel's file of this limit."""
     if name == "tasks_max":
         return str(tasks(limits))
     if name not in limits:
@@ -82,12 +82,12 @@ def text(name: str, limits: dict[str, Any]) -> str:
 
 
 def not_kept(limits: dict[str, Any], controllers: list[str]) -> list[str]:
-    """The limits asked for that a control group with these controllers cannot keep."""
+    """Return the requested limits that a control group with these controllers cannot enforce."""
     return [name for name in LIMITS if name in limits and LIMITS[name].controller not in controllers]
 
 
 def warnings_of(names: list[str]) -> list[str]:
-    """A warning for each limit that cannot be kept."""
+    """Return a warning for each limit that cannot be enforced."""
     return [
         "limits.%s: cannot be kept on this host: its unified control groups have no controller '%s' "
         "(version 1 holds it, or the kernel lacks it); boot with systemd.unified_cgroup_hierarchy=1"
@@ -97,7 +97,7 @@ def warnings_of(names: list[str]) -> list[str]:
 
 
 def apply(cgroup: ControlGroup, limits: dict[str, Any]) -> list[str]:
-    """Write all limits, those not asked for as they are by themselves; the names of those that cannot be kept."""
+    """Write all limits, the default for those not requested. Return the names of those that cannot be enforced."""
     controllers = cgroup.read("cgroup.controllers").split()
     failed = not_kept(limits, controllers)
     for name, limit in LIMITS.items():

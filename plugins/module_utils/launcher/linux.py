@@ -104,7 +104,7 @@ SECCOMP_SET_MODE_FILTER = 1
 
 
 def _check(result: int, call: str, *arguments: object) -> int:
-    """What a call returned, unless that says that it failed; its text is made only then."""
+    """Return the result of a call. Raise OSError when it failed; only then is the call's text made."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), call % arguments)
@@ -118,7 +118,7 @@ def _architecture_number(table: dict[str, int], name: str) -> int:
 
 
 def call(numbers: dict[str, int], name: str, *arguments: object) -> int:
-    """Make the call whose number depends on the architecture; what it returns."""
+    """Make the call whose number depends on the architecture; return its result."""
     return _check(_syscall(_architecture_number(numbers, name), *arguments), name)
 
 
@@ -162,9 +162,9 @@ class SocketFilterProgram(ctypes.Structure):
 
 
 def clone3(flags: int, exit_signal: int = 0, cgroup: int | None = None, pid: int | None = None) -> int:
-    """Make a child as fork(2) does, in new namespaces and, if a descriptor is given, in that cgroup: 0 in the child.
+    """Make a child as fork(2) does, in new namespaces and, with a descriptor, in that cgroup. Return 0 in the child.
 
-    With `pid` that is its number in the pid namespace of its own, and the numbers of those after it do not change.
+    `pid` is the child's number in its pid namespace. The numbers of later children do not change.
     """
     arguments = CloneArguments(flags=flags, exit_signal=exit_signal)
     if pid is not None:
@@ -178,17 +178,17 @@ def clone3(flags: int, exit_signal: int = 0, cgroup: int | None = None, pid: int
 
 
 def unshare(flags: int) -> None:
-    """unshare(2)."""
+    """Call unshare(2)."""
     _check(_libc.unshare(flags), "unshare(%#x)", flags)
 
 
 def setns(descriptor: int, flags: int) -> None:
-    """setns(2); with a pidfd several namespaces at once (Linux 5.8)."""
+    """Call setns(2), with a pidfd for several namespaces at once (Linux 5.8)."""
     _check(_libc.setns(descriptor, flags), "setns(%d, %#x)", descriptor, flags)
 
 
 def pidfd_open(pid: int) -> int:
-    """A descriptor that pins the process, close-on-exec (Linux 5.3)."""
+    """Return a descriptor that pins the process, close-on-exec (Linux 5.3)."""
     return _check(_syscall(434, pid, 0), "pidfd_open(%d)", pid)
 
 
@@ -203,7 +203,7 @@ def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
 
 
 def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
-    """openat2(2): open with rules for the resolution of the path (Linux 5.6)."""
+    """Open a path under rules for its resolution (openat2(2), Linux 5.6). Return the descriptor."""
     how = OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     name = os.fsencode(path)
     for _try in range(OPEN_TRIES):
@@ -214,7 +214,7 @@ def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) 
 
 
 def open_tree(directory: int, path: str, recursive: bool) -> int:
-    """A detached copy of the mount at the path, and of those below it when recursive (Linux 5.2)."""
+    """Return a detached copy of the mount at the path, and of those below it when recursive (Linux 5.2)."""
     flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if recursive else 0)
     flags |= AT_EMPTY_PATH if not path else 0
     return _check(_syscall(428, directory, os.fsencode(path), flags), "open_tree(%s)", path or directory)
@@ -240,7 +240,7 @@ def move_mount(mount: int, target: int) -> None:
 
 
 def fsopen(kind: str) -> int:
-    """A context in which a file system of this type is configured (Linux 5.2)."""
+    """Return a context for configuring a file system of this type (Linux 5.2)."""
     return _check(_syscall(430, os.fsencode(kind), 1), "fsopen(%s)", kind)
 
 
@@ -253,12 +253,12 @@ def fsconfig(context: int, command: int, key: str | None = None, value: str | No
 
 
 def fsmount(context: int, attributes: int) -> int:
-    """A detached mount of a configured file system (Linux 5.2)."""
+    """Return a detached mount of a configured file system (Linux 5.2)."""
     return _check(_syscall(432, context, 1, attributes), "fsmount()")
 
 
 def make_private(path: str) -> None:
-    """Let no mount below the path propagate anywhere."""
+    """Make all mounts at and below the path private, so that none propagates."""
     _propagation(path, MS_PRIVATE, "MS_PRIVATE")
 
 
@@ -273,24 +273,24 @@ def _propagation(path: str, kind: int, name: str) -> None:
 
 
 def unmount(path: str) -> None:
-    """umount2(2), lazily."""
+    """Detach a mount with umount2(2), lazily."""
     _check(_libc.umount2(os.fsencode(path), MNT_DETACH), "umount2(%s)", path)
 
 
 def pivot_root(new: str, old: str) -> None:
-    """pivot_root(2)."""
+    """Call pivot_root(2)."""
     number = _architecture_number(_NUMBER_PIVOT_ROOT, "pivot_root")
     _check(_syscall(number, os.fsencode(new), os.fsencode(old)), "pivot_root(%s, %s)", new, old)
 
 
 def prctl(option: int, second: int = 0, third: int = 0) -> int:
-    """prctl(2) with up to two further arguments."""
+    """Call prctl(2) with up to two further arguments; return its result."""
     result = _libc.prctl(option, ctypes.c_ulong(second), ctypes.c_ulong(third), _ZERO, _ZERO)
     return _check(result, "prctl(%d, %d)", option, second)
 
 
 def parent_death_signal() -> int:
-    """The signal that this process gets when its parent dies, or 0 (PR_GET_PDEATHSIG)."""
+    """Return the signal that this process gets when its parent dies, or 0 (PR_GET_PDEATHSIG)."""
     number = ctypes.c_int()
     result = _libc.prctl(PR_GET_PDEATHSIG, ctypes.byref(number), _ZERO, _ZERO, _ZERO)
     _check(result, "prctl(PR_GET_PDEATHSIG)")
@@ -298,14 +298,14 @@ def parent_death_signal() -> int:
 
 
 def get_own_limit(number: int) -> tuple[int, int]:
-    """The soft and the hard resource limit of this number of the calling process (prlimit(2))."""
+    """Return the soft and the hard resource limit of this number of the calling process (prlimit(2))."""
     limits = (ctypes.c_uint64 * 2)()
     _check(_libc.prlimit(0, number, None, limits), "prlimit(%d)", number)
     return limits[0], limits[1]
 
 
 def set_limit(pid: int, number: int, soft: int, hard: int) -> None:
-    """Set both, of a process or of this one (0)."""
+    """Set the soft and the hard limit of a process, or of the calling one (0)."""
     limits = (ctypes.c_uint64 * 2)(soft, hard)
     _check(_libc.prlimit(pid, number, limits, None), "prlimit(%d, %d, %d)", pid, number, soft)
 
@@ -319,31 +319,31 @@ def file_system_type(descriptor: int) -> int:
 
 
 def mount_number(descriptor: int) -> int:
-    """Return the number of the mount that an open file lies in; since Linux 6.8 none has had it before (statx(2))."""
+    """Return the id of the mount that an open file lies in; since Linux 6.8 ids are never used again (statx(2))."""
     status, number = ctypes.create_string_buffer(256), _architecture_number(_NUMBER_STATX, "statx")
     _check(_syscall(number, descriptor, b"", AT_EMPTY_PATH, STATX_MOUNT, status), "statx(%d)", descriptor)
     return ctypes.c_uint64.from_buffer(status, 144).value
 
 
 def default_signal(signal: int) -> None:
-    """Give a signal its default action (rt_sigaction(2)), also one that the C library keeps for itself."""
+    """Give a signal its default action (rt_sigaction(2)), even one that the C library reserves."""
     number = _architecture_number(_NUMBER_SIGACTION, "rt_sigaction")
     _check(_syscall(number, signal, _DEFAULT_ACTION, None, ctypes.c_ulong(8)), "rt_sigaction(%d, SIG_DFL)", signal)
 
 
 def personality(domain: int) -> None:
-    """personality(2): the execution domain; 0 is that of Linux with nothing switched off."""
+    """Set the execution domain (personality(2)); 0 is Linux's, with every flag off."""
     _check(_libc.personality(ctypes.c_ulong(domain)), "personality(%d)", domain)
 
 
 def may_execute(directory: int, name: str) -> bool:
-    """Whether the calling process, by its effective ids, may execute a file that is no link (faccessat2, Linux 5.8)."""
+    """Return whether the process, by its effective ids, may execute a file that is no link (faccessat2, Linux 5.8)."""
     flags = AT_EACCESS | AT_SYMLINK_NOFOLLOW
     return bool(_syscall(439, directory, os.fsencode(name), os.X_OK, flags) == 0)
 
 
 def execveat(directory: int, name: str, arguments: list[str], environment: dict[str, str]) -> None:
-    """Execute the file of this name in a directory, unless that is a link (execveat(2)); returns only by an error."""
+    """Execute the file of this name in a directory, unless it is a link (execveat(2)). Return by an error only."""
     words = [os.fsencode(word) for word in arguments]
     variables = [os.fsencode(key) + b"=" + os.fsencode(value) for key, value in environment.items()]
     if any(b"\0" in text for text in words + variables):
@@ -355,7 +355,7 @@ def execveat(directory: int, name: str, arguments: list[str], environment: dict[
 
 
 def set_host_name(name: str) -> None:
-    """sethostname(2), for the uts namespace of the calling process."""
+    """Set the host name of the calling process's uts namespace (sethostname(2))."""
     data = os.fsencode(name)
     _check(_libc.sethostname(data, ctypes.c_size_t(len(data))), "sethostname(%s)", name)
 
@@ -378,7 +378,7 @@ def join_new_session_keyring() -> None:
 
 
 def load_seccomp_filter(program: bytes) -> None:
-    """Install a compiled filter (`struct sock_filter` records) for this process and all that come of it."""
+    """Install a compiled filter (`struct sock_filter` records) for this process and all its descendants."""
     buffer = ctypes.create_string_buffer(program, len(program))
     structure = SocketFilterProgram(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     number = _architecture_number(_NUMBER_SECCOMP, "seccomp")

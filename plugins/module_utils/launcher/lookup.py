@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Paths that lie in a tree whose links nobody on the host vouches for: a container's root, or the tree of a store.
+"""Look-up of paths in a tree whose links are not trusted: a container's root, or the tree of a store.
 
-They are resolved below a descriptor of the tree's root: a link that is absolute, or leads upward, stays in the tree,
+Paths are resolved below a descriptor of the tree's root. A link that is absolute, or leads upward, stays in the tree,
 and no magic link of procfs (`/proc/self/fd/3`, `/proc/1/root`) is followed to what it names.
 
-From the host the kernel does it (`open_below`; openat2(2)). A process that is in a container already, and under its
-system-call filter, which refuses that call, goes one directory at a time (`find`).
+On the host the kernel resolves the path (`open_below`; openat2(2)). In a container the system-call filter refuses that
+call, so a process there goes one directory at a time (`find`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from . import linux
 
 RESOLVE = linux.RESOLVE_IN_ROOT | linux.RESOLVE_NO_MAGICLINKS
 LINKS_LIMIT = 40  # of one path, as in the kernel
-LEADS_OUT = "a symbolic link on the way leads out of the mapping that it is in; remove it, or name what is meant"
+LEADS_OUT = "a symbolic link on the way leads out of the mapping that it is in; remove it, or name its target"
 DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -28,12 +28,12 @@ def open_root(path: str) -> int:
 
 
 def open_below(root: int, path: str, flags: int = os.O_PATH, mode: int = 0) -> int:
-    """Open a path in the tree whose root a descriptor names, with the flags of open(2); always close-on-exec.
+    """Open a path in the tree whose root a descriptor names, with the flags of open(2), and close-on-exec.
 
     Args:
         root: a descriptor from `open_root`, or of a mount.
-        path: absolute or relative, which means the same here.
-        mode: of a file that is made.
+        path: absolute or relative to the root, which means the same.
+        mode: the mode of a file that is made.
 
     Raises:
         OSError: as open(2) says; `ELOOP` for a magic link.
@@ -44,8 +44,8 @@ def open_below(root: int, path: str, flags: int = os.O_PATH, mode: int = 0) -> i
 def find(root: int, path: str, links: set[int] | None = None, magic: bool = True) -> tuple[int, str]:
     """Return the directory in which a path ends, as a descriptor that the caller closes, and the name in it.
 
-    Every link is followed by its text. The name is that of a link never, of a file that does not exist perhaps, and `.`
-    where the path ends in the root.
+    Every link is followed by its text. The name is never that of a link; it may be one that does not exist, and it is
+    `.` when the path ends in the root.
 
     Args:
         links: gets the mount (`linux.mount_number`) in which each link that is followed lies.
@@ -100,7 +100,7 @@ def _enter(way: list[int], name: str) -> str | None:
 
 
 def _link(directory: int, name: str) -> str | None:
-    """Return the text of a link, or none where there is no link of this name."""
+    """Return the text of a link, or None when there is no link of this name."""
     try:
         return os.readlink(name, dir_fd=directory)
     except OSError as error:
@@ -116,10 +116,10 @@ def open_found(root: int, path: str, flags: int, mode: int = 0) -> int:
 
 
 def open_confined(root: int, path: str, flags: int) -> tuple[int, bool]:
-    """Open a path of a container that is being made, and return whether a link led there that is not the launcher's.
+    """Open a path of a container under construction. Return whether a link that is not the launcher's led there.
 
-    The launcher's own links lie in the root, and lead anywhere. One that lies in another mount may be from who shares
-    that mount, or from a former run: what it leads to must lie in the same mount, by way of whatever else.
+    The launcher's own links lie in the root, and lead anywhere. A link in another mount may come from whoever shares
+    that mount, or from a former run: it must lead into the same mount, by whatever way.
 
     Raises:
         OSError: as open(2) says; `EXDEV` where a link leads out of the mount that it is in, `ELOOP` for one of /proc.
@@ -135,7 +135,7 @@ def open_confined(root: int, path: str, flags: int) -> tuple[int, bool]:
 
 
 def open_made(directory: int, name: str, flags: int) -> int:
-    """Open what has just been made under a name; the descriptor may be of a link, when `flags` have `O_PATH`.
+    """Open what has just been made under a name. With `O_PATH` in `flags` it may turn out to be a link.
 
     Raises:
         OSError: as open(2) says; `EXDEV` where something is mounted: a mount point that was moved to this name.
@@ -159,7 +159,7 @@ def _open(directory: int, name: str, flags: int, path: str, mode: int = 0) -> in
 
 
 def make_directory_below(root: int, path: str, mode: int) -> int:
-    """Return a descriptor (`O_RDONLY`) of a directory, which is made, with its parents, unless it is there.
+    """Make a directory and its parents, unless they exist. Return a descriptor (`O_RDONLY`) of it.
 
     Args:
         path: as of `open_below`, without `..`.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is mounted in this mount namespace, from proc_pid_mountinfo(5), which asks no file system for anything."""
+"""The mounts of a mount namespace, from proc_pid_mountinfo(5). To read that asks no file system for anything."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def _unescape(text: str) -> str:
 
 
 def read(path: str = "/proc/self/mountinfo") -> list[MountTableEntry]:
-    """Return the mounts of a mount namespace that a process's root shows."""
+    """Return the mounts of a mount namespace that are below a process's root."""
     return parse(_read(path, None))
 
 
 def read_some(path: str, size: int) -> tuple[list[MountTableEntry], bool]:
-    """Return the first mounts of somebody else's mount namespace, of about `size` bytes, and whether these are all."""
+    """Return the first mounts of another process's namespace, about `size` bytes of them, and whether these are all."""
     text = _read(path, size + 1)
     if len(text) <= size:
         return parse(text), True
@@ -57,7 +57,7 @@ def read_some(path: str, size: int) -> tuple[list[MountTableEntry], bool]:
 
 
 def _read(path: str, limit: int | None) -> bytes:
-    """Return the file, or its beginning of at least `limit` bytes. It comes a page at a time."""
+    """Return the file, or its beginning of at least `limit` bytes. The kernel gives it out a page at a time."""
     text = bytearray()
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -86,7 +86,7 @@ def parse(text: bytes) -> list[MountTableEntry]:
 
 
 def way(mounts: list[MountTableEntry], path: str) -> list[MountTableEntry]:
-    """Return the mounts that an absolute path without links leads through, the one it ends in last.
+    """Return the mounts that an absolute path without links leads through, in order.
 
     Of those on one point only the topmost counts.
     """

@@ -38,7 +38,7 @@ OWN = frozenset(
 
 
 def attributes(flags: list[str]) -> int:
-    """The mount attributes that a record's flags stand for."""
+    """Return the mount attributes that a record's flags stand for."""
     result = 0
     for flag in flags:
         result |= ATTRIBUTES.get(flag, 0)
@@ -46,7 +46,7 @@ def attributes(flags: list[str]) -> int:
 
 
 def filesystem(kind: str, options: list[tuple[str, str | None]], mount_attributes: int = 0) -> int:
-    """A new, detached mount of a file system: its descriptor. Options are (name, value or none)."""
+    """Make a new, detached mount of a file system; return its descriptor. Options are (name, value or None)."""
     context = linux.fsopen(kind)
     try:
         for name, value in options:
@@ -61,16 +61,16 @@ def filesystem(kind: str, options: list[tuple[str, str | None]], mount_attribute
 
 
 def tmpfs(mode: str, size: str, inodes: str, mount_attributes: int = 0) -> int:
-    """A detached tmpfs, bounded in size and number of files, for a hostile writer may try to fill the host's memory."""
+    """Make a detached tmpfs, bounded in size and in files: a hostile writer may try to fill the host's memory."""
     options: list[tuple[str, str | None]] = [("mode", mode), ("size", size), ("nr_inodes", inodes)]
     return filesystem("tmpfs", options, mount_attributes)
 
 
 def bind(source: int, mount_attributes: int, id_map: int | None, recursive: bool = True) -> int:
-    """A detached copy of the mount that a descriptor names, with attributes, its ids mapped through a user namespace.
+    """Return a detached copy of the mount that a descriptor names, with attributes, id-mapped by a user namespace.
 
     Raises:
-        OSError: as mount_setattr(2) says; `EINVAL` for a file system that cannot map ids, on this kernel at least.
+        OSError: as mount_setattr(2); `EINVAL` when this kernel cannot map the ids of that file system.
     """
     mount = linux.open_tree(source, "", recursive)
     try:
@@ -82,7 +82,7 @@ def bind(source: int, mount_attributes: int, id_map: int | None, recursive: bool
 
 
 class ProtectedTarget(LauncherError):
-    """A mount point leads to what a container needs, where nothing can be mounted. No option makes it a warning."""
+    """A mount point that leads to what a container needs. Nothing can be mounted there, and no option allows it."""
 
 
 def _path_of(descriptor: int) -> str:
@@ -108,11 +108,11 @@ class Tree:
         self.root = root
 
     def open(self, path: str, flags: int = os.O_PATH) -> int:
-        """Open a path inside the tree; symbolic links, absolute ones too, stay inside."""
+        """Open a path inside the tree; all symbolic links, absolute ones included, stay inside."""
         return lookup.open_below(self.root, path, flags)
 
     def target(self, path: str, directory: bool, above: bool = False) -> int:
-        """The descriptor of a mount point, made as an empty directory or file where nothing is.
+        """Open a mount point, and make it as an empty directory or file when it is missing. Return its descriptor.
 
         Args:
             above: whether it is no mount point, but a directory above one.
@@ -157,7 +157,7 @@ class Tree:
         place = _path_of(target)[len(_path_of(self.root).rstrip("/")) :] or "/"
         reason = targets.refusal_of_place(place)
         if reason is None and foreign and not above and _is_root_of_mount(target):
-            reason = "'%s' is the mapping that it is in, which would be hidden" % place
+            reason = "'%s' is the mapping that contains it, which would be hidden" % place
         if reason is not None:
             os.close(target)
             message = (
@@ -184,10 +184,11 @@ class Tree:
 
 
 def open_source(path: str, follow: bool, trusted: str = "/") -> int:
-    """The descriptor of a bind mount's source on the host.
+    """Open a bind mount's source on the host. Return its descriptor.
 
-    Unless `follow`, a symbolic link on the way is an error: a source that lies in some container's writable state
-    could be turned into a link to anywhere between two starts. Only the way to `trusted`, a directory, may hold one.
+    Unless `follow`, a symbolic link on the way is an error. A source may lie in some container's writable storage,
+    where it could become a link to anywhere between two starts. Only the way to `trusted`, a directory, may hold a
+    link.
     """
     if follow:
         return os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -201,7 +202,7 @@ def open_source(path: str, follow: bool, trusted: str = "/") -> int:
 
 
 def open_unlinked(directory: int, below: str, path: str) -> int:
-    """The descriptor of what lies below a directory of the host, on the way to which is no link; `path` is its name."""
+    """Open a path below a directory of the host, and refuse symbolic links on the way. `path` is its full name."""
     try:
         return linux.openat2(directory, below, os.O_PATH, linux.RESOLVE_NO_SYMLINKS)
     except OSError as error:

@@ -14,7 +14,7 @@ _HEXADECIMAL = frozenset("0123456789abcdef")
 
 
 def is_name(value: object) -> bool:
-    """Return whether this is a container's name, so that it can be part of a path."""
+    """Return whether a value is a container's name, which can be part of a path."""
     return isinstance(value, str) and 0 < len(value) <= NAME_LIMIT and value[0] != "-" and _LETTERS.issuperset(value)
 
 
@@ -24,7 +24,7 @@ def system_name(digest: str, container: str) -> str:
 
 
 def container_of(name: str) -> str | None:
-    """Return the container whose system a directory of this name holds, or None when it is not one of a system."""
+    """Return the container of the system in a directory of this name, or None when it is no system's name."""
     digest, dash, container = name[:DIGITS], name[DIGITS : DIGITS + 1], name[DIGITS + 1 :]
     if len(digest) == DIGITS and _HEXADECIMAL.issuperset(digest) and dash == "-" and is_name(container):
         return container

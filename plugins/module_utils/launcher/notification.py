@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The socket on which the init of a container says that it is ready (sd_notify(3)).
+"""The socket on which a container's init reports that it is ready (sd_notify(3)).
 
-Root inside can send files with what it says (unix(7), SCM_RIGHTS). Whoever lets go of a file last waits as long as its
-closing takes, which root inside decides: a connection that lingers, a file system in user space. So this process
-neither takes a message with files nor closes the socket while one is left in it. Children do that, which can be killed.
+Root inside can send files with its messages (unix(7), SCM_RIGHTS). The process that closes a file last waits as long as
+the closing takes, and root inside decides that: a connection that lingers, a file system in user space. So this process
+neither takes a message with files nor closes the socket while such a message is left in it. Children do that, and can
+be killed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ DROP_SECONDS = 0.5  # in which a message with files is to be taken
 
 
 class Notification:
-    """The socket at a path, for a uid of the host's."""
+    """The notification socket at a path, for a uid of the host."""
 
     def __init__(self, path: str, owner: int) -> None:
         import socket
@@ -38,11 +39,11 @@ class Notification:
             raise
 
     def fileno(self) -> int:
-        """The descriptor, to be polled."""
+        """Return the descriptor, for a poll."""
         return int(self.socket.fileno())
 
     def take(self) -> list[bytes]:
-        """The lines of the next message; none when nothing has come."""
+        """Return the lines of the next message; an empty list when there is none."""
         message, has_files = self._look()
         if has_files:
             self._drop()
@@ -51,7 +52,7 @@ class Notification:
         return [] if message is None else message.split(b"\n")
 
     def close(self) -> None:
-        """Take no more messages, and let go of those that are left, whatever they have."""
+        """Take no more messages, and drop those that are left, whatever they carry."""
         import socket
 
         self.socket.shutdown(socket.SHUT_RD)  # from now on none is added
@@ -65,7 +66,7 @@ class Notification:
             self.socket.close()
 
     def _look(self) -> tuple[bytes | None, bool]:
-        """The next message, if there is one, which stays where it is; whether it has files."""
+        """Return the next message, if any, without taking it, and whether it carries files."""
         import socket
 
         try:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where things are on the host; how small files are replaced whole, and what is ours is removed and nothing else."""
+"""The collection's places on the host; replacing small files whole, and removing what is the collection's own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEW = ".new"  # ends the name under which a file is written aside
 
 
 def refusal_of_root(source: str) -> str | None:
-    """Return why a path of the host cannot be shared with a container, when that is `/`; else None."""
+    """Return why a path cannot be shared when it is `/`; else None."""
     if plain_path(os.path.normpath(source)) != "/":
         return None
     return (
@@ -43,7 +43,7 @@ def make_directory(path: str, mode: int = 0o755) -> None:
 
 
 def read_text(path: str, limit: int = 1 << 20, directory: int | None = None) -> str:
-    """The text of a small file, or an empty string where there is none; relative to a directory's descriptor."""
+    """Return the text of a small file, or "" when it is missing. `directory` is a descriptor to start from."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
     except FileNotFoundError:
@@ -109,7 +109,7 @@ def remove_file(path: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a file, or a directory with all that is in it, if it is there, and nothing of what is mounted there.
+    """Remove a file, or a directory with all in it, if it exists, but nothing that is mounted there.
 
     Raises:
         LauncherError: something is mounted on it or below it; that, and what leads to it, stays.
@@ -119,7 +119,7 @@ def remove_tree(path: str) -> None:
 
 
 def remove_entries(directory: str, names: tuple[str, ...]) -> None:
-    """Remove these from a directory, in this order, each as `remove_tree` does; nothing where there is no directory."""
+    """Remove these names from a directory, in order, each as `remove_tree` does. A missing directory is no error."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan of a start: all that is known before its first process is made (S4)."""
+"""The plan of a start: all that is known before the first process is made (S4)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MADE = linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
 
 
 class Plan:
-    """What the processes of one start need beside the system. None of them changes it.
+    """The settings of one start, beside the system. The processes of the start do not change them.
 
     Args:
         system: directory of the system on the host.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A process that stays the same process: pinned by a pidfd, checked by its start time, never trusted by its number."""
+"""A process with a stable identity: pinned by a pidfd, checked by its start time, never trusted by its number."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REAP_SECONDS = 1.0  # in which the end of a child comes to be known, unless some
 
 
 def milliseconds(seconds: float) -> int:
-    """A time limit as poll(2) takes it, rounded up; what is no limit is none to wait for."""
+    """Return a time limit for poll(2), rounded up; 0 for one that is over."""
     return -int(-min(seconds, 2e6) * 1000 // 1) if seconds > 0 else 0
 
 
@@ -32,7 +32,7 @@ _boot_id = ""
 
 
 def boot_id() -> str:
-    """The kernel's name for this boot of the host, for PIDs and start times are unique within one only."""
+    """Return the kernel's id of this boot of the host. PIDs and start times are unique within one boot only."""
     global _boot_id
     if not _boot_id:
         _boot_id = read_text("/proc/sys/kernel/random/boot_id").strip()
@@ -40,12 +40,12 @@ def boot_id() -> str:
 
 
 def start_time(pid: int, ended: bool = False) -> int | None:
-    """When the process started, in clock ticks since boot (proc(5), stat, field 22); none when it is not there.
+    """Return the start time of a process in clock ticks since boot (proc(5), stat, field 22), or None without one.
 
-    A process whose first thread has ended is there for as long as another of its threads goes on.
+    A process whose first thread has ended exists while another of its threads runs.
 
     Args:
-        ended: whether one that has ended or is about to, and that nobody has waited for, counts too.
+        ended: also count a process that has ended, or is about to, and that nobody has waited for.
     """
     fields = _stat("/proc/%d" % pid)
     if not fields or (not ended and _is_over(fields) and not _has_thread(pid)):
@@ -54,7 +54,7 @@ def start_time(pid: int, ended: bool = False) -> int | None:
 
 
 def _has_thread(pid: int) -> bool:
-    """Whether a thread of the process goes on."""
+    """Return whether a thread of the process still runs."""
     try:
         threads = os.listdir("/proc/%d/task" % pid)
     except (FileNotFoundError, ProcessLookupError):
@@ -67,7 +67,7 @@ def _has_thread(pid: int) -> bool:
 
 
 def _stat(directory: str) -> list[str]:
-    """The fields of a process or a thread in /proc; none when it is not there."""
+    """Return the fields of a process or thread in /proc; an empty list when it does not exist."""
     try:
         fields = _fields(read_text(directory + "/stat"))
     except ProcessLookupError:
@@ -76,23 +76,23 @@ def _stat(directory: str) -> list[str]:
 
 
 def _is_over(fields: list[str]) -> bool:
-    """Whether a thread with these fields has ended or is about to."""
+    """Return whether a thread with these fields has ended or is about to."""
     return fields[0] in ("Z", "X") or bool(int(fields[6]) & EXITING)
 
 
 def executed(pid: int) -> bool:
-    """Whether this child has executed a program, as far as is known; also when it has ended, until it is waited for."""
+    """Return whether this child has executed a program, as far as known: until it is reaped, also after its end."""
     fields = _fields(read_text("/proc/%d/stat" % pid))
     return len(fields) < 20 or not int(fields[6]) & NOT_EXECUTED
 
 
 def _fields(text: str) -> list[str]:
-    """Those of proc_pid_stat(5) after the second, a program's name in parentheses, which may hold anything."""
+    """Return the fields of proc_pid_stat(5) after the second, a name in parentheses that may hold anything."""
     return text[text.rfind(")") + 2 :].split()
 
 
 class Process:
-    """A running process, or none: `Process.find` gives the one that was recorded, only if it is still that one."""
+    """A running process, pinned. `Process.find` returns the one that was recorded, only if it is still that one."""
 
     def __init__(self, pid: int, descriptor: int) -> None:
         self.pid = pid
@@ -100,7 +100,7 @@ class Process:
 
     @classmethod
     def find(cls, pid: int, started: int | None, ended: bool = False) -> Process | None:
-        """Pin the process `pid` if it is the one that started at `started`.
+        """Pin the process `pid` if it started at `started`; else return None.
 
         Args:
             ended: as for `start_time`.
@@ -116,7 +116,7 @@ class Process:
 
     @classmethod
     def pin(cls, pid: int) -> Process | None:
-        """Pin the process that has this number now, if there is one."""
+        """Pin the process that has this number now; return None when there is none."""
         try:
             return cls(pid, linux.pidfd_open(pid))
         except OSError as error:
@@ -126,14 +126,14 @@ class Process:
             raise
 
     def signal(self, number: int) -> None:
-        """Signal it; a process that has ended is no error."""
+        """Send a signal. A process that has ended is no error."""
         try:
             linux.pidfd_send_signal(self.descriptor, number)
         except ProcessLookupError:
             pass
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait until it has ended, for at most `timeout` seconds; whether it has."""
+        """Wait until the process has ended, for at most `timeout` seconds. Return whether it has."""
         poll = select.poll()
         poll.register(self.descriptor, select.POLLIN)
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -144,11 +144,14 @@ class Process:
         return bool(poll.poll(None if deadline is None else milliseconds(deadline - time.monotonic())))
 
     def heeds(self, number: int) -> bool:
-        """Whether it has said what to do at this signal. What a PID 1 has not, the kernel drops (pid_namespaces(7))."""
+        """Return whether the process catches, blocks or ignores a signal.
+
+        The kernel drops any other signal for a PID 1 (pid_namespaces(7)).
+        """
         return number == KILL or any(self._has(mask, number) for mask in ("SigCgt", "SigBlk", "SigIgn"))
 
     def _has(self, mask: str, number: int) -> bool:
-        """Whether a signal is in one of the masks of proc_pid_status(5)."""
+        """Return whether a signal is in one of the masks of proc_pid_status(5)."""
         try:
             text = read_text("/proc/%d/status" % self.pid)
         except ProcessLookupError:
@@ -157,7 +160,7 @@ class Process:
         return bool(value) and int(value, 16) >> (number - 1) & 1 == 1
 
     def ask(self, number: int, deadline: float) -> None:
-        """Signal it as soon as it heeds that; one that never does is left alone after the deadline (time.monotonic)."""
+        """Send a signal as soon as the process heeds it; give up at the deadline (time.monotonic)."""
         while not self.heeds(number):
             left = deadline - time.monotonic()
             if left <= 0 or self.wait(min(left, PAUSE)):
@@ -165,11 +168,11 @@ class Process:
         self.signal(number)
 
     def reap(self) -> None:
-        """Let go of it, if it has ended and was this process's own child."""
+        """Reap the process, if it has ended and is this process's own child."""
         reap(self.pid)
 
     def end(self) -> None:
-        """Kill it, a child, and wait for its end for a moment: the kernel may not let it end yet."""
+        """Kill the process, a child, and wait briefly: the kernel may not let it end yet."""
         self.signal(KILL)
         if self.wait(KILL_SECONDS):
             self.reap()
@@ -181,16 +184,16 @@ class Process:
 
 
 def heed_children() -> None:
-    """Let the calling process learn how its children end.
+    """Make the kernel report to the calling process how its children end.
 
-    Who called may ignore SIGCHLD, which outlives exec; then the kernel tells nobody how a child has ended (wait(2)).
+    The caller may ignore SIGCHLD, and exec keeps that; then the kernel tells nobody how a child has ended (wait(2)).
     """
     if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:
         linux.default_signal(_signal.SIGCHLD)  # any thread may call this
 
 
 def reap(pid: int) -> None:
-    """Let go of a process that has ended, if it was a child of this one."""
+    """Reap a process that has ended, if it is a child of this one."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
@@ -198,9 +201,9 @@ def reap(pid: int) -> None:
 
 
 def wait_status(pid: int) -> int:
-    """Let go of a child that has ended, as its pidfd says; its wait status.
+    """Reap a child that has ended, according to its pidfd. Return its wait status.
 
-    Somebody inside who traces it can keep it from being let go of (ptrace(2)), but not from being looked at.
+    Somebody inside who traces it can prevent that it is reaped (ptrace(2)), but not that its status is read.
     """
     status = reap_within(pid, time.monotonic() + REAP_SECONDS)
     if status is None:
@@ -210,7 +213,7 @@ def wait_status(pid: int) -> int:
 
 
 def reap_within(pid: int, deadline: float) -> int | None:
-    """The wait status of a child, or none when it has not ended by the deadline (time.monotonic), or is traced."""
+    """Return a child's wait status, or None when it is traced or has not ended by the deadline (time.monotonic)."""
     while True:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
@@ -233,19 +236,19 @@ _entered = False
 
 
 def leave(pid: int) -> None:
-    """Do not wait for this child any more until its tracer has ended."""
+    """Stop waiting for this child until its tracer has ended."""
     _left.add(pid)
 
 
 def enters(pid: int) -> None:
-    """Know a child for a command in a container, whose end is waited for with `reap_within` or `wait_status`."""
+    """Remember a child as a command in a container; `reap_within` or `wait_status` waits for its end."""
     global _entered
     _entered = True
     _commands.add(pid)
 
 
 def reap_left() -> None:
-    """Let go of the children left before, and of those that commands gave, as far as they have ended by now."""
+    """Reap those that have ended of the children left before, and of those that commands gave to this process."""
     for pid in list(_left):
         try:
             ended = os.waitpid(pid, os.WNOHANG)[0] != 0
@@ -259,10 +262,10 @@ def reap_left() -> None:
 
 
 def _reap_given() -> None:
-    """Let go of ended children in a pid namespace below this one that this process has not made.
+    """Reap ended children in a pid namespace below this one that this process did not make.
 
-    It has made its commands, and the first process of a container that it has started: for that the container's own
-    life waits.
+    Left out are its commands, and the first process of a container that it has started, for which the container's own
+    life cycle waits.
     """
     try:
         if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
@@ -279,7 +282,7 @@ def _reap_given() -> None:
 
 
 def _numbers(pid: str) -> list[str]:
-    """The numbers of a process in its pid namespaces, from this one downwards (NSpid in proc_pid_status(5))."""
+    """Return the numbers of a process in its pid namespaces, from this one downwards (NSpid in proc_pid_status(5))."""
     try:
         return read_text("/proc/%s/status" % pid).partition("\nNSpid:")[2].partition("\n")[0].split()
     except ProcessLookupError:

@@ -1,16 +1,16 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A program of a container, executed by a process of ours that has come there: the last thing that process does.
+"""The execution of a container's program by a process of ours in the container: the last thing that process does.
 
-The program is found below the container's root, and executed by descriptor. Executed by its path, it could be a link
-to `/proc/self/exe`, or a script whose interpreter is that: the host's own Python would run as a program of the
-container's, and be open to be overwritten (CVE-2019-5736). So nothing is left for the kernel to choose: the first line
-of a script is read here, as the kernel would read it, and the interpreter that a binary names is looked up here, too.
-What this does not settle is for the container's own shell to execute: a program of another machine or kind, which
-binfmt_misc may have another program for; a binary that may not be read; one whose interpreter is a link of /proc.
+The program is found below the container's root, and executed by descriptor. By its path it could be a link to
+`/proc/self/exe`, or a script whose interpreter is that: the host's own Python would run as a program of the container,
+and the container could overwrite it (CVE-2019-5736). So the kernel gets no choice: this module reads the first line of
+a script as the kernel would, and looks up the interpreter that a binary names. Files that this cannot settle are left
+to the container's own shell: a program of another machine or kind, which binfmt_misc may know; a binary that may not be
+read; one whose interpreter is a link of /proc.
 
-Root inside that changes a binary between the look at it and execve has the kernel map the host's Python into its own
-process, where it can read it and not write.
+Root inside may change a binary between this look-up and execve. The kernel then maps the host's Python into a process
+of the container, which can read it and not write to it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NULL_DEVICE = (1, 3)
 
 
 def load_nothing_more() -> None:
-    """Let no further module be imported by this process: it would be one of the container's, with our rights.
+    """Stop this process from importing modules: inside they would be the container's, with our rights.
 
     To be called before the first step into a container.
     """
@@ -57,7 +57,7 @@ class Program:
         self.path = path
 
     def execute(self, environment: dict[str, str]) -> None:
-        """Execute it in place of this process; returns only by an error."""
+        """Execute the program in place of this process. Return by an error only."""
         try:
             linux.execveat(self.directory, self.name, self.arguments, environment)
         except OSError as error:
@@ -86,7 +86,7 @@ def find(root: int, path: str, arguments: list[str]) -> Program:
 
 
 def _find(root: int, path: str, arguments: list[str]) -> tuple[Program | None, str, list[str]]:
-    """Return a program that can be executed from here, or none; the path at which a script ends, and its arguments."""
+    """Return a program that can be executed from here, or None; the path where a script ends, and its arguments."""
     asked = path
     for _script in range(SCRIPTS_LIMIT + 1):
         directory, name = lookup.find(root, path)
@@ -114,7 +114,7 @@ def _find(root: int, path: str, arguments: list[str]) -> tuple[Program | None, s
 
 
 def find_in_path(root: int, name: str, arguments: list[str], path: str) -> Program:
-    """Find a program by its name in the directories of a `PATH`, as execvp(3) does; errors are those of `find`."""
+    """Find a program by its name in the directories of a `PATH`, as execvp(3) does; raise as `find`."""
     if not name:
         raise FileNotFoundError(errno.ENOENT, "is no name of a program", name)
     refused: OSError | None = None
@@ -131,9 +131,10 @@ def find_in_path(root: int, name: str, arguments: list[str], path: str) -> Progr
 
 
 def _examine(root: int, directory: int, name: str) -> tuple[bytes, bool]:
-    """Return the first bytes of a program, and whether the kernel runs it with nothing but files of the container.
+    """Return the first bytes of a program, and whether the kernel runs it with the container's files alone.
 
-    Of one that may be executed and not read they are those of a binary: the kernel reads no script that way.
+    Of a file that may be executed and not read, the first bytes are those of a binary: the kernel runs no script that
+    way.
 
     Raises:
         OSError: it is no regular file, this process may not execute it, or its interpreter is missing.
@@ -158,7 +159,7 @@ def _examine(root: int, directory: int, name: str) -> tuple[bytes, bool]:
 
 
 def _is_own_loader(root: int, path: str) -> bool:
-    """Return whether what the kernel will load as a binary's interpreter is a file of the container's.
+    """Return whether the interpreter that the kernel will load for a binary is a file of the container.
 
     Raises:
         OSError: there is no such file.
@@ -179,7 +180,7 @@ def _is_own_loader(root: int, path: str) -> bool:
 
 
 def _interpreter(line: bytes) -> tuple[str, list[str]]:
-    """Return what the first line of a script names, and at most one option, which is the whole rest (execve(2))."""
+    """Return the interpreter in a script's first line, and the rest of the line as at most one argument (execve(2))."""
     text = line.split(b"\0")[0].strip(b" \t")
     end = next((place for place, byte in enumerate(text) if byte in b" \t"), len(text))
     option = text[end:].lstrip(b" \t")

@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether users of the host could run, with rights of its root, what root inside leaves in writable storage.
+"""Whether users of the host could run what root inside leaves in writable storage, with root's rights.
 
 The system-call filter refuses to make set-user-ID programs, but overlayfs, mounted inside, copies one up in the kernel.
-With `security.nesting`, openat2(2) makes one, and overlayfs copies up a file capability, too: root inside has
-CAP_SETFCAP then, and the id map turns the container's root into the host's. Only a directory above the storage, which
-root inside cannot change, keeps users of the host away from such a program, or `nosuid`, which takes its rights, or
-`noexec`.
+With `security.nesting`, openat2(2) makes one. overlayfs copies up a file capability, too, since root inside then has
+CAP_SETFCAP, and the id map turns the container's root into the host's. Three things protect users of the host: a
+directory above the storage, which root inside cannot change, keeps them away; `nosuid` takes the program's rights;
+`noexec` prevents that it runs.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def check_bind(host: guarded.GuardedHost, source: int, name: str, point: str, ne
 
 
 def check_file_system(host: guarded.GuardedHost, record: Mount, device: str, nesting: bool) -> str | None:
-    """The same for a file system that the container mounts, and that is mounted on the host, too."""
+    """Return the same as `check_bind` for a file system that the container mounts, and that the host mounts, too."""
     return _said(host, host.shown_of_file_system(record, device), device, record.mount_point, nesting)
 
 
@@ -74,12 +74,12 @@ def _said(host: guarded.GuardedHost, shown: list[tuple[str, str]], name: str, po
 
 
 def _is_reachable(host: guarded.GuardedHost, path: str, mapped: str) -> bool:
-    """Whether others than root can come to a path: through each directory above it, for all that is known.
+    """Return whether users other than root can reach a path, through each directory above it.
 
     Args:
-        host: whose mounts say whether a server might have to be waited for.
+        host: its mounts tell whether a server might have to be waited for; such a path counts as reachable.
         path: of a directory.
-        mapped: a directory whose mode, and all modes below, root inside can change; or nothing.
+        mapped: a directory whose mode, and all modes below, root inside can change; or "".
     """
     if not mapped or not is_below(path, mapped):
         way = mount_table.way(host.mounts, path)
@@ -98,7 +98,7 @@ def _is_reachable(host: guarded.GuardedHost, path: str, mapped: str) -> bool:
 
 
 def lets_users_in(directory: str) -> bool:
-    """Whether an owner, a group, an ACL or the mode lets others than root pass through a directory."""
+    """Return whether the owner, the group, an ACL or the mode lets users other than root pass a directory."""
     status = os.stat(directory)
     if status.st_uid != 0 or status.st_mode & stat.S_IXOTH:
         return True  # an owner can change the mode
@@ -115,7 +115,7 @@ def lets_users_in(directory: str) -> bool:
 
 
 def _acl(path: str) -> list[tuple[int, int, int]]:
-    """The entries of a directory's ACL: tag, permissions, id; none where it has none."""
+    """Return the entries of a directory's ACL as (tag, permissions, id); an empty list without an ACL."""
     try:
         value = os.getxattr(path, ACL)
     except OSError as error:

@@ -26,7 +26,7 @@ LEFT_OUT = "; it is left out, as its declaration allows"
 
 
 class Records:
-    """Mounts one record of `spec.json` after the other.
+    """The mounting of records of `spec.json`, one after the other.
 
     Args:
         tree: the root under construction.
@@ -52,7 +52,7 @@ class Records:
         self._served: list[str] = []
 
     def mount(self, record: Mount) -> None:
-        """Mount it, in a process that can be given up when a server may have to answer for that."""
+        """Mount a record, in a process that can be given up when a server may have to answer."""
         if not self._asks_a_server(record):
             self._mount(record)
             return
@@ -81,7 +81,7 @@ class Records:
         self.warnings += [line for line in said.split("\n") if line]
 
     def _asks_a_server(self, record: Mount) -> bool:
-        """Whether something else than the kernel may have to answer: for what is mounted, or for where."""
+        """Return whether something else than the kernel may have to answer, for the source or for the mount point."""
         device = record.source
         if any(is_below(record.mount_point, point) for point in self._served):
             return True
@@ -100,7 +100,7 @@ class Records:
         return any(is_below(path, point) for path in looked_at for point in self._foreign)
 
     def _mount(self, record: Mount) -> None:
-        """Mount it or, where its failure is no error, say why not; what is refused is an error in any case."""
+        """Mount a record. Where a failure is allowed, add a warning instead; a refusal is an error in any case."""
         try:
             if record.is_bind:
                 self._bind(record)
@@ -141,7 +141,7 @@ class Records:
             raise LauncherError(message) from error
 
     def _runs(self) -> guarded.GuardedHost:
-        """What this host runs; looked for once, when there is something to mount that it may be in."""
+        """Return what this host runs. It is looked up once, when something is to be mounted that may hold it."""
         if self._host is None:
             python = guarded.interpreter(self.plan.spec.python)
             self._host = guarded.GuardedHost(dict(guarded.RUNS, **python))
@@ -152,7 +152,7 @@ class Records:
             self.warnings.append(warning)
 
     def _options(self, record: Mount) -> list[tuple[str, str | None]]:
-        """A mount(8) option string, in parts; ids in it are the container's own."""
+        """Return a mount(8) option string as (name, value or None); turn the container's ids in it into the host's."""
         options: list[tuple[str, str | None]] = []
         for option in (record.options or "").split(","):
             name, equals, value = option.partition("=")
@@ -170,7 +170,7 @@ class Records:
         return options
 
     def _bind(self, record: Mount) -> None:
-        """Bind a mapping (C10), or say that its source is not there (S3)."""
+        """Bind a mapping (C10), or add a warning when its source does not exist (S3)."""
         path, point = record.source, record.mount_point
         try:
             if path == self.plan.spec.store.source:
@@ -216,13 +216,13 @@ class Records:
         self.tree.attach(mount, point, stat.S_ISDIR(os.fstat(source).st_mode))
 
     def _accept_unmapped(self, source: int, attributes: int, name: str) -> None:
-        """Say what a share without an id map lacks; refuse one that could not be written to, though it is meant to be.
+        """Add a warning about a share without an id map; refuse a writable one that nobody inside could write to.
 
         It is never shared with the host's own ids instead: root inside would be root there.
         """
         first, count = self.identity.base, self.identity.count
         if attributes & linux.MOUNT_ATTR_RDONLY:
-            message = "%s: its file system cannot map ids, so what is root's there is nobody's inside" % name
+            message = "%s: its file system cannot map ids, so root's files there belong to nobody inside" % name
             if name == self.plan.spec.store.source:
                 message += "; su, sudo and other set-user-ID programs do not work"
             self.warnings.append(message)
@@ -237,7 +237,7 @@ class Records:
 
 
 def _reason(error: OSError) -> str:
-    """An error of a mount, in words that say what to do where its own do not."""
+    """Return the text of a mount's error, with what to do where the system's text does not say."""
     if error.errno != errno.EROFS:
         return str(error)
-    return "%s: it lies in what is read-only and has no such mount point: make that on the host, or use another" % error
+    return "%s: a read-only mount there has no such mount point: make it on the host, or use another" % error

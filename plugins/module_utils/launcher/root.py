@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The file tree that a container sees (S2, S3, S6), built by the host's root in a private mount namespace.
 
-The effective ids of who builds are the container's base id, so that everything made belongs to the container's root.
+The building process has the container's base id as its effective ids, so that every file it makes belongs to the
+container's root.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ NAMESPACED = ("mqueue",)
 
 
 def attach_root(directory: str) -> mounts.Tree:
-    """A tmpfs for `/`, at a directory of the host that only this mount namespace sees changed."""
+    """Mount a tmpfs for `/` at a directory of the host, visible in this mount namespace only. Return its tree."""
     mount = mounts.tmpfs("0755", ROOT_SIZE, ROOT_FILES, linux.MOUNT_ATTR_NODEV)
     target = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     linux.move_mount(mount, target)
@@ -47,10 +48,10 @@ def attach_root(directory: str) -> mounts.Tree:
 
 
 class Source:
-    """The store on the host, and the tree that it is part of: both are opened once, without links on the way.
+    """The store on the host, and the tree that it is part of. Both are opened once, without links on the way.
 
-    Somebody may be able to put other things in their place at any time, such as root inside, where they lie in a
-    writable mapping. What is opened stays what it is.
+    Somebody, such as root inside where they lie in a writable mapping, may be able to replace them at any time. An open
+    descriptor keeps naming the same directory.
 
     Attributes:
         tree: descriptor (`O_PATH`) of the directory that the store is in. The links in that are the tree's own.
@@ -83,7 +84,7 @@ class Source:
 
 
 class Builder:
-    """Fills a root tree with everything but the kernel's namespaced file systems.
+    """The construction of a root tree, with everything but the kernel's namespaced file systems.
 
     Args:
         tree: the empty root.
@@ -117,7 +118,7 @@ class Builder:
         self._links = [name for name, _target in STANDARD_LINKS] + list(MERGED)
 
     def build(self) -> None:
-        """Build it; the working directory is its root afterwards."""
+        """Build the tree; the working directory is its root afterwards."""
         spec = self.plan.spec
         os.umask(0)
         os.fchdir(self.tree.root)
@@ -144,7 +145,7 @@ class Builder:
             self.tree.attach(mount, "/run/host/notify", directory=False)
 
     def _link_store(self, target: str) -> None:
-        """`/bin`, `/lib64` and the like, as far as the store has them (merged /usr)."""
+        """Make `/bin`, `/lib64` and the like, as far as the store has them (merged /usr)."""
         for name in MERGED:
             path = os.path.join(self.source.name, name)
             try:
@@ -178,7 +179,7 @@ class Builder:
             self._made.add(parent)
 
     def _place(self, path: str, mode: int, content: bytes, uid: int | None = None, gid: int | None = None) -> None:
-        """Write a file of the tree; nothing of a container's own state is mounted yet."""
+        """Write a file of the tree, before anything of a container's own storage is mounted."""
         self._make_parents(path)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         try:
@@ -191,7 +192,7 @@ class Builder:
             os.close(descriptor)
 
     def _share_host_files(self, spec: Specification) -> None:
-        """The short list of the software's own configuration, from the tree that the store is part of.
+        """Share the listed configuration of the software, from the tree that the store is part of.
 
         Directories are bound read-only, files copied. They hold no secret, and what the system itself declares wins.
         """
@@ -212,7 +213,7 @@ class Builder:
                 self.records.attach_bind(source, path, linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NODEV, path)
             elif stat.S_ISREG(status.st_mode):
                 if status.st_size > SHARED_LIMIT:
-                    raise LauncherError("%s: of the store's tree, is larger than %d bytes" % (path, SHARED_LIMIT))
+                    raise LauncherError("%s of the store's tree: is larger than %d bytes" % (path, SHARED_LIMIT))
                 content = _read("/proc/self/fd/%d" % source, follow=True)
                 self._place(path.lstrip("/"), stat.S_IMODE(status.st_mode) & PERMISSIONS, content)
         finally:
@@ -220,7 +221,7 @@ class Builder:
 
 
 def _read(path: str, follow: bool = False) -> bytes:
-    """The content of a regular file."""
+    """Return the content of a regular file."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     try:
         parts = []

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the kernel schedules a process, by its own calls: in the library musl those of sched(7) always fail."""
+"""A process's scheduling, by the kernel's own calls: in musl, those of sched(7) always fail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IOPRIO_WHO_PROCESS = 1
 
 
 def get_policy(pid: int) -> tuple[int, int]:
-    """Scheduling policy with its flags, and the priority that goes with it, of a process, or of this one (0)."""
+    """Return the scheduling policy with its flags, and the priority, of a process or of this one (0)."""
     policy = linux.call(GETSCHEDULER, "sched_getscheduler", pid)
     priority = ctypes.c_int()
     linux.call(GETPARAM, "sched_getparam", pid, ctypes.byref(priority))
@@ -25,15 +25,15 @@ def get_policy(pid: int) -> tuple[int, int]:
 
 
 def set_policy(pid: int, policy: int, priority: int) -> None:
-    """Set both."""
+    """Set the scheduling policy and the priority of a process."""
     linux.call(SETSCHEDULER, "sched_setscheduler", pid, policy, ctypes.byref(ctypes.c_int(priority)))
 
 
 def get_io_priority(pid: int) -> int:
-    """Class and level of a process's input and output, or of this one's (0) (ioprio_get(2))."""
+    """Return the class and level of the input and output of a process, or of this one (0) (ioprio_get(2))."""
     return linux.call(IOPRIO_GET, "ioprio_get", IOPRIO_WHO_PROCESS, pid)
 
 
 def set_io_priority(pid: int, priority: int) -> None:
-    """Set it; 0 lets it follow from the process's nice value."""
+    """Set the class and level; with 0 they follow from the process's nice value."""
     linux.call(IOPRIO_SET, "ioprio_set", IOPRIO_WHO_PROCESS, pid, priority)

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The system-call filter, compiled once on the target through libseccomp and loaded as it is by every start.
+"""The system-call filter, compiled once on the target through libseccomp, and loaded unchanged by every start.
 
-Everything is allowed but a list, because a system container runs any program: what reaches the kernel beyond its
-namespaces, what has been the way of past escapes, and what would leave a set-user-id file of the host's root in a
-writable mapping. (The last it cannot keep from overlayfs, which copies modes inside the kernel; see `root`.)
+A system container runs any program, so the filter allows every call except those on a list: calls that reach the kernel
+beyond its namespaces, calls that past escapes used, and calls that would leave a set-user-id file of the host's root in
+a writable mapping. (It cannot keep overlayfs from that, which copies modes inside the kernel; see `reachable`.)
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class _Comparison(ctypes.Structure):
 
 
 def compile_filter(security: Security) -> bytes | None:
-    """The filter of a system as `struct sock_filter` records, or none where the host has no libseccomp (2.4 or newer).
+    """Return a system's filter as `struct sock_filter` records, or None without libseccomp 2.4 or newer.
 
     Raises:
         OSError: libseccomp refused a rule.
@@ -125,13 +125,16 @@ class _Builder:
             self.library.seccomp_release(self.context)
 
     def _compatible(self, nesting: bool) -> tuple[int, ...]:
-        """The other architectures whose programs run: none when a call that must be refused is not known of them."""
+        """Return the other architectures whose programs may run.
+
+        There are none when libseccomp does not know, for them, a call that must be refused.
+        """
         if nesting and self.library.seccomp_syscall_resolve_name(b"setxattrat") == -1:
             return ()
         return COMPATIBLE.get(os.uname().machine, ())
 
     def _refuse(self, name: str, error: int, *comparisons: tuple[int, int, int]) -> None:
-        """Let a call end with `error`, when each argument masked equals its value: (argument, mask, value)."""
+        """Let a call fail with `error` when each masked argument equals its value: (argument, mask, value)."""
         number = self.library.seccomp_syscall_resolve_name(name.encode())
         if number != -1:  # a call that this libseccomp does not know
             self._refuse_number(number, error, *comparisons)

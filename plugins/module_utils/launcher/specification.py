@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`spec.json` of a system, read and checked: what is started from it has every field, of the right kind.
+"""Reading and checking a system's `spec.json`, so that every field of it is present and of the right kind.
 
-It was written by `container_script` from a declaration that was checked on the controller. A file that was damaged or
-edited must be an error that says so all the same, and never a container with another meaning, or a write outside of it.
+`container_script` wrote it, from a declaration that the controller had checked. A file that was damaged or edited since
+must still be an error that says so. It must never become a container with another meaning, or a write outside of it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SIZE_LIMIT = 1 << 26  # bytes of a spec.json
 
 
 def read_spec(system: str) -> contract.Specification:
-    """Return what a system's directory holds the specification of.
+    """Return the specification in a system's directory.
 
     Raises:
         LauncherError: there is none, or it is not one.

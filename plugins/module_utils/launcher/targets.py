@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where nothing can be mounted or written, because a container needs what is there: one table for both sides.
+"""The places where nothing can be mounted or written, because a container needs them: one table for both sides.
 
 The controller asks it of a declaration, and the launcher again of `spec.json` and of `--share` and `--expose`.
 """
@@ -65,7 +65,7 @@ TARGETS = (
 
 
 def _of_store(store: str) -> list[Target]:
-    """What a store at this path adds: itself, what the init and every program are in, and the links to it."""
+    """Return what a store at this path protects: itself, what the init and every program needs, the links to it."""
     reason = "which is the store, the software that the container runs"
     found = [Target(store, reason, above=True)]
     found += [Target("%s/%s" % (store, name), "a part of the store that all programs need") for name in MERGED]
@@ -76,7 +76,7 @@ def _of_store(store: str) -> list[Target]:
 
 
 class _Index:
-    """Protected paths by what is asked of them: a start asks for each of its files and mounts.
+    """The protected paths, indexed for look-up: a start asks for each of its files and mounts.
 
     Attributes:
         at: the targets by their paths.
@@ -104,7 +104,7 @@ def _protected(store: str | None) -> _Index:
 
 
 def plain_path(path: str) -> str:
-    """Return an absolute path without what changes nothing (`//`, `/./`, a slash at its end)."""
+    """Return an absolute path without redundant parts (`//`, `/./`, a slash at its end)."""
     if "//" not in path and "/." not in path and path[-1:] != "/" and path[:1] == "/":
         return path
     return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
@@ -122,12 +122,12 @@ def parents(path: str) -> list[str]:
 
 
 def is_below(path: str, directory: str) -> bool:
-    """Whether a path is the directory's or leads below it, by its words alone."""
+    """Return whether a path is the directory or lies below it, by the text of both."""
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def refusal_of_place(path: str, store: str | None = None) -> str | None:
-    """Return why nothing can be mounted at a path, or None where something can.
+    """Return why nothing can be mounted at a path, or None when something can.
 
     Args:
         path: absolute, in any form, without `..`.
@@ -150,7 +150,7 @@ def refusal_of_place(path: str, store: str | None = None) -> str | None:
 
 
 def refusal_of_file(path: str, store: str) -> str | None:
-    """Return why the system can bring no file at a path, or None where it can."""
+    """Return why the system can bring no file at a path, or None when it can."""
     place = plain_path(path)
     if is_below(place, plain_path(store)):
         return "'%s' lies in the store (%s), which is read-only and hides it" % (place, plain_path(store))
@@ -161,12 +161,12 @@ def refusal_of_file(path: str, store: str) -> str | None:
 
 
 def refusal_of_type(kind: str) -> str | None:
-    """Return why no file system of a type is mounted, or None where one is."""
+    """Return why no file system of a type can be mounted, or None when one can."""
     own = OWN_TYPES.get(kind)
     return "a container has its own %s at %s, and no other" % (kind, own) if own else None
 
 
 def is_containers_own(kind: str, path: str) -> bool:
-    """Whether a machine's file system is one of which every container makes its own, so that it is left out."""
+    """Return whether every container makes its own file system of a type at a path; the machine's is left out."""
     own = {"/proc": ("proc",), "/sys": ("sysfs",), "/dev": ("devtmpfs", "tmpfs"), "/run": ("tmpfs",)}
     return kind in own.get(plain_path(path), ())

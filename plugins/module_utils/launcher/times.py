@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Time limits as people write them: numbers of seconds that a wait can have, or an error that names the place."""
+"""Time limits as people write them: numbers of seconds. An unusable one is an error that names the place."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def seconds(value: object, path: str, least: float = LEAST) -> float:
 
 
 def as_text(number: float) -> str:
-    """Return a time limit as digits alone, which every program reads, to the millisecond."""
+    """Return a time limit as digits alone, rounded to the millisecond, which every program reads."""
     return ("%.3f" % number).rstrip("0").rstrip(".")

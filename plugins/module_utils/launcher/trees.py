@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Walking a directory tree that somebody hostile has made, of any depth, with a fixed number of descriptors.
+"""Walking a directory tree of any depth that somebody hostile has made, with a fixed number of descriptors.
 
-The walk goes down by one name at a time, never through a link and never onto another mount, and comes up by "..". What
-is there is compared with the directory that it came from, so that a directory that is moved away meanwhile ends the
-walk and does not lead it elsewhere.
+The walk goes down by one name at a time, never through a link and never onto another mount, and comes up by "..". It
+compares the directory that it reaches with the one it came from. So a directory that is moved meanwhile ends the walk,
+and does not lead it elsewhere.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Level:
 
 
 def identity(descriptor: int) -> tuple[int, int]:
-    """Return device and inode of an open file."""
+    """Return the device and the inode of an open file."""
     status = os.fstat(descriptor)
     return status.st_dev, status.st_ino
 
@@ -55,7 +55,7 @@ def walk(
     enter: Callable[[int], list[str]],
     leave: Callable[[int, str], None] | None = None,
 ) -> None:
-    """Go through the directory `name` and all below it, each before and after what is in it.
+    """Walk through the directory `name` and all directories below it, and visit each before and after its content.
 
     Args:
         directory: descriptor of the directory that has the name.
@@ -113,7 +113,7 @@ def _open(directory: int, name: str) -> int:
 
 
 def _parent(descriptor: int, level: _Level) -> int:
-    """Open the directory above, which must be that of the level."""
+    """Open the directory above, and check that it is that of the level."""
     outer = linux.openat2(descriptor, "..", FLAGS, RESOLVE)
     if identity(outer) != level.identity:
         os.close(outer)
@@ -133,7 +133,7 @@ def directories(descriptor: int) -> list[str]:
 
 
 def remove(directory: int, name: str, place: str) -> None:
-    """Remove a file, or a directory with all that is in it and nothing of what is mounted there; nothing if it is gone.
+    """Remove a file, or a directory with all in it but nothing that is mounted there. A missing name is no error.
 
     Args:
         directory: descriptor of the directory that has the name.
@@ -154,7 +154,7 @@ def remove(directory: int, name: str, place: str) -> None:
 
 
 def _remove_files(descriptor: int) -> list[str]:
-    """Remove all in a directory but the directories; return their names."""
+    """Remove everything in a directory except its directories; return their names."""
     found = []
     with os.scandir(descriptor) as entries:
         names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verbs: what becomes of a container, and whether it is well.
+"""The life cycle of a container: start, stop, health.
 
 By hand, by a unit, or by the module, a container is started and stopped by the same code:
 

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A container that has rebooted itself, and that nothing on the host watches: who enters it next starts it again.
+"""A container that has rebooted itself, and that no process on the host watches: entering it starts it again.
 
-PID 1's parent alone learns how it ended (reboot(2)), and that is not ours. So a container leaves a mark on its way
-down: a unit that reboot.target wants (`plugin_utils/base_units`) sets the sticky bit of the container's own control
-group, which stays until the container is cleared away. Root inside can set it at any time, and gains nothing by that:
-the container that comes back is what a reboot would have given, and it comes back when the host's root asks for it.
+Only PID 1's parent learns how PID 1 ended (reboot(2)), and the parent is not ours. So the container leaves a mark
+during its shutdown: a unit that reboot.target wants (`plugin_utils/base_units`) sets the sticky bit of the container's
+own control group, which stays until the container is cleared away. Root inside can set it at any time, and gains
+nothing by that: the container comes back as after a reboot, and only when the host's root asks for it.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 GRACE = 30.0  # seconds, beyond its own time limits, after which a `run-container` is given up
 SHARES = (
-    "container %s: has rebooted itself, and was started with --share or --expose, of which nothing is kept; "
+    "container %s: has rebooted itself, and was started with --share or --expose, which are not kept; "
     "start it again with them"
 )
 
 
 def bring_back(container: Container) -> bool:
-    """Start a container that has rebooted itself, in a process of its own; whether it runs now.
+    """Start a container that has rebooted itself, in a process of its own. Return whether it runs now.
 
-    While another process has the container, that is waited for: it may be starting it.
+    While another process holds the container's lock, this waits: that process may be starting the container.
 
     Raises:
         LauncherError: it has rebooted itself and could not be started.
@@ -59,7 +59,7 @@ def bring_back(container: Container) -> bool:
 
 
 def run_launcher(system: str, option: str, timeout: float, longest: float) -> tuple[int, str]:
-    """Have the `run-container` of a system start it in a process of its own; return its exit status and its messages.
+    """Run a system's `run-container`, which starts it in a process of its own. Return its exit status and messages.
 
     Args:
         system: the directory.
@@ -88,19 +88,19 @@ def run_launcher(system: str, option: str, timeout: float, longest: float) -> tu
 
 
 def refuse(container: Container) -> None:
-    """Say of a container that has rebooted itself that it is not started; nothing is done with any other.
+    """Raise an error for a container that has rebooted itself, saying how it is started. Do nothing for any other.
 
     Raises:
         LauncherError: it has rebooted itself.
     """
     with container.lock(ENTER_TIMEOUT):
         if container.is_to_come_back():
-            message = "container %s: has rebooted itself, and is started by who enters it next without --no-start"
+            message = "container %s: has rebooted itself; the next 'enter-container' without --no-start starts it"
             raise LauncherError(message % container.name)
 
 
 def start_again(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
-    """Start a container again if it has rebooted itself; nothing is done otherwise. The exit status."""
+    """Start a container again if it has rebooted itself; else do nothing. Return the exit status."""
     with container.lock(timeout):
         record = container.record() or {}
         if not container.is_to_come_back():

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The life of one container: its start, whether it is ready, its stop."""
+"""The life of one container: start, readiness, stop, removal."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Container(RecordedContainer):
         output: int | None = None,
         extra_file_systems: list[Mount] | None = None,
     ) -> Status:
-        """Start `system`, to be called with the lock held; what fails undoes itself.
+        """Start `system`. The caller holds the lock. A start that fails undoes itself.
 
         Args:
             wait: return only when the container is ready.
@@ -103,14 +103,14 @@ class Container(RecordedContainer):
             starting.close()
 
     def _undo(self) -> None:
-        """Clear what a failed start left; what the kernel does not let end yet, the next stop or start clears."""
+        """Remove what a failed start left. The next stop or start removes what the kernel does not let end yet."""
         try:
             self.clear(KILL_SECONDS)
         except LauncherError:
             pass  # why the start failed is what is to be said
 
     def _kept_journal(self, spec: Specification) -> list[Mount]:
-        """The mount record of the directory on the host in which the journal outlives a container, when it is to."""
+        """Return the mount of the host's directory for a persistent journal; an empty list for a volatile one."""
         if spec.log != "persistent":
             return []
         source = os.path.join(self.directory, "journal")
@@ -120,9 +120,9 @@ class Container(RecordedContainer):
         return [kept]
 
     def await_ready(self, timeout: float = 30.0) -> bool:
-        """Wait for a systemd that was started without waiting, and note that it is ready; whether it is in time.
+        """Wait for a systemd that was started without waiting, and note that it is ready. Return whether it is in time.
 
-        To be called with the lock held.
+        The caller holds the lock.
         """
         from ..inside import questions
 
@@ -144,9 +144,9 @@ class Container(RecordedContainer):
 
     @explained("stop")
     def stop(self, timeout: float = 30.0) -> bool:
-        """Ask PID 1 to stop, kill it after `timeout` seconds, and clear what is left; whether it ran.
+        """Ask PID 1 to stop, kill it after `timeout` seconds, and clear what is left. Return whether it ran.
 
-        To be called with the lock held. A stop that was cut short is finished by the next, or by a start.
+        The caller holds the lock. The next stop, or a start, finishes a stop that was cut short.
         """
         process = self.process()
         if process is not None:
@@ -163,7 +163,7 @@ class Container(RecordedContainer):
         return process is not None
 
     def clear(self, timeout: float = KILL_TIMEOUT) -> None:
-        """Remove what a container that has ended, however, left in memory: processes, control groups, runtime files.
+        """Remove what an ended container left in memory: processes, control groups, runtime files.
 
         Args:
             timeout: seconds in which what is killed must end.
@@ -186,7 +186,7 @@ class Container(RecordedContainer):
         remove_entries(self.run_directory, RUNTIME)
 
     def _kill(self, process: Process | None, timeout: float) -> bool:
-        """Kill PID 1, if anything of it is there, and all others; whether none is left after so many seconds."""
+        """Kill PID 1, if it is left, and all others. Return whether none is left after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         if process is not None:
             process.signal(KILL)
@@ -206,7 +206,7 @@ class Container(RecordedContainer):
 
     @explained("be removed")
     def remove(self) -> None:
-        """Forget the stopped container: generations, kept journal, id range; never what its mappings name.
+        """Remove the stopped container: generations, kept journal, id range; never the sources of its mappings.
 
         A mapping's data may lie in the container's own directory, or be mounted there: only what is known to be ours
         goes, and nothing that is mounted. A removal that was cut short is finished by the next.
@@ -224,19 +224,19 @@ class Container(RecordedContainer):
                 raise
 
     def exists(self) -> bool:
-        """Whether anything of it is kept on the host."""
+        """Return whether the host keeps anything of the container."""
         return any(os.path.lexists(os.path.join(self.directory, entry)) for entry in ON_DISK)
 
     # What its init says is the container's own word.
 
     def failed_units(self, timeout: float = 10.0) -> list[str]:
-        """Names of systemd's failed units, and of those that wait to be started again after a failure."""
+        """Return the names of systemd's failed units, and of those that wait for a restart after a failure."""
         from ..inside import questions
 
         return questions.failed_units(self, timeout)
 
     def log_tail(self, lines: int = 20, unit: str | None = None, timeout: float = 10.0) -> str:
-        """The end of the journal, or of one unit's; with another init than systemd, the end of its output."""
+        """Return the end of the journal, or of one unit's; with another init than systemd, of its output."""
         from ..inside import questions
 
         return questions.log_tail(self, lines, unit, timeout)

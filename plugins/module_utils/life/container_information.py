@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is known of a container. Nothing here changes one, and what cannot be learned of one hides nothing else."""
+"""Information about a container. Nothing here changes one, and what cannot be learned of one hides nothing else."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ MOUNTS_SIZE, MOUNTS_LIMIT = 4 << 20, 4096
 
 
 class InspectedContainer(Protocol):
-    """What the launcher can say of a container."""
+    """The questions about a container that the launcher answers."""
 
     cgroup: Any
 
     def record(self) -> dict[str, Any] | None:
-        """What was noted at its last start."""
+        """Return the record of the last start, or None."""
 
     def status(self) -> Any:
-        """Whether it runs, and as what."""
+        """Return the status: whether the container runs, and as what."""
 
     def failed_units(self, timeout: float) -> list[str]:
-        """The units of its systemd that failed."""
+        """Return the failed units of the container's systemd."""
 
     def log_tail(self, lines: int, unit: str | None, timeout: float) -> str:
-        """The end of its log."""
+        """Return the end of the container's log."""
 
 
 def names(layout: Layout, run_directory: Path) -> list[str]:
-    """All containers of this host: those that were deployed, and those that somebody runs by hand."""
+    """Return the names of all containers of this host: those deployed, and those that somebody runs by hand."""
     found: set[str] = set()
     for directory in (layout.containers, run_directory):
         try:
@@ -54,7 +54,7 @@ def names(layout: Layout, run_directory: Path) -> list[str]:
 
 
 class Information:
-    """What is known of one container.
+    """The information about one container.
 
     :param proc: where the kernel's view of processes is.
     :param timeout: seconds that each question to the container's own programs may take.
@@ -79,7 +79,7 @@ class Information:
         self.errors: list[str] = []
 
     def gather(self) -> dict[str, Any]:
-        """All of it; what could not be learned is none, and said in `errors`."""
+        """Return all information. What could not be learned is None, and a message in `errors` says why."""
         status = self._try("its state", self.container.status)
         running = status is not None and status.state == "running"
         facts: dict[str, Any] = {"name": self.name, "state": self._state(status)}
@@ -129,7 +129,7 @@ class Information:
         return {"system": str(current) if current else None, "generations": found}
 
     def _memory(self) -> dict[str, int | None] | None:
-        """Bytes; none on a host that keeps the memory controller in version 1 of the control groups."""
+        """Return memory in bytes, or None when the host keeps the memory controller in version 1."""
         current = self._number("memory.current")
         if current is None:
             return None
@@ -145,7 +145,7 @@ class Information:
         return int(text) if text.isdigit() else None
 
     def _processors(self) -> dict[str, float] | None:
-        """Seconds (cgroup v2, cpu.stat)."""
+        """Return processor time in seconds (cgroup v2, cpu.stat), or None."""
         counters = dict(line.split(None, 1) for line in self.container.cgroup.read("cpu.stat").splitlines())
         if "usage_usec" not in counters:
             return None
@@ -153,7 +153,7 @@ class Information:
         return {name: int(counters[key]) / 1e6 for name, key in wanted}
 
     def _mounts(self, pid: int) -> tuple[list[dict[str, Any]], bool]:
-        """The mounts that the container's first process sees (proc_pid_mountinfo(5)), and whether some are left out."""
+        """Return the mounts of the container's first process (proc_pid_mountinfo(5)), and whether some are left out."""
         found, whole = mount_table.read_some(str(self.proc / str(pid) / "mountinfo"), MOUNTS_SIZE)
         return [mount(each) for each in found[:MOUNTS_LIMIT]], not whole or len(found) > MOUNTS_LIMIT
 
@@ -168,7 +168,7 @@ class Information:
 
 
 def mount(found: mount_table.MountTableEntry) -> dict[str, Any]:
-    """A mount, as it is returned; bytes that are no UTF-8 are replaced."""
+    """Return a mount in the form of the module's result; bytes that are no UTF-8 are replaced."""
     return {
         "target": _text(found.point),
         "source": _text(found.source),

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 def exit_status(wait_status: int) -> int:
-    """A shell's idea of how a process ended: its status, or 128 and the signal that killed it."""
+    """Return an exit status as a shell does: the process's status, or 128 plus the signal that killed it."""
     if os.WIFSIGNALED(wait_status):
         return 128 + os.WTERMSIG(wait_status)
     return os.WEXITSTATUS(wait_status)
 
 
 def init_status(wait_status: int) -> int:
-    """The exit status of an init: powering off (SIGINT) or rebooting (SIGHUP) from inside is a success (reboot(2))."""
+    """Return an init's exit status. A power-off (SIGINT) or reboot (SIGHUP) from inside is a success (reboot(2))."""
     if os.WIFSIGNALED(wait_status) and os.WTERMSIG(wait_status) in (1, 2):
         return 0
     return exit_status(wait_status)
@@ -46,9 +46,9 @@ def run_in_foreground(
     timeout: float,
     explain: Callable[[Status], None],
 ) -> int:
-    """Run a container until it ends, and again when it reboots; its exit status.
+    """Run a container until it ends, and again when it reboots. Return its exit status.
 
-    A first SIGINT, SIGTERM or SIGHUP asks it to stop, its time limit or a second kills it.
+    A first SIGINT, SIGTERM or SIGHUP asks it to stop. A second one, or the end of the time limit, kills it.
 
     Raises:
         LauncherError: it cannot be started, or reboots itself too often.
@@ -68,7 +68,7 @@ def _run_once(
     timeout: float,
     explain: Callable[[Status], None],
 ) -> tuple[int, bool]:
-    """Run a container until it ends: its wait status, and whether the caller had asked for its end."""
+    """Run a container until it ends. Return its wait status, and whether the caller had asked for its end."""
     interactive = os.isatty(0) and os.isatty(1)
     console = None
     if interactive:
@@ -102,12 +102,12 @@ def _run_once(
 
 
 def stop_signal(container: Container) -> int:
-    """The number of the signal that asks the running container to stop."""
+    """Return the number of the signal that asks the running container to stop."""
     return signal_number(str((container.record() or {}).get("stop_signal", "SIGTERM")))
 
 
 class _Supervisor:
-    """Turns the signals of the one who called into the container's end."""
+    """The handling of the caller's signals, which stop or kill the container."""
 
     def __init__(self, process: Process, stop_signal: int, timeout: float) -> None:
         self.process = process
@@ -118,7 +118,7 @@ class _Supervisor:
         self.pending = 0
 
     def _on_time(self) -> None:
-        """Pass the signal on once the init heeds it, and end its time."""
+        """Send a pending signal once the init heeds it. Kill the init after the time limit."""
         if self.pending and self.process.heeds(self.pending):
             self.process.signal(self.pending)
             self.pending = 0
@@ -126,9 +126,9 @@ class _Supervisor:
             self.process.signal(KILL)
 
     def relay(self, relay: terminal.Relay, on_ready: Callable[[], None]) -> int:
-        """Carry the container's output, and its input, until it has ended; its wait status.
+        """Copy the container's input and output until it has ended. Return its wait status.
 
-        First say that signals are heeded.
+        `on_ready` is called first, when signals are handled.
         """
         former = _signal.signal(_signal.SIGHUP, lambda *_arguments: None)  # wakes the relay, as every signal does
         try:
@@ -153,7 +153,7 @@ class _Supervisor:
 
 
 def enter(container: Container, command: list[str] | None, user: str, start: bool = True) -> int:
-    """Run a command, or a login shell, in a running container, with this process's streams; its exit status.
+    """Run a command, or a login shell, in a running container, with this process's streams. Return its exit status.
 
     The command gets pipes or a pty of the container's, never a file, a pipe or a terminal of the host.
 
@@ -171,7 +171,7 @@ def enter(container: Container, command: list[str] | None, user: str, start: boo
 
 
 def _run_at_terminal(entry: Entry, command: list[str] | None, user: str) -> int:
-    """Run a command with a pty of its own; its wait status."""
+    """Run a command with a pty of its own. Return its wait status."""
     root = entry.open_root()
     try:
         master, slave = terminal.open_for(root, entry.container.name, entry.base)
@@ -201,7 +201,7 @@ def enter_for_program(
     start: bool = True,
     limit: int | None = None,
 ) -> int:
-    """Run a command as `enter` does, for a program that must tell entering from what the command does; always 0.
+    """Run a command as `enter` does, for a program that must tell entering from the command's doings. Return 0.
 
     Lines on standard error say what happened; they begin with the caller's token, which the command never learns. A
     newline goes before each, since the line before it may not have been ended:
@@ -236,7 +236,7 @@ def enter_for_program(
 
 
 def _entry(container: Container, start: bool) -> Entry:
-    """The way into a container; with `start` one that has rebooted itself is started again first."""
+    """Return the way into a container. With `start`, first start a container that has rebooted itself."""
     try:
         return Entry(container)
     except NotRunning:
@@ -250,12 +250,12 @@ def _entry(container: Container, start: bool) -> Entry:
 
 
 def _read_line() -> bytes:
-    """A line of standard input and not one byte more."""
+    """Read a line of standard input and not one byte more. Return it without its newline."""
     line = b""
     while not line.endswith(b"\n"):
         byte = os.read(0, 1)
         if not byte:
-            raise LauncherError("standard input ended before the line that was to come")
+            raise LauncherError("standard input ended before the expected line")
         line += byte
     return line[:-1]
 
@@ -265,7 +265,7 @@ def _say(token: str, text: str) -> None:
 
 
 class _Piped:
-    """A command with three pipes of its own, which belong to root inside, and by that to its user in the end."""
+    """A command with three pipes of its own, which belong to root inside, and which entering gives to its user."""
 
     def __init__(self, entry: Entry, command: list[str] | None, user: str) -> None:
         inside: list[int] = []
@@ -287,7 +287,7 @@ class _Piped:
                 os.close(descriptor)
 
     def run(self, discard: bool = False, limit: int | None = None) -> int:
-        """Carry its streams, and pass signals on, until it has ended; its wait status.
+        """Copy the command's streams, and pass signals on, until it has ended. Return its wait status.
 
         Raises:
             TooMuch: as `Carrier.run`.

@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ending the file systems in user space (FUSE) of a container whose killed processes do not end.
 
-Who has asked such a file system waits for its server, and no signal ends that once the server has read the question. A
-server that waits for itself, or two for each other, can be killed only when their connection is aborted. The kernel
-shows each connection as a directory of the file system `fusectl`, by its device number, and owned by the mount's
-`user_id`: that is an id which its mounter's user namespace has, so that those of a container lie in its range.
+A process that has asked such a file system waits for its server, and no signal ends the wait once the server has read
+the question. A server that waits for itself, or two for each other, can be killed only when their connection is
+aborted. The kernel shows each connection as a directory of the file system `fusectl`, by its device number. The
+directory belongs to the mount's `user_id`, an id of the mounter's user namespace, so a container's lie in its range.
 
-A container with `private_users: identity` has the host's own ids, and so has one inside another container no
-connection that can be told apart; there nothing is aborted.
+Two kinds of containers have no connections that can be told apart: one with `private_users: identity`, which has the
+host's own ids, and one inside another container. Nothing is aborted there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KIND = "fusectl"
 
 
 def abort(base: int, count: int) -> None:
-    """Abort the connections that belong to the host ids from `base` on, `count` of them; none if `base` is 0.
+    """Abort the connections that belong to `count` host ids from `base` on; none if `base` is 0.
 
     Raises:
         OSError: the kernel has connections, and does not let them be seen or aborted.

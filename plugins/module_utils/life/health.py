@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Is a running container well? What is asked of it, from where, and for how long.
+"""The health of a running container: which checks are made, from where, and for how long.
 
-The checks are made in rounds, until the rounds of some seconds on end find all of them well or the time limit is
-reached: a service that crashes and comes back, again and again, looks well at times. Connections are made
-from inside the container's network: their sockets are opened there and belong to it wherever they are used. Nothing of
-the container's is run on the host, and of its answers only a few bytes are looked at.
+The checks are made in rounds, until all of them pass for some seconds without a break, or the time limit is over: a
+service that crashes and restarts, again and again, passes at times. Connections are made from inside the container's
+network: their sockets are opened there and belong to it wherever they are used. No program of the container runs on the
+host, and only a few bytes of an answer are read.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ DEFAULTS: dict[str, Any] = {name: option["default"] for name, option in HEALTH.i
 
 
 def check_health(health: dict[str, Any], place: str) -> None:
-    """Refuse what cannot be asked of any container.
+    """Refuse health options that no container could meet.
 
     :param health: as `container_options.HEALTH` says, with the defaults filled in, and time limits as floats.
     :param place: where it was written.
     :raises OptionError: naming the key.
     """
     if health["steady"] > health["timeout"]:
-        raise OptionError(f"{place}.steady", f"{health['steady']:g} s on end cannot pass within the timeout beside it")
+        raise OptionError(f"{place}.steady", f"{health['steady']:g} s cannot pass within the timeout beside it")
     for kind in ("tcp", "http"):
         for index, entry in enumerate(health[kind]):
             where = f"{place}.{kind}[{index}]"
@@ -58,7 +58,7 @@ def check_health(health: dict[str, Any], place: str) -> None:
 
 
 class Ill(Exception):
-    """A check that did not find what it wanted; the message says what it found."""
+    """A check that failed; the message says what it found."""
 
 
 Probe = Callable[[Any, float], None]
@@ -66,9 +66,9 @@ Probe = Callable[[Any, float], None]
 
 
 def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | None = None) -> list[str]:
-    """What is not well with `container` at the end of the time limit, a line each; nothing when it is well.
+    """Wait until `container` is well; return its complaints at the end of the time limit, an empty list if none.
 
-    A round that the end of the time limit cuts short says less than the one before.
+    A round that the time limit cuts short counts for less: the complaints of the round before are returned.
 
     :param health: as `container_options.HEALTH` says, with the defaults filled in.
     :param probes: the checks, by default those that `health` asks for.
@@ -104,7 +104,7 @@ def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | N
 
 
 def probes_of(health: dict[str, Any]) -> list[Probe]:
-    """The checks that `health` asks for."""
+    """Return the checks that `health` asks for."""
     probes: list[Probe] = []
     if health["running"]:
         probes.append(check_running)
@@ -116,7 +116,7 @@ def probes_of(health: dict[str, Any]) -> list[Probe]:
 
 
 def check_running(container: Any, timeout: float) -> None:
-    """Whether systemd says `running`: all has been started, no unit has failed, and none is about to be tried again."""
+    """Raise Ill unless systemd says `running`: every unit started, none failed, none about to be restarted."""
     deadline = time.monotonic() + timeout
     answer = questions.capture(container, ["systemctl", "is-system-running"], timeout).strip()
     command = ["systemctl", "list-units", "--state=failed,auto-restart", "--plain", "--no-legend", "--full"]
@@ -185,7 +185,7 @@ def _command(entry: dict[str, Any]) -> Probe:
 
 
 def _left(deadline: float) -> float:
-    """The seconds until a check's deadline. Raises TimeoutError when there are none."""
+    """Return the seconds until a check's deadline. Raise TimeoutError when there are none."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError("timed out")
@@ -194,7 +194,7 @@ def _left(deadline: float) -> float:
 
 @contextlib.contextmanager
 def connection(container: Any, address: str, port: int, timeout: float) -> Iterator[socket.socket]:
-    """A TCP connection to `address`, made from inside the container's network. Raises OSError that names both."""
+    """Open a TCP connection to `address` from inside the container's network. Raise OSError naming both."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with _socket_inside(container, family) as made:
         made.settimeout(timeout)
@@ -206,7 +206,7 @@ def connection(container: Any, address: str, port: int, timeout: float) -> Itera
 
 
 def _socket_inside(container: Any, family: int) -> socket.socket:
-    """A socket of the container's network namespace; this thread is in it for the length of one system call."""
+    """Make a socket in the container's network namespace. This thread is in it for one system call."""
     process = container.process()
     if process is None:
         raise Ill("it has ended")

@@ -3,8 +3,8 @@
 
 """All containers of a host, brought one after the other into the states that were asked for.
 
-What goes wrong with one is its own result, and does not keep the others from theirs. The controller names each system
-by the digest of its content first; only when the host does not have it whole is the content asked for.
+A failure of one container is part of its own result, and does not affect the others. First the controller names each
+system by the digest of its content. It sends the content only when the host does not have the whole system.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class HostContainers:
         self._filters: dict[str, bytes | None] = {}
 
     def missing(self) -> list[str]:
-        """The containers whose system is not on the host, or damaged, and whose content was not sent either."""
+        """Return the containers whose system is missing or damaged on the host, and whose content was not sent."""
         return [name for name in self.declared if name not in self.contents and self._lacks(name)]
 
     def unnamed(self) -> list[str]:
-        """The containers of the host that were not declared."""
+        """Return the containers of the host that were not declared."""
         try:
             found = sorted(os.listdir(self.layout.containers))
         except FileNotFoundError:
@@ -71,14 +71,14 @@ class HostContainers:
         return [name for name in known if name not in self.declared]
 
     def stage(self) -> list[Result]:
-        """Have every system on the host, and change nothing else; the result of each container.
+        """Put every system on the host, and change nothing else. Return the result of each container.
 
         In a result `pending` says whether bringing the container into its state would change it.
         """
         return [self._guarded(name, self._stage) for name in self.declared]
 
     def bring(self, roll_back: bool) -> list[Result]:
-        """Bring every container into its state; the result of each.
+        """Bring every container into its state. Return the result of each.
 
         :param roll_back: whether a switch to a system that is not well is undone, for all of them. Otherwise only for
             those whose own options say so.
@@ -86,14 +86,14 @@ class HostContainers:
         return [self._guarded(name, lambda name: self._bring(name, roll_back)) for name in self.declared]
 
     def purge(self, options: dict[str, Any]) -> list[Result]:
-        """Remove the containers that were not declared; the result of each.
+        """Remove the containers that were not declared. Return the result of each.
 
         :param options: those of a container that is to be absent.
         """
         return [self._guarded(name, lambda name: self._one(name, None, options, False)) for name in self.unnamed()]
 
     def _lacks(self, name: str) -> bool:
-        """Whether the content of the container's system is needed; not when there is an error, which comes again."""
+        """Return whether the content of the container's system is needed. An error says no: it comes again later."""
         try:
             path = self._path(name)
         except TargetError:
@@ -133,7 +133,7 @@ class HostContainers:
             self._warn(one.warnings)
 
     def _system(self, name: str) -> tuple[Path | None, bool, list[dict[str, str]]]:
-        """The system that is to be current, on the host from now on; whether it is new; how it differs."""
+        """Put the system to make current on the host. Return its path, whether it is new, and how it differs."""
         path = self._path(name)
         if path is None:
             return None, False, []
@@ -157,7 +157,7 @@ class HostContainers:
         self.warnings += [warning for warning in warnings if warning not in self.warnings]
 
     def _filter(self, name: str) -> bytes | None:
-        """The system-call filter of the container's system. Raises TargetError."""
+        """Return the system-call filter of the container's system. Raise TargetError."""
         security = self.declared[name]["security"] or {}
         key = json.dumps(security, sort_keys=True)
         if key not in self._filters:
@@ -165,7 +165,7 @@ class HostContainers:
         return self._filters[key]
 
     def _path(self, name: str) -> Path | None:
-        """Where the system that is to be current is, or would be; None for the one that is current, whichever.
+        """Return the place of the system to make current; None keeps the current one.
 
         :raises TargetError: its system-call filter, a part of its name, cannot be made.
         """

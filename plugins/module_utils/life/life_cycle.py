@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The life of a container: what a state that is asked for takes, and the doing of it.
+"""The life cycle of a container: the steps to a requested state.
 
-A container is restarted for one reason only: what runs is not the system that is current. Both are names of systems, so
-the comparison is exact. The launcher starts and stops; here is decided when, and what becomes of a switch that goes
-wrong: with `roll_back` it is on trial until the container is well, and undone when it is not.
+A container is restarted for one reason only: it runs another system than the current one. Both are names of systems, so
+the comparison is exact. The launcher starts and stops; this module decides when, and what to do when a switch fails:
+with `roll_back`, a switch is on trial until the container is well, and undone when it is not.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ LOG_LIMIT = 64 * 1024
 
 
 class ContainerView(Protocol):
-    """What can be asked of a container."""
+    """The questions that the life cycle has about a container."""
 
     def status(self) -> Status:
-        """Whether it runs, and as what."""
+        """Return whether the container runs, and as what."""
 
     def failed_units(self) -> list[str]:
-        """The units of its systemd that failed."""
+        """Return the failed units of the container's systemd."""
 
     def log_tail(self, lines: int, unit: str | None = None) -> str:
-        """The end of its log, or of one unit's."""
+        """Return the end of the container's log, or of one unit's."""
 
 
 class UnhealthyError(TargetError):
-    """The container runs, or ran, and its services are not all well.
+    """A container that runs, or ran, and whose services are not all well.
 
-    :param changed: whether anything was changed on the way here.
-    :param failed_units: the units that failed, as far as they could be asked for.
+    :param changed: whether anything was changed before this error.
+    :param failed_units: the units that failed, as far as known.
     :param log: the end of the container's log.
-    :param facts: what is known of the container that runs.
+    :param facts: the facts of the running container.
     :param rolled_back_to: the generation that runs again, after a switch that was undone.
     """
 
@@ -76,20 +76,20 @@ class UnhealthyError(TargetError):
 
 
 class LifeCycle:
-    """One container, and what is asked of it.
+    """One container, and the state that is requested of it.
 
-    :param starter: what starts and stops it, by default the launcher.
+    :param starter: the object that starts and stops it, by default the launcher.
     :param system: the system to run; None for the current one.
-    :param wait: whether to wait until it is ready, and to look at its units.
+    :param wait: whether to wait until it is ready, and to check its units.
     :param timeout: seconds, for becoming ready and for stopping each.
     :param allow_failed_units: whether a failed unit is no error.
-    :param health: what must be well after a start, as `container_options.HEALTH` says. None stands for its defaults
-        when a switch is on trial, and else for a look at the units as soon as the container is ready.
+    :param health: the checks after a start, as in `container_options.HEALTH`. None stands for its defaults when a
+        switch is on trial, and else for a check of the units as soon as the container is ready.
     :param roll_back: whether a switch to another system is undone when the container is not well with it.
-    :param generation: what `rolled_back` goes back to; None for the last generation before the current one.
+    :param generation: the generation that `rolled_back` goes back to; None for the last one before the current.
     :param keep: how many generations are kept.
-    :param settle: brings about what is kept beside the systems, before a start; whether that changed anything.
-    :param await_health: what is not well with a container within the time limit of `health`.
+    :param settle: applies the settings that are kept beside the systems, before a start; returns whether one changed.
+    :param await_health: returns a container's complaints at the end of the time limit of `health`.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class LifeCycle:
         """The units that failed, once they were asked for."""
 
     def describe(self) -> dict[str, Any]:
-        """The state in the form that a diff shows: what is current, what runs."""
+        """Return the state in the form that a diff shows: the current system, and the running one."""
         current = self.layout.current_system(self.name)
         status = self.container.status()
         running = status.state == "running"
@@ -140,7 +140,7 @@ class LifeCycle:
         }
 
     def facts(self) -> dict[str, Any]:
-        """What is known of the container that runs; nothing when it does not."""
+        """Return the facts of the running container; an empty mapping when it does not run."""
         status = self.container.status()
         if status.state != "running":
             return {}
@@ -158,11 +158,11 @@ class LifeCycle:
         return facts
 
     def exists(self) -> bool:
-        """Whether anything of the container is on the host."""
+        """Return whether anything of the container is on the host."""
         return any(os.path.lexists(self.layout.container(self.name) / entry) for entry in ON_DISK)
 
     def plan(self, state: str) -> dict[str, Any]:
-        """What `describe` will say after `reach(state)`; nothing is changed, and nothing needs to be there yet."""
+        """Return what `describe` will return after `reach(state)`. Change nothing, and need nothing on the host."""
         before = self.describe()
         if state == "absent":
             return {"state": "absent", "current": None, "running": None}
@@ -178,7 +178,7 @@ class LifeCycle:
         return {"state": "running", "current": wanted, "running": wanted}
 
     def would_change(self, state: str) -> bool:
-        """Whether `reach(state)` would change anything."""
+        """Return whether `reach(state)` would change anything."""
         if state == "absent":
             return self._remains()
         return state == "restarted" or self.describe() != self.plan(state)
@@ -186,8 +186,8 @@ class LifeCycle:
     def reach(self, state: str) -> None:
         """Bring the container into `state`: started, stopped, restarted, rolled_back or absent.
 
-        :raises TargetError, LauncherError, OSError: when that cannot be done; UnhealthyError when its services are not
-            well, or a switch that could not be finished was undone.
+        :raises TargetError, LauncherError, OSError: when that fails.
+        :raises UnhealthyError: when its services are not well, or a switch that could not be finished was undone.
         """
         if state in ("stopped", "absent") and self.system is None and not self._remains():
             return
@@ -212,7 +212,7 @@ class LifeCycle:
             self._prune()
 
     def _target(self, state: str) -> tuple[int, Path | None]:
-        """The generation to go back to, or 0, and the system to make current, or None for the one that is.
+        """Return the generation to go back to, or 0, and the system to make current, or None to keep the current one.
 
         :raises TargetError: there is no such generation or system.
         """
@@ -224,7 +224,7 @@ class LifeCycle:
         return 0, generations.check_system(self.layout, self.name, self.system)
 
     def _switch(self, number: int, system: Path | None) -> None:
-        """Make a system the current one: the generation `number`, or a new one when that is 0."""
+        """Make a system current: that of generation `number`, or a new generation when that is 0."""
         if system is None or self.layout.current_system(self.name) == system:
             return
         if self.roll_back:
@@ -236,7 +236,7 @@ class LifeCycle:
         self.changed = True
 
     def _run_well(self, restart: bool) -> None:
-        """Run it and look at its health; what was found running and ended meanwhile, by itself, is started again."""
+        """Run the container and check its health. Start it again if it was running and ended by itself meanwhile."""
         found = self.container.status().state == "running" and not restart
         try:
             self._run(restart)
@@ -286,9 +286,9 @@ class LifeCycle:
                 raise self._unhealthy(f"container {self.name!r} runs, but not all of its units do")
 
     def _undo(self, error: Exception) -> None:
-        """Go back to the generation before the switch that has led to `error`, when there was a switch on trial.
+        """Go back to the generation before the switch that led to `error`, when a switch is on trial.
 
-        :raises UnhealthyError: after it, with what went wrong and what runs now.
+        :raises UnhealthyError: afterwards, with what went wrong and what runs now.
         """
         former = generations.former_number(self.layout, self.name)
         if not self.roll_back or former is None:
@@ -307,14 +307,14 @@ class LifeCycle:
         raise UnhealthyError(message, True, units, log, self._known(), former) from error
 
     def _known(self) -> dict[str, Any]:
-        """What `facts` says, for an error, which it is to be no other instead of."""
+        """Return the result of `facts` for an error message; an empty mapping when that fails."""
         try:
             return self.facts()
         except (LauncherError, OSError):
             return {}
 
     def _has_systemd(self) -> bool:
-        """Whether the current system's init is systemd, so that it has units and a journal."""
+        """Return whether the current system's init is systemd, so that it has units and a journal."""
         current = self.layout.current_system(self.name)
         if current is None:
             return False
@@ -325,7 +325,7 @@ class LifeCycle:
             raise TargetError(f"{current}/spec.json cannot be read ({error}); write the system anew") from error
 
     def _unhealthy(self, message: str) -> UnhealthyError:
-        """The error that says which units failed, with the end of the log; neither is worth another error."""
+        """Return an error with the failed units and the end of the log. A failure to read these is ignored."""
         units, log = self.failed_units or [], ""
         with contextlib.suppress(LauncherError, TargetError, OSError):
             if self._has_systemd() and self.container.status().state == "running":
@@ -345,7 +345,7 @@ class LifeCycle:
         generations.prune(self.layout, self.name, running, self.keep)
 
     def _remains(self) -> bool:
-        """Whether there is anything for `absent` to remove."""
+        """Return whether there is anything for `absent` to remove."""
         systems = Systems(self.layout).of_container(self.name)
         return self.exists() or bool(systems) or self.container.status().state == "running"
 

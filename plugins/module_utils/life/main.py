@@ -60,7 +60,7 @@ Run a command in the running container of this system, or a login shell. The exi
 
 
 class Arguments:
-    """The options of a command line, each `--name=value` or `--name value`, and what follows them."""
+    """The options of a command line, each `--name=value` or `--name value`, and the words after them."""
 
     def __init__(self, words: list[str], valued: tuple[str, ...], flags: tuple[str, ...], usage: str) -> None:
         self.values: dict[str, list[str]] = {}
@@ -90,7 +90,7 @@ class Arguments:
 
 
 def mapping_record(text: str, writable: bool, spec: Specification | None = None) -> Mount:
-    """The mount record of SOURCE[=TARGET] (C10), for the container that a `spec.json` describes or for any."""
+    """Return the mount of SOURCE[=TARGET] (C10), for the container that `spec` describes, or for any."""
     source, _separator, target = text.partition("=")
     target = target or source
     if not source.startswith("/") or not target.startswith("/") or ".." in target.split("/"):
@@ -110,9 +110,9 @@ def mapping_record(text: str, writable: bool, spec: Specification | None = None)
 
 
 def open_standard_streams() -> None:
-    """Open the null device in place of each standard stream that the caller has closed.
+    """Open the null device for each standard stream that the caller has closed.
 
-    Else a descriptor of the launcher's own would become one, and be written to as such.
+    Otherwise a descriptor of the launcher's own would take its number, and programs would write to it.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -124,7 +124,7 @@ def open_standard_streams() -> None:
 
 
 def run_container_main() -> int:
-    """`run-container`, of the system in whose directory the script is; the exit status."""
+    """Run `run-container`, of the system in whose directory the script is. Return the exit status."""
     open_standard_streams()
     directory = os.path.dirname(os.path.realpath(sys.argv[0]))
     try:
@@ -184,12 +184,12 @@ def _run(directory: str, arguments: Arguments) -> int:
 
 
 def _interrupt(number: int, _frame: object) -> NoReturn:
-    """End this process by an exception, so that a start in its middle undoes itself."""
+    """Raise an exception that ends this process, so that an unfinished start undoes itself."""
     raise SystemExit(128 + number)
 
 
 def _explain(status: Status, directory: str, arguments: Arguments) -> None:
-    """S9: the PID on the host, and how to get a shell."""
+    """Print the PID on the host, and how to get a shell (S9)."""
     pid_file = arguments.last("pid-file", "")
     if pid_file:
         write_atomically(os.path.abspath(pid_file), "%d\n" % (status.pid or 0), 0o644)
@@ -204,7 +204,10 @@ def _explain(status: Status, directory: str, arguments: Arguments) -> None:
 
 
 def enter_container_main() -> int:
-    """`enter-container`, for the running container of the system in whose directory the script is; the exit status."""
+    """Run `enter-container`, for the running container of the system in whose directory the script is.
+
+    Return the exit status.
+    """
     open_standard_streams()
     directory = os.path.dirname(os.path.realpath(sys.argv[0]))
     try:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What can be asked of one container, and the answer, for the module of one and for that of all of a host's."""
+"""The request for one container, and its result, for the module of one container and for that of all of a host."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from .life_cycle import LifeCycle, UnhealthyError
 from .starting import starter
 
 ERRORS = (TargetError, LauncherError, LimitError, OSError)
-"""What may come of what is asked of a container, for `failure`."""
+"""The errors that `failure` turns into a result."""
 
 
 def check(options: dict[str, Any], place: str = "") -> None:
-    """Refuse what TASK_OPTIONS, by which the options of a container were validated, lets pass, and is of no use.
+    """Refuse option values that TASK_OPTIONS accepts and that are of no use. Turn time limits into floats.
 
-    Time limits become floats.
+    :param place: the place of the options, for the error; empty for a module's own options.
+    :raises OptionError: naming the key.
 
     :param place: where the options are, for the error; empty for those of a module itself.
     :raises OptionError: naming the key.
@@ -37,7 +38,7 @@ def check(options: dict[str, Any], place: str = "") -> None:
 
 
 class OneContainer:
-    """A container and what is asked of it.
+    """A container, and the options of a module for it.
 
     :param container: the launcher's view of it (`life.container.Container`).
     :param system: the directory of the system to make current; None for the one that is.
@@ -82,11 +83,11 @@ class OneContainer:
 
     @property
     def warnings(self) -> list[str]:
-        """What a person should know, each once."""
+        """The warnings, each once."""
         return list(dict.fromkeys(self.cycle.warnings + self.boot.warnings))
 
     def bring(self, check: bool, diff: bool) -> dict[str, Any]:
-        """Bring the container into its state, or say in `check` mode what that would change; the result of a module.
+        """Bring the container into its state, or with `check` find out what would change. Return a module's result.
 
         :raises TargetError, LauncherError, OSError: when that cannot be done.
         """
@@ -120,7 +121,7 @@ class OneContainer:
 
 
 def failure(error: Exception, name: str) -> dict[str, Any]:
-    """The result of a module that `error` has ended, for the container called `name`."""
+    """Return the result of a module that `error` has ended, for the container called `name`."""
     result: dict[str, Any] = {"failed": True, "msg": message_of(error, name)}
     if isinstance(error, UnhealthyError):
         result.update(error.facts, changed=error.changed, failed_units=error.failed_units, log=error.log)

@@ -28,7 +28,7 @@ BARRIER_SECONDS = 5.0
 
 
 def start_in_unit(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
-    """Start a container and hand it over to the service manager that has started this process; the exit status.
+    """Start a container, and hand it over to the service manager that started this process. Return the exit status.
 
     A child starts it and ends, so that its PID 1 is systemd's own child by the time that systemd is told of it.
     """
@@ -48,7 +48,7 @@ def start_in_unit(container: Container, system: str, timeout: float, explain: Ca
 
 
 def _start(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
-    """Start it, in a process that only does this; the exit status."""
+    """Start the container, in a process that does only this. Return the exit status."""
     try:
         with container.lock(timeout):
             running = container.status()
@@ -65,7 +65,7 @@ def _start(container: Container, system: str, timeout: float, explain: Callable[
 
 
 def clear(container: Container, timeout: float) -> int:
-    """Remove what a container that has ended left in memory; nothing when it runs."""
+    """Remove what an ended container left in memory. Do nothing when it runs. Return the exit status."""
     with container.lock(timeout):
         if container.status().state != "running":
             container.clear()
@@ -73,7 +73,7 @@ def clear(container: Container, timeout: float) -> int:
 
 
 def notify(address: str, message: str) -> None:
-    """Tell the service manager (sd_notify(3)), and wait until it has read it: it must know before this process ends."""
+    """Send a message to the service manager (sd_notify(3)), and wait until it has read it, before this process ends."""
     import array
     import socket
 

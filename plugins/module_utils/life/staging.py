@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Putting a system on a host: the host and the store are looked at first, then it is written, whole or not at all."""
+"""Putting a system on a host: check the host and the store, then write the system, whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from . import main as _library_main  # noqa: F401  Ansible sends what is importe
 
 
 class Staged:
-    """What became of a system.
+    """The result of staging a system.
 
     :param content: the system.
     :param path: its directory, or where it would be.
@@ -46,12 +46,12 @@ def stage(
     check: bool,
     diff: bool,
 ) -> Staged:
-    """Have a system on the host below `root`, whole.
+    """Put a system on the host below `root`, whole. Return the result.
 
-    :param system: what the filter `system_files` makes, with the content of secret files in `secrets`.
+    :param system: the result of the filter `system_files`, with the content of secret files in `secrets`.
     :param name: the container's name; None for the one in `system`.
-    :param check: whether only to say what would be done; a missing program is a warning then, for it may be one that
-        an earlier task would have installed.
+    :param check: only find out what would be done. A missing program is a warning then: an earlier task may be about to
+        install it.
     :raises TargetError: when the system, the host or the store stand in the way.
     """
     host = facts.HostFacts(root)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The caller's side of one start: the descriptors it gives, the record it keeps, the wait for readiness."""
+"""The caller's side of one start: the descriptors it passes, the record it keeps, the wait for readiness."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OUTPUT_LIMIT = 65536  # bytes of PID 1's own output that are kept for an error m
 
 
 class Start:
-    """One start of `container`, whose lock the caller holds; `notes` go into its record."""
+    """One start of `container`, whose lock the caller holds. `notes` go into its record."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Start:
         self.notes = notes
 
     def _prepare(self) -> Launch:
-        """Make what the processes of the start need on the host; the caller undoes it."""
+        """Make what the processes of the start need on the host; the caller undoes it. Return the launch."""
         notify_path = self._listen() if self.spec.init.ready == "notify" else None
         output = self.output
         if output is None and notify_path is not None:
@@ -87,7 +87,7 @@ class Start:
         return launch
 
     def _bound(self) -> int | None:
-        """Set the limits, unless the unit has them; the bound of tasks, where the control group cannot keep it."""
+        """Set the limits, unless the unit has them. Return the bound on tasks when the control group cannot keep it."""
         bounds = limits.read(self.container.directory)
         cgroup = self.container.cgroup
         counted = self.ids.base != 0 or self.ids.nested
@@ -104,7 +104,7 @@ class Start:
         return path
 
     def close(self) -> None:
-        """Give back what the start used."""
+        """Close what the start used."""
         if self.init is not None:
             self.init.close()
         if self.notification is not None:
@@ -114,7 +114,7 @@ class Start:
                 os.close(descriptor)
 
     def run(self, wait: bool, timeout: float) -> Status:
-        """Launch it, and wait for its readiness if asked to, both within `timeout` seconds."""
+        """Launch the container and, with `wait`, wait until it is ready, within `timeout` seconds. Return a status."""
         deadline = time.monotonic() + timeout
         launch = self._prepare()
         record = self._launch(launch, deadline)
@@ -128,7 +128,7 @@ class Start:
         return Status("running", record, self.warnings)
 
     def _launch(self, launch: Launch, deadline: float) -> dict[str, Any]:
-        """Let the launch go to its end, which is that `boot` runs; what was noted of PID 1 before that."""
+        """Run the launch to its end, until `boot` runs. Return the record of PID 1 that was written before that."""
         report, go = os.pipe(), os.pipe()
         try:
             try:
@@ -166,18 +166,18 @@ class Start:
         return record
 
     def _end(self) -> None:
-        """Let no process of a failed start go on."""
+        """End all processes of a failed start."""
         if self.init is not None:
             self.init.end()
 
     def _close_output(self) -> None:
-        """Let the container alone hold the other side of the pipe from which its output is read."""
+        """Close this process's writing end of the output pipe, so that only the container holds it."""
         if self.output_write is not None:
             os.close(self.output_write)
             self.output_write = None
 
     def _note(self) -> dict[str, Any]:
-        """Write down what tells PID 1 from every other process."""
+        """Write, and return, the record that tells PID 1 from every other process."""
         pid = self.init.pid if self.init is not None else 0
         started = start_time(pid)
         if started is None:
@@ -232,7 +232,7 @@ class Start:
 
 
 def _read_report(report: int, deadline: float) -> str | None:
-    """What the init said of its failure; nothing when it runs `boot`, and none when it has come to neither in time."""
+    """Return the init's report of its failure: "" when it runs `boot`, None when it did neither in time."""
     poll = select.poll()
     poll.register(report, select.POLLIN)
     said = b""

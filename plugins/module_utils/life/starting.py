@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How a container is started and stopped on a host: through its unit where systemd is, else by a launcher.
+"""The start and the stop of a container on a host: through its unit where systemd runs, else by a launcher.
 
-A system was written with the launcher of its time, and runs with that one when a person or the host's boot starts it.
-So it does here: this process starts a system that brings the launcher it has loaded itself, and lets the
-`run-container` of any other do it. Going back to a former system goes back to all of its code.
+A system was written with the launcher of its time. A person, or the host's boot, starts it with that one. So this
+process starts a system itself only when the system's launcher is the one it has loaded. It lets the `run-container` of
+any other system do it. To go back to a former system is to go back to all of its code.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ WARNING = "run-container: warning: "
 
 
 class Starter(Protocol):
-    """Starts and stops one container. Each method is to be called with its lock held."""
+    """The interface for starting and stopping one container. The caller of each method holds the lock."""
 
     def lock(self, timeout: float) -> ContextManager[Any]:
-        """Return the lock that holds the container for this run alone, and waits for at most `timeout` seconds."""
+        """Return the lock that reserves the container for this run. It waits for at most `timeout` seconds."""
 
     def start(self, system: Path, wait: bool, timeout: float) -> list[str]:
-        """Start it from `system`, the current one; return the warnings.
+        """Start the container from `system`, the current one. Return the warnings.
 
         :param wait: whether to wait until it is ready, where that can be chosen.
         :param timeout: seconds for that.
@@ -42,35 +42,35 @@ class Starter(Protocol):
         """
 
     def stop(self, timeout: float) -> bool:
-        """Stop it, with a kill after `timeout` seconds; return whether it ran."""
+        """Stop the container, with a kill after `timeout` seconds. Return whether it ran."""
 
     def await_ready(self, timeout: float) -> bool:
-        """Wait until its systemd has booted; return whether it has within `timeout` seconds."""
+        """Wait until the container's systemd has booted. Return whether it has within `timeout` seconds."""
 
     def remove(self, timeout: float) -> None:
-        """Remove all that is the container's, its mappings' data excepted."""
+        """Remove everything of the container's except the sources of its mappings."""
 
 
 def starter(container: Any, systemd: Systemd) -> Starter:
-    """Return what starts `container` (a `life.container.Container`) on a host with this `systemd`, or without."""
+    """Return the starter of `container` (a `life.container.Container`), through `systemd` if the host runs it."""
     return UnitStarter(container, systemd) if systemd.present else LauncherStarter(container)
 
 
 class LauncherStarter:
-    """Has the launcher start a container, and waits for one that is not its own: that knows no other way."""
+    """The starter that uses the launcher. For a container of another launcher it runs that one's `run-container`."""
 
     def __init__(self, container: Any) -> None:
         self.container = container
         self._lock: Lock | None = None
 
     def lock(self, timeout: float) -> ContextManager[Any]:
-        """Return the container's own lock, which a launcher that is not this process's is to take itself."""
+        """Return the container's own lock. It is given back while another launcher, which takes it, runs."""
         held: Lock = self.container.lock(timeout)
         self._lock = held
         return held
 
     def start(self, system: Path, wait: bool, timeout: float) -> list[str]:
-        """Start it from `system`; return the warnings."""
+        """Start the container from `system`. Return the warnings."""
         if is_own(system):
             warnings: list[str] = self.container.start(str(system), wait, timeout).warnings
             return warnings
@@ -78,22 +78,22 @@ class LauncherStarter:
             return _start_foreign(self.container, system, timeout)
 
     def stop(self, timeout: float) -> bool:
-        """Stop it; return whether it ran."""
+        """Stop the container. Return whether it ran."""
         return bool(self.container.stop(timeout))
 
     def await_ready(self, timeout: float) -> bool:
-        """Wait until its systemd has booted; return whether it has in time."""
+        """Wait until the container's systemd has booted. Return whether it has in time."""
         return bool(self.container.await_ready(timeout))
 
     def remove(self, timeout: float) -> None:
-        """Remove all that is its own."""
+        """Remove everything of the container's."""
         self.container.remove()
 
 
 class UnitStarter:
-    """Has systemd start a container through its unit, which runs the launcher of the current system.
+    """The starter that uses a unit of systemd, which runs the launcher of the current system.
 
-    Its lock is one of its own: the launcher that systemd starts takes the container's.
+    It has a lock of its own, since the launcher that systemd starts takes the container's.
     """
 
     def __init__(self, container: Any, systemd: Systemd) -> None:
@@ -108,7 +108,7 @@ class UnitStarter:
         return Lock(self.container.name, directory, timeout, self.container.cgroup.close)
 
     def start(self, system: Path, wait: bool, timeout: float) -> list[str]:
-        """Start its unit, which is always waited for; return the warnings."""
+        """Start the container's unit, and wait for it. Return the warnings."""
         try:
             self.systemd.start(self.unit, timeout)
         except TargetError as error:
@@ -124,7 +124,7 @@ class UnitStarter:
         return warnings
 
     def stop(self, timeout: float) -> bool:
-        """Stop it, however it was started; return whether it ran.
+        """Stop the container, however it was started. Return whether it ran.
 
         Containers that require it stop with it, until it starts.
         """
@@ -137,18 +137,18 @@ class UnitStarter:
             return bool(self.container.stop(timeout)) or ran
 
     def await_ready(self, timeout: float) -> bool:
-        """Wait until its systemd has booted; return whether it has in time."""
+        """Wait until the container's systemd has booted. Return whether it has in time."""
         with self.container.lock(timeout):
             return bool(self.container.await_ready(timeout))
 
     def remove(self, timeout: float) -> None:
-        """Remove all that is its own."""
+        """Remove everything of the container's."""
         with self.container.lock(timeout):
             self.container.remove()
 
 
 def is_own(system: Path) -> bool:
-    """Whether the launcher beside `system` is the one that this process has loaded."""
+    """Return whether the launcher beside `system` is the one that this process has loaded."""
     try:
         specification = json.loads((system / "spec.json").read_text("utf-8"))
         return bool(specification["launcher"] == fingerprint())

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host keeps of its containers.
+"""The state that a host keeps of its containers.
 
 In the order in which they stand on each other:
 

@@ -25,7 +25,7 @@ NEW_LINK = ".new"
 
 
 def numbers(layout: Layout, name: str) -> list[int]:
-    """The numbers of the generations of the container called `name`, oldest first."""
+    """Return the numbers of the generations of the container called `name`, oldest first."""
     directory = layout.generations(name)
     if not directory.is_dir():
         return []
@@ -33,17 +33,17 @@ def numbers(layout: Layout, name: str) -> list[int]:
 
 
 def system_of(layout: Layout, name: str, number: int) -> Path:
-    """The system of the generation `number`, whether or not it is still there."""
+    """Return the system of the generation `number`, whether or not it still exists."""
     return layout.systems / os.path.basename(os.readlink(layout.generations(name) / str(number)))
 
 
 def current_number(layout: Layout, name: str) -> int | None:
-    """The number of the generation that is current; None when there is none."""
+    """Return the number of the current generation, or None."""
     return _number(layout.current(name))
 
 
 def former_number(layout: Layout, name: str) -> int | None:
-    """The number of the generation to go back to, while the current one is on trial; else None."""
+    """Return the number of the generation to go back to while the current one is on trial; else None."""
     return _number(layout.former(name))
 
 
@@ -81,9 +81,11 @@ def switch(layout: Layout, name: str, system: Path) -> None:
 
 
 def find(layout: Layout, name: str, number: int | None = None) -> int:
-    """The number of the generation to go back to: `number`, or the last one before the current with another system.
+    """Return the number of the generation to go back to: `number`, or the last one with another system.
 
-    :raises TargetError: when there is none, or its system is gone.
+    Without `number` only generations before the current one are considered.
+
+    :raises TargetError: there is none, or its system is gone.
     """
     existing = numbers(layout, name)
     whole = [n for n in existing if (system_of(layout, name, n) / "spec.json").is_file()]
@@ -101,7 +103,7 @@ def find(layout: Layout, name: str, number: int | None = None) -> int:
 
 
 def point(layout: Layout, name: str, number: int) -> None:
-    """Make the generation `number`, an existing one, the current one.
+    """Make the existing generation `number` the current one.
 
     :raises TargetError: when the link cannot be written.
     """
@@ -112,7 +114,7 @@ def point(layout: Layout, name: str, number: int) -> None:
 
 
 def begin_trial(layout: Layout, name: str) -> None:
-    """Note the current generation as the one to go back to, unless an unfinished trial has noted one already.
+    """Note the current generation as the one to go back to, unless an unfinished trial has noted one.
 
     :raises TargetError: when the link cannot be written.
     """
@@ -140,12 +142,12 @@ def end_trial(layout: Layout, name: str) -> None:
 
 
 def prune(layout: Layout, name: str, running: Path | None, keep: int = GENERATIONS_KEPT) -> list[Path]:
-    """Forget the oldest generations, and remove the systems of the container that nothing refers to any more.
+    """Remove the oldest generations, and the systems of the container that nothing refers to any more. Return these.
 
     Never removed: a system of a kept generation, the current one, the running one, the one to go back to, and one
     written later than the current one, which another run has staged and is about to switch to.
 
-    :param keep: how many generations are kept, those in use not counted against them.
+    :param keep: how many generations are kept, those in use not counted.
     :raises TargetError: when a link or a system cannot be removed.
     """
     current = layout.current_system(name)
@@ -182,7 +184,7 @@ def _number(link: Path) -> int | None:
 
 
 def _link(path: Path, target: str) -> None:
-    """Make `path` a link to `target`, in place of what it was, in one step that reaches the disk."""
+    """Make `path` a link to `target`, in one step that replaces what was there and reaches the disk."""
     new = path.with_name(NEW_LINK)
     if new.is_symlink():
         new.unlink()

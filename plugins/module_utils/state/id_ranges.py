@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which user and group ids of the host a container's ids are (S5).
+"""The user and group ids of the host that a container's ids are (S5).
 
 Ranges are taken from 0x70000000 up: above those of systemd-nspawn (524288 to 1879048191) and below systemd's foreign
 ids (2147352576), a stretch that systemd's UIDS-GIDS document leaves to nobody. `/etc/subuid` and `/etc/subgid` are
@@ -23,7 +23,7 @@ LAST = COMMANDS_FIRST - COUNT
 
 
 def identity_for(name: str, asked: str | int, config: dict[str, object]) -> Identity:
-    """The ids of container `name`, from what the system asks and what was remembered in its config.
+    """Return the ids of container `name`, from what the system asks for and what its config remembers.
 
     Args:
         asked: `auto`, `identity`, or the first host id.
@@ -60,7 +60,7 @@ def identity_for(name: str, asked: str | int, config: dict[str, object]) -> Iden
 
 
 def _hash(name: str) -> int:
-    """FNV-1a, so that a name tends to get the same range again after it was removed."""
+    """Return the FNV-1a hash of a name, so that it tends to get the same range again after a removal."""
     value = 0x811C9DC5
     for byte in name.encode():
         value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
@@ -84,7 +84,7 @@ def _refuse_overlap(base: int, occupied: list[tuple[int, int, str]]) -> None:
 
 
 def taken(name: str) -> list[tuple[int, int, str]]:
-    """The ranges of all other containers, and those of `/etc/subuid` and `/etc/subgid`."""
+    """Return the ranges of all other containers, and those of `/etc/subuid` and `/etc/subgid`."""
     ranges = []
     containers = os.path.join(STATE_DIRECTORY, "containers")
     for other in sorted(os.listdir(containers)) if os.path.isdir(containers) else []:
@@ -102,7 +102,7 @@ def taken(name: str) -> list[tuple[int, int, str]]:
 
 
 def read_config(directory: str) -> dict[str, object]:
-    """What is remembered of the container whose directory this is."""
+    """Return the remembered settings of the container whose directory this is."""
     text = read_text(os.path.join(directory, "config.json"))
     if not text:
         return {}
@@ -113,6 +113,6 @@ def read_config(directory: str) -> dict[str, object]:
 
 
 def write_config(directory: str, config: dict[str, object]) -> None:
-    """Remember, durably: losing a range would hand its files to another container."""
+    """Write the settings durably: a lost range would be given to another container, with all files in it."""
     make_directory(directory, 0o700)
     write_atomically(os.path.join(directory, "config.json"), data.format_flat(config), durable=True)

@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The library of a system: the part of this collection that its `run-container` and `enter-container` bring along.
+"""The library of a system: the part of this collection that its `run-container` and `enter-container` use.
 
-They lie beside it in the system's directory, in rooms as here, so that its modules find each other in the same way.
+The library lies beside them in the system's directory, in the same rooms as here, so that its modules find each other
+in the same way.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def sources() -> dict[str, str]:
 
 
 def fingerprint(texts: dict[str, str] | None = None) -> str:
-    """Return the SHA-256 of a library's files in hexadecimal, by default of this one: the same does the same."""
+    """Return the SHA-256 of a library's files in hexadecimal, by default of this one's. Equal files have equal ones."""
     digest = hashlib.sha256()
     for name, text in sorted((sources() if texts is None else texts).items()):
         digest.update(b"%s\0%d\0" % (name.encode(), len(text.encode())))

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Locks: directories held by flock(2), which the kernel lets go of when the holder ends, however it ends.
+"""Locks: directories held by flock(2). The kernel releases a lock when its holder ends, however it ends.
 
-Whoever can open a directory for reading can hold it, and keep its owner waiting. So none that is locked is readable to
-any user of the host but root, one from before that rule included.
+Whoever can open a directory for reading can hold it, and keep its owner waiting. So no user of the host but root can
+read a directory that is locked. One that an older version made is corrected.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ALLOCATION_TIMEOUT = 30.0  # seconds; who chooses an id range holds the lock for
 
 
 def open_to_lock(directory: str) -> int:
-    """Open a directory that is to be locked, and close it to all but its owner; a descriptor."""
+    """Open a directory that is to be locked, and make it unreadable to all but its owner. Return a descriptor."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
     if mode & READ_OR_WRITE:
@@ -41,7 +41,7 @@ def open_to_lock(directory: str) -> int:
 
 
 def holder(descriptor: int) -> str:
-    """Say who holds the directory, by the PID where the kernel tells it (proc_locks(5)): for a message."""
+    """Return who holds the directory, for a message: by the PID when the kernel tells it (proc_locks(5))."""
     status = os.fstat(descriptor)
     place = "%02x:%02x:%d" % (os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
     try:
@@ -56,7 +56,7 @@ def holder(descriptor: int) -> str:
 
 
 def _hold(descriptor: int, what: str, timeout: float, deadline: float) -> None:
-    """Hold the directory. Raises LauncherError when somebody else has it until the deadline (time.monotonic())."""
+    """Hold the directory. Raise LauncherError when another process has it until the deadline (time.monotonic())."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return
@@ -71,7 +71,7 @@ def _hold(descriptor: int, what: str, timeout: float, deadline: float) -> None:
 
 
 class Lock:
-    """The lock of one container: the runtime directory itself, so that it leaves no file. As a context, it is held.
+    """The lock of one container: its runtime directory itself, so that no file is left. As a context, it is held.
 
     Args:
         name: the container's.
@@ -94,7 +94,7 @@ class Lock:
         self.release()
 
     def acquire(self) -> None:
-        """Take the lock; a directory that was removed meanwhile is made anew.
+        """Take the lock. Make a directory that was removed meanwhile again.
 
         Raises:
             LauncherError: another holder keeps it for longer than the time limit, or it cannot be made.
@@ -125,7 +125,7 @@ class Lock:
         self.descriptor = -1
 
     def release(self) -> None:
-        """Give the lock back, if it is held, and remove the directory when nothing is in it."""
+        """Give the lock back, if it is held, and remove the directory when it is empty."""
         if self.descriptor < 0:
             return  # given back in between, and not taken again
         if _same(self.descriptor, self.directory):
@@ -139,7 +139,7 @@ class Lock:
 
 
 class AllocationLock:
-    """Held while an id range is chosen, so that two containers never get the same."""
+    """The lock for choosing an id range, so that two containers never get the same."""
 
     def __enter__(self) -> None:
         containers = os.path.join(STATE_DIRECTORY, "containers")
@@ -156,7 +156,7 @@ class AllocationLock:
 
 
 def _same(descriptor: int, path: str) -> bool:
-    """Whether the path still names the open directory."""
+    """Return whether the path still names the open directory."""
     try:
         there = os.stat(path)
     except FileNotFoundError:

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The record of a start, and what it tells of a container now: its first process, and whether that runs still.
+"""The record of a start, and what it tells of a container now: its first process, and whether that still runs.
 
-Everybody who has business with a container begins here: who starts and stops it, and who only enters or asks it.
+All work with a container begins here: to start and to stop it, to enter it, and to ask it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Status:
-    """What is known of a container at one moment.
+    """The status of a container at one moment.
 
     Attributes:
         state: `running` or `stopped`.
@@ -51,7 +51,7 @@ class Status:
 
 
 def explained(what: str) -> Callable[[Method], Method]:
-    """Let a method of a container turn what the system refuses into an error that says what was being done."""
+    """Return a decorator that turns a method's OSError into an error that says what was being done."""
 
     def decorate(method: Method) -> Method:
         def call(container: RecordedContainer, *arguments: Any, **options: Any) -> Any:
@@ -68,7 +68,7 @@ def explained(what: str) -> Callable[[Method], Method]:
 
 
 class RecordedContainer:
-    """What this host knows of the container `name`; nothing is opened before it is needed."""
+    """The host's knowledge of the container `name`. Nothing is opened before it is needed."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -78,11 +78,11 @@ class RecordedContainer:
         self.cgroup = ControlGroup(name)
 
     def lock(self, timeout: float) -> Lock:
-        """Return the container's lock, not taken yet; it waits up to `timeout` seconds for another holder."""
+        """Return the container's lock, not taken yet. It waits up to `timeout` seconds for another holder."""
         return Lock(self.name, self.run_directory, timeout, self.cgroup.close)
 
     def record(self) -> dict[str, Any] | None:
-        """What was noted at the last start, whether that still runs or not; a damaged note is none."""
+        """Return the record of the last start, running or not; None when it is missing or damaged."""
         path = os.path.join(self.run_directory, "state.json")
         try:
             record = data.parse(read_text(path) or "{}", path)
@@ -92,14 +92,14 @@ class RecordedContainer:
         return record if whole and record["pid"] > 0 else None
 
     def write_record(self, record: dict[str, Any]) -> None:
-        """Note a start."""
+        """Write the record of a start."""
         write_atomically(os.path.join(self.run_directory, "state.json"), data.format_flat(record), 0o644)
 
     def process(self, ended: bool = False) -> Process | None:
-        """PID 1, pinned, if the container runs; the caller closes it.
+        """Return PID 1, pinned, if the container runs, else None. The caller closes it.
 
         Args:
-            ended: whether one that has ended or is about to, and that nobody has waited for, counts too.
+            ended: also count a process that has ended, or is about to, and that nobody has waited for.
         """
         record = self.record()
         if record is None or record.get("boot_id") != boot_id():
@@ -108,9 +108,9 @@ class RecordedContainer:
 
     @explained("be looked at")
     def status(self) -> Status:
-        """What runs now, by the record of its start and the kernel's word that this process still is.
+        """Return the status, from the record of the last start and the kernel's word on that process.
 
-        What has been asked to stop counts as stopped: whoever holds the lock meets it only when who asked has died.
+        A container that was asked to stop counts as stopped. The lock's holder meets one only when the asker has died.
         """
         process = self.process()
         if process is None:
@@ -120,9 +120,9 @@ class RecordedContainer:
         return Status("stopped") if record.get("stopping") else Status("running", record)
 
     def is_to_come_back(self) -> bool:
-        """Whether it has rebooted itself, and nothing on this host starts it again by itself.
+        """Return whether the container has rebooted itself, and nothing on this host starts it again by itself.
 
-        To be called with the lock held. A unit is systemd's to start, and the one in the foreground is its caller's.
+        The caller holds the lock. systemd starts a unit's container again, and the caller one in the foreground.
         """
         record = self.record()
         if record is None or record.get("boot_id") != boot_id() or record.get("stopping") or record.get("foreground"):

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Putting a directory in the place of another one, which Python's standard library cannot do in one step."""
+"""Replacing a directory by another one, which Python's standard library cannot do in one step."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _NOT_POSSIBLE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV)
-"""What a file system says that cannot exchange names (some of the network's, overlays), or a kernel's filter."""
+"""The errors of a file system that cannot exchange names (some network ones, overlays), or of a system-call filter."""
 
 
 def put_in_place(new: Path, path: Path) -> None:
-    """Have `path` be what `new` is, both of one file system; what it was is called `new` then, when it was anything.
+    """Put `new` in the place of `path`, on one file system; what `path` was, if anything, is called `new` then.
 
-    At any moment `path` is one or the other, where the file system can exchange names. Elsewhere it is nothing for a
-    moment, and a process that is killed in that moment leaves nothing there.
+    Where the file system can exchange names, `path` is one or the other at any moment. Elsewhere it is missing for a
+    moment, and stays missing when the process is killed in that moment.
 
     :raises OSError: the names cannot be changed; `path` is what it was then.
     """
@@ -44,7 +44,7 @@ def put_in_place(new: Path, path: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """renameat2(2) with RENAME_EXCHANGE. Raises OSError, with ENOSYS where the C library does not have it."""
+    """Exchange two names (renameat2(2), RENAME_EXCHANGE). Raise OSError, ENOSYS when the C library lacks the call."""
     try:
         call = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError:

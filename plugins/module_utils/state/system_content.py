@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a system is before it is on a disk: checked, and named by a hash of all that decides its behaviour."""
+"""A system before it is on a disk: checked, and named by a hash of all that decides its behaviour."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ sys.exit({function}())
 
 
 def check_name(name: str) -> str:
-    """Return `name`. Raises TargetError when it cannot name a container."""
+    """Return `name`. Raise TargetError when it cannot name a container."""
     if not is_name(name):
         raise TargetError(
             f"name: {name!r} cannot name a container; use 1 to 63 lower-case letters, digits and dashes, "
@@ -55,14 +55,14 @@ def check_name(name: str) -> str:
 
 
 def check_path(path: str, where: str) -> str:
-    """Return `path`, an absolute one in its shortest form. Raises TargetError naming `where` when it is not."""
+    """Return `path`, an absolute one in its shortest form. Raise TargetError naming `where` when it is not."""
     if not path.startswith("/") or path == "/" or "\0" in path or posixpath.normpath("/" + path.lstrip("/")) != path:
         raise TargetError(f"{where}: {path!r} must be an absolute path without '.', '..' or empty parts")
     return path
 
 
 def canonical(value: Any) -> bytes:
-    """The one JSON text of `value`, whatever the order of its keys."""
+    """Return the one JSON text of `value`, whatever the order of its keys."""
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
@@ -97,15 +97,15 @@ class SystemFile:
 
 
 class SystemContent:
-    """All that decides how a system behaves.
+    """The content of a system: all that decides how it behaves.
 
-    :param system: the mapping that the filter `system_files` makes.
+    :param system: the result of the filter `system_files`.
     :param boot: the text of the script that runs first inside the container.
     :param secrets: path to content, for the files marked as secret whose content is not in `system`.
     :param launcher: file name to text, the launcher's sources.
     :param python: the interpreter that runs the launcher on the target.
     :raises TargetError: naming the place in `system` that is wrong.
-    :ivar specification: what `spec.json` holds.
+    :ivar specification: the content of `spec.json`.
     """
 
     def __init__(
@@ -129,22 +129,22 @@ class SystemContent:
         )
 
     def content_digest(self) -> str:
-        """The part of the digest that does not depend on a target: known before a host is asked."""
+        """Return the part of the digest that does not depend on a target, known before a host is asked."""
         contents = {path: hashlib.sha256(file.content).hexdigest() for path, file in self.files.items()}
         specification = self.specification.replacing(python="").write()
         return hashlib.sha256(canonical([specification, contents, self.boot])).hexdigest()
 
     def digest(self, seccomp_filter: bytes | None) -> str:
-        """A digest that any change of behaviour changes, and nothing else."""
+        """Return a digest that any change of behaviour changes, and nothing else."""
         return digest_on_target(self.content_digest(), self.python, seccomp_filter)
 
     def directory_name(self, seccomp_filter: bytes | None) -> str:
-        """The name of the system's directory."""
+        """Return the name of the system's directory."""
         return system_name(self.digest(seccomp_filter), self.name)
 
 
 def digest_on_target(content_digest: str, python: str, seccomp_filter: bytes | None) -> str:
-    """The digest of a system by that of its content, and what the target adds.
+    """Return the digest of a system, from that of its content and what the target adds.
 
     :param python: the path of the target's Python.
     :param seccomp_filter: the system-call filter as the target compiles it, None for none.
@@ -154,7 +154,7 @@ def digest_on_target(content_digest: str, python: str, seccomp_filter: bytes | N
 
 
 def scripts(python: str) -> dict[str, str]:
-    """The scripts of a system, file name to text, which `python`, a path on the target, runs."""
+    """Return the scripts of a system, file name to text, which `python`, a path on the target, runs."""
     return {name: STUB.format(python=python, script=name, function=function) for name, function in STUBS.items()}
 
 
@@ -181,7 +181,7 @@ def _files(entries: dict[str, FileEntry], secrets: dict[str, str]) -> dict[str, 
 
 
 def _beside(system: dict[str, Any]) -> dict[str, Any]:
-    """Return what the specification says of directories and of the store's tree, which stands beside it."""
+    """Return the parts of the specification that `system` has beside `spec`: `directories` and `host_files`."""
     directories, host_files = system.get("directories") or [], system.get("host_files") or []
     for index, entry in enumerate(directories):
         check_path(str(entry["path"]), f"system.directories[{index}]")
@@ -192,13 +192,13 @@ def _beside(system: dict[str, Any]) -> dict[str, Any]:
 
 
 def _specification(spec: dict[str, Any], beside: dict[str, Any], name: str) -> contract.Specification:
-    """Return the specification of a system: what the controller made of its declaration, and what stands beside that.
+    """Return the specification of a system, from its `spec` and the parts beside that.
 
     :raises TargetError: naming the place in `system`.
     """
     for key in beside:
         if key in spec:
-            raise TargetError(f"system.spec.{key}: stands beside 'spec', and not in it")
+            raise TargetError(f"system.spec.{key}: belongs beside 'spec', not in it")
     try:
         return contract.Specification.read({**spec, **beside, "name": name})
     except kinds.ContractError as error:

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether a system on the disk is what was written: every file of it is noted when it is written, and looked at later.
+"""The check of a system on the disk against its manifest, which lists every file that was written.
 
-The note, `manifest.json`, lies in the system's directory. It finds what disks, restores and people do to files. It
-keeps nobody out, for only the host's root can write there.
+The manifest, `manifest.json`, lies in the system's directory. It finds what disks, restores and people do to files. It
+is no protection, for only the host's root can write there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ READ_SIZE = 1 << 16
 KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
 
 ManifestEntry = List[Any]
-"""What a file is: kind, mode in octal digits, owner, group, size in bytes, SHA-256 of the content or a link's target.
+"""A file's entry: kind, mode in octal digits, owner, group, size in bytes, SHA-256 of the content or a link's target.
 
 Size and content are None where there is none, and in the manifest's own entry.
 """
@@ -51,7 +51,7 @@ def manifest(directory: Path, name: str) -> str:
 
 
 def damages(directory: Path) -> list[str]:
-    """Return what of the system `directory`, which something is called, is not as it was written, a phrase each."""
+    """Return how the system in `directory` differs from what was written, a phrase each."""
     place = str(directory)
     try:
         if not stat.S_ISDIR(os.lstat(place).st_mode):
@@ -102,7 +102,7 @@ def _read(place: str) -> dict[str, ManifestEntry]:
 
 
 def _look(place: str) -> dict[str, ManifestEntry]:
-    """Return what is in the directory `place`, by path relative to it, no link followed and no file opened."""
+    """Return what is in the directory `place`, by path relative to it. Follow no link, and open no file."""
     entries = {ITSELF: _entry(place, os.lstat(place))}
     pending = [""]
     while pending:
@@ -124,7 +124,7 @@ def _entry(path: str, status: os.stat_result) -> ManifestEntry:
 
 
 def _compare(place: str, path: str, expected: ManifestEntry | None, found: ManifestEntry | None) -> str | None:
-    """Return how what was found at a path differs from what was written there; None when it does not."""
+    """Return how what was found at a path differs from what was written there, or None."""
     if expected is None:
         return "does not belong there"
     if found is None:
@@ -150,7 +150,7 @@ def _compare(place: str, path: str, expected: ManifestEntry | None, found: Manif
 
 
 def _digest(place: str, path: str) -> str:
-    """Return the SHA-256 of a file of the system `place`. Raises OSError."""
+    """Return the SHA-256 of a file of the system `place`. Raise OSError."""
     digest = hashlib.sha256()
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(os.path.join(place, path), flags)

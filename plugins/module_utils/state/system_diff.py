@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What changes from one system to another, for `--diff`: only the files that differ, and no secret.
+"""The changes from one system to another, for `--diff`: only the files that differ, and no secret.
 
-Both systems are compared as what would be in `spec.json` and below `root/`; neither is asked what it does.
+Both systems are compared as what would be in `spec.json` and below `root/`; neither is run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Difference = Dict[str, str]
 
 
 class Snapshot:
-    """A system as a diff sees it: every part by its title, as text."""
+    """A system in the form of a diff: every part by its title, as text."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Snapshot:
             )
 
     def text(self, path: str) -> str:
-        """The file `path` as it is shown, no text when the system does not have it."""
+        """Return the file `path` as a diff shows it; "" when the system does not have it."""
         entry = self.files.get(path)
         if entry is None:
             return ""
@@ -80,7 +80,7 @@ class Snapshot:
         return text or "(empty)\n"
 
     def attributes(self, path: str) -> str:
-        """Mode and owner of the file `path`, empty when it has none of its own."""
+        """Return the mode and owner of the file `path`; "" when it has none of its own."""
         entry = self.files.get(path)
         if entry is None or entry.link is not None:
             return ""
@@ -88,13 +88,13 @@ class Snapshot:
 
 
 def of_content(content: SystemContent, seccomp_filter: bytes | None) -> Snapshot:
-    """The system that would be written."""
+    """Return the snapshot of the system that would be written."""
     contents = {path: file.content for path, file in content.files.items() if file.link is None}
     return Snapshot(content.specification, contents, content.boot, seccomp_filter)
 
 
 def of_directory(directory: Path | None) -> Snapshot:
-    """The system in `directory`; an empty one when there is none, or none that can be read."""
+    """Return the snapshot of the system in `directory`; an empty one when there is none, or it cannot be read."""
     if directory is None:
         return Snapshot(None, {}, "")
     try:
@@ -112,7 +112,7 @@ def of_directory(directory: Path | None) -> Snapshot:
 
 
 def differences(before: Snapshot, after: Snapshot) -> list[Difference]:
-    """One entry for each part that differs, in the form that Ansible shows with `--diff`."""
+    """Return one entry for each part that differs, in the form that Ansible shows with `--diff`."""
     result: list[Difference] = []
     for path in sorted({*before.files, *after.files}):
         result += _file_differences(path, before, after)
@@ -149,7 +149,7 @@ def _difference(title: str, before: str, after: str) -> Difference:
 
 
 def _filter(seccomp_filter: bytes | None) -> str:
-    """The filter as a line: it is a program for the kernel, and nothing to read."""
+    """Return a line for the filter: its hash, since it is a program for the kernel."""
     return "" if seccomp_filter is None else f"SHA-256 {hashlib.sha256(seccomp_filter).hexdigest()}\n"
 
 

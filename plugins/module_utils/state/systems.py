@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Systems on the disk of a target: each whole or not there at all, named by its content, never changed.
+"""Systems on the disk of a target: each whole or missing, named by its content, never changed.
 
 A system is written in a directory aside, synchronised, and given its name by one rename, all while the directory of
-systems is locked. One that is damaged is written anew in the same way, and exchanged for the damaged one. A directory
-aside that is found with the lock held was left by a run that died: it is removed.
+systems is locked. A damaged one is written anew in the same way, and exchanged for the damaged one. A directory aside
+that is found with the lock held is left from a run that died: it is removed.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ class Systems:
         self.layout = layout
 
     def path(self, content: SystemContent, seccomp_filter: bytes | None) -> Path:
-        """Where the system of this content, and with this filter, is, or would be."""
+        """Return the place of the system with this content and this filter, whether or not it exists."""
         return self.layout.systems / content.directory_name(seccomp_filter)
 
     @staticmethod
     def is_whole(path: Path) -> bool:
-        """Whether the system `path` is on the disk, just as it was written."""
+        """Return whether the system `path` is on the disk, just as it was written."""
         return os.path.lexists(path) and not damages(path)
 
     def write(self, content: SystemContent, seccomp_filter: bytes | None) -> Path:
-        """Have the system of this content on the disk, whole, and return its directory.
+        """Put the system of this content on the disk, whole, and return its directory.
 
         :param seccomp_filter: the compiled system-call filter, or None to leave it out.
         :raises TargetError: when it cannot be written; nothing of it is left then, or the damaged one.
@@ -71,7 +71,7 @@ class Systems:
         return path
 
     def touch(self, path: Path) -> None:
-        """Mark a system as asked for just now: later than those that a switch to it may remove.
+        """Mark a system as used just now, so that it is newer than those that a switch may remove.
 
         :raises TargetError: when it is not there any more.
         """
@@ -81,7 +81,7 @@ class Systems:
             raise TargetError(f"the system {path} cannot be used: {explain(error)}; run again") from error
 
     def remove(self, paths: list[Path]) -> None:
-        """Remove systems, each with one rename first, so that none is ever seen in part.
+        """Remove systems, each with one rename first, so that no system is ever seen in part.
 
         :raises TargetError: when one cannot be removed.
         """
@@ -99,7 +99,7 @@ class Systems:
             raise TargetError(f"cannot remove a system: {reason}") from error
 
     def of_container(self, name: str) -> list[Path]:
-        """The systems written for the container called `name`, oldest first."""
+        """Return the systems written for the container called `name`, oldest first."""
         if not self.layout.systems.is_dir():
             return []
         found = [path for path in self.layout.systems.iterdir() if container_of(path.name) == name]
@@ -154,9 +154,9 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 
 
 def _compile_launcher(directory: Path, final: Path) -> None:
-    """Compile the launcher in `directory` for this interpreter; the files say they belong to `final`.
+    """Compile the launcher in `directory` for this interpreter; the files name `final` as their place.
 
-    The compiled files are taken without a look at the sources (PEP 552, unchecked hash): neither ever changes.
+    Python uses the compiled files without a look at the sources (PEP 552, unchecked hash): neither ever changes.
     """
     package = directory / library.NAME
     for source in sorted(package.rglob("*.py")):
@@ -173,7 +173,7 @@ def _compile_launcher(directory: Path, final: Path) -> None:
 
 
 def _synchronise(directory: Path) -> None:
-    """Have the whole tree reach the disk: a system is never named before it is there. Raises OSError."""
+    """Synchronise the whole tree to the disk, before the system gets its name. Raise OSError."""
     for parent, _directories, files in os.walk(directory, topdown=False):
         for name in files:
             path = os.path.join(parent, name)

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the collection keeps its things on a target, and the one error its target side raises."""
+"""The places of the collection on a target, and the one error of its target side."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .locks import holder, open_to_lock
 
 
 class TargetError(Exception):
-    """Something on the target stands in the way; the message says what, where, and what to do."""
+    """An obstacle on the target; the message says what, where, and what to do."""
 
 
 NEEDS_ROOT = "this needs root, to mount and to make namespaces: set become: true"
 
 
 def require_root() -> None:
-    """Raise TargetError unless this process is root: nothing of a container is for anybody else to see or to change."""
+    """Raise TargetError unless this process is root: nobody else may see or change a container."""
     if os.geteuid() != 0:
         raise TargetError(NEEDS_ROOT)
 
@@ -42,23 +42,23 @@ class Layout:
         self.containers = self.state / "containers"
 
     def container(self, name: str) -> Path:
-        """The directory of the container called `name`."""
+        """Return the directory of the container called `name`."""
         return self.containers / name
 
     def generations(self, name: str) -> Path:
-        """The directory that holds one link for each generation of the container called `name`."""
+        """Return the directory with one link for each generation of the container called `name`."""
         return self.container(name) / "generations"
 
     def current(self, name: str) -> Path:
-        """The link to the generation that a start of the container called `name` runs."""
+        """Return the link to the generation that a start of the container called `name` runs."""
         return self.container(name) / "current"
 
     def former(self, name: str) -> Path:
-        """The link to the generation that a switch on trial goes back to."""
+        """Return the link to the generation that a switch on trial goes back to."""
         return self.container(name) / "former"
 
     def current_system(self, name: str) -> Path | None:
-        """The system that `current` leads to, or None when there is none (never made, or its system is gone)."""
+        """Return the system that `current` leads to, or None when it was never made, or is gone."""
         link = self.current(name)
         if not link.is_dir():
             return None
@@ -66,18 +66,18 @@ class Layout:
 
 
 def explain(error: OSError) -> str:
-    """What went wrong, in the words of the system, with the file it went wrong on when that is known."""
+    """Return the system's words for an error, with the file it concerns when that is known."""
     reason = error.strerror or str(error)
     return f"{reason}: {error.filename}" if error.filename else reason
 
 
 def message_of(error: Exception, name: str) -> str:
-    """What a person is told of an error; one of the system, which nothing has explained, is said of the container."""
+    """Return the message about an error for a person. An unexplained OSError is said of the container."""
     return f"container {name!r}: {explain(error)}" if isinstance(error, OSError) else str(error)
 
 
 def make_private_directory(path: Path) -> None:
-    """Make `path` and the directories above it that are missing, mode 0700.
+    """Make `path` and the missing directories above it, mode 0700. Raise OSError.
 
     Raises OSError when that cannot be done.
     """
@@ -91,7 +91,7 @@ def make_private_directory(path: Path) -> None:
 
 @contextlib.contextmanager
 def exclusive(directory: Path, timeout: float = 60.0) -> Iterator[None]:
-    """Hold `directory` for this process alone; the kernel lets go of it when the process ends, however it ends.
+    """Hold `directory` for this process alone. The kernel releases it when the process ends, however it ends.
 
     :param timeout: seconds to wait for another run.
     :raises TargetError: when another run still holds it after `timeout`.

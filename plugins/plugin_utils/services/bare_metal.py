@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Services of a machine with hardware. None works in a container; each says why, and which units it stands for."""
+"""Services of a machine with hardware. None works in a container; each gives the reason, and its units."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def default_caches(size: int = CACHE_SIZE) -> list[dict[str, t.Any]]:
 
 
 def container_nscd(value: t.Any) -> dict[str, t.Any]:
-    """Return the value of a container's nscd: what the OS said of its own, but small default caches (C4)."""
+    """Return the value of a container's nscd: the settings of the OS, but small default caches (C4)."""
     return {**(value or {}), "caches": default_caches(CONTAINER_CACHE_SIZE)}
 
 

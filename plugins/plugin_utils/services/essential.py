@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The essential services: the skeleton on which all others hang, down to `system`."""
+"""The essential services, on which all others depend, down to `system`."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _ADDITION: Spec = {
     "packages": {"type": "list", "elements": "str"},
     "host_files": {"type": "list", "elements": "str"},
 }
-"""What a service may add to `system`."""
+"""The specification of a contribution to `system`."""
 
 
 def _addition(contribution: Contribution) -> dict[str, t.Any]:
-    """Return what a service adds, checked: a declaration may add to `system` itself (type `simple`)."""
+    """Return a service's contribution, checked: a declaration may add to `system` itself (type `simple`)."""
     path = contribution.path
     added = strict(contribution.value, _ADDITION, path)
     files = added.get("files", {})
@@ -195,7 +195,7 @@ def _programs(value: t.Any, context: Context) -> dict[str, t.Any]:
 TYPES = (
     ServiceType(
         "system",
-        "What everything is folded into; its value holds the locale.",
+        "The type that all others are folded into; its value holds the locale.",
         combine=_system,
         essential=True,
         default={},
@@ -218,7 +218,7 @@ TYPES = (
     ),
     ServiceType(
         "boot",
-        "What happens before the init.",
+        "The steps before the init.",
         essential=True,
         combine=add_lists,
         default=[],

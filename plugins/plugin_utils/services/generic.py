@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Types for what the registry does not know: `simple` adds to any type, `unit` runs a daemon."""
+"""Types for services that the registry does not know: `simple` adds to any type, `unit` runs a daemon."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Services that set up the network (C3), and the one that stands in for them (C5)."""
+"""Services that set up the network (C3), and their substitute in a container (C5)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DUMMY: Spec = {
 
 
 def _manager(name: str, program_name: str, arguments: str, *, bus: bool) -> ServiceType:
-    """Return a network daemon's type. It starts where its program is there (and the bus, when it needs that)."""
+    """Return a network daemon's type. The daemon starts if its program is there (and the bus, when it needs that)."""
     found = DEBIAN.of(name)
     program = found.programs[program_name]
 

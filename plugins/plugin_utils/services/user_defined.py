@@ -28,7 +28,10 @@ def _field(value: t.Any, name: str, path: str) -> t.Any:
 
 
 def substitute(template: t.Any, value: t.Any, path: str) -> t.Any:
-    """Return TEMPLATE with each `${field}` replaced from VALUE. A string that is one field keeps that field's type."""
+    """Return TEMPLATE with each `${field}` replaced from VALUE.
+
+    A string that consists of one `${field}` becomes the field's value, with its type.
+    """
     if isinstance(template, dict):
         return {
             t.cast(str, substitute(key, value, path)): substitute(item, value, f"{path}.{key}")
@@ -74,7 +77,7 @@ class _Declared(ServiceType):
 
 
 def service_type(declared: UserServiceType, path: str) -> ServiceType:
-    """Return the type that DECLARED describes; raises DeclarationError for a target that no type can be."""
+    """Return the type that DECLARED describes. Raise DeclarationError for a target that no type can be."""
 
     def names(key: str, template: tuple[str, ...]) -> t.Callable[[t.Any], tuple[str, ...]]:
         return lambda value: tuple(str(substitute(item, value, f"{path}.{key}")) for item in template)

@@ -22,7 +22,7 @@ def low_memory(content: bytes) -> int:
 
 
 def compatible(number: int, *arguments: int) -> int:
-    """A system call of the 32-bit ABI, from this 64-bit process (int 0x80)."""
+    """Make a system call of the 32-bit ABI, from this 64-bit process (int 0x80), and return its result."""
     code = b"\x53"  # push rbx
     for opcode, value in zip((b"\xb8", b"\xbb", b"\xb9", b"\xba", b"\xbe"), (number, *arguments), strict=False):
         code += opcode + struct.pack("<I", value & 0xFFFFFFFF)

@@ -69,7 +69,7 @@ def take_ptys() -> str:
 
 @attempt("share", "take more tasks than the container's bound")
 def take_tasks() -> str:
-    """The tests give the container a bound that is quickly reached, where the host can keep one."""
+    """Fork until the bound on tasks. The tests set a bound that is quickly reached, where the host can enforce one."""
     if "tasks" not in HOST:
         return "absent"
     end_read, end_write = os.pipe()
@@ -89,7 +89,7 @@ def take_tasks() -> str:
 
 @attempt("share", "make control groups without end")
 def make_groups() -> str:
-    """The kernel keeps the bound; that it cannot be written is another attempt."""
+    """Read the bound on control groups, which the kernel enforces; to write it is another attempt."""
     with open("/sys/fs/cgroup/cgroup.max.descendants") as file:
         return "inside" if file.read().strip().isdigit() else "ok"
 
@@ -97,7 +97,7 @@ def make_groups() -> str:
 for place in ("/", "/run", "/tmp", "/dev", "/dev/shm"):
 
     def bound(place: str = place) -> str:
-        """A file system in memory that the launcher mounted holds a part of the memory only, and so many files."""
+        """Check that a file system in memory that the launcher mounted is bounded, in memory and in files."""
         with open("/proc/mounts") as file:
             mounted = {line.split()[1]: line.split()[2] for line in file}
         if mounted.get(place) != "tmpfs":

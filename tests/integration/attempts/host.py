@@ -14,7 +14,7 @@ from .common import HOST, LIBC, add, attempt, check, opened, tell, touch
 
 
 def descriptors(path: str) -> dict[str, str]:
-    """What is open there, by its name."""
+    """Return what is open in a directory of descriptors, by its name."""
     numbers = [number for number in os.listdir(path) if os.path.lexists(f"{path}/{number}")]
     return {number: os.readlink(f"{path}/{number}") for number in numbers}
 

@@ -81,7 +81,7 @@ add("share", "take a real-time priority", lambda: os.sched_setscheduler(0, os.SC
 
 @attempt("nested", "map uid 0 into a nested user namespace")
 def map_root() -> None:
-    """What a nested namespace needs for a file capability that counts for the container's root (CAP_SETFCAP)."""
+    """Map root in a nested namespace: a file capability needs it to count for the container's root (CAP_SETFCAP)."""
     unshare(NEWUSER)
     os.write(os.open("/proc/self/uid_map", os.O_WRONLY), b"0 0 1\n")
 

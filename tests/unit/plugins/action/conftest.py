@@ -65,6 +65,6 @@ class Run:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """What a play keeps on the controller lies in a directory of the test's own."""
+    """Return a runner for which a play keeps its files on the controller in a directory of the test's own."""
     monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
     return Run()

@@ -53,7 +53,7 @@ class Inner:
 
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., tuple[nsenter.Connection, Inner]]:
-    """A function of variables: the plugin, and what it takes for the connection to the host."""
+    """Return a function of variables that returns the plugin, and a stand-in for the connection to the host."""
     options = yaml.safe_load(nsenter.DOCUMENTATION)["options"]
     constants.config.initialize_plugin_configuration_definitions("connection", PLUGIN, options)
 

@@ -117,7 +117,7 @@ LEAVES: st.SearchStrategy[t.Any] = (
 
 
 def places(value: t.Any) -> list[tuple[t.Any, ...]]:
-    """The ways to everything in a value."""
+    """Return the ways to everything in a value, as tuples of keys and indices."""
     found: list[tuple[t.Any, ...]] = []
     steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for step, inner in steps:
@@ -128,7 +128,7 @@ def places(value: t.Any) -> list[tuple[t.Any, ...]]:
 
 @st.composite
 def mutated(draw: st.DrawFn) -> str:
-    """The text of the specification with one to three things changed, removed, renamed or added, or cut off."""
+    """Return the text of a specification with one to three things changed, removed, renamed or added, or cut off."""
     spec = copy.deepcopy(SPECIFICATION)
     for _change in range(draw(st.integers(1, 3))):
         ways = places(spec)

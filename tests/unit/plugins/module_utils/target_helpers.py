@@ -19,7 +19,7 @@ LAUNCHER = {"__init__.py": "", "life/__init__.py": "", "life/main.py": "def run_
 
 
 def system(**files: str) -> dict[str, t.Any]:
-    """A system as the filter makes it, with the text of further files of /etc by name."""
+    """Return a system as the filter makes it, with the text of further files of /etc by name."""
     return {
         "name": "web",
         "files": {
@@ -47,7 +47,7 @@ def system(**files: str) -> dict[str, t.Any]:
 
 
 def content(**files: str) -> SystemContent:
-    """The same, ready to be written."""
+    """Return the system of `system`, ready to be written."""
     return SystemContent(system(**files), "#!/bin/sh\nexec true\n", LAUNCHER, "/usr/bin/python3")
 
 

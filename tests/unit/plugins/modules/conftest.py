@@ -18,7 +18,7 @@ RunModule = t.Callable[..., dict[str, t.Any]]
 
 @pytest.fixture
 def run_module(monkeypatch: pytest.MonkeyPatch) -> RunModule:
-    """A function of a module's `main` and its arguments; it returns the result, that of a failure included."""
+    """Return a function of a module's `main` and its arguments; it returns the result, also that of a failure."""
 
     def run(
         main: t.Callable[[], t.Any], check: bool = False, diff: bool = True, user_id: int = 0, **arguments: t.Any

@@ -37,7 +37,7 @@ SYSTEM: dict[str, t.Any] = {
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A host that has all that is needed, but no library to compile filters with."""
+    """Return a host that has all that is needed, but no library to compile filters with."""
     for directory in ("proc/self/ns", "proc/sys/user", "usr/bin"):
         (tmp_path / directory).mkdir(parents=True)
     (tmp_path / "proc/self/ns/user").touch()

@@ -74,7 +74,7 @@ class Target:
         )
 
     def system(self) -> Path:
-        """The system of a run that changes nothing."""
+        """Return the system of a run that changes nothing."""
         result = self.run()
         assert not result["changed"]
         return Path(result["containers"][0]["system"])

@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[t.Any]:
-    """What was asked to run; the outcome is what a test puts into `outcome`."""
+    """Return the requests that were run; the outcome is what a test puts into `outcome`."""
     asked: list[t.Any] = []
     outcome.__init__()  # type: ignore[misc]
 

@@ -28,7 +28,7 @@ HEALTH: list[tuple[dict[str, t.Any], str]] = [
     ),
     ({"http": [{"path": "status"}]}, "health.http[0].path: 'status' cannot be asked for"),
     ({"http": [{"host": "a\r\nb: c"}]}, r"health.http[0].host: 'a\r\nb: c' cannot be asked for"),
-    ({"steady": 3, "timeout": 2}, "health.steady: 3 s on end cannot pass within the timeout beside it"),
+    ({"steady": 3, "timeout": 2}, "health.steady: 3 s cannot pass within the timeout beside it"),
 ]
 TASKS: list[tuple[str, dict[str, t.Any]]] = [
     ("container_script", {"system": {"name": "web", "files": {}, "spec": SMALL}, "boot": ""}),

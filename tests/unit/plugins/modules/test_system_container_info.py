@@ -59,7 +59,7 @@ class FakeContainer:
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
-    """A host with one container, web, of one generation."""
+    """Return a host with one container, web, of one generation."""
     made = Layout(tmp_path)
     (made.systems / SYSTEM).mkdir(parents=True)
     (made.systems / SYSTEM / "spec.json").write_text(json.dumps({"init": {"systemd": True}}))

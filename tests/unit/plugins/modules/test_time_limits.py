@@ -42,7 +42,7 @@ def options(spec: t.Mapping[str, t.Any], way: tuple[str, ...] = ()) -> Found:
 
 
 def specifications() -> dict[str, t.Mapping[str, t.Any]]:
-    """The argument specifications of all modules; that of the containers in `containers` is the module's, too."""
+    """Return the argument specifications of all modules, and that of the containers in `containers`."""
     found = {}
     for entry in pkgutil.iter_modules(modules.__path__):
         module = importlib.import_module(f"{modules.__name__}.{entry.name}")
@@ -125,5 +125,5 @@ def test_zero_is_no_time_but_for_being_steady(run_module: RunModule) -> None:
         assert result["msg"].startswith(f"{'.'.join(way)}: 0 is no number of seconds")
     (found,) = declared_containers({"web": {"state": "stopped", "health": {"steady": 0, "timeout": "2.5"}}})
     assert (found.options["health"]["steady"], found.options["health"]["timeout"]) == (0.0, 2.5)
-    with pytest.raises(DeclarationError, match=r"^containers\.web\.health\.steady: 3 s on end cannot pass"):
+    with pytest.raises(DeclarationError, match=r"^containers\.web\.health\.steady: 3 s cannot pass"):
         declared_containers({"web": {"state": "stopped", "health": {"steady": 3, "timeout": 2}}})

@@ -22,7 +22,7 @@ OTHERS = [path for path in sorted(PLUGIN_UTILS.rglob("*.py")) if path.name != "d
 
 
 def paths_of(family: Distribution) -> set[str]:
-    """The paths of programs and directories that the record names."""
+    """Return the paths of programs and directories that the record names."""
     found = {family.systemd, family.unit_directory, family.no_login}
     for software in family.software.values():
         found |= {path.partition("/{version}/")[0] for path in software.programs.values()}
@@ -30,7 +30,7 @@ def paths_of(family: Distribution) -> set[str]:
 
 
 def texts(path: Path) -> t.Iterator[str]:
-    """The texts in a source, its documentation left out."""
+    """Yield the texts in a source except its documentation."""
     tree = ast.parse(path.read_text("utf-8"))
     documentation = {
         id(node.body[0].value)

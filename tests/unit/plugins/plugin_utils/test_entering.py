@@ -31,7 +31,7 @@ class Shell:
 
 
 def become(method: str, password: str | None, report: Report) -> Become:
-    """A become that has begun."""
+    """Return a become that has begun."""
     plugin: t.Any = become_loader.get(method)
     plugin.set_options(direct={"become_pass": password, "become_user": "root"})
     plugin.build_become_command("true", Shell())
@@ -88,7 +88,7 @@ def test_a_prompt_without_a_password_is_a_missing_one(password: str | None) -> N
 def talk(
     script: str, *, data: bytes | None = None, password: str | None = "x", timeout: int = 20, limit: int = 1 << 30
 ) -> t.Any:
-    """The outcome of a local command that is a Python text, in which PROMPT, SUCCESS, … stand for what is said then."""
+    """Return the outcome of a local command that is a Python text, in which PROMPT, SUCCESS, … stand for its output."""
     report = Report(TOKEN)
     one = become("sudo", password, report)
     names = f"ENTERED={ENTERED!r}; EXIT={EXIT!r}; PROMPT={str(one.prompt).encode()!r}; SUCCESS={one.success.encode()!r}"

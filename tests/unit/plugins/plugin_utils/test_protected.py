@@ -36,7 +36,7 @@ BESIDE = [
 
 
 def deployed(system: System, **options: t.Any) -> list[System]:
-    """The file systems of `spec.json`."""
+    """Return the file systems of `spec.json`."""
     store = {"store": options["store"]} if "store" in options else {}
     result = system_files(containerized_operating_system(system, **options), **store)
     return t.cast("list[System]", result["spec"]["file_systems"])

@@ -30,7 +30,7 @@ def elf(
     order: str = "<",
     machine: int = MACHINE,
 ) -> bytes:
-    """The bytes of a file with these entries."""
+    """Return the bytes of a file with these entries."""
     strings = b"\0"
     dynamic: list[tuple[int, int]] = []
 

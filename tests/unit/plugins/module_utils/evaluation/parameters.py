@@ -12,7 +12,7 @@ from ansible_collections.unshare.container.plugins.modules.eval_container import
 
 
 def parameters(**given: t.Any) -> dict[str, t.Any]:
-    """All parameters, those that are not given by their defaults."""
+    """Return all parameters, those that are not given with their defaults."""
     if not {"argv", "cmd", "expression"} & set(given):
         given["argv"] = ["/bin/true"]
     result = ArgumentSpecValidator(ARGUMENT_SPEC).validate(given)

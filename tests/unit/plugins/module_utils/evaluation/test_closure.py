@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 @pytest.fixture
 def tmp_path() -> t.Iterator[Path]:
-    """A directory that everybody on the host can look into, as they can into one with software."""
+    """Yield a directory that everybody on the host can look into, as they can into one with software."""
     directory = Path(os.path.realpath(tempfile.mkdtemp(prefix="test-closure-")))
     directory.chmod(0o755)
     yield directory
@@ -80,7 +80,7 @@ GROWTH: dict[str, t.Callable[[Closure, str], None]] = {
 def test_nothing_is_looked_at_when_the_time_is_over(grow: t.Callable[[Closure, str], None]) -> None:
     closure = Closure({}, deadline=time.monotonic())
     closure.requested.add("/usr/bin/env")
-    with pytest.raises(LauncherError, match="timeout: it was over while what the command needs was being looked for"):
+    with pytest.raises(LauncherError, match="timeout: it was over before all that the command needs was found"):
         grow(closure, "/usr/bin/env")
     assert closure.paths() == []
 

@@ -21,7 +21,7 @@ NAME = "libwanted.so.1"
 
 
 def loaded(path: Path, loader: libraries.Loaded | None = None, **keywords: t.Any) -> libraries.Loaded:
-    """A file at a path, as the search sees it."""
+    """Return a file at a path, as the search sees it."""
     file = elf.parse(io.BytesIO(elf_files.elf(**keywords)))
     assert file is not None
     return libraries.Loaded(str(path), file, loader)
@@ -38,7 +38,7 @@ def find(
 
 @pytest.fixture
 def places(tmp_path: Path) -> dict[str, Path]:
-    """The library in several directories."""
+    """Write the library into several directories, and return its paths."""
     return {name: elf_files.write(tmp_path / name / NAME) for name in ("rpath", "path", "runpath", "cache", "lib")}
 
 
@@ -103,7 +103,7 @@ def test_no_default_directories(tmp_path: Path) -> None:
 
 
 def cache_bytes(entries: list[tuple[str, str]]) -> bytes:
-    """A cache file of glibc's newer form."""
+    """Return a cache file of glibc's newer form."""
     start = 48 + 24 * len(entries)
     strings = b""
     table = b""

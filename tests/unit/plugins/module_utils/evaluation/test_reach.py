@@ -51,7 +51,7 @@ class Host:
         self.private.chmod(0o700)
 
     def fill(self, given: str) -> str:
-        """A text in which the names of the directories are filled in."""
+        """Return a text with the names of the directories filled in."""
         return given.format(public=self.public, private=self.private, closed=self.closed, up="/.." * 30)
 
 
@@ -274,7 +274,7 @@ def test_warnings_are_few_and_can_be_shown(host: Host) -> None:
 
 
 def environment_of(host: Host) -> Path:
-    """A virtual environment beside, its interpreter a copy that everybody can run."""
+    """Make a virtual environment, its interpreter a copy that everybody can run, and return its path."""
     place = host.public / "environment"
     elf_files.write(place / "bin/python3.11")
     (place / "lib").mkdir()

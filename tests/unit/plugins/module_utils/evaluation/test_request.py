@@ -79,7 +79,7 @@ def test_mappings(given: t.Any, mapping: Mapping) -> None:
         ({"mappings": [{"source": "/a", "read_only": True}]}, r"mappings\[0\]: unknown key read_only"),
         ({"mappings": [{"target": "/a"}]}, "a mapping with a source"),
         ({"mappings": [{"source": "/a", "writable": "perhaps"}]}, "true or false"),
-        ({"mappings": ["/a=/x", "/b=/x"]}, "/x: is the place of two things"),
+        ({"mappings": ["/a=/x", "/b=/x"]}, "/x: is used twice"),
         ({"file_systems": [{"mount_point": "/x", "flags": ["readonly"]}]}, r"flags: 'readonly' is not one of"),
         ({"files": {"/x": 5}}, r"files\[/x\]: must be a text"),
         ({"files": {"/x": {"content": "a", "owner": "b"}}}, r"files\[/x\]: must be a text"),
@@ -154,13 +154,13 @@ def test_a_program_in_a_mapping_is_looked_at_where_it_is() -> None:
 def test_capabilities() -> None:
     assert confinement.numbers(request(capabilities=["cap_net_admin", "CHOWN"]).capabilities) == [12, 0]
     assert confinement.numbers(["ALL"])[:3] == [0, 1, 2]
-    with pytest.raises(LauncherError, match="capabilities: FLY is none"):
+    with pytest.raises(LauncherError, match="capabilities: this kernel knows no FLY"):
         confinement.numbers(["FLY"])
 
 
 @pytest.fixture
 def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The host's root, whoever runs the test."""
+    """Make this process look like the host's root, whoever runs the test."""
     monkeypatch.setattr(identity, "HELD", str(tmp_path / "ids"))
     monkeypatch.setattr(identity, "is_privileged", lambda: True)
     monkeypatch.setattr(containers, "available", lambda: (4294967295, False))
@@ -168,7 +168,7 @@ def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ordinary user, whoever runs the test."""
+    """Make this process look like an ordinary user's, whoever runs the test."""
     monkeypatch.setattr(identity, "is_privileged", lambda: False)
     monkeypatch.setattr(identity.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(identity.os, "getegid", lambda: 1001)
@@ -234,7 +234,7 @@ def test_a_command_of_a_user_is_that_user() -> None:
     for given, message in (
         ({"ids": 2}, "an ordinary user can map one, not 2"),
         ({"private_users": "5"}, "leave it out"),
-        ({"namespaces": ["pid"]}, "only root can do without user"),
+        ({"namespaces": ["pid"]}, "only root can leave out user"),
     ):
         with pytest.raises(LauncherError, match=message):
             identity.choose(request(**given))

@@ -19,7 +19,7 @@ from ansible_collections.unshare.container.tests.unit.plugins.module_utils.evalu
 
 @pytest.fixture
 def run() -> t.Iterator[evaluation._Run]:
-    """A run whose processes a test makes up."""
+    """Yield a run whose processes a test makes up."""
     made = evaluation._Run(Request(parameters()), None, t.cast(t.Any, None), evaluation.Outcome(), None)
     yield made
     made.selector.close()

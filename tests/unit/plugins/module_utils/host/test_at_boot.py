@@ -45,7 +45,7 @@ def layout(tmp_path: Path) -> Layout:
 
 
 def listing(layout: Layout) -> list[str]:
-    """The files of units, without what systemd itself has."""
+    """Return the files of units, without what systemd itself has."""
     root = layout.root / UNITS
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() or path.is_symlink())
 

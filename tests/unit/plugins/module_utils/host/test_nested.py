@@ -26,7 +26,7 @@ OURS = "this host is itself a container, without 'nesting', and so can have none
 
 @pytest.fixture(params=[errno.ENOSYS, errno.EPERM])
 def refused(request: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system-call filter that refuses openat2(2)."""
+    """Install a system-call filter's refusal of openat2(2)."""
 
     def refuse(_directory: int, path: str, *_arguments: t.Any) -> int:
         raise OSError(request.param, os.strerror(request.param), f"openat2({path})")

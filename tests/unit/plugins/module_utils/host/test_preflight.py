@@ -102,7 +102,7 @@ SYSTEMD = "usr/lib/systemd/systemd"
 
 @pytest.fixture
 def tree(host: HostFacts) -> Path:
-    """The tree that `TREE` takes its software from."""
+    """Make the tree that `TREE` takes its software from, and return its path."""
     tree = host.root / "srv/tree"
     (tree / SYSTEMD).parent.mkdir(parents=True)
     (tree / SYSTEMD).touch(0o755)

@@ -20,7 +20,7 @@ from ..specifications import specification
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """An unpacked root tree, whose links lead to places that the host does not have."""
+    """Return an unpacked root tree, whose links lead to places that the host does not have."""
     for directory in ("usr/bin", "usr/sbin", "usr/share/web", "etc/alternatives", "srv/app"):
         (tmp_path / directory).mkdir(parents=True)
     for program in ("usr/sbin/nginx", "usr/bin/mawk", "srv/app/run"):

@@ -16,7 +16,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 
 @pytest.fixture(autouse=True)
 def left(monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """The children whose ends nobody waits for."""
+    """Return the children whose ends nobody waits for."""
     found: set[int] = set()
     monkeypatch.setattr(process, "_left", found)
     return found

@@ -22,7 +22,7 @@ Calls = list[tuple[t.Any, ...]]
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """What is asked of the kernel, which knows capabilities up to `LAST`."""
+    """Return the calls made of the kernel, which knows capabilities up to `LAST`."""
     made: Calls = []
 
     def prctl(option: int, second: int = 0, third: int = 0) -> int:

@@ -69,7 +69,7 @@ def tree(tmp_path: Path) -> Tree:
 
 @pytest.fixture
 def moved(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[t.Any, ...]]:
-    """What is mounted where by `restrict`."""
+    """Return what `restrict` mounts where."""
     found: dict[str, tuple[t.Any, ...]] = {}
     made: dict[int, tuple[t.Any, ...]] = {}
 
@@ -150,7 +150,7 @@ def test_who_runs_containers_inside_keeps_proc_bare(
 
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch, tree: Tree) -> dict[str, tuple[int, int]]:
-    """The nodes that are made, each with its type and number; all devices are this host's."""
+    """Return the nodes that are made, each with its type and number; all devices are this host's."""
     (tree.top / "dev").mkdir()
     made: dict[str, tuple[int, int]] = {}
     missing = os.stat("/dev/null")

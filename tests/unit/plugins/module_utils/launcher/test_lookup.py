@@ -39,7 +39,7 @@ def by_steps(root: int, path: str) -> str:
 
 @pytest.fixture(scope="module")
 def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree of directories, files and links of every kind."""
+    """Return a tree of directories, files and links of every kind."""
     path = tmp_path_factory.mktemp("tree")
     (path / "a/b/a").mkdir(parents=True)
     (path / "file").write_text("root\n")

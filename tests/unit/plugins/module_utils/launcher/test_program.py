@@ -102,7 +102,7 @@ def test_the_path_is_searched_in_its_order(root: int, tmp_path: Path) -> None:
 
 
 def in_fork(work: t.Callable[[], None]) -> int:
-    """The exit status of a child that does this."""
+    """Do work in a child, and return its exit status."""
     child = os.fork()
     if child == 0:
         try:
@@ -200,7 +200,7 @@ def test_a_shell_that_the_kernel_does_not_run_is_an_error(root: int, tmp_path: P
 
 
 def binary(interpreter: bytes | None, bits: int = 64, claims: tuple[int, int] = (2, 1), entry: int = 0) -> bytes:
-    """A program of this machine with two segments, whose second one names an interpreter.
+    """Return a program of this machine with two segments, whose second one names an interpreter.
 
     :param bits: by which its table is laid out.
     :param claims: the class and the byte order that it says it has.

@@ -46,7 +46,7 @@ PATHS = mostly(GOOD_PATHS, paths("srv", ".", "", "..", "dev", "proc") | TEXTS)
 
 
 def attempt(function: t.Callable[..., t.Any], *arguments: t.Any, tally: Tally | None = None) -> tuple[t.Any, str]:
-    """What a function returns, or none and what its error says; any error but those that it may raise goes on."""
+    """Return a function's result, or None and its error's text. Let any error pass that the function may not raise."""
     try:
         with (tally or Tally()).case(LauncherError, ValueError, again=True):
             return function(*arguments), ""

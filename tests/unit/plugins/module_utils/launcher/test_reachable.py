@@ -49,7 +49,7 @@ def test_owner_group_and_others(directory: Path, mode: int, uid: int, gid: int, 
 
 
 def entries(**more: tuple[int, int, int]) -> list[tuple[int, int, int]]:
-    """An ACL of a directory of mode 0770 or less: its entries by name, in the order of the kernel."""
+    """Return an ACL of a directory of mode 0770 or less: its entries by name, in the order of the kernel."""
     given: dict[str, tuple[int, int, int]] = {
         "owner": (USER_OBJ, 7, NOBODY),
         "user": (USER, 0, 1000),
@@ -87,7 +87,7 @@ def test_access_control_lists(directory: Path, more: dict[str, t.Any], through: 
 
 
 def table(*lines: str) -> guarded.GuardedHost:
-    """A host with these mounts."""
+    """Return a host with these mounts."""
     host = guarded.GuardedHost({})
     host.mounts = [mount_table.MountTableEntry(line) for line in lines]
     return host
@@ -95,7 +95,7 @@ def table(*lines: str) -> guarded.GuardedHost:
 
 @pytest.fixture
 def public() -> t.Iterator[Path]:
-    """A directory that every user can reach."""
+    """Yield a directory that every user can reach."""
     path = Path(tempfile.mkdtemp(dir="/var/tmp"))
     path.chmod(0o755)
     yield path

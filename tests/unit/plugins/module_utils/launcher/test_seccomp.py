@@ -90,7 +90,7 @@ PAIRS = [
 
 
 def calls() -> t.Iterator[tuple[int, int, int, int]]:
-    """The arguments that are tried with each number: none, each value alone at each place, each pair at two places."""
+    """Yield the arguments to try with each number: none, each value alone at each place, each pair at two places."""
     yield 0, 0, 0, 0
     for place in range(4):
         for value in SINGLE:
@@ -106,7 +106,7 @@ CALLS = list(calls())
 
 
 def answer(plain: dict[int, int], architecture: int, number: int, arguments: tuple[int, ...]) -> int:
-    """What a call is to be answered, PLAIN being the errors of those that are refused whatever their arguments are."""
+    """Return the answer that a call should get. PLAIN has the errors of calls refused with any arguments."""
     if number in plain:
         return ERRNO | plain[number]
     words = [argument & 0xFFFFFFFF for argument in arguments]
@@ -135,7 +135,7 @@ def compiled(**security: bool) -> list[tuple[int, int, int, int]]:
 
 
 def plain(place: int) -> dict[int, int]:
-    """The numbers that are refused in any case, of x86_64 (0), i386 (1) or x32 (2)."""
+    """Return the numbers that are refused in any case, of x86_64 (0), i386 (1) or x32 (2)."""
     refused = {numbers[place]: EPERM for numbers in REFUSED.values()}
     return {number: error for number, error in refused.items() if number is not None} | dict.fromkeys(
         ABSENT.values(), ENOSYS
@@ -143,7 +143,7 @@ def plain(place: int) -> dict[int, int]:
 
 
 def wrong(program: list[tuple[int, int, int, int]], architecture: int, expected: dict[int, int]) -> list[str]:
-    """The calls that are answered otherwise than they should be."""
+    """Return the calls that are answered otherwise than they should be."""
     return [
         f"{number}{arguments}"
         for number in range(NUMBERS)

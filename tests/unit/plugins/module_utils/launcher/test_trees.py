@@ -108,7 +108,7 @@ Meanwhile = t.Callable[[Path], object]
 
 @pytest.fixture
 def once_in(monkeypatch: pytest.MonkeyPatch) -> t.Callable[[Path, Meanwhile], None]:
-    """A function that lets something happen, once, while a directory in the given one has just been listed."""
+    """Return a function that lets something happen, once, when a directory in the given one was just listed."""
 
     def set_up(parent: Path, act: Meanwhile) -> None:
         list_and_empty, acts = trees._remove_files, [act]
@@ -127,7 +127,7 @@ def once_in(monkeypatch: pytest.MonkeyPatch) -> t.Callable[[Path, Meanwhile], No
 
 @pytest.fixture
 def outside(tmp_path: Path) -> t.Iterator[Path]:
-    """A directory beside the tree, with the same names; it is as before after the test."""
+    """Yield a directory beside the tree, with the same names; it is as before after the test."""
     for name in ("a", "b", "inner"):
         (tmp_path / "outside" / name).mkdir(parents=True)
         (tmp_path / "outside" / name / "data").write_text("data")

@@ -64,7 +64,7 @@ def bounded() -> t.Iterator[None]:
 
 @pytest.fixture
 def pipe() -> t.Iterator[tuple[int, int]]:
-    """A pipe for the host to read, with a byte in it."""
+    """Yield a pipe for the host to read, with a byte in it."""
     ends = pipe_to_read()
     os.write(ends[1], b"x")
     yield ends
@@ -99,7 +99,7 @@ def test_output_of_a_command_that_is_taken_away(number: int) -> None:
 
 
 def ended(status: int) -> process.Process:
-    """A child that has ended."""
+    """Return a child that has ended."""
     child = os.fork()
     if child == 0:
         os._exit(status)

@@ -44,7 +44,7 @@ def wanted(**changes: t.Any) -> dict[str, t.Any]:
 
 
 def ends(answers: t.Sequence[bool], clock: Clock, **changes: t.Any) -> tuple[list[str], float]:
-    """What is not well in the end when the answers are these, the last for ever; and after how many seconds."""
+    """Return the complaints at the end, and the seconds until then, for these answers of a check, the last for ever."""
     left = list(answers)
 
     def probe(_container: t.Any, _timeout: float) -> None:

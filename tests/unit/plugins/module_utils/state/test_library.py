@@ -24,7 +24,7 @@ print(sorted({name.partition(".")[0] for name in sys.modules} - sys.stdlib_modul
 
 
 def imports(module: str) -> set[str]:
-    """The modules of the rooms that a module imports when it runs, in its functions as well, as `room/name`."""
+    """Return the modules of the rooms that a module imports at run time, in functions as well, as `room/name`."""
     found: set[str] = set()
     tree = ast.parse((ROOMS / f"{module}.py").read_text())
     for node in [tree, *ast.walk(tree)]:

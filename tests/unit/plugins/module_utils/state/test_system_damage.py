@@ -36,7 +36,7 @@ def systems(tmp_path: Path) -> Systems:
 
 
 def snapshot(directory: Path) -> dict[str, t.Any]:
-    """All of a directory but times and inodes, seen without the code under test."""
+    """Return all of a directory but times and inodes, seen without the code under test."""
     found: dict[str, t.Any] = {}
     for path in (directory, *directory.rglob("*")):
         status = path.lstat()
