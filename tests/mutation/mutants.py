@@ -25,6 +25,7 @@ _NOT_CHANGED = (
     | m.If(test=m.Attribute(attr=m.Name("TYPE_CHECKING")))
     | m.Expr(value=m.SimpleString() | m.ConcatenatedString())
     | m.Assign(targets=[m.AssignTarget(target=m.Name("__all__"))])
+    | m.Assign(targets=[m.AssignTarget(target=m.Name("DOCUMENTATION") | m.Name("EXAMPLES") | m.Name("RETURN"))])
     | m.Arg(keyword=m.Name("repr"))
     | m.Subscript(value=m.Name("Callable") | m.Attribute(attr=m.Name("Callable")))
 )
