@@ -22,7 +22,11 @@ from ansible_collections.unshare.container.plugins.module_utils.state import lib
 from ansible_collections.unshare.container.plugins.module_utils.state.record import Status
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
-from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, make_private_directory
+from ansible_collections.unshare.container.tests.integration import shared_directories
+from ansible_collections.unshare.container.tests.integration.eval_commands import ORDINARY, Evaluator
+
+shared_directories.guard()
 
 Mapping = dict[str, t.Any]
 
@@ -130,6 +134,13 @@ def own_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
     Host.directory = str(tmp_path_factory.getbasetemp())
 
 
+@pytest.fixture(autouse=True, scope="session")
+def shared_state() -> None:
+    """Have the directory of all that is kept as the collection makes it, before a test makes it in another way."""
+    if os.geteuid() == 0:
+        make_private_directory(Layout().state)
+
+
 @pytest.fixture
 def host_unchanged(request: pytest.FixtureRequest) -> t.Iterator[None]:
     """Fail when the test leaves a mount, control group, process, descriptor or file of the collection behind."""
@@ -137,6 +148,17 @@ def host_unchanged(request: pytest.FixtureRequest) -> t.Iterator[None]:
     yield
     left = Host.left(before, getattr(request.module, "NAME", PREFIX))
     assert not left, left
+
+
+@pytest.fixture(params=[0, ORDINARY], ids=["root", "user"])
+def evaluate(request: pytest.FixtureRequest) -> t.Iterator[Evaluator]:
+    """Runs single commands as root, or as an ordinary user; they leave nothing behind."""
+    evaluator = Evaluator(request.param)
+    mounts_before, descriptors_before = Host.mounts(), Host.descriptors()
+    yield evaluator
+    assert Host.mounts() == mounts_before
+    assert Host.descriptors() == descriptors_before
+    evaluator.close()
 
 
 class Machine:
@@ -190,10 +212,6 @@ class Machine:
             self.container.stop(5)
             self.container.remove()
         shutil.rmtree(self.system, ignore_errors=True)
-        for directory in ("systems", "containers", ""):
-            path = Path("/var/lib/unshare", directory)
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
 
 
 MakeMachine = t.Callable[..., Machine]
