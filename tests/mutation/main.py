@@ -37,9 +37,16 @@ SELECTION = ".cache/mutation/selection.json"
 APART = "MUTATION_APART"
 _MOUNT = """
 mount --make-rprivate /
+cut -d ' ' -f 5 /proc/self/mountinfo | while read -r point; do
+    mount -o remount,bind,ro "$point" || echo "stays as it is: $point" >&2
+done
 mount -t tmpfs -o mode=0755 mutation "$1"
+mount -t tmpfs -o mode=1777 mutation /var/tmp
 mount --bind "$2" "$2"
-mount -o remount,bind,ro /
+mount -o remount,bind,rw "$2"
+mount -t proc proc /proc
+mount --bind /proc/sys /proc/sys
+mount -o remount,bind,ro /proc/sys
 shift 2
 exec "$@"
 """
