@@ -21,7 +21,7 @@ _NOT_CHANGED = (
     | m.ImportFrom()
     | m.Decorator()
     | m.Assert()
-    | m.Call(func=m.Attribute(value=m.Name("t"), attr=m.Name("TypeVar")))
+    | m.Call(func=m.Name("TypeVar") | m.Attribute(attr=m.Name("TypeVar")))
     | m.If(test=m.Attribute(attr=m.Name("TYPE_CHECKING")))
     | m.Expr(value=m.SimpleString() | m.ConcatenatedString())
     | m.Assign(targets=[m.AssignTarget(target=m.Name("__all__"))])
