@@ -21,7 +21,7 @@ _NOT_CHANGED = (
     | m.ImportFrom()
     | m.Decorator()
     | m.Assert()
-    | m.Call(func=m.Name("TypeVar") | m.Attribute(attr=m.Name("TypeVar")))
+    | m.Assign(value=m.Call(func=m.Name("TypeVar") | m.Attribute(attr=m.Name("TypeVar"))))
     | m.If(test=m.Attribute(attr=m.Name("TYPE_CHECKING")))
     | m.Expr(value=m.SimpleString() | m.ConcatenatedString())
     | m.Assign(targets=[m.AssignTarget(target=m.Name("__all__"))])
