@@ -248,7 +248,7 @@ def test_where_a_directory_is_shown(guard: Guard) -> None:
     source = os.open(guard.root / "srv/data", os.O_PATH)
     device = os.fstat(source).st_dev
     numbers = f"{os.major(device)}:{os.minor(device)}"
-    guard.host._reach = lambda _source: {(numbers, "/data"): True, (numbers, "/read"): False}  # type: ignore[method-assign]
+    guard.host._reach = lambda source: {(numbers, "/data"): True, (numbers, "/read"): False}  # type: ignore[method-assign]
     guard.host.mounts = [mount_table.MountTableEntry(f"9 1 {numbers} / /mnt rw - ext4 /dev/x rw")]
     assert guard.host.shown(source) == [("/mnt/data", str(guard.root / "srv/data"))]
     os.close(source)

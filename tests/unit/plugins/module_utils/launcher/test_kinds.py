@@ -197,6 +197,11 @@ def test_a_record_is_made_whole_or_not_at_all() -> None:
         contract.Store(source="/usr", where="/usr")  # type: ignore[call-arg]
 
 
+def test_what_is_written_is_plain() -> None:
+    given: t.Any = ("/x", "-y")
+    assert contract.Init(argv=given).write() == {"argv": ["/x", "-y"]}
+
+
 def test_records_are_compared_by_what_they_say() -> None:
     one, same, other = (contract.Store(source="/usr", target=target) for target in ("/usr", "/usr", "/opt"))
     assert one == same
