@@ -140,9 +140,10 @@ def test_limits_are_set_by_who_has_the_control_group(layout: Layout, running: st
 
 
 def test_no_container_comes_after_itself(layout: Layout) -> None:
-    for option in ("after", "requires"):
+    options: list[dict[str, t.Any]] = [{"after": ["database", "web"]}, {"requires": ["database", "web"]}]
+    for given in options:
         with pytest.raises(TargetError, match=r"^container 'web' cannot be started after itself$"):
-            boot_of(layout, **{option: ["database", "web"]})
+            boot_of(layout, **given)
 
 
 def test_a_unit_that_cannot_be_written(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
