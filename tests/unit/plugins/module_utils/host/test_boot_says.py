@@ -95,9 +95,9 @@ def test_one_that_runs_outside_of_its_unit(layout: Layout) -> None:
     )
     assert warnings(boot_of(layout, container)) == [said]
     assert warnings(boot_of(layout, container), "stopped") == []
-    inside = boot_of(layout, container)
-    inside.systemd.active.add(UNIT)
-    assert warnings(inside) == []
+    systemd = FakeSystemd()
+    systemd.active.add(UNIT)
+    assert warnings(Boot(layout, "web", container, systemd=systemd)) == []
 
 
 def test_limits_that_cannot_be_kept(layout: Layout) -> None:
