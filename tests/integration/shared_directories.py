@@ -37,8 +37,11 @@ def _look(event: str, arguments: tuple[t.Any, ...]) -> None:
     if event != "os.rmdir":
         return
     path, directory = arguments
+    above, name = os.path.split(os.fsdecode(path).rstrip("/"))
+    if name not in {os.path.basename(shared) for shared in SHARED}:
+        return  # without a look at file systems, one of which may give no answer
     at = f"/proc/self/fd/{directory}" if directory >= 0 else "."
-    place = os.path.realpath(os.path.join(at, os.fsdecode(path)))
+    place = os.path.join(os.path.realpath(os.path.join(at, above)), name)
     if place in SHARED and _is_of_a_test():
         raise SharedDirectory(f"{place} is not this test's to remove, empty or not: another run may use it")
 
