@@ -14,7 +14,7 @@ import typing as t
 import pytest
 from ansible_collections.unshare.container.plugins.plugin_utils import container_listing
 
-ANSWER = {"web1": {"containers": []}}
+ANSWER: dict[str, t.Any] = {"web1": {"containers": []}}
 
 
 class Ansible:
@@ -96,19 +96,29 @@ def test_no_answer_is_an_error_with_the_end_of_what_was_said(ansible: Ansible, a
     assert str(raised.value) == said
 
 
-def test_the_callers_own_options_are_passed_on(ansible: Ansible) -> None:
-    given = dict.fromkeys(container_listing.OPTIONS, "value")
-    ask(
-        **given,
-        vault_ids=["dev@file", "prod@prompt", "prompt"],
-        vault_password_files=["/secret"],
-        listhosts=True,
-    )
-    words = ansible.words[4 : ansible.words.index("--inventory")]
-    assert words == [
-        *(f"{option}=value" for option in container_listing.OPTIONS.values()),
+REACHED = {
+    "remote_user": "--user",
+    "private_key_file": "--private-key",
+    "ssh_common_args": "--ssh-common-args",
+    "ssh_extra_args": "--ssh-extra-args",
+    "timeout": "--timeout",
+}
+"""The options of a command line that say how hosts are reached, as Ansible keeps them, and as they are written."""
+
+
+def test_how_hosts_are_reached_is_handed_on(ansible: Ansible) -> None:
+    """And nothing else of the caller's: what it is about is not this."""
+    secrets = {"vault_ids": ["dev@file", "prod@prompt", "prompt"], "vault_password_files": ["/secret"]}
+    ask(**dict.fromkeys(REACHED, "-a b"), **secrets, subset="nobody", check=True, listhosts=True)
+    assert ansible.words[4 : ansible.words.index("--inventory")] == [
+        *(f"{option}=-a b" for option in REACHED.values()),
         *("--vault-id=dev@file", "--vault-id=prompt", "--vault-password-file=/secret"),
     ]
-    for name in given:
-        ask(**{name: None})
-        assert ansible.words[4] == "--inventory"
+
+
+@pytest.mark.parametrize("name", REACHED)
+def test_each_by_itself(ansible: Ansible, name: str) -> None:
+    ask(**{name: "x"})
+    assert ansible.words[4:6] == [f"{REACHED[name]}=x", "--inventory"]
+    ask(**{name: None})
+    assert ansible.words[4] == "--inventory"
