@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -35,3 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if reason is not None and item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture
+def public() -> t.Iterator[Path]:
+    """Yield a directory that every user of this machine can reach."""
+    path = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)

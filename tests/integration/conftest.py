@@ -22,7 +22,11 @@ from ansible_collections.unshare.container.plugins.module_utils.state import lib
 from ansible_collections.unshare.container.plugins.module_utils.state.record import Status
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
-from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, make_private_directory
+from ansible_collections.unshare.container.tests.integration import shared_directories
+from ansible_collections.unshare.container.tests.integration.eval_commands import ORDINARY, Evaluator
+
+shared_directories.guard()
 
 Mapping = dict[str, t.Any]
 
@@ -135,6 +139,13 @@ def own_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
     Host.directory = str(tmp_path_factory.getbasetemp())
 
 
+@pytest.fixture(autouse=True, scope="session")
+def shared_state() -> None:
+    """Have the directory of all that is kept as the collection makes it, before a test makes it in another way."""
+    if os.geteuid() == 0:
+        make_private_directory(Layout().state)
+
+
 @pytest.fixture
 def host_unchanged(request: pytest.FixtureRequest) -> t.Iterator[None]:
     """Fail when the test leaves a mount, control group, process, descriptor or file of the collection behind."""
@@ -142,6 +153,17 @@ def host_unchanged(request: pytest.FixtureRequest) -> t.Iterator[None]:
     yield
     left = Host.left(before, getattr(request.module, "NAME", DEFAULT_NAME))
     assert not left, left
+
+
+@pytest.fixture(params=[0, ORDINARY], ids=["root", "user"])
+def evaluate(request: pytest.FixtureRequest) -> t.Iterator[Evaluator]:
+    """Yield a runner of commands as root, or as an ordinary user; the commands leave nothing behind."""
+    evaluator = Evaluator(request.param)
+    mounts_before, descriptors_before = Host.mounts(), Host.descriptors()
+    yield evaluator
+    assert Host.mounts() == mounts_before
+    assert Host.descriptors() == descriptors_before
+    evaluator.close()
 
 
 class Machine:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import socket
@@ -70,7 +69,6 @@ class SshHost:
         if separate:
             for part in ("state", "run"):
                 (self.directory / part).mkdir()
-        self.made = [path for path in ("/run/sshd", "/var/lib/unshare", "/run/unshare") if not os.path.isdir(path)]
         self.server = self._start(separate)
 
     def _write_files(self) -> None:
@@ -149,9 +147,6 @@ class SshHost:
         self.cgroup.remove()
         self.cgroup.close()
         shutil.rmtree(self.directory)
-        for made in self.made:
-            with contextlib.suppress(OSError):
-                os.rmdir(made)
 
 
 def _enter_group(group: int) -> None:

@@ -166,7 +166,6 @@ class Fleet:
         self.temporary = tempfile.TemporaryDirectory(prefix="uf-", dir="/tmp")
         self.directory = Path(self.temporary.name)
         self.key = self.directory / "key"
-        self.made_state = not os.path.isdir(STATE)
         os.makedirs(STATE, 0o700, exist_ok=True)
         try:
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
@@ -209,8 +208,6 @@ class Fleet:
             subprocess.run(["ip", "link", "delete", host.link], capture_output=True, timeout=60)
         _remove_groups(self.cgroup)
         self.temporary.cleanup()
-        if self.made_state:
-            os.rmdir(STATE)
 
     def inventory(self, variables: dict[str, t.Any], count: int | None = None) -> Path:
         """Write an inventory of all hosts, or of the first so many, with variables of the group `all`."""

@@ -16,12 +16,14 @@ import re
 import socket
 import stat
 import subprocess
+import time
 import typing as t
 import zipfile
 from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import limits
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 if t.TYPE_CHECKING:
     from .conftest import Machine, MakeMachine
@@ -119,6 +121,20 @@ def make_hostile(
     if not MODES[mode].filtered:  # as on a host without libseccomp
         (machine.system / "seccomp.bpf").unlink(missing_ok=True)
     return machine
+
+
+def stop(machine: Machine, timeout: float, grace: float) -> str:
+    """Stop it; how that went.
+
+    Args:
+        grace: seconds that this may take beyond its time limit.
+    """
+    began = time.monotonic()
+    try:
+        machine.stop(timeout)
+    except LauncherError as error:
+        return str(error)
+    return "refused" if time.monotonic() - began < timeout + grace else "too slow"
 
 
 def package(main: str = "main") -> bytes:

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import os
 import time
-import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.evaluation import run as evaluation
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.tests.unit.plugins.module_utils.evaluation import elf_files
 
-from .conftest import Host
-from .eval_commands import ORDINARY, PYTHON, Evaluator
+from .eval_commands import PYTHON, Evaluator
 
 pytestmark = pytest.mark.root
 
@@ -54,17 +52,6 @@ for turn in range(10**9):
     else:
         signal.pause()  # the other stream is not read any more: who reads waits for what was taken
 """
-
-
-@pytest.fixture(params=[0, ORDINARY], ids=["root", "user"])
-def evaluate(request: pytest.FixtureRequest) -> t.Iterator[Evaluator]:
-    """Yield a runner of commands as root, or as an ordinary user; the commands leave nothing behind."""
-    evaluator = Evaluator(request.param)
-    mounts_before, descriptors_before = Host.mounts(), Host.descriptors()
-    yield evaluator
-    assert Host.mounts() == mounts_before
-    assert Host.descriptors() == descriptors_before
-    evaluator.close()
 
 
 def test_much_output_is_read_and_the_first_of_it_kept(evaluate: Evaluator) -> None:

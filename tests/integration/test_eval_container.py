@@ -17,7 +17,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from .conftest import Host
-from .eval_commands import ORDINARY, Evaluator
+from .eval_commands import Evaluator
 
 pytestmark = pytest.mark.root
 
@@ -28,17 +28,6 @@ library = ctypes.CDLL(None, use_errno=True)
 result = library.umount2(b"%s", 0)
 print(result, os.strerror(ctypes.get_errno()))
 """
-
-
-@pytest.fixture(params=[0, ORDINARY], ids=["root", "user"])
-def evaluate(request: pytest.FixtureRequest) -> t.Iterator[Evaluator]:
-    """Yield a runner of commands as root, or as an ordinary user; the commands leave nothing behind."""
-    evaluator = Evaluator(request.param)
-    mounts_before, descriptors_before = Host.mounts(), Host.descriptors()
-    yield evaluator
-    assert Host.mounts() == mounts_before
-    assert Host.descriptors() == descriptors_before
-    evaluator.close()
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 import typing as t
 from pathlib import Path
 
@@ -67,10 +66,8 @@ class Victim:
 
 
 @pytest.fixture
-def victim() -> t.Iterator[Victim]:
-    path = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    yield Victim(path)
-    shutil.rmtree(path)
+def victim(public: Path) -> Victim:
+    return Victim(public)
 
 
 def descriptors(mode: str) -> list[int]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 import typing as t
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from ansible_collections.unshare.container.plugins.module_utils.inside import qu
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from . import isolation_record
-from .isolation import MODES, limit_tasks, make_hostile
+from .isolation import MODES, limit_tasks, make_hostile, stop
 
 if t.TYPE_CHECKING:
     from .conftest import Machine, MakeMachine
@@ -202,16 +201,6 @@ def groups(machine: Machine) -> int:
     return int(line.split()[1])
 
 
-def stop(machine: Machine) -> str:
-    """Stop it; how that went."""
-    began = time.monotonic()
-    try:
-        machine.stop(TIMEOUT)
-    except LauncherError as error:
-        return str(error)
-    return "refused" if time.monotonic() - began < TIMEOUT + GRACE else "too slow"
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_the_host_can_always_enter(make_machine: MakeMachine, tmp_path: Path, mode: str) -> None:
     words: dict[str, str] = {}
@@ -233,7 +222,7 @@ def test_the_host_can_always_enter(make_machine: MakeMachine, tmp_path: Path, mo
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as taking:
             assert taking.stdout is not None
             assert taking.stdout.readline().startswith("taken")
-            words.update(zip(attempts, (meet(machine, meant), stop(machine)), strict=True))
+            words.update(zip(attempts, (meet(machine, meant), stop(machine, TIMEOUT, GRACE)), strict=True))
             taking.communicate(timeout=30)
         machine.destroy()
     isolation_record.check(mode, "out", "out", words, absent)

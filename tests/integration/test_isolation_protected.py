@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded, mounts
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life.staging import stage
-from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
+from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError, make_private_directory
 
 from ..unit.plugins.module_utils.specifications import mount as record
 from .conftest import INTERPRETER, contain, files_of, render_boot
@@ -135,15 +135,13 @@ SECRET = [name for name in WAYS if name not in ("units", "library", "programs")]
 def ways(tmp_path: Path) -> t.Iterator[Ways]:
     # The end of a container removes the directories that it leaves empty, and what is bound elsewhere is another then.
     kept = [STATE / "systems/kept", Path("/run/unshare/kept")]
+    make_private_directory(STATE / "systems")
     for path in kept:
         path.mkdir(parents=True)
     with contextlib.ExitStack() as stack:
         yield Below(tmp_path, stack)
     for path in kept:
         path.rmdir()
-        for parent in (path.parent, STATE):
-            with contextlib.suppress(OSError):
-                parent.rmdir()
 
 
 def share(source: str, **more: t.Any) -> dict[str, t.Any]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 import typing as t
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from . import isolation_record
-from .isolation import MODES, differences, host_state, make_hostile
+from .isolation import MODES, differences, host_state, make_hostile, stop
 
 if t.TYPE_CHECKING:
     from .conftest import Machine, MakeMachine
@@ -85,16 +84,6 @@ def cling(machine: Machine, script: str) -> None:
     machine.output("python3", "-c", "import os\nos.dup2(os.open('/dev/null', os.O_RDWR), 2)\n" + script, timeout=20)
 
 
-def stop(machine: Machine) -> str:
-    """Stop it; how that went."""
-    began = time.monotonic()
-    try:
-        machine.stop(TIMEOUT)
-    except LauncherError as error:
-        return str(error)
-    return "refused" if time.monotonic() - began < TIMEOUT + GRACE else "too slow"
-
-
 def remove(machine: Machine) -> str:
     """Remove what is kept of it; how that went."""
     try:
@@ -117,7 +106,7 @@ def test_nothing_keeps_a_container_from_being_stopped_and_removed(
         machine.start()
         for script in scripts:
             cling(machine, script)
-        words[f"hold on by {name}"] = stop(machine)
+        words[f"hold on by {name}"] = stop(machine, TIMEOUT, GRACE)
         removed = remove(machine)
         if DEEP in scripts:
             words["hold on by directories without end in the kept journal"] = removed

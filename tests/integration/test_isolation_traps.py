@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import typing as t
 from pathlib import Path
@@ -168,15 +167,12 @@ WHERE = 'grep mnt_id /proc/self/fdinfo/0; cut -d" " -f1 /proc/self/mountinfo'
 
 
 @pytest.fixture
-def outside() -> t.Iterator[Path]:
-    """Yield a directory of the host that everybody can read, and of which no container has anything."""
-    path = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    path.chmod(0o755)
-    (path / "passwd").write_text("mallory:x:0:0::/:/bin/sh\n")
-    (path / "group").write_text("hosts:x:4321:mallory\n")
-    (path / "secret").write_text("secret of the host\n")
-    yield path
-    shutil.rmtree(path)
+def outside(public: Path) -> Path:
+    """Return a directory of the host that everybody can read, and of which no container has anything."""
+    (public / "passwd").write_text("mallory:x:0:0::/:/bin/sh\n")
+    (public / "group").write_text("hosts:x:4321:mallory\n")
+    (public / "secret").write_text("secret of the host\n")
+    return public
 
 
 def lay_links(inside: subprocess.Popen[str], target: str) -> None:

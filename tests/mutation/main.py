@@ -18,13 +18,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import tomllib
 
 from .mutants import Mutant, mutants_of
+from .rooms import RoomError, least_scores, modules_of_rooms
 from .selection import PACKAGE, Selection, digest_of
 from .trial import KILLED, NOT_EXECUTED, SURVIVED, Outcome, Trial, copy_tree, environment
 
-ROOMS = pathlib.Path(__file__).with_name("rooms.toml")
 TESTS = "tests/unit"
 # What every run needs, imported once.
 PRELOADED = ("hypothesis.strategies", "_hypothesis_pytestplugin", "jmespath", "yaml", "ansible.module_utils.basic",
@@ -38,37 +37,29 @@ SELECTION = ".cache/mutation/selection.json"
 APART = "MUTATION_APART"
 _MOUNT = """
 mount --make-rprivate /
+cut -d ' ' -f 5 /proc/self/mountinfo | while read -r point; do
+    mount -o remount,bind,ro "$point" || echo "stays as it is: $point" >&2
+done
 mount -t tmpfs -o mode=0755 mutation "$1"
+mount -t tmpfs -o mode=1777 mutation /var/tmp
 mount --bind "$2" "$2"
-mount -o remount,bind,ro /
+mount -o remount,bind,rw "$2"
+mount -t proc proc /proc
+mount --bind /proc/sys /proc/sys
+mount -o remount,bind,ro /proc/sys
 shift 2
 exec "$@"
 """
 
 
-def rooms(tree: pathlib.Path) -> dict[str, list[str]]:
-    """Return the modules of each room, as paths below TREE; a module belongs to the first that names it."""
-    configured = tomllib.loads(ROOMS.read_text(encoding="utf-8"))
-    found: dict[str, list[str]] = {name: [] for name in configured}
-    used = set()
-    for path in sorted((tree / "plugins").rglob("*.py")):
-        name = str(path.relative_to(tree))
-        for room, pattern in ((room, pattern) for room, entry in configured.items() for pattern in entry["modules"]):
-            if pathlib.PurePath(name).match(pattern):
-                found[room].append(name)
-                used.add((room, pattern))
-                break
-    unused = [(room, pattern) for room, entry in configured.items() for pattern in entry["modules"]
-              if (room, pattern) not in used]  # fmt: skip
-    if unused:
-        sys.exit("\n".join(f"rooms.toml: {room}: no module is named by {pattern!r}" for room, pattern in unused))
-    return found
-
-
 def chosen_mutants(tree: pathlib.Path, options: argparse.Namespace) -> dict[str, list[Mutant]]:
     """Return the mutants of each room, at most as many as a sample has."""
     result = {}
-    for room, modules in rooms(tree).items():
+    try:
+        of_rooms = modules_of_rooms(tree)
+    except RoomError as error:
+        sys.exit(str(error))
+    for room, modules in of_rooms.items():
         if options.room and room not in options.room:
             continue
         wanted = [path for path in modules if not options.module or any(path.endswith(end) for end in options.module)]
@@ -82,7 +73,7 @@ def chosen_mutants(tree: pathlib.Path, options: argparse.Namespace) -> dict[str,
 
 def table(outcomes: dict[str, list[Outcome]]) -> tuple[str, bool]:
     """Return the table of scores, and whether every room has the score that it must have."""
-    least = {name: entry["least"] for name, entry in tomllib.loads(ROOMS.read_text(encoding="utf-8")).items()}
+    least = least_scores()
     lines = [f"{'room':<14}{'mutants':>8}{'killed':>8}{'survived':>10}{'not executed':>14}{'score':>8}{'least':>8}"]
     enough = True
     for room, ended in outcomes.items():

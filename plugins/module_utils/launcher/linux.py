@@ -23,14 +23,20 @@ MACHINE = os.uname().machine
 _ZERO = ctypes.c_ulong(0)
 _DEFAULT_ACTION = ctypes.create_string_buffer(32)  # `struct sigaction` of the kernel: no function, no flags, no mask
 
+
+def by_architecture(x86_64: int, generic: int, ppc64le: int, s390x: int) -> dict[str, int]:
+    """Return the numbers of a call on each architecture; two of them have the generic table's."""
+    return {"x86_64": x86_64, "aarch64": generic, "riscv64": generic, "ppc64le": ppc64le, "s390x": s390x}
+
+
 # The few older calls whose numbers differ between architectures go through the C library's own functions.
-_NUMBER_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
-_NUMBER_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
-_NUMBER_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358, "s390x": 348}
-_NUMBER_EXECVEAT = {"x86_64": 322, "aarch64": 281, "riscv64": 281, "ppc64le": 362, "s390x": 354}
-_NUMBER_SIGACTION = {"x86_64": 13, "aarch64": 134, "riscv64": 134, "ppc64le": 173, "s390x": 174}
-_NUMBER_STATX = {"x86_64": 332, "aarch64": 291, "riscv64": 291, "ppc64le": 383, "s390x": 379}
-_NUMBER_CAPSET = {"x86_64": 126, "aarch64": 91, "riscv64": 91, "ppc64le": 184, "s390x": 185}
+_PIVOT_ROOT = by_architecture(155, 41, 203, 217)
+_KEYCTL = by_architecture(250, 219, 271, 280)
+_SECCOMP = by_architecture(317, 277, 358, 348)
+_EXECVEAT = by_architecture(322, 281, 362, 354)
+_SIGACTION = by_architecture(13, 134, 173, 174)
+_STATX = by_architecture(332, 291, 383, 379)
+_CAPSET = by_architecture(126, 91, 184, 185)
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -222,9 +228,8 @@ def open_tree(directory: int, path: str, recursive: bool) -> int:
 
 def mount_setattr(mount: int, attributes: int, recursive: bool, user_namespace: int | None = None) -> None:
     """Set the attributes of a mount, and its id map from a user namespace's descriptor (Linux 5.12)."""
-    # The kernel replaces the value of these bits only as a whole.
-    access_times = MOUNT_ATTR__ATIME if attributes & MOUNT_ATTR__ATIME else 0
-    structure = MountAttributes(attributes, access_times, 0, 0)
+    cleared = MOUNT_ATTR__ATIME if attributes & MOUNT_ATTR__ATIME else 0  # the kernel wants it replaced as a whole
+    structure = MountAttributes(attributes, cleared, 0, 0)
     if user_namespace is not None:
         structure.attr_set |= MOUNT_ATTR_IDMAP
         structure.userns_fd = user_namespace
@@ -279,7 +284,7 @@ def unmount(path: str) -> None:
 
 def pivot_root(new: str, old: str) -> None:
     """Call pivot_root(2)."""
-    number = _architecture_number(_NUMBER_PIVOT_ROOT, "pivot_root")
+    number = _architecture_number(_PIVOT_ROOT, "pivot_root")
     _check(_syscall(number, os.fsencode(new), os.fsencode(old)), "pivot_root(%s, %s)", new, old)
 
 
@@ -320,14 +325,14 @@ def file_system_type(descriptor: int) -> int:
 
 def mount_number(descriptor: int) -> int:
     """Return the id of the mount that an open file lies in; since Linux 6.8 ids are never used again (statx(2))."""
-    status, number = ctypes.create_string_buffer(256), _architecture_number(_NUMBER_STATX, "statx")
+    status, number = ctypes.create_string_buffer(256), _architecture_number(_STATX, "statx")
     _check(_syscall(number, descriptor, b"", AT_EMPTY_PATH, STATX_MOUNT, status), "statx(%d)", descriptor)
     return ctypes.c_uint64.from_buffer(status, 144).value
 
 
 def default_signal(signal: int) -> None:
     """Give a signal its default action (rt_sigaction(2)), even one that the C library reserves."""
-    number = _architecture_number(_NUMBER_SIGACTION, "rt_sigaction")
+    number = _architecture_number(_SIGACTION, "rt_sigaction")
     _check(_syscall(number, signal, _DEFAULT_ACTION, None, ctypes.c_ulong(8)), "rt_sigaction(%d, SIG_DFL)", signal)
 
 
@@ -350,7 +355,7 @@ def execveat(directory: int, name: str, arguments: list[str], environment: dict[
         raise ValueError("a null byte in an argument or a variable")
     argv = (ctypes.c_char_p * (len(words) + 1))(*words, None)
     envp = (ctypes.c_char_p * (len(variables) + 1))(*variables, None)
-    number = _architecture_number(_NUMBER_EXECVEAT, "execveat")
+    number = _architecture_number(_EXECVEAT, "execveat")
     _check(_syscall(number, directory, os.fsencode(name), argv, envp, AT_SYMLINK_NOFOLLOW), "execveat(%s)", name)
 
 
@@ -367,13 +372,13 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     data = (ctypes.c_uint32 * 6)(
         effective & low, permitted & low, inheritable & low, effective >> high, permitted >> high, inheritable >> high
     )
-    number = _architecture_number(_NUMBER_CAPSET, "capset")
+    number = _architecture_number(_CAPSET, "capset")
     _check(_syscall(number, header, data), "capset()")
 
 
 def join_new_session_keyring() -> None:
     """Leave the caller's session keyring for a new, empty one (keyctl(2))."""
-    number = _architecture_number(_NUMBER_KEYCTL, "keyctl")
+    number = _architecture_number(_KEYCTL, "keyctl")
     _check(_syscall(number, KEYCTL_JOIN_SESSION_KEYRING, None), "keyctl(JOIN_SESSION_KEYRING)")
 
 
@@ -381,7 +386,7 @@ def load_seccomp_filter(program: bytes) -> None:
     """Install a compiled filter (`struct sock_filter` records) for this process and all its descendants."""
     buffer = ctypes.create_string_buffer(program, len(program))
     structure = SocketFilterProgram(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
-    number = _architecture_number(_NUMBER_SECCOMP, "seccomp")
+    number = _architecture_number(_SECCOMP, "seccomp")
     _check(_syscall(number, SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(structure)), "seccomp(SET_MODE_FILTER)")
 
 

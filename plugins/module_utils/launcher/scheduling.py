@@ -8,11 +8,11 @@ import ctypes
 
 from . import linux
 
-SETSCHEDULER = {"x86_64": 144, "aarch64": 119, "riscv64": 119, "ppc64le": 156, "s390x": 156}
-GETSCHEDULER = {"x86_64": 145, "aarch64": 120, "riscv64": 120, "ppc64le": 157, "s390x": 157}
-GETPARAM = {"x86_64": 143, "aarch64": 121, "riscv64": 121, "ppc64le": 155, "s390x": 155}
-IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "ppc64le": 273, "s390x": 282}
-IOPRIO_GET = {"x86_64": 252, "aarch64": 31, "riscv64": 31, "ppc64le": 274, "s390x": 283}
+SETSCHEDULER = linux.by_architecture(144, 119, 156, 156)
+GETSCHEDULER = linux.by_architecture(145, 120, 157, 157)
+GETPARAM = linux.by_architecture(143, 121, 155, 155)
+IOPRIO_SET = linux.by_architecture(251, 30, 273, 282)
+IOPRIO_GET = linux.by_architecture(252, 31, 274, 283)
 IOPRIO_WHO_PROCESS = 1
 
 

@@ -12,8 +12,28 @@ import typing as t
 
 import pytest
 from ansible.module_utils import basic
+from ansible_collections.unshare.container.plugins import modules
 
 RunModule = t.Callable[..., dict[str, t.Any]]
+
+LOOKERS = {
+    "containers": "HostContainers",
+    "eval_container": "Request",
+    "system_container": "Container",
+    "system_container_info": "Container",
+}
+"""What looks at a container, or at a command's closure, in each module."""
+
+
+@pytest.fixture
+def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any look at a container, or at a command's closure, fails the test."""
+
+    def touched(*_arguments: t.Any, **_options: t.Any) -> t.Any:
+        raise AssertionError("something was touched")
+
+    for module, name in LOOKERS.items():
+        monkeypatch.setattr(f"{modules.__name__}.{module}.{name}", touched)
 
 
 @pytest.fixture

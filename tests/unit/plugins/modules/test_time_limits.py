@@ -76,22 +76,6 @@ def nested(way: tuple[str, ...], value: t.Any) -> t.Any:
     return value
 
 
-@pytest.fixture
-def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any look at a container, or at a command's closure, fails the test."""
-
-    def touched(*_arguments: t.Any, **_options: t.Any) -> t.Any:
-        raise AssertionError("something was touched")
-
-    for module, name in (
-        ("system_container", "Container"),
-        ("containers", "HostContainers"),
-        ("system_container_info", "Container"),
-        ("eval_container", "Request"),
-    ):
-        monkeypatch.setattr(f"{modules.__name__}.{module}.{name}", touched)
-
-
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize("value", BAD, ids=lambda value: repr(value)[:12])
 @pytest.mark.parametrize(("module", "way", "option"), LIMITS, ids=lambda item: str(item)[:40])

@@ -7,9 +7,11 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.unshare.container.plugins.plugin_utils import specs
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.operating_system import operating_system
 from ansible_collections.unshare.container.plugins.plugin_utils.records import FileSystem, FileSystemMapping
+from ansible_collections.unshare.container.plugins.plugin_utils.validation import Spec
 from ansible_collections.unshare.container.tests.tally import RARELY, Tally, mostly
 from ansible_collections.unshare.container.tests.unit.plugins.plugin_utils.good_values import places, with_value
 from hypothesis import example, given
@@ -71,6 +73,37 @@ def test_errors_name_the_place(change: dict[str, t.Any], message: str) -> None:
     with pytest.raises(DeclarationError) as error:
         operating_system({"host_name": "a", **change})
     assert str(error.value).startswith(message)
+
+
+NEEDED: dict[str, tuple[Spec, dict[str, t.Any]]] = {
+    "file_systems": (specs.FILE_SYSTEM, {"device": "/dev/x", "mount_point": "/x", "type": "ext4"}),
+    "groups": (specs.GROUP, {"name": "x"}),
+    "hosts": (specs.HOST, {"address": "192.0.2.1", "canonical_name": "x"}),
+    "mapped_devices": (specs.MAPPED_DEVICE, {"source": "/dev/x", "target": "x", "type": "luks"}),
+    "service_types": (specs.SERVICE_TYPE, {"name": "x"}),
+    "services": (specs.SERVICE, {"type": "nscd"}),
+    "swap_devices": (specs.SWAP, {"target": "/dev/x"}),
+    "users": (specs.USER, {"name": "x"}),
+}
+"""Of the records in each list: no more than they need, which they all do."""
+
+
+@pytest.mark.parametrize("key", NEEDED)
+def test_what_a_record_needs(key: str) -> None:
+    spec, needed = NEEDED[key]
+    assert {name for name, option in spec.items() if option.get("required")} == needed.keys()
+    assert operating_system({"host_name": "x", key: [needed]}).to_mapping()[key] == [needed]
+    for name in needed:
+        item = {other: value for other, value in needed.items() if other != name}
+        with pytest.raises(DeclarationError, match=rf"^operating_system\.{key}\[0\]: '{name}' is required"):
+            operating_system({"host_name": "x", key: [item]})
+
+
+def test_an_operating_system_needs_a_name() -> None:
+    assert {name for name, option in specs.OPERATING_SYSTEM.items() if option.get("required")} == {"host_name"}
+    assert {name for name, option in specs.MAPPING.items() if option.get("required")} == {"source"}
+    with pytest.raises(DeclarationError, match="'host_name' is required"):
+        operating_system({})
 
 
 def test_a_wrong_flag_gets_a_suggestion() -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import typing as t
 from pathlib import Path
@@ -185,3 +186,46 @@ def test_a_host_of_which_nothing_more_is_known_is_staged(journal: rollout.Journa
 def test_the_golden_words_for_an_outcome() -> None:
     assert set(rollout.BAD) < set(rollout.MEANINGS)
     golden.check("outcomes.yml", golden.dump(rollout.MEANINGS))
+
+
+def test_hosts_are_in_the_order_of_their_waves_and_then_of_their_names(journal: rollout.Journal) -> None:
+    for host in ("d", "c", "b", "a", "e"):
+        journal.note(host, {"outcome": rollout.SWITCHED})
+    assert journal.open_wave(["e", "b"]) == 1
+    assert journal.open_wave(["a"]) == 2
+    (journal.directory / "waves/3").write_text("{}")  # of which nothing is known
+    summary = journal.summary()
+    assert [(record["host"], record.get("wave")) for record in summary["hosts"]] == [
+        ("e", 1),
+        ("b", 1),
+        ("a", 2),
+        ("c", None),
+        ("d", None),
+    ]
+    assert (summary["waves"], summary["counts"]) == (3, {rollout.SWITCHED: 5})
+
+
+def test_what_is_being_written_is_no_host(journal: rollout.Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written beside the directories, each file of which is a host's, and takes its place in one step."""
+    asides: list[tuple[str, str]] = []
+    write = rollout.write_atomically
+
+    def noted(path: str, text: str, aside: str) -> None:
+        asides.append((path, aside))
+        write(path, text, aside=aside)
+
+    monkeypatch.setattr(rollout, "write_atomically", noted)
+    journal.note("a/b", {"outcome": rollout.SWITCHED})
+    journal.stop("why")
+    journal.open_wave(["a/b"])
+    aside = f"{journal.directory}/.{os.getpid()}"
+    assert asides == [(f"{journal.directory}/{name}", aside) for name in ("hosts/a%2Fb", "stopped", "waves/1")]
+    assert journal.record("a/b") == {"host": "a/b", "outcome": rollout.SWITCHED}
+    assert journal.record("other") == {"host": "other"}
+    assert journal.stopped() == "why"
+
+
+def test_a_rollout_stops_for_its_first_reason(journal: rollout.Journal) -> None:
+    journal.fail("a", 0, 3, 0)
+    journal.fail("b", 2, 3, 0)
+    assert journal.stopped() == "1 of 3 hosts failed in staging; 0 % may"

@@ -73,6 +73,41 @@ def test_a_reboot_now_and_then_is_followed_by_a_start_at_once() -> None:
     assert clock.pauses == []
 
 
+def test_what_is_said_of_reboots_to_the_letter(capfd: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    counted = reboots.Reboots("web", clock, clock.wait)
+    for _number in range(6):
+        assert counted.again()
+    lines = [
+        f"run-container: container web reboots itself often; it starts again in {pause} s" for pause in (1, 2, 4, 5, 5)
+    ]
+    assert capfd.readouterr().err.splitlines() == lines
+    counted.starts = [clock.now] * 60
+    with pytest.raises(LauncherError) as raised:
+        counted.again()
+    assert str(raised.value) == (
+        "container web: was started 60 times in 600 seconds, for it reboots itself again and again; it stays down. "
+        "See what reboots it inside, and start it again"
+    )
+
+
+def test_a_start_is_forgotten_after_the_interval() -> None:
+    clock = Clock()
+    counted = reboots.Reboots("web", clock, clock.wait)
+    counted.starts = [clock.now - 600.0] * 60 + [clock.now - 599.9] * 59
+    assert counted.again()
+    assert len(counted.starts) == 60
+
+
+def test_a_start_that_is_not_wanted_any_more_does_not_count() -> None:
+    clock = Clock()
+    counted = reboots.Reboots("web", clock, lambda _seconds: True)
+    assert counted.again()
+    before = list(counted.starts)
+    assert not counted.again()
+    assert counted.starts == before
+
+
 def test_a_unit_is_started_as_often() -> None:
     for version in (252, 254):
         text = systemd_units.template(version)

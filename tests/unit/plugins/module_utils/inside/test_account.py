@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
+import os
+import typing as t
+from pathlib import Path
+
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.inside.account import Account
+from ansible_collections.unshare.container.plugins.module_utils.launcher import lookup
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 
@@ -63,3 +68,93 @@ def test_more_groups_than_a_process_can_have_are_left_out() -> None:
 
 def test_the_highest_id_is_one() -> None:
     assert Account.parse("nobody", "nobody:x:65534:65535::/:/bin/sh", "g:x:65535:nobody").groups == [65535, 65535]
+
+
+@pytest.mark.parametrize(
+    ("line", "home", "shell"),
+    [("a:x:5:6:::", "/", "/bin/sh"), ("a:x:5:6:r:/h:/s", "/h", "/s"), ("b:x:5:6::/h:", "/h", "/bin/sh")],
+)
+def test_what_a_line_leaves_out(line: str, home: str, shell: str) -> None:
+    account = Account.parse("5", f"none\n{line}\na:x:5:7::/other:/other", "")
+    assert (account.name, account.uid, account.gid) == (line[0], 5, 6)
+    assert (account.home, account.shell, account.groups) == (home, shell, [6])
+
+
+@pytest.mark.parametrize(
+    ("line", "groups"),
+    [
+        ("g:x:7:a", [6, 7]),
+        ("g:x:7:b,a,c", [6, 7]),
+        ("g:x:7:aa", [6]),
+        ("g:x:7:", [6]),
+        ("g:x:7:a:b", [6]),
+        ("g:x:7", [6]),
+        ("g:x:x:a", [6]),
+        ("g:x:7:a\ng:x:8:a", [6, 7, 8]),
+    ],
+)
+def test_the_groups_of_a_user(line: str, groups: list[int]) -> None:
+    assert Account.parse("a", "a:x:5:6::/:/s", line).groups == groups
+
+
+@pytest.fixture
+def find(tmp_path: Path) -> t.Callable[[str], Account]:
+    """Return a function that finds a user by the files below a directory, which leaves nothing open."""
+    (tmp_path / "etc").mkdir()
+    before = os.listdir("/proc/self/fd")
+
+    def find(user: str) -> Account:
+        root = lookup.open_root(str(tmp_path))
+        try:
+            return Account.find(root, user)
+        finally:
+            os.close(root)
+            assert os.listdir("/proc/self/fd") == before
+
+    return find
+
+
+def test_an_account_is_found_in_the_containers_files(tmp_path: Path, find: t.Callable[[str], Account]) -> None:
+    (tmp_path / "etc/passwd").write_bytes(b"\xff:x:1:1::/:/s\na:x:5:6::/h:/s\n")
+    assert find("a").groups == [6]  # without a file of groups
+    (tmp_path / "etc/group").write_text("g:x:7:a\n")
+    account = find("a")
+    assert (account.name, account.uid, account.gid, account.home, account.shell) == ("a", 5, 6, "/h", "/s")
+    assert account.groups == [6, 7]
+    with pytest.raises(LauncherError, match=r"^user b: is not in the container's /etc/passwd$"):
+        find("b")
+
+
+@pytest.mark.parametrize("file", ["passwd", "group"])
+@pytest.mark.parametrize("kind", ["directory", "fifo", "link"])
+def test_what_is_no_file_keeps_out_all_but_root(
+    tmp_path: Path, find: t.Callable[[str], Account], file: str, kind: str
+) -> None:
+    (tmp_path / "etc/passwd").write_text("root:x:0:9:r:/r:/r\na:x:5:6::/h:/s\n")
+    (tmp_path / "etc" / file).unlink(missing_ok=True)
+    if kind == "directory":
+        (tmp_path / "etc" / file).mkdir()
+    elif kind == "fifo":
+        os.mkfifo(tmp_path / "etc" / file)
+    else:
+        (tmp_path / "etc" / file).symlink_to(file)
+    said = r"symbolic links" if kind == "link" else rf"^/etc/{file}: is not a file in this container$"
+    with pytest.raises((OSError, LauncherError), match=said):
+        find("a")
+    for user in ("root", "0"):
+        account = find(user)
+        assert (account.name, account.uid, account.gid, account.home, account.shell) == (
+            "root",
+            0,
+            0,
+            "/root",
+            "/bin/sh",
+        )
+
+
+def test_a_long_file_is_looked_at_as_far_as_its_bound(tmp_path: Path, find: t.Callable[[str], Account]) -> None:
+    padding = "#" * ((1 << 20) - 20) + "\n"
+    (tmp_path / "etc/passwd").write_text(padding + "a:x:5:6::/h:/s\nb:x:5:6::/h:/s\n")
+    assert find("a").uid == 5
+    with pytest.raises(LauncherError, match="^user b: "):
+        find("b")

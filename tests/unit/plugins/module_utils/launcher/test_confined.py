@@ -18,6 +18,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
     mounts,
     targets,
 )
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
 
@@ -107,7 +108,7 @@ def try_all(tmp_path: Path, way: str, links: t.Iterable[str], below: str) -> dic
             os.symlink(link, tmp_path / "data/link")
             try:
                 found[link] = WAYS[way](root, "/data/link" + below)
-            except (OSError, mounts.LauncherError) as error:
+            except (OSError, LauncherError) as error:
                 found[link] = str(error)
             os.unlink(tmp_path / "data/link")
         assert os.listdir("/proc/self/fd") == open_before
@@ -227,3 +228,14 @@ def test_the_launchers_own_links_lead_anywhere_but_to_what_is_protected(tmp_path
 
     assert json.loads(excursion.in_child(work, 30)) == ["/secret/made", "/secret/made"]
     assert targets.refusal_of_place("/run")
+
+
+def test_a_link_in_its_place_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    root, mount = (os.open(tmp_path, os.O_PATH | os.O_DIRECTORY) for _number in range(2))
+    tree = mounts.Tree(root)
+    link = os.open("link", os.O_PATH | os.O_NOFOLLOW, dir_fd=root)
+    monkeypatch.setattr(tree, "target", lambda _path, _directory: link)
+    with pytest.raises(LauncherError, match="/data/point: has become a symbolic link"):
+        tree.attach(mount, "/data/point")
+    os.close(root)

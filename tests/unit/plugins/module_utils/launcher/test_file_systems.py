@@ -77,3 +77,4 @@ def test_each_option_that_names_a_device(option: str) -> None:
 
 def test_each_of_several_devices() -> None:
     assert file_systems.paths_of("bcachefs", "/dev/x:/dev/y", None) == (["/dev/x", "/dev/y"], [])
+    assert file_systems.paths_of("ext4", "/dev/x:/dev/y", None) == (["/dev/x:/dev/y"], [])

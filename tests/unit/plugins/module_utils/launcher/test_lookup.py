@@ -157,7 +157,10 @@ def test_a_directory_is_not_made_where_a_link_leads_into_another_file_system(tmp
         for path in (f"{shared}/out/victim", f"{shared}/out/new"):
             with pytest.raises(OSError, match="leads out of the mapping"):
                 lookup.make_directory_below(root, path, 0o755)
-        for path in (f"{shared}/in/new", f"{tmp_path}/there/new"):
+        allowed = [f"{shared}/in/new"]
+        if tmp_path.stat().st_dev == os.stat("/").st_dev:  # only there is a link the launcher's own
+            allowed.append(f"{tmp_path}/there/new")
+        for path in allowed:
             os.close(lookup.make_directory_below(root, path, 0o755))
         assert sorted(os.listdir(tmp_path)) == ["there", "victim"]
     finally:

@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import struct
-import tempfile
 import typing as t
 from pathlib import Path
 
@@ -91,15 +89,6 @@ def table(*lines: str) -> guarded.GuardedHost:
     host = guarded.GuardedHost({})
     host.mounts = [mount_table.MountTableEntry(line) for line in lines]
     return host
-
-
-@pytest.fixture
-def public() -> t.Iterator[Path]:
-    """Yield a directory that every user can reach."""
-    path = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.mark.parametrize(("kind", "through"), [("ext4", False), ("xfs", False), ("nfs4", True), ("fuse.sshfs", True)])

@@ -96,38 +96,151 @@ def test_binary_content() -> None:
     assert SystemContent(value, "", LAUNCHER, "/p").files["/etc/blob"].content == bytes(range(256))
 
 
+NO_PATH = "must be an absolute path without '.', '..' or empty parts"
+KNOWN = "content, encoding, gid, link, mode, secret, uid"
+NO_NAME = (
+    "name: 'Web' cannot name a container; use 1 to 63 lower-case letters, digits and dashes, beginning with a letter "
+    "or a digit"
+)
+HERE = "system.files['/etc/x']"
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"etc/x": {"content": ""}}, "must be an absolute path"),
-        ({"/etc/../x": {"content": ""}}, "must be an absolute path"),
-        ({"//etc/x": {"content": ""}}, "must be an absolute path"),
-        ({"/": {"content": ""}}, "must be an absolute path"),
-        ({"/etc/x\0": {"content": ""}}, "must be an absolute path"),
-        ({"/etc/x": {"contents": ""}}, "unknown key 'contents'"),
-        ({"/etc/x": {}}, "needs either 'content' or 'link'"),
-        ({"/etc/x": {"content": "", "link": "y"}}, "needs either 'content' or 'link'"),
-        ({"/etc/x": {"content": "", "mode": "rw"}}, "octal digits"),
-        ({"/etc/x": {"content": "", "mode": 420}}, "octal digits"),
-        ({"/etc/x": {"content": "", "uid": 65536}}, "a number from 0 to 65535"),
-        ({"/etc/x": {"content": "", "uid": True}}, "a number from 0 to 65535"),
-        ({"/etc/x": {"content": "%", "encoding": "base64"}}, "not valid base64"),
-        ({"/etc/x": {"content": "", "encoding": "latin1"}}, "not known"),
-        ({"/etc/x": {"content": 1}}, "must be a string"),
-        ({"/etc/x": {"link": ""}}, "the path that the link leads to"),
-        ({"/etc/x": "text"}, "must be a mapping"),
-        ({"/etc/x": {"link": "/"}, "/etc/x/y": {"content": ""}}, "lies below '/etc/x'"),
+        *(
+            ({path: {"content": ""}}, f"system.files: {path!r} {NO_PATH}")
+            for path in ("etc/x", "/etc/../x", "/etc/./x", "/etc/x/", "//etc/x", "/", "", "/etc/x\0")
+        ),
+        ({"/etc/x": {"contents": "", "a": 1}}, f"{HERE}: unknown key 'a'; known are {KNOWN}"),
+        ({"/etc/x": {}}, f"{HERE}: needs either 'content' or 'link'"),
+        ({"/etc/x": {"content": "", "link": "y"}}, f"{HERE}: needs either 'content' or 'link'"),
+        *(
+            (
+                {"/etc/x": {"content": "", "mode": mode}},
+                f"{HERE}.mode: {mode!r} must be a string of 3 or 4 octal digits",
+            )
+            for mode in ("rw", "64", "00644", "648", 420, None)
+        ),
+        *(
+            ({"/etc/x": {"content": "", key: number}}, f"{HERE}.{key}: {number!r} must be a number from 0 to 65535")
+            for key in ("uid", "gid")
+            for number in (65536, -1, True, "0", None)
+        ),
+        ({"/etc/x": {"content": "%", "encoding": "base64"}}, f"{HERE}.content: is not valid base64"),
+        ({"/etc/x": {"content": "YQ", "encoding": "base64"}}, f"{HERE}.content: is not valid base64"),
+        (
+            {"/etc/x": {"content": "", "encoding": "latin1"}},
+            f"{HERE}.encoding: 'latin1' is not known; use 'utf-8' or 'base64'",
+        ),
+        ({"/etc/x": {"content": 1}}, f"{HERE}.content: must be a string"),
+        *(
+            ({"/etc/x": {"link": link}}, f"{HERE}.link: must be the path that the link leads to")
+            for link in ("", 1, "a\0")
+        ),
+        ({"/etc/x": "text"}, f"{HERE}: must be a mapping with 'content' or 'link'"),
+        (
+            {"/etc/x": {"link": "/"}, "/etc/x/y/z": {"content": ""}},
+            "system.files['/etc/x/y/z']: lies below '/etc/x', which is a file or a link itself",
+        ),
     ],
 )
 def test_bad_files_are_refused_by_name(files: dict[str, t.Any], message: str) -> None:
-    with pytest.raises(TargetError, match=message):
-        digest(_with(files=files))
+    assert refusal(_with(files=files)) == message
+
+
+def refusal(value: dict[str, t.Any], secrets: dict[str, str] | None = None, name: str | None = None) -> str:
+    with pytest.raises(TargetError) as raised:
+        SystemContent(value, "", LAUNCHER, "/p", secrets, name)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"directories": [{"path": "/a"}, {"path": "b"}]}, f"system.directories[1]: 'b' {NO_PATH}"),
+        ({"host_files": ["/a", "b"]}, f"system.host_files: 'b' {NO_PATH}"),
+        (
+            {"directories": [{"path": "/a", "mode": 7}]},
+            "system.directories[0].mode: 7 is not up to four octal digits in quotes",
+        ),
+        ({"spec": {**system()["spec"], "files": {}}}, "system.spec.files: stands beside 'spec', and not in it"),
+        ({"spec": {**system()["spec"], "log": "x"}}, "system.spec.log: is neither 'volatile' nor 'persistent'"),
+        (
+            {"name": "Web"},
+            NO_NAME,
+        ),
+    ],
+)
+def test_what_stands_beside_the_files_is_refused_by_name(change: dict[str, t.Any], message: str) -> None:
+    assert refusal(_with(**change)) == message
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    entries = {
+        "/etc/a": {"content": "\udc80"},
+        "/etc/b": {"link": "/x", "mode": "0600", "uid": 7},
+        "/etc/c": {"content": "", "mode": "600"},
+    }
+    made = SystemContent(
+        _with(files=entries, directories=[{"path": "/d", "uid": None}], host_files=None), "", LAUNCHER, "/p"
+    )
+    assert {path: (file.content, file.link, file.secret) for path, file in made.files.items()} == {
+        "/etc/a": (b"\x80", None, False),
+        "/etc/b": (b"", "/x", False),
+        "/etc/c": (b"", None, False),
+    }
+    written = made.specification.write()
+    assert written["files"] == {"/etc/a": {}, "/etc/b": {"link": "/x"}, "/etc/c": {"mode": "0600"}}
+    assert written["directories"] == [{"path": "/d"}]
+    assert "host_files" not in written
+    assert written["python"] == "/p"
+    assert len(written["launcher"]) == 64
+
+
+def test_a_secret_stays_one() -> None:
+    file = SystemContent(system(), "", LAUNCHER, "/p").files["/etc/shadow"]
+    assert file.record().write() == {"mode": "0640", "gid": 42, "secret": True}
+    value = system()
+    value["files"]["/etc/hostname"].pop("content")
+    made = SystemContent(value, "", LAUNCHER, "/p", {"/etc/hostname": "x"})
+    assert made.files["/etc/hostname"].record().write() == {"secret": True}  # it was kept apart, whatever was said
+
+
+def test_another_name_is_everywhere() -> None:
+    made = SystemContent(system(), "", LAUNCHER, "/p", name="other")
+    assert made.name == made.specification.name == "other"
+    assert made.directory_name(None).endswith("-other")
 
 
 def test_secrets_must_belong_to_a_file_without_content() -> None:
-    for secrets, message in (({"/etc/no": "x"}, "no such file"), ({"/etc/shadow": "x"}, "given twice")):
-        with pytest.raises(TargetError, match=message):
-            SystemContent(system(), "", LAUNCHER, "/p", secrets)
+    assert refusal(system(), {"/etc/no": "x"}) == "secrets['/etc/no']: 'system.files' has no such file"
+    assert refusal(system(), {"/etc/shadow": "x"}) == (
+        "system.files['/etc/shadow']: its content is given twice, here and in 'secrets'"
+    )
+
+
+def test_the_digest_of_the_content_is_every_hosts() -> None:
+    here, there = (SystemContent(system(), "", LAUNCHER, python) for python in ("/usr/bin/python3", "/opt/python3"))
+    assert here.content_digest() == there.content_digest()
+    assert here.digest(b"x") == system_content.digest_on_target(here.content_digest(), "/usr/bin/python3", b"x")
+    assert here.digest(b"x") != there.digest(b"x")
+
+
+def test_the_scripts() -> None:
+    found = system_content.scripts("/opt/python3")
+    assert found.keys() == {"run-container", "enter-container"}
+    for name, text in found.items():
+        function = name.replace("-", "_") + "_main"
+        lines = text.splitlines()
+        assert lines[0] == "#!/opt/python3 -IS"
+        assert f"from library.life.main import {function}" in lines
+        assert lines[-1] == f"sys.exit({function}())"
+        compile(text, name, "exec")
+
+
+def test_one_json_text_whatever_the_order() -> None:
+    assert system_content.canonical({"b": [1, "ü"], "a": None}) == b'{"a":null,"b":[1,"\\u00fc"]}'
 
 
 @given(st.text(string.ascii_letters + string.digits + "-._/ \n\u00e9", max_size=70))

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import typing as t
 from pathlib import Path
 
+import pytest
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.system_diff import (
     Difference,
@@ -96,3 +99,107 @@ def test_settings_launcher_and_boot() -> None:
     other = SystemContent(system(), "b", {**LAUNCHER, "x.py": ""}, "/opt/python3")
     shown = differences(of_content(one, None), of_content(other, None))
     assert [entry["after_header"] for entry in shown] == ["boot", "launcher"]
+
+
+def full(**spec: t.Any) -> SystemContent:
+    """Return a system with something in every part."""
+    value = system(empty="", blob="\0\0", text="one\n")
+    value["files"]["/etc/high"] = {"content": "/w==", "encoding": "base64", "mode": "0600", "uid": 1, "gid": 2}
+    mounts = [
+        {"device": "/srv", "mount_point": "/a", "type": "none", "flags": ["bind-mount"], "required": True},
+        {"device": {"label": "x"}, "mount_point": "/b", "type": "ext4", "options": "ro", "mount_may_fail": True},
+        {"device": "none", "mount_point": "/c", "type": "tmpfs"},
+    ]
+    value["spec"] = {**value["spec"], "file_systems": mounts, "log": "persistent", **spec}
+    return SystemContent(value, "#!/bin/sh\n", LAUNCHER, "/usr/bin/python3")
+
+
+def test_what_is_shown_of_a_system_to_the_letter() -> None:
+    shown = {
+        entry["after_header"]: entry["after"] for entry in differences(of_directory(None), of_content(full(), b"x"))
+    }
+    fingerprint = full().specification.launcher
+    settings = {
+        "format": 2,
+        "host_name": "web",
+        "init": {"argv": ["/usr/lib/systemd/systemd"], "ready": "notify", "systemd": True},
+        "log": "persistent",
+        "name": "web",
+        "store": {"source": "/usr", "target": "/usr"},
+    }
+    assert shown == {
+        "/etc/blob": "binary, 2 bytes\n",
+        "/etc/empty": "(empty)\n",
+        "/etc/high": "binary, 1 bytes\n",
+        "/etc/hostname": "web\n",
+        "/etc/shadow": "secret, changed\n",
+        "/etc/systemd/system/default.target": "link to /usr/lib/systemd/system/multi-user.target\n",
+        "/etc/text": "one\n",
+        "boot": "#!/bin/sh\n",
+        "mounts": "/a from /srv, none (bind-mount, required)\n/b from label=x, ext4 (ro, mount_may_fail)\n"
+        "/c from none, tmpfs (no flags)\n",
+        "directories": "/var/lib/web mode 0755, owner 0:0\n",
+        "files taken from beside the store": "/etc/alternatives\n",
+        "settings": json.dumps(settings, indent=2, sort_keys=True) + "\n",
+        "system-call filter": f"SHA-256 {hashlib.sha256(b'x').hexdigest()}\n",
+        "launcher": f"launcher {fingerprint}\npython /usr/bin/python3\n",
+    }
+
+
+def test_the_titles_are_in_order() -> None:
+    titles = [entry["after_header"] for entry in differences(of_directory(None), of_content(full(), b"x"))]
+    files = [title for title in titles if title.startswith("/")]
+    assert titles == sorted(files) + [
+        *("boot", "mounts", "directories", "files taken from beside the store", "settings", "system-call filter"),
+        "launcher",
+    ]
+
+
+def test_a_written_system_is_shown_as_its_content(tmp_path: Path) -> None:
+    path = Systems(Layout(tmp_path)).write(full(), b"x")
+    assert differences(of_directory(path), of_content(full(), b"x")) == []
+    (entry,) = differences(of_directory(path), of_content(full(), None))
+    assert (entry["before_header"], entry["after"]) == ("system-call filter", "")
+    (path / "boot").unlink()
+    assert of_directory(path).files == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        ("\0a", "\0b", ("binary, 2 bytes\n", "binary, 2 bytes, other content\n")),
+        ("\0a", "\0bc", ("binary, 2 bytes\n", "binary, 3 bytes\n")),
+        ("", "(empty)\n", ("(empty)\n", "(empty), other content\n")),
+    ],
+)
+def test_contents_that_are_not_shown_differ_all_the_same(before: str, after: str, shown: tuple[str, str]) -> None:
+    (entry,) = between(system(x=before), system(x=after))
+    assert (entry["before"], entry["after"]) == shown
+
+
+def test_what_goes_is_shown_as_gone() -> None:
+    assert between(system(x="one\n"), system()) == [
+        {"before_header": "/etc/x", "after_header": "/etc/x", "before": "one\n", "after": ""}
+    ]
+    without = system()
+    del without["files"]["/etc/shadow"]
+    assert [(entry["before"], entry["after"]) for entry in between(system(), without)] == [("secret\n", "")]
+    assert [(entry["before"], entry["after"]) for entry in between(without, system())] == [("", "secret, changed\n")]
+
+
+def test_a_secret_that_stays_and_has_another_owner() -> None:
+    changed = system()
+    changed["files"]["/etc/shadow"]["uid"] = 7
+    assert [(entry["after_header"], entry["after"]) for entry in between(system(), changed)] == [
+        ("/etc/shadow (attributes)", "mode 0640, owner 7:42\n")
+    ]
+
+
+def test_a_link_in_the_place_of_a_file_has_no_attributes() -> None:
+    changed = system()
+    changed["files"]["/etc/hostname"] = {"link": "/x"}
+    shown = {entry["after_header"]: (entry["before"], entry["after"]) for entry in between(system(), changed)}
+    assert shown == {
+        "/etc/hostname": ("web\n", "link to /x\n"),
+        "/etc/hostname (attributes)": ("mode 0644, owner 0:0\n", ""),
+    }

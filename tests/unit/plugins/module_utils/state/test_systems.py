@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import marshal
 import os
 import shutil
 import stat
@@ -159,3 +160,79 @@ def test_the_modes_of_what_is_written(systems: Systems) -> None:
     assert {modes[name] for name in ("boot", "run-container", "enter-container")} == {"0o755"}
     plain = ("spec.json", "seccomp.bpf", "library/life/main.py", "root/etc/hostname")
     assert {modes[name] for name in plain} == {"0o644"}
+
+
+def refuse(*_arguments: object, **_options: object) -> None:
+    raise OSError(errno.EIO, "Input/output error", "/somewhere")
+
+
+def test_what_cannot_be_done_is_told(systems: Systems, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = systems.write(content(), None)
+    with monkeypatch.context() as patch:
+        patch.setattr(systems_module, "_synchronise", refuse)
+        with pytest.raises(TargetError) as raised:
+            systems.write(content(motd="x"), None)
+    new = systems.path(content(motd="x"), None)
+    assert str(raised.value) == (
+        f"cannot write the system {new}: Input/output error: /somewhere; nothing was changed. The directory needs to "
+        "be writable by root, on a file system with free space"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(systems_module, "remove_tree", refuse)
+        with pytest.raises(TargetError, match="^cannot remove a system: Input/output error: /somewhere$"):
+            systems.remove([path])
+    with pytest.raises(TargetError) as raised:
+        systems.touch(path)
+    assert str(raised.value) == f"the system {path} cannot be used: No such file or directory; run again"
+
+
+def test_leftovers_that_stay_do_not_matter(systems: Systems, monkeypatch: pytest.MonkeyPatch) -> None:
+    (systems.layout.systems / (ASIDE + "x")).mkdir(parents=True)
+    monkeypatch.setattr(systems_module, "remove_tree", refuse)
+    assert systems.write(content(), None).is_dir()
+
+
+def test_what_is_asked_for_is_later_than_the_rest(systems: Systems) -> None:
+    first, second = systems.write(content(), None), systems.write(content(motd="x"), None)
+    for path, act in ((first, lambda: systems.touch(first)), (second, lambda: systems.write(content(motd="x"), None))):
+        for each in (first, second):
+            os.utime(each, ns=(0, 1000 if each != path else 500))
+        act()
+        assert systems.of_container("web")[-1] == path
+
+
+def test_of_the_same_time_the_names_decide(systems: Systems) -> None:
+    paths = [systems.write(content(motd=str(number)), None) for number in range(4)]
+    for path in paths:
+        os.utime(path, ns=(0, 0))
+    assert systems.of_container("web") == sorted(paths)
+
+
+def test_of_a_host_without_systems_nothing_is_there(systems: Systems) -> None:
+    assert systems.of_container("web") == []
+    systems.remove([])
+    assert not systems.layout.systems.exists()
+
+
+def test_what_is_gone_already_is_removed(systems: Systems) -> None:
+    first, second = systems.write(content(), None), systems.write(content(motd="x"), None)
+    shutil.rmtree(first)
+    systems.remove([first, second])
+    assert list(systems.layout.systems.iterdir()) == []
+
+
+def test_the_launcher_is_compiled_for_its_place(systems: Systems) -> None:
+    path = systems.write(content(), None)
+    (compiled,) = path.glob("library/life/__pycache__/main.*.pyc")
+    text = compiled.read_bytes()
+    assert int.from_bytes(text[4:8], "little") == 1  # a hash that is not checked (PEP 552)
+    code = marshal.loads(text[16:])
+    assert code.co_filename == str(path / "library/life/main.py")
+
+
+def test_a_launcher_that_does_not_compile(systems: Systems) -> None:
+    made = content()
+    made.launcher = {**made.launcher, "life/main.py": "def"}
+    with pytest.raises(TargetError, match="^the launcher cannot be compiled by this Python: "):
+        systems.write(made, None)
+    assert list(systems.layout.systems.iterdir()) == []

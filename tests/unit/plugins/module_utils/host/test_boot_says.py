@@ -1,0 +1,181 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is said of a container's place on its host: what a diff shows, what is returned, what cannot be kept."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.host import boot as boot_module
+from ansible_collections.unshare.container.plugins.module_utils.host.boot import Boot
+from ansible_collections.unshare.container.plugins.module_utils.host.systemd_units import UnitOptions
+from ansible_collections.unshare.container.plugins.module_utils.launcher import limits as kept
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
+
+from ..target_helpers import FakeSystemd
+from .test_at_boot import UNITS, Container
+
+UNIT = "unshare-container@web.service"
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    (tmp_path / UNITS).mkdir(parents=True)
+    return Layout(tmp_path)
+
+
+def boot_of(layout: Layout, container: Container | None = None, present: bool = True, **options: t.Any) -> Boot:
+    return Boot(layout, "web", container or Container(), systemd=FakeSystemd(present), **options)
+
+
+def test_a_diff_shows_the_unit_and_what_was_asked_for(layout: Layout) -> None:
+    boot = boot_of(layout, enabled=True, limits={"memory_max": 1024})
+    assert boot.describe() == {"enabled": False, "unit": [], "limits": {}}
+    assert boot.plan("absent") == {"enabled": False, "unit": [], "limits": {}}
+    planned = {"enabled": True, "unit": UnitOptions().text().splitlines(), "limits": {"memory_max": 1024}}
+    assert boot.plan("started") == boot.plan("stopped") == planned
+    boot.apply("stopped")
+    assert boot.describe() == planned
+    assert boot_of(layout).describe() == {key: planned[key] for key in ("enabled", "unit")}
+    assert boot_of(layout, present=False, limits={}).describe() == {"limits": {"memory_max": 1024}}
+    assert boot_of(layout, present=False).describe() == {}
+
+
+@pytest.mark.parametrize(
+    ("present", "enabled", "linked", "found"),
+    [
+        (True, None, False, False),
+        (True, None, True, True),
+        (True, True, False, True),
+        (True, False, True, False),
+        (False, True, False, False),
+        (False, None, True, False),
+    ],
+)
+def test_what_is_returned(layout: Layout, present: bool, enabled: bool | None, linked: bool, found: bool) -> None:
+    if linked:
+        boot_of(layout, enabled=True).apply("started")
+    kept.write(str(layout.container("web")), {"tasks_max": 5})
+    command = f"{layout.containers}/web/current/run-container --detach"
+    expected = {"enabled": found, "boot_command": command, "limits": {"tasks_max": 5}}
+    assert boot_of(layout, present=present, enabled=enabled).facts() == expected
+    assert boot_of(layout, present=present, limits={}).facts()["limits"] == {}
+
+
+def warnings(boot: Boot, state: str = "started") -> list[str]:
+    boot.explain(state)
+    return boot.warnings
+
+
+def test_a_host_without_systemd_starts_nothing(layout: Layout) -> None:
+    command = f"{layout.containers}/web/current/run-container --detach"
+    said = "enabled: nothing starts container 'web' at boot, for this host's init is not systemd; "
+    assert warnings(boot_of(layout, present=False, enabled=True)) == [
+        f"{said}have the host's init call at boot: {command}"
+    ]
+    (layout.root / "run/openrc").mkdir(parents=True)
+    assert warnings(boot_of(layout, present=False, enabled=True)) == [
+        f"{said}write into the executable file /etc/local.d/unshare-web.start: {command}"
+    ]
+    for enabled in (None, False):
+        assert warnings(boot_of(layout, present=False, enabled=enabled)) == []
+    assert warnings(boot_of(layout, present=False, enabled=True), "absent") == []
+
+
+def test_one_that_runs_outside_of_its_unit(layout: Layout) -> None:
+    container = Container()
+    assert warnings(boot_of(layout, container)) == []
+    container.running = "/system"
+    said = (
+        "container 'web' was started before it had a unit, and runs outside of it until its next start; state: "
+        "restarted moves it there now"
+    )
+    assert warnings(boot_of(layout, container)) == [said]
+    assert warnings(boot_of(layout, container), "stopped") == []
+    systemd = FakeSystemd()
+    systemd.active.add(UNIT)
+    assert warnings(Boot(layout, "web", container, systemd=systemd)) == []
+
+
+def test_limits_that_cannot_be_kept(layout: Layout) -> None:
+    """But tasks, which are counted in another way where there is no controller."""
+    limits = {"memory_max": 1024, "tasks_max": 5}
+    (said,) = warnings(boot_of(layout, Container(controllers=("cpu",)), limits=limits))
+    assert said.startswith("limits.memory_max: ")
+    assert warnings(boot_of(layout, limits=limits)) == []
+    assert warnings(boot_of(layout, Container(controllers=()), limits={})) == []
+
+
+@pytest.mark.parametrize(
+    ("controllers", "limits", "warned"),
+    [
+        ((), {"tasks_max": 5}, True),
+        (("pids",), {"tasks_max": 5}, False),
+        ((), {"memory_max": 1024}, False),
+    ],
+)
+def test_a_bound_of_tasks_waits_for_the_next_start(
+    layout: Layout, controllers: tuple[str, ...], limits: dict[str, int], warned: bool
+) -> None:
+    container = Container(controllers)
+    container.running = "/system"
+    boot = boot_of(layout, container, present=False, limits=limits)
+    boot.apply("started")
+    said = "limits.tasks_max: this host can set it only at a start; it is kept from the next start on"
+    assert boot.warnings == ([said] if warned else [])
+    assert kept.read(str(layout.container("web"))) == limits
+
+
+@pytest.mark.parametrize("of_unit", [True, False])
+@pytest.mark.parametrize("running", ["/system", None])
+def test_limits_are_set_by_who_has_the_control_group(layout: Layout, running: str | None, of_unit: bool) -> None:
+    container = Container()
+    container.running = running
+    container.cgroup.of_unit = of_unit
+    boot_of(layout, container, limits={"memory_max": 1024}).apply("started")
+    assert ("memory.max=1024" in container.calls) == (running is not None and not of_unit)
+
+
+def test_no_container_comes_after_itself(layout: Layout) -> None:
+    options: list[dict[str, t.Any]] = [{"after": ["database", "web"]}, {"requires": ["database", "web"]}]
+    for given in options:
+        with pytest.raises(TargetError, match=r"^container 'web' cannot be started after itself$"):
+            boot_of(layout, **given)
+
+
+def test_a_unit_that_cannot_be_written(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: str, _text: str, _mode: int) -> None:
+        raise OSError(28, "No space left on device", path)
+
+    monkeypatch.setattr(boot_module, "write_atomically", full)
+    template = layout.root / UNITS / "unshare-container@.service"
+    with pytest.raises(TargetError) as raised:
+        boot_of(layout).apply("started")
+    assert str(raised.value) == f"the unit {UNIT} cannot be written: No space left on device: {template}"
+
+
+def test_files_can_be_read_by_all_and_written_by_root(layout: Layout) -> None:
+    boot_of(layout, limits={"memory_max": 1024}).apply("started")
+    for path in (layout.root / UNITS).rglob("*"):
+        if path.is_file():
+            assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("enabled", [True, None, False])
+def test_only_what_a_boot_starts_has_to_be_on_the_disk(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, enabled: bool | None
+) -> None:
+    monkeypatch.setattr(boot_module.os, "access", lambda path, mode: False)
+    directory = "etc" if enabled else "run"
+    assert boot_of(layout, enabled=enabled).template == (
+        layout.root / directory / "systemd/system/unshare-container@.service"
+    )
+
+
+def test_nothing_is_there_to_remove_without_systemd(layout: Layout) -> None:
+    boot_of(layout, enabled=True).apply("started")
+    assert not boot_of(layout, present=False).would_change("absent")
+    assert boot_of(layout).would_change("absent")
