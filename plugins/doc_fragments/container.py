@@ -275,6 +275,12 @@ options:
             C(/sys), so it is refused where V(identity) makes root inside the host's root.
         type: bool
         default: false
+      fuse:
+        description:
+          - Whether the container has C(/dev/fuse), for file systems in user space. Root inside can then keep processes
+            of the host waiting, in every directory that the container shares with the host, C(/usr) included.
+        type: bool
+        default: false
   oom_score_adj:
     description:
       - How soon the kernel kills a process of the container when the host runs out of memory, from V(-1000) (never) to

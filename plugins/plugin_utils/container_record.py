@@ -29,6 +29,7 @@ DERIVED: Spec = {
         "options": {
             "no_new_privileges": {"type": "bool", "default": Security.no_new_privileges},
             "nesting": {"type": "bool", "default": Security.nesting},
+            "fuse": {"type": "bool", "default": Security.fuse},
         },
     },
     "oom_score_adj": {"type": "int", "default": Specification.oom_score_adj},

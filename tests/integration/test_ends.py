@@ -79,13 +79,65 @@ open("{READY}", "w").close()
 asker.join()
 """
 
+# A server in user space that never says what is in its file. A process, which keeps the device open, waits for that in
+# a call into memory that is this file, and holds a lock of the control group's directory meanwhile. Another waits for
+# the same lock as a writer, so that nobody gets it any more.
+HOLDING = """
+import ctypes, mmap, os, struct, time
+libc = ctypes.CDLL(None, use_errno=True)
+os.mkdir("/tmp/own")
+device = os.open("/dev/fuse", os.O_RDWR)
+options = f"fd={device},rootmode=40000,user_id=0,group_id=0"
+assert libc.mount(b"own", b"/tmp/own", b"fuse", 6, options.encode()) == 0, os.strerror(ctypes.get_errno())
+
+def status(node):
+    mode = 0o40755 if node == 1 else 0o100644
+    return struct.pack("<6Q10I", node, 4096, 8, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+
+def waits(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] == "D"
+
+def hold():
+    memory = mmap.mmap(os.open("/tmp/own/file", os.O_RDONLY), 4096, access=mmap.ACCESS_COPY)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    libc.getdents64(os.open("/sys/fs/cgroup", os.O_RDONLY), ctypes.c_void_p(address), ctypes.c_size_t(4096))
+
+def fork(work):
+    pid = os.fork()
+    if pid == 0:
+        work()
+        os._exit(0)
+    return pid
+
+answers = {
+    26: lambda node: struct.pack("<IIII", 7, 31, 0, 0) + struct.pack("<HHI", 1, 1, 1 << 16) + bytes(40),
+    1: lambda node: struct.pack("<4Q2I", 2, 0, 60, 60, 0, 0) + status(2),
+    3: lambda node: struct.pack("<QII", 60, 0, 0) + status(node),
+    14: lambda node: struct.pack("<QII", 1, 0, 0),
+}
+fork(hold)
+while True:
+    request = os.read(device, 1 << 17)
+    _length, opcode, unique, node = struct.unpack_from("<IIQQ", request)
+    if opcode == 15:
+        writer = fork(lambda: os.mkdir("/sys/fs/cgroup/writer"))
+        while not waits(writer):
+            time.sleep(0.01)
+        open("/data/ready", "x").close()
+    elif opcode in answers:
+        answer = answers[opcode](node)
+        os.write(device, struct.pack("<IiQ", 16 + len(answer), 0, unique) + answer)
+"""
+
 
 @pytest.fixture
 def machine(make_machine: MakeMachine, tmp_path: Path) -> Machine:
     """Return a container that shares a directory."""
     data = tmp_path / "data"
     data.mkdir()
-    return make_machine(name=NAME, mappings=[{"source": str(data), "target": "/data", "writable": True}])
+    mappings = [{"source": str(data), "target": "/data", "writable": True}]
+    return make_machine(name=NAME, mappings=mappings, security={"fuse": True})
 
 
 def instead_of_systemd(machine: Machine, tmp_path: Path, script: str) -> None:
@@ -171,6 +223,13 @@ def test_a_file_system_that_waits_for_itself_is_aborted(
     poll = select.poll()
     poll.register(silent.device, select.POLLIN)
     assert not poll.poll(0)  # an aborted connection is an error
+
+
+def test_locks_that_root_inside_holds_keep_no_stop_waiting(machine: Machine, tmp_path: Path) -> None:
+    machine.start()
+    beside_systemd(machine, tmp_path, HOLDING)
+    assert stop_in_time(machine)
+    nothing_in_memory(machine.name)
 
 
 @pytest.mark.parametrize("base", [0, -1])

@@ -47,7 +47,8 @@ def test_who_can_reach_a_writable_directory_is_warned_of(
     make_machine: MakeMachine, public: Path, data: Path, trick: str
 ) -> None:
     """The way past the filter that is left: overlayfs copies a mode inside the kernel. Hence the warning."""
-    machine = make_machine(name=NAME, mappings=[writable(public), writable(data, "/kept")])
+    security = {"fuse": trick == "fuse"}
+    machine = make_machine(name=NAME, mappings=[writable(public), writable(data, "/kept")], security=security)
     warnings = machine.start().warnings
     assert len(warnings) == 1
     assert warnings[0].startswith(f"{public}: users of this host can reach it")
@@ -168,7 +169,8 @@ class TestNesting:
 @pytest.mark.parametrize("mode", ["auto", "nesting"])
 def test_a_file_capability_is_copied_up_with_nesting_only(make_machine: MakeMachine, data: Path, mode: str) -> None:
     """What the refusal of reachable mappings is for: the kernel writes it for CAP_SETFCAP, which nesting keeps."""
-    machine = make_hostile(make_machine, mode, NAME, data)
+    security = {"nesting": mode == "nesting", "fuse": True}
+    machine = make_hostile(make_machine, mode, NAME, data, security=security)
     machine.start()
     done = machine.run("/usr/bin/python3", "-I", "-", "/data", "capability", input=COPY_UP.read_text())
     word = "ok"

@@ -28,7 +28,6 @@ TEMPORARY_SIZE, TEMPORARY_FILES = "10%", "400k"
 ROOT = (0, 0)
 QUIET = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV
 # A process that waits for a FUSE server which waits for it cannot be killed.
-SHOWN_DEVICES = tuple(name for name in targets.DEVICES if name != "fuse")
 
 
 class View:
@@ -123,7 +122,7 @@ class View:
         with doing("/dev, /tmp"):
             for path in ("/dev", "/proc", "/sys"):
                 os.close(tree.target(path, True))
-            kernel.populate_devices(tree, None, SHOWN_DEVICES)
+            kernel.populate_devices(tree, None, targets.DEVICES)
             noexec = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NOEXEC
             terminals = kernel.terminal_options([("mode", "620"), ("ptmxmode", "666")])
             tree.attach(mounts.filesystem("devpts", terminals, noexec), "/dev/pts")

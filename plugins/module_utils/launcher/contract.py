@@ -163,8 +163,9 @@ class Security(ContractRecord):
 
     no_new_privileges: bool = False
     nesting: bool = False
+    fuse: bool = False
 
-    KINDS = {"no_new_privileges": kinds.boolean, "nesting": kinds.boolean}
+    KINDS = {"no_new_privileges": kinds.boolean, "nesting": kinds.boolean, "fuse": kinds.boolean}
 
 
 class Mount(ContractRecord):

@@ -15,7 +15,7 @@ import stat
 from . import linux, mounts
 from .errors import LauncherError
 from .excursion import in_child
-from .targets import CONSOLE, DEVICE_LINKS, DEVICES
+from .targets import CONSOLE, DEVICE_LINKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def terminal_options(declared: list[tuple[str, str | None]]) -> list[tuple[str, 
     return options + [("max", str(most))]
 
 
-def populate_devices(tree: mounts.Tree, console: str | None, names: tuple[str, ...] = DEVICES) -> None:
+def populate_devices(tree: mounts.Tree, console: str | None, names: tuple[str, ...]) -> None:
     """Mount a tmpfs on /dev with the host's harmless devices and, for a terminal, its pty as the console."""
     attributes = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NOEXEC
     tree.attach(mounts.tmpfs("0755", "4m", "64k", attributes), "/dev")

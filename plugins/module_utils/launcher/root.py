@@ -16,7 +16,7 @@ from . import kernel, linux, lookup, mounts
 from .errors import LauncherError
 from .paths import STATE_DIRECTORY
 from .records import Records
-from .targets import MERGED, plain_path
+from .targets import DEVICES, FUSE, MERGED, plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Builder:
             os.mkdir(name, 0o700 if name == "root" else 0o755)
         for name, target in STANDARD_LINKS:
             os.symlink(target, name)
-        kernel.populate_devices(self.tree, self.plan.console)
+        kernel.populate_devices(self.tree, self.plan.console, self._devices())
         quiet = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV
         # In a less privileged mount namespace these attributes are locked, and systemd-nspawn takes them from a bind
         # mount of a directory of its own there. Nobody inside can make a device, or a file of an id out of its range.
@@ -143,6 +143,14 @@ class Builder:
         if self.notify is not None:
             mount = mounts.bind(self.notify, linux.MOUNT_ATTR_RDONLY, None, recursive=False)
             self.tree.attach(mount, "/run/host/notify", directory=False)
+
+    def _devices(self) -> tuple[str, ...]:
+        """Return the names of the container's devices."""
+        if not self.plan.spec.security.fuse:
+            return DEVICES
+        if not os.path.exists("/dev/" + FUSE):
+            self.warnings.append("security.fuse: this host has no /dev/fuse; load its module: modprobe fuse")
+        return (*DEVICES, FUSE)
 
     def _link_store(self, target: str) -> None:
         """Make `/bin`, `/lib64` and the like, as far as the store has them (merged /usr)."""

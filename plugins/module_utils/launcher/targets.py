@@ -13,7 +13,8 @@ STORE = "/usr"
 # Directories of the root that are links into a store at /usr. The launcher makes them.
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 # The nodes of a container's /dev, but for its console, and the links, with what they lead to.
-DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "fuse")
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+FUSE = "fuse"  # only where it is asked for
 CONSOLE = "console"
 DEVICE_LINKS = {
     "ptmx": "pts/ptmx",
@@ -61,7 +62,7 @@ TARGETS = (
     Target("/run/systemd", "which belongs to the container's systemd", below=True),
     Target("/var/run", _LINK, below=True, above=False),
     Target("/var/lock", _LINK, below=True, above=False),
-) + tuple(Target("/dev/" + name, _NODE, below=True, above=False) for name in (*DEVICES, CONSOLE, *DEVICE_LINKS))
+) + tuple(Target("/dev/" + name, _NODE, below=True, above=False) for name in (*DEVICES, FUSE, CONSOLE, *DEVICE_LINKS))
 
 
 def _of_store(store: str) -> list[Target]:

@@ -11,6 +11,7 @@ import time
 from ..launcher import identity
 from ..launcher.contract import Mount, signal_number
 from ..launcher.errors import AlreadyRunning, LauncherError, NotReady
+from ..launcher.excursion import in_child
 from ..launcher.paths import NEW, make_directory, remove_entries, remove_file
 from ..launcher.process import KILL, KILL_SECONDS, Process, reap_left
 from ..launcher.specification import read_spec
@@ -190,19 +191,31 @@ class Container(RecordedContainer):
         deadline = time.monotonic() + timeout
         if process is not None:
             process.signal(KILL)
-        if self.cgroup.kill(KILL_MOMENT):
+        # PID 1 ends after all others of its pid namespace, and so after whoever could hold a lock of the kernel's.
+        if (process is None or process.wait(KILL_MOMENT)) and self.cgroup.kill(KILL_MOMENT):
             return True
         record = self.record() or {}
         while True:
-            self.cgroup.kill_each()
             try:
                 fuse.abort(record.get("uid_base", 0), record.get("uid_count", identity.COUNT))
             except OSError:
                 pass  # then only what waits for such a file system is left
-            if self.cgroup.wait_empty(PAUSE_BETWEEN_QUESTIONS):
+            if self._kill_each():
                 return True
             if time.monotonic() >= deadline:
                 return False
+
+    def _kill_each(self) -> bool:
+        """Kill what is left in the control groups, in a child that may be kept waiting. Return whether none is left."""
+
+        def work() -> str:
+            self.cgroup.kill_each()
+            return "" if self.cgroup.wait_empty(PAUSE_BETWEEN_QUESTIONS) else "left"
+
+        try:
+            return not in_child(work, KILL_MOMENT)
+        except TimeoutError:
+            return False
 
     @explained("be removed")
     def remove(self) -> None:

@@ -168,7 +168,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch, tree: Tree) -> dict[str, tuple[int, i
 
 
 def test_the_devices_that_are_made(tree: Tree, nodes: dict[str, tuple[int, int]]) -> None:
-    kernel.populate_devices(t.cast("mounts.Tree", tree), None)
+    kernel.populate_devices(t.cast("mounts.Tree", tree), None, tuple(NODES))
     assert set(nodes) == NODES
     assert {kind for kind, _number in nodes.values()} == {stat.S_IFCHR}
     assert {path.name: os.readlink(path) for path in (tree.top / "dev").iterdir()} == LINKS
@@ -184,7 +184,7 @@ def test_what_is_no_device_on_the_host_is_not_made(
         return os.stat("/etc" if path == "/dev/tty" else "/dev/null")
 
     monkeypatch.setattr(kernel.os, "lstat", status)
-    kernel.populate_devices(t.cast("mounts.Tree", tree), None)
+    kernel.populate_devices(t.cast("mounts.Tree", tree), None, tuple(NODES))
     assert set(nodes) == NODES - {"fuse", "tty"}
 
 
@@ -197,6 +197,6 @@ def test_the_hosts_nodes_are_bound_where_none_can_be_made(
     monkeypatch.setattr(kernel.os, "mknod", refuse)
     monkeypatch.setattr(kernel.linux, "openat2", lambda *_arguments: os.open("/dev/null", os.O_PATH))
     monkeypatch.setattr(mounts, "bind", lambda _source, attributes, _id_map, recursive: attributes)
-    kernel.populate_devices(t.cast("mounts.Tree", tree), None)
+    kernel.populate_devices(t.cast("mounts.Tree", tree), None, tuple(NODES))
     bound = {path: attributes for attributes, path in tree.attached[1:]}
     assert bound == dict.fromkeys((f"/dev/{name}" for name in NODES), NO_SET_ID | NO_PROGRAMS)

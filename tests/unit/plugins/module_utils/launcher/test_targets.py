@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, kernel, targets
+from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, targets
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
 from ansible_collections.unshare.container.plugins.module_utils.life import main
@@ -106,7 +106,7 @@ def test_a_store_elsewhere_is_protected_with_its_parents_and_usr_is_not() -> Non
 
 
 def test_all_that_is_made_in_dev_is_in_the_table() -> None:
-    for name in (*kernel.DEVICES, *kernel.DEVICE_LINKS, kernel.CONSOLE):
+    for name in (*targets.DEVICES, targets.FUSE, *targets.DEVICE_LINKS, targets.CONSOLE):
         assert targets.refusal_of_place("/dev/" + name), name
 
 
