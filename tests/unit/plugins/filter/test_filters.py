@@ -92,3 +92,59 @@ def test_container_record() -> None:
         with pytest.raises(AnsibleError) as caught:
             check(given, "system_container_")
         assert str(caught.value).startswith(said)
+
+
+SERVER: dict[str, t.Any] = {"host_name": "web", "services": [{"type": "agetty"}, {"type": "udev"}]}
+DERIVING: dict[str, tuple[t.Any, t.Any]] = {
+    "mappings": ((), ["/srv/www"]),
+    "shared_network": (False, True),
+    "extra_file_systems": ((), [{"device": "none", "mount_point": "/x", "type": "tmpfs"}]),
+    "keep_services": ((), ["udev"]),
+}
+ARGUMENTS: dict[str, dict[str, tuple[t.Any, t.Any]]] = {
+    "containerized_operating_system": DERIVING,
+    "containerization_report": DERIVING,
+    "container_essential_services": {"shared_network": (False, True)},
+    "system_files": {
+        "name": (None, "other"),
+        "shared_network": (False, True),
+        "private_users": ("auto", "identity"),
+        "store": ("/usr", {"source": "/srv/tree/usr", "target": "/usr"}),
+        "log": ("volatile", "persistent"),
+        "init": ("systemd", {"argv": ["/usr/bin/init"]}),
+        "security": (None, {"nesting": True}),
+        "oom_score_adj": (0, 5),
+    },
+}
+"""What a filter takes beside its input: the default of each argument, and another value."""
+
+
+@pytest.mark.parametrize(("name", "argument"), [(name, argument) for name in ARGUMENTS for argument in ARGUMENTS[name]])
+def test_what_a_filter_is_given_counts(name: str, argument: str) -> None:
+    function = module(name).FilterModule().filters()[name]
+    default, other = ARGUMENTS[name][argument]
+    derived = (
+        module("containerized_operating_system").FilterModule().filters()["containerized_operating_system"](SERVER)
+    )
+    given = derived if name == "system_files" else SERVER
+    assert function(given, **{argument: default}) == function(given)
+    assert function(given, **{argument: other}) != function(given)
+
+
+@pytest.mark.parametrize("name", ["containerized_operating_system", "containerization_report"])
+def test_a_derivation_knows_the_store(name: str) -> None:
+    """A mapping onto it is refused, wherever it is."""
+    function = module(name).FilterModule().filters()[name]
+    with pytest.raises(AnsibleError, match="/usr"):
+        function(SERVER, mappings=["/srv/x=/usr"])
+    store = {"source": "/srv/tree", "target": "/gnu"}
+    with pytest.raises(AnsibleError, match="/gnu"):
+        function(SERVER, mappings=["/srv/x=/gnu"], store=store)
+
+
+def test_services_are_modified() -> None:
+    modify = module("modify_services").FilterModule().filters()["modify_services"]
+    services = [{"type": "agetty"}, {"type": "udev"}]
+    change = {"select": {"type": "udev"}, "action": "delete"}
+    assert modify(services, [change]) == [{"type": "agetty"}]
+    assert modify(services, []) == services

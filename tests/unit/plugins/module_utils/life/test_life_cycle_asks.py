@@ -108,6 +108,14 @@ def test_orders_and_their_bounds(layout: Layout) -> None:
     assert Systems(layout).of_container("web") == []
 
 
+@pytest.mark.parametrize("state", ["stopped", "absent"])
+def test_what_is_not_there_is_not_even_locked(layout: Layout, state: str) -> None:
+    container = FakeContainer()
+    cycle_of(layout, container).reach(state)
+    assert container.calls == []
+    assert not layout.container("web").exists()
+
+
 def test_a_stop_goes_without_questions(layout: Layout) -> None:
     """A container that is to stop may answer none."""
     container, one = FakeContainer(failed=["web.service"]), write(layout)

@@ -160,6 +160,8 @@ def test_a_written_system_is_shown_as_its_content(tmp_path: Path) -> None:
     assert differences(of_directory(path), of_content(full(), b"x")) == []
     (entry,) = differences(of_directory(path), of_content(full(), None))
     assert (entry["before_header"], entry["after"]) == ("system-call filter", "")
+    (path / "boot").write_bytes(b"\xff")
+    assert of_directory(path).files == {}
     (path / "boot").unlink()
     assert of_directory(path).files == {}
 
