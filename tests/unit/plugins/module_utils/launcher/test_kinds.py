@@ -102,7 +102,7 @@ def test_a_list_is_made_of_a_tuple() -> None:
 DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
     contract.Store: {},
     contract.Init: {"environment": {}, "ready": "exec", "stop_signal": "SIGTERM", "systemd": False},
-    contract.Security: {"no_new_privileges": False, "nesting": False},
+    contract.Security: {"no_new_privileges": False, "nesting": False, "fuse": False},
     contract.Mount: {"flags": [], "options": None, "required": False, "mount_may_fail": False},
     contract.File: {"link": None, "mode": "0644", "uid": 0, "gid": 0, "secret": False},
     contract.Directory: {"mode": "0755", "uid": 0, "gid": 0},
