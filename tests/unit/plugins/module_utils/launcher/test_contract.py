@@ -82,6 +82,22 @@ def test_every_field_is_sent_and_read(record: type[ContractRecord], name: str) -
     assert otherwise or (record.__name__, name) in SENT
 
 
+# Who makes the file, and who asks only whether it is there, beside the one who reads it.
+NAME_THE_FILE = {"specification.py", "systems.py", "generations.py"}
+
+
+def test_the_file_is_read_in_one_place() -> None:
+    """A reader of its own would know neither a default, which no file has, nor the former format."""
+    found = set()
+    for path in PLUGINS.rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        texts = [node.value for node in nodes if isinstance(node, ast.Expr)]  # what documents
+        named = [node for node in nodes if isinstance(node, ast.Constant) and "spec.json" in str(node.value)]
+        if any(node not in texts for node in named):
+            found.add(path.name)
+    assert found == NAME_THE_FILE
+
+
 def inside(spec: dict[str, t.Any], record: type[ContractRecord]) -> dict[str, t.Any]:
     found: t.Any = spec
     for step in PLACES[record]:

@@ -20,13 +20,14 @@ from ansible_collections.unshare.container.plugins.module_utils.life.starting im
 )
 from ansible_collections.unshare.container.plugins.module_utils.state import library
 
+from ..specifications import specification
 from ..target_helpers import FakeContainer, FakeSystemd
 
 UNIT, OTHER = "unshare-container@web.service", "unshare-container@other.service"
 
 
 def foreign(directory: Path, script: str) -> Path:
-    (directory / "spec.json").write_text(json.dumps({"launcher": "another"}))
+    (directory / "spec.json").write_text(json.dumps(specification(launcher="another").write()))
     (directory / "run-container").write_text(f"#!/bin/sh\n{script}\n")
     (directory / "run-container").chmod(0o755)
     return directory
@@ -69,7 +70,7 @@ def run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_its_own_is_started_here(tmp_path: Path) -> None:
     foreign(tmp_path, "exit 1")
-    (tmp_path / "spec.json").write_text(json.dumps({"launcher": library.fingerprint()}))
+    (tmp_path / "spec.json").write_text(json.dumps(specification(launcher=library.fingerprint()).write()))
     container = FakeContainer()
     start(container, tmp_path)
     assert container.calls == ["start"]
@@ -95,7 +96,7 @@ def test_what_another_says_is_the_error(tmp_path: Path, running: str | None, err
 
 
 def test_a_system_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(LauncherError, match="write the system anew"):
+    with pytest.raises(LauncherError, match="stage the system again"):
         start(FakeContainer(), tmp_path)
 
 
