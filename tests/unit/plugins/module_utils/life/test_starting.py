@@ -6,12 +6,19 @@
 from __future__ import annotations
 
 import json
+import os
 import types
 from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError, NotReady
+from ansible_collections.unshare.container.plugins.module_utils.launcher.process import boot_id, start_time
 from ansible_collections.unshare.container.plugins.module_utils.life import again, starting
+from ansible_collections.unshare.container.plugins.module_utils.life.start import (
+    MORE_WARNINGS,
+    WARNINGS_LIMIT,
+    noted_warnings,
+)
 from ansible_collections.unshare.container.plugins.module_utils.life.starting import (
     LauncherStarter,
     Starter,
@@ -19,6 +26,7 @@ from ansible_collections.unshare.container.plugins.module_utils.life.starting im
     starter,
 )
 from ansible_collections.unshare.container.plugins.module_utils.state import library
+from ansible_collections.unshare.container.plugins.module_utils.state.record import RecordedContainer
 
 from ..specifications import specification
 from ..target_helpers import FakeContainer, FakeSystemd
@@ -139,6 +147,31 @@ def test_a_unit_is_started_and_stopped_with_what_requires_it(run_directory: Path
     assert not systemd.is_active(UNIT)
     chosen.start(Path("/system"), True, 5)
     assert systemd.orders[1:] == [f"stop {UNIT}", f"start {UNIT}", f"start {OTHER}"]
+
+
+def test_the_warnings_of_a_unit_are_those_that_its_start_has_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = RecordedContainer("web")
+    container.run_directory = str(tmp_path)
+    given = ["/srv/\ud8ff\n was left out", "no filter"]
+    note = {"pid": os.getpid(), "start_time": start_time(os.getpid()), "boot_id": boot_id()}
+    container.write_record({**note, "warnings": noted_warnings(given)})
+    warnings = starter(container, FakeSystemd()).start(Path("/system"), True, 5)
+    assert warnings == ["/srv/\ud8ff was left out", "no filter"]
+    container.write_record(note)  # as a former version notes a start
+    assert starter(container, FakeSystemd()).start(Path("/system"), True, 5) == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 10_000])
+@pytest.mark.parametrize("size", [1, 100, 10_000, 100_000])
+def test_no_more_warnings_are_noted_than_there_is_room_for(count: int, size: int) -> None:
+    given = [f"{number}".ljust(size, "x") for number in range(count)]
+    noted = noted_warnings(given)
+    assert len(noted) <= WARNINGS_LIMIT
+    *whole, last = noted.splitlines() or [""]
+    assert whole == given[: len(whole)]
+    assert last == MORE_WARNINGS or [*whole, last] == (given or [""])
 
 
 @pytest.mark.parametrize("act", ["stop", "await_ready", "remove"])
