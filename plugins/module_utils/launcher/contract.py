@@ -284,6 +284,8 @@ class Specification(ContractRecord):
         host_files: paths, taken from the tree that the store is part of.
         launcher: fingerprint of the launcher beside this file.
         python: path of the interpreter that runs that.
+        filter_digest: SHA-256 of the system-call filter beside this file in hexadecimal digits; empty where the host
+            could make none.
     """
 
     format: int
@@ -302,6 +304,7 @@ class Specification(ContractRecord):
     host_files: list[str] = []
     launcher: str = ""
     python: str = ""
+    filter_digest: str = ""
 
     KINDS = {
         "format": _format,
@@ -320,6 +323,7 @@ class Specification(ContractRecord):
         "host_files": kinds.list_of(kinds.path),
         "launcher": kinds.text,
         "python": kinds.text,
+        "filter_digest": kinds.text,
     }
 
     def check(self) -> None:

@@ -38,9 +38,10 @@ class Outline(ContractRecord):
     init: contract.Init
     security: contract.Security = contract.Security()
     launcher: str = ""
+    filter_digest: str = ""
 
     KINDS: ClassVar[dict[str, Kind]] = {
-        name: contract.Specification.KINDS[name] for name in ("init", "security", "launcher")
+        name: contract.Specification.KINDS[name] for name in ("init", "security", "launcher", "filter_digest")
     }
 
 

@@ -71,6 +71,7 @@ SENT_OTHERWISE = {
     (contract.Specification, "host_files"): "system_content",
     (contract.Specification, "launcher"): "system_content",
     (contract.Specification, "python"): "system_content",
+    (contract.Specification, "filter_digest"): "systems",
 }
 
 
