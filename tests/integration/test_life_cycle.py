@@ -105,6 +105,21 @@ def test_what_a_start_goes_without_is_known_to_who_had_it_started(make_machine: 
     assert machine.start().warnings == warnings
 
 
+def test_what_runs_is_entered_and_asked_though_it_could_not_be_declared_any_more(make_machine: MakeMachine) -> None:
+    """A former version may have started it, by the rules of its time."""
+    machine = make_machine(name=PREFIX, init=STUBBORN)
+    machine.start()
+    specification = machine.system / "spec.json"
+    written = json.loads(specification.read_text())
+    written["file_systems"].append({"device": "none", "mount_point": "/proc", "type": "tmpfs", "options": ""})
+    specification.write_text(json.dumps(written))
+    assert machine.output("echo", "entered") == "entered\n"
+    assert machine.logs() == ""
+    assert machine.stop(0.1)
+    with pytest.raises(LauncherError, match=r"spec\.json: .*file_systems"):
+        machine.start()
+
+
 @pytest.mark.parametrize("lie", ["start time", "boot", "no number", "no JSON"])
 def test_a_pid_in_a_file_is_not_believed(machine: Machine, lie: str) -> None:
     """The file names a living process that is not the container's: it is not signalled, and a start goes on."""

@@ -374,5 +374,7 @@ def _upgrade_mount(mount: Any) -> Any:
         return mount
     gone = ("check", "create_mount_point", "needed_for_boot")
     kept = {key: value for key, value in mount.items() if key not in gone and value is not None}
+    if kept.get("options") == "":
+        del kept["options"]
     kept["flags"] = [flag for flag in mount["flags"] if flag not in ("remount", "shared")]
     return dict(kept, type="none") if "bind-mount" in kept["flags"] else kept
