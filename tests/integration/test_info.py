@@ -74,7 +74,7 @@ def test_all_of_them_when_none_is_named(make_machine: MakeMachine, tmp_path: Pat
 
 def test_another_init_is_brought_up_by_the_module_and_looked_at(make_machine: MakeMachine, tmp_path: Path) -> None:
     machine = make_machine(name="test-info-another", init={"argv": ["/usr/bin/sleep", "1000"]})
-    asked = json.dumps({"name": machine.name, "system": str(machine.system), "boot": False})
+    asked = json.dumps({"name": machine.name, "system": str(machine.system)})
     module = ["localhost", "-c", "local", "-m", "unshare.container.system_container", "-a", asked]
     for changed in (True, False):
         done = ansible("ansible", *module, directory=tmp_path, ANSIBLE_LOAD_CALLBACK_PLUGINS="0").stdout
