@@ -283,8 +283,10 @@ options:
         default: false
   oom_score_adj:
     description:
-      - How soon the kernel kills a process of the container when the host runs out of memory, from V(-1000) (never) to
-        V(1000) (first). The container's services can have values of their own, but no lower ones.
+      - By how much sooner or later the kernel kills a process of the container when the host's memory ends, from
+        V(-1000) (never) to V(1000) (first). The container's services can have values of their own, none lower.
+      - Who starts the container needs C(CAP_SYS_RESOURCE) on the host for that; without it a start warns of what does
+        not hold.
     type: int
     default: 0
   log:

@@ -222,8 +222,12 @@ class Machine:
 MakeMachine = t.Callable[..., Machine]
 
 
-def write_system(operating_system: Mapping, name: str, **options: t.Any) -> Path:
-    """Derive, render and store a system as the role does; its directory."""
+def write_system(operating_system: Mapping, name: str, filtered: bool = True, **options: t.Any) -> Path:
+    """Derive, render and store a system as the role does; its directory.
+
+    Args:
+        filtered: whether this is a host with libseccomp, if it has that.
+    """
     containing = {
         key: options.pop(key) for key in ("mappings", "extra_file_systems", "keep_services") if key in options
     }
@@ -237,7 +241,8 @@ def write_system(operating_system: Mapping, name: str, **options: t.Any) -> Path
     if unasked:
         system["spec"].setdefault("security", {})["nesting"] = True
     content = SystemContent(system, render_boot(system), library.sources(), INTERPRETER, {}, name)
-    return Systems(Layout()).write(content, seccomp.compile_filter(content.specification.security))
+    filter_program = seccomp.compile_filter(content.specification.security) if filtered else None
+    return Systems(Layout()).write(content, filter_program)
 
 
 def render_boot(system: Mapping) -> str:

@@ -117,10 +117,8 @@ def make_hostile(
     """Make a container in a mode; DATA is a writable mapping to `/data`. It is not started."""
     data.mkdir(exist_ok=True)
     mappings = [writable(data), *options.pop("mappings", [])]
-    machine = make_machine(operating_system, name=name, mappings=mappings, **{**MODES[mode].options, **options})
-    if not MODES[mode].filtered:  # as on a host without libseccomp
-        (machine.system / "seccomp.bpf").unlink(missing_ok=True)
-    return machine
+    options = {**MODES[mode].options, **options}
+    return make_machine(operating_system, name=name, mappings=mappings, filtered=MODES[mode].filtered, **options)
 
 
 def stop(machine: Machine, timeout: float, grace: float) -> str:

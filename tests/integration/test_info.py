@@ -70,3 +70,14 @@ def test_all_of_them_when_none_is_named(make_machine: MakeMachine, tmp_path: Pat
     machine.start()
     facts = ask(tmp_path, log_lines=0)[machine.name]
     assert (facts["state"], facts["log"]) == ("running", None)
+
+
+def test_another_init_is_brought_up_by_the_module_and_looked_at(make_machine: MakeMachine, tmp_path: Path) -> None:
+    machine = make_machine(name="test-info-another", init={"argv": ["/usr/bin/sleep", "1000"]})
+    asked = json.dumps({"name": machine.name, "system": str(machine.system)})
+    module = ["localhost", "-c", "local", "-m", "unshare.container.system_container", "-a", asked]
+    for changed in (True, False):
+        done = ansible("ansible", *module, directory=tmp_path, ANSIBLE_LOAD_CALLBACK_PLUGINS="0").stdout
+        assert json.loads(done[done.index("{") :])["changed"] is changed, done
+    facts = ask(tmp_path, name=[machine.name])[machine.name]
+    assert (facts["state"], facts["failed_units"], facts["errors"]) == ("running", None, [])

@@ -149,6 +149,21 @@ def test_how_soon_it_is_killed_for_memory_is_declared(make_machine: MakeMachine,
     assert found["PID 1"]["oom_score_adj"] == found["own"]["oom_score_adj"] == "300\n"
 
 
+@pytest.mark.parametrize("score", [-500, 0, 500])
+def test_root_inside_does_not_lower_how_soon_it_is_killed(
+    make_machine: MakeMachine, tmp_path: Path, score: int
+) -> None:
+    """Or a start has said so: a host that is a container lacks the capability by which the kernel holds it."""
+    machine = make_hostile(make_machine, "auto", NAME, tmp_path / "data", oom_score_adj=score)
+    warnings = [warning for warning in machine.start().warnings if warning.startswith("oom_score_adj: ")]
+    path = "/proc/1/oom_score_adj"
+    given = machine.output("cat", path) == f"{score}\n"
+    machine.shell(f"echo {score - 1} > {path}")
+    kept = machine.output("cat", path) == f"{score}\n"
+    assert len(warnings) == (not given or not kept), warnings
+    assert not warnings or (("root inside can lower it" in warnings[0]) is given)
+
+
 def test_a_container_is_the_same_whoever_starts_it(make_machine: MakeMachine, tmp_path: Path) -> None:
     data = tmp_path / "data"
     machine = make_hostile(make_machine, "auto", NAME, data)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import pty
 import select
@@ -89,8 +90,7 @@ def key() -> t.Iterator[bytes]:
 
 def test_without_the_filter_it_is_said_and_the_rest_holds(make_machine: MakeMachine, key: bytes) -> None:
     """A host without libseccomp. The session keyring is a new one: the caller's key is not found in it."""
-    machine = make_machine(name=NAME)
-    (machine.system / "seccomp.bpf").unlink()
+    machine = make_machine(name=NAME, filtered=False)
     assert [line.partition(":")[0] for line in machine.start().warnings] == ["system-call filter"]
     assert "Seccomp:\t0\n" in machine.output("cat", "/proc/1/status")
     search = (
@@ -103,6 +103,52 @@ def test_without_the_filter_it_is_said_and_the_rest_holds(make_machine: MakeMach
     assert "126" in found.stdout or "bus" in found.stderr
     mask = int(dict(_lines(machine.output("cat", "/proc/self/status")))["CapBnd"], 16)
     assert mask >> 31 & 1 == 0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        Path.unlink,
+        lambda path: os.truncate(path, 0),
+        lambda path: os.truncate(path, path.stat().st_size // 2),
+        lambda path: path.write_bytes(path.read_bytes()[:-8] * 2),
+        lambda path: (path.unlink(), path.mkdir()),
+    ],
+    ids=["gone", "empty", "cut", "another", "a directory"],
+)
+def test_a_system_with_a_filter_has_it_or_is_an_error(
+    make_machine: MakeMachine, damage: t.Callable[[Path], object]
+) -> None:
+    """Neither is it started without, nor does anybody enter it without, be it written by a former version."""
+    machine = make_machine(name=NAME, init={"argv": ["/usr/bin/sleep", "1000"]})
+    path = machine.system / "seccomp.bpf"
+    if not path.exists():
+        pytest.skip("this host has no libseccomp")
+    whole = path.read_bytes()
+    damage(path)
+    with pytest.raises(LauncherError, match=r"/seccomp\.bpf: .*; stage the system again$"):
+        machine.start()
+    assert machine.container.status().state == "stopped"
+
+    if path.is_dir():
+        path.rmdir()
+    path.write_bytes(whole)
+    assert machine.start().warnings == []
+    assert "\nSeccomp:\t2\n" in machine.output("cat", "/proc/self/status")
+    damage(path)
+    refused = machine.run("true")
+    assert refused.returncode == 125
+    assert f"{path}: " in refused.stderr
+    assert "stage the system again" in refused.stderr
+
+    specification = machine.system / "spec.json"
+    former = {key: value for key, value in json.loads(specification.read_text()).items() if key != "filter_digest"}
+    specification.write_text(json.dumps(former))
+    if not path.exists():
+        refused = machine.run("true")
+        assert refused.returncode == 125
+        assert "cannot enter: its PID 1 has a system-call filter" in refused.stderr
+    assert machine.stop()
 
 
 def _lines(text: str) -> t.Iterator[list[str]]:

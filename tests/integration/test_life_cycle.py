@@ -14,9 +14,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.host.systemd_units import Systemd
 from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.process import Process, boot_id, start_time
+from ansible_collections.unshare.container.plugins.module_utils.life.starting import UnitStarter
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 
 from .lives import Run, host_unchanged, nothing_in_memory, reach
@@ -78,6 +80,44 @@ def test_what_is_noted_is_the_host_roots_alone(machine: Machine) -> None:
         status = path.stat()
         assert (status.st_uid, status.st_mode & 0o022) == (0, 0)
     assert machine.run("ls", "/run/unshare").returncode != 0
+
+
+class ServiceManager(Systemd):
+    """In place of systemd: its one unit is a system's script, which it runs in a process of its own."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def start(self, unit: str, timeout: float) -> None:
+        script = [str(self.machine.system / "run-container"), "--detach"]
+        done = subprocess.run(script, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_what_a_start_goes_without_is_known_to_who_had_it_started(make_machine: MakeMachine) -> None:
+    gone = {"source": "/nonexistent-of-the-host", "target": "/gone"}
+    machine = make_machine(name=PREFIX, mappings=[gone], private_users="identity", init=STUBBORN)
+    warnings = UnitStarter(machine.container, ServiceManager(machine)).start(machine.system, True, 30)
+    said = "\n".join(warnings)
+    assert "root inside is root of this host" in said
+    assert "/gone is left out" in said
+    machine.stop(0.1)
+    assert machine.start().warnings == warnings
+
+
+def test_what_runs_is_entered_and_asked_though_it_could_not_be_declared_any_more(make_machine: MakeMachine) -> None:
+    """A former version may have started it, by the rules of its time."""
+    machine = make_machine(name=PREFIX, init=STUBBORN)
+    machine.start()
+    specification = machine.system / "spec.json"
+    written = json.loads(specification.read_text())
+    written["file_systems"].append({"device": "none", "mount_point": "/proc", "type": "tmpfs", "options": ""})
+    specification.write_text(json.dumps(written))
+    assert machine.output("echo", "entered") == "entered\n"
+    assert machine.logs() == ""
+    assert machine.stop(0.1)
+    with pytest.raises(LauncherError, match=r"spec\.json: .*file_systems"):
+        machine.start()
 
 
 @pytest.mark.parametrize("lie", ["start time", "boot", "no number", "no JSON"])

@@ -90,7 +90,7 @@ class Confinement:
         for number in self.kept:
             linux.prctl(linux.PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-        if self.filter_program:
+        if self.filter_program is not None:
             linux.load_seccomp_filter(self.filter_program)
 
 

@@ -22,8 +22,9 @@ import time
 
 from ..launcher import confine, linux, lookup
 from ..launcher.errors import LauncherError, NotRunning
+from ..launcher.paths import read_text
 from ..launcher.process import KILL, Process, enters, leave, milliseconds, reap_within
-from ..launcher.specification import read_spec
+from ..launcher.specification import read_outline
 from .passage import ENDED, NO_TASKS, InheritedLimits, Passage
 
 TYPE_CHECKING = False
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 ENTER_TIMEOUT = 30.0  # seconds until the command must run
 INSIDE_TIMEOUT = 3.0  # of these, as many as a control group that root inside rules may take
+OWN_STATUS = "/proc/self/status"
+# A system of a former version does not say whether it has a filter, but its PID 1 does.
+NO_FILTER = "its PID 1 has a system-call filter, and its system has none any more; stage it again"
 REAP_TIMEOUT = 1.0  # seconds in which the end of a killed process must come to be known
 
 
@@ -54,8 +58,8 @@ class Entry:
         system = str(record.get("system"))
         self.base = int(record.get("uid_base") or 0)  # the host's id of root inside
         try:
-            self.spec = read_spec(system)
-            self.filter_program = confine.read_filter(system)
+            self.outline = read_outline(system)
+            self.filter_program = confine.read_filter(system, self.outline.filter_digest)
         except BaseException:
             self.close()
             raise
@@ -105,6 +109,8 @@ class Entry:
         cgroup = self.container.cgroup
         try:
             limits = InheritedLimits(self.process.pid)
+            if limits.filtered and self.filter_program is None and not confine.is_filtered(read_text(OWN_STATUS)):
+                raise self._cannot_enter(NO_FILTER)
             try:
                 return self._spawn(cgroup.open_inside(), limits, go, began + min(timeout / 2, INSIDE_TIMEOUT))
             except (LauncherError, OSError):  # which may be nothing but the place
@@ -132,7 +138,7 @@ class Entry:
                 theirs.append(pipe[1])
             middle = self._clone(cgroup)
             if middle == 0:
-                go(Passage(self.process, self.spec, self.filter_program, limits, theirs[1], theirs[2]))
+                go(Passage(self.process, self.outline.security, self.filter_program, limits, theirs[1], theirs[2]))
             for descriptor in theirs:
                 os.close(descriptor)
             theirs = []

@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from ..launcher.contract import Specification
+    from ..launcher.contract import Security
     from ..launcher.process import Process
 
 INSIDE = -1  # in place of a stream's descriptor: the container's own null device
@@ -50,6 +50,7 @@ class InheritedLimits:
     Attributes:
         attributes: resource limits and scheduling.
         bound: the capabilities that its programs can have, as a bit mask.
+        filtered: whether it has a system-call filter.
     """
 
     def __init__(self, pid: int) -> None:
@@ -58,6 +59,7 @@ class InheritedLimits:
         if not status:
             raise ProcessLookupError(pid)
         self.bound = int(status.partition("\nCapBnd:")[2].split(None, 1)[0], 16)
+        self.filtered = confine.is_filtered(status)
 
 
 class Passage:
@@ -65,7 +67,7 @@ class Passage:
 
     Args:
         process: PID 1 of the container.
-        spec: the `spec.json` of its system.
+        security: that of its system's specification.
         filter_program: its system-call filter, or none.
         limits: what PID 1 has.
         report: descriptor on which the caller is told of what fails, and of the command's PID.
@@ -75,14 +77,14 @@ class Passage:
     def __init__(
         self,
         process: Process,
-        spec: Specification,
+        security: Security,
         filter_program: bytes | None,
         limits: InheritedLimits,
         report: int,
         wait: int,
     ) -> None:
         self.process = process
-        self.spec = spec
+        self.security = security
         self.filter_program = filter_program
         self.limits = limits
         self.report = report
@@ -143,7 +145,7 @@ class Passage:
             # The filter first, for it takes a capability that PID 1 may have given up; and the keys before that.
             confine.leave_session_keyring()
             confine.filter_calls(self.filter_program)
-            confine.give_up(self.spec.security, self.limits.bound)
+            confine.give_up(self.security, self.limits.bound)
             os.chdir("/")
             root = lookup.open_root("/")
             if INSIDE in streams:

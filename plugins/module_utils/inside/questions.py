@@ -13,7 +13,7 @@ from ..launcher.descriptors import pipe_to_read
 from ..launcher.errors import LauncherError
 from ..launcher.init import OUTPUT_LOG
 from ..launcher.process import KILL, milliseconds, reap_left, reap_within
-from ..launcher.specification import read_spec
+from ..launcher.specification import read_outline
 from .enter import REAP_TIMEOUT, Entry
 from .passage import INSIDE
 
@@ -34,8 +34,8 @@ def failed_units(container: RecordedContainer, timeout: float = 10.0) -> list[st
 
 
 def log_tail(container: RecordedContainer, lines: int = 20, unit: str | None = None, timeout: float = 10.0) -> str:
-    """Return the end of the journal, or of one unit's. With another init than systemd, return the end of its output."""
-    if not read_spec(str((container.record() or {}).get("system"))).init.systemd:
+    """Return the end of the journal, or of one unit's; with another init than systemd, the end of its output."""
+    if not read_outline(str((container.record() or {}).get("system"))).init.systemd:
         return capture(container, ["tail", "-n", str(lines), OUTPUT_LOG], timeout)
     command = ["journalctl", "--no-pager", "--quiet", "--output=short-iso", "--lines=%d" % lines]
     return capture(container, command + (["--unit=" + unit] if unit else []), timeout)

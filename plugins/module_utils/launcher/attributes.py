@@ -39,6 +39,10 @@ RESOURCES = {
 NPROC, SIGPENDING = linux.RLIMIT_NPROC, 11
 NAME_WIDTH = 25  # of the first column of /proc/PID/limits
 LAST_SIGNAL = 64
+CAP_SYS_RESOURCE = 24
+FIRST_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO of the kernel
+LEAST_OOM_SCORE = -1000
+NO_RESOURCE = "who starts the container lacks CAP_SYS_RESOURCE on the host"
 UMASK = 0o022  # the file creation mask of every program
 TIMER_SLACK = 50000  # nanoseconds, the kernel's own
 
@@ -52,7 +56,7 @@ class Attributes:
         policy: `SCHED_*` with its flags, and the priority that goes with it (sched(7)).
         affinity: the processors that it may use.
         io_priority: class and level (ioprio_set(2)).
-        oom_score_adj: from -1000 to 1000 (proc_pid_oom_score_adj(5)).
+        oom_score_adj: from -1000 to 1000 (proc_pid_oom_score_adj(5)); none leaves it as it is.
     """
 
     def __init__(
@@ -62,7 +66,7 @@ class Attributes:
         policy: tuple[int, int],
         affinity: set[int],
         io_priority: int,
-        oom_score_adj: int,
+        oom_score_adj: int | None,
     ) -> None:
         self.limits = limits
         self.nice = nice
@@ -72,12 +76,15 @@ class Attributes:
         self.oom_score_adj = oom_score_adj
 
     @classmethod
-    def standard(cls, oom_score_adj: int = 0) -> Attributes:
-        """Return the attributes of a container's PID 1; the processors are those of this machine's own PID 1."""
+    def standard(cls) -> Attributes:
+        """Return those of a container's PID 1; the processors are those of this machine's own PID 1.
+
+        Its OOM score is none of them: `give_oom_score`.
+        """
         tasks = int(read_text("/proc/sys/kernel/threads-max").strip() or 0) // 2 or INFINITY
         limits = dict(RESOURCES)
         limits[NPROC] = limits[SIGPENDING] = (tasks, tasks)
-        return cls(limits, 0, (os.SCHED_OTHER, 0), os.sched_getaffinity(1), 0, oom_score_adj)
+        return cls(limits, 0, (os.SCHED_OTHER, 0), os.sched_getaffinity(1), 0, None)
 
     @classmethod
     def of(cls, pid: int) -> Attributes:
@@ -92,7 +99,7 @@ class Attributes:
             scheduling.get_policy(pid),
             os.sched_getaffinity(pid),
             scheduling.get_io_priority(pid),
-            int(read_text("/proc/%d/oom_score_adj" % pid).strip() or 0),
+            _oom_score(pid),
         )
 
     @classmethod
@@ -123,7 +130,7 @@ class Attributes:
             lambda: os.setpriority(os.PRIO_PROCESS, pid, self.nice),
             lambda: os.sched_setaffinity(pid, self.affinity),
             lambda: scheduling.set_io_priority(pid, self.io_priority),
-            lambda: _set_oom_score(pid, self.oom_score_adj),
+            lambda: self._give_oom_score(pid),
         ):
             try:
                 change()
@@ -133,12 +140,52 @@ class Attributes:
                 complete = False
         return complete
 
+    def _give_oom_score(self, pid: int) -> None:
+        if self.oom_score_adj is not None:
+            _set_oom_score(pid, self.oom_score_adj)
+
+
+def give_oom_score(pid: int, score: int) -> str | None:
+    """Give another process its OOM score, and let nobody in its user namespace lower it.
+
+    The kernel lets nobody without the host's CAP_SYS_RESOURCE go below what was last written with it. So it is written
+    also where the process has that score already.
+
+    Returns:
+        A warning of what of this cannot be; none where all of it is done.
+    """
+    _try_oom_score(pid, score)
+    found = _oom_score(pid)
+    if found != score:
+        return "oom_score_adj: it is %d, and not %d: %s" % (found, score, NO_RESOURCE)
+    if _has_host_resource() or score == LEAST_OOM_SCORE or not _try_oom_score(pid, score - 1):
+        return None
+    _try_oom_score(pid, score)
+    return "oom_score_adj: it is %d, and root inside can lower it: %s" % (score, NO_RESOURCE)
+
+
+def _oom_score(pid: int) -> int:
+    return int(read_text("/proc/%d/oom_score_adj" % pid).strip() or 0)
+
+
+def _try_oom_score(pid: int, score: int) -> bool:
+    try:
+        _set_oom_score(pid, score)
+    except PermissionError:
+        return False
+    return True
+
+
+def _has_host_resource() -> bool:
+    """Return whether this process has CAP_SYS_RESOURCE where that counts, in the kernel's first user namespace."""
+    if os.stat("/proc/self/ns/user").st_ino != FIRST_USER_NAMESPACE:
+        return False
+    effective = read_text("/proc/self/status").partition("\nCapEff:")[2].split(None, 1)
+    return bool(effective) and bool(int(effective[0], 16) >> CAP_SYS_RESOURCE & 1)
+
 
 def _set_oom_score(pid: int, score: int) -> None:
-    path = "/proc/%s/oom_score_adj" % (pid or "self")
-    if read_text(path).strip() == str(score):
-        return
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    descriptor = os.open("/proc/%s/oom_score_adj" % (pid or "self"), os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(descriptor, b"%d" % score)
     finally:

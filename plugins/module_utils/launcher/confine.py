@@ -38,6 +38,7 @@ DROPPED = {
     "BPF": 39,
     "CHECKPOINT_RESTORE": 40,
 }
+FILTER = "seccomp.bpf"  # in a system's directory
 # What a container must have to run containers of its own: it maps its uid 0 into a user namespace (Linux 5.12).
 NESTING_KEEPS = ("SETFCAP",)
 
@@ -79,8 +80,8 @@ def leave_session_keyring() -> None:
 
 
 def filter_calls(filter_program: bytes | None) -> None:
-    """Install the system-call filter for the calling process and all its descendants."""
-    if filter_program:
+    """Refuse system calls to the calling process and all that come of it, from now on."""
+    if filter_program is not None:
         linux.load_seccomp_filter(filter_program)
 
 
@@ -103,16 +104,52 @@ def given_up(security: Security, ids: Identity, filter_program: bytes | None) ->
         )
     if filter_program is None:
         warnings.append(
-            "system-call filter: none, as this host has no libseccomp (2.4 or newer); install it, "
-            "and stage the system again"
+            "system-call filter: none, as this host had no libseccomp (2.4 or newer) when the system was staged; "
+            "install it, and stage the system again"
         )
     return warnings
 
 
-def read_filter(system: str) -> bytes | None:
-    """Return the system-call filter that was compiled for this system on this host, or None without one."""
+def read_filter(system: str, digest: str) -> bytes | None:
+    """Return the system-call filter that was compiled for a system on this host, or none where the host could not.
+
+    Args:
+        digest: what the system's specification says of it; a former version's says nothing.
+
+    Raises:
+        LauncherError: the filter is not there, or not as it was written.
+    """
+    path = os.path.join(system, FILTER)
     try:
-        with open(os.path.join(system, "seccomp.bpf"), "rb") as file:
-            return file.read()
+        with open(path, "rb") as file:
+            filter_program = file.read()
     except FileNotFoundError:
-        return None
+        if not digest:
+            return None
+        raise LauncherError("%s: is missing; stage the system again" % path) from None
+    except OSError as error:
+        raise LauncherError("%s: cannot be read: %s; stage the system again" % (path, error.strerror)) from error
+    if not filter_program or (digest and digest_of(filter_program) != digest):
+        form = "%s: is damaged: it is not the system-call filter that was made for this system; stage the system again"
+        raise LauncherError(form % path)
+    return filter_program
+
+
+def digest_of(filter_program: bytes) -> str:
+    """Return the SHA-256 of a filter in hexadecimal digits.
+
+    The interpreter's own function is taken where it is there: to import `hashlib` costs a tenth of a launch.
+    """
+    for module in ("_sha2", "_sha256"):
+        try:
+            return str(__import__(module).sha256(filter_program).hexdigest())
+        except ImportError:
+            pass
+    import hashlib
+
+    return hashlib.sha256(filter_program).hexdigest()
+
+
+def is_filtered(status: str) -> bool:
+    """Return whether a process has a system-call filter, by the text of its `/proc/PID/status`."""
+    return "\nSeccomp:\t2\n" in status

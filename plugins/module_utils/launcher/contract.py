@@ -286,6 +286,8 @@ class Specification(ContractRecord):
         host_files: paths, taken from the tree that the store is part of.
         launcher: fingerprint of the launcher beside this file.
         python: path of the interpreter that runs that.
+        filter_digest: SHA-256 of the system-call filter beside this file in hexadecimal digits; empty where the host
+            could make none.
     """
 
     format: int
@@ -304,6 +306,7 @@ class Specification(ContractRecord):
     host_files: list[str] = []
     launcher: str = ""
     python: str = ""
+    filter_digest: str = ""
 
     KINDS = {
         "format": _format,
@@ -322,6 +325,7 @@ class Specification(ContractRecord):
         "host_files": kinds.list_of(kinds.path),
         "launcher": kinds.text,
         "python": kinds.text,
+        "filter_digest": kinds.text,
     }
 
     def check(self) -> None:
@@ -375,5 +379,7 @@ def _upgrade_mount(mount: Any) -> Any:
         return mount
     gone = ("check", "create_mount_point", "needed_for_boot")
     kept = {key: value for key, value in mount.items() if key not in gone and value is not None}
+    if kept.get("options") == "":
+        del kept["options"]
     kept["flags"] = [flag for flag in mount["flags"] if flag not in ("remount", "shared")]
     return dict(kept, type="none") if "bind-mount" in kept["flags"] else kept

@@ -54,7 +54,7 @@ class FirstProcess:
             wanted = (report, ids, ready, built, go, self.plan.output)
             report, ids, ready, built, go, output = keep_only(*wanted)
             read_token(ids, "the launcher ended before it gave the container its ids")
-            complete = Attributes.standard(self.spec.oom_score_adj).give(0)
+            complete = Attributes.standard().give(0)
             self._make_namespaces(ready, READY if complete else LIMITED)
             reset_own()
             confine.give_up(self.spec.security)

@@ -34,7 +34,7 @@ import os
 import time
 
 from . import kernel, linux, mounts, root
-from .attributes import Attributes
+from .attributes import Attributes, give_oom_score
 from .errors import LauncherError
 from .excursion import Excursion, NoWayBack, Visit, in_child
 from .handshake import error_line, read_token, write_all
@@ -207,7 +207,8 @@ class Launch:
             self.warnings = builder.warnings
             said = read_token(ready, "the container's first process did not make its namespaces", deadline)
             if said == LIMITED:
-                Attributes.standard(self.plan.spec.oom_score_adj).give(init.pid)
+                Attributes.standard().give(init.pid)
+            self._give_oom_score(init)
             self._mount_kernel_file_systems(tree, init)
             if self.plan.nesting:
                 kernel.leave_bare(tree)
@@ -220,6 +221,11 @@ class Launch:
         finally:
             for descriptor in opened:
                 os.close(descriptor)
+
+    def _give_oom_score(self, init: Process) -> None:
+        warning = give_oom_score(init.pid, self.plan.spec.oom_score_adj)
+        if warning:
+            self.warnings.append(warning)
 
     def _mount_kernel_file_systems(self, tree: mounts.Tree, init: Process) -> None:
         """Mount the kernel's file systems; join the namespaces that a mount takes from the mounting process."""

@@ -66,7 +66,7 @@ class Plan:
         self.output = output
         self.extra_file_systems = extra_file_systems
         self.tasks = tasks
-        self.filter_program = confine.read_filter(system)
+        self.filter_program = confine.read_filter(system, spec.filter_digest)
         self.shared_network = spec.shared_network
         self.made = MADE if self.shared_network else MADE | linux.CLONE_NEWNET
         self.nesting = spec.security.nesting

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reading and checking a system's `spec.json`, so that every field of it is present and of the right kind.
 
-`container_script` wrote it, from a declaration that the controller had checked. A file that was damaged or edited since
-must still be an error that says so. It must never become a container with another meaning, or a write outside of it.
+All that is read of the file is read here, for only the records know what a field means that it does not have.
+
+It was written by `container_script` from a declaration that was checked on the controller. A file that was damaged or
+edited must be an error that says so all the same, and never a container with another meaning, or a write outside of it.
 """
 
 from __future__ import annotations
@@ -12,10 +14,35 @@ import os
 
 from . import contract, data
 from .errors import LauncherError
-from .kinds import ContractError
+from .kinds import ContractError, ContractRecord
 from .paths import read_text
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, ClassVar, TypeVar
+
+    from .kinds import Kind
+
+    R = TypeVar("R")
+
 SIZE_LIMIT = 1 << 26  # bytes of a spec.json
+
+
+class Outline(ContractRecord):
+    """What is asked of a system that this version may neither have written nor started.
+
+    Nothing of it is judged by what can be declared today: a container that runs can be entered, asked and stopped.
+    Attributes are those of `contract.Specification`.
+    """
+
+    init: contract.Init
+    security: contract.Security = contract.Security()
+    launcher: str = ""
+    filter_digest: str = ""
+
+    KINDS: ClassVar[dict[str, Kind]] = {
+        name: contract.Specification.KINDS[name] for name in ("init", "security", "launcher", "filter_digest")
+    }
 
 
 def read_spec(system: str) -> contract.Specification:
@@ -24,6 +51,19 @@ def read_spec(system: str) -> contract.Specification:
     Raises:
         LauncherError: there is none, or it is not one.
     """
+    return _read(system, contract.Specification.read)
+
+
+def read_outline(system: str) -> Outline:
+    """Return what of a system's specification is asked of a container that runs; errors are those of `read_spec`."""
+    return _read(system, _outline)
+
+
+def _outline(written: dict[str, Any]) -> Outline:
+    return Outline.read({name: written[name] for name in Outline.KINDS if name in written})
+
+
+def _read(system: str, read: Callable[[dict[str, Any]], R]) -> R:
     path = os.path.join(system, "spec.json")
     try:
         text = read_text(path, limit=SIZE_LIMIT)
@@ -39,7 +79,7 @@ def read_spec(system: str) -> contract.Specification:
     if not data.is_integer(known) or known not in (1, contract.FORMAT):
         raise LauncherError("%s: is not of format %d; stage the system again" % (path, contract.FORMAT))
     try:
-        return contract.Specification.read(contract.upgrade(written))
+        return read(contract.upgrade(written))
     except ContractError as error:
         form = "%s: %s; declare it otherwise, and stage the system again"
         if not error.refused:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Callable, Protocol
 from ..launcher import mount_table
 from ..launcher.errors import LauncherError
 from ..launcher.names import is_name
+from ..launcher.specification import read_outline
 from ..state import generations
 from ..state.target import Layout, TargetError
 
@@ -158,7 +158,7 @@ class Information:
         return [mount(each) for each in found[:MOUNTS_LIMIT]], not whole or len(found) > MOUNTS_LIMIT
 
     def _has_systemd(self, system: str) -> bool:
-        return bool(json.loads(Path(system, "spec.json").read_text("utf-8"))["init"]["systemd"])
+        return read_outline(system).init.systemd
 
     def _failed_units(self) -> list[str]:
         return self.container.failed_units(timeout=self.timeout)

@@ -11,12 +11,12 @@ with `roll_back`, a switch is on trial until the container is well, and undone w
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from pathlib import Path
 from typing import Any, Callable, Protocol
 
 from ..launcher.errors import LauncherError, NotReady
+from ..launcher.specification import read_outline
 from ..state import generations
 from ..state.record import Status
 from ..state.systems import Systems
@@ -318,11 +318,7 @@ class LifeCycle:
         current = self.layout.current_system(self.name)
         if current is None:
             return False
-        try:
-            specification = json.loads((current / "spec.json").read_text("utf-8"))
-            return bool(specification["init"]["systemd"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise TargetError(f"{current}/spec.json cannot be read ({error}); write the system anew") from error
+        return read_outline(str(current)).init.systemd
 
     def _unhealthy(self, message: str) -> UnhealthyError:
         """Return an error with the failed units and the end of the log. A failure to read these is ignored."""

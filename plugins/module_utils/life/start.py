@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from ..launcher.contract import Mount, Specification
 
+WARNINGS_LIMIT = 16384  # characters of the warnings that are noted
+MORE_WARNINGS = "there are more warnings, which the log of who has started it has"
 OUTPUT_LIMIT = 65536  # bytes of PID 1's own output that are kept for an error message
 
 
@@ -118,7 +120,6 @@ class Start:
         deadline = time.monotonic() + timeout
         launch = self._prepare()
         record = self._launch(launch, deadline)
-        self.warnings += launch.warnings
         init = self.init
         if wait and self.notification is not None and init is not None:
             self._await_ready(init, self.notification, deadline, timeout)
@@ -137,6 +138,7 @@ class Start:
                 os.close(report[1])
                 os.close(go[0])
                 self.init = launch.init
+            self.warnings += launch.warnings
             self._close_output()
             record = self._note()
             try:
@@ -191,6 +193,7 @@ class Start:
             "uid_count": self.ids.count,
             "started": round(time.time(), 3),
             "stop_signal": self.spec.init.stop_signal,
+            "warnings": noted_warnings(self.warnings),
             **self.notes,
         }
         self.container.write_record(record)
@@ -229,6 +232,17 @@ class Start:
         message = "container %s: PID 1 %s" % (self.container.name, what)
         said = self.said.decode("utf-8", "replace").strip()
         return message + ("; its output ends:\n" + "\n".join(said.splitlines()[-20:]) if said else "")
+
+
+def noted_warnings(warnings: list[str]) -> str:
+    """Return warnings as they are noted: whole ones, a line each, as many of the first as there is room for."""
+    noted = ""
+    for warning in warnings:
+        line = " ".join(warning.split()) + "\n"
+        if len(noted + line + MORE_WARNINGS) > WARNINGS_LIMIT:
+            return noted + MORE_WARNINGS
+        noted += line
+    return noted
 
 
 def _read_report(report: int, deadline: float) -> str | None:

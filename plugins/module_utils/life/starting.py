@@ -11,7 +11,6 @@ any other system do it. To go back to a former system is to go back to all of it
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from pathlib import Path
 from typing import Any, ContextManager, Iterator, Protocol
@@ -19,6 +18,7 @@ from typing import Any, ContextManager, Iterator, Protocol
 from ..host.systemd_units import Systemd, unit_of
 from ..launcher.errors import LauncherError, NotReady
 from ..launcher.paths import RUN_DIRECTORY
+from ..launcher.specification import read_outline
 from ..state.library import fingerprint
 from ..state.locks import Lock
 from ..state.target import TargetError
@@ -149,11 +149,7 @@ class UnitStarter:
 
 def is_own(system: Path) -> bool:
     """Return whether the launcher beside `system` is the one that this process has loaded."""
-    try:
-        specification = json.loads((system / "spec.json").read_text("utf-8"))
-        return bool(specification["launcher"] == fingerprint())
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LauncherError(f"{system}/spec.json cannot be read ({error}); write the system anew") from error
+    return read_outline(str(system)).launcher == fingerprint()
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ class Status:
         started: when it was started, in seconds since the epoch.
         boot_seconds: from launch to ready; none when nobody waited for it.
         ready: whether it was seen to become ready.
-        warnings: what the start left out, a line each.
+        warnings: what the start went without, a line each; of a start by another process as many as are noted.
     """
 
     def __init__(self, state: str, record: dict[str, Any] | None = None, warnings: list[str] | None = None) -> None:
@@ -47,7 +47,8 @@ class Status:
         self.started: float | None = record.get("started")
         self.boot_seconds: float | None = record.get("boot_seconds")
         self.ready: bool = record.get("boot_seconds") is not None or bool(record.get("ready"))
-        self.warnings = warnings or []
+        noted = str(record.get("warnings") or "").splitlines()
+        self.warnings = noted if warnings is None else warnings
 
 
 def explained(what: str) -> Callable[[Method], Method]:

@@ -13,7 +13,7 @@ import posixpath
 import re
 from typing import Any, Dict
 
-from ..launcher import contract, kinds
+from ..launcher import confine, contract, kinds
 from ..launcher.identity import COUNT
 from ..launcher.names import DIGITS, is_name, system_name
 from .library import fingerprint
@@ -149,7 +149,7 @@ def digest_on_target(content_digest: str, python: str, seccomp_filter: bytes | N
     :param python: the path of the target's Python.
     :param seccomp_filter: the system-call filter as the target compiles it, None for none.
     """
-    filter_digest = None if seccomp_filter is None else hashlib.sha256(seccomp_filter).hexdigest()
+    filter_digest = None if seccomp_filter is None else confine.digest_of(seccomp_filter)
     return hashlib.sha256(canonical([content_digest, scripts(python), filter_digest])).hexdigest()[:DIGITS]
 
 

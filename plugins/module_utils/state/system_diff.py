@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict
 
+from ..launcher import confine
 from ..launcher.errors import LauncherError
 from ..launcher.specification import read_spec
 from .system_content import SystemContent
@@ -20,7 +21,7 @@ from .system_content import SystemContent
 if TYPE_CHECKING:
     from ..launcher.contract import Directory, Mount, Specification
 
-NOT_SETTINGS = ("files", "directories", "host_files", "file_systems", "launcher", "python")
+NOT_SETTINGS = ("files", "directories", "host_files", "file_systems", "launcher", "python", "filter_digest")
 """Parts of the specification that are shown in a way of their own."""
 
 PARTS = (
@@ -104,7 +105,7 @@ def of_directory(directory: Path | None) -> Snapshot:
             for path, entry in specification.files.items()
             if entry.link is None
         }
-        filter_path = directory / "seccomp.bpf"
+        filter_path = directory / confine.FILTER
         seccomp_filter = filter_path.read_bytes() if filter_path.exists() else None
         return Snapshot(specification, contents, (directory / "boot").read_text("utf-8"), seccomp_filter)
     except (OSError, ValueError, LauncherError):

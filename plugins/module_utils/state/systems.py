@@ -19,6 +19,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ..launcher import confine
 from ..launcher.errors import LauncherError
 from ..launcher.names import container_of
 from ..launcher.paths import remove_tree, sync_directory
@@ -139,10 +140,11 @@ def _fill(directory: Path, content: SystemContent, seccomp_filter: bytes | None)
         else:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(file.link)
-    specification = json.dumps(content.specification.write(), indent=1, sort_keys=True) + "\n"
-    _write(directory / "spec.json", specification.encode("ascii"), 0o644)
+    digest = "" if seccomp_filter is None else confine.digest_of(seccomp_filter)
+    specification = content.specification.replacing(filter_digest=digest).write()
+    _write(directory / "spec.json", (json.dumps(specification, indent=1, sort_keys=True) + "\n").encode("ascii"), 0o644)
     if seccomp_filter is not None:
-        _write(directory / "seccomp.bpf", seccomp_filter, 0o644)
+        _write(directory / confine.FILTER, seccomp_filter, 0o644)
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

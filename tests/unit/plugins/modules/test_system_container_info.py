@@ -24,6 +24,8 @@ from ansible_collections.unshare.container.plugins.module_utils.life.container_i
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 from ansible_collections.unshare.container.plugins.modules import system_container_info as module
 
+from ..module_utils.specifications import specification
+
 SYSTEM = "0" * 32 + "-web"
 MOUNTINFO = r"""1 0 8:1 / / rw,relatime - tmpfs none rw
 2 1 8:1 /usr /usr ro shared:7 - ext4 /dev/sda1 rw
@@ -62,7 +64,7 @@ def layout(tmp_path: Path) -> Layout:
     """Return a host with one container, web, of one generation."""
     made = Layout(tmp_path)
     (made.systems / SYSTEM).mkdir(parents=True)
-    (made.systems / SYSTEM / "spec.json").write_text(json.dumps({"init": {"systemd": True}}))
+    (made.systems / SYSTEM / "spec.json").write_text(json.dumps(specification().write()))
     made.generations("web").mkdir(parents=True)
     (made.generations("web") / "1").symlink_to(f"../../../systems/{SYSTEM}")
     made.current("web").symlink_to("generations/1")
@@ -100,6 +102,13 @@ def test_a_container_that_is_stopped_or_absent(layout: Layout) -> None:
     assert (facts["state"], facts["ready"], facts["pid"], facts["failed_units"]) == ("stopped", False, None, None)
     facts = Information(layout, "other", FakeContainer("", running=False)).gather()
     assert (facts["state"], facts["system"], facts["generations"], facts["errors"]) == ("absent", None, [], [])
+
+
+def test_another_init_has_no_units(layout: Layout) -> None:
+    given = specification(init={"argv": ["/usr/bin/sleep", "1000"]}).write()
+    (layout.systems / SYSTEM / "spec.json").write_text(json.dumps(given))
+    facts = gather(layout, FakeContainer(str(layout.systems / SYSTEM)))
+    assert (facts["ready"], facts["failed_units"], facts["errors"]) == (True, None, [])
 
 
 def test_what_is_broken_is_said_and_hides_nothing_else(layout: Layout) -> None:
@@ -144,8 +153,9 @@ def test_no_more_is_read_of_mounts_than_may_be(layout: Layout, monkeypatch: pyte
     read = os.read
 
     def count(descriptor: int, size: int) -> bytes:
-        taken.append(size)
-        return read(descriptor, size)
+        data = read(descriptor, size)
+        taken.append(len(data))
+        return data
 
     monkeypatch.setattr(os, "read", count)
     monkeypatch.setattr(container_information, "MOUNTS_SIZE", 1 << 17)

@@ -6,10 +6,20 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import os
+import sys
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import confine, contract
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_outline, read_spec
+from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
+
+from ..target_helpers import content
 
 # linux/capability.h
 DROPPED = {16, 17, 25, *range(29, 41)}
@@ -66,3 +76,54 @@ def test_keyrings_that_are_refused_are_none(calls: Calls, monkeypatch: pytest.Mo
     monkeypatch.setattr(confine.linux, "join_new_session_keyring", refuse)
     confine.give_up(contract.Security())
     assert calls[-1][0] == "capset"
+
+
+@pytest.mark.parametrize("seccomp_filter", [None, b"filter"])
+def test_a_system_says_whether_it_has_a_filter(tmp_path: Path, seccomp_filter: bytes | None) -> None:
+    system = str(Systems(Layout(tmp_path)).write(content(), seccomp_filter))
+    for written in (read_spec(system), read_outline(system)):
+        assert bool(written.filter_digest) == (seccomp_filter is not None)
+        assert confine.read_filter(system, written.filter_digest) == seccomp_filter
+
+
+def make_a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES: dict[str, t.Callable[[Path], object]] = {
+    "is missing": Path.unlink,
+    "is damaged: .*": lambda path: os.truncate(path, 0),
+    "is damaged: it is not .*": lambda path: os.truncate(path, 8),
+    "is damaged: it is not the .*": lambda path: path.write_bytes(b"retlif"),
+    "cannot be read: Is a directory": make_a_directory,
+}
+
+
+@pytest.mark.parametrize("said", DAMAGES)
+def test_a_filter_that_is_not_whole_is_an_error(tmp_path: Path, said: str) -> None:
+    system = Systems(Layout(tmp_path)).write(content(), b"filter")
+    DAMAGES[said](system / "seccomp.bpf")
+    with pytest.raises(LauncherError, match=rf"^{system}/seccomp\.bpf: {said}; stage the system again$"):
+        confine.read_filter(str(system), read_spec(str(system)).filter_digest)
+
+
+@pytest.mark.parametrize("absent", [(), ("_sha2",), ("_sha2", "_sha256")])
+def test_a_filter_is_known_by_its_content(monkeypatch: pytest.MonkeyPatch, absent: tuple[str, ...]) -> None:
+    for module in absent:
+        monkeypatch.setitem(sys.modules, module, None)
+    assert confine.digest_of(b"filter") == hashlib.sha256(b"filter").hexdigest()
+
+
+def test_an_empty_filter_is_not_no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[bytes] = []
+    monkeypatch.setattr(confine.linux, "load_seccomp_filter", loaded.append)
+    for filter_program in (None, b"", b"filter"):
+        confine.filter_calls(filter_program)
+    assert loaded == [b"", b"filter"]
+
+
+@pytest.mark.parametrize(("mode", "expected"), [(0, False), (1, False), (2, True)])
+def test_who_is_filtered_is_known(mode: int, expected: bool) -> None:
+    status = f"Name:\tSeccomp:\nNoNewPrivs:\t0\nSeccomp:\t{mode}\nSeccomp_filters:\t2\n"
+    assert confine.is_filtered(status) is expected

@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, mounts
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.kinds import ContractError, ContractRecord
-from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
+from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_outline, read_spec
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 from ansible_collections.unshare.container.plugins.plugin_utils.containerized import containerized_operating_system
@@ -71,6 +71,7 @@ SENT_OTHERWISE = {
     (contract.Specification, "host_files"): "system_content",
     (contract.Specification, "launcher"): "system_content",
     (contract.Specification, "python"): "system_content",
+    (contract.Specification, "filter_digest"): "systems",
 }
 
 
@@ -80,6 +81,22 @@ def test_every_field_is_sent_and_read(record: type[ContractRecord], name: str) -
     assert read is None or read in READ
     otherwise = {(record, "*"), (record, name)} & SENT_OTHERWISE.keys()
     assert otherwise or (record.__name__, name) in SENT
+
+
+# Who makes the file, and who asks only whether it is there, beside the one who reads it.
+NAME_THE_FILE = {"specification.py", "systems.py", "generations.py"}
+
+
+def test_the_file_is_read_in_one_place() -> None:
+    """A reader of its own would know neither a default, which no file has, nor the former format."""
+    found = set()
+    for path in PLUGINS.rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        texts = [node.value for node in nodes if isinstance(node, ast.Expr)]  # what documents
+        named = [node for node in nodes if isinstance(node, ast.Constant) and "spec.json" in str(node.value)]
+        if any(node not in texts for node in named):
+            found.add(path.name)
+    assert found == NAME_THE_FILE
 
 
 def inside(spec: dict[str, t.Any], record: type[ContractRecord]) -> dict[str, t.Any]:
@@ -177,8 +194,10 @@ def test_the_former_format_is_read(tmp_path: Path) -> None:
         "required": True,
         "mount_may_fail": False,
     }
-    (tmp_path / "spec.json").write_text(json.dumps({**SPECIFICATION, "format": 1, "file_systems": [mount]}))
-    (found,) = read_spec(str(tmp_path)).file_systems
+    empty = {**mount, "device": "none", "mount_point": "/x", "type": "tmpfs", "flags": ["no-dev"], "options": ""}
+    (tmp_path / "spec.json").write_text(json.dumps({**SPECIFICATION, "format": 1, "file_systems": [mount, empty]}))
+    found, other = read_spec(str(tmp_path)).file_systems
+    assert other.options is None
     assert found.write() == {
         "device": "/usr",
         "mount_point": "/usr",
@@ -186,6 +205,37 @@ def test_the_former_format_is_read(tmp_path: Path) -> None:
         "flags": ["bind-mount", "read-only"],
         "required": True,
     }
+
+
+# What no former version need have refused, by today's rules.
+REFUSED_TODAY: dict[str, t.Any] = {
+    "file_systems": [{"device": "/usr", "mount_point": "/proc", "type": "none", "flags": ["bind-mount"]}],
+    "store": {"source": "/", "target": "/usr"},
+    "files": {"/usr/bin/x": {}},
+    "directories": [{"path": "/var/lib/x", "mode": "rwx"}],
+    "oom_score_adj": 5000,
+    "name": "NAME",
+    "a field of its own": True,
+}
+
+
+@pytest.mark.parametrize("written_in", [1, contract.FORMAT])
+@pytest.mark.parametrize("name", REFUSED_TODAY)
+def test_who_asks_what_runs_does_not_judge_its_declaration(tmp_path: Path, name: str, written_in: int) -> None:
+    init = {**SPECIFICATION["init"], "systemd": True}
+    given = {**SPECIFICATION, "init": init, "security": {"nesting": True}, "launcher": "one", "format": written_in}
+    (tmp_path / "spec.json").write_text(json.dumps({**given, name: REFUSED_TODAY[name]}))
+    with pytest.raises(LauncherError, match="spec.json: "):
+        read_spec(str(tmp_path))
+    found = read_outline(str(tmp_path))
+    assert (found.init.systemd, found.security.nesting, found.launcher) == (True, True, "one")
+
+
+@pytest.mark.parametrize("name", ["init", "security", "launcher"])
+def test_what_is_asked_of_what_runs_is_checked(tmp_path: Path, name: str) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps({**SPECIFICATION, name: 5}))
+    with pytest.raises(LauncherError, match=rf"spec.json: is damaged: {name}: is no.*; stage the system again"):
+        read_outline(str(tmp_path))
 
 
 NAMES = [f"SIG{name}" for name in ("HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "WINCH", "PWR")]

@@ -136,16 +136,21 @@ def test_who_runs_containers_inside_keeps_proc_bare(
     monkeypatch.setattr(launch_module.root, "Builder", lambda *_arguments: builder)
     monkeypatch.setattr(launch_module, "read_token", lambda *_arguments: launch_module.LIMITED + b"x")
     monkeypatch.setattr(launch_module.Launch, "_mount_kernel_file_systems", lambda *_arguments: None)
+    monkeypatch.setattr(launch_module, "give_oom_score", lambda pid, score: f"{pid} has not {score}")
     for name in ("pivot_root", "unmount"):
         monkeypatch.setattr(launch_module.linux, name, lambda *_arguments: None)
     monkeypatch.chdir(tmp_path)
     launch = launch_module.Launch.__new__(launch_module.Launch)
-    plan = {"identity": types.SimpleNamespace(maps_files=False), "spec": types.SimpleNamespace(store=None)}
+    plan = {
+        "identity": types.SimpleNamespace(maps_files=False),
+        "spec": types.SimpleNamespace(store=None, oom_score_adj=7),
+    }
     launch.plan = t.cast(
         "t.Any", types.SimpleNamespace(**plan, notify_path=None, staging=str(tmp_path), nesting=nesting)
     )
     launch._make_root(t.cast("t.Any", types.SimpleNamespace(pid=1)), 0, 0.0)
     assert called == done
+    assert launch.warnings == ["1 has not 7"]
 
 
 @pytest.fixture

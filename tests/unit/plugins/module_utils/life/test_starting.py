@@ -6,12 +6,19 @@
 from __future__ import annotations
 
 import json
+import os
 import types
 from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError, NotReady
+from ansible_collections.unshare.container.plugins.module_utils.launcher.process import boot_id, start_time
 from ansible_collections.unshare.container.plugins.module_utils.life import again, starting
+from ansible_collections.unshare.container.plugins.module_utils.life.start import (
+    MORE_WARNINGS,
+    WARNINGS_LIMIT,
+    noted_warnings,
+)
 from ansible_collections.unshare.container.plugins.module_utils.life.starting import (
     LauncherStarter,
     Starter,
@@ -19,14 +26,16 @@ from ansible_collections.unshare.container.plugins.module_utils.life.starting im
     starter,
 )
 from ansible_collections.unshare.container.plugins.module_utils.state import library
+from ansible_collections.unshare.container.plugins.module_utils.state.record import RecordedContainer
 
+from ..specifications import specification
 from ..target_helpers import FakeContainer, FakeSystemd
 
 UNIT, OTHER = "unshare-container@web.service", "unshare-container@other.service"
 
 
 def foreign(directory: Path, script: str) -> Path:
-    (directory / "spec.json").write_text(json.dumps({"launcher": "another"}))
+    (directory / "spec.json").write_text(json.dumps(specification(launcher="another").write()))
     (directory / "run-container").write_text(f"#!/bin/sh\n{script}\n")
     (directory / "run-container").chmod(0o755)
     return directory
@@ -69,7 +78,7 @@ def run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_its_own_is_started_here(tmp_path: Path) -> None:
     foreign(tmp_path, "exit 1")
-    (tmp_path / "spec.json").write_text(json.dumps({"launcher": library.fingerprint()}))
+    (tmp_path / "spec.json").write_text(json.dumps(specification(launcher=library.fingerprint()).write()))
     container = FakeContainer()
     start(container, tmp_path)
     assert container.calls == ["start"]
@@ -95,7 +104,7 @@ def test_what_another_says_is_the_error(tmp_path: Path, running: str | None, err
 
 
 def test_a_system_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(LauncherError, match="write the system anew"):
+    with pytest.raises(LauncherError, match="stage the system again"):
         start(FakeContainer(), tmp_path)
 
 
@@ -138,6 +147,31 @@ def test_a_unit_is_started_and_stopped_with_what_requires_it(run_directory: Path
     assert not systemd.is_active(UNIT)
     chosen.start(Path("/system"), True, 5)
     assert systemd.orders[1:] == [f"stop {UNIT}", f"start {UNIT}", f"start {OTHER}"]
+
+
+def test_the_warnings_of_a_unit_are_those_that_its_start_has_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = RecordedContainer("web")
+    container.run_directory = str(tmp_path)
+    given = ["/srv/\ud8ff\n was left out", "no filter"]
+    note = {"pid": os.getpid(), "start_time": start_time(os.getpid()), "boot_id": boot_id()}
+    container.write_record({**note, "warnings": noted_warnings(given)})
+    warnings = starter(container, FakeSystemd()).start(Path("/system"), True, 5)
+    assert warnings == ["/srv/\ud8ff was left out", "no filter"]
+    container.write_record(note)  # as a former version notes a start
+    assert starter(container, FakeSystemd()).start(Path("/system"), True, 5) == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 10_000])
+@pytest.mark.parametrize("size", [1, 100, 10_000, 100_000])
+def test_no_more_warnings_are_noted_than_there_is_room_for(count: int, size: int) -> None:
+    given = [f"{number}".ljust(size, "x") for number in range(count)]
+    noted = noted_warnings(given)
+    assert len(noted) <= WARNINGS_LIMIT
+    *whole, last = noted.splitlines() or [""]
+    assert whole == given[: len(whole)]
+    assert last == MORE_WARNINGS or [*whole, last] == (given or [""])
 
 
 @pytest.mark.parametrize("act", ["stop", "await_ready", "remove"])

@@ -40,9 +40,10 @@ def test_exactly_the_files_that_differ(one: dict[str, str], other: dict[str, str
     assert titles == [f"/etc/{name}" for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
 
 
-def test_nothing_is_shown_of_a_written_system(tmp_path: Path) -> None:
-    path = Systems(Layout(tmp_path)).write(content(motd="x"), None)
-    assert differences(of_directory(path), of_content(content(motd="x"), None)) == []
+@pytest.mark.parametrize("seccomp_filter", [None, b"filter"])
+def test_nothing_is_shown_of_a_written_system(tmp_path: Path, seccomp_filter: bytes | None) -> None:
+    path = Systems(Layout(tmp_path)).write(content(motd="x"), seccomp_filter)
+    assert differences(of_directory(path), of_content(content(motd="x"), seccomp_filter)) == []
 
 
 def test_the_first_system_is_all_new_and_a_damaged_one_is_as_none(tmp_path: Path) -> None:
