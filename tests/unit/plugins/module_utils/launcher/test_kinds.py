@@ -117,6 +117,7 @@ DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
         "directories": [],
         "host_files": [],
         "launcher": "",
+        "filter_digest": "",
         "python": "",
     },
 }
