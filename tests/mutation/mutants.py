@@ -21,6 +21,7 @@ _NOT_CHANGED = (
     | m.ImportFrom()
     | m.Decorator()
     | m.Assert()
+    | m.Assign(value=m.Subscript(value=m.Name("Callable") | m.Attribute(attr=m.Name("Callable"))))
     | m.Assign(value=m.Call(func=m.Name("TypeVar") | m.Attribute(attr=m.Name("TypeVar"))))
     | m.If(test=m.Attribute(attr=m.Name("TYPE_CHECKING")))
     | m.Expr(value=m.SimpleString() | m.ConcatenatedString())

@@ -229,3 +229,12 @@ def test_a_rollout_stops_for_its_first_reason(journal: rollout.Journal) -> None:
     journal.fail("a", 0, 3, 0)
     journal.fail("b", 2, 3, 0)
     assert journal.stopped() == "1 of 3 hosts failed in staging; 0 % may"
+
+
+def test_when_it_began_is_noted(journal: rollout.Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    journal.begin()
+    monkeypatch.setattr(time, "time", lambda: 1060.0)
+    assert (journal.summary()["begun"], journal.summary()["ended"]) == (1000.0, 1060.0)
+    (journal.directory / "begun").unlink()
+    assert journal.summary()["begun"] == 1060.0

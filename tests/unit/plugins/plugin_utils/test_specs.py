@@ -61,5 +61,6 @@ def test_an_option_says_what_it_is(way: str) -> None:
     if "default" in option:
         assert "required" not in option
         assert option["default"] is None or isinstance(option["default"], TYPES[kind])
-        given: t.Any = option["default"] if kind == "list" else [option["default"]]
+        default: t.Any = option["default"]
+        given = default if kind == "list" else [default]
         assert "choices" not in option or set(given) <= set(option["choices"])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import typing as t
 
 import pytest
@@ -39,13 +40,13 @@ HELD = ("timeout", "enabled", "after", "requires", "restart", "limits")
 
 def validated(spec: container_options.Options, **given: t.Any) -> dict[str, t.Any]:
     """Return what Ansible makes of some options, without those that are none."""
-    result = ArgumentSpecValidator(spec).validate(given)
+    result = ArgumentSpecValidator(copy.deepcopy(spec)).validate(given)  # it fills in defaults in defaults
     assert result.error_messages == []
     return {name: value for name, value in result.validated_parameters.items() if value is not None}
 
 
 def errors(spec: container_options.Options, **given: t.Any) -> list[str]:
-    return list(ArgumentSpecValidator(spec).validate(given).error_messages)
+    return list(ArgumentSpecValidator(copy.deepcopy(spec)).validate(given).error_messages)
 
 
 def test_an_inventory_that_says_nothing() -> None:
