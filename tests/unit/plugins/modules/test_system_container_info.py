@@ -48,6 +48,10 @@ class FakeContainer:
     def status(self) -> t.Any:
         return self.now
 
+    def outdated_units(self, timeout: float) -> list[str]:
+        assert timeout == 5.0
+        return ["nginx.service"]
+
     def failed_units(self, timeout: float) -> list[str]:
         if self.failed is None:
             raise LauncherError("container web: systemctl did not answer in 5 s")
