@@ -73,6 +73,7 @@ class OneContainer:
             requires=options["requires"],
             restart=options["restart"],
             timeout=options["timeout"],
+            system=system,
         )
         self.cycle = LifeCycle(
             layout,
