@@ -83,9 +83,12 @@ def refresh(run_directory: str, host_name: str, check: bool = False) -> list[str
         content = _content(path)
         if content is None or _shown(path, content, host_name) == former:
             continue
-        changed.append(path)
         if not check:
-            _write(copy, _shown(path, content, host_name))
+            try:
+                _write(copy, _shown(path, content, host_name))
+            except FileNotFoundError:
+                continue  # the container has just ended
+        changed.append(path)
     return changed
 
 
@@ -134,8 +137,12 @@ def _write(path: str, content: bytes, owner: int | None = None) -> None:
     """Write a copy in its place, for it is the file itself that is mounted.
 
     A reader sees old lines or new ones and, for a moment after these, empty ones: what is longer is cut off afterwards.
+
+    Args:
+        owner: to whom a copy is to belong that is made; None for one that has to be there.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if owner is None else os.O_CREAT)
+    descriptor = os.open(path, flags, 0o644)
     try:
         if owner is not None:
             os.fchmod(descriptor, 0o644)

@@ -10,6 +10,7 @@ the old one open, and what the host has unmounted, which the container keeps.
 from __future__ import annotations
 
 import os
+import time
 
 from ..inside import mending
 from ..launcher import automounts, mapped, mount_table, mounts, network_files
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
     from ..state.record import RecordedContainer
 
 SIZE_LIMIT = 16 << 20  # bytes of the note of a start
-LOOK_SECONDS = 5.0  # that the file system of one source may take to answer
+LOOK_SECONDS = 5.0  # that the file systems of all sources together may take to answer
 RESTART = "; restart the container (state: restarted) to have it see what is there now"
 REPLACED = "%s: has been replaced on the host, or something was mounted there, and %s is still the former one" + RESTART
 GONE = "%s: is not on the host any more, and the container keeps it at %s; restart the container to let go of it"
 UNMOUNTED = "%s: has been unmounted on the host, and the container keeps it; restart the container to let go of it"
 ANOTHER = "%s: something else is mounted there on the host now, and the container has the former" + RESTART
 MISSING = "%s: does not exist on the host, so %s is left out"
-SILENT = "%s: the file system has not answered for %g s, so whether the container has what is there is not known"
+SILENT = "%s: the file system has not answered in time, so whether the container has what is there is not known"
 NOT_DONE = "; restart the container (state: restarted) to mend that"
 
 
@@ -52,9 +53,11 @@ class Healing:
         self.warnings: list[str] = []
         self._known = mapped.parse(read_text(self.path, SIZE_LIMIT))
         self._missing: list[tuple[Mapped, Mount]] = []
+        self._deadline = 0.0
 
     def look(self) -> None:
         """Find what is stale; nothing is changed."""
+        self._deadline = time.monotonic() + LOOK_SECONDS
         try:
             self.stale += ["%s: has changed on the host" % path for path in self._refresh(check=True)]
         except (LauncherError, OSError) as error:
@@ -68,9 +71,9 @@ class Healing:
         record = known.record
         source, point = plain_path(record.source), record.mount_point
         try:
-            identity = _identity(source, table)
+            identity = _identity(source, table, self._deadline - time.monotonic())
         except TimeoutError:
-            self.warnings.append(SILENT % (source, LOOK_SECONDS))
+            self.warnings.append(SILENT % source)
             return
         except LauncherError as error:
             self.warnings.append("%s: %s" % (point, error))
@@ -145,8 +148,11 @@ class Healing:
         return network_files.refresh(directory, read_spec(system).host_name, check)
 
 
-def _identity(source: str, table: list[mount_table.MountTableEntry]) -> str:
+def _identity(source: str, table: list[mount_table.MountTableEntry], seconds: float) -> str:
     """Return which file a path of the host is now; empty when there is none.
+
+    Args:
+        seconds: how long its file system may take to answer.
 
     Raises:
         TimeoutError: its file system does not answer.
@@ -172,4 +178,4 @@ def _identity(source: str, table: list[mount_table.MountTableEntry]) -> str:
             return ask()
         except OSError as error:
             raise LauncherError(str(error)) from error
-    return in_child(wait_and_ask, LOOK_SECONDS, keep=())
+    return in_child(wait_and_ask, max(0.1, seconds), keep=())

@@ -151,3 +151,16 @@ def test_a_copy_is_never_written_through_a_link(tmp_path: Path, etc: Path) -> No
     with pytest.raises(OSError, match="symbolic links"):
         prepare(tmp_path, record("/etc/hosts"))
     assert (tmp_path / "victim").read_text() == "kept"
+
+
+def test_a_copy_of_a_container_that_has_ended_is_not_made_again(
+    tmp_path: Path, etc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (etc / "hosts").write_text("127.0.0.1 web\n")
+    prepare(tmp_path, record("/etc/hosts"))
+    (etc / "hosts").write_text("127.0.0.2 web\n")
+    copy = tmp_path / "run/network/hosts"
+    known = network_files._content
+    monkeypatch.setattr(network_files, "_content", lambda path: (copy.unlink(missing_ok=True), known(path))[1])
+    assert refresh(tmp_path) == []
+    assert copies(tmp_path) == {}
