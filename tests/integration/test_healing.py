@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.host import systemd_units
 from ansible_collections.unshare.container.plugins.module_utils.host.container_options import OPTIONS
 from ansible_collections.unshare.container.plugins.module_utils.inside import questions
 from ansible_collections.unshare.container.plugins.module_utils.launcher import network_files
@@ -273,6 +275,25 @@ def test_cases_network_files_follow_the_hosts(
     assert inside(machine, "cat", "/etc/hosts").startswith(Path("/etc/hosts").read_text())
 
 
+def _words_of_a_unit(machine: Machine) -> None:
+    """Case B7: paths of any name are what systemd waits for, as the container's own systemd reads them."""
+    paths = [
+        "/srv/a b",
+        "/srv/50% %n",
+        "/srv/it's",
+        '/srv/"quoted"',
+        "/srv/back\\slash\\",
+        "/srv/both '\"",
+        "/srv/ü#;x",
+    ]
+    lines = [systemd_units.MOUNTS_FOR + systemd_units.quoted(path) for path in paths]
+    text = "\n".join(["[Unit]", *lines, "[Service]", "ExecStart=/bin/true", ""])
+    script = "cat > /etc/systemd/system/words.service && systemctl daemon-reload"
+    assert machine.shell(script, input=text).returncode == 0
+    said = machine.output("systemctl", "show", "--property=RequiresMountsFor", "--value", "words.service")
+    assert sorted(shlex.split(said)) == sorted(paths)
+
+
 OUTDATED = Path("/usr/local/lib/unshare-test-outdated")
 
 
@@ -298,6 +319,7 @@ def test_cases_outdated_software_is_told(make_machine: MakeMachine, base: Path) 
         result, said = bring(machine, check=True)
         assert result["outdated_units"] == ["replaced.service"]
         assert "replaced.service" in said[0]
+        _words_of_a_unit(machine)
         machine.output("systemctl", "restart", "replaced.service")
         assert bring(machine)[0]["outdated_units"] == []
     finally:

@@ -15,6 +15,7 @@ from . import mount_table
 from .errors import LauncherError
 from .excursion import in_child
 from .mapped import AUTOMOUNT
+from .records import PATIENCE
 from .targets import is_below, plain_path
 
 TYPE_CHECKING = False
@@ -47,7 +48,7 @@ def trigger(records: list[Mount], deadline: float) -> list[str]:
             continue
         began = time.monotonic()
         try:
-            in_child(_opener(path), deadline - began)
+            in_child(_opener(path), (deadline - began) * (PATIENCE if record.mount_may_fail else 1))
         except TimeoutError:
             message = SILENT % (path, max(around, key=len), round(time.monotonic() - began, 1))
             if not record.mount_may_fail:

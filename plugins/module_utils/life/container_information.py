@@ -109,7 +109,7 @@ class Information:
     def _try(self, what: str, ask: Callable[[], Any]) -> Any:
         try:
             return ask()
-        except (LauncherError, TargetError, OSError, ValueError, KeyError, TypeError) as error:
+        except (LauncherError, TargetError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             self.errors.append(f"{what} cannot be read: {error}")
             return None
 
@@ -163,7 +163,7 @@ class Information:
         return [mount(each) for each in found[:MOUNTS_LIMIT]], not whole or len(found) > MOUNTS_LIMIT
 
     def _has_systemd(self, system: str) -> bool:
-        return bool(json.loads(Path(system, "spec.json").read_text("utf-8"))["init"]["systemd"])
+        return bool(json.loads(Path(system, "spec.json").read_text("utf-8"))["init"].get("systemd", False))
 
     def _failed_units(self) -> list[str]:
         return self.container.failed_units(timeout=self.timeout)

@@ -185,3 +185,11 @@ def test_named_ones_once_each_in_their_order(layout: Layout) -> None:
     found = module.run({"name": ["zz", "aa", "zz"], "log_lines": 0, "timeout": 5.0}, layout)
     assert [each["name"] for each in found["containers"]] == ["zz", "aa"]
     assert found["changed"] is False
+
+
+def test_an_init_that_is_not_systemd_is_asked_for_no_units(layout: Layout) -> None:
+    """What has its default is left out of the file."""
+    (layout.systems / SYSTEM / "spec.json").write_text(json.dumps({"init": {"argv": ["/bin/sh"]}}))
+    facts = gather(layout, FakeContainer(str(layout.systems / SYSTEM)), log_lines=1)
+    assert (facts["failed_units"], facts["log"], facts["errors"]) == (None, None, [])
+    assert facts["outdated_units"] == ["nginx.service"]

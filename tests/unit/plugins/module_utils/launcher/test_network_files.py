@@ -161,6 +161,11 @@ def test_a_copy_of_a_container_that_has_ended_is_not_made_again(
     (etc / "hosts").write_text("127.0.0.2 web\n")
     copy = tmp_path / "run/network/hosts"
     known = network_files._content
-    monkeypatch.setattr(network_files, "_content", lambda path: (copy.unlink(missing_ok=True), known(path))[1])
+
+    def ended(path: str) -> bytes | None:
+        copy.unlink(missing_ok=True)
+        return known(path)
+
+    monkeypatch.setattr(network_files, "_content", ended)
     assert refresh(tmp_path) == []
     assert copies(tmp_path) == {}
