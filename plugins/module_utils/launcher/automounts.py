@@ -11,11 +11,10 @@ from __future__ import annotations
 import os
 import time
 
-from . import mount_table
+from . import mount_table, records
 from .errors import LauncherError
 from .excursion import in_child
 from .mapped import AUTOMOUNT
-from .records import PATIENCE
 from .targets import is_below, plain_path
 
 TYPE_CHECKING = False
@@ -27,16 +26,17 @@ if TYPE_CHECKING:
 SILENT = "%s: the automounter of %s has not mounted it for %g s; does its server run?"
 
 
-def trigger(records: list[Mount], deadline: float) -> list[str]:
+def trigger(given: list[Mount], deadline: float) -> list[str]:
     """Have what the records map mounted by its automounter; return warnings.
 
     Args:
+        given: the records.
         deadline: until when (time.monotonic) the automounter may take.
 
     Raises:
         LauncherError: it has not answered in time. A record with `mount_may_fail` gets a warning instead.
     """
-    sources = [record for record in records if record.is_bind]
+    sources = [record for record in given if record.is_bind]
     if not sources:
         return []
     points = [mount.point for mount in mount_table.read() if mount.kind == AUTOMOUNT]
@@ -48,7 +48,7 @@ def trigger(records: list[Mount], deadline: float) -> list[str]:
             continue
         began = time.monotonic()
         try:
-            in_child(_opener(path), (deadline - began) * (PATIENCE if record.mount_may_fail else 1))
+            in_child(_opener(path), (deadline - began) * (records.PATIENCE if record.mount_may_fail else 1))
         except TimeoutError:
             message = SILENT % (path, max(around, key=len), round(time.monotonic() - began, 1))
             if not record.mount_may_fail:
