@@ -204,8 +204,8 @@ options:
 options:
   mappings:
     description:
-      - Files and directories of the host that the container sees, each a mapping of C(source), C(target), C(writable)
-        and C(required), or a text, V(SOURCE) or V(SOURCE=TARGET), which is read-only.
+      - Files and directories of the host that the container sees, each a mapping of C(source), C(target), C(writable),
+        C(required) and C(propagation), or a text, V(SOURCE) or V(SOURCE=TARGET), which is read-only.
       - A target may not be, contain, or lie in what a container needs, such as C(/proc), C(/run) itself, or the store.
       - The source of a writable one may not be, contain, or lie in what the host runs, such as C(/var/lib/unshare).
     type: list

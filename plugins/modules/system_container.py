@@ -147,6 +147,22 @@ failed_units:
   type: list
   elements: str
   sample: []
+outdated_units:
+  description:
+    - Units inside that run programs or libraries of the store which the host has replaced or removed since they were
+      started. A warning names them. They change when they are restarted, which this module does not do by itself.
+  returned: when it has been running before
+  type: list
+  elements: str
+  sample: [nginx.service]
+healed:
+  description:
+    - What the running container lacked, since the host has changed, and has again. In check mode, what it would have
+      again. Mappings that were left out, what was mounted below a mapping since, the host's network files.
+  returned: when there is anything
+  type: list
+  elements: str
+  sample: ["/srv/data: is mounted in the running container"]
 enabled:
   description: Whether the host's boot starts it. In check mode, whether it would.
   returned: when the container is not absent

@@ -136,6 +136,15 @@ containers:
       type: list
       elements: str
       sample: []
+    outdated_units:
+      description:
+        - Units inside, at most 100, that run programs or libraries of the store which the host has replaced or removed
+          since, as an upgrade does. None when it does not run. Names are escaped.
+        - Modules of Perl, Python and the like, which are read once, are not seen.
+      returned: success
+      type: list
+      elements: str
+      sample: [nginx.service]
     memory:
       description:
         - Bytes of memory, by its control group, V(current), V(peak), V(maximum) and V(swap).

@@ -22,6 +22,7 @@ from .services import base, networking
 from .validation import plain, strict
 
 _ADDED = (base.NSCD, networking.DUMMY)
+_HOST_FILE = "the host's file is shared with the network, and hides it; with a network of its own it is there"
 _SWAP = "swap belongs to the host"
 _KERNEL = "a container runs on the host's kernel; its own is a dummy"
 
@@ -90,7 +91,7 @@ class Derivation:
         network = [
             FileSystemMapping(source=path, target=path, writable=path == "/etc/resolv.conf")
             for path in targets.NETWORK_FILES
-            if path not in own
+            if path not in own and not (path == "/etc/hosts" and "hosts" in self.keep)
         ]
         return network + mappings
 
@@ -176,7 +177,7 @@ class Derivation:
         for index, service in enumerate(self.source.services):
             reason = self._reason(service, f"operating_system.services[{index}]")
             if reason is None:
-                result.append(service)
+                result.append(self._without_hidden(service))
                 _note(self.report.kept, "service", service.type, self._met(service))
             elif service.type in _ADDED:
                 former[service.type] = service
@@ -192,6 +193,20 @@ class Derivation:
             )
             _note(entries, "service", service.type, reason)
         return result
+
+    def _without_hidden(self, service: Service) -> Service:
+        """Return a service without the files of /etc that it adds where a mapping, or the host's file, hides them."""
+        value = service.value if service.type == "simple" and isinstance(service.value, dict) else {}
+        files = value.get("value") if value.get("target") == "etc" else None
+        if not isinstance(files, dict):
+            return service
+        sources = {mapping.place: mapping.source for mapping in self.mappings}
+        hidden = {name: sources[f"/etc/{name}"] for name in files if f"/etc/{name}" in sources}
+        for name, source in hidden.items():
+            reason = _HOST_FILE if source in targets.NETWORK_FILES else f"the mapping of {source} hides it"
+            _note(self.report.dropped, "file", f"/etc/{name}", reason)
+        kept = {name: item for name, item in files.items() if name not in hidden}
+        return service.replacing(value={**value, "value": kept}) if hidden else service
 
     def _met(self, service: Service) -> str:
         kind = self.types[service.type]

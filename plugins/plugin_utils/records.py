@@ -99,7 +99,10 @@ def check_device(value: t.Any, path: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class FileSystem(Record):
-    """A file system to mount. `required` is an addition of ours: the source of a bind mount must exist (S3)."""
+    """A file system to mount.
+
+    Ours, of bind mounts: `required`, the source must exist (S3); `propagation`, whether later mounts are seen.
+    """
 
     SPEC: t.ClassVar[Spec] = specs.FILE_SYSTEM
 
@@ -115,6 +118,7 @@ class FileSystem(Record):
     create_mount_point: bool = False
     dependencies: tuple[str, ...] = ()
     required: bool = False
+    propagation: str = contract.Mount.propagation
 
     @property
     def place(self) -> str:
@@ -166,6 +170,7 @@ class FileSystem(Record):
             options=self.options or None,
             required=self.required,
             mount_may_fail=self.mount_may_fail,
+            propagation=self.propagation,
         )
 
     def verify(self, path: str) -> None:
@@ -174,6 +179,8 @@ class FileSystem(Record):
         checks.line(self.type, f"{path}.type")
         if self.options is not None:
             checks.line(self.options, f"{path}.options")
+        if self.propagation != contract.Mount.propagation and "bind-mount" not in self.flags:
+            raise DeclarationError(f"{path}.propagation", "is for bind mounts, whose source is a directory of the host")
         if "bind-mount" in self.flags:
             if not isinstance(self.device, str):
                 raise DeclarationError(f"{path}.device", "of a bind mount must be a path")
@@ -192,6 +199,7 @@ class FileSystemMapping(Record):
     target: str | None = None
     writable: bool = False
     required: bool = False
+    propagation: str = contract.Mount.propagation
 
     @classmethod
     def _from_text(cls, value: str, path: str) -> t.Any:
@@ -220,6 +228,7 @@ class FileSystemMapping(Record):
             create_mount_point=True,
             needed_for_boot=True,
             required=self.required,
+            propagation=self.propagation,
         )
 
 

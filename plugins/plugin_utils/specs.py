@@ -23,6 +23,7 @@ FILE_SYSTEM: Spec = {
     "create_mount_point": {"type": "bool", "default": False},
     "dependencies": {"type": "list", "elements": "str", "default": []},
     "required": {"type": "bool", "default": False},
+    "propagation": {"type": "str", "choices": [*contract.PROPAGATIONS], "default": contract.Mount.propagation},
 }
 
 MAPPING: Spec = {
@@ -30,6 +31,7 @@ MAPPING: Spec = {
     "target": {"type": "str"},
     "writable": {"type": "bool", "default": False},
     "required": {"type": "bool", "default": False},
+    "propagation": {"type": "str", "choices": [*contract.PROPAGATIONS], "default": contract.Mount.propagation},
 }
 
 SERVICE: Spec = {

@@ -156,7 +156,7 @@ def test_who_is_not_there_any_more_is_not_killed(
 ) -> None:
     """The number that was read is that of a process elsewhere when it is pinned."""
     with sleeper(opened[0]) as inside, sleeper() as elsewhere:
-        processes = module._processes
+        processes = module.processes
         asked: list[int] = []
 
         def processes_before(descriptor: int) -> list[int]:
@@ -164,7 +164,7 @@ def test_who_is_not_there_any_more_is_not_killed(
             first = asked.count(descriptor) == 1
             return processes(descriptor) + ([elsewhere.pid] if first else [])
 
-        monkeypatch.setattr(module, "_processes", processes_before)
+        monkeypatch.setattr(module, "processes", processes_before)
         group.kill_each()
         assert inside.wait(20) == -KILL
         assert elsewhere.poll() is None

@@ -16,7 +16,11 @@ from pathlib import Path
 from typing import Any, Dict
 
 from ..launcher import limits as kept_limits
+from ..launcher.contract import Specification
+from ..launcher.errors import LauncherError
 from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, UNIT_DIRECTORY, write_atomically
+from ..launcher.specification import read_spec
+from ..launcher.targets import NETWORK_FILES, plain_path
 from ..state.system_content import check_name
 from ..state.target import Layout, TargetError, explain
 from .limits import Limits
@@ -28,6 +32,7 @@ from .systemd_units import (
     Systemd,
     UnitOptions,
     limits_drop_in,
+    quoted,
     template,
     unit_of,
 )
@@ -45,6 +50,7 @@ class Boot:
     :param requires: containers without which it does not run.
     :param restart: of `systemd_units.RESTARTS`, for when it ends by itself.
     :param timeout: seconds for becoming ready, and for stopping.
+    :param system: the system that is to be current; None for the one that is.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class Boot:
         restart: str | None = None,
         timeout: float | None = None,
         systemd: Any = None,
+        system: Path | None = None,
     ) -> None:
         self.layout = layout
         self.name = name
@@ -70,6 +77,7 @@ class Boot:
             self.given[option] = None if names is None else tuple(check_name(other) for other in names)
             if name in (names or []):
                 raise TargetError(f"container {name!r} cannot be started after itself")
+        self.system = system
         self.systemd = systemd if systemd is not None else Systemd(layout.root)
         self.unit = unit_of(name)
         self.directory = layout.root / UNIT_DIRECTORY[1:]
@@ -225,7 +233,22 @@ class Boot:
 
     def _unit_options(self) -> UnitOptions:
         given = {option: value for option, value in self.given.items() if value is not None}
+        sources = self._sources()
+        if sources is not None:
+            given["mounts"] = tuple(map(quoted, sources))
         return UnitOptions.read(_text(self.drop_in))._replace(**given)
+
+    def _sources(self) -> list[str] | None:
+        """Return the paths of the host without which a start would have other files, or None when that is not known.
+
+        A system that a run goes back to is not known before it is current.
+        """
+        spec = _specification(self.system) or _specification(self.layout.current_system(self.name))
+        if spec is None:
+            return None
+        records = [item for item in spec.file_systems if item.is_bind and not item.mount_may_fail]
+        paths = {plain_path(item.source) for item in records if plain_path(item.source) not in NETWORK_FILES}
+        return sorted(path for path in paths if _is_text(path))
 
     def _kept(self) -> Limits:
         return kept_limits.read(str(self.layout.container(self.name)))
@@ -253,6 +276,19 @@ class Boot:
         if self.limits is not None:
             shown["limits"] = dict(limits)
         return shown
+
+
+def _is_text(path: str) -> bool:
+    """Whether systemd can read a path: no unit has bytes that are no UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in path)
+
+
+def _specification(system: Path | None) -> Specification | None:
+    """Return the specification of a system, or None where there is none that can be read; a start then says why."""
+    try:
+        return None if system is None else read_spec(str(system))
+    except LauncherError:
+        return None
 
 
 def _text(path: Path) -> str:

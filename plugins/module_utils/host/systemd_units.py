@@ -29,6 +29,7 @@ STEPS_SINCE = 254
 MARGIN = 15
 """Seconds that systemd waits longer than the launcher does, which knows better what to do then."""
 
+MOUNTS_FOR = "RequiresMountsFor="
 WRITTEN = "# Written by the Ansible collection unshare.container."
 RESTARTS = tuple(OPTIONS["restart"]["choices"])
 
@@ -93,12 +94,14 @@ class UnitOptions(NamedTuple):
     :param restart: of RESTARTS.
     :param after: containers that are started before this one, if they are started at all.
     :param requires: containers that are started before this one, and without which this one does not run.
+    :param mounts: paths of the host that are mounted before, each as `quoted` has it.
     """
 
     timeout: float = float(OPTIONS["timeout"]["default"])
     restart: str = OPTIONS["restart"]["default"]
     after: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, text: str) -> UnitOptions:
@@ -114,7 +117,8 @@ class UnitOptions(NamedTuple):
         for name in requires:
             if name in after:
                 after.remove(name)
-        return said._replace(after=tuple(after), requires=tuple(requires))
+        mounts = tuple(_values(text, MOUNTS_FOR))
+        return said._replace(after=tuple(after), requires=tuple(requires), mounts=mounts)
 
     def text(self) -> str:
         """Return the text of the drop-in. A name in both lists has two lines `After=`, so that `read` finds both."""
@@ -122,10 +126,17 @@ class UnitOptions(NamedTuple):
         lines += [f"After={unit_of(name)}" for name in sorted(set(self.after))]
         for name in sorted(set(self.requires)):
             lines += [f"Requires={unit_of(name)}", f"After={unit_of(name)}"]
+        lines += [MOUNTS_FOR + path for path in self.mounts]
         lines += ["", "[Service]", f"Environment=UNSHARE_TIMEOUT={times.as_text(self.timeout)}"]
         whole = times.as_text(self.timeout + MARGIN)
         lines += [f"TimeoutStartSec={whole}s", f"TimeoutStopSec={whole}s", f"Restart={self.restart}"]
         return "\n".join(lines) + "\n"
+
+
+def quoted(path: str) -> str:
+    """Return a path as one word of a unit's option that knows specifiers (systemd.syntax(7), systemd.unit(5))."""
+    inner = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{inner}"'
 
 
 def _values(text: str, key: str) -> list[str]:

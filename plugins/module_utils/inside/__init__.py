@@ -9,4 +9,6 @@ Each for one part of that:
     account      whose user that runs as, by the container's own files
     terminal     a pty between the person at the host and a process inside
     questions    what its systemd is asked
+    mending      mappings that it lacks
+    outdated     software that the host has replaced, and it still runs
 """

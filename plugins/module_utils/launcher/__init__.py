@@ -13,10 +13,13 @@ its modules:
     plan         all that is known before the first process is made
     launch       the processes and namespaces of a start, and how they wait for each other (`handshake`); `excursion` is
                  how the caller gets to where it builds, and back
-    root         the file tree that the container sees, built by the host's root; `host_files` of the store's tree
+    root         the file tree that the container sees, built by the host's root; `host_files` of the store's tree,
+                 `network_files` of the host's
     records      the mappings and file systems in it; `targets` says where nothing can be mounted, `guarded` what of the
                  host a container cannot write to, `reachable` who else could run what it writes, and
                  `file_systems` which paths of the host are in a record
+    automounts   what of the host is mounted when somebody asks for it
+    mapped       what was at the sources of mappings, for who asks later whether that is so still
     kernel       /proc, /sys and /dev of the container, and what is masked of them
     confine      what PID 1 and every entering command give up before they run; `seccomp` compiles their filter
     init         the container's first process, until it runs `boot`

@@ -37,6 +37,12 @@ RESOURCES = {
     15: (INFINITY, INFINITY),  # RTTIME
 }
 NPROC, SIGPENDING = linux.RLIMIT_NPROC, 11
+# By number, as proc_pid_limits(5) and systemd.exec(5) name them.
+NAMES = "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
+BELOW = (
+    "resource limits: %s; root here may not raise what its caller has lowered (CAP_SYS_RESOURCE), so these depend on "
+    "who starts the container, and bound what a unit inside can ask for"
+)
 NAME_WIDTH = 25  # of the first column of /proc/PID/limits
 LAST_SIGNAL = 64
 CAP_SYS_RESOURCE = 24
@@ -110,6 +116,17 @@ class Attributes:
             now = found.limits.get(number, (soft, hard))
             found.limits[number] = max(now[0], soft), max(now[1], hard)
         return found
+
+    def lacking(self, pid: int) -> str | None:
+        """Return in what a process has less than these, as a warning, or None."""
+        has = Attributes.of(pid)
+        found = []
+        for number, limit in sorted(self.limits.items()):
+            now = has.limits.get(number, limit)
+            for kind, mine, wanted in zip(("", " (hard)"), now, limit):
+                if mine < wanted:
+                    found.append("%s%s is %d, not %s" % (NAMES[number], kind, mine, _words(wanted)))
+        return BELOW % ", ".join(found) if found else None
 
     def give(self, pid: int) -> bool:
         """Give these attributes to a process (0: the calling one), as far as allowed. Return whether all were set.
@@ -190,6 +207,10 @@ def _set_oom_score(pid: int, score: int) -> None:
         os.write(descriptor, b"%d" % score)
     finally:
         os.close(descriptor)
+
+
+def _words(limit: int) -> str:
+    return "infinity" if limit == INFINITY else str(limit)
 
 
 def _limits_of(pid: int) -> dict[int, tuple[int, int]]:

@@ -363,8 +363,8 @@ def _wait_empty(events: int, deadline: float) -> bool:
     return True
 
 
-def _processes(group: int) -> list[int]:
-    """Return the PIDs of a group's processes. A threaded group has none: they are in the group above it."""
+def processes(group: int) -> list[int]:
+    """Return the processes of a group; those of a threaded one are in the group above it that has the whole of them."""
     text = b""
     descriptor = os.open("cgroup.procs", os.O_RDONLY | os.O_CLOEXEC, dir_fd=group)
     try:
@@ -381,12 +381,12 @@ def _processes(group: int) -> list[int]:
 
 
 def _kill_seen(group: int) -> list[str]:
-    """Kill the processes that are seen in a group. Return the names of the groups in it."""
-    pids = _processes(group)
+    """Kill the processes that are seen in a group; the names of the groups in it."""
+    pids = processes(group)
     for first in range(0, len(pids), PINNED):
         pinned = [(pid, Process.pin(pid)) for pid in pids[first : first + PINNED]]
         # A number may have become that of a process elsewhere before that was pinned, but not since.
-        here = set(_processes(group))
+        here = set(processes(group))
         for pid, process in pinned:
             if process is not None:
                 if pid in here:

@@ -33,6 +33,8 @@ FLAGS = (
     "strict-atime",
     "lazy-time",
 )
+# Never back to the host: what a container mounts is nobody else's.
+PROPAGATIONS = ("private", "slave")
 # The C library keeps the first two real-time signals for itself.
 REAL_TIME_MINIMUM, REAL_TIME_MAXIMUM = 34, 64
 SIGNALS = {
@@ -178,6 +180,7 @@ class Mount(ContractRecord):
         options: of the file system, as mount(8) takes them.
         required: whether the source of a bind mount must exist (S3).
         mount_may_fail: whether the container starts without it.
+        propagation: whether what the host mounts below a bind mount later is seen inside (`slave`), or not (`private`).
         own: whether it is a directory of the launcher's own; never read from a file.
     """
 
@@ -188,6 +191,7 @@ class Mount(ContractRecord):
     options: str | None = None
     required: bool = False
     mount_may_fail: bool = False
+    propagation: str = "private"
 
     KINDS = {
         "device": _device,
@@ -197,6 +201,7 @@ class Mount(ContractRecord):
         "options": kinds.text,
         "required": kinds.boolean,
         "mount_may_fail": kinds.boolean,
+        "propagation": kinds.choice(*PROPAGATIONS),
     }
 
     own = False
@@ -224,6 +229,8 @@ class Mount(ContractRecord):
             self.at("device", kinds.source, self.device)
             self.refuse("type", None if self.type == "none" else "a bind mount has the type 'none'")
             return
+        if self.propagation != "private":
+            raise ContractError("is for bind mounts", refused=True).within("propagation")
         self.refuse("type", targets.refusal_of_type(self.type))
         self.refuse("device", file_systems.refusal_of_device(self.type, self.source))
         self.refuse("options", file_systems.refusal_of_options(self.type, self.options or ""))

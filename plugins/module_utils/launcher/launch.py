@@ -33,7 +33,7 @@ import gc
 import os
 import time
 
-from . import kernel, linux, mounts, root
+from . import kernel, linux, mounts, network_files, root
 from .attributes import Attributes, give_oom_score
 from .errors import LauncherError
 from .excursion import Excursion, NoWayBack, Visit, in_child
@@ -41,6 +41,7 @@ from .handshake import error_line, read_token, write_all
 from .init import LIMITED, FirstProcess
 from .plan import CLONED, Plan
 from .process import KILL, Process, leave
+from .records import DIVIDER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,12 +59,14 @@ class Launch:
     Attributes:
         init: its first process, a child of the caller, once there is one.
         warnings: what the root was built without, a line each.
+        mapped: what was found at the sources of its mappings, a line each (`mapped`).
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.init: Process | None = None
         self.warnings: list[str] = []
+        self.mapped: list[str] = []
 
     # The caller.
 
@@ -103,12 +106,15 @@ class Launch:
                 self._build(report, go, deadline, linux.CLONE_PARENT)
             except Exception as error:
                 failure = error_line(error)
-            return "\n".join(["%d" % (self.init.pid if self.init is not None else 0), failure] + self.warnings)
+            pid = "%d" % (self.init.pid if self.init is not None else 0)
+            return DIVIDER.join(["\n".join([pid, failure, *self.warnings]), "\n".join(self.mapped)])
 
         try:
             said = in_child(work, deadline - time.monotonic())
         except TimeoutError:
             raise LauncherError("its root was not built in time; does a file system of the host hang?") from None
+        said, _divider, noted = said.partition(DIVIDER)
+        self.mapped = list(filter(None, noted.split("\n")))
         pid, failure, *self.warnings = said.split("\n")
         if pid != "0":
             self.init = Process(int(pid), linux.pidfd_open(int(pid)))
@@ -196,18 +202,23 @@ class Launch:
                 id_map = keep(os.open("/proc/%d/ns/user" % init.pid, os.O_RDONLY | os.O_CLOEXEC))
             if self.plan.notify_path is not None:  # the root may be attached on top of it
                 notify = keep(os.open(self.plan.notify_path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
+            network = None
+            copies = os.path.join(self.plan.staging, network_files.DIRECTORY)
+            if os.path.isdir(copies):
+                network = keep(os.open(copies, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
             tree = root.attach_root(self.plan.staging)
             keep(tree.root)
             source = root.Source(self.plan.spec.store)
             try:
-                builder = root.Builder(tree, self.plan, source, id_map, notify, deadline)
+                builder = root.Builder(tree, self.plan, source, id_map, notify, network, deadline)
                 builder.build()
             finally:
                 source.close()
-            self.warnings = builder.warnings
+            self.warnings += builder.warnings
+            self.mapped = builder.records.mapped
             said = read_token(ready, "the container's first process did not make its namespaces", deadline)
             if said == LIMITED:
-                Attributes.standard().give(init.pid)
+                self._raise_limits(init.pid)
             self._give_oom_score(init)
             self._mount_kernel_file_systems(tree, init)
             if self.plan.nesting:
@@ -221,6 +232,13 @@ class Launch:
         finally:
             for descriptor in opened:
                 os.close(descriptor)
+
+    def _raise_limits(self, init: int) -> None:
+        """Give the init the limits that it could not take itself; warn about what this process cannot give either."""
+        wanted = Attributes.standard()
+        lacking = None if wanted.give(init) else wanted.lacking(init)
+        if lacking:
+            self.warnings.append(lacking)
 
     def _give_oom_score(self, init: Process) -> None:
         warning = give_oom_score(init.pid, self.plan.spec.oom_score_adj)

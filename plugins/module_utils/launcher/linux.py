@@ -73,6 +73,7 @@ MOUNT_ATTR_IDMAP = 0x100000
 
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
 MNT_DETACH = 2
 
@@ -104,7 +105,7 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 SECBIT_NO_SETUID_FIXUP = 1 << 2
 
 RLIMIT_NPROC = 6
-PROC_SUPER_MAGIC = 0x9FA0
+PROC_SUPER_MAGIC, AUTOFS_SUPER_MAGIC = 0x9FA0, 0x0187
 KEYCTL_JOIN_SESSION_KEYRING = 1
 SECCOMP_SET_MODE_FILTER = 1
 
@@ -255,6 +256,13 @@ def fsconfig(context: int, command: int, key: str | None = None, value: str | No
     text = None if value is None else os.fsencode(value)
     result = _syscall(431, context, command, name, text, 0)
     _check(result, "fsconfig(%s%s)", key or "create", "" if value is None else "=" + value)
+
+
+def make_slave(mount: int) -> None:
+    """Let a mount, and those below it, take what is mounted on their peers, and give nothing back (Linux 5.12)."""
+    structure = MountAttributes(0, 0, MS_SLAVE, 0)
+    flags = AT_EMPTY_PATH | AT_RECURSIVE
+    _check(_syscall(442, mount, b"", flags, ctypes.byref(structure), ctypes.sizeof(structure)), "mount_setattr()")
 
 
 def fsmount(context: int, attributes: int) -> int:

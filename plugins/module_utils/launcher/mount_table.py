@@ -9,7 +9,7 @@ import os
 from .targets import is_below
 
 READ_SIZE = 1 << 16
-_ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\043", "#"), ("\\134", "\\"))
+ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\043", "#"), ("\\134", "\\"))
 
 
 class MountTableEntry:
@@ -22,6 +22,7 @@ class MountTableEntry:
         part: the directory (or file) of the file system that is mounted.
         point: where.
         options: the mount's own (`ro`, `nosuid`).
+        shared: whether what is mounted on it comes to copies of it in other mount namespaces.
         kind: the type of the file system.
         source: what it was mounted from, mostly a device.
         settings: the options of the file system.
@@ -29,16 +30,18 @@ class MountTableEntry:
 
     def __init__(self, line: str) -> None:
         before, _separator, after = line.partition(" - ")
-        number, parent, self.device, part, point, options = before.split(" ")[:6]
+        number, parent, self.device, part, point, options, *tags = before.split(" ")
+        self.shared = any(tag.startswith("shared:") for tag in tags)
         self.kind, source, settings = (after.split(" ") + ["", ""])[:3]
         self.number, self.parent = int(number), int(parent)
-        self.part, self.point, self.source = _unescape(part), _unescape(point), _unescape(source)
-        self.options, self.settings = options.split(","), _unescape(settings)
+        self.part, self.point, self.source = unescape(part), unescape(point), unescape(source)
+        self.options, self.settings = options.split(","), unescape(settings)
 
 
-def _unescape(text: str) -> str:
+def unescape(text: str) -> str:
+    """Return a word of a table that separates words by spaces."""
     if "\\" in text:
-        for code, character in _ESCAPES:
+        for code, character in ESCAPES:
             text = text.replace(code, character)
     return text
 

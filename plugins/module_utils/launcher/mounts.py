@@ -16,6 +16,10 @@ import stat
 from . import linux, lookup, targets
 from .errors import LauncherError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
 # The flags of a file system record, as mount attributes.
 ATTRIBUTES = {
     "read-only": linux.MOUNT_ATTR_RDONLY,
@@ -66,13 +70,22 @@ def tmpfs(mode: str, size: str, inodes: str, mount_attributes: int = 0) -> int:
     return filesystem("tmpfs", options, mount_attributes)
 
 
-def bind(source: int, mount_attributes: int, id_map: int | None, recursive: bool = True) -> int:
-    """Return a detached copy of the mount that a descriptor names, with attributes, id-mapped by a user namespace.
+def bind(
+    source: int,
+    mount_attributes: int,
+    id_map: int | None,
+    recursive: bool = True,
+    copy: Callable[[], int] | None = None,
+) -> int:
+    """Return a detached copy of the mount that a descriptor names, with attributes and a user namespace's id map.
+
+    Args:
+        copy: makes another copy than that of the descriptor's mount.
 
     Raises:
         OSError: as mount_setattr(2); `EINVAL` when this kernel cannot map the ids of that file system.
     """
-    mount = linux.open_tree(source, "", recursive)
+    mount = copy() if copy else linux.open_tree(source, "", recursive)
     try:
         linux.mount_setattr(mount, mount_attributes, recursive, id_map)
     except OSError:

@@ -33,6 +33,7 @@ class Plan:
             by default a file of the container's own, `init.OUTPUT_LOG`, which lasts as long as the container.
         extra_file_systems: further mount records (S11).
         tasks: how many tasks it may have, where its control group has no controller that counts them.
+        host_mounts: descriptor of the host's mount namespace, when a mapping is to see what is mounted there later.
 
     Attributes:
         filter_program: the compiled system-call filter, or none.
@@ -54,6 +55,7 @@ class Plan:
         output: int | None,
         extra_file_systems: list[Mount],
         tasks: int | None = None,
+        host_mounts: int | None = None,
     ) -> None:
         self.system = system
         self.spec = spec
@@ -66,6 +68,7 @@ class Plan:
         self.output = output
         self.extra_file_systems = extra_file_systems
         self.tasks = tasks
+        self.host_mounts = host_mounts
         self.filter_program = confine.read_filter(system, spec.filter_digest)
         self.shared_network = spec.shared_network
         self.made = MADE if self.shared_network else MADE | linux.CLONE_NEWNET

@@ -9,11 +9,11 @@ import os
 import stat
 import time
 
-from . import file_systems, guarded, kernel, linux, mount_table, mounts, reachable
+from . import file_systems, guarded, kernel, linux, mapped, mount_table, mounts, network_files, reachable
 from .errors import LauncherError
 from .excursion import in_child
 from .paths import STATE_DIRECTORY
-from .targets import IN_MEMORY, NETWORK_FILES, is_below
+from .targets import IN_MEMORY, NETWORK_FILES, is_below, plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 
 # Of the time that is left, the part that a mount which may fail can keep the start waiting for its server.
 PATIENCE = 0.25
+# Between the two lists that a child says.
+DIVIDER = "\0"
+LATER = (
+    "%s: is an automount point with nothing mounted on it, and what is mounted below it later is not seen inside: map "
+    "what is to be mounted, or declare the mapping with propagation: slave"
+)
+WRITABLE_LATER = (
+    "%s: is an automount point with nothing mounted on it, and what is mounted there later could not map ids, so "
+    "nobody inside could write to it: see why it is not mounted now, or map what is to be mounted"
+)
+NOT_SHARED = (
+    "%s: is in no shared mount on the host, so what is mounted below it later is not seen inside, as propagation: "
+    "slave asks for: mount --make-shared %s there"
+)
 LEFT_OUT = "; it is left out, as its declaration allows"
 
 
@@ -35,10 +49,21 @@ class Records:
         id_map: descriptor of the container's user namespace, when shared files are to be id-mapped.
         deadline: until when (time.monotonic) a server may take to answer for a file system.
         warnings: where to say what was left out, a line each.
+        network: descriptor of the directory that has the copies of the host's network files, or none.
+
+    Attributes:
+        mapped: what was found at the sources of mappings, a line each (`mapped`).
     """
 
     def __init__(
-        self, tree: mounts.Tree, plan: Plan, store: int, id_map: int | None, deadline: float, warnings: list[str]
+        self,
+        tree: mounts.Tree,
+        plan: Plan,
+        store: int,
+        id_map: int | None,
+        deadline: float,
+        warnings: list[str],
+        network: int | None = None,
     ) -> None:
         self.tree = tree
         self.plan = plan
@@ -47,7 +72,9 @@ class Records:
         self.id_map = id_map
         self.deadline = deadline
         self.warnings = warnings
-        self._foreign: list[str] | None = None
+        self.network = network
+        self.mapped: list[str] = []
+        self._mounts: list[mount_table.MountTableEntry] | None = None
         self._host: guarded.GuardedHost | None = None
         self._served: list[str] = []
 
@@ -63,12 +90,12 @@ class Records:
             seconds *= PATIENCE
 
         def work() -> str:
-            known = len(self.warnings)
+            warned, noted = len(self.warnings), len(self.mapped)
             self._mount(record)
-            return "\n".join(self.warnings[known:])
+            return "\n".join(self.warnings[warned:]) + DIVIDER + "\n".join(self.mapped[noted:])
 
         try:
-            said = in_child(work, seconds, keep=(self.tree.root, self.store, self.id_map))
+            said = in_child(work, seconds, keep=(self.tree.root, self.store, self.id_map, self.plan.host_mounts))
         except TimeoutError:
             message = "%s: the file system of %s has not answered for %g s; does its server run?" % (
                 record.mount_point,
@@ -78,11 +105,15 @@ class Records:
             if not record.mount_may_fail:
                 raise LauncherError(message) from None
             said = message + LEFT_OUT
-        self.warnings += [line for line in said.split("\n") if line]
+        warnings, _divider, noted = said.partition(DIVIDER)
+        self.warnings += filter(None, warnings.split("\n"))
+        self.mapped += filter(None, noted.split("\n"))
 
     def _asks_a_server(self, record: Mount) -> bool:
         """Return whether something else than the kernel may have to answer, for the source or for the mount point."""
         device = record.source
+        if record.propagation == "slave":
+            return True  # it needs a process that can be in two mount namespaces
         if any(is_below(record.mount_point, point) for point in self._served):
             return True
         looked_at = [device]
@@ -95,9 +126,16 @@ class Records:
             looked_at = written + read
         elif device == self.plan.spec.store.source:
             return False  # all of the host depends on it
-        if self._foreign is None:
-            self._foreign = [mount.point for mount in mount_table.read() if mount.kind not in mounts.OWN]
-        return any(is_below(path, point) for path in looked_at for point in self._foreign)
+        elif self.network is not None and network_files.is_followed(record):
+            return False
+        foreign = [mount.point for mount in self._table() if mount.kind not in mounts.OWN]
+        return any(is_below(path, point) for path in looked_at for point in foreign)
+
+    def _table(self) -> list[mount_table.MountTableEntry]:
+        """Return what the host has mounted, as it was when this began."""
+        if self._mounts is None:
+            self._mounts = mount_table.read()
+        return self._mounts
 
     def _mount(self, record: Mount) -> None:
         """Mount a record. Where a failure is allowed, add a warning instead; a refusal is an error in any case."""
@@ -172,6 +210,9 @@ class Records:
     def _bind(self, record: Mount) -> None:
         """Bind a mapping (C10), or add a warning when its source does not exist (S3)."""
         path, point = record.source, record.mount_point
+        if self.network is not None and network_files.is_followed(record):
+            self._bind_copy(self.network, record)
+            return
         try:
             if path == self.plan.spec.store.source:
                 source = os.dup(self.store)
@@ -181,6 +222,7 @@ class Records:
             if record.required:
                 raise LauncherError("%s: the source of the mapping to %s does not exist" % (path, point)) from None
             self.warnings.append("%s: does not exist on the host, so %s is left out" % (path, point))
+            self._note(record, "")
             return
         except LauncherError as error:
             raise LauncherError("%s: cannot bind there: %s" % (point, error)) from error
@@ -199,21 +241,76 @@ class Records:
             if writable:
                 attributes |= linux.MOUNT_ATTR_NOSUID
                 self._warn(reachable.check_bind(self._runs(), source, path, point, self.plan.nesting))
-            self.attach_bind(source, point, attributes, path)
+            self.attach_bind(source, point, attributes, path, record.propagation)
+            if path != self.plan.spec.store.source:
+                self._note(record, mapped.identity_of(source))
         except OSError as error:
             raise LauncherError("%s: cannot bind %s there: %s" % (point, path, _reason(error))) from error
         finally:
             os.close(source)
 
-    def attach_bind(self, source: int, point: str, attributes: int, name: str) -> None:
+    def _bind_copy(self, directory: int, record: Mount) -> None:
+        """Bind the copy of one of the host's network files. It belongs to the container's root without an id map."""
+        name = os.path.basename(record.mount_point.rstrip("/"))
+        source = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
         try:
-            mount = mounts.bind(source, attributes, self.id_map)
+            # C11 has one of them writable for hosts on which it could not be bound otherwise. Here it can.
+            attributes = mounts.attributes(record.flags) | linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NODEV
+            mount = mounts.bind(source, attributes, None, recursive=False)
+        finally:
+            os.close(source)
+        self.tree.attach(mount, record.mount_point, directory=False)
+
+    def _note(self, record: Mount, identity: str) -> None:
+        """Note what is at the source of a mapping of the host's; the launcher's own are nobody's to replace."""
+        if not record.own:
+            below = mapped.below(self._table(), record.source, self.plan.staging) if identity else {}
+            self.mapped.append(mapped.Mapped(record, identity, below).line())
+
+    def _copy_on_host(self, path: str) -> int:
+        """Return a copy of a mount that takes what the host mounts later below a path. Only for a process of its own.
+
+        A copy that is made in this mount namespace would be nobody's peer: nothing propagates to or from here.
+        """
+        here = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            linux.setns(self.plan.host_mounts or 0, linux.CLONE_NEWNS)
+            source = mounts.open_source(path, False, STATE_DIRECTORY)
+            mount = linux.open_tree(source, "", True)
+            os.close(source)
+            around = mount_table.way(mount_table.read(), plain_path(path))
+            if not any(entry.shared for entry in around[-1:]) and NOT_SHARED % (path, path) not in self.warnings:
+                self.warnings.append(NOT_SHARED % (path, path))
+            linux.setns(here, linux.CLONE_NEWNS)
+        finally:
+            os.close(here)
+        linux.make_slave(mount)
+        return mount
+
+    def attach_bind(self, source: int, point: str, attributes: int, name: str, propagation: str = "private") -> None:
+        later = propagation == "slave" and self.plan.host_mounts is not None
+        copy = (lambda: self._copy_on_host(name)) if later else None
+        if linux.file_system_type(source) == linux.AUTOFS_SUPER_MAGIC:
+            self._accept_automount(attributes, name, later)
+        try:
+            mount = mounts.bind(source, attributes, self.id_map, copy=copy)
         except OSError as error:
             if self.id_map is None or error.errno not in (errno.EINVAL, errno.EPERM):
                 raise
             self._accept_unmapped(source, attributes, name)
-            mount = mounts.bind(source, attributes, None)
+            mount = mounts.bind(source, attributes, None, copy=copy)
         self.tree.attach(mount, point, stat.S_ISDIR(os.fstat(source).st_mode))
+
+    def _accept_automount(self, attributes: int, name: str, later: bool) -> None:
+        """Say what a share of an automount point lacks that nothing is mounted on; refuse one that is to be written to.
+
+        Args:
+            later: whether it sees what is mounted below it later.
+        """
+        if not attributes & linux.MOUNT_ATTR_RDONLY:
+            raise LauncherError(WRITABLE_LATER % name)
+        if not later:
+            self.warnings.append(LATER % name)
 
     def _accept_unmapped(self, source: int, attributes: int, name: str) -> None:
         """Add a warning about a share without an id map; refuse a writable one that nobody inside could write to.
@@ -221,6 +318,8 @@ class Records:
         It is never shared with the host's own ids instead: root inside would be root there.
         """
         first, count = self.identity.base, self.identity.count
+        if linux.file_system_type(source) == linux.AUTOFS_SUPER_MAGIC:
+            return  # it has no files; what is mounted on it has its own
         if attributes & linux.MOUNT_ATTR_RDONLY:
             message = "%s: its file system cannot map ids, so root's files there belong to nobody inside" % name
             if name == self.plan.spec.store.source:

@@ -92,10 +92,12 @@ class Builder:
         source: its store on the host.
         id_map: descriptor of the container's user namespace, when shared files are to be id-mapped.
         notify: descriptor (O_PATH) of the socket for the init's notification, or none.
+        network: descriptor of the directory that has the copies of the host's network files, or none.
         deadline: until when (time.monotonic) a server may take to answer for a file system.
 
     Attributes:
         warnings: what was left out, a line each.
+        records: what mounts the mappings.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Builder:
         source: Source,
         id_map: int | None,
         notify: int | None,
+        network: int | None,
         deadline: float,
     ) -> None:
         self.tree = tree
@@ -113,7 +116,7 @@ class Builder:
         self.identity = plan.identity
         self.notify = notify
         self.warnings: list[str] = []
-        self.records = Records(tree, plan, source.store, id_map, deadline, self.warnings)
+        self.records = Records(tree, plan, source.store, id_map, deadline, self.warnings, network)
         self._made = set(SKELETON)
         self._links = [name for name, _target in STANDARD_LINKS] + list(MERGED)
 

@@ -35,13 +35,15 @@ class Outline(ContractRecord):
     Attributes are those of `contract.Specification`.
     """
 
+    host_name: str
     init: contract.Init
     security: contract.Security = contract.Security()
     launcher: str = ""
     filter_digest: str = ""
 
     KINDS: ClassVar[dict[str, Kind]] = {
-        name: contract.Specification.KINDS[name] for name in ("init", "security", "launcher", "filter_digest")
+        name: contract.Specification.KINDS[name]
+        for name in ("host_name", "init", "security", "launcher", "filter_digest")
     }
 
 

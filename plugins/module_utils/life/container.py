@@ -39,7 +39,17 @@ ON_DISK = (
     CONFIG_FILE + NEW,
     CONFIG_FILE,
 )
-RUNTIME = ("notify", "system", "cgroup" + NEW, "cgroup", "state.json" + NEW, "state.json")
+RUNTIME = (
+    "notify",
+    "network",
+    "mapped" + NEW,
+    "mapped",
+    "system",
+    "cgroup" + NEW,
+    "cgroup",
+    "state.json" + NEW,
+    "state.json",
+)
 BOOTED = ("running", "degraded", "maintenance", "stopping")  # what is-system-running says after the boot
 PAUSE_BETWEEN_QUESTIONS = 0.05  # seconds between two questions to a systemd that takes none yet
 KILL_MOMENT = 0.5  # seconds in which killed processes end, unless they wait for something
@@ -247,6 +257,12 @@ class Container(RecordedContainer):
         from ..inside import questions
 
         return questions.failed_units(self, timeout)
+
+    def outdated_units(self, timeout: float = 5.0) -> list[str]:
+        """Names of the units that run files of the store which the host has replaced or removed."""
+        from ..inside import outdated
+
+        return outdated.outdated_units(self, timeout)
 
     def log_tail(self, lines: int = 20, unit: str | None = None, timeout: float = 10.0) -> str:
         """Return the end of the journal, or of one unit's; with another init than systemd, of its output."""

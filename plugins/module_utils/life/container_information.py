@@ -38,6 +38,9 @@ class InspectedContainer(Protocol):
     def failed_units(self, timeout: float) -> list[str]:
         """Return the failed units of the container's systemd."""
 
+    def outdated_units(self, timeout: float) -> list[str]:
+        """Return the units that run software which the host has replaced."""
+
     def log_tail(self, lines: int, unit: str | None, timeout: float) -> str:
         """Return the end of the container's log."""
 
@@ -97,6 +100,8 @@ class Information:
         facts["mounts"], facts["mounts_truncated"] = found or (None, False)
         asked = running and self._try("its system", lambda: self._has_systemd(status.system))
         facts["failed_units"] = self._try("its units", self._failed_units) if asked else None
+        outdated = self._try("its software", lambda: self.container.outdated_units(self.timeout)) if running else None
+        facts["outdated_units"] = outdated
         facts["log"] = self._try("its log", self._log) if asked and self.log_lines else None
         facts["errors"] = self.errors
         return facts
@@ -104,7 +109,7 @@ class Information:
     def _try(self, what: str, ask: Callable[[], Any]) -> Any:
         try:
             return ask()
-        except (LauncherError, TargetError, OSError, ValueError, KeyError, TypeError) as error:
+        except (LauncherError, TargetError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             self.errors.append(f"{what} cannot be read: {error}")
             return None
 

@@ -11,7 +11,7 @@ import time
 from ..host.reboots import Reboots
 from ..inside import terminal
 from ..inside.enter import Entry
-from ..launcher import linux
+from ..launcher import linux, network_files
 from ..launcher.contract import signal_number
 from ..launcher.errors import LauncherError, NotRunning, TooMuch
 from ..launcher.process import KILL, PAUSE, Process
@@ -236,7 +236,16 @@ def enter_for_program(
 
 
 def _entry(container: Container, start: bool) -> Entry:
-    """Return the way into a container. With `start`, first start a container that has rebooted itself."""
+    """Return the way into a container; with `start` one that has rebooted itself is started again first."""
+    entry = _open_entry(container, start)
+    try:
+        network_files.refresh(container.run_directory, entry.outline.host_name)
+    except (LauncherError, OSError):
+        pass  # files of the host's keep nobody out
+    return entry
+
+
+def _open_entry(container: Container, start: bool) -> Entry:
     try:
         return Entry(container)
     except NotRunning:

@@ -8,7 +8,7 @@ import _signal
 import os
 import sys
 
-from ..launcher import times
+from ..launcher import network_files, times
 from ..launcher.contract import Mount
 from ..launcher.errors import LauncherError
 from ..launcher.guarded import refusal_of_words
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ..launcher.contract import Specification
-RUN_FLAGS = ("detach", "service", "again", "stop", "clear", "help")
+RUN_FLAGS = ("detach", "service", "again", "stop", "clear", "refresh", "help")
 
 RUN_USAGE = """\
 Usage: run-container [OPTION]...
@@ -38,6 +38,7 @@ itself off; a reboot from inside runs it again; SIGINT, SIGTERM and SIGHUP stop 
   --detach                  return when the container is ready, and leave it running
   --service                 the same for a unit of systemd (Type=notify): its main process is the container's
   --again                   start it as it was, if it was left running, has rebooted itself, and nothing has started it
+  --refresh                 copy the host's network files again for the running container that shares its network
   --stop                    stop the container
   --clear                   remove what a container that has ended by itself left in memory
   --timeout=SECONDS         how long it may take to become ready (30), and to stop (30)
@@ -159,6 +160,9 @@ def _run(directory: str, arguments: Arguments) -> int:
             except BaseException:
                 container.stop(timeout)
                 raise
+        return 0
+    if "refresh" in arguments.values:
+        network_files.refresh(container.run_directory, spec.host_name)
         return 0
     if "stop" in arguments.values:
         with container.lock(timeout):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,18 @@ from ..launcher.errors import LauncherError
 from ..state import generations
 from ..state.target import Layout, TargetError, message_of
 from . import health
+from .healing import Healing
 from .life_cycle import LifeCycle, UnhealthyError
 from .starting import starter
 
 ERRORS = (TargetError, LauncherError, LimitError, OSError)
 """The errors that `failure` turns into a result."""
+
+
+OUTDATED = (
+    "container '%s': outdated software: the host has replaced or removed files of the store that are still run by: %s; "
+    "restart these units inside, or the container (state: restarted)"
+)
 
 
 def check(options: dict[str, Any], place: str = "") -> None:
@@ -54,6 +62,8 @@ class OneContainer:
             raise TargetError("keep_generations: at least 1, the current one, is kept")
         self.state = str(options["state"])
         self.name = str(container.name)
+        self.container = container
+        self.healing_warnings: list[str] = []
         self.boot = Boot(
             layout,
             self.name,
@@ -64,6 +74,7 @@ class OneContainer:
             requires=options["requires"],
             restart=options["restart"],
             timeout=options["timeout"],
+            system=system,
         )
         self.cycle = LifeCycle(
             layout,
@@ -83,8 +94,8 @@ class OneContainer:
 
     @property
     def warnings(self) -> list[str]:
-        """The warnings, each once."""
-        return list(dict.fromkeys(self.cycle.warnings + self.boot.warnings))
+        """What a person should know, each once."""
+        return list(dict.fromkeys(self.cycle.warnings + self.boot.warnings + self.healing_warnings))
 
     def bring(self, check: bool, diff: bool) -> dict[str, Any]:
         """Bring the container into its state, or with `check` find out what would change. Return a module's result.
@@ -100,11 +111,17 @@ class OneContainer:
         if check:
             changed = cycle.would_change(self.state) or boot.would_change(settled)
             after = {**planned, **boot.plan(settled)}
+            stays = before["running"] is not None and before["running"] == after["running"]
+            healed = self._heal(check=True) if stays and self.state != "restarted" else []
         else:
             cycle.reach(self.state)
             changed = boot.apply(settled) or cycle.changed
             after = {**cycle.describe(), **boot.describe()}
+            healed = self._heal(check=False) if after["running"] is not None else []
         boot.explain(settled)
+        if healed:
+            changed = True
+            before, after = {**before, "stale": healed}, {**after, "stale": []}
         result: dict[str, Any] = {"changed": changed, "name": self.name, "state": after["state"]}
         if after["current"]:
             result["system"] = str(cycle.layout.systems / after["current"])
@@ -114,10 +131,43 @@ class OneContainer:
             result.update(cycle.facts())
         if former is not None and result.get("generation", former) != former:
             result["former_generation"] = former
+        if healed:
+            result["healed"] = healed
+        if before["running"] is not None and before["running"] == after["running"] and not cycle.changed:
+            result["outdated_units"] = self._outdated()
         if diff and changed:
             title = f"container {self.name}"
             result["diff"] = {"before": before, "after": after, "before_header": title, "after_header": title}
         return result
+
+    def _outdated(self) -> list[str]:
+        """Return the units that run software which the host has replaced, with a warning that names them."""
+        try:
+            units: list[str] = self.container.outdated_units()
+        except (LauncherError, OSError) as error:
+            self.healing_warnings.append(message_of(error, self.name))
+            return []
+        if units:
+            self.healing_warnings.append(OUTDATED % (self.name, ", ".join(units)))
+        return units
+
+    def _heal(self, check: bool) -> list[str]:
+        """Have the running container see what the host has now; what was mended or, in `check` mode, would be.
+
+        What cannot be mended is a warning: the container runs, and is as well as before.
+        """
+        try:
+            with contextlib.nullcontext() if check else self.container.lock(self.boot.timeout):
+                if self.container.status().state != "running":
+                    return []
+                healing = Healing(self.container)
+                healing.look()
+                done = healing.stale if check else healing.heal(self.boot.timeout)
+        except (LauncherError, OSError) as error:
+            self.healing_warnings.append(message_of(error, self.name))
+            return []
+        self.healing_warnings += healing.warnings
+        return done
 
 
 def failure(error: Exception, name: str) -> dict[str, Any]:

@@ -8,12 +8,13 @@ import os
 import select
 import time
 
-from ..launcher import confine, identity, limits
+from ..launcher import automounts, confine, identity, limits, mapped, network_files
 from ..launcher.descriptors import pipe_to_read
 from ..launcher.errors import LauncherError, NotReady
 from ..launcher.handshake import error_line
 from ..launcher.launch import Launch
 from ..launcher.notification import Notification
+from ..launcher.paths import write_atomically
 from ..launcher.plan import Plan
 from ..launcher.process import Process, boot_id, executed, milliseconds, start_time
 from ..state.record import RecordedContainer, Status
@@ -55,6 +56,7 @@ class Start:
         self.notification: Notification | None = None
         self.output_write: int | None = None
         self.cgroup: int | None = None
+        self.host_mounts: int | None = None
         self.init: Process | None = None
         self.machine_id = machine_id
         self.console = console
@@ -62,13 +64,19 @@ class Start:
         self.extra_file_systems = extra_file_systems
         self.notes = notes
 
-    def _prepare(self) -> Launch:
-        """Make what the processes of the start need on the host; the caller undoes it. Return the launch."""
+    def _prepare(self, deadline: float) -> Launch:
+        """Make what the processes of the start need on the host; the caller undoes it."""
         notify_path = self._listen() if self.spec.init.ready == "notify" else None
         output = self.output
         if output is None and notify_path is not None:
             self.output_read, self.output_write = pipe_to_read()
             output = self.output_write
+        records = self.spec.file_systems + self.extra_file_systems
+        directory = self.container.run_directory
+        self.warnings += network_files.prepare(directory, records, self.spec.host_name, self.ids.base)
+        self.warnings += automounts.trigger(records, deadline)
+        if any(record.propagation == "slave" for record in records):
+            self.host_mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         self.cgroup = self.container.cgroup.create(self.ids.base)
         launch = Launch(
             Plan(
@@ -83,6 +91,7 @@ class Start:
                 output,
                 self.extra_file_systems,
                 self._bound(),
+                self.host_mounts,
             )
         )
         self.warnings += confine.given_up(self.spec.security, self.ids, launch.plan.filter_program)
@@ -111,14 +120,14 @@ class Start:
             self.init.close()
         if self.notification is not None:
             self.notification.close()
-        for descriptor in (self.output_read, self.output_write, self.cgroup):
+        for descriptor in (self.output_read, self.output_write, self.cgroup, self.host_mounts):
             if descriptor is not None:
                 os.close(descriptor)
 
     def run(self, wait: bool, timeout: float) -> Status:
         """Launch the container and, with `wait`, wait until it is ready, within `timeout` seconds. Return a status."""
         deadline = time.monotonic() + timeout
-        launch = self._prepare()
+        launch = self._prepare(deadline)
         record = self._launch(launch, deadline)
         init = self.init
         if wait and self.notification is not None and init is not None:
@@ -140,6 +149,7 @@ class Start:
                 self.init = launch.init
             self.warnings += launch.warnings
             self._close_output()
+            self._note_mapped(launch.mapped)
             record = self._note()
             try:
                 os.write(go[1], b"1")
@@ -177,6 +187,11 @@ class Start:
         if self.output_write is not None:
             os.close(self.output_write)
             self.output_write = None
+
+    def _note_mapped(self, lines: list[str]) -> None:
+        """Write down what was at the sources of its mappings."""
+        if lines:
+            write_atomically(os.path.join(self.container.run_directory, mapped.FILE), "\n".join(lines) + "\n")
 
     def _note(self) -> dict[str, Any]:
         """Write, and return, the record that tells PID 1 from every other process."""

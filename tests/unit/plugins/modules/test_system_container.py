@@ -31,6 +31,7 @@ class Host:
         self.failed: list[str] = []
         self.starts = 0
         self.broken = False
+        self.run_directory = str(root / "run")
 
     def __call__(self, name: str) -> Host:
         self.name = name
@@ -55,6 +56,9 @@ class Host:
     def stop(self, timeout: float) -> bool:
         ran, self.running = self.running is not None, None
         return ran
+
+    def outdated_units(self, timeout: float = 5.0) -> list[str]:
+        return []
 
     def failed_units(self) -> list[str]:
         return self.failed

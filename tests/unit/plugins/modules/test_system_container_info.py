@@ -50,6 +50,10 @@ class FakeContainer:
     def status(self) -> t.Any:
         return self.now
 
+    def outdated_units(self, timeout: float) -> list[str]:
+        assert timeout == 5.0
+        return ["nginx.service"]
+
     def failed_units(self, timeout: float) -> list[str]:
         if self.failed is None:
             raise LauncherError("container web: systemctl did not answer in 5 s")
@@ -191,3 +195,13 @@ def test_named_ones_once_each_in_their_order(layout: Layout) -> None:
     found = module.run({"name": ["zz", "aa", "zz"], "log_lines": 0, "timeout": 5.0}, layout)
     assert [each["name"] for each in found["containers"]] == ["zz", "aa"]
     assert found["changed"] is False
+
+
+def test_an_init_that_is_not_systemd_is_asked_for_no_units(layout: Layout) -> None:
+    """What has its default is left out of the file."""
+    (layout.systems / SYSTEM / "spec.json").write_text(
+        json.dumps({"format": 2, "host_name": "web", "init": {"argv": ["/bin/sh"]}})
+    )
+    facts = gather(layout, FakeContainer(str(layout.systems / SYSTEM)), log_lines=1)
+    assert (facts["failed_units"], facts["log"], facts["errors"]) == (None, None, [])
+    assert facts["outdated_units"] == ["nginx.service"]

@@ -46,6 +46,35 @@ def test_c1_shared_network(server: Server) -> None:
     assert "hosts" not in [service["type"] for service in services]
 
 
+HIDDEN: dict[str, tuple[dict[str, t.Any], list[str], list[str]]] = {
+    "cases_0_7_shared": ({"shared_network": True}, ["hosts"], ["mine.conf", "deep/hosts"]),
+    "cases_0_7_own": ({}, [], ["hosts", "mine.conf", "deep/hosts"]),
+    "cases_0_7_mapped": ({"mappings": ["/srv/f=/etc/mine.conf"]}, ["mine.conf"], ["hosts", "deep/hosts"]),
+    "cases_0_7_mapped_deep": (
+        {"shared_network": True, "mappings": ["/srv/f=/etc//deep/hosts"]},
+        ["hosts", "deep/hosts"],
+        ["mine.conf"],
+    ),
+    "cases_0_7_kept": ({"shared_network": True, "keep_services": ["hosts"]}, [], ["hosts", "mine.conf", "deep/hosts"]),
+}
+
+
+@pytest.mark.parametrize("case", HIDDEN)
+def test_a_declared_file_that_is_hidden_is_dropped_and_told(case: str) -> None:
+    arguments, dropped, kept = HIDDEN[case]
+    files = {name: {"content": "x"} for name in ("hosts", "mine.conf", "deep/hosts")}
+    system = {"host_name": "web", "services": [{"type": "simple", "value": {"target": "etc", "value": files}}]}
+    before = copy.deepcopy(system)
+    told = containerization_report(system, **arguments)["dropped"]
+    assert [entry["name"] for entry in told if entry["kind"] == "file"] == [f"/etc/{name}" for name in dropped]
+    derived = containerized_operating_system(system, **arguments)
+    (value,) = [service["value"]["value"] for service in derived["services"] if service["type"] == "simple"]
+    assert sorted(value) == sorted(kept)
+    shared = [item["mount_point"] for item in derived["file_systems"] if item["mount_point"] == "/etc/hosts"]
+    assert bool(shared) == ("hosts" in dropped)
+    assert system == before
+
+
 def test_c2_always_dropped(server: Server) -> None:
     for shared in (False, True):
         names = types(containerized_operating_system(server, shared_network=shared))

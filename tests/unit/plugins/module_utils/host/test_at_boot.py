@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import types
@@ -18,9 +19,11 @@ from ansible_collections.unshare.container.plugins.module_utils.host.boot import
 from ansible_collections.unshare.container.plugins.module_utils.launcher import limits as kept
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 
+from .. import specifications
 from ..target_helpers import FakeContainer, FakeSystemd
 
 UNITS = "etc/systemd/system"
+READ_ONLY = ("bind-mount", "read-only")
 
 
 class Container(FakeContainer):
@@ -129,6 +132,7 @@ def test_what_is_given_is_written_and_the_rest_stays(
 
     def read() -> dict[str, t.Any]:
         said = systemd_units.UnitOptions.read((layout.root / UNITS / UNIT[2]).read_text())._asdict()
+        assert said.pop("mounts") == ()
         return {key: sorted(value) if isinstance(value, tuple) else value for key, value in said.items()}
 
     first = {key: values[0] for key, values in OPTIONS.items()}
@@ -141,6 +145,46 @@ def test_what_is_given_is_written_and_the_rest_stays(
     assert read() == {**kept, option: second}
     assert boot()().timeout == read()["timeout"]
     assert (layout.root / UNITS / ENABLED[0]).is_symlink() == bool(enabled)
+
+
+ODD_PATHS = ["/srv/a b", "/srv/50% %n", "/srv/it's", '/srv/"quoted"', "/srv/back\\slash", "/srv/both '\"", "/srv/ü#;$x"]
+ODD = tuple(map(systemd_units.quoted, ODD_PATHS))
+
+
+def test_cases_b7_its_unit_waits_for_what_is_mapped(layout: Layout) -> None:
+    """Sources of mappings, the store of a tree, those of an optional mount not; and what the next system has."""
+    systemd, container = FakeSystemd(), Container()
+    system = layout.systems / "0-web"
+    system.mkdir(parents=True)
+
+    def write(*mounts: dict[str, t.Any]) -> None:
+        store = {"source": "/srv/tree/usr", "target": "/usr"}
+        bound = [{"type": "none", "flags": ["bind-mount", "read-only"], **item} for item in mounts]
+        bound.insert(0, {"device": store["source"], "mount_point": "/usr", "type": "none", "flags": [*READ_ONLY]})
+        written = {**specifications.SMALL, "store": store, "file_systems": bound}
+        (system / "spec.json").write_text(json.dumps(written))
+
+    def boot() -> Boot:
+        return Boot(layout, "web", container, enabled=True, systemd=systemd, system=system)
+
+    def waited_for() -> list[str]:
+        lines = (layout.root / UNITS / UNIT[2]).read_text().splitlines()
+        return [line for line in lines if line.startswith("RequiresMountsFor=")]
+
+    write(
+        {"device": "/srv/a b//c/", "mount_point": "/data"},
+        {"device": "/etc/hosts", "mount_point": "/etc/hosts"},
+        {"device": "/srv/optional", "mount_point": "/optional", "mount_may_fail": True},
+    )
+    assert four_ways(boot)
+    assert waited_for() == ['RequiresMountsFor="/srv/a b/c"', 'RequiresMountsFor="/srv/tree/usr"']
+    assert not four_ways(boot)
+    write()
+    assert four_ways(boot)
+    assert waited_for() == ['RequiresMountsFor="/srv/tree/usr"']
+    (system / "spec.json").unlink()  # as in check mode, before the system is written
+    assert not four_ways(boot)
+    assert len(waited_for()) == 1
 
 
 def test_a_drop_in_that_nobody_could_have_meant() -> None:
@@ -264,7 +308,7 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     (tmp_path / "unshare-container@.service").write_text(template)
     directory = tmp_path / "unshare-container@web.service.d"
     directory.mkdir()
-    (directory / "boot.conf").write_text(systemd_units.UnitOptions(requires=("database",)).text())
+    (directory / "boot.conf").write_text(systemd_units.UnitOptions(requires=("database",), mounts=ODD).text())
     (directory / "limits.conf").write_text(systemd_units.limits_drop_in({"memory_max": 1 << 30, "cpu_quota": 150}))
 
     def said() -> str:

@@ -131,16 +131,18 @@ def test_who_runs_containers_inside_keeps_proc_bare(
         monkeypatch.setattr(kernel, name, lambda *_arguments, name=name: called.append(name))
     monkeypatch.setattr(kernel, "open_null", lambda: os.open("/dev/null", os.O_PATH))
     monkeypatch.setattr(launch_module.root, "attach_root", lambda _staging: types.SimpleNamespace(root=directory))
-    builder = types.SimpleNamespace(build=lambda: None, warnings=[])
+    builder = types.SimpleNamespace(build=lambda: None, warnings=[], records=types.SimpleNamespace(mapped=[]))
     monkeypatch.setattr(launch_module.root, "Source", lambda _store: types.SimpleNamespace(close=lambda: None))
     monkeypatch.setattr(launch_module.root, "Builder", lambda *_arguments: builder)
     monkeypatch.setattr(launch_module, "read_token", lambda *_arguments: launch_module.LIMITED + b"x")
     monkeypatch.setattr(launch_module.Launch, "_mount_kernel_file_systems", lambda *_arguments: None)
     monkeypatch.setattr(launch_module, "give_oom_score", lambda pid, score: f"{pid} has not {score}")
+    monkeypatch.setattr(launch_module.Launch, "_raise_limits", lambda *_arguments: None)
     for name in ("pivot_root", "unmount"):
         monkeypatch.setattr(launch_module.linux, name, lambda *_arguments: None)
     monkeypatch.chdir(tmp_path)
     launch = launch_module.Launch.__new__(launch_module.Launch)
+    launch.warnings = []
     plan = {
         "identity": types.SimpleNamespace(maps_files=False),
         "spec": types.SimpleNamespace(store=None, oom_score_adj=7),

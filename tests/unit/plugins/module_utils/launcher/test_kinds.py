@@ -103,7 +103,13 @@ DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
     contract.Store: {},
     contract.Init: {"environment": {}, "ready": "exec", "stop_signal": "SIGTERM", "systemd": False},
     contract.Security: {"no_new_privileges": False, "nesting": False, "fuse": False},
-    contract.Mount: {"flags": [], "options": None, "required": False, "mount_may_fail": False},
+    contract.Mount: {
+        "flags": [],
+        "options": None,
+        "required": False,
+        "mount_may_fail": False,
+        "propagation": "private",
+    },
     contract.File: {"link": None, "mode": "0644", "uid": 0, "gid": 0, "secret": False},
     contract.Directory: {"mode": "0755", "uid": 0, "gid": 0},
     contract.Specification: {

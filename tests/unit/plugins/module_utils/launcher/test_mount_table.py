@@ -24,6 +24,7 @@ def test_a_line_is_taken_apart() -> None:
         "part": "/mnt 1\\",
         "point": "/a\tb\nc#d\\e",
         "options": ["rw", "noatime"],
+        "shared": False,
         "kind": "ext3",
         "source": "/dev/r t",
         "settings": "rw,x=#",
@@ -31,7 +32,7 @@ def test_a_line_is_taken_apart() -> None:
 
 
 def test_a_backslash_is_taken_apart_last() -> None:
-    assert mount_table._unescape(r"a\134040b") == r"a\040b"
+    assert mount_table.unescape(r"a\134040b") == r"a\040b"
 
 
 @pytest.mark.parametrize(

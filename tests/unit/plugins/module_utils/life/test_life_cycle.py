@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import typing as t
 from pathlib import Path
@@ -46,6 +47,17 @@ def test_starts_once_and_restarts_only_for_another_system(layout: Layout) -> Non
     assert reach(layout, container, "started", two)
     assert container.calls[-3:] == ["lock", "stop", "start"]
     assert layout.current_system("web") == two
+
+
+def test_an_init_that_is_not_systemd_has_no_units(layout: Layout) -> None:
+    """What has its default is left out of the file."""
+    system = write(layout)
+    specification = json.loads((system / "spec.json").read_text())
+    del specification["init"]["systemd"]
+    (system / "spec.json").write_text(json.dumps(specification))
+    container = FakeContainer(failed=["bad.service"])
+    assert reach(layout, container, "started", system)
+    assert not reach(layout, container, "started", system)
 
 
 def test_restarted_restarts_each_time(layout: Layout) -> None:

@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host's network files in a container that shares its network (C11): copies, which follow the host's.
+
+A bind mount follows the file that was there, and who changes one of these mostly puts a new file in its place. So what
+a container sees is a copy in memory, mounted read-only, and the copy is brought up to date without a restart: by each
+run for the container, by who enters it, and by `run-container --refresh`.
+
+The names of a container are in its copy of /etc/hosts, where the host's file does not have them.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .errors import LauncherError
+from .paths import make_directory
+from .targets import NETWORK_FILES, plain_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .contract import Mount
+
+DIRECTORY = "network"  # of the copies, in the container's runtime directory
+HOSTS = "/etc/hosts"
+LOCAL = b"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
+SIZE_LIMIT = 1 << 24  # bytes of a file
+ABSENT = "%s: does not exist on the host, so it is empty inside until it does"
+
+
+def is_followed(record: Mount) -> bool:
+    """Whether a mount record is one of the host's network files, at its own place."""
+    path = plain_path(record.source) if record.is_bind else ""
+    return path in NETWORK_FILES and plain_path(record.mount_point) == path
+
+
+def prepare(run_directory: str, records: list[Mount], host_name: str, owner: int) -> list[str]:
+    """Make the copies of those of the records that are followed; return warnings.
+
+    Args:
+        run_directory: the container's runtime directory.
+        host_name: the container's.
+        owner: the host's id of the container's root, to which a copy belongs.
+
+    Raises:
+        LauncherError: a file does not exist, and has to; or one cannot be copied.
+    """
+    warnings = []
+    directory = os.path.join(run_directory, DIRECTORY)
+    for record in filter(is_followed, records):
+        path = plain_path(record.source)
+        content = _content(path)
+        if content is None:
+            if record.required:
+                raise LauncherError("%s: the source of the mapping to %s does not exist" % (path, path))
+            warnings.append(ABSENT % path)
+        make_directory(directory)
+        _write(os.path.join(directory, os.path.basename(path)), _shown(path, content, host_name), owner)
+    return warnings
+
+
+def refresh(run_directory: str, host_name: str, check: bool = False) -> list[str]:
+    """Bring the copies of a running container up to date; return the paths of those that were not.
+
+    What the host has no more stays as it was: a file that is replaced may be away for a moment.
+
+    Args:
+        check: only look.
+
+    Raises:
+        LauncherError: a file cannot be copied.
+        OSError: a copy cannot be written.
+    """
+    directory = os.path.join(run_directory, DIRECTORY)
+    changed = []
+    for path in NETWORK_FILES:
+        copy = os.path.join(directory, os.path.basename(path))
+        try:
+            former = _read(copy, os.O_NOFOLLOW)
+        except FileNotFoundError:
+            continue  # not shared with this container
+        content = _content(path)
+        if content is None or _shown(path, content, host_name) == former:
+            continue
+        if not check:
+            try:
+                _write(copy, _shown(path, content, host_name))
+            except FileNotFoundError:
+                continue  # the container has just ended
+        changed.append(path)
+    return changed
+
+
+def _content(path: str) -> bytes | None:
+    """Return what the host's file holds, or None where there is none, or a link to nothing."""
+    try:
+        return _read(path, 0)
+    except FileNotFoundError:
+        return None
+
+
+def _read(path: str, flags: int) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | flags)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise LauncherError("%s: is no file, so it cannot be shared with a container" % path)
+        if status.st_size > SIZE_LIMIT:
+            raise LauncherError("%s: is larger than %d bytes, and is not copied for a container" % (path, SIZE_LIMIT))
+        return os.read(descriptor, SIZE_LIMIT)
+    finally:
+        os.close(descriptor)
+
+
+def _shown(path: str, content: bytes | None, host_name: str) -> bytes:
+    """Return what the container is to see of a file."""
+    if path != HOSTS:
+        return content or b""
+    return with_own_name(LOCAL if content is None else content, host_name)
+
+
+def with_own_name(hosts: bytes, host_name: str) -> bytes:
+    """Return the text of hosts(5) with a line for a container's names, for those that it does not have."""
+    names = [host_name] if "." not in host_name else [host_name, host_name.split(".")[0]]
+    known: set[bytes] = set()
+    for line in hosts.split(b"\n"):
+        known.update(word.lower() for word in line.partition(b"#")[0].split()[1:])
+    missing = [name for name in names if name.lower().encode() not in known]
+    if not missing:
+        return hosts
+    ended = not hosts or hosts.endswith(b"\n")
+    return hosts + (b"" if ended else b"\n") + b"127.0.1.1 " + " ".join(missing).encode() + b"\n"
+
+
+def _write(path: str, content: bytes, owner: int | None = None) -> None:
+    """Write a copy in its place, for it is the file itself that is mounted.
+
+    A reader sees old lines or new ones and, for a moment after these, empty ones: what is longer is cut off afterwards.
+
+    Args:
+        owner: to whom a copy is to belong that is made; None for one that has to be there.
+    """
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if owner is None else os.O_CREAT)
+    descriptor = os.open(path, flags, 0o644)
+    try:
+        if owner is not None:
+            os.fchmod(descriptor, 0o644)
+            os.fchown(descriptor, owner, owner)
+        written = 0
+        padded = content.ljust(os.fstat(descriptor).st_size, b"\n")
+        while written < len(padded):
+            written += os.pwrite(descriptor, padded[written:], written)
+        os.ftruncate(descriptor, len(content))
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,33 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What root without CAP_SYS_RESOURCE cannot raise is said."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import attributes
+from ansible_collections.unshare.container.plugins.module_utils.launcher.attributes import INFINITY, Attributes
+
+LACKING = {
+    "cases_B14_nothing": ({}, None),
+    "cases_B14_open_files": ({7: (1024, 4096)}, "NOFILE (hard) is 4096, not 524288;"),
+    "cases_B14_locked_memory": ({8: (65536, 65536)}, "MEMLOCK is 65536, not 8388608, MEMLOCK (hard) is 65536"),
+    "cases_B14_size_of_files": ({1: (5, INFINITY)}, "FSIZE is 5, not infinity;"),
+    "cases_B14_more_than_usual": ({7: (INFINITY, INFINITY)}, None),
+}
+
+
+@pytest.mark.parametrize("case", LACKING)
+def test_what_a_process_lacks(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    lowered, expected = LACKING[case]
+    usual = Attributes.standard()
+    has = Attributes({**usual.limits, **lowered}, 0, (0, 0), set(), 0, None)
+    monkeypatch.setattr(attributes.Attributes, "of", classmethod(lambda _cls, _pid: has))
+    said = usual.lacking(1)
+    if expected is None:
+        assert said is None
+    else:
+        assert said is not None
+        assert expected in said
+        assert "CAP_SYS_RESOURCE" in said
