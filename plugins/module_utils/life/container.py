@@ -22,6 +22,7 @@ from .start import Start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..inside.units import Judgement
     from ..launcher.contract import Specification
 
 # All that a container has on the host, in the order of its removal: the ids are given back when nothing bears them any
@@ -229,11 +230,15 @@ class Container(RecordedContainer):
 
     # What its init says is the container's own word.
 
-    def failed_units(self, timeout: float = 10.0) -> list[str]:
-        """Names of systemd's failed units, and of those that wait to be started again after a failure."""
-        from ..inside import questions
+    def judge(self, timeout: float = 10.0) -> Judgement:
+        """Return whether all that was declared runs; asked of systemd."""
+        from ..inside import units
 
-        return questions.failed_units(self, timeout)
+        return units.judge(self, timeout)
+
+    def failed_units(self, timeout: float = 10.0) -> list[str]:
+        """Return the names of the units that do not do what was declared."""
+        return self.judge(timeout).units
 
     def log_tail(self, lines: int = 20, unit: str | None = None, timeout: float = 10.0) -> str:
         """The end of the journal, or of one unit's; with another init than systemd, the end of its output."""
