@@ -130,11 +130,19 @@ containers:
       type: float
       sample: 0.21
     failed_units:
-      description: Units that failed inside; none when its init is not systemd or does not answer.
+      description:
+        - Units that do not do what was declared. They failed, did not load, were never started, or ended.
+        - None when its init is not systemd or does not answer.
       returned: success
       type: list
       elements: str
       sample: []
+    problems:
+      description: What is wrong with each of these units, in the words of its systemd.
+      returned: success
+      type: list
+      elements: str
+      sample: [web.service has failed (exit-code, status 217)]
     memory:
       description:
         - Bytes of memory, by its control group, V(current), V(peak), V(maximum) and V(swap).

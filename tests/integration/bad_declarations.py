@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+import types
 import typing as t
 
 Services = list[dict[str, t.Any]]
@@ -31,7 +32,7 @@ class Bad(t.NamedTuple):
     kind: str
     services: Services
     units: tuple[str, ...]
-    options: dict[str, t.Any] = {}
+    options: t.Mapping[str, t.Any] = types.MappingProxyType({})
 
 
 def _word(choose: random.Random) -> str:

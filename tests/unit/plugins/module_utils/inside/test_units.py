@@ -64,7 +64,9 @@ class Answers:
         files = {"default.target": "multi-user.target", unit: None}
         if wanted:
             files[f"multi-user.target.wants/{unit}"] = f"../{unit}"
-        specification = types.SimpleNamespace(files={UNITS_DIRECTORY + name: File(link=to) for name, to in files.items()})
+        specification = types.SimpleNamespace(
+            files={UNITS_DIRECTORY + name: File(link=to) for name, to in files.items()}
+        )
         monkeypatch.setattr(units, "read_spec", lambda _system: specification)
         monkeypatch.setattr(units, "capture", self.capture)
         monkeypatch.setattr(units, "time", types.SimpleNamespace(monotonic=lambda: NOW))
@@ -259,9 +261,7 @@ def test_a_summary_is_bounded_and_names_what_the_others_wait_for(answers: Answer
 
 
 @pytest.mark.parametrize("way", ["no state", "a unit is missing", "nothing"])
-def test_what_does_not_answer_is_no_good_news(
-    answers: Answers, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
+def test_what_does_not_answer_is_no_good_news(answers: Answers, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     if way == "no state":
         answers.manager = {"SystemState": ""}
     elif way == "nothing":

@@ -378,3 +378,66 @@ def test_a_stop_has_the_time_limit(layout: Layout, state: str) -> None:
     reach(layout, container, "started", one)
     LifeCycle(layout, "web", container, timeout=7.0).reach(state)
     assert limits == [7.0]
+
+
+def test_cases_u3_a_switch_goes_back_to_the_last_generation_that_was_well(layout: Layout) -> None:
+    container, systems = FakeContainer(), [write(layout, str(number)) for number in range(5)]
+
+    def switch(number: int, well: bool, **options: t.Any) -> None:
+        asked: t.Any = lambda *_arguments: [] if well else ["it is ill"]
+        LifeCycle(layout, "web", container, system=systems[number], await_health=asked, **options).reach("started")
+
+    with pytest.raises(UnhealthyError, match="is not well: it is ill") as caught:
+        switch(0, False, roll_back=True)
+    assert "Not rolled back" not in str(caught.value), "there is none before the first"
+    with pytest.raises(UnhealthyError, match="\nNot rolled back: no generation before 2 has ever been well$") as caught:
+        switch(1, False, roll_back=True)
+    assert caught.value.rolled_back_to is None
+    assert container.running == str(systems[1])
+    switch(2, True, roll_back=True)
+    with pytest.raises(UnhealthyError):
+        switch(3, False)
+    with pytest.raises(UnhealthyError, match="Rolled back: generation 3 runs again$") as caught:
+        switch(4, False, roll_back=True)
+    assert caught.value.rolled_back_to == 3
+    assert container.running == str(systems[2])
+
+
+def test_a_generation_that_nobody_looked_at_has_not_been_well(layout: Layout) -> None:
+    container, one, two = FakeContainer(), write(layout, "1"), write(layout, "2")
+    reach(layout, container, "started", one, wait=False)
+    assert not generations.was_well(layout, "web", 1)
+    assert generations.last_well(layout, "web") is None
+    reach(layout, container, "started", one)
+    assert generations.last_well(layout, "web") == 1
+    reach(layout, container, "started", two, wait=False)
+    assert generations.last_well(layout, "web") == 1
+
+
+def test_the_last_generation_that_was_well_is_kept_and_gone_back_to_by_hand(layout: Layout) -> None:
+    container, systems = FakeContainer(), [write(layout, str(number)) for number in range(8)]
+    reach(layout, container, "started", systems[0])
+    for system in systems[1:]:
+        reach(layout, container, "started", system, wait=False, keep=2)
+    assert generations.numbers(layout, "web") == [1, 7, 8]
+    assert generations.find(layout, "web") == 1
+    reach(layout, container, "started", systems[7])
+    reach(layout, container, "started", write(layout, "9"), keep=2)
+    assert generations.numbers(layout, "web") == [8, 9]
+    assert sorted(path.name for path in layout.generations("web").iterdir()) == ["8", "8.well", "9", "9.well"]
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_cases_b17b_what_is_going_down_is_stopped_and_started_again(layout: Layout, wait: bool) -> None:
+    class Down(FakeContainer):
+        def start(self, system: str, wait: bool, timeout: float) -> t.Any:
+            self.state = "running"
+            return super().start(system, wait, timeout)
+
+    container, one = Down(), write(layout)
+    reach(layout, container, "started", one)
+    container.state = "stopping"
+    cycle = LifeCycle(layout, "web", container, wait=wait)
+    cycle.reach("started")
+    assert container.calls[-2:] == ["stop", "start"]
+    assert cycle.changed

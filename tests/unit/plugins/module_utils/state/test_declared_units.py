@@ -28,7 +28,7 @@ LOG = [
 
 
 def units(**links: str | None) -> DeclaredUnits:
-    """The units of a system with these files, by names in which `_` stands for a slash; a link or content of its own."""
+    """The units of a system with these files, each a link or its own; in a name `_` stands for a slash."""
     return DeclaredUnits({AT + name.replace("_", "/"): File(link=link) for name, link in links.items()})
 
 
