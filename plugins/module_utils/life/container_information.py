@@ -162,7 +162,7 @@ class Information:
         return [mount(each) for each in found[:MOUNTS_LIMIT]], not whole or len(found) > MOUNTS_LIMIT
 
     def _has_systemd(self, system: str) -> bool:
-        return bool(json.loads(Path(system, "spec.json").read_text("utf-8"))["init"]["systemd"])
+        return bool(json.loads(Path(system, "spec.json").read_text("utf-8"))["init"].get("systemd"))
 
     def _log(self) -> str:
         return self.container.log_tail(self.log_lines, None, self.timeout)[-LOG_LIMIT:]

@@ -335,8 +335,8 @@ class LifeCycle:
             return False
         try:
             specification = json.loads((current / "spec.json").read_text("utf-8"))
-            return bool(specification["init"]["systemd"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return bool(specification["init"].get("systemd"))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise TargetError(f"{current}/spec.json cannot be read ({error}); write the system anew") from error
 
     def _unhealthy(self, message: str) -> UnhealthyError:
