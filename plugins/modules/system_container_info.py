@@ -103,7 +103,8 @@ containers:
       returned: success
       type: list
       elements: dict
-      sample: [{number: 1, system: /var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web, current: true}]
+      sample:
+        - {number: 1, system: /var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web, current: true, well: true}
     uid_base:
       description: The host's id that is 0 inside.
       returned: success
