@@ -133,7 +133,8 @@ options:
     type: raw
   allow_failed_units:
     description:
-      - Whether a unit that failed inside is no error. It is still returned in RV(failed_units).
+      - Whether a unit that does not do what was declared is no error. It is still returned in RV(failed_units), and a
+        warning says why.
       - A container with a failed unit goes on running, so that it can be inspected.
     type: bool
     default: false

@@ -142,7 +142,7 @@ rolled_back_to:
   type: int
   sample: 6
 failed_units:
-  description: Units that failed inside.
+  description: Units that do not do what was declared. They failed, did not load, were never started, or ended.
   returned: when it was waited for
   type: list
   elements: str
@@ -183,10 +183,6 @@ shell:
   returned: when it runs
   type: str
   sample: /var/lib/unshare/containers/web/current/enter-container
-log:
-  description: The end of the container's log.
-  returned: when it did not become ready, or a unit failed
-  type: str
 """
 
 import typing as t

@@ -104,7 +104,8 @@ containers:
       returned: success
       type: list
       elements: dict
-      sample: [{number: 1, system: /var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web, current: true}]
+      sample:
+        - {number: 1, system: /var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web, current: true, well: true}
     uid_base:
       description: The host's id that is 0 inside.
       returned: success
@@ -131,11 +132,19 @@ containers:
       type: float
       sample: 0.21
     failed_units:
-      description: Units that failed inside; none when its init is not systemd or does not answer.
+      description:
+        - Units that do not do what was declared. They failed, did not load, were never started, or ended.
+        - None when its init is not systemd or does not answer.
       returned: success
       type: list
       elements: str
       sample: []
+    problems:
+      description: What is wrong with each of these units, in the words of its systemd.
+      returned: success
+      type: list
+      elements: str
+      sample: [web.service has failed (exit-code, status 217)]
     outdated_units:
       description:
         - Units inside, at most 100, that run programs or libraries of the store which the host has replaced or removed

@@ -59,6 +59,17 @@ WANTED = {
     "sysinit.target": ("systemd-journald.service",),
     "sockets.target": ("systemd-journald.socket", "systemd-journald-dev-log.socket"),
 }
+# What may start a unit on a machine (systemd.special(7)), and never does in a container.
+ELSEWHERE = (
+    "emergency.target",
+    "hibernate.target",
+    "hybrid-sleep.target",
+    "initrd.target",
+    "rescue.target",
+    "sleep.target",
+    "suspend-then-hibernate.target",
+    "suspend.target",
+)
 # The last thing before the final step of a reboot: on hosts where no service manager sees how the container ends, its
 # mark says that it is to come back (`life/again`).
 REBOOT_MARK = "unshare-reboot.service"
@@ -92,7 +103,7 @@ DefaultStandardOutput=journal
 DefaultTimeoutStopSec=20s
 DefaultTimeoutStartSec=90s
 ShowStatus=no
-LogTarget=journal
+LogTarget=journal-or-kmsg
 """
 _JOURNAL = """[Journal]
 Storage={storage}

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from . import base_units, checks
@@ -127,10 +128,25 @@ def _refuse_cycles(required: dict[str, list[str]], units: dict[str, Unit]) -> No
                 active.append(following)
 
 
+def _refuse_unknown_starters(units: list[Unit]) -> None:
+    """Refuse a unit that is wanted by one that no container has: nothing would start it."""
+    names = {unit.name for unit in units} | {name + unit.suffix for unit in units for name in unit.provision}
+    known = {*names, *base_units.UNITS, *base_units.ELSEWHERE, base_units.REBOOT_MARK, "default.target"}
+    for unit in units:
+        for target in unit.wanted_by:
+            if target not in known and re.sub("@.*(?=[.])", "@", target) not in names:
+                targets = [name for name in known if name.endswith(".target")]
+                raise DeclarationError(
+                    unit.path,
+                    f"{unit.name} is wanted by '{target}', which no service provides" + suggestion(target, targets),
+                )
+
+
 def files(units: list[Unit], context: Context) -> dict[str, t.Any]:
     """Return the files below /etc of the base system and of UNITS: texts, aliases, and links from the targets."""
     result = dict(base_units.base_files(context.log, syslog="syslog" in context.types))
     required = resolve(units, context.met_by_host)
+    _refuse_unknown_starters(units)
     for unit in units:
         sections = with_order(unit, required[unit.name])
         text = unit.text if unit.text is not None else render(sections, unit.path)

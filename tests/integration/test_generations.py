@@ -62,7 +62,7 @@ def test_health_is_asked_from_inside_and_a_bad_switch_is_undone(container: Conta
     with pytest.raises(UnhealthyError, match=r"broken\.service(?s:.*)generation 1 runs again") as caught:
         reach(container, system=bad, health=wanted(timeout=4.0), roll_back=True)
     assert caught.value.rolled_back_to == 1
-    assert "broken" in caught.value.log
+    assert "\nThe log of broken.service:\n" in str(caught.value)
     assert container.status().system == str(good)
     assert reach(container, health=asked).changed is False
     with pytest.raises(UnhealthyError, match=r"port 1 of 127\.0\.0\.1: Connection refused"):

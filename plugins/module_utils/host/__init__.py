@@ -8,6 +8,7 @@ What is asked of it first, then what is left on it:
     preflight    what it must have before anything is written; `preflight_mounts` for the mounts of a container,
                  `nested` where it is itself a container
     store        the store as a container will see it
+    unit_files   what systemd says of a system's units before anything is stopped for them
     system_filter   a system's system-call filter as this host makes it
     distribution    what its distribution calls the packages that messages name
     limits       how much of it a container may take, as it is declared

@@ -98,9 +98,19 @@ def _store(host: HostFacts, specification: Specification) -> list[str]:
         )
     program = specification.init.argv[0]
     view = StoreView(specification, host.root)
-    if specification.init.systemd and program.startswith(target + "/") and not view.is_program(program):
-        problems.append(f"the store {source} has no systemd ({program}): install the package {DEBIAN_PACKAGES.systemd}")
+    if _is_seen(specification, program) and not view.is_program(program):
+        if specification.init.systemd and program.startswith(target + "/"):
+            remedy = f"install the package {DEBIAN_PACKAGES.systemd}"
+            problems.append(f"the store {source} has no systemd ({program}): {remedy}")
+        else:
+            problems.append(f"the container's init, {program}, is no program in it: correct 'init.argv', or map it")
     return problems
+
+
+def _is_seen(specification: Specification, path: str) -> bool:
+    """Whether the host can look at what a container has at a path, which it cannot in a file system of its own."""
+    mounted = [mount for mount in specification.file_systems if f"{path}/".startswith(mount.mount_point + "/")]
+    return not mounted or max(mounted, key=lambda mount: len(mount.mount_point)).is_bind
 
 
 def _kind(host: HostFacts, path: str) -> int:

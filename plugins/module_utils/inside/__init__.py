@@ -8,7 +8,8 @@ Each for one part of that:
     passage      the processes that enter, until one of them executes the command
     account      whose user that runs as, by the container's own files
     terminal     a pty between the person at the host and a process inside
-    questions    what its systemd is asked
+    questions    what its programs are asked, and its log
+    units        whether all that was declared runs: the one judgement
     mending      mappings that it lacks
     outdated     software that the host has replaced, and it still runs
 """

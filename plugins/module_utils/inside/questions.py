@@ -8,7 +8,7 @@ import os
 import select
 import time
 
-from ..launcher import data, linux
+from ..launcher import linux
 from ..launcher.descriptors import pipe_to_read
 from ..launcher.errors import LauncherError
 from ..launcher.init import OUTPUT_LOG
@@ -22,15 +22,6 @@ if TYPE_CHECKING:
     from ..state.record import RecordedContainer
 
 CAPTURE_LIMIT = 1 << 20  # bytes of a captured answer; the rest is dropped
-
-
-def failed_units(container: RecordedContainer, timeout: float = 10.0) -> list[str]:
-    """Return the names of systemd's failed units, and of those that wait for a restart after a failure."""
-    listing = ["systemctl", "list-units", "--state=failed,auto-restart", "--plain", "--no-legend", "--full"]
-    names = data.first_words(capture(container, listing, timeout))
-    results = ["systemctl", "show", "--property=Result", "--value", "--"] + names
-    found = zip(names, capture(container, results, timeout).split()) if names else ()
-    return [name for name, result in found if result != "success"]
 
 
 def log_tail(container: RecordedContainer, lines: int = 20, unit: str | None = None, timeout: float = 10.0) -> str:

@@ -45,6 +45,9 @@ UNNAMED = ".boot-id"  # the name in the root directory that a file has until it 
 # host's), so that one which takes all of its own leaves enough to others; yet a session each for many people.
 PTYS = 256
 
+# What PID 1 says before the journal runs: the file is in the place of the kernel's log, which no container sees.
+EARLY_LOG = "kmsg"
+
 MOUNTER = 299  # a PID out of the way: those of the container's own processes are what they would be without it
 QUIET = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV | linux.MOUNT_ATTR_NOEXEC
 READ_ONLY_QUIET = QUIET | linux.MOUNT_ATTR_RDONLY
@@ -71,8 +74,13 @@ def terminal_options(declared: list[tuple[str, str | None]]) -> list[tuple[str, 
     return options + [("max", str(most))]
 
 
-def populate_devices(tree: mounts.Tree, console: str | None, names: tuple[str, ...]) -> None:
-    """Mount a tmpfs on /dev with the host's harmless devices and, for a terminal, its pty as the console."""
+def populate_devices(tree: mounts.Tree, console: str | None, names: tuple[str, ...], early_log: bool = False) -> None:
+    """Mount a tmpfs on /dev with the host's harmless devices and, for a terminal, its pty as the console.
+
+    Args:
+        names: of the devices.
+        early_log: whether there is a file in which systemd keeps what it says before its journal runs.
+    """
     attributes = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NOEXEC
     tree.attach(mounts.tmpfs("0755", "4m", "64k", attributes), "/dev")
     directory = tree.open("/dev", os.O_RDONLY | os.O_DIRECTORY)
@@ -80,6 +88,8 @@ def populate_devices(tree: mounts.Tree, console: str | None, names: tuple[str, .
         _make_device(tree, name, directory, attributes)
     for name, link in DEVICE_LINKS.items():
         os.symlink(link, name, dir_fd=directory)
+    if early_log:
+        os.close(os.open(EARLY_LOG, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory))
     os.close(directory)
     if console is not None:
         source = os.open(console, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)

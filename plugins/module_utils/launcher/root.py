@@ -129,7 +129,7 @@ class Builder:
             os.mkdir(name, 0o700 if name == "root" else 0o755)
         for name, target in STANDARD_LINKS:
             os.symlink(target, name)
-        kernel.populate_devices(self.tree, self.plan.console, self._devices())
+        kernel.populate_devices(self.tree, self.plan.console, self._devices(), early_log=spec.init.systemd)
         quiet = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV
         # In a less privileged mount namespace these attributes are locked, and systemd-nspawn takes them from a bind
         # mount of a directory of its own there. Nobody inside can make a device, or a file of an id out of its range.

@@ -17,6 +17,7 @@ For the modules:
     starting     start a system with the launcher that it brings
     life_cycle   what a state that is asked for takes, the way back included
     health       whether a container is well
+    failure_report   what an error says of one that is not
     healing      what a running container lacks since the host has changed, and the mending of that
     one_container, host_containers   what the modules of one container and of all do
     container_information   what is known of a container

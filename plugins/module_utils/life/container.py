@@ -23,6 +23,7 @@ from .start import Start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..inside.units import Judgement
     from ..launcher.contract import Specification
 
 # All that a container has on the host, in the order of its removal: the ids are given back when nothing bears them any
@@ -252,11 +253,15 @@ class Container(RecordedContainer):
 
     # What its init says is the container's own word.
 
-    def failed_units(self, timeout: float = 10.0) -> list[str]:
-        """Return the names of systemd's failed units, and of those that wait for a restart after a failure."""
-        from ..inside import questions
+    def judge(self, timeout: float = 10.0) -> Judgement:
+        """Return whether all that was declared runs; asked of systemd."""
+        from ..inside import units
 
-        return questions.failed_units(self, timeout)
+        return units.judge(self, timeout)
+
+    def failed_units(self, timeout: float = 10.0) -> list[str]:
+        """Return the names of the units that do not do what was declared."""
+        return self.judge(timeout).units
 
     def outdated_units(self, timeout: float = 5.0) -> list[str]:
         """Names of the units that run files of the store which the host has replaced or removed."""

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Protocol
 
+from ..inside.units import Judgement
 from ..launcher import mount_table
 from ..launcher.errors import LauncherError
 from ..launcher.names import is_name
@@ -35,8 +36,8 @@ class InspectedContainer(Protocol):
     def status(self) -> Any:
         """Return the status: whether the container runs, and as what."""
 
-    def failed_units(self, timeout: float) -> list[str]:
-        """Return the failed units of the container's systemd."""
+    def judge(self, timeout: float) -> Judgement:
+        """Return whether all that was declared runs."""
 
     def outdated_units(self, timeout: float) -> list[str]:
         """Return the units that run software which the host has replaced."""
@@ -99,7 +100,9 @@ class Information:
         found = self._try("its mounts", lambda: self._mounts(status.pid)) if running else None
         facts["mounts"], facts["mounts_truncated"] = found or (None, False)
         asked = running and self._try("its system", lambda: self._has_systemd(status.system))
-        facts["failed_units"] = self._try("its units", self._failed_units) if asked else None
+        judgement = self._try("its units", lambda: self.container.judge(self.timeout)) if asked else None
+        facts["failed_units"] = judgement.units if judgement is not None else None
+        facts["problems"] = [str(problem) for problem in judgement.problems] if judgement is not None else None
         outdated = self._try("its software", lambda: self.container.outdated_units(self.timeout)) if running else None
         facts["outdated_units"] = outdated
         facts["log"] = self._try("its log", self._log) if asked and self.log_lines else None
@@ -128,6 +131,7 @@ class Information:
                 "number": each,
                 "system": str(generations.system_of(self.layout, self.name, each)),
                 "current": each == number,
+                "well": generations.was_well(self.layout, self.name, each),
             }
             for each in generations.numbers(self.layout, self.name)
         ]
@@ -164,9 +168,6 @@ class Information:
 
     def _has_systemd(self, system: str) -> bool:
         return read_outline(system).init.systemd
-
-    def _failed_units(self) -> list[str]:
-        return self.container.failed_units(timeout=self.timeout)
 
     def _log(self) -> str:
         return self.container.log_tail(self.log_lines, None, self.timeout)[-LOG_LIMIT:]

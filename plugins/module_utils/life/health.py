@@ -12,15 +12,17 @@ host, and only a few bytes of an answer are read.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import socket
 import time
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Optional
 
 from ..host.container_options import HEALTH
 from ..inside import questions
-from ..launcher import data, linux
+from ..inside.units import GOING_DOWN, RUNNING
+from ..launcher import linux
 from ..launcher.errors import LauncherError, OptionError
 from ..launcher.excursion import NoWayBack, Visit
 
@@ -58,17 +60,30 @@ def check_health(health: dict[str, Any], place: str) -> None:
 
 
 class Ill(Exception):
-    """A check that failed; the message says what it found."""
+    """A check that did not find what it wanted; the message says what it found.
+
+    :param final: whether waiting will not mend that.
+    """
+
+    def __init__(self, message: str, final: bool = False) -> None:
+        super().__init__(message)
+        self.final = final
 
 
-Probe = Callable[[Any, float], None]
-"""A check of a container (a `life.container.Container`) within so many seconds; raises Ill or OSError."""
+Probe = Callable[[Any, float], Optional[float]]
+"""A check of a container (a `life.container.Container`) within so many seconds; raises Ill or OSError.
+
+It may return for how many seconds what it looks at has been well by now.
+"""
+
+GONE = "it has ended"
 
 
 def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | None = None) -> list[str]:
     """Wait until `container` is well; return its complaints at the end of the time limit, an empty list if none.
 
-    A round that the time limit cuts short counts for less: the complaints of the round before are returned.
+    A round that the time limit cuts short counts for less: the complaints of the round before are returned. What no
+    waiting can mend is not waited for.
 
     :param health: as `container_options.HEALTH` says, with the defaults filled in.
     :param probes: the checks, by default those that `health` asks for.
@@ -81,25 +96,30 @@ def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | N
     while True:
         begun = time.monotonic()
         former, complaints = complaints, []
+        final = False
+        before = steady = health["steady"]
         for probe in probes:
             left = min(PATIENCE, deadline - time.monotonic())
             if left <= 0:
                 complaints.append("the time limit was over before all was asked")
                 break
             try:
-                probe(container, left)
+                before = min(before, probe(container, left) or 0.0)
             except (Ill, OSError, LauncherError) as error:
                 complaints.append(str(error)[:COMPLAINT_LIMIT])
-        well_since = None if complaints else well_since or begun
-        if well_since is not None and time.monotonic() - well_since >= health["steady"]:
-            return []
+                final = final or (isinstance(error, Ill) and error.final)
+        if final:
+            return complaints
+        well_since = None if complaints else well_since or begun - before
+        if well_since is not None and time.monotonic() - well_since >= steady:
+            return [] if container.status().state == "running" else [GONE]
         if complaints and time.monotonic() >= deadline:
             return former or complaints
         pause = next(pauses, PAUSES[-1])
         if time.monotonic() + pause > deadline:
             return complaints or ["it was well for too short a time"]
         if container.status().state != "running":
-            return ["it has ended"]
+            return [GONE]
         time.sleep(pause)
 
 
@@ -112,20 +132,33 @@ def probes_of(health: dict[str, Any]) -> list[Probe]:
     probes += [_tcp(entry) for entry in health["tcp"]]
     probes += [_http(entry) for entry in health["http"]]
     probes += [_command(entry) for entry in health["commands"]]
-    return probes
+    return probes or [check_lives]
 
 
-def check_running(container: Any, timeout: float) -> None:
-    """Raise Ill unless systemd says `running`: every unit started, none failed, none about to be restarted."""
-    deadline = time.monotonic() + timeout
-    answer = questions.capture(container, ["systemctl", "is-system-running"], timeout).strip()
-    command = ["systemctl", "list-units", "--state=failed,auto-restart", "--plain", "--no-legend", "--full"]
-    units = data.first_words(questions.capture(container, command, _left(deadline)))
-    if answer != "running":
-        said = f" (failed: {', '.join(units)})" if units else ""
-        raise Ill(f"systemd is {answer or 'silent'}, not running{said}")
-    if units:
-        raise Ill(f"ended, and tried again by systemd: {', '.join(units)}")
+def check_lives(container: Any, timeout: float) -> float:
+    """Check that the container is there; return for how many seconds it has been, as far as is known.
+
+    :raises Ill: it is not.
+    """
+    status = container.status()
+    if status.state != "running":
+        raise Ill(GONE, final=True)
+    return max(0.0, time.time() - status.started) if status.started is not None else 0.0
+
+
+def check_running(container: Any, timeout: float) -> float:
+    """Check that all runs that was declared; return for how many seconds it has.
+
+    :raises Ill: naming the units that do not, and why.
+    """
+    judgement = container.judge(timeout)
+    if judgement.state == GOING_DOWN:
+        raise Ill("it is going down", final=True)
+    if judgement.problems:
+        raise Ill(judgement.summary(), judgement.final)
+    if judgement.state not in RUNNING:
+        raise Ill(f"systemd is {judgement.state}, not running")
+    return math.inf if judgement.lives is None else float(judgement.lives)
 
 
 def _unit(name: str) -> Probe:

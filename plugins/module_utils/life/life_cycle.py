@@ -15,24 +15,17 @@ import os
 from pathlib import Path
 from typing import Any, Callable, Protocol
 
+from ..inside.units import GOING_DOWN, Judgement
 from ..launcher.errors import LauncherError, NotReady
 from ..launcher.specification import read_outline
 from ..state import generations
 from ..state.record import Status
 from ..state.systems import Systems
 from ..state.target import Layout, TargetError, message_of
+from . import failure_report
 from .container import ON_DISK
 from .health import DEFAULTS, await_health
 from .starting import LauncherStarter, Starter
-
-LOG_LINES = 30
-"""Lines of the container's log that come with an error, when no unit of it has failed."""
-
-UNIT_LOG_LINES = 12
-"""Lines of the log of each unit that has failed, of three at most."""
-
-LOG_LIMIT = 64 * 1024
-"""Characters of all that, its end: a line may be of any length."""
 
 
 class ContainerView(Protocol):
@@ -41,19 +34,18 @@ class ContainerView(Protocol):
     def status(self) -> Status:
         """Return whether the container runs, and as what."""
 
-    def failed_units(self) -> list[str]:
-        """Return the failed units of the container's systemd."""
+    def judge(self) -> Judgement:
+        """Return whether all that was declared runs."""
 
     def log_tail(self, lines: int, unit: str | None = None) -> str:
-        """Return the end of the container's log, or of one unit's."""
+        """Return the end of its log, or of one unit's."""
 
 
 class UnhealthyError(TargetError):
     """A container that runs, or ran, and whose services are not all well.
 
     :param changed: whether anything was changed before this error.
-    :param failed_units: the units that failed, as far as known.
-    :param log: the end of the container's log.
+    :param failed_units: the units that do not do what was declared, as far as known.
     :param facts: the facts of the running container.
     :param rolled_back_to: the generation that runs again, after a switch that was undone.
     """
@@ -63,7 +55,6 @@ class UnhealthyError(TargetError):
         message: str,
         changed: bool,
         failed_units: list[str],
-        log: str,
         facts: dict[str, Any],
         rolled_back_to: int | None = None,
     ) -> None:
@@ -71,7 +62,6 @@ class UnhealthyError(TargetError):
         self.rolled_back_to = rolled_back_to
         self.changed = changed
         self.failed_units = failed_units
-        self.log = log
         self.facts = facts
 
 
@@ -80,11 +70,10 @@ class LifeCycle:
 
     :param starter: the object that starts and stops it, by default the launcher.
     :param system: the system to run; None for the current one.
-    :param wait: whether to wait until it is ready, and to check its units.
+    :param wait: whether to wait until it is ready, and to judge its units.
     :param timeout: seconds, for becoming ready and for stopping each.
     :param allow_failed_units: whether a failed unit is no error.
-    :param health: the checks after a start, as in `container_options.HEALTH`. None stands for its defaults when a
-        switch is on trial, and else for a check of the units as soon as the container is ready.
+    :param health: the checks after a start, as in `container_options.HEALTH`. None stands for its defaults.
     :param roll_back: whether a switch to another system is undone when the container is not well with it.
     :param generation: the generation that `rolled_back` goes back to; None for the last one before the current.
     :param keep: how many generations are kept.
@@ -117,16 +106,17 @@ class LifeCycle:
         self.wait = wait
         self.timeout = timeout
         self.allow_failed_units = allow_failed_units
-        self.health = DEFAULTS if health is None and roll_back else health
+        self.health = DEFAULTS if health is None and (wait or roll_back) else health
         self.roll_back = roll_back
         self.generation = generation
         self.keep = keep
         self.settle = settle
         self.await_health = await_health
         self.changed = False
+        self._switched = False
         self.warnings: list[str] = []
         self.failed_units: list[str] | None = None
-        """The units that failed, once they were asked for."""
+        """The units that do not do what was declared, once they were asked for."""
 
     def describe(self) -> dict[str, Any]:
         """Return the state in the form that a diff shows: the current system, and the running one."""
@@ -208,6 +198,8 @@ class LifeCycle:
                 except Exception as error:  # whatever it is: what was not seen to be well is not kept
                     self._undo(error)
                     raise
+                if self.health is not None:
+                    generations.note_well(self.layout, self.name)
                 generations.end_trial(self.layout, self.name)
             self._prune()
 
@@ -233,19 +225,29 @@ class LifeCycle:
             generations.point(self.layout, self.name, number)
         else:
             generations.switch(self.layout, self.name, system)
-        self.changed = True
+        self.changed = self._switched = True
 
     def _run_well(self, restart: bool) -> None:
-        """Run the container and check its health. Start it again if it was running and ended by itself meanwhile."""
+        """Run it and look at its health; what was found running and ends meanwhile, by itself, is started again."""
         found = self.container.status().state == "running" and not restart
         try:
             self._run(restart)
             self._check_health()
-        except (LauncherError, OSError):
-            if not found or self.changed or self.container.status().state == "running":
+        except (LauncherError, TargetError, OSError):
+            if not found or self.changed or not self._ends():
                 raise
+            self.starter.stop(self.timeout)  # which waits for its end
             self._run(restart=False)
             self._check_health()
+
+    def _ends(self) -> bool:
+        """Return whether it has ended, or is about to."""
+        if self.container.status().state != "running":
+            return True
+        try:
+            return self._has_systemd() and self.container.judge().state == GOING_DOWN
+        except LauncherError:
+            return self.container.status().state != "running"
 
     def _run(self, restart: bool) -> None:
         current = self.layout.current_system(self.name)
@@ -275,15 +277,20 @@ class LifeCycle:
     def _check_health(self) -> None:
         systemd = self._has_systemd()
         if self.health is not None:
-            running = self.health["running"] and systemd and not self.allow_failed_units
+            judged = systemd and not self.allow_failed_units and (self.wait or self.health["running"])
             steady = self.health["steady"] if self.changed else 0.0  # what has long run need not prove itself anew
-            complaints = self.await_health(self.container, dict(self.health, running=running, steady=steady))
+            complaints = self.await_health(self.container, dict(self.health, running=judged, steady=steady))
             if complaints:
                 raise self._unhealthy(f"container {self.name!r} is not well: {'; '.join(complaints)}")
-        if self.wait and systemd:
-            self.failed_units = self.container.failed_units()
-            if self.failed_units and not self.allow_failed_units:
-                raise self._unhealthy(f"container {self.name!r} runs, but not all of its units do")
+            if judged:
+                self.failed_units = []
+        if systemd and self.wait and self.allow_failed_units:
+            judgement = self.container.judge()
+            self.failed_units = judgement.units
+            if judgement.problems:
+                self.warnings.append(f"container {self.name!r} is not well: {judgement.summary()}")
+        if systemd and self.health is None and not self.changed and self._ends():
+            raise TargetError(f"container {self.name!r} is going down")
 
     def _undo(self, error: Exception) -> None:
         """Go back to the generation before the switch that led to `error`, when a switch is on trial.
@@ -292,8 +299,10 @@ class LifeCycle:
         """
         former = generations.former_number(self.layout, self.name)
         if not self.roll_back or former is None:
+            if self.roll_back and self._switched and len(generations.numbers(self.layout, self.name)) > 1:
+                raise self._nowhere_to_go(error) from error
             return
-        units, log = (error.failed_units, error.log) if isinstance(error, UnhealthyError) else ([], "")
+        units = error.failed_units if isinstance(error, UnhealthyError) else []
         self.changed, self.failed_units = True, None
         said = message_of(error, self.name)
         try:
@@ -302,9 +311,15 @@ class LifeCycle:
             generations.end_trial(self.layout, self.name)
         except Exception as second:
             message = f"{said}\nGoing back to generation {former} failed, too: {message_of(second, self.name)}"
-            raise UnhealthyError(message, True, units, log, self._known()) from error
+            raise UnhealthyError(message, True, units, self._known()) from error
         message = f"{said}\nRolled back: generation {former} runs again"
-        raise UnhealthyError(message, True, units, log, self._known(), former) from error
+        raise UnhealthyError(message, True, units, self._known(), former) from error
+
+    def _nowhere_to_go(self, error: Exception) -> UnhealthyError:
+        units = error.failed_units if isinstance(error, UnhealthyError) else []
+        number = generations.current_number(self.layout, self.name)
+        message = f"{message_of(error, self.name)}\nNot rolled back: no generation before {number} has ever been well"
+        return UnhealthyError(message, self.changed, units, self._known())
 
     def _known(self) -> dict[str, Any]:
         """Return the result of `facts` for an error message; an empty mapping when that fails."""
@@ -321,19 +336,13 @@ class LifeCycle:
         return read_outline(str(current)).init.systemd
 
     def _unhealthy(self, message: str) -> UnhealthyError:
-        """Return an error with the failed units and the end of the log. A failure to read these is ignored."""
-        units, log = self.failed_units or [], ""
+        """Return the error that says why, and then shows the log of what is to blame; no log is worth another error."""
+        units: list[str] = []
         with contextlib.suppress(LauncherError, TargetError, OSError):
             if self._has_systemd() and self.container.status().state == "running":
-                with contextlib.suppress(LauncherError, OSError):
-                    units = units or self.container.failed_units()
-                log = "\n".join(filter(None, (self.container.log_tail(UNIT_LOG_LINES, unit) for unit in units[:3])))
-                log = (log or self.container.log_tail(LOG_LINES))[-LOG_LIMIT:]
-        if units:
-            message += f". Failed: {', '.join(units)}"
-        if log:
-            message += f". The end of its log:\n{log}"
-        return UnhealthyError(message, self.changed, units, log, self._known())
+                found = failure_report.FailureReport(message, self.container)
+                message, units = found.text(), found.units
+        return UnhealthyError(message, self.changed, units, self._known())
 
     def _prune(self) -> None:
         status = self.container.status()

@@ -174,7 +174,7 @@ def failure(error: Exception, name: str) -> dict[str, Any]:
     """Return the result of a module that `error` has ended, for the container called `name`."""
     result: dict[str, Any] = {"failed": True, "msg": message_of(error, name)}
     if isinstance(error, UnhealthyError):
-        result.update(error.facts, changed=error.changed, failed_units=error.failed_units, log=error.log)
+        result.update(error.facts, changed=error.changed, failed_units=error.failed_units)
         if error.rolled_back_to is not None:
             result["rolled_back_to"] = error.rolled_back_to
     return result

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..host import facts, preflight, store, system_filter
+from ..host import facts, preflight, store, system_filter, unit_files
 from ..state import library, system_diff
 from ..state.system_content import SystemContent
 from ..state.system_damage import damages, summary_of_damages
@@ -76,6 +76,10 @@ def stage(
         if not check:
             raise
         staged.warnings.append(str(error))
+    if staged.changed:
+        units = unit_files.UnitFiles(content, root)
+        units.check()
+        staged.warnings += units.warnings
     if diff and staged.changed:
         before = system_diff.of_directory(layout.current_system(content.name))
         staged.difference = system_diff.differences(before, system_diff.of_content(content, seccomp_filter))

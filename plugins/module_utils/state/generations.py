@@ -5,11 +5,13 @@
 
 Switching is one rename of `current`. A kill at any moment leaves `current` at the former system or at the new one.
 While a switch is on trial, a link `former` names the generation to go back to; it outlives a kill, and so the next run
-knows that the current generation has yet to prove itself.
+knows that the current generation has yet to prove itself. Beside a generation with which the container was seen to be
+well lies a mark. A switch that fails goes back to no other.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -22,6 +24,7 @@ GENERATIONS_KEPT = 5
 """How many generations a container keeps unless another number is asked for."""
 
 NEW_LINK = ".new"
+WELL = ".well"  # what the name of a mark ends with
 
 
 def numbers(layout: Layout, name: str) -> list[int]:
@@ -81,7 +84,9 @@ def switch(layout: Layout, name: str, system: Path) -> None:
 
 
 def find(layout: Layout, name: str, number: int | None = None) -> int:
-    """Return the number of the generation to go back to: `number`, or the last one with another system.
+    """Return the number of the generation to go back to: `number`, or the last before the current with another system.
+
+    Of these, one that has been well goes before one that has not.
 
     Without `number` only generations before the current one are considered.
 
@@ -99,7 +104,7 @@ def find(layout: Layout, name: str, number: int | None = None) -> int:
     former = [n for n in whole if (current is None or n < current) and system_of(layout, name, n) != system]
     if not former:
         raise TargetError(f"container {name!r} has no generation before the current one ({current}); {kept}")
-    return former[-1]
+    return ([n for n in former if was_well(layout, name, n)] or former)[-1]
 
 
 def point(layout: Layout, name: str, number: int) -> None:
@@ -113,18 +118,49 @@ def point(layout: Layout, name: str, number: int) -> None:
         raise TargetError(f"cannot make generation {number} of {name!r} current: {explain(error)}") from error
 
 
+def was_well(layout: Layout, name: str, number: int) -> bool:
+    """Return whether the container was seen to be well with the generation `number`."""
+    return (layout.generations(name) / f"{number}{WELL}").is_file()
+
+
+def note_well(layout: Layout, name: str) -> None:
+    """Note that the container is well with its current generation.
+
+    :raises TargetError: when that cannot be written.
+    """
+    current = current_number(layout, name)
+    if current is None or was_well(layout, name, current):
+        return
+    try:
+        (layout.generations(name) / f"{current}{WELL}").touch(0o600)
+        sync_directory(str(layout.generations(name)))
+    except OSError as error:
+        message = f"cannot note that {name!r} is well with its generation {current}: {explain(error)}"
+        raise TargetError(message) from error
+
+
+def last_well(layout: Layout, name: str) -> int | None:
+    """Return the newest generation, the current one included, that has been well and is whole; None without one."""
+    existing = [n for n in numbers(layout, name) if was_well(layout, name, n)]
+    current = current_number(layout, name)
+    if current in existing:
+        existing.append(current)
+    whole = [n for n in existing if (system_of(layout, name, n) / "spec.json").is_file()]
+    return whole[-1] if whole else None
+
+
 def begin_trial(layout: Layout, name: str) -> None:
-    """Note the current generation as the one to go back to, unless an unfinished trial has noted one.
+    """Note the generation to go back to, the last that was well, unless an unfinished trial has noted one already.
 
     :raises TargetError: when the link cannot be written.
     """
-    current = current_number(layout, name)
-    if current is None or former_number(layout, name) is not None:
+    former = last_well(layout, name)
+    if former is None or former_number(layout, name) is not None:
         return
     try:
-        _link(layout.former(name), os.path.join("generations", str(current)))
+        _link(layout.former(name), os.path.join("generations", str(former)))
     except OSError as error:
-        raise TargetError(f"cannot note the generation {current} of {name!r}: {explain(error)}") from error
+        raise TargetError(f"cannot note the generation {former} of {name!r}: {explain(error)}") from error
 
 
 def end_trial(layout: Layout, name: str) -> None:
@@ -153,11 +189,13 @@ def prune(layout: Layout, name: str, running: Path | None, keep: int = GENERATIO
     current = layout.current_system(name)
     if current is None:
         return []
-    in_use = (current_number(layout, name), former_number(layout, name))
+    in_use = (current_number(layout, name), former_number(layout, name), last_well(layout, name))
     try:
         for number in numbers(layout, name)[:-keep]:
             if number not in in_use:
                 (layout.generations(name) / str(number)).unlink()
+                with contextlib.suppress(FileNotFoundError):
+                    (layout.generations(name) / f"{number}{WELL}").unlink()
         used = {system_of(layout, name, number) for number in numbers(layout, name)}
     except OSError as error:
         raise TargetError(f"cannot forget an old generation of {name!r}: {explain(error)}") from error

@@ -10,6 +10,7 @@ import types
 import typing as t
 
 from ansible_collections.unshare.container.plugins.module_utils.host.systemd_units import Systemd
+from ansible_collections.unshare.container.plugins.module_utils.inside.units import Judgement, UnitProblem
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import FORMAT
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import NotReady
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
@@ -51,13 +52,21 @@ def content(**files: str) -> SystemContent:
     return SystemContent(system(**files), "#!/bin/sh\nexec true\n", LAUNCHER, "/usr/bin/python3")
 
 
+def judgement(failed: t.Sequence[str], state: str = "running", lives: float | None = None) -> Judgement:
+    """Return the judgement on a container whose units of these names have failed."""
+    return Judgement(state, [UnitProblem(unit, "has failed (exit-code)") for unit in failed], lives)
+
+
 class FakeContainer:
     """In place of the launcher's container: starts and stops nothing, and remembers the order of what was asked."""
 
-    def __init__(self, failed: t.Sequence[str] = (), becomes_ready: bool = True) -> None:
+    def __init__(self, failed: t.Sequence[str] = (), becomes_ready: bool = True, state: str = "running") -> None:
         self.name = "web"
         self.calls: list[str] = []
         self.failed = list(failed)
+        self.state = state
+        self.lives: float | None = None
+        self.age: float | None = None
         self.becomes_ready = becomes_ready
         self.running: str | None = None
         self.waited = False
@@ -75,7 +84,7 @@ class FakeContainer:
             system=self.running,
             uid_base=524288 if running else None,
             uid_count=65536,
-            started=0.0,
+            started=0.0 if self.age is None else 100.0 - self.age,
             boot_seconds=0.1 if self.waited else None,
             ready=running and self.waited and self.becomes_ready,
             warnings=[],
@@ -99,8 +108,8 @@ class FakeContainer:
         self.waited = True
         return self.becomes_ready
 
-    def failed_units(self) -> list[str]:
-        return self.failed
+    def judge(self, timeout: float = 10.0) -> Judgement:
+        return judgement(self.failed, self.state, self.lives)
 
     def log_tail(self, lines: int, unit: str | None = None) -> str:
         return "the last line"

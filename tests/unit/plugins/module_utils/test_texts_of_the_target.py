@@ -220,6 +220,7 @@ def test_links_that_cannot_be_written(
     layout = Layout(tmp_path)
     path = Systems(layout).write(content(), None)
     generations.switch(layout, "web", path)
+    generations.note_well(layout, "web")
 
     def full(*_arguments: t.Any) -> None:
         raise OSError(28, "No space left on device")

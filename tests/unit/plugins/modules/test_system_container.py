@@ -12,6 +12,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.inside.units import Judgement
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
@@ -19,6 +20,7 @@ from ansible_collections.unshare.container.plugins.module_utils.state.target imp
 from ansible_collections.unshare.container.plugins.modules import system_container
 
 from ..module_utils.specifications import SMALL
+from ..module_utils.target_helpers import judgement
 from .conftest import RunModule
 
 
@@ -60,8 +62,8 @@ class Host:
     def outdated_units(self, timeout: float = 5.0) -> list[str]:
         return []
 
-    def failed_units(self) -> list[str]:
-        return self.failed
+    def judge(self, timeout: float = 10.0) -> Judgement:
+        return judgement(self.failed)
 
     def log_tail(self, lines: int, unit: str | None = None) -> str:
         return "it went wrong"
@@ -147,11 +149,16 @@ def test_failed_units(host: Host, run_module: RunModule) -> None:
     assert failed["failed"]
     assert failed["changed"]
     assert failed["failed_units"] == ["nginx.service"]
-    assert failed["log"] == "it went wrong"
-    assert "nginx.service" in failed["msg"]
+    assert failed["msg"].split("\n") == [
+        "container 'web' is not well: nginx.service has failed (exit-code)",
+        "The log of nginx.service:",
+        "it went wrong",
+    ]
+    assert "log" not in failed
     allowed = run_module(system_container.main, name="web", allow_failed_units=True)
     assert not allowed["changed"]
     assert allowed["failed_units"] == ["nginx.service"]
+    assert allowed["warnings"] == ["container 'web' is not well: nginx.service has failed (exit-code)"]
 
 
 def test_what_the_launcher_says_is_the_error(host: Host, run_module: RunModule) -> None:

@@ -13,6 +13,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.inside.units import Judgement
 from ansible_collections.unshare.container.plugins.module_utils.launcher import mount_table
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life import container_information
@@ -25,6 +26,7 @@ from ansible_collections.unshare.container.plugins.module_utils.state.target imp
 from ansible_collections.unshare.container.plugins.modules import system_container_info as module
 
 from ..module_utils.specifications import specification
+from ..module_utils.target_helpers import judgement
 
 SYSTEM = "0" * 32 + "-web"
 MOUNTINFO = r"""1 0 8:1 / / rw,relatime - tmpfs none rw
@@ -54,10 +56,10 @@ class FakeContainer:
         assert timeout == 5.0
         return ["nginx.service"]
 
-    def failed_units(self, timeout: float) -> list[str]:
+    def judge(self, timeout: float) -> Judgement:
         if self.failed is None:
             raise LauncherError("container web: systemctl did not answer in 5 s")
-        return self.failed
+        return judgement(self.failed)
 
     def log_tail(self, lines: int, unit: str | None, timeout: float) -> str:
         return "line\n" * lines
@@ -86,10 +88,11 @@ def test_a_container_that_runs(layout: Layout) -> None:
     facts = gather(layout, container, log_lines=2)
     assert (facts["state"], facts["ready"], facts["pid"], facts["errors"]) == ("running", True, 7, [])
     assert facts["system"] == facts["running_system"] == str(layout.systems / SYSTEM)
-    assert facts["generations"] == [{"number": 1, "system": facts["system"], "current": True}]
+    assert facts["generations"] == [{"number": 1, "system": facts["system"], "current": True, "well": False}]
     assert facts["memory"] == {"current": 100, "peak": None, "maximum": None, "swap": None}
     assert facts["cpu"] == {"usage_seconds": 1.5, "user_seconds": 1.0, "system_seconds": 0.5}
     assert facts["failed_units"] == ["bad.service"]
+    assert facts["problems"] == ["bad.service has failed (exit-code)"]
     assert facts["log"] == "line\nline\n"
     assert 10 <= facts["uptime_seconds"] < 60
     assert [each["target"] for each in facts["mounts"]] == ["/", "/usr", "/srv/a b\\"]

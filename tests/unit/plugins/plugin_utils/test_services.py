@@ -55,6 +55,25 @@ def test_wrong_services(services: list[Service], message: str) -> None:
         render(*services)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("nosuch.target", r"services\[0\]: a\.service is wanted by 'nosuch.target', which no service provides"),
+        ("multiuser.target", r"wanted by 'multiuser.target', .*; did you mean 'multi-user.target'"),
+        ("graphical.target", "wanted by 'graphical.target'"),
+        ("c.service", "wanted by 'c.service'"),
+        *[(name, None) for name in ("b.service", "alias.service", "t@x.service", "reboot.target", "suspend.target")],
+    ],
+)
+def test_a_unit_that_nothing_would_start_is_refused(wanted: str, message: str | None) -> None:
+    services = [unit("a", wanted_by=[wanted]), unit("b", provision=["alias"]), unit("t@", wanted_by=[])]
+    if message is None:
+        assert f"/etc/systemd/system/{wanted}.wants/a.service" in render(*services)["files"]
+        return
+    with pytest.raises(DeclarationError, match=message):
+        render(*services)
+
+
 def test_a_cycle_of_types() -> None:
     types = [{"name": "x", "extensions": {"y": []}}, {"name": "y", "extensions": {"x": []}}]
     with pytest.raises(DeclarationError, match="circle"):

@@ -94,7 +94,22 @@ def test_all_at_once(host: HostFacts) -> None:
 
 def test_an_init_of_ones_own_needs_no_systemd(host: HostFacts) -> None:
     (host.root / "usr/lib/systemd/systemd").unlink()
-    assert problems(host, specification(init={"argv": ["/usr/bin/true"]})) == []
+    program = host.root / "usr/bin/mine"
+    program.parent.mkdir(exist_ok=True)
+    program.touch(0o755)
+    (host.root / "usr/bin/text").touch(0o644)
+    (host.root / "srv/data/own").touch(0o755)
+    data = {"device": "/srv/data", "mount_point": "/data", "type": "none", "flags": ["bind-mount"]}
+    disk = {"device": {"label": "x"}, "mount_point": "/disk", "type": "ext4"}
+
+    def found(init: str) -> list[str]:
+        return problems(host, specification(init={"argv": [init]}, file_systems=[data, disk]))
+
+    for init in ("/usr/bin/mine", "/data/own", "/disk/what/nobody/can/see"):
+        assert found(init) == []
+    for init in ("/usr/bin/nosuchinit", "/usr/bin/text", "/usr/bin", "/data/other", "/nowhere"):  # cases_U14
+        (problem,) = found(init)
+        assert f"the container's init, {init}, is no program in it" in problem
 
 
 SYSTEMD = "usr/lib/systemd/systemd"

@@ -182,6 +182,12 @@ def test_the_devices_that_are_made(tree: Tree, nodes: dict[str, tuple[int, int]]
     assert tree.attached == [(("0755", "4m", "64k", NO_SET_ID | NO_PROGRAMS), "/dev")]
 
 
+def test_the_file_for_what_pid_1_says_early_is_its_own_alone(tree: Tree, nodes: dict[str, tuple[int, int]]) -> None:
+    kernel.populate_devices(t.cast("mounts.Tree", tree), None, tuple(NODES), early_log=True)
+    status = (tree.top / "dev" / kernel.EARLY_LOG).lstat()
+    assert (stat.S_IFMT(status.st_mode), status.st_mode & 0o077, status.st_size) == (stat.S_IFREG, 0, 0)
+
+
 def test_what_is_no_device_on_the_host_is_not_made(
     tree: Tree, nodes: dict[str, tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import threading
 import time
@@ -26,6 +27,9 @@ class Clock:
         self.now = 100.0
 
     def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
@@ -129,42 +133,73 @@ def test_what_has_ended_is_not_waited_for(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "units", "message"),
+    ("state", "failed", "message", "final"),
     [
-        ("running\n", "", None),
-        ("running\n", "web.service loaded activating auto-restart web\n", "tried again by systemd: web.service"),
-        ("degraded\n", "web.service loaded failed failed web\n", r"degraded, not running \(failed: web\.service\)"),
-        ("degraded\n", "a.service x\nb.service y\n", r"degraded, not running \(failed: a\.service, b\.service\)$"),
-        ("running\n", "a.service x\nb.service y\n", r"tried again by systemd: a\.service, b\.service$"),
-        ("starting\n", "", "starting, not running"),
-        ("", "", "silent"),
+        ("running", [], None, False),
+        ("degraded", [], None, False),
+        ("running", ["a.service"], r"^a\.service has failed \(exit-code\)$", True),
+        ("degraded", ["a.service", "b.service"], "^a.service has failed .*; b.service has failed ", True),
+        ("degraded", [f"u{n}.service" for n in range(10)], "; and 2 more$", True),
+        ("starting", [], "^systemd is starting, not running$", False),
+        ("maintenance", [], "^systemd is maintenance, not running$", False),
+        ("stopping", [], "^it is going down$", True),
+        ("stopping", ["a.service"], "^it is going down$", True),
     ],
 )
-def test_running(monkeypatch: pytest.MonkeyPatch, state: str, units: str, message: str | None) -> None:
-    monkeypatch.setattr(
-        health.questions,
-        "capture",
-        lambda _container, command, _timeout: state if command[1] == "is-system-running" else units,
-    )
-    expected: t.Any = contextlib.nullcontext() if message is None else pytest.raises(health.Ill, match=message)
-    with expected:
-        health.check_running(FakeContainer(), 1.0)
+def test_running(state: str, failed: list[str], message: str | None, final: bool) -> None:
+    container = FakeContainer(failed, state=state)
+    if message is None:
+        assert health.check_running(container, 1.0) == math.inf
+        return
+    with pytest.raises(health.Ill, match=message) as caught:
+        health.check_running(container, 1.0)
+    assert caught.value.final is final
 
 
-def test_the_questions_of_one_check_share_its_time(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
-    given: list[float] = []
+def test_what_has_run_well_long_enough_by_now_is_not_waited_for(clock: Clock) -> None:
+    container = FakeContainer()
+    container.running = "/system"
+    for lives, seconds in ((None, 0.0), (5.0, 0.0), (0.4, 0.7)):
+        container.lives = lives
+        begun = clock.now
+        assert health.await_health(container, wanted(steady=1.0)) == []
+        assert clock.now - begun == pytest.approx(seconds)
+    begun = clock.now
+    asked = wanted(steady=1.0)
+    assert health.await_health(container, asked, [health.check_running, lambda *_arguments: None]) == []
+    assert clock.now - begun >= 1.0, "of another check nobody knows"
 
-    def capture(_container: t.Any, _command: t.Any, timeout: float) -> str:
-        given.append(timeout)
-        clock.sleep(2.0)
-        return "running"
 
-    monkeypatch.setattr(health.questions, "capture", capture)
-    with contextlib.suppress(health.Ill):
-        health.check_running(FakeContainer(), 3.0)
-    assert given == [3.0, 1.0]
-    with pytest.raises(OSError, match="timed out"):
-        health.check_running(FakeContainer(), 2.0)
+def test_what_no_waiting_mends_is_not_waited_for(clock: Clock) -> None:
+    container = FakeContainer(["a.service"])
+    container.running = "/system"
+    assert health.await_health(container, wanted()) == ["a.service has failed (exit-code)"]
+    assert clock.now == 100.0
+    assert health.await_health(FakeContainer(state="stopping"), wanted()) == ["it is going down"]
+    assert clock.now == 100.0
+
+
+def test_what_ends_in_the_last_round_has_ended(clock: Clock) -> None:
+    container = FakeContainer()
+    container.running = "/system"
+
+    def probe(_container: t.Any, _timeout: float) -> None:
+        container.running = None
+
+    assert health.await_health(container, wanted(), [probe]) == ["it has ended"]
+
+
+def test_an_init_of_which_nothing_is_asked_must_be_there_for_a_while(clock: Clock) -> None:
+    """cases_U14: it may not be a program at all."""
+    (probe,) = health.probes_of(wanted(running=False))
+    container = FakeContainer()
+    container.running = "/system"
+    container.age = 0.2
+    assert health.await_health(container, wanted(running=False, steady=1.0)) == []
+    assert clock.now >= 100.8
+    container.running = None
+    with pytest.raises(health.Ill, match="it has ended"):
+        probe(container, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -250,14 +285,9 @@ def test_what_systemd_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def capture(_container: t.Any, command: list[str], _timeout: float) -> str:
         asked.append(" ".join(command))
-        return "inactive\n" if "is-active" in command else "running\n" if "is-system-running" in command else ""
+        return "inactive\n"
 
     monkeypatch.setattr(health.questions, "capture", capture)
-    health.check_running(FakeContainer(), 1.0)
     with pytest.raises(health.Ill, match="^unit -a.service is inactive, not active$"):
         health._unit("-a.service")(FakeContainer(), 1.0)
-    assert asked == [
-        "systemctl is-system-running",
-        "systemctl list-units --state=failed,auto-restart --plain --no-legend --full",
-        "systemctl is-active -- -a.service",
-    ]
+    assert asked == ["systemctl is-active -- -a.service"]

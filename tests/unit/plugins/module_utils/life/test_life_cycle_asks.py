@@ -11,6 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.inside.units import Judgement
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life import life_cycle
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle, UnhealthyError
@@ -210,7 +211,7 @@ HEALTH: dict[str, t.Any] = {"timeout": 2.0, "steady": 3.0, "running": True, "uni
         ({}, True, False, {"steady": 0.0}),
         ({}, False, True, {"running": False}),
         ({"allow_failed_units": True}, True, True, {"running": False}),
-        ({"health": {**HEALTH, "running": False}}, True, True, {"running": False}),
+        ({"health": {**HEALTH, "running": False}}, True, True, {}),
     ],
 )
 def test_what_health_is_asked_for(
@@ -235,7 +236,7 @@ def test_what_health_is_asked_for(
 def test_a_switch_on_trial_is_looked_at_without_being_asked(layout: Layout) -> None:
     assert cycle_of(layout, FakeContainer(), roll_back=True).health == life_cycle.DEFAULTS
     assert cycle_of(layout, FakeContainer(), roll_back=True, health=HEALTH).health == HEALTH
-    assert cycle_of(layout, FakeContainer()).health is None
+    assert cycle_of(layout, FakeContainer()).health == life_cycle.DEFAULTS
 
 
 def failure(cycle: LifeCycle, state: str = "started") -> UnhealthyError:
@@ -248,11 +249,11 @@ def test_complaints_are_told_with_the_log(layout: Layout) -> None:
     container, one = Asked(all="x" * 100000 + "\nlast"), write(layout)
     cycle = cycle_of(layout, container, one, health=HEALTH, await_health=lambda *_all: ["this", "that"])
     error = failure(cycle)
-    log = "x" * (64 * 1024 - 5) + "\nlast"
-    assert str(error) == f"container 'web' is not well: this; that. The end of its log:\n{log}"
-    assert (error.log, error.failed_units, error.changed, error.rolled_back_to) == (log, [], True, None)
+    log = "x" * (16 * 1024 - 5) + "\nlast"
+    assert str(error) == f"container 'web' is not well: this; that\nThe end of its log:\n{log}"
+    assert (error.failed_units, error.changed, error.rolled_back_to) == ([], True, None)
     assert error.facts["pid"] == 4711
-    assert container.asked == [("log", 30, None)]
+    assert container.asked == [("log", 12, None)]
 
 
 def test_failed_units_are_told_with_their_logs(layout: Layout) -> None:
@@ -260,15 +261,16 @@ def test_failed_units_are_told_with_their_logs(layout: Layout) -> None:
     container = Asked(["a.service", "b.service", "c.service", "d.service"], a="of a", c="of c", d="of d", all="of all")
     cycle = cycle_of(layout, container, write(layout))
     error = failure(cycle)
-    said = "container 'web' runs, but not all of its units do. Failed: a.service, b.service, c.service, d.service"
-    assert str(error) == f"{said}. The end of its log:\nof a\nof c"
+    said = "; ".join(f"{name}.service has failed (exit-code)" for name in "abcd")
+    logs = "The log of a.service:\nof a\nThe log of c.service:\nof c"
+    assert str(error) == f"container 'web' is not well: {said}\n{logs}"
     assert error.failed_units == ["a.service", "b.service", "c.service", "d.service"]
     assert container.asked == [("log", 12, f"{name}.service") for name in "abc"]
 
 
 def test_without_a_log_none_is_told(layout: Layout) -> None:
     assert str(failure(cycle_of(layout, Asked(["a.service"]), write(layout)))) == (
-        "container 'web' runs, but not all of its units do. Failed: a.service"
+        "container 'web' is not well: a.service has failed (exit-code)"
     )
 
 
@@ -296,7 +298,7 @@ def test_not_ready_in_time(layout: Layout) -> None:
     container.becomes_ready = False
     container.waited = False
     error = failure(cycle_of(layout, container, timeout=2.5))
-    assert str(error).startswith("container 'web' runs but is not ready after 2.5 s. The end of its log:\n")
+    assert str(error).startswith("container 'web' runs but is not ready after 2.5 s\nThe end of its log:\n")
     assert not error.changed
 
 
@@ -316,7 +318,7 @@ def test_what_fails_twice_is_an_error(layout: Layout, changes: bool) -> None:
     class Ending(FakeContainer):
         ends = 0
 
-        def failed_units(self) -> list[str]:
+        def judge(self, timeout: float = 10.0) -> Judgement:
             self.ends += 1
             self.running = None
             raise LauncherError("it has ended")
@@ -324,20 +326,20 @@ def test_what_fails_twice_is_an_error(layout: Layout, changes: bool) -> None:
     container, one, two = Ending(), write(layout, "1"), write(layout, "2")
     container.running = str(one)
     generations.switch(layout, "web", one)
-    with pytest.raises(LauncherError, match="^it has ended$"):
+    with pytest.raises(UnhealthyError, match="^container 'web' is not well: it has ended$"):
         cycle_of(layout, container, two if changes else one).reach("started")
     assert container.ends == (1 if changes else 2)
 
 
 def test_what_runs_on_is_not_started_again(layout: Layout) -> None:
     class Mute(FakeContainer):
-        def failed_units(self) -> list[str]:
+        def judge(self, timeout: float = 10.0) -> Judgement:
             raise LauncherError("it does not answer")
 
     container, one = Mute(), write(layout)
     container.running = str(one)
     generations.switch(layout, "web", one)
-    with pytest.raises(LauncherError, match="^it does not answer$"):
+    with pytest.raises(UnhealthyError, match="^container 'web' is not well: it does not answer"):
         cycle_of(layout, container).reach("started")
     assert container.calls == ["lock"]
 

@@ -73,6 +73,7 @@ def test_generations_are_in_the_order_of_their_numbers(layout: Layout, systems: 
 
 
 def test_a_trial_keeps_its_first_way_back(layout: Layout, systems: list[Path]) -> None:
+    generations.note_well(layout, "web")
     generations.begin_trial(layout, "web")
     assert generations.former_number(layout, "web") == 3
     generations.switch(layout, "web", systems[3])
@@ -144,6 +145,7 @@ def test_what_cannot_be_written_is_told(
     arguments: tuple[t.Any, ...],
     said: str,
 ) -> None:
+    generations.note_well(layout, "web")
     if act is generations.end_trial:
         generations.begin_trial(layout, "web")
 
@@ -171,11 +173,13 @@ def test_a_switch_that_cannot_be_written_leaves_the_former_system(
 def test_what_is_in_use_is_kept_beyond_the_number(layout: Layout, systems: list[Path]) -> None:
     generations.switch(layout, "web", systems[3])
     generations.point(layout, "web", 1)
+    generations.note_well(layout, "web")
     generations.begin_trial(layout, "web")
     generations.point(layout, "web", 3)
     assert generations.prune(layout, "web", None, keep=1) == [systems[1]]
     assert generations.numbers(layout, "web") == [1, 3, 4]
     generations.end_trial(layout, "web")
+    generations.note_well(layout, "web")
     assert generations.prune(layout, "web", running=systems[0], keep=1) == []
     assert generations.numbers(layout, "web") == [3, 4]
     assert generations.prune(layout, "web", None, keep=1) == [systems[0]]

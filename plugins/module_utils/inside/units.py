@@ -1,0 +1,276 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a running container does what was declared: the one judgement of its units.
+
+What is to run follows from the specification, which is the host's (`state/declared_units`); of each such unit systemd
+is asked what became of it. Its answers are the container's own word: they are bounded, and one that is missing counts
+as one that is bad.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ..launcher import kernel
+from ..launcher.errors import LauncherError
+from ..launcher.specification import read_spec
+from ..state.declared_units import DeclaredUnits, ignored_values, lines_on
+from .questions import capture
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict
+
+    from ..state.record import RecordedContainer
+
+    Properties = Dict[str, str]
+
+EARLY_LOG_PATH = "/dev/" + kernel.EARLY_LOG  # where PID 1 writes what it says before the journal runs
+EARLY_LIMIT = 65536  # bytes of that, its end
+RUNNING = ("running", "degraded")  # what SystemState is when all has been started
+GOING_DOWN = "stopping"
+
+PROPERTIES = (
+    "Id",
+    "LoadState",
+    "LoadError",
+    "ActiveState",
+    "SubState",
+    "Result",
+    "Type",
+    "Restart",
+    "ConditionTimestampMonotonic",
+    "ConditionResult",
+    "AssertResult",
+    "InactiveExitTimestampMonotonic",
+    "ActiveEnterTimestampMonotonic",
+    "ExecMainStatus",
+    "NRestarts",
+    "Job",
+)
+# The state of the whole, then that of the units in the arguments, then that of all that have failed, then the log.
+_SCRIPT = r"""
+set -f
+systemctl show --property=SystemState --property=UserspaceTimestampMonotonic || exit
+others=$(systemctl list-units --state=failed,auto-restart --plain --no-legend --full |
+    while read -r name rest; do printf '%%s\n' "$name"; done)
+echo
+systemctl show --property=%s -- "$@" $others
+echo ----
+tail -c %d %s 2>/dev/null
+""" % (",".join(PROPERTIES), EARLY_LIMIT, EARLY_LOG_PATH)
+
+# A unit that systemd has started again must live this often as long as it did on average, and no longer than that
+# many seconds, to count as one that does not end again and again.
+LIVES = 2
+PROBATION = (2.0, 10.0)
+# Messages by which systemd says that a unit has failed (systemd.journal-fields(7), MESSAGE_ID).
+_FAILED = "MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c"
+REASONS = 3  # lines of systemd's log that stand in a reason
+REASON_LIMIT = 600  # characters of one
+SHOWN = 8  # problems that are told of
+WAITS = "waits to be started"
+
+
+class UnitProblem:
+    """A unit that does not do what was declared.
+
+    Attributes:
+        unit: its name.
+        reason: why, in words that follow the name.
+        passing: whether systemd is about to change that by itself.
+    """
+
+    def __init__(self, unit: str, reason: str, passing: bool = False) -> None:
+        self.unit = unit
+        self.reason = reason
+        self.passing = passing
+
+    def __str__(self) -> str:
+        return "%s %s" % (self.unit, self.reason)
+
+
+class Judgement:
+    """What was found of a container.
+
+    Attributes:
+        state: what systemd says of all (`systemctl is-system-running`).
+        problems: the units that do not do what was declared.
+        lives: seconds for which all the declared services have run by now; None where there is none.
+    """
+
+    def __init__(self, state: str, problems: list[UnitProblem], lives: float | None = None) -> None:
+        self.state = state
+        self.problems = problems
+        self.lives = lives
+
+    @property
+    def units(self) -> list[str]:
+        """The names of the units that do not do what was declared."""
+        return [problem.unit for problem in self.problems]
+
+    @property
+    def final(self) -> bool:
+        """Whether waiting will not mend what is wrong."""
+        return any(not problem.passing for problem in self.problems)
+
+    def summary(self) -> str:
+        """Return all that is wrong with the units, bounded; nothing when all is well.
+
+        Of units that wait for others only these are named.
+        """
+        found = [problem for problem in self.problems if problem.reason != WAITS] or self.problems
+        more = len(found) - SHOWN
+        said = [str(problem)[:REASON_LIMIT] for problem in found[:SHOWN]]
+        return "; ".join(said + (["and %d more" % more] if more > 0 else []))
+
+
+def judge(container: RecordedContainer, timeout: float = 10.0) -> Judgement:
+    """Judge a container whose init is systemd, within so many seconds.
+
+    Raises:
+        LauncherError: it does not run, or its systemd does not answer.
+    """
+    deadline = time.monotonic() + timeout
+    declared = DeclaredUnits(read_spec(str((container.record() or {}).get("system"))).files)
+    names = declared.names()
+    answer = capture(container, ["sh", "-c", _SCRIPT, "sh"] + names, timeout)
+    said, _line, log = answer.partition("\n----\n")
+    manager, *blocks = [_properties(block) for block in said.split("\n\n")]
+    state = manager.get("SystemState", "")
+    if not state or len(blocks) < len(names):
+        raise LauncherError("container %s: its systemd does not say what became of its units" % container.name)
+    early = _early(log)
+    units = dict(zip(names, blocks))
+    now = time.monotonic()
+    wanted = declared.wanted(lambda name: units.get(name, {}).get("ActiveState") == "active")
+    problems = []
+    for name in names:
+        reason = _reason(units[name], name in wanted, name in declared.own, early, name)
+        passing = _is_passing(units[name])
+        if reason is None and name in wanted:
+            reason = _ends_again(container, name, units[name], manager, now, deadline)
+            passing = True
+        if reason is not None:
+            problems.append(UnitProblem(name, reason, passing))
+    for block in blocks[len(names) :]:
+        if block.get("Id") not in units and block.get("Result") != "success":
+            problems.append(UnitProblem(block.get("Id", ""), _failure(block), _is_passing(block)))
+    services = [units[name] for name in wanted.intersection(declared.own) if name.endswith(".service")]
+    begun = [_number(unit, "ActiveEnterTimestampMonotonic") for unit in services if unit.get("SubState") == "running"]
+    return Judgement(state, problems, now - max(begun) / 1e6 if begun else None)
+
+
+def _properties(block: str) -> Properties:
+    """Return the properties in a block of what `systemctl show` prints."""
+    return {name: value for name, _sign, value in (line.partition("=") for line in block.strip("\n").split("\n"))}
+
+
+def _early(log: str) -> list[str]:
+    """Return the messages in what PID 1 has written as to the kernel's log (`<28>systemd[1]: …`)."""
+    lines = [line.partition(">")[2] if line[:1] == "<" else line for line in log.split("\n")]
+    said = [line.partition(": ")[2] for line in lines if line.startswith("systemd[1]: ")]
+    return list(dict.fromkeys(said))
+
+
+def _number(unit: Properties, name: str) -> int:
+    text = unit.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
+
+
+def _is_passing(unit: Properties) -> bool:
+    """Return whether systemd is about to change the state of a unit by itself."""
+    if unit.get("LoadState") != "loaded":
+        return False
+    return bool(unit.get("Job")) or unit.get("ActiveState") in ("activating", "deactivating", "reloading")
+
+
+def _reason(unit: Properties, wanted: bool, own: bool, early: list[str], name: str) -> str | None:
+    """Return why a unit does not do what was declared, or None when it does."""
+    loaded = unit.get("LoadState")
+    if loaded != "loaded":
+        if not wanted and not (own and loaded != "masked"):
+            return None
+        return "is not loaded (%s)%s" % (loaded, _words(name, early) or _quoted(unit.get("LoadError", "")))
+    values = ignored_values(lines_on(name, early)) if own else []
+    if values:
+        return "has values that systemd ignores: %s" % "; ".join(values[:REASONS])
+    if unit.get("ActiveState") == "failed":
+        return _failure(unit)
+    if not wanted:
+        return None
+    return _inactive(unit, early, name) if unit.get("ActiveState") == "inactive" else _on_the_way(unit)
+
+
+def _failure(unit: Properties) -> str:
+    status = unit.get("ExecMainStatus", "0")
+    with_status = ", status %s" % status if status not in ("", "0") else ""
+    tried = ", and is tried again" if unit.get("SubState") == "auto-restart" else ""
+    return "has failed (%s%s)%s" % (unit.get("Result"), with_status, tried)
+
+
+def _on_the_way(unit: Properties) -> str | None:
+    """Return what is wrong with a unit that is neither inactive nor failed."""
+    state, detail = unit.get("ActiveState"), unit.get("SubState")
+    if state in ("active", "reloading", "refreshing"):
+        return None
+    if detail in ("auto-restart", "auto-restart-queued"):
+        return _failure(unit) if unit.get("Result") != "success" else None
+    return "is %s (%s)" % (state, detail)
+
+
+def _inactive(unit: Properties, early: list[str], name: str) -> str | None:
+    """Return what is wrong with a unit that is to be active and is not."""
+    begun = _number(unit, "InactiveExitTimestampMonotonic")
+    looked_at = _number(unit, "ConditionTimestampMonotonic")
+    if unit.get("Job"):
+        return WAITS
+    if looked_at >= begun and looked_at:  # the last time that it was to be started, it was not
+        if unit.get("ConditionResult") == "no":
+            return None
+        if unit.get("AssertResult") == "no":
+            return "was not started: what it asserts is not so"
+    if not begun:
+        return "was never started%s" % _words(name, early)
+    if unit.get("Type") == "oneshot" or name.endswith(".timer"):
+        return None if unit.get("Result") == "success" else _failure(unit)
+    if unit.get("Result") == "success":
+        return "has ended, without a failure; one that is to end is of Type=oneshot"
+    return _failure(unit)
+
+
+def _ends_again(
+    container: RecordedContainer, name: str, unit: Properties, manager: Properties, now: float, deadline: float
+) -> str | None:
+    """Return what is wrong with a unit that ends and is started again, over and over."""
+    restarts = _number(unit, "NRestarts")
+    lives = now - _number(unit, "ActiveEnterTimestampMonotonic") / 1e6
+    if not restarts or unit.get("ActiveState") != "active":
+        return None
+    average = (now - lives - _number(manager, "UserspaceTimestampMonotonic") / 1e6) / restarts
+    probation = min(max(LIVES * average, PROBATION[0]), PROBATION[1])
+    if lives >= probation:
+        return None
+    if unit.get("Restart") in ("always", "on-success") and not _has_failed(container, name, deadline):
+        return None
+    form = "has been started again %d times, the last time %.1f s ago"
+    return form % (restarts, max(lives, 0.0))
+
+
+def _has_failed(container: RecordedContainer, name: str, deadline: float) -> bool:
+    """Return whether a unit has failed lately, rather than ended well."""
+    since = "--since=-%ds" % (2 * PROBATION[1])
+    command = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=1", since, _FAILED, "UNIT=" + name]
+    return bool(capture(container, command, max(deadline - time.monotonic(), 0.1)).strip())
+
+
+def _words(name: str, early: list[str]) -> str:
+    """Return what PID 1 has said of a unit, to follow a reason."""
+    found = lines_on(name, early)[:REASONS]
+    return ": " + "; ".join(found) if found else ""
+
+
+def _quoted(text: str) -> str:
+    """Return the message of a D-Bus error as `systemctl show` prints it, to follow a reason."""
+    said = text.partition(' "')[2].rstrip('"')
+    return ": " + said if said else ""

@@ -1,0 +1,157 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What systemd says of units before anything is started, and what of that is an error."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.host import unit_files
+from ansible_collections.unshare.container.plugins.module_utils.host.unit_files import UnitFiles
+from ansible_collections.unshare.container.plugins.module_utils.state.declared_units import UNITS_DIRECTORY
+from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
+from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
+
+from ..specifications import SMALL
+
+SPECIFICATION = {
+    **SMALL,
+    "store": {"source": "/usr", "target": "/usr"},
+    "init": {"argv": ["/usr/lib/systemd/systemd"], "systemd": True},
+}
+
+
+def content(spec: dict[str, t.Any] | None = None, **units: dict[str, t.Any]) -> SystemContent:
+    """Return a system with units, by their names without a suffix."""
+    files = {f"{UNITS_DIRECTORY}{name}.service": entry for name, entry in units.items()}
+    files[UNITS_DIRECTORY + "default.target"] = {"link": "multi-user.target"}
+    files[UNITS_DIRECTORY + "multi-user.target.wants/a.service"] = {"link": "../a.service"}
+    files.setdefault(UNITS_DIRECTORY + "a.service", {"content": "[Service]\n"})
+    return SystemContent({"name": "web", "spec": {**SPECIFICATION, **(spec or {})}, "files": files}, "", {}, "/p")
+
+
+def analyze(tmp_path: Path, *lines: str, before: str = "") -> str:
+    """Return a program in place of systemd-analyze that says these lines; in them `@` is the directory of the units."""
+    program = tmp_path / "analyze"
+    said = "\n".join(lines)
+    program.write_text(
+        f"#!/bin/sh\n{before}\nsed \"s,@/,$SYSTEMD_UNIT_PATH/,\" >&2 <<'END'\n{said}\nEND\n"
+        f'echo "$@" "$SYSTEMD_UNIT_PATH" >{tmp_path}/asked\nls "$SYSTEMD_UNIT_PATH" >{tmp_path}/listed\n'
+    )
+    program.chmod(0o755)
+    return str(program)
+
+
+ERRORS = {
+    "cases_N6_bad_setting": "a.service: Service has no ExecStart=, ExecStop=, or SuccessAction=. Refusing.",
+    "no absolute program": "@/a.service:5: Neither a valid executable name nor an absolute path: bin/true",
+    "fatal": "a.service: Unit configuration has fatal error, unit will not be started.",
+    "cases_N6_type_simpel": "@/a.service:7: Failed to parse service type, ignoring: simpel",
+    "of a drop-in": "@/a.service.d/b.conf:7: Failed to parse service type, ignoring: simpel",
+    "text that is none": "@/a.service:1: Assignment outside of section. Ignoring.",
+    "no section": "@/a.service:1: Invalid section header '[Service'",
+    "not loaded": "Unit a.service has a bad unit file setting.",
+    "not loaded at all": "Unit a.service failed to load properly, please adjust/correct and reload: Bad message",
+    "masked": "Unit a.service is masked.",
+    "of a template": "t@i.service: Service has no ExecStart=, ExecStop=, or SuccessAction=. Refusing.",
+}
+FINE = (
+    "nscd.service: Command /usr/sbin/nscd is not executable: No such file or directory",
+    "/usr/lib/systemd/system/b.service:7: Failed to parse service type, ignoring: simpel",
+    "user.slice: symlinks are not allowed for units of this type, rejecting.",
+    "Unit other.service has a bad unit file setting.",
+    "Unit idle.service is masked.",
+    "@/a.service:3: Standard output type syslog is obsolete, automatically updating to journal.",
+    "a.service: Cannot add dependency job, ignoring: Unit b.service not found.",
+    "other.service: Found ordering cycle on another.service/start",
+    "other.service: Job another.service/start deleted to break ordering cycle starting with other.service/start",
+)
+
+
+@pytest.mark.parametrize("line", ERRORS.values(), ids=ERRORS.keys())
+def test_what_is_not_what_was_declared_is_an_error_in_systemds_words(tmp_path: Path, line: str) -> None:
+    system = content(a={"content": "[Service]\n"}, idle={"content": ""}, **{"t@": {"content": "[Service]\n"}})
+    found = UnitFiles(system, analyze=analyze(tmp_path, FINE[0], line, line, *FINE[1:]))
+    assert found.errors == [line.replace("@/", UNITS_DIRECTORY)]
+    assert found.warnings == []
+    with pytest.raises(TargetError, match="nothing was changed. ") as caught:
+        found.check()
+    assert str(caught.value).endswith(found.errors[0])
+
+
+def test_what_is_fine_is_no_error_and_nothing_is_left(tmp_path: Path) -> None:
+    before = set(os.listdir("/run")) | set(os.listdir("/tmp"))
+    found = UnitFiles(content(idle={"content": ""}), analyze=analyze(tmp_path, *FINE))
+    found.check()
+    assert (found.errors, found.warnings) == ([], [])
+    *arguments, directory = (tmp_path / "asked").read_text().split()
+    assert arguments == ["verify", "--man=no", "--generators=no", "--"] + [
+        f"{directory}/{name}" for name in ("default.target", "a.service", "idle.service")
+    ]
+    assert (tmp_path / "listed").read_text().split() == [
+        "a.service",
+        "default.target",
+        "idle.service",
+        "multi-user.target.wants",
+    ]
+    assert not os.path.exists(directory)
+    left = (set(os.listdir("/run")) | set(os.listdir("/tmp"))) - before
+    assert not {name for name in left if name.startswith("unshare-units-")} & {os.path.basename(directory)}
+
+
+def test_a_name_that_is_not_known_is_a_warning_and_with_an_error_its_reason(tmp_path: Path) -> None:
+    """cases_U8: a directive that is misspelt may be one of a newer systemd."""
+    unknown = "@/a.service:7: Unknown key 'ExecStrat' in section [Service], ignoring."
+    found = UnitFiles(content(), analyze=analyze(tmp_path, unknown))
+    found.check()
+    told = unknown.replace("@/", UNITS_DIRECTORY)
+    assert found.warnings == [f"systemd of this host ignores a part of a unit: {told}"]
+    found = UnitFiles(content(), analyze=analyze(tmp_path, unknown, ERRORS["cases_N6_bad_setting"]))
+    assert (found.errors, found.warnings) == ([told, ERRORS["cases_N6_bad_setting"]], [])
+
+
+@pytest.mark.parametrize("own", ["a.service", "basic.target"])
+def test_cases_n6_cycle_is_told_once_whichever_unit_is_dropped(tmp_path: Path, own: str) -> None:
+    circle = [
+        f"{own}: Found ordering cycle on sysinit.target/start",
+        "basic.target: Found dependency on a.service/start",
+        "basic.target: Job local-fs.target/start deleted to break ordering cycle starting with basic.target/start",
+    ]
+    again = [line.replace("basic", "sysinit") for line in circle]
+    found = UnitFiles(content(), analyze=analyze(tmp_path, *FINE[-2:], *circle, *again))
+    assert found.errors == circle
+
+
+def test_a_secret_is_not_quoted(tmp_path: Path) -> None:
+    line = "@/s.service:7: Invalid environment assignment, ignoring: hunter2"
+    found = UnitFiles(content(s={"content": "x", "secret": True}), analyze=analyze(tmp_path, line))
+    assert found.errors == [f"{UNITS_DIRECTORY}s.service:7: a value that cannot be read, ignoring"]
+
+
+def test_an_error_is_bounded(tmp_path: Path) -> None:
+    lines = [f"@/a.service:{number}: Failed to parse it, ignoring: x" for number in range(50)]
+    with pytest.raises(TargetError, match="; and 40 more$"):
+        UnitFiles(content(), analyze=analyze(tmp_path, *lines)).check()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [{"store": {"source": "/srv/tree/usr", "target": "/usr"}}, {"init": {"argv": ["/usr/bin/init"]}}],
+    ids=["another store", "another init"],
+)
+def test_only_the_systemd_that_will_run_them_judges_units(tmp_path: Path, spec: dict[str, t.Any]) -> None:
+    program = analyze(tmp_path, ERRORS["masked"])
+    assert UnitFiles(content(spec), analyze=program).errors == []
+    assert UnitFiles(content(), tmp_path, program).errors == []
+    assert UnitFiles(content(), analyze=str(tmp_path / "none")).errors == []
+    assert not (tmp_path / "asked").exists()
+
+
+def test_one_that_does_not_answer_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit_files, "SECONDS", 0.2)
+    program = analyze(tmp_path, ERRORS["masked"], before="exec sleep 60")
+    assert UnitFiles(content(), analyze=program).errors == []
