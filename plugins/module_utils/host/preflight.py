@@ -15,7 +15,7 @@ from typing import Callable, List
 from ..launcher import lookup
 from ..launcher.contract import Specification
 from ..state.target import NEEDS_ROOT, TargetError
-from . import nested
+from . import nested, preflight_targets
 from .distribution import DEBIAN_PACKAGES
 from .facts import HostFacts
 from .preflight_mounts import Sources, mount_points
@@ -155,8 +155,17 @@ def _is_there(host: HostFacts, path: str) -> bool:
     return True
 
 
-def _sources(host: HostFacts, specification: Specification) -> list[str]:
-    return Sources(host, specification).refusals()
+def _mounts(host: HostFacts, specification: Specification) -> list[str]:
+    refused = Sources(host, specification).refusals()
+    return refused or mount_points(host, specification) + preflight_targets.problems(host, specification)
+
+
+def _ports(host: HostFacts, specification: Specification) -> list[str]:
+    if not specification.ports:
+        return []
+    from . import ports
+
+    return ports.refused(host, specification.ports)
 
 
 def _calls(host: HostFacts, specification: Specification) -> list[str]:
@@ -169,7 +178,7 @@ def _version(version: tuple[int, ...]) -> str:
 
 
 CHECKS: list[Check] = [_privileges, _kernel, _python, _namespaces, _control_groups, _store, _mappings]
-CHECKS += [_sources, mount_points]
+CHECKS += [_mounts, _ports]
 
 
 def problems(host: HostFacts, specification: Specification) -> list[str]:

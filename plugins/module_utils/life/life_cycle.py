@@ -89,6 +89,7 @@ class LifeCycle:
     :param generation: what `rolled_back` goes back to; None for the last generation before the current one.
     :param keep: how many generations are kept.
     :param settle: brings about what is kept beside the systems, before a start; whether that changed anything.
+    :param examine: refuses a system from which the container cannot be started, before anything is changed for it.
     :param await_health: what is not well with a container within the time limit of `health`.
     """
 
@@ -108,6 +109,7 @@ class LifeCycle:
         keep: int = generations.GENERATIONS_KEPT,
         settle: Callable[[str], bool] = lambda state: False,
         await_health: Callable[[Any, dict[str, Any]], list[str]] = await_health,
+        examine: Callable[[Path], None] = lambda system: None,
     ) -> None:
         self.layout = layout
         self.name = name
@@ -123,6 +125,7 @@ class LifeCycle:
         self.keep = keep
         self.settle = settle
         self.await_health = await_health
+        self.examine = examine
         self.changed = False
         self.warnings: list[str] = []
         self.failed_units: list[str] | None = None
@@ -196,6 +199,9 @@ class LifeCycle:
                 self._remove()
                 return
             number, system = self._target(state)
+            starting = self.to_start(state, system)
+            if starting is not None:
+                self.examine(starting)
             if state == "stopped":  # what it is switched to is on trial until it runs
                 self._switch(number, system)
                 self.changed = self.settle(state) or self.changed
@@ -210,6 +216,19 @@ class LifeCycle:
                     raise
                 generations.end_trial(self.layout, self.name)
             self._prune()
+
+    def planned_system(self, state: str) -> Path | None:
+        """Return the system that `reach(state)` would make current, or None for the one that is."""
+        return self._target(state)[1] if state == "rolled_back" else self.system
+
+    def to_start(self, state: str, system: Path | None) -> Path | None:
+        """Return the system that `reach(state)` would start: `system`, or else the current one; None for no start."""
+        wanted = system or self.layout.current_system(self.name)
+        if state in ("stopped", "absent") or wanted is None:
+            return None
+        status = self.container.status()
+        runs = status.state == "running" and _base_name(status.system) == wanted.name
+        return wanted if state == "restarted" or not runs else None
 
     def _target(self, state: str) -> tuple[int, Path | None]:
         """The generation to go back to, or 0, and the system to make current, or None for the one that is.

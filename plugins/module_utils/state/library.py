@@ -46,6 +46,7 @@ MODULES = (
     "launcher/mount_table",
     "launcher/mounts",
     "launcher/names",
+    "launcher/needs",
     "launcher/notification",
     "launcher/paths",
     "launcher/plan",

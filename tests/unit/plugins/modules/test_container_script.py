@@ -42,7 +42,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / directory).mkdir(parents=True)
     (tmp_path / "proc/self/ns/user").touch()
     (tmp_path / "proc/filesystems").write_text("nodev\tcgroup2\n")
-    (tmp_path / "usr/bin/served").touch(0o755)
+    for program in ("served", "init"):
+        (tmp_path / "usr/bin" / program).touch(0o755)
     monkeypatch.setattr(container_script, "ROOT", tmp_path)
     monkeypatch.setattr(seccomp, "compile_filter", lambda security: None)
     monkeypatch.setattr(library, "sources", lambda: {"main.py": ""})  # all of it takes long to compile
