@@ -14,6 +14,9 @@ version_added: 0.1.0
 description:
   - Brings a container on this host into a state. Its systems are written by M(unshare.container.container_script).
   - A container is restarted when what runs is not the system that is current, or with O(state=restarted).
+  - Before it is stopped or started, the host is looked at for what the system needs. A mapping that cannot be made, a
+    missing program, a directory that another container writes or a port of the host's network that is taken are an
+    error, and what runs goes on. In check mode the last two are a warning.
   - A system runs with the launcher that it was written with, so that going back to it goes back to all of its code.
   - The last O(keep_generations) systems that were current are kept as generations. Systems that no generation and no
     running container uses are removed.

@@ -39,6 +39,9 @@ WAYS_OUT = (
 )
 
 
+TURNED = {"is": "is", "contains": "lies in", "lies in": "contains"}
+
+
 class Other(NamedTuple):
     """Another container: its specification, and its ids on the host while it runs."""
 
@@ -134,18 +137,17 @@ def _directories(host: HostFacts, written: Written, found: list[Other]) -> list[
         for path, point in written.items():
             met = _meets(host, guard, path, theirs)
             if met:
-                does = "which runs, writes" if other.ids else "which the host's boot starts, writes"
-                said.append(
-                    f"{path}, which this container would write (at {point}), {met[0]} {met[1]}, which container "
-                    f"{other.name!r}, {does} (at {theirs[met[1]]}): {WAYS_OUT}"
-                )
+                which = f"{met[1]} (at {theirs[met[1]]})"
+                here = f"that {met[0]} {path} (here at {point})"
+                does = "runs" if other.ids else "the host's boot starts"
+                said.append(f"container {other.name!r}, which {does}, writes to {which}, and {here}: {WAYS_OUT}")
     return said
 
 
 def _meets(host: HostFacts, guard: guarded.GuardedHost, path: str, theirs: Written) -> tuple[str, str] | None:
-    """How a path stands to one that another container writes to, by its words, or by where they lie; or None."""
+    """How a path to which another container writes stands to this one, by its words, or by where they lie; or None."""
     for known in theirs:
-        relation = guarded.relation_of(path, known)
+        relation = guarded.relation_of(known, path)
         if relation:
             return relation, known
     if not answers(host, path):
@@ -158,7 +160,7 @@ def _meets(host: HostFacts, guard: guarded.GuardedHost, path: str, theirs: Writt
         met = guard.written(source)
     finally:
         os.close(source)
-    return (met[0], guard.runs[met[1]]) if met else None
+    return (TURNED[met[0]], guard.runs[met[1]]) if met else None
 
 
 def _ports(host: HostFacts, wanted: list[Port], found: list[Other], going: list[range]) -> list[str]:
@@ -180,10 +182,8 @@ def _ports(host: HostFacts, wanted: list[Port], found: list[Other], going: list[
     sockets = [socket for socket in sockets if not any(socket.uid in ids for ids in going)]
     for port, socket in ports.taken(free, sockets):
         owner = next((f"container {other.name!r}" for other in found if socket.uid in other.ids), None)
-        whose = owner or f"a program of the host, of the user {socket.uid}"
-        at = f"[{socket.address}]" if ":" in socket.address else socket.address or "all addresses"
+        whose = owner or ports.program_of(host, socket) or f"a program of the user {socket.uid}"
         said.append(
-            f"{port.place}: on port {port} of the host's network {whose} listens already ({at}): "
-            f"use another, or end that first (`ss -lnp 'sport = {port.number}'` shows it)"
+            f"{port.place}: port {port} of the host's network is taken by {whose}: use another, or end that first"
         )
     return said

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 import struct
@@ -31,12 +32,13 @@ LOW = (
 
 
 class Listening(NamedTuple):
-    """A socket of the host on which somebody listens; `uid` is whose it is."""
+    """A socket of the host on which somebody listens; `uid` is whose it is, and `inode` its own number."""
 
     protocol: str
     address: str
     number: int
     uid: int
+    inode: str
 
 
 def overlap(one: Port, other: Port) -> bool:
@@ -82,13 +84,13 @@ def listening(host: HostFacts) -> list[Listening]:
         for line in host.read(f"/proc/net/{table}").splitlines()[1:]:
             fields = line.split()
             if (
-                len(fields) < 8
+                len(fields) < 10
                 or fields[3] != STATES[protocol]
                 or not re.fullmatch(r"[0-9A-F]+:[0-9A-F]{4}", fields[1])
             ):
                 continue
             address, _colon, number = fields[1].partition(":")
-            found.append(Listening(protocol, _decoded(address), int(number, 16), int(fields[7])))
+            found.append(Listening(protocol, _decoded(address), int(number, 16), int(fields[7]), fields[9]))
     return found
 
 
@@ -101,6 +103,20 @@ def _decoded(text: str) -> str:
     address = socket.inet_ntop(socket.AF_INET6, packed)
     # One that is open to all of IPv6 mostly takes what comes over IPv4, too; the table does not say.
     return "" if address == "::" else address
+
+
+def program_of(host: HostFacts, listener: Listening) -> str | None:
+    """Return which process of the host has a socket, with its name; None where that is not to be seen."""
+    wanted = f"socket:[{listener.inode}]"
+    processes = host.path("/proc")
+    for pid in sorted((name for name in os.listdir(processes) if name.isdigit()), key=int):
+        descriptors = processes / pid / "fd"
+        try:
+            if any(os.readlink(descriptors / name) == wanted for name in os.listdir(descriptors)):
+                return f"{host.read(f'/proc/{pid}/comm').strip()} (PID {pid})"
+        except OSError:
+            continue  # it has ended, or a descriptor was closed
+    return None
 
 
 def taken(ports: list[Port], sockets: list[Listening]) -> list[tuple[Port, Listening]]:

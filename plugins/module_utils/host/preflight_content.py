@@ -9,6 +9,7 @@ Nobody would be told.
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import stat
@@ -119,6 +120,11 @@ class Content:
             return True
         import locale
 
+        characters = name.partition(".")[2].partition("@")[0]
+        try:
+            codecs.lookup(characters or "ascii")
+        except LookupError:
+            return False
         bare = name.partition(".")[0].partition("@")[0].lower()
         return bare in locale.locale_alias or bare in {key.partition(".")[0] for key in locale.locale_alias}
 

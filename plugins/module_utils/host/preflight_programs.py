@@ -114,7 +114,8 @@ class Programs:
         if not around:
             return True
         nearest = max(around, key=lambda mount: len(mount.mount_point))
-        return nearest.is_bind and nearest.read_only and answers(self.host, nearest.source)
+        rest = path[len(targets.plain_path(nearest.mount_point)) :]
+        return nearest.is_bind and nearest.read_only and answers(self.host, nearest.source + rest)
 
 
 def _script(beginning: bytes) -> list[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..launcher import linux, lookup, mount_table, mounts, targets
 from ..launcher.errors import LauncherError
+from ..launcher.excursion import in_child
 from ..launcher.paths import STATE_DIRECTORY
 from ..launcher.root import SKELETON, STANDARD_LINKS
 from . import id_maps
@@ -30,6 +31,8 @@ DIRECTORY, FILE, BELOW_A_FILE, ABSENT, UNKNOWN = "directory", "file", "below a f
 
 PLACED = ("/etc/machine-id", "/run/host/container-manager")
 """Files that the launcher makes in every root."""
+
+LINK_SECONDS = 2.0
 
 NO_DEVICES = (
     "is a device, and a mapping gives no access to devices: map the file or directory that the container needs instead"
@@ -84,6 +87,8 @@ class PlannedRoot:
     def _kind_in(self, mount: _Mounted, rest: str) -> str:
         if not mount.source:
             return UNKNOWN if not mount.known else ABSENT if rest else DIRECTORY
+        if not answers(self.host, f"{mount.source}/{rest}"):
+            return UNKNOWN
         try:
             source = os.open(self.host.path(mount.source), os.O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -156,10 +161,18 @@ def _open(host: HostFacts, path: str) -> int:
             raise
         if targets.is_below(path, STATE_DIRECTORY):
             return os.open(host.path(path), os.O_PATH | os.O_CLOEXEC)
-        real = os.path.realpath(host.path(path))
-        if host.root != host.root.parent:
-            real = real[len(str(host.root).rstrip("/")) :]
-        raise LauncherError(f"{path} passes through a symbolic link: name the directory itself: {real}") from error
+        real = _real(host, path)
+        raise LauncherError(f"{path} passes through a symbolic link: name the directory itself{real}") from error
+
+
+def _real(host: HostFacts, path: str) -> str:
+    """Return where a path leads, to follow a message; nothing when a server would have to say."""
+    try:
+        real = in_child(lambda: os.path.realpath(host.path(path)), LINK_SECONDS)
+    except (TimeoutError, LauncherError):
+        return ""
+    root = str(host.root).rstrip("/")
+    return f": {real[len(root) :] or '/'}" if targets.is_below(real, root or "/") else f": {real}"
 
 
 def _bind(tree: PlannedRoot, mount: Mount, point: str, source: int) -> str:

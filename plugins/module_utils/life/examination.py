@@ -29,7 +29,7 @@ class Examined(NamedTuple):
         """Raise TargetError when there is anything."""
         said = self.problems + self.conflicts
         if said:
-            raise TargetError(f"container {name!r} cannot be started; nothing was changed. {'; '.join(said)}")
+            raise TargetError(f"container {name!r} cannot be started, and is left as it is: {'; '.join(said)}")
 
 
 def examine(layout: Layout, name: str, system: Path, without: Iterable[str] = ()) -> Examined:

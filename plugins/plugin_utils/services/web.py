@@ -236,7 +236,7 @@ def _static_needs(value: t.Any, context: Context) -> dict[str, t.Any]:
 TYPES = (
     ServiceType(
         "nginx",
-        "The nginx web server.",
+        "The nginx web server. What it serves must be declared: `servers`, or `config`.",
         spec=_NGINX,
         verify=_verify_nginx,
         default={},
