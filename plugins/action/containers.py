@@ -19,6 +19,7 @@ from ansible_collections.unshare.container.plugins.plugin_utils.declared_contain
     Declared,
     DerivedSystems,
     declared_containers,
+    refuse_shared,
     report,
 )
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
@@ -47,6 +48,7 @@ class ActionModule(ActionBase):
         try:
             declared = declared_containers(arguments.get("containers", {}))
             derivation = DerivedSystems(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
+            refuse_shared(declared, derivation)
             arguments["containers"] = {
                 item.name: {**item.options, **derivation.announcement(item)} for item in declared
             }

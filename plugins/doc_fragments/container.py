@@ -208,7 +208,8 @@ options:
       - Files and directories of the host that the container sees, each a mapping of C(source), C(target), C(writable),
         C(required) and C(propagation), or a text, V(SOURCE) or V(SOURCE=TARGET), which is read-only.
       - A target may not be, contain, or lie in what a container needs, such as C(/proc), C(/run) itself, or the store.
-      - The source of a writable one may not be, contain, or lie in what the host runs, such as C(/var/lib/unshare).
+      - The source of a writable one may not be, contain, or lie in what the host runs, such as C(/var/lib/unshare), nor
+        what another container writes that runs, or that the host's boot starts.
     type: list
     elements: raw
     default: []

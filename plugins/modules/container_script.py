@@ -21,8 +21,9 @@ description:
   - The system-call filter, which is made with the host's libseccomp, is a part of the system. Where that library is
     installed later, or compiles another filter after an upgrade, the next run makes another system.
   - Nothing is started, and no running container is touched. M(unshare.container.system_container) does that.
-  - Before anything is written, the host is checked for what the container needs, and the store for every program that a
-    service runs. One error names everything that is missing.
+  - Before anything is written, the host is checked for what the container needs, each mount for whether it could be
+    made, and the store for every program that a service runs, the init, the time zone and the locale. One error names
+    everything of a kind that is missing.
   - The content of files marked as secret is taken out of O(system) on the controller and reaches the host in
     O(secrets), so that neither the output nor the host's log shows it.
 author:
@@ -31,7 +32,9 @@ extends_documentation_fragment:
   - unshare.container.attributes
 attributes:
   check_mode:
-    details: The host is checked, too, and missing programs are reported as a warning instead of an error.
+    details:
+      - The host is checked, too. Missing programs are a warning instead of an error, and so is a directory or a port
+        that another container has, for an earlier task may mend that.
   diff_mode:
     details: Compared with the system that is current for the container. Secret content is hidden.
   action:

@@ -14,6 +14,9 @@ version_added: 0.1.0
 description:
   - Brings a container on this host into a state. Its systems are written by M(unshare.container.container_script).
   - A container is restarted when it runs another system than the current one, or with O(state=restarted).
+  - Before a container is stopped or started, the host is checked for what the system needs. A mapping that cannot be
+    made, a missing program, a directory that another container writes or a port of the host's network that is taken is
+    an error, and what runs goes on. In check mode the last two are warnings.
   - A system runs with the launcher that it was written with. To go back to a system is to go back to all of its code.
   - The last O(keep_generations) systems that were current are kept as generations. Systems that no generation and no
     running container uses are removed.

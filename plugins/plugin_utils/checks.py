@@ -15,6 +15,15 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,30}\$?")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,200}\.(service|socket|timer|path|target|mount|slice)")
+SYSTEM_DIRECTORIES = frozenset(
+    f"/{name}"
+    for name in (
+        *(*targets.MERGED, "boot", "dev", "etc", "etc/systemd", "etc/systemd/system", "home", "media", "mnt", "opt"),
+        *("proc", "run", "run/lock", "srv", "sys", "tmp", "usr", "usr/bin", "usr/lib", "usr/local", "usr/sbin"),
+        *("usr/share", "var", "var/backups", "var/cache", "var/empty", "var/lib", "var/local", "var/lock", "var/log"),
+        *("var/mail", "var/opt", "var/run", "var/spool", "var/tmp"),
+    )
+)
 CONTAINER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # as the target's `is_name`
 
 
@@ -109,6 +118,18 @@ def identifier(value: int, path: str) -> int:
     if not 0 <= value < COUNT:
         raise DeclarationError(path, f"{value} is not an id of a container (0 to {COUNT - 1})")
     return value
+
+
+def home_directory(value: str, path: str) -> str:
+    """Check the path of a home directory that is to be made: a directory of the system would become the user's."""
+    place = absolute_path(value, path)
+    if place == "/" or place in SYSTEM_DIRECTORIES or targets.refusal_of_place(place):
+        raise DeclarationError(
+            path,
+            f"'{place}' belongs to the system, and would be given to the user: use a directory of the user's own, "
+            "such as one below /home, or create_home_directory: false",
+        )
+    return place
 
 
 def port(value: int, path: str) -> int:

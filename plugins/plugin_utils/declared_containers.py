@@ -16,7 +16,11 @@ from pathlib import Path
 
 from ..module_utils.host.container_options import OPTIONS
 from ..module_utils.host.limits import LimitError, parse_limits
+from ..module_utils.host.ports import overlap
+from ..module_utils.host.written import written
 from ..module_utils.launcher.errors import OptionError
+from ..module_utils.launcher.guarded import relation_of
+from ..module_utils.launcher.needs import Port
 from ..module_utils.launcher.paths import write_atomically
 from ..module_utils.life.one_container import check
 
@@ -37,6 +41,9 @@ if t.TYPE_CHECKING:
     Mapping = dict[str, t.Any]
 
 PLACE = "containers"
+
+STARTING = ("started", "restarted")
+"""States in which a container runs, and has what it needs for itself alone."""
 
 ANNOUNCED = ("digest", "security")
 """The keys from which a host makes a system's name: the digest of its content, and the settings of its filter."""
@@ -125,6 +132,14 @@ class DerivedSystems:
         told = json.loads(known) if known is not None else self._derive(declared)
         return {key: told[key] for key in ANNOUNCED}
 
+    def needs(self, declared: Declared) -> Mapping:
+        """Return what the container needs for itself alone: `written`, paths by mount points, and `ports`."""
+        if not declared.derivation or declared.options["state"] not in STARTING:
+            return {"written": {}, "ports": []}
+        known = self._read(declared.key + ".announced")
+        told = json.loads(known) if known is not None else self._derive(declared)
+        return t.cast("Mapping", told["needs"])
+
     def system(self, declared: Declared) -> Mapping:
         """Return the system: `name`, `digest`, `security`, `system` without secrets, `boot`, `secrets` by path."""
         known = self._read(declared.key)
@@ -147,7 +162,9 @@ class DerivedSystems:
             raise DeclarationError(f"{PLACE}.{declared.name}", str(error)) from error
         apart, secrets = split_secrets(system)
         digest = content.content_digest()
-        announced = {"digest": digest, "security": content.specification.security.write()}
+        specification = content.specification
+        needed = {"written": written(specification), "ports": [port.write() for port in specification.ports]}
+        announced = {"digest": digest, "security": specification.security.write(), "needs": needed}
         result = {"name": declared.name, **announced, "system": apart, "boot": boot, "secrets": secrets}
         self._write(declared.key, json.dumps(result))
         self._write(declared.key + ".announced", json.dumps(announced))
@@ -163,6 +180,34 @@ class DerivedSystems:
         """Write a file in one step: another worker sees all of it or none."""
         self.directory.mkdir(mode=0o700, exist_ok=True)
         write_atomically(str(self.directory / name), text, aside=str(self.directory / f".{os.getpid()}"))
+
+
+def refuse_shared(declared: list[Declared], systems: DerivedSystems) -> None:
+    """Refuse two containers of one host that write one directory, or listen on one port of its network.
+
+    :raises DeclarationError: naming both.
+    """
+    former: list[tuple[str, Mapping]] = []
+    for item in declared:
+        needed = systems.needs(item)
+        for name, others in former:
+            for place, path in needed["written"].items():
+                for point, known in others["written"].items():
+                    relation = relation_of(path, known)
+                    if relation:
+                        raise DeclarationError(
+                            f"{PLACE}.{item.name}",
+                            f"'{path}', which it writes at {place}, {relation} {known}, which {PLACE}.{name} writes at "
+                            f"{point}: give each a directory of its own, or share it read-only with one of them",
+                        )
+            for port in map(Port.read, needed["ports"]):
+                for other in map(Port.read, others["ports"]):
+                    if overlap(port, other):
+                        raise DeclarationError(
+                            f"{PLACE}.{item.name}.{port.place}",
+                            f"port {port} of the host's network is that of {PLACE}.{name}.{other.place}: use another",
+                        )
+        former.append((item.name, needed))
 
 
 def derive(declared: Declared) -> Mapping:

@@ -8,8 +8,9 @@ import dataclasses
 import typing as t
 from collections.abc import Mapping
 
+from ..module_utils.launcher.needs import Port
 from ..module_utils.launcher.targets import STORE
-from . import registry
+from . import ports, registry
 from .errors import DeclarationError
 from .operating_system import PATH, OperatingSystem
 from .records import Service
@@ -33,7 +34,7 @@ def fold(
     log: str = "volatile",
     store: str = STORE,
 ) -> dict[str, t.Any]:
-    """Return the folded value of `system`: files, directories, activation, programs, packages, host_files.
+    """Return the folded value of `system`: files, directories, activation, programs, packages, host_files, ports.
 
     Raise DeclarationError for an unknown type, a cycle, a missing or ambiguous target, a wrong value.
     """
@@ -126,13 +127,16 @@ def _evaluate(
 ) -> dict[str, t.Any]:
     received: dict[str, dict[int, list[Contribution]]] = {name: {} for name in order}
     position = {id(node): index for index, node in enumerate(nodes)}
+    listening: list[tuple[str, Port]] = []
     for name in order:
         for node in by_type[name]:
             arrived = received[name]
             contributions = [item for index in sorted(arrived) for item in arrived[index]]
             value = node.kind.combine(node.value, contributions, context, node.path)
+            listening += _listening(node, value)
             if name == "system":
-                return t.cast("dict[str, t.Any]", value)
+                ports.refuse_shared_ports(listening)
+                return {**t.cast("dict[str, t.Any]", value), "ports": [port for _owner, port in listening]}
             for target, contribute in node.kind.targets(node.value).items():
                 if target not in by_type:
                     continue
@@ -146,6 +150,18 @@ def _evaluate(
                 place = position[id(node)]
                 received["system"].setdefault(place, []).append(Contribution(requirement, node.path, node.service))
     raise DeclarationError(f"{PATH}.essential_services", "a service of type 'system' is missing")
+
+
+def _listening(node: _Node, value: t.Any) -> list[tuple[str, Port]]:
+    """Return the ports on which a service listens, each with the place of that service."""
+    if node.kind.name == "systemd":
+        found = [(unit.path, f"{unit.path}.value ({item.key})", item) for unit in value for item in ports.of_unit(unit)]
+    else:
+        found = [(node.path, f"{node.path}.value.{item.key}", item) for item in node.kind.listeners(node.value)]
+    return [
+        (owner, Port(number=item.number, place=place, protocol=item.protocol, address=item.address))
+        for owner, place, item in found
+    ]
 
 
 def _with_names(node: _Node, units: t.Any) -> t.Any:

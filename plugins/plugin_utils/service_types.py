@@ -14,6 +14,7 @@ from . import base_units
 from .distribution import NOTHING, Software
 from .errors import DeclarationError
 from .operating_system import OperatingSystem
+from .ports import Listener
 from .units import Unit
 from .validation import Spec, describe, plain, validate
 
@@ -100,6 +101,10 @@ def needs(service: str, programs: t.Iterable[str], packages: t.Sequence[str]) ->
     }
 
 
+def _no_listeners(value: t.Any) -> list[Listener]:
+    return []
+
+
 @dataclasses.dataclass(frozen=True)
 class ServiceType:
     """One kind of service, declared in one place.
@@ -108,7 +113,7 @@ class ServiceType:
     `spec`: the argument specification of its value (a mapping); without one the value is of the default's type.
     `provision` and `requirement`: names as in the Shepherd. `bare_metal`: the reason why it goes in a container;
     `network`: it configures the network (C3). `software`: what it stands for in the distribution. `programs`: which
-    of that it cannot do without; a list of paths.
+    of that it cannot do without; a list of paths. `listeners`: the ports on which a service with a value listens.
     """
 
     name: str
@@ -127,6 +132,7 @@ class ServiceType:
     network: bool = False
     software: Software = NOTHING
     programs: tuple[str, ...] = ()
+    listeners: Callable[[t.Any], list[Listener]] = _no_listeners
 
     @property
     def units(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..module_utils.launcher import contract
+from ..module_utils.launcher import contract, targets
 from ..module_utils.launcher.contract import Init, Mount, Security, Specification, Store
 from ..module_utils.launcher.host_files import HOST_FILES
 from ..module_utils.launcher.identity import COUNT
@@ -106,12 +106,13 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         oom_score_adj=_oom_score(given["oom_score_adj"]),
         log=given["log"],
         security=Security(**given["security"]),
+        ports=folded["ports"] if given["shared_network"] else [],
     ).write()
     contracted(PATH, lambda: Specification.read(specification))  # as the target does
     return {
         "name": name,
         "files": {path: files[path] for path in sorted(files)},
-        "directories": _directories(folded["directories"], file_systems),
+        "directories": _directories(folded["directories"], file_systems, files),
         "host_files": sorted({*HOST_FILES, *folded["host_files"]} - files.keys()),
         "spec": specification,
         "activation": folded["activation"],
@@ -200,8 +201,10 @@ def _refuse_lost(files: dict[str, t.Any], file_systems: list[Mount], store: str)
             )
 
 
-def _directories(items: list[dict[str, t.Any]], file_systems: list[Mount]) -> list[dict[str, t.Any]]:
-    """Return the directories, parents first. One path with two different requests is an error.
+def _directories(
+    items: list[dict[str, t.Any]], file_systems: list[Mount], files: dict[str, t.Any]
+) -> list[dict[str, t.Any]]:
+    """Return the directories, parents first; one path asked for differently twice is an error, and so is a file there.
 
     A directory in a read-only mount is left out: there it is as the host has it.
     """
@@ -210,6 +213,9 @@ def _directories(items: list[dict[str, t.Any]], file_systems: list[Mount]) -> li
         former = found.setdefault(item["path"], item)
         if former != item:
             raise DeclarationError(PATH, f"the directory '{item['path']}' is asked for with two modes or owners")
+        file = next((path for path in (item["path"], *targets.parents(item["path"])) if path in files), None)
+        if file is not None and "link" not in files[file]:
+            raise DeclarationError(PATH, f"the directory '{item['path']}' is asked for, but '{file}' is a file")
     paths = sorted(found, key=lambda path: (path.count("/"), path))
     return [found[path] for path in paths if not _read_only(path, file_systems)]
 

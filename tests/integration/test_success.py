@@ -225,7 +225,7 @@ def test_cases_u14_an_init_that_does_not_exist(container: Container) -> None:
     assert said == f"container '{NAME}' is not well: it has ended"
     refused = staged(Bad("", [], (), {"init": SILENT}))
     assert refused is not None
-    assert "the container's init, /usr/bin/nosuchinit, is no program in it" in refused
+    assert "init.argv[0]: /usr/bin/nosuchinit is not there" in refused
     ends = {"argv": ["/bin/sh", "-c", "sleep 0.5"]}
     assert staged(Bad("", [], (), {"init": ends})) is None
     assert ill(container, system=write(init=ends)).endswith("is not well: it has ended")

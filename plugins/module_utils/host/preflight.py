@@ -15,7 +15,7 @@ from typing import Callable, List
 from ..launcher import lookup
 from ..launcher.contract import Specification
 from ..state.target import NEEDS_ROOT, TargetError
-from . import nested
+from . import nested, preflight_targets
 from .distribution import DEBIAN_PACKAGES
 from .facts import HostFacts
 from .preflight_mounts import Sources, mount_points
@@ -98,19 +98,9 @@ def _store(host: HostFacts, specification: Specification) -> list[str]:
         )
     program = specification.init.argv[0]
     view = StoreView(specification, host.root)
-    if _is_seen(specification, program) and not view.is_program(program):
-        if specification.init.systemd and program.startswith(target + "/"):
-            remedy = f"install the package {DEBIAN_PACKAGES.systemd}"
-            problems.append(f"the store {source} has no systemd ({program}): {remedy}")
-        else:
-            problems.append(f"the container's init, {program}, is no program in it: correct 'init.argv', or map it")
+    if specification.init.systemd and program.startswith(target + "/") and not view.is_program(program):
+        problems.append(f"the store {source} has no systemd ({program}): install the package {DEBIAN_PACKAGES.systemd}")
     return problems
-
-
-def _is_seen(specification: Specification, path: str) -> bool:
-    """Whether the host can look at what a container has at a path, which it cannot in a file system of its own."""
-    mounted = [mount for mount in specification.file_systems if f"{path}/".startswith(mount.mount_point + "/")]
-    return not mounted or max(mounted, key=lambda mount: len(mount.mount_point)).is_bind
 
 
 def _kind(host: HostFacts, path: str) -> int:
@@ -165,8 +155,17 @@ def _is_there(host: HostFacts, path: str) -> bool:
     return True
 
 
-def _sources(host: HostFacts, specification: Specification) -> list[str]:
-    return Sources(host, specification).refusals()
+def _mounts(host: HostFacts, specification: Specification) -> list[str]:
+    refused = Sources(host, specification).refusals()
+    return refused or mount_points(host, specification) + preflight_targets.problems(host, specification)
+
+
+def _ports(host: HostFacts, specification: Specification) -> list[str]:
+    if not specification.ports:
+        return []
+    from . import ports
+
+    return ports.refused(host, specification.ports)
 
 
 def _calls(host: HostFacts, specification: Specification) -> list[str]:
@@ -179,7 +178,7 @@ def _version(version: tuple[int, ...]) -> str:
 
 
 CHECKS: list[Check] = [_privileges, _kernel, _python, _namespaces, _control_groups, _store, _mappings]
-CHECKS += [_sources, mount_points]
+CHECKS += [_mounts, _ports]
 
 
 def problems(host: HostFacts, specification: Specification) -> list[str]:

@@ -16,7 +16,7 @@ import os
 import posixpath
 import stat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Sequence
 
 from ..launcher import linux, lookup, targets
 from ..launcher.contract import Specification
@@ -94,6 +94,41 @@ class StoreView:
         """Return whether the absolute path `path` leads to a regular file that may be executed."""
         reached = self._follow(path)
         return reached is not None and self._executable(reached)
+
+    def mode(self, path: str) -> int:
+        """Return the mode (stat(2)) of what an absolute path leads to; 0 when that is nothing, or not known."""
+        reached = self._follow(path)
+        if reached is None:
+            return 0
+        entry = self.files.get(reached)
+        if entry is not None:
+            return stat.S_IFREG | int(entry.mode, 8) if entry.link is None else 0
+        try:
+            descriptor = self._open(reached)
+        except OSError:
+            return 0
+        try:
+            return os.fstat(descriptor).st_mode
+        finally:
+            os.close(descriptor)
+
+    def open_file(self, path: str) -> int | None:
+        """Return a descriptor of the regular file of the host that a path leads to, or None where there is none."""
+        reached = self._follow(path)
+        if reached is None or reached in self.files:
+            return None
+        try:
+            descriptor = self._open(reached, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return None
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        return None
+
+    def names(self, path: str) -> list[str]:
+        """Return the names in a directory, sorted; none when it is no directory."""
+        return sorted(self._fitting(path, "*"))
 
     def find(self, program: str) -> bool:
         """Return whether `program` can be run.
@@ -218,10 +253,15 @@ def missing_programs(view: StoreView, programs: list[dict[str, Any]]) -> list[di
     return [entry for entry in programs if not view.find(str(entry["program"]))]
 
 
-def check_programs(view: StoreView, programs: list[dict[str, Any]]) -> None:
-    """Raise TargetError naming every service whose program is missing, the program, and its package if known."""
+def check_programs(view: StoreView, programs: list[dict[str, Any]], more: Sequence[str] = ()) -> None:
+    """Raise TargetError naming every service whose program is missing, the program, and its package if known.
+
+    :param more: what else is missing, as sentences; of a program that is named already nothing more is said.
+    """
     missing = missing_programs(view, programs)
-    if not missing:
+    named = [f" starts {entry['program']}, " for entry in missing]
+    more = [said for said in more if not any(name in said for name in named)]
+    if not missing and not more:
         return
     lines = []
     for entry in missing:
@@ -230,6 +270,7 @@ def check_programs(view: StoreView, programs: list[dict[str, Any]]) -> None:
         lines.append(f"service {entry['service']} runs {entry['program']}, which is not there: {remedy}")
     raise TargetError(
         f"the store {view.source} lacks programs; nothing was changed. "
-        + "; ".join(lines)
-        + " (the role does so by itself with system_container_install_packages: true)"
+        + "; ".join([*lines, *more])
+        + " (the role installs packages that it knows by itself with system_container_install_packages: true)"
+        * any(entry.get("package") for entry in missing)
     )

@@ -15,6 +15,7 @@ from __future__ import annotations
 from . import file_systems, kinds, targets
 from .data import is_integer
 from .kinds import ContractError, ContractRecord
+from .needs import Port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -291,6 +292,7 @@ class Specification(ContractRecord):
         files: by their paths inside.
         directories: in the order in which they are made.
         host_files: paths, taken from the tree that the store is part of.
+        ports: of the host, on which services listen; none with a network of its own.
         launcher: fingerprint of the launcher beside this file.
         python: path of the interpreter that runs that.
         filter_digest: SHA-256 of the system-call filter beside this file in hexadecimal digits; empty where the host
@@ -311,6 +313,7 @@ class Specification(ContractRecord):
     files: dict[str, File] = {}
     directories: list[Directory] = []
     host_files: list[str] = []
+    ports: list[Port] = []
     launcher: str = ""
     python: str = ""
     filter_digest: str = ""
@@ -330,6 +333,7 @@ class Specification(ContractRecord):
         "files": kinds.mapping_of(kinds.path, File.read),
         "directories": kinds.list_of(Directory.read),
         "host_files": kinds.list_of(kinds.path),
+        "ports": kinds.list_of(Port.read),
         "launcher": kinds.text,
         "python": kinds.text,
         "filter_digest": kinds.text,

@@ -47,14 +47,14 @@ class WritableSource(LauncherError):
 def refusal_of_words(source: str) -> str | None:
     """Return why a container cannot write to a path of the host, judged by the path's text alone, or None."""
     for path, what in RUNS.items():
-        relation = _relation(plain_path(source), path)
+        relation = relation_of(plain_path(source), path)
         if relation:
             return "'%s' %s %s, %s: %s" % (source, relation, path, what, REMEDY)
     return None
 
 
-def _relation(source: str, guarded: str) -> str | None:
-    """Return how a path relates to a guarded one: "is", "contains", "lies in", or None."""
+def relation_of(source: str, guarded: str) -> str | None:
+    """Return how a path stands to one that is guarded, by its words, or None."""
     if source == guarded:
         return "is"
     if is_below(guarded, source):
@@ -95,6 +95,10 @@ class GuardedHost:
             WritableSource: that is, contains, or lies in something that the host runs.
         """
         self._refuse(self._reach(source), name)
+
+    def written(self, source: int) -> tuple[str, str] | None:
+        """Return how what can be written by a descriptor stands to one of the paths in `runs`, and which; or None."""
+        return self._overlap(_written(self._reach(source)), tuple(self.runs))
 
     def warning(self, source: int, name: str) -> str | None:
         """Return what a container learns when it may read what a descriptor names, or None."""
@@ -170,7 +174,7 @@ class GuardedHost:
         for path in guarded:
             for device, inner in self._places_of(path):
                 for other, reached in reach:
-                    relation = _relation(reached, inner) if other == device else None
+                    relation = relation_of(reached, inner) if other == device else None
                     if relation:
                         return relation, path
         return None

@@ -31,6 +31,7 @@ IN_MEMORY = ("tmpfs", "devpts", "ramfs")
 
 _KERNELS = "which is the kernel's own and the container makes itself"
 _LINK = "which is a link that the container makes itself: name the directory that it leads to"
+_NEEDED = "a part of the store that all programs need"
 _NODE = "which the container makes itself"
 
 
@@ -69,7 +70,7 @@ def _of_store(store: str) -> list[Target]:
     """Return what a store at this path protects: itself, what the init and every program needs, the links to it."""
     reason = "which is the store, the software that the container runs"
     found = [Target(store, reason, above=True)]
-    found += [Target("%s/%s" % (store, name), "a part of the store that all programs need") for name in MERGED]
+    found += [Target("%s/%s" % (store, name), _NEEDED) for name in MERGED]
     found.append(Target(store + "/lib/systemd", "a part of the store that the container's init needs", below=True))
     if store == STORE:
         found += [Target("/" + name, "which is a link into the store", below=True, above=False) for name in MERGED]
@@ -140,6 +141,8 @@ def refusal_of_place(path: str, store: str | None = None) -> str | None:
     index = _protected(store)
     if place in index.at:
         return "nothing can be mounted at '%s', %s" % (place, index.at[place].reason)
+    if store and _is_of_an_architecture(place, plain_path(store)):
+        return "nothing can be mounted at '%s', %s" % (place, _NEEDED)
     for above in parents(place):
         target = index.at.get(above)
         if target and target.below:
@@ -148,6 +151,12 @@ def refusal_of_place(path: str, store: str | None = None) -> str | None:
         target = index.hidden[place]
         return "'%s' would hide %s, %s" % (place, target.path, target.reason)
     return None
+
+
+def _is_of_an_architecture(place: str, store: str) -> bool:
+    """Whether a path is one of a store's directories of libraries, such as lib/x86_64-linux-gnu."""
+    directory, _slash, name = place.rpartition("/")
+    return directory == store + "/lib" and "-linux-" in name
 
 
 def refusal_of_file(path: str, store: str) -> str | None:

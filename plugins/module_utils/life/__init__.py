@@ -14,6 +14,7 @@ By hand, by a unit, or by the module, a container is started and stopped by the 
 For the modules:
 
     staging      have a system on the host
+    examination  what keeps a container from starting from a system, before another is stopped for it
     starting     start a system with the launcher that it brings
     life_cycle   what a state that is asked for takes, the way back included
     health       whether a container is well

@@ -78,12 +78,20 @@ class HostContainers:
         return [self._guarded(name, self._stage) for name in self.declared]
 
     def bring(self, roll_back: bool) -> list[Result]:
-        """Bring every container into its state. Return the result of each.
+        """Bring every container into its state; the result of each, in the order in which they were declared.
+
+        Those that are to end come first: what they have may be meant for the others.
 
         :param roll_back: whether a switch to a system that is not well is undone, for all of them. Otherwise only for
             those whose own options say so.
         """
-        return [self._guarded(name, lambda name: self._bring(name, roll_back)) for name in self.declared]
+        ending = self._ending()
+        order = ending + [name for name in self.declared if name not in ending]
+        results = {name: self._guarded(name, lambda name: self._bring(name, roll_back)) for name in order}
+        return [results[name] for name in self.declared]
+
+    def _ending(self) -> list[str]:
+        return [name for name, options in self.declared.items() if options["state"] in ("absent", "stopped")]
 
     def purge(self, options: dict[str, Any]) -> list[Result]:
         """Remove the containers that were not declared. Return the result of each.
@@ -113,7 +121,11 @@ class HostContainers:
         options = self.declared[name]
         system, changed, difference = self._system(name)
         one = OneContainer(self.layout, self.make(name), system, options, False)
+        one.without = self._others(name)
         pending = one.cycle.would_change(options["state"])
+        if pending:
+            one.examine_before(self.check)
+            self._warn(one.warnings)
         result: Result = {"name": name, "changed": changed, "pending": pending, "system": str(system or "")}
         return dict(result, diff=difference) if difference else result
 
@@ -127,6 +139,7 @@ class HostContainers:
 
     def _one(self, name: str, system: Path | None, options: dict[str, Any], roll_back: bool) -> Result:
         one = OneContainer(self.layout, self.make(name), system, options, roll_back)
+        one.without = self._others(name) if self.check else []
         try:
             return one.bring(self.check, self.diff)
         finally:
@@ -146,12 +159,23 @@ class HostContainers:
 
         content = self.contents[name]
         staged = stage(
-            content["system"], content["boot"], self.secrets.get(name), name, self.root, self.check, self.diff
+            content["system"],
+            content["boot"],
+            self.secrets.get(name),
+            name,
+            self.root,
+            self.check,
+            self.diff,
+            self._others(name),
         )
         self._warn(staged.warnings)
         if staged.path != path:
             raise TargetError(f"the system of {name!r} is not the one that was announced; run again")
         return staged.path, staged.changed, staged.difference
+
+    def _others(self, name: str) -> list[str]:
+        """Return the containers that this run brings into other states beside one: what they have now says little."""
+        return [other for other in self.declared if other != name]
 
     def _warn(self, warnings: list[str]) -> None:
         self.warnings += [warning for warning in warnings if warning not in self.warnings]

@@ -78,6 +78,7 @@ class LifeCycle:
     :param generation: the generation that `rolled_back` goes back to; None for the last one before the current.
     :param keep: how many generations are kept.
     :param settle: applies the settings that are kept beside the systems, before a start; returns whether one changed.
+    :param examine: refuses a system from which the container cannot be started, before anything is changed for it.
     :param await_health: returns a container's complaints at the end of the time limit of `health`.
     """
 
@@ -97,6 +98,7 @@ class LifeCycle:
         keep: int = generations.GENERATIONS_KEPT,
         settle: Callable[[str], bool] = lambda state: False,
         await_health: Callable[[Any, dict[str, Any]], list[str]] = await_health,
+        examine: Callable[[Path], None] = lambda system: None,
     ) -> None:
         self.layout = layout
         self.name = name
@@ -112,6 +114,7 @@ class LifeCycle:
         self.keep = keep
         self.settle = settle
         self.await_health = await_health
+        self.examine = examine
         self.changed = False
         self._switched = False
         self.warnings: list[str] = []
@@ -186,6 +189,9 @@ class LifeCycle:
                 self._remove()
                 return
             number, system = self._target(state)
+            starting = self.to_start(state, system)
+            if starting is not None:
+                self.examine(starting)
             if state == "stopped":  # what it is switched to is on trial until it runs
                 self._switch(number, system)
                 self.changed = self.settle(state) or self.changed
@@ -202,6 +208,19 @@ class LifeCycle:
                     generations.note_well(self.layout, self.name)
                 generations.end_trial(self.layout, self.name)
             self._prune()
+
+    def planned_system(self, state: str) -> Path | None:
+        """Return the system that `reach(state)` would make current, or None for the one that is."""
+        return self._target(state)[1] if state == "rolled_back" else self.system
+
+    def to_start(self, state: str, system: Path | None) -> Path | None:
+        """Return the system that `reach(state)` would start: `system`, or else the current one; None for no start."""
+        wanted = system or self.layout.current_system(self.name)
+        if state in ("stopped", "absent") or wanted is None:
+            return None
+        status = self.container.status()
+        runs = status.state == "running" and _base_name(status.system) == wanted.name
+        return wanted if state == "restarted" or not runs else None
 
     def _target(self, state: str) -> tuple[int, Path | None]:
         """Return the generation to go back to, or 0, and the system to make current, or None to keep the current one.

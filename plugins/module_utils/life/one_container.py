@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Iterable
 
 from ..host import time_limits
 from ..host.boot import Boot
@@ -20,6 +20,9 @@ from . import health
 from .healing import Healing
 from .life_cycle import LifeCycle, UnhealthyError
 from .starting import starter
+
+if TYPE_CHECKING:
+    from .examination import Examined
 
 ERRORS = (TargetError, LauncherError, LimitError, OSError)
 """The errors that `failure` turns into a result."""
@@ -53,10 +56,16 @@ class OneContainer:
     :param options: by TASK_OPTIONS, with the defaults filled in.
     :param roll_back: whether a switch to a system that is not well is undone.
     :raises TargetError, LimitError: when an option is of no use.
+    :ivar without: containers that are to end in the same run, or to change; what they have now is no matter.
     """
 
     def __init__(
-        self, layout: Layout, container: Any, system: Path | None, options: dict[str, Any], roll_back: bool
+        self,
+        layout: Layout,
+        container: Any,
+        system: Path | None,
+        options: dict[str, Any],
+        roll_back: bool,
     ) -> None:
         if options["keep_generations"] < 1:
             raise TargetError("keep_generations: at least 1, the current one, is kept")
@@ -90,7 +99,28 @@ class OneContainer:
             generation=options["generation"],
             keep=options["keep_generations"],
             settle=self.boot.apply,
+            examine=lambda system: self._examine(system).refuse(self.name),
         )
+        self.without: Iterable[str] = ()
+
+    def _examine(self, system: Path) -> Examined:
+        from . import examination  # much code, of which a run that starts nothing needs none
+
+        return examination.examine(self.cycle.layout, self.name, system, self.without)
+
+    def examine_before(self, check: bool) -> None:
+        """Refuse a system that is on the host already and could not be started now.
+
+        :param check: whether what others have is but a warning, for an earlier task may be one that ends them.
+        :raises TargetError: it could not be started.
+        """
+        starting = self.cycle.to_start(self.state, self.cycle.planned_system(self.state))
+        if starting is not None and starting.is_dir():
+            examined = self._examine(starting)
+            if check:
+                self.cycle.warnings += examined.conflicts
+                examined = examined._replace(conflicts=[])
+            examined.refuse(self.name)
 
     @property
     def warnings(self) -> list[str]:
@@ -109,6 +139,7 @@ class OneContainer:
         # What is kept for a container goes with it, and is not made for one that is not there.
         settled = "absent" if planned["state"] == "absent" else self.state
         if check:
+            self.examine_before(check)
             changed = cycle.would_change(self.state) or boot.would_change(settled)
             after = {**planned, **boot.plan(settled)}
             stays = before["running"] is not None and before["running"] == after["running"]

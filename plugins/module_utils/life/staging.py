@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterable, NamedTuple
 
-from ..host import facts, preflight, store, system_filter, unit_files
+from ..host import claims, facts, preflight, store, system_filter, unit_files
+from ..host.preflight_content import Content
+from ..host.preflight_programs import Programs
 from ..state import library, system_diff
 from ..state.system_content import SystemContent
 from ..state.system_damage import damages, summary_of_damages
@@ -37,6 +39,26 @@ class Staged:
         self.warnings: list[str] = []
 
 
+class Named(NamedTuple):
+    """What of all that a system names the store does not have.
+
+    :ivar refused: without which the container would not be what was declared.
+    :ivar missing: programs that units start.
+    :ivar warnings: what will not be as declared, and is no mistake of the declaration's.
+    """
+
+    refused: list[str]
+    missing: list[str]
+    warnings: list[str]
+
+
+def look_for_named(host: facts.HostFacts, view: store.StoreView, content: SystemContent) -> Named:
+    """Look in the store for what a system names in its files."""
+    programs = Programs(host, content.specification, lambda path: content.files[path].content)
+    words = Content(view, content.files)
+    return Named(words.problems() + programs.init(), programs.units(), words.warnings())
+
+
 def stage(
     system: dict[str, Any],
     boot: str,
@@ -45,23 +67,34 @@ def stage(
     root: Path,
     check: bool,
     diff: bool,
+    without: Iterable[str] = (),
 ) -> Staged:
     """Put a system on the host below `root`, whole. Return the result.
 
     :param system: the result of the filter `system_files`, with the content of secret files in `secrets`.
     :param name: the container's name; None for the one in `system`.
     :param check: only find out what would be done. A missing program is a warning then: an earlier task may be about to
-        install it.
+        install it. So is what another container has, which such a task may be about to end.
+    :param without: containers that are to end in the same run, or to change.
     :raises TargetError: when the system, the host or the store stand in the way.
     """
     host = facts.HostFacts(root)
     content = SystemContent(system, boot, library.sources(), host.interpreter, secrets, name)
     preflight.check_host(host, content.specification)
+    view = store.StoreView(content.specification, root)
+    named = look_for_named(host, view, content)
+    if named.refused:
+        raise TargetError(
+            f"the container cannot run as it is declared; nothing was changed. {'; '.join(named.refused)}"
+        )
     layout = Layout(root)
     systems = Systems(layout)
     seccomp_filter = system_filter.compiled(content.specification.security)
     staged = Staged(content, systems.path(content, seccomp_filter))
     staged.warnings += preflight.warnings(host, content.specification) + system_filter.warnings(seccomp_filter)
+    staged.warnings += named.warnings
+    if check:
+        staged.warnings += claims.conflicts(host, layout, content.name, content.specification, without)
     if staged.damages:
         done = "would be" if check else "was"
         staged.warnings.append(
@@ -69,9 +102,8 @@ def stage(
             f"{summary_of_damages(staged.damages)}. "
             "What has been started from it since it was damaged may need a restart"
         )
-    view = store.StoreView(content.specification, root)
     try:
-        store.check_programs(view, system.get("programs") or [])
+        store.check_programs(view, system.get("programs") or [], named.missing)
     except TargetError as error:
         if not check:
             raise

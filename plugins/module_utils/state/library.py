@@ -51,6 +51,7 @@ MODULES = (
     "launcher/mount_table",
     "launcher/mounts",
     "launcher/names",
+    "launcher/needs",
     "launcher/network_files",
     "launcher/notification",
     "launcher/paths",

@@ -21,7 +21,7 @@ from .system_content import SystemContent
 if TYPE_CHECKING:
     from ..launcher.contract import Directory, Mount, Specification
 
-NOT_SETTINGS = ("files", "directories", "host_files", "file_systems", "launcher", "python", "filter_digest")
+NOT_SETTINGS = ("files", "directories", "host_files", "file_systems", "ports", "launcher", "python", "filter_digest")
 """Parts of the specification that are shown in a way of their own."""
 
 PARTS = (
@@ -30,6 +30,7 @@ PARTS = (
     "directories",
     "files taken from beside the store",
     "settings",
+    "ports of the host",
     "system-call filter",
     "launcher",
 )
@@ -59,6 +60,7 @@ class Snapshot:
                     "directories": _lines(_directory(entry) for entry in specification.directories),
                     "files taken from beside the store": _lines(specification.host_files),
                     "settings": _settings(specification),
+                    "ports of the host": _lines(f"{port}" for port in specification.ports),
                     "system-call filter": _filter(seccomp_filter),
                     "launcher": f"launcher {specification.launcher}\npython {specification.python}\n",
                 }

@@ -12,6 +12,7 @@ import typing as t
 from .. import accounts, checks
 from ..debian import DEBIAN
 from ..errors import DeclarationError, suggestion
+from ..ports import Listener
 from ..service_types import Context, ServiceType, always, daemon, needs
 from ..units import Unit
 from ..validation import Spec, describe
@@ -162,6 +163,8 @@ def _postgresql_needs(value: t.Any, context: Context) -> dict[str, t.Any]:
 def _verify_redis(value: t.Any, path: str) -> None:
     checks.port(value["port"], f"{path}.port")
     checks.absolute_path(value["directory"], f"{path}.directory")
+    if not value["bind"] and "unixsocket" not in value["settings"]:
+        raise DeclarationError(f"{path}.bind", "is empty, so that redis would listen nowhere: name an address, or '*'")
     for key in ("bind", "save"):
         for index, item in enumerate(value[key]):
             checks.line(item, f"{path}.{key}[{index}]")
@@ -206,6 +209,15 @@ def _redis_unit(value: t.Any, context: Context) -> list[Unit]:
     return [daemon("redis", service, description="Redis", unit={"After": "network.target"})]
 
 
+def _on_each(addresses: str) -> t.Callable[[t.Any], list[Listener]]:
+    """Return the listeners of a type whose value has a port, and under the key ADDRESSES those to listen on."""
+    return lambda value: [
+        Listener("port", value["port"], "" if address in ("*", "0.0.0.0") else address)
+        for text in value[addresses]
+        for address in re.split(r"[\s,]+", text.strip())
+    ]
+
+
 def _account(name: str, home: str, shell: str = DEBIAN.no_login) -> t.Any:
     user = accounts.service_user(name, home=home, shell=shell)
     return always({"users": [user], "groups": [accounts.service_group(name)]})
@@ -225,6 +237,7 @@ TYPES = (
         default={},
         provision=("postgresql", "postgres"),
         software=dataclasses.replace(_POSTGRESQL_SOFTWARE, packages=()),  # which one, its value says
+        listeners=_on_each("listen_addresses"),
         extensions={
             "systemd": _postgresql_unit,
             "etc": _postgresql_files,
@@ -242,6 +255,7 @@ TYPES = (
         provision=("redis", "redis-server"),
         software=_REDIS_SOFTWARE,
         programs=(_REDIS_SOFTWARE.programs["redis-server"],),
+        listeners=_on_each("bind"),
         extensions={
             "systemd": _redis_unit,
             "etc": lambda value, context: {

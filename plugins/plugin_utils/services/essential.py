@@ -110,7 +110,21 @@ def _accounts(value: t.Any, contributions: list[Contribution], context: Context,
         accounts.merge(groups, added_groups, contribution.path, override=False)
     accounts.merge(users, context.operating_system.users, f"{PATH}.users", override=True)
     accounts.merge(groups, context.operating_system.groups, f"{PATH}.groups", override=True)
+    for index, user in enumerate(context.operating_system.users):
+        home = users[user.name].home
+        if users[user.name].create_home_directory and _nearest_mount(home, context) == context.store:
+            raise DeclarationError(
+                f"{PATH}.users[{index}].home_directory",
+                f"'{home}' lies in the store, which is read-only: use another, or create_home_directory: false",
+            )
     return accounts.Accounts(list(users.values()), list(groups.values()), PATH)
+
+
+def _nearest_mount(path: str, context: Context) -> str:
+    """Return where the file system is mounted that a path of the container lies in."""
+    points = [system.place for system in context.operating_system.file_systems if system.mounted_at_start]
+    around = [point for point in ["/", context.store, *points] if targets.is_below(path, point)]
+    return max(around, key=len)
 
 
 def _records(contribution: Contribution, key: str, kind: t.Any) -> list[t.Any]:

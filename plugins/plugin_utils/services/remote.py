@@ -11,6 +11,7 @@ import typing as t
 from .. import accounts, checks
 from ..debian import DEBIAN
 from ..errors import DeclarationError, suggestion
+from ..ports import Listener, endpoint
 from ..service_types import Context, ServiceType, always, daemon
 from ..units import Unit
 from ..validation import Spec, describe
@@ -28,6 +29,9 @@ _OPENSSH: Spec = {
     "host_keys": {"type": "dict", "default": {}, "no_log": True},
     "extra_config": {"type": "str", "default": ""},
 }
+
+
+_PORT = re.compile(r"^\s*Port[\s=]+([0-9]+)\s*$", re.MULTILINE | re.IGNORECASE)
 
 
 def _verify(value: t.Any, path: str) -> None:
@@ -107,6 +111,21 @@ def _activation(value: t.Any, context: Context) -> list[t.Any]:
     return steps
 
 
+def _listeners(value: t.Any) -> list[Listener]:
+    ports = [("port", value["port"])]
+    ports += [("extra_config", int(number)) for number in _PORT.findall(value["extra_config"])]
+    if not value["listen_addresses"]:
+        return [Listener(key, number) for key, number in ports if number]
+    found = []
+    for index, text in enumerate(value["listen_addresses"]):
+        own = endpoint(text)  # sshd takes `::` and the like as an address
+        if own and (":" not in own[0] or text.startswith("[")) and ":" in text:
+            found.append(Listener(f"listen_addresses[{index}]", own[1], own[0]))
+        else:
+            found += [Listener(key, number, text.strip("[]")) for key, number in ports]
+    return found
+
+
 def _unit(value: t.Any, context: Context) -> list[Unit]:
     service = {
         "Type": "notify",
@@ -130,6 +149,7 @@ TYPES = (
         provision=("sshd", "ssh-daemon", "openssh"),
         software=_SOFTWARE,
         programs=(_SOFTWARE.programs["sshd"], _SOFTWARE.programs["ssh-keygen"]),
+        listeners=_listeners,
         extensions={
             "systemd": _unit,
             "etc": _files,

@@ -10,6 +10,7 @@ import typing as t
 from .. import checks, units
 from ..debian import DEBIAN
 from ..errors import DeclarationError
+from ..ports import Listener, endpoint
 from ..service_types import Context, ServiceType, always, daemon, needs
 from ..units import Unit
 from ..validation import Spec, describe
@@ -63,6 +64,9 @@ _TYPES = {
 }
 _WORD = re.compile(r"[^\s;{}\"'#\\$\x00-\x1f\x7f]+")
 
+_OWN_SERVERS = re.compile(r"(^|[\s;{}])(server\s*\{|include\s)")
+_LISTEN = re.compile(r"(?:^|[\s;{}])listen\s+([^;{}#]+)")
+
 # The service is started once it answers.
 _PROBE = (
     "import socket,sys,time;"
@@ -85,8 +89,18 @@ def _verify_nginx(value: t.Any, path: str) -> None:
     workers = value["worker_processes"]
     if workers != "auto" and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
         raise DeclarationError(f"{path}.worker_processes", f"must be a number or 'auto', not {describe(workers)}")
+    if (
+        value["config"] is None
+        and not value["servers"]
+        and not _OWN_SERVERS.search("\n".join(value["http_directives"]))
+    ):
+        raise DeclarationError(
+            f"{path}.servers", "is empty, so that nginx would serve nothing: declare one, such as {root: /srv/www}"
+        )
     for index, server in enumerate(value["servers"]):
         place = f"{path}.servers[{index}]"
+        if not server["listen"]:
+            raise DeclarationError(f"{place}.listen", 'is empty: name a port, such as "80", or leave it out')
         for key in ("listen", "server_name", "index"):
             for item in server[key]:
                 for word in item.split(" ") if key == "listen" else [item]:
@@ -96,6 +110,27 @@ def _verify_nginx(value: t.Any, path: str) -> None:
         for number, location in enumerate(server["locations"]):
             for word in location["uri"].split(" "):
                 checks.line(word, f"{place}.locations[{number}].uri")
+
+
+def _nginx_listeners(value: t.Any) -> list[Listener]:
+    """Return what servers listen on, also in text that is taken as it is; addresses and sockets of their own."""
+    written = [
+        (f"servers[{index}].listen[{number}]", item)
+        for index, server in enumerate(value["servers"])
+        for number, item in enumerate(server["listen"])
+    ]
+    texts = [("config", value["config"] or "")]
+    texts += [(f"http_directives[{index}]", text) for index, text in enumerate(value["http_directives"])]
+    for index, server in enumerate(value["servers"]):
+        texts += [(f"servers[{index}].directives[{number}]", text) for number, text in enumerate(server["directives"])]
+    written += [(key, match.group(1)) for key, text in texts for match in _LISTEN.finditer(text)]
+    found = []
+    for key, item in written:
+        words = item.split()
+        known = endpoint(words[0], 80) if words and not words[0].startswith("unix:") else None
+        if known:
+            found.append(Listener(key, known[1], known[0], "udp" if "quic" in words else "tcp"))
+    return found
 
 
 def _block(head: str, lines: list[str]) -> list[str]:
@@ -201,13 +236,14 @@ def _static_needs(value: t.Any, context: Context) -> dict[str, t.Any]:
 TYPES = (
     ServiceType(
         "nginx",
-        "The nginx web server.",
+        "The nginx web server. What it serves must be declared: `servers`, or `config`.",
         spec=_NGINX,
         verify=_verify_nginx,
         default={},
         provision=("nginx",),
         software=_NGINX_SOFTWARE,
         programs=(_NGINX_SOFTWARE.programs["nginx"],),
+        listeners=_nginx_listeners,
         extensions={
             "systemd": _nginx_unit,
             "etc": lambda value, context: {"nginx/nginx.conf": {"content": _nginx_conf(value)}},
@@ -221,6 +257,9 @@ TYPES = (
         default={},
         verify=_verify_static,
         provision=lambda value: ((value or {}).get("name", "static-web-server"),),
+        listeners=lambda value: [
+            Listener("port", value["port"], "" if value["address"] == "0.0.0.0" else value["address"])
+        ],
         extensions={
             "systemd": _static_unit,
             "system": _static_needs,

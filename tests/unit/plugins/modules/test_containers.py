@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import preflight, store
 from ansible_collections.unshare.container.plugins.module_utils.launcher import contract, seccomp
+from ansible_collections.unshare.container.plugins.module_utils.life import examination, staging
 from ansible_collections.unshare.container.plugins.module_utils.state import library
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
@@ -56,7 +57,9 @@ class Target:
         monkeypatch.setattr(preflight, "check_host", lambda host, specification: None)
         monkeypatch.setattr(preflight, "warnings", lambda host, specification: [])
         monkeypatch.setattr(store, "StoreView", lambda *arguments: None)
-        monkeypatch.setattr(store, "check_programs", lambda view, programs: None)
+        monkeypatch.setattr(store, "check_programs", lambda *arguments: None)
+        monkeypatch.setattr(staging, "look_for_named", lambda *arguments: staging.Named([], [], []))
+        monkeypatch.setattr(examination, "examine", lambda *arguments: examination.Examined([], []))
         monkeypatch.setattr(seccomp, "compile_filter", self.compile_filter)
         monkeypatch.setattr(library, "sources", lambda: {"main.py": ""})  # all of it takes long to compile
 

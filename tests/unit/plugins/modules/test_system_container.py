@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.inside.units import Judgement
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.life import examination
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
@@ -81,6 +82,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_launcher: None) ->
     host = Host(tmp_path)
     monkeypatch.setattr(system_container, "ROOT", tmp_path)
     monkeypatch.setattr(system_container, "Container", host)
+    monkeypatch.setattr(examination, "examine", lambda *arguments: examination.Examined([], []))
     return host
 
 

@@ -43,6 +43,7 @@ PLACES: dict[type[ContractRecord], tuple[str | int, ...]] = {
     contract.Mount: ("file_systems", 0),
     contract.File: ("files", "/etc/passwd"),
     contract.Directory: ("directories", 0),
+    contract.Port: ("ports", 0),
 }
 
 
@@ -143,6 +144,8 @@ def test_what_is_needed_is_little() -> None:
         ("Mount", "mount_point"),
         ("Mount", "type"),
         ("Directory", "path"),
+        ("Port", "number"),
+        ("Port", "place"),
     }
 
 

@@ -124,6 +124,7 @@ DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
         "host_files": [],
         "launcher": "",
         "filter_digest": "",
+        "ports": [],
         "python": "",
     },
 }

@@ -41,6 +41,8 @@ REFUSED = [
         "/usr/.",
         "/usr/bin",
         "/usr/lib",
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/arm-linux-gnueabihf/",
         "/usr/lib64",
         "/usr/lib/systemd",
         "/usr/lib/./systemd/x",

@@ -1,0 +1,190 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What others have already that a container would need for itself: a directory it writes to, a port of the host's.
+
+Others are the containers of this host that run, or that its boot starts; of ports, everybody who listens. That is asked
+before a container is started, and before the one of its name that runs is stopped for it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, NamedTuple
+
+from ..launcher import guarded
+from ..launcher.errors import LauncherError
+from ..launcher.names import is_name
+from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, UNIT_DIRECTORY
+from ..launcher.specification import read_spec
+from ..state.record import RecordedContainer
+from . import ports
+from .preflight_mounts import answers
+from .systemd_units import WANTS, unit_of
+from .written import paths_written
+
+if TYPE_CHECKING:
+    from ..launcher.contract import Port, Specification
+    from ..state.target import Layout
+    from .facts import HostFacts
+
+    Recorded = Callable[[str], RecordedContainer]
+
+Written = Dict[str, str]
+"""A path of the host that a container writes to, and the mount point by which it does."""
+
+WAYS_OUT = (
+    "two systems that write one directory damage what is in it: stop or remove that container first, "
+    "give this one a directory of its own, or share it read-only"
+)
+
+
+TURNED = {"is": "is", "contains": "lies in", "lies in": "contains"}
+
+
+class Other(NamedTuple):
+    """Another container: its specification, and its ids on the host while it runs."""
+
+    name: str
+    specification: Specification
+    ids: range
+
+
+def others(host: HostFacts, layout: Layout, name: str, recorded: Recorded) -> list[Other]:
+    """Return the containers of this host that run or that its boot starts, but this one."""
+    try:
+        names = sorted(os.listdir(layout.containers))
+    except FileNotFoundError:
+        return []
+    found = []
+    for other in names:
+        if other == name or not is_name(other):
+            continue
+        record = recorded(other)
+        status = record.status()
+        current = layout.current_system(other) if _starts_at_boot(host, other) else None
+        system = status.system if status.state == "running" else current and str(current)
+        if not system:
+            continue
+        try:
+            found.append(Other(other, read_spec(system), _ids(record)))
+        except LauncherError:
+            continue  # damaged, which is for a run of its own to say
+    return found
+
+
+def _ids(record: RecordedContainer) -> range:
+    """Return the ids on the host of a container that runs; none when it does not."""
+    status = record.status()
+    if status.state != "running" or status.uid_base is None:
+        return range(0)
+    return range(status.uid_base, status.uid_base + status.uid_count)
+
+
+def _starts_at_boot(host: HostFacts, name: str) -> bool:
+    directories = (UNIT_DIRECTORY, RUNTIME_UNIT_DIRECTORY)
+    return any(os.path.lexists(host.path(directory) / WANTS / unit_of(name)) for directory in directories)
+
+
+def conflicts(
+    host: HostFacts,
+    layout: Layout,
+    name: str,
+    specification: Specification,
+    without: Iterable[str] = (),
+    recorded: Recorded = RecordedContainer,
+) -> list[str]:
+    """Return what keeps a container from starting beside those that are there, one for each directory and port.
+
+    :param without: containers that are to end in the same run, or to change.
+    """
+    written = writes(host, specification)
+    if not written and not specification.ports:
+        return []
+    found = others(host, layout, name, recorded)
+    staying = [other for other in found if other.name not in without]
+    going = [_ids(recorded(name))] + [other.ids for other in found if other.name in without]
+    return _directories(host, written, staying) + _ports(host, specification.ports, staying, going)
+
+
+def writes(host: HostFacts, specification: Specification) -> Written:
+    """Return the paths of the host that a container writes to."""
+    found: Written = {}
+    for mount in specification.file_systems:
+        for path in paths_written(mount):
+            if not answers(host, path) or _is_kept(host, path):
+                found.setdefault(path, mount.mount_point)
+    return found
+
+
+def _is_kept(host: HostFacts, path: str) -> bool:
+    """Whether what is written to a path stays in it: that goes through a socket or a pipe is for any number to use."""
+    try:
+        mode = os.stat(host.path(path)).st_mode
+    except OSError:
+        return True
+    return not (stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode) or stat.S_ISCHR(mode))
+
+
+def _directories(host: HostFacts, written: Written, found: list[Other]) -> list[str]:
+    said = []
+    for other in found:
+        theirs = writes(host, other.specification) if written else {}
+        if not theirs:
+            continue
+        runs = {str(host.path(path)): path for path in theirs if answers(host, path)}
+        guard = guarded.GuardedHost(runs, ())
+        for path, point in written.items():
+            met = _meets(host, guard, path, theirs)
+            if met:
+                which = f"{met[1]} (at {theirs[met[1]]})"
+                here = f"that {met[0]} {path} (here at {point})"
+                does = "runs" if other.ids else "the host's boot starts"
+                said.append(f"container {other.name!r}, which {does}, writes to {which}, and {here}: {WAYS_OUT}")
+    return said
+
+
+def _meets(host: HostFacts, guard: guarded.GuardedHost, path: str, theirs: Written) -> tuple[str, str] | None:
+    """How a path to which another container writes stands to this one, by its words, or by where they lie; or None."""
+    for known in theirs:
+        relation = guarded.relation_of(known, path)
+        if relation:
+            return relation, known
+    if not answers(host, path):
+        return None
+    try:
+        source = os.open(host.path(path), os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        met = guard.written(source)
+    finally:
+        os.close(source)
+    return (TURNED[met[0]], guard.runs[met[1]]) if met else None
+
+
+def _ports(host: HostFacts, wanted: list[Port], found: list[Other], going: list[range]) -> list[str]:
+    said = []
+    free = []
+    for port in wanted:
+        meeting = [
+            (other, theirs) for other in found for theirs in other.specification.ports if ports.overlap(port, theirs)
+        ]
+        if meeting:
+            other, theirs = meeting[0]
+            said.append(
+                f"{port.place}: port {port} of the host's network is that of container {other.name!r} "
+                f"({theirs.place}): use another, or stop or remove that container first"
+            )
+        else:
+            free.append(port)
+    sockets = ports.listening(host) if free else []
+    sockets = [socket for socket in sockets if not any(socket.uid in ids for ids in going)]
+    for port, socket in ports.taken(free, sockets):
+        owner = next((f"container {other.name!r}" for other in found if socket.uid in other.ids), None)
+        whose = owner or ports.program_of(host, socket) or f"a program of the user {socket.uid}"
+        said.append(
+            f"{port.place}: port {port} of the host's network is taken by {whose}: use another, or end that first"
+        )
+    return said

@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whether the ids of a file system can be mapped: tried, with a mount that nobody ever sees."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+
+from ..launcher import linux, mount_table, mounts
+from ..launcher.identity import available
+from ..launcher.process import KILL
+from ..launcher.targets import is_below
+
+ALWAYS = ("ext4", "xfs")
+"""Since the oldest kernel on which containers run."""
+
+OWN_RANGES = 0x70000000
+"""From here on are the ids of containers."""
+
+MAP = f"0 {OWN_RANGES} 65536\n"
+
+
+def can_map(source: int, path: str) -> bool:
+    """Whether the ids of what a descriptor names, and of all that is mounted below it, can be mapped.
+
+    Where that cannot be tried, it is left to the start to find out.
+
+    :param path: of what the descriptor names, without links.
+    """
+    table = mount_table.read()
+    kinds = {mount.kind for mount in mount_table.way(table, path)[-1:]}
+    kinds |= {mount.kind for mount in table if is_below(mount.point, path)}
+    if kinds <= set(ALWAYS) or available()[1]:  # in a user namespace nothing is mapped again
+        return True
+    try:
+        return _try(source)
+    except OSError:
+        return True
+
+
+def _try(source: int) -> bool:
+    """Make a detached copy of the mount with another id map.
+
+    :raises OSError: that could not be tried.
+    """
+    ready, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _be_namespace(told)
+    os.close(told)
+    try:
+        if os.read(ready, 1) != b"1":
+            raise OSError(errno.EPERM, "no user namespace can be made")
+        for name in ("uid_map", "gid_map"):
+            with open(f"/proc/{child}/{name}", "w", encoding="ascii") as file:
+                file.write(MAP)
+        with open(f"/proc/{child}/ns/user", "rb") as namespace:
+            try:
+                mount = mounts.bind(source, 0, namespace.fileno())
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EPERM):
+                    raise
+                return False
+            os.close(mount)
+            return True
+    finally:
+        os.close(ready)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, KILL)
+        os.waitpid(child, 0)
+
+
+def _be_namespace(told: int) -> None:
+    """Hold a user namespace of its own, until it is killed."""
+    try:
+        linux.prctl(linux.PR_SET_PDEATHSIG, KILL)
+        linux.unshare(linux.CLONE_NEWUSER)
+        os.write(told, b"1")
+        select.select([], [], [])
+    finally:
+        os._exit(1)

@@ -1,0 +1,131 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The ports of the host's network: which a container could not have, and who has them already."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+import struct
+from typing import NamedTuple
+
+from ..launcher.needs import Port
+from .facts import HostFacts
+
+START = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
+"""From which port on a socket needs no privilege of the network's owner; it holds for IPv6 as well."""
+
+DEFAULT_START = 1024
+
+TABLES = (("tcp", "tcp"), ("tcp6", "tcp"), ("udp", "udp"), ("udp6", "udp"))
+STATES = {"tcp": "0A", "udp": "07"}
+"""TCP_LISTEN; and TCP_CLOSE, in which a socket of UDP is that has no peer."""
+
+LOW = (
+    "{ports}: the root of a container has no privilege in the host's network, and cannot listen there below port "
+    "{start}: use a port from {start} on; or a network of the container's own (without shared_network); or let "
+    "everybody on this host have low ports: set its sysctl net.ipv4.ip_unprivileged_port_start to {least} or less"
+)
+
+
+class Listening(NamedTuple):
+    """A socket of the host on which somebody listens; `uid` is whose it is, and `inode` its own number."""
+
+    protocol: str
+    address: str
+    number: int
+    uid: int
+    inode: str
+
+
+def overlap(one: Port, other: Port) -> bool:
+    """Whether two listeners would be in each other's way."""
+    if (one.protocol, one.number) != (other.protocol, other.number):
+        return False
+    return _meet(one.address, other.address)
+
+
+def _meet(one: str, other: str) -> bool:
+    addresses = [_address(one), _address(other)]
+    if "" in addresses or addresses[0] == addresses[1]:
+        return True
+    versions = [4 if "." in address else 6 for address in addresses]
+    return versions[0] == versions[1] and any(address in ("0.0.0.0", "::") for address in addresses)
+
+
+def _address(text: str) -> str:
+    """Return an address in its plain form; a name as it is, but for the one that is always known."""
+    if text == "localhost":
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(text.partition("%")[0]))
+    except ValueError:
+        return text
+
+
+def refused(host: HostFacts, ports: list[Port]) -> list[str]:
+    """Return why a container cannot listen on some ports of the host's network, or nothing."""
+    text = host.read(START).strip()
+    start = int(text) if text.isdigit() else DEFAULT_START
+    low = [port for port in ports if port.number < start]
+    if not low:
+        return []
+    named = ", ".join(f"{port.place} (port {port.number})" for port in low)
+    return [LOW.format(ports=named, start=start, least=min(port.number for port in low))]
+
+
+def listening(host: HostFacts) -> list[Listening]:
+    """Return who listens on the host's network."""
+    found = []
+    for table, protocol in TABLES:
+        for line in host.read(f"/proc/net/{table}").splitlines()[1:]:
+            fields = line.split()
+            if (
+                len(fields) < 10
+                or fields[3] != STATES[protocol]
+                or not re.fullmatch(r"[0-9A-F]+:[0-9A-F]{4}", fields[1])
+            ):
+                continue
+            address, _colon, number = fields[1].partition(":")
+            found.append(Listening(protocol, _decoded(address), int(number, 16), int(fields[7]), fields[9]))
+    return found
+
+
+def _decoded(text: str) -> str:
+    """Return the address that the kernel shows as 32-bit numbers of its own byte order."""
+    words = [int(text[index : index + 8], 16) for index in range(0, len(text), 8)]
+    packed = struct.pack("=%dI" % len(words), *words)
+    if len(words) == 1:
+        return socket.inet_ntop(socket.AF_INET, packed)
+    address = socket.inet_ntop(socket.AF_INET6, packed)
+    # One that is open to all of IPv6 mostly takes what comes over IPv4, too; the table does not say.
+    return "" if address == "::" else address
+
+
+def program_of(host: HostFacts, listener: Listening) -> str | None:
+    """Return which process of the host has a socket, with its name; None where that is not to be seen."""
+    wanted = f"socket:[{listener.inode}]"
+    processes = host.path("/proc")
+    for pid in sorted((name for name in os.listdir(processes) if name.isdigit()), key=int):
+        descriptors = processes / pid / "fd"
+        try:
+            if any(os.readlink(descriptors / name) == wanted for name in os.listdir(descriptors)):
+                return f"{host.read(f'/proc/{pid}/comm').strip()} (PID {pid})"
+        except OSError:
+            continue  # it has ended, or a descriptor was closed
+    return None
+
+
+def taken(ports: list[Port], sockets: list[Listening]) -> list[tuple[Port, Listening]]:
+    """Return which ports somebody listens on already."""
+    found = []
+    for port in ports:
+        for other in sockets:
+            same = (other.protocol, other.number) == (port.protocol, port.number)
+            if same and _meet(port.address, other.address):
+                found.append((port, other))
+                break
+    return found

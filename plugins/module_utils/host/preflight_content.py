@@ -1,0 +1,173 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What files of a system name that the store must know: a time zone, a locale, and the rules of sudo.
+
+A container starts with any of them wrong, too: with UTC, without messages and sorting of the language, without sudo.
+Nobody would be told.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import stat
+import struct
+import subprocess
+from typing import TYPE_CHECKING
+
+from .store import StoreView
+
+if TYPE_CHECKING:
+    from ..state.system_content import SystemFile
+
+ZONES = "/usr/share/zoneinfo"
+ZONE_LINK, ZONE_MAGIC = "../usr/share/zoneinfo/", b"TZif"
+LOCALES, ARCHIVE, SUPPORTED = "/usr/lib/locale", "/usr/lib/locale/locale-archive", "/usr/share/i18n/SUPPORTED"
+ARCHIVE_MAGIC = 0xDE020109
+"""Of glibc's file of all locales that were generated (locale-gen)."""
+
+ALWAYS = ("C", "POSIX", "C.utf8")
+SUDOERS, SUDOERS_DIRECTORY = "/etc/sudoers", "/etc/sudoers.d/"
+VISUDO = "/usr/sbin/visudo"
+VISUDO_SECONDS = 10
+SIZE_LIMIT = 1 << 24  # bytes of a list of names
+
+
+class Content:
+    """The files of a system, beside the store that they are for.
+
+    :param files: by their paths.
+    """
+
+    def __init__(self, view: StoreView, files: dict[str, SystemFile]) -> None:
+        self.view = view
+        self.files = files
+
+    def problems(self) -> list[str]:
+        """Return what is wrong."""
+        return self._zone()[0] + self._locale()[0] + self._sudoers()
+
+    def warnings(self) -> list[str]:
+        """Return what will not be as declared, and is no mistake of the declaration's."""
+        return self._zone()[1] + self._locale()[1]
+
+    def _zone(self) -> tuple[list[str], list[str]]:
+        """Return what is wrong with the time zone, and what a person should know of it."""
+        file = self.files.get("/etc/localtime")
+        link = file.link if file is not None else None
+        if link is None or not link.startswith(ZONE_LINK):
+            return [], []
+        name = link[len(ZONE_LINK) :]
+        if not stat.S_ISDIR(self.view.mode(ZONES)):
+            said = f"time zone {name}: the store has no {ZONES}, so times inside are UTC: install the package tzdata"
+            return [], [] if name.rpartition("/")[2] in ("UTC", "UCT", "Zulu", "Universal", "GMT") else [said]
+        if self._begins(f"{ZONES}/{name}", 4) == ZONE_MAGIC:
+            return [], []
+        said = f"{name!r} is no time zone of the store ({ZONES}): use a name such as Europe/Berlin"
+        return [f"operating_system.timezone: {said}"], []
+
+    def _begins(self, path: str, size: int) -> bytes:
+        descriptor = self.view.open_file(path)
+        if descriptor is None:
+            return b""
+        try:
+            return os.pread(descriptor, size, 0)
+        finally:
+            os.close(descriptor)
+
+    def _locale(self) -> tuple[list[str], list[str]]:
+        """Return what is wrong with the locale, and what a person should know of it."""
+        file = self.files.get("/etc/locale.conf")
+        match = re.match(r"LANG=([\w.@-]+)\n", file.content.decode("utf-8", "replace")) if file is not None else None
+        if match is None or not stat.S_ISDIR(self.view.mode(LOCALES)):
+            return [], []
+        name = match.group(1)
+        known = {*ALWAYS, *self.view.names(LOCALES), *self._archived()}
+        if plain_locale(name) in {plain_locale(each) for each in known} or self._is_alias(name):
+            return [], []
+        if self._is_supported(name):
+            way = "add it to /etc/locale.gen, and run locale-gen (of the package locales)"
+            return [], [f"locale {name}: was not generated on this host, so programs inside use C instead: {way}"]
+        return [f"operating_system.locale: {name!r} is no locale of the store: use one that `locale -a` lists"], []
+
+    def _archived(self) -> list[str]:
+        """Return the locales in glibc's archive."""
+        descriptor = self.view.open_file(ARCHIVE)
+        if descriptor is None:
+            return []
+        try:
+            head = os.pread(descriptor, 28, 0)
+            if len(head) < 28:
+                return []
+            magic, _serial, _table, _used, _size, begin, length = struct.unpack("=7I", head)
+            text = os.pread(descriptor, min(length, SIZE_LIMIT), begin) if magic == ARCHIVE_MAGIC else b""
+        finally:
+            os.close(descriptor)
+        return [os.fsdecode(name) for name in text.split(b"\0") if name]
+
+    def _is_alias(self, name: str) -> bool:
+        """Whether the C library knows a locale by this other name."""
+        lines = self._begins("/usr/share/locale/locale.alias", SIZE_LIMIT).decode("utf-8", "replace").split("\n")
+        return name in [line.split()[0] for line in lines if line.split() and not line.startswith("#")]
+
+    def _is_supported(self, name: str) -> bool:
+        """Whether there is such a locale, though not here."""
+        listed = self._begins(SUPPORTED, SIZE_LIMIT).decode("utf-8", "replace").split("\n")
+        wanted = plain_locale(name)
+        if wanted in {plain_locale(line.split()[0]) for line in listed if line.strip()}:
+            return True
+        import locale
+
+        characters = name.partition(".")[2].partition("@")[0]
+        try:
+            codecs.lookup(characters or "ascii")
+        except LookupError:
+            return False
+        bare = name.partition(".")[0].partition("@")[0].lower()
+        return bare in locale.locale_alias or bare in {key.partition(".")[0] for key in locale.locale_alias}
+
+    def _sudoers(self) -> list[str]:
+        """Return what `visudo` says of the rules of sudo; nothing where it is not installed, and sudo neither."""
+        if self.view.source != "/usr" or str(self.view.root) != "/" or not os.access(VISUDO, os.X_OK):
+            return []  # a program of another tree is not run on this host
+        found = []
+        for path, file in self.files.items():
+            if file.link is None and (path == SUDOERS or path.startswith(SUDOERS_DIRECTORY)):
+                said = check_sudoers(file.content)
+                if said:
+                    where = "operating_system.sudoers" if path == SUDOERS else path
+                    found.append(f"{where}: visudo does not take these rules: {said}")
+        return found
+
+
+def plain_locale(name: str) -> str:
+    """Return the name of a locale with its character set as glibc writes it: lower case, letters and digits alone."""
+    rest, at, modifier = name.partition("@")
+    language, dot, characters = rest.partition(".")
+    return language + dot + re.sub("[^a-z0-9]", "", characters.lower()) + at + modifier
+
+
+def check_sudoers(text: bytes) -> str:
+    """Return what is wrong with rules of sudo, without the text of any, or nothing.
+
+    What they include lies in the container, and is looked at by itself.
+    """
+    lines = [b"" if re.match(rb"\s*[@#]include", line) else line for line in text.split(b"\n")]
+    try:
+        done = subprocess.run(
+            [VISUDO, "-c", "-f", "-"],
+            input=b"\n".join(lines),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            timeout=VISUDO_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    if done.returncode == 0:
+        return ""
+    first = done.stdout.decode("utf-8", "replace").split("\n")[0]
+    return re.sub(r"^stdin:", "line ", first).strip() or f"it ends with status {done.returncode}"

@@ -1,0 +1,251 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The mounts of a container, one after the other in a tree that is only thought of: which of them could not be made.
+
+What a link inside leads to is left to the start, which follows it in the tree that is there then.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..launcher import linux, lookup, mount_table, mounts, targets
+from ..launcher.errors import LauncherError
+from ..launcher.excursion import in_child
+from ..launcher.paths import STATE_DIRECTORY
+from ..launcher.root import SKELETON, STANDARD_LINKS
+from . import id_maps
+from .preflight_mounts import answers
+from .store import open_bind_source
+
+if TYPE_CHECKING:
+    from ..launcher.contract import Mount, Specification
+    from .facts import HostFacts
+
+DIRECTORY, FILE, BELOW_A_FILE, ABSENT, UNKNOWN = "directory", "file", "below a file", "nothing", "unknown"
+
+PLACED = ("/etc/machine-id", "/run/host/container-manager")
+"""Files that the launcher makes in every root."""
+
+LINK_SECONDS = 2.0
+
+NO_DEVICES = (
+    "is a device, and a mapping gives no access to devices: map the file or directory that the container needs instead"
+)
+
+
+class _Mounted(NamedTuple):
+    """A mount that is there: the path of the host that it shows, or none when it is new and empty, or not known."""
+
+    point: str
+    source: str
+    known: bool
+
+
+class PlannedRoot:
+    """The root of a container as far as it is known from the host."""
+
+    def __init__(self, host: HostFacts, specification: Specification) -> None:
+        self.host = host
+        self.specification = specification
+        self.mounted: list[_Mounted] = []
+        self._directories = {f"/{name}" for name in SKELETON}
+        for path in (*specification.files, *PLACED):
+            self._directories.update(targets.parents(targets.plain_path(path)))
+
+    def kind(self, path: str) -> str:
+        """Return what is at a path, plain and absolute."""
+        for mount in reversed(self.mounted):
+            if targets.is_below(path, mount.point):
+                return self._kind_in(mount, path[len(mount.point) :].strip("/"))
+        for above in (path, *targets.parents(path)):
+            found = self._own(above)
+            if found == FILE:
+                return FILE if above == path else BELOW_A_FILE
+            if found == UNKNOWN:
+                return UNKNOWN
+        return self._own(path)
+
+    def _own(self, path: str) -> str:
+        """Return what is at a path of the root itself."""
+        entry = self.specification.files.get(path)
+        if entry is not None:
+            return UNKNOWN if entry.link is not None else FILE
+        if path in PLACED:
+            return FILE
+        if path[1:] in targets.MERGED or path[1:] in dict(STANDARD_LINKS):
+            return UNKNOWN
+        if path in self.specification.host_files:
+            return UNKNOWN
+        return DIRECTORY if path in self._directories else ABSENT
+
+    def _kind_in(self, mount: _Mounted, rest: str) -> str:
+        if not mount.source:
+            return UNKNOWN if not mount.known else ABSENT if rest else DIRECTORY
+        if not answers(self.host, f"{mount.source}/{rest}"):
+            return UNKNOWN
+        try:
+            source = os.open(self.host.path(mount.source), os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            return UNKNOWN
+        try:
+            if not rest:
+                return _kind(os.fstat(source).st_mode)
+            resolve = lookup.RESOLVE | linux.RESOLVE_NO_SYMLINKS
+            descriptor = linux.openat2(source, rest, os.O_PATH, resolve)
+        except OSError as error:
+            return {errno.ENOENT: ABSENT, errno.ENOTDIR: BELOW_A_FILE}.get(error.errno or 0, UNKNOWN)
+        finally:
+            os.close(source)
+        try:
+            return _kind(os.fstat(descriptor).st_mode)
+        finally:
+            os.close(descriptor)
+
+
+def _kind(mode: int) -> str:
+    return DIRECTORY if stat.S_ISDIR(mode) else FILE
+
+
+def problems(host: HostFacts, specification: Specification) -> list[str]:
+    """Return what keeps the launcher from mounting what it is to mount, and from making directories there."""
+    tree = PlannedRoot(host, specification)
+    found = []
+    for mount in specification.file_systems:
+        point = targets.plain_path(mount.mount_point)
+        said, source = _look(tree, mount, point)
+        if said and not mount.mount_may_fail:
+            found.append(said)
+        if not said and source is not None:
+            tree.mounted.append(source)
+    return found + _directories(tree)
+
+
+def _look(tree: PlannedRoot, mount: Mount, point: str) -> tuple[str, _Mounted | None]:
+    """Return why a mount cannot be made, or nothing; and what is there then, unless it is left out."""
+    if not mount.is_bind:
+        in_memory = mount.type in targets.IN_MEMORY
+        said = "" if in_memory or not mount.source.startswith("/") else _device(tree.host, mount)
+        return said or _over(tree, point, True, mount.source), _Mounted(point, "", in_memory)
+    if not answers(tree.host, mount.source):
+        return "", _Mounted(point, "", False)  # it is looked at when the container starts, within a time limit
+    try:
+        source = _open(tree.host, mount.source)
+    except FileNotFoundError:
+        return "", None  # left out, unless it is required
+    except LauncherError as error:
+        return f"the mapping to {point}: {error}", None
+    except OSError as error:
+        return f"the mapping to {point}: {mount.source}: {error.strerror}", None
+    try:
+        return _bind(tree, mount, point, source), _Mounted(point, mount.source, True)
+    finally:
+        os.close(source)
+
+
+def _open(host: HostFacts, path: str) -> int:
+    """Open the source of a bind mount as the launcher does: a link on the way is an error."""
+    if path in targets.NETWORK_FILES:
+        return os.open(host.path(path), os.O_PATH | os.O_CLOEXEC)
+    try:
+        return open_bind_source(host.root, path)
+    except NotADirectoryError as error:
+        raise FileNotFoundError(path) from error
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        if targets.is_below(path, STATE_DIRECTORY):
+            return os.open(host.path(path), os.O_PATH | os.O_CLOEXEC)
+        real = _real(host, path)
+        raise LauncherError(f"{path} passes through a symbolic link: name the directory itself{real}") from error
+
+
+def _real(host: HostFacts, path: str) -> str:
+    """Return where a path leads, to follow a message; nothing when a server would have to say."""
+    try:
+        real = in_child(lambda: os.path.realpath(host.path(path)), LINK_SECONDS)
+    except (TimeoutError, LauncherError):
+        return ""
+    root = str(host.root).rstrip("/")
+    return f": {real[len(root) :] or '/'}" if targets.is_below(real, root or "/") else f": {real}"
+
+
+def _bind(tree: PlannedRoot, mount: Mount, point: str, source: int) -> str:
+    mode = os.fstat(source).st_mode
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        return f"the mapping to {point}: {mount.source} {NO_DEVICES}"
+    said = _over(tree, point, stat.S_ISDIR(mode), mount.source)
+    own_ids = tree.specification.private_users != "identity"
+    if said or mount.read_only or not own_ids or mount.source in targets.NETWORK_FILES:
+        return said
+    if tree.host.root != tree.host.root.parent or id_maps.can_map(source, mount.source):
+        return ""
+    return _unmapped(tree, mount, source)
+
+
+def _unmapped(tree: PlannedRoot, mount: Mount, source: int) -> str:
+    """Return why a share whose ids cannot be mapped is refused, unless it belongs to the ids that were asked for."""
+    first = tree.specification.private_users
+    if isinstance(first, int) and first <= os.fstat(source).st_uid < first + 65536:
+        return ""
+    if first == "auto" and os.fstat(source).st_uid >= id_maps.OWN_RANGES:
+        return ""  # perhaps the container's; the start knows
+    kinds = {entry.kind for entry in mount_table.read() if targets.is_below(entry.point, mount.source)}
+    foreign = sorted(kinds - set(mounts.OWN)) or sorted(kinds)
+    also = f", with what is mounted below it ({', '.join(foreign)})," if foreign else ""
+    return (
+        f"the mapping to {mount.mount_point}: the file system of {mount.source}{also} cannot map ids, so nobody inside "
+        "could write to it: share it read-only, or put it on ext4, xfs or btrfs"
+    )
+
+
+def _over(tree: PlannedRoot, point: str, directory: bool, source: str) -> str:
+    """Return why something cannot be mounted at a point by what is there; nothing where it can, or who knows."""
+    there = tree.kind(point)
+    if there == BELOW_A_FILE:
+        return f"nothing can be mounted at {point}: it lies below a file; use another mount point"
+    if directory and there == FILE:
+        return (
+            f"the directory {source} cannot be mounted at {point}, which is a file: map a file, or use another target"
+        )
+    if not directory and there == DIRECTORY:
+        name = posixpath.basename(source)
+        return f"the file {source} cannot be mounted at {point}, which is a directory: use the target {point}/{name}"
+    return ""
+
+
+def _device(host: HostFacts, mount: Mount) -> str:
+    """Return why what a file system lies on is of no use."""
+    path = mount.source
+    kernels = host.read("/proc/filesystems").split("\n")
+    if f"\t{mount.type}" not in kernels or not answers(host, path):
+        return ""  # of a server or in a process, or by a module that is not loaded yet
+    try:
+        mode = os.stat(host.path(path)).st_mode
+    except FileNotFoundError:
+        return f"the file system at {mount.mount_point}: {path} does not exist on this host"
+    except OSError as error:
+        return f"the file system at {mount.mount_point}: {path}: {error.strerror}"
+    if stat.S_ISBLK(mode):
+        return ""
+    return (
+        f"the file system at {mount.mount_point}: {path} is no block device: name one, "
+        "or mount it on the host and use a mapping"
+    )
+
+
+def _directories(tree: PlannedRoot) -> list[str]:
+    """Return which directories of the system cannot be made for a file that is in their place."""
+    found = []
+    for directory in tree.specification.directories:
+        path = targets.plain_path(directory.path)
+        there = tree.kind(path)
+        if there in (FILE, BELOW_A_FILE):
+            what = "is a file" if there == FILE else "lies below a file"
+            found.append(f"the directory {path} cannot be made, for it {what}: map a directory, or use another target")
+    return found

@@ -1,0 +1,58 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A system looked at before a container is started from it, and before the one that runs is stopped for that.
+
+The host may have changed since the system was written: a source of a mapping is a link now, a program was removed,
+another container has the port.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Iterable, NamedTuple
+
+from ..host import claims, facts, preflight
+from ..host.preflight_programs import Programs
+from ..launcher.errors import LauncherError
+from ..launcher.specification import read_spec
+from ..state.target import Layout, TargetError
+
+
+class Examined(NamedTuple):
+    """What keeps a container from starting: by itself, and beside what others have already."""
+
+    problems: list[str]
+    conflicts: list[str]
+
+    def refuse(self, name: str) -> None:
+        """Raise TargetError when there is anything."""
+        said = self.problems + self.conflicts
+        if said:
+            raise TargetError(f"container {name!r} cannot be started, and is left as it is: {'; '.join(said)}")
+
+
+def examine(layout: Layout, name: str, system: Path, without: Iterable[str] = ()) -> Examined:
+    """Return what keeps the container called `name` from starting from a system.
+
+    A system that cannot be read, or that this version would not take, is its own launcher's business.
+
+    :param without: containers that are to end in the same run, or to change.
+    """
+    host = facts.HostFacts(layout.root)
+    try:
+        specification = read_spec(str(system))
+    except LauncherError:
+        return Examined([], [])
+    problems = preflight.problems(host, specification)
+    if problems:
+        return Examined(problems, [])
+
+    def read(path: str) -> bytes:
+        try:
+            return (system / "root" / path.lstrip("/")).read_bytes()
+        except OSError:
+            return b""  # damaged
+
+    problems = Programs(host, specification, read).problems()
+    return Examined(problems, claims.conflicts(host, layout, name, specification, without))

@@ -1,0 +1,178 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What another container has, and the same is asked for again: a directory, a port."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import types
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.host import claims, ports
+from ansible_collections.unshare.container.plugins.module_utils.host.facts import HostFacts
+from ansible_collections.unshare.container.plugins.module_utils.host.systemd_units import WANTS, unit_of
+from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import UNIT_DIRECTORY
+from ansible_collections.unshare.container.plugins.module_utils.state import generations
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
+
+from ..specifications import SMALL, specification
+
+Mount = dict[str, t.Any]
+
+
+def bind(source: str | Path, *flags: str, point: str = "/data") -> Mount:
+    return {"device": str(source), "mount_point": point, "type": "none", "flags": ["bind-mount", *flags]}
+
+
+class Hosted:
+    """A host with containers of which only the records are there."""
+
+    def __init__(self, root: Path) -> None:
+        self.layout = Layout(root)
+        self.running: dict[str, tuple[str, int]] = {}
+
+    def add(self, name: str, *mounts: Mount, runs: bool = True, base: int = 10 * 65536, **more: t.Any) -> None:
+        system = self.layout.systems / f"{'0' * 32}-{name}"
+        system.mkdir(parents=True)
+        (system / "spec.json").write_text(json.dumps({**SMALL, "name": name, "file_systems": list(mounts), **more}))
+        generations.switch(self.layout, name, system)
+        if runs:
+            self.running[name] = (str(system), base)
+
+    def record(self, name: str) -> t.Any:
+        system, base = self.running.get(name, (None, None))
+        state = "running" if system else "stopped"
+        status = types.SimpleNamespace(state=state, system=system, uid_base=base, uid_count=65536)
+        return types.SimpleNamespace(status=lambda: status)
+
+    def conflicts(self, *mounts: Mount, without: t.Sequence[str] = (), **more: t.Any) -> list[str]:
+        wanted = specification(file_systems=list(mounts), **more)
+        return claims.conflicts(HostFacts(), self.layout, "web", wanted, without, self.record)
+
+
+@pytest.fixture
+def hosted(tmp_path: Path) -> Hosted:
+    return Hosted(tmp_path / "host")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "data/below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("data")
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "relation"),
+    [("", "", "is"), ("", "below", "contains"), ("below", "", "lies in"), ("/../link", "below", "contains")],
+    ids=["cases_U9", "below", "above", "by_a_link"],
+)
+def test_two_write_one_directory(hosted: Hosted, data: Path, theirs: str, ours: str, relation: str) -> None:
+    known, path = f"{data}/{theirs}".replace("/data//..", ""), f"{data}/{ours}".rstrip("/")
+    hosted.add("old", bind(known.rstrip("/"), point="/old"))
+    (said,) = hosted.conflicts(bind(path))
+    assert said.startswith(
+        f"container 'old', which runs, writes to {known.rstrip('/')} (at /old), and that {relation} "
+    )
+    assert f"{relation} {path} (here at /data)" in said
+    assert "stop or remove that container first" in said
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [(["read-only"], []), ([], ["read-only"]), (["read-only"], ["read-only"])],
+)
+def test_one_that_reads_is_no_matter(hosted: Hosted, data: Path, theirs: list[str], ours: list[str]) -> None:
+    hosted.add("old", bind(data, *theirs))
+    assert hosted.conflicts(bind(data, *ours)) == []
+
+
+def test_who_counts(hosted: Hosted, data: Path) -> None:
+    """One that is stopped may be the former name of this one; one that the boot starts would meet it."""
+    hosted.add("stopped", bind(data), runs=False)
+    hosted.add("web", bind(data))
+    hosted.add("going", bind(data))
+    hosted.add("other", bind("/srv/elsewhere"))
+    assert hosted.conflicts(bind(data), without=["going"]) == []
+    (said,) = hosted.conflicts(bind(data))
+    assert "'going'" in said
+    wanted = hosted.layout.root / UNIT_DIRECTORY[1:] / WANTS / unit_of("stopped")
+    wanted.parent.mkdir(parents=True)
+    wanted.symlink_to("../unshare-container@.service")
+    host = HostFacts(hosted.layout.root)
+    found = claims.conflicts(
+        host, hosted.layout, "web", specification(file_systems=[bind(data)]), ["going"], hosted.record
+    )
+    assert ["container 'stopped', which the host's boot starts, writes" in text for text in found] == [True]
+
+
+def test_sockets_and_pipes_are_for_everybody(hosted: Hosted, data: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(data / "socket"))
+    os.mkfifo(data / "pipe")
+    hosted.add("old", bind(data / "socket", point="/s"), bind(data / "pipe", point="/p"))
+    assert hosted.conflicts(bind(data / "socket", point="/s"), bind(data / "pipe", point="/p")) == []
+    (data / "file").touch()
+    hosted.add("older", bind(data / "file"))
+    assert len(hosted.conflicts(bind(data / "file"))) == 1
+
+
+DISK = {"device": "/dev/nosuch", "mount_point": "/data", "type": "ext4", "flags": []}
+
+
+@pytest.mark.parametrize(
+    ("mount", "count"),
+    [
+        (DISK, 1),
+        ({**DISK, "flags": ["read-only"]}, 0),
+        ({**DISK, "type": "tmpfs", "device": "tmpfs"}, 0),
+        ({**DISK, "type": "nfs", "device": "nas:/x"}, 0),
+        ({**DISK, "type": "overlay", "device": "x", "options": "lowerdir=/usr,upperdir=/srv/u,workdir=/srv/w"}, 2),
+    ],
+)
+def test_other_file_systems(hosted: Hosted, mount: Mount, count: int) -> None:
+    hosted.add("old", mount)
+    assert len(hosted.conflicts(mount)) == count
+
+
+PORT = {"number": 8080, "place": "operating_system.services[0].value.port"}
+
+
+def test_ports_of_other_containers(hosted: Hosted) -> None:
+    hosted.add("old", shared_network=True, ports=[PORT])
+    (said,) = hosted.conflicts(ports=[{**PORT, "place": "here", "address": "127.0.0.1"}])
+    assert said.startswith(
+        "here: port 127.0.0.1:8080 (tcp) of the host's network is that of container 'old' (operating_"
+    )
+    assert hosted.conflicts(ports=[{**PORT, "number": 8081}]) == []
+    assert hosted.conflicts(ports=[PORT], without=["old"]) == []
+
+
+def test_ports_of_the_host(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        wanted = {**PORT, "number": server.getsockname()[1]}
+        (said,) = hosted.conflicts(ports=[wanted])
+        assert f"is taken by {HostFacts().read('/proc/self/comm').strip()} (PID {os.getpid()})" in said
+        for name, base, whose in (("web", os.getuid(), None), ("old", os.getuid(), "container 'old'")):
+            hosted.running.clear()
+            hosted.add(name, base=base)
+            found = hosted.conflicts(ports=[wanted])
+            assert [f"is taken by {whose}" in text for text in found] == ([True] if whose else [])
+            assert hosted.conflicts(ports=[wanted], without=["old"]) == [] if whose else True
+
+
+def test_nothing_is_asked_for_nothing(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "others", lambda *arguments: pytest.fail("containers were looked at"))
+    monkeypatch.setattr(ports, "listening", lambda *arguments: pytest.fail("ports were looked at"))
+    assert hosted.conflicts(bind("/srv/x", "read-only")) == []
+
+
+def test_a_damaged_neighbour_is_left_out(hosted: Hosted, data: Path) -> None:
+    hosted.add("old", bind(data))
+    (Path(hosted.running["old"][0]) / "spec.json").write_text("{")
+    assert hosted.conflicts(bind(data)) == []

@@ -1,0 +1,148 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A mount that the launcher could not make is known before a container that runs is stopped for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.host import id_maps, preflight_targets
+from ansible_collections.unshare.container.plugins.module_utils.host.facts import HostFacts
+from ansible_collections.unshare.container.plugins.module_utils.host.preflight_targets import problems
+
+from ..specifications import specification
+
+STORE = {"device": "/usr", "mount_point": "/usr", "type": "none", "flags": ["bind-mount", "read-only"]}
+FILES = {"/etc/hostname": {}, "/etc/deep/file": {}, "/etc/localtime": {"link": "../usr/share/zoneinfo/UTC"}}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> HostFacts:
+    for directory in ("usr/bin", "srv/dir/below", "srv/other", "proc", "var/lib/unshare/containers"):
+        (tmp_path / directory).mkdir(parents=True)
+    for file in ("srv/file", "srv/dir/file", "usr/bin/env"):
+        (tmp_path / file).touch()
+    (tmp_path / "srv/link").symlink_to("dir")
+    (tmp_path / "srv/dir/link").symlink_to("below")
+    (tmp_path / "proc/filesystems").write_text("nodev\ttmpfs\n\text4\n")
+    os.mkfifo(tmp_path / "srv/fifo")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(tmp_path / "srv/socket"))
+    return HostFacts(tmp_path)
+
+
+def bind(source: str, point: str, *flags: str, **more: t.Any) -> dict[str, t.Any]:
+    return {"device": source, "mount_point": point, "type": "none", "flags": ["bind-mount", *flags], **more}
+
+
+def found(host: HostFacts, *mounts: dict[str, t.Any], **more: t.Any) -> list[str]:
+    return problems(host, specification(file_systems=[STORE, *mounts], files=FILES, **more))
+
+
+BAD: dict[str, tuple[list[dict[str, t.Any]], str]] = {
+    "cases_N5_link_in_the_source": ([bind("/srv/link", "/x")], "through a symbolic link: name the .*: /srv/dir$"),
+    "a_link_on_the_way": ([bind("/srv/link/below", "/x", "read-only")], "link: name the .*: /srv/dir/below$"),
+    "a_link_to_nothing": ([bind("/srv/nowhere", "/x")], "passes through a symbolic link"),
+    "a_link_inside": ([bind("/srv/dir/link", "/x")], "link: name the directory itself: /srv/dir/below$"),
+    "cases_N5_directory_over_a_file_of_the_system": ([bind("/srv/dir", "/etc/hostname")], "which is a file"),
+    "directory_over_a_file_of_the_store": ([bind("/srv/dir", "/usr/bin/env")], "/usr/bin/env, which is a file"),
+    "directory_over_a_file_of_a_mapping": (
+        [bind("/srv/dir", "/x"), bind("/srv/other", "/x/file")],
+        "/x/file, which is a file",
+    ),
+    "directory_over_a_mapped_file": ([bind("/srv/file", "/x"), bind("/srv/dir", "//x/")], "/x, which is a file"),
+    "directory_over_the_machine_id": ([bind("/srv/dir", "/etc/machine-id")], "which is a file"),
+    "file_over_a_directory": ([bind("/srv/file", "/opt")], "which is a directory: use the target /opt/file$"),
+    "file_over_a_directory_of_a_mapping": (
+        [bind("/srv/dir", "/x"), bind("/srv/file", "/x/below")],
+        "which is a directory: use the target /x/below/file$",
+    ),
+    "socket_over_a_directory": ([bind("/srv/socket", "/tmp")], "which is a directory"),
+    "file_over_a_tmpfs": (
+        [{"device": "tmpfs", "mount_point": "/x", "type": "tmpfs"}, bind("/srv/file", "/x")],
+        "which is a directory",
+    ),
+    "below_a_file": ([bind("/srv/dir", "/etc/hostname/x")], "lies below a file"),
+    "below_a_mapped_file": ([bind("/srv/file", "/x"), bind("/srv/dir", "/x/y/z")], "lies below a file"),
+    "below_a_file_of_a_mapping": ([bind("/srv/dir", "/x"), bind("/srv/dir", "/x/file/y")], "lies below a file"),
+    "a_missing_disk": ([{"device": "/dev/nosuch", "mount_point": "/x", "type": "ext4"}], "/dev/nosuch does not exist"),
+    "a_file_as_a_disk": ([{"device": "/srv/file", "mount_point": "/x", "type": "ext4"}], "is no block device"),
+    "a_directory_as_a_disk": ([{"device": "/srv/dir", "mount_point": "/x", "type": "ext4"}], "is no block device"),
+    "a_missing_label": (
+        [{"device": {"label": "no"}, "mount_point": "/x", "type": "ext4"}],
+        "by-label/no does not exist",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_it_is_known_before(host: HostFacts, case: str) -> None:
+    if case == "a_link_to_nothing":
+        (host.root / "srv/nowhere").symlink_to("gone")
+    mounts, said = BAD[case]
+    (message,) = found(host, *mounts)
+    assert re.search(said, message), message
+    assert found(host, *[{**mount, "mount_may_fail": True} for mount in mounts]) == []
+
+
+GOOD: dict[str, list[dict[str, t.Any]]] = {
+    "file": [bind("/srv/file", "/x")],
+    "file_over_a_file": [bind("/srv/file", "/etc/hostname")],
+    "file_over_a_link": [bind("/srv/file", "/etc/localtime")],
+    "pipe_and_socket": [bind("/srv/fifo", "/x/fifo"), bind("/srv/socket", "/x/socket")],
+    "nested_in_a_writable_mapping": [bind("/srv/dir", "/x"), bind("/srv/other", "/x/new")],
+    "nested_in_what_is_there": [bind("/srv/dir", "/x", "read-only"), bind("/srv/other", "/x/below")],
+    "through_a_link_inside": [bind("/srv/dir", "/x"), bind("/srv/other", "/x/link/y")],
+    "absent": [bind("/srv/absent", "/etc/hostname")],
+    "in_a_tmpfs": [{"device": "tmpfs", "mount_point": "/x", "type": "tmpfs"}, bind("/srv/file", "/x/y")],
+    "of_a_server": [{"device": "nas:/x", "mount_point": "/x", "type": "nfs"}, bind("/srv/file", "/x/y")],
+    "in_our_own_state": [bind("/var/lib/unshare/containers", "/x", "read-only")],
+    "the_hosts_network_files": [bind("/etc/resolv.conf", "/etc/resolv.conf")],
+}
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_what_can_be_made_is_no_matter(host: HostFacts, case: str) -> None:
+    (host.root / "etc").mkdir()
+    (host.root / "etc/resolv.conf").symlink_to("../srv/file")
+    assert found(host, *GOOD[case]) == []
+
+
+@pytest.mark.parametrize("device", ["null", "zero", "full"])
+def test_cases_n5_devices(host: HostFacts, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    monkeypatch.setattr(preflight_targets, "_open", lambda _host, path: os.open(path, os.O_PATH))
+    (said,) = found(host, bind(f"/dev/{device}", "/x"))
+    assert f"/dev/{device} is a device, and a mapping gives no access to devices" in said
+
+
+@pytest.mark.parametrize("kind", ["is a file", "lies below a file"])
+def test_directories_that_cannot_be_made(host: HostFacts, kind: str) -> None:
+    path = "/srv/www" if kind == "is a file" else "/srv/www/below"
+    (said,) = found(host, bind("/srv/file", "/srv/www"), directories=[{"path": path}])
+    assert f"the directory {path} cannot be made, for it {kind}" in said
+    assert found(host, bind("/srv/dir", "/srv/www"), directories=[{"path": path}]) == []
+
+
+@pytest.mark.parametrize(
+    ("users", "flags", "maps", "refused"),
+    [
+        ("auto", [], False, True),
+        ("auto", [], True, False),
+        ("auto", ["read-only"], False, False),
+        ("identity", [], False, False),
+        (131072, [], False, True),
+    ],
+)
+def test_cases_n5_writable_overlay(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, users: t.Any, flags: list[str], maps: bool, refused: bool
+) -> None:
+    monkeypatch.setattr(id_maps, "can_map", lambda source, path: maps)
+    said = found(HostFacts(), bind(str(tmp_path), "/data", *flags), private_users=users)
+    assert ["cannot map ids" in text for text in said] == [True] * refused
+    assert not any("chown" in text for text in said)

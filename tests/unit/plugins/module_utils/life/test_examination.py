@@ -1,0 +1,138 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A system is looked at before a container is started from it, and before the one that runs is stopped for it."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.host import claims, preflight
+from ansible_collections.unshare.container.plugins.module_utils.life import examination
+from ansible_collections.unshare.container.plugins.module_utils.life import host_containers as subject
+from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
+from ansible_collections.unshare.container.plugins.module_utils.state import generations
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
+from ansible_collections.unshare.container.plugins.modules.containers import options_of
+
+from ..specifications import SMALL
+from ..target_helpers import FakeContainer
+
+
+class Life:
+    """A container with two systems, of which the first one is current and runs, and a look at each that fails."""
+
+    def __init__(self, root: Path) -> None:
+        self.layout = Layout(root)
+        self.container = FakeContainer()
+        self.systems = [self.layout.systems / f"{digit * 32}-web" for digit in "01"]
+        for system in self.systems:
+            system.mkdir(parents=True)
+            (system / "spec.json").write_text(json.dumps({**SMALL, "launcher": "x"}))
+        generations.switch(self.layout, "web", self.systems[1])
+        generations.switch(self.layout, "web", self.systems[0])
+        self.container.running = str(self.systems[0])
+        self.looked: list[Path] = []
+
+    def refuse(self, system: Path) -> None:
+        self.looked.append(system)
+        raise TargetError("the port is taken")
+
+    def reach(self, state: str, system: Path | None = None, **options: t.Any) -> None:
+        LifeCycle(self.layout, "web", self.container, system=system, examine=self.refuse, wait=False, **options).reach(
+            state
+        )
+
+
+@pytest.fixture
+def life(tmp_path: Path) -> Life:
+    return Life(tmp_path)
+
+
+@pytest.mark.parametrize("roll_back", [False, True])
+@pytest.mark.parametrize(
+    ("state", "system", "looked"),
+    [("started", 1, 1), ("restarted", None, 0), ("restarted", 1, 1), ("rolled_back", None, 1)],
+)
+def test_what_runs_is_left_alone(life: Life, state: str, system: int | None, looked: int, roll_back: bool) -> None:
+    current = life.layout.current_system("web")
+    with pytest.raises(TargetError, match="the port is taken"):
+        life.reach(state, None if system is None else life.systems[system], roll_back=roll_back)
+    assert life.looked == [life.systems[looked]]
+    assert life.container.calls == ["lock"]
+    assert life.container.running == str(life.systems[0])
+    assert life.layout.current_system("web") == current
+    assert generations.former_number(life.layout, "web") is None
+
+
+@pytest.mark.parametrize(("state", "system"), [("started", None), ("started", 0), ("stopped", 1), ("absent", None)])
+def test_nothing_is_asked_where_nothing_starts(life: Life, state: str, system: int | None) -> None:
+    life.reach(state, None if system is None else life.systems[system])
+    assert life.looked == []
+
+
+def test_a_stopped_one_is_looked_at_too(life: Life) -> None:
+    life.container.running = None
+    with pytest.raises(TargetError):
+        life.reach("started")
+    assert life.looked == [life.systems[0]]
+
+
+def test_all_is_asked_of_the_system_on_the_host(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = life.systems[0]
+    spec = {**SMALL, "init": {"argv": ["/usr/bin/nosuchinit"]}}
+    (system / "spec.json").write_text(json.dumps(spec))
+    monkeypatch.setattr(preflight, "problems", lambda host, specification: [])
+    monkeypatch.setattr(claims, "conflicts", lambda *arguments: [f"conflict of {arguments[2]} without {arguments[4]}"])
+    found = examination.examine(life.layout, "web", system, ["other"])
+    assert "nosuchinit" in found.problems[0]
+    assert found.conflicts == ["conflict of web without ['other']"]
+    with pytest.raises(
+        TargetError, match=r"'web' cannot be started, and is left as it is: .*nosuchinit.*; conflict of"
+    ):
+        found.refuse("web")
+    monkeypatch.setattr(preflight, "problems", lambda host, specification: ["no kernel"])
+    assert examination.examine(life.layout, "web", system) == examination.Examined(["no kernel"], [])
+    (system / "spec.json").write_text("{")
+    assert examination.examine(life.layout, "web", system) == examination.Examined([], [])
+
+
+def test_a_units_program_is_found_in_the_system(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    system, unit = life.systems[0], "/etc/systemd/system/a.service"
+    files = {unit: {}, "/etc/systemd/system/x.target.wants/a.service": {"link": "../a.service"}}
+    (system / "spec.json").write_text(json.dumps({**SMALL, "files": files}))
+    (system / f"root{unit}").parent.mkdir(parents=True)
+    (system / f"root{unit}").write_text("[Service]\nExecStart=/usr/bin/nosuch\n")
+    monkeypatch.setattr(preflight, "problems", lambda host, specification: [])
+    (said,) = examination.examine(life.layout, "web", system).problems
+    assert "/usr/bin/nosuch" in said
+
+
+def test_what_ends_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has may be meant for the others; results come in the order of the declaration all the same."""
+    order: list[tuple[str, list[str]]] = []
+
+    class One:
+        warnings: t.ClassVar[list[str]] = []
+
+        def __init__(self, _layout: t.Any, container: str, *_more: t.Any) -> None:
+            self.name = container
+            self.without: list[str] = []
+
+        def bring(self, _check: bool, _diff: bool) -> dict[str, t.Any]:
+            order.append((self.name, list(self.without)))
+            return {"changed": False, "name": self.name}
+
+    monkeypatch.setattr(subject, "OneContainer", One)
+    states = {"new": "started", "old": "absent", "other": "restarted", "rest": "stopped"}
+    declared = {name: options_of({"state": state}, name) for name, state in states.items()}
+    for check in (False, True):
+        order.clear()
+        host = subject.HostContainers(tmp_path, declared, {}, {}, lambda name: name, check=check)
+        assert [result["name"] for result in host.bring(False)] == list(states)
+        assert [name for name, _without in order] == ["old", "rest", "new", "other"]
+        for name, without in order:
+            assert without == ([other for other in states if other != name] if check else [])
