@@ -122,10 +122,10 @@ DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
         "files": {},
         "directories": [],
         "host_files": [],
-        "launcher": "",
-        "filter_digest": "",
         "ports": [],
+        "launcher": "",
         "python": "",
+        "filter_digest": "",
     },
 }
 
