@@ -238,7 +238,7 @@ def enter_for_program(
 def _entry(container: Container, start: bool) -> Entry:
     """Return the way into a container. With `start`, first start a container that has rebooted itself."""
     try:
-        return Entry(container)
+        return Entry(container, lowered=True)
     except NotRunning:
         from . import again
 
@@ -246,7 +246,7 @@ def _entry(container: Container, start: bool) -> Entry:
             again.refuse(container)
         if not start or not again.bring_back(container):
             raise
-        return Entry(container)
+        return Entry(container, lowered=True)
 
 
 def _read_line() -> bytes:
