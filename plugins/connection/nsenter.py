@@ -127,12 +127,8 @@ from ansible.plugins.connection import ConnectionBase
 from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
 from ansible_collections.unshare.container.plugins.plugin_utils.checks import CONTAINER_NAME
-from ansible_collections.unshare.container.plugins.plugin_utils.entering import Become, Report
-from ansible_collections.unshare.container.plugins.plugin_utils.local_command import (
-    ANSWER_LIMIT,
-    SILENT_BECOME,
-    LocalCommand,
-)
+from ansible_collections.unshare.container.plugins.plugin_utils.entering import SILENT_BECOME, Become, Report
+from ansible_collections.unshare.container.plugins.plugin_utils.local_command import ANSWER_LIMIT, LocalCommand
 
 display = Display()
 
@@ -274,7 +270,9 @@ class Connection(ConnectionBase):
     def _become_of(self, command: str, report: Report) -> Become | None:
         """Return the become that a command begins with, if any."""
         plugin: t.Any = self.become
-        return Become(plugin, report) if plugin and plugin.success and plugin.success in to_text(command) else None
+        if not (plugin and plugin.success and plugin.success in to_text(command)):
+            return None
+        return Become(plugin, report, self._play_context.timeout)
 
     @property
     def _password(self) -> str | None:

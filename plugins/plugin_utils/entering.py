@@ -5,10 +5,19 @@
 
 from __future__ import annotations
 
+import gettext
 import re
+import time
 import typing as t
 
-from ansible.module_utils.common.text.converters import to_text
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.common.text.converters import to_bytes, to_text
+from ansible.plugins.become import BecomeBase
+
+SILENT_BECOME = "waiting for privilege escalation prompt"
+"""The words, also of SSH's plugin, about a become that neither asks for a password nor succeeds nor fails."""
+
+SAID_LIMIT = 1 << 16  # bytes that may be said before the become has succeeded
 
 UNKNOWN_OPTION = re.compile(rb"^enter-container: (--no-start|--limit)\S*: is no option here", re.MULTILINE)
 """The message about an unknown option, in a container that a former version has started."""
@@ -76,15 +85,23 @@ class Become:
     become has succeeded. Neither is an answer of the become, with one exception: an unfinished line from the host may
     be a prompt that has overtaken the report on the other stream.
 
+    What says that inside is root inside's. So it is bounded in size and in time, and each line costs little to check.
+
     Args:
         plugin: the become plugin of the task.
         report: gets the report lines of `enter-container` among the lines that are checked here.
+        timeout: how many seconds it may take inside to ask for the password, and then to succeed, whatever it says.
     """
 
-    def __init__(self, plugin: t.Any, report: Report) -> None:
+    def __init__(self, plugin: t.Any, report: Report, timeout: float) -> None:
         self._plugin = plugin
         self._report = report
+        self._timeout = timeout
         self._succeeded = False
+        self._said = 0
+        self._since: float | None = None
+        self._incorrect = _Messages(plugin, "check_incorrect_password", "fail")
+        self._missing = _Messages(plugin, "check_missing_password", "missing")
 
     def __getattr__(self, name: str) -> t.Any:
         return getattr(self._plugin, name)
@@ -97,27 +114,73 @@ class Become:
     def check_password_prompt(self, line: bytes) -> bool:
         """Return whether a line asks for the password."""
         heard = self._hears(line) or not (self._succeeded or line.endswith(b"\n"))
-        return heard and bool(self._plugin.check_password_prompt(line))
+        asked = heard and bool(self._plugin.check_password_prompt(line))
+        if asked:
+            self._since = None
+        return asked
 
     def check_success(self, line: bytes) -> bool:
-        """Return whether a line says that the become has succeeded."""
-        self._hears(line)
+        """Return whether a line says that the become has succeeded.
+
+        :raises AnsibleError: too much was said before that.
+        :raises AnsibleConnectionFailure: it takes too long.
+        """
+        heard = self._hears(line)
         success = bool(self._plugin.check_success(line))
         self._succeeded = self._succeeded or success
+        if heard and not success:
+            self._bound(line)
         return success
+
+    def _bound(self, line: bytes) -> None:
+        self._said += len(line)
+        if self._said > SAID_LIMIT:
+            message = f"more than {SAID_LIMIT} bytes were said before the {self._plugin.name} inside succeeded"
+            raise AnsibleError(f"{message}, so it was ended")
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        if now - self._since > self._timeout:
+            raise AnsibleConnectionFailure(f"Timeout ({self._timeout}s) {SILENT_BECOME}")
 
     def check_incorrect_password(self, line: bytes) -> bool:
         """Return whether a line says that the password is wrong."""
-        return self._hears(line) and bool(self._plugin.check_incorrect_password(line))
+        return self._hears(line) and self._incorrect.are_in(line)
 
     def check_missing_password(self, line: bytes) -> bool:
         """Return whether a line says that a password is needed, or asks for one when none is given."""
         if not self._hears(line):
             return False
-        missing = self._plugin.check_missing_password(line)
-        return bool(missing or (not self._plugin.expect_prompt() and self._plugin.check_password_prompt(line)))
+        missing = self._missing.are_in(line)
+        return missing or bool(not self._plugin.expect_prompt() and self._plugin.check_password_prompt(line))
 
     def _hears(self, line: bytes) -> bool:
         """Return whether a line comes from the become."""
         self._report.take(line)
         return self._report.entered and not self._succeeded
+
+
+class _Messages:
+    """The messages by which a become plugin knows a failure, in the language of the controller.
+
+    The plugin looks for a catalogue of translations at each line, this once for all.
+
+    Args:
+        plugin: the plugin.
+        check: the name of its method that looks for the messages; one that is its own is called.
+        attribute: where it has them.
+    """
+
+    def __init__(self, plugin: t.Any, check: str, attribute: str) -> None:
+        self._check: t.Callable[[bytes], t.Any] | None = None
+        self._messages: list[bytes] = []
+        if getattr(type(plugin), check, None) is not getattr(BecomeBase, check):
+            self._check = getattr(plugin, check)
+        else:
+            texts = [to_bytes(gettext.dgettext(plugin.name, text)) for text in getattr(plugin, attribute)]
+            self._messages = [text for text in texts if text]
+
+    def are_in(self, line: bytes) -> bool:
+        """Return whether one of the messages is in a line."""
+        if self._check is not None:
+            return bool(self._check(line))
+        return any(message in line for message in self._messages)

@@ -17,7 +17,7 @@ import typing as t
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.text.converters import to_bytes
-from ansible_collections.unshare.container.plugins.plugin_utils.entering import Become
+from ansible_collections.unshare.container.plugins.plugin_utils.entering import SILENT_BECOME, Become
 
 from ..module_utils.launcher.process import heed_children
 
@@ -25,8 +25,6 @@ CHUNK = 65536  # bytes read or written at once, and more than a prompt has
 ANSWER_LIMIT = 64 << 20  # bytes of each stream of its output that are taken
 REPORT_ROOM = 1 << 16  # bytes of what may be said on the way to it, beside that
 GRACE = 2.0  # seconds that a process which is not wanted any more may take to end
-SILENT_BECOME = "waiting for privilege escalation prompt"
-"""The words, also of SSH's plugin, about a become that neither asks for a password nor succeeds nor fails."""
 
 
 class _Output:

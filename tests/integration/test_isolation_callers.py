@@ -12,6 +12,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.inside import questions
 
 from . import isolation_record
 from .isolation import MODES, make_hostile
@@ -51,6 +52,7 @@ extra["group"] = read("/proc/self/cgroup").splitlines()[-1].startswith("0::/../"
 with open("/data/facts", "w") as file:
     json.dump({"PID 1": tell(1), "own": tell("self"), "extra": extra}, file)
 """
+OWN_STATUS = "cat /proc/self/status > /data/status;"
 IGNORE = """
 import ctypes, os, sys
 number = {"x86_64": 13, "ppc64le": 173, "s390x": 174}.get(os.uname().machine, 134)
@@ -112,7 +114,7 @@ def ask(machine: Machine, data: Path, prefix: list[str]) -> dict[str, t.Any]:
     facts = data / "facts"
     facts.unlink(missing_ok=True)
     # Python ignores signals of its own accord, so a shell says which ones are.
-    script = 'cat /proc/self/status > /data/status; exec /usr/bin/python3 -I -c "$1"'
+    script = OWN_STATUS + ' exec /usr/bin/python3 -I -c "$1"'
     command = [*prefix, str(machine.system / "enter-container"), "--", "/bin/sh", "-c", script, "sh", TELL]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
     if not facts.exists():
@@ -162,6 +164,35 @@ def test_root_inside_does_not_lower_how_soon_it_is_killed(
     kept = machine.output("cat", path) == f"{score}\n"
     assert len(warnings) == (not given or not kept), warnings
     assert not warnings or (("root inside can lower it" in warnings[0]) is given)
+
+
+LOWER = """
+import ctypes, os
+IOPRIO_SET, IDLE = {"x86_64": 251}.get(os.uname().machine, 30), 3 << 13
+os.sched_setscheduler(1, os.SCHED_IDLE, os.sched_param(0))
+os.sched_setaffinity(1, {min(os.sched_getaffinity(0))})
+os.setpriority(os.PRIO_PROCESS, 1, 5)
+assert ctypes.CDLL(None).syscall(IOPRIO_SET, 1, 1, IDLE) == 0
+with open("/proc/1/oom_score_adj", "w") as file:
+    file.write("700")
+"""
+"""Lowers the scheduling of PID 1."""
+
+
+def test_an_entered_process_has_what_pid_1_has_left_itself(make_machine: MakeMachine, tmp_path: Path) -> None:
+    """And who asks for the host has not: the answer would be as slow as root inside likes."""
+    data = tmp_path / "data"
+    machine = make_hostile(make_machine, "auto", NAME, data)
+    machine.start()
+    before = ask(machine, data, [])["PID 1"]
+    machine.output("python3", "-I", "-c", LOWER)
+    found = ask(machine, data, [])
+    assert difference(found) == "refused"
+    changed = {name for name, value in found["PID 1"].items() if value != before[name]}
+    assert changed == {"policy", "priority", "nice", "Cpus_allowed_list", "I/O", "oom_score_adj"}
+    questions.capture(machine.container, ["sh", "-c", OWN_STATUS + ' exec python3 -I -c "$1"', "sh", TELL], 20)
+    asked = json.loads((data / "facts").read_text())["own"]
+    assert {name for name, value in asked.items() if value != before[name]} == {"oom_score_adj"}
 
 
 def test_a_container_is_the_same_whoever_starts_it(make_machine: MakeMachine, tmp_path: Path) -> None:

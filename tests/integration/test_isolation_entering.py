@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.inside import enter, passage, questions
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux, program
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from . import isolation_record
@@ -244,3 +245,42 @@ def test_what_was_given_up_does_not_run_later(machine: Machine, monkeypatch: pyt
         questions.ask(machine.container, ["touch", "/tmp/ran-later"], 1)
     monkeypatch.undo()
     assert questions.ask(machine.container, ["test", "-e", "/tmp/ran-later"], 20)[0] != 0
+
+
+@pytest.mark.parametrize("user", ["root", "nobody"])
+def test_a_change_of_ids_makes_nothing_visible(machine: Machine, monkeypatch: pytest.MonkeyPatch, user: str) -> None:
+    """As where fs.suid_dumpable is 1: the kernel then makes a process dumpable whenever its ids or rights change."""
+    # What the kernel does with `commit_creds`; less that it does not do it when rights are only given up.
+    for module, name in ((os, "setresuid"), (os, "setresgid"), (linux, "setns")):
+        monkeypatch.setattr(module, name, then_dumpable(getattr(module, name)))
+    checked = ((passage.lookup, "open_root"), (passage.Account, "find"), (program.Program, "execute"))
+    for owner, name in (*checked, (passage.linux, "clone3"), (passage, "_change_directory")):
+        monkeypatch.setattr(owner, name, only_hidden(getattr(owner, name)))
+    entry = enter.Entry(machine.container)
+    try:
+        child = entry.spawn(["true"], user, (passage.INSIDE,) * 3, False)
+    finally:
+        entry.close()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def then_dumpable(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+    """Return a function after which the process is dumpable."""
+
+    def call(*arguments: t.Any) -> t.Any:
+        result = function(*arguments)
+        linux.prctl(linux.PR_SET_DUMPABLE, 1)
+        return result
+
+    return call
+
+
+def only_hidden(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+    """Return a function that fails in a dumpable process, unless that is the one that runs the test."""
+    test = os.getpid()
+
+    def call(*arguments: t.Any) -> t.Any:
+        assert os.getpid() == test or linux.prctl(linux.PR_GET_DUMPABLE) != 1, function.__name__
+        return function(*arguments)
+
+    return call

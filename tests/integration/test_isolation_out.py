@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import typing as t
 from pathlib import Path
@@ -102,6 +103,10 @@ if libc.unshare(NEW_NAMESPACES) == 0:
 """A program that freezes the control group that it is in, and whatever else is there."""
 
 TASKS = "all tasks"
+SCHEDULING = "the scheduling of PID 1, and a processor"
+MEANT = {TASKS: "as many tasks as its limit `tasks_max`", SCHEDULING: "systemctl did not answer"}
+"""What is said all the same: a limit holds for the host's own processes inside, too, and PID 1 itself has lost it."""
+
 GROUPS = {
     "all control groups, after removing that of entered processes": "remove()\nfill()\nsys.stdin.read()",
     "all control groups, and one in place of that of entered processes": """
@@ -166,6 +171,26 @@ for name in dir(resource):
 print("taken", taken, flush=True)
 sys.stdin.read()
 """,
+    SCHEDULING: """
+import os, signal, sys
+processor = min(os.sched_getaffinity(0))
+os.sched_setscheduler(1, os.SCHED_IDLE, os.sched_param(0))
+os.sched_setaffinity(1, {processor})
+os.setpriority(os.PRIO_PROCESS, 1, 19)
+with open("/proc/1/oom_score_adj", "w") as file:
+    file.write("1000")
+loops = []
+for _number in range(60):
+    loops.append(os.fork())
+    if loops[-1] == 0:
+        os.sched_setaffinity(0, {processor})
+        while True:
+            pass
+print("taken", len(loops), flush=True)
+sys.stdin.read()
+for loop in loops:
+    os.kill(loop, signal.SIGKILL)
+""",
 }
 """Scripts that take it, say how much, and hold it until their input ends."""
 
@@ -210,8 +235,6 @@ def test_the_host_can_always_enter(make_machine: MakeMachine, tmp_path: Path, mo
         limit_tasks(machine)
         machine.start()
         attempts = [f"keep the host out by {name}", f"hold on by {name}"]
-        # A limit holds for the host's own processes inside, too; but it is said which.
-        meant = "as many tasks as its limit `tasks_max`" if name == TASKS else ""
         if name == TASKS and mode == "identity" and not machine.container.cgroup.has("pids.max"):
             absent.update(attempts)  # nothing on this host counts the tasks of one container of uid 0
             words.update(dict.fromkeys(attempts, "absent"))
@@ -222,7 +245,60 @@ def test_the_host_can_always_enter(make_machine: MakeMachine, tmp_path: Path, mo
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as taking:
             assert taking.stdout is not None
             assert taking.stdout.readline().startswith("taken")
-            words.update(zip(attempts, (meet(machine, meant), stop(machine, TIMEOUT, GRACE)), strict=True))
+            words.update(
+                zip(attempts, (meet(machine, MEANT.get(name, "")), stop(machine, TIMEOUT, GRACE)), strict=True)
+            )
             taking.communicate(timeout=30)
         machine.destroy()
     isolation_record.check(mode, "out", "out", words, absent)
+
+
+LEAVING = {
+    "its user namespace": "leave(0x10000000)",
+    "all of its namespaces but that of processes": "leave(0x5e020000)",
+    "its user namespace and the next, as another user": """
+os.setresuid(1000, 1000, 1000)
+leave(0x10000000)
+with open("/proc/self/uid_map", "w") as file:
+    file.write("0 1000 1")
+leave(0x10000000)
+""",
+}
+"""What PID 1 leaves, and how."""
+
+LEAVE = """
+import ctypes, os, signal
+libc = ctypes.CDLL(None)
+def leave(flags):
+    assert libc.unshare(flags) == 0
+    libc.prctl(4, 1, 0, 0, 0)  # dumpable: it may write to its files in /proc
+with open("/data/left", "w") as told:
+    exec({!r})
+    told.write("left")
+while True:
+    signal.pause()
+"""
+"""A PID 1 that has no id in its own user namespace any more."""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_host_enters_what_pid_1_has_left(make_machine: MakeMachine, tmp_path: Path, mode: str) -> None:
+    data = tmp_path / "data"
+    words: dict[str, str] = {}
+    for what, deed in LEAVING.items():
+        init = {"argv": ["/usr/bin/python3", "-I", "-c", LEAVE.format(deed)], "ready": "exec"}
+        machine = make_hostile(make_machine, mode, NAME, data, init=init)
+        (data / "left").unlink(missing_ok=True)
+        os.mkfifo(data / "left")
+        started = machine.start()
+        own = os.readlink("/proc/self/ns/user")
+        assert (data / "left").read_text() == "left"
+        assert os.readlink(f"/proc/{started.pid}/ns/user") != own
+        attempts = [f"keep the host out by leaving {what}", f"hold on by leaving {what}"]
+        said = meet(machine, "")
+        if said == "refused":
+            ids = machine.output("cat", "/proc/self/uid_map").split()
+            said = "refused" if ids == ["0", str(started.uid_base), str(started.uid_count)] else f"the ids are {ids}"
+        words.update(zip(attempts, (said, stop(machine, TIMEOUT, GRACE)), strict=True))
+        machine.destroy()
+    isolation_record.check(mode, "left namespaces", "out", words)

@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 import typing as t
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import root
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.host_files import HOST_FILES
 
@@ -110,6 +113,40 @@ def test_a_vast_file_is_refused(make_machine: MakeMachine, tree: Path) -> None:
         file.truncate(1 << 40)
     with pytest.raises(LauncherError, match="/etc/rpc of the store's tree: is larger"):
         make_machine(name=NAME, store=f"{tree / 'usr'}=/usr").start()
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(
+    make_machine: MakeMachine, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root inside another container writes to it, whatever the host has found before."""
+    file = tree / "etc/rpc"
+    file.write_bytes(bytes(root.SHARED_LIMIT))
+    status, read, taken = file.stat(), os.read, 0
+
+    def grow(descriptor: int, size: int) -> bytes:
+        nonlocal taken
+        if os.path.samestat(os.fstat(descriptor), status):
+            os.truncate(file, taken + 3 * root.READ_SIZE)
+            assert taken <= root.SHARED_LIMIT
+            taken += size
+        return read(descriptor, size)
+
+    machine = make_machine(name=NAME, store=f"{tree / 'usr'}=/usr")
+    monkeypatch.setattr(os, "read", grow)
+    with pytest.raises(LauncherError, match="/etc/rpc of the store's tree: is larger"):
+        machine.start()
+    assert taken == root.SHARED_LIMIT + 1
+
+
+def test_a_file_is_read_until_the_start_must_be_over(
+    make_machine: MakeMachine, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "etc/rpc").write_text("the tree's\n")
+    began = time.monotonic()
+    late = mock.Mock(monotonic=lambda: began + 30)
+    monkeypatch.setattr(root, "time", late)
+    with pytest.raises(LauncherError, match="/etc/rpc of the store's tree: was not read in time"):
+        make_machine(name=NAME, store=f"{tree / 'usr'}=/usr").start(timeout=20)
 
 
 @pytest.mark.parametrize("itself", ["/proc/self/exe", "/proc/thread-self/exe", "/proc/1/exe"])

@@ -19,8 +19,11 @@ from ansible_collections.unshare.container.plugins.module_utils.evaluation impor
 from ansible_collections.unshare.container.plugins.module_utils.launcher import linux, lookup
 from ansible_collections.unshare.container.plugins.module_utils.launcher.cgroup import ControlGroup
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.state.locks import Lock
 
+from . import isolation_record
 from .eval_commands import ORDINARY, Evaluator
+from .isolation import MODES, make_hostile
 from .lives import Run, reach
 
 if t.TYPE_CHECKING:
@@ -145,19 +148,26 @@ def lockable() -> set[str]:
     return set(as_a_user(opened).splitlines())
 
 
-def test_no_user_of_the_host_can_take_a_lock(make_machine: MakeMachine) -> None:
-    machine = make_machine(name=NAME, log="persistent")
-    machine.start()
-    held = Path("/run/unshare", NAME)
-    locked = []
+@contextlib.contextmanager
+def noted_locks() -> t.Iterator[set[str]]:
+    """Note the paths of what this process locks, and of the file whose bytes commands lock."""
+    locked = {identity.HELD}
     flock = fcntl.flock
 
     def note(descriptor: int, operation: int) -> None:
-        locked.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        locked.add(os.readlink(f"/proc/self/fd/{descriptor}"))
         flock(descriptor, operation)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fcntl, "flock", note)
+        yield locked
+
+
+def test_no_user_of_the_host_can_take_a_lock(make_machine: MakeMachine) -> None:
+    machine = make_machine(name=NAME, log="persistent")
+    machine.start()
+    held = Path("/run/unshare", NAME)
+    with noted_locks() as locked:
         reach(NAME, "restarted", machine.system)
         reach(NAME, "stopped")
         assert str(held) in locked
@@ -166,11 +176,51 @@ def test_no_user_of_the_host_can_take_a_lock(make_machine: MakeMachine) -> None:
     assert evaluator.text("id -u") == "0"
     evaluator.close()
     assert os.path.exists(identity.HELD)
-    assert lockable() & {*locked, identity.HELD} == set()
+    assert lockable() & locked == set()
     assert lockable() != set(), "nothing was tried"
     assert as_a_user(lambda: os.listdir(held)) == "PermissionError"
     # Yet a file of which the name is known can be read.
     assert as_a_user(lambda: len((held / "state.json").read_text()) > 10) == "True"
+
+
+LOCK = """
+import fcntl, os, sys
+for path in sys.argv[1:]:
+    try:
+        fcntl.flock(os.open(path, os.O_RDONLY), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        print(path)
+    except PermissionError:
+        pass
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_root_inside_can_take_no_lock(make_machine: MakeMachine, tmp_path: Path, mode: str) -> None:
+    """Where it may read the state of all containers, on a file system that maps ids and on whatever `/run` is."""
+    shown = tmp_path / "run"
+    shown.mkdir()
+    places = {"/var/lib/unshare": "/hosts/state", "/run/unshare": "/hosts/run", str(shown): "/hosts/other-run"}
+    mappings = [{"source": source, "target": target} for source, target in places.items()]
+    machine = make_hostile(make_machine, mode, NAME, tmp_path / "data", mappings=mappings)
+    with noted_locks() as locked:
+        reach(NAME, "started", machine.system)
+        machine.stop()
+        reach(NAME, "started", machine.system)
+        # Locks of the same kind where the ids are mapped, whatever the file system of /run.
+        lock = Lock("other", str(shown / "unshare/other"), 5, lambda: None)
+        with pytest.MonkeyPatch.context() as patch, lock:
+            patch.setattr(identity, "HELD", str(shown / "ids"))
+            ids = identity.Ids(True, True, (5, 5), (0, 0), 1)
+            assert ids.hold(5, 1)
+            locked.add(identity.HELD)
+            asked = [place.replace(source, target, 1) for place in locked for source, target in places.items()]
+            paths = [path for path in asked if path.startswith("/hosts/")]
+            assert len(paths) >= 4
+            taken = machine.output("python3", "-I", "-c", LOCK, *paths, "/hosts", "/hosts/state").split()
+            ids.release()
+    assert {"/hosts", "/hosts/state"} <= set(taken), "nothing was tried"
+    words = {"by a lock that a start takes": ", ".join(set(taken) - {"/hosts", "/hosts/state"}) or "refused"}
+    isolation_record.check(mode, "locks", "wait", words)
 
 
 def test_directories_from_before_are_closed(make_machine: MakeMachine) -> None:
@@ -181,7 +231,7 @@ def test_directories_from_before_are_closed(make_machine: MakeMachine) -> None:
         place.chmod(0o755)
     machine.stop()
     machine.start()
-    assert [stat.S_IMODE(place.stat().st_mode) for place in places] == [0o711, 0o711]
+    assert [stat.S_IMODE(place.stat().st_mode) for place in places] == [0o2311, 0o311]
     places[1].chmod(0o700)
 
 

@@ -22,6 +22,7 @@ from ..launcher import identity
 from ..launcher.errors import LauncherError
 from ..launcher.paths import RUN_DIRECTORY, read_text
 from ..state import id_ranges
+from ..state.locks import READ_OR_WRITE, keep_from_containers
 from .request import Request
 
 # Ids that systemd's UIDS-GIDS leaves unused below 65536, for commands run inside a container, which has no others.
@@ -84,7 +85,7 @@ class Ids:
         try:
             held = os.open(HELD, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
-                os.fchmod(held, 0o600)
+                keep_from_containers(held, READ_OR_WRITE)
                 fcntl.fcntl(held, F_OFD_SETLK, _write_lock(first, count))
             except BaseException:
                 os.close(held)

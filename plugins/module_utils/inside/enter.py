@@ -25,7 +25,7 @@ from ..launcher.errors import LauncherError, NotRunning
 from ..launcher.paths import read_text
 from ..launcher.process import KILL, Process, enters, leave, milliseconds, reap_within
 from ..launcher.specification import read_outline
-from .passage import ENDED, NO_TASKS, InheritedLimits, Passage
+from .passage import ENDED, NO_TASKS, READY, InheritedLimits, Passage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,16 +44,21 @@ REAP_TIMEOUT = 1.0  # seconds in which the end of a killed process must come to 
 class Entry:
     """The means of entering a container, taken from the host before anything of the container is touched.
 
+    Args:
+        lowered: whether a command has the scheduling of PID 1 even where root inside has lowered that. It has not when
+            it could not even begin to run so.
+
     Raises:
         NotRunning: the container does not run.
     """
 
-    def __init__(self, container: RecordedContainer) -> None:
+    def __init__(self, container: RecordedContainer, lowered: bool = False) -> None:
         process = container.process()
         if process is None:
             raise NotRunning("container %s: does not run; start it first" % container.name)
         self.process = process
         self.container = container
+        self.lowered = lowered
         record = container.record() or {}
         system = str(record.get("system"))
         self.base = int(record.get("uid_base") or 0)  # the host's id of root inside
@@ -111,9 +116,12 @@ class Entry:
             limits = InheritedLimits(self.process.pid)
             if limits.filtered and self.filter_program is None and not confine.is_filtered(read_text(OWN_STATUS)):
                 raise self._cannot_enter(NO_FILTER)
+            if not self.lowered:
+                limits.raise_scheduling()
             try:
                 return self._spawn(cgroup.open_inside(), limits, go, began + min(timeout / 2, INSIDE_TIMEOUT))
             except (LauncherError, OSError):  # which may be nothing but the place
+                limits.raise_scheduling()
                 if self.process.wait(0):
                     raise ProcessLookupError(self.process.pid) from None
                 if time.monotonic() >= deadline:
@@ -142,7 +150,7 @@ class Entry:
             for descriptor in theirs:
                 os.close(descriptor)
             theirs = []
-            return self._follow(mine[0], mine[1], middle, deadline)
+            return self._follow(mine[0], mine[1], middle, limits, deadline)
         finally:
             for descriptor in mine + theirs:
                 os.close(descriptor)
@@ -156,16 +164,17 @@ class Entry:
     def _cannot_enter(self, why: str) -> LauncherError:
         return LauncherError("container %s: cannot enter: %s" % (self.container.name, why))
 
-    def _follow(self, report: int, go: int, middle: int, deadline: float) -> int:
+    def _follow(self, report: int, go: int, middle: int, limits: InheritedLimits, deadline: float) -> int:
         """Read the reports of the entering processes until the command runs, or the deadline. Return the command's PID.
 
-        The command runs only when this process tells it to go on; after the deadline it does not.
+        The command runs only when this process has given it its scheduling, and tells it to go on; after the deadline
+        it does not.
         """
         poll = select.poll()
         poll.register(report, select.POLLIN)
         said = b""
         child, errors = 0, []
-        late = False
+        late = ready = False
         while not late:
             late = not poll.poll(milliseconds(deadline - time.monotonic()))
             data = b"" if late else os.read(report, 65536)
@@ -177,9 +186,14 @@ class Entry:
                 if kind == "pid" and text.isdigit() and not child and _is_child(int(text)):
                     child = int(text)
                     enters(child)
-                    _let_go(go)
+                elif line + b"\n" == READY and not ready:
+                    ready = True
                 else:
                     errors.append(text)
+                    continue
+                if child and ready:
+                    limits.attributes.give(child)
+                    _let_go(go)
         if late:
             os.kill(middle, KILL)
             errors.insert(0, "it could not enter in time; has a process inside been stopped on purpose?")

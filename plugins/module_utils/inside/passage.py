@@ -5,7 +5,13 @@
 middle      in the container's control group: closes what it need not keep, takes the limits of PID 1, joins the
             namespaces, and so has the next process in the container's pid namespace
 command     by CLONE_PARENT the caller's child: gives up what PID 1 has not, then resolves the first path of the
-            container's, imports nothing (`program`), and executes
+            container's, imports nothing (`program`), and executes when the caller has given it the scheduling of PID 1
+
+Root inside has a say in the scheduling of PID 1. So the processes on the way in have none that is worse than PID 1's
+was when it began, and neither have the host's own questions.
+
+Whenever a process changes its ids or its user namespace, the kernel makes it dumpable where `fs.suid_dumpable` is 1.
+So it is made not dumpable after each change, and becomes root inside before it can be seen there.
 """
 
 from __future__ import annotations
@@ -21,6 +27,7 @@ from ..launcher.errors import LauncherError
 from ..launcher.handshake import read_token, tell, write_all
 from ..launcher.init import SEARCH_PATH, TIOCSCTTY
 from ..launcher.paths import read_text
+from ..launcher.trees import identity
 from .account import Account
 
 TYPE_CHECKING = False
@@ -32,10 +39,10 @@ if TYPE_CHECKING:
 
 INSIDE = -1  # in place of a stream's descriptor: the container's own null device
 ENDED = "it does not run any more"
+READY = b"ready\n"  # the report of a command that waits for nothing but its caller
 NO_TASKS = "it has as many tasks as its limit `tasks_max` lets it have; end some inside, or stop it"
-ALL_NAMESPACES = (
-    linux.CLONE_NEWUSER
-    | linux.CLONE_NEWNS
+NAMESPACES = (  # that are joined as the host's root, before the user namespace
+    linux.CLONE_NEWNS
     | linux.CLONE_NEWPID
     | linux.CLONE_NEWIPC
     | linux.CLONE_NEWUTS
@@ -44,22 +51,32 @@ ALL_NAMESPACES = (
 )
 
 
+# ioctl_nsfs(2): _IO(0xb7, 2). The kernel of ppc64le numbers requests without data otherwise.
+NS_GET_PARENT = 0xB702 | (0x20000000 if linux.MACHINE == "ppc64le" else 0)
+
+
 class InheritedLimits:
     """The limits that a process takes over from the container's PID 1 when it enters.
 
     Attributes:
         attributes: resource limits and scheduling.
+        on_the_way: the same until the command can run, with the caller's OOM score.
         bound: the capabilities that its programs can have, as a bit mask.
         filtered: whether it has a system-call filter.
     """
 
     def __init__(self, pid: int) -> None:
         self.attributes = Attributes.of_entering(pid)
+        self.on_the_way = self.attributes.raised(int(read_text("/proc/self/oom_score_adj")))
         status = read_text("/proc/%d/status" % pid)
         if not status:
             raise ProcessLookupError(pid)
         self.bound = int(status.partition("\nCapBnd:")[2].split(None, 1)[0], 16)
         self.filtered = confine.is_filtered(status)
+
+    def raise_scheduling(self) -> None:
+        """Let the command have no worse scheduling than PID 1 was started with."""
+        self.attributes = self.attributes.raised(self.attributes.oom_score_adj)
 
 
 class Passage:
@@ -101,13 +118,15 @@ class Passage:
     ) -> NoReturn:
         """Join the container's namespaces, and start the command's process there; the arguments are as of `spawn`."""
         try:
-            linux.prctl(linux.PR_SET_DUMPABLE, 0)
+            _hide()
             _forget_command_line()
             program.load_nothing_more()
             wanted = (self.report, self.wait, self.process.descriptor, *streams)
             self.report, self.wait, self.process.descriptor, *inside = keep_only(*wanted)
-            self.limits.attributes.give(0)
+            self.limits.on_the_way.give(0)
             self._join()
+            os.setgroups([])
+            _take_ids(0, 0)
             try:
                 child = linux.clone3(linux.CLONE_PARENT)
             except BlockingIOError:
@@ -121,10 +140,15 @@ class Passage:
         os._exit(0)
 
     def _join(self) -> None:
+        """Join the user namespace of the start, which PID 1 may have left, and the others in which PID 1 is."""
         try:
-            linux.setns(self.process.descriptor, ALL_NAMESPACES)
-        except ProcessLookupError:
+            users = _open_user_namespace(self.process.pid)
+            linux.setns(self.process.descriptor, NAMESPACES)
+        except (FileNotFoundError, ProcessLookupError):
             raise LauncherError(ENDED) from None
+        linux.setns(users, linux.CLONE_NEWUSER)
+        _hide()
+        os.close(users)
         self.process.close()
 
     def _become(
@@ -139,9 +163,6 @@ class Passage:
         """Give up what PID 1 lacks, change to the command's directory, and execute the command."""
         try:
             os.setsid()
-            os.setgroups([])
-            os.setresgid(0, 0, 0)
-            os.setresuid(0, 0, 0)
             # The filter first, for it takes a capability that PID 1 may have given up; and the keys before that.
             confine.leave_session_keyring()
             confine.filter_calls(self.filter_program)
@@ -159,8 +180,7 @@ class Passage:
             if account.uid or account.gid:
                 _hand_over(account.uid)
                 os.setgroups(account.groups)
-                os.setresgid(account.gid, account.gid, account.gid)
-                os.setresuid(account.uid, account.uid, account.uid)
+                _take_ids(account.uid, account.gid)
             directory = _change_directory(root, directory, account.home)
             variables = {"PATH": SEARCH_PATH, "LANG": "C.UTF-8", "container": "unshare"}
             variables.update(HOME=account.home, USER=account.name, LOGNAME=account.name, SHELL=account.shell)
@@ -176,6 +196,7 @@ class Passage:
                 found = program.find_in_path(root, command[0], command, variables["PATH"])
             reset_own()
             os.umask(UMASK)
+            write_all(self.report, READY)
             read_token(self.wait, "the caller has given it up")
             found.execute(variables)
         except BlockingIOError:  # where the kernel counts the tasks of the user namespace
@@ -183,6 +204,44 @@ class Passage:
         except BaseException as error:
             tell(self.report, "", error)
         os._exit(1)
+
+
+def _hide() -> None:
+    """Let nobody inside trace this process, or look into its memory and its descriptors."""
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)
+
+
+def _take_ids(uid: int, gid: int) -> None:
+    """Take a user and a group as the ids of this process. Stay hidden."""
+    os.setresgid(gid, gid, gid)
+    _hide()
+    os.setresuid(uid, uid, uid)
+    _hide()
+
+
+def _open_user_namespace(pid: int) -> int:
+    """Return a descriptor of the user namespace that a start has made for its PID 1.
+
+    PID 1 may be in another by now. The ancestor of that whose parent is the caller's own is the one. Where there is
+    none, the one in which PID 1 is has to do.
+    """
+    opened = [os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)]
+    try:
+        own = identity(opened[0])
+        opened.append(os.open("/proc/%d/ns/user" % pid, os.O_RDONLY | os.O_CLOEXEC))
+        wanted = opened[-1]
+        while True:
+            try:
+                opened.append(fcntl.ioctl(opened[-1], NS_GET_PARENT))
+            except PermissionError:  # not below the caller's own
+                break
+            if identity(opened[-1]) == own:
+                wanted = opened[-2]
+                break
+        return os.dup(wanted)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 def _hand_over(uid: int) -> None:

@@ -4,7 +4,7 @@
 
 A container's PID 1 has the same ones whoever starts it, by hand, in a module over SSH, or at boot (P7). A command that
 enters has those that PID 1 has at that moment, but no resource limit below the one that PID 1 was started with: root
-inside could keep the host out by lowering it.
+inside could keep the host out by lowering it. The same holds for the scheduling of the processes on the way in.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ CAP_SYS_RESOURCE = 24
 FIRST_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO of the kernel
 LEAST_OOM_SCORE = -1000
 NO_RESOURCE = "who starts the container lacks CAP_SYS_RESOURCE on the host"
+REAL_TIME = 1  # IOPRIO_CLASS_RT (ioprio_set(2)), the class above the 13 bits of a level
 UMASK = 0o022  # the file creation mask of every program
 TIMER_SLACK = 50000  # nanoseconds, the kernel's own
 
@@ -127,6 +128,17 @@ class Attributes:
                 if mine < wanted:
                     found.append("%s%s is %d, not %s" % (NAMES[number], kind, mine, _words(wanted)))
         return BELOW % ", ".join(found) if found else None
+
+    def raised(self, oom_score_adj: int) -> Attributes:
+        """Return these attributes with a scheduling that is no worse than that with which a container's PID 1 begins.
+
+        Anything better stays: only the host can have given it.
+        """
+        standard = self.standard()
+        nice = min(self.nice, standard.nice)
+        policy = self.policy if self.policy[1] else standard.policy  # a priority is that of a real-time policy
+        io_priority = self.io_priority if self.io_priority >> 13 == REAL_TIME else standard.io_priority
+        return Attributes(self.limits, nice, policy, standard.affinity, io_priority, oom_score_adj)
 
     def give(self, pid: int) -> bool:
         """Give these attributes to a process (0: the calling one), as far as allowed. Return whether all were set.

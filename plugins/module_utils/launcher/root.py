@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 
 from . import kernel, linux, lookup, mounts
 from .errors import LauncherError
@@ -93,7 +94,7 @@ class Builder:
         id_map: descriptor of the container's user namespace, when shared files are to be id-mapped.
         notify: descriptor (O_PATH) of the socket for the init's notification, or none.
         network: descriptor of the directory that has the copies of the host's network files, or none.
-        deadline: until when (time.monotonic) a server may take to answer for a file system.
+        deadline: until when (time.monotonic) a server may take to answer for a file system, and files be read.
 
     Attributes:
         warnings: what was left out, a line each.
@@ -115,6 +116,7 @@ class Builder:
         self.source = source
         self.identity = plan.identity
         self.notify = notify
+        self.deadline = deadline
         self.warnings: list[str] = []
         self.records = Records(tree, plan, source.store, id_map, deadline, self.warnings, network)
         self._made = set(SKELETON)
@@ -223,17 +225,40 @@ class Builder:
             if stat.S_ISDIR(status.st_mode):
                 self.records.attach_bind(source, path, linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NODEV, path)
             elif stat.S_ISREG(status.st_mode):
-                if status.st_size > SHARED_LIMIT:
-                    raise LauncherError("%s of the store's tree: is larger than %d bytes" % (path, SHARED_LIMIT))
-                content = _read("/proc/self/fd/%d" % source, follow=True)
+                content = _read_shared(source, path, self.deadline)
                 self._place(path.lstrip("/"), stat.S_IMODE(status.st_mode) & PERMISSIONS, content)
         finally:
             os.close(source)
 
 
-def _read(path: str, follow: bool = False) -> bytes:
-    """Return the content of a regular file."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+def _read_shared(source: int, path: str, deadline: float) -> bytes:
+    """Return the content of a file of the store's tree, which `source` names.
+
+    Root inside another container may be able to write to it at any time, so what is read is bounded, and not the size
+    that the file has before.
+
+    Raises:
+        LauncherError: it is larger than the limit, or was not read by the deadline (time.monotonic).
+    """
+    descriptor = os.open("/proc/self/fd/%d" % source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = bytearray()
+        while True:
+            if time.monotonic() > deadline:
+                raise LauncherError("%s of the store's tree: was not read in time" % path)
+            part = os.read(descriptor, min(READ_SIZE, SHARED_LIMIT + 1 - len(content)))
+            content += part
+            if len(content) > SHARED_LIMIT:
+                raise LauncherError("%s of the store's tree: is larger than %d bytes" % (path, SHARED_LIMIT))
+            if not part:
+                return bytes(content)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: str) -> bytes:
+    """Return the content of a regular file of the system."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         parts = []
         while True:

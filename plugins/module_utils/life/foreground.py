@@ -247,7 +247,7 @@ def _entry(container: Container, start: bool) -> Entry:
 
 def _open_entry(container: Container, start: bool) -> Entry:
     try:
-        return Entry(container)
+        return Entry(container, lowered=True)
     except NotRunning:
         from . import again
 
@@ -255,7 +255,7 @@ def _open_entry(container: Container, start: bool) -> Entry:
             again.refuse(container)
         if not start or not again.bring_back(container):
             raise
-        return Entry(container)
+        return Entry(container, lowered=True)
 
 
 def _read_line() -> bytes:

@@ -2,17 +2,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Locks: directories held by flock(2). The kernel releases a lock when its holder ends, however it ends.
 
-Whoever can open a directory for reading can hold it, and keep its owner waiting. So no user of the host but root can
-read a directory that is locked. One that an older version made is corrected.
+Whoever can open a directory for reading can hold it, and keep its owner waiting. So nobody but the host's root can read
+a directory that is locked, not even root inside a container with which it is shared read-only: root there owns it, but
+its mode gives the owner no right to read it, and its group is one that no container has, so that no capability counts
+(capabilities(7), CAP_DAC_OVERRIDE). A directory that an older version made is corrected.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
 import time
 
+from ..launcher.cgroup import UNMAPPED
 from ..launcher.errors import LauncherError
 from ..launcher.excursion import Alarm
 from ..launcher.paths import RUN_DIRECTORY, STATE_DIRECTORY, make_directory
@@ -22,22 +26,68 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-MODE = 0o711  # of a directory that is locked: its files can be reached by name
+MODE = 0o311  # of a directory that is locked: its files can be reached by name
+READ = 0o400
 READ_OR_WRITE = 0o066
 ALLOCATION_TIMEOUT = 30.0  # seconds; who chooses an id range holds the lock for a moment
 
 
 def open_to_lock(directory: str) -> int:
-    """Open a directory that is to be locked, and make it unreadable to all but its owner. Return a descriptor."""
+    """Open a directory that is to be locked, and make it unreadable to all but the host's root. Return a descriptor."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-    if mode & READ_OR_WRITE:
-        try:
-            os.fchmod(descriptor, mode & ~READ_OR_WRITE)
-        except BaseException:
-            os.close(descriptor)
-            raise
+    try:
+        keep_from_containers(descriptor, READ_OR_WRITE)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
+
+
+def keep_from_containers(descriptor: int, also: int) -> None:
+    """Make what is locked unreadable to root inside any container.
+
+    On a host that is a container itself, and all of whose ids the containers there have, that cannot be.
+
+    Args:
+        also: further permissions that nobody has.
+    """
+    status = os.fstat(descriptor)
+    forbidden = also
+    if _give_to_nobodys_group(descriptor, status):
+        forbidden |= READ
+    if status.st_mode & forbidden:
+        os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & ~forbidden)
+
+
+def _give_to_nobodys_group(descriptor: int, status: os.stat_result) -> bool:
+    """Give an open file to a group that no container has. Return whether it belongs to that."""
+    if status.st_gid == UNMAPPED:
+        return True
+    try:
+        os.fchown(descriptor, -1, UNMAPPED)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EPERM):
+            raise
+        return False
+    return True
+
+
+def _make(directory: str) -> None:
+    """Make a directory that is to be locked, unreadable to root inside from the beginning.
+
+    It takes over the group of the directory in which it is made, which is set-group-ID (inode(7)).
+    """
+    above = os.path.dirname(directory)
+    make_directory(above)
+    status = os.stat(above)
+    if not status.st_mode & stat.S_ISGID:
+        descriptor = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if _give_to_nobodys_group(descriptor, status):
+                os.fchmod(descriptor, stat.S_IMODE(status.st_mode) | stat.S_ISGID)
+        finally:
+            os.close(descriptor)
+    make_directory(directory, MODE)
 
 
 def holder(descriptor: int) -> str:
@@ -106,8 +156,8 @@ class Lock:
 
     def _acquire(self, deadline: float) -> None:
         while True:
-            make_directory(self.directory, MODE)
             try:
+                _make(self.directory)
                 self.descriptor = open_to_lock(self.directory)
             except FileNotFoundError:
                 continue

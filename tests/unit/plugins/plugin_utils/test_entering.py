@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 import typing as t
 from pathlib import Path
 
@@ -30,12 +31,12 @@ class Shell:
     executable = "/bin/sh"
 
 
-def become(method: str, password: str | None, report: Report) -> Become:
+def become(method: str, password: str | None, report: Report, timeout: float = 20) -> Become:
     """Return a become that has begun."""
     plugin: t.Any = become_loader.get(method)
     plugin.set_options(direct={"become_pass": password, "become_user": "root"})
     plugin.build_become_command("true", Shell())
-    return Become(plugin, report)
+    return Become(plugin, report, timeout)
 
 
 @pytest.mark.parametrize("said", [b"", b"err", b"err\n", b"\n", b"Password: ", b"x" * 3_000_000, bytes(range(256))])
@@ -90,7 +91,7 @@ def talk(
 ) -> t.Any:
     """Return the outcome of a local command that is a Python text, in which PROMPT, SUCCESS, … stand for its output."""
     report = Report(TOKEN)
-    one = become("sudo", password, report)
+    one = become("sudo", password, report, timeout)
     names = f"ENTERED={ENTERED!r}; EXIT={EXIT!r}; PROMPT={str(one.prompt).encode()!r}; SUCCESS={one.success.encode()!r}"
     begin = f"import os, sys; {names}; out = lambda b: os.write(1, b); err = lambda b: os.write(2, b); err(ENTERED)\n"
     status, output, errors = LocalCommand([sys.executable, "-c", begin + script], data, one, timeout, limit).run()
@@ -171,9 +172,8 @@ def test_a_program_that_is_not_there() -> None:
 
 
 @pytest.mark.parametrize("descriptor", [1, 2])
-@pytest.mark.parametrize("prompt", ["", ASK + "out(SUCCESS + b'\\n'); "])
-def test_a_command_without_end_is_ended(monkeypatch: pytest.MonkeyPatch, descriptor: int, prompt: str) -> None:
-    """With or without a become, and before its success as well."""
+def test_a_command_without_end_is_ended(monkeypatch: pytest.MonkeyPatch, descriptor: int) -> None:
+    """With or without a become."""
     monkeypatch.setattr(local_command, "REPORT_ROOM", 1000)
     flood = f"while True: os.write({descriptor}, b'x' * 65536)"
     words = [sys.executable, "-c", f"import os\n{flood}"]
@@ -181,7 +181,75 @@ def test_a_command_without_end_is_ended(monkeypatch: pytest.MonkeyPatch, descrip
         LocalCommand(words, None, None, 20, 100_000).run()
     assert not isinstance(raised.value, AnsibleConnectionFailure)
     with pytest.raises(AnsibleError, match="more than 101000 bytes"):
-        talk(f"{prompt}\n{flood}", limit=100_000)
+        talk(f"{ASK}out(SUCCESS + b'\\n')\n{flood}", limit=100_000)
+
+
+@pytest.mark.parametrize("stream", ["out", "err"])
+@pytest.mark.parametrize("said", ["b'\\n'", "b'\\r'", "b'x'", "b'x\\n'", "b'sudo: no\\n'", "PROMPT[:9]"])
+@pytest.mark.parametrize("ask", ["", ASK])
+def test_little_can_be_said_before_a_success(stream: str, said: str, ask: str) -> None:
+    """Who becomes another user inside may be root inside's."""
+    began = time.process_time()
+    with pytest.raises(
+        AnsibleError, match="more than 65536 bytes were said before the sudo inside succeeded"
+    ) as raised:
+        talk(f"{ask}while True: {stream}({said} * 1000)")
+    assert not isinstance(raised.value, AnsibleConnectionFailure)
+    assert time.process_time() - began < 5
+
+
+def test_messages_of_a_failure_are_translated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def translate(_domain: str, text: str) -> str:
+        asked.append(text)
+        return f"<{text}>"
+
+    monkeypatch.setattr("gettext.dgettext", translate)
+    monkeypatch.setattr("ansible.plugins.become.dgettext", translate)
+    status, output, _errors = talk("out(b'motd\\n' * 5000 + SUCCESS + b'\\n')", password=None)
+    assert (status, output) == (0, b"motd\n" * 5000)
+    assert len(asked) == len(set(asked))
+    with pytest.raises(AnsibleError, match="Missing sudo password"):
+        talk("err(b'<sudo: a password is required>\\n'); sys.stdin.read()", password=None)
+
+
+def test_a_plugin_of_its_own_kind_looks_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = Report(TOKEN)
+    plugin = type(become("sudo", None, report)._plugin)
+    for check in ("check_incorrect_password", "check_missing_password"):
+        monkeypatch.setattr(plugin, check, lambda _plugin, line: line == b"no\n", raising=False)
+    sudo = become("sudo", None, report)
+    report.take(ENTERED)
+    for found in (sudo.check_incorrect_password, sudo.check_missing_password):
+        assert found(b"no\n")
+        assert not found(b"sudo: a password is required\nSorry, try again.\n")
+
+
+@pytest.mark.parametrize("ask", ["", ASK])
+def test_a_become_that_speaks_and_comes_to_nothing(ask: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(AnsibleConnectionFailure, match="waiting for privilege escalation"):
+        talk(f"import time\n{ask}while True: err(b'.\\n'); time.sleep(0.1)", timeout=2)
+    assert time.monotonic() - began < 15
+
+
+def test_the_time_limit_begins_anew_with_the_password() -> None:
+    now = 100.0
+    one = become("su", "x", report := Report(TOKEN), timeout=10)
+    report.take(ENTERED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.monotonic", lambda: now)
+        for _time in range(2):
+            assert not one.check_success(b"\n")
+            now += 9
+            assert not one.check_success(b"\n")
+            assert one.check_password_prompt(b"Password: ")
+        now += 11
+        assert not one.check_success(b"\n")
+        now += 11
+        with pytest.raises(AnsibleConnectionFailure, match=r"Timeout \(10s\) waiting for privilege escalation"):
+            one.check_success(b"\n")
 
 
 def test_as_much_as_is_asked_for_is_taken() -> None:
