@@ -16,7 +16,7 @@ from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle 
 from ansible_collections.unshare.container.plugins.module_utils.state import generations, library
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
-from .conftest import write_system
+from .conftest import heard, write_system
 
 pytestmark = pytest.mark.root
 
@@ -82,11 +82,11 @@ def test_a_former_system_runs_with_its_own_launcher(container: Container, monkey
     assert not starting.is_own(old)
     assert starting.is_own(new)
 
-    assert reach(container, system=old).warnings == ["of old"]
+    assert heard(reach(container, system=old).warnings) == ["of old"]
     assert container.status().ready
-    assert reach(container, system=new).warnings == []
+    assert heard(reach(container, system=new).warnings) == []
     back = reach(container, "rolled_back")
-    assert back.warnings == ["of old"]
+    assert heard(back.warnings) == ["of old"]
     assert container.status().system == str(old)
     assert back.facts()["generation"] == 1
     assert not reach(container, "rolled_back", generation=1).changed

@@ -21,6 +21,8 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 from ansible_collections.unshare.container.plugins.module_utils.life.one_container import OneContainer
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
+from .conftest import heard
+
 if t.TYPE_CHECKING:
     from .conftest import Machine, MakeMachine
 
@@ -36,7 +38,7 @@ def bring(machine: Machine, check: bool = False, state: str = "started") -> tupl
     options.update(state=state, generation=None, limits=None, enabled=None)
     one = OneContainer(Layout(), machine.container, machine.system, options, False)
     result = one.bring(check, True)
-    return result, [line for line in one.warnings if not line.startswith("resource limits: ")]
+    return result, heard(one.warnings)
 
 
 def run(*command: object) -> None:

@@ -21,6 +21,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.process
 from ansible_collections.unshare.container.plugins.module_utils.life.starting import UnitStarter
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 
+from .conftest import heard
 from .lives import Run, host_unchanged, nothing_in_memory, reach
 
 if t.TYPE_CHECKING:
@@ -102,7 +103,7 @@ def test_what_a_start_goes_without_is_known_to_who_had_it_started(make_machine: 
     assert "root inside is root of this host" in said
     assert "/gone is left out" in said
     machine.stop(0.1)
-    assert machine.start().warnings == warnings
+    assert machine.start().warnings == heard(warnings)
 
 
 def test_what_runs_is_entered_and_asked_though_it_could_not_be_declared_any_more(make_machine: MakeMachine) -> None:

@@ -14,6 +14,7 @@ import stat
 import struct
 import subprocess
 import sys
+import time
 import typing as t
 from pathlib import Path
 
@@ -87,16 +88,17 @@ class Step(t.NamedTuple):
 class Steps:
     """Records each call of a Python function in forks of this process, through memory that they share.
 
-    Nothing that this does opens a file, so that it can go on in a container.
+    Nothing that this does opens a file, so that it can go on in a container. Each process has a part of the memory of
+    its own, by its number, for several may run at a time.
     """
 
-    SIZE = 1 << 26
+    PARTS = 61
+    SIZE = 1 << 22
     HIGHEST = 256
     HEADER = 8
 
     def __init__(self) -> None:
-        self.memory = mmap.mmap(-1, self.SIZE)
-        self.memory[: self.HEADER] = struct.pack("<q", self.HEADER)
+        self.memory = mmap.mmap(-1, self.PARTS * self.SIZE)
         self.parent = os.getpid(), os.getppid()
 
     @contextlib.contextmanager
@@ -120,22 +122,31 @@ class Steps:
                 continue
             found.append(struct.pack("<IIQQ", number, stat.S_IFMT(status.st_mode), status.st_dev, status.st_ino))
         name = f"{event} {frame.f_code.co_name}".encode()[:60]
-        entry = struct.pack("<IH60s", os.getpid(), len(found), name) + b"".join(found)
-        end = struct.unpack("<q", self.memory[: self.HEADER])[0]
-        self.memory[end : end + len(entry)] = entry
-        self.memory[: self.HEADER] = struct.pack("<q", end + len(entry))
+        entry = struct.pack("<QIH60s", time.monotonic_ns(), os.getpid(), len(found), name) + b"".join(found)
+        part = os.getpid() % self.PARTS * self.SIZE
+        used = self._used(part)
+        assert used + len(entry) <= self.SIZE, "too many steps"
+        self.memory[part + used : part + used + len(entry)] = entry
+        self.memory[part : part + self.HEADER] = struct.pack("<q", used + len(entry))
+
+    def _used(self, part: int) -> int:
+        return max(self.HEADER, struct.unpack("<q", self.memory[part : part + self.HEADER])[0])
 
     def all(self) -> list[Step]:
         """Return the steps recorded so far, in their order."""
-        steps, place = [], self.HEADER
-        end = struct.unpack("<q", self.memory[: self.HEADER])[0]
+        found = [item for part in range(0, self.PARTS * self.SIZE, self.SIZE) for item in self._of(part)]
+        return [step for _moment, step in sorted(found, key=lambda item: item[0])]
+
+    def _of(self, part: int) -> list[tuple[int, Step]]:
+        steps, place = [], part + self.HEADER
+        end = part + self._used(part)
         while place < end:
-            process, count, name = struct.unpack("<IH60s", self.memory[place : place + 66])
-            place += 66
+            moment, process, count, name = struct.unpack("<QIH60s", self.memory[place : place + 74])
+            place += 74
             descriptors = {}
             for _number in range(count):
                 number, kind, device, inode = struct.unpack("<IIQQ", self.memory[place : place + 24])
                 descriptors[number] = (kind, device, inode)
                 place += 24
-            steps.append(Step(process, name.rstrip(b"\0").decode(), descriptors))
+            steps.append((moment, Step(process, name.rstrip(b"\0").decode(), descriptors)))
         return steps

@@ -129,7 +129,7 @@ class Attributes:
                     found.append("%s%s is %d, not %s" % (NAMES[number], kind, mine, _words(wanted)))
         return BELOW % ", ".join(found) if found else None
 
-    def raised(self, oom_score_adj: int) -> Attributes:
+    def raised(self, oom_score_adj: int | None) -> Attributes:
         """Return these attributes with a scheduling that is no worse than that with which a container's PID 1 begins.
 
         Anything better stays: only the host can have given it.
