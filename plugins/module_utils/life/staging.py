@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..host import facts, preflight, store, system_filter
+from ..launcher.errors import LauncherError
+from ..launcher.specification import read_spec
 from ..state import library, system_diff
 from ..state.system_content import SystemContent
 from ..state.system_damage import damages, summary_of_damages
@@ -35,6 +37,27 @@ class Staged:
         self.changed = bool(self.damages) or not os.path.lexists(path)
         self.difference: list[dict[str, str]] = []
         self.warnings: list[str] = []
+
+
+def refuse_namesake(system: dict[str, Any], name: str | None, root: Path) -> None:
+    """Refuse a system whose container's name, made of its host name, is that of a container with another host name.
+
+    :raises TargetError: naming both, and the way out.
+    """
+    name = name or str(system["name"])
+    current = Layout(root).current_system(name)
+    try:
+        known = read_spec(str(current)).host_name if current is not None else ""
+    except (LauncherError, OSError):
+        return  # it is damaged, or gone
+    new = str((system.get("spec") or {}).get("host_name", ""))
+    if not known or known.lower() == new.lower() or known.partition(".")[0].lower() != name:
+        return
+    raise TargetError(
+        f"the container {name!r} of this host is that of {known!r}, and {new!r} would replace it: the name is a host "
+        "name up to its first dot. Set system_container_name: to another name where this is another container, "
+        f"to {name!r} where it is the same one under a new host name"
+    )
 
 
 def stage(
