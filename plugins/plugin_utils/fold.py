@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from ..module_utils.launcher.targets import STORE
 from . import registry
+from .accounts import Accounts
 from .errors import DeclarationError
 from .operating_system import PATH, OperatingSystem
 from .records import Service
@@ -32,6 +33,7 @@ def fold(
     shared_network: bool = False,
     log: str = "volatile",
     store: str = STORE,
+    oom_score_adj: int = 0,
 ) -> dict[str, t.Any]:
     """Return the folded value of `system`: files, directories, activation, programs, packages, host_files.
 
@@ -49,6 +51,7 @@ def fold(
         operating_system=system,
         shared_network=shared_network,
         log=log,
+        oom_score_adj=oom_score_adj,
         types=frozenset(by_type),
         met_by_host=registry.met_by_host(types),
         store=store,
@@ -133,6 +136,8 @@ def _evaluate(
             value = node.kind.combine(node.value, contributions, context, node.path)
             if name == "system":
                 return t.cast("dict[str, t.Any]", value)
+            if isinstance(value, Accounts):
+                context = dataclasses.replace(context, accounts=value)
             for target, contribute in node.kind.targets(node.value).items():
                 if target not in by_type:
                     continue

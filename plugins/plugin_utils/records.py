@@ -10,7 +10,7 @@ import ipaddress
 import typing as t
 
 from ..module_utils.launcher import contract, file_systems, targets
-from . import checks, specs
+from . import checks, specs, tmpfs
 from .errors import DeclarationError
 from .validation import Spec, describe, plain, validate
 
@@ -124,29 +124,32 @@ class FileSystem(Record):
     @property
     def is_containers_own(self) -> bool:
         """Whether every container makes its own of this, such as /proc, so that this one is left out."""
-        return targets.is_containers_own(self.type, self.place)
+        return targets.is_containers_own(self.type, self.place, self.options)
 
     @property
     def mounted_at_start(self) -> bool:
-        """Whether the launcher mounts it: what is needed for boot, and a tmpfs that may fail, as no unit can (S2)."""
-        early = self.needed_for_boot or (self.type == "tmpfs" and self.mount_may_fail)
-        return self.mount and early and not self.is_containers_own
+        """Whether the launcher mounts it: what is needed for boot, and every tmpfs (S2).
 
-    @property
-    def mounted_by_init(self) -> bool:
-        """Whether the container's own init mounts it: any other tmpfs."""
-        own = self.mounted_at_start or self.is_containers_own or self.place == "/"
-        return self.mount and self.type == "tmpfs" and not own
+        An init would mount a tmpfs over the directories that have been made there for services and users.
+        """
+        wanted = self.needed_for_boot or (self.type == "tmpfs" and self.place != "/")
+        return self.mount and wanted and not self.is_containers_own
 
-    def verify_in_container(self, path: str, store: str) -> None:
-        """Check what a container cannot mount, and where; STORE is the place of its store. PATH is the record's."""
-        checks.mount_point(self.mount_point, f"{path}.mount_point", store)
+    def verify_mount(self, path: str, store: str) -> None:
+        """Check where a container cannot mount it, and with what; STORE is the place of its store."""
         bind = "bind-mount" in self.flags
+        if bind or not targets.is_run(self.type, self.place, self.options):
+            checks.mount_point(self.mount_point, f"{path}.mount_point", store)
         reason = targets.refusal_of_type(self.type)
         if reason and not bind:
             raise DeclarationError(f"{path}.type", reason)
         if not bind:
             self._verify_paths(path)
+
+    def verify_in_container(self, path: str, store: str) -> None:
+        """Check what a container cannot mount, and where; STORE is the place of its store. PATH is the record's."""
+        self.verify_mount(path, store)
+        bind = "bind-mount" in self.flags
         if "remount" in self.flags:
             raise DeclarationError(f"{path}.flags", "'remount' changes what is mounted, and here it is mounted anew")
         if "lazy-time" in self.flags and bind:
@@ -165,17 +168,28 @@ class FileSystem(Record):
         if device:
             raise DeclarationError(f"{path}.device", device)
         options = file_systems.refusal_of_options(self.type, self.options or "")
+        if self.type == "tmpfs":
+            tmpfs.verify(self._options()[1], f"{path}.options")
+            if self.place == targets.RUN and "read-only" in self._options()[0]:
+                raise DeclarationError(path, "/run cannot be read-only: the container's init writes there")
         if options:
             raise DeclarationError(f"{path}.options", options)
 
+    def _options(self) -> tuple[list[str], str]:
+        """Return all flags, those among the options, too, and the options that the file system itself knows."""
+        if "bind-mount" in self.flags:
+            return list(self.flags), self.options or ""
+        return file_systems.split_options(self.type, list(self.flags), self.options or "")
+
     def mount_record(self) -> contract.Mount:
         """Return what the launcher is told of it; a mount is shared with the container's own namespaces in any case."""
+        flags, options = self._options()
         return contract.Mount(
             device=self.device,
             mount_point=self.place,
             type="none" if "bind-mount" in self.flags else self.type,
-            flags=[flag for flag in self.flags if flag in contract.FLAGS],
-            options=self.options,
+            flags=[flag for flag in flags if flag in contract.FLAGS],
+            options=options or None,
             required=self.required,
             mount_may_fail=self.mount_may_fail,
         )

@@ -9,14 +9,15 @@ import typing as t
 from ..module_utils.launcher import contract
 from ..module_utils.launcher.contract import Init, Mount, Security, Specification, Store
 from ..module_utils.launcher.host_files import HOST_FILES
-from ..module_utils.launcher.targets import refusal_of_file
-from . import checks
+from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
+from ..module_utils.launcher.targets import RUN, refusal_of_file
+from . import checks, tmpfs
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
 from .errors import DeclarationError
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, default_name, operating_system
-from .records import FileSystemMapping, store_mapping
+from .records import FileSystem, FileSystemMapping, store_mapping
 from .validation import Spec, validate
 
 _INIT: Spec = {
@@ -53,7 +54,7 @@ CONTAINER_FILE_SYSTEMS = (
         mount_point="/dev/shm",
         type="tmpfs",
         flags=["no-exec", "no-suid", "no-dev"],
-        options="mode=1777,size=65536k",
+        options=f"mode=1777,size={SHARED_MEMORY_SIZE}",
     ),
     Mount(device="mqueue", mount_point="/dev/mqueue", type="mqueue", flags=["no-exec", "no-suid", "no-dev"]),
 )
@@ -81,22 +82,25 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     name = container_name(system, given["name"])
     store = _store(given["store"])
     init = _init(given["init"])
+    oom_score_adj = _oom_score(given["oom_score_adj"])
     folded = fold(
         system,
         system.essential_services,
         shared_network=given["shared_network"],
         log=given["log"],
         store=store.target,
+        oom_score_adj=oom_score_adj,
     )
     files = folded["files"]
     if not init.systemd:
         files = {path: item for path, item in files.items() if not path.startswith("/etc/systemd/")}
-    file_systems = _file_systems(system, store)
+    names = _names(files)
+    file_systems = _file_systems(system, folded["file_systems"], store, names)
     _refuse_lost(files, file_systems, store.target)
     return {
         "name": name,
         "files": {path: files[path] for path in sorted(files)},
-        "directories": _directories(folded["directories"], file_systems),
+        "directories": _directories(folded["directories"], file_systems, names["uid"]),
         "host_files": sorted({*HOST_FILES, *folded["host_files"]} - files.keys()),
         "spec": Specification(
             format=contract.FORMAT,
@@ -107,7 +111,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
             store=store,
             init=init,
             file_systems=file_systems,
-            oom_score_adj=_oom_score(given["oom_score_adj"]),
+            oom_score_adj=oom_score_adj,
             log=given["log"],
             security=Security(**given["security"]),
         ).write(),
@@ -121,9 +125,7 @@ def container_name(system: OperatingSystem, name: str | None) -> str:
     """Return the container's name: the one given, else that of the operating system."""
     if name is None:
         return default_name({"host_name": system.host_name})
-    if not checks.CONTAINER_NAME.fullmatch(name):
-        raise DeclarationError("name", f"{name!r} is not a container's name (a-z, 0-9, '-'; at most 63)")
-    return name
+    return checks.name_of_container(name, "name")
 
 
 def _store(value: t.Any) -> Store:
@@ -172,14 +174,32 @@ def _init(value: t.Any) -> Init:
     return Init(**{**checked, "environment": {**base, **checked["environment"]}})
 
 
-def _file_systems(system: OperatingSystem, store: Store) -> list[Mount]:
+def _names(files: dict[str, t.Any]) -> dict[str, dict[str, int]]:
+    """Return the ids of the system's users, below `uid`, and groups, below `gid`, by name."""
+    found = {}
+    for key, path in (("uid", "/etc/passwd"), ("gid", "/etc/group")):
+        lines = files.get(path, {}).get("content", "").splitlines()
+        found[key] = {fields[0]: int(fields[2]) for fields in (line.split(":") for line in lines) if len(fields) > 2}
+    return found
+
+
+def _file_systems(
+    system: OperatingSystem, of_services: list[FileSystem], store: Store, names: dict[str, dict[str, int]]
+) -> list[Mount]:
     """Return what the script mounts (S1, S2): the store first, parents before what lies in them, otherwise in order."""
     first = FileSystemMapping(source=store.source, target=store.target, required=True).bind_mount()
     mounted = []
-    for index, item in enumerate(system.file_systems):
+    for index, item in enumerate([*system.file_systems, *of_services]):
+        if index >= len(system.file_systems) and item in system.file_systems:
+            continue
         if item.mounted_at_start and (item.place != store.target or "bind-mount" in item.flags):
-            item.verify_in_container(f"{PATH}.file_systems[{index}]", store.target)
-            mounted.append(item.mount_record())
+            path = f"{PATH}.file_systems[{index}]"
+            if index < len(system.file_systems):
+                item.verify_in_container(path, store.target)
+            record = item.mount_record()
+            if record.is_tmpfs:
+                record = record.replacing(options=tmpfs.with_ids(record.options, names, f"{path}.options"))
+            mounted.append(record)
     places = {item.mount_point for item in mounted}
     extra = [item for item in CONTAINER_FILE_SYSTEMS if item.mount_point not in places]
     return sorted([first.mount_record(), *mounted, *extra], key=lambda item: item.mount_point.count("/"))
@@ -193,6 +213,8 @@ def _refuse_lost(files: dict[str, t.Any], file_systems: list[Mount], store: str)
             raise DeclarationError(f"{PATH}.services", reason)
     for item in file_systems:
         place = item.mount_point
+        if place == RUN:
+            continue  # it is there before any file
         below = [path for path in files if path.startswith(f"{place}/")]
         if below and not place.startswith("/dev/"):
             raise DeclarationError(
@@ -200,18 +222,31 @@ def _refuse_lost(files: dict[str, t.Any], file_systems: list[Mount], store: str)
             )
 
 
-def _directories(items: list[dict[str, t.Any]], file_systems: list[Mount]) -> list[dict[str, t.Any]]:
+def _directories(
+    items: list[dict[str, t.Any]], file_systems: list[Mount], users: dict[str, int]
+) -> list[dict[str, t.Any]]:
     """Return the directories, parents first; one path asked for differently twice is an error.
 
-    What lies in a read-only mount is as the host has it, and left out.
+    What lies in a read-only mount is as the host has it, and left out. What a tmpfs says of itself counts more.
     """
     found: dict[str, dict[str, t.Any]] = {}
     for item in items:
         former = found.setdefault(item["path"], item)
         if former != item:
             raise DeclarationError(PATH, f"the directory '{item['path']}' is asked for with two modes or owners")
+    for mount in file_systems:
+        if mount.is_tmpfs and mount.mount_point in found:
+            found[mount.mount_point] = {**found[mount.mount_point], **_said_by_tmpfs(mount)}
+    names = {number: name for name, number in users.items() if number}
     paths = sorted(found, key=lambda path: (path.count("/"), path))
-    return [found[path] for path in paths if not _read_only(path, file_systems)]
+    kept = [found[path] for path in paths if not _read_only(path, file_systems)]
+    return [{**item, "account": names[item["uid"]]} if item["uid"] in names else item for item in kept]
+
+
+def _said_by_tmpfs(mount: Mount) -> dict[str, t.Any]:
+    said = tmpfs.parts(mount.options)
+    result: dict[str, t.Any] = {key: int(said[key]) for key in ("uid", "gid") if key in said}
+    return {**result, "mode": said["mode"].zfill(4)[-4:]} if "mode" in said else result
 
 
 def _read_only(path: str, file_systems: list[Mount]) -> bool:

@@ -129,7 +129,9 @@ def _refuse_cycles(required: dict[str, list[str]], units: dict[str, Unit]) -> No
 
 def files(units: list[Unit], context: Context) -> dict[str, t.Any]:
     """Return the files below /etc of the base system and of UNITS: text, aliases, and links from what wants them."""
-    result = dict(base_units.base_files(context.log, syslog="syslog" in context.types))
+    result = dict(
+        base_units.base_files(context.log, syslog="syslog" in context.types, oom_score_adj=context.oom_score_adj)
+    )
     required = resolve(units, context.met_by_host)
     for unit in units:
         sections = with_order(unit, required[unit.name])

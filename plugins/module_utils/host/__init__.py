@@ -6,7 +6,7 @@ What is asked of it first, then what is left on it:
 
     facts        what the host is
     preflight    what it must have before anything is written; `preflight_mounts` for the mounts of a container,
-                 `nested` where it is itself a container
+                 `preflight_directories` for what its services keep in them, `nested` where it is itself a container
     store        the store as a container will see it
     system_filter   a system's system-call filter as this host makes it
     distribution    what its distribution calls the packages that messages name

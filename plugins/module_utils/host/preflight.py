@@ -14,11 +14,13 @@ from typing import Callable, List
 
 from ..launcher import lookup
 from ..launcher.contract import Specification
+from ..launcher.records import refusal_of_source
 from ..state.target import NEEDS_ROOT, TargetError
 from . import nested
 from .distribution import DEBIAN_PACKAGES
 from .facts import HostFacts
-from .preflight_mounts import Sources, mount_points
+from .preflight_directories import lost_data, owners
+from .preflight_mounts import Sources, answers, mount_points
 from .store import StoreView, open_bind_source
 
 KERNEL = (5, 12)
@@ -159,6 +161,28 @@ def _sources(host: HostFacts, specification: Specification) -> list[str]:
     return Sources(host, specification).refusals()
 
 
+def _devices(host: HostFacts, specification: Specification) -> list[str]:
+    problems = []
+    for mount in specification.file_systems:
+        if not mount.is_bind or _kernel(host, specification) or not answers(host, mount.source):
+            continue
+        try:
+            source = open_bind_source(host.root, mount.source)
+        except OSError:
+            continue
+        try:
+            reason = refusal_of_source(os.fstat(source))
+        finally:
+            os.close(source)
+        if reason:
+            problems.append(f"nothing of {mount.source} can be used at {mount.mount_point}: {reason}")
+    return problems
+
+
+def _owners(host: HostFacts, specification: Specification) -> list[str]:
+    return [] if _kernel(host, specification) else owners(host, specification)
+
+
 def _calls(host: HostFacts, specification: Specification) -> list[str]:
     said = None if _kernel(host, specification) else nested.refusal(str(host.root))
     return [said] if said else []
@@ -169,7 +193,7 @@ def _version(version: tuple[int, ...]) -> str:
 
 
 CHECKS: list[Check] = [_privileges, _kernel, _python, _namespaces, _control_groups, _store, _mappings]
-CHECKS += [_sources, mount_points]
+CHECKS += [_sources, mount_points, _devices, _owners]
 
 
 def problems(host: HostFacts, specification: Specification) -> list[str]:
@@ -181,7 +205,7 @@ def problems(host: HostFacts, specification: Specification) -> list[str]:
 
 def warnings(host: HostFacts, specification: Specification) -> list[str]:
     """What a person should know of a container of this specification on this host."""
-    return Sources(host, specification).warnings()
+    return Sources(host, specification).warnings() + lost_data(host, specification)
 
 
 def check_host(host: HostFacts, specification: Specification) -> None:

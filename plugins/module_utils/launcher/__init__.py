@@ -15,8 +15,8 @@ its modules:
                  how the caller gets to where it builds, and back
     root         the file tree that the container sees, built by the host's root; `host_files` of the store's tree
     records      the mappings and file systems in it; `targets` says where nothing can be mounted, `guarded` what of the
-                 host a container cannot write to, `reachable` who else could run what it writes, and
-                 `file_systems` which paths of the host are in a record
+                 host a container cannot write to, `reachable` who else could run what it writes, `ownership` whose
+                 it is, `file_systems` which paths of the host are in a record, and `memory` how large a tmpfs is
     kernel       /proc, /sys and /dev of the container, and what is masked of them
     confine      what PID 1 and every entering command give up before they run; `seccomp` compiles their filter
     init         the container's first process, until it runs `boot`

@@ -213,6 +213,11 @@ class Mount(ContractRecord):
         return "bind-mount" in self.flags
 
     @property
+    def is_tmpfs(self) -> bool:
+        """Whether it is a new tmpfs."""
+        return self.type == "tmpfs" and not self.is_bind
+
+    @property
     def read_only(self) -> bool:
         """Whether nothing can be written by it."""
         return "read-only" in self.flags
@@ -253,14 +258,29 @@ class File(ContractRecord):
 
 
 class Directory(ContractRecord):
-    """A directory that the first process makes, where a mapping may be by then; `mode` is in octal digits."""
+    """A directory that the first process makes, where a mapping may be by then.
+
+    Attributes:
+        mode: in octal digits.
+        account: the name of the account with this uid, for messages.
+        data: whether a service keeps there what is to outlive the container.
+    """
 
     path: str
     mode: str = "0755"
     uid: int = 0
     gid: int = 0
+    account: str = ""
+    data: bool = False
 
-    KINDS = {"path": kinds.path, "mode": kinds.mode, "uid": kinds.identifier, "gid": kinds.identifier}
+    KINDS = {
+        "path": kinds.path,
+        "mode": kinds.mode,
+        "uid": kinds.identifier,
+        "gid": kinds.identifier,
+        "account": kinds.text,
+        "data": kinds.boolean,
+    }
 
 
 class Specification(ContractRecord):
@@ -330,6 +350,8 @@ class Specification(ContractRecord):
         directories = self._directories_of_files()
         for number, mount in enumerate(self.file_systems):
             where = "file_systems[%d].mount_point" % number
+            if mount.is_tmpfs and targets.is_run(mount.type, mount.mount_point, mount.options):
+                continue  # it is there before any file
             if not self._is_store(mount):
                 self.refuse(where, targets.refusal_of_place(mount.mount_point, self.store.target))
             self.refuse(where, _hides(mount.mount_point, directories))

@@ -196,7 +196,7 @@ class Launch:
                 id_map = keep(os.open("/proc/%d/ns/user" % init.pid, os.O_RDONLY | os.O_CLOEXEC))
             if self.plan.notify_path is not None:  # the root may be attached on top of it
                 notify = keep(os.open(self.plan.notify_path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
-            tree = root.attach_root(self.plan.staging)
+            tree = root.attach_root(self.plan)
             keep(tree.root)
             source = root.Source(self.plan.spec.store)
             try:

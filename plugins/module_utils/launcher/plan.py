@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from . import confine, linux
+from .memory import Memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,10 +34,12 @@ class Plan:
             by default a file of the container's own, `init.OUTPUT_LOG`, which lasts as long as the container.
         extra_file_systems: further mount records (S11).
         tasks: how many tasks it may have, where its control group has no controller that counts them.
+        memory_limit: how many bytes of memory it may have, or none.
 
     Attributes:
         filter_program: the compiled system-call filter, or none.
         shared_network: whether it has the host's network.
+        memory: how much of that its file systems may take.
         made: the namespaces that the init makes, as flags of clone(2).
         nesting: whether containers are to be possible inside.
     """
@@ -54,6 +57,7 @@ class Plan:
         output: int | None,
         extra_file_systems: list[Mount],
         tasks: int | None = None,
+        memory_limit: int | None = None,
     ) -> None:
         self.system = system
         self.spec = spec
@@ -66,6 +70,7 @@ class Plan:
         self.output = output
         self.extra_file_systems = extra_file_systems
         self.tasks = tasks
+        self.memory = Memory(memory_limit)
         self.filter_program = confine.read_filter(system)
         self.shared_network = spec.shared_network
         self.made = MADE if self.shared_network else MADE | linux.CLONE_NEWNET

@@ -9,7 +9,7 @@ import os
 import stat
 import time
 
-from . import file_systems, guarded, kernel, linux, mount_table, mounts, reachable
+from . import file_systems, guarded, kernel, linux, mount_table, mounts, ownership, reachable
 from .errors import LauncherError
 from .excursion import in_child
 from .paths import STATE_DIRECTORY
@@ -115,8 +115,10 @@ class Records:
 
     def _mount_file_system(self, record: Mount) -> None:
         point, device, kind = record.mount_point, record.source, record.type
-        options = self._options(record)
+        options = self.options(record)
         in_memory = kind in IN_MEMORY
+        if record.is_tmpfs:
+            options = self.plan.memory.options(point, options)
         if not in_memory:
             options.insert(0, ("source", device))
         read_only = record.read_only
@@ -151,7 +153,7 @@ class Records:
         if warning:
             self.warnings.append(warning)
 
-    def _options(self, record: Mount) -> list[tuple[str, str | None]]:
+    def options(self, record: Mount) -> list[tuple[str, str | None]]:
         """A mount(8) option string, in parts; ids in it are the container's own."""
         options: list[tuple[str, str | None]] = []
         for option in (record.options or "").split(","):
@@ -187,6 +189,9 @@ class Records:
         except OSError as error:
             raise LauncherError("%s: cannot bind %s there: %s" % (point, path, error)) from error
         try:
+            reason = refusal_of_source(os.fstat(source))
+            if reason:
+                raise LauncherError("%s: cannot bind %s there: %s" % (point, path, reason))
             attributes = mounts.attributes(record.flags) | linux.MOUNT_ATTR_NODEV
             if path in NETWORK_FILES:
                 # C11 has one of them writable for hosts on which it could not be bound otherwise. Here it can.
@@ -199,11 +204,26 @@ class Records:
             if writable:
                 attributes |= linux.MOUNT_ATTR_NOSUID
                 self._warn(reachable.check_bind(self._runs(), source, path, point, self.plan.nesting))
+                self._warn(self._foreign_file(source, path, record))
             self.attach_bind(source, point, attributes, path)
         except OSError as error:
             raise LauncherError("%s: cannot bind %s there: %s" % (point, path, _reason(error))) from error
         finally:
             os.close(source)
+
+    def _foreign_file(self, source: int, path: str, record: Mount) -> str | None:
+        """Return a warning where a file belongs to nobody inside, when ids there are those on the host."""
+        if record.own or (self.id_map is None and self.identity.base):
+            return None
+        found = ownership.foreign_file(source, self.identity.count)
+        if found is None:
+            return None
+        name, uid, gid = found
+        return (
+            "%s: belongs to %d:%d, and a container has the ids 0 to %d: inside it is nobody's, and nobody there can "
+            "change or remove it; give it another owner on the host"
+            % (path if name == "." else "%s/%s" % (path.rstrip("/"), name), uid, gid, self.identity.count - 1)
+        )
 
     def attach_bind(self, source: int, point: str, attributes: int, name: str) -> None:
         try:
@@ -234,6 +254,15 @@ class Records:
                 "put it on ext4, xfs or btrfs, or give it to the container's own ids: chown -R %d:%d"
             )
             raise LauncherError(message % (name, first, first))
+
+
+def refusal_of_source(status: os.stat_result) -> str | None:
+    """Return why what has this status is no source of a mapping, or None where it is one."""
+    if not stat.S_ISCHR(status.st_mode) and not stat.S_ISBLK(status.st_mode):
+        return None
+    return (
+        "it is a device node, and nobody in a container can open one that is mapped: it has those of its own /dev alone"
+    )
 
 
 def _reason(error: OSError) -> str:

@@ -68,6 +68,7 @@ class Start:
             self.output_read, self.output_write = pipe_to_read()
             output = self.output_write
         self.cgroup = self.container.cgroup.create(self.ids.base)
+        bounds = limits.read(self.container.directory)
         launch = Launch(
             Plan(
                 self.system,
@@ -80,15 +81,15 @@ class Start:
                 self.console,
                 output,
                 self.extra_file_systems,
-                self._bound(),
+                self._bound(bounds),
+                limits.memory(bounds),
             )
         )
         self.warnings += confine.given_up(self.spec.security, self.ids, launch.plan.filter_program)
         return launch
 
-    def _bound(self) -> int | None:
+    def _bound(self, bounds: dict[str, Any]) -> int | None:
         """Set the limits, unless the unit has them; the bound of tasks, where the control group cannot keep it."""
-        bounds = limits.read(self.container.directory)
         cgroup = self.container.cgroup
         counted = self.ids.base != 0 or self.ids.nested
         if cgroup.of_unit:
@@ -118,7 +119,7 @@ class Start:
         deadline = time.monotonic() + timeout
         launch = self._prepare()
         record = self._launch(launch, deadline)
-        self.warnings += launch.warnings
+        self.warnings += launch.warnings + launch.plan.memory.warnings
         init = self.init
         if wait and self.notification is not None and init is not None:
             self._await_ready(init, self.notification, deadline, timeout)
