@@ -10,7 +10,7 @@ import ipaddress
 import typing as t
 
 from ..module_utils.launcher import contract, file_systems, targets
-from . import checks, specs, tmpfs
+from . import checks, specs
 from .errors import DeclarationError
 from .validation import Spec, describe, plain, validate
 
@@ -168,10 +168,8 @@ class FileSystem(Record):
         if device:
             raise DeclarationError(f"{path}.device", device)
         options = file_systems.refusal_of_options(self.type, self.options or "")
-        if self.type == "tmpfs":
-            tmpfs.verify(self._options()[1], f"{path}.options")
-            if self.place == targets.RUN and "read-only" in self._options()[0]:
-                raise DeclarationError(path, "/run cannot be read-only: the container's init writes there")
+        if self.place == targets.RUN and "read-only" in self._options()[0]:
+            raise DeclarationError(path, "/run cannot be read-only: the container's init writes there")
         if options:
             raise DeclarationError(f"{path}.options", options)
 

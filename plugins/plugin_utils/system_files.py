@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ..module_utils.launcher import contract
@@ -244,9 +245,10 @@ def _directories(
 
 
 def _said_by_tmpfs(mount: Mount) -> dict[str, t.Any]:
+    """Return mode and owner as far as its options have them; of wrong ones the host says that they are wrong."""
     said = tmpfs.parts(mount.options)
-    result: dict[str, t.Any] = {key: int(said[key]) for key in ("uid", "gid") if key in said}
-    return {**result, "mode": said["mode"].zfill(4)[-4:]} if "mode" in said else result
+    result: dict[str, t.Any] = {key: int(said[key]) for key in ("uid", "gid") if said.get(key, "").isdigit()}
+    return {**result, "mode": said["mode"].zfill(4)} if re.fullmatch("[0-7]{1,4}", said.get("mode", "")) else result
 
 
 def _read_only(path: str, file_systems: list[Mount]) -> bool:

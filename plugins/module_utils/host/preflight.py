@@ -20,7 +20,7 @@ from . import nested
 from .distribution import DEBIAN_PACKAGES
 from .facts import HostFacts
 from .preflight_directories import lost_data, owners
-from .preflight_mounts import Sources, answers, mount_points
+from .preflight_mounts import Sources, answers, mount_points, tmpfs_options
 from .store import StoreView, open_bind_source
 
 KERNEL = (5, 12)
@@ -193,7 +193,7 @@ def _version(version: tuple[int, ...]) -> str:
 
 
 CHECKS: list[Check] = [_privileges, _kernel, _python, _namespaces, _control_groups, _store, _mappings]
-CHECKS += [_sources, mount_points, _devices, _owners]
+CHECKS += [_sources, mount_points, tmpfs_options, _devices, _owners]
 
 
 def problems(host: HostFacts, specification: Specification) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host.facts import HostFacts
 from ansible_collections.unshare.container.plugins.module_utils.host.preflight import problems, warnings
 from ansible_collections.unshare.container.plugins.module_utils.host.preflight_directories import lost_data, owners
+from ansible_collections.unshare.container.plugins.module_utils.host.preflight_mounts import tmpfs_options
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Specification
 from ansible_collections.unshare.container.plugins.plugin_utils.containerized import containerized_operating_system
 from ansible_collections.unshare.container.plugins.plugin_utils.system_files import system_files
@@ -184,3 +185,22 @@ def test_cases_n5_a_device_node(host: HostFacts, source: str) -> None:
     os.mknod(host.root / source, kind | 0o666, os.makedev(1, 3))
     (problem,) = [text for text in problems(host, specified([], [f"/{source}=/srv/n"])) if "device" in text]
     assert problem.startswith(f"nothing of /{source} can be used at /srv/n: it is a device node")
+
+
+@pytest.mark.parametrize("point", ["/mnt", "/run", "/dev/shm"])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("sise=1g", "'sise' is no option of a tmpfs; known are size,"),
+        ("size=lots", "'size' of a tmpfs must be a number"),
+        ("size", "'size' of a tmpfs must be"),
+        ("mode=rwx", "'mode' of a tmpfs must be octal digits"),
+        ("noswap=1", "'noswap' of a tmpfs must be without a value"),
+        ("size=1m,nofail,noatime,uid=games,mode=1777", ""),
+    ],
+)
+def test_options_of_a_tmpfs(host: HostFacts, point: str, options: str, said: str) -> None:
+    item = {"device": "tmpfs", "mount_point": point, "type": "tmpfs", "options": options}
+    found = tmpfs_options(host, specified([], file_systems=[item]))
+    assert [text.startswith(f"{point}: {said}") for text in found] == [True] * bool(said)
+    assert tmpfs_options(host, specified([], file_systems=[{**item, "mount_may_fail": True}])) == []
