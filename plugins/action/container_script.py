@@ -11,6 +11,14 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.unshare.container.plugins.plugin_utils.secrets import split_secrets
 
 
+def _is_derived(name: Any) -> bool:
+    """Return whether the name of the role's container is its default, which is made of the host name.
+
+    Variables come as they are written, and not with their values.
+    """
+    return isinstance(name, str) and "{{" in name and "unshare.container.container_name" in name
+
+
 class ActionModule(ActionBase):
     """The plugin that runs the module of the same name, with secrets apart from the rest."""
 
@@ -22,6 +30,8 @@ class ActionModule(ActionBase):
         """Run the module, and return its result."""
         result = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
+        if _is_derived((task_vars or {}).get("system_container_name")):
+            arguments.setdefault("named_after_host_name", True)
         system = arguments.get("system")
         if isinstance(system, dict) and isinstance(system.get("files"), dict):
             arguments["system"], secrets = split_secrets(system)

@@ -286,7 +286,8 @@ options:
   oom_score_adj:
     description:
       - By how much sooner or later the kernel kills a process of the container when the host's memory ends, from
-        V(-1000) (never) to V(1000) (first). The container's services can have values of their own, none lower.
+        V(-1000) (never) to V(1000) (first). PID 1 has this value, and what a systemd as PID 1 starts has 100 more, so
+        that PID 1 is the last to be killed. The container's services can have values of their own, none below PID 1's.
       - Who starts the container needs C(CAP_SYS_RESOURCE) on the host for that; without it a start warns of what does
         not hold.
     type: int

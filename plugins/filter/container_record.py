@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.unshare.container.plugins.plugin_utils import checks
 from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import checked_record
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
-from ansible_collections.unshare.container.plugins.plugin_utils.validation import plain
+from ansible_collections.unshare.container.plugins.plugin_utils.validation import plain, strict
 
 DOCUMENTATION = r"""
 name: container_record
@@ -29,6 +30,10 @@ options:
     description: Text that is put before the place in an error.
     type: str
     default: ''
+  name:
+    description: Name of the container, which is checked, too, when it is given.
+    type: str
+    version_added: 0.2.0
 seealso:
   - module: unshare.container.containers
   - plugin: unshare.container.system_container
@@ -48,9 +53,13 @@ _value:
 """
 
 
-def container_record(options: t.Any, prefix: str = "") -> dict[str, t.Any]:
+def container_record(options: t.Any, prefix: str = "", name: t.Any = None) -> dict[str, t.Any]:
     """Return the options, checked. Raise DeclarationError with the place."""
     try:
+        if name is not None:
+            checks.name_of_container(
+                strict({"name": plain(name, "name")}, {"name": {"type": "str"}}, "")["name"], "name"
+            )
         told, derivation = checked_record(plain(options, ""), "")
     except DeclarationError as error:
         raise DeclarationError(f"{prefix}{error.path}", error.message) from error

@@ -82,6 +82,12 @@ options:
           gid:
             description: Group, as a number inside the container.
             type: int
+          account:
+            description: Name of the account with that O(system.directories[].uid), for messages.
+            type: str
+          data:
+            description: Whether a service keeps there what is to outlive the container.
+            type: bool
       host_files:
         description: Files and directories taken from the tree beside the store; absent ones are skipped.
         type: list
@@ -114,6 +120,15 @@ options:
         description: Packages that hold the programs. Not used by the module itself.
         type: list
         elements: str
+  named_after_host_name:
+    description:
+      - Whether the container's name was made of the host name, up to its first dot. Then it is an error when the
+        container that the host has by this name has another host name, since two declarations would become one
+        container, each of which replaces the other.
+      - The action plugin sets it where the role's C(system_container_name) is left at its default.
+    type: bool
+    default: false
+    version_added: 0.2.0
   boot:
     description: The script that runs first inside the container and ends by executing the init.
     type: str
@@ -173,7 +188,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.launcher.process import heed_children
-from ..module_utils.life.staging import stage
+from ..module_utils.life.staging import refuse_namesake, stage
 from ..module_utils.state.target import TargetError, message_of
 
 ROOT = Path("/")
@@ -194,6 +209,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
                     "mode": {"type": "str"},
                     "uid": {"type": "int"},
                     "gid": {"type": "int"},
+                    "account": {"type": "str"},
+                    "data": {"type": "bool"},
                 },
             },
             "host_files": {"type": "list", "elements": "str"},
@@ -211,6 +228,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "packages": {"type": "list", "elements": "str"},
         },
     },
+    "named_after_host_name": {"type": "bool", "default": False},
     "boot": {"type": "str", "required": True},
     "secrets": {"type": "dict", "no_log": True},
 }
@@ -222,6 +240,8 @@ def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
     :raises TargetError, LauncherError, OSError: when the parameters, the host or the store stand in the way.
     """
     given = module.params
+    if given["named_after_host_name"]:
+        refuse_namesake(given["system"], given["name"], root)
     staged = stage(
         given["system"], given["boot"], given["secrets"], given["name"], root, module.check_mode, module._diff
     )

@@ -25,8 +25,8 @@ SERVICE_IDS: dict[str, int] = {
     "systemd-journal": 910,
     "systemd-network": 911,
 }
-_SYSTEM_RANGE = (101, 900)
-_NORMAL_RANGE = (1000, 60000)
+SYSTEM_RANGE = (101, 900)
+NORMAL_RANGE = (1000, 60000)
 
 
 def service_user(
@@ -77,7 +77,7 @@ def base_groups() -> list[UserGroup]:
 
 def derived_id(name: str, *, system: bool) -> int:
     """Return an id derived from NAME alone: 101-899 for system accounts, 1000-59999 for others."""
-    low, high = _SYSTEM_RANGE if system else _NORMAL_RANGE
+    low, high = SYSTEM_RANGE if system else NORMAL_RANGE
     return low + int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % (high - low)
 
 

@@ -104,7 +104,13 @@ DefaultTimeoutStopSec=20s
 DefaultTimeoutStartSec=90s
 ShowStatus=no
 LogTarget=journal-or-kmsg
+DefaultOOMScoreAdjust={score}
 """
+# PID 1 has the score that is declared, and what it starts has more by this, as what a user's systemd starts: when
+# memory ends, the kernel kills a service, which PID 1 starts again. It is not PID 1's score that is lowered: not every
+# host lets its root do that, and root inside could give its own processes the lower one, too.
+OOM_MARGIN, OOM_HIGHEST = 100, 1000
+_JOURNALD = "[Service]\nOOMScoreAdjust={score}\n"  # its unit asks for less, which is refused
 _JOURNAL = """[Journal]
 Storage={storage}
 RuntimeMaxUse=4M
@@ -132,8 +138,9 @@ def wanted(target: str, unit: str) -> tuple[str, dict[str, str]]:
     return f"systemd/system/{target}.wants/{unit}", link(f"../{unit}")
 
 
-def base_files(log: str, *, syslog: bool) -> dict[str, dict[str, t.Any]]:
+def base_files(log: str, *, syslog: bool, oom_score_adj: int = 0) -> dict[str, dict[str, t.Any]]:
     """Return the files below /etc, by name, for the base system; LOG is volatile or persistent."""
+    score = min(oom_score_adj + OOM_MARGIN, OOM_HIGHEST)
     persistent = log == "persistent"
     files: dict[str, dict[str, t.Any]] = {}
     for name in UNITS + (PERSISTENT_UNITS if persistent else ()):
@@ -150,7 +157,8 @@ def base_files(log: str, *, syslog: bool) -> dict[str, dict[str, t.Any]]:
     files[f"systemd/system/{REBOOT_MARK}"] = {"content": _REBOOT_MARK}
     path, entry = wanted("reboot.target", REBOOT_MARK)
     files[path] = entry
-    files["systemd/system.conf"] = {"content": _SYSTEM_CONF}
+    files["systemd/system.conf"] = {"content": _SYSTEM_CONF.format(score=score)}
+    files["systemd/system/systemd-journald.service.d/oom.conf"] = {"content": _JOURNALD.format(score=score)}
     storage = "persistent" if persistent else "volatile"
     files["systemd/journald.conf"] = {"content": _JOURNAL.format(storage=storage, syslog="yes" if syslog else "no")}
     return files

@@ -86,8 +86,17 @@ def writable_source(value: str, path: str) -> str:
 
 def host_name(value: str, path: str) -> str:
     """Check a host name: labels of letters, digits and dashes, 64 characters at most (the kernel's limit)."""
+    if len(value) <= 64 and any(len(label) > 63 for label in value.split(".")):
+        raise DeclarationError(path, f"{value!r} is not a host name (at most 63 characters between two dots)")
     if len(value) > 64 or not all(_LABEL.fullmatch(label) for label in value.split(".")):
         raise DeclarationError(path, f"{value!r} is not a host name (letters, digits, '-', '.'; at most 64)")
+    return value
+
+
+def name_of_container(value: str, path: str) -> str:
+    """Check the name of a container."""
+    if not CONTAINER_NAME.fullmatch(value):
+        raise DeclarationError(path, f"{value!r} is not a container's name (a-z, 0-9, '-'; at most 63)")
     return value
 
 

@@ -244,6 +244,8 @@ class Derivation:
             return "the container's root is its own"
         if isinstance(item.device, str) and item.device.startswith("/dev/"):
             return "its device belongs to the host"
+        if item.type == "tmpfs" and place == targets.SHARED_MEMORY:
+            return None  # every container has one: this says how large
         for top in ("/dev/", "/sys/"):
             if place.startswith(top):
                 return f"the container makes its own {top[:-1]}"
@@ -262,7 +264,7 @@ class Derivation:
             if leaving is None and item.place in taken:
                 _note(self.report.replaced, "file_system", item.place, "a mapping takes its place")
             elif leaving is None:
-                if item.mounted_at_start or item.mounted_by_init:
+                if item.mounted_at_start:
                     item.verify_in_container(f"{PATH}.file_systems[{index}]", self.store)
                 kept.append(item)
                 _note(self.report.kept, "file_system", item.place, _mounting(item))
@@ -277,8 +279,6 @@ def _mounting(item: FileSystem) -> str:
         return f"the container makes its own {item.place}"
     if item.mounted_at_start:
         return "mounted before the container starts"
-    if item.mounted_by_init:
-        return "mounted by the container's init"
     return "declared, but not needed for boot: a container does not mount it; use a mapping"
 
 

@@ -29,7 +29,7 @@ from ..module_utils.state import library
 from ..module_utils.state.system_content import SystemContent
 from ..module_utils.state.target import TargetError
 from .boot_script import boot_script
-from .checks import CONTAINER_NAME
+from .checks import name_of_container
 from .container_record import DERIVED, DERIVING, RECORD, RENDERING
 from .containerized import containerization_report, containerized_operating_system
 from .errors import DeclarationError
@@ -80,8 +80,7 @@ def declared_containers(value: t.Any) -> list[Declared]:
     result = []
     for name, entry in given.items():
         place = f"{PLACE}.{name}"
-        if not CONTAINER_NAME.fullmatch(name):
-            raise DeclarationError(place, f"{name!r} is not a container's name (a-z, 0-9, '-'; at most 63)")
+        name_of_container(name, place)
         options, derivation = checked_record({} if entry is None else entry, place)
         result.append(Declared(name, options, derivation))
     return result
@@ -225,7 +224,10 @@ def derive(declared: Declared) -> Mapping:
 
 
 def report(declared: Declared) -> list[str]:
-    """Return what the container does not take over from its declaration, with the reason, one line each (C14)."""
+    """Return what the container does not take over from its declaration, with the reason, one line each (C14).
+
+    What becomes of a file system or mapped device that stays is said, too: most of them nobody mounts.
+    """
     given = declared.derivation
     if not given:
         return []
@@ -233,6 +235,7 @@ def report(declared: Declared) -> list[str]:
     said = containerization_report(given["operating_system"], **arguments)
     return [
         f"{verb} {entry['kind']} {entry['name']}" + (f": {entry['reason']}" if entry.get("reason") else "")
-        for verb in ("dropped", "replaced", "added")
+        for verb in ("dropped", "replaced", "added", "kept")
         for entry in said[verb]
+        if verb != "kept" or entry["kind"] in ("file_system", "mapped_device")
     ]

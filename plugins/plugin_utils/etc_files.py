@@ -10,12 +10,11 @@ import typing as t
 
 from . import checks
 from .debian import DEBIAN
-from .errors import DeclarationError
+from .errors import DeclarationError, suggestion
 from .operating_system import PATH as SYSTEM
 from .operating_system import OperatingSystem
 from .records import FileSystem, Host
 from .service_types import Context, Contribution, add_lists
-from .units import Unit
 from .validation import Spec, describe, validate
 
 if t.TYPE_CHECKING:
@@ -76,6 +75,8 @@ _ENTRY: Spec = {
     "mode": {"type": "str", "default": "0644"},
     "uid": {"type": "int", "default": 0},
     "gid": {"type": "int", "default": 0},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
     "secret": {"type": "bool", "default": False},
     "link": {"type": "str"},
     "host": {"type": "bool"},
@@ -85,10 +86,29 @@ _DIRECTORY: Spec = {
     "mode": {"type": "str", "default": "0755"},
     "uid": {"type": "int", "default": 0},
     "gid": {"type": "int", "default": 0},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
+    "data": {"type": "bool", "default": False},
 }
 
 
-def entry(name: str, value: t.Any, path: str) -> dict[str, t.Any]:
+def _with_ids(checked: dict[str, t.Any], accounts: Accounts | None, path: str) -> None:
+    """Put the ids of `owner` and `group` in their place; without ACCOUNTS, which are not known yet, any will do."""
+    for key, name_key, what in (("uid", "owner", "user"), ("gid", "group", "group")):
+        name = checked.pop(name_key)
+        if name is None:
+            checks.identifier(checked[key], f"{path}.{key}")
+            continue
+        if checked[key]:
+            raise DeclarationError(f"{path}.{name_key}", f"is given, and so is `{key}`: one of them says it")
+        if accounts is not None:
+            known = accounts.uids if key == "uid" else accounts.gids
+            if name not in known:
+                raise DeclarationError(f"{path}.{name_key}", f"there is no {what} '{name}'" + suggestion(name, known))
+            checked[key] = known[name]
+
+
+def entry(name: str, value: t.Any, path: str, accounts: Accounts | None = None) -> dict[str, t.Any]:
     """Return the entry of one file below /etc as `system_files` gives it; text alone is its content."""
     checks.absolute_path(f"/{name}", path)
     if name.startswith("/") or not name.strip("/."):
@@ -112,21 +132,23 @@ def entry(name: str, value: t.Any, path: str) -> dict[str, t.Any]:
         except (binascii.Error, ValueError):
             raise DeclarationError(f"{path}.content", "is not base64") from None
         result["encoding"] = checked["encoding"]
+    _with_ids(checked, accounts, path)
     for key in ("uid", "gid"):
         if checked[key]:
-            result[key] = checks.identifier(checked[key], f"{path}.{key}")
+            result[key] = checked[key]
     if checked["secret"]:
         result["secret"] = True
     return result
 
 
-def directory(value: dict[str, t.Any], path: str) -> dict[str, t.Any]:
+def directory(value: dict[str, t.Any], path: str, accounts: Accounts | None) -> dict[str, t.Any]:
     """Return a directory to make at each start, checked."""
     checked = validate(value, _DIRECTORY, path)
     checked["path"] = checks.absolute_path(checked["path"], f"{path}.path")
     checked["mode"] = checks.mode(checked["mode"], f"{path}.mode")
-    for key in ("uid", "gid"):
-        checks.identifier(checked[key], f"{path}.{key}")
+    _with_ids(checked, accounts, path)
+    if not checked["data"]:
+        del checked["data"]
     return checked
 
 
@@ -199,16 +221,17 @@ def combine_hosts(value: t.Any, contributions: list[Contribution], context: Cont
 
 
 def combine_fstab(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> list[FileSystem]:
-    """Return the file systems that a container's init mounts (tmpfs). The launcher mounts others, or nobody does."""
-    systems = [system for system in context.operating_system.file_systems if system.mounted_by_init]
+    """Return each tmpfs of a container. What else it has is the host's, and no business of its own fstab's."""
+    systems = [item for item in context.operating_system.file_systems if item.type == "tmpfs" and item.mounted_at_start]
     for index, item in enumerate(add_lists(value, contributions, context, path)):
         added = FileSystem.from_mapping(item, f"{path}[{index}]")
-        if not added.mounted_by_init:
+        if added.type != "tmpfs" or not added.mounted_at_start:
             raise DeclarationError(
                 f"{path}[{index}]",
-                "a container's init mounts only a tmpfs without needed_for_boot and mount_may_fail: declare it in "
-                f"{SYSTEM}.file_systems, or use a mapping",
+                f"a container mounts nothing of its fstab but a tmpfs: declare it in {SYSTEM}.file_systems, or use a "
+                "mapping",
             )
+        added.verify_mount(f"{path}[{index}]", context.store)
         systems.append(added)
     return systems
 
@@ -216,48 +239,6 @@ def combine_fstab(value: t.Any, contributions: list[Contribution], context: Cont
 def fstab(systems: list[FileSystem]) -> str:
     """Return /etc/fstab."""
     return "".join(_fstab_line(system) for system in systems)
-
-
-def mount_units(systems: list[FileSystem]) -> list[Unit]:
-    """Return the mount units of file systems: PID 1 runs no generator that would make them from fstab."""
-    return [
-        Unit(
-            f"{escaped(system.place)}.mount",
-            {
-                "Unit": {
-                    "Description": f"tmpfs on {system.place}".replace("%", "%%"),
-                    "Before": "local-fs.target",
-                    "DefaultDependencies": False,
-                    "Conflicts": "umount.target",
-                },
-                "Mount": {
-                    "What": "tmpfs",
-                    "Where": system.place.replace("%", "%%"),
-                    "Type": "tmpfs",
-                    "Options": _options(system).replace("%", "%%"),
-                },
-            },
-            wanted_by=("local-fs.target",),
-        )
-        for system in systems
-    ]
-
-
-def escaped(path: str) -> str:
-    """Return PATH as systemd-escape --path does."""
-    text = path.strip("/")
-    result = []
-    for index, byte in enumerate(text.encode()):
-        character = chr(byte)
-        if character == "/":
-            result.append("-")
-        elif (character.isascii() and (character.isalnum() or character in ":_.")) and not (
-            character == "." and index == 0
-        ):
-            result.append(character)
-        else:
-            result.append(f"\\x{byte:02x}")
-    return "".join(result)
 
 
 _OPTIONS = {

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from ..module_utils.launcher.needs import Port
 from ..module_utils.launcher.targets import STORE
 from . import ports, registry
+from .accounts import Accounts
 from .errors import DeclarationError
 from .operating_system import PATH, OperatingSystem
 from .records import Service
@@ -33,6 +34,7 @@ def fold(
     shared_network: bool = False,
     log: str = "volatile",
     store: str = STORE,
+    oom_score_adj: int = 0,
 ) -> dict[str, t.Any]:
     """Return the folded value of `system`: files, directories, activation, programs, packages, host_files, ports.
 
@@ -50,6 +52,7 @@ def fold(
         operating_system=system,
         shared_network=shared_network,
         log=log,
+        oom_score_adj=oom_score_adj,
         types=frozenset(by_type),
         met_by_host=registry.met_by_host(types),
         store=store,
@@ -137,6 +140,8 @@ def _evaluate(
             if name == "system":
                 ports.refuse_shared_ports(listening)
                 return {**t.cast("dict[str, t.Any]", value), "ports": [port for _owner, port in listening]}
+            if isinstance(value, Accounts):
+                context = dataclasses.replace(context, accounts=value)
             for target, contribute in node.kind.targets(node.value).items():
                 if target not in by_type:
                     continue

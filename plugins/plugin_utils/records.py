@@ -9,7 +9,7 @@ import dataclasses
 import ipaddress
 import typing as t
 
-from ..module_utils.launcher import contract, targets
+from ..module_utils.launcher import contract, file_systems, targets
 from . import checks, specs
 from .errors import DeclarationError, contracted
 from .validation import Spec, describe, plain, validate
@@ -128,25 +128,28 @@ class FileSystem(Record):
     @property
     def is_containers_own(self) -> bool:
         """Whether every container makes its own of this, such as /proc, so that this one is left out."""
-        return targets.is_containers_own(self.type, self.place)
+        return targets.is_containers_own(self.type, self.place, self.options)
 
     @property
     def mounted_at_start(self) -> bool:
-        """Whether the launcher mounts it: if needed for boot, or a tmpfs that may fail, as no unit can (S2)."""
-        early = self.needed_for_boot or (self.type == "tmpfs" and self.mount_may_fail)
-        return self.mount and early and not self.is_containers_own
+        """Whether the launcher mounts it: if needed for boot, or a tmpfs (S2).
 
-    @property
-    def mounted_by_init(self) -> bool:
-        """Whether the container's own init mounts it: true for any other tmpfs."""
-        own = self.mounted_at_start or self.is_containers_own or self.place == "/"
-        return self.mount and self.type == "tmpfs" and not own
+        An init would mount a tmpfs over the directories that have been made there for services and users.
+        """
+        wanted = self.needed_for_boot or (self.type == "tmpfs" and self.place != "/")
+        return self.mount and wanted and not self.is_containers_own
+
+    def verify_mount(self, path: str, store: str) -> None:
+        """Refuse a place or options that no container can have. STORE is the store's path, PATH the record's."""
+        bind = "bind-mount" in self.flags
+        if bind or not targets.is_run(self.type, self.place, self.options):
+            checks.mount_point(self.mount_point, f"{path}.mount_point", store)
+        contracted(path, lambda: contract.Mount.read(self.mount_record().write()))
 
     def verify_in_container(self, path: str, store: str) -> None:
         """Refuse what no container can mount, or not there. STORE is the store's path, PATH the record's place."""
-        checks.mount_point(self.mount_point, f"{path}.mount_point", store)
+        self.verify_mount(path, store)
         bind = "bind-mount" in self.flags
-        contracted(path, lambda: contract.Mount.read(self.mount_record().write()))
         if "remount" in self.flags:
             raise DeclarationError(f"{path}.flags", "'remount' changes what is mounted, and here it is mounted anew")
         if "lazy-time" in self.flags and bind:
@@ -160,14 +163,21 @@ class FileSystem(Record):
         elif isinstance(self.device, str) and "bind-mount" in self.flags:
             checks.source(self.device, f"{path}.device")
 
+    def _options(self) -> tuple[list[str], str]:
+        """Return all flags, also those among the options, and the options that the file system itself knows."""
+        if "bind-mount" in self.flags:
+            return list(self.flags), self.options or ""
+        return file_systems.split_options(self.type, list(self.flags), self.options or "")
+
     def mount_record(self) -> contract.Mount:
         """Return the record for the launcher. A mount is shared with the container's own namespaces in any case."""
+        flags, options = self._options()
         return contract.Mount(
             device=self.device,
             mount_point=self.place,
             type="none" if "bind-mount" in self.flags else self.type,
-            flags=[flag for flag in self.flags if flag in contract.FLAGS],
-            options=self.options or None,
+            flags=[flag for flag in flags if flag in contract.FLAGS],
+            options=options or None,
             required=self.required,
             mount_may_fail=self.mount_may_fail,
             propagation=self.propagation,

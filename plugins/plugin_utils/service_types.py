@@ -18,17 +18,22 @@ from .ports import Listener
 from .units import Unit
 from .validation import Spec, describe, plain, validate
 
+if t.TYPE_CHECKING:
+    from .accounts import Accounts
+
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """The settings that a contribution may depend on, beside its service's value."""
+    """The settings that a contribution may depend on, beside its service's value; `accounts` once they are folded."""
 
     operating_system: OperatingSystem
     shared_network: bool = False
     log: str = "volatile"
+    oom_score_adj: int = 0
     types: frozenset[str] = frozenset()
     met_by_host: frozenset[str] = frozenset()
     store: str = STORE
+    accounts: Accounts | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,20 +4,22 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ..module_utils.launcher import contract, targets
 from ..module_utils.launcher.contract import Init, Mount, Security, Specification, Store
 from ..module_utils.launcher.host_files import HOST_FILES
 from ..module_utils.launcher.identity import COUNT
-from ..module_utils.launcher.targets import refusal_of_file
-from . import checks
+from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
+from ..module_utils.launcher.targets import RUN, refusal_of_file
+from . import checks, tmpfs
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
 from .errors import DeclarationError, contracted
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, default_name, operating_system
-from .records import FileSystemMapping, store_mapping
+from .records import FileSystem, FileSystemMapping, store_mapping
 from .validation import Spec, validate
 
 _INIT: Spec = {
@@ -54,7 +56,7 @@ CONTAINER_FILE_SYSTEMS = (
         mount_point="/dev/shm",
         type="tmpfs",
         flags=["no-exec", "no-suid", "no-dev"],
-        options="mode=1777,size=65536k",
+        options=f"mode=1777,size={SHARED_MEMORY_SIZE}",
     ),
     Mount(device="mqueue", mount_point="/dev/mqueue", type="mqueue", flags=["no-exec", "no-suid", "no-dev"]),
 )
@@ -82,17 +84,20 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     name = container_name(system, given["name"])
     store = _store(given["store"])
     init = _init(given["init"])
+    oom_score_adj = _oom_score(given["oom_score_adj"])
     folded = fold(
         system,
         system.essential_services,
         shared_network=given["shared_network"],
         log=given["log"],
         store=store.target,
+        oom_score_adj=oom_score_adj,
     )
     files = folded["files"]
     if not init.systemd:
         files = {path: item for path, item in files.items() if not path.startswith("/etc/systemd/")}
-    file_systems = _file_systems(system, store)
+    names = _names(files)
+    file_systems = _file_systems(system, folded["file_systems"], store, names)
     _refuse_lost(files, file_systems, store.target)
     specification = Specification(
         format=contract.FORMAT,
@@ -103,7 +108,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         store=store,
         init=init,
         file_systems=file_systems,
-        oom_score_adj=_oom_score(given["oom_score_adj"]),
+        oom_score_adj=oom_score_adj,
         log=given["log"],
         security=Security(**given["security"]),
         ports=folded["ports"] if given["shared_network"] else [],
@@ -112,7 +117,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     return {
         "name": name,
         "files": {path: files[path] for path in sorted(files)},
-        "directories": _directories(folded["directories"], file_systems, files),
+        "directories": _directories(folded["directories"], file_systems, files, names["uid"]),
         "host_files": sorted({*HOST_FILES, *folded["host_files"]} - files.keys()),
         "spec": specification,
         "activation": folded["activation"],
@@ -125,9 +130,7 @@ def container_name(system: OperatingSystem, name: str | None) -> str:
     """Return the container's name: the one given, else that of the operating system."""
     if name is None:
         return default_name({"host_name": system.host_name})
-    if not checks.CONTAINER_NAME.fullmatch(name):
-        raise DeclarationError("name", f"{name!r} is not a container's name (a-z, 0-9, '-'; at most 63)")
-    return name
+    return checks.name_of_container(name, "name")
 
 
 def _store(value: t.Any) -> Store:
@@ -173,14 +176,32 @@ def _init(value: t.Any) -> Init:
     return Init(**{**checked, "environment": {**base, **checked["environment"]}})
 
 
-def _file_systems(system: OperatingSystem, store: Store) -> list[Mount]:
+def _names(files: dict[str, t.Any]) -> dict[str, dict[str, int]]:
+    """Return the ids of the system's users, below `uid`, and groups, below `gid`, by name."""
+    found = {}
+    for key, path in (("uid", "/etc/passwd"), ("gid", "/etc/group")):
+        lines = files.get(path, {}).get("content", "").splitlines()
+        found[key] = {fields[0]: int(fields[2]) for fields in (line.split(":") for line in lines) if len(fields) > 2}
+    return found
+
+
+def _file_systems(
+    system: OperatingSystem, of_services: list[FileSystem], store: Store, names: dict[str, dict[str, int]]
+) -> list[Mount]:
     """Return what the script mounts (S1, S2): the store first, parents before what lies in them, otherwise in order."""
     first = FileSystemMapping(source=store.source, target=store.target, required=True).bind_mount()
     mounted = []
-    for index, item in enumerate(system.file_systems):
+    for index, item in enumerate([*system.file_systems, *of_services]):
+        if index >= len(system.file_systems) and item in system.file_systems:
+            continue
         if item.mounted_at_start and (item.place != store.target or "bind-mount" in item.flags):
-            item.verify_in_container(f"{PATH}.file_systems[{index}]", store.target)
-            mounted.append(item.mount_record())
+            path = f"{PATH}.file_systems[{index}]"
+            if index < len(system.file_systems):
+                item.verify_in_container(path, store.target)
+            record = item.mount_record()
+            if record.is_tmpfs:
+                record = record.replacing(options=tmpfs.with_ids(record.options, names, f"{path}.options"))
+            mounted.append(record)
     places = {item.mount_point for item in mounted}
     extra = [item for item in CONTAINER_FILE_SYSTEMS if item.mount_point not in places]
     return sorted([first.mount_record(), *mounted, *extra], key=lambda item: item.mount_point.count("/"))
@@ -194,6 +215,8 @@ def _refuse_lost(files: dict[str, t.Any], file_systems: list[Mount], store: str)
             raise DeclarationError(f"{PATH}.services", reason)
     for item in file_systems:
         place = item.mount_point
+        if place == RUN:
+            continue  # it is there before any file
         below = [path for path in files if path.startswith(f"{place}/")]
         if below and not place.startswith("/dev/"):
             raise DeclarationError(
@@ -202,11 +225,12 @@ def _refuse_lost(files: dict[str, t.Any], file_systems: list[Mount], store: str)
 
 
 def _directories(
-    items: list[dict[str, t.Any]], file_systems: list[Mount], files: dict[str, t.Any]
+    items: list[dict[str, t.Any]], file_systems: list[Mount], files: dict[str, t.Any], users: dict[str, int]
 ) -> list[dict[str, t.Any]]:
     """Return the directories, parents first; one path asked for differently twice is an error, and so is a file there.
 
-    A directory in a read-only mount is left out: there it is as the host has it.
+    A directory in a read-only mount is left out: there it is as the host has it. What a tmpfs says of itself counts
+    more than what is asked for.
     """
     found: dict[str, dict[str, t.Any]] = {}
     for item in items:
@@ -216,8 +240,20 @@ def _directories(
         file = next((path for path in (item["path"], *targets.parents(item["path"])) if path in files), None)
         if file is not None and "link" not in files[file]:
             raise DeclarationError(PATH, f"the directory '{item['path']}' is asked for, but '{file}' is a file")
+    for mount in file_systems:
+        if mount.is_tmpfs and mount.mount_point in found:
+            found[mount.mount_point] = {**found[mount.mount_point], **_said_by_tmpfs(mount)}
+    names = {number: name for name, number in users.items() if number}
     paths = sorted(found, key=lambda path: (path.count("/"), path))
-    return [found[path] for path in paths if not _read_only(path, file_systems)]
+    kept = [found[path] for path in paths if not _read_only(path, file_systems)]
+    return [{**item, "account": names[item["uid"]]} if item["uid"] in names else item for item in kept]
+
+
+def _said_by_tmpfs(mount: Mount) -> dict[str, t.Any]:
+    """Return mode and owner as far as its options have them; of wrong ones the host says that they are wrong."""
+    said = tmpfs.parts(mount.options)
+    result: dict[str, t.Any] = {key: int(said[key]) for key in ("uid", "gid") if said.get(key, "").isdigit()}
+    return {**result, "mode": said["mode"].zfill(4)} if re.fullmatch("[0-7]{1,4}", said.get("mode", "")) else result
 
 
 def _read_only(path: str, file_systems: list[Mount]) -> bool:

@@ -144,7 +144,9 @@ def _refuse_unknown_starters(units: list[Unit]) -> None:
 
 def files(units: list[Unit], context: Context) -> dict[str, t.Any]:
     """Return the files below /etc of the base system and of UNITS: texts, aliases, and links from the targets."""
-    result = dict(base_units.base_files(context.log, syslog="syslog" in context.types))
+    result = dict(
+        base_units.base_files(context.log, syslog="syslog" in context.types, oom_score_adj=context.oom_score_adj)
+    )
     required = resolve(units, context.met_by_host)
     _refuse_unknown_starters(units)
     for unit in units:

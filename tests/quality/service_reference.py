@@ -10,8 +10,9 @@ import re
 import typing as t
 from pathlib import Path
 
-from ansible_collections.unshare.container.plugins.plugin_utils import services
-from ansible_collections.unshare.container.plugins.plugin_utils.service_types import ServiceType, _Required
+from ansible_collections.unshare.container.plugins.plugin_utils import accounts, services
+from ansible_collections.unshare.container.plugins.plugin_utils.operating_system import OperatingSystem
+from ansible_collections.unshare.container.plugins.plugin_utils.service_types import Context, ServiceType, _Required
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "services.md"
 BEGIN = "<!-- made from the registry: begin -->"
@@ -116,7 +117,38 @@ def reference() -> str:
         else:
             for entry in types:
                 parts.extend(_section(entry))
+    parts.extend(_accounts())
     return "\n".join(parts)
+
+
+def _accounts() -> t.Iterator[str]:
+    yield "## Accounts of services\n"
+    yield (
+        "The ids that they have inside, unless `users` or `groups` of the declaration gives them others: "
+        "`users: [{name: redis, uid: 105}]` is enough, and the files and directories of the service follow. A writable "
+        "mapping has the same ids on the host.\n"
+    )
+    rows = ["| account | id | a user, a group | of the services |", "|---|---|---|---|"]
+    found: dict[str, dict[str, set[str]]] = {name: {} for name in accounts.SERVICE_IDS}
+    for entry in (entry for types in types_by_topic().values() for entry in types):
+        contribute = {} if callable(entry.extensions) else entry.extensions
+        added = contribute["account"](None, Context(OperatingSystem("x"))) if "account" in contribute else {}
+        for key in added:
+            for record in added[key]:
+                found[record.name].setdefault(key[:-1], set()).add(entry.name)
+    for group in accounts.base_groups():
+        if group.name in found:
+            found[group.name].setdefault("group", set()).add("every container")
+    for name, number in accounts.SERVICE_IDS.items():
+        if found[name]:
+            used = sorted(set().union(*found[name].values()))
+            rows.append(_row(f"`{name}`", str(number), ", ".join(sorted(found[name], reverse=True)), ", ".join(used)))
+    yield "\n".join(rows) + "\n"
+    low, high = accounts.SYSTEM_RANGE
+    yield (
+        f"Another account without an id has one derived from its name: {low} to {high - 1} for system accounts, "
+        f"{accounts.NORMAL_RANGE[0]} to {accounts.NORMAL_RANGE[1] - 1} for others.\n"
+    )
 
 
 def updated(page: str) -> str:

@@ -18,7 +18,8 @@ from ..state.target import NEEDS_ROOT, TargetError
 from . import nested, preflight_targets
 from .distribution import DEBIAN_PACKAGES
 from .facts import HostFacts
-from .preflight_mounts import Sources, mount_points
+from .preflight_directories import lost_data, owners
+from .preflight_mounts import Sources, mount_points, tmpfs_options
 from .store import StoreView, open_bind_source
 
 KERNEL = (5, 12)
@@ -168,6 +169,10 @@ def _ports(host: HostFacts, specification: Specification) -> list[str]:
     return ports.refused(host, specification.ports)
 
 
+def _owners(host: HostFacts, specification: Specification) -> list[str]:
+    return [] if _kernel(host, specification) else owners(host, specification)
+
+
 def _calls(host: HostFacts, specification: Specification) -> list[str]:
     said = None if _kernel(host, specification) else nested.refusal(str(host.root))
     return [said] if said else []
@@ -178,7 +183,7 @@ def _version(version: tuple[int, ...]) -> str:
 
 
 CHECKS: list[Check] = [_privileges, _kernel, _python, _namespaces, _control_groups, _store, _mappings]
-CHECKS += [_mounts, _ports]
+CHECKS += [_mounts, tmpfs_options, _owners, _ports]
 
 
 def problems(host: HostFacts, specification: Specification) -> list[str]:
@@ -190,7 +195,7 @@ def problems(host: HostFacts, specification: Specification) -> list[str]:
 
 def warnings(host: HostFacts, specification: Specification) -> list[str]:
     """Return what a person should know about a container of this specification on this host."""
-    return Sources(host, specification).warnings()
+    return Sources(host, specification).warnings() + lost_data(host, specification)
 
 
 def check_host(host: HostFacts, specification: Specification) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,22 @@ from ..launcher.errors import LauncherError
 if TYPE_CHECKING:
     from ..launcher.contract import Mount, Specification
     from .facts import HostFacts
+
+_SIZE = r"[0-9]{1,18}[kKmMgGtTpPeE]?"
+_NUMBER = "a number, perhaps with k, m or g"
+_ID = r"[0-9]{1,5}"
+# What the values of a tmpfs's options (tmpfs(5)) look like, as an expression and in words.
+_OPTIONS = {
+    "size": (_SIZE + "|[0-9]{1,9}%", _NUMBER + ", or a share of the memory such as 10%"),
+    "nr_blocks": (_SIZE, _NUMBER),
+    "nr_inodes": (_SIZE, _NUMBER),
+    "mode": ("[0-7]{1,5}", "octal digits"),
+    "uid": (_ID, "the id of a user"),
+    "gid": (_ID, "the id of a group"),
+    "huge": ("never|always|within_size|advise", "never, always, within_size or advise"),
+    "mpol": (".+", "a policy"),
+}
+_WORDS = ("inode32", "inode64", "noswap", "sync", "async", "dirsync", "mand", "nomand")
 
 
 class Sources:
@@ -129,3 +146,19 @@ def _is_missing(host: HostFacts, directory: str, rest: str) -> bool:
         if not path.exists():
             return True
     return False
+
+
+def tmpfs_options(host: HostFacts, specification: Specification) -> list[str]:
+    """Return what is wrong in the options of each tmpfs: the kernel would say so when the former container is gone."""
+    problems = []
+    for mount in specification.file_systems:
+        options = (mount.options or "").split(",") if mount.is_tmpfs and not mount.mount_may_fail else []
+        for option in filter(None, options):
+            name, equals, value = option.partition("=")
+            pattern, words = _OPTIONS.get(name, ("", "without a value"))
+            if name not in _OPTIONS and name not in _WORDS:
+                known = ", ".join((*_OPTIONS, *_WORDS))
+                problems.append(f"{mount.mount_point}: {name!r} is no option of a tmpfs; known are {known}")
+            elif not re.fullmatch(pattern, value) or (equals and name in _WORDS):
+                problems.append(f"{mount.mount_point}: {name!r} of a tmpfs must be {words}, not {value!r}")
+    return problems

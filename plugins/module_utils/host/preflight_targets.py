@@ -18,6 +18,7 @@ from ..launcher import linux, lookup, mount_table, mounts, targets
 from ..launcher.errors import LauncherError
 from ..launcher.excursion import in_child
 from ..launcher.paths import STATE_DIRECTORY
+from ..launcher.records import refusal_of_source
 from ..launcher.root import SKELETON, STANDARD_LINKS
 from . import id_maps
 from .preflight_mounts import answers
@@ -33,10 +34,6 @@ PLACED = ("/etc/machine-id", "/run/host/container-manager")
 """Files that the launcher makes in every root."""
 
 LINK_SECONDS = 2.0
-
-NO_DEVICES = (
-    "is a device, and a mapping gives no access to devices: map the file or directory that the container needs instead"
-)
 
 
 class _Mounted(NamedTuple):
@@ -121,7 +118,7 @@ def problems(host: HostFacts, specification: Specification) -> list[str]:
         said, source = _look(tree, mount, point)
         if said and not mount.mount_may_fail:
             found.append(said)
-        if not said and source is not None:
+        if not said and source is not None and point != targets.RUN:  # that is there before any file
             tree.mounted.append(source)
     return found + _directories(tree)
 
@@ -177,8 +174,9 @@ def _real(host: HostFacts, path: str) -> str:
 
 def _bind(tree: PlannedRoot, mount: Mount, point: str, source: int) -> str:
     mode = os.fstat(source).st_mode
-    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-        return f"the mapping to {point}: {mount.source} {NO_DEVICES}"
+    reason = refusal_of_source(mode)
+    if reason:
+        return f"the mapping to {point}: {mount.source} {reason}"
     said = _over(tree, point, stat.S_ISDIR(mode), mount.source)
     own_ids = tree.specification.private_users != "identity"
     if said or mount.read_only or not own_ids or mount.source in targets.NETWORK_FILES:

@@ -16,8 +16,8 @@ its modules:
     root         the file tree that the container sees, built by the host's root; `host_files` of the store's tree,
                  `network_files` of the host's
     records      the mappings and file systems in it; `targets` says where nothing can be mounted, `guarded` what of the
-                 host a container cannot write to, `reachable` who else could run what it writes, and
-                 `file_systems` which paths of the host are in a record
+                 host a container cannot write to, `reachable` who else could run what it writes, `ownership` whose
+                 it is, `file_systems` which paths of the host are in a record, and `memory` how large a tmpfs is
     automounts   what of the host is mounted when somebody asks for it
     mapped       what was at the sources of mappings, for who asks later whether that is so still
     kernel       /proc, /sys and /dev of the container, and what is masked of them

@@ -17,10 +17,6 @@ from .data import is_integer
 from .kinds import ContractError, ContractRecord
 from .needs import Port
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 FORMAT = 2
 # What a file system can be mounted with. A container's mounts are shared among its own namespaces, whatever is asked.
 FLAGS = (
@@ -221,6 +217,11 @@ class Mount(ContractRecord):
         return "bind-mount" in self.flags
 
     @property
+    def is_tmpfs(self) -> bool:
+        """Whether it is a new tmpfs."""
+        return self.type == "tmpfs" and not self.is_bind
+
+    @property
     def read_only(self) -> bool:
         """Whether the mount is read-only."""
         return "read-only" in self.flags
@@ -233,6 +234,8 @@ class Mount(ContractRecord):
         if self.propagation != "private":
             raise ContractError("is for bind mounts", refused=True).within("propagation")
         self.refuse("type", targets.refusal_of_type(self.type))
+        if self.is_tmpfs and self.read_only and targets.plain_path(self.mount_point) == targets.RUN:
+            self.refuse("flags", "/run cannot be read-only: the container's init writes there")
         self.refuse("device", file_systems.refusal_of_device(self.type, self.source))
         self.refuse("options", file_systems.refusal_of_options(self.type, self.options or ""))
 
@@ -263,14 +266,29 @@ class File(ContractRecord):
 
 
 class Directory(ContractRecord):
-    """A directory that the first process makes, perhaps in a mapping; `mode` is in octal digits."""
+    """A directory that the first process makes, perhaps in a mapping.
+
+    Attributes:
+        mode: in octal digits.
+        account: the name of the account with this uid, for messages.
+        data: whether a service keeps there what is to outlive the container.
+    """
 
     path: str
     mode: str = "0755"
     uid: int = 0
     gid: int = 0
+    account: str = ""
+    data: bool = False
 
-    KINDS = {"path": kinds.path, "mode": kinds.mode, "uid": kinds.identifier, "gid": kinds.identifier}
+    KINDS = {
+        "path": kinds.path,
+        "mode": kinds.mode,
+        "uid": kinds.identifier,
+        "gid": kinds.identifier,
+        "account": kinds.text,
+        "data": kinds.boolean,
+    }
 
 
 class Specification(ContractRecord):
@@ -347,6 +365,8 @@ class Specification(ContractRecord):
         directories = self._directories_of_files()
         for number, mount in enumerate(self.file_systems):
             where = "file_systems[%d].mount_point" % number
+            if mount.is_tmpfs and targets.is_run(mount.type, mount.mount_point, mount.options):
+                continue  # it is there before any file
             if not self._is_store(mount):
                 self.refuse(where, targets.refusal_of_place(mount.mount_point, self.store.target))
             self.refuse(where, _hides(mount.mount_point, directories))
@@ -372,25 +392,3 @@ def _hides(point: str, directories: dict[str, str]) -> str | None:
     place = targets.plain_path(point)
     form = "'%s' would hide %s, which the system brings itself: use a deeper path"
     return form % (place, directories[place]) if place in directories else None
-
-
-def upgrade(written: dict[str, Any]) -> dict[str, Any]:
-    """Return what a former version wrote in today's form.
-
-    A system of that version may still run when this launcher reads its specification.
-    """
-    mounts = written.get("file_systems")
-    if written.get("format") != 1 or not isinstance(mounts, list):
-        return written
-    return dict(written, format=FORMAT, file_systems=[_upgrade_mount(mount) for mount in mounts])
-
-
-def _upgrade_mount(mount: Any) -> Any:
-    if not isinstance(mount, dict) or not isinstance(mount.get("flags"), list):
-        return mount
-    gone = ("check", "create_mount_point", "needed_for_boot")
-    kept = {key: value for key, value in mount.items() if key not in gone and value is not None}
-    if kept.get("options") == "":
-        del kept["options"]
-    kept["flags"] = [flag for flag in mount["flags"] if flag not in ("remount", "shared")]
-    return dict(kept, type="none") if "bind-mount" in kept["flags"] else kept

@@ -21,6 +21,57 @@ DEVICE_OPTIONS = ("device", "journal_path", "logdev", "rtdev")  # name a further
 RELATIVE = "'%s' must begin with '/': the kernel would look for it in the directory of the process that mounts it"
 
 
+# Options of mount(8) that are a mount's, and those that say when or by whom it is mounted. (The rest of those that
+# every file system takes, such as `sync`, the kernel knows by these names.)
+_FLAGS = {
+    "ro": "read-only",
+    "nosuid": "no-suid",
+    "nodev": "no-dev",
+    "noexec": "no-exec",
+    "noatime": "no-atime",
+    "nodiratime": "no-diratime",
+    "strictatime": "strict-atime",
+    "lazytime": "lazy-time",
+}
+_OPPOSITES = {
+    "rw": "read-only",
+    "suid": "no-suid",
+    "dev": "no-dev",
+    "exec": "no-exec",
+    "atime": "no-atime",
+    "diratime": "no-diratime",
+    "relatime": "strict-atime",
+    "nostrictatime": "strict-atime",
+    "nolazytime": "lazy-time",
+}
+_CONTRARY = {"no-atime": "strict-atime", "strict-atime": "no-atime"}
+_NOT_THE_KERNELS = ("defaults", "auto", "noauto", "nofail", "_netdev", "nouser", "norelatime", "silent", "loud")
+
+
+def split_options(kind: str, flags: list[str], options: str) -> tuple[list[str], str]:
+    """Return the flags of a mount, and the options that are left for its file system.
+
+    Args:
+        kind: its type. What lies on a device has to know that it is read-only.
+        flags: those that it has beside its options, as records have them.
+        options: as mount(8) takes them; of two that contradict each other the last one counts.
+    """
+    found: list[str] = []
+    left = []
+    for option in flags + options.split(","):
+        name = option.partition("=")[0]
+        if option in flags or (name in _FLAGS and name == option):
+            flag = _FLAGS.get(option, option)
+            found = [other for other in found if other not in (flag, _CONTRARY.get(flag))] + [flag]
+            left += ["ro"] if option == "ro" and kind != "tmpfs" else []
+        elif name in _OPPOSITES and name == option:
+            found = [flag for flag in found if flag != _OPPOSITES[name]]
+            left = [other for other in left if (other, option) != ("ro", "rw")]
+        elif name not in _NOT_THE_KERNELS and name != "comment" and name[:2] not in ("x-", "X-") and option:
+            left.append(option)
+    return found, ",".join(left)
+
+
 def refusal_of_device(kind: str, device: str) -> str | None:
     """Return why no file system of a type is mounted from a device, or None where one is."""
     if kind not in ON_PATHS:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from . import confine, linux, lookup, program, root
+from . import confine, linux, lookup, ownership, program, root, targets
 from .attributes import UMASK, Attributes, reset_own
 from .descriptors import keep_only
 from .errors import LauncherError
@@ -97,11 +97,22 @@ class FirstProcess:
         return any(int(entry.mode, 8) & SPECIAL_BITS for entry in self.spec.directories)
 
     def _make_directories(self, top: int) -> None:
-        """Make the directories that services need, as the container's own root: they may lie in writable mappings."""
+        """Make the directories that services need, as the container's own root: they may lie in writable mappings.
+
+        What the host had there before is left as it is (`ownership`).
+        """
+        own = self._own_file_systems(top)
         for entry in self.spec.directories:
             try:
-                descriptor = lookup.make_directory_below(top, entry.path, 0o755)
+                descriptor, made = self._directory(top, entry.path)
                 try:
+                    status = os.fstat(descriptor)
+                    if not made and status.st_dev not in own:
+                        reason = ownership.refusal(entry, status, descriptor, entry.path)
+                        if reason:
+                            raise LauncherError(reason)
+                        if not ownership.is_given(status, descriptor):
+                            continue
                     os.fchown(descriptor, entry.uid, entry.gid)
                     os.fchmod(descriptor, int(entry.mode, 8))
                 finally:
@@ -109,6 +120,29 @@ class FirstProcess:
             except OSError as error:
                 message = "directory %s: cannot be made as declared: %s" % (entry.path, error)
                 raise LauncherError(message) from error
+
+    @staticmethod
+    def _directory(top: int, path: str) -> tuple[int, bool]:
+        """Return a descriptor of a directory, and whether it was made."""
+        try:
+            return lookup.open_confined(top, path, os.O_RDONLY | os.O_DIRECTORY)[0], False
+        except FileNotFoundError:
+            return lookup.make_directory_below(top, path, 0o755), True
+
+    def _own_file_systems(self, top: int) -> set[int]:
+        """Return the devices of the file systems that are new with this start: all in them is the launcher's."""
+        points = ["/", targets.RUN, targets.TEMPORARY]
+        points += [record.mount_point for record in self.spec.file_systems if record.is_tmpfs]
+        found = set()
+        for point in points:
+            try:
+                descriptor, foreign = lookup.open_confined(top, point, os.O_PATH | os.O_DIRECTORY)
+            except OSError:
+                continue  # one that may fail
+            if not foreign:
+                found.add(os.fstat(descriptor).st_dev)
+            os.close(descriptor)
+        return found
 
     def _connect_standard_streams(self, top: int, output: int) -> None:
         if output < 0:

@@ -206,7 +206,7 @@ class Launch:
             copies = os.path.join(self.plan.staging, network_files.DIRECTORY)
             if os.path.isdir(copies):
                 network = keep(os.open(copies, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-            tree = root.attach_root(self.plan.staging)
+            tree = root.attach_root(self.plan)
             keep(tree.root)
             source = root.Source(self.plan.spec.store)
             try:

@@ -70,6 +70,12 @@ def tasks(limits: dict[str, Any]) -> int:
     return int(limits.get("tasks_max", TASKS))
 
 
+def memory(limits: dict[str, Any]) -> int | None:
+    """Return the bytes of memory that a container may have before the kernel holds it back, or none."""
+    found = [int(limits[name]) for name in ("memory_max", "memory_high") if name in limits]
+    return min(found) if found else None
+
+
 def text(name: str, limits: dict[str, Any]) -> str:
     """Return the value for the kernel's file of this limit."""
     if name == "tasks_max":

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from . import confine, linux
+from .memory import Memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,10 +35,12 @@ class Plan:
         extra_file_systems: further mount records (S11).
         tasks: how many tasks it may have, where its control group has no controller that counts them.
         host_mounts: descriptor of the host's mount namespace, when a mapping is to see what is mounted there later.
+        memory_limit: how many bytes of memory it may have, or none.
 
     Attributes:
         filter_program: the compiled system-call filter, or none.
         shared_network: whether it has the host's network.
+        memory: how much of that its file systems may take.
         made: the namespaces that the init makes, as flags of clone(2).
         nesting: whether containers are to be possible inside.
     """
@@ -56,6 +59,7 @@ class Plan:
         extra_file_systems: list[Mount],
         tasks: int | None = None,
         host_mounts: int | None = None,
+        memory_limit: int | None = None,
     ) -> None:
         self.system = system
         self.spec = spec
@@ -69,6 +73,7 @@ class Plan:
         self.extra_file_systems = extra_file_systems
         self.tasks = tasks
         self.host_mounts = host_mounts
+        self.memory = Memory(memory_limit)
         self.filter_program = confine.read_filter(system, spec.filter_digest)
         self.shared_network = spec.shared_network
         self.made = MADE if self.shared_network else MADE | linux.CLONE_NEWNET

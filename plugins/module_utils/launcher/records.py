@@ -9,7 +9,7 @@ import os
 import stat
 import time
 
-from . import file_systems, guarded, kernel, linux, mapped, mount_table, mounts, network_files, reachable
+from . import file_systems, guarded, kernel, linux, mapped, mount_table, mounts, network_files, ownership, reachable
 from .errors import LauncherError
 from .excursion import in_child
 from .paths import STATE_DIRECTORY
@@ -153,8 +153,10 @@ class Records:
 
     def _mount_file_system(self, record: Mount) -> None:
         point, device, kind = record.mount_point, record.source, record.type
-        options = self._options(record)
+        options = self.options(record)
         in_memory = kind in IN_MEMORY
+        if record.is_tmpfs:
+            options = self.plan.memory.options(point, options)
         if not in_memory:
             options.insert(0, ("source", device))
         read_only = record.read_only
@@ -189,7 +191,7 @@ class Records:
         if warning:
             self.warnings.append(warning)
 
-    def _options(self, record: Mount) -> list[tuple[str, str | None]]:
+    def options(self, record: Mount) -> list[tuple[str, str | None]]:
         """Return a mount(8) option string as (name, value or None); turn the container's ids in it into the host's."""
         options: list[tuple[str, str | None]] = []
         for option in (record.options or "").split(","):
@@ -229,6 +231,9 @@ class Records:
         except OSError as error:
             raise LauncherError("%s: cannot bind %s there: %s" % (point, path, error)) from error
         try:
+            reason = refusal_of_source(os.fstat(source).st_mode)
+            if reason:
+                raise LauncherError("%s: cannot bind %s there: it %s" % (point, path, reason))
             attributes = mounts.attributes(record.flags) | linux.MOUNT_ATTR_NODEV
             if path in NETWORK_FILES:
                 # C11 has one of them writable for hosts on which it could not be bound otherwise. Here it can.
@@ -242,12 +247,28 @@ class Records:
                 attributes |= linux.MOUNT_ATTR_NOSUID
                 self._warn(reachable.check_bind(self._runs(), source, path, point, self.plan.nesting))
             self.attach_bind(source, point, attributes, path, record.propagation)
+            if writable:
+                self._warn(self._foreign_file(source, path, record))
             if path != self.plan.spec.store.source:
                 self._note(record, mapped.identity_of(source))
         except OSError as error:
             raise LauncherError("%s: cannot bind %s there: %s" % (point, path, _reason(error))) from error
         finally:
             os.close(source)
+
+    def _foreign_file(self, source: int, path: str, record: Mount) -> str | None:
+        """Return a warning where a file belongs to nobody inside, when ids there are those on the host."""
+        if record.own or (self.id_map is None and self.identity.base):
+            return None
+        found = ownership.foreign_file(source, self.identity.count)
+        if found is None:
+            return None
+        name, uid, gid = found
+        return (
+            "%s: belongs to %d:%d, and a container has the ids 0 to %d: inside it is nobody's, and nobody there can "
+            "change or remove it; give it another owner on the host"
+            % (path if name == "." else "%s/%s" % (path.rstrip("/"), name), uid, gid, self.identity.count - 1)
+        )
 
     def _bind_copy(self, directory: int, record: Mount) -> None:
         """Bind the copy of one of the host's network files. It belongs to the container's root without an id map."""
@@ -333,6 +354,13 @@ class Records:
                 "put it on ext4, xfs or btrfs, or give it to the container's own ids: chown -R %d:%d"
             )
             raise LauncherError(message % (name, first, first))
+
+
+def refusal_of_source(mode: int) -> str | None:
+    """Return why what has this mode (stat(2)) cannot be the source of a mapping, to follow its name; else None."""
+    if not stat.S_ISCHR(mode) and not stat.S_ISBLK(mode):
+        return None
+    return "is a device, and a mapping gives no access to devices: map the file or directory that the container needs"
 
 
 def _reason(error: OSError) -> str:

@@ -13,21 +13,16 @@ import os
 import stat
 import time
 
-from . import kernel, linux, lookup, mounts
+from . import kernel, linux, lookup, memory, mounts
 from .errors import LauncherError
 from .paths import STATE_DIRECTORY
 from .records import Records
-from .targets import DEVICES, FUSE, MERGED, plain_path
+from .targets import DEVICES, FUSE, MERGED, RUN, TEMPORARY, plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .contract import File, Specification, Store
+    from .contract import File, Mount, Specification, Store
     from .plan import Plan
-
-# A root inside may fill these; the bounds are those of systemd for nested roots and temporary files.
-ROOT_SIZE, ROOT_FILES = "10%", "400k"
-RUN_SIZE, RUN_FILES = "20%", "800k"
-TEMPORARY_SIZE, TEMPORARY_FILES = "10%", "1m"
 
 SKELETON = ("dev", "etc", "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr", "var")
 STANDARD_LINKS = (("var/run", "../run"), ("var/lock", "../run/lock"))  # FHS 3.0; systemd calls others tainted
@@ -39,10 +34,11 @@ SHARED_LIMIT = 1 << 24  # bytes of a file beside the store that are copied into 
 NAMESPACED = ("mqueue",)
 
 
-def attach_root(directory: str) -> mounts.Tree:
+def attach_root(plan: Plan) -> mounts.Tree:
     """Mount a tmpfs for `/` at a directory of the host, visible in this mount namespace only. Return its tree."""
-    mount = mounts.tmpfs("0755", ROOT_SIZE, ROOT_FILES, linux.MOUNT_ATTR_NODEV)
-    target = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    options = plan.memory.options("/", memory.with_defaults([], memory.ROOT_OPTIONS))
+    mount = mounts.filesystem("tmpfs", options, linux.MOUNT_ATTR_NODEV)
+    target = os.open(plan.staging, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     linux.move_mount(mount, target)
     os.close(target)
     return mounts.Tree(mount)
@@ -132,18 +128,14 @@ class Builder:
         for name, target in STANDARD_LINKS:
             os.symlink(target, name)
         kernel.populate_devices(self.tree, self.plan.console, self._devices(), early_log=spec.init.systemd)
-        quiet = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV
-        # In a less privileged mount namespace these attributes are locked, and systemd-nspawn takes them from a bind
-        # mount of a directory of its own there. Nobody inside can make a device, or a file of an id out of its range.
-        self.tree.attach(mounts.tmpfs("0755", RUN_SIZE, RUN_FILES, 0 if self.plan.nesting else quiet), "/run")
-        self.tree.attach(mounts.tmpfs("1777", TEMPORARY_SIZE, TEMPORARY_FILES, quiet), "/tmp")
+        mounted = self._mount_own()
         self._link_store(spec.store.target)
         self._copy_files(spec.files)
         self._place("etc/machine-id", 0o444, (self.plan.machine_id + "\n").encode())
         self._place("run/host/container-manager", 0o444, b"unshare\n")
         self._share_host_files(spec)
         for record in spec.file_systems + self.plan.extra_file_systems:
-            if record.type not in NAMESPACED:
+            if record.type not in NAMESPACED and record not in mounted:
                 self.records.mount(record)
         if self.notify is not None:
             mount = mounts.bind(self.notify, linux.MOUNT_ATTR_RDONLY, None, recursive=False)
@@ -156,6 +148,30 @@ class Builder:
         if not os.path.exists("/dev/" + FUSE):
             self.warnings.append("security.fuse: this host has no /dev/fuse; load its module: modprobe fuse")
         return (*DEVICES, FUSE)
+
+    def _mount_own(self) -> list[Mount]:
+        """Mount `/run` and `/tmp`, and return the records that say how: both are there before anything is in them."""
+        quiet = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV
+        # In a less privileged mount namespace these attributes are locked, and systemd-nspawn takes them from a bind
+        # mount of a directory of its own there. Nobody inside can make a device, or a file of an id out of its range.
+        own = (
+            (RUN, memory.RUN_OPTIONS, 0 if self.plan.nesting else quiet),
+            (TEMPORARY, memory.TEMPORARY_OPTIONS, quiet),
+        )
+        mounted = []
+        for point, defaults, attributes in own:
+            declared = [item for item in self.plan.spec.file_systems if item.mount_point == point and item.is_tmpfs]
+            options: list[tuple[str, str | None]] = []
+            for record in declared[-1:]:
+                options = self.records.options(record)
+                attributes |= mounts.attributes(record.flags)
+            options = self.plan.memory.options(point, memory.with_defaults(options, defaults))
+            try:
+                self.tree.attach(mounts.filesystem("tmpfs", options, attributes), point)
+            except OSError as error:
+                raise LauncherError("%s: cannot mount a tmpfs: %s" % (point, error)) from error
+            mounted += declared
+        return mounted
 
     def _link_store(self, target: str) -> None:
         """Make `/bin`, `/lib64` and the like, as far as the store has them (merged /usr)."""

@@ -81,10 +81,32 @@ def _read(system: str, read: Callable[[dict[str, Any]], R]) -> R:
     if not data.is_integer(known) or known not in (1, contract.FORMAT):
         raise LauncherError("%s: is not of format %d; stage the system again" % (path, contract.FORMAT))
     try:
-        return read(contract.upgrade(written))
+        return read(_upgrade(written))
     except ContractError as error:
         form = "%s: %s; declare it otherwise, and stage the system again"
         if not error.refused:
             form = "%s: is damaged: %s; stage the system again"
         message = form % (path, error)
         raise LauncherError(message.encode("utf-8", "backslashreplace").decode()) from error
+
+
+def _upgrade(written: dict[str, Any]) -> dict[str, Any]:
+    """Return what a former version wrote in today's form.
+
+    A system of that version may still run when this launcher reads its specification.
+    """
+    mounts = written.get("file_systems")
+    if written.get("format") != 1 or not isinstance(mounts, list):
+        return written
+    return dict(written, format=contract.FORMAT, file_systems=[_upgrade_mount(mount) for mount in mounts])
+
+
+def _upgrade_mount(mount: Any) -> Any:
+    if not isinstance(mount, dict) or not isinstance(mount.get("flags"), list):
+        return mount
+    gone = ("check", "create_mount_point", "needed_for_boot")
+    kept = {key: value for key, value in mount.items() if key not in gone and value is not None}
+    if kept.get("options") == "":
+        del kept["options"]
+    kept["flags"] = [flag for flag in mount["flags"] if flag not in ("remount", "shared")]
+    return dict(kept, type="none") if "bind-mount" in kept["flags"] else kept

@@ -28,6 +28,8 @@ DEVICE_LINKS = {
 OWN_TYPES = {"proc": "/proc", "sysfs": "/sys", "cgroup2": "/sys/fs/cgroup", "cgroup": "/sys/fs/cgroup"}
 # Those that are new and empty with each mount.
 IN_MEMORY = ("tmpfs", "devpts", "ramfs")
+# Each container has a tmpfs there. One that is declared says what options it has.
+RUN, TEMPORARY, SHARED_MEMORY = "/run", "/tmp", "/dev/shm"
 
 _KERNELS = "which is the kernel's own and the container makes itself"
 _LINK = "which is a link that the container makes itself: name the directory that it leads to"
@@ -176,7 +178,12 @@ def refusal_of_type(kind: str) -> str | None:
     return "a container has its own %s at %s, and no other" % (kind, own) if own else None
 
 
-def is_containers_own(kind: str, path: str) -> bool:
+def is_run(kind: str, path: str, options: str | None) -> bool:
+    """Return whether a file system is a tmpfs with options for the `/run` that every container has."""
+    return kind == "tmpfs" and plain_path(path) == RUN and bool(options)
+
+
+def is_containers_own(kind: str, path: str, options: str | None = None) -> bool:
     """Return whether every container makes its own file system of a type at a path; the machine's is left out."""
-    own = {"/proc": ("proc",), "/sys": ("sysfs",), "/dev": ("devtmpfs", "tmpfs"), "/run": ("tmpfs",)}
-    return kind in own.get(plain_path(path), ())
+    own = {"/proc": ("proc",), "/sys": ("sysfs",), "/dev": ("devtmpfs", "tmpfs"), RUN: ("tmpfs",)}
+    return kind in own.get(plain_path(path), ()) and not is_run(kind, path, options)

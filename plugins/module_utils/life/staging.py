@@ -12,6 +12,8 @@ from typing import Any, Iterable, NamedTuple
 from ..host import claims, facts, preflight, store, system_filter, unit_files
 from ..host.preflight_content import Content
 from ..host.preflight_programs import Programs
+from ..launcher.errors import LauncherError
+from ..launcher.specification import read_spec
 from ..state import library, system_diff
 from ..state.system_content import SystemContent
 from ..state.system_damage import damages, summary_of_damages
@@ -57,6 +59,27 @@ def look_for_named(host: facts.HostFacts, view: store.StoreView, content: System
     programs = Programs(host, content.specification, lambda path: content.files[path].content)
     words = Content(view, content.files)
     return Named(words.problems() + programs.init(), programs.units(), words.warnings())
+
+
+def refuse_namesake(system: dict[str, Any], name: str | None, root: Path) -> None:
+    """Refuse a system whose container's name, made of its host name, is that of a container with another host name.
+
+    :raises TargetError: naming both, and the way out.
+    """
+    name = name or str(system["name"])
+    current = Layout(root).current_system(name)
+    try:
+        known = read_spec(str(current)).host_name if current is not None else ""
+    except (LauncherError, OSError):
+        return  # it is damaged, or gone
+    new = str((system.get("spec") or {}).get("host_name", ""))
+    if not known or known.lower() == new.lower() or known.partition(".")[0].lower() != name:
+        return
+    raise TargetError(
+        f"the container {name!r} of this host is that of {known!r}, and {new!r} would replace it: the name is a host "
+        "name up to its first dot. Set system_container_name: to another name where this is another container, "
+        f"to {name!r} where it is the same one under a new host name"
+    )
 
 
 def stage(

@@ -78,6 +78,7 @@ class Start:
         if any(record.propagation == "slave" for record in records):
             self.host_mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         self.cgroup = self.container.cgroup.create(self.ids.base)
+        bounds = limits.read(self.container.directory)
         launch = Launch(
             Plan(
                 self.system,
@@ -90,16 +91,16 @@ class Start:
                 self.console,
                 output,
                 self.extra_file_systems,
-                self._bound(),
+                self._bound(bounds),
                 self.host_mounts,
+                limits.memory(bounds),
             )
         )
         self.warnings += confine.given_up(self.spec.security, self.ids, launch.plan.filter_program)
         return launch
 
-    def _bound(self) -> int | None:
+    def _bound(self, bounds: dict[str, Any]) -> int | None:
         """Set the limits, unless the unit has them. Return the bound on tasks when the control group cannot keep it."""
-        bounds = limits.read(self.container.directory)
         cgroup = self.container.cgroup
         counted = self.ids.base != 0 or self.ids.nested
         if cgroup.of_unit:
@@ -147,7 +148,7 @@ class Start:
                 os.close(report[1])
                 os.close(go[0])
                 self.init = launch.init
-            self.warnings += launch.warnings
+            self.warnings += launch.warnings + launch.plan.memory.warnings
             self._close_output()
             self._note_mapped(launch.mapped)
             record = self._note()

@@ -128,7 +128,7 @@ def _postgresql_files(value: t.Any, context: Context) -> dict[str, t.Any]:
         "postgresql/pg_hba.conf": {
             "content": "\n".join(value["hba"]) + "\n",
             "mode": "0640",
-            "gid": accounts.SERVICE_IDS["postgres"],
+            "group": "postgres",
         },
         "postgresql/pg_ident.conf": {"content": "# name, system user, database user\n"},
         "postgresql/server": {"content": script, "mode": "0755"},
@@ -223,9 +223,15 @@ def _account(name: str, home: str, shell: str = DEBIAN.no_login) -> t.Any:
     return always({"users": [user], "groups": [accounts.service_group(name)]})
 
 
-def _owned(name: str, key: str, mode: str) -> t.Any:
-    number = accounts.SERVICE_IDS[name]
-    return lambda value, context: [{"path": value[key], "mode": mode, "uid": number, "gid": number}]
+def _owned(name: str, key: str, mode: str, keeps: t.Callable[[t.Any], bool] = lambda value: True) -> t.Any:
+    return lambda value, context: [
+        {"path": value[key], "mode": mode, "owner": name, "group": name, "data": keeps(value)}
+    ]
+
+
+def _redis_keeps(value: t.Any) -> bool:
+    """Return whether it writes its data to a file, and is no cache alone."""
+    return bool(value["save"]) or value["settings"].get("appendonly") in (True, "yes")
 
 
 TYPES = (
@@ -262,12 +268,12 @@ TYPES = (
                 "redis/redis.conf": {
                     "content": _redis_conf(value),
                     "mode": "0640",
-                    "gid": accounts.SERVICE_IDS["redis"],
+                    "group": "redis",
                     "secret": True,
                 }
             },
             "account": _account("redis", "/var/lib/redis"),
-            "activation": _owned("redis", "directory", "0750"),
+            "activation": _owned("redis", "directory", "0750", _redis_keeps),
         },
     ),
 )

@@ -36,21 +36,27 @@ _ADDITION: Spec = {
     "host_files": {"type": "list", "elements": "str"},
 }
 """The specification of a contribution to `system`."""
+_LISTS = ("directories", "activation", "programs", "packages", "host_files", "file_systems")
+_NOTHING: dict[str, t.Any] = {"files": {}, **{key: [] for key in _LISTS}}
 
 
-def _addition(contribution: Contribution) -> dict[str, t.Any]:
+def _addition(contribution: Contribution, context: Context) -> dict[str, t.Any]:
     """Return a service's contribution, checked: a declaration may add to `system` itself (type `simple`)."""
     path = contribution.path
+    if contribution.service == "fstab":
+        return {**_NOTHING, **contribution.value}
     added = strict(contribution.value, _ADDITION, path)
     files = added.get("files", {})
     directories = added.get("directories", [])
     if contribution.service not in ("etc", "activation"):  # which have checked their own
-        files = {name: _file(name, item, f"{path}.files.{name}") for name, item in files.items()}
-        directories = [etc_files.directory(d, f"{path}.directories[{i}]") for i, d in enumerate(directories)]
+        known = context.accounts
+        files = {name: _file(name, item, f"{path}.files.{name}", known) for name, item in files.items()}
+        directories = [etc_files.directory(d, f"{path}.directories[{i}]", known) for i, d in enumerate(directories)]
     host_files = added.get("host_files", [])
     for index, name in enumerate(host_files):
         checks.absolute_path(name, f"{path}.host_files[{index}]")
     return {
+        **_NOTHING,
         "files": files,
         "directories": directories,
         "activation": added.get("activation", []),
@@ -60,22 +66,22 @@ def _addition(contribution: Contribution) -> dict[str, t.Any]:
     }
 
 
-def _file(name: str, item: t.Any, path: str) -> dict[str, t.Any]:
+def _file(name: str, item: t.Any, path: str, known: accounts.Accounts | None) -> dict[str, t.Any]:
     checks.absolute_path(name, path)
-    checked = etc_files.entry(name[1:], item, path)
+    checked = etc_files.entry(name[1:], item, path, known)
     if "host" in checked:
         raise DeclarationError(path, "is a file of the host: name it in `host_files`")
     return checked
 
 
 def _system(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
-    added = [Contribution(_addition(item), item.path, item.service) for item in contributions]
+    added = [Contribution(_addition(item, context), item.path, item.service) for item in contributions]
     files = [Contribution(item.value["files"], item.path, item.service) for item in added]
     system: dict[str, t.Any] = {
         "files": add_mappings({}, files, context, path),
         "locale": (value or {}).get("locale"),
     }
-    for key in ("directories", "activation", "programs", "packages", "host_files"):
+    for key in _LISTS:
         found: list[t.Any] = []
         for contribution in added:
             found += [item for item in contribution.value[key] if item not in found]
@@ -85,7 +91,7 @@ def _system(value: t.Any, contributions: list[Contribution], context: Context, p
 
 def _etc(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
     entries = add_mappings(value, contributions, context, path)
-    return {name: etc_files.entry(name, item, f"{path}.{name}") for name, item in entries.items()}
+    return {name: etc_files.entry(name, item, f"{path}.{name}", context.accounts) for name, item in entries.items()}
 
 
 def _etc_to_system(value: t.Any, context: Context) -> dict[str, t.Any]:
@@ -155,7 +161,7 @@ def _activation(value: t.Any, contributions: list[Contribution], context: Contex
         if isinstance(item, str):
             result["activation"].append(item)
         elif isinstance(item, dict) and isinstance(item.get("path"), str):
-            result["directories"].append(etc_files.directory(item, f"{path}.{item['path']}"))
+            result["directories"].append(etc_files.directory(item, f"{path}.{item['path']}", context.accounts))
         else:
             raise DeclarationError(path, "what is added must be shell text, or a directory {path, mode, uid, gid}")
     return result
@@ -299,7 +305,7 @@ TYPES = (
         default=[],
         extensions={
             "etc": lambda value, context: {"fstab": {"content": etc_files.fstab(value)}},
-            "systemd": lambda value, context: etc_files.mount_units(value),
+            "system": lambda value, context: {"file_systems": value},
         },
     ),
     ServiceType(

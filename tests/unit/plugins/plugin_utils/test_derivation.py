@@ -150,6 +150,8 @@ def test_c13_a_kernel_is_a_dummy(kernel: t.Any, told: dict[str, str]) -> None:
         ({"mount_point": "/sys/x"}, "/usr", "the container makes its own /sys"),
         ({"mount_point": "/sysx"}, "/usr", None),
         ({"mount_point": "/dev"}, "/usr", None),
+        ({"mount_point": "/dev/shm", "type": "tmpfs"}, "/usr", None),
+        ({"mount_point": "/dev/shm"}, "/usr", "the container makes its own /dev"),
     ],
 )
 def test_c9_file_systems_that_go(fields: Fields, store: str, reason: str | None) -> None:
@@ -158,25 +160,27 @@ def test_c9_file_systems_that_go(fields: Fields, store: str, reason: str | None)
 
 
 @pytest.mark.parametrize(
-    ("fields", "at_start", "by_init"),
+    ("fields", "mounted"),
     [
-        ({"needed_for_boot": True}, True, False),
-        ({}, False, False),
-        ({"mount_may_fail": True}, False, False),
-        ({"needed_for_boot": True, "mount": False}, False, False),
-        ({"type": "tmpfs"}, False, True),
-        ({"type": "tmpfs", "mount": False}, False, False),
-        ({"type": "tmpfs", "mount_may_fail": True}, True, False),
-        ({"type": "tmpfs", "needed_for_boot": True}, True, False),
-        ({"type": "tmpfs", "mount_point": "/"}, False, False),
-        ({"type": "tmpfs", "mount_point": "/run/"}, False, False),
-        ({"type": "tmpfs", "mount_point": "/run", "needed_for_boot": True}, False, False),
-        ({"type": "proc", "mount_point": "/proc", "needed_for_boot": True}, False, False),
+        ({"needed_for_boot": True}, True),
+        ({}, False),
+        ({"mount_may_fail": True}, False),
+        ({"needed_for_boot": True, "mount": False}, False),
+        ({"type": "tmpfs"}, True),
+        ({"type": "tmpfs", "mount": False}, False),
+        ({"type": "tmpfs", "mount_may_fail": True}, True),
+        ({"type": "tmpfs", "needed_for_boot": True}, True),
+        ({"type": "tmpfs", "mount_point": "/"}, False),
+        ({"type": "tmpfs", "mount_point": "/run/"}, False),
+        ({"type": "tmpfs", "mount_point": "/run", "needed_for_boot": True}, False),
+        ({"type": "tmpfs", "mount_point": "/run/", "options": "size=10m"}, True),
+        ({"type": "tmpfs", "mount_point": "/dev", "options": "size=10m"}, False),
+        ({"type": "proc", "mount_point": "/proc", "needed_for_boot": True}, False),
     ],
 )
-def test_s2_who_mounts_a_file_system(fields: Fields, at_start: bool, by_init: bool) -> None:
+def test_s2_what_is_mounted(fields: Fields, mounted: bool) -> None:
     item = FileSystem.from_mapping({"device": "x", "mount_point": "/a", "type": "ext4", **fields}, "x")
-    assert (item.mounted_at_start, item.mounted_by_init) == (at_start, by_init)
+    assert item.mounted_at_start == mounted
 
 
 @pytest.mark.parametrize(

@@ -210,17 +210,13 @@ def test_whether_a_mount_may_fail_reaches_the_target(may_fail: bool) -> None:
         assert [entry.get("mount_may_fail", False) for entry in found if entry["mount_point"] == "/srv"] == [may_fail]
 
 
-def test_a_tmpfs_that_may_fail_is_the_launchers() -> None:
-    """A mount unit that fails is a failed unit, whatever its options say."""
-    item = {"device": "tmpfs", "mount_point": "/srv", "type": "tmpfs", "mount_may_fail": True}
-    result = system_files(containerized_operating_system({**OS, "file_systems": [item]}))
-    assert "/srv" in [entry["mount_point"] for entry in result["spec"]["file_systems"]]
-    assert "/etc/systemd/system/srv.mount" not in result["files"]
-    item["mount_may_fail"] = False
-    result = system_files(containerized_operating_system({**OS, "file_systems": [item]}))
-    assert "/srv" not in [entry["mount_point"] for entry in result["spec"]["file_systems"]]
-    assert "/etc/systemd/system/srv.mount" in result["files"]
-    item["mount_may_fail"] = True
+@pytest.mark.parametrize("may_fail", [False, True])
+def test_every_tmpfs_is_the_launchers(may_fail: bool) -> None:
+    """An init would mount it over the directories that services have there."""
+    item = {"device": "tmpfs", "mount_point": "/srv", "type": "tmpfs", "mount_may_fail": may_fail}
     added = [{"type": "simple", "value": {"target": "fstab", "value": [item]}}]
-    with pytest.raises(DeclarationError, match="declare it in operating_system"):
-        system_files(containerized_operating_system({**OS, "services": added}))
+    for system in ({**OS, "file_systems": [item]}, {**OS, "services": added}):
+        result = system_files(containerized_operating_system(system))
+        assert [entry["mount_point"] for entry in result["spec"]["file_systems"]].count("/srv") == 1
+        assert not [path for path in result["files"] if path.endswith(".mount")]
+        assert "tmpfs /srv tmpfs defaults 0 0\n" in result["files"]["/etc/fstab"]["content"]

@@ -1,0 +1,98 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What becomes of the directories that a container's services need: whose they are, and whether they last."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ..launcher import linux, ownership, targets
+from .preflight_mounts import answers
+from .store import open_bind_source
+
+if TYPE_CHECKING:
+    from ..launcher.contract import Directory, Mount, Specification
+    from .facts import HostFacts
+
+HAS_IDS = 65536
+"""Owners from here on are a container's own ids, perhaps, on a file system that cannot map them: the start knows."""
+
+
+def owners(host: HostFacts, specification: Specification) -> list[str]:
+    """Return which directories of the host belong to another than the account that they are declared for."""
+    problems: list[str] = []
+    for entry in specification.directories:
+        mount = _mount_of(host, specification, entry.path)
+        if mount is None or not mount.is_bind or mount.read_only or mount.mount_may_fail:
+            continue
+        path = mount.source.rstrip("/") + entry.path[len(mount.mount_point.rstrip("/")) :]
+        try:
+            directory = _open(host, path)
+        except OSError:
+            continue  # it is made, or what is wrong is said elsewhere
+        try:
+            status = os.fstat(directory)
+            if status.st_uid < HAS_IDS:
+                problems += filter(None, [ownership.refusal(entry, status, directory, path)])
+        finally:
+            os.close(directory)
+    return problems
+
+
+def lost_data(host: HostFacts, specification: Specification) -> list[str]:
+    """Return which data of a service lie in memory, so that they are gone when the container ends.
+
+    A tmpfs that is declared for just that directory says that it is meant.
+    """
+    warnings = []
+    for entry in specification.directories:
+        if not entry.data:
+            continue
+        mount = _mount_of(host, specification, entry.path)
+        in_memory = mount is None or mount.type in targets.IN_MEMORY
+        if not in_memory or (mount is not None and targets.plain_path(mount.mount_point) == entry.path):
+            continue
+        warnings.append(_said(entry))
+    return warnings
+
+
+def _said(entry: Directory) -> str:
+    return (
+        f"{entry.path}: what {entry.account or 'a service'} keeps there lies in memory, and is lost whenever the "
+        "container stops or restarts: map a directory of the host there "
+        f"(mappings: [{{source: /srv/…, target: {entry.path}, writable: true}}]); "
+        "where it need not last, declare a tmpfs at this path (file_systems)"
+    )
+
+
+def _mount_of(host: HostFacts, specification: Specification, path: str) -> Mount | None:
+    """Return the mount that a path of the container lies in; none for its root. Mappings that are left out are none."""
+    found = None
+    for mount in specification.file_systems:
+        point = targets.plain_path(mount.mount_point)
+        if not targets.is_below(path, point) or (mount.is_bind and _is_missing(host, mount.source)):
+            continue
+        if found is None or len(point) >= len(targets.plain_path(found.mount_point)):
+            found = mount
+    return found
+
+
+def _is_missing(host: HostFacts, path: str) -> bool:
+    return answers(host, path) and not host.exists(path)
+
+
+def _open(host: HostFacts, path: str) -> int:
+    """Return a readable descriptor of a directory of the host.
+
+    :raises OSError: it does not exist or is none, a link is on the way, or a server might have to be waited for.
+    """
+    if not answers(host, path):
+        raise OSError("is not looked at")
+    source = open_bind_source(host.root, path)
+    try:
+        resolve = linux.RESOLVE_IN_ROOT | linux.RESOLVE_NO_SYMLINKS
+        return linux.openat2(source, ".", os.O_RDONLY | os.O_DIRECTORY, resolve)
+    finally:
+        os.close(source)

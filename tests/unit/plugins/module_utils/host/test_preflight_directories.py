@@ -1,0 +1,197 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whose the directories are that services need, and whether their data last, is said before anything is written."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.host.facts import HostFacts
+from ansible_collections.unshare.container.plugins.module_utils.host.preflight import problems, warnings
+from ansible_collections.unshare.container.plugins.module_utils.host.preflight_directories import lost_data, owners
+from ansible_collections.unshare.container.plugins.module_utils.host.preflight_mounts import tmpfs_options
+from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Specification
+from ansible_collections.unshare.container.plugins.plugin_utils.containerized import containerized_operating_system
+from ansible_collections.unshare.container.plugins.plugin_utils.system_files import system_files
+
+pytestmark = pytest.mark.root
+
+POSTGRES = "/var/lib/postgresql/data"
+REDIS = "/var/lib/redis"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> HostFacts:
+    return HostFacts(tmp_path)
+
+
+def specified(services: list[t.Any], mappings: t.Any = (), **declared: t.Any) -> Specification:
+    """Return the specification that a host gets of a declaration."""
+    system = system_files(
+        containerized_operating_system({"host_name": "a", "services": services, **declared}, mappings=mappings)
+    )
+    return Specification.read({**system["spec"], "directories": system["directories"]})
+
+
+def mapping(target: str, source: str = "/srv/x", **more: t.Any) -> dict[str, t.Any]:
+    return {"source": source, "target": target, "writable": True, **more}
+
+
+def directory(host: HostFacts, ids: tuple[int, int], mode: int = 0o755, name: str = "", path: str = "srv/x") -> Path:
+    """Return a directory of the host, with a file of this name in it."""
+    made = host.root / path
+    made.mkdir(parents=True)
+    if name:
+        (made / name).mkdir()
+    made.chmod(mode)
+    os.chown(made, *ids)
+    return made
+
+
+ALICE = {"users": [{"name": "alice"}], "services": []}
+ENTRY = {"path": "/var/lib/cache", "owner": "games", "group": "games"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "target", "ids", "said"),
+    [
+        pytest.param(
+            {"services": [{"type": "postgresql"}]},
+            POSTGRES,
+            (101, 104),
+            r"/srv/x: belongs to 101:104, and /var/lib/postgresql/data of the container to 901:901 \(postgres\): .*"
+            r"users: \[\{name: postgres, uid: 101\}\] and groups: \[\{name: postgres, gid: 104\}\]",
+            id="cases_B8_postgresql",
+        ),
+        pytest.param({"services": [{"type": "redis"}]}, REDIS, (103, 106), "902:902", id="cases_B8_redis"),
+        pytest.param({"services": [{"type": "redis"}]}, REDIS, (0, 0), "belongs to 0:0", id="cases_B8_of_root"),
+        pytest.param(ALICE, "/home/alice", (1000, 1000), r"\(alice\)", id="cases_B8_home"),
+        pytest.param(
+            {"services": [{"type": "simple", "value": {"target": "activation", "value": [ENTRY]}}]},
+            "/var/lib/cache",
+            (9, 9),
+            r"\(games\)",
+            id="cases_B8_declared",
+        ),
+        pytest.param(
+            {"services": [{"type": "redis"}], "users": [{"name": "redis", "uid": 105}]},
+            REDIS,
+            (902, 902),
+            "to 105:902",
+            id="cases_B8_another_id",
+        ),
+    ],
+)
+def test_a_directory_of_another_owner(
+    host: HostFacts, arguments: t.Any, target: str, ids: tuple[int, int], said: str
+) -> None:
+    made = directory(host, ids, 0o700, "file")
+    specification = specified(mappings=[mapping(target)], **arguments)
+    (problem,) = owners(host, specification)
+    assert re.search(said, problem), problem
+    assert problem in problems(host, specification)
+    status = made.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (*ids, 0o700)
+
+
+def test_cases_b8_an_empty_directory_of_another_owner(host: HostFacts) -> None:
+    directory(host, (107, 107))
+    (problem,) = owners(host, specified([{"type": "redis"}], [mapping(REDIS)]))
+    assert "chown 902:902 /srv/x on the host" in problem
+
+
+@pytest.mark.parametrize("below", ["", "/data"])
+def test_cases_b8_what_lies_below_a_mapping(host: HostFacts, below: str) -> None:
+    """After its first start the data lie in the mapping of a directory above."""
+    directory(host, (101, 104), name="file", path="srv/x" + below)
+    place = POSTGRES[: len(POSTGRES) - len(below)]
+    (problem,) = owners(host, specified([{"type": "postgresql"}], [mapping(place)]))
+    assert problem.startswith(f"/srv/x{below}: belongs to 101:104")
+
+
+@pytest.mark.parametrize(
+    ("ids", "name", "declared"),
+    [
+        pytest.param((902, 902), "dump.rdb", {}, id="its_own"),
+        pytest.param((902, 5), "dump.rdb", {}, id="another_group"),
+        pytest.param((0, 0), "", {}, id="empty"),
+        pytest.param((0, 0), "lost+found", {}, id="a_new_file_system"),
+        pytest.param((103, 106), "dump.rdb", {"users": [{"name": "redis", "uid": 103}]}, id="cases_B8_declared_ids"),
+        pytest.param((200000, 200000), "dump.rdb", {}, id="perhaps_the_containers_own"),
+    ],
+)
+def test_a_directory_that_will_do(host: HostFacts, ids: tuple[int, int], name: str, declared: t.Any) -> None:
+    directory(host, ids, name=name)
+    assert owners(host, specified([{"type": "redis"}], [mapping(REDIS)], **declared)) == []
+
+
+def test_nobody_asks_whose_the_directories_of_every_system_are(host: HostFacts) -> None:
+    directory(host, (33, 33), name="site")
+    assert owners(host, specified([], [mapping("/srv"), mapping("/home"), mapping("/var/log")])) == []
+
+
+@pytest.mark.parametrize(
+    ("services", "arguments", "lost"),
+    [
+        pytest.param([{"type": "redis", "value": {"port": 6380}}], {}, [REDIS], id="cases_U5"),
+        pytest.param([{"type": "postgresql"}], {}, [POSTGRES], id="cases_U5_postgresql"),
+        pytest.param([{"type": "redis"}, {"type": "postgresql"}], {"mappings": [mapping(REDIS)]}, [POSTGRES], id="one"),
+        pytest.param(
+            [{"type": "redis", "value": {"directory": "/data"}}],
+            {"mappings": [mapping(REDIS)]},
+            ["/data"],
+            id="elsewhere",
+        ),
+        pytest.param([{"type": "redis"}], {"mappings": [mapping(REDIS, "/missing")]}, [REDIS], id="left_out"),
+        pytest.param(
+            [{"type": "redis"}],
+            {"file_systems": [{"device": "tmpfs", "mount_point": "/var/lib", "type": "tmpfs"}]},
+            [REDIS],
+            id="cases_B10_tv",
+        ),
+        pytest.param(
+            [{"type": "redis"}],
+            {"file_systems": [{"device": "tmpfs", "mount_point": REDIS, "type": "tmpfs"}]},
+            [],
+            id="meant",
+        ),
+        pytest.param([{"type": "redis", "value": {"save": []}}], {}, [], id="a_cache"),
+        pytest.param(
+            [{"type": "redis", "value": {"save": [], "settings": {"appendonly": True}}}], {}, [REDIS], id="appendonly"
+        ),
+        pytest.param([{"type": "redis"}], {"mappings": [mapping("/var/lib")]}, [], id="above"),
+        pytest.param([{"type": "openssh"}, {"type": "cron"}], {}, [], id="no_database"),
+    ],
+)
+def test_data_in_memory(host: HostFacts, services: t.Any, arguments: t.Any, lost: list[str]) -> None:
+    directory(host, (0, 0))
+    specification = specified(services, **arguments)
+    said = lost_data(host, specification)
+    assert [text.partition(":")[0] for text in said] == lost
+    for text in said:
+        assert "mappings: [{source: /srv/…, target: " in text
+        assert text in warnings(host, specification)
+
+
+@pytest.mark.parametrize("point", ["/mnt", "/run", "/dev/shm"])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("sise=1g", "'sise' is no option of a tmpfs; known are size,"),
+        ("size=lots", "'size' of a tmpfs must be a number"),
+        ("size", "'size' of a tmpfs must be"),
+        ("mode=rwx", "'mode' of a tmpfs must be octal digits"),
+        ("noswap=1", "'noswap' of a tmpfs must be without a value"),
+        ("size=1m,nofail,noatime,uid=games,mode=1777", ""),
+    ],
+)
+def test_options_of_a_tmpfs(host: HostFacts, point: str, options: str, said: str) -> None:
+    item = {"device": "tmpfs", "mount_point": point, "type": "tmpfs", "options": options}
+    found = tmpfs_options(host, specified([], file_systems=[item]))
+    assert [text.startswith(f"{point}: {said}") for text in found] == [True] * bool(said)
+    assert tmpfs_options(host, specified([], file_systems=[{**item, "mount_may_fail": True}])) == []
