@@ -257,10 +257,12 @@ LEAVING = {
     "its user namespace": "leave(0x10000000)",
     "all of its namespaces but that of processes": "leave(0x5e020000)",
     "its user namespace and the next, as another user": """
+os.setresgid(1000, 1000, 1000)
 os.setresuid(1000, 1000, 1000)
 leave(0x10000000)
-with open("/proc/self/uid_map", "w") as file:
-    file.write("0 1000 1")
+for name, text in (("uid_map", "0 1000 1"), ("setgroups", "deny"), ("gid_map", "0 1000 1")):
+    with open("/proc/self/" + name, "w") as file:
+        file.write(text)
 leave(0x10000000)
 """,
 }
