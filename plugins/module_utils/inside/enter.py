@@ -24,7 +24,7 @@ from ..launcher import confine, linux, lookup
 from ..launcher.errors import LauncherError, NotRunning
 from ..launcher.process import KILL, Process, enters, leave, milliseconds, reap_within
 from ..launcher.specification import read_spec
-from .passage import ENDED, NO_TASKS, READY, InheritedLimits, Passage
+from .passage import CAN_RUN, ENDED, NO_TASKS, InheritedLimits, Passage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Entry:
                 if kind == "pid" and text.isdigit() and not child and _is_child(int(text)):
                     child = int(text)
                     enters(child)
-                elif line + b"\n" == READY and not ready:
+                elif line + b"\n" == CAN_RUN and not ready:
                     ready = True
                 else:
                     errors.append(text)

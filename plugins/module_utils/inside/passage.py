@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 INSIDE = -1  # in place of a stream's descriptor: the container's own null device
 ENDED = "it does not run any more"
-READY = b"ready\n"  # the report of a command that waits for nothing but its caller
+CAN_RUN = b"ready\n"  # the report of a command that waits for nothing but its caller
 NO_TASKS = "it has as many tasks as its limit `tasks_max` lets it have; end some inside, or stop it"
-NAMESPACES = (  # that are joined as the host's root, before the user namespace
+JOINED = (  # that are joined as the host's root, before the user namespace
     linux.CLONE_NEWNS
     | linux.CLONE_NEWPID
     | linux.CLONE_NEWIPC
@@ -141,7 +141,7 @@ class Passage:
         """Join the user namespace of the start, which PID 1 may have left, and the others in which PID 1 is."""
         try:
             users = _open_user_namespace(self.process.pid)
-            linux.setns(self.process.descriptor, NAMESPACES)
+            linux.setns(self.process.descriptor, JOINED)
         except (FileNotFoundError, ProcessLookupError):
             raise LauncherError(ENDED) from None
         linux.setns(users, linux.CLONE_NEWUSER)
@@ -194,7 +194,7 @@ class Passage:
                 found = program.find_in_path(root, command[0], command, variables["PATH"])
             reset_own()
             os.umask(UMASK)
-            write_all(self.report, READY)
+            write_all(self.report, CAN_RUN)
             read_token(self.wait, "the caller has given it up")
             found.execute(variables)
         except BlockingIOError:  # where the kernel counts the tasks of the user namespace
