@@ -186,7 +186,7 @@ class Entry:
                     errors.append(text)
                     continue
                 if child and ready:
-                    limits.attributes.give(child)
+                    _give(limits, child)
                     _let_go(go)
         if late:
             os.kill(middle, KILL)
@@ -198,6 +198,13 @@ class Entry:
                 reap_within(child, time.monotonic() + REAP_TIMEOUT)
             raise self._cannot_enter(errors[0] if errors else "it ended meanwhile")
         return child
+
+
+def _give(limits: InheritedLimits, child: int) -> None:
+    try:
+        limits.attributes.give(child)
+    except ProcessLookupError:
+        pass  # it has ended already; the report says why
 
 
 def _let_go(go: int) -> None:

@@ -17,6 +17,7 @@ So it is made not dumpable after each change, and becomes root inside before it 
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 
@@ -41,6 +42,7 @@ INSIDE = -1  # in place of a stream's descriptor: the container's own null devic
 ENDED = "it does not run any more"
 CAN_RUN = b"ready\n"  # the report of a command that waits for nothing but its caller
 NO_TASKS = "it has as many tasks as its limit `tasks_max` lets it have; end some inside, or stop it"
+NOT_ROOT = "its PID 1 is in a user namespace that has no root; restart it"
 JOINED = (  # that are joined as the host's root, before the user namespace
     linux.CLONE_NEWNS
     | linux.CLONE_NEWPID
@@ -123,8 +125,7 @@ class Passage:
             self.report, self.wait, self.process.descriptor, *inside = keep_only(*wanted)
             self.limits.on_the_way.give(0)
             self._join()
-            os.setgroups([])
-            _take_ids(0, 0)
+            self._become_root()
             try:
                 child = linux.clone3(linux.CLONE_PARENT)
             except BlockingIOError:
@@ -148,6 +149,16 @@ class Passage:
         _hide()
         os.close(users)
         self.process.close()
+
+    @staticmethod
+    def _become_root() -> None:
+        try:
+            os.setgroups([])
+            _take_ids(0, 0)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EINVAL):
+                raise
+            raise LauncherError(NOT_ROOT) from None
 
     def _become(
         self,
