@@ -184,6 +184,7 @@ for _number in range(60):
     loops.append(os.fork())
     if loops[-1] == 0:
         os.sched_setaffinity(0, {processor})
+        os.setsid()  # where each session has its share of a processor (sched(7)), as many shares
         while True:
             pass
 print("taken", len(loops), flush=True)
