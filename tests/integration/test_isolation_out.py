@@ -184,6 +184,7 @@ for _number in range(60):
     loops.append(os.fork())
     if loops[-1] == 0:
         os.sched_setaffinity(0, {processor})
+        os.setsid()  # where each session has its share of a processor (sched(7)), as many shares
         while True:
             pass
 print("taken", len(loops), flush=True)
@@ -257,10 +258,12 @@ LEAVING = {
     "its user namespace": "leave(0x10000000)",
     "all of its namespaces but that of processes": "leave(0x5e020000)",
     "its user namespace and the next, as another user": """
+os.setresgid(1000, 1000, 1000)
 os.setresuid(1000, 1000, 1000)
 leave(0x10000000)
-with open("/proc/self/uid_map", "w") as file:
-    file.write("0 1000 1")
+for name, text in (("uid_map", "0 1000 1"), ("setgroups", "deny"), ("gid_map", "0 1000 1")):
+    with open("/proc/self/" + name, "w") as file:
+        file.write(text)
 leave(0x10000000)
 """,
 }

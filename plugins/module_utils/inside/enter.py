@@ -25,7 +25,7 @@ from ..launcher.errors import LauncherError, NotRunning
 from ..launcher.paths import read_text
 from ..launcher.process import KILL, Process, enters, leave, milliseconds, reap_within
 from ..launcher.specification import read_outline
-from .passage import ENDED, NO_TASKS, READY, InheritedLimits, Passage
+from .passage import CAN_RUN, ENDED, NO_TASKS, InheritedLimits, Passage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,13 +186,13 @@ class Entry:
                 if kind == "pid" and text.isdigit() and not child and _is_child(int(text)):
                     child = int(text)
                     enters(child)
-                elif line + b"\n" == READY and not ready:
+                elif line + b"\n" == CAN_RUN and not ready:
                     ready = True
                 else:
                     errors.append(text)
                     continue
                 if child and ready:
-                    limits.attributes.give(child)
+                    _give(limits, child)
                     _let_go(go)
         if late:
             os.kill(middle, KILL)
@@ -204,6 +204,13 @@ class Entry:
                 reap_within(child, time.monotonic() + REAP_TIMEOUT)
             raise self._cannot_enter(errors[0] if errors else "it ended meanwhile")
         return child
+
+
+def _give(limits: InheritedLimits, child: int) -> None:
+    try:
+        limits.attributes.give(child)
+    except ProcessLookupError:
+        pass  # it has ended already; the report says why
 
 
 def _let_go(go: int) -> None:

@@ -17,6 +17,7 @@ So it is made not dumpable after each change, and becomes root inside before it 
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 
@@ -39,9 +40,10 @@ if TYPE_CHECKING:
 
 INSIDE = -1  # in place of a stream's descriptor: the container's own null device
 ENDED = "it does not run any more"
-READY = b"ready\n"  # the report of a command that waits for nothing but its caller
+CAN_RUN = b"ready\n"  # the report of a command that waits for nothing but its caller
 NO_TASKS = "it has as many tasks as its limit `tasks_max` lets it have; end some inside, or stop it"
-NAMESPACES = (  # that are joined as the host's root, before the user namespace
+NOT_ROOT = "its PID 1 is in a user namespace that has no root; restart it"
+JOINED = (  # that are joined as the host's root, before the user namespace
     linux.CLONE_NEWNS
     | linux.CLONE_NEWPID
     | linux.CLONE_NEWIPC
@@ -125,8 +127,7 @@ class Passage:
             self.report, self.wait, self.process.descriptor, *inside = keep_only(*wanted)
             self.limits.on_the_way.give(0)
             self._join()
-            os.setgroups([])
-            _take_ids(0, 0)
+            self._become_root()
             try:
                 child = linux.clone3(linux.CLONE_PARENT)
             except BlockingIOError:
@@ -143,13 +144,23 @@ class Passage:
         """Join the user namespace of the start, which PID 1 may have left, and the others in which PID 1 is."""
         try:
             users = _open_user_namespace(self.process.pid)
-            linux.setns(self.process.descriptor, NAMESPACES)
+            linux.setns(self.process.descriptor, JOINED)
         except (FileNotFoundError, ProcessLookupError):
             raise LauncherError(ENDED) from None
         linux.setns(users, linux.CLONE_NEWUSER)
         _hide()
         os.close(users)
         self.process.close()
+
+    @staticmethod
+    def _become_root() -> None:
+        try:
+            os.setgroups([])
+            _take_ids(0, 0)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EINVAL):
+                raise
+            raise LauncherError(NOT_ROOT) from None
 
     def _become(
         self,
@@ -196,7 +207,7 @@ class Passage:
                 found = program.find_in_path(root, command[0], command, variables["PATH"])
             reset_own()
             os.umask(UMASK)
-            write_all(self.report, READY)
+            write_all(self.report, CAN_RUN)
             read_token(self.wait, "the caller has given it up")
             found.execute(variables)
         except BlockingIOError:  # where the kernel counts the tasks of the user namespace
