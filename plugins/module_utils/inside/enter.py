@@ -155,7 +155,7 @@ class Entry:
         def make() -> Shared:
             """Make the streams, and this process's sibling that enters with them."""
             try:
-                made = streams.make(self)
+                made = streams.make(self.container.name, self.base, self.open_root)
                 middle = self._clone(cgroup)
             except OSError as error:
                 raise self._cannot_enter(str(error)) from error

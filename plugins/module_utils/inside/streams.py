@@ -12,7 +12,7 @@ from .passage import INSIDE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .enter import Entry
+    from typing import Callable
 
 
 class Made:
@@ -44,8 +44,8 @@ class Pipes:
         self.with_input = 0 in numbers
         self.outputs = len(numbers) - self.with_input
 
-    def make(self, entry: Entry) -> Made:
-        """Make them, for a command that enters a container."""
+    def make(self, _name: str, base: int, _open_root: Callable[[], int]) -> Made:
+        """Make them; the arguments are as of `Terminal.make`."""
         inside = [INSIDE, INSIDE, INSIDE]
         shared = Shared(None, [])
         for number in self.numbers:
@@ -55,7 +55,7 @@ class Pipes:
             else:
                 inside[number] = write
                 shared.outputs.append(read)
-            os.fchown(read, entry.base, entry.base)
+            os.fchown(read, base, base)
         return Made((inside[0], inside[1], inside[2]), shared)
 
 
@@ -73,11 +73,17 @@ class Terminal:
     def __init__(self, size: bytes) -> None:
         self.size = size
 
-    def make(self, entry: Entry) -> Made:
-        """Open it, for a command that enters a container."""
-        root = entry.open_root()
+    def make(self, name: str, base: int, open_root: Callable[[], int]) -> Made:
+        """Open it.
+
+        Args:
+            name: the container.
+            base: the host's id of its root.
+            open_root: opens its root directory.
+        """
+        root = open_root()
         try:
-            master, slave, warning = terminal.open_for(root, entry.container.name, entry.base)
+            master, slave, warning = terminal.open_for(root, name, base)
         finally:
             os.close(root)
         if any(self.size):
