@@ -158,7 +158,6 @@ class Carrier(Copier):
     Attributes:
         status: the wait status of the process, once it has ended.
         given_up: set it to leave out what is still to be drained.
-        is_cut_off: whether output may be missing, because somebody inside holds the courier.
     """
 
     def __init__(self, process: Process, courier: Courier, discard: bool = False, limit: int | None = None) -> None:
@@ -172,7 +171,6 @@ class Carrier(Copier):
         self.discard = discard
         self.status: int | None = None
         self.given_up = False
-        self.is_cut_off = False
         self.moved = 0.0
 
     def run(self, wake: int | None = None, on_wake: Callable[[int], None] | None = None) -> int:
@@ -221,7 +219,7 @@ class Carrier(Copier):
         waiting = [flow for flow in self.flows if flow.source != 0 and not flow.pending]
         if waiting and time.monotonic() - self.moved > HELD_SECONDS:
             if self.courier.is_held():
-                self.is_cut_off = True
+                self.courier.is_given_up = True
                 for flow in waiting:
                     self.close(flow)
                 return True

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Callable, NoReturn
 
 CHUNK = 65536  # bytes read at once
-PIECE = 4096  # bytes that a pipe which can be written to takes without waiting (PIPE_BUF)
+PIECE = 4096  # bytes that a pipe of the caller's which can be written to takes without waiting (PIPE_BUF)
 PTY_HOLDS = 1 << 17  # bytes; more than the kernel keeps of what was written to a pty
 SIZE = 8  # bytes of a window size (struct winsize)
 WORD = 1 + SIZE  # bytes of a word to the courier: what it is, and a window size
@@ -54,8 +54,9 @@ class Flow:
         self.open = True
         self.left: int | None = None
         self.room: int | None = None
+        self.piece = CHUNK if target >= FIRST_FREE else PIECE
         for descriptor in (source, target):
-            if descriptor > 2:  # the standard streams are the caller's, who shares them with others
+            if descriptor >= FIRST_FREE:  # the standard streams are the caller's, who shares them with others
                 os.set_blocking(descriptor, False)
 
     def hold(self) -> None:
@@ -86,7 +87,7 @@ class Flow:
     def write(self) -> bool:
         """Write what fits without waiting. Return False when nobody is left to read it."""
         try:
-            self.pending = self.pending[os.write(self.target, self.pending[:PIECE]) :]
+            self.pending = self.pending[os.write(self.target, self.pending[: self.piece]) :]
         except BlockingIOError:
             pass
         except OSError:
@@ -174,6 +175,7 @@ class Courier:
         input: to be written to; -1 without, and when it is closed.
         outputs: to be read; at their end when the container has closed the stream, or `end` was called.
         said: what `make` has said of them.
+        is_given_up: set by who does not wait for the rest of the outputs, because somebody inside holds them.
 
     Raises:
         LauncherError: `make` has failed.
@@ -191,6 +193,7 @@ class Courier:
         self.input = self.control = -1
         self.outputs: list[int] = []
         self.process: Process | None = None
+        self.is_given_up = False
         reply = -1
         theirs: list[int] = []
         try:

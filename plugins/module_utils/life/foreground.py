@@ -200,7 +200,12 @@ def enter(container: Container, command: list[str] | None, user: str, start: boo
         entry.close()
     if entered.warning:
         _warn(entered.warning)
-    return exit_status(_run_at_terminal(entered) if at_terminal else _run_piped(entered))
+    status = _run_at_terminal(entered) if at_terminal else _run_piped(entered)
+    if entered.courier.is_given_up:
+        _warn(
+            "some of its output may be missing; a process inside holds the pipe or terminal, and does not let go of it"
+        )
+    return exit_status(status)
 
 
 def _run_at_terminal(entered: Entered) -> int:
