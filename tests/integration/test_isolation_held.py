@@ -233,12 +233,15 @@ def test_who_starts_is_not_held(make_machine: MakeMachine) -> None:
         holder = quiet(sys.executable, "-c", script("other"), f"/proc/{entered(running.pid)}/fd/1")
         with killed(running), killed(holder):
             left = held(running.pid)
-            if not detach:
+            if detach:
+                words[f"keep {what} waiting by a pipe that is held"] = wait(running, 8)
+                assert all(state(child) == "D" for child in left), "who was held was let go of"
+            else:
                 running.terminate()
-            words[f"keep {what} waiting by a pipe that is held"] = wait(running, 8)
-            assert all(state(child) == "D" for child in left), "who was held was let go of"
             for child in children(holder.pid):  # it holds PID 1, too, which closes the pipe when it ends
                 os.kill(child, signal.SIGKILL)
+            if not detach:
+                words[f"keep {what} waiting by a pipe that is held"] = wait(running, 8)
             assert gone(left), "who was held is left"
             assert stop(machine, TIMEOUT, GRACE) == "refused"
     isolation_record.check("auto", "held start", "wait", words)

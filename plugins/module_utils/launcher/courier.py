@@ -315,7 +315,7 @@ def _serve(
         write_all(reply, b"+" + shared.said.encode("utf-8", "replace"))
         os.close(reply)
         source = (streams.pop(), shared.source) if with_input and shared.source is not None else None
-        Service(list(zip(shared.outputs, streams)), source, control, shared.terminal).run()
+        SharedCopier(list(zip(shared.outputs, streams)), source, control, shared.terminal).run()
     finally:
         os._exit(0)
 
@@ -331,7 +331,7 @@ def _keep_in_place(keep: set[int]) -> None:
         os.close(write)
 
 
-class Service(Copier):
+class SharedCopier(Copier):
     """What the child does: it carries bytes until it is told of the end, and then what is there.
 
     Args:

@@ -118,7 +118,7 @@ def written(output: Path, held: int, more: int) -> bytes:
     target = os.open(output, os.O_WRONLY | os.O_CREAT)
     control, told = os.pipe()
     os.close(told)
-    service = courier.Service([(read, target)], None, control, None)
+    service = courier.SharedCopier([(read, target)], None, control, None)
     flow = service.flows[0]
     take = flow.read
 
