@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.inside.enter import Entry
+from ansible_collections.unshare.container.plugins.module_utils.inside.streams import Pipes
 
 from .conftest import Host, Machine, write_system
 from .connection_hosts import connect
@@ -56,13 +57,12 @@ def test_a_thousand_commands_leave_nothing(machine: Machine, tmp_path: Path) -> 
     (tmp_path / "file").write_bytes(b"content")
     machine.output("true")
     before = traces(machine)
-    null = os.open("/dev/null", os.O_RDWR)
     for number in range(THROUGH_THE_LIBRARY):
         entry = Entry(machine.container)
-        child = entry.spawn(["/bin/sh", "-c", f"exit {number % 250}"], "root", (null, null, null), False)
+        entered = entry.spawn(["/bin/sh", "-c", f"exit {number % 250}"], "root", Pipes(0, 1, 2))
         entry.close()
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == number % 250
-    os.close(null)
+        assert os.waitstatus_to_exitcode(os.waitpid(entered.pid, 0)[1]) == number % 250
+        entered.courier.close()
     for _number in range(THROUGH_THE_PROGRAM):
         subprocess.run([enter, "--", "true"], check=True, stdin=subprocess.DEVNULL)
     for _number in range(THROUGH_THE_PLUGIN // 2):

@@ -17,7 +17,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.inside import enter
+from ansible_collections.unshare.container.plugins.module_utils.inside import enter, streams
 
 from .eval_commands import Evaluator
 from .tracing import TEXT, Process, Step, Steps, trace
@@ -157,11 +157,14 @@ class TestDescriptors:
         entry = enter.Entry(machine.container)
         steps = Steps()
         with steps.recording():
-            child = entry.spawn(["true"], user, (-1, -1, -1), False)
-        os.waitpid(child, 0)
+            entered = entry.spawn(["true"], user, streams.Pipes(1, 2))
+        os.waitpid(entered.pid, 0)
+        entered.courier.close()
         entry.close()
-        self._check(steps.all(), held)
-        assert {"call _join", "call find_in_path", "call execute"} <= {step.function for step in steps.all()}
+        entering = {step.process for step in steps.all() if step.function in ("call _join", "call execute")}
+        found = [step for step in steps.all() if step.process in entering]
+        self._check(found, held)
+        assert {"call _join", "call find_in_path", "call execute"} <= {step.function for step in found}
 
     def test_a_single_command(self, held: set[tuple[int, int]]) -> None:
         evaluate = Evaluator(0)

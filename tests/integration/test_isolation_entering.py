@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.inside import enter, passage, questions
+from ansible_collections.unshare.container.plugins.module_utils.inside.streams import Pipes
 from ansible_collections.unshare.container.plugins.module_utils.launcher import linux, program
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
@@ -258,10 +259,11 @@ def test_a_change_of_ids_makes_nothing_visible(machine: Machine, monkeypatch: py
         monkeypatch.setattr(owner, name, only_hidden(getattr(owner, name)))
     entry = enter.Entry(machine.container)
     try:
-        child = entry.spawn(["true"], user, (passage.INSIDE,) * 3, False)
+        entered = entry.spawn(["true"], user, Pipes())
     finally:
         entry.close()
-    assert os.waitpid(child, 0)[1] == 0
+    assert os.waitpid(entered.pid, 0)[1] == 0
+    entered.courier.close()
 
 
 def then_dumpable(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:

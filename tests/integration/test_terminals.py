@@ -144,7 +144,7 @@ def test_a_pty_is_closed_on_execution(make_machine: MakeMachine) -> None:
     machine = make_machine(name="test-ptys")
     machine.start()
     root = os.open(f"/proc/{machine.container.status().pid}/root", os.O_PATH | os.O_DIRECTORY)
-    ends = terminal.open_for(root, machine.name, 0)
+    *ends, _warning = terminal.open_for(root, machine.name, 0)
     os.close(root)
     try:
         assert [os.get_inheritable(end) for end in ends] == [False, False]

@@ -12,6 +12,7 @@ from typing import Callable
 
 from ..host import nested
 from ..launcher import linux
+from ..launcher.courier import Courier, Shared
 from ..launcher.errors import LauncherError
 from ..launcher.process import PAUSE, leave
 from . import identity
@@ -114,31 +115,34 @@ class _Run:
         self.deadline = deadline
         self.pid: int | None = None
         self.go = -1
+        self.courier: Courier | None = None
         self.status: int | None = None
         self.errors: list[str] = []
         self.report = b""
         self.streams: dict[str, bytearray] = {"output": bytearray(), "error": bytearray()}
 
     def run(self) -> None:
-        ends = []
-        input_read = None
-        if self.request.input is not None:
-            input_read, input_write = os.pipe()
-            ends.append(input_read)
-            self._watch(input_write, selectors.EVENT_WRITE, self._write_input(self.request.input))
-        writes = []
-        for name in ("output", "error"):
-            read, write = os.pipe()
-            writes.append(write)
-            self._watch(read, selectors.EVENT_READ, self._read_stream(name))
+        ends, inside = [], []
+        for number in (0, 1, 2) if self.request.input is not None else (1, 2):
+            pipe = os.pipe()
+            ends.append(pipe[number == 0])
+            inside.append(pipe[number != 0])
         uid, gid = self.ids.owner(self.request.guest_uid, self.request.guest_gid)
         if self.ids.privileged:
             with doing("private_users: the host's ids %d and %d" % (uid, gid)):
-                for end in ends + writes:
+                for end in inside:
                     os.fchown(end, uid, gid)  # so that the command can open its /dev/stdout
-        processes = Processes(self.request, self.view, self.ids, (input_read, writes[0], writes[1]), os.getpid())
-        builder, report, self.go = processes.spawn()
-        for end in ends + writes:
+        self._serve(ends)
+        try:
+            self._run(inside)
+        finally:
+            if self.courier is not None:
+                self.courier.close()
+
+    def _run(self, inside: list[int]) -> None:
+        streams = (inside[-3] if len(inside) > 2 else None, inside[-2], inside[-1])
+        builder, report, self.go = Processes(self.request, self.view, self.ids, streams, os.getpid()).spawn()
+        for end in inside:
             os.close(end)
         self._watch(report, selectors.EVENT_READ, self._read_report)
         try:
@@ -152,27 +156,41 @@ class _Run:
         self.outcome.code = exit_code(self.status)
         self.outcome.output, self.outcome.error = bytes(self.streams["output"]), bytes(self.streams["error"])
 
+    def _serve(self, ends: list[int]) -> None:
+        """Have a courier carry the streams; from the moment that the command runs, it can hold what it shares."""
+        source = ends[-3] if len(ends) > 2 else None
+        shared = Shared(source, ends[-2:])
+        self.courier = courier = Courier(source is not None, 2, lambda: shared, tuple(ends))
+        for end in ends:
+            os.close(end)
+        for name, descriptor in zip(("output", "error"), courier.outputs):
+            self._watch(descriptor, selectors.EVENT_READ, self._read_stream(name))
+        if self.request.input is not None:
+            self._watch(courier.input, selectors.EVENT_WRITE, self._write_input(self.request.input))
+
     def _follow(self, builder: int) -> None:
         """Serve the pipes until the command and its children have ended, or the time limit is over."""
         while self.selector.get_map():
             left = None if self.deadline is None else self.deadline - time.monotonic()
             if left is not None and left <= 0:
-                if self.outcome.expired:
+                if self.outcome.expired or self.status is not None:
                     return
                 self.outcome.expired = True
                 self._kill(builder)
                 self.deadline = time.monotonic() + DRAIN_TIMEOUT
                 continue
-            # Without a pid namespace something may live on with the command's streams, as a daemon does.
-            over = self.status is not None and not self.request.has("pid")
-            ready = self.selector.select(0 if over else left)
-            if over and not any(events & selectors.EVENT_READ for _key, events in ready):
-                return
-            for key, _events in ready:
+            for key, _events in self.selector.select(left):
                 callback: Callable[[int], bool] = key.data
                 if not callback(key.fd):
                     self.selector.unregister(key.fd)
-                    os.close(key.fd)
+                    self._close(key.fd)
+
+    def _close(self, descriptor: int) -> None:
+        """Close a descriptor that was served; the outputs are the courier's to close."""
+        if self.courier is not None and descriptor == self.courier.input:
+            self.courier.close_input()
+        elif self.courier is None or descriptor not in self.courier.outputs:
+            os.close(descriptor)
 
     def _watch(self, descriptor: int, events: int, callback: Callable[[int], bool]) -> None:
         """Serve a descriptor without ever blocking: the command can open its pipes anew, and add or take bytes."""
@@ -235,6 +253,10 @@ class _Run:
             if self.status is None:
                 return True  # a process that traces it has not let go of it yet
             self.pid = None
+            # Something may live on with the command's streams, as a daemon does: of these, what is there by now.
+            if self.courier is not None:
+                self.courier.end()
+            self.deadline = time.monotonic() + DRAIN_TIMEOUT
         return False
 
     def _kill(self, builder: int) -> None:
@@ -261,7 +283,7 @@ class _Run:
         if started is not None and self.status is None:
             self.status = signal.SIGKILL
         for key in list(self.selector.get_map().values()):
-            os.close(key.fd)
+            self._close(key.fd)
         self.selector.close()
         os.close(self.go)
 

@@ -7,6 +7,7 @@ Each for one part of that:
     enter        a further process in it: the caller's side
     passage      the processes that enter, until one of them executes the command
     account      whose user that runs as, by the container's own files
+    streams      pipes, or a pty, for its standard streams
     terminal     a pty between the person at the host and a process inside
     questions    what its programs are asked, and its log
     units        whether all that was declared runs: the one judgement

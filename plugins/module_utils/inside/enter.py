@@ -10,6 +10,9 @@ inside can still stop it, so every wait for it has a time limit.
 It enters a control group below those of the container's init, where the init can move it to another. Root inside can
 make that group unfit at any moment; then the process enters a group that is out of its reach.
 
+The streams of the command are made by a courier, which alone has the host's ends of them, and makes the entering
+process for this one: the command's parent has no part in what root inside can hold.
+
 This module is the caller's side: the host's root reads from outside what must be known of the container. The processes
 that enter are in `passage`.
 """
@@ -21,17 +24,19 @@ import select
 import time
 
 from ..launcher import confine, linux, lookup
+from ..launcher.courier import Courier, Shared
 from ..launcher.errors import LauncherError, NotRunning
 from ..launcher.paths import read_text
 from ..launcher.process import KILL, Process, enters, leave, milliseconds, reap_within
 from ..launcher.specification import read_outline
-from .passage import CAN_RUN, ENDED, NO_TASKS, InheritedLimits, Passage
+from .passage import CAN_RUN, ENDED, INSIDE, NO_TASKS, InheritedLimits, Passage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, NoReturn
 
     from ..state.record import RecordedContainer
+    from .streams import Pipes, Terminal
 
 ENTER_TIMEOUT = 30.0  # seconds until the command must run
 INSIDE_TIMEOUT = 3.0  # of these, as many as a control group that root inside rules may take
@@ -39,6 +44,22 @@ OWN_STATUS = "/proc/self/status"
 # A system of a former version does not say whether it has a filter, but its PID 1 does.
 NO_FILTER = "its PID 1 has a system-call filter, and its system has none any more; stage it again"
 REAP_TIMEOUT = 1.0  # seconds in which the end of a killed process must come to be known
+LATE = "it could not enter in time; has a process inside been stopped on purpose?"
+
+
+class Entered:
+    """A command in a container.
+
+    Attributes:
+        pid: a child of this process.
+        courier: what carries its streams; whoever gets this closes it.
+        warning: what is not as a user may expect, or "".
+    """
+
+    def __init__(self, pid: int, courier: Courier, warning: str) -> None:
+        self.pid = pid
+        self.courier = courier
+        self.warning = warning
 
 
 class Entry:
@@ -85,19 +106,16 @@ class Entry:
         self,
         command: list[str] | None,
         user: str,
-        streams: tuple[int, int, int],
-        terminal: bool,
+        streams: Pipes | Terminal,
         environment: dict[str, str] | None = None,
         directory: str | None = None,
         timeout: float = ENTER_TIMEOUT,
-    ) -> int:
-        """Run a command, or the user's login shell when there is none. Return the PID of a child to wait for.
+    ) -> Entered:
+        """Run a command, or the user's login shell when there is none. Return a child to wait for, and its streams.
 
         Args:
             user: a name of the container's `/etc/passwd`, or a number.
-            streams: descriptors for standard input, output and error, or `INSIDE`. Those that belong to root inside
-                are given to the user.
-            terminal: the first stream is a pty that is to control the new session.
+            streams: its standard streams, which are given to the user; a terminal controls its new session.
             environment: added to that of the user.
             directory: where to start; the user's home by default.
             timeout: seconds until the command must run.
@@ -106,8 +124,8 @@ class Entry:
             LauncherError: it does not run.
         """
 
-        def go(passage: Passage) -> NoReturn:
-            passage.go(command, user, streams, terminal, environment or {}, directory)
+        def go(passage: Passage, inside: tuple[int, int, int]) -> NoReturn:
+            passage.go(command, user, inside, streams.is_terminal, environment or {}, directory)
 
         began = time.monotonic()
         deadline = began + timeout
@@ -119,45 +137,79 @@ class Entry:
             if not self.lowered:
                 limits.raise_scheduling()
             try:
-                return self._spawn(cgroup.open_inside(), limits, go, began + min(timeout / 2, INSIDE_TIMEOUT))
+                soon = began + min(timeout / 2, INSIDE_TIMEOUT)
+                return self._spawn(cgroup.open_inside(), limits, streams, go, soon)
             except (LauncherError, OSError):  # which may be nothing but the place
                 limits.raise_scheduling()
                 if self.process.wait(0):
                     raise ProcessLookupError(self.process.pid) from None
                 if time.monotonic() >= deadline:
                     raise
-            return self._spawn(cgroup.open_out_of_reach(self.base), limits, go, deadline)
+            return self._spawn(cgroup.open_out_of_reach(self.base), limits, streams, go, deadline)
         except ProcessLookupError:
             raise self._cannot_enter(ENDED) from None
         except OSError as error:
             raise self._cannot_enter(str(error)) from error
 
-    def _spawn(self, cgroup: int, limits: InheritedLimits, go: Callable[[Passage], NoReturn], deadline: float) -> int:
-        """Start the entering process in a control group, and wait until it runs the command. Return the command's PID.
+    def _spawn(
+        self,
+        cgroup: int,
+        limits: InheritedLimits,
+        streams: Pipes | Terminal,
+        go: Callable[[Passage, tuple[int, int, int]], NoReturn],
+        deadline: float,
+    ) -> Entered:
+        """Start the entering process in a control group, and wait until it runs the command.
 
         The control group's descriptor is closed here.
         """
         mine: list[int] = []
         theirs = [cgroup]
+
+        def make() -> Shared:
+            """Make the streams, and this process's sibling that enters with them."""
+            try:
+                made = streams.make(self.container.name, self.base, self.open_root)
+                middle = self._clone(cgroup)
+            except OSError as error:
+                raise self._cannot_enter(str(error)) from error
+            if middle == 0:
+                passage = Passage(
+                    self.process, self.outline.security, self.filter_program, limits, theirs[1], theirs[2]
+                )
+                go(passage, made.inside)
+            for descriptor in {*made.inside, *theirs, self.process.descriptor} - {INSIDE}:
+                os.close(descriptor)
+            made.shared.said = "%d %s" % (middle, made.shared.said)
+            return made.shared
+
         try:
             for step in (1, -1):  # the report is to be read here, the go to be written
                 pipe = os.pipe()[::step]
                 mine.append(pipe[0])
                 theirs.append(pipe[1])
-            middle = self._clone(cgroup)
-            if middle == 0:
-                go(Passage(self.process, self.outline.security, self.filter_program, limits, theirs[1], theirs[2]))
+            try:
+                keep = (self.process.descriptor, *theirs)
+                courier = Courier(streams.with_input, streams.outputs, make, keep, deadline)
+            except TimeoutError:
+                raise self._cannot_enter(LATE) from None
             for descriptor in theirs:
                 os.close(descriptor)
             theirs = []
-            return self._follow(mine[0], mine[1], middle, limits, deadline)
+            try:
+                middle, _space, warning = courier.said.partition(" ")
+                return Entered(self._follow(mine[0], mine[1], int(middle), limits, deadline), courier, warning)
+            except BaseException:
+                courier.close()
+                raise
         finally:
             for descriptor in mine + theirs:
                 os.close(descriptor)
 
     def _clone(self, cgroup: int) -> int:
+        """Make the entering process, a child of this process's parent. Return its PID, and 0 in itself."""
         try:
-            return linux.clone3(0, linux.SIGCHLD, cgroup)
+            return linux.clone3(linux.CLONE_PARENT, 0, cgroup)
         except BlockingIOError:
             raise self._cannot_enter(NO_TASKS) from None
 
@@ -196,7 +248,7 @@ class Entry:
                     _let_go(go)
         if late:
             os.kill(middle, KILL)
-            errors.insert(0, "it could not enter in time; has a process inside been stopped on purpose?")
+            errors.insert(0, LATE)
         _await_end(middle)
         if errors or not child:
             if child:

@@ -9,13 +9,12 @@ import select
 import time
 
 from ..launcher import linux
-from ..launcher.descriptors import pipe_to_read
 from ..launcher.errors import LauncherError
 from ..launcher.init import OUTPUT_LOG
 from ..launcher.process import KILL, milliseconds, reap_left, reap_within
 from ..launcher.specification import read_outline
 from .enter import REAP_TIMEOUT, Entry
-from .passage import INSIDE
+from .streams import Pipes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,30 +44,26 @@ def ask(container: RecordedContainer, command: list[str], timeout: float) -> tup
     """Run a command as root in the container. Return its wait status and its output; limits and errors as `capture`."""
     deadline = time.monotonic() + timeout
     entry = Entry(container)
-    read = write = -1
     try:
-        read, write = pipe_to_read()
         variables = {"SYSTEMD_PAGER": "", "TERM": "dumb"}
-        child = entry.spawn(command, "root", (INSIDE, write, INSIDE), False, variables, "/", timeout)
-        os.close(write)
-        write = -1
-        pidfd = linux.pidfd_open(child)
-        said, over = _read_all(read, deadline)
+        entered = entry.spawn(command, "root", Pipes(1), variables, "/", timeout)
+    finally:
+        entry.close()
+    try:
+        pidfd = linux.pidfd_open(entered.pid)
+        said, over = _read_all(entered.courier.outputs[0], deadline)
         # Who has closed its output may run on.
         over = over and _has_ended(pidfd, deadline)
         if not over:
             linux.pidfd_send_signal(pidfd, KILL)
         os.close(pidfd)
-        status = reap_within(child, max(deadline, time.monotonic() + REAP_TIMEOUT))
+        status = reap_within(entered.pid, max(deadline, time.monotonic() + REAP_TIMEOUT))
         reap_left()
         if not over or status is None:
             raise LauncherError("container %s: %s did not answer in %g s" % (container.name, command[0], timeout))
         return status, said.decode("utf-8", "replace")
     finally:
-        entry.close()
-        for end in (read, write):
-            if end >= 0:
-                os.close(end)
+        entered.courier.close()
 
 
 def _has_ended(pidfd: int, deadline: float) -> bool:

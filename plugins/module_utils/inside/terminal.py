@@ -15,11 +15,13 @@ import os
 import select
 import stat
 import termios
+import time
 
 from ..launcher import linux
+from ..launcher.courier import HELD_SECONDS, Copier, Courier, Flow, size_of
 from ..launcher.errors import LauncherError, TooMuch
 from ..launcher.excursion import in_child
-from ..launcher.process import KILL, Process, wait_status
+from ..launcher.process import KILL, PAUSE, Process, wait_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +31,9 @@ TIOCGPTPEER = 0x5441
 TIOCSPTLCK = 0x40045431
 NONE_LEFT = (errno.ENOSPC, errno.EIO)  # what opening a multiplexer fails with (fs/devpts of the kernel, new and old)
 OPEN_TIMEOUT = 10.0  # seconds in which a container's pty must be there
-CHUNK = 65536  # bytes read at once
-PIECE = 4096  # bytes that a pipe which can be written to takes without waiting (PIPE_BUF)
-PTY_HOLDS = 1 << 17  # bytes; more than the kernel keeps of what was written to a pty
+NOT_ITS_OWN = (
+    "the container has no pty left, so this is one of the host's; programs that ask for the terminal's name find none"
+)
 
 
 def open_on_host() -> tuple[int, int, str]:
@@ -97,8 +99,10 @@ def _open_in_container(root: int) -> tuple[int, int]:
     return master, slave
 
 
-def open_for(root: int, name: str, owner: int) -> tuple[int, int]:
+def open_for(root: int, name: str, owner: int) -> tuple[int, int, str]:
     """Open a new pty for a command that enters container `name`: the container's, else the host's.
+
+    Return its master, its slave, and a warning or "".
 
     It belongs to the host id `owner`, root inside, who gives it to the command's user. For that its group must be one
     of the container's, too, as that of the container's own ptys is.
@@ -115,7 +119,7 @@ def open_for(root: int, name: str, owner: int) -> tuple[int, int]:
     except LauncherError as error:
         raise LauncherError("container %s: cannot enter: %s" % (name, error)) from None
     if ends is not None:
-        return _give(ends, owner, -1)
+        return (*_give(ends, owner, -1), "")
     try:
         master, slave, _path = open_on_host()
     except OSError as error:
@@ -123,12 +127,7 @@ def open_for(root: int, name: str, owner: int) -> tuple[int, int]:
             "container %s: no pty is left, neither in the container nor on the host (%s); end what holds them, raise "
             "kernel.pty.max, or enter without a terminal, as in 'enter-container COMMAND | cat'" % (name, error)
         ) from error
-    os.write(
-        2,
-        b"enter-container: warning: the container has no pty left, so this is one of the host's; programs that ask for "
-        b"the terminal's name find none\n",
-    )
-    return _give((master, slave), owner, owner)
+    return (*_give((master, slave), owner, owner), NOT_ITS_OWN)
 
 
 def _give(ends: tuple[int, int], owner: int, group: int) -> tuple[int, int]:
@@ -142,78 +141,17 @@ def _give(ends: tuple[int, int], owner: int, group: int) -> tuple[int, int]:
         raise
 
 
-def copy_size(source: int, target: int) -> None:
-    """Copy the window size of one terminal to another."""
-    try:
-        fcntl.ioctl(target, termios.TIOCSWINSZ, fcntl.ioctl(source, termios.TIOCGWINSZ, bytes(8)))
-    except OSError:
-        pass  # the other end has closed
-
-
-class _Flow:
-    """The bytes on their way from one descriptor to another. The target `-1` drops them.
-
-    Attributes:
-        left: how many of them are still to be read, where that is known.
-        room: how many may be, where that is limited; negative when there were more.
-    """
-
-    def __init__(self, source: int, target: int) -> None:
-        self.source = source
-        self.target = target
-        self.pending = b""
-        self.open = True
-        self.left: int | None = None
-        self.room: int | None = None
-        if source != 0:  # standard input is the caller's, who shares it with others
-            os.set_blocking(source, False)
-
-    def hold(self) -> None:
-        """Read no more than what is there by now: the holder of the other end can go on writing."""
-        self.left = PTY_HOLDS
-        if stat.S_ISFIFO(os.fstat(self.source).st_mode):
-            held = bytearray(4)
-            fcntl.ioctl(self.source, termios.FIONREAD, held)
-            self.left = memoryview(held).cast("i")[0]
-
-    def read(self) -> None:
-        try:
-            self.pending = os.read(self.source, CHUNK if self.left is None else min(CHUNK, self.left))
-        except BlockingIOError:
-            return
-        except OSError:
-            self.pending = b""  # EIO: the last slave of the pty was closed
-        if self.left is not None:
-            self.left -= len(self.pending)
-        if self.room is not None:
-            self.room -= len(self.pending)
-        if not self.pending or self.left == 0:
-            self.open = False
-        if self.target < 0:
-            self.pending = b""
-
-    def write(self) -> bool:
-        """Write what fits without waiting. Return False when nobody is left to read it."""
-        try:
-            self.pending = self.pending[os.write(self.target, self.pending[:PIECE]) :]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.pending = b""
-            return False
-        return True
-
-
-class Carrier:
-    """A copier of bytes between descriptors, until a process has ended and its output is drained.
+class Carrier(Copier):
+    """A copier of bytes between this process's standard streams and a courier, until a process has ended.
 
     No direction waits for another, so a process that writes before it has read all causes no deadlock. Nor does this
     wait for anything that root inside decides. It lets go of the process as soon as that has ended, since PID 1 waits
     for this. Of the output it takes what was there by then, whoever else holds the other end.
 
     Args:
-        copies: pairs of (from, to). What goes *to* standard output or error is drained after the end.
         process: a child.
+        courier: of its streams: the input, if it has one, comes from standard input, and the outputs go to standard
+            output and error.
         discard: read standard input to its end, and drop what nobody wants of it, so that the sender sees no error.
         limit: how many bytes each output may have.
 
@@ -222,18 +160,18 @@ class Carrier:
         given_up: set it to leave out what is still to be drained.
     """
 
-    def __init__(
-        self, copies: list[tuple[int, int]], process: Process, discard: bool = False, limit: int | None = None
-    ) -> None:
-        self.flows = [_Flow(source, target) for source, target in copies]
-        self.sources = {source for source, _target in copies}
+    def __init__(self, process: Process, courier: Courier, discard: bool = False, limit: int | None = None) -> None:
+        copies = [(0, courier.input)] if courier.input >= 0 else []
+        super().__init__(copies + [(source, number) for number, source in enumerate(courier.outputs, 1)])
         self.limit = limit or 0
         for flow in self.flows:
             flow.room = limit if flow.source != 0 else None
         self.process = process
+        self.courier = courier
         self.discard = discard
         self.status: int | None = None
         self.given_up = False
+        self.moved = 0.0
 
     def run(self, wake: int | None = None, on_wake: Callable[[int], None] | None = None) -> int:
         """Copy until the end. Return the wait status of the process.
@@ -244,82 +182,72 @@ class Carrier:
         Raises:
             TooMuch: an output is longer than the limit; the process is killed, and not waited for.
         """
+        more = {} if wake is None else {wake: select.POLLIN}
         while True:
-            ready = self._wait(wake)
+            if self.status is None:
+                ready = self.wait({**more, self.process.descriptor: select.POLLIN}, None)
+            else:
+                ready = self.wait(more, PAUSE if self._waits_for_courier() else None)
             if wake is not None and ready.pop(wake, 0) and on_wake is not None:
                 for number in os.read(wake, 64):
                     on_wake(number)
-            if self.status is not None and (self.given_up or not ready):
-                return self.status
             if ready.pop(self.process.descriptor, 0):
                 self._end()
-            for flow in list(self.flows):
-                if flow.pending:
-                    if ready.get(flow.target) and not flow.write():
-                        self._close(flow)
-                elif ready.get(flow.source):
-                    flow.read()
-                    self._check(flow)
-                if not flow.open and not flow.pending:
-                    self._close(flow)
+            self.carry(ready)
+            if self.status is not None and (self.given_up or not self.flows):
+                return self.status
 
-    def _check(self, flow: _Flow) -> None:
+    def has_read(self, flow: Flow) -> None:
+        """Note that there was something, and that it may be too much."""
+        self.moved = time.monotonic()
         if flow.room is not None and flow.room < 0:
             self.process.signal(KILL)
             raise TooMuch("its output was longer than the %d bytes that were asked for, so it was ended" % self.limit)
-
-    def _wait(self, wake: int | None) -> dict[int, int]:
-        events: dict[int, int] = {}
-        for flow in self.flows:
-            if flow.pending:
-                events[flow.target] = events.get(flow.target, 0) | select.POLLOUT
-            else:
-                events[flow.source] = events.get(flow.source, 0) | select.POLLIN
-        if wake is not None:
-            events[wake] = select.POLLIN
-        if self.status is None:
-            events[self.process.descriptor] = select.POLLIN
-        poll = select.poll()
-        for descriptor, mask in events.items():
-            poll.register(descriptor, mask)
-        # After the end, what is not there at once will never come, but what was read must be written.
-        waits = self.status is None or any(flow.pending or flow.target < 0 for flow in self.flows)
-        return dict(poll.poll(None if waits else 0))
 
     def _end(self) -> None:
         """Let go of the process, which has ended, of its input, and of what others write from now on."""
         for flow in list(self.flows):
             if flow.source == 0:
                 flow.pending = b""
-                self._close(flow)
-            else:
-                flow.hold()
+                self.close(flow)
         self.status = wait_status(self.process.pid)
+        self.courier.end()
+        self.moved = time.monotonic()
 
-    def _close(self, flow: _Flow) -> None:
+    def _waits_for_courier(self) -> bool:
+        """Return whether output is still to come. Give it up when somebody inside has held the courier for long."""
+        waiting = [flow for flow in self.flows if flow.source != 0 and not flow.pending]
+        if waiting and time.monotonic() - self.moved > HELD_SECONDS:
+            if self.courier.is_held():
+                self.courier.is_given_up = True
+                for flow in waiting:
+                    self.close(flow)
+                return True
+            self.moved = time.monotonic()
+        return bool(waiting)
+
+    def close(self, flow: Flow) -> None:
         """End a flow, so that the reader of standard input inside sees its end."""
         if flow not in self.flows:
             return
         self.flows.remove(flow)
         if flow.source != 0 or flow.target < 0:
             return
-        if flow.target not in self.sources:  # a pty has no end of its own for each direction
-            os.close(flow.target)
+        self.courier.close_input()
         if self.discard and flow.open:
-            self.flows.append(_Flow(0, -1))
+            self.flows.append(Flow(0, -1))
 
 
 class Relay:
     """A relay of bytes between this process's standard streams and a pty, or from a pipe to standard output.
 
     Args:
-        descriptor: the pty's master, or the reading end of a pipe.
-        interactive: put the terminal on standard input into raw mode, and pass on what is typed.
+        courier: of the pty or pipe. With an input it is a pty: the terminal on standard input is put into raw mode.
     """
 
-    def __init__(self, descriptor: int, interactive: bool) -> None:
-        self.descriptor = descriptor
-        self.interactive = interactive
+    def __init__(self, courier: Courier) -> None:
+        self.courier = courier
+        self.interactive = courier.input >= 0
 
     def run(
         self, process: Process, on_signal: Callable[[int], None], on_ready: Callable[[], None] | None = None
@@ -330,13 +258,12 @@ class Relay:
             on_signal: called with SIGINT or SIGTERM when this process gets one. After the end they end the draining.
             on_ready: called once signals are heeded, before the first byte.
         """
-        copies = [(self.descriptor, 1)] + ([(0, self.descriptor)] if self.interactive else [])
-        carrier = Carrier(copies, process)
+        carrier = Carrier(process, self.courier)
 
         def on_wake(number: int) -> None:
             if number == _signal.SIGWINCH:
                 if self.interactive:
-                    copy_size(0, self.descriptor)
+                    self.courier.resize(size_of(0))
             elif carrier.status is None:
                 on_signal(number)
             elif number != _signal.SIGALRM:
@@ -356,7 +283,7 @@ class Relay:
                 import tty
 
                 tty.setraw(0)
-                copy_size(0, self.descriptor)
+                self.courier.resize(size_of(0))
             return carrier.run(wake_read, on_wake)
         finally:
             if saved is not None:

@@ -31,6 +31,7 @@ What every process of ours goes through that comes near a container:
     descriptors  the few descriptors that it keeps
     lookup       the paths that it follows
     program      what it becomes; `elf` reads that
+    courier      who carries the bytes of what it shares with the container
 
 And what all of these stand on:
 

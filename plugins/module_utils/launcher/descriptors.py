@@ -37,17 +37,6 @@ def keep_only(*wanted: int | None) -> list[int]:
     return [-1 if descriptor is None else moved.get(descriptor, -1) for descriptor in wanted]
 
 
-def pipe_to_read() -> tuple[int, int]:
-    """Return a pipe's reading and writing end: a process in a container writes, and this process reads.
-
-    A read from it never waits. Where the pipe belongs to root inside, who can open its other end (proc_pid_fd(5)) can
-    take the bytes that a poll has seen.
-    """
-    read, write = os.pipe()
-    os.set_blocking(read, False)
-    return read, write
-
-
 def close_all_but(keep: set[int]) -> None:
     """Close every descriptor of this process but these."""
     start = 0

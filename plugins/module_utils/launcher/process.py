@@ -86,6 +86,11 @@ def executed(pid: int) -> bool:
     return len(fields) < 20 or not int(fields[6]) & NOT_EXECUTED
 
 
+def waits_in_kernel(pid: int) -> bool:
+    """Return whether a process waits for something in the kernel that no signal ends (D in proc_pid_stat(5))."""
+    return _stat("/proc/%d" % pid)[:1] == ["D"]
+
+
 def _fields(text: str) -> list[str]:
     """Return the fields of proc_pid_stat(5) after the second, a name in parentheses that may hold anything."""
     return text[text.rfind(")") + 2 :].split()

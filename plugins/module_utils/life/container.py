@@ -23,6 +23,8 @@ from .start import Start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Callable
+
     from ..inside.units import Judgement
     from ..launcher.contract import Specification
 
@@ -69,6 +71,7 @@ class Container(RecordedContainer):
         console: str | None = None,
         output: int | None = None,
         extra_file_systems: list[Mount] | None = None,
+        before_boot: Callable[[], None] | None = None,
     ) -> Status:
         """Start `system`. The caller holds the lock. A start that fails undoes itself.
 
@@ -79,6 +82,7 @@ class Container(RecordedContainer):
             output: descriptor for PID 1's output; by default that of an init which notifies is read here while waiting,
                 and that of another goes to a file inside.
             extra_file_systems: further mount records (S11).
+            before_boot: called when the first process has all that it needs, and does not run its program yet.
 
         Raises:
             AlreadyRunning: something runs.
@@ -101,7 +105,9 @@ class Container(RecordedContainer):
                 id_ranges.write_config(self.directory, config)
         shared = (extra_file_systems or []) + self._kept_journal(spec)
         notes = {"foreground": output is not None, "shares": bool(extra_file_systems), "timeout": timeout}
-        starting = Start(self, system, spec, ids, str(config["machine_id"]), console, output, shared, notes)
+        starting = Start(
+            self, system, spec, ids, str(config["machine_id"]), console, output, shared, notes, before_boot
+        )
         try:
             return starting.run(wait, timeout)
         except NotReady as error:

@@ -10,9 +10,11 @@ import time
 
 from ..host.reboots import Reboots
 from ..inside import terminal
-from ..inside.enter import Entry
+from ..inside.enter import Entered, Entry
+from ..inside.streams import Pipes, Terminal
 from ..launcher import linux, network_files
 from ..launcher.contract import signal_number
+from ..launcher.courier import Courier, Shared, size_of
 from ..launcher.errors import LauncherError, NotRunning, TooMuch
 from ..launcher.process import KILL, PAUSE, Process
 from ..state.record import Status
@@ -69,22 +71,16 @@ def _run_once(
     explain: Callable[[Status], None],
 ) -> tuple[int, bool]:
     """Run a container until it ends. Return its wait status, and whether the caller had asked for its end."""
-    interactive = os.isatty(0) and os.isatty(1)
-    console = None
-    if interactive:
-        output_read, output_write, console = terminal.open_on_host()
-    else:
-        output_read, output_write = os.pipe()
+    output = _Output(os.isatty(0) and os.isatty(1))
     try:
         with container.lock(timeout):
-            status = container.start(system, False, timeout, console, output_write, extra_file_systems)
+            status = container.start(
+                system, False, timeout, output.console, output.inside, extra_file_systems, output.leave
+            )
         pid = int(status.pid or 0)
         supervisor = _Supervisor(Process(pid, linux.pidfd_open(pid)), stop_signal(container), timeout)
         try:
-            if not interactive:  # a pty with nobody at its other side is at its end, and an init opens it now and then
-                os.close(output_write)
-                output_write = -1
-            ended = supervisor.relay(terminal.Relay(output_read, interactive), lambda: explain(status))
+            ended = supervisor.relay(terminal.Relay(output.courier), lambda: explain(status))
         except BaseException:
             with container.lock(timeout):
                 container.stop(0)
@@ -92,13 +88,49 @@ def _run_once(
         finally:
             supervisor.process.close()
     finally:
-        os.close(output_read)
-        if output_write >= 0:
-            os.close(output_write)
+        output.close()
     with container.lock(timeout):
         if container.process() is None:
             container.clear()
     return ended, supervisor.asked
+
+
+class _Output:
+    """A pipe for PID 1's output or, for a person, a pty of the host's, which is its console.
+
+    Attributes:
+        inside: what PID 1 gets; -1 when this process has left it.
+        console: the path of the pty, if it is one.
+        courier: of the host's end.
+    """
+
+    def __init__(self, interactive: bool) -> None:
+        self.console: str | None = None
+        if interactive:
+            host, self.inside, self.console = terminal.open_on_host()
+        else:
+            host, self.inside = os.pipe()
+        try:
+            shared = Shared(host if interactive else None, [host], host if interactive else None)
+            # A pty with nobody at its other side is at its end, and an init opens it now and then.
+            keep = (host, self.inside) if interactive else (host,)
+            self.courier = Courier(interactive, 1, lambda: shared, keep)
+        except BaseException:
+            self.leave()
+            raise
+        finally:
+            os.close(host)
+
+    def leave(self) -> None:
+        """Close what PID 1 has got; from the moment that it runs, root inside can hold that."""
+        if self.inside >= 0:
+            os.close(self.inside)
+            self.inside = -1
+
+    def close(self) -> None:
+        """End the courier, and what a start that failed has left."""
+        self.leave()
+        self.courier.close()
 
 
 def stop_signal(container: Container) -> int:
@@ -161,34 +193,35 @@ def enter(container: Container, command: list[str] | None, user: str, start: boo
         start: start a container again that has rebooted itself.
     """
     entry = _entry(container, start)
+    at_terminal = os.isatty(0) and os.isatty(1)
     try:
-        if os.isatty(0) and os.isatty(1):
-            return exit_status(_run_at_terminal(entry, command, user))
-        piped = _Piped(entry, command, user)
+        entered = entry.spawn(command, user, Terminal(size_of(0)) if at_terminal else Pipes(0, 1, 2))
     finally:
         entry.close()
-    return exit_status(piped.run())
+    if entered.warning:
+        _warn(entered.warning)
+    status = _run_at_terminal(entered) if at_terminal else _run_piped(entered)
+    if entered.courier.is_given_up:
+        _warn(
+            "some of its output may be missing; a process inside holds the pipe or terminal, and does not let go of it"
+        )
+    return exit_status(status)
 
 
-def _run_at_terminal(entry: Entry, command: list[str] | None, user: str) -> int:
-    """Run a command with a pty of its own. Return its wait status."""
-    root = entry.open_root()
+def _run_at_terminal(entered: Entered) -> int:
+    """Serve a command that has a pty of its own. Return its wait status."""
     try:
-        master, slave = terminal.open_for(root, entry.container.name, entry.base)
-    finally:
-        os.close(root)
-    try:
+        process = Process(entered.pid, linux.pidfd_open(entered.pid))
         try:
-            child = entry.spawn(command, user, (slave, slave, slave), True)
-        finally:
-            os.close(slave)
-        process = Process(child, linux.pidfd_open(child))
-        try:
-            return terminal.Relay(master, True).run(process, process.signal)
+            return terminal.Relay(entered.courier).run(process, process.signal)
         finally:
             process.close()
     finally:
-        os.close(master)
+        entered.courier.close()
+
+
+def _warn(text: str) -> None:
+    os.write(2, ("enter-container: warning: %s\n" % text).encode("utf-8", "replace"))
 
 
 def enter_for_program(
@@ -223,11 +256,11 @@ def enter_for_program(
             line = _read_line()
         entry = _entry(container, start)
         try:
-            piped = _Piped(entry, command, user)
+            entered = entry.spawn(command, user, Pipes(0, 1, 2))
         finally:
             entry.close()
         _say(token, "entered")
-        _say(token, "exit %d" % exit_status(piped.run(discard, limit)))
+        _say(token, "exit %d" % exit_status(_run_piped(entered, discard, limit)))
     except (LauncherError, OSError) as error:
         _say(token, "%s %s" % ("ended" if isinstance(error, TooMuch) else "error", str(error).replace("\n", " ")))
         while discard and os.read(0, 65536):
@@ -273,51 +306,30 @@ def _say(token: str, text: str) -> None:
     os.write(2, ("\n%s %s\n" % (token, text)).encode("utf-8", "replace"))
 
 
-class _Piped:
-    """A command with three pipes of its own, which belong to root inside, and which entering gives to its user."""
+def _run_piped(entered: Entered, discard: bool = False, limit: int | None = None) -> int:
+    """Copy the streams of a command, and pass signals on, until it has ended. Return its wait status.
 
-    def __init__(self, entry: Entry, command: list[str] | None, user: str) -> None:
-        inside: list[int] = []
-        self.copies: list[tuple[int, int]] = []
-        try:
-            for number in (0, 1, 2):
-                read, write = os.pipe()
-                inside.append(read if number == 0 else write)
-                self.copies.append((0, write) if number == 0 else (read, number))
-                os.fchown(read, entry.base, entry.base)
-            os.set_blocking(self.copies[0][1], False)
-            self.child = entry.spawn(command, user, (inside[0], inside[1], inside[2]), False)
-        except BaseException:
-            for source, target in self.copies:
-                os.close(target if source == 0 else source)
-            raise
-        finally:
-            for descriptor in inside:
-                os.close(descriptor)
-
-    def run(self, discard: bool = False, limit: int | None = None) -> int:
-        """Copy the command's streams, and pass signals on, until it has ended. Return its wait status.
-
-        Raises:
-            TooMuch: as `Carrier.run`.
-            SystemExit: a signal came when it had ended, and its output was still to be written.
-        """
-        process = Process(self.child, linux.pidfd_open(self.child))
-        carrier = terminal.Carrier(self.copies, process, discard, limit)
+    Raises:
+        TooMuch: as `Carrier.run`.
+        SystemExit: a signal came when it had ended, and its output was still to be written.
+    """
+    former = {}
+    try:
+        process = Process(entered.pid, linux.pidfd_open(entered.pid))
+        carrier = terminal.Carrier(process, entered.courier, discard, limit)
 
         def pass_on(number: int, _frame: object) -> None:
             if carrier.status is not None:
                 raise SystemExit(128 + number)
             process.signal(number)
 
-        former = {}
         for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
             former[number] = _signal.signal(number, pass_on)
         try:
             return carrier.run()
         finally:
-            for number, handler in former.items():
-                _signal.signal(number, handler)
             process.close()
-            for source, _target in self.copies[1:]:
-                os.close(source)
+    finally:
+        for number, handler in former.items():
+            _signal.signal(number, handler)
+        entered.courier.close()

@@ -9,7 +9,7 @@ import select
 import time
 
 from ..launcher import automounts, confine, identity, limits, mapped, network_files
-from ..launcher.descriptors import pipe_to_read
+from ..launcher.courier import Courier, Shared
 from ..launcher.errors import LauncherError, NotReady
 from ..launcher.handshake import error_line
 from ..launcher.launch import Launch
@@ -21,13 +21,14 @@ from ..state.record import RecordedContainer, Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
     from ..launcher.contract import Mount, Specification
 
 WARNINGS_LIMIT = 16384  # characters of the warnings that are noted
 MORE_WARNINGS = "there are more warnings, which the log of who has started it has"
 OUTPUT_LIMIT = 65536  # bytes of PID 1's own output that are kept for an error message
+REST_SECONDS = 1.0  # in which the rest of it comes when it has ended
 
 
 class Start:
@@ -44,6 +45,7 @@ class Start:
         output: int | None,
         extra_file_systems: list[Mount],
         notes: dict[str, Any],
+        before_boot: Callable[[], None] | None = None,
     ) -> None:
         self.container = container
         self.system = system
@@ -52,7 +54,7 @@ class Start:
         self.launched = time.monotonic()
         self.warnings: list[str] = []
         self.said = b""
-        self.output_read: int | None = None
+        self.courier: Courier | None = None
         self.notification: Notification | None = None
         self.output_write: int | None = None
         self.cgroup: int | None = None
@@ -63,14 +65,14 @@ class Start:
         self.output = output
         self.extra_file_systems = extra_file_systems
         self.notes = notes
+        self.before_boot = before_boot
 
     def _prepare(self, deadline: float) -> Launch:
         """Make what the processes of the start need on the host; the caller undoes it."""
         notify_path = self._listen() if self.spec.init.ready == "notify" else None
         output = self.output
         if output is None and notify_path is not None:
-            self.output_read, self.output_write = pipe_to_read()
-            output = self.output_write
+            output = self._read_output()
         records = self.spec.file_systems + self.extra_file_systems
         directory = self.container.run_directory
         self.warnings += network_files.prepare(directory, records, self.spec.host_name, self.ids.base)
@@ -99,6 +101,15 @@ class Start:
         self.warnings += confine.given_up(self.spec.security, self.ids, launch.plan.filter_program)
         return launch
 
+    def _read_output(self) -> int:
+        """Have a courier read PID 1's output from a pipe. Return the other end."""
+        read, self.output_write = os.pipe()
+        try:
+            self.courier = Courier(False, 1, lambda: Shared(None, [read]), (read,))
+        finally:
+            os.close(read)
+        return self.output_write
+
     def _bound(self, bounds: dict[str, Any]) -> int | None:
         """Set the limits, unless the unit has them. Return the bound on tasks when the control group cannot keep it."""
         cgroup = self.container.cgroup
@@ -121,9 +132,11 @@ class Start:
             self.init.close()
         if self.notification is not None:
             self.notification.close()
-        for descriptor in (self.output_read, self.output_write, self.cgroup, self.host_mounts):
+        for descriptor in (self.output_write, self.cgroup, self.host_mounts):
             if descriptor is not None:
                 os.close(descriptor)
+        if self.courier is not None:
+            self.courier.close()
 
     def run(self, wait: bool, timeout: float) -> Status:
         """Launch the container and, with `wait`, wait until it is ready, within `timeout` seconds. Return a status."""
@@ -184,10 +197,12 @@ class Start:
             self.init.end()
 
     def _close_output(self) -> None:
-        """Close this process's writing end of the output pipe, so that only the container holds it."""
+        """Close this process's end of PID 1's output, while only the container's first process holds another."""
         if self.output_write is not None:
             os.close(self.output_write)
             self.output_write = None
+        if self.before_boot is not None:
+            self.before_boot()
 
     def _note_mapped(self, lines: list[str]) -> None:
         """Write down what was at the sources of its mappings."""
@@ -220,18 +235,19 @@ class Start:
         poll = select.poll()
         poll.register(notification.fileno(), select.POLLIN)
         poll.register(init.descriptor, select.POLLIN)
-        if self.output_read is not None:
-            poll.register(self.output_read, select.POLLIN)
+        output = self.courier.outputs[0] if self.courier is not None else None
+        if output is not None:
+            poll.register(output, select.POLLIN)
         while True:
             left = deadline - time.monotonic()
             events = dict(poll.poll(milliseconds(left)))
-            output = self.output_read
             if output is not None and output in events and not self._keep_output(output):
                 poll.unregister(output)
             if notification.fileno() in events and b"READY=1" in notification.take():
                 return
             if init.descriptor in events:
                 init.reap()
+                self._keep_rest()
                 raise NotReady(self._failure("ended before it was ready"), True)
             if left <= 0:
                 raise NotReady(self._failure("was not ready within %g s, and still runs" % timeout), False)
@@ -243,6 +259,17 @@ class Start:
             return True
         self.said = (self.said + said)[-OUTPUT_LIMIT:]
         return bool(said)
+
+    def _keep_rest(self) -> None:
+        """Keep what PID 1 has said before it ended, unless somebody holds that back."""
+        if self.courier is None:
+            return
+        self.courier.end()
+        poll = select.poll()
+        poll.register(self.courier.outputs[0], select.POLLIN)
+        deadline = time.monotonic() + REST_SECONDS
+        while poll.poll(milliseconds(deadline - time.monotonic())) and self._keep_output(self.courier.outputs[0]):
+            pass
 
     def _failure(self, what: str) -> str:
         message = "container %s: PID 1 %s" % (self.container.name, what)

@@ -17,9 +17,14 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.inside import questions, terminal
-from ansible_collections.unshare.container.plugins.module_utils.launcher import excursion, linux, notification, process
-from ansible_collections.unshare.container.plugins.module_utils.launcher.descriptors import pipe_to_read
+from ansible_collections.unshare.container.plugins.module_utils.inside import questions
+from ansible_collections.unshare.container.plugins.module_utils.launcher import (
+    courier,
+    excursion,
+    linux,
+    notification,
+    process,
+)
 from ansible_collections.unshare.container.plugins.module_utils.life import start
 
 LONG = 30
@@ -62,6 +67,13 @@ def bounded() -> t.Iterator[None]:
     signal.signal(signal.SIGALRM, former)
 
 
+def pipe_to_read() -> tuple[int, int]:
+    """Return a pipe's reading and writing end, as a courier's parent gets it."""
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    return read, write
+
+
 @pytest.fixture
 def pipe() -> t.Iterator[tuple[int, int]]:
     """Yield a pipe for the host to read, with a byte in it."""
@@ -89,8 +101,8 @@ def test_output_of_an_init_that_is_taken_away(pipe: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_output_of_a_command_that_is_taken_away(number: int) -> None:
-    read, write = os.pipe()  # as a carrier gets it
-    flow = terminal._Flow(read, number)
+    read, write = os.pipe()  # as a courier gets it
+    flow = courier.Flow(read, number)
     flow.read()
     assert flow.open
     assert flow.pending == b""
@@ -98,25 +110,16 @@ def test_output_of_a_command_that_is_taken_away(number: int) -> None:
     os.close(write)
 
 
-def ended(status: int) -> process.Process:
-    """Return a child that has ended."""
-    child = os.fork()
-    if child == 0:
-        os._exit(status)
-    found = process.Process(child, linux.pidfd_open(child))
-    assert found.wait(10)
-    return found
-
-
 def written(output: Path, held: int, more: int) -> bytes:
-    """Return what a carrier writes of a pipe that holds some, and to which more is written after each read."""
+    """Return what a courier writes of a pipe that holds some, and to which more is written after each read."""
     read, write = pipe_to_read()
     os.set_blocking(write, False)
     os.write(write, b"h" * held)
     target = os.open(output, os.O_WRONLY | os.O_CREAT)
-    child = ended(7)
-    carrier = terminal.Carrier([(read, target)], child)
-    flow = carrier.flows[0]
+    control, told = os.pipe()
+    os.close(told)
+    service = courier.SharedCopier([(read, target)], None, control, None)
+    flow = service.flows[0]
     take = flow.read
 
     def read_more() -> None:
@@ -124,10 +127,12 @@ def written(output: Path, held: int, more: int) -> bytes:
         os.write(write, b"m" * more)
 
     flow.read = read_more  # type: ignore[method-assign]
-    assert os.WEXITSTATUS(carrier.run()) == 7
-    child.close()
-    for end in (read, write, target):
-        os.close(end)
+    service.run()
+    os.close(control)
+    os.close(write)
+    if service.flows:  # what is there is not looked at again when there is nothing
+        os.close(read)
+        os.close(target)
     return output.read_bytes()
 
 
