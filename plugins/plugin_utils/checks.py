@@ -5,17 +5,32 @@
 from __future__ import annotations
 
 import re
+import typing as t
 
 from ..module_utils.launcher import guarded, targets
 from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.paths import refusal_of_root
 from .errors import DeclarationError
+from .validation import describe, quoting
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,30}\$?")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,200}\.(service|socket|timer|path|target|mount|slice)")
+_BELOW_VAR = ("backups", "cache", "empty", "lib", "local", "log", "mail", "opt", "spool")
+ROOT_DIRECTORIES = ("/home", "/media", "/mnt", "/opt", "/srv", "/var", *(f"/var/{name}" for name in _BELOW_VAR))
+STICKY_DIRECTORIES = ("/run/lock", "/tmp", "/var/tmp")
+"""The directories that a fresh root has beside those of accounts and services."""
+_NOT_OF_USERS = frozenset(("/", "/boot", "/etc", "/run", *ROOT_DIRECTORIES, *STICKY_DIRECTORIES))
+_NO_HOMES = tuple(f"/{name}/" for name in (*targets.MERGED, "dev", "proc", "sys", "usr"))
 CONTAINER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # as the target's `is_name`
+
+
+def text(value: t.Any, path: str) -> str:
+    """Return a string. Refuse anything else, with what to do about a number or a boolean."""
+    if isinstance(value, str):
+        return value
+    raise DeclarationError(path, f"must be a string, not {describe(value)}{quoting(value)}")
 
 
 def line(value: str, path: str) -> str:
@@ -87,6 +102,16 @@ def account_name(value: str, path: str) -> str:
     if not _ACCOUNT.fullmatch(value):
         raise DeclarationError(path, f"{value!r} is not a user's or group's name (a-z, 0-9, '_', '-', '.'; at most 32)")
     return value
+
+
+def home(value: str, path: str) -> str:
+    """Return a home directory that a container makes. Refuse one that is the system's own, or in the store."""
+    place = absolute_path(value, path)
+    if place in _NOT_OF_USERS or f"{place}/".startswith(_NO_HOMES):
+        raise DeclarationError(
+            path, f"'{place}' is the system's own: name a directory below /home, or set `create_home_directory: false`"
+        )
+    return place
 
 
 def account_field(value: str, path: str) -> str:

@@ -27,7 +27,7 @@ from ..module_utils.state.target import TargetError
 from .boot_script import boot_script
 from .checks import CONTAINER_NAME
 from .container_record import DERIVED, DERIVING, RECORD, RENDERING
-from .containerized import containerization_report, containerized_operating_system
+from .containerized import Derivation, containerization_report
 from .errors import DeclarationError
 from .secrets import split_secrets
 from .system_files import system_files
@@ -167,16 +167,25 @@ class DerivedSystems:
 
 def derive(declared: Declared) -> Mapping:
     """Return the system of a declared container. Raise DeclarationError with the place."""
-    given = declared.derivation
     try:
-        contained = containerized_operating_system(
-            given["operating_system"],
-            **{key: given[key] for key in DERIVING if key in given},
-        )
-        rendering = {key: given[key] for key in RENDERING if key in given}
-        return system_files(contained, name=declared.name, **rendering)
+        return rendered(declared.derivation, declared.name)
     except DeclarationError as error:
         raise DeclarationError(f"{PLACE}.{declared.name}.{error.path}".rstrip("."), error.message) from error
+
+
+def rendered(given: Mapping, name: str | None) -> Mapping:
+    """Return the system that is made from DERIVED options. Raise DeclarationError with the place among them.
+
+    :param name: the container's; by default made from the host name.
+    """
+    derivation = Derivation(given["operating_system"], **{key: given[key] for key in DERIVING if key in given})
+    rendering = {key: given[key] for key in RENDERING if key in given}
+    try:
+        return system_files(derivation.system.to_mapping(), name=name, **rendering)
+    except DeclarationError as error:
+        raise DeclarationError(
+            derivation.in_declaration(error.path), derivation.in_declaration(error.message)
+        ) from error
 
 
 def report(declared: Declared) -> list[str]:

@@ -14,7 +14,7 @@ from .errors import DeclarationError
 from .operating_system import PATH as SYSTEM
 from .operating_system import OperatingSystem
 from .records import FileSystem, Host
-from .service_types import Context, Contribution, add_lists
+from .service_types import Context, Contribution, placed_list
 from .units import Unit
 from .validation import Spec, describe, validate
 
@@ -162,12 +162,9 @@ def locale_files(system: OperatingSystem) -> dict[str, t.Any]:
 
 def root_directories() -> list[dict[str, t.Any]]:
     """Return the directories that a fresh root has beside those of accounts and services."""
-    below_var = ("backups", "cache", "empty", "lib", "local", "log", "mail", "opt", "spool")
-    plain = ["/home", "/media", "/mnt", "/opt", "/srv", "/var", *(f"/var/{name}" for name in below_var)]
-    plain.append("/etc/systemd/generators")
-    sticky = ("/run/lock", "/tmp", "/var/tmp")
+    plain = [*checks.ROOT_DIRECTORIES, "/etc/systemd/generators"]
     made = [{"path": path, "mode": "0755", "uid": 0, "gid": 0} for path in plain]
-    return made + [{"path": path, "mode": "1777", "uid": 0, "gid": 0} for path in sticky]
+    return made + [{"path": path, "mode": "1777", "uid": 0, "gid": 0} for path in checks.STICKY_DIRECTORIES]
 
 
 def shells(accounts: Accounts) -> str:
@@ -192,8 +189,7 @@ def combine_hosts(value: t.Any, contributions: list[Contribution], context: Cont
     if name != "localhost":
         lines.append("127.0.1.1 " + " ".join(own))
     hosts = list(context.operating_system.hosts)
-    for index, item in enumerate(add_lists(value, contributions, context, path)):
-        hosts.append(Host.from_mapping(item, f"{path}[{index}]"))
+    hosts += [Host.from_mapping(item, place) for item, place in placed_list(value, contributions, path)]
     lines.extend(" ".join([host.address, host.canonical_name, *host.aliases]) for host in hosts)
     return "\n".join(lines) + "\n"
 
@@ -201,11 +197,11 @@ def combine_hosts(value: t.Any, contributions: list[Contribution], context: Cont
 def combine_fstab(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> list[FileSystem]:
     """Return the file systems that a container's init mounts (tmpfs). The launcher mounts others, or nobody does."""
     systems = [system for system in context.operating_system.file_systems if system.mounted_by_init]
-    for index, item in enumerate(add_lists(value, contributions, context, path)):
-        added = FileSystem.from_mapping(item, f"{path}[{index}]")
+    for item, place in placed_list(value, contributions, path):
+        added = FileSystem.from_mapping(item, place)
         if not added.mounted_by_init:
             raise DeclarationError(
-                f"{path}[{index}]",
+                place,
                 "a container's init mounts only a tmpfs without needed_for_boot and mount_may_fail: declare it in "
                 f"{SYSTEM}.file_systems, or use a mapping",
             )

@@ -279,6 +279,8 @@ class UserAccount(Record):
         checks.account_field(self.comment, f"{path}.comment")
         checks.account_field(checks.absolute_path(self.home, f"{path}.home_directory"), f"{path}.home_directory")
         checks.account_field(checks.absolute_path(self.shell, f"{path}.shell"), f"{path}.shell")
+        if self.create_home_directory and self.home_directory is not None:
+            checks.home(self.home, f"{path}.home_directory")
         if self.uid is not None:
             checks.identifier(self.uid, f"{path}.uid")
         if self.password is not None:

@@ -17,7 +17,7 @@ from .debian import DEBIAN
 from .errors import DeclarationError, contracted
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, default_name, operating_system
-from .records import FileSystemMapping, store_mapping
+from .records import FileSystem, FileSystemMapping, store_mapping
 from .validation import Spec, validate
 
 _INIT: Spec = {
@@ -93,7 +93,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     if not init.systemd:
         files = {path: item for path, item in files.items() if not path.startswith("/etc/systemd/")}
     file_systems = _file_systems(system, store)
-    _refuse_lost(files, file_systems, store.target)
+    _refuse_lost(files, file_systems, store.target, system.file_systems)
     specification = Specification(
         format=contract.FORMAT,
         name=name,
@@ -185,7 +185,9 @@ def _file_systems(system: OperatingSystem, store: Store) -> list[Mount]:
     return sorted([first.mount_record(), *mounted, *extra], key=lambda item: item.mount_point.count("/"))
 
 
-def _refuse_lost(files: dict[str, t.Any], file_systems: list[Mount], store: str) -> None:
+def _refuse_lost(
+    files: dict[str, t.Any], file_systems: list[Mount], store: str, declared: t.Sequence[FileSystem]
+) -> None:
     """Refuse a file that a container cannot have, and one that a file system would hide."""
     for path in files:
         reason = refusal_of_file(path, store)
@@ -195,8 +197,10 @@ def _refuse_lost(files: dict[str, t.Any], file_systems: list[Mount], store: str)
         place = item.mount_point
         below = [path for path in files if path.startswith(f"{place}/")]
         if below and not place.startswith("/dev/"):
+            index = next((index for index, known in enumerate(declared) if known.place == place), None)
             raise DeclarationError(
-                f"{PATH}.file_systems", f"'{place}' hides {below[0]}, which the system makes itself; map a deeper path"
+                "store.target" if index is None else f"{PATH}.file_systems[{index}]",
+                f"'{place}' hides {below[0]}, which the system makes itself; map a deeper path",
             )
 
 

@@ -164,7 +164,6 @@ def _dbus_units(value: t.Any, context: Context) -> list[Unit]:
         " --nofork --nopidfile --systemd-activation --syslog-only",
         "ExecReload": f"{_DBUS.programs['dbus-send']} --print-reply --system --type=method_call"
         " --dest=org.freedesktop.DBus / org.freedesktop.DBus.ReloadConfig",
-        "OOMScoreAdjust": -900,
     }
     head = {"Description": "System message bus", "Requires": "dbus.socket", "After": "dbus.socket"}
     return [
