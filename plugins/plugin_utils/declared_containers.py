@@ -32,6 +32,7 @@ from .errors import DeclarationError
 from .secrets import split_secrets
 from .system_files import system_files
 from .validation import describe, plain, strict, validate
+from .vaulted import occurring, with_secrets
 
 if t.TYPE_CHECKING:
     Mapping = dict[str, t.Any]
@@ -55,18 +56,23 @@ class Declared:
     :param name: its name.
     :param options: the options that the target gets, with the defaults filled in.
     :param derivation: the input of its system's derivation; empty when no system is declared.
+    :param vaulted: the texts of the vault in it.
     """
 
-    def __init__(self, name: str, options: Mapping, derivation: Mapping) -> None:
+    def __init__(self, name: str, options: Mapping, derivation: Mapping, vaulted: t.Sequence[str] = ()) -> None:
         self.name = name
         self.options = options
         self.derivation = derivation
-        text = json.dumps([name, derivation], sort_keys=True, separators=(",", ":"))
+        self.vaulted = vaulted
+        text = json.dumps([name, derivation, *vaulted], sort_keys=True, separators=(",", ":"))
         self.key = hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def declared_containers(value: t.Any) -> list[Declared]:
-    """Return the containers of the mapping `containers`, in its order. Raise DeclarationError with the place."""
+def declared_containers(value: t.Any, vaulted: t.Collection[str] = ()) -> list[Declared]:
+    """Return the containers of the mapping `containers`, in its order. Raise DeclarationError with the place.
+
+    :param vaulted: texts of the vault, which the systems keep secret.
+    """
     given = plain(value, PLACE)
     if not isinstance(given, dict):
         raise DeclarationError(PLACE, f"must be a mapping of names to containers, not {describe(given)}")
@@ -76,7 +82,7 @@ def declared_containers(value: t.Any) -> list[Declared]:
         if not CONTAINER_NAME.fullmatch(name):
             raise DeclarationError(place, f"{name!r} is not a container's name (a-z, 0-9, '-'; at most 63)")
         options, derivation = checked_record({} if entry is None else entry, place)
-        result.append(Declared(name, options, derivation))
+        result.append(Declared(name, options, derivation, occurring(vaulted, [options, derivation])))
     return result
 
 
@@ -168,7 +174,7 @@ class DerivedSystems:
 def derive(declared: Declared) -> Mapping:
     """Return the system of a declared container. Raise DeclarationError with the place."""
     try:
-        return rendered(declared.derivation, declared.name)
+        return with_secrets(rendered(declared.derivation, declared.name), declared.vaulted)
     except DeclarationError as error:
         raise DeclarationError(f"{PLACE}.{declared.name}.{error.path}".rstrip("."), error.message) from error
 
