@@ -30,7 +30,7 @@ UNITS: tuple[dict[str, t.Any], ...] = (
     },
     {
         "name": "words",
-        "command": ["/bin/sh", "-c", SHOWN, "a\tb\x01\rc\n%$"],
+        "command": ["/bin/sh", "-c", SHOWN, "a\tb\x01c\n%$"],
         "environment": {"X": "l1\nl2\t$Y%"},
         "service": {
             "Type": "notify",
@@ -59,11 +59,11 @@ def test_units_start_and_hold_what_is_declared(make_machine: MakeMachine) -> Non
     for unit in ("made.path", "t@one.service", "t@two.service", "needs.service", "echo.socket", "words.service"):
         assert state_of(machine, unit) == "active", machine.logs()
     assert machine.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "t@*").stdout.count("t@") == 4
-    assert machine.run("cat", "/run/shown").stdout == "a\tb\x01\rc\n%$|l1\nl2\t$Y%|"
+    assert machine.run("cat", "/run/shown").stdout == "a\tb\x01c\n%$|l1\nl2\t$Y%|"
     assert machine.output("python3", "-c", ASK).split() == ["first", "second"]
     # As docs/security.md says: what has an effect here belongs in no report.
     own = machine.output("systemctl", "show", "-P", "MainPID", "words.service").strip()
-    assert machine.run("nsenter", f"--mount=/proc/{own}/ns/mnt", "test", "-e", "/proc/meminfo").returncode == 0
+    assert machine.run("test", "-e", f"/proc/{own}/root/proc/meminfo").returncode == 0
     assert machine.output("cat", f"/proc/{own}/oom_score_adj").strip() == "0"
     assert machine.output("ps", "-o", "nice=", "-p", own).strip() == "0"
     machine.output("sh", "-c", "mkfifo /run/answer; touch /run/asked; timeout 20 cat /run/answer")
