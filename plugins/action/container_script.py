@@ -9,6 +9,12 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.unshare.container.plugins.plugin_utils.secrets import split_secrets
+from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import (
+    occurring,
+    shown,
+    vaulted_texts,
+    with_secrets,
+)
 
 
 def _is_derived(name: Any) -> bool:
@@ -33,11 +39,12 @@ class ActionModule(ActionBase):
         if _is_derived((task_vars or {}).get("system_container_name")):
             arguments.setdefault("named_after_host_name", True)
         system = arguments.get("system")
+        texts: list[str] = []
         if isinstance(system, dict) and isinstance(system.get("files"), dict):
-            arguments["system"], secrets = split_secrets(system)
+            texts = occurring(vaulted_texts(arguments, task_vars), arguments)
+            arguments["system"], secrets = split_secrets(with_secrets(system, texts))
             if secrets:
                 arguments["secrets"] = {**(arguments.get("secrets") or {}), **secrets}
-        result.update(
-            self._execute_module("unshare.container.container_script", module_args=arguments, task_vars=task_vars)
-        )
+        done = self._execute_module("unshare.container.container_script", module_args=arguments, task_vars=task_vars)
+        result.update(shown(done, texts))
         return result

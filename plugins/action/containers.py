@@ -23,6 +23,7 @@ from ansible_collections.unshare.container.plugins.plugin_utils.declared_contain
     report,
 )
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
+from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import hidden, shown, vaulted_texts
 
 MODULE = "unshare.container.containers"
 
@@ -46,7 +47,8 @@ class ActionModule(ActionBase):
             if reserved in arguments:
                 raise AnsibleActionFail(f"{reserved}: is filled in from 'containers', and cannot be given")
         try:
-            declared = declared_containers(arguments.get("containers", {}))
+            texts = vaulted_texts(arguments, task_vars)
+            declared = declared_containers(arguments.get("containers", {}), texts)
             derivation = DerivedSystems(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
             refuse_shared(declared, derivation)
             arguments["containers"] = {
@@ -61,8 +63,8 @@ class ActionModule(ActionBase):
                 done = self._send(arguments, [derivation.system(item) for item in lacked], task_vars)
             self._explain(declared, done)
         except DeclarationError as error:
-            raise AnsibleActionFail(str(error)) from error
-        return done
+            raise AnsibleActionFail(str(hidden(str(error), texts))) from error
+        return shown(done, {text for item in declared for text in item.vaulted})
 
     def _send(
         self, arguments: dict[str, Any], systems: list[dict[str, Any]], task_vars: dict[str, Any] | None

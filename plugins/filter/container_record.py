@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.unshare.container.plugins.plugin_utils import checks
-from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import checked_record
+from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import checked_record, rendered
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
 from ansible_collections.unshare.container.plugins.plugin_utils.validation import plain, strict
@@ -20,7 +20,8 @@ short_description: Check what is said about a container
 description:
   - Checks all options of a container before any host is touched, as M(unshare.container.containers) does. An error
     begins with the place, C(health.http[0].port) for example.
-  - What a system is made from is only checked for its types. The rest is checked by the filters that make it.
+  - A system that is declared is made, so that an error in it names the place in the declaration. What the other
+    filters return has other places, for a container does without some services and has others.
 options:
   _input:
     description: The options, as those of an entry of O(unshare.container.containers#module:containers).
@@ -61,6 +62,8 @@ def container_record(options: t.Any, prefix: str = "", name: t.Any = None) -> di
                 strict({"name": plain(name, "name")}, {"name": {"type": "str"}}, "")["name"], "name"
             )
         told, derivation = checked_record(plain(options, ""), "")
+        if derivation:
+            rendered(derivation, None)
     except DeclarationError as error:
         raise DeclarationError(f"{prefix}{error.path}", error.message) from error
     return {**derivation, **told}

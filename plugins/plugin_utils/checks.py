@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import re
+import typing as t
 
 from ..module_utils.launcher import guarded, targets
 from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.paths import refusal_of_root
 from .errors import DeclarationError
+from .validation import describe, quoting
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -24,7 +26,18 @@ SYSTEM_DIRECTORIES = frozenset(
         *("var/mail", "var/opt", "var/run", "var/spool", "var/tmp"),
     )
 )
+_BELOW_VAR = ("backups", "cache", "empty", "lib", "local", "log", "mail", "opt", "spool")
+ROOT_DIRECTORIES = ("/home", "/media", "/mnt", "/opt", "/srv", "/var", *(f"/var/{name}" for name in _BELOW_VAR))
+STICKY_DIRECTORIES = ("/run/lock", "/tmp", "/var/tmp")
+"""The directories that a fresh root has beside those of accounts and services."""
 CONTAINER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # as the target's `is_name`
+
+
+def text(value: t.Any, path: str) -> str:
+    """Return a string. Refuse anything else, with what to do about a number or a boolean."""
+    if isinstance(value, str):
+        return value
+    raise DeclarationError(path, f"must be a string, not {describe(value)}{quoting(value)}")
 
 
 def line(value: str, path: str) -> str:
@@ -132,7 +145,7 @@ def identifier(value: int, path: str) -> int:
 def home_directory(value: str, path: str) -> str:
     """Check the path of a home directory that is to be made: a directory of the system would become the user's."""
     place = absolute_path(value, path)
-    if place == "/" or place in SYSTEM_DIRECTORIES or targets.refusal_of_place(place):
+    if place == "/" or place in SYSTEM_DIRECTORIES or place.startswith("/dev/") or targets.refusal_of_place(place):
         raise DeclarationError(
             path,
             f"'{place}' belongs to the system, and would be given to the user: use a directory of the user's own, "

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing as t
 
 from ..module_utils.launcher import targets
@@ -15,12 +16,15 @@ from .essential_services import (
     container_essential_services,
     default_essential_services,
 )
+from .fold import fold
 from .operating_system import PATH, OperatingSystem, operating_system
 from .records import FileSystem, FileSystemMapping, Service, store_mapping
 from .service_types import ServiceType
 from .services import base, networking
 from .validation import plain, strict
+from .without_effect import without_effect
 
+_DERIVED = re.compile(rf"\b{PATH}\.(?:(services|file_systems)\[([0-9]+)\]|essential_services\[([0-9]+)\][^\s,;)]*)")
 _ADDED = (base.NSCD, networking.DUMMY)
 _HOST_FILE = "the host's file is shared with the network, and hides it; with a network of its own it is there"
 _SWAP = "swap belongs to the host"
@@ -65,9 +69,38 @@ class Derivation:
         self.types = registry.registry(self.source)
         self.keep = self._keep(keep_services)
         self.store = store_mapping(store).place
+        self.network_mappings = 0  # how many of `mappings` are those of a shared network
         self.mappings = self._mappings(mappings)
         self.extra = self._extra(extra_file_systems)
+        self.origins: dict[str, list[str]] = {"services": [], "file_systems": []}
         self.system = self._derive()
+
+    def in_declaration(self, text: str) -> str:
+        """Return TEXT, a place in `system` or a message that names some, with the places that the user wrote instead.
+
+        What was made anew for a container is at none of them, and is said to be that.
+        """
+
+        def declared(found: re.Match[str]) -> str:
+            if found[1] is not None:
+                return self.origins[found[1]][int(found[2])]
+            essential = self.system.essential_services or ()
+            return f"{PATH} (its essential service '{essential[int(found[3])].type}')"
+
+        return _DERIVED.sub(declared, text)
+
+    def without_effect(self) -> list[tuple[str, str]]:
+        """Return the directives of units that have no effect in a container; none if the services are refused."""
+        try:
+            folded = fold(
+                self.system,
+                self.system.essential_services or (),
+                shared_network=self.shared_network,
+                store=self.store,
+            )
+        except DeclarationError:
+            return []  # which is said where the system is made
+        return without_effect(folded["files"])
 
     def _keep(self, names: t.Any) -> frozenset[str]:
         checked = _list(names, "keep_services")
@@ -93,6 +126,7 @@ class Derivation:
             for path in targets.NETWORK_FILES
             if path not in own and not (path == "/etc/hosts" and "hosts" in self.keep)
         ]
+        self.network_mappings = len(network)
         return network + mappings
 
     def _extra(self, values: t.Any) -> list[FileSystem]:
@@ -178,13 +212,16 @@ class Derivation:
             reason = self._reason(service, f"operating_system.services[{index}]")
             if reason is None:
                 result.append(self._without_hidden(service))
+                self.origins["services"].append(f"{PATH}.services[{index}]")
                 _note(self.report.kept, "service", service.type, self._met(service))
             elif service.type in _ADDED:
                 former[service.type] = service
             else:
                 _note(self.report.dropped, "service", service.type, reason)
+        places = {service.type: f"{PATH}.services[{index}]" for index, service in enumerate(self.source.services)}
         for service in self._added(former, {service.type for service in result}):
             result.append(service)
+            self.origins["services"].append(places.get(service.type, f"{PATH} (its added service '{service.type}')"))
             entries = self.report.replaced if service.type in former else self.report.added
             reason = (
                 "caches small enough for many containers on one host"
@@ -254,6 +291,8 @@ class Derivation:
     def _file_systems(self) -> list[FileSystem]:
         """Return the file systems in the order of C8."""
         mounts = [mapping.bind_mount() for mapping in self.mappings]
+        places = [f"mappings[{index}]" for index in range(-self.network_mappings, len(mounts) - self.network_mappings)]
+        places += [f"extra_file_systems[{index}]" for index in range(len(self.extra))]
         for item in [*mounts, *self.extra]:
             reason = "mapped from the host" if item in mounts else "asked for"
             _note(self.report.added, "file_system", item.place, reason)
@@ -267,9 +306,11 @@ class Derivation:
                 if item.mounted_at_start:
                     item.verify_in_container(f"{PATH}.file_systems[{index}]", self.store)
                 kept.append(item)
+                places.append(f"{PATH}.file_systems[{index}]")
                 _note(self.report.kept, "file_system", item.place, _mounting(item))
             elif not (item.place == "/" and item.type == "dummy"):
                 _note(self.report.dropped, "file_system", item.place, f"{leaving} ({_name(item.device)})")
+        self.origins["file_systems"] = [*places, f"{PATH} (its own root)"]
         root = FileSystem(device="nothing", mount_point="/", type="dummy")
         return [*mounts, *self.extra, *kept, root]
 
@@ -316,7 +357,10 @@ def containerized_operating_system(declared: t.Any, **arguments: t.Any) -> dict[
 
 def containerization_report(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     """Return what the derivation keeps, drops, replaces and adds, each entry with its kind, name and reason."""
-    return dataclasses.asdict(Derivation(declared, **arguments).report)
+    derivation = Derivation(declared, **arguments)
+    for directive, reason in derivation.without_effect():
+        _note(derivation.report.dropped, "directive", directive, reason)
+    return dataclasses.asdict(derivation.report)
 
 
 def essential_services(declared: t.Any, shared_network: t.Any = False) -> list[dict[str, t.Any]]:

@@ -31,11 +31,12 @@ from ..module_utils.state.target import TargetError
 from .boot_script import boot_script
 from .checks import name_of_container
 from .container_record import DERIVED, DERIVING, RECORD, RENDERING
-from .containerized import containerization_report, containerized_operating_system
+from .containerized import Derivation, containerization_report
 from .errors import DeclarationError
 from .secrets import split_secrets
 from .system_files import system_files
 from .validation import describe, plain, strict, validate
+from .vaulted import occurring, with_secrets
 
 if t.TYPE_CHECKING:
     Mapping = dict[str, t.Any]
@@ -62,18 +63,23 @@ class Declared:
     :param name: its name.
     :param options: the options that the target gets, with the defaults filled in.
     :param derivation: the input of its system's derivation; empty when no system is declared.
+    :param vaulted: the texts of the vault in it.
     """
 
-    def __init__(self, name: str, options: Mapping, derivation: Mapping) -> None:
+    def __init__(self, name: str, options: Mapping, derivation: Mapping, vaulted: t.Sequence[str] = ()) -> None:
         self.name = name
         self.options = options
         self.derivation = derivation
-        text = json.dumps([name, derivation], sort_keys=True, separators=(",", ":"))
+        self.vaulted = vaulted
+        text = json.dumps([name, derivation, *vaulted], sort_keys=True, separators=(",", ":"))
         self.key = hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def declared_containers(value: t.Any) -> list[Declared]:
-    """Return the containers of the mapping `containers`, in its order. Raise DeclarationError with the place."""
+def declared_containers(value: t.Any, vaulted: t.Collection[str] = ()) -> list[Declared]:
+    """Return the containers of the mapping `containers`, in its order. Raise DeclarationError with the place.
+
+    :param vaulted: texts of the vault, which the systems keep secret.
+    """
     given = plain(value, PLACE)
     if not isinstance(given, dict):
         raise DeclarationError(PLACE, f"must be a mapping of names to containers, not {describe(given)}")
@@ -82,7 +88,7 @@ def declared_containers(value: t.Any) -> list[Declared]:
         place = f"{PLACE}.{name}"
         name_of_container(name, place)
         options, derivation = checked_record({} if entry is None else entry, place)
-        result.append(Declared(name, options, derivation))
+        result.append(Declared(name, options, derivation, occurring(vaulted, [options, derivation])))
     return result
 
 
@@ -211,16 +217,25 @@ def refuse_shared(declared: list[Declared], systems: DerivedSystems) -> None:
 
 def derive(declared: Declared) -> Mapping:
     """Return the system of a declared container. Raise DeclarationError with the place."""
-    given = declared.derivation
     try:
-        contained = containerized_operating_system(
-            given["operating_system"],
-            **{key: given[key] for key in DERIVING if key in given},
-        )
-        rendering = {key: given[key] for key in RENDERING if key in given}
-        return system_files(contained, name=declared.name, **rendering)
+        return with_secrets(rendered(declared.derivation, declared.name), declared.vaulted)
     except DeclarationError as error:
         raise DeclarationError(f"{PLACE}.{declared.name}.{error.path}".rstrip("."), error.message) from error
+
+
+def rendered(given: Mapping, name: str | None) -> Mapping:
+    """Return the system that is made from DERIVED options. Raise DeclarationError with the place among them.
+
+    :param name: the container's; by default made from the host name.
+    """
+    derivation = Derivation(given["operating_system"], **{key: given[key] for key in DERIVING if key in given})
+    rendering = {key: given[key] for key in RENDERING if key in given}
+    try:
+        return system_files(derivation.system.to_mapping(), name=name, **rendering)
+    except DeclarationError as error:
+        raise DeclarationError(
+            derivation.in_declaration(error.path), derivation.in_declaration(error.message)
+        ) from error
 
 
 def report(declared: Declared) -> list[str]:

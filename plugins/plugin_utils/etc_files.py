@@ -14,7 +14,7 @@ from .errors import DeclarationError, suggestion
 from .operating_system import PATH as SYSTEM
 from .operating_system import OperatingSystem
 from .records import FileSystem, Host
-from .service_types import Context, Contribution, add_lists
+from .service_types import Context, Contribution, placed_list
 from .validation import Spec, describe, validate
 
 if t.TYPE_CHECKING:
@@ -184,12 +184,9 @@ def locale_files(system: OperatingSystem) -> dict[str, t.Any]:
 
 def root_directories() -> list[dict[str, t.Any]]:
     """Return the directories that a fresh root has beside those of accounts and services."""
-    below_var = ("backups", "cache", "empty", "lib", "local", "log", "mail", "opt", "spool")
-    plain = ["/home", "/media", "/mnt", "/opt", "/srv", "/var", *(f"/var/{name}" for name in below_var)]
-    plain.append("/etc/systemd/generators")
-    sticky = ("/run/lock", "/tmp", "/var/tmp")
+    plain = [*checks.ROOT_DIRECTORIES, "/etc/systemd/generators"]
     made = [{"path": path, "mode": "0755", "uid": 0, "gid": 0} for path in plain]
-    return made + [{"path": path, "mode": "1777", "uid": 0, "gid": 0} for path in sticky]
+    return made + [{"path": path, "mode": "1777", "uid": 0, "gid": 0} for path in checks.STICKY_DIRECTORIES]
 
 
 def shells(accounts: Accounts) -> str:
@@ -214,8 +211,7 @@ def combine_hosts(value: t.Any, contributions: list[Contribution], context: Cont
     if name != "localhost":
         lines.append("127.0.1.1 " + " ".join(own))
     hosts = list(context.operating_system.hosts)
-    for index, item in enumerate(add_lists(value, contributions, context, path)):
-        hosts.append(Host.from_mapping(item, f"{path}[{index}]"))
+    hosts += [Host.from_mapping(item, place) for item, place in placed_list(value, contributions, path)]
     lines.extend(" ".join([host.address, host.canonical_name, *host.aliases]) for host in hosts)
     return "\n".join(lines) + "\n"
 
@@ -223,15 +219,15 @@ def combine_hosts(value: t.Any, contributions: list[Contribution], context: Cont
 def combine_fstab(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> list[FileSystem]:
     """Return each tmpfs of a container. What else it has is the host's, and no business of its own fstab's."""
     systems = [item for item in context.operating_system.file_systems if item.type == "tmpfs" and item.mounted_at_start]
-    for index, item in enumerate(add_lists(value, contributions, context, path)):
-        added = FileSystem.from_mapping(item, f"{path}[{index}]")
+    for item, place in placed_list(value, contributions, path):
+        added = FileSystem.from_mapping(item, place)
         if added.type != "tmpfs" or not added.mounted_at_start:
             raise DeclarationError(
-                f"{path}[{index}]",
+                place,
                 f"a container mounts nothing of its fstab but a tmpfs: declare it in {SYSTEM}.file_systems, or use a "
                 "mapping",
             )
-        added.verify_mount(f"{path}[{index}]", context.store)
+        added.verify_mount(place, context.store)
         systems.append(added)
     return systems
 

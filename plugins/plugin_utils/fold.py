@@ -148,7 +148,7 @@ def _evaluate(
                 given = contribute(value, context)
                 if target == "systemd":
                     given = _with_names(node, given)
-                item = Contribution(given, node.path, node.service)
+                item = Contribution(given, node.kind.place(node.path, target), node.service)
                 received[target].setdefault(position[id(node)], []).append(item)
             requirement = _requirements(node)
             if requirement and "system" in received:

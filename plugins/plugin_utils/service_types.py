@@ -57,29 +57,45 @@ class _Required:
 REQUIRED = _Required()
 
 
-def add_lists(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> t.Any:
-    """Combine lists: the service's own value, then each contribution in the order of the services."""
-    result = list(value or [])
+def placed_list(value: t.Any, contributions: list[Contribution], path: str) -> list[tuple[t.Any, str]]:
+    """Return the entries of combined lists, each with its place: the service's own, then those of each contribution.
+
+    :param path: the service's place.
+    """
+    result = [(item, f"{path}.value[{index}]") for index, item in enumerate(value or [])]
     for contribution in contributions:
         if not isinstance(contribution.value, list):
             raise DeclarationError(contribution.path, f"must be a list, not {describe(contribution.value)}")
-        result.extend(contribution.value)
+        result += [(item, f"{contribution.path}[{index}]") for index, item in enumerate(contribution.value)]
     return result
 
 
-def add_mappings(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> t.Any:
-    """Combine mappings; two different values for one key are an error that names both places."""
-    result = dict(value or {})
-    origin = dict.fromkeys(result, path)
+def placed_mapping(value: t.Any, contributions: list[Contribution], path: str) -> dict[str, tuple[t.Any, str]]:
+    """Return the values of combined mappings by key, each with its place.
+
+    :param path: the service's place.
+    :raises DeclarationError: naming both places, for one key with two different values.
+    """
+    result = {key: (item, f"{path}.value.{key}") for key, item in (value or {}).items()}
     for contribution in contributions:
         if not isinstance(contribution.value, Mapping):
             raise DeclarationError(contribution.path, f"must be a mapping, not {describe(contribution.value)}")
         for key, item in contribution.value.items():
-            if key in result and result[key] != item:
-                raise DeclarationError(contribution.path, f"'{key}' is already defined by {origin[key]}")
-            result[key] = item
-            origin[key] = contribution.path
+            former, place = result.get(key, (item, ""))
+            if former != item:
+                raise DeclarationError(contribution.path, f"'{key}' is already defined by {place}")
+            result[key] = (item, f"{contribution.path}.{key}")
     return result
+
+
+def add_lists(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> t.Any:
+    """Combine lists: the service's own value, then each contribution in the order of the services."""
+    return [item for item, _place in placed_list(value, contributions, path)]
+
+
+def add_mappings(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> t.Any:
+    """Combine mappings; two different values for one key are an error that names both places."""
+    return {key: item for key, (item, _place) in placed_mapping(value, contributions, path).items()}
 
 
 def no_extension(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> t.Any:
@@ -117,8 +133,10 @@ class ServiceType:
     `extensions`: what it contributes, by target type. `combine`: how contributions to it are folded into its value.
     `spec`: the argument specification of its value (a mapping); without one the value is of the default's type.
     `provision` and `requirement`: names as in the Shepherd. `bare_metal`: the reason why it goes in a container;
-    `network`: it configures the network (C3). `software`: what it stands for in the distribution. `programs`: which
-    of that it cannot do without; a list of paths. `listeners`: the ports on which a service with a value listens.
+    `network`: it configures the network (C3). `contributed_at`: where the user wrote what it contributes, of the
+    service's place and the target type, if not as the service itself. `software`: what it stands for in the
+    distribution. `programs`: which of that it cannot do without; a list of paths. `listeners`: the ports on which a
+    service with a value listens.
     """
 
     name: str
@@ -135,6 +153,7 @@ class ServiceType:
     essential: bool = False
     bare_metal: str | None = None
     network: bool = False
+    contributed_at: t.Callable[[str, str], str] | None = None
     software: Software = NOTHING
     programs: tuple[str, ...] = ()
     listeners: Callable[[t.Any], list[Listener]] = _no_listeners
@@ -179,6 +198,10 @@ class ServiceType:
         if self.bare_metal is not None and not self.extensions:
             return {"etc": always(_linked(self.units))}
         return self.extensions(value) if callable(self.extensions) else self.extensions
+
+    def place(self, path: str, target: str) -> str:
+        """Return where the user wrote what a service at PATH contributes to TARGET."""
+        return path if self.contributed_at is None else self.contributed_at(path, target)
 
     def provides(self, value: t.Any) -> tuple[str, ...]:
         """Return the names that a service of this type with VALUE provides."""

@@ -98,7 +98,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         files = {path: item for path, item in files.items() if not path.startswith("/etc/systemd/")}
     names = _names(files)
     file_systems = _file_systems(system, folded["file_systems"], store, names)
-    _refuse_lost(files, file_systems, store.target)
+    _refuse_lost(files, file_systems, store.target, system.file_systems)
     specification = Specification(
         format=contract.FORMAT,
         name=name,
@@ -207,7 +207,9 @@ def _file_systems(
     return sorted([first.mount_record(), *mounted, *extra], key=lambda item: item.mount_point.count("/"))
 
 
-def _refuse_lost(files: dict[str, t.Any], file_systems: list[Mount], store: str) -> None:
+def _refuse_lost(
+    files: dict[str, t.Any], file_systems: list[Mount], store: str, declared: t.Sequence[FileSystem]
+) -> None:
     """Refuse a file that a container cannot have, and one that a file system would hide."""
     for path in files:
         reason = refusal_of_file(path, store)
@@ -219,8 +221,10 @@ def _refuse_lost(files: dict[str, t.Any], file_systems: list[Mount], store: str)
             continue  # it is there before any file
         below = [path for path in files if path.startswith(f"{place}/")]
         if below and not place.startswith("/dev/"):
+            index = next((index for index, known in enumerate(declared) if known.place == place), None)
             raise DeclarationError(
-                f"{PATH}.file_systems", f"'{place}' hides {below[0]}, which the system makes itself; map a deeper path"
+                "store.target" if index is None else f"{PATH}.file_systems[{index}]",
+                f"'{place}' hides {below[0]}, which the system makes itself; map a deeper path",
             )
 
 

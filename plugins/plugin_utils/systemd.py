@@ -7,9 +7,9 @@ from __future__ import annotations
 import re
 import typing as t
 
-from . import base_units, checks
+from . import base_units, checks, installed
 from .errors import DeclarationError, suggestion
-from .service_types import Context, Contribution, add_lists
+from .service_types import Context, Contribution, placed_list
 from .units import Unit, render, with_order
 from .validation import Spec, describe, validate
 
@@ -19,7 +19,7 @@ _UNIT: Spec = {
     "text": {"type": "str"},
     "provision": {"type": "list", "elements": "str", "default": []},
     "requirement": {"type": "list", "elements": "str", "default": []},
-    "wanted_by": {"type": "list", "elements": "str", "default": ["multi-user.target"]},
+    "wanted_by": {"type": "list", "elements": "str"},
 }
 
 
@@ -33,7 +33,7 @@ def unit_from_mapping(value: t.Any, path: str) -> Unit:
     if (checked["sections"] is None) == (checked["text"] is None):
         raise DeclarationError(path, "needs exactly one of `sections` and `text`")
     checks.unit_name(checked["name"], f"{path}.name")
-    for target in checked["wanted_by"]:
+    for target in checked["wanted_by"] or ():
         checks.unit_name(target, f"{path}.wanted_by")
     return Unit(
         name=checked["name"],
@@ -41,7 +41,7 @@ def unit_from_mapping(value: t.Any, path: str) -> Unit:
         text=checked["text"],
         provision=tuple(checked["provision"]),
         requirement=tuple(checked["requirement"]),
-        wanted_by=tuple(checked["wanted_by"]),
+        wanted_by=None if checked["wanted_by"] is None else tuple(checked["wanted_by"]),
         path=path,
     )
 
@@ -52,8 +52,8 @@ def combine(value: t.Any, contributions: list[Contribution], context: Context, p
     seen: dict[str, str] = {}
     own = [Contribution(value or [], path, "systemd"), *contributions]
     for contribution in own:
-        for item in add_lists([], [contribution], context, path):
-            unit = unit_from_mapping(item, contribution.path)
+        for item, place in placed_list([], [contribution], path):
+            unit = unit_from_mapping(item, place)
             if unit.name in seen:
                 where = seen[unit.name]
                 raise DeclarationError(contribution.path, f"the unit '{unit.name}' is already defined by {where}")
@@ -92,8 +92,13 @@ def resolve(units: list[Unit], met_by_host: t.Collection[str]) -> dict[str, list
     for unit in units:
         needed = []
         for name in unit.requirement:
-            if name in provided:
+            instance = _instance(name, provided)
+            if instance is not None:
+                needed.append(instance)
+            elif name in provided:
                 needed.append(provided[name].name)
+                if provided[name].is_template:
+                    raise DeclarationError(unit.path, f"requires the template '{name}': require '{name}INSTANCE'")
             elif name in base_units.TARGETS:
                 needed.append(base_units.TARGETS[name])
             elif name in base_units.UNITS:
@@ -106,6 +111,15 @@ def resolve(units: list[Unit], met_by_host: t.Collection[str]) -> dict[str, list
         required[unit.name] = list(dict.fromkeys(needed))
     _refuse_cycles(required, {unit.name: unit for unit in units})
     return required
+
+
+def _instance(name: str, provided: dict[str, Unit]) -> str | None:
+    """Return the unit's name of an instance (`NAME@INSTANCE`) whose template is provided, and None for others."""
+    stem, at, instance = name.partition("@")
+    template = provided.get(f"{stem}@")
+    if template is None or not at or not instance or name in provided:
+        return None
+    return name if name.endswith(template.suffix) else name + template.suffix
 
 
 def _refuse_cycles(required: dict[str, list[str]], units: dict[str, Unit]) -> None:
@@ -133,7 +147,7 @@ def _refuse_unknown_starters(units: list[Unit]) -> None:
     names = {unit.name for unit in units} | {name + unit.suffix for unit in units for name in unit.provision}
     known = {*names, *base_units.UNITS, *base_units.ELSEWHERE, base_units.REBOOT_MARK, "default.target"}
     for unit in units:
-        for target in unit.wanted_by:
+        for target in unit.wanted_by or ():
             if target not in known and re.sub("@.*(?=[.])", "@", target) not in names:
                 targets = [name for name in known if name.endswith(".target")]
                 raise DeclarationError(
@@ -151,7 +165,7 @@ def files(units: list[Unit], context: Context) -> dict[str, t.Any]:
     _refuse_unknown_starters(units)
     for unit in units:
         sections = with_order(unit, required[unit.name])
-        text = unit.text if unit.text is not None else render(sections, unit.path)
+        text = unit.text if unit.text is not None else render(sections, f"{unit.path}.sections")
         result[f"systemd/system/{unit.name}"] = {"content": text}
         if unit.text is not None and required[unit.name]:
             names = " ".join(required[unit.name])
@@ -160,9 +174,10 @@ def files(units: list[Unit], context: Context) -> dict[str, t.Any]:
         for name in unit.provision:
             alias = name + unit.suffix
             checks.unit_name(alias, unit.path)
-            if alias != unit.name:
+            if alias != unit.name and Unit(alias).is_template == unit.is_template:
                 result[f"systemd/system/{alias}"] = {"link": unit.name}
-        for target in unit.wanted_by:
-            path, entry = base_units.wanted(target, unit.name)
+        for path, entry in installed.links(unit).items():
+            if path in result and result[path] != entry:
+                raise DeclarationError(unit.path, f"/etc/{path} is already there, by another unit or its alias")
             result[path] = entry
     return result

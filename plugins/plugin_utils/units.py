@@ -10,9 +10,11 @@ import typing as t
 
 from . import checks
 from .errors import DeclarationError
+from .validation import describe
 
 Sections = dict[str, dict[str, t.Any]]
 
+_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 
 
@@ -21,7 +23,8 @@ class Unit:
     """A unit of the container.
 
     `provision`: the names under which services may require it; those beyond the first become aliases.
-    `requirement`: names of other services. `wanted_by`: the targets that start it. `sections`: directives, each a
+    `requirement`: names of other services. `wanted_by`: the targets that start it; None for what its
+    [Install] says, or that of its kind. `sections`: directives, each a
     string, number, boolean, or a list of them (one line each). `text` replaces the sections when it is given.
     """
 
@@ -30,13 +33,18 @@ class Unit:
     text: str | None = None
     provision: tuple[str, ...] = ()
     requirement: tuple[str, ...] = ()
-    wanted_by: tuple[str, ...] = ("multi-user.target",)
+    wanted_by: tuple[str, ...] | None = None
     path: str = ""
 
     @property
     def suffix(self) -> str:
         """The kind of unit, with its dot."""
         return self.name[self.name.rindex(".") :]
+
+    @property
+    def is_template(self) -> bool:
+        """Whether only instances of it run, such as NAME@INSTANCE.service."""
+        return self.name.endswith("@" + self.suffix)
 
 
 def _value(value: t.Any, path: str) -> str:
@@ -73,15 +81,20 @@ def assignments(directives: dict[str, t.Any], path: str) -> list[str]:
 
 
 def quote(word: str) -> str:
-    """Return WORD as one argument of ExecStart=: quoted, with `%` and `$` literal."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    """Return WORD as one argument of ExecStart=: quoted, with `%` and `$` literal, on one line."""
+    escaped = _escaped(word).replace("$", "$$")
     return escaped if re.fullmatch(r"[A-Za-z0-9_@./:=,+%$-]+", escaped) else f'"{escaped}"'
 
 
 def quote_value(text: str) -> str:
-    """Return an assignment of Environment=, quoted, with `%` literal (`$` is literal there)."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'"{escaped}"'
+    """Return an assignment of Environment=, quoted, with `%` literal (`$` is literal there), on one line."""
+    return f'"{_escaped(text)}"'
+
+
+def _escaped(text: str) -> str:
+    """Return TEXT as it stands between double quotes: systemd reads the escapes of C, and `%%` as `%`."""
+    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return re.sub(r"[\x01-\x1f\x7f]", lambda found: _ESCAPES.get(found[0], f"\\x{ord(found[0]):02x}"), text)
 
 
 def command(value: t.Any, path: str) -> str:
@@ -95,10 +108,25 @@ def command(value: t.Any, path: str) -> str:
         if not text.startswith("/"):
             raise DeclarationError(path, f"'{value}' must begin with the absolute path of a program")
         return value
-    if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
-        raise DeclarationError(path, "must be a command: a string, or a list of strings")
-    checks.absolute_path(value[0], f"{path}[0]")
-    return " ".join(quote(checks.line(word, f"{path}[{index}]")) for index, word in enumerate(value))
+    if not isinstance(value, list) or not value:
+        what = "an empty list" if value == [] else describe(value)
+        raise DeclarationError(path, f"must be a command: a string, or a list of strings, not {what}")
+    words = [checks.text(word, f"{path}[{index}]") for index, word in enumerate(value)]
+    checks.absolute_path(words[0], f"{path}[0]")
+    return " ".join(quote(_without_nul(word, f"{path}[{index}]")) for index, word in enumerate(words))
+
+
+def assignment(name: str, value: t.Any, path: str) -> str:
+    """Return an assignment of Environment=. Refuse what no variable of systemd can hold."""
+    checks.environment_name(name, path)
+    checks.line(checks.text(value, path).replace("\n", "").replace("\t", ""), path)
+    return quote_value(f"{name}={value}")
+
+
+def _without_nul(word: str, path: str) -> str:
+    if "\0" in word:
+        raise DeclarationError(path, "holds a NUL, with which an argument ends")
+    return word
 
 
 def program(value: str | list[str]) -> str | None:

@@ -10,10 +10,11 @@ refuses a value of another type.
 from __future__ import annotations
 
 import copy
+import datetime
 import math
 import re
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
@@ -47,6 +48,8 @@ def plain(value: t.Any, path: str, _open: tuple[int, ...] = ()) -> t.Any:
         value = str(value)
     if isinstance(value, str):
         text = str.__str__(value)
+        if text.startswith(_OMITTED):
+            raise DeclarationError(path, _OMIT)
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise DeclarationError(path, "holds a character that cannot be written as UTF-8")
         return text
@@ -66,18 +69,58 @@ def plain(value: t.Any, path: str, _open: tuple[int, ...] = ()) -> t.Any:
         result = {}
         for key in value:
             if not isinstance(key, str):
-                raise DeclarationError(path, f"the key {key!r} must be a string; quote it")
+                raise DeclarationError(path, f"the key {_written(key)} must be a string; quote it")
             name = plain(key, path)
             result[name] = plain(value[key], f"{path}.{name}", inner)
         return result
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
         return [plain(item, f"{path}[{index}]", inner) for index, item in enumerate(value)]
-    raise DeclarationError(path, f"a value of type {type(value).__name__} cannot be used here")
+    raise DeclarationError(path, _refusal(value))
+
+
+_OMIT = "is `omit`, which only a task's own options can be; say `default(none)` to leave the key out"
+_OMITTED = "__omit_place_holder__"
+"""How the text begins that stands for `omit` in ansible-core 2.18."""
+_REFUSALS: dict[type, str] = {
+    datetime.datetime: "is a time, as YAML reads it; quote it",
+    datetime.date: "is a date, as YAML reads it; quote it",
+    datetime.time: "is a time, as YAML reads it; quote it",
+    bytes: "is binary data, which only a file can hold: {content: …, encoding: base64}",
+    bytearray: "is binary data, which only a file can hold: {content: …, encoding: base64}",
+    set: "is a set, which has no order; write a list, or add `| list`",
+    frozenset: "is a set, which has no order; write a list, or add `| list`",
+}
+"""What YAML and templates make beside the plain types, the nearest class first."""
+
+
+def _refusal(value: t.Any) -> str:
+    """Return why VALUE cannot be used and what to do, in the words of YAML and of templates."""
+    if type(value).__name__ in ("Omit", "_OmitType"):
+        return _OMIT
+    for kind, reason in _REFUSALS.items():
+        if isinstance(value, kind):
+            return reason
+    if isinstance(value, Iterable):
+        return "is a sequence that can be read only once; add `| list`"
+    if callable(value):
+        return "is a function, not its result; call it: `()`"
+    named = next(kind.__name__ for kind in type(value).__mro__ if not kind.__name__.startswith("_"))
+    return f"is of the Python type {named}; make it text, a number, a list or a mapping"
+
+
+def _written(key: t.Any) -> str:
+    """Return KEY as YAML has it."""
+    return "null" if key is None else str(key).lower() if isinstance(key, bool) else str(key)
 
 
 def describe(value: t.Any) -> str:
     """Return the kind of VALUE for a message, such as "a string"."""
     return "null" if value is None else _NAMES.get(type(value), type(value).__name__)
+
+
+def quoting(value: t.Any) -> str:
+    """Return "; quote it" when VALUE, as YAML read it, would be a string with quotes around it, else ""."""
+    return "; quote it" if isinstance(value, (bool, int, float)) else ""
 
 
 def _typed(value: t.Any, kind: str, path: str) -> t.Any:
@@ -100,7 +143,9 @@ def _typed(value: t.Any, kind: str, path: str) -> t.Any:
     }
     right = isinstance(value, expected[kind]) and not (kind in ("int", "float") and isinstance(value, bool))
     if not right:
-        hint = "; quote it" if kind == "str" and isinstance(value, (int, float)) else ""
+        hint = quoting(value) if kind == "str" else ""
+        if hint and path.endswith(".mode"):  # YAML has read the octal number already: 0644 is 420
+            hint = '; write it as a quoted octal number such as "0644"'
         raise DeclarationError(path, f"must be {_WANTED[kind]}, not {describe(value)}{hint}")
     return value
 

@@ -351,9 +351,9 @@ class Records:
         elif not first <= os.fstat(source).st_uid < first + count:
             message = (
                 "%s: its file system cannot map ids, so nobody inside could write to it; share it read-only, "
-                "put it on ext4, xfs or btrfs, or give it to the container's own ids: chown -R %d:%d"
+                "or put it on ext4, xfs or btrfs"
             )
-            raise LauncherError(message % (name, first, first))
+            raise LauncherError(message % name)
 
 
 def refusal_of_source(mode: int) -> str | None:

@@ -19,6 +19,8 @@ from ..service_types import (
     add_lists,
     add_mappings,
     always,
+    placed_list,
+    placed_mapping,
 )
 from ..validation import Spec, describe, strict
 
@@ -90,8 +92,8 @@ def _system(value: t.Any, contributions: list[Contribution], context: Context, p
 
 
 def _etc(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
-    entries = add_mappings(value, contributions, context, path)
-    return {name: etc_files.entry(name, item, f"{path}.{name}", context.accounts) for name, item in entries.items()}
+    entries = placed_mapping(value, contributions, path)
+    return {name: etc_files.entry(name, item, place, context.accounts) for name, (item, place) in entries.items()}
 
 
 def _etc_to_system(value: t.Any, context: Context) -> dict[str, t.Any]:
@@ -157,54 +159,55 @@ def _account_files(value: accounts.Accounts, context: Context) -> dict[str, t.An
 
 def _activation(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
     result: dict[str, t.Any] = {"activation": [], "directories": []}
-    for item in add_lists(value, contributions, context, path):
+    made: dict[str, tuple[dict[str, t.Any], str]] = {}
+    for item, place in placed_list(value, contributions, path):
         if isinstance(item, str):
             result["activation"].append(item)
         elif isinstance(item, dict) and isinstance(item.get("path"), str):
-            result["directories"].append(etc_files.directory(item, f"{path}.{item['path']}", context.accounts))
+            directory = etc_files.directory(item, place, context.accounts)
+            former, other = made.setdefault(directory["path"], (directory, place))
+            if former != directory:
+                raise DeclarationError(
+                    place, f"the directory '{directory['path']}' has another mode or owner by {other}"
+                )
+            result["directories"].append(directory)
         else:
-            raise DeclarationError(path, "what is added must be shell text, or a directory {path, mode, uid, gid}")
+            raise DeclarationError(place, "what is added must be shell text, or a directory {path, mode, uid, gid}")
     return result
 
 
 def _pam(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
     base = pam.services(login="login" in context.types)
-    added = add_mappings(value, contributions, context, path)
-    for name, text in added.items():
+    added = placed_mapping(value, contributions, path)
+    for name, (text, place) in added.items():
         if not isinstance(text, str) or "/" in name:
-            raise DeclarationError(f"{path}.{name}", "must be the text of a PAM service")
-    return {**base, **added}
+            raise DeclarationError(place, "must be the text of a PAM service")
+    return {**base, **{name: text for name, (text, _place) in added.items()}}
 
 
 def _environment(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
     variables = {"LANG": context.operating_system.locale, "PATH": DEBIAN.path}
-    for name, text in add_mappings(value, contributions, context, path).items():
-        checks.environment_name(name, path)
-        if not isinstance(text, str):
-            raise DeclarationError(f"{path}.{name}", f"must be a string, not {describe(text)}")
-        variables[name] = checks.line(text, f"{path}.{name}")
+    for name, (text, place) in placed_mapping(value, contributions, path).items():
+        checks.environment_name(name, place)
+        variables[name] = checks.line(checks.text(text, place), place)
     return variables
 
 
 def _special_files(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
-    links = add_mappings(value, contributions, context, path)
-    for name, target in links.items():
-        place = next((item.path for item in contributions if name in item.value), path)
-        reason = targets.refusal_of_file(checks.absolute_path(name, f"{place}.{name}"), context.store)
+    links = placed_mapping(value, contributions, path)
+    for name, (target, place) in links.items():
+        reason = targets.refusal_of_file(checks.absolute_path(name, place), context.store)
         if reason:
-            raise DeclarationError(f"{place}.{name}", reason)
+            raise DeclarationError(place, reason)
         if not isinstance(target, str):
-            raise DeclarationError(f"{path}.{name}", "must be the target of a link")
-        checks.line(target, f"{path}.{name}")
-    return links
+            raise DeclarationError(place, "must be the target of a link")
+        checks.line(target, place)
+    return {name: target for name, (target, _place) in links.items()}
 
 
 def _packages(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> list[str]:
-    packages = add_lists([*(value or []), *context.operating_system.packages], contributions, context, path)
-    for package in packages:
-        if not isinstance(package, str):
-            raise DeclarationError(path, f"a package must be a string, not {describe(package)}")
-    return packages
+    packages = placed_list([*(value or []), *context.operating_system.packages], contributions, path)
+    return [checks.text(package, place) for package, place in packages]
 
 
 def _programs(value: t.Any, context: Context) -> dict[str, t.Any]:

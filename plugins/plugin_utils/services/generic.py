@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 from collections.abc import Mapping
 
-from .. import checks, units
+from .. import checks, installed, units
 from ..errors import DeclarationError
 from ..service_types import REQUIRED, Context, Contribute, ServiceType, needs
 from ..systemd import unit_from_mapping
@@ -55,10 +56,7 @@ def _verify_unit(value: t.Any, path: str) -> None:
     if "command" in forms:
         units.command(value["command"], f"{path}.command")
     for name, text in value["environment"].items():
-        checks.environment_name(name, f"{path}.environment")
-        if not isinstance(text, str):
-            raise DeclarationError(f"{path}.environment.{name}", "must be a string; quote it")
-        checks.line(text, f"{path}.environment.{name}")
+        units.assignment(name, text, f"{path}.environment.{name}")
     for key in ("service", "unit", "timer", "socket"):
         units.assignments(value[key] or {}, f"{path}.{key}")
     if "sections" in forms:
@@ -69,24 +67,57 @@ def _verify_unit(value: t.Any, path: str) -> None:
             raise DeclarationError(f"{path}.units.{name}", f"must be sections or text, not {describe(form)}")
         if isinstance(form, dict):
             units.render(form, f"{path}.units.{name}")
+        content: dict[str, t.Any] = {"sections": form} if isinstance(form, dict) else {"text": form}
+        installed.links(Unit(name, **content), f"{path}.units.{name}")
     for target in value["wanted_by"] or ():
         checks.unit_name(target, f"{path}.wanted_by")
+    _verify_template(value, path)
     for index, program in enumerate(value["programs"]):
         checks.absolute_path(program, f"{path}.programs[{index}]")
 
 
-def _unit_units(value: t.Any, context: Context) -> list[Unit]:
-    stem = value["name"].removesuffix(".service")
-    result: list[Unit] = []
+def _verify_template(value: t.Any, path: str) -> None:
+    if _stem(value).endswith("@") and not _accepts(value):
+        for key in ("timer", "socket"):
+            if value[key] is not None:
+                way = ", for each connection one with `Accept: true`" if key == "socket" else ""
+                said = f"starts a unit, and '{value['name']}' is a template, of which only instances run{way}"
+                raise DeclarationError(f"{path}.{key}", said)
+    name = f"{_stem(value).removesuffix('@')}@" if _accepts(value) else _stem(value)
+    wanted_by = None if value["wanted_by"] is None else tuple(value["wanted_by"])
+    installed.links(Unit(f"{name}.service", value["sections"] or {}, value["text"], wanted_by=wanted_by, path=path))
+
+
+def _stem(value: t.Any) -> str:
+    return t.cast(str, value["name"].removesuffix(".service"))
+
+
+def _accepts(value: t.Any) -> bool:
+    """Return whether the socket starts an instance of the service for each connection."""
+    said = (value["socket"] or {}).get("Accept")
+    last = said[-1] if isinstance(said, list) and said else said
+    return str(last).lower() in ("1", "yes", "y", "true", "t", "on")
+
+
+def _wanted_by(value: t.Any, first: Unit) -> tuple[str, ...] | None:
+    """Return the targets that start the service's first unit; None for what the unit itself says, or its kind."""
+    if value["wanted_by"] is not None:
+        return tuple(value["wanted_by"])
     started_by_other = value["timer"] is not None or value["socket"] is not None
-    wanted = value["wanted_by"] if value["wanted_by"] is not None else ([] if started_by_other else None)
-    wanted_by = tuple(["multi-user.target"] if wanted is None else wanted)
+    return () if started_by_other and not installed.says_what_starts(first) else None
+
+
+def _unit_units(value: t.Any, context: Context) -> list[Unit]:
+    stem = _stem(value)
+    per_connection = _accepts(value)
+    if per_connection:
+        stem = stem.removesuffix("@")
+    result: list[Unit] = []
     names = tuple(value["provision"]) or (stem,)
     common: dict[str, t.Any] = {
-        "name": f"{stem}.service",
-        "provision": names,
+        "name": f"{stem}@.service" if per_connection else f"{stem}.service",
+        "provision": () if per_connection else names,
         "requirement": tuple(value["requirement"]),
-        "wanted_by": wanted_by,
     }
     description = value["description"] or stem
     if value["text"] is not None:
@@ -95,26 +126,30 @@ def _unit_units(value: t.Any, context: Context) -> list[Unit]:
         result.append(Unit(sections=value["sections"], **common))
     elif value["command"] is not None:
         service: dict[str, t.Any] = {"Type": "oneshot"} if value["timer"] is not None else {"Restart": "on-failure"}
+        if per_connection:
+            service = {}  # who connects again gets another instance
         if value["environment"]:
-            service["Environment"] = [units.quote_value(f"{k}={v}") for k, v in value["environment"].items()]
+            service["Environment"] = [units.assignment(k, v, "environment") for k, v in value["environment"].items()]
         service["ExecStart"] = units.command(value["command"], "command")
         service.update(value["service"])
         head = {"Description": description, **value["unit"]}
         result.append(Unit(sections={"Unit": head, "Service": service}, **common))
-    for kind, section, target in (("timer", "Timer", "timers.target"), ("socket", "Socket", "sockets.target")):
+    if result:
+        result[0] = dataclasses.replace(result[0], wanted_by=_wanted_by(value, result[0]))
+    for kind, section in (("timer", "Timer"), ("socket", "Socket")):
         if value[kind] is not None:
             head = {"Description": f"{description} ({kind})"}
-            sections = {"Unit": head, section: value[kind]}
-            result.append(Unit(f"{stem}.{kind}", sections, wanted_by=(target,)))
+            provision = names if per_connection and kind == "socket" else ()
+            result.append(Unit(f"{stem}.{kind}", {"Unit": head, section: value[kind]}, provision=provision))
     for name, form in value["units"].items():
         content = {"text": form} if isinstance(form, str) else {"sections": form}
-        starter = {"timer": ["timers.target"], "socket": ["sockets.target"]}.get(name.rsplit(".", 1)[1], [])
-        if not result and not starter:
-            starter = ["multi-user.target"]
-        mapping = {"name": name, "wanted_by": starter, **content}
+        mapping = {"name": name, **content}
         if not result:
             mapping.update(provision=[*value["provision"]], requirement=[*value["requirement"]])
-        result.append(unit_from_mapping(mapping, ""))
+        unit = unit_from_mapping(mapping, "")
+        if result and unit.suffix not in installed.STARTERS and not installed.says_what_starts(unit):
+            unit = dataclasses.replace(unit, wanted_by=())  # for other units to start
+        result.append(unit)
     return result
 
 
@@ -133,6 +168,7 @@ TYPES = (
         spec=_SIMPLE,
         default=REQUIRED,
         extensions=_simple_targets,
+        contributed_at=lambda path, target: f"{path}.value.value",
     ),
     ServiceType(
         "unit",

@@ -16,6 +16,7 @@ from ..systemd import unit_from_mapping
 from ..validation import plain
 
 _FIELD = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_.]*)\}")
+_FIELD_OR_TEXT = re.compile(rf"(\$?){_FIELD.pattern}")
 
 
 def _field(value: t.Any, name: str, path: str) -> t.Any:
@@ -30,7 +31,8 @@ def _field(value: t.Any, name: str, path: str) -> t.Any:
 def substitute(template: t.Any, value: t.Any, path: str) -> t.Any:
     """Return TEMPLATE with each `${field}` replaced from VALUE.
 
-    A string that consists of one `${field}` becomes the field's value, with its type.
+    A string that consists of one `${field}` becomes the field's value, with its type. `$${field}` is the text
+    `${field}`.
     """
     if isinstance(template, dict):
         return {
@@ -46,12 +48,14 @@ def substitute(template: t.Any, value: t.Any, path: str) -> t.Any:
         return _field(value, whole.group(1), path)
 
     def text(match: re.Match[str]) -> str:
-        found = _field(value, match.group(1), path)
+        if match.group(1):
+            return match.group()[1:]
+        found = _field(value, match.group(2), path)
         if isinstance(found, (dict, list)) or found is None:
             raise DeclarationError(path, f"'{match.group()}' within a text must be a string or a number")
         return str(found).lower() if isinstance(found, bool) else str(found)
 
-    return _FIELD.sub(text, template)
+    return _FIELD_OR_TEXT.sub(text, template)
 
 
 def _contribution(template: t.Any, target: str, path: str) -> Contribute:
@@ -99,5 +103,6 @@ def service_type(declared: UserServiceType, path: str) -> ServiceType:
         provision=declared.provision or () if declared.bare_metal else provision,
         requirement=names("requirement", declared.requirement),
         bare_metal=declared.bare_metal,
+        contributed_at=lambda _path, target: f"{path}.extensions.{target}",
         software=Software(units=declared.units),
     )

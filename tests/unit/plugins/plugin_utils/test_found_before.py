@@ -142,7 +142,7 @@ LISTENING: dict[str, tuple[System, list[tuple[str, str, int, str]]]] = {
                 "value": [{"name": "c.socket", "sections": {"Socket": {"ListenStream": 7}}}],
             },
         },
-        [(f"{ON} (c.socket: ListenStream)", "", 7, "tcp")],
+        [(f"{ON}.value[0].value (c.socket: ListenStream)", "", 7, "tcp")],
     ),
 }
 

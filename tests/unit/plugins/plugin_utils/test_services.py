@@ -42,7 +42,10 @@ def content(system: dict[str, t.Any], path: str) -> str:
         ([{"type": "unit", "value": {"name": "a"}}], r"needs exactly one of `command`, `sections` and `text`"),
         ([unit("a", service={"ExecStop": "/bin/x\nUser=root"})], r"ExecStop: .* holds the control character"),
         ([{"type": "simple", "value": {"target": "ect", "value": {}}}], r"'ect' is not a service type; did you mean"),
-        ([{"type": "simple", "value": {"target": "etc", "value": []}}], r"services\[0\]: must be a mapping, not a li"),
+        (
+            [{"type": "simple", "value": {"target": "etc", "value": []}}],
+            r"\.value\.value: must be a mapping, not a li",
+        ),
         ([{"type": "simple", "value": {"target": "etc", "value": {"../x": "y"}}}], r"must not contain '..'"),
         ([{"type": "redis", "value": {"prot": 1}}], r"services\[0\].value: unknown key 'prot'; did you mean 'port'"),
         ([{"type": "openssh", "value": {"port": 0}}], r"services\[0\].value.port: 0 is not a port"),

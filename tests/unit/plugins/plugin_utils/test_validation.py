@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 
 import pytest
@@ -89,14 +90,41 @@ def test_one_value_may_stand_in_two_places_and_60_levels_deep() -> None:
     assert plain(nested(60), "x") == nested(60)
 
 
+class _OmitType:
+    """As that of ansible-core 2.19 is called."""
+
+
+class Complex:
+    """A type that neither YAML nor JSON has."""
+
+
+class _Tagged(Complex):
+    """As Ansible wraps such a type."""
+
+
+OMITTED = "__omit_place_holder__0123456789abcdef"
+OMITS = "is `omit`, which only a task's own options can be; say `default(none)` to leave the key out"
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"a": [0, b"x"]}, "x.a[1]: a value of type bytes cannot be used here"),
-        ({"a": bytearray()}, "x.a: a value of type bytearray cannot be used here"),
-        ({"a": {1}}, "x.a: a value of type set cannot be used here"),
+        ({"a": [0, b"x"]}, "x.a[1]: is binary data, which only a file can hold: {content: …, encoding: base64}"),
+        ({"a": bytearray()}, "x.a: is binary data, which only a file can hold: {content: …, encoding: base64}"),
+        ({"a": {1}}, "x.a: is a set, which has no order; write a list, or add `| list`"),
+        pytest.param(
+            {"a": datetime.date(2026, 1, 1)}, "x.a: is a date, as YAML reads it; quote it", id="cases_N2_date"
+        ),
+        ({"a": datetime.datetime(2026, 1, 1, 12)}, "x.a: is a time, as YAML reads it; quote it"),
+        pytest.param({"a": OMITTED}, f"x.a: {OMITS}", id="cases_N2_omit"),
+        ({"a": [_OmitType()]}, f"x.a[0]: {OMITS}"),
+        ({"a": (item for item in "ab")}, "x.a: is a sequence that can be read only once; add `| list`"),
+        ({"a": {}.keys()}, "x.a: is a sequence that can be read only once; add `| list`"),
+        ({"a": "".upper}, "x.a: is a function, not its result; call it: `()`"),
+        ({"a": _Tagged()}, "x.a: is of the Python type Complex; make it text, a number, a list or a mapping"),
+        ({True: "a"}, "x: the key true must be a string; quote it"),
         ({1: "a"}, "x: the key 1 must be a string; quote it"),
-        ({"a": {None: "a"}}, "x.a: the key None must be a string; quote it"),
+        ({"a": {None: "a"}}, "x.a: the key null must be a string; quote it"),
         (["\ud800"], "x[0]: holds a character that cannot be written as UTF-8"),
         ({"\udfff": 1}, "x: holds a character that cannot be written as UTF-8"),
         (Quiet(), "x: is undefined"),

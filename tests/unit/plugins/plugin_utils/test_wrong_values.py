@@ -77,11 +77,31 @@ def test_what_is_no_number_is_refused(number: float) -> None:
     assert caught.value.path.endswith("value.service.Nice")
 
 
-@pytest.mark.parametrize("command", [True, 5, 2.5, {"a": "b"}, [], [5], [[]]])
+@pytest.mark.parametrize("command", [True, 5, 2.5, {"a": "b"}, []])
 def test_a_command_is_text_or_words(command: t.Any) -> None:
     with pytest.raises(DeclarationError) as caught:
         render({"services": [{"type": "unit", "value": {"name": "a", "command": command}}]})
     assert caught.value.path == "operating_system.services[0].value.command"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        pytest.param(["/bin/sleep", 5], "[1]: must be a string, not a number; quote it", id="cases_N2_number"),
+        (["/bin/sleep", "5", 2.5], "[2]: must be a string, not a number; quote it"),
+        (["/bin/sleep", True], "[1]: must be a string, not a boolean; quote it"),
+        (["/bin/sleep", None], "[1]: must be a string, not null"),
+        ([["/bin/sleep"]], "[0]: must be a string, not a list"),
+        ([5], "[0]: must be a string, not a number; quote it"),
+        (["/bin/echo", "a\0b"], "[1]: holds a NUL, with which an argument ends"),
+        (["sleep", "5"], "[0]: 'sleep' must be an absolute path"),
+        ([], ": must be a command: a string, or a list of strings, not an empty list"),
+    ],
+)
+def test_a_wrong_word_of_a_command_is_named(command: t.Any, said: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        render({"services": [{"type": "unit", "value": {"name": "a", "command": command}}]})
+    assert str(caught.value) == f"operating_system.services[0].value.command{said}"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +143,7 @@ def test_the_place_in_a_unit_is_exact(key: str, value: t.Any, place: str) -> Non
 def test_the_place_in_what_is_added_to_the_system_is_exact(added: dict[str, t.Any], place: str) -> None:
     with pytest.raises(DeclarationError) as caught:
         render({"services": [{"type": "simple", "value": {"target": "system", "value": added}}]})
-    assert caught.value.path == f"operating_system.services[0]{place}"
+    assert caught.value.path == f"operating_system.services[0].value.value{place}"
 
 
 def test_what_is_added_to_the_system_has_its_defaults() -> None:

@@ -1,0 +1,117 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What starts a unit, and its other names: what is said beside the unit, else its [Install], as `systemctl enable`."""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import base_units, checks
+from .errors import DeclarationError
+from .units import Unit
+
+STARTERS = {".socket": "sockets.target", ".timer": "timers.target", ".path": "paths.target"}
+"""The target that starts a unit of which nothing is said, by its kind; that of other kinds is DEFAULT."""
+
+DEFAULT = "multi-user.target"
+_LINKS = {"WantedBy": "wants", "RequiredBy": "requires", "UpheldBy": "upholds"}
+_SAME = {"graphical.target": DEFAULT, "default.target": DEFAULT}
+"""Targets that a machine comes up to, and a container does as DEFAULT."""
+
+
+def section(unit: Unit) -> dict[str, list[str]] | None:
+    """Return the words of a unit's [Install] by directive, or None when it has no such section."""
+    if unit.text is None:
+        declared = unit.sections.get("Install")
+        if not isinstance(declared, dict):
+            return None
+        lines = [(key, item) for key, value in declared.items() for item in _listed(value)]
+    else:
+        lines = _lines(unit.text)
+        if ("", "") not in lines:
+            return None
+    found: dict[str, list[str]] = {}
+    for key, value in lines:
+        found[key] = [*found.get(key, []), *value.split()] if value.strip() else []
+    return found
+
+
+def says_what_starts(unit: Unit) -> bool:
+    """Return whether a unit's [Install] names what starts it, or says that nothing does."""
+    return not _LINKS.keys().isdisjoint(section(unit) or {})
+
+
+def _listed(value: t.Any) -> list[str]:
+    return [str(item) for item in (value if isinstance(value, list) else [value]) if item is not None]
+
+
+def _lines(text: str) -> list[tuple[str, str]]:
+    """Return the assignments in the [Install] of a unit's text; each such section begins with two empty words."""
+    found = []
+    inside = False
+    begun = ""
+    for raw in text.splitlines():
+        line = raw.strip()
+        if line.startswith(("#", ";")):  # also between the parts of a continued line
+            continue
+        line = begun + line
+        begun = ""
+        if line.endswith("\\"):
+            begun = line[:-1] + " "
+        elif line.startswith("["):
+            inside = line == "[Install]"
+            found += [("", "")] if inside else []
+        elif inside and "=" in line:
+            key, _equals, value = line.partition("=")
+            found.append((key.strip(), value.strip()))
+    return found
+
+
+def links(unit: Unit, place: str = "") -> dict[str, t.Any]:
+    """Return the links below /etc by which targets start UNIT, and its aliases. Raise DeclarationError.
+
+    :param place: of the [Install], by default of a unit that is declared by its text or its sections.
+    """
+    install = section(unit) or {}
+    place = place or f"{unit.path}.{'sections.Install' if unit.text is None else 'text'}"
+    for key in (*_LINKS, "Alias", "DefaultInstance"):
+        for word in install.get(key, []):
+            if "%" in word:
+                raise DeclarationError(place, f"{key}={word}: specifiers are not replaced here; write the name out")
+    instance = install.get("DefaultInstance", [""])[-1:] or [""]
+    started = _instance(unit, instance[0])
+    result: dict[str, t.Any] = {}
+    for name in install.get("Alias", []):
+        checks.unit_name(name, place)
+        if not name.endswith(unit.suffix) or (Unit(name).is_template and not unit.is_template):
+            raise DeclarationError(place, f"Alias={name}: is not of the kind of {unit.name}")
+        result[f"systemd/system/{name}"] = base_units.link(unit.name)
+    for kind, targets in _starters(unit, install).items():
+        for target in targets:
+            target = _SAME.get(checks.unit_name(target, place), target)
+            if started is not None:
+                result[f"systemd/system/{target}.{kind}/{started}"] = base_units.link(f"../{unit.name}")
+    return result
+
+
+def _instance(unit: Unit, default: str) -> str | None:
+    """Return the name under which targets start UNIT; None for a template that has no instance."""
+    if not unit.is_template:
+        return unit.name
+    if not default:
+        if unit.wanted_by:
+            raise DeclarationError(
+                f"{unit.path}.wanted_by",
+                f"'{unit.name}' is a template, of which only instances run: name one with DefaultInstance= in "
+                f"[Install], or require one, such as '{unit.name.replace(unit.suffix, 'NAME')}', in another service",
+            )
+        return None
+    return f"{unit.name[: -len(unit.suffix)]}{default}{unit.suffix}"
+
+
+def _starters(unit: Unit, install: dict[str, list[str]]) -> dict[str, t.Sequence[str]]:
+    if unit.wanted_by is not None:
+        return {"wants": unit.wanted_by}
+    if says_what_starts(unit):
+        return {kind: install.get(key, []) for key, kind in _LINKS.items()}
+    return {"wants": (STARTERS.get(unit.suffix, DEFAULT),)}

@@ -1,0 +1,45 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Directives of units that systemd accepts in a container, and that change nothing there."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections.abc import Mapping
+
+from . import base_units
+
+_PROC = "the kernel gives a user namespace no new /proc while parts of its own are hidden"
+_SCHEDULING = "root of a container may not raise a priority that the host has given; the container's `limits` do"
+_OOM = "no process of a container goes below the container's own `oom_score_adj`"
+
+
+def _negative(value: str) -> bool:
+    return re.fullmatch(r"-0*[1-9][0-9]*", value) is not None
+
+
+DIRECTIVES: dict[str, tuple[t.Callable[[str], bool], str]] = {
+    "ProtectProc": (lambda value: value not in ("", "default"), _PROC),
+    "ProcSubset": (lambda value: value == "pid", _PROC),
+    "Nice": (_negative, _SCHEDULING),
+    "OOMScoreAdjust": (_negative, _OOM),
+}
+"""By name: which values are without effect, and why."""
+
+
+def without_effect(files: Mapping[str, Mapping[str, t.Any]]) -> list[tuple[str, str]]:
+    """Return the directives without effect in the units among a system's FILES: "UNIT: KEY=VALUE", and the reason."""
+    found = []
+    for path, entry in files.items():
+        if path.startswith(f"{base_units.DIRECTORY}/") and "content" in entry and "encoding" not in entry:
+            unit = path.removeprefix(f"{base_units.DIRECTORY}/")
+            found += [(f"{unit}: {key}={value}", reason) for key, value, reason in _directives(entry["content"])]
+    return found
+
+
+def _directives(text: str) -> t.Iterator[tuple[str, str, str]]:
+    for line in text.splitlines():
+        key, equals, value = (part.strip() for part in line.partition("="))
+        if equals and key in DIRECTIVES and DIRECTIVES[key][0](value):
+            yield key, value, DIRECTIVES[key][1]

@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Units as users of systemd write them, in one booted container."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+if t.TYPE_CHECKING:
+    from .conftest import Machine, MakeMachine
+
+pytestmark = pytest.mark.root
+
+TEMPLATE = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nDefaultInstance=one\nWantedBy=graphical.target\n"
+SHOWN = 'printf "%s|" "$0" "$X" >/run/shown\nsystemd-notify --ready\nexec sleep infinity'
+ANSWER = ["/bin/sh", "-c", "rm /run/asked; echo >/run/answer"]
+PATH = {"name": "made", "command": ANSWER, "wanted_by": [], "service": {"Type": "oneshot", "Restart": "no"}}
+UNITS: tuple[dict[str, t.Any], ...] = (
+    {**PATH, "units": {"made.path": {"Path": {"PathExists": "/run/asked"}}}},
+    {"name": "t@", "text": TEMPLATE},
+    {"name": "needs", "requirement": ["t@two"], "command": ["/bin/sleep", "infinity"]},
+    {
+        "name": "echo",
+        "command": ["/bin/cat"],
+        "service": {"StandardInput": "socket"},
+        "socket": {"ListenStream": "/run/echo", "Accept": True},
+    },
+    {
+        "name": "words",
+        "command": ["/bin/sh", "-c", SHOWN, "a\tb\x01c\n%$"],
+        "environment": {"X": "l1\nl2\t$Y%"},
+        "service": {
+            "Type": "notify",
+            "NotifyAccess": "all",
+            "ProtectProc": "invisible",
+            "ProcSubset": "pid",
+            "Nice": -5,
+            "OOMScoreAdjust": -500,
+        },
+    },
+)
+ASK = """
+import socket
+for word in (b"first", b"second"):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect("/run/echo")
+        client.sendall(word)
+        client.shutdown(socket.SHUT_WR)
+        print(client.recv(100).decode())
+"""
+
+
+def test_units_start_and_hold_what_is_declared(make_machine: MakeMachine) -> None:
+    machine = make_machine({"services": [{"type": "unit", "value": value} for value in UNITS]})
+    machine.start()
+    for unit in ("made.path", "t@one.service", "t@two.service", "needs.service", "echo.socket", "words.service"):
+        assert state_of(machine, unit) == "active", machine.logs()
+    assert machine.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "t@*").stdout.count("t@") == 4
+    assert machine.run("cat", "/run/shown").stdout == "a\tb\x01c\n%$|l1\nl2\t$Y%|"
+    assert machine.output("python3", "-c", ASK).split() == ["first", "second"]
+    # As docs/security.md says: what has an effect here belongs in no report.
+    own = machine.output("systemctl", "show", "-P", "MainPID", "words.service").strip()
+    assert machine.run("test", "-e", f"/proc/{own}/root/proc/meminfo").returncode == 0
+    assert machine.output("cat", f"/proc/{own}/oom_score_adj").strip() == "0"
+    assert machine.output("ps", "-o", "nice=", "-p", own).strip() == "0"
+    machine.output("sh", "-c", "mkfifo /run/answer; touch /run/asked; timeout 20 cat /run/answer")
+
+
+def state_of(machine: Machine, unit: str) -> str:
+    return machine.run("systemctl", "is-active", unit).stdout.strip()
