@@ -1,13 +1,18 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The action plugin that takes the content of secret files out of a system before it leaves the controller."""
+"""The action plugin of container_script.
+
+It takes the content of secret files out of a system before it leaves the controller, and makes the script `boot` of the
+system, where the task has none.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.unshare.container.plugins.plugin_utils.boot_script import boot_script
 from ansible_collections.unshare.container.plugins.plugin_utils.secrets import split_secrets
 
 
@@ -23,6 +28,9 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         system = arguments.get("system")
+        # What is no system is the module's to refuse.
+        if "boot" not in arguments and isinstance(system, dict) and {"activation", "spec"} <= system.keys():
+            arguments["boot"] = boot_script(system)
         if isinstance(system, dict) and isinstance(system.get("files"), dict):
             arguments["system"], secrets = split_secrets(system)
             if secrets:
