@@ -29,11 +29,11 @@ export RUFF_CACHE_DIR := .cache/ruff
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: docs security-table help deploy check destroy test lint unit integration benchmark test-packages changelog constraints sanity importer build clean molecule mutation golden \
+.PHONY: docs security-table help deploy check destroy test lint unit integration benchmark benchmark-connection benchmark-fleet benchmark-packages test-packages changelog constraints sanity importer build clean molecule mutation golden \
 	lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-20s %s\n", $$1, $$2 }' Makefile
 
 ## Use
 
@@ -63,9 +63,18 @@ molecule: $(VENV)/development $(COLLECTION) test-packages ## the Molecule scenar
 test-packages: ## install the Debian packages that tests need, without starting their services
 	sh tests/install-packages.sh requirements/debian.txt
 
-benchmark: $(VENV)/development $(COLLECTION) test-packages ## measure the launcher beside its peers (as root)
+benchmark-packages: ## install the peers that the benchmarks compare with
+	sh tests/install-packages.sh requirements/benchmark.txt
+
+benchmark: $(VENV)/development $(COLLECTION) test-packages benchmark-packages ## measure the launcher beside its peers (as root)
 	mkdir -p .cache
 	$(BIN)/python -m ansible_collections.unshare.container.tests.benchmarks.benchmark --output .cache/benchmark.json $(BENCHMARK_ARGS)
+
+benchmark-connection: $(VENV)/development $(COLLECTION) test-packages ## measure a task in a container beside one on its host (as root)
+	$(BIN)/python -m ansible_collections.unshare.container.tests.benchmarks.connection $(BENCHMARK_ARGS)
+
+benchmark-fleet: $(VENV)/development $(COLLECTION) test-packages ## measure what a fleet costs its controller (as root)
+	$(BIN)/python -m ansible_collections.unshare.container.tests.benchmarks.fleet $(BENCHMARK_ARGS)
 
 mutation: $(VENV)/development $(COLLECTION) ## change the sources and count what the unit tests notice (SAMPLE=100: of each room)
 	$(BIN)/python -m ansible_collections.unshare.container.tests.mutation.main --sample $(SAMPLE) --seed $(SEED) $(MUTATION_ARGS)

@@ -1,13 +1,18 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The action plugin that takes the content of secret files out of a system before it leaves the controller."""
+"""The action plugin of container_script.
+
+It takes the content of secret files out of a system before it leaves the controller, and makes the script `boot` of the
+system, where the task has none.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.unshare.container.plugins.plugin_utils.boot_script import boot_script
 from ansible_collections.unshare.container.plugins.plugin_utils.secrets import split_secrets
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import (
     occurring,
@@ -39,6 +44,9 @@ class ActionModule(ActionBase):
         if _is_derived((task_vars or {}).get("system_container_name")):
             arguments.setdefault("named_after_host_name", True)
         system = arguments.get("system")
+        # What is no system is the module's to refuse.
+        if "boot" not in arguments and isinstance(system, dict) and {"activation", "spec"} <= system.keys():
+            arguments["boot"] = boot_script(system)
         texts: list[str] = []
         if isinstance(system, dict) and isinstance(system.get("files"), dict):
             texts = occurring(vaulted_texts(arguments, task_vars), arguments)

@@ -38,7 +38,7 @@ attributes:
   diff_mode:
     details: Compared with the system that is current for the container. Secret content is hidden.
   action:
-    description: Has an action plugin, which keeps secrets out of the logs.
+    description: Has an action plugin, which makes O(boot), and keeps secrets out of the logs.
     support: full
   idempotent:
     details: C(changed) means that a system of this content was not yet on the host, or was damaged.
@@ -130,9 +130,10 @@ options:
     default: false
     version_added: 0.2.0
   boot:
-    description: The script that runs first inside the container and ends by executing the init.
+    description:
+      - The script that runs first inside the container and ends by executing the init.
+      - Made from O(system) by the action plugin, unless it is given.
     type: str
-    required: true
   secrets:
     description:
       - Content of the files marked as secret, by path.
@@ -150,7 +151,6 @@ EXAMPLES = r"""
     system: "{{ operating_system
       | unshare.container.containerized_operating_system
       | unshare.container.system_files(name='web') }}"
-    boot: "{{ lookup('ansible.builtin.template', 'boot.sh.j2') }}"
   register: web
 
 - name: Show how to run it by hand
@@ -229,7 +229,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         },
     },
     "named_after_host_name": {"type": "bool", "default": False},
-    "boot": {"type": "str", "required": True},
+    "boot": {"type": "str"},
     "secrets": {"type": "dict", "no_log": True},
 }
 
@@ -240,6 +240,8 @@ def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
     :raises TargetError, LauncherError, OSError: when the parameters, the host or the store stand in the way.
     """
     given = module.params
+    if given["boot"] is None:
+        raise TargetError("boot: is needed; the module's action plugin makes it from a system of system_files")
     if given["named_after_host_name"]:
         refuse_namesake(given["system"], given["name"], root)
     staged = stage(

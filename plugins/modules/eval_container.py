@@ -140,15 +140,13 @@ EXAMPLES = r"""
       - /srv/uploads/today.tar=/upload.tar
   changed_when: false
 
-- name: Build in a directory, with that and the programs named visible
+- name: Install from a makefile, with that directory and the programs named visible
   unshare.container.eval_container:
     cmd: make -C /source install DESTDIR=/result
     closure: elf
-    inputs: [make, gcc, /usr/lib/gcc, /usr/include]
+    inputs: [make, install]
     mappings:
-      - /srv/source
-      - source: /srv/source
-        target: /source
+      - /srv/source=/source
       - {source: /srv/result, target: /result, writable: true}
     timeout: 600
 
@@ -160,12 +158,13 @@ EXAMPLES = r"""
 
 - name: Run a program as user 42 with a configuration of its own
   unshare.container.eval_container:
-    argv: [/usr/sbin/nginx, -t, -c, /etc/nginx/nginx.conf]
+    argv: [/usr/sbin/nginx, -t, -e, stderr, -c, /etc/nginx/nginx.conf]
     guest_uid: 42
     guest_gid: 77
     files:
-      /etc/nginx/nginx.conf: "events {}\n"
+      /etc/nginx/nginx.conf: "pid /run/nginx.pid; events {}\n"
     file_systems:
+      - mount_point: /run
       - mount_point: /var/lib/nginx
   changed_when: false
 """

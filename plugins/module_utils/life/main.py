@@ -201,8 +201,7 @@ def _explain(status: Status, directory: str, arguments: Arguments) -> None:
         sys.stderr.write("run-container: warning: %s\n" % warning)
     sys.stderr.write(
         "system container is running as PID %s\n"
-        "Run '%s/enter-container' to get a shell in it,\n"
-        "or 'nsenter --all --target %s /bin/sh' for one without its limits.\n" % (status.pid, directory, status.pid)
+        "Run '%s/enter-container' to get a shell in it.\n" % (status.pid, directory)
     )
     sys.stderr.flush()
 

@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands of pages: what each program that they call understands."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shlex
+import subprocess
+
+from ansible_collections.unshare.container.plugins.module_utils.life import main as scripts
+from ansible_collections.unshare.container.tests import guides
+from ansible_collections.unshare.container.tests.quality.declared import (
+    BIN,
+    OWN,
+    REPOSITORY,
+    accept_module,
+    documentation,
+)
+
+
+@functools.cache
+def ansible_options(program: str, *verbs: str) -> str:
+    """Return what a program of Ansible says about its options."""
+    done = subprocess.run([str(BIN / program), *verbs, "--help"], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def accept_ansible(program: str, words: list[str]) -> None:
+    """Find each option in the program's help, and each playbook, module and variable where they are said to be."""
+    known = ansible_options(program, *(words[:2] if program == "ansible-galaxy" else []))
+    for word in words:
+        if word.startswith("-"):
+            option = word.partition("=")[0]
+            assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", known), f"{program} has no {option}"
+    if program == "ansible-playbook":
+        for word in words:
+            if word.startswith(OWN):
+                assert (REPOSITORY / "playbooks" / f"{word.removeprefix(OWN)}.yml").exists(), word
+            if word.startswith("playbooks/"):
+                assert (REPOSITORY / word).exists(), word
+            if word.startswith("{"):
+                json.loads(word)
+    if program == "ansible":
+        module = words[words.index("-m") + 1]
+        options = words[words.index("-a") + 1] if "-a" in words else ""
+        if module.startswith(OWN):
+            accept_module(module, dict(pair.split("=", 1) for pair in shlex.split(options)))
+        else:
+            assert documentation(module)
+
+
+def accept_make(words: list[str]) -> None:
+    """Find each target and variable in the Makefile, and benchmarks' own options in their programs."""
+    text = (REPOSITORY / "Makefile").read_text()
+    for word in words:
+        name, is_variable, value = word.partition("=")
+        if is_variable:
+            assert re.search(rf"^{name} \?=", text, re.MULTILINE), name
+        else:
+            assert re.search(rf"^{re.escape(name)}:", text, re.MULTILINE), name
+        if name in ("BENCHMARK_ARGS", "MUTATION_ARGS"):
+            programs = {"benchmark": "benchmarks/benchmark", "mutation": "mutation/main"}
+            source = programs.get(words[0], f"benchmarks/{words[0].removeprefix('benchmark-')}")
+            known = (REPOSITORY / "tests" / f"{source}.py").read_text()
+            for option in re.findall(r"--[\w-]+", value):
+                assert f'"{option}"' in known, option
+
+
+def accept_script(name: str, words: list[str]) -> None:
+    """Read the options of run-container and enter-container as these do, by their usage."""
+    usage = scripts.RUN_USAGE if name == "run-container" else scripts.ENTER_USAGE
+    valued = tuple(re.findall(r"^  --([\w-]+)=", usage, re.MULTILINE))
+    flags = tuple(re.findall(r"^  --([\w-]+) ", usage, re.MULTILINE))
+    assert valued
+    assert flags
+    rest = scripts.Arguments(words, valued, flags, usage).rest
+    assert name == "enter-container" or not rest, rest
+
+
+NOT_TRIED = {
+    "ansible-builder": "is not installed here, and needs a registry of images",
+    "ansible-runner": "is not installed here, and needs an image",
+    "apt-get": "changes the machine that runs the tests",
+    "molecule": "test_molecule runs it",
+    "curl": "test_guides of tests/integration runs it",
+    "for": "test_guides of tests/integration runs it",
+    "journalctl": "test_guides of tests/integration runs it",
+    "ls": "test_guides of tests/integration runs it",
+    "mv": "test_guides of tests/integration runs it",
+    "tar": "test_guides of tests/integration runs it",
+}
+"""Programs whose options are not read here, with the reason."""
+
+
+def accept_command(command: str) -> None:
+    """Take a command, unless NOT_TRIED has a reason not to."""
+    name = guides.program(command)
+    if name in NOT_TRIED:
+        return
+    words = shlex.split(command, comments=True)[1:]
+    if name.startswith("ansible"):
+        accept_ansible(name, words)
+    elif name == "make":
+        accept_make(words)
+    else:
+        accept_script(name, words)
