@@ -14,6 +14,7 @@ OLDEST := .cache/ansible-2.18
 INVENTORY ?= examples/inventory
 PLAYBOOK_ARGS ?=
 PYTEST_ARGS ?=
+WORKERS ?= 2
 BENCHMARK_ARGS ?=
 SAMPLE ?= 0
 SEED ?= 1
@@ -46,16 +47,18 @@ check: $(VENV)/deploy $(COLLECTION) ## show what deploy would change, and change
 destroy: $(VENV)/deploy $(COLLECTION) ## take away everything that deploy made
 	$(BIN)/ansible-playbook -i $(INVENTORY) playbooks/destroy-container.yml $(PLAYBOOK_ARGS)
 
-## Tests. One pytest run, so that one closing line counts them all.
+## Tests. One pytest run, so that one closing line counts them all; its workers have whole files each.
+
+PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 test: lint sanity importer test-packages $(OLDEST)/installed ## every check and test (as root)
-	$(BIN)/pytest $(PYTEST_ARGS) tests/quality tests/unit tests/integration
+	$(PYTEST) tests/quality tests/unit tests/integration
 
 unit: $(VENV)/development $(COLLECTION) ## tests that need neither root nor a host
-	$(BIN)/pytest $(PYTEST_ARGS) tests/quality tests/unit
+	$(PYTEST) tests/quality tests/unit
 
 integration: $(VENV)/development $(OLDEST)/installed $(COLLECTION) test-packages ## tests that boot containers (as root)
-	$(BIN)/pytest $(PYTEST_ARGS) tests/integration
+	$(PYTEST) tests/integration
 
 molecule: $(VENV)/development $(COLLECTION) test-packages ## the Molecule scenarios alone, which integration runs, too (as root)
 	$(BIN)/molecule test --all
