@@ -105,7 +105,7 @@ class Information:
         facts["problems"] = [str(problem) for problem in judgement.problems] if judgement is not None else None
         outdated = self._try("its software", lambda: self.container.outdated_units(self.timeout)) if running else None
         facts["outdated_units"] = outdated
-        facts["log"] = self._try("its log", self._log) if asked and self.log_lines else None
+        facts["log"] = self._try("its log", self._log) if running and self.log_lines else None
         facts["errors"] = self.errors
         return facts
 

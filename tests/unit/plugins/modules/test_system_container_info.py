@@ -206,5 +206,5 @@ def test_an_init_that_is_not_systemd_is_asked_for_no_units(layout: Layout) -> No
         json.dumps({"format": 2, "host_name": "web", "init": {"argv": ["/bin/sh"]}})
     )
     facts = gather(layout, FakeContainer(str(layout.systems / SYSTEM)), log_lines=1)
-    assert (facts["failed_units"], facts["log"], facts["errors"]) == (None, None, [])
+    assert (facts["failed_units"], facts["log"], facts["errors"]) == (None, "line\n", [])
     assert facts["outdated_units"] == ["nginx.service"]
