@@ -140,7 +140,7 @@ def test_cases_b9_a_file_of_nobody_is_said(data: tuple[Machine, list[str]], dire
         pytest.param("file", (101, 104), "/var/lib/redis", r"/var/lib/redis: belongs to 101:104", id="cases_B8"),
         pytest.param("", (107, 107), "/var/lib/redis", r"chown 902:902", id="cases_B8_empty"),
         pytest.param("redis/file", (101, 104), "/var/lib", r"/var/lib/redis: belongs to 101:104", id="cases_B8_below"),
-        pytest.param("", (0, 0), "/dev/null", r"/dev/null is a device", id="cases_N5_device"),
+        pytest.param("", (0, 0), "/dev/null", r"/dev/null there: it is a device", id="cases_N5_device"),
     ],
 )
 def test_a_start_is_refused(
