@@ -157,6 +157,7 @@ missing:
   elements: str
 """
 
+import copy
 import typing as t
 from pathlib import Path
 
@@ -194,7 +195,8 @@ def options_of(entry: t.Any, place: str) -> dict[str, t.Any]:
 
     :raises TargetError: naming `place` when they are not valid.
     """
-    checked = ArgumentSpecValidator({**TASK_OPTIONS, **ANNOUNCED}).validate(entry)
+    # The validator puts defaults into its result, and fills them.
+    checked = ArgumentSpecValidator(copy.deepcopy({**TASK_OPTIONS, **ANNOUNCED})).validate(entry)
     if checked.error_messages:
         raise TargetError(f"{place}: {'; '.join(checked.error_messages)}")
     parameters: dict[str, t.Any] = checked.validated_parameters

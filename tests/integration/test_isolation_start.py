@@ -179,7 +179,7 @@ def test_the_console_is_a_pty_of_the_containers(make_machine: MakeMachine) -> No
         mode = os.fstat(slave).st_mode, os.fstat(slave).st_uid
         script = [str(machine.system / "run-container")]
         with subprocess.Popen(script, stdin=slave, stdout=slave, stderr=slave, start_new_session=True) as process:
-            _read_until(master, b"nsenter")
+            _read_until(master, b"enter-container")
             assert machine.output("stat", "-c", "%U %t", "/dev/console").split() == ["root", "88"]
             push = "import fcntl; fcntl.ioctl(open('/dev/console'), 0x5412, b'x')"
             assert "Operation not permitted" in machine.run("python3", "-c", push).stderr

@@ -239,7 +239,7 @@ def test_a_container_in_the_foreground_ends_with_its_init(make_machine: MakeMach
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, text=True
             )
             assert running.stderr is not None
-            assert any("nsenter" in line for line in running.stderr)
+            assert any("enter-container" in line for line in running.stderr)
             pid = machine.container.status().pid
             flood = subprocess.Popen(["/usr/bin/python3", str(tmp_path / "flood"), f"/proc/{pid}/fd/1"])
             stack.callback(flood.wait)

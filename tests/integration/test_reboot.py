@@ -270,7 +270,7 @@ def test_further_shares_are_not_forgotten_in_silence(make_machine: MakeMachine, 
 def test_what_runs_in_the_foreground_is_left_to_that(make_machine: MakeMachine) -> None:
     machine = make_machine(DECLARED)
     running = Foreground(machine)
-    running.read_until("nsenter")
+    running.read_until("enter-container")
     with machine.container.lock(30):
         assert machine.container.await_ready(30)
     former = boot_id(machine)
@@ -278,7 +278,7 @@ def test_what_runs_in_the_foreground_is_left_to_that(make_machine: MakeMachine) 
     go_down(machine, "reboot")
     stays_down(machine)
     running.process.send_signal(signal.SIGCONT)
-    running.read_until("nsenter")
+    running.read_until("enter-container")
     assert boot_id(machine) != former
     running.process.terminate()
     assert running.end() == 0

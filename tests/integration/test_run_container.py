@@ -63,7 +63,7 @@ def test_s9_s10_s11_by_hand(make_machine: MakeMachine, tmp_path: Path) -> None:
     running = Foreground(
         machine, "--share", f"{shared}=/data", f"--expose={tmp_path}=/exposed", "--pid-file", str(pid_file)
     )
-    running.read_until("nsenter")
+    running.read_until("enter-container")
     pid = int(pid_file.read_text())
     assert f"PID {pid}" in "".join(running.said)
     assert "enter-container" in "".join(running.said)
@@ -93,7 +93,7 @@ def test_s10_signal_stops_services_by_their_own_commands(
         mappings=[{"source": str(kept), "target": "/kept", "writable": True}],
     )
     running = Foreground(machine)
-    running.read_until("nsenter")
+    running.read_until("enter-container")
     with machine.container.lock(30):
         assert machine.container.await_ready(30)
     running.process.send_signal(number)
@@ -116,7 +116,7 @@ def test_s10_a_signal_stops_it_though_its_caller_ignores_that(
     init = {"argv": ["/bin/sleep", "1000"], "ready": "exec", "stop_signal": "SIGKILL"}
     machine = make_machine(init=init)
     running = Foreground(machine, ignoring=True)
-    running.read_until("nsenter")
+    running.read_until("enter-container")
     running.process.send_signal(number)
     assert running.end() == 128 + signal.SIGKILL
 
@@ -143,7 +143,7 @@ def test_s10_init_killed_by_a_signal(make_machine: MakeMachine) -> None:
     init = {"argv": ["/bin/sleep", "1000"], "ready": "exec", "stop_signal": "SIGKILL"}
     machine = make_machine(init=init)
     running = Foreground(machine)
-    running.read_until("nsenter")
+    running.read_until("enter-container")
     running.process.send_signal(signal.SIGTERM)
     assert running.end() == 128 + signal.SIGKILL
 
