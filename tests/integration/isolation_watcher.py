@@ -97,7 +97,10 @@ def look(pid: str) -> None:
                 os.kill(int(pid), 9)
         except OSError:
             continue
-        if what and got:
+        after = program(pid)
+        if (
+            what and got and (not after or "python" in after)
+        ):  # it has not become a program of the container's meanwhile
             note(f"{what}: {got}")
     if KILLS:
         return

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     Pipe = Tuple[int, int]  # its read end and its write end
 
 
+WORDS_TIMEOUT = 0.5  # seconds for a child to say what was not done in time
+
+
 class Launch:
     """The processes of one start.
 
@@ -110,7 +113,7 @@ class Launch:
             return DIVIDER.join(["\n".join([pid, failure, *self.warnings]), "\n".join(self.mapped)])
 
         try:
-            said = in_child(work, deadline - time.monotonic())
+            said = in_child(work, deadline - time.monotonic() + WORDS_TIMEOUT)
         except TimeoutError:
             raise LauncherError("its root was not built in time; does a file system of the host hang?") from None
         said, _divider, noted = said.partition(DIVIDER)
