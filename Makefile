@@ -49,7 +49,7 @@ destroy: $(VENV)/deploy $(COLLECTION) ## take away everything that deploy made
 
 ## Tests. One pytest run, so that one closing line counts them all; its workers have whole files each.
 
-PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test: lint sanity importer test-packages $(OLDEST)/installed ## every check and test (as root)
 	$(PYTEST) tests/quality tests/unit tests/integration

@@ -97,10 +97,8 @@ def look(pid: str) -> None:
                 os.kill(int(pid), 9)
         except OSError:
             continue
-        after = program(pid)
-        if (
-            what and got and (not after or "python" in after)
-        ):  # it has not become a program of the container's meanwhile
+        after = program(pid)  # it may have become one of the container's meanwhile
+        if what and got and (not after or "python" in after):
             note(f"{what}: {got}")
     if KILLS:
         return
