@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import INTERPRETER, Machine
+from .conftest import DEFAULT_NAME, INTERPRETER, Machine
 from .playbooks import Run, playbook
 from .test_run_container import Foreground
 
@@ -40,7 +40,7 @@ INVENTORY: dict[str, t.Any] = {
     "all": {
         "hosts": {
             "localhost": {"ansible_connection": "local"},
-            "test-machine": {"ansible_connection": "unshare.container.nsenter"},
+            DEFAULT_NAME: {"ansible_connection": "unshare.container.nsenter"},
         }
     }
 }
@@ -207,7 +207,7 @@ def test_who_enters_waits_for_who_is_starting_it(make_machine: MakeMachine) -> N
 
 
 def test_ansible_reboots_it(tmp_path: Path, host_unchanged: None) -> None:
-    name = "test-machine"
+    name = DEFAULT_NAME
     (tmp_path / "inventory.yml").write_text(json.dumps(INVENTORY))
     plays = [*deploying(name), *rebooting(name), *rebooting(name, reboot_command="systemctl reboot")]
     (tmp_path / "play.yml").write_text(json.dumps(plays))
