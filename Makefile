@@ -14,7 +14,6 @@ OLDEST := .cache/ansible-2.18
 INVENTORY ?= examples/inventory
 PLAYBOOK_ARGS ?=
 PYTEST_ARGS ?=
-WORKERS ?= 2
 BENCHMARK_ARGS ?=
 SAMPLE ?= 0
 SEED ?= 1
@@ -47,18 +46,16 @@ check: $(VENV)/deploy $(COLLECTION) ## show what deploy would change, and change
 destroy: $(VENV)/deploy $(COLLECTION) ## take away everything that deploy made
 	$(BIN)/ansible-playbook -i $(INVENTORY) playbooks/destroy-container.yml $(PLAYBOOK_ARGS)
 
-## Tests. One pytest run, so that one closing line counts them all; its workers have whole files each.
-
-PYTEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+## Tests. One pytest run, so that one closing line counts them all.
 
 test: lint sanity importer test-packages $(OLDEST)/installed ## every check and test (as root)
-	$(PYTEST) tests/quality tests/unit tests/integration
+	$(BIN)/pytest $(PYTEST_ARGS) tests/quality tests/unit tests/integration
 
 unit: $(VENV)/development $(COLLECTION) ## tests that need neither root nor a host
-	$(PYTEST) tests/quality tests/unit
+	$(BIN)/pytest $(PYTEST_ARGS) tests/quality tests/unit
 
 integration: $(VENV)/development $(OLDEST)/installed $(COLLECTION) test-packages ## tests that boot containers (as root)
-	$(PYTEST) tests/integration
+	$(BIN)/pytest $(PYTEST_ARGS) tests/integration
 
 molecule: $(VENV)/development $(COLLECTION) test-packages ## the Molecule scenarios alone, which integration runs, too (as root)
 	$(BIN)/molecule test --all

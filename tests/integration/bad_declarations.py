@@ -213,7 +213,7 @@ def _no_socket(choose: random.Random, name: str) -> Bad:
         (
             {"ListenStream": f"/run/{name}.sock", "ExecStartPre": "/bin/false"},
             {"ListenStream": f"/proc/{name}.sock"},
-            {"ListenStream": "192.0.2.77:80"},
+            {"ListenStream": f"192.0.2.77:{choose.randrange(1024, 65536)}"},
         )
     )
     return Bad("a socket that cannot be made", [unit(name, command=DAEMON, socket=socket)], (f"{name}.socket",))

@@ -214,7 +214,8 @@ def meet(machine: Machine, meant: str) -> str:
         try:
             ask()
         except LauncherError as error:
-            said.append(str(error))
+            if "its systemd does not say" not in str(error):  # which is an answer, and in time
+                said.append(str(error))
     if groups(machine) > before + KEPT:
         said.append(f"{groups(machine) - before} control groups more")
     return "; ".join(text for text in said if not meant or meant not in text) or "refused"

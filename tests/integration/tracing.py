@@ -93,7 +93,7 @@ class Steps:
     """
 
     PARTS = 61
-    SIZE = 1 << 22
+    SIZE = 1 << 24
     HIGHEST = 256
     HEADER = 8
 

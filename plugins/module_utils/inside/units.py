@@ -13,7 +13,7 @@ import time
 
 from ..launcher import kernel
 from ..launcher.errors import LauncherError
-from ..launcher.specification import read_spec
+from ..launcher.specification import read_outline
 from ..state.declared_units import DeclaredUnits, ignored_values, lines_on
 from .questions import capture
 
@@ -132,7 +132,7 @@ def judge(container: RecordedContainer, timeout: float = 10.0) -> Judgement:
         LauncherError: it does not run, or its systemd does not answer.
     """
     deadline = time.monotonic() + timeout
-    declared = DeclaredUnits(read_spec(str((container.record() or {}).get("system"))).files)
+    declared = DeclaredUnits(read_outline(str((container.record() or {}).get("system"))).files)
     names = declared.names()
     answer = capture(container, ["sh", "-c", _SCRIPT, "sh"] + names, timeout)
     said, _line, log = answer.partition("\n----\n")

@@ -38,12 +38,13 @@ class Outline(ContractRecord):
     host_name: str
     init: contract.Init
     security: contract.Security = contract.Security()
+    files: dict[str, contract.File] = {}
     launcher: str = ""
     filter_digest: str = ""
 
     KINDS: ClassVar[dict[str, Kind]] = {
         name: contract.Specification.KINDS[name]
-        for name in ("host_name", "init", "security", "launcher", "filter_digest")
+        for name in ("host_name", "init", "security", "files", "launcher", "filter_digest")
     }
 
 
