@@ -67,7 +67,7 @@ class Answers:
         specification = types.SimpleNamespace(
             files={UNITS_DIRECTORY + name: File(link=to) for name, to in files.items()}
         )
-        monkeypatch.setattr(units, "read_spec", lambda _system: specification)
+        monkeypatch.setattr(units, "read_outline", lambda _system: specification)
         monkeypatch.setattr(units, "capture", self.capture)
         monkeypatch.setattr(units, "time", types.SimpleNamespace(monotonic=lambda: NOW))
 
