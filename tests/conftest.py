@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import typing as t
 from pathlib import Path
@@ -20,6 +21,8 @@ settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
 
 signals.let_programs_heed()
+# Whoever ends a run by `timeout` or `kill` has it tidy up, too: a container outlives the process that started it.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 SYS_ADMIN = 21
 
