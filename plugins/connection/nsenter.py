@@ -134,7 +134,7 @@ display = Display()
 
 PREFIX = "ansible_"
 OWN_VARIABLES = ("ansible_unshare_", "inventory_hostname")
-"""How the names of variables begin that configure this plugin and no other."""
+"""Prefix of the names of variables that configure this plugin and no other."""
 
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 CHUNK = 4 << 20

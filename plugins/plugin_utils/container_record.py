@@ -41,7 +41,7 @@ DERIVED: Spec = {
 RECORD: Spec = {**DERIVED, **OPTIONS}
 
 DERIVING = ("mappings", "shared_network", "extra_file_systems", "keep_services", "store")
-"""Which of it the filters `containerized_operating_system` and `containerization_report` take."""
+"""Names of the options that the filters `containerized_operating_system` and `containerization_report` take."""
 
 RENDERING = ("shared_network", "private_users", "init", "security", "oom_score_adj", "log", "store")
-"""Which of it the filter `system_files` takes."""
+"""Names of the options that the filter `system_files` takes."""

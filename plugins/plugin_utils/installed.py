@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What starts a unit, and its other names: what is said beside the unit, else its [Install], as `systemctl enable`."""
+"""The starters and other names of a unit: those declared beside it, else its [Install], as `systemctl enable` has it."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def plain(value: t.Any, path: str, _open: tuple[int, ...] = ()) -> t.Any:
 
 _OMIT = "is `omit`, which only a task's own options can be; say `default(none)` to leave the key out"
 _OMITTED = "__omit_place_holder__"
-"""How the text begins that stands for `omit` in ansible-core 2.18."""
+"""Prefix of the text that stands for `omit` in ansible-core 2.18."""
 _REFUSALS: dict[type, str] = {
     datetime.datetime: "is a time, as YAML reads it; quote it",
     datetime.date: "is a date, as YAML reads it; quote it",
@@ -90,7 +90,7 @@ _REFUSALS: dict[type, str] = {
     set: "is a set, which has no order; write a list, or add `| list`",
     frozenset: "is a set, which has no order; write a list, or add `| list`",
 }
-"""What YAML and templates make beside the plain types, the nearest class first."""
+"""Types that YAML and templates make beside the plain ones, the nearest class first."""
 
 
 def _refusal(value: t.Any) -> str:

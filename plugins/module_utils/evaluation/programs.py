@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How programs and files are found, and what programs load beside their libraries."""
+"""Search for programs and files, and for what programs load beside their libraries."""
 
 from __future__ import annotations
 

@@ -279,7 +279,7 @@ class Boot:
 
 
 def _is_text(path: str) -> bool:
-    """Whether systemd can read a path: no unit has bytes that are no UTF-8."""
+    """Return whether systemd can read a path: no unit has bytes that are no UTF-8."""
     return not any("\ud800" <= character <= "\udfff" for character in path)
 
 

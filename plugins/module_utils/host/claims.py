@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What others have already that a container would need for itself: a directory it writes to, a port of the host's.
+"""Claims of others on what a container needs for itself: a directory that it writes to, a port of the host.
 
 Others are the containers of this host that run, or that its boot starts; of ports, everybody who listens. That is asked
 before a container is started, and before the one of its name that runs is stopped for it.
@@ -119,7 +119,7 @@ def writes(host: HostFacts, specification: Specification) -> Written:
 
 
 def _is_kept(host: HostFacts, path: str) -> bool:
-    """Whether what is written to a path stays in it: that goes through a socket or a pipe is for any number to use."""
+    """Return whether what is written to a path stays in it. Any number may use a socket or a pipe."""
     try:
         mode = os.stat(host.path(path)).st_mode
     except OSError:
@@ -146,7 +146,7 @@ def _directories(host: HostFacts, written: Written, found: list[Other]) -> list[
 
 
 def _meets(host: HostFacts, guard: guarded.GuardedHost, path: str, theirs: Written) -> tuple[str, str] | None:
-    """How a path to which another container writes stands to this one, by its words, or by where they lie; or None."""
+    """Return how a path that another container writes stands to this one, by its words or its place; None if apart."""
     for known in theirs:
         relation = guarded.relation_of(known, path)
         if relation:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether the ids of a file system can be mapped: tried, with a mount that nobody ever sees."""
+"""Trial of whether the ids of a file system can be mapped, with a mount that nobody ever sees."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAP = f"0 {OWN_RANGES} 65536\n"
 
 
 def can_map(source: int, path: str) -> bool:
-    """Whether the ids of what a descriptor names, and of all that is mounted below it, can be mapped.
+    """Return whether the ids of what a descriptor names, and of all that is mounted below it, can be mapped.
 
     Where that cannot be tried, it is left to the start to find out.
 

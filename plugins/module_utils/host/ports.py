@@ -42,7 +42,7 @@ class Listening(NamedTuple):
 
 
 def overlap(one: Port, other: Port) -> bool:
-    """Whether two listeners would be in each other's way."""
+    """Return whether two listeners would be in each other's way."""
     if (one.protocol, one.number) != (other.protocol, other.number):
         return False
     return _meet(one.address, other.address)

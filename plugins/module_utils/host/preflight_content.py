@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What files of a system name that the store must know: a time zone, a locale, and the rules of sudo.
+"""Check of what a system's files name and the store must know: a time zone, a locale, and the rules of sudo.
 
 A container starts with any of them wrong, too: with UTC, without messages and sorting of the language, without sudo.
 Nobody would be told.
@@ -108,12 +108,12 @@ class Content:
         return [os.fsdecode(name) for name in text.split(b"\0") if name]
 
     def _is_alias(self, name: str) -> bool:
-        """Whether the C library knows a locale by this other name."""
+        """Return whether the C library knows a locale by this other name."""
         lines = self._begins("/usr/share/locale/locale.alias", SIZE_LIMIT).decode("utf-8", "replace").split("\n")
         return name in [line.split()[0] for line in lines if line.split() and not line.startswith("#")]
 
     def _is_supported(self, name: str) -> bool:
-        """Whether there is such a locale, though not here."""
+        """Return whether there is such a locale, though not here."""
         listed = self._begins(SUPPORTED, SIZE_LIMIT).decode("utf-8", "replace").split("\n")
         wanted = plain_locale(name)
         if wanted in {plain_locale(line.split()[0]) for line in listed if line.strip()}:

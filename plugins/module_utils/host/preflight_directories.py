@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What becomes of the directories that a container's services need: whose they are, and whether they last."""
+"""Check of the directories that a container's services need: whose they are, and whether they last."""
 
 from __future__ import annotations
 

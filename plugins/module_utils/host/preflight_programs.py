@@ -94,7 +94,7 @@ class Programs:
         return found
 
     def _is_started(self, name: str) -> bool:
-        """Whether something is there that would start a unit: what wants it, or what it is activated by."""
+        """Return whether something is there that would start a unit: what wants it, or what it is activated by."""
         stem = name[: -len(".service")]
         files = self.specification.files
         return any(f"{UNITS}{stem}{kind}" in files for kind in (".timer", ".socket", ".path")) or any(
@@ -102,7 +102,7 @@ class Programs:
         )
 
     def _is_known(self, program: str) -> bool:
-        """Whether the host knows what is at a path: the container itself can put something where it may write."""
+        """Return whether the host knows what is at a path. The container can change a place where it may write."""
         if "/" not in program:
             return True
         path = targets.plain_path(program)

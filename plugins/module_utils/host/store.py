@@ -26,7 +26,7 @@ SEARCHED = ("bin", "sbin", "libexec", "games")
 """The directories below the store in which a program named without a directory is looked for."""
 
 NAMES_READ = 100_000
-"""How many names of directories are compared with patterns, altogether; `/usr/bin` of a large host has 5,000."""
+"""The number of names that are compared with patterns, altogether; `/usr/bin` of a large host has 5,000."""
 
 
 def open_bind_source(root: Path, path: str) -> int:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What systemd says of a system's units before anything is stopped for them: they are read as PID 1 will read them.
+"""Check of a system's units by systemd, before anything is stopped for them: it reads them as PID 1 will read them.
 
 That takes the systemd which will run them, so only a system whose software is the host's own is looked at. Of any
 other the running container's systemd is asked (`inside/units`).

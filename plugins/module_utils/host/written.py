@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..launcher.contract import Mount, Specification
 
 SOCKETS = (".sock", ".socket", "/socket")
-"""How the names of sockets end, by custom. Any number of containers may use one."""
+"""Suffix of the names of sockets, by custom. Any number of containers may use one."""
 
 
 def written(specification: Specification) -> dict[str, str]:

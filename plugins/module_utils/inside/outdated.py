@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which units of a running container go on with software that the host has replaced or removed since (P5).
+"""Units of a running container that go on with software which the host has replaced or removed since (P5).
 
 A process keeps the files of the store that it has mapped into its memory: its program and libraries. When the host's
 package manager puts others in their place, /proc/PID/maps calls them deleted.
@@ -110,7 +110,7 @@ def _read_maps(pid: int) -> bytes:
 
 
 def maps_deleted(maps: bytes, prefix: bytes) -> bool:
-    """Whether a list of mappings (proc_pid_maps(5)) names a file that is no more below a directory.
+    """Return whether a list of mappings (proc_pid_maps(5)) names a file that is no more below a directory.
 
     Args:
         prefix: the directory, with a slash at its end.

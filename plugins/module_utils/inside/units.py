@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a running container does what was declared: the one judgement of its units.
+"""The one judgement of a running container's units: whether it does what was declared.
 
 What is to run follows from the specification, which is the host's (`state/declared_units`); of each such unit systemd
 is asked what became of it. Its answers are the container's own word: they are bounded, and one that is missing counts
@@ -91,7 +91,7 @@ class UnitProblem:
 
 
 class Judgement:
-    """What was found of a container.
+    """The findings about one container.
 
     Attributes:
         state: what systemd says of all (`systemctl is-system-running`).

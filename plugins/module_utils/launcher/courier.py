@@ -332,7 +332,7 @@ def _keep_in_place(keep: set[int]) -> None:
 
 
 class SharedCopier(Copier):
-    """What the child does: it carries bytes until it is told of the end, and then what is there.
+    """The work of the child: it carries bytes until it is told of the end, and then what is there.
 
     Args:
         outputs: pairs of what is shared, and where its bytes go.

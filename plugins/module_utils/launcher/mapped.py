@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a start found at the sources of its mappings, noted to be compared with what is there later.
+"""Notes of what a start found at the sources of its mappings, to be compared with what is there later.
 
 A bind mount keeps what it was made of: a directory that was renamed, a file system that was unmounted, and nothing of
 what is mounted below it later. So a running container can lack what its declaration says, and nothing in it shows that.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much of the memory a container's file systems may take.
+"""Sizes of the file systems that a container has in memory.
 
 What lies in a tmpfs is memory of the container's. Who fills one shall find it full (`ENOSPC`) before the container's
 limit of memory is met, for then the kernel kills processes, which gives nothing of that back. So a share of the memory

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the services of a container need of the host beside what is mounted: ports, where they have the host's network.
+"""Needs of a container's services beside its mounts: ports, where it has the host's network.
 
 No start asks for them. They are looked at before a container that runs is stopped for another one.
 """

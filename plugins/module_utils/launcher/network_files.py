@@ -30,7 +30,7 @@ ABSENT = "%s: does not exist on the host, so it is empty inside until it does"
 
 
 def is_followed(record: Mount) -> bool:
-    """Whether a mount record is one of the host's network files, at its own place."""
+    """Return whether a mount record is one of the host's network files, at its own place."""
     path = plain_path(record.source) if record.is_bind else ""
     return path in NETWORK_FILES and plain_path(record.mount_point) == path
 

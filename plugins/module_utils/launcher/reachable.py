@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether users of the host could run what root inside leaves in writable storage, with root's rights.
+"""Checks whether users of the host could run, with root's rights, what root inside leaves in writable storage.
 
 The system-call filter refuses to make set-user-ID programs, but overlayfs, mounted inside, copies one up in the kernel.
 With `security.nesting`, openat2(2) makes one. overlayfs copies up a file capability, too, since root inside then has

@@ -29,7 +29,7 @@ SIZE_LIMIT = 1 << 26  # bytes of a spec.json
 
 
 class Outline(ContractRecord):
-    """What is asked of a system that this version may neither have written nor started.
+    """The part of a specification that is read of a system of any version, while its container runs.
 
     Nothing of it is judged by what can be declared today: a container that runs can be entered, asked and stopped.
     Attributes are those of `contract.Specification`.

@@ -156,7 +156,7 @@ def refusal_of_place(path: str, store: str | None = None) -> str | None:
 
 
 def _is_of_an_architecture(place: str, store: str) -> bool:
-    """Whether a path is one of a store's directories of libraries, such as lib/x86_64-linux-gnu."""
+    """Return whether a path is one of a store's directories of libraries, such as lib/x86_64-linux-gnu."""
     directory, _slash, name = place.rpartition("/")
     return directory == store + "/lib" and "-linux-" in name
 

@@ -20,7 +20,7 @@ from ..state.target import Layout, TargetError
 
 
 class Examined(NamedTuple):
-    """What keeps a container from starting: by itself, and beside what others have already."""
+    """The reasons that keep a container from starting: its own, and what others have already."""
 
     problems: list[str]
     conflicts: list[str]

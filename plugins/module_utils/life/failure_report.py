@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What an error says of a container that runs and is not well: the reason first, then the log of what is to blame."""
+"""The text of an error about a container that runs and is not well: the reason first, then the log of the culprit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PID = re.compile(r"\[\d+\]")
 
 
 class FailureReport:
-    """What there is to say of a container.
+    """The report on one container.
 
     :param reason: what is wrong with it, as far as it is known.
     :param container: a `life.container.Container`.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a running container lacks of its declaration since the host has changed, and the mending of that.
+"""Healing: what a running container lacks of its declaration since the host has changed, and the mending of that.
 
 The host's network files are copied again, a mapping that was left out is mounted, and so is what the host has mounted
 below one since. What a restart alone can mend is only said: a directory that was replaced, for programs that run have

@@ -124,7 +124,7 @@ class OneContainer:
 
     @property
     def warnings(self) -> list[str]:
-        """What a person should know, each once."""
+        """The warnings for the user, each once."""
         return list(dict.fromkeys(self.cycle.warnings + self.boot.warnings + self.healing_warnings))
 
     def bring(self, check: bool, diff: bool) -> dict[str, Any]:

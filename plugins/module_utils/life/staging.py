@@ -42,7 +42,7 @@ class Staged:
 
 
 class Named(NamedTuple):
-    """What of all that a system names the store does not have.
+    """The names in a system's files that the store does not have.
 
     :ivar refused: without which the container would not be what was declared.
     :ivar missing: programs that units start.

@@ -21,7 +21,7 @@ from .systems import Systems
 from .target import Layout, TargetError, explain, make_private_directory
 
 GENERATIONS_KEPT = 5
-"""How many generations a container keeps unless another number is asked for."""
+"""The number of generations that a container keeps unless another is asked for."""
 
 NEW_LINK = ".new"
 WELL = ".well"  # what the name of a mark ends with

@@ -21,10 +21,10 @@ from .target import explain
 MANIFEST = "manifest.json"
 MANIFEST_MODE = 0o600
 ITSELF = "."
-"""How the directory of the system is called in its manifest."""
+"""The name of the system's own directory in its manifest."""
 
 SHOWN = 5
-"""How many damages of a system are named."""
+"""The number of damages of a system that an error names."""
 
 READ_SIZE = 1 << 16
 KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}

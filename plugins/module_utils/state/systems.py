@@ -30,7 +30,7 @@ from .system_damage import MANIFEST, MANIFEST_MODE, damages, manifest
 from .target import Layout, TargetError, exclusive, explain, make_private_directory
 
 ASIDE = ".aside-"
-"""How the names of directories begin that are being written or removed."""
+"""Prefix of the names of directories that are being written or removed."""
 
 
 class Systems:
