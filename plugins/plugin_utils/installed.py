@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The starters and other names of a unit: those declared beside it, else its [Install], as `systemctl enable` has it."""
+"""The starters and other names of a unit: those declared beside it, else its [Install], as `systemctl enable` does."""
 
 from __future__ import annotations
 
