@@ -18,6 +18,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.filter import containerized_operating_system, system_files
 from ansible_collections.unshare.container.plugins.module_utils.launcher import seccomp
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
+from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
 from ansible_collections.unshare.container.plugins.module_utils.state import library
 from ansible_collections.unshare.container.plugins.module_utils.state.record import Status
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
@@ -228,6 +229,17 @@ class Machine:
 
 
 MakeMachine = t.Callable[..., Machine]
+
+
+@pytest.fixture
+def container(request: pytest.FixtureRequest, host_unchanged: None) -> t.Iterator[Container]:
+    """Yield the container of the module's NAME, for a life cycle; it and its systems are gone after the test."""
+    name = request.module.NAME
+    container = Container(name)
+    try:
+        yield container
+    finally:
+        LifeCycle(Layout(), name, container).reach("absent")
 
 
 def write_system(operating_system: Mapping, name: str, filtered: bool = True, **options: t.Any) -> Path:

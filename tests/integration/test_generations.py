@@ -26,15 +26,6 @@ PAGE = {"type": "simple", "value": {"name": "site", "target": "etc", "value": {"
 BROKEN = {"type": "unit", "value": {"name": "broken", "command": ["/usr/bin/false"]}}
 
 
-@pytest.fixture
-def container(host_unchanged: None) -> t.Iterator[Container]:
-    container = Container(NAME)
-    try:
-        yield container
-    finally:
-        LifeCycle(Layout(), NAME, container).reach("absent")
-
-
 def write(*services: dict[str, t.Any]) -> Path:
     return write_system({"host_name": NAME, "services": list(services)}, NAME)
 

@@ -76,31 +76,18 @@ class Reader:
             "PATH": f"{BIN}:{os.environ['PATH']}",
         }
 
+    def streams(self) -> dict[str, t.Any]:
+        """Return where a command runs, and where what it prints goes."""
+        places = {"cwd": self.directory, "env": self.environment(), "text": True}
+        return {**places, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+
     def start(self, command: str) -> subprocess.Popen[str]:
         """Start a command of the page, whose output is read as it comes."""
-        return subprocess.Popen(
-            ["/bin/sh", "-c", f"exec {self.own(command)}"],
-            cwd=self.directory,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        return subprocess.Popen(["/bin/sh", "-c", f"exec {self.own(command)}"], **self.streams())
 
     def run(self, command: str, fails: bool = False) -> str:
         """Run a command of the page, and return what it printed."""
-        done = subprocess.run(
-            ["/bin/sh", "-c", self.own(command)],
-            cwd=self.directory,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = subprocess.run(["/bin/sh", "-c", self.own(command)], timeout=120, check=False, **self.streams())
         assert (done.returncode != 0) == fails, f"{command}\n{done.stdout}"
         return done.stdout
 

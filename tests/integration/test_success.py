@@ -47,15 +47,6 @@ GOOD = [
 ]
 
 
-@pytest.fixture
-def container(host_unchanged: None) -> t.Iterator[Container]:
-    container = Container(NAME)
-    try:
-        yield container
-    finally:
-        LifeCycle(Layout(), NAME, container).reach("absent")
-
-
 def write(*services: dict[str, t.Any], **options: t.Any) -> Path:
     return write_system({"host_name": NAME, "services": list(services)}, NAME, **options)
 
