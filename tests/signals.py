@@ -33,7 +33,7 @@ def ignore(*numbers: int) -> None:
     for number in numbers:
         if number in RESERVED:
             action = (ctypes.c_uint64 * 4)(1)  # SIG_IGN
-            call = linux._architecture_number(linux._SIGACTION, "rt_sigaction")
+            call = linux.number_here(linux._SIGACTION, "rt_sigaction")
             assert ctypes.CDLL(None).syscall(call, number, action, None, ctypes.c_ulong(8)) == 0
         else:
             signal.signal(number, signal.SIG_IGN)

@@ -22,7 +22,7 @@ import tempfile
 import typing as t
 from pathlib import Path
 
-from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux, mount_calls
 from ansible_collections.unshare.container.tests.benchmarks import booted, subjects
 from ansible_collections.unshare.container.tests.integration.conftest import write_system
 
@@ -200,7 +200,7 @@ class Session:
 def own_mounts() -> None:
     """Enter a mount namespace in which control groups are as crun wants them: version 2, alone."""
     linux.unshare(linux.CLONE_NEWNS)
-    linux.make_private("/")
+    mount_calls.make_private("/")
     if not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
         subprocess.run(["umount", "--lazy", "/sys/fs/cgroup"], check=True)
         subprocess.run(["mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"], check=True)

@@ -17,7 +17,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux, mount_calls
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
@@ -45,7 +45,7 @@ def in_private_mounts(test: t.Callable[[], None]) -> t.Callable[[], None]:
 
         def inside() -> None:
             linux.unshare(linux.CLONE_NEWNS)
-            linux.make_private("/")
+            mount_calls.make_private("/")
             for path in existing:
                 mount(path, "mode=0755")
             test()

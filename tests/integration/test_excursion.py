@@ -20,7 +20,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import excursion, linux
+from ansible_collections.unshare.container.plugins.module_utils.launcher import excursion, linux, mount_calls
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Mount
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life import start
@@ -78,7 +78,7 @@ def test_who_cannot_come_back_ends() -> None:
     program = (
         "import os, sys\n"
         f"sys.path.insert(0, {str(Path(excursion.__file__).parents[1])!r})\n"
-        "from launcher import excursion, linux\n"
+        "from launcher import excursion, linux, mount_calls\n"
         "away = excursion.Excursion()\n"
         "assert away.possible()\n"
         "with away:\n"
@@ -247,14 +247,14 @@ class Silent:
         path.mkdir()
         self.device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         options = {"fd": str(self.device), "rootmode": "040000", "user_id": "0", "group_id": "0"}
-        context = linux.fsopen("fuse")
+        context = mount_calls.fsopen("fuse")
         for name, value in options.items():
-            linux.fsconfig(context, linux.FSCONFIG_SET_STRING, name, value)
-        linux.fsconfig(context, linux.FSCONFIG_SET_FLAG, "allow_other")
-        linux.fsconfig(context, linux.FSCONFIG_CMD_CREATE)
-        mount = linux.fsmount(context, 0)
+            mount_calls.fsconfig(context, mount_calls.FSCONFIG_SET_STRING, name, value)
+        mount_calls.fsconfig(context, mount_calls.FSCONFIG_SET_FLAG, "allow_other")
+        mount_calls.fsconfig(context, mount_calls.FSCONFIG_CMD_CREATE)
+        mount = mount_calls.fsmount(context, 0)
         target = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        linux.move_mount(mount, target)
+        mount_calls.move_mount(mount, target)
         for descriptor in (context, mount, target):
             os.close(descriptor)
         self._answer_opening()
@@ -278,7 +278,7 @@ class Silent:
         self.device = -1
 
     def close(self) -> None:
-        linux.unmount(str(self.path))
+        mount_calls.unmount(str(self.path))
         if self.device >= 0:
             self.abort()
 

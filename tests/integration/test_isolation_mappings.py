@@ -185,14 +185,14 @@ def test_a_kept_journal_works_where_ids_cannot_be_mapped(
 
 def _without_id_maps(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """As on a kernel that has none."""
-    from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
+    from ansible_collections.unshare.container.plugins.module_utils.launcher import mount_calls
 
-    mount_setattr = linux.mount_setattr
+    mount_setattr = mount_calls.mount_setattr
 
     def refuse(mount: int, attributes: int, recursive: bool, user_namespace: int | None = None) -> None:
         if user_namespace is not None:
             raise OSError(22, "Invalid argument", "mount_setattr()")
         mount_setattr(mount, attributes, recursive)
 
-    monkeypatch.setattr(linux, "mount_setattr", refuse)
+    monkeypatch.setattr(mount_calls, "mount_setattr", refuse)
     return machine

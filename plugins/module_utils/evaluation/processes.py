@@ -31,7 +31,7 @@ import os
 import signal
 from typing import Any, NoReturn
 
-from ..launcher import kernel, linux, lookup, program
+from ..launcher import kernel, linux, lookup, mount_calls, program
 from ..launcher.attributes import UMASK, reset_own
 from ..launcher.descriptors import keep_only
 from ..launcher.errors import LauncherError
@@ -128,7 +128,7 @@ class Processes:
                     linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS)
                     own = ("%d %d 1\n" % (uid, uid), "%d %d 1\n" % (gid, gid))
                     write_id_maps(os.getpid(), own, True)
-            linux.make_private("/")
+            mount_calls.make_private("/")
         if self.ids.user and self.ids.privileged:
             linux.prctl(linux.PR_SET_SECUREBITS, linux.SECBIT_NO_SETUID_FIXUP)
             uid, gid = self.ids.owner(self.request.guest_uid, self.request.guest_gid)

@@ -14,7 +14,7 @@ import os
 import stat
 from typing import Iterator
 
-from ..launcher import guarded, kernel, linux, mounts, targets
+from ..launcher import guarded, kernel, linux, mount_calls, mounts, targets
 from ..launcher.errors import LauncherError
 from ..launcher.targets import NETWORK_FILES, parents
 from .closure import Closure
@@ -26,7 +26,7 @@ SIGCHLD = 17
 ROOT_SIZE, ROOT_FILES = "10%", "400k"
 TEMPORARY_SIZE, TEMPORARY_FILES = "10%", "400k"
 ROOT = (0, 0)
-QUIET = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV
+QUIET = mount_calls.MOUNT_ATTR_NOSUID | mount_calls.MOUNT_ATTR_NODEV
 # A process that waits for a FUSE server which waits for it cannot be killed.
 
 
@@ -85,7 +85,7 @@ class View:
         with doing("/"):
             mount = mounts.tmpfs("0755", ROOT_SIZE, ROOT_FILES, QUIET)
             target = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            linux.move_mount(mount, target)
+            mount_calls.move_mount(mount, target)
             os.close(target)
         tree = mounts.Tree(mount)
         self._prepare(tree)
@@ -123,7 +123,7 @@ class View:
             for path in ("/dev", "/proc", "/sys"):
                 os.close(tree.target(path, True))
             kernel.populate_devices(tree, None, targets.DEVICES)
-            noexec = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NOEXEC
+            noexec = mount_calls.MOUNT_ATTR_NOSUID | mount_calls.MOUNT_ATTR_NOEXEC
             terminals = kernel.terminal_options([("mode", "620"), ("ptmxmode", "666")])
             tree.attach(mounts.filesystem("devpts", terminals, noexec), "/dev/pts")
             tree.attach(mounts.tmpfs("1777", TEMPORARY_SIZE, TEMPORARY_FILES, QUIET), "/dev/shm")
@@ -167,7 +167,7 @@ class View:
         return name, value if equals else None
 
     def _bind(self, tree: mounts.Tree, path: str, place: str, writable: bool, what: str) -> None:
-        attributes = QUIET if writable else QUIET | linux.MOUNT_ATTR_RDONLY
+        attributes = QUIET if writable else QUIET | mount_calls.MOUNT_ATTR_RDONLY
         with doing("%s: cannot bind %s at %s" % (what, path, place)):
             source = mounts.open_source(path, follow=False)
             try:
@@ -216,7 +216,7 @@ class View:
         Args:
             first: the first process in those namespaces, which `pidfd` pins.
         """
-        read_only = kernel.QUIET | linux.MOUNT_ATTR_RDONLY
+        read_only = kernel.QUIET | mount_calls.MOUNT_ATTR_RDONLY
         if self.request.has("pid"):
             with doing("/proc: cannot mount that of the command's processes"):
                 kernel.mount_process_information(tree, first, pidfd)
@@ -249,10 +249,10 @@ class View:
                 kernel.restrict(tree, null)
         with doing("/"):
             if not self.request.writable_root:
-                linux.mount_setattr(tree.root, linux.MOUNT_ATTR_RDONLY, False)
+                mount_calls.mount_setattr(tree.root, mount_calls.MOUNT_ATTR_RDONLY, False)
             os.fchdir(tree.root)
-            linux.pivot_root(".", ".")
-            linux.unmount(".")
+            mount_calls.pivot_root(".", ".")
+            mount_calls.unmount(".")
 
 
 def make_user_namespace(lines: tuple[str, str]) -> int:

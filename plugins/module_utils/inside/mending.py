@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import time
 
-from ..launcher import linux, lookup, mount_table, mounts
+from ..launcher import linux, lookup, mount_calls, mount_table, mounts
 from ..launcher.errors import LauncherError, NotRunning
 from ..launcher.excursion import in_child
 from ..launcher.identity import Identity, available
@@ -109,14 +109,14 @@ class _Visitor:
     def _open_tree(self) -> mounts.Tree:
         """Return the container's root as this process's own mount namespace has it."""
         linux.unshare(linux.CLONE_NEWNS)
-        linux.make_private("/")
+        mount_calls.make_private("/")
         os.umask(0)
         here = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         place = os.open(self.run_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         linux.setns(self.mounts, linux.CLONE_NEWNS)  # the kernel copies nothing that lies in another one
-        copy = linux.open_tree(self.root, "", True)
+        copy = mount_calls.open_tree(self.root, "", True)
         linux.setns(here, linux.CLONE_NEWNS)
-        linux.move_mount(copy, place)
+        mount_calls.move_mount(copy, place)
         # What is made on the way belongs to the container's root, and is counted as its own.
         base = self.plan.identity.base
         linux.prctl(linux.PR_SET_SECUREBITS, linux.SECBIT_NO_SETUID_FIXUP)

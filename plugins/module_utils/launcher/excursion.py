@@ -14,7 +14,7 @@ import os
 import select
 import time
 
-from . import linux
+from . import linux, mount_calls
 from .descriptors import close_all_but
 from .errors import LauncherError
 from .handshake import write_all
@@ -124,7 +124,7 @@ class Excursion:
         try:
             self.umask = os.umask(0)
             os.chdir("/")
-            linux.make_private("/")
+            mount_calls.make_private("/")
         except BaseException:
             self._return()
             raise

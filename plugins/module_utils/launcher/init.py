@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from . import confine, linux, lookup, ownership, program, root, targets
+from . import confine, linux, lookup, mount_calls, ownership, program, root, targets
 from .attributes import UMASK, Attributes, reset_own
 from .descriptors import keep_only
 from .errors import LauncherError
@@ -65,7 +65,7 @@ class FirstProcess:
             read_token(built, "the launcher ended before the container's root was built")
             linux.unshare(linux.CLONE_NEWNS)
             # Within the container alone. systemd leaves it to a container's manager, and needs it for credentials.
-            linux.make_shared("/")
+            mount_calls.make_shared("/")
             os.chdir("/")
             top = lookup.open_root("/")
             os.umask(0)

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 
-from . import linux, mounts
+from . import linux, mount_calls, mounts
 from .errors import LauncherError
 from .excursion import in_child
 from .targets import CONSOLE, DEVICE_LINKS
@@ -49,8 +49,8 @@ PTYS = 256
 EARLY_LOG = "kmsg"
 
 MOUNTER = 299  # a PID out of the way: those of the container's own processes are what they would be without it
-QUIET = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV | linux.MOUNT_ATTR_NOEXEC
-READ_ONLY_QUIET = QUIET | linux.MOUNT_ATTR_RDONLY
+QUIET = mount_calls.MOUNT_ATTR_NOSUID | mount_calls.MOUNT_ATTR_NODEV | mount_calls.MOUNT_ATTR_NOEXEC
+READ_ONLY_QUIET = QUIET | mount_calls.MOUNT_ATTR_RDONLY
 
 
 def open_null() -> int:
@@ -81,7 +81,7 @@ def populate_devices(tree: mounts.Tree, console: str | None, names: tuple[str, .
         names: of the devices.
         early_log: whether there is a file in which systemd keeps what it says before its journal runs.
     """
-    attributes = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NOEXEC
+    attributes = mount_calls.MOUNT_ATTR_NOSUID | mount_calls.MOUNT_ATTR_NOEXEC
     tree.attach(mounts.tmpfs("0755", "4m", "64k", attributes), "/dev")
     directory = tree.open("/dev", os.O_RDONLY | os.O_DIRECTORY)
     for name in names:
@@ -163,7 +163,7 @@ def mount_message_queues(tree: mounts.Tree, record: Mount) -> None:
 def restrict(tree: mounts.Tree, null: int) -> None:
     """Mask the files that reveal the host's hardware and kernel; make those that control it read-only."""
     empty = None  # one directory of the tree that was hidden, and hides the others
-    hidden = QUIET | linux.MOUNT_ATTR_RDONLY
+    hidden = QUIET | mount_calls.MOUNT_ATTR_RDONLY
     for path in MASKED:
         try:
             target = tree.open(path)
@@ -171,12 +171,12 @@ def restrict(tree: mounts.Tree, null: int) -> None:
             continue
         if not stat.S_ISDIR(os.fstat(target).st_mode):
             # Read-only, or a root inside with the host's own ids could take everybody's access to the null device.
-            mount = mounts.bind(null, hidden & ~linux.MOUNT_ATTR_NODEV, None, recursive=False)
+            mount = mounts.bind(null, hidden & ~mount_calls.MOUNT_ATTR_NODEV, None, recursive=False)
         elif empty is None:
             mount = empty = mounts.tmpfs("0755", "4k", "2", hidden)
         else:
-            mount = linux.open_tree(empty, "", False)
-        linux.move_mount(mount, target)
+            mount = mount_calls.open_tree(empty, "", False)
+        mount_calls.move_mount(mount, target)
         os.close(target)
         if mount != empty:
             os.close(mount)
@@ -187,8 +187,8 @@ def restrict(tree: mounts.Tree, null: int) -> None:
             target = tree.open(path)
         except FileNotFoundError:
             continue
-        mount = mounts.bind(target, QUIET | linux.MOUNT_ATTR_RDONLY, None, recursive=False)
-        linux.move_mount(mount, target)
+        mount = mounts.bind(target, QUIET | mount_calls.MOUNT_ATTR_RDONLY, None, recursive=False)
+        mount_calls.move_mount(mount, target)
         os.close(mount)
         os.close(target)
 
@@ -213,7 +213,7 @@ def name_boot(tree: mounts.Tree) -> None:
     os.fchmod(file, 0o444)
     os.write(file, _random_uuid().encode())
     mount = mounts.bind(file, READ_ONLY_QUIET, None, recursive=False)
-    linux.move_mount(mount, target)
+    mount_calls.move_mount(mount, target)
     os.unlink(UNNAMED, dir_fd=tree.root)  # not before: the kernel attaches nothing that has no name
     for descriptor in (mount, file, target):
         os.close(descriptor)

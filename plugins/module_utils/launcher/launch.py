@@ -33,7 +33,7 @@ import gc
 import os
 import time
 
-from . import kernel, linux, mounts, network_files, root
+from . import kernel, linux, mount_calls, mounts, network_files, root
 from .attributes import Attributes, give_oom_score
 from .errors import LauncherError
 from .excursion import Excursion, NoWayBack, Visit, in_child
@@ -105,7 +105,7 @@ class Launch:
                 os.chdir("/")
                 os.umask(0)
                 linux.unshare(linux.CLONE_NEWNS)
-                linux.make_private("/")
+                mount_calls.make_private("/")
                 self._build(report, go, deadline, linux.CLONE_PARENT)
             except Exception as error:
                 failure = error_line(error)
@@ -230,8 +230,8 @@ class Launch:
                 kernel.restrict(tree, null)
             kernel.name_boot(tree)
             os.fchdir(tree.root)
-            linux.pivot_root(".", ".")
-            linux.unmount(".")
+            mount_calls.pivot_root(".", ".")
+            mount_calls.unmount(".")
         finally:
             for descriptor in opened:
                 os.close(descriptor)

@@ -14,9 +14,9 @@ import ctypes
 import fcntl
 import os
 
-_libc = ctypes.PyDLL(None, use_errno=True)
-_syscall = _libc.syscall
-_syscall.restype = ctypes.c_long
+libc = ctypes.PyDLL(None, use_errno=True)
+syscall = libc.syscall
+syscall.restype = ctypes.c_long
 
 MACHINE = os.uname().machine
 
@@ -30,7 +30,6 @@ def by_architecture(x86_64: int, generic: int, ppc64le: int, s390x: int) -> dict
 
 
 # The few older calls whose numbers differ between architectures go through the C library's own functions.
-_PIVOT_ROOT = by_architecture(155, 41, 203, 217)
 _KEYCTL = by_architecture(250, 219, 271, 280)
 _SECCOMP = by_architecture(317, 277, 358, 348)
 _EXECVEAT = by_architecture(322, 281, 362, 354)
@@ -56,30 +55,6 @@ AT_SYMLINK_NOFOLLOW = 0x100
 AT_EACCESS = 0x200
 STATX_MOUNT = 0x5000  # STATX_MNT_ID, Linux 5.8, and STATX_MNT_ID_UNIQUE where there is that
 
-OPEN_TREE_CLONE = 1
-OPEN_TREE_CLOEXEC = os.O_CLOEXEC
-MOVE_MOUNT_F_EMPTY_PATH = 0x04
-MOVE_MOUNT_T_EMPTY_PATH = 0x40
-
-MOUNT_ATTR_RDONLY = 0x01
-MOUNT_ATTR_NOSUID = 0x02
-MOUNT_ATTR_NODEV = 0x04
-MOUNT_ATTR_NOEXEC = 0x08
-MOUNT_ATTR_NOATIME = 0x10
-MOUNT_ATTR_STRICTATIME = 0x20
-MOUNT_ATTR_NODIRATIME = 0x80
-MOUNT_ATTR__ATIME = 0x70  # the bits of which one value stands for when access times are noted
-MOUNT_ATTR_IDMAP = 0x100000
-
-MS_REC = 0x4000
-MS_PRIVATE = 1 << 18
-MS_SLAVE = 1 << 19
-MS_SHARED = 1 << 20
-MNT_DETACH = 2
-
-FSCONFIG_SET_FLAG = 0
-FSCONFIG_SET_STRING = 1
-FSCONFIG_CMD_CREATE = 6
 
 RESOLVE_NO_XDEV = 0x01
 RESOLVE_IN_ROOT = 0x10
@@ -110,7 +85,7 @@ KEYCTL_JOIN_SESSION_KEYRING = 1
 SECCOMP_SET_MODE_FILTER = 1
 
 
-def _check(result: int, call: str, *arguments: object) -> int:
+def result_of(result: int, call: str, *arguments: object) -> int:
     """Return the result of a call. Raise OSError when it failed; only then is the call's text made."""
     if result < 0:
         number = ctypes.get_errno()
@@ -118,7 +93,8 @@ def _check(result: int, call: str, *arguments: object) -> int:
     return result
 
 
-def _architecture_number(table: dict[str, int], name: str) -> int:
+def number_here(table: dict[str, int], name: str) -> int:
+    """Return the number of a call on this machine. Raise OSError where it is not known."""
     if MACHINE not in table:
         raise OSError(38, "the number of this call is not known on " + MACHINE, name)
     return table[MACHINE]
@@ -126,7 +102,7 @@ def _architecture_number(table: dict[str, int], name: str) -> int:
 
 def call(numbers: dict[str, int], name: str, *arguments: object) -> int:
     """Make the call whose number depends on the architecture; return its result."""
-    return _check(_syscall(_architecture_number(numbers, name), *arguments), name)
+    return result_of(syscall(number_here(numbers, name), *arguments), name)
 
 
 class CloneArguments(ctypes.Structure):
@@ -148,12 +124,6 @@ class CloneArguments(ctypes.Structure):
             "cgroup",
         )
     ]
-
-
-class MountAttributes(ctypes.Structure):
-    """`struct mount_attr` of mount_setattr(2) (Linux 5.12)."""
-
-    _fields_ = [(name, ctypes.c_uint64) for name in ("attr_set", "attr_clr", "propagation", "userns_fd")]
 
 
 class OpenHow(ctypes.Structure):
@@ -181,32 +151,32 @@ def clone3(flags: int, exit_signal: int = 0, cgroup: int | None = None, pid: int
     if cgroup is not None:
         arguments.flags |= CLONE_INTO_CGROUP
         arguments.cgroup = cgroup
-    return _check(_syscall(435, ctypes.byref(arguments), ctypes.sizeof(arguments)), "clone3(flags=%#x)", flags)
+    return result_of(syscall(435, ctypes.byref(arguments), ctypes.sizeof(arguments)), "clone3(flags=%#x)", flags)
 
 
 def unshare(flags: int) -> None:
     """Call unshare(2)."""
-    _check(_libc.unshare(flags), "unshare(%#x)", flags)
+    result_of(libc.unshare(flags), "unshare(%#x)", flags)
 
 
 def setns(descriptor: int, flags: int) -> None:
     """Call setns(2), with a pidfd for several namespaces at once (Linux 5.8)."""
-    _check(_libc.setns(descriptor, flags), "setns(%d, %#x)", descriptor, flags)
+    result_of(libc.setns(descriptor, flags), "setns(%d, %#x)", descriptor, flags)
 
 
 def pidfd_open(pid: int) -> int:
     """Return a descriptor that pins the process, close-on-exec (Linux 5.3)."""
-    return _check(_syscall(434, pid, 0), "pidfd_open(%d)", pid)
+    return result_of(syscall(434, pid, 0), "pidfd_open(%d)", pid)
 
 
 def pidfd_send_signal(pidfd: int, number: int) -> None:
     """Signal the process that the descriptor pins (Linux 5.1)."""
-    _check(_syscall(424, pidfd, number, None, 0), "pidfd_send_signal(%d)", number)
+    result_of(syscall(424, pidfd, number, None, 0), "pidfd_send_signal(%d)", number)
 
 
 def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
     """Close every descriptor from `first` to `last` (Linux 5.9)."""
-    _check(_syscall(436, first, last, 0), "close_range(%d)", first)
+    result_of(syscall(436, first, last, 0), "close_range(%d)", first)
 
 
 def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
@@ -214,145 +184,69 @@ def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) 
     how = OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     name = os.fsencode(path)
     for _try in range(OPEN_TRIES):
-        result = _syscall(437, directory, name, ctypes.byref(how), ctypes.sizeof(how))
+        result = syscall(437, directory, name, ctypes.byref(how), ctypes.sizeof(how))
         if result >= 0 or ctypes.get_errno() != EAGAIN:
             break
-    return _check(result, "openat2(%s)", path)
-
-
-def open_tree(directory: int, path: str, recursive: bool) -> int:
-    """Return a detached copy of the mount at the path, and of those below it when recursive (Linux 5.2)."""
-    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (AT_RECURSIVE if recursive else 0)
-    flags |= AT_EMPTY_PATH if not path else 0
-    return _check(_syscall(428, directory, os.fsencode(path), flags), "open_tree(%s)", path or directory)
-
-
-def mount_setattr(mount: int, attributes: int, recursive: bool, user_namespace: int | None = None) -> None:
-    """Set the attributes of a mount, and its id map from a user namespace's descriptor (Linux 5.12)."""
-    cleared = MOUNT_ATTR__ATIME if attributes & MOUNT_ATTR__ATIME else 0  # the kernel wants it replaced as a whole
-    structure = MountAttributes(attributes, cleared, 0, 0)
-    if user_namespace is not None:
-        structure.attr_set |= MOUNT_ATTR_IDMAP
-        structure.userns_fd = user_namespace
-    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-    result = _syscall(442, mount, b"", flags, ctypes.byref(structure), ctypes.sizeof(structure))
-    _check(result, "mount_setattr(%#x)", structure.attr_set)
-
-
-def move_mount(mount: int, target: int) -> None:
-    """Attach a detached mount at the file or directory that a descriptor names (Linux 5.2)."""
-    flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
-    _check(_syscall(429, mount, b"", target, b"", flags), "move_mount()")
-
-
-def fsopen(kind: str) -> int:
-    """Return a context for configuring a file system of this type (Linux 5.2)."""
-    return _check(_syscall(430, os.fsencode(kind), 1), "fsopen(%s)", kind)
-
-
-def fsconfig(context: int, command: int, key: str | None = None, value: str | None = None) -> None:
-    """Configure the file system of a context (Linux 5.2)."""
-    name = None if key is None else os.fsencode(key)
-    text = None if value is None else os.fsencode(value)
-    result = _syscall(431, context, command, name, text, 0)
-    _check(result, "fsconfig(%s%s)", key or "create", "" if value is None else "=" + value)
-
-
-def make_slave(mount: int) -> None:
-    """Let a mount, and those below it, take what is mounted on their peers, and give nothing back (Linux 5.12)."""
-    structure = MountAttributes(0, 0, MS_SLAVE, 0)
-    flags = AT_EMPTY_PATH | AT_RECURSIVE
-    _check(_syscall(442, mount, b"", flags, ctypes.byref(structure), ctypes.sizeof(structure)), "mount_setattr()")
-
-
-def fsmount(context: int, attributes: int) -> int:
-    """Return a detached mount of a configured file system (Linux 5.2)."""
-    return _check(_syscall(432, context, 1, attributes), "fsmount()")
-
-
-def make_private(path: str) -> None:
-    """Make all mounts at and below the path private, so that none propagates."""
-    _propagation(path, MS_PRIVATE, "MS_PRIVATE")
-
-
-def make_shared(path: str) -> None:
-    """Let mounts below the path propagate between the mount namespaces that are copied from this one from now on."""
-    _propagation(path, MS_SHARED, "MS_SHARED")
-
-
-def _propagation(path: str, kind: int, name: str) -> None:
-    result = _libc.mount(None, os.fsencode(path), None, ctypes.c_ulong(MS_REC | kind), None)
-    _check(result, "mount(%s, MS_REC | %s)", path, name)
-
-
-def unmount(path: str) -> None:
-    """Detach a mount with umount2(2), lazily."""
-    _check(_libc.umount2(os.fsencode(path), MNT_DETACH), "umount2(%s)", path)
-
-
-def pivot_root(new: str, old: str) -> None:
-    """Call pivot_root(2)."""
-    number = _architecture_number(_PIVOT_ROOT, "pivot_root")
-    _check(_syscall(number, os.fsencode(new), os.fsencode(old)), "pivot_root(%s, %s)", new, old)
+    return result_of(result, "openat2(%s)", path)
 
 
 def prctl(option: int, second: int = 0, third: int = 0) -> int:
     """Call prctl(2) with up to two further arguments; return its result."""
-    result = _libc.prctl(option, ctypes.c_ulong(second), ctypes.c_ulong(third), _ZERO, _ZERO)
-    return _check(result, "prctl(%d, %d)", option, second)
+    result = libc.prctl(option, ctypes.c_ulong(second), ctypes.c_ulong(third), _ZERO, _ZERO)
+    return result_of(result, "prctl(%d, %d)", option, second)
 
 
 def parent_death_signal() -> int:
     """Return the signal that this process gets when its parent dies, or 0 (PR_GET_PDEATHSIG)."""
     number = ctypes.c_int()
-    result = _libc.prctl(PR_GET_PDEATHSIG, ctypes.byref(number), _ZERO, _ZERO, _ZERO)
-    _check(result, "prctl(PR_GET_PDEATHSIG)")
+    result = libc.prctl(PR_GET_PDEATHSIG, ctypes.byref(number), _ZERO, _ZERO, _ZERO)
+    result_of(result, "prctl(PR_GET_PDEATHSIG)")
     return number.value
 
 
 def get_own_limit(number: int) -> tuple[int, int]:
     """Return the soft and the hard resource limit of this number of the calling process (prlimit(2))."""
     limits = (ctypes.c_uint64 * 2)()
-    _check(_libc.prlimit(0, number, None, limits), "prlimit(%d)", number)
+    result_of(libc.prlimit(0, number, None, limits), "prlimit(%d)", number)
     return limits[0], limits[1]
 
 
 def set_limit(pid: int, number: int, soft: int, hard: int) -> None:
     """Set the soft and the hard limit of a process, or of the calling one (0)."""
     limits = (ctypes.c_uint64 * 2)(soft, hard)
-    _check(_libc.prlimit(pid, number, limits, None), "prlimit(%d, %d, %d)", pid, number, soft)
+    result_of(libc.prlimit(pid, number, limits, None), "prlimit(%d, %d, %d)", pid, number, soft)
 
 
 def file_system_type(descriptor: int) -> int:
     """Return the number of the type of the file system that a descriptor is in (fstatfs(2))."""
     status = ctypes.create_string_buffer(256)
-    _check(_libc.fstatfs(descriptor, status), "fstatfs(%d)", descriptor)
+    result_of(libc.fstatfs(descriptor, status), "fstatfs(%d)", descriptor)
     kind = ctypes.c_uint if MACHINE == "s390x" else ctypes.c_long
     return kind.from_buffer(status).value
 
 
 def mount_number(descriptor: int) -> int:
     """Return the id of the mount that an open file lies in; since Linux 6.8 ids are never used again (statx(2))."""
-    status, number = ctypes.create_string_buffer(256), _architecture_number(_STATX, "statx")
-    _check(_syscall(number, descriptor, b"", AT_EMPTY_PATH, STATX_MOUNT, status), "statx(%d)", descriptor)
+    status, number = ctypes.create_string_buffer(256), number_here(_STATX, "statx")
+    result_of(syscall(number, descriptor, b"", AT_EMPTY_PATH, STATX_MOUNT, status), "statx(%d)", descriptor)
     return ctypes.c_uint64.from_buffer(status, 144).value
 
 
 def default_signal(signal: int) -> None:
     """Give a signal its default action (rt_sigaction(2)), even one that the C library reserves."""
-    number = _architecture_number(_SIGACTION, "rt_sigaction")
-    _check(_syscall(number, signal, _DEFAULT_ACTION, None, ctypes.c_ulong(8)), "rt_sigaction(%d, SIG_DFL)", signal)
+    number = number_here(_SIGACTION, "rt_sigaction")
+    result_of(syscall(number, signal, _DEFAULT_ACTION, None, ctypes.c_ulong(8)), "rt_sigaction(%d, SIG_DFL)", signal)
 
 
 def personality(domain: int) -> None:
     """Set the execution domain (personality(2)); 0 is Linux's, with every flag off."""
-    _check(_libc.personality(ctypes.c_ulong(domain)), "personality(%d)", domain)
+    result_of(libc.personality(ctypes.c_ulong(domain)), "personality(%d)", domain)
 
 
 def may_execute(directory: int, name: str) -> bool:
     """Return whether the process, by its effective ids, may execute a file that is no link (faccessat2, Linux 5.8)."""
     flags = AT_EACCESS | AT_SYMLINK_NOFOLLOW
-    return bool(_syscall(439, directory, os.fsencode(name), os.X_OK, flags) == 0)
+    return bool(syscall(439, directory, os.fsencode(name), os.X_OK, flags) == 0)
 
 
 def execveat(directory: int, name: str, arguments: list[str], environment: dict[str, str]) -> None:
@@ -363,14 +257,14 @@ def execveat(directory: int, name: str, arguments: list[str], environment: dict[
         raise ValueError("a null byte in an argument or a variable")
     argv = (ctypes.c_char_p * (len(words) + 1))(*words, None)
     envp = (ctypes.c_char_p * (len(variables) + 1))(*variables, None)
-    number = _architecture_number(_EXECVEAT, "execveat")
-    _check(_syscall(number, directory, os.fsencode(name), argv, envp, AT_SYMLINK_NOFOLLOW), "execveat(%s)", name)
+    number = number_here(_EXECVEAT, "execveat")
+    result_of(syscall(number, directory, os.fsencode(name), argv, envp, AT_SYMLINK_NOFOLLOW), "execveat(%s)", name)
 
 
 def set_host_name(name: str) -> None:
     """Set the host name of the calling process's uts namespace (sethostname(2))."""
     data = os.fsencode(name)
-    _check(_libc.sethostname(data, ctypes.c_size_t(len(data))), "sethostname(%s)", name)
+    result_of(libc.sethostname(data, ctypes.c_size_t(len(data))), "sethostname(%s)", name)
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:
@@ -380,27 +274,27 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     data = (ctypes.c_uint32 * 6)(
         effective & low, permitted & low, inheritable & low, effective >> high, permitted >> high, inheritable >> high
     )
-    number = _architecture_number(_CAPSET, "capset")
-    _check(_syscall(number, header, data), "capset()")
+    number = number_here(_CAPSET, "capset")
+    result_of(syscall(number, header, data), "capset()")
 
 
 def join_new_session_keyring() -> None:
     """Leave the caller's session keyring for a new, empty one (keyctl(2))."""
-    number = _architecture_number(_KEYCTL, "keyctl")
-    _check(_syscall(number, KEYCTL_JOIN_SESSION_KEYRING, None), "keyctl(JOIN_SESSION_KEYRING)")
+    number = number_here(_KEYCTL, "keyctl")
+    result_of(syscall(number, KEYCTL_JOIN_SESSION_KEYRING, None), "keyctl(JOIN_SESSION_KEYRING)")
 
 
 def load_seccomp_filter(program: bytes) -> None:
     """Install a compiled filter (`struct sock_filter` records) for this process and all its descendants."""
     buffer = ctypes.create_string_buffer(program, len(program))
     structure = SocketFilterProgram(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
-    number = _architecture_number(_SECCOMP, "seccomp")
-    _check(_syscall(number, SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(structure)), "seccomp(SET_MODE_FILTER)")
+    number = number_here(_SECCOMP, "seccomp")
+    result_of(syscall(number, SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(structure)), "seccomp(SET_MODE_FILTER)")
 
 
 def bring_loopback_up() -> None:
     """Set the interface `lo` of this network namespace up (netdevice(7), SIOCSIFFLAGS)."""
-    descriptor = _check(_libc.socket(2, 2 | os.O_CLOEXEC, 0), "socket(AF_INET)")
+    descriptor = result_of(libc.socket(2, 2 | os.O_CLOEXEC, 0), "socket(AF_INET)")
     try:
         request = b"lo".ljust(16, b"\0") + (0x1).to_bytes(2, "little") + bytes(22)
         fcntl.ioctl(descriptor, 0x8914, request)

@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 
-from . import linux, lookup, targets
+from . import linux, lookup, mount_calls, targets
 from .errors import LauncherError
 
 TYPE_CHECKING = False
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 # The flags of a file system record, as mount attributes.
 ATTRIBUTES = {
-    "read-only": linux.MOUNT_ATTR_RDONLY,
-    "no-suid": linux.MOUNT_ATTR_NOSUID,
-    "no-dev": linux.MOUNT_ATTR_NODEV,
-    "no-exec": linux.MOUNT_ATTR_NOEXEC,
-    "no-atime": linux.MOUNT_ATTR_NOATIME,
-    "no-diratime": linux.MOUNT_ATTR_NODIRATIME,
-    "strict-atime": linux.MOUNT_ATTR_STRICTATIME,
+    "read-only": mount_calls.MOUNT_ATTR_RDONLY,
+    "no-suid": mount_calls.MOUNT_ATTR_NOSUID,
+    "no-dev": mount_calls.MOUNT_ATTR_NODEV,
+    "no-exec": mount_calls.MOUNT_ATTR_NOEXEC,
+    "no-atime": mount_calls.MOUNT_ATTR_NOATIME,
+    "no-diratime": mount_calls.MOUNT_ATTR_NODIRATIME,
+    "strict-atime": mount_calls.MOUNT_ATTR_STRICTATIME,
 }
 
 # File systems of which the kernel itself knows the answers. Another may wait for a server, or for a process.
@@ -51,15 +51,15 @@ def attributes(flags: list[str]) -> int:
 
 def filesystem(kind: str, options: list[tuple[str, str | None]], mount_attributes: int = 0) -> int:
     """Make a new, detached mount of a file system; return its descriptor. Options are (name, value or None)."""
-    context = linux.fsopen(kind)
+    context = mount_calls.fsopen(kind)
     try:
         for name, value in options:
             if value is None:
-                linux.fsconfig(context, linux.FSCONFIG_SET_FLAG, name)
+                mount_calls.fsconfig(context, mount_calls.FSCONFIG_SET_FLAG, name)
             else:
-                linux.fsconfig(context, linux.FSCONFIG_SET_STRING, name, value)
-        linux.fsconfig(context, linux.FSCONFIG_CMD_CREATE)
-        return linux.fsmount(context, mount_attributes)
+                mount_calls.fsconfig(context, mount_calls.FSCONFIG_SET_STRING, name, value)
+        mount_calls.fsconfig(context, mount_calls.FSCONFIG_CMD_CREATE)
+        return mount_calls.fsmount(context, mount_attributes)
     finally:
         os.close(context)
 
@@ -85,9 +85,9 @@ def bind(
     Raises:
         OSError: as mount_setattr(2); `EINVAL` when this kernel cannot map the ids of that file system.
     """
-    mount = copy() if copy else linux.open_tree(source, "", recursive)
+    mount = copy() if copy else mount_calls.open_tree(source, "", recursive)
     try:
-        linux.mount_setattr(mount, mount_attributes, recursive, id_map)
+        mount_calls.mount_setattr(mount, mount_attributes, recursive, id_map)
     except OSError:
         os.close(mount)
         raise
@@ -189,7 +189,7 @@ class Tree:
                 if directory != stat.S_ISDIR(os.fstat(target).st_mode):
                     kinds = ("a directory", "a file") if directory else ("a file", "a directory")
                     raise LauncherError("%s: %s cannot be mounted over %s" % ((path,) + kinds))
-                linux.move_mount(mount, target)
+                mount_calls.move_mount(mount, target)
             finally:
                 os.close(target)
         finally:

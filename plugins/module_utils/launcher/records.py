@@ -9,7 +9,19 @@ import os
 import stat
 import time
 
-from . import file_systems, guarded, kernel, linux, mapped, mount_table, mounts, network_files, ownership, reachable
+from . import (
+    file_systems,
+    guarded,
+    kernel,
+    linux,
+    mapped,
+    mount_calls,
+    mount_table,
+    mounts,
+    network_files,
+    ownership,
+    reachable,
+)
 from .errors import LauncherError
 from .excursion import in_child
 from .paths import STATE_DIRECTORY
@@ -171,7 +183,7 @@ class Records:
                     self._runs().refuse_writable_mount(mount, kind, device)
                     self._warn(reachable.check_file_system(self._runs(), record, device, self.plan.nesting))
                 if self.id_map is not None and not in_memory:
-                    linux.mount_setattr(mount, 0, False, self.id_map)
+                    mount_calls.mount_setattr(mount, 0, False, self.id_map)
             except (LauncherError, OSError):
                 os.close(mount)
                 raise
@@ -234,17 +246,17 @@ class Records:
             reason = refusal_of_source(os.fstat(source).st_mode)
             if reason:
                 raise LauncherError("%s: cannot bind %s there: it %s" % (point, path, reason))
-            attributes = mounts.attributes(record.flags) | linux.MOUNT_ATTR_NODEV
+            attributes = mounts.attributes(record.flags) | mount_calls.MOUNT_ATTR_NODEV
             if path in NETWORK_FILES:
                 # C11 has one of them writable for hosts on which it could not be bound otherwise. Here it can.
-                attributes |= linux.MOUNT_ATTR_RDONLY
-            writable = not attributes & linux.MOUNT_ATTR_RDONLY
+                attributes |= mount_calls.MOUNT_ATTR_RDONLY
+            writable = not attributes & mount_calls.MOUNT_ATTR_RDONLY
             if writable and not record.own:
                 self._runs().refuse_writable(source, path)
             if not record.own and path not in NETWORK_FILES and path != self.plan.spec.store.source:
                 self._warn(self._runs().warning(source, path))
             if writable:
-                attributes |= linux.MOUNT_ATTR_NOSUID
+                attributes |= mount_calls.MOUNT_ATTR_NOSUID
                 self._warn(reachable.check_bind(self._runs(), source, path, point, self.plan.nesting))
             self.attach_bind(source, point, attributes, path, record.propagation)
             if writable:
@@ -276,7 +288,7 @@ class Records:
         source = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
         try:
             # C11 has one of them writable for hosts on which it could not be bound otherwise. Here it can.
-            attributes = mounts.attributes(record.flags) | linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NODEV
+            attributes = mounts.attributes(record.flags) | mount_calls.MOUNT_ATTR_RDONLY | mount_calls.MOUNT_ATTR_NODEV
             mount = mounts.bind(source, attributes, None, recursive=False)
         finally:
             os.close(source)
@@ -297,7 +309,7 @@ class Records:
         try:
             linux.setns(self.plan.host_mounts or 0, linux.CLONE_NEWNS)
             source = mounts.open_source(path, False, STATE_DIRECTORY)
-            mount = linux.open_tree(source, "", True)
+            mount = mount_calls.open_tree(source, "", True)
             os.close(source)
             around = mount_table.way(mount_table.read(), plain_path(path))
             if not any(entry.shared for entry in around[-1:]) and NOT_SHARED % (path, path) not in self.warnings:
@@ -305,7 +317,7 @@ class Records:
             linux.setns(here, linux.CLONE_NEWNS)
         finally:
             os.close(here)
-        linux.make_slave(mount)
+        mount_calls.make_slave(mount)
         return mount
 
     def attach_bind(self, source: int, point: str, attributes: int, name: str, propagation: str = "private") -> None:
@@ -328,7 +340,7 @@ class Records:
         Args:
             later: whether it sees what is mounted below it later.
         """
-        if not attributes & linux.MOUNT_ATTR_RDONLY:
+        if not attributes & mount_calls.MOUNT_ATTR_RDONLY:
             raise LauncherError(WRITABLE_LATER % name)
         if not later:
             self.warnings.append(LATER % name)
@@ -341,7 +353,7 @@ class Records:
         first, count = self.identity.base, self.identity.count
         if linux.file_system_type(source) == linux.AUTOFS_SUPER_MAGIC:
             return  # it has no files; what is mounted on it has its own
-        if attributes & linux.MOUNT_ATTR_RDONLY:
+        if attributes & mount_calls.MOUNT_ATTR_RDONLY:
             message = "%s: its file system cannot map ids, so root's files there belong to nobody inside" % name
             if name == self.plan.spec.store.source:
                 message += "; su, sudo and other set-user-ID programs do not work"

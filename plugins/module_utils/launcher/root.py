@@ -13,7 +13,7 @@ import os
 import stat
 import time
 
-from . import kernel, linux, lookup, memory, mounts
+from . import kernel, lookup, memory, mount_calls, mounts
 from .errors import LauncherError
 from .paths import STATE_DIRECTORY
 from .records import Records
@@ -37,9 +37,9 @@ NAMESPACED = ("mqueue",)
 def attach_root(plan: Plan) -> mounts.Tree:
     """Mount a tmpfs for `/` at a directory of the host, visible in this mount namespace only. Return its tree."""
     options = plan.memory.options("/", memory.with_defaults([], memory.ROOT_OPTIONS))
-    mount = mounts.filesystem("tmpfs", options, linux.MOUNT_ATTR_NODEV)
+    mount = mounts.filesystem("tmpfs", options, mount_calls.MOUNT_ATTR_NODEV)
     target = os.open(plan.staging, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    linux.move_mount(mount, target)
+    mount_calls.move_mount(mount, target)
     os.close(target)
     return mounts.Tree(mount)
 
@@ -138,7 +138,7 @@ class Builder:
             if record.type not in NAMESPACED and record not in mounted:
                 self.records.mount(record)
         if self.notify is not None:
-            mount = mounts.bind(self.notify, linux.MOUNT_ATTR_RDONLY, None, recursive=False)
+            mount = mounts.bind(self.notify, mount_calls.MOUNT_ATTR_RDONLY, None, recursive=False)
             self.tree.attach(mount, "/run/host/notify", directory=False)
 
     def _devices(self) -> tuple[str, ...]:
@@ -151,7 +151,7 @@ class Builder:
 
     def _mount_own(self) -> list[Mount]:
         """Mount `/run` and `/tmp`, and return the records that say how: both are there before anything is in them."""
-        quiet = linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV
+        quiet = mount_calls.MOUNT_ATTR_NOSUID | mount_calls.MOUNT_ATTR_NODEV
         # In a less privileged mount namespace these attributes are locked, and systemd-nspawn takes them from a bind
         # mount of a directory of its own there. Nobody inside can make a device, or a file of an id out of its range.
         own = (
@@ -239,7 +239,9 @@ class Builder:
         try:
             status = os.fstat(source)
             if stat.S_ISDIR(status.st_mode):
-                self.records.attach_bind(source, path, linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NODEV, path)
+                self.records.attach_bind(
+                    source, path, mount_calls.MOUNT_ATTR_RDONLY | mount_calls.MOUNT_ATTR_NODEV, path
+                )
             elif stat.S_ISREG(status.st_mode):
                 content = _read_shared(source, path, self.deadline)
                 self._place(path.lstrip("/"), stat.S_IMODE(status.st_mode) & PERMISSIONS, content)

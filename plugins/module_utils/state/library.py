@@ -51,6 +51,7 @@ MODULES = (
     "launcher/lookup",
     "launcher/mapped",
     "launcher/memory",
+    "launcher/mount_calls",
     "launcher/mount_table",
     "launcher/mounts",
     "launcher/names",

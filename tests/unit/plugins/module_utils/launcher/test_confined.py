@@ -15,6 +15,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
     excursion,
     linux,
     lookup,
+    mount_calls,
     mounts,
     targets,
 )
@@ -57,10 +58,10 @@ def make_tree(tmp_path: Path) -> int:
     (tmp_path / "data/again").symlink_to("/data/hop")
     (tmp_path / "secret/back").symlink_to("/data/hop")
     linux.unshare(linux.CLONE_NEWNS)
-    linux.make_private("/")
+    mount_calls.make_private("/")
     target = os.open(tmp_path / "root", os.O_PATH | os.O_DIRECTORY)
     root = mounts.tmpfs("0755", "1m", "100")
-    linux.move_mount(root, target)
+    mount_calls.move_mount(root, target)
     for name in ("data", "secret", "etc"):
         os.mkdir(name, dir_fd=root)
     os.symlink("secret", "own", dir_fd=root)

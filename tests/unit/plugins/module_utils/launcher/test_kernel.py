@@ -87,8 +87,10 @@ def moved(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[t.Any,
 
     monkeypatch.setattr(mounts, "bind", bind)
     monkeypatch.setattr(mounts, "tmpfs", lambda mode, size, inodes, attributes: make("empty", attributes))
-    monkeypatch.setattr(kernel.linux, "open_tree", lambda mount, path, recursive: make(*made[mount]))
-    monkeypatch.setattr(kernel.linux, "move_mount", lambda mount, target: found.update({path_of(target): made[mount]}))
+    monkeypatch.setattr(kernel.mount_calls, "open_tree", lambda mount, path, recursive: make(*made[mount]))
+    monkeypatch.setattr(
+        kernel.mount_calls, "move_mount", lambda mount, target: found.update({path_of(target): made[mount]})
+    )
     return found
 
 
@@ -139,7 +141,7 @@ def test_who_runs_containers_inside_keeps_proc_bare(
     monkeypatch.setattr(launch_module, "give_oom_score", lambda pid, score: f"{pid} has not {score}")
     monkeypatch.setattr(launch_module.Launch, "_raise_limits", lambda *_arguments: None)
     for name in ("pivot_root", "unmount"):
-        monkeypatch.setattr(launch_module.linux, name, lambda *_arguments: None)
+        monkeypatch.setattr(launch_module.mount_calls, name, lambda *_arguments: None)
     monkeypatch.chdir(tmp_path)
     launch = launch_module.Launch.__new__(launch_module.Launch)
     launch.warnings = []
