@@ -18,7 +18,7 @@ from ..launcher.errors import LauncherError
 from ..launcher.excursion import in_child
 from ..launcher.mapped import Mapped
 from ..launcher.paths import STATE_DIRECTORY, read_text, write_atomically
-from ..launcher.specification import read_spec
+from ..launcher.specification import read_outline
 from ..launcher.targets import is_below, plain_path
 
 TYPE_CHECKING = False
@@ -145,7 +145,7 @@ class Healing:
         if not os.path.isdir(os.path.join(directory, network_files.DIRECTORY)):
             return []
         system = str((self.container.record() or {}).get("system"))
-        return network_files.refresh(directory, read_spec(system).host_name, check)
+        return network_files.refresh(directory, read_outline(system).host_name, check)
 
 
 def _identity(source: str, table: list[mount_table.MountTableEntry], seconds: float) -> str:
