@@ -10,10 +10,12 @@ BIN := $(CURDIR)/$(VENV)/bin
 COLLECTION := .collections/ansible_collections/unshare/container
 BUILD := $(CURDIR)/.build
 OLDEST := .cache/ansible-2.18
+SIDE_BY_SIDE = $(BIN)/python -m ansible_collections.unshare.container.tests.side_by_side $(PROCESSES:%=--processes=%)
 
 INVENTORY ?= examples/inventory
 PLAYBOOK_ARGS ?=
 PYTEST_ARGS ?=
+PROCESSES ?=
 BENCHMARK_ARGS ?=
 SAMPLE ?= 0
 SEED ?= 1
@@ -46,16 +48,16 @@ check: $(VENV)/deploy $(COLLECTION) ## show what deploy would change, and change
 destroy: $(VENV)/deploy $(COLLECTION) ## take away everything that deploy made
 	$(BIN)/ansible-playbook -i $(INVENTORY) playbooks/destroy-container.yml $(PLAYBOOK_ARGS)
 
-## Tests. One pytest run, so that one closing line counts them all.
+## Tests. One run of several processes, so that one closing line counts them all.
 
 test: lint sanity importer test-packages $(OLDEST)/installed ## every check and test (as root)
-	$(BIN)/pytest $(PYTEST_ARGS) tests/quality tests/unit tests/integration
+	$(SIDE_BY_SIDE) $(PYTEST_ARGS) tests/quality tests/unit tests/integration
 
 unit: $(VENV)/development $(COLLECTION) ## tests that need neither root nor a host
 	$(BIN)/pytest $(PYTEST_ARGS) tests/quality tests/unit
 
 integration: $(VENV)/development $(OLDEST)/installed $(COLLECTION) test-packages ## tests that boot containers (as root)
-	$(BIN)/pytest $(PYTEST_ARGS) tests/integration
+	$(SIDE_BY_SIDE) $(PYTEST_ARGS) tests/integration
 
 molecule: $(VENV)/development $(COLLECTION) test-packages ## the Molecule scenarios alone, which integration runs, too (as root)
 	$(BIN)/molecule test --all

@@ -26,6 +26,7 @@ from ansible_collections.unshare.container.plugins.module_utils.state.systems im
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, make_private_directory
 from ansible_collections.unshare.container.tests.integration import shared_directories
 from ansible_collections.unshare.container.tests.integration.eval_commands import ORDINARY, Evaluator
+from ansible_collections.unshare.container.tests.side_by_side import NUMBER
 
 shared_directories.guard()
 
@@ -37,7 +38,7 @@ PREFIX = "test-"
 IS_NAMED = re.compile(rf"(?:^|[/-]){PREFIX}")
 """Such a name in a path; that of a system follows its hash. Directories of pytest have `test-` in their names, too."""
 
-DEFAULT_NAME = f"{PREFIX}machine-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+DEFAULT_NAME = f"{PREFIX}machine-{os.environ.get(NUMBER, 'alone')}"
 """The container of a test that names none. Several processes of pytest run tests side by side, whole files each."""
 
 INTERPRETER = "/usr/bin/python3"

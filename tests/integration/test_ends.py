@@ -282,5 +282,4 @@ def test_an_init_that_cannot_be_pinned_is_let_go_of(machine: Machine, monkeypatc
         machine.start(timeout=TIMEOUT)
     monkeypatch.undo()
     nothing_in_memory(machine.name)
-    process.reap_left()
     assert set(children()) <= before

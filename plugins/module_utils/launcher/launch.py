@@ -40,7 +40,7 @@ from .excursion import Excursion, NoWayBack, Visit, in_child
 from .handshake import error_line, read_token, write_all
 from .init import LIMITED, FirstProcess
 from .plan import CLONED, Plan
-from .process import KILL, Process, leave
+from .process import KILL, REAP_SECONDS, Process, reap_within
 from .records import DIVIDER
 
 TYPE_CHECKING = False
@@ -160,7 +160,7 @@ class Launch:
             return Process(pid, linux.pidfd_open(pid))
         except OSError:
             os.kill(pid, KILL)
-            leave(pid)
+            reap_within(pid, time.monotonic() + REAP_SECONDS)
             raise
 
     def _clone(self, relation: int) -> int:

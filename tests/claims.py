@@ -1,0 +1,46 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A plugin of pytest: several processes share one run, and each file of tests is run by the first that comes to it."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+
+DIRECTORY = "UNSHARE_TEST_CLAIMS"
+"""The environment variable that names the directory in which the processes of a run claim files of tests."""
+
+
+class Claims:
+    """The files of tests that this process runs.
+
+    A process has one thread, unlike a worker of pytest-xdist: code of ours that forks behaves as it does in production.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.made: dict[Path, bool] = {}
+
+    def claim(self, file: Path) -> bool:
+        """Return whether a file of tests is this process's to run."""
+        if file not in self.made:
+            try:
+                os.close(os.open(self.directory / str(file).replace("/", "%"), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                self.made[file] = True
+            except FileExistsError:
+                self.made[file] = False
+        return self.made[file]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> t.Literal[True] | None:
+        """Pass over the tests of a file that another process runs."""
+        return None if self.claim(item.path) else True
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Share the tests with the other processes of this run."""
+    config.pluginmanager.register(Claims(Path(os.environ[DIRECTORY])))

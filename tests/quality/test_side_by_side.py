@@ -1,0 +1,129 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Several processes of pytest run each test once, and their run counts, fails and ends like one of pytest's own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+FILES = 9
+TEST = """
+import os
+import pytest
+from pathlib import Path
+
+LOG = Path(__file__).parent / "log"
+
+@pytest.mark.parametrize("number", range(3))
+def test_it(number):
+    with LOG.open("a") as log:
+        log.write(f"{Path(__file__).name} {number} {os.getpid()}\\n")
+"""
+WAITING = """
+import os
+import signal
+import pytest
+
+@pytest.fixture
+def made():
+    yield
+    os.write(1, b"IT IS GONE\\n")
+
+def test_that_waits(made):
+    os.write(1, b"IT IS THERE\\n")
+    signal.pause()
+"""
+
+
+def command(directory: Path, *words: str) -> list[str]:
+    """Return the command that runs the tests of a directory in two processes."""
+    program = [sys.executable, "-m", "ansible_collections.unshare.container.tests.side_by_side", "--processes=2"]
+    plugin = ["-p", "ansible_collections.unshare.container.tests.conftest"]
+    return [*program, *plugin, "-c", os.devnull, f"--rootdir={directory}", *words, str(directory)]
+
+
+def finish(directory: Path, *words: str) -> tuple[int, str]:
+    """Run the tests of a directory; the exit status, and what was printed."""
+    done = subprocess.run(command(directory, *words), capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stdout
+
+
+def last(text: str) -> str:
+    """Return the counts of the closing line."""
+    found = re.fullmatch(r"=+ (.*) in [\d.]+s =+", text.splitlines()[-1])
+    assert found, text
+    return found[1]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Return a directory of tests, which write down who has run them."""
+    for number in range(FILES):
+        (tmp_path / f"test_{number}.py").write_text(TEST)
+    return tmp_path
+
+
+def runs(directory: Path) -> t.Iterator[list[str]]:
+    """Yield the file, the number and the process of each test that was run."""
+    return map(str.split, (directory / "log").read_text().splitlines())
+
+
+def test_each_test_is_run_once_and_a_file_by_one_process(files: Path) -> None:
+    status, text = finish(files)
+    assert (status, last(text)) == (0, f"{3 * FILES} passed")
+    assert sorted((file, number) for file, number, _pid in runs(files)) == [
+        (f"test_{file}.py", str(number)) for file in range(FILES) for number in range(3)
+    ]
+    assert len({(file, pid) for file, _number, pid in runs(files)}) == FILES
+
+
+@pytest.mark.parametrize(
+    ("test", "closing"),
+    [
+        ("def test_it(): assert 'no' == 'yes'", f"1 failed, {3 * FILES} passed"),
+        ("import absent", "2 errors"),  # both processes collect all
+        (
+            "import pytest\n@pytest.fixture\ndef it(): raise OSError\ndef test_it(it): pass",
+            f"{3 * FILES} passed, 1 error",
+        ),
+        ("import os, signal\ndef test_it(): os.kill(os.getpid(), signal.SIGKILL)", ""),
+    ],
+    ids=["a failed test", "a file that cannot be imported", "a fixture that fails", "a killed process"],
+)
+def test_what_fails_in_one_process_fails_the_run(files: Path, test: str, closing: str) -> None:
+    (files / "test_wrong.py").write_text(test)
+    status, text = finish(files)
+    assert status != 0
+    assert last(text) == closing or not closing
+
+
+def test_skipped_and_chosen_tests_are_counted(files: Path) -> None:
+    (files / "test_left_out.py").write_text("import pytest\ndef test_one(): pytest.skip('so')")
+    status, text = finish(files, "-k", "one or (test_3.py and 1)")
+    assert (status, last(text)) == (0, "1 passed, 1 skipped")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_removes_what_it_has_made(tmp_path: Path, number: signal.Signals) -> None:
+    for file in ("test_one.py", "test_two.py"):
+        (tmp_path / file).write_text(WAITING)
+    with subprocess.Popen(command(tmp_path, "-s"), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = 0
+        while found < 2:
+            line = process.stdout.readline()
+            assert line, "it has ended"
+            found += "IT IS THERE" in line
+        process.send_signal(number)
+        rest, _errors = process.communicate(timeout=60)
+    assert rest.count("IT IS GONE") == 2
+    assert process.returncode != 0
