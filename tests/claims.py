@@ -36,9 +36,21 @@ class Claims:
         return self.made[file]
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> t.Literal[True] | None:
-        """Pass over the tests of a file that another process runs."""
-        return None if self.claim(item.path) else True
+    def pytest_runtestloop(self, session: pytest.Session) -> t.Literal[True] | None:
+        """Run the tests of the files that are claimed on the way, as pytest's own loop does.
+
+        After a file all is torn down, also what tests of other files would share: which comes next is not known yet.
+        """
+        if session.testsfailed or session.config.option.collectonly:
+            return None  # pytest's own loop ends it
+        for item, following in zip(session.items, [*session.items[1:], None], strict=True):
+            if not self.claim(item.path):
+                continue
+            last = following is None or following.path != item.path
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None if last else following)
+            if session.shouldfail or session.shouldstop:
+                raise session.Interrupted(str(session.shouldfail or session.shouldstop))
+        return True
 
 
 def pytest_configure(config: pytest.Config) -> None:

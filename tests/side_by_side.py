@@ -112,7 +112,7 @@ def run(number: int, arguments: t.Sequence[str]) -> int:
 def main() -> int:
     """Read the command line, and run the tests."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--processes", type=int, default=min(4, len(os.sched_getaffinity(0))), metavar="NUMBER")
+    parser.add_argument("--processes", type=int, default=min(4, len(os.sched_getaffinity(0)) + 1), metavar="NUMBER")
     options, arguments = parser.parse_known_args()
     return run(options.processes, arguments)
 

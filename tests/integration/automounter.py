@@ -15,6 +15,8 @@ import subprocess
 import typing as t
 from pathlib import Path
 
+from ansible_collections.unshare.container.tests import mountinfo
+
 AUTOFS_IOC_READY, AUTOFS_IOC_FAIL = 0x9360, 0x9361
 PACKET = struct.Struct("=iiIIQIIIII")  # struct autofs_v5_packet, without the name
 PACKET_SIZE = 304
@@ -50,7 +52,7 @@ def automounter(place: Path, direct: bool, answers: bool = True, mode: str = "17
         os.close(ready)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+        for line in reversed(mountinfo.lines()):
             point = line.split(" ")[4]
             if point == str(place) or point.startswith(f"{place}/"):
                 _libc.umount2(point.encode(), 2)

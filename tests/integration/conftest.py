@@ -24,6 +24,7 @@ from ansible_collections.unshare.container.plugins.module_utils.state.record imp
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, make_private_directory
+from ansible_collections.unshare.container.tests import mountinfo
 from ansible_collections.unshare.container.tests.integration import shared_directories
 from ansible_collections.unshare.container.tests.integration.eval_commands import ORDINARY, Evaluator
 from ansible_collections.unshare.container.tests.side_by_side import NUMBER
@@ -62,14 +63,14 @@ class Host:
     @classmethod
     def mounts(cls) -> set[str]:
         """Return the mount points of this mount namespace that are a test's, with what is mounted there."""
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        lines = mountinfo.lines()
         mounts = {" ".join(line.split()[3:6]) for line in lines}
         return {mount for mount in mounts if IS_NAMED.search(mount) or (cls.directory and cls.directory in mount)}
 
     @classmethod
     def control_groups(cls) -> set[str]:
         """Return the control groups of containers of tests in the unified hierarchy, wherever that is mounted."""
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        lines = mountinfo.lines()
         places = {os.path.join(line.split()[4], "unshare") for line in lines if " - cgroup2 " in line}
         return {os.path.join(place, name) for place in places for name in cls.listing(place)}
 

@@ -32,12 +32,14 @@ cd "$1"
 mount --bind passwd /etc/passwd
 mount --bind shadow /etc/shadow
 mount --bind sudoers /etc/sudoers
-mkdir -p /run/sshd
 if test -d state; then
+    # This machine removes its own /run/unshare with its last container, and with the directory what is mounted there.
+    mount -t tmpfs -o mode=755 tmpfs /run
     mkdir -p /var/lib/unshare /run/unshare
     mount --bind state /var/lib/unshare
     mount --bind run /run/unshare
 fi
+mkdir -p /run/sshd
 exec /usr/sbin/sshd -D -e -f "$1/sshd_config"
 """
 

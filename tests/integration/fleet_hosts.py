@@ -20,6 +20,8 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible_collections.unshare.container.tests import mountinfo
+
 INTERPRETER = "/usr/bin/python3"
 STATE = "/var/lib/unshare"
 FIRST_ID, IDS = 0x70000000, 65536
@@ -73,7 +75,7 @@ def run(*command: str, **options: t.Any) -> subprocess.CompletedProcess[str]:
 
 def hierarchy() -> str:
     """Return where the unified hierarchy of control groups is mounted."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in mountinfo.lines():
         if " - cgroup2 " in line:
             return line.split()[4]
     raise AssertionError("cgroup2 is not mounted")

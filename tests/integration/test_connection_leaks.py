@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.inside.enter import Entry
 from ansible_collections.unshare.container.plugins.module_utils.inside.streams import Pipes
+from ansible_collections.unshare.container.tests import mountinfo
 
 from .conftest import Host, Machine, write_system
 from .connection_hosts import connect
@@ -43,7 +44,7 @@ def traces(machine: Machine) -> dict[str, t.Any]:
         **named,
         "descriptors": seen["descriptors"],
         "children": Path("/proc/self/task", str(os.getpid()), "children").read_text(),
-        "mounts inside": len(Path(f"/proc/{init}/mountinfo").read_text().splitlines()),
+        "mounts inside": len(mountinfo.lines(str(init))),
         "files inside": {name: sorted(os.listdir(root / name)) for name in ("tmp", "run", "root", "dev", "dev/pts")},
         "processes inside": [
             line for line in machine.output("ps", "-e", "-o", "pid=,comm=").splitlines() if not line.endswith(" ps")

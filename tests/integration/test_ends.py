@@ -267,17 +267,25 @@ def test_an_init_that_the_kernel_does_not_let_end_keeps_no_start_waiting(
     assert machine.start().state == "running"
 
 
-def test_an_init_that_cannot_be_pinned_is_let_go_of(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("in_child", "fails"),
+    [(False, "caller"), (True, "child"), (True, "caller"), (True, "both")],
+    ids=["alone", "in the child that builds", "after that child", "in both"],
+)
+def test_an_init_that_cannot_be_pinned_is_let_go_of(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, in_child: bool, fails: str
+) -> None:
     before = set(children())
     pins = iter(range(100))
-    pidfd_open = linux.pidfd_open
+    pidfd_open, caller = linux.pidfd_open, os.getpid()
 
     def fail_once(pid: int) -> int:
-        if next(pins) == 0:
+        if fails in ("both", "caller" if os.getpid() == caller else "child") and next(pins) == 0:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return pidfd_open(pid)
 
     monkeypatch.setattr(launch.linux, "pidfd_open", fail_once)
+    monkeypatch.setattr(launch.Excursion, "possible", lambda _self: not in_child)
     with pytest.raises(LauncherError, match="Too many open files"):
         machine.start(timeout=TIMEOUT)
     monkeypatch.undo()

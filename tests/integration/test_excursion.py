@@ -24,6 +24,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Mount
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life import start
+from ansible_collections.unshare.container.tests import mountinfo
 
 from .conftest import INTERPRETER, Host
 
@@ -39,7 +40,7 @@ MISSING = Mount(device="/nonexistent/source", mount_point="/srv/data", type="non
 def caller() -> dict[str, t.Any]:
     """Return all of this process that an excursion changes, and what it could."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    mounts = mountinfo.lines()
     changing = ("State", "Vm", "Rss", "Hugetlb", "voluntary", "nonvoluntary", "Threads", "SigQ", "Shd", "SigPnd")
     return {
         "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")},

@@ -19,6 +19,7 @@ from ansible_collections.unshare.container.plugins.module_utils.inside import en
 from ansible_collections.unshare.container.plugins.module_utils.inside.streams import Pipes
 from ansible_collections.unshare.container.plugins.module_utils.launcher import linux, program
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.tests import mountinfo
 
 from . import isolation_record
 from .isolation import MODES, make_hostile
@@ -161,7 +162,7 @@ def test_a_control_group_made_by_root_inside_keeps_nobody_waiting(machine: Machi
     group = "unshare.entered"
     freeze = f"cd /sys/fs/cgroup && rmdir {group} && mkdir {group} && echo 1 > {group}/cgroup.freeze"
     machine.output("systemd-run", "--quiet", "--on-active=0", "sh", "-c", f"until {freeze}; do sleep 0.01; done")
-    events = Path("/proc/self/mountinfo").read_text().splitlines()
+    events = mountinfo.lines()
     hierarchy = next(line.split()[4] for line in events if " - cgroup2 " in line)
     switch = Path(hierarchy, machine.container.cgroup.path, group, "cgroup.freeze")
     deadline = time.monotonic() + 20

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.tests import mountinfo
 
 from . import isolation_record
 from .isolation import MODES, make_hostile
@@ -230,7 +231,7 @@ def _standard_input(machine: Machine) -> str:
         process = machine.container.process()
         assert process is not None
         process.close()
-        mounts = {line.split()[0] for line in Path(f"/proc/{process.pid}/mountinfo").read_text().splitlines()}
+        mounts = {line.split()[0] for line in mountinfo.lines(process.pid)}
         lines = Path(f"/proc/{process.pid}/fdinfo/0").read_text().splitlines()
         mount = next(line.split()[1] for line in lines if line.startswith("mnt_id:"))
         return "inside" if mount in mounts else "ok"

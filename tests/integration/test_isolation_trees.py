@@ -17,6 +17,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import root
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.host_files import HOST_FILES
+from ansible_collections.unshare.container.tests import mountinfo
 
 from . import isolation_record
 from .conftest import INTERPRETER
@@ -184,4 +185,4 @@ def is_of_the_containers(pid: int) -> bool:
     finally:
         os.close(program)
     mount = next(line.split()[1] for line in lines if line.startswith("mnt_id:"))
-    return mount in {line.split()[0] for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()}
+    return mount in {line.split()[0] for line in mountinfo.lines(pid)}

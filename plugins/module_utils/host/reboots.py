@@ -67,9 +67,14 @@ class Reboots:
         pause = PAUSES[min(max(len(self.starts) - 1, 0), len(PAUSES) - 1)]
         if pause:
             line = "run-container: container %s reboots itself often; it starts again in %s s\n"
-            os.write(2, (line % (self.name, as_text(pause))).encode())
-            if self.wait(pause):
-                return False
+            # Whoever reads the line may ask for the end at once.
+            former = _signal.pthread_sigmask(_signal.SIG_BLOCK, STOPS)
+            try:
+                os.write(2, (line % (self.name, as_text(pause))).encode())
+                if self.wait(pause):
+                    return False
+            finally:
+                _signal.pthread_sigmask(_signal.SIG_SETMASK, former)
         self.starts.append(self.clock())
         return True
 

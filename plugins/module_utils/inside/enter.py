@@ -277,7 +277,7 @@ def _await_end(middle: int) -> None:
 
     Root inside can keep it from a processor, so the wait has a time limit.
     """
-    process = Process(middle, linux.pidfd_open(middle))
+    process = Process.pin_child(middle)
     if process.wait(REAP_TIMEOUT):
         process.reap()
     else:

@@ -8,10 +8,9 @@ import os
 import select
 import time
 
-from ..launcher import linux
 from ..launcher.errors import LauncherError
 from ..launcher.init import OUTPUT_LOG
-from ..launcher.process import KILL, milliseconds, reap_left, reap_within
+from ..launcher.process import KILL, Process, reap_left, reap_within
 from ..launcher.specification import read_outline
 from .enter import REAP_TIMEOUT, Entry
 from .streams import Pipes
@@ -50,13 +49,13 @@ def ask(container: RecordedContainer, command: list[str], timeout: float) -> tup
     finally:
         entry.close()
     try:
-        pidfd = linux.pidfd_open(entered.pid)
+        process = Process.pin_child(entered.pid)
         said, over = _read_all(entered.courier.outputs[0], deadline)
         # Who has closed its output may run on.
-        over = over and _has_ended(pidfd, deadline)
+        over = over and process.wait(max(0.0, deadline - time.monotonic()))
         if not over:
-            linux.pidfd_send_signal(pidfd, KILL)
-        os.close(pidfd)
+            process.signal(KILL)
+        process.close()
         status = reap_within(entered.pid, max(deadline, time.monotonic() + REAP_TIMEOUT))
         reap_left()
         if not over or status is None:
@@ -64,12 +63,6 @@ def ask(container: RecordedContainer, command: list[str], timeout: float) -> tup
         return status, said.decode("utf-8", "replace")
     finally:
         entered.courier.close()
-
-
-def _has_ended(pidfd: int, deadline: float) -> bool:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(milliseconds(deadline - time.monotonic())))
 
 
 def _read_all(descriptor: int, deadline: float) -> tuple[bytes, bool]:

@@ -228,12 +228,7 @@ class Courier:
         child = os.fork()
         if child == 0:
             _serve(parent, make, theirs, keep, with_input)
-        try:
-            self.process = Process(child, linux.pidfd_open(child))
-        except OSError:
-            os.kill(child, KILL)
-            leave(child)
-            raise
+        self.process = Process.pin_child(child)
 
     @staticmethod
     def _reply(reply: int, deadline: float | None) -> str:

@@ -308,7 +308,7 @@ def _read_in_time(read: int, child: int, seconds: float | None) -> str:
 
 def _end(child: int) -> None:
     """End a child. When the kernel does not let it end, leave it alone."""
-    process = Process(child, linux.pidfd_open(child))
+    process = Process.pin_child(child)
     process.end()
     process.close()
 

@@ -40,7 +40,7 @@ from .excursion import Excursion, NoWayBack, Visit, in_child
 from .handshake import error_line, read_token, write_all
 from .init import LIMITED, FirstProcess
 from .plan import CLONED, Plan
-from .process import KILL, REAP_SECONDS, Process, reap_within
+from .process import KILL, Process
 from .records import DIVIDER
 
 TYPE_CHECKING = False
@@ -60,13 +60,15 @@ class Launch:
         plan: what they make.
 
     Attributes:
-        init: its first process, a child of the caller, once there is one.
+        cloned: the process id of its first process, 0 before there is one.
+        init: that process, a child of the caller.
         warnings: what the root was built without, a line each.
         mapped: what was found at the sources of its mappings, a line each (`mapped`).
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.cloned = 0
         self.init: Process | None = None
         self.warnings: list[str] = []
         self.mapped: list[str] = []
@@ -109,8 +111,7 @@ class Launch:
                 self._build(report, go, deadline, linux.CLONE_PARENT)
             except Exception as error:
                 failure = error_line(error)
-            pid = "%d" % (self.init.pid if self.init is not None else 0)
-            return DIVIDER.join(["\n".join([pid, failure, *self.warnings]), "\n".join(self.mapped)])
+            return DIVIDER.join(["\n".join(["%d" % self.cloned, failure, *self.warnings]), "\n".join(self.mapped)])
 
         try:
             said = in_child(work, deadline - time.monotonic() + WORDS_TIMEOUT)
@@ -120,7 +121,7 @@ class Launch:
         self.mapped = list(filter(None, noted.split("\n")))
         pid, failure, *self.warnings = said.split("\n")
         if pid != "0":
-            self.init = Process(int(pid), linux.pidfd_open(int(pid)))
+            self.init = Process.pin_child(int(pid))
         if failure:
             raise LauncherError(failure)
 
@@ -135,12 +136,12 @@ class Launch:
             for _number in range(3):
                 pipes.append(os.pipe())
             ids, ready, built = pipes
-            pid = self._clone(relation)
+            self.cloned = pid = self._clone(relation)
             if pid == 0:
                 FirstProcess(self.plan).run(report[1], ids[0], ready[1], built[0], go[0])
             os.close(ready[1])
             pipes[1] = (ready[0], -1)
-            self.init = init = self._pin(pid)
+            self.init = init = Process.pin_child(pid)
             self._write_id_maps(init.pid)
             write_all(ids[1], b"1")
             self._make_root(init, ready[0], deadline)
@@ -153,15 +154,6 @@ class Launch:
             for descriptor in (descriptor for pipe in pipes for descriptor in pipe):
                 if descriptor >= 0:
                     os.close(descriptor)
-
-    @staticmethod
-    def _pin(pid: int) -> Process:
-        try:
-            return Process(pid, linux.pidfd_open(pid))
-        except OSError:
-            os.kill(pid, KILL)
-            reap_within(pid, time.monotonic() + REAP_SECONDS)
-            raise
 
     def _clone(self, relation: int) -> int:
         """Take the container's base id, keeping every capability (capabilities(7), securebits), and clone the init.

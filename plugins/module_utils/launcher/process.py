@@ -130,6 +130,23 @@ class Process:
                 return None
             raise
 
+    @classmethod
+    def pin_child(cls, pid: int) -> Process:
+        """Pin a child that runs, or end it; a sibling is ended, too, and is the parent's to reap.
+
+        Raises:
+            OSError: there are too many open files.
+        """
+        try:
+            return cls(pid, linux.pidfd_open(pid))
+        except OSError:
+            os.kill(pid, KILL)
+            try:
+                reap_within(pid, time.monotonic() + REAP_SECONDS)
+            except ChildProcessError:
+                pass
+            raise
+
     def signal(self, number: int) -> None:
         """Send a signal. A process that has ended is no error."""
         try:

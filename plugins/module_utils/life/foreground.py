@@ -12,7 +12,7 @@ from ..host.reboots import Reboots
 from ..inside import terminal
 from ..inside.enter import Entered, Entry
 from ..inside.streams import Pipes, Terminal
-from ..launcher import linux, network_files
+from ..launcher import network_files
 from ..launcher.contract import signal_number
 from ..launcher.courier import Courier, Shared, size_of
 from ..launcher.errors import LauncherError, NotRunning, TooMuch
@@ -78,7 +78,7 @@ def _run_once(
                 system, False, timeout, output.console, output.inside, extra_file_systems, output.leave
             )
         pid = int(status.pid or 0)
-        supervisor = _Supervisor(Process(pid, linux.pidfd_open(pid)), stop_signal(container), timeout)
+        supervisor = _Supervisor(Process.pin_child(pid), stop_signal(container), timeout)
         try:
             ended = supervisor.relay(terminal.Relay(output.courier), lambda: explain(status))
         except BaseException:
@@ -211,7 +211,7 @@ def enter(container: Container, command: list[str] | None, user: str, start: boo
 def _run_at_terminal(entered: Entered) -> int:
     """Serve a command that has a pty of its own. Return its wait status."""
     try:
-        process = Process(entered.pid, linux.pidfd_open(entered.pid))
+        process = Process.pin_child(entered.pid)
         try:
             return terminal.Relay(entered.courier).run(process, process.signal)
         finally:
@@ -315,7 +315,7 @@ def _run_piped(entered: Entered, discard: bool = False, limit: int | None = None
     """
     former = {}
     try:
-        process = Process(entered.pid, linux.pidfd_open(entered.pid))
+        process = Process.pin_child(entered.pid)
         carrier = terminal.Carrier(process, entered.courier, discard, limit)
 
         def pass_on(number: int, _frame: object) -> None:

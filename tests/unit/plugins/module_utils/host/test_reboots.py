@@ -108,6 +108,19 @@ def test_a_start_that_is_not_wanted_any_more_does_not_count() -> None:
     assert counted.starts == before
 
 
+def test_who_reads_that_it_waits_may_ask_for_the_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[int] = []
+    former = signal.signal(signal.SIGTERM, lambda caught, _frame: called.append(caught))
+    monkeypatch.setattr(reboots.os, "write", lambda _descriptor, _line: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        counted = reboots.Reboots("web", wait=reboots.wait)
+        assert counted.again()
+        assert not counted.again()
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert called == []
+
+
 def test_a_unit_is_started_as_often() -> None:
     for version in (252, 254):
         text = systemd_units.template(version)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import time
@@ -66,3 +68,30 @@ def test_one_that_does_not_end_is_killed_and_left(
     assert left == set()
     with pytest.raises(ChildProcessError):
         os.waitpid(middle, os.WNOHANG)
+
+
+@pytest.mark.parametrize("sibling", [False, True])
+def test_a_child_that_cannot_be_pinned_is_ended(monkeypatch: pytest.MonkeyPatch, sibling: bool) -> None:
+    """It must not go on where nobody can end it; one that this process may not reap is ended all the same."""
+
+    def fail(_pid: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+        os._exit(0)
+    monkeypatch.setattr(process.linux, "pidfd_open", fail)
+    if sibling:
+        tries = os.fork()
+        if tries == 0:
+            with contextlib.suppress(OSError):
+                process.Process.pin_child(pid)
+            os._exit(0)
+        os.waitpid(tries, 0)
+        assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    else:
+        with pytest.raises(OSError, match="Too many open files"):
+            process.Process.pin_child(pid)
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, 0)
