@@ -46,6 +46,11 @@ class ActionModule(containers.ActionModule):
             }
         )
         self.journal = rollout.Journal(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
+        if given["step"] != "begin" and not self.journal.has_begun():
+            raise AnsibleActionFail(
+                f"step: '{given['step']}' finds no rollout that has begun; run the step 'begin' first, in the same run "
+                "of ansible-playbook"
+            )
         self.host = str(variables.get("inventory_hostname", ""))
         self.given = given
         result.update(getattr(self, f"step_{given['step']}")(variables))

@@ -70,15 +70,34 @@ seealso:
 """
 
 EXAMPLES = r"""
+- name: Begin the rollout
+  unshare.container.rollout_step:
+    step: begin
+  run_once: true
+
 - name: Put the systems on the host
   unshare.container.rollout_step:
     step: stage
     containers: "{{ containers }}"
 
+- name: Note that the hosts of the play are the next wave
+  unshare.container.rollout_step:
+    step: open_wave
+  run_once: true
+  register: wave
+
+- name: Bring the containers into their states
+  unshare.container.rollout_step:
+    step: switch
+    containers: "{{ containers }}"
+    wave: "{{ wave.wave }}"
+    size: "{{ wave.size }}"
+
 - name: Say how it went
   unshare.container.rollout_step:
     step: report
     page: /srv/reports/rollout.html
+  run_once: true
 """
 
 RETURN = r"""

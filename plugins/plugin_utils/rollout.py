@@ -56,6 +56,10 @@ class Journal:
     def __init__(self, directory: str) -> None:
         self.directory = Path(directory) / "unshare-rollout"
 
+    def has_begun(self) -> bool:
+        """Return whether there is a journal."""
+        return (self.directory / "begun").exists()
+
     def begin(self) -> None:
         """Begin a new journal."""
         shutil.rmtree(self.directory, ignore_errors=True)

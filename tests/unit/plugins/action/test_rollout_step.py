@@ -52,6 +52,12 @@ def test_a_step_must_be_one_that_there_is(run: Run, arguments: dict[str, t.Any],
         run(ActionModule, arguments)
 
 
+@pytest.mark.parametrize("step", ["stage", "open_wave", "switch", "note", "undo", "report"])
+def test_a_step_needs_a_rollout_that_has_begun(run: Run, step: str) -> None:
+    with pytest.raises(AnsibleActionFail, match=rf"^step: '{step}' finds no rollout .*run the step 'begin' first"):
+        run(ActionModule, {"step": step})
+
+
 def test_a_rollout_begins_anew(steps: Steps) -> None:
     steps.journal.stop("of before")
     steps.journal.note("web1", {"outcome": rollout.FAILED})

@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The EXAMPLES of the modules that run containers, in one play on a host that has no other containers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.unshare.container.plugins.modules import (
+    container_script,
+    containers,
+    rollout_step,
+    system_container,
+    system_container_info,
+)
+
+from .connection_hosts import SshHost, ansible
+
+pytestmark = pytest.mark.root
+
+WEB = {
+    "host_name": "web",
+    "services": [{"type": "nginx", "value": {"servers": [{"listen": ["8080"], "root": "/srv/www"}]}}],
+}
+DATABASE = {"host_name": "database", "services": [{"type": "postgresql"}]}
+RUNNING = "result.containers | map(attribute='state') | unique == ['running']"
+"""What is true after the examples that start containers."""
+
+
+def tasks() -> list[dict[str, t.Any]]:
+    """Return the tasks of all examples, in an order in which each finds what it speaks of."""
+    several = yaml.safe_load(containers.EXAMPLES)
+    text = container_script.EXAMPLES + system_container.EXAMPLES
+    text = text.replace("{{ operating_system", "{{ web_operating_system")
+    text = text.replace(".containerized_operating_system", ".containerized_operating_system(mappings=['/srv/www'])")
+    one = yaml.safe_load(text)
+    info = yaml.safe_load(system_container_info.EXAMPLES)
+    shown = {"ansible.builtin.assert": {"that": ["result.containers | length == 2", RUNNING]}}
+    return [*several[1:], *one, several[0], *info[:1], shown, *info[1:], *yaml.safe_load(rollout_step.EXAMPLES)]
+
+
+@pytest.fixture
+def srv() -> t.Iterator[Path]:
+    """Yield a directory for what the examples keep in /srv: not a temporary one, of which a service has its own."""
+    path = Path(tempfile.mkdtemp(prefix="test-examples-", dir="/srv"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def test_examples_of_the_modules_that_run_containers(tmp_path: Path, srv: Path) -> None:
+    for name in ("www", "database", "reports"):
+        (srv / name).mkdir()
+    (srv / "www/index.html").write_text("Hello\n")
+    declared = {
+        "web": {"operating_system": WEB, "mappings": ["/srv/www"]},
+        "database": {"operating_system": DATABASE},
+    }
+    variables = {"web_operating_system": WEB, "database_operating_system": DATABASE, "containers": declared}
+    play = [{"hosts": "host", "gather_facts": False, "vars": variables, "tasks": tasks()}]
+    text = json.dumps(play).replace("/srv/", f"{srv}/")
+    (tmp_path / "examples.yml").write_text(text)
+    host = SshHost("test-examples", separate=True)
+    try:
+        (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": {"host": host.variables()}}}))
+        done = ansible("ansible-playbook", "-i", tmp_path / "hosts.json", tmp_path / "examples.yml", directory=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "web" in (srv / "reports/rollout.html").read_text()
+    finally:
+        host.close()
