@@ -77,11 +77,6 @@ class Run(threading.Thread):
                 {what.removesuffix("s"): int(count) for count, what in IS_COUNT.findall(counts["counts"])}
             )
 
-    def end(self) -> int:
-        """Wait for its end, and return its exit status."""
-        self.join()
-        return self.process.wait()
-
 
 def closing_line(counts: t.Mapping[str, int], seconds: float) -> str:
     """Return the line with which pytest would have closed a run that had all of the tests."""
@@ -96,12 +91,14 @@ def run(number: int, arguments: t.Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as claims:
         runs = [Run(index, arguments, claims) for index in range(number)]
-        try:
-            statuses = [each.end() for each in runs]
-        except KeyboardInterrupt:
-            for each in runs:
-                each.process.send_signal(signal.SIGINT)
-            statuses = [each.end() for each in runs]
+        while any(each.is_alive() for each in runs):
+            try:
+                for each in runs:
+                    each.join()
+            except KeyboardInterrupt:
+                for each in runs:
+                    each.process.send_signal(signal.SIGINT)
+        statuses = [each.process.wait() for each in runs]
     for each in runs:
         print("".join(each.report), flush=True)
     counts: collections.Counter[str] = sum((each.counts for each in runs), collections.Counter())
