@@ -38,6 +38,8 @@ def fold(
 ) -> dict[str, t.Any]:
     """Return the folded value of `system`: files, directories, activation, programs, packages, host_files, ports.
 
+    With it are the `units` that its files are made of.
+
     Raise DeclarationError for an unknown type, a cycle, a missing or ambiguous target, a wrong value.
     """
     types = registry.registry(system)
@@ -131,15 +133,18 @@ def _evaluate(
     received: dict[str, dict[int, list[Contribution]]] = {name: {} for name in order}
     position = {id(node): index for index, node in enumerate(nodes)}
     listening: list[tuple[str, Port]] = []
+    units: list[Unit] = []
     for name in order:
         for node in by_type[name]:
             arrived = received[name]
             contributions = [item for index in sorted(arrived) for item in arrived[index]]
             value = node.kind.combine(node.value, contributions, context, node.path)
             listening += _listening(node, value)
+            units += value if node.kind.name == "systemd" else []
             if name == "system":
                 ports.refuse_shared_ports(listening)
-                return {**t.cast("dict[str, t.Any]", value), "ports": [port for _owner, port in listening]}
+                found = {"ports": [port for _owner, port in listening], "units": units}
+                return {**t.cast("dict[str, t.Any]", value), **found}
             if isinstance(value, Accounts):
                 context = dataclasses.replace(context, accounts=value)
             for target, contribute in node.kind.targets(node.value).items():

@@ -13,7 +13,7 @@ from ..module_utils.launcher.host_files import HOST_FILES
 from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
 from ..module_utils.launcher.targets import RUN, refusal_of_file
-from . import checks, tmpfs
+from . import checks, starters, tmpfs
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
 from .errors import DeclarationError, contracted
@@ -96,6 +96,8 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     files = folded["files"]
     if not init.systemd:
         files = {path: item for path, item in files.items() if not path.startswith("/etc/systemd/")}
+    else:
+        starters.refuse_left_out(folded["units"], files)
     names = _names(files)
     file_systems = _file_systems(system, folded["file_systems"], store, names)
     _refuse_lost(files, file_systems, store.target, system.file_systems)

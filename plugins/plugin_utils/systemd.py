@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import typing as t
 
-from . import base_units, checks, installed
+from . import base_units, checks, installed, starters
 from .errors import DeclarationError, suggestion
 from .service_types import Context, Contribution, placed_list
 from .units import Unit, render, with_order
@@ -65,7 +66,7 @@ def combine(value: t.Any, contributions: list[Contribution], context: Context, p
 
 
 def _placed(unit: Unit, path: str) -> Unit:
-    return Unit(unit.name, unit.sections, unit.text, unit.provision, unit.requirement, unit.wanted_by, path)
+    return dataclasses.replace(unit, path=path)
 
 
 def providers(units: list[Unit]) -> dict[str, Unit]:
@@ -149,10 +150,9 @@ def _refuse_unknown_starters(units: list[Unit]) -> None:
     for unit in units:
         for target in unit.wanted_by or ():
             if target not in known and re.sub("@.*(?=[.])", "@", target) not in names:
-                targets = [name for name in known if name.endswith(".target")]
                 raise DeclarationError(
                     unit.path,
-                    f"{unit.name} is wanted by '{target}', which no service provides" + suggestion(target, targets),
+                    f"{unit.name} is wanted by '{target}', which no service provides{starters.advice(target, names)}",
                 )
 
 

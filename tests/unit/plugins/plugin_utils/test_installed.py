@@ -67,7 +67,7 @@ def test_a_unit_that_starts_another_is_started_itself(suffix: str, section: str,
     [
         ("WantedBy=timers.target", {"timers.target.wants/a.service": "../a.service"}),
         ("RequiredBy=sysinit.target", {"sysinit.target.requires/a.service": "../a.service"}),
-        ("UpheldBy=basic.target", {"basic.target.upholds/a.service": "../a.service"}),
+        ("UpheldBy=basic.target", {"basic.target.d/upholds-a.service.conf": None}),
         ("WantedBy=graphical.target", {"multi-user.target.wants/a.service": "../a.service"}),
         ("WantedBy=default.target", {"multi-user.target.wants/a.service": "../a.service"}),
         (
