@@ -30,9 +30,7 @@ class ActionModule(HidingAction):
 
     MODULE = "unshare.container.container_script"
 
-    def act(
-        self, arguments: dict[str, Any], task_vars: dict[str, Any] | None, texts: frozenset[str]
-    ) -> dict[str, Any]:
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None, texts: frozenset[str]) -> dict[str, Any]:
         """Run the module with the arguments that the task lacks, and return its result."""
         if _is_derived((task_vars or {}).get("system_container_name")):
             arguments.setdefault("named_after_host_name", True)

@@ -30,9 +30,7 @@ class ActionModule(HidingAction):
 
     MODULE = "unshare.container.containers"
 
-    def act(
-        self, arguments: dict[str, Any], task_vars: dict[str, Any] | None, texts: frozenset[str]
-    ) -> dict[str, Any]:
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None, texts: frozenset[str]) -> dict[str, Any]:
         """Derive the systems that `arguments` declare, apply them, and return the module's result.
 
         :raises DeclarationError: naming the place.
