@@ -82,10 +82,12 @@ DIRECTIVES: dict[str, tuple[dict[str, t.Any], str]] = {
             "LimitNOFILE": 1000,
             "UMask": "0077",
         },
-        'test "$(ulimit -n)" = 1000 && test "$(nice)" = 5 && test "$(umask)" = 0077 && ! hostname other && '
-        "grep -qx 500 /proc/self/oom_score_adj && "
-        'test "$(readlink /proc/self/ns/ipc)" != "$(readlink /proc/1/ns/ipc)" && '
-        "! python3 -c 'import mmap; mmap.mmap(-1, 4096, prot=7)'",
+        (
+            'test "$(ulimit -n)" = 1000 && test "$(nice)" = 5 && test "$(umask)" = 0077 && ! hostname other && '
+            "grep -qx 500 /proc/self/oom_score_adj && "
+            'test "$(readlink /proc/self/ns/ipc)" != "$(readlink /proc/1/ns/ipc)" && '
+            "! python3 -c 'import mmap; mmap.mmap(-1, 4096, prot=7)'"
+        ),
     ),
 }
 CONNECTS = "python3 -c \"import socket; socket.create_connection(('127.0.0.1', 7802), 20)\""

@@ -36,7 +36,7 @@ REFUSED: dict[str, tuple[dict[str, t.Any], str]] = {
         "",
     ),
     "other settings": (
-        {"type": "postgresql", "value": {"settings": {"x": "{{ phrase ~ '\\n' }}"}}},
+        {"type": "postgresql", "value": {"settings": {"x": "{{ phrase }}\nx"}}},
         HOLDS,
     ),
     "choice": ({"type": "unit", "value": {"name": "a", "command": "/bin/a", "wanted_by": ["{{ phrase }}"]}}, ""),
@@ -45,7 +45,7 @@ REFUSED: dict[str, tuple[dict[str, t.Any], str]] = {
         "",
     ),
     "number": (
-        {"type": "redis", "value": {"settings": {"requirepass": "{{ numbers.pin ~ '\\n' }}"}}},
+        {"type": "redis", "value": {"settings": {"requirepass": "{{ numbers.pin }}\nx"}}},
         HOLDS,
     ),
 }
@@ -126,9 +126,9 @@ def run(project: Path, core: str, playbook: str | Path, *arguments: str) -> str:
         "ANSIBLE_NOCOLOR": "1",
         "LC_ALL": "C.UTF-8",
     }
-    command = [program, f"--inventory={project / 'hosts.json'}", f"--vault-password-file={project / 'password'}"]
+    command = [str(program), f"--inventory={project / 'hosts.json'}", f"--vault-password-file={project / 'password'}"]
     done = subprocess.run(
-        [*command, "--check", *arguments, playbook],
+        [*command, "--check", *arguments, str(playbook)],
         capture_output=True,
         text=True,
         timeout=200,

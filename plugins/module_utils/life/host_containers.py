@@ -127,7 +127,7 @@ class HostContainers:
         pending = one.cycle.would_change(options["state"])
         if pending:
             one.examine_before(self.check)
-            self._warn(one.warnings)
+        self._warn(one.warnings)
         result: Result = {"name": name, "changed": changed, "pending": pending, "system": str(system or "")}
         return dict(result, diff=difference) if difference else result
 

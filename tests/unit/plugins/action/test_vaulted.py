@@ -74,30 +74,33 @@ def test_containers_names_no_value_of_the_vault_in_an_error(run: Run) -> None:
         run(Containers, {"containers": containers}, variables=VARIABLES)
 
 
+REFUSED = {"containers": {"web": {"operating_system": server(f"{SECRET}\r")}}}
+
+
 @pytest.mark.parametrize(
     ("plugin", "arguments"),
     [
-        (Containers, {"containers": {"web": {"operating_system": server(f"{SECRET}\r")}}}),
-        (RolloutStep, {"step": "stage", "containers": {"web": {"operating_system": server(f"{SECRET}\r")}}}),
-        (ContainerScript, {"system": {"files": {}, "activation": [], "spec": {"init": SECRET}}}),
+        (Containers, REFUSED),
+        (ContainerScript, {"system": {"files": {}}, "boot": f"echo {SECRET}"}),
         (SystemContainer, {"name": "web", "health": {"commands": [{"argv": [SECRET]}]}}),
     ],
 )
 def test_an_error_has_nothing_behind_it(run: Run, plugin: t.Any, arguments: dict[str, t.Any]) -> None:
     """Ansible shows what an error was caused by, and the traceback of what it came in the way of."""
     run.answers = [KeyError(f"x {SECRET}")]
-    try:
-        result = run(plugin, arguments, variables=VARIABLES)
-    except AnsibleActionFail as error:
-        assert SECRET not in str(error)
-        assert "********" in str(error)
-        assert (error.__cause__, error.__context__) == (None, None)
-    else:
-        assert plugin is RolloutStep
-        assert SECRET not in str(result)
-        assert "********" in result["msg"]
-        noted = Journal(str(constants.DEFAULT_LOCAL_TMP)).record("web1")  # type: ignore[attr-defined]
-        assert noted["message"] == result["msg"]
+    with pytest.raises(AnsibleActionFail, match=r"\*{8}") as raised:
+        run(plugin, arguments, variables=VARIABLES)
+    assert SECRET not in str(raised.value)
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+
+
+def test_what_a_rollout_could_not_stage_names_no_value_of_the_vault(run: Run) -> None:
+    run(RolloutStep, {"step": "begin"})
+    result = run(RolloutStep, {"step": "stage", **REFUSED}, variables=VARIABLES)
+    assert SECRET not in str(result)
+    assert "'********\\r' holds the control character" in result["msg"]
+    noted = Journal(str(constants.DEFAULT_LOCAL_TMP)).record("web1")  # type: ignore[attr-defined]
+    assert noted["message"] == result["msg"]
 
 
 def test_a_lost_connection_is_one_still(run: Run) -> None:

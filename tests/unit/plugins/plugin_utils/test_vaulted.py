@@ -101,7 +101,7 @@ def test_values_of_an_encrypted_file_are_found(encrypted: str, tmp_path: pathlib
 
 
 def test_numbers_of_an_encrypted_file_are_found(encrypted: str) -> None:
-    class Read(dict):  # type: ignore[type-arg]
+    class Read(dict):
         """A mapping as ansible-core 2.18 reads one: the numbers in it have no note of their own."""
 
         ansible_pos = (encrypted, 1, 1)
@@ -121,11 +121,11 @@ def test_no_template_is_resolved_in_the_search() -> None:
 
         value = Tagged.of("lazy secret", VaultedValue())
 
-    class Lazy(dict):  # type: ignore[type-arg]
+    class Lazy(dict):
         def __getitem__(self, key: str) -> t.Any:
             raise AssertionError("resolved")
 
-    class Chain(collections.ChainMap):  # type: ignore[type-arg]
+    class Chain(collections.ChainMap):
         """The variables as a template of ansible-core 2.18 has them."""
 
         def __getitem__(self, key: str) -> t.Any:
@@ -144,8 +144,8 @@ def test_no_template_is_resolved_in_the_search() -> None:
     [
         ("x: 'open sesame\\n' holds it", "x: '********\\n' holds it"),
         ('x: "curl -H \'open sesame\' y" is wrong', 'x: "curl -H \'********\' y" is wrong'),
-        ("the host's word 'sesame' is no unit; the container's is 'cron'", "the host's word '********' is no unit; "
-         "the container's is 'cron'"),
+        ("the host's 'sesame' is no unit; the container's is 'cron'",
+         "the host's '********' is no unit; the container's is 'cron'"),
         ('x: "it\'s" and `sesame` are none', 'x: "********" and `********` are none'),
         ("x: 'ese' is too short to be told, open is no word of its own", None),
         (f"no such word: {'open sesame'!r}{chr(10)}open%20sesame", "no such word: '********'\n********"),

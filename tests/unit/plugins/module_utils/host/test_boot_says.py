@@ -187,16 +187,20 @@ def has(layout: Layout, name: str) -> None:
 
 @pytest.mark.parametrize("option", ["after", "requires"])
 def test_names_that_the_host_does_not_have(layout: Layout, option: str) -> None:
+    def of(*names: str, present: bool = True) -> Boot:
+        options: dict[str, t.Any] = {option: [*names]}
+        return boot_of(layout, present=present, **options)
+
     has(layout, "database")
     layout.container("limits-only").mkdir(parents=True)
     said = "this host has no container {!r}; declare it before this one, or take it out of the list"
-    assert boot_of(layout, **{option: ["database"]}).strangers() == []
-    named = boot_of(layout, **{option: ["nosuch", "database", "limits-only", "nosuch"]})
+    assert of("database").strangers() == []
+    named = of("nosuch", "database", "limits-only", "nosuch")
     assert named.strangers() == [f"{option}: {said.format(name)}" for name in ("nosuch", "limits-only")]
     assert named.strangers(["nosuch", "limits-only"]) == []
     assert len(named.strangers(later=["nosuch"])) == (1 if option == "after" else 2)  # it would start too late
-    assert boot_of(layout, present=False, **{option: ["nosuch"]}).strangers() == []
-    assert boot_of(layout).strangers() == boot_of(layout, **{option: []}).strangers() == []
+    assert of("nosuch", present=False).strangers() == []
+    assert boot_of(layout).strangers() == of().strangers() == []
 
 
 @pytest.mark.parametrize(
