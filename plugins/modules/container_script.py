@@ -186,6 +186,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.unlogged import Unlogged
 from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.launcher.process import heed_children
 from ..module_utils.life.staging import refuse_namesake, stage
@@ -261,10 +262,14 @@ def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
     return result
 
 
+class Module(Unlogged, AnsibleModule):
+    """The module, whose arguments the host's log does not have."""
+
+
 def main() -> t.NoReturn:
     """Run as a module."""
     heed_children()
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = Module(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         result = run(module, ROOT)
     except (TargetError, LauncherError, OSError) as error:

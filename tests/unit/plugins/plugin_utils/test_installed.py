@@ -239,6 +239,9 @@ def test_a_variable_of_systemd_within_a_declared_type(declared: str, made: str) 
     [
         ("ProtectProc", "invisible", True),
         ("ProtectProc", "default", False),
+        ("IPAddressDeny", "any", True),
+        ("SocketBindDeny", "tcp:80", True),
+        ("RestrictNetworkInterfaces", "~lo", True),
         ("ProcSubset", "pid", True),
         ("ProcSubset", "all", False),
         ("Nice", -5, True),
