@@ -10,6 +10,7 @@ import typing as t
 from .debian import DEBIAN
 from .errors import DeclarationError, suggestion
 from .records import UserAccount, UserGroup
+from .service_types import Placed
 
 A = t.TypeVar("A", UserAccount, UserGroup)
 
@@ -109,18 +110,25 @@ def _numbered(records: t.Iterable[A], key: str, path: str) -> dict[str, int]:
 
 
 class Accounts:
-    """All users and groups of a system, with their ids. A missing group, or an id used twice, is an error."""
+    """All users and groups of a system, with their ids. A missing group, or an id used twice, is an error.
 
-    def __init__(self, users: t.Sequence[UserAccount], groups: t.Sequence[UserGroup], path: str) -> None:
+    :param places: where the user wrote each of the users, by name.
+    """
+
+    def __init__(
+        self, users: t.Sequence[UserAccount], groups: t.Sequence[UserGroup], path: str, places: t.Mapping[str, str]
+    ) -> None:
         self.users = list(users)
         self.groups = list(groups)
+        self.places = places
         self.uids = _numbered(self.users, "uid", f"{path}.users")
         self.gids = _numbered(self.groups, "gid", f"{path}.groups")
         for user in self.users:
             for group in (user.group, *user.supplementary_groups):
                 if group not in self.gids:
                     known = suggestion(group, self.gids)
-                    raise DeclarationError(f"{path}.users", f"'{user.name}' is in the unknown group '{group}'{known}")
+                    place = places.get(user.name, f"{path}.users")
+                    raise DeclarationError(place, f"'{user.name}' is in the unknown group '{group}'{known}")
 
     def passwd(self) -> str:
         """Return /etc/passwd."""
@@ -145,17 +153,20 @@ class Accounts:
         )
 
     def homes(self) -> list[dict[str, t.Any]]:
-        """Return the home directories to make."""
+        """Return the home directories to make, each with its place if the user wrote it."""
+        made = [(user, self._home(user)) for user in self.users if user.create_home_directory]
         return [
-            {
-                "path": user.home,
-                "mode": "0755" if user.system and user.name != "root" else "0700",
-                "uid": self.uids[user.name],
-                "gid": self.gids[user.group],
-            }
-            for user in self.users
-            if user.create_home_directory
+            Placed(home, f"{self.places[user.name]}.home_directory") if user.name in self.places else home
+            for user, home in made
         ]
+
+    def _home(self, user: UserAccount) -> dict[str, t.Any]:
+        return {
+            "path": user.home,
+            "mode": "0755" if user.system and user.name != "root" else "0700",
+            "uid": self.uids[user.name],
+            "gid": self.gids[user.group],
+        }
 
     def _members(self, group: UserGroup) -> str:
         return ",".join(user.name for user in self.users if group.name in user.supplementary_groups)
