@@ -94,40 +94,55 @@ def merge(known: dict[str, A], records: t.Iterable[A], path: str, *, override: b
             raise DeclarationError(path, f"'{record.name}' is already declared differently")
 
 
-def _numbered(records: t.Iterable[A], key: str, path: str) -> dict[str, int]:
+def _numbered(records: t.Iterable[A], key: str, path: str, places: t.Mapping[str, str]) -> dict[str, int]:
     ids: dict[str, int] = {}
     owners: dict[int, str] = {}
     for record in records:
         given = getattr(record, key)
         number = derived_id(record.name, system=record.system) if given is None else given
         if number in owners:
+            place = places.get(record.name, places.get(owners[number], path))
             raise DeclarationError(
-                path, f"'{owners[number]}' and '{record.name}' both have the {key} {number}; set `{key}` of one of them"
+                place,
+                f"'{owners[number]}' and '{record.name}' both have the {key} {number}; set `{key}` of one of them",
             )
         ids[record.name] = number
         owners[number] = record.name
     return ids
 
 
+class Places:
+    """Where the user wrote accounts, by name."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, str] = {}
+        self.groups: dict[str, str] = {}
+
+    def note(self, users: t.Iterable[UserAccount], groups: t.Iterable[UserGroup], path: str) -> None:
+        """Note those of a mapping of `users` and `groups`, which the user wrote at a path."""
+        self.users.update((user.name, f"{path}.users[{index}]") for index, user in enumerate(users))
+        self.groups.update((group.name, f"{path}.groups[{index}]") for index, group in enumerate(groups))
+
+
 class Accounts:
     """All users and groups of a system, with their ids. A missing group, or an id used twice, is an error.
 
-    :param places: where the user wrote each of the users, by name.
+    :param places: where the user wrote them; those of services are nowhere.
     """
 
     def __init__(
-        self, users: t.Sequence[UserAccount], groups: t.Sequence[UserGroup], path: str, places: t.Mapping[str, str]
+        self, users: t.Sequence[UserAccount], groups: t.Sequence[UserGroup], path: str, places: Places
     ) -> None:
         self.users = list(users)
         self.groups = list(groups)
-        self.places = places
-        self.uids = _numbered(self.users, "uid", f"{path}.users")
-        self.gids = _numbered(self.groups, "gid", f"{path}.groups")
+        self.places = places.users
+        self.uids = _numbered(self.users, "uid", f"{path}.users", places.users)
+        self.gids = _numbered(self.groups, "gid", f"{path}.groups", places.groups)
         for user in self.users:
             for group in (user.group, *user.supplementary_groups):
                 if group not in self.gids:
                     known = suggestion(group, self.gids)
-                    place = places.get(user.name, f"{path}.users")
+                    place = self.places.get(user.name, f"{path}.users")
                     raise DeclarationError(place, f"'{user.name}' is in the unknown group '{group}'{known}")
 
     def passwd(self) -> str:

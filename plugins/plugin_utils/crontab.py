@@ -76,7 +76,8 @@ def _numbers(field: _Field, written: str, what: str, path: str) -> set[int]:
             first = _number(field, match["first"], what, path)
             last = first if match["last"] is None else _number(field, match["last"], what, path)
         if first > last:
-            way = f"write {first}-{field.high},{field.low}-{last}"
+            rest = "" if field.high == 7 and last == 0 else f",{field.low}-{last}"  # Sunday is 0 and 7
+            way = f"write {first}-{field.high}{rest}"
             raise DeclarationError(path, f"{what}, {item!r}, is a range that ends before it begins: {way}")
         found.update(range(first, last + 1, int(match["step"] or 1)))
     return found

@@ -102,7 +102,7 @@ def placed_mapping(value: t.Any, contributions: list[Contribution], path: str) -
             former, place = result.get(key, (item, ""))
             if former != item:
                 where = own if isinstance(item, Placed) else contribution.path
-                raise DeclarationError(where, f"'{key}' is already defined by {place}")
+                raise DeclarationError(where, f"'{key}' is already defined by {place}: leave out one of the two")
             result[key] = (item, own)
     return result
 

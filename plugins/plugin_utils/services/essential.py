@@ -119,7 +119,7 @@ def _verify_etc(value: t.Any, path: str) -> None:
 
 
 def _accounts(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> accounts.Accounts:
-    places: dict[str, str] = {}
+    places = accounts.Places()
     users = {user.name: user for user in accounts.base_users()}
     groups = {group.name: group for group in accounts.base_groups()}
     for contribution in contributions:
@@ -127,14 +127,14 @@ def _accounts(value: t.Any, contributions: list[Contribution], context: Context,
             raise DeclarationError(contribution.path, "must be a mapping of `users` and `groups`")
         added_users = _records(contribution, "users", UserAccount)
         added_groups = _records(contribution, "groups", UserGroup)
-        for index, user in enumerate(added_users if contribution.written else ()):
-            places[user.name] = f"{contribution.path}.users[{index}]"
+        if contribution.written:
+            places.note(added_users, added_groups, contribution.path)
         accounts.merge(users, added_users, contribution.path, override=False)
         accounts.merge(groups, added_groups, contribution.path, override=False)
     accounts.merge(users, context.operating_system.users, f"{PATH}.users", override=True)
     accounts.merge(groups, context.operating_system.groups, f"{PATH}.groups", override=True)
+    places.note(context.operating_system.users, context.operating_system.groups, PATH)
     for index, user in enumerate(context.operating_system.users):
-        places[user.name] = f"{PATH}.users[{index}]"
         home = users[user.name].home
         if users[user.name].create_home_directory and _nearest_mount(home, context) == context.store:
             raise DeclarationError(

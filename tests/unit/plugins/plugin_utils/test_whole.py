@@ -184,6 +184,18 @@ def test_texts_of_lists(target: str) -> None:
     assert refused(*services).startswith(f"{SERVICES}[1].value.value[1]: must be a string, not a number")
 
 
+def test_ids_that_two_have() -> None:
+    users = [{"name": "alice", "uid": 5000}, {"name": "bob", "uid": 5000}]
+    said = "'alice' and 'bob' both have the uid 5000; set `uid` of one of them"
+    assert refused(users=users) == f"operating_system.users[1]: {said}"
+    assert refused(adding("account", {"users": users})) == f"{SERVICES}[0].value.value.users[1]: {said}"
+    groups = [{"name": "a"}, {"name": "g", "gid": 902}]
+    assert refused({"type": "redis"}, groups=groups) == (
+        "operating_system.groups[1]: 'redis' and 'g' both have the gid 902; set `gid` of one of them"
+    )
+    assert refused(groups=[{"name": "adm", "gid": 50}]).startswith("operating_system.groups[0]: ")
+
+
 def test_a_link_where_a_file_is() -> None:
     said = refused(adding("special-files", {"/etc/passwd": "b"}))
     assert said.startswith(
