@@ -11,6 +11,8 @@ from . import checks
 from .errors import DeclarationError, suggestion
 
 NAMED = ("@reboot", "@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
+DIRECTORY = "/etc/cron.d"
+_VARIABLE = re.compile(r"""("[^"]*"|'[^']*'|[^\s=]+)\s*=""")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _LONGEST_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -117,3 +119,29 @@ def variable(name: str, text: str, path: str) -> str:
         way = "no line of cron can hold it: set it in the command"
         raise DeclarationError(path, f"begins or ends with a quote or a space, and holds both kinds of quotes: {way}")
     return f"{name}={mark}{text}{mark}"
+
+
+def file_name(name: str, path: str) -> str:
+    """Return the name of a file of jobs. Refuse one that cron does not look at."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        raise DeclarationError(path, f"{name!r} must be letters, digits, '_' and '-' (run-parts)")
+    return name
+
+
+def users(content: str, path: str) -> list[tuple[str, str]]:
+    """Return the user of each job in the text of a file, with its place. Refuse what cron does not read."""
+    if content and not content.endswith("\n"):
+        raise DeclarationError(path, "does not end with a newline, and cron ignores it: add one")
+    found = []
+    for number, line in enumerate(content.splitlines(), 1):
+        place = f"{path} (line {number})"
+        written = line.strip()
+        if not written or written.startswith("#") or _VARIABLE.match(written):
+            continue
+        count = 1 if written.startswith("@") else len(_FIELDS)
+        words = written.split(None, count + 1)
+        schedule(" ".join(words[:count]), place)
+        if len(words) < count + 2:
+            raise DeclarationError(place, f"{written!r} must be a schedule, a user and a command")
+        found.append((words[count], place))
+    return found

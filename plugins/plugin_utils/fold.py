@@ -149,10 +149,10 @@ def _evaluate(
             listening += _listening(node, value)
             if name == "system":
                 ports.refuse_shared_ports(listening)
-                whole.check(value, context)
                 seen = whole.Whole(context, value["files"])
                 for against, given, path in checked:
                     against(given, seen, path)
+                seen.check(value["places"])
                 del value["places"]
                 return {**t.cast("dict[str, t.Any]", value), "ports": [port for _owner, port in listening]}
             if node.kind.against is not None:

@@ -12,7 +12,7 @@ import typing as t
 from collections.abc import Mapping
 
 from ..module_utils.launcher import targets
-from . import base_units, nginx_text
+from . import base_units, crontab, nginx_text
 from .errors import DeclarationError, suggestion
 
 if t.TYPE_CHECKING:
@@ -67,6 +67,21 @@ class Whole:
             if item.mounted_at_start and item.type != "tmpfs" and item.place not in ("/", self.context.store)
         ]
 
+    def check(self, places: Mapping[str, str]) -> None:
+        """Refuse files that no container can have, and units and jobs that run as somebody who is not there.
+
+        :param places: where the user wrote each file.
+        """
+        for path, entry in self.files.items():
+            place = places[path]
+            reason = targets.refusal_of_file(path, self.context.store)
+            if reason:
+                raise DeclarationError(place, reason)
+            if path.startswith(f"{base_units.DIRECTORY}/") and path.endswith((".service", ".socket", ".conf")):
+                _check_unit(self, path.removeprefix(f"{base_units.DIRECTORY}/"), text(entry) or "", place)
+            if "cron" in self.context.types and path.startswith(f"{crontab.DIRECTORY}/"):
+                _check_jobs(self, path, entry, place)
+
 
 def text(entry: Mapping[str, t.Any]) -> str | None:
     """Return the content of a file as text, or None for a link."""
@@ -75,21 +90,6 @@ def text(entry: Mapping[str, t.Any]) -> str | None:
     if entry.get("encoding"):
         return base64.b64decode(entry["content"]).decode("utf-8", "replace")
     return t.cast(str, entry["content"])
-
-
-def check(system: Mapping[str, t.Any], context: Context) -> None:
-    """Refuse files that no container can have, and units that run as somebody who is not there.
-
-    :param system: with `files` and `places` by path.
-    """
-    whole = Whole(context, system["files"])
-    for path, entry in system["files"].items():
-        place = system["places"][path]
-        reason = targets.refusal_of_file(path, context.store)
-        if reason:
-            raise DeclarationError(place, reason)
-        if path.startswith(f"{base_units.DIRECTORY}/") and path.endswith((".service", ".socket", ".conf")):
-            _check_unit(whole, path.removeprefix(f"{base_units.DIRECTORY}/"), text(entry) or "", place)
 
 
 def _check_unit(whole: Whole, name: str, content: str, place: str) -> None:
@@ -106,6 +106,20 @@ def _check_unit(whole: Whole, name: str, content: str, place: str) -> None:
         for word in given.get(key, "").split():
             if not word.isdigit() and "%" not in word:
                 whole.refuse_unknown("user" if key in _USERS else "group", word, f"{place} ({name}: {key})")
+
+
+def _check_jobs(whole: Whole, path: str, entry: Mapping[str, t.Any], place: str) -> None:
+    """Refuse a file of jobs that cron would ignore."""
+    content = text(entry)
+    if content is None or posixpath.basename(path).startswith("."):
+        return
+    crontab.file_name(posixpath.relpath(path, crontab.DIRECTORY), place)
+    if int(entry.get("mode", "0644"), 8) & 0o022 or entry.get("uid"):
+        raise DeclarationError(
+            place, "is not root's alone to write, and cron ignores it: give it the mode 0644, and root"
+        )
+    for user, line in crontab.users(content, place):
+        whole.refuse_unknown("user", user, line)
 
 
 def _assignments(content: str) -> dict[str, str]:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
 from .. import accounts, checks, crontab
@@ -129,8 +128,7 @@ def _verify_cron(value: t.Any, path: str) -> None:
     names = set()
     for index, job in enumerate(value["jobs"]):
         place = f"{path}.jobs[{index}]"
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", job["name"]):
-            raise DeclarationError(f"{place}.name", f"{job['name']!r} must be letters, digits, '_' and '-' (run-parts)")
+        crontab.file_name(job["name"], f"{place}.name")
         if job["name"] in names:
             raise DeclarationError(f"{place}.name", f"'{job['name']}' is declared twice")
         names.add(job["name"])

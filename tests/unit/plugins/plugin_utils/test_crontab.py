@@ -174,3 +174,47 @@ def test_the_place_of_a_job_is_exact(job: dict[str, t.Any], said: str) -> None:
     with pytest.raises(DeclarationError) as caught:
         jobs({}, job, users=[{"name": "alice"}])
     assert str(caught.value).startswith(f"operating_system.services[0].value.jobs[1].{said}")
+
+
+def written(entry: t.Any, name: str = "own", *, cron: bool = True) -> dict[str, t.Any]:
+    added = {"type": "simple", "value": {"target": "etc", "value": {f"cron.d/{name}": entry}}}
+    system = {"host_name": "a", "services": [added, *([{"type": "cron"}] if cron else [])]}
+    return t.cast("dict[str, t.Any]", system_files(containerized_operating_system(system))["files"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# nothing\n\n",
+        "A=b\nB = 'x y'\n\t*/5 * * * *\troot\tdate +\\%H\n",
+        "@daily games A=b true\n0 0 * * sun root x\n",
+    ],
+)
+def test_a_file_that_cron_reads(text: str) -> None:
+    assert written(text)
+    assert written("61 * * * * x", ".placeholder")
+    assert written("61 * * * * x", cron=False)
+    assert written({"link": "/srv/x"})
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("@daily root true", ": does not end with a newline"),
+        ("A=b\n61 * * * * root true\n", " (line 2): '61 * * * *': the minute, '61', must be"),
+        ("* * * * root true\n", " (line 1): '* * * * root': the day of the week, 'root', must be"),
+        ("* * * * * root\n", " (line 1): '* * * * * root' must be a schedule, a user and a command"),
+        ("@dialy root true\n", " (line 1): '@dialy' is no schedule"),
+        ("@daily true\n", " (line 1): '@daily true' must be"),
+        ("* * * * * nosuch true\n", " (line 1): there is no user 'nosuch'"),
+        ({"content": "@daily root x\n", "mode": "0664"}, ": is not root's alone to write"),
+        ({"content": "@daily root x\n", "owner": "games"}, ": is not root's alone to write"),
+    ],
+)
+def test_a_file_that_cron_would_ignore(entry: t.Any, said: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        written(entry)
+    assert str(caught.value).startswith(f"operating_system.services[0].value.value.cron.d/own{said}")
+    with pytest.raises(DeclarationError, match="'own.conf' must be letters"):
+        written("@daily root x\n", "own.conf")
