@@ -10,7 +10,7 @@ import typing as t
 from . import checks
 from .errors import DeclarationError, suggestion
 
-NAMED = ("@reboot", "@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
+NICKNAMES = ("@reboot", "@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
 DIRECTORY = "/etc/cron.d"
 _VARIABLE = re.compile(r"""("[^"]*"|'[^']*'|[^\s=]+)\s*=""")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -43,9 +43,11 @@ def schedule(text: str, path: str) -> str:
     """Return a job's schedule. Refuse what cron does not read, and a date that never comes."""
     checks.line(text.replace("\t", " "), path)
     if text.startswith("@"):
-        if text not in NAMED:
-            hint = suggestion(text, NAMED)
-            raise DeclarationError(path, f"{text!r} is no schedule of cron" + (hint or f"; known: {', '.join(NAMED)}"))
+        if text not in NICKNAMES:
+            hint = suggestion(text, NICKNAMES)
+            raise DeclarationError(
+                path, f"{text!r} is no schedule of cron" + (hint or f"; known: {', '.join(NICKNAMES)}")
+            )
         return text
     fields = text.split()
     if len(fields) != len(_FIELDS):

@@ -78,12 +78,12 @@ class Whole:
             if reason:
                 raise DeclarationError(place, reason)
             if path.startswith(f"{base_units.DIRECTORY}/") and path.endswith((".service", ".socket", ".conf")):
-                _check_unit(self, path.removeprefix(f"{base_units.DIRECTORY}/"), text(entry) or "", place)
+                _check_unit(self, path.removeprefix(f"{base_units.DIRECTORY}/"), content_of(entry) or "", place)
             if "cron" in self.context.types and path.startswith(f"{crontab.DIRECTORY}/"):
                 _check_jobs(self, path, entry, place)
 
 
-def text(entry: Mapping[str, t.Any]) -> str | None:
+def content_of(entry: Mapping[str, t.Any]) -> str | None:
     """Return the content of a file as text, or None for a link."""
     if entry.get("content") is None:
         return None
@@ -96,10 +96,10 @@ def _check_unit(whole: Whole, name: str, content: str, place: str) -> None:
     """Refuse users and groups in the text of a unit, or of a drop-in of it, that the container does not have."""
     unit = name.partition(".d/")[0]
     of_unit = whole.files.get(f"{base_units.DIRECTORY}/{unit}", {})
-    if unit != name and text(of_unit) is None:
+    if unit != name and content_of(of_unit) is None:
         return  # of a unit of the store, about which nothing is known here
     given = _assignments(content)
-    dynamic = _is_dynamic(_assignments(text(of_unit) or "")) or _is_dynamic(given)
+    dynamic = _is_dynamic(_assignments(content_of(of_unit) or "")) or _is_dynamic(given)
     for key in (*_USERS, *_GROUPS):
         if dynamic and key in ("User", "Group"):
             continue
@@ -110,7 +110,7 @@ def _check_unit(whole: Whole, name: str, content: str, place: str) -> None:
 
 def _check_jobs(whole: Whole, path: str, entry: Mapping[str, t.Any], place: str) -> None:
     """Refuse a file of jobs that cron would ignore."""
-    content = text(entry)
+    content = content_of(entry)
     if content is None or posixpath.basename(path).startswith("."):
         return
     crontab.file_name(posixpath.relpath(path, crontab.DIRECTORY), place)
@@ -141,7 +141,7 @@ def _dynamic(files: Mapping[str, Mapping[str, t.Any]]) -> set[str]:
     names = set()
     for path, entry in files.items():
         if path.startswith(f"{base_units.DIRECTORY}/") and path.endswith(".service"):
-            given = _assignments(text(entry) or "")
+            given = _assignments(content_of(entry) or "")
             if _is_dynamic(given):
                 stem = posixpath.basename(path).removesuffix(".service")
                 names |= {given.get("User") or stem, given.get("Group") or stem}

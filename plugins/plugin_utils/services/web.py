@@ -14,7 +14,7 @@ from ..ports import Listener, endpoint
 from ..service_types import Context, ServiceType, always, daemon, needs
 from ..units import Unit
 from ..validation import Spec, describe
-from ..whole import Whole, text
+from ..whole import Whole, content_of
 
 _LOCATION: Spec = {
     "uri": {"type": "str", "required": True},
@@ -144,7 +144,7 @@ def _has_server(
             return True
         for path, entry in whole.files.items():
             if depth < _DEEPEST and nginx_text.matches(pattern, path):
-                content = text(entry)
+                content = content_of(entry)
                 if content is None or _has_server(nginx_text.directives(content), inside, whole, unmatched, depth + 1):
                     return True  # where a link leads is nginx' to find out
         unmatched.append(pattern)

@@ -25,7 +25,7 @@ READ = (
     "0 0 29 2 *",
     "0 0 31 1-2 *",
     "0 0 31 2 mon",
-    *crontab.NAMED,
+    *crontab.NICKNAMES,
 )
 """Schedules that cron reads as they are meant."""
 
