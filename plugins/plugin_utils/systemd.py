@@ -10,7 +10,7 @@ import typing as t
 
 from . import base_units, checks, installed, starters
 from .errors import DeclarationError, suggestion
-from .service_types import Context, Contribution, placed_list
+from .service_types import Context, Contribution, Placed, placed_list
 from .units import Unit, render, with_order
 from .validation import Spec, describe, validate
 
@@ -166,7 +166,7 @@ def files(units: list[Unit], context: Context) -> dict[str, t.Any]:
     for unit in units:
         sections = with_order(unit, required[unit.name])
         text = unit.text if unit.text is not None else render(sections, f"{unit.path}.sections")
-        result[f"systemd/system/{unit.name}"] = {"content": text}
+        result[f"systemd/system/{unit.name}"] = Placed({"content": text}, unit.path)
         if unit.text is not None and required[unit.name]:
             names = " ".join(required[unit.name])
             drop_in = f"[Unit]\nRequires={names}\nAfter={names}\n"

@@ -152,7 +152,7 @@ def test_cases_n6_systemds_own_words_before_its_journal_are_the_reason(container
 
 def test_cases_u6_u8_a_first_deployment_says_what_dies_at_once(container: Container) -> None:
     services = [
-        unit("nobody", command=DAEMON, service={"User": "nosuchuser"}),
+        unit("nobody", command=DAEMON, service={"User": "nosuch%p"}),
         unit(
             "half",
             command=["/bin/sh", "-c", "echo a word; sleep 0.5; echo the last word; exit 3"],

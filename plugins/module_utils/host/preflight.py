@@ -136,6 +136,8 @@ def _mappings(host: HostFacts, specification: Specification) -> list[str]:
     for mount in specification.file_systems:
         if not mount.required or not mount.is_bind or mount.mount_may_fail:
             continue
+        if mount.source == specification.store.source and mount.mount_point == specification.store.target:
+            continue  # of which `_store` speaks
         if _kernel(host, specification) or _is_there(host, mount.source):
             continue
         problems.append(

@@ -43,6 +43,9 @@ _REDIS: Spec = {
     "save": {"type": "list", "elements": "str", "default": ["3600 1", "300 100"]},
     "settings": {"type": "dict", "default": {}},
 }
+_REDIS_PORTS = ("port", "tls-port")
+"""Settings of redis that are ports."""
+_QUOTED = "'\" "
 _SCRIPT = """#!/bin/sh
 # Runs a program of PostgreSQL: of the version asked for, else of the data directory's, else the newest there is.
 set -eu
@@ -99,6 +102,7 @@ def _verify_postgresql(value: t.Any, path: str) -> None:
     for key in ("listen_addresses", "hba"):
         for index, line in enumerate(value[key]):
             checks.line(line, f"{path}.{key}[{index}]")
+    _verify_ports(value["settings"], ("port",), path)
     for name, setting in value["settings"].items():
         if not re.fullmatch(r"[a-z][a-z0-9_.]*", name):
             raise DeclarationError(f"{path}.settings", f"{name!r} is not the name of a setting")
@@ -168,6 +172,11 @@ def _verify_redis(value: t.Any, path: str) -> None:
     for key in ("bind", "save"):
         for index, item in enumerate(value[key]):
             checks.line(item, f"{path}.{key}[{index}]")
+    _verify_ports(value["settings"], _REDIS_PORTS, path)
+    if not _redis_listeners(value) and not value["settings"].get("unixsocket"):
+        key = "port" if str(value["settings"].get("bind", "*")).strip(_QUOTED) else "bind"
+        way = "name a port, or a `unixsocket`" if key == "port" else "name an address, or '*'"
+        raise DeclarationError(f"{path}.settings.{key}", f"lets redis listen nowhere: {way}")
     for name, setting in value["settings"].items():
         if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
             raise DeclarationError(f"{path}.settings", f"{name!r} is not a setting" + suggestion(name, ()))
@@ -209,12 +218,46 @@ def _redis_unit(value: t.Any, context: Context) -> list[Unit]:
     return [daemon("redis", service, description="Redis", unit={"After": "network.target"})]
 
 
-def _on_each(addresses: str) -> t.Callable[[t.Any], list[Listener]]:
-    """Return the listeners of a type whose value has a port, and under the key ADDRESSES those to listen on."""
-    return lambda value: [
-        Listener("port", value["port"], "" if address in ("*", "0.0.0.0") else address)
-        for text in value[addresses]
-        for address in re.split(r"[\s,]+", text.strip())
+def _verify_ports(settings: dict[str, t.Any], names: t.Iterable[str], path: str) -> None:
+    """Refuse settings that are to be ports, and are none; with 0 redis has none."""
+    for name in names:
+        given = settings.get(name, 1)
+        number = int(str(given)) if re.fullmatch("[0-9]{1,9}", str(given)) and not isinstance(given, bool) else -1
+        if number or names is not _REDIS_PORTS:
+            checks.port(number, f"{path}.settings.{name}")
+
+
+def _postgresql_listeners(value: t.Any) -> list[Listener]:
+    """Return what it listens on; `settings` come last in its file, and count."""
+    settings = value["settings"]
+    addresses = [str(settings["listen_addresses"])] if "listen_addresses" in settings else value["listen_addresses"]
+    return _on_each([_port(value)], addresses)
+
+
+def _redis_listeners(value: t.Any) -> list[Listener]:
+    """Return what it listens on; `settings` come last in its file, and count."""
+    settings = value["settings"]
+    ports = [_port(value), *((f"settings.{name}", int(settings.get(name, 0))) for name in _REDIS_PORTS[1:])]
+    return _on_each(ports, [str(settings["bind"])] if "bind" in settings else value["bind"])
+
+
+def _port(value: t.Any) -> tuple[str, int]:
+    """Return the port of a database, with the key that says so."""
+    settings = value["settings"]
+    return ("settings.port", int(settings["port"])) if "port" in settings else ("port", value["port"])
+
+
+def _on_each(ports: list[tuple[str, int]], texts: list[str]) -> list[Listener]:
+    """Return the listeners of each port but 0 on each address of TEXTS, which spaces or commas separate.
+
+    For redis, a dash before an address says that the host may lack it.
+    """
+    addresses = [word.strip(_QUOTED).lstrip("-") for text in texts for word in re.split(r"[\s,]+", text)]
+    return [
+        Listener(key, number, "" if address in ("*", "0.0.0.0") else address)
+        for address in addresses
+        for key, number in ports
+        if number and address
     ]
 
 
@@ -243,7 +286,7 @@ TYPES = (
         default={},
         provision=("postgresql", "postgres"),
         software=dataclasses.replace(_POSTGRESQL_SOFTWARE, packages=()),  # which one, its value says
-        listeners=_on_each("listen_addresses"),
+        listeners=_postgresql_listeners,
         extensions={
             "systemd": _postgresql_unit,
             "etc": _postgresql_files,
@@ -261,7 +304,7 @@ TYPES = (
         provision=("redis", "redis-server"),
         software=_REDIS_SOFTWARE,
         programs=(_REDIS_SOFTWARE.programs["redis-server"],),
-        listeners=_on_each("bind"),
+        listeners=_redis_listeners,
         extensions={
             "systemd": _redis_unit,
             "etc": lambda value, context: {

@@ -16,6 +16,9 @@ from ..service_types import Context, ServiceType, always, daemon
 from ..units import Unit
 from ..validation import Spec, describe
 
+if t.TYPE_CHECKING:
+    from ..whole import Whole
+
 _SOFTWARE = DEBIAN.of("openssh")
 _KINDS = ("ed25519", "rsa", "ecdsa")
 _OPENSSH: Spec = {
@@ -32,6 +35,7 @@ _OPENSSH: Spec = {
 
 
 _PORT = re.compile(r"^\s*Port[\s=]+([0-9]+)\s*$", re.MULTILINE | re.IGNORECASE)
+_LISTEN_ADDRESS = re.compile(r"^\s*ListenAddress[\s=]+([^\s#]+)", re.MULTILINE | re.IGNORECASE)
 
 
 def _verify(value: t.Any, path: str) -> None:
@@ -58,6 +62,11 @@ def _verify(value: t.Any, path: str) -> None:
             raise DeclarationError(f"{path}.host_keys", f"'{kind}' is not a key type" + suggestion(kind, _KINDS))
         if not isinstance(key, str) or "PRIVATE KEY" not in key:
             raise DeclarationError(f"{path}.host_keys.{kind}", "must be the text of a private key")
+
+
+def _key_owners(value: t.Any, whole: Whole, path: str) -> None:
+    for user in value["authorized_keys"]:
+        whole.refuse_unknown("user", user, f"{path}.authorized_keys.{user}")
 
 
 def _given_path(kind: str) -> str:
@@ -114,13 +123,15 @@ def _activation(value: t.Any, context: Context) -> list[t.Any]:
 def _listeners(value: t.Any) -> list[Listener]:
     ports = [("port", value["port"])]
     ports += [("extra_config", int(number)) for number in _PORT.findall(value["extra_config"])]
-    if not value["listen_addresses"]:
+    written = [(f"listen_addresses[{index}]", text) for index, text in enumerate(value["listen_addresses"])]
+    written += [("extra_config", text) for text in _LISTEN_ADDRESS.findall(value["extra_config"])]
+    if not written:
         return [Listener(key, number) for key, number in ports if number]
     found = []
-    for index, text in enumerate(value["listen_addresses"]):
+    for place, text in written:
         own = endpoint(text)  # sshd takes `::` and the like as an address
         if own and (":" not in own[0] or text.startswith("[")) and ":" in text:
-            found.append(Listener(f"listen_addresses[{index}]", own[1], own[0]))
+            found.append(Listener(place, own[1], own[0]))
         else:
             found += [Listener(key, number, text.strip("[]")) for key, number in ports]
     return found
@@ -145,6 +156,7 @@ TYPES = (
         "The OpenSSH server.",
         spec=_OPENSSH,
         verify=_verify,
+        against=_key_owners,
         default={},
         provision=("sshd", "ssh-daemon", "openssh"),
         software=_SOFTWARE,
