@@ -14,6 +14,7 @@ from . import ports, registry
 from .accounts import Accounts
 from .errors import DeclarationError
 from .operating_system import PATH, OperatingSystem
+from .origins import Origins
 from .records import Service
 from .service_types import REQUIRED, Context, Contribution, ServiceType, needs
 from .units import Unit
@@ -37,6 +38,8 @@ def fold(
     oom_score_adj: int = 0,
 ) -> dict[str, t.Any]:
     """Return the folded value of `system`: files, directories, activation, programs, packages, host_files, ports.
+
+    With `origins`, it tells which service each file and directory comes from.
 
     Raise DeclarationError for an unknown type, a cycle, a missing or ambiguous target, a wrong value.
     """
@@ -131,6 +134,7 @@ def _evaluate(
     received: dict[str, dict[int, list[Contribution]]] = {name: {} for name in order}
     position = {id(node): index for index, node in enumerate(nodes)}
     listening: list[tuple[str, Port]] = []
+    origins = Origins()
     for name in order:
         for node in by_type[name]:
             arrived = received[name]
@@ -139,7 +143,8 @@ def _evaluate(
             listening += _listening(node, value)
             if name == "system":
                 ports.refuse_shared_ports(listening)
-                return {**t.cast("dict[str, t.Any]", value), "ports": [port for _owner, port in listening]}
+                folded = t.cast("dict[str, t.Any]", value)
+                return {**folded, "ports": [port for _owner, port in listening], "origins": origins}
             if isinstance(value, Accounts):
                 context = dataclasses.replace(context, accounts=value)
             for target, contribute in node.kind.targets(node.value).items():
@@ -149,6 +154,7 @@ def _evaluate(
                 if target == "systemd":
                     given = _with_names(node, given)
                 item = Contribution(given, node.kind.place(node.path, target), node.service)
+                origins.note(node.kind.name, node.path, item.path, target, given)
                 received[target].setdefault(position[id(node)], []).append(item)
             requirement = _requirements(node)
             if requirement and "system" in received:
