@@ -88,6 +88,12 @@ options:
           data:
             description: Whether a service keeps there what is to outlive the container.
             type: bool
+          made_once:
+            description: What is made there at the first start and should stay, in words for messages.
+            type: str
+          present:
+            description: Whether it lies in a read-only mount, and so has to be there already.
+            type: bool
       host_files:
         description: Files and directories taken from the tree beside the store; absent ones are skipped.
         type: list
@@ -212,6 +218,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
                     "gid": {"type": "int"},
                     "account": {"type": "str"},
                     "data": {"type": "bool"},
+                    "made_once": {"type": "str"},
+                    "present": {"type": "bool"},
                 },
             },
             "host_files": {"type": "list", "elements": "str"},

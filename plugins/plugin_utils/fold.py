@@ -14,6 +14,7 @@ from . import ports, registry, whole
 from .accounts import Accounts
 from .errors import DeclarationError
 from .operating_system import PATH, OperatingSystem
+from .origins import Origins
 from .records import Service
 from .service_types import REQUIRED, Context, Contribution, ServiceType, needs
 from .units import Unit
@@ -38,7 +39,8 @@ def fold(
 ) -> dict[str, t.Any]:
     """Return the folded value of `system`: files, directories, activation, programs, packages, host_files, ports.
 
-    With it are the `units` that its files are made of.
+    With it are the `units` that its files are made of, and the `origins`, which tell which service each file and
+    directory comes from.
 
     Raise DeclarationError for an unknown type, a cycle, a missing or ambiguous target, a wrong value.
     """
@@ -144,6 +146,7 @@ def _evaluate(
     listening: list[tuple[str, Port]] = []
     units: list[Unit] = []
     checked: list[tuple[t.Callable[[t.Any, whole.Whole, str], None], t.Any, str]] = []
+    origins = Origins()
     for name in order:
         for node in by_type[name]:
             arrived = received[name]
@@ -158,7 +161,7 @@ def _evaluate(
                     against(given, seen, path)
                 seen.check(value["places"])
                 del value["places"]
-                found = {"ports": [port for _owner, port in listening], "units": units}
+                found = {"ports": [port for _owner, port in listening], "units": units, "origins": origins}
                 return {**t.cast("dict[str, t.Any]", value), **found}
             if node.kind.against is not None:
                 checked.append((node.kind.against, value, f"{node.path}.value"))
@@ -172,6 +175,7 @@ def _evaluate(
                     given = _with_names(node, given)
                 written = node.kind.contributed_at is not None
                 item = Contribution(given, node.kind.place(node.path, target), node.service, written)
+                origins.note(node.kind.name, node.path, item.path, target, given)
                 received[target].setdefault(position[id(node)], []).append(item)
             requirement = _requirements(node)
             if requirement and "system" in received:

@@ -18,7 +18,7 @@ from ..state.target import NEEDS_ROOT, TargetError
 from . import nested, preflight_targets
 from .distribution import DEBIAN_PACKAGES
 from .facts import HostFacts
-from .preflight_directories import lost_data, owners
+from .preflight_directories import lost_data, missing, owners
 from .preflight_mounts import Sources, mount_points, tmpfs_options
 from .store import StoreView, open_bind_source
 
@@ -172,7 +172,7 @@ def _ports(host: HostFacts, specification: Specification) -> list[str]:
 
 
 def _owners(host: HostFacts, specification: Specification) -> list[str]:
-    return [] if _kernel(host, specification) else owners(host, specification)
+    return [] if _kernel(host, specification) else owners(host, specification) + missing(host, specification)
 
 
 def _calls(host: HostFacts, specification: Specification) -> list[str]:

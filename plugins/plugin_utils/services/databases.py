@@ -96,7 +96,6 @@ def _setting(value: t.Any, path: str) -> str:
 def _verify_postgresql(value: t.Any, path: str) -> None:
     if value["version"] is not None and not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,2})?", value["version"]):
         raise DeclarationError(f"{path}.version", f'{value["version"]!r} is not a version such as "15"')
-    checks.absolute_path(value["data_directory"], f"{path}.data_directory")
     checks.port(value["port"], f"{path}.port")
     checks.locale(value["locale"], f"{path}.locale")
     for key in ("listen_addresses", "hba"):
@@ -107,6 +106,7 @@ def _verify_postgresql(value: t.Any, path: str) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_.]*", name):
             raise DeclarationError(f"{path}.settings", f"{name!r} is not the name of a setting")
         _setting(setting, f"{path}.settings.{name}")
+    _verify_directory(value, "data_directory", "data_directory", path)
 
 
 def _postgresql_files(value: t.Any, context: Context) -> dict[str, t.Any]:
@@ -123,7 +123,7 @@ def _postgresql_files(value: t.Any, context: Context) -> dict[str, t.Any]:
     config = "".join(f"{name} = {_setting(item, name)}\n" for name, item in settings.items())
     script = _SCRIPT.format(
         home=_POSTGRESQL_SOFTWARE.programs["postgres"].partition("/{version}/")[0],
-        data=shlex.quote(value["data_directory"]),
+        data=shlex.quote(_directory(value, "data_directory", "data_directory")),
         version=shlex.quote(value["version"] or ""),
         locale=value["locale"],
     )
@@ -166,7 +166,6 @@ def _postgresql_needs(value: t.Any, context: Context) -> dict[str, t.Any]:
 
 def _verify_redis(value: t.Any, path: str) -> None:
     checks.port(value["port"], f"{path}.port")
-    checks.absolute_path(value["directory"], f"{path}.directory")
     if not value["bind"] and "unixsocket" not in value["settings"]:
         raise DeclarationError(f"{path}.bind", "is empty, so that redis would listen nowhere: name an address, or '*'")
     for key in ("bind", "save"):
@@ -181,6 +180,7 @@ def _verify_redis(value: t.Any, path: str) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
             raise DeclarationError(f"{path}.settings", f"{name!r} is not a setting" + suggestion(name, ()))
         _redis_setting(setting, f"{path}.settings.{name}")
+    _verify_directory(value, "directory", "dir", path)
 
 
 def _redis_setting(value: t.Any, path: str) -> str:
@@ -266,15 +266,49 @@ def _account(name: str, home: str, shell: str = DEBIAN.no_login) -> t.Any:
     return always({"users": [user], "groups": [accounts.service_group(name)]})
 
 
-def _owned(name: str, key: str, mode: str, keeps: t.Callable[[t.Any], bool] = lambda value: True) -> t.Any:
+def _owned(
+    name: str, key: str, setting: str, mode: str, keeps: t.Callable[[t.Any], bool] = lambda value: True
+) -> t.Any:
     return lambda value, context: [
-        {"path": value[key], "mode": mode, "owner": name, "group": name, "data": keeps(value)}
+        {
+            "path": _directory(value, key, setting),
+            "mode": mode,
+            "owner": name,
+            "group": name,
+            "data": keeps(value),
+        }
     ]
+
+
+def _directory(value: t.Any, key: str, setting: str) -> str:
+    """Return where the data are: the server obeys its own setting before ours."""
+    return _unquoted(value["settings"].get(setting, value[key]))
+
+
+def _verify_directory(value: t.Any, key: str, setting: str, path: str) -> None:
+    """Refuse a directory for data that none can be.
+
+    :param key: under which the value has it.
+    :param setting: the server's own, which may be among `settings`.
+    """
+    own = value["settings"].get(setting)
+    if own is not None and not isinstance(own, str):
+        raise DeclarationError(f"{path}.settings.{setting}", f"must be an absolute path, not {describe(own)}")
+    for place, directory in ((f"{path}.{key}", value[key]), (f"{path}.settings.{setting}", own)):
+        if directory is not None:
+            checks.data_directory(_unquoted(directory), place)
+
+
+def _unquoted(text: str) -> str:
+    """Return a text without the quotes around it, as redis reads its settings."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
 def _redis_keeps(value: t.Any) -> bool:
     """Return whether it writes its data to a file, and is no cache alone."""
-    return bool(value["save"]) or value["settings"].get("appendonly") in (True, "yes")
+    own = value["settings"].get("save")  # adds to ours, unless it is empty
+    saves = bool(value["save"]) if own is None else bool(_unquoted(str(own)).strip())
+    return saves or str(value["settings"].get("appendonly")).lower() in ("true", "yes")
 
 
 TYPES = (
@@ -292,7 +326,7 @@ TYPES = (
             "etc": _postgresql_files,
             "system": _postgresql_needs,
             "account": _account("postgres", "/var/lib/postgresql", DEBIAN.shell),
-            "activation": _owned("postgres", "data_directory", "0700"),
+            "activation": _owned("postgres", "data_directory", "data_directory", "0700"),
         },
     ),
     ServiceType(
@@ -316,7 +350,7 @@ TYPES = (
                 }
             },
             "account": _account("redis", "/var/lib/redis"),
-            "activation": _owned("redis", "directory", "0750", _redis_keeps),
+            "activation": _owned("redis", "directory", "dir", "0750", _redis_keeps),
         },
     ),
 )

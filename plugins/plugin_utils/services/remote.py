@@ -111,10 +111,12 @@ def _files(value: t.Any, context: Context) -> dict[str, t.Any]:
 
 def _activation(value: t.Any, context: Context) -> list[t.Any]:
     directory = value["host_key_directory"]
-    steps: list[t.Any] = [{"path": directory, "mode": "0755"}, {"path": "/run/sshd", "mode": "0755"}]
-    for kind in value["host_key_types"]:
-        if kind in value["host_keys"]:
-            continue
+    made = [kind for kind in value["host_key_types"] if kind not in value["host_keys"]]
+    keys = {"path": directory, "mode": "0755"}
+    if made:
+        keys["made_once"] = "the host keys of sshd, by which clients know it (`host_keys` can give it others)"
+    steps: list[t.Any] = [keys, {"path": "/run/sshd", "mode": "0755"}]
+    for kind in made:
         key = shlex.quote(f"{directory.rstrip('/')}/ssh_host_{kind}_key")
         steps.append(f"[ -s {key} ] || {_SOFTWARE.programs['ssh-keygen']} -q -t {kind} -N '' -C '' -f {key}\n")
     return steps
