@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host.facts import HostFacts
 from ansible_collections.unshare.container.plugins.module_utils.host.preflight import check_host, problems, warnings
-from ansible_collections.unshare.container.plugins.module_utils.host.preflight_mounts import Sources, answers
+from ansible_collections.unshare.container.plugins.module_utils.host.preflight_mounts import Sources, answers, types
 from ansible_collections.unshare.container.plugins.module_utils.launcher import mount_table
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Specification
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
@@ -325,3 +325,34 @@ def test_a_mount_point_that_is_there_or_can_be_made(host: HostFacts, mounts: lis
 def test_a_missing_source_of_what_may_fail_is_no_problem(host: HostFacts) -> None:
     assert problems(host, with_mounts(bind("/missing", required=True, mount_may_fail=True))) == []
     assert len(problems(host, with_mounts(bind("/missing", required=True)))) == 1
+
+
+@pytest.mark.parametrize("kind", ["nosuchfs", "zfs", "nfs", "ext", "cgroup3"])
+@pytest.mark.parametrize("real", [False, True])
+def test_a_type_that_the_kernel_does_not_have(host: HostFacts, kind: str, real: bool) -> None:
+    if real:
+        host, kind = HostFacts(), f"unshare{kind}"
+    given = specification(file_systems=[{"device": "x", "mount_point": "/srv", "type": kind}])
+    (said,) = types(host, given)
+    assert said.startswith(f"the file system at /srv: the kernel of this host has no type '{kind}': correct the name")
+    (left_out,) = given.file_systems
+    assert types(host, given.replacing(file_systems=[left_out.replacing(mount_may_fail=True)])) == []
+
+
+@pytest.mark.parametrize("kind", ["fuse", "fuse.sshfs", "fuseblk"])
+def test_a_type_that_a_program_of_its_own_serves(host: HostFacts, kind: str) -> None:
+    (host.root / "proc/filesystems").write_text("nodev\tfuse\n\tfuseblk\n")
+    (said,) = types(host, specification(file_systems=[{"device": "x", "mount_point": "/srv", "type": kind}]))
+    assert "mount it on the host, and use a mapping" in said
+
+
+@pytest.mark.parametrize("kind", ["ext4", "tmpfs", "btrfs"])
+def test_a_type_that_the_kernel_has_or_loads(host: HostFacts, kind: str) -> None:
+    modules = host.root / "lib/modules" / host.release
+    modules.mkdir(parents=True)
+    (modules / "modules.alias").write_text("# x\nalias fs-btrfs btrfs\nalias fs-zfs2 zfs\n")
+    mount = {"device": "/dev/x", "mount_point": "/srv", "type": kind}
+    assert types(host, specification(file_systems=[mount])) == []
+    assert types(host, SPECIFICATION) == []
+    (said,) = types(host, specification(file_systems=[{**mount, "type": "zfs"}]))
+    assert "'zfs'" in said
