@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .unit_settings import NEEDS, TRIGGERS, UnitSettings
+from .unit_settings import BINDS, NEEDS, TRIGGERS, UnitSettings
 
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
@@ -40,8 +40,12 @@ class NamesInUnits:
         self.own = [name for name in texts.started() if texts.declared.is_own(name)]
 
     def problems(self) -> list[str]:
-        """Return what is named and not there."""
-        return self._triggered() + self._required() + self._accounts()
+        """Return what is named and not there, and without which a unit does not run."""
+        return self._triggered() + self._required(BINDS) + self._accounts()
+
+    def warnings(self) -> list[str]:
+        """Return what is required and not there; systemd starts a unit at boot without it, and never by itself."""
+        return self._required(NEEDS)
 
     def _triggered(self) -> list[str]:
         """Return which sockets, timers and paths have nothing to start."""
@@ -54,10 +58,10 @@ class NamesInUnits:
                     found.append(f"the unit {name} starts {other}, which is not there: {remedy}")
         return found
 
-    def _required(self) -> list[str]:
+    def _required(self, keys: tuple[str, ...]) -> list[str]:
         found = []
         for name in self.own:
-            for key in NEEDS:
+            for key in keys:
                 for other in self.texts.named(name, key):
                     if not self.texts.is_there(other):
                         remedy = f"declare that unit, or correct {key}= (Wants= is for one that may be missing)"

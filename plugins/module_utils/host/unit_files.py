@@ -30,14 +30,12 @@ SHOWN = 10
 
 _FATAL = re.compile(r": (?:.*\bRefusing\b|Unit configuration has fatal error)")
 _BAD_PLACE = re.compile(r":\d+: (?:Neither a valid executable|Invalid|Unbalanced|Failed to|Executable )")
-_LACKS = re.compile(
-    r"(?P<socket>\S+): [Ss]ervice (?P<service>\S+) not loaded, socket cannot be started\."
-    r"|(?P<unit>\S+): Failed to create (?P=unit)/start: (?P<why>.+)"
-)
+_LACKS = re.compile(r"\S+: [Ss]ervice \S+ not loaded, socket cannot be started\.")
 _COMMAND = re.compile(r"(?P<unit>\S+): Command (?P<program>.+) is not executable: (?P<why>.+)")
 _HARMLESS = re.compile(
     r"\b(?:obsolete|legacy|deprecated|no longer supported|Cannot add dependency job, ignoring)\b"
-    r"|symlinks are not allowed|is marked (?:executable|world-)|Special user \S+ configured"
+    r"|Failed to create \S+/start: Unit \S+ not found|symlinks are not allowed"
+    r"|is marked (?:executable|world-)|Special user \S+ configured"
 )
 """What systemd says of units that it starts as they are meant all the same."""
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 STARTS = ("ExecStart", "ExecStartPre", "ExecStartPost")
 PULLS = ("Requires", "BindsTo", "Wants", "Upholds")
-NEEDS = ("Requires", "BindsTo", "Requisite")
-"""Dependencies without which a unit is not started."""
+BINDS, NEEDS = ("BindsTo",), ("Requires", "Requisite")
+"""Dependencies without which a unit does not run, and those without which only the boot starts it."""
 
 TRIGGERS = {"socket": "Service", "timer": "Unit", "path": "Unit"}
 """The types of units that start another one, with the setting that names it."""

@@ -69,7 +69,7 @@ def look_for_named(
     return Named(
         words.problems() + programs.init() + names.problems(),
         list(dict.fromkeys(programs.units() + missing)),
-        words.warnings() + warnings,
+        words.warnings() + warnings + names.warnings(),
     )
 
 

@@ -18,16 +18,16 @@ UNITS = "/etc/systemd/system/"
 ACCOUNTS = {"/etc/passwd": "root:x:0:0::/:\nalice:x:1000:100::/:\n", "/etc/group": "root:x:0:\nusers:x:100:alice\n"}
 
 
-def problems(units: dict[str, str], files: dict[str, str] | None = None, wanted: str = "a.service") -> list[str]:
-    """Return what is said of units, of which one is wanted."""
+def names(units: dict[str, str], files: dict[str, str] | None = None) -> NamesInUnits:
+    """Return the names in units, of which `a.service` is wanted."""
     contents = {**ACCOUNTS, **(files or {}), **{UNITS + name: text for name, text in units.items()}}
-    links: dict[str, t.Any] = {f"{UNITS}multi-user.target.wants/{wanted}": {"link": f"../{wanted}"}}
+    links: dict[str, t.Any] = {f"{UNITS}multi-user.target.wants/a.service": {"link": "../a.service"}}
     given = specification(files={**{path: {} for path in contents}, **links})
 
     def read(path: str) -> bytes:
         return contents[path].encode()
 
-    return NamesInUnits(given, read, UnitSettings(given, read)).problems()
+    return NamesInUnits(given, read, UnitSettings(given, read))
 
 
 BAD = {
@@ -38,10 +38,10 @@ BAD = {
         {"b.socket": "[Socket]\nAccept=yes\n", "b.service": ""},
         "b.socket starts b@.service, which is not there",
     ),
-    "requires": ({"a.service": "[Unit]\nRequires=nosuch.service\n"}, "a.service requires nosuch.service, which"),
-    "requires_an_instance": ({"a.service": "[Unit]\nBindsTo=t@x.service\n"}, "a.service requires t@x.service, which"),
-    "requires_by_a_drop_in": (
-        {"a.service": "", "a.service.d/x.conf": "[Unit]\nRequisite=x.target\n"},
+    "bound": ({"a.service": "[Unit]\nBindsTo=nosuch.service\n"}, "a.service requires nosuch.service, which"),
+    "bound_to_an_instance": ({"a.service": "[Unit]\nBindsTo=t@x.service\n"}, "a.service requires t@x.service, which"),
+    "bound_by_a_drop_in": (
+        {"a.service": "", "a.service.d/x.conf": "[Unit]\nBindsTo=x.target\n"},
         "a.service requires x.target, which",
     ),
     "user": ({"a.service": "[Service]\nUser=nosuch\n"}, r"a.service has User=nosuch, a user .*operating_system.users"),
@@ -62,7 +62,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_a_name_that_nothing_answers_to(case: str) -> None:
     units, pattern = BAD[case]
-    (said,) = problems(units)
+    (said,) = names(units).problems()
     assert said.startswith("the unit ")
     assert re.search(pattern, said), said
 
@@ -96,9 +96,20 @@ GOOD: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 
 @pytest.mark.parametrize("case", GOOD)
 def test_a_name_that_something_answers_to_or_need_not(case: str) -> None:
-    assert problems(*GOOD[case]) == []
+    assert (names(*GOOD[case]).problems(), names(*GOOD[case]).warnings()) == ([], [])
 
 
 def test_files_alone_are_no_server() -> None:
     switch = {"/etc/nsswitch.conf": "passwd: files systemd # sss\nhosts: files dns\n"}
-    assert len(problems({"a.service": "[Service]\nUser=bob\n"}, switch)) == 1
+    assert len(names({"a.service": "[Service]\nUser=bob\n"}, switch).problems()) == 1
+
+
+@pytest.mark.parametrize("key", ["Requires", "Requisite"])
+@pytest.mark.parametrize("other", ["nosuch.service", "t@x.service", "x.target"])
+def test_what_only_the_boot_starts_without_is_a_warning(key: str, other: str) -> None:
+    found = names({"a.service": f"[Unit]\n{key}=b.service {other}\n", "b.service": ""})
+    assert found.problems() == []
+    (said,) = found.warnings()
+    assert said.startswith(
+        f"the unit a.service requires {other}, which is not there: declare that unit, or correct {key}="
+    )

@@ -59,7 +59,6 @@ ERRORS = {
     "masked": "Unit a.service is masked.",
     "a socket without its service": "a.socket: service a.service not loaded, socket cannot be started.",
     "as newer ones say": "a.socket: Service a.service not loaded, socket cannot be started.",
-    "what is required": "a.service: Failed to create a.service/start: Unit nosuch.service not found.",
     "of a template": "t@i.service: Service has no ExecStart=, ExecStop=, or SuccessAction=. Refusing.",
 }
 FINE = (
@@ -68,6 +67,7 @@ FINE = (
     "user.slice: symlinks are not allowed for units of this type, rejecting.",
     "Unit other.service has a bad unit file setting.",
     "Unit idle.service is masked.",
+    "a.service: Failed to create a.service/start: Unit nosuch.service not found.",
     "@/a.service:9: PIDFile= references a path below legacy directory /var/run/, updating /var/run/a → /run/a; please",
     "Configuration file @/a.service is marked executable. Please remove executable permission bits. Proceeding anyway.",
     "@/a.service:3: Standard output type syslog is obsolete, automatically updating to journal.",
