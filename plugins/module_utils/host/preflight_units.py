@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..launcher.contract import Specification
     from .unit_settings import Read
 
-PASSWD, GROUP, SWITCH = "/etc/passwd", "/etc/group", "/etc/nsswitch.conf"
+PASSWD, GROUP, NAME_SERVICES = "/etc/passwd", "/etc/group", "/etc/nsswitch.conf"
 MADE_AT_BOOT = ("/etc/sysusers.d/", "/etc/userdb/")
 """Directories whose files bring accounts of their own (sysusers.d(5), userdbctl(1))."""
 
@@ -92,9 +92,9 @@ class NamesInUnits:
 
     def _are_local(self) -> bool:
         """Return whether accounts come from files alone, and from no server."""
-        if SWITCH not in self.specification.files:
+        if NAME_SERVICES not in self.specification.files:
             return True
-        text = self.read(SWITCH).decode("utf-8", "replace")
+        text = self.read(NAME_SERVICES).decode("utf-8", "replace")
         lines = re.findall(r"^\s*(?:passwd|group)\s*:([^#\n]*)", text, re.MULTILINE)
         return all(word in LOCAL for line in lines for word in re.sub(r"\[[^]]*\]", " ", line).split())
 
