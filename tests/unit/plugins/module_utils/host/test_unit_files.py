@@ -132,7 +132,6 @@ def test_a_name_that_is_not_known_is_a_warning_and_with_an_error_its_reason(tmp_
     "line",
     [
         "a.service: Something that nobody knows yet",
-        "@/a.service.d/x.conf:3: Something that nobody knows yet",
         "t@i.service: Something",
     ],
 )
