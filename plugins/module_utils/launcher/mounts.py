@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 
-from . import linux, lookup, mount_calls, targets
+from . import linux, lookup, mount_calls, mount_table, targets
 from .errors import LauncherError
 
 TYPE_CHECKING = False
@@ -39,6 +39,12 @@ OWN = frozenset(
         "reiserfs rootfs securityfs selinuxfs squashfs sysfs tmpfs tracefs ubifs udf vfat xfs zfs"
     ).split()
 )
+
+
+def answers(path: str) -> bool:
+    """Return whether an absolute path can be looked at without waiting for a server (a network file system, FUSE)."""
+    way = mount_table.way(mount_table.read(), os.path.normpath(path))
+    return all(mount.point == "/" or mount.kind in OWN for mount in way)
 
 
 def attributes(flags: list[str]) -> int:

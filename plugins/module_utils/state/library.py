@@ -71,6 +71,7 @@ MODULES = (
     "launcher/targets",
     "launcher/times",
     "launcher/trees",
+    "launcher/written",
     "life/again",
     "life/container",
     "life/foreground",
@@ -82,6 +83,7 @@ MODULES = (
     "state/id_ranges",
     "state/locks",
     "state/record",
+    "state/writers",
 )
 
 
