@@ -16,6 +16,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import (
+    PLACE,
     Declared,
     DerivedSystems,
     declared_containers,
@@ -23,6 +24,7 @@ from ansible_collections.unshare.container.plugins.plugin_utils.declared_contain
     report,
 )
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
+from ansible_collections.unshare.container.plugins.plugin_utils.namesakes import refuse_namesake
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import hidden, shown, vaulted_texts
 
 MODULE = "unshare.container.containers"
@@ -51,6 +53,7 @@ class ActionModule(ActionBase):
             declared = declared_containers(arguments.get("containers", {}), texts)
             derivation = DerivedSystems(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
             refuse_shared(declared, derivation)
+            self._refuse_namesakes(declared, task_vars)
             arguments["containers"] = {
                 item.name: {**item.options, **derivation.announcement(item)} for item in declared
             }
@@ -65,6 +68,15 @@ class ActionModule(ActionBase):
         except DeclarationError as error:
             raise AnsibleActionFail(str(hidden(str(error), texts))) from error
         return shown(done, {text for item in declared for text in item.vaulted})
+
+    def _refuse_namesakes(self, declared: list[Declared], task_vars: dict[str, Any] | None) -> None:
+        """Refuse a container that another task of this run has declared with another host name."""
+        target = self._task.delegate_to or (task_vars or {}).get("inventory_hostname", "")
+        for item in declared:
+            host_name = (item.derivation.get("operating_system") or {}).get("host_name")
+            said = refuse_namesake(str(constants.DEFAULT_LOCAL_TMP), str(target), item.name, host_name)  # type: ignore[attr-defined]
+            if said:
+                raise DeclarationError(f"{PLACE}.{item.name}", said)
 
     def _send(
         self, arguments: dict[str, Any], systems: list[dict[str, Any]], task_vars: dict[str, Any] | None
