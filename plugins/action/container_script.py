@@ -15,7 +15,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.unshare.container.plugins.plugin_utils.boot_script import boot_script
-from ansible_collections.unshare.container.plugins.plugin_utils.namesakes import refuse_namesake
+from ansible_collections.unshare.container.plugins.plugin_utils.namesakes import namesake_in_run
 from ansible_collections.unshare.container.plugins.plugin_utils.secrets import split_secrets
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import (
     occurring,
@@ -53,7 +53,7 @@ class ActionModule(ActionBase):
         if isinstance(system, dict) and isinstance(system.get("spec"), dict):
             target = self._task.delegate_to or (task_vars or {}).get("inventory_hostname", "")
             name, host_name = arguments.get("name") or system.get("name"), system["spec"].get("host_name")
-            said = refuse_namesake(str(constants.DEFAULT_LOCAL_TMP), str(target), name, host_name)  # type: ignore[attr-defined]
+            said = namesake_in_run(str(constants.DEFAULT_LOCAL_TMP), str(target), name, host_name)  # type: ignore[attr-defined]
             if said:
                 raise AnsibleActionFail(said)
         texts: list[str] = []

@@ -16,7 +16,6 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import (
-    PLACE,
     Declared,
     DerivedSystems,
     declared_containers,
@@ -24,7 +23,7 @@ from ansible_collections.unshare.container.plugins.plugin_utils.declared_contain
     report,
 )
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
-from ansible_collections.unshare.container.plugins.plugin_utils.namesakes import refuse_namesake
+from ansible_collections.unshare.container.plugins.plugin_utils.namesakes import namesake_in_run
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import hidden, shown, vaulted_texts
 
 MODULE = "unshare.container.containers"
@@ -74,9 +73,9 @@ class ActionModule(ActionBase):
         target = self._task.delegate_to or (task_vars or {}).get("inventory_hostname", "")
         for item in declared:
             host_name = (item.derivation.get("operating_system") or {}).get("host_name")
-            said = refuse_namesake(str(constants.DEFAULT_LOCAL_TMP), str(target), item.name, host_name)  # type: ignore[attr-defined]
+            said = namesake_in_run(str(constants.DEFAULT_LOCAL_TMP), str(target), item.name, host_name)  # type: ignore[attr-defined]
             if said:
-                raise DeclarationError(f"{PLACE}.{item.name}", said)
+                raise DeclarationError(f"containers.{item.name}", said)
 
     def _send(
         self, arguments: dict[str, Any], systems: list[dict[str, Any]], task_vars: dict[str, Any] | None

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..module_utils.launcher.paths import write_atomically
 
 
-def refuse_namesake(directory: str, target: str, name: t.Any, host_name: t.Any) -> str | None:
+def namesake_in_run(directory: str, target: str, name: t.Any, host_name: t.Any) -> str | None:
     """Note the host name of a container of a run; return why it is not the one that this run knows, or None.
 
     :param directory: the run's own, on the controller.

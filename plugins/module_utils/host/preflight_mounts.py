@@ -101,7 +101,7 @@ class Sources:
 
 def answers(host: HostFacts, path: str) -> bool:
     """Return whether a path can be looked at without waiting for a server (a network file system, FUSE)."""
-    return mounts.answers(str(host.path(path)))
+    return mounts.answers_at_once(str(host.path(path)))
 
 
 def mount_points(host: HostFacts, specification: Specification) -> list[str]:

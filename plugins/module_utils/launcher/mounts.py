@@ -41,9 +41,13 @@ OWN = frozenset(
 )
 
 
-def answers(path: str) -> bool:
-    """Return whether an absolute path can be looked at without waiting for a server (a network file system, FUSE)."""
-    way = mount_table.way(mount_table.read(), os.path.normpath(path))
+def answers_at_once(path: str, table: list[mount_table.MountTableEntry] | None = None) -> bool:
+    """Return whether an absolute path can be looked at without waiting for a server (a network file system, FUSE).
+
+    Args:
+        table: what is mounted, for who asks several times.
+    """
+    way = mount_table.way(mount_table.read() if table is None else table, os.path.normpath(path))
     return all(mount.point == "/" or mount.kind in OWN for mount in way)
 
 

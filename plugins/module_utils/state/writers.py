@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import stat
 
-from ..launcher import guarded, mapped, mounts
+from ..launcher import guarded, mapped, mount_table, mounts
 from ..launcher.errors import LauncherError
 from ..launcher.names import is_name
 from ..launcher.paths import RUN_DIRECTORY, read_text
-from ..launcher.specification import read_spec
+from ..launcher.specification import read_file_systems
 from ..launcher.written import paths_written
 from .record import RecordedContainer
 
@@ -42,12 +42,14 @@ def here(path: str) -> str:
     return path
 
 
-def writes(records: Iterable[Mount], place: Place = here) -> Written:
-    """Return the paths of the host that are written to by mounts."""
+def writes(
+    records: Iterable[Mount], place: Place = here, table: list[mount_table.MountTableEntry] | None = None
+) -> Written:
+    """Return the paths of the host that are written to by mounts. The table is the host's, for who has it."""
     found: Written = {}
     for record in records:
         for path in paths_written(record):
-            if not mounts.answers(place(path)) or _is_kept(place(path)):
+            if not mounts.answers_at_once(place(path), table) or _is_kept(place(path)):
                 found.setdefault(path, record.mount_point)
     return found
 
@@ -58,8 +60,8 @@ def meetings(written: Written, others: Iterable[Other], place: Place = here) -> 
     for name, does, theirs in others:
         if not written or not theirs:
             continue
-        runs = {place(path): path for path in theirs if mounts.answers(place(path))}
-        guard = guarded.GuardedHost(runs, ())
+        guard = guarded.GuardedHost({}, ())
+        guard.runs.update({place(path): path for path in theirs if mounts.answers_at_once(place(path), guard.mounts)})
         for path, point in written.items():
             met = _meets(guard, path, theirs, place)
             if met:
@@ -83,13 +85,19 @@ def refuse_second(
     """
     if not any(paths_written(record) for record in records):
         return
-    written = writes(records)
-    said = meetings(written, _running(name, directory, recorded)) if written else []
+    table = mount_table.read()
+    written = writes(records, here, table)
+    said = meetings(written, _running(name, directory, recorded, table)) if written else []
     if said:
         raise LauncherError("container %s: cannot start: %s" % (name, "; ".join(said)))
 
 
-def _running(name: str, directory: str, recorded: Callable[[str], RecordedContainer]) -> list[Other]:
+def _running(
+    name: str,
+    directory: str,
+    recorded: Callable[[str], RecordedContainer],
+    table: list[mount_table.MountTableEntry],
+) -> list[Other]:
     """Return the other containers that run, with what they were started to write to (`--share` as well)."""
     try:
         names = sorted(os.listdir(directory))
@@ -105,10 +113,10 @@ def _running(name: str, directory: str, recorded: Callable[[str], RecordedContai
         noted = mapped.parse(read_text(os.path.join(directory, other, mapped.FILE), NOTE_LIMIT))
         records = [known.record for known in noted]
         try:
-            records = read_spec(status.system).file_systems + records
+            records = read_file_systems(status.system) + records
         except LauncherError:
             pass  # it was damaged since
-        found.append((other, "runs", writes(records)))
+        found.append((other, "runs", writes(records, here, table)))
     return found
 
 
@@ -127,7 +135,7 @@ def _meets(guard: guarded.GuardedHost, path: str, theirs: Written, place: Place)
         relation = guarded.relation_of(known, path)
         if relation:
             return relation, known
-    if not mounts.answers(place(path)):
+    if not mounts.answers_at_once(place(path), guard.mounts):
         return None
     try:
         source = os.open(place(path), os.O_PATH | os.O_CLOEXEC)
