@@ -37,8 +37,8 @@ def test_a_wrong_variable_is_refused_before_a_host_is_reached(
     reached = tmp_path / "reached"
     host = {"ansible_connection": "local", "containers": f"{{{{ lookup('pipe', 'touch {reached}') or {{}} }}}}"}
     (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": {"one": host}}}))
-    words = ["-i", tmp_path / "hosts.json", "-e", json.dumps(variables), ROOT / "playbooks/rollout.yml"]
-    done = subprocess.run([PROGRAM, *words], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    words = ["-i", str(tmp_path / "hosts.json"), "-e", json.dumps(variables), str(ROOT / "playbooks/rollout.yml")]
+    done = subprocess.run([str(PROGRAM), *words], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.returncode != 0
     assert said in " ".join((done.stdout + done.stderr).split())
     assert not reached.exists()
