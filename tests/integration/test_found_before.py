@@ -96,7 +96,7 @@ class Suite:
             "cases_U14": ({"init": {"argv": ["/usr/bin/nosuchinit"]}}, "/usr/bin/nosuchinit is not there"),
             "a_user_of_nobody": (
                 {"operating_system": unit("[Service]\nExecStart=/bin/sleep 9\nUser=nosuch\n")},
-                "a.service has User=nosuch, a user that nobody has declared",
+                r"services\[0\] \(a\.service: User\): there is no user 'nosuch'",
             ),
             "a_socket_alone": (
                 {"operating_system": {"services": [alone("a.socket", {"Socket": {"ListenStream": "/run/a"}})]}},

@@ -15,6 +15,7 @@ from ..host.container_options import TASK_OPTIONS
 from ..host.limits import LimitError, parse_limits
 from ..launcher.errors import LauncherError
 from ..state import generations
+from ..state.system_damage import damages
 from ..state.target import Layout, TargetError, message_of
 from . import foresight, health
 from .healing import Healing
@@ -127,15 +128,20 @@ class OneContainer:
     def examine_before(self, check: bool) -> None:
         """Refuse a system that is on the host already and could not be started now.
 
-        :param check: whether what others have is but a warning, for an earlier task may be one that ends them.
+        :param check: whether what others have is but a warning, for an earlier task may be one that ends them; and so
+            is damage of a system that the options name.
         :raises TargetError: it could not be started.
         """
-        starting = self.cycle.to_start(self.state, self.cycle.planned_system(self.state))
+        planned = self.cycle.planned_system(self.state)
+        starting = self.cycle.to_start(self.state, planned)
         if starting is not None and starting.is_dir():
             examined = self._examine(starting)
             if check:
-                self.cycle.warnings += examined.conflicts
-                examined = examined._replace(conflicts=[])
+                # The task that stages the system would have written it anew.
+                named = planned is not None and planned == self.cycle.system
+                mended = examined.problems if named and damages(starting) else []
+                self.cycle.warnings += mended + examined.conflicts
+                examined = examined._replace(problems=[] if mended else examined.problems, conflicts=[])
             examined.refuse(self.name)
 
     def foresee(self, check: bool) -> None:
