@@ -11,15 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.plugins.action import ActionBase
+from ansible_collections.unshare.container.plugins.plugin_utils.actions import HidingAction
 from ansible_collections.unshare.container.plugins.plugin_utils.boot_script import boot_script
 from ansible_collections.unshare.container.plugins.plugin_utils.secrets import split_secrets
-from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import (
-    occurring,
-    shown,
-    vaulted_texts,
-    with_secrets,
-)
+from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import occurring, shown, with_secrets
 
 
 def _is_derived(name: Any) -> bool:
@@ -30,29 +25,22 @@ def _is_derived(name: Any) -> bool:
     return isinstance(name, str) and "{{" in name and "unshare.container.container_name" in name
 
 
-class ActionModule(ActionBase):
+class ActionModule(HidingAction):
     """The plugin that runs the module of the same name, with secrets apart from the rest."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_diff = True
+    MODULE = "unshare.container.container_script"
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Run the module, and return its result."""
-        result = super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None, texts: frozenset[str]) -> dict[str, Any]:
+        """Run the module with the arguments that the task lacks, and return its result."""
         if _is_derived((task_vars or {}).get("system_container_name")):
             arguments.setdefault("named_after_host_name", True)
         system = arguments.get("system")
         # What is no system is the module's to refuse.
         if "boot" not in arguments and isinstance(system, dict) and {"activation", "spec"} <= system.keys():
             arguments["boot"] = boot_script(system)
-        texts: list[str] = []
+        used = occurring(texts, arguments)
         if isinstance(system, dict) and isinstance(system.get("files"), dict):
-            texts = occurring(vaulted_texts(arguments, task_vars), arguments)
-            arguments["system"], secrets = split_secrets(with_secrets(system, texts))
+            arguments["system"], secrets = split_secrets(with_secrets(system, used))
             if secrets:
                 arguments["secrets"] = {**(arguments.get("secrets") or {}), **secrets}
-        done = self._execute_module("unshare.container.container_script", module_args=arguments, task_vars=task_vars)
-        result.update(shown(done, texts))
-        return result
+        return shown(self._execute_module(self.MODULE, module_args=arguments, task_vars=task_vars), used)

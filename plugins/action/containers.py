@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
+from ansible_collections.unshare.container.plugins.plugin_utils.actions import HidingAction
 from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import (
     Declared,
     DerivedSystems,
@@ -22,48 +22,34 @@ from ansible_collections.unshare.container.plugins.plugin_utils.declared_contain
     refuse_shared,
     report,
 )
-from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
-from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import hidden, shown, vaulted_texts
-
-MODULE = "unshare.container.containers"
+from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import shown
 
 
-class ActionModule(ActionBase):
+class ActionModule(HidingAction):
     """The plugin that runs the module of the same name."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_diff = True
+    MODULE = "unshare.container.containers"
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Run the module, and return its result."""
-        result = super().run(tmp, task_vars)
-        result.update(self.run_module(dict(self._task.args), task_vars))
-        return result
+    def act(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None, texts: frozenset[str]) -> dict[str, Any]:
+        """Derive the systems that `arguments` declare, apply them, and return the module's result.
 
-    def run_module(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
-        """Derive the systems that `arguments` declare, apply them, and return the module's result."""
+        :raises DeclarationError: naming the place.
+        """
         for reserved in ("systems", "secrets"):
             if reserved in arguments:
                 raise AnsibleActionFail(f"{reserved}: is filled in from 'containers', and cannot be given")
-        try:
-            texts = vaulted_texts(arguments, task_vars)
-            declared = declared_containers(arguments.get("containers", {}), texts)
-            derivation = DerivedSystems(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
-            refuse_shared(declared, derivation)
-            arguments["containers"] = {
-                item.name: {**item.options, **derivation.announcement(item)} for item in declared
-            }
-            lacked = [item for item in declared if derivation.is_lacked(item)]
+        declared = declared_containers(arguments.get("containers", {}), texts)
+        derivation = DerivedSystems(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
+        refuse_shared(declared, derivation)
+        arguments["containers"] = {item.name: {**item.options, **derivation.announcement(item)} for item in declared}
+        lacked = [item for item in declared if derivation.is_lacked(item)]
+        done = self._send(arguments, [derivation.system(item) for item in lacked], task_vars)
+        if done.get("missing"):
+            lacked += [item for item in declared if item.name in done["missing"]]
+            for item in lacked:
+                derivation.note_lacked(item)
             done = self._send(arguments, [derivation.system(item) for item in lacked], task_vars)
-            if done.get("missing"):
-                lacked += [item for item in declared if item.name in done["missing"]]
-                for item in lacked:
-                    derivation.note_lacked(item)
-                done = self._send(arguments, [derivation.system(item) for item in lacked], task_vars)
-            self._explain(declared, done)
-        except DeclarationError as error:
-            raise AnsibleActionFail(str(hidden(str(error), texts))) from error
+        self._explain(declared, done)
         return shown(done, {text for item in declared for text in item.vaulted})
 
     def _send(
@@ -75,7 +61,7 @@ class ActionModule(ActionBase):
             "systems": {item["name"]: {"system": item["system"], "boot": item["boot"]} for item in systems},
             "secrets": {item["name"]: item["secrets"] for item in systems if item["secrets"]},
         }
-        done: dict[str, Any] = self._execute_module(MODULE, module_args=sent, task_vars=task_vars)
+        done: dict[str, Any] = self._execute_module(self.MODULE, module_args=sent, task_vars=task_vars)
         return done
 
     def _explain(self, declared: list[Declared], done: dict[str, Any]) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
-from ansible.plugins.action import ActionBase
 from ansible_collections.unshare.container.plugins.action import containers
 from ansible_collections.unshare.container.plugins.plugin_utils import rollout
+from ansible_collections.unshare.container.plugins.plugin_utils.actions import guarded
 from ansible_collections.unshare.container.plugins.plugin_utils.rollout_page import page
+from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import hidden_message
 
 from ..module_utils.launcher.paths import write_atomically
 
@@ -23,11 +24,10 @@ NOTED = ("name", "generation", "former_generation", "boot_seconds", "failed_unit
 class ActionModule(containers.ActionModule):
     """The plugin that runs one step."""
 
-    _supports_check_mode = True
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def act(
+        self, _arguments: dict[str, Any], task_vars: dict[str, Any] | None, texts: frozenset[str]
+    ) -> dict[str, Any]:
         """Run the step, and return its result."""
-        result: dict[str, Any] = ActionBase.run(self, tmp, task_vars)
         variables = task_vars or {}
         _checked, given = self.validate_argument_spec(
             {
@@ -53,7 +53,8 @@ class ActionModule(containers.ActionModule):
             )
         self.host = str(variables.get("inventory_hostname", ""))
         self.given = given
-        result.update(getattr(self, f"step_{given['step']}")(variables))
+        self.texts = texts
+        result: dict[str, Any] = getattr(self, f"step_{given['step']}")(variables)
         return result
 
     def step_begin(self, _variables: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +103,8 @@ class ActionModule(containers.ActionModule):
         """Note that a task beside this plugin's own, such as a hook's, has failed."""
         known = self.journal.record(self.host)
         if known.get("outcome") not in rollout.BAD:
-            self.journal.note(self.host, {"outcome": rollout.FAILED, "message": self.given["message"]})
+            message = hidden_message(self.given["message"], self.texts)
+            self.journal.note(self.host, {"outcome": rollout.FAILED, "message": message})
             self.journal.fail(self.host, self.given["wave"], self.given["size"], self.given["max_fail_percentage"])
         return {"changed": False}
 
@@ -143,7 +145,8 @@ class ActionModule(containers.ActionModule):
     def _contain(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Run the module `containers`. Turn a lost connection and an unusable declaration into failed results."""
         try:
-            return self.run_module({"containers": self.given["containers"], **arguments}, variables)
+            sent = {"containers": self.given["containers"], **arguments}
+            return guarded(lambda: super(ActionModule, self).act(sent, variables, self.texts), self.texts)
         except AnsibleConnectionFailure as error:
             return {"failed": True, "not_reached": True, "changed": False, "msg": f"cannot be reached: {error}"}
         except AnsibleActionFail as error:

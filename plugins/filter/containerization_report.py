@@ -94,4 +94,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the filter by its name."""
-        return {"containerization_report": as_filter(containerization_report)}
+        return {"containerization_report": as_filter(containerization_report, shown=True)}

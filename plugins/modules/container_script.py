@@ -88,6 +88,12 @@ options:
           data:
             description: Whether a service keeps there what is to outlive the container.
             type: bool
+          made_once:
+            description: What is made there at the first start and should stay, in words for messages.
+            type: str
+          present:
+            description: Whether it lies in a read-only mount, and so has to be there already.
+            type: bool
       host_files:
         description: Files and directories taken from the tree beside the store; absent ones are skipped.
         type: list
@@ -186,6 +192,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.unlogged import Unlogged
 from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.launcher.process import heed_children
 from ..module_utils.life.staging import refuse_namesake, stage
@@ -211,6 +218,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
                     "gid": {"type": "int"},
                     "account": {"type": "str"},
                     "data": {"type": "bool"},
+                    "made_once": {"type": "str"},
+                    "present": {"type": "bool"},
                 },
             },
             "host_files": {"type": "list", "elements": "str"},
@@ -261,10 +270,14 @@ def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
     return result
 
 
+class Module(Unlogged, AnsibleModule):
+    """The module, whose arguments the host's log does not have."""
+
+
 def main() -> t.NoReturn:
     """Run as a module."""
     heed_children()
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = Module(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         result = run(module, ROOT)
     except (TargetError, LauncherError, OSError) as error:

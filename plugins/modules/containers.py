@@ -165,6 +165,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ..module_utils.host.container_options import TASK_OPTIONS
+from ..module_utils.host.unlogged import Unlogged
 from ..module_utils.launcher.errors import OptionError
 from ..module_utils.launcher.process import heed_children
 from ..module_utils.life.container import Container
@@ -256,10 +257,14 @@ def summary(results: list[dict[str, t.Any]], unnamed: list[str]) -> dict[str, t.
     return whole
 
 
+class Module(Unlogged, AnsibleModule):
+    """The module, whose arguments the host's log does not have."""
+
+
 def main() -> t.NoReturn:
     """Run as a module."""
     heed_children()
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = Module(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         require_root()
         result = run(module, ROOT)

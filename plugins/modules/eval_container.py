@@ -249,6 +249,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.evaluation import run as evaluation
 from ..module_utils.evaluation.request import MANAGED, NAMESPACES, Request
 from ..module_utils.host.time_limits import TimeLimit, check_time_limits
+from ..module_utils.host.unlogged import Unlogged
 from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.launcher.process import heed_children
 from ..module_utils.state.target import explain
@@ -318,10 +319,14 @@ def text_of(data: bytes, strip: bool) -> str:
     return text.rstrip("\r\n") if strip else text
 
 
+class Module(Unlogged, AnsibleModule):
+    """The module, whose arguments the host's log does not have."""
+
+
 def main() -> t.NoReturn:
     """Run as a module."""
     heed_children()
-    module = AnsibleModule(
+    module = Module(
         argument_spec=ARGUMENT_SPEC,
         required_one_of=[COMMANDS],
         mutually_exclusive=[COMMANDS],

@@ -34,6 +34,9 @@ attributes:
     details: O(system) does not need to be on the host yet.
   diff_mode:
     details: Shows the state, the current system and the running one.
+  action:
+    description: Has an action plugin, which keeps values of the vault out of what is shown.
+    support: full
   idempotent:
     support: partial
     details: O(state=restarted) restarts each time. O(state=rolled_back) without O(generation) goes back each time.
@@ -194,6 +197,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.container_options import TASK_OPTIONS
+from ..module_utils.host.unlogged import Unlogged
 from ..module_utils.launcher.process import heed_children
 from ..module_utils.life import main as _library_main  # noqa: F401  all of it is sent, to be compared
 from ..module_utils.life.container import Container
@@ -226,10 +230,14 @@ def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
     return result
 
 
+class Module(Unlogged, AnsibleModule):
+    """The module, whose arguments the host's log does not have."""
+
+
 def main() -> t.NoReturn:
     """Run as a module."""
     heed_children()
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = Module(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         require_root()
         result = run(module, Layout(ROOT))

@@ -10,6 +10,7 @@ import typing as t
 from .debian import DEBIAN
 from .errors import DeclarationError, suggestion
 from .records import UserAccount, UserGroup
+from .service_types import Placed
 
 A = t.TypeVar("A", UserAccount, UserGroup)
 
@@ -93,34 +94,56 @@ def merge(known: dict[str, A], records: t.Iterable[A], path: str, *, override: b
             raise DeclarationError(path, f"'{record.name}' is already declared differently")
 
 
-def _numbered(records: t.Iterable[A], key: str, path: str) -> dict[str, int]:
+def _numbered(records: t.Iterable[A], key: str, path: str, places: t.Mapping[str, str]) -> dict[str, int]:
     ids: dict[str, int] = {}
     owners: dict[int, str] = {}
     for record in records:
         given = getattr(record, key)
         number = derived_id(record.name, system=record.system) if given is None else given
         if number in owners:
+            place = places.get(record.name, places.get(owners[number], path))
             raise DeclarationError(
-                path, f"'{owners[number]}' and '{record.name}' both have the {key} {number}; set `{key}` of one of them"
+                place,
+                f"'{owners[number]}' and '{record.name}' both have the {key} {number}; set `{key}` of one of them",
             )
         ids[record.name] = number
         owners[number] = record.name
     return ids
 
 
-class Accounts:
-    """All users and groups of a system, with their ids. A missing group, or an id used twice, is an error."""
+class Places:
+    """Where the user wrote accounts, by name."""
 
-    def __init__(self, users: t.Sequence[UserAccount], groups: t.Sequence[UserGroup], path: str) -> None:
+    def __init__(self) -> None:
+        self.users: dict[str, str] = {}
+        self.groups: dict[str, str] = {}
+
+    def note(self, users: t.Iterable[UserAccount], groups: t.Iterable[UserGroup], path: str) -> None:
+        """Note those of a mapping of `users` and `groups`, which the user wrote at a path."""
+        self.users.update((user.name, f"{path}.users[{index}]") for index, user in enumerate(users))
+        self.groups.update((group.name, f"{path}.groups[{index}]") for index, group in enumerate(groups))
+
+
+class Accounts:
+    """All users and groups of a system, with their ids. A missing group, or an id used twice, is an error.
+
+    :param places: where the user wrote them; those of services are nowhere.
+    """
+
+    def __init__(
+        self, users: t.Sequence[UserAccount], groups: t.Sequence[UserGroup], path: str, places: Places
+    ) -> None:
         self.users = list(users)
         self.groups = list(groups)
-        self.uids = _numbered(self.users, "uid", f"{path}.users")
-        self.gids = _numbered(self.groups, "gid", f"{path}.groups")
+        self.places = places.users
+        self.uids = _numbered(self.users, "uid", f"{path}.users", places.users)
+        self.gids = _numbered(self.groups, "gid", f"{path}.groups", places.groups)
         for user in self.users:
             for group in (user.group, *user.supplementary_groups):
                 if group not in self.gids:
                     known = suggestion(group, self.gids)
-                    raise DeclarationError(f"{path}.users", f"'{user.name}' is in the unknown group '{group}'{known}")
+                    place = self.places.get(user.name, f"{path}.users")
+                    raise DeclarationError(place, f"'{user.name}' is in the unknown group '{group}'{known}")
 
     def passwd(self) -> str:
         """Return /etc/passwd."""
@@ -145,17 +168,20 @@ class Accounts:
         )
 
     def homes(self) -> list[dict[str, t.Any]]:
-        """Return the home directories to make."""
+        """Return the home directories to make, each with its place if the user wrote it."""
+        made = [(user, self._home(user)) for user in self.users if user.create_home_directory]
         return [
-            {
-                "path": user.home,
-                "mode": "0755" if user.system and user.name != "root" else "0700",
-                "uid": self.uids[user.name],
-                "gid": self.gids[user.group],
-            }
-            for user in self.users
-            if user.create_home_directory
+            Placed(home, f"{self.places[user.name]}.home_directory") if user.name in self.places else home
+            for user, home in made
         ]
+
+    def _home(self, user: UserAccount) -> dict[str, t.Any]:
+        return {
+            "path": user.home,
+            "mode": "0755" if user.system and user.name != "root" else "0700",
+            "uid": self.uids[user.name],
+            "gid": self.gids[user.group],
+        }
 
     def _members(self, group: UserGroup) -> str:
         return ",".join(user.name for user in self.users if group.name in user.supplementary_groups)

@@ -154,6 +154,16 @@ def home_directory(value: str, path: str) -> str:
     return place
 
 
+def data_directory(value: str, path: str) -> str:
+    """Check the path of a directory for a service's data: one of the system would become the service's."""
+    place = absolute_path(value, path)
+    if place == "/" or place in (*SYSTEM_DIRECTORIES, targets.SHARED_MEMORY):
+        raise DeclarationError(
+            path, f"'{place}' belongs to the system, and would be given to the service: use one below it"
+        )
+    return place
+
+
 def port(value: int, path: str) -> int:
     """Check a port of TCP or UDP."""
     if not 1 <= value <= 65535:

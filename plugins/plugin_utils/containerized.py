@@ -232,12 +232,12 @@ class Derivation:
         return result
 
     def _without_hidden(self, service: Service) -> Service:
-        """Return a service without the files of /etc that it adds where a mapping, or the host's file, hides them."""
+        """Return a service without the files of the network that it adds, where the host's or a mapping hides them."""
         value = service.value if service.type == "simple" and isinstance(service.value, dict) else {}
         files = value.get("value") if value.get("target") == "etc" else None
         if not isinstance(files, dict):
             return service
-        sources = {mapping.place: mapping.source for mapping in self.mappings}
+        sources = {item.place: item.source for item in self.mappings if item.place in targets.NETWORK_FILES}
         hidden = {name: sources[f"/etc/{name}"] for name in files if f"/etc/{name}" in sources}
         for name, source in hidden.items():
             reason = _HOST_FILE if source in targets.NETWORK_FILES else f"the mapping of {source} hides it"

@@ -44,17 +44,14 @@ if t.TYPE_CHECKING:
 PLACE = "containers"
 
 STARTING = ("started", "restarted")
-"""States in which a container runs, and has what it needs for itself alone."""
+"""States in which a container runs, has what it needs for itself alone, and needs the declaration of its system."""
 
 ANNOUNCED = ("digest", "security")
 """The keys from which a host makes a system's name: the digest of its content, and the settings of its filter."""
 
 NEEDED = "is required: the declaration of the machine that the container is made from"
-NEED_SYSTEM = ("started", "restarted")
-"""States that need the declaration of an operating system."""
-
 IGNORE_SYSTEM = ("rolled_back", "absent")
-"""States for which it does not matter."""
+"""States for which a declared operating system does not matter."""
 
 
 class Declared:
@@ -118,7 +115,7 @@ def checked_record(entry: Mapping, place: str) -> tuple[Mapping, Mapping]:
         return options, {}
     if "operating_system" in derivation:
         return options, derivation
-    if options["state"] in NEED_SYSTEM or any(item != DERIVED[key]["default"] for key, item in derivation.items()):
+    if options["state"] in STARTING or any(item != DERIVED[key]["default"] for key, item in derivation.items()):
         raise DeclarationError(f"{inside}operating_system", NEEDED)
     return options, {}
 

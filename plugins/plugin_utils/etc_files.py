@@ -89,6 +89,7 @@ _DIRECTORY: Spec = {
     "owner": {"type": "str"},
     "group": {"type": "str"},
     "data": {"type": "bool", "default": False},
+    "made_once": {"type": "str"},
 }
 
 
@@ -147,8 +148,9 @@ def directory(value: dict[str, t.Any], path: str, accounts: Accounts | None) -> 
     checked["path"] = checks.absolute_path(checked["path"], f"{path}.path")
     checked["mode"] = checks.mode(checked["mode"], f"{path}.mode")
     _with_ids(checked, accounts, path)
-    if not checked["data"]:
-        del checked["data"]
+    for key in ("data", "made_once"):
+        if not checked[key]:
+            del checked[key]
     return checked
 
 

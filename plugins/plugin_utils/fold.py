@@ -10,10 +10,11 @@ from collections.abc import Mapping
 
 from ..module_utils.launcher.needs import Port
 from ..module_utils.launcher.targets import STORE
-from . import ports, registry
+from . import ports, registry, whole
 from .accounts import Accounts
 from .errors import DeclarationError
 from .operating_system import PATH, OperatingSystem
+from .origins import Origins
 from .records import Service
 from .service_types import REQUIRED, Context, Contribution, ServiceType, needs
 from .units import Unit
@@ -38,10 +39,13 @@ def fold(
 ) -> dict[str, t.Any]:
     """Return the folded value of `system`: files, directories, activation, programs, packages, host_files, ports.
 
+    With it are the `units` that its files are made of, and the `origins`, which tell which service each file and
+    directory comes from.
+
     Raise DeclarationError for an unknown type, a cycle, a missing or ambiguous target, a wrong value.
     """
     types = registry.registry(system)
-    nodes = _nodes(essential, f"{PATH}.essential_services", types)
+    nodes = _nodes(essential, f"{PATH}.essential_services", types, essential=True)
     nodes += _nodes(system.services, f"{PATH}.services", types)
     nodes = _with_missing(nodes, types, shared_network)
     by_type: dict[str, list[_Node]] = {}
@@ -60,13 +64,22 @@ def fold(
     return _evaluate(order, by_type, nodes, context)
 
 
-def _nodes(services: t.Sequence[Service], path: str, types: Mapping[str, ServiceType]) -> list[_Node]:
+def _nodes(
+    services: t.Sequence[Service], path: str, types: Mapping[str, ServiceType], *, essential: bool = False
+) -> list[_Node]:
     nodes = []
+    essential = essential and len({service.type for service in services}) == len(services)
     for index, service in enumerate(services):
         place = f"{path}[{index}]"
         kind = registry.find(types, service.type, f"{place}.type")
-        nodes.append(_Node(service.type, kind, kind.read(service.value, f"{place}.value"), place))
+        value = kind.read(service.value, f"{place}.value")
+        nodes.append(_Node(service.type, kind, value, _of_essential(service.type) if essential else place))
     return nodes
+
+
+def _of_essential(kind: str) -> str:
+    """Return the place of a service that was made for the container, and that nobody has written."""
+    return f"{PATH} (its essential service '{kind}')"
 
 
 def _left_to_host(kind: ServiceType, shared_network: bool) -> bool:
@@ -131,15 +144,27 @@ def _evaluate(
     received: dict[str, dict[int, list[Contribution]]] = {name: {} for name in order}
     position = {id(node): index for index, node in enumerate(nodes)}
     listening: list[tuple[str, Port]] = []
+    units: list[Unit] = []
+    checked: list[tuple[t.Callable[[t.Any, whole.Whole, str], None], t.Any, str]] = []
+    origins = Origins()
     for name in order:
         for node in by_type[name]:
             arrived = received[name]
             contributions = [item for index in sorted(arrived) for item in arrived[index]]
             value = node.kind.combine(node.value, contributions, context, node.path)
             listening += _listening(node, value)
+            units += value if node.kind.name == "systemd" else []
             if name == "system":
                 ports.refuse_shared_ports(listening)
-                return {**t.cast("dict[str, t.Any]", value), "ports": [port for _owner, port in listening]}
+                seen = whole.Whole(context, value["files"])
+                for against, given, path in checked:
+                    against(given, seen, path)
+                seen.check(value["places"])
+                del value["places"]
+                found = {"ports": [port for _owner, port in listening], "units": units, "origins": origins}
+                return {**t.cast("dict[str, t.Any]", value), **found}
+            if node.kind.against is not None:
+                checked.append((node.kind.against, value, f"{node.path}.value"))
             if isinstance(value, Accounts):
                 context = dataclasses.replace(context, accounts=value)
             for target, contribute in node.kind.targets(node.value).items():
@@ -148,7 +173,9 @@ def _evaluate(
                 given = contribute(value, context)
                 if target == "systemd":
                     given = _with_names(node, given)
-                item = Contribution(given, node.kind.place(node.path, target), node.service)
+                written = node.kind.contributed_at is not None
+                item = Contribution(given, node.kind.place(node.path, target), node.service, written)
+                origins.note(node.kind.name, node.path, item.path, target, given)
                 received[target].setdefault(position[id(node)], []).append(item)
             requirement = _requirements(node)
             if requirement and "system" in received:

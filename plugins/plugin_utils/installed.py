@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..module_utils.state import unit_texts
 from . import base_units, checks
 from .errors import DeclarationError
 from .units import Unit
@@ -27,9 +28,10 @@ def section(unit: Unit) -> dict[str, list[str]] | None:
             return None
         lines = [(key, item) for key, value in declared.items() for item in _listed(value)]
     else:
-        lines = _lines(unit.text)
-        if ("", "") not in lines:
+        parts = [(key, value) for name, key, value in unit_texts.assignments(unit.text) if name == "Install"]
+        if not parts:
             return None
+        lines = [(key, value) for key, value in parts if key]
     found: dict[str, list[str]] = {}
     for key, value in lines:
         found[key] = [*found.get(key, []), *value.split()] if value.strip() else []
@@ -45,30 +47,8 @@ def _listed(value: t.Any) -> list[str]:
     return [str(item) for item in (value if isinstance(value, list) else [value]) if item is not None]
 
 
-def _lines(text: str) -> list[tuple[str, str]]:
-    """Return the assignments in the [Install] of a unit's text; each such section begins with two empty words."""
-    found = []
-    inside = False
-    begun = ""
-    for raw in text.splitlines():
-        line = raw.strip()
-        if line.startswith(("#", ";")):  # also between the parts of a continued line
-            continue
-        line = begun + line
-        begun = ""
-        if line.endswith("\\"):
-            begun = line[:-1] + " "
-        elif line.startswith("["):
-            inside = line == "[Install]"
-            found += [("", "")] if inside else []
-        elif inside and "=" in line:
-            key, _equals, value = line.partition("=")
-            found.append((key.strip(), value.strip()))
-    return found
-
-
 def links(unit: Unit, place: str = "") -> dict[str, t.Any]:
-    """Return the links below /etc by which targets start UNIT, and its aliases. Raise DeclarationError.
+    """Return the files below /etc by which targets start UNIT, and its aliases. Raise DeclarationError.
 
     :param place: of the [Install], by default of a unit that is declared by its text or its sections.
     """
@@ -89,7 +69,11 @@ def links(unit: Unit, place: str = "") -> dict[str, t.Any]:
     for kind, targets in _starters(unit, install).items():
         for target in targets:
             target = _SAME.get(checks.unit_name(target, place), target)
-            if started is not None:
+            if started is not None and kind == "upholds":
+                result[f"systemd/system/{target}.d/upholds-{started}.conf"] = {
+                    "content": f"[Unit]\nUpholds={started}\n"  # a systemd before 254 reads no links of this kind
+                }
+            elif started is not None:
                 result[f"systemd/system/{target}.{kind}/{started}"] = base_units.link(f"../{unit.name}")
     return result
 

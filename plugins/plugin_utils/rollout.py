@@ -98,7 +98,7 @@ class Journal:
         count = len(os.listdir(failures))
         if 100.0 * count > limit * size and self.stopped() is None:
             where = f"wave {wave}" if wave else "staging"
-            self.stop(f"{count} of {size} hosts failed in {where}; {limit:g} % may")
+            self.stop(f"{count} of {_hosts(size)} failed in {where}; {limit:g} % may")
 
     def summary(self, check: bool = False) -> JournalRecord:
         """Return the summary: `hosts` in the order of their waves, `waves`, `counts`, `stopped`, `begun`, `ended`."""
@@ -153,7 +153,7 @@ def headline(summary: JournalRecord) -> str:
     if not summary["stopped"] and summary["failed"]:
         how = "completed, with failures"
     kind = "rollout (check mode, nothing was changed)" if summary["check"] else "rollout"
-    return f"{kind} {how}. {total} hosts: {counts or 'none'}"
+    return f"{kind} {how}. {_hosts(total)}: {counts or 'none'}"
 
 
 def text(summary: JournalRecord) -> list[str]:
@@ -182,6 +182,10 @@ def _containers(record: JournalRecord) -> str:
             words.append(f"booted in {entry['boot_seconds']:.2f} s")
         said.append(" ".join(words))
     return "; " + ", ".join(said) if said else ""
+
+
+def _hosts(count: int) -> str:
+    return f"{count} host" if count == 1 else f"{count} hosts"
 
 
 def _file(host: str) -> str:

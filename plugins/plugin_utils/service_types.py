@@ -20,6 +20,7 @@ from .validation import Spec, describe, plain, validate
 
 if t.TYPE_CHECKING:
     from .accounts import Accounts
+    from .whole import Whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +39,27 @@ class Context:
 
 @dataclasses.dataclass(frozen=True)
 class Contribution:
-    """A value that a service adds to another type, with its place for messages."""
+    """A value that a service adds to another type, with its place for messages.
+
+    `written`: whether the user wrote the value there, so that each of its entries has a place below it.
+    """
 
     value: t.Any
     path: str
     service: str
+    written: bool = True
+
+    def place(self, below: str, item: t.Any) -> str:
+        """Return the place of an entry; BELOW is that within the value, as the user would have written it."""
+        return item.place if isinstance(item, Placed) else self.path + below * self.written
+
+
+class Placed(dict[str, t.Any]):
+    """An entry of a contribution that says where the user wrote it."""
+
+    def __init__(self, value: Mapping[str, t.Any], place: str) -> None:
+        super().__init__(value)
+        self.place = place
 
 
 Contribute = Callable[[t.Any, Context], t.Any]
@@ -66,7 +83,7 @@ def placed_list(value: t.Any, contributions: list[Contribution], path: str) -> l
     for contribution in contributions:
         if not isinstance(contribution.value, list):
             raise DeclarationError(contribution.path, f"must be a list, not {describe(contribution.value)}")
-        result += [(item, f"{contribution.path}[{index}]") for index, item in enumerate(contribution.value)]
+        result += [(item, contribution.place(f"[{index}]", item)) for index, item in enumerate(contribution.value)]
     return result
 
 
@@ -81,16 +98,13 @@ def placed_mapping(value: t.Any, contributions: list[Contribution], path: str) -
         if not isinstance(contribution.value, Mapping):
             raise DeclarationError(contribution.path, f"must be a mapping, not {describe(contribution.value)}")
         for key, item in contribution.value.items():
+            own = contribution.place(f".{key}", item)
             former, place = result.get(key, (item, ""))
             if former != item:
-                raise DeclarationError(contribution.path, f"'{key}' is already defined by {place}")
-            result[key] = (item, f"{contribution.path}.{key}")
+                where = own if isinstance(item, Placed) else contribution.path
+                raise DeclarationError(where, f"'{key}' is already defined by {place}: leave out one of the two")
+            result[key] = (item, own)
     return result
-
-
-def add_lists(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> t.Any:
-    """Combine lists: the service's own value, then each contribution in the order of the services."""
-    return [item for item, _place in placed_list(value, contributions, path)]
 
 
 def add_mappings(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> t.Any:
@@ -157,6 +171,7 @@ class ServiceType:
     software: Software = NOTHING
     programs: tuple[str, ...] = ()
     listeners: Callable[[t.Any], list[Listener]] = _no_listeners
+    against: Callable[[t.Any, Whole, str], None] | None = None
 
     @property
     def units(self) -> tuple[str, ...]:

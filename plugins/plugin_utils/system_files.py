@@ -12,8 +12,7 @@ from ..module_utils.launcher.contract import Init, Mount, Security, Specificatio
 from ..module_utils.launcher.host_files import HOST_FILES
 from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
-from ..module_utils.launcher.targets import RUN, refusal_of_file
-from . import checks, tmpfs
+from . import checks, covered, starters, tmpfs
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
 from .errors import DeclarationError, contracted
@@ -96,9 +95,13 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     files = folded["files"]
     if not init.systemd:
         files = {path: item for path, item in files.items() if not path.startswith("/etc/systemd/")}
+    else:
+        starters.refuse_left_out(folded["units"], files)
     names = _names(files)
     file_systems = _file_systems(system, folded["file_systems"], store, names)
-    _refuse_lost(files, file_systems, store.target, system.file_systems)
+    mounts = covered.Mounts(file_systems, system.file_systems, store.target)
+    covered.refuse(files, mounts, given["log"], folded["origins"])
+    directories = _directories(folded["directories"], file_systems, files, names["uid"])
     specification = Specification(
         format=contract.FORMAT,
         name=name,
@@ -117,7 +120,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     return {
         "name": name,
         "files": {path: files[path] for path in sorted(files)},
-        "directories": _directories(folded["directories"], file_systems, files, names["uid"]),
+        "directories": covered.kept_directories(directories, mounts, folded["origins"]),
         "host_files": sorted({*HOST_FILES, *folded["host_files"]} - files.keys()),
         "spec": specification,
         "activation": folded["activation"],
@@ -207,34 +210,12 @@ def _file_systems(
     return sorted([first.mount_record(), *mounted, *extra], key=lambda item: item.mount_point.count("/"))
 
 
-def _refuse_lost(
-    files: dict[str, t.Any], file_systems: list[Mount], store: str, declared: t.Sequence[FileSystem]
-) -> None:
-    """Refuse a file that a container cannot have, and one that a file system would hide."""
-    for path in files:
-        reason = refusal_of_file(path, store)
-        if reason:
-            raise DeclarationError(f"{PATH}.services", reason)
-    for item in file_systems:
-        place = item.mount_point
-        if place == RUN:
-            continue  # it is there before any file
-        below = [path for path in files if path.startswith(f"{place}/")]
-        if below and not place.startswith("/dev/"):
-            index = next((index for index, known in enumerate(declared) if known.place == place), None)
-            raise DeclarationError(
-                "store.target" if index is None else f"{PATH}.file_systems[{index}]",
-                f"'{place}' hides {below[0]}, which the system makes itself; map a deeper path",
-            )
-
-
 def _directories(
     items: list[dict[str, t.Any]], file_systems: list[Mount], files: dict[str, t.Any], users: dict[str, int]
 ) -> list[dict[str, t.Any]]:
     """Return the directories, parents first; one path asked for differently twice is an error, and so is a file there.
 
-    A directory in a read-only mount is left out: there it is as the host has it. What a tmpfs says of itself counts
-    more than what is asked for.
+    What a tmpfs says of itself counts more than what is asked for.
     """
     found: dict[str, dict[str, t.Any]] = {}
     for item in items:
@@ -249,8 +230,8 @@ def _directories(
             found[mount.mount_point] = {**found[mount.mount_point], **_said_by_tmpfs(mount)}
     names = {number: name for name, number in users.items() if number}
     paths = sorted(found, key=lambda path: (path.count("/"), path))
-    kept = [found[path] for path in paths if not _read_only(path, file_systems)]
-    return [{**item, "account": names[item["uid"]]} if item["uid"] in names else item for item in kept]
+    ordered = [found[path] for path in paths]
+    return [{**item, "account": names[item["uid"]]} if item["uid"] in names else item for item in ordered]
 
 
 def _said_by_tmpfs(mount: Mount) -> dict[str, t.Any]:
@@ -258,8 +239,3 @@ def _said_by_tmpfs(mount: Mount) -> dict[str, t.Any]:
     said = tmpfs.parts(mount.options)
     result: dict[str, t.Any] = {key: int(said[key]) for key in ("uid", "gid") if said.get(key, "").isdigit()}
     return {**result, "mode": said["mode"].zfill(4)} if re.fullmatch("[0-7]{1,4}", said.get("mode", "")) else result
-
-
-def _read_only(path: str, file_systems: list[Mount]) -> bool:
-    above = [item for item in file_systems if f"{path}/".startswith(f"{item.mount_point}/")]
-    return bool(above) and "read-only" in max(above, key=lambda item: len(item.mount_point)).flags

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import typing as t
 
-from . import base_units, checks, installed
+from . import base_units, checks, installed, starters
 from .errors import DeclarationError, suggestion
-from .service_types import Context, Contribution, placed_list
+from .service_types import Context, Contribution, Placed, placed_list
 from .units import Unit, render, with_order
 from .validation import Spec, describe, validate
 
@@ -65,7 +66,7 @@ def combine(value: t.Any, contributions: list[Contribution], context: Context, p
 
 
 def _placed(unit: Unit, path: str) -> Unit:
-    return Unit(unit.name, unit.sections, unit.text, unit.provision, unit.requirement, unit.wanted_by, path)
+    return dataclasses.replace(unit, path=path)
 
 
 def providers(units: list[Unit]) -> dict[str, Unit]:
@@ -149,10 +150,9 @@ def _refuse_unknown_starters(units: list[Unit]) -> None:
     for unit in units:
         for target in unit.wanted_by or ():
             if target not in known and re.sub("@.*(?=[.])", "@", target) not in names:
-                targets = [name for name in known if name.endswith(".target")]
                 raise DeclarationError(
                     unit.path,
-                    f"{unit.name} is wanted by '{target}', which no service provides" + suggestion(target, targets),
+                    f"{unit.name} is wanted by '{target}', which no service provides{starters.advice(target, names)}",
                 )
 
 
@@ -166,7 +166,7 @@ def files(units: list[Unit], context: Context) -> dict[str, t.Any]:
     for unit in units:
         sections = with_order(unit, required[unit.name])
         text = unit.text if unit.text is not None else render(sections, f"{unit.path}.sections")
-        result[f"systemd/system/{unit.name}"] = {"content": text}
+        result[f"systemd/system/{unit.name}"] = Placed({"content": text}, unit.path)
         if unit.text is not None and required[unit.name]:
             names = " ".join(required[unit.name])
             drop_in = f"[Unit]\nRequires={names}\nAfter={names}\n"

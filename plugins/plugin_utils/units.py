@@ -24,8 +24,9 @@ class Unit:
 
     `provision`: the names under which services may require it; those beyond the first become aliases.
     `requirement`: names of other services. `wanted_by`: the targets that start it; None for what its
-    [Install] says, or that of its kind. `sections`: directives, each a
-    string, number, boolean, or a list of them (one line each). `text` replaces the sections when it is given.
+    [Install] says, or that of its kind. `left_to_others`: nothing is said of what starts it, and nothing does.
+    `sections`: directives, each a string, number, boolean, or a list of them (one line each). `text` replaces the
+    sections when it is given.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Unit:
     requirement: tuple[str, ...] = ()
     wanted_by: tuple[str, ...] | None = None
     path: str = ""
+    left_to_others: bool = False
 
     @property
     def suffix(self) -> str:

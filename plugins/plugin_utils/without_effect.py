@@ -12,7 +12,12 @@ from . import base_units
 
 _PROC = "the kernel gives a user namespace no new /proc while parts of its own are hidden"
 _SCHEDULING = "root of a container may not raise a priority that the host has given; the container's `limits` do"
+_BPF = "the kernel lets a user namespace load no BPF program, which would keep it"
 _OOM = "no process of a container goes below the container's own `oom_score_adj`"
+
+
+def _given(value: str) -> bool:
+    return value != ""
 
 
 def _negative(value: str) -> bool:
@@ -24,6 +29,7 @@ DIRECTIVES: dict[str, tuple[t.Callable[[str], bool], str]] = {
     "ProcSubset": (lambda value: value == "pid", _PROC),
     "Nice": (_negative, _SCHEDULING),
     "OOMScoreAdjust": (_negative, _OOM),
+    **dict.fromkeys(("IPAddressDeny", "SocketBindDeny", "RestrictNetworkInterfaces"), (_given, _BPF)),
 }
 """By name: which values are without effect, and why."""
 

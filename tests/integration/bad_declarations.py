@@ -86,6 +86,7 @@ def _bad_value(choose: random.Random, name: str) -> Bad:
             ("Environment", "=x"),
             ("WorkingDirectory", "relative"),
             ("StandardOutput", "nowhere"),
+            ("StandardError", "file:relative"),
         )
     )
     return Bad(f"{key}={value}", [unit(name, command=DAEMON, service={key: value})], (f"{name}.service",))
@@ -183,6 +184,21 @@ def _crash_loop(choose: random.Random, name: str) -> Bad:
     return Bad(f"ends every {seconds} s", services, (f"{name}.service",))
 
 
+def _ends_at_once(choose: random.Random, name: str) -> Bad:
+    service = {"Restart": choose.choice(("always", "on-success")), "RestartSec": choose.choice(("1", "3", "60"))}
+    command = ["/bin/sh", "-c", choose.choice(("exit 0", "sleep 0.3", "setsid sleep 1000 & exit 0"))]
+    return Bad("ends well at once", [unit(name, command=command, service=service)], (f"{name}.service",))
+
+
+def _requires_what_ends(choose: random.Random, name: str) -> Bad:
+    first = {"command": "/bin/true", "service": {"Restart": "no"}, "wanted_by": []}
+    form, needed = choose.choice(
+        ((f"{name}-first", f"{name}-first"), (f"{name}-first@", f"{name}-first@{_word(choose)}"))
+    )
+    services = [unit(name, command=DAEMON, requirement=[needed]), unit(form, **first)]
+    return Bad("requires what ends", services, (f"{needed}.service",))
+
+
 def _assertion(choose: random.Random, name: str) -> Bad:
     key = choose.choice(("AssertPathExists", "AssertFileNotEmpty", "AssertPathIsMountPoint"))
     return Bad(key, [unit(name, command=DAEMON, unit={key: f"/no/{_word(choose)}"})], (f"{name}.service",))
@@ -277,6 +293,13 @@ def _started_by_nothing(choose: random.Random, name: str) -> Bad:
     return Bad("started by what is not there", services, (), {"alone": True})
 
 
+def _started_by_what_is_not_started(choose: random.Random, name: str) -> Bad:
+    target = choose.choice(("network-online.target", "getty.target", "remote-fs.target", "mutli-user.target"))
+    key = choose.choice(("WantedBy", "RequiredBy", "UpheldBy"))
+    sections = {"Service": {"ExecStart": DAEMON}, "Install": {key: target}}
+    return Bad(f"{key}={target}", [unit(name, sections=sections)], (), {"alone": True})
+
+
 NOT_LOADED = (
     _relative_program,
     _misspelt_section,
@@ -295,6 +318,8 @@ NOT_RUNNING = (
     _is_killed,
     _cannot_be_executed,
     _crash_loop,
+    _ends_at_once,
+    _requires_what_ends,
     _assertion,
     _requires_what_fails,
     _bound_to_nothing,
@@ -311,6 +336,7 @@ NOT_POSSIBLE = (
     _missing_command,
     _twice,
     _started_by_nothing,
+    _started_by_what_is_not_started,
 )
 
 

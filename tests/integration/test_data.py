@@ -23,6 +23,7 @@ NAME = "test-data"
 MEBIBYTE = 1 << 20
 LIMIT = 256 * MEBIBYTE
 SIZES = {"/run": "24m", "/tmp": "40m", "/dev/shm": "96m", "/var/lib": "48m", "/home": None, "/srv/a b": "5%"}
+OF_EVERY_SYSTEM = {"media": "/media", "temporary": "/var/tmp"}
 KEPT = {"mode": 0o711, "uid": 33, "gid": 34}
 
 
@@ -35,8 +36,10 @@ def status(path: Path) -> dict[str, int]:
 def directories(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directories of the host: of others, root's own and empty, with a file of nobody inside."""
     top = tmp_path_factory.mktemp("data")
-    for name in ("site", "site/deep", "empty", "own", "foreign", "foreign/deep"):
+    for name in ("site", "site/deep", "empty", "own", "foreign", "foreign/deep", *OF_EVERY_SYSTEM):
         (top / name).mkdir()
+    for name in OF_EVERY_SYSTEM:
+        (top / name).chmod(0o700)
     for name in ("site", "site/deep"):
         os.chmod(top / name, KEPT["mode"])
         os.chown(top / name, KEPT["uid"], KEPT["gid"])
@@ -72,7 +75,13 @@ def data(directories: Path) -> t.Iterator[tuple[Machine, list[str]]]:
     }
     mappings = [
         {"source": str(directories / name), "target": target, "writable": True}
-        for name, target in (("site", "/var/opt"), ("empty", "/empty"), ("own", "/own"), ("foreign", "/foreign"))
+        for name, target in (
+            ("site", "/var/opt"),
+            ("empty", "/empty"),
+            ("own", "/own"),
+            ("foreign", "/foreign"),
+            *OF_EVERY_SYSTEM.items(),
+        )
     ]
     machine = Machine(NAME, write_system(declared, NAME, mappings=mappings))
     try:
@@ -126,6 +135,8 @@ def test_cases_b8_directories_of_the_host_stay_as_they_were(data: tuple[Machine,
     assert [status(directories / name) for name in ("site", "site/deep")] == [KEPT, KEPT]
     assert status(directories / "own") == {"mode": 0o755, "uid": 105, "gid": 9}
     assert status(directories / "empty") == {"mode": 0o755, "uid": 105, "gid": 4}
+    for name in OF_EVERY_SYSTEM:
+        assert status(directories / name) == {"mode": 0o700, "uid": 0, "gid": 0}
 
 
 def test_cases_b9_a_file_of_nobody_is_said(data: tuple[Machine, list[str]], directories: Path) -> None:

@@ -55,7 +55,25 @@ class Suite:
         words = {"timezone": "Mars/Olympus", "locale": "xx_YY", "sudoers": "garbage line"}
         self.cases: dict[str, tuple[dict[str, t.Any], str]] = {
             "cases_N5_link": ({"mappings": [f"{directory}/link=/x"]}, "passes through a symbolic link"),
-            "cases_N5_directory": ({"mappings": [f"{directory}/dir=/etc/hostname"]}, "/etc/hostname, which is a file"),
+            "cases_N5_directory": (
+                {"mappings": [f"{directory}/dir=/etc/host.conf"]},
+                "/etc/host.conf, which is a file",
+            ),
+            "a_file_of_the_systems": ({"mappings": [f"{directory}/file=/etc/hostname"]}, r"mappings\[0\]: .*replace"),
+            "data_read_only": (
+                {
+                    "operating_system": {"services": [{"type": "redis"}]},
+                    "mappings": [f"{directory}/dir=/var/lib/redis"],
+                },
+                r"mappings\[0\]: .* is read-only, and operating_system\.services\[0\] keeps its data",
+            ),
+            "below_read_only": (
+                {
+                    "operating_system": {"services": [{"type": "redis", "value": {"save": [], "directory": "/d/x"}}]},
+                    "mappings": [f"{directory}/dir=/d"],
+                },
+                "the directory /d/x of redis cannot be made",
+            ),
             "cases_N5_file": ({"mappings": [f"{directory}/file=/opt"]}, "/opt, which is a directory"),
             "cases_N5_read_only": ({"mappings": [f"{directory}/dir=/usr/nosuch"]}, "and has no nosuch"),
             "cases_N5_device": ({"mappings": ["/dev/null=/x"]}, "/dev/null is a device"),

@@ -141,7 +141,7 @@ def test_the_readme_from_the_web_server_to_containers_as_hosts(tmp_path: Path) -
     assert fetch
     assert len(printed) == 5
     said = "\n".join(printed.values())
-    assert "1 hosts: 1 switched" in said
+    assert "1 host: 1 switched" in said
     assert "the host's kernel runs the container" in said
     assert re.search(rf"^{WEB}@{HOST} +: ok=1 +changed=1 ", said, re.MULTILINE)
 

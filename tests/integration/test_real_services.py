@@ -108,6 +108,8 @@ def test_cron_runs_the_declared_job(services: Machine) -> None:
         "print(os.stat('/tmp/load').st_uid)\n"
     )
     assert services.output("python3", "-c", wait, timeout=100).strip() == "1000"
+    # cron by itself would end the command at its `%`.
+    assert services.output("sh", "-c", "until grep . /tmp/load; do :; done", timeout=10).strip().isdigit()
 
 
 def test_state_outlives_the_container(services: Machine) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.unshare.container.plugins.plugin_utils.containerized import containerization_report
 
 if t.TYPE_CHECKING:
     from .conftest import Machine, MakeMachine
@@ -38,7 +39,6 @@ DIRECTIVES: dict[str, tuple[dict[str, t.Any], str]] = {
     "set-credential": ({"SetCredential": "word:public"}, 'test "$(cat "$CREDENTIALS_DIRECTORY/word")" = public'),
     "protect-kernel-tunables": ({"ProtectKernelTunables": True}, "! echo 1 > /proc/sys/net/ipv4/ip_forward"),
     "protect-control-groups": ({"ProtectControlGroups": True}, "! mkdir /sys/fs/cgroup/refused"),
-    "protect-proc": ({"ProtectProc": "invisible", "User": "nobody"}, "test -d /proc/self"),
     "private-network": ({"PrivateNetwork": True}, 'test "$(ls /sys/class/net)" = lo'),
     "private-mounts": ({"PrivateMounts": True}, "mount -t tmpfs none /mnt && touch /mnt/mine"),
     "bind-paths": ({"BindPaths": "/etc/word:/run/word"}, "grep -qx secret /run/word"),
@@ -77,14 +77,30 @@ DIRECTIVES: dict[str, tuple[dict[str, t.Any], str]] = {
             "RemoveIPC": True,
             "DevicePolicy": "closed",
             "TasksMax": 50,
-            "IPAddressDeny": "any",
             "OOMScoreAdjust": 500,
             "Nice": 5,
             "LimitNOFILE": 1000,
             "UMask": "0077",
         },
-        'test "$(ulimit -n)" = 1000 && test "$(nice)" = 5',
+        (
+            'test "$(ulimit -n)" = 1000 && test "$(nice)" = 5 && test "$(umask)" = 0077 && ! hostname other && '
+            "grep -qx 500 /proc/self/oom_score_adj && "
+            'test "$(readlink /proc/self/ns/ipc)" != "$(readlink /proc/1/ns/ipc)" && '
+            "! python3 -c 'import mmap; mmap.mmap(-1, 4096, prot=7)'"
+        ),
     ),
+}
+CONNECTS = "python3 -c \"import socket; socket.create_connection(('127.0.0.1', 7802), 20)\""
+# What changes nothing in a container, as the declaration's report says: what would fail where they were kept.
+WITHOUT_EFFECT: dict[str, tuple[dict[str, t.Any], str]] = {
+    "protect-proc": ({"ProtectProc": "invisible", "User": "nobody"}, "test -d /proc/1"),
+    "proc-subset": ({"ProcSubset": "pid"}, "test -e /proc/meminfo"),
+    "ip-address-deny": ({"IPAddressDeny": "any"}, CONNECTS),
+    "socket-bind-deny": (
+        {"SocketBindDeny": "any"},
+        "python3 -c \"import socket; socket.socket().bind(('127.0.0.1', 7803))\"",
+    ),
+    "restrict-network-interfaces": ({"RestrictNetworkInterfaces": "~lo"}, CONNECTS),
 }
 
 
@@ -119,6 +135,21 @@ def test_directives_of_services_hold(make_machine: MakeMachine) -> None:
     assert machine.output("cat", "/var/lib/kept/file") == "kept\n"
     assert machine.run("systemctl", "is-active", "activated.service").stdout.strip() == "inactive"
     assert machine.output("python3", "-c", CONNECT).strip() == "activated"
+
+
+def test_directives_without_effect_are_those_that_the_report_names(make_machine: MakeMachine) -> None:
+    services = [unit(name, directives, text) for name, (directives, text) in WITHOUT_EFFECT.items()]
+    served = {"name": "served", "command": ["/usr/bin/python3", "-c", "import signal; signal.pause()"]}
+    services.append({"type": "unit", "value": {**served, "socket": {"ListenStream": "127.0.0.1:7802"}}})
+    said = [entry["name"] for entry in containerization_report({"host_name": NAME, "services": services})["dropped"]]
+    for name, (directives, _text) in WITHOUT_EFFECT.items():
+        key, value = next(iter(directives.items()))
+        assert f"{name}.service: {key}={value}" in said
+    machine = make_machine({"services": services}, name=NAME)
+    machine.start()
+    machine.run("systemctl", "is-system-running", "--wait")
+    names = [f"{name}.service" for name in WITHOUT_EFFECT]
+    assert set(machine.run("systemctl", "is-active", *names).stdout.split()) == {"active"}, machine.logs()
 
 
 def test_private_users_needs_what_a_container_gives_up(make_machine: MakeMachine) -> None:

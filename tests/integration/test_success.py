@@ -42,7 +42,10 @@ GOOD = [
     unit(
         "seen", units={"seen.path": {"Path": {"PathExists": "/no"}}, "seen.service": {"Service": {"ExecStart": DAEMON}}}
     ),
-    unit("periodic", command="/bin/true", service={"Restart": "always", "RestartSec": "1"}),
+    unit("periodic", command=["/bin/sleep", "2.5"], service={"Restart": "always", "RestartSec": "1"}),
+    unit("upheld", sections={"Service": {"ExecStart": DAEMON}, "Install": {"UpheldBy": "multi-user.target"}}),
+    unit("instance@", command=DAEMON),
+    unit("needs", command=DAEMON, requirement=["instance@one"]),
     unit("masked", text="", wanted_by=[]),
 ]
 
@@ -83,8 +86,8 @@ def test_a_hundred_bad_declarations_are_never_green(make_machine: MakeMachine) -
     choose = seeded()
     many = rounds(1, 5)
     loads = bad_declarations.generate(choose, 40 * many, *bad_declarations.NOT_LOADED)
-    runs = bad_declarations.generate(choose, 44 * many, *bad_declarations.NOT_RUNNING)
-    whole = bad_declarations.generate(choose, 16 * many, *bad_declarations.NOT_POSSIBLE)
+    runs = bad_declarations.generate(choose, 52 * many, *bad_declarations.NOT_RUNNING)
+    whole = bad_declarations.generate(choose, 18 * many, *bad_declarations.NOT_POSSIBLE)
     green = [bad for bad in loads + whole if staged(bad) is None]
     assert not green, green
 
@@ -149,7 +152,7 @@ def test_cases_n6_systemds_own_words_before_its_journal_are_the_reason(container
 
 def test_cases_u6_u8_a_first_deployment_says_what_dies_at_once(container: Container) -> None:
     services = [
-        unit("nobody", command=DAEMON, service={"User": "nosuchuser"}),
+        unit("nobody", command=DAEMON, service={"User": "nosuch%p"}),
         unit(
             "half",
             command=["/bin/sh", "-c", "echo a word; sleep 0.5; echo the last word; exit 3"],

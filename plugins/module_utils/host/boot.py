@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Iterable
 
 from ..launcher import limits as kept_limits
 from ..launcher.contract import Specification
@@ -23,6 +23,7 @@ from ..launcher.specification import read_spec
 from ..launcher.targets import NETWORK_FILES, plain_path
 from ..state.system_content import check_name
 from ..state.target import Layout, TargetError, explain
+from .container_options import OPTIONS
 from .limits import Limits
 from .systemd_units import (
     BOOT_DROP_IN,
@@ -38,6 +39,8 @@ from .systemd_units import (
 )
 
 Files = Dict[Path, str]
+IDLE = ("after", "requires", "restart")
+"""The options that only systemd keeps."""
 
 
 class Boot:
@@ -139,10 +142,34 @@ class Boot:
                 self._apply_unit()
         return changed
 
+    def strangers(self, made: Iterable[str] = (), later: Iterable[str] = ()) -> list[str]:
+        """Return what is wrong with the options that name other containers: those that this host does not have.
+
+        systemd would leave out an order without a word, and never start what requires them.
+
+        :param made: containers that count as made, though they are not.
+        :param later: containers that the same run makes after this one, which can be ordered after them at once.
+        """
+        if not self.systemd.present:
+            return []
+        known = {"after": {*made, *later}, "requires": set(made)}
+        return [
+            f"{option}: this host has no container {name!r}; declare it before this one, or take it out of the list"
+            for option, expected in known.items()
+            for name in dict.fromkeys(self.given[option] or ())
+            if name not in expected and not self.layout.generations(name).is_dir()
+        ]
+
     def explain(self, state: str) -> None:
         """Collect warnings about settings that cannot take effect on this host."""
         if state == "absent":
             return
+        idle = [option for option in IDLE if self.given[option] not in (None, (), OPTIONS[option]["default"])]
+        if idle and not self.systemd.present:
+            self.warnings.append(
+                f"{', '.join(idle)}: without effect for container {self.name!r}, for this host's init is not systemd, "
+                "which would see to it"
+            )
         limits = self._wanted_limits()
         if limits:
             controllers = self.container.cgroup.controllers()

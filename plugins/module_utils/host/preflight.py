@@ -18,7 +18,7 @@ from ..state.target import NEEDS_ROOT, TargetError
 from . import looking, nested, preflight_targets
 from .distribution import DEBIAN_PACKAGES
 from .facts import HostFacts
-from .preflight_directories import lost_data, owners
+from .preflight_directories import lost_data, missing, owners
 from .preflight_mounts import Sources, mount_points, tmpfs_options
 from .store import StoreView, open_bind_source
 
@@ -136,6 +136,8 @@ def _mappings(host: HostFacts, specification: Specification) -> list[str]:
     for mount in specification.file_systems:
         if not mount.required or not mount.is_bind or mount.mount_may_fail:
             continue
+        if mount.source == specification.store.source and mount.mount_point == specification.store.target:
+            continue  # of which `_store` speaks
         if _kernel(host, specification) or _is_there(host, mount.source):
             continue
         problems.append(
@@ -170,7 +172,7 @@ def _ports(host: HostFacts, specification: Specification) -> list[str]:
 
 
 def _owners(host: HostFacts, specification: Specification) -> list[str]:
-    return [] if _kernel(host, specification) else owners(host, specification)
+    return [] if _kernel(host, specification) else owners(host, specification) + missing(host, specification)
 
 
 def _calls(host: HostFacts, specification: Specification) -> list[str]:

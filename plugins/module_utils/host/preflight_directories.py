@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ..launcher import linux, ownership, targets
-from .preflight_mounts import answers
+from .preflight_mounts import answers, is_missing
 from .store import open_bind_source
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ def owners(host: HostFacts, specification: Specification) -> list[str]:
 
 
 def lost_data(host: HostFacts, specification: Specification) -> list[str]:
-    """Return which data of a service lie in memory, so that they are gone when the container ends.
+    """Return which data of a service lie in memory, so that they are gone when the container ends, keys among them.
 
     A tmpfs that is declared for just that directory says that it is meant.
     """
     warnings = []
     for entry in specification.directories:
-        if not entry.data:
+        if not entry.data and not entry.made_once:
             continue
         mount = _mount_of(host, specification, entry.path)
         in_memory = mount is None or mount.type in targets.IN_MEMORY
@@ -58,9 +58,30 @@ def lost_data(host: HostFacts, specification: Specification) -> list[str]:
     return warnings
 
 
+def missing(host: HostFacts, specification: Specification) -> list[str]:
+    """Return which directories have to be there already, in what the host shares read-only, and are not."""
+    problems = []
+    for entry in specification.directories:
+        mount = _mount_of(host, specification, entry.path) if entry.present else None
+        if mount is None or not mount.is_bind or mount.mount_may_fail or not answers(host, mount.source):
+            continue
+        rest = entry.path[len(mount.mount_point.rstrip("/")) :]
+        if is_missing(host, mount.source, rest):
+            there = f"{mount.source.rstrip('/')}{rest}"
+            problems.append(
+                f"the directory {entry.path} of {entry.account or 'a service'} cannot be made: {mount.source} is "
+                f"shared read-only, and has no {rest[1:]}: make {there} on the host, or name another directory"
+            )
+    return problems
+
+
 def _said(entry: Directory) -> str:
+    if entry.data or not entry.made_once:
+        kept = f"what {entry.account or 'a service'} keeps there"
+    else:
+        kept = f"what is made there at the first start, {entry.made_once},"
     return (
-        f"{entry.path}: what {entry.account or 'a service'} keeps there lies in memory, and is lost whenever the "
+        f"{entry.path}: {kept} lies in memory, and is lost whenever the "
         "container stops or restarts: map a directory of the host there "
         f"(mappings: [{{source: /srv/…, target: {entry.path}, writable: true}}]); "
         "where it need not last, declare a tmpfs at this path (file_systems)"

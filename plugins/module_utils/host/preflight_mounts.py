@@ -123,7 +123,7 @@ def mount_points(host: HostFacts, specification: Specification) -> list[str]:
         outer = max(around, key=lambda other: len(other.mount_point))
         if outer.is_bind and outer.read_only:
             rest = point[len(outer.mount_point) :]
-            if _is_missing(host, outer.source, rest):
+            if is_missing(host, outer.source, rest):
                 problems.append(
                     f"nothing can be mounted at {point}: {outer.source} is shared read-only, and has no {rest[1:]}: "
                     f"make {outer.source}{rest} on the host, or use another mount point"
@@ -136,7 +136,7 @@ def _is_there(host: HostFacts, mount: Mount) -> bool:
     return not mount.is_bind or (answers(host, mount.source) and host.exists(mount.source))
 
 
-def _is_missing(host: HostFacts, directory: str, rest: str) -> bool:
+def is_missing(host: HostFacts, directory: str, rest: str) -> bool:
     """Return whether a path below a directory does not exist. A link that leads inside a container is not followed."""
     try:
         source = host.open(directory)

@@ -114,6 +114,17 @@ class StoreView:
         finally:
             os.close(descriptor)
 
+    def refusal(self, program: str, remedy: str = "") -> str:
+        """Return why a program cannot be run, to follow its name, with what to do: the remedy for one not there."""
+        mode = self.mode(program) if program.startswith("/") else 0
+        if not mode:
+            return f"which is not there: {remedy or 'install it, or map it into the container'}"
+        if not stat.S_ISREG(mode):
+            return "which is no file: name the program itself"
+        own = self._follow(program) in self.files
+        way = 'declare it with the mode "0755"' if own else "make it executable on the host, or name another program"
+        return f"which may not be executed (its mode is {stat.S_IMODE(mode):04o}): {way}"
+
     def open_file(self, path: str) -> int | None:
         """Return a descriptor of the regular file of the host that a path leads to, or None where there is none."""
         reached = self._follow(path)
@@ -268,8 +279,8 @@ def check_programs(view: StoreView, programs: list[dict[str, Any]], more: Sequen
     lines = []
     for entry in missing:
         package = entry.get("package")
-        remedy = f"install the package {package}" if package else "install it, or map it into the container"
-        lines.append(f"service {entry['service']} runs {entry['program']}, which is not there: {remedy}")
+        why = view.refusal(str(entry["program"]), f"install the package {package}" if package else "")
+        lines.append(f"service {entry['service']} runs {entry['program']}, {why}")
     raise TargetError(
         f"the store {view.source} lacks programs; nothing was changed. "
         + "; ".join([*lines, *more])

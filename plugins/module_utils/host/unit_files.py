@@ -34,6 +34,9 @@ _CYCLE = re.compile(r": (?:Found (?:ordering cycle|dependency) |Job .* deleted t
 _NOT_LOADED = re.compile(
     r"^Unit (?P<unit>\S+) (?:has a bad unit file setting|failed to load properly|is masked|not found)\b"
 )
+_FOLLOWED = re.compile(r"Unknown (?:key|lvalue).* '?UpheldBy'?\b")
+"""What a systemd does not know, and this collection does itself: it says so in another file."""
+
 _NAME = re.compile(r"[^\s:/']+?\.(?:automount|mount|path|service|slice|socket|swap|target|timer)(?![\w-])")
 
 
@@ -49,7 +52,7 @@ class UnitFiles:
         self.errors: list[str] = []
         self.warnings: list[str] = []
         specification = content.specification
-        self.declared = DeclaredUnits(specification.files)
+        self.declared = DeclaredUnits(specification.files, lambda path: content.files[path].content)
         own = root == Path("/") and specification.store.source == specification.store.target == SHARED_STORE
         if own and specification.init.systemd and os.access(analyze, os.X_OK):
             self._judge(self._said(analyze))
@@ -111,11 +114,11 @@ class UnitFiles:
         secret = [path for path, file in self.content.files.items() if file.secret and path.startswith(UNITS_DIRECTORY)]
         self._judge_cycles(lines)
         lines = [_without_value(line, secret) for line in dict.fromkeys(lines)]
-        bad, unknown = set(ignored_values(lines)), ignored_names(lines)
+        bad, unknown = set(ignored_values(lines)), ignored_names([line for line in lines if not _FOLLOWED.search(line)])
         wrong: set[str] = set()
         for line in lines:
             names = self._own_units(line)
-            if names and (line in bad or _FATAL.search(line) or _BAD_PLACE.search(line)):
+            if line in bad or (names and (_FATAL.search(line) or _BAD_PLACE.search(line))):
                 wrong.update(names)
                 self.errors.append(line)
         wanted = self.declared.wanted(lambda name: True)

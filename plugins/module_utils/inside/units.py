@@ -9,12 +9,14 @@ as one that is bad.
 
 from __future__ import annotations
 
+import os
+import re
 import time
 
 from ..launcher import kernel
 from ..launcher.errors import LauncherError
 from ..launcher.specification import read_outline
-from ..state.declared_units import DeclaredUnits, ignored_values, lines_on
+from ..state.declared_units import DeclaredUnits, ignored_values, lines_on, on_file_of, unit_of_file
 from .questions import capture
 
 TYPE_CHECKING = False
@@ -44,6 +46,8 @@ PROPERTIES = (
     "AssertResult",
     "InactiveExitTimestampMonotonic",
     "ActiveEnterTimestampMonotonic",
+    "ActiveExitTimestampMonotonic",
+    "RestartUSec",
     "ExecMainStatus",
     "NRestarts",
     "Job",
@@ -64,12 +68,17 @@ tail -c %d %s 2>/dev/null
 # many seconds, to count as one that does not end again and again.
 LIVES = 2
 PROBATION = (2.0, 10.0)
+# Seconds that a service must live at a time which ends well and is started again (Restart=always).
+LIFE = PROBATION[0]
+_UNITS_OF_TIME = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 # Messages by which systemd says that a unit has failed (systemd.journal-fields(7), MESSAGE_ID).
 _FAILED = "MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c"
 REASONS = 3  # lines of systemd's log that stand in a reason
 REASON_LIMIT = 600  # characters of one
 SHOWN = 8  # problems that are told of
 WAITS = "waits to be started"
+TO_END = "one that is to end is of Type=oneshot"
+AND_BEGIN = "and begins again by a timer"
 
 
 class UnitProblem:
@@ -132,7 +141,7 @@ def judge(container: RecordedContainer, timeout: float = 10.0) -> Judgement:
         LauncherError: it does not run, or its systemd does not answer.
     """
     deadline = time.monotonic() + timeout
-    declared = DeclaredUnits(read_outline(str((container.record() or {}).get("system"))).files)
+    declared = _declared(str((container.record() or {}).get("system")))
     names = declared.names()
     answer = capture(container, ["sh", "-c", _SCRIPT, "sh"] + names, timeout)
     said, _line, log = answer.partition("\n----\n")
@@ -144,21 +153,52 @@ def judge(container: RecordedContainer, timeout: float = 10.0) -> Judgement:
     units = dict(zip(names, blocks))
     now = time.monotonic()
     wanted = declared.wanted(lambda name: units.get(name, {}).get("ActiveState") == "active")
+    left_out = declared.left_out(wanted)
+    ignored = ignored_values(early)
     problems = []
     for name in names:
-        reason = _reason(units[name], name in wanted, name in declared.own, early, name)
+        values = on_file_of(name, ignored)
+        reason = _reason(units[name], name in wanted, declared.is_own(name), values, early, name)
         passing = _is_passing(units[name])
         if reason is None and name in wanted:
             reason = _ends_again(container, name, units[name], manager, now, deadline)
             passing = True
+        if reason is None and name in left_out and units[name].get("ActiveState") == "inactive":
+            reason = "is started by %s alone, which nothing starts" % " and ".join(left_out[name])
+            passing = state not in RUNNING
         if reason is not None:
             problems.append(UnitProblem(name, reason, passing))
+    problems += _of_others(ignored, names)
     for block in blocks[len(names) :]:
         if block.get("Id") not in units and block.get("Result") != "success":
             problems.append(UnitProblem(block.get("Id", ""), _failure(block), _is_passing(block)))
     services = [units[name] for name in wanted.intersection(declared.own) if name.endswith(".service")]
     begun = [_number(unit, "ActiveEnterTimestampMonotonic") for unit in services if unit.get("SubState") == "running"]
     return Judgement(state, problems, now - max(begun) / 1e6 if begun else None)
+
+
+def _declared(system: str) -> DeclaredUnits:
+    """Return the units of a system, by its directory."""
+
+    def read(path: str) -> bytes:
+        try:
+            with open(os.path.join(system, "root", path[1:]), "rb") as file:
+                return file.read()
+        except OSError:
+            return b""  # damaged, which is the business of others
+
+    return DeclaredUnits(read_outline(system).files, read)
+
+
+def _of_others(ignored: list[str], names: list[str]) -> list[UnitProblem]:
+    """Return a problem for each unit that is not asked about and has values which systemd ignores."""
+    told = {line for name in names for line in on_file_of(name, ignored)}
+    others = sorted({unit_of_file(line) for line in ignored if line not in told})
+    return [UnitProblem(name, _has_values(on_file_of(name, ignored))) for name in others]
+
+
+def _has_values(lines: list[str]) -> str:
+    return "has values that systemd ignores: %s" % "; ".join(lines[:REASONS])
 
 
 def _properties(block: str) -> Properties:
@@ -185,16 +225,15 @@ def _is_passing(unit: Properties) -> bool:
     return bool(unit.get("Job")) or unit.get("ActiveState") in ("activating", "deactivating", "reloading")
 
 
-def _reason(unit: Properties, wanted: bool, own: bool, early: list[str], name: str) -> str | None:
+def _reason(unit: Properties, wanted: bool, own: bool, ignored: list[str], early: list[str], name: str) -> str | None:
     """Return why a unit does not do what was declared, or None when it does."""
     loaded = unit.get("LoadState")
     if loaded != "loaded":
         if not wanted and not (own and loaded != "masked"):
             return None
         return "is not loaded (%s)%s" % (loaded, _words(name, early) or _quoted(unit.get("LoadError", "")))
-    values = ignored_values(lines_on(name, early)) if own else []
-    if values:
-        return "has values that systemd ignores: %s" % "; ".join(values[:REASONS])
+    if ignored:
+        return _has_values(ignored)
     if unit.get("ActiveState") == "failed":
         return _failure(unit)
     if not wanted:
@@ -215,8 +254,17 @@ def _on_the_way(unit: Properties) -> str | None:
     if state in ("active", "reloading", "refreshing"):
         return None
     if detail in ("auto-restart", "auto-restart-queued"):
-        return _failure(unit) if unit.get("Result") != "success" else None
+        return _failure(unit) if unit.get("Result") != "success" else _ended(unit)
     return "is %s (%s)" % (state, detail)
+
+
+def _ended(unit: Properties) -> str | None:
+    """Return what is wrong with a service that ended well and is about to be started again."""
+    begun, ended = (_number(unit, "Active%sTimestampMonotonic" % name) / 1e6 for name in ("Enter", "Exit"))
+    if unit.get("Type") == "oneshot" or ended - begun >= LIFE:
+        return None
+    form = "has ended after %.1f s, without a failure, and is started again; %s, %s"
+    return form % (max(ended - begun, 0.0), TO_END, AND_BEGIN)
 
 
 def _inactive(unit: Properties, early: list[str], name: str) -> str | None:
@@ -235,7 +283,7 @@ def _inactive(unit: Properties, early: list[str], name: str) -> str | None:
     if unit.get("Type") == "oneshot" or name.endswith(".timer"):
         return None if unit.get("Result") == "success" else _failure(unit)
     if unit.get("Result") == "success":
-        return "has ended, without a failure; one that is to end is of Type=oneshot"
+        return "has ended, without a failure; %s" % TO_END
     return _failure(unit)
 
 
@@ -251,10 +299,20 @@ def _ends_again(
     probation = min(max(LIVES * average, PROBATION[0]), PROBATION[1])
     if lives >= probation:
         return None
-    if unit.get("Restart") in ("always", "on-success") and not _has_failed(container, name, deadline):
+    ends_well = unit.get("Restart") in ("always", "on-success")
+    short = lives < LIFE and average - _seconds(unit.get("RestartUSec", "")) < LIFE
+    if ends_well and not short and not _has_failed(container, name, deadline):
         return None
     form = "has been started again %d times, the last time %.1f s ago"
     return form % (restarts, max(lives, 0.0))
+
+
+def _seconds(text: str) -> float:
+    """Return a span of time as systemd prints it (`1min 30s`)."""
+    found = re.findall(r"([0-9.]{1,12})(us|ms|s|min|h|d|w)(?![a-z])", text[:80])
+    return sum(
+        float(number) * _UNITS_OF_TIME[kind] for number, kind in found if number.count(".") < 2 and number != "."
+    )
 
 
 def _has_failed(container: RecordedContainer, name: str, deadline: float) -> bool:

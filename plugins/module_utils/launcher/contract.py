@@ -272,6 +272,8 @@ class Directory(ContractRecord):
         mode: in octal digits.
         account: the name of the account with this uid, for messages.
         data: whether a service keeps there what is to outlive the container.
+        made_once: what is made there at the first start and should stay, in words for messages.
+        present: whether it lies in a read-only mount, and so has to be there already: nobody makes it.
     """
 
     path: str
@@ -280,6 +282,8 @@ class Directory(ContractRecord):
     gid: int = 0
     account: str = ""
     data: bool = False
+    made_once: str = ""
+    present: bool = False
 
     KINDS = {
         "path": kinds.path,
@@ -288,6 +292,8 @@ class Directory(ContractRecord):
         "gid": kinds.identifier,
         "account": kinds.text,
         "data": kinds.boolean,
+        "made_once": kinds.text,
+        "present": kinds.boolean,
     }
 
 

@@ -103,16 +103,17 @@ class FirstProcess:
         """
         own = self._own_file_systems(top)
         for entry in self.spec.directories:
+            if entry.present:
+                continue
             try:
                 descriptor, made = self._directory(top, entry.path)
                 try:
                     status = os.fstat(descriptor)
                     if not made and status.st_dev not in own:
-                        reason = ownership.refusal(entry, status, descriptor, entry.path)
+                        reason = ownership.take(entry, status, descriptor)
                         if reason:
                             raise LauncherError(reason)
-                        if not ownership.is_given(status, descriptor):
-                            continue
+                        continue
                     os.fchown(descriptor, entry.uid, entry.gid)
                     os.fchmod(descriptor, int(entry.mode, 8))
                 finally:

@@ -3,7 +3,8 @@
 """Whose the directories are that a host shares with a container.
 
 A container gives a directory of the host to nobody that the host had there before: neither owner nor mode is changed.
-The exception is one that root made and left empty, which is what somebody makes for a service to keep its data in.
+The exception is one that root made and left empty, where an account asks for just this directory: that is what somebody
+makes for a service to keep its data in. Even then it is opened for nobody else.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 256  # files of a mapping, when ids are looked for that the container does not have
 EMPTY = ("lost+found",)  # what a file system has from the beginning
+OTHERS = stat.S_IRWXO
 
 
 def is_empty(directory: int) -> bool:
@@ -25,9 +27,30 @@ def is_empty(directory: int) -> bool:
         return all(entry.name in EMPTY for entry in entries)
 
 
-def is_given(status: os.stat_result, directory: int) -> bool:
-    """Return whether a directory of the host is there for the container to take: root's, and empty."""
-    return (status.st_uid, status.st_gid) == (0, 0) and is_empty(directory)
+def is_given(entry: Directory, status: os.stat_result, directory: int) -> bool:
+    """Return whether a directory of the host is there for an account to take: asked for it, root's, and empty.
+
+    What every system has, such as `/srv` and `/var/tmp`, is for no account, and stays as the host has it.
+    """
+    return bool(entry.uid or entry.gid) and (status.st_uid, status.st_gid) == (0, 0) and is_empty(directory)
+
+
+def take(entry: Directory, status: os.stat_result, directory: int) -> str | None:
+    """Give a directory of the host to the account that it is declared for, if it is there for that. Else leave it.
+
+    The mode is the declared one, but of the rights of others it has those alone that it had before.
+
+    Args:
+        entry, status, directory: as for `refusal`.
+
+    Returns:
+        Why it cannot be what is declared, or None where it can.
+    """
+    reason = refusal(entry, status, directory, entry.path)
+    if reason is None and is_given(entry, status, directory):
+        os.fchown(directory, entry.uid, entry.gid)
+        os.fchmod(directory, int(entry.mode, 8) & (~OTHERS | status.st_mode))
+    return reason
 
 
 def refusal(entry: Directory, status: os.stat_result, directory: int, name: str) -> str | None:
@@ -40,7 +63,7 @@ def refusal(entry: Directory, status: os.stat_result, directory: int, name: str)
         name: what the text calls it.
     """
     known = status.st_uid == entry.uid if entry.uid else not entry.gid or status.st_gid == entry.gid
-    if known or is_given(status, directory):
+    if known or is_given(entry, status, directory):
         return None
     ids = "%d:%d" % (entry.uid, entry.gid)
     if is_empty(directory):

@@ -122,10 +122,12 @@ class HostContainers:
         system, changed, difference = self._system(name)
         one = OneContainer(self.layout, self.make(name), system, options, False)
         one.without = self._others(name)
+        one.beside = self._beside(name)
+        one.refuse_strangers(self.check, staging=True)
         pending = one.cycle.would_change(options["state"])
         if pending:
             one.examine_before(self.check)
-            self._warn(one.warnings)
+        self._warn(one.warnings)
         result: Result = {"name": name, "changed": changed, "pending": pending, "system": str(system or "")}
         return dict(result, diff=difference) if difference else result
 
@@ -140,6 +142,7 @@ class HostContainers:
     def _one(self, name: str, system: Path | None, options: dict[str, Any], roll_back: bool) -> Result:
         one = OneContainer(self.layout, self.make(name), system, options, roll_back)
         one.without = self._others(name) if self.check else []
+        one.beside = self._beside(name)
         try:
             return one.bring(self.check, self.diff)
         finally:
@@ -176,6 +179,10 @@ class HostContainers:
     def _others(self, name: str) -> list[str]:
         """Return the containers that this run brings into other states beside one: what they have now says little."""
         return [other for other in self.declared if other != name]
+
+    def _beside(self, name: str) -> list[str]:
+        """Return the containers that the host has after this run, beside one."""
+        return [other for other in self._others(name) if self.declared[other]["state"] != "absent"]
 
     def _warn(self, warnings: list[str]) -> None:
         self.warnings += [warning for warning in warnings if warning not in self.warnings]

@@ -39,9 +39,6 @@ def check(options: dict[str, Any], place: str = "") -> None:
 
     :param place: the place of the options, for the error; empty for a module's own options.
     :raises OptionError: naming the key.
-
-    :param place: where the options are, for the error; empty for those of a module itself.
-    :raises OptionError: naming the key.
     """
     time_limits.check_time_limits(options, TASK_OPTIONS, place)
     if options.get("health"):
@@ -57,6 +54,7 @@ class OneContainer:
     :param roll_back: whether a switch to a system that is not well is undone.
     :raises TargetError, LimitError: when an option is of no use.
     :ivar without: containers that are to end in the same run, or to change; what they have now is no matter.
+    :ivar beside: containers that the same run makes, or keeps.
     """
 
     def __init__(
@@ -102,11 +100,27 @@ class OneContainer:
             examine=lambda system: self._examine(system).refuse(self.name),
         )
         self.without: Iterable[str] = ()
+        self.beside: Iterable[str] = ()
 
     def _examine(self, system: Path) -> Examined:
         from . import examination  # much code, of which a run that starts nothing needs none
 
         return examination.examine(self.cycle.layout, self.name, system, self.without)
+
+    def refuse_strangers(self, check: bool, staging: bool = False) -> None:
+        """Refuse options that name containers which the host does not have, before anything changes.
+
+        :param check: whether that is but a warning, for an earlier task may be one that makes them.
+        :param staging: whether a later run brings the container into its state, and all of `beside`, too.
+        :raises TargetError: naming the options.
+        """
+        if self.state == "absent":
+            return
+        strangers = self.boot.strangers(self.beside if check or staging else (), self.beside)
+        if check:
+            self.cycle.warnings += [f"container {self.name!r}: {said}" for said in strangers]
+        elif strangers:
+            raise TargetError(f"container {self.name!r} is left as it is: {'; '.join(strangers)}")
 
     def examine_before(self, check: bool) -> None:
         """Refuse a system that is on the host already and could not be started now.
@@ -138,6 +152,8 @@ class OneContainer:
         planned = cycle.plan(self.state)
         # What is kept for a container goes with it, and is not made for one that is not there.
         settled = "absent" if planned["state"] == "absent" else self.state
+        if settled != "absent":
+            self.refuse_strangers(check)
         if check:
             self.examine_before(check)
             changed = cycle.would_change(self.state) or boot.would_change(settled)

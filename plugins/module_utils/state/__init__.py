@@ -11,6 +11,7 @@ In the order in which they stand on each other:
     record       what was noted of a start, and whether that runs still
     system_content, system_diff   a system before it is on the disk, and how two differ
     library      the part of this code that a system brings along
+    unit_texts   how systemd reads the text of a unit
     declared_units  which units a system declares, and what starts them
     system_damage   whether a system on the disk is what was written
     systems      systems on the disk

@@ -82,6 +82,7 @@ MODULES = (
     "state/id_ranges",
     "state/locks",
     "state/record",
+    "state/unit_texts",
 )
 
 

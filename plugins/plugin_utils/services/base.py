@@ -4,15 +4,17 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
-from .. import accounts, checks
+from .. import accounts, checks, crontab
 from ..debian import DEBIAN
 from ..errors import DeclarationError
 from ..service_types import Context, ServiceType, always, daemon, ready_made
 from ..units import Unit
 from ..validation import Spec
+
+if t.TYPE_CHECKING:
+    from ..whole import Whole
 
 NSCD = "nscd"
 CACHE_SIZE = 32 * 2**20
@@ -126,28 +128,29 @@ def _verify_cron(value: t.Any, path: str) -> None:
     names = set()
     for index, job in enumerate(value["jobs"]):
         place = f"{path}.jobs[{index}]"
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", job["name"]):
-            raise DeclarationError(f"{place}.name", f"{job['name']!r} must be letters, digits, '_' and '-' (run-parts)")
+        crontab.file_name(job["name"], f"{place}.name")
         if job["name"] in names:
             raise DeclarationError(f"{place}.name", f"'{job['name']}' is declared twice")
         names.add(job["name"])
-        fields = job["schedule"].split()
-        named = re.fullmatch(r"@(reboot|hourly|daily|midnight|weekly|monthly|yearly|annually)", job["schedule"])
-        if not named and (len(fields) != 5 or not all(re.fullmatch(r"[0-9A-Za-z*,/-]+", item) for item in fields)):
-            raise DeclarationError(f"{place}.schedule", f"{job['schedule']!r} must be five fields, or @hourly, @daily…")
-        checks.line(job["schedule"], f"{place}.schedule")
+        crontab.schedule(job["schedule"], f"{place}.schedule")
         checks.account_name(job["user"], f"{place}.user")
-        checks.line(job["command"], f"{place}.command")
+        crontab.command(job["command"], f"{place}.command")
         for name, text in job["environment"].items():
             checks.environment_name(name, f"{place}.environment")
-            checks.line(str(text), f"{place}.environment.{name}")
+            crontab.variable(name, str(text), f"{place}.environment.{name}")
+
+
+def _cron_users(value: t.Any, whole: Whole, path: str) -> None:
+    for index, job in enumerate(value["jobs"]):
+        whole.refuse_unknown("user", job["user"], f"{path}.jobs[{index}].user")
 
 
 def _cron_files(value: t.Any, context: Context) -> dict[str, t.Any]:
     files = {"crontab": {"content": "SHELL=/bin/sh\nPATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin\n"}}
     for job in value["jobs"]:
-        head = "".join(f"{name}={text}\n" for name, text in job["environment"].items())
-        files[f"cron.d/{job['name']}"] = {"content": f"{head}{job['schedule']} {job['user']} {job['command']}\n"}
+        lines = [crontab.variable(name, str(text), name) for name, text in job["environment"].items()]
+        lines.append(f"{job['schedule']} {job['user']} {crontab.command(job['command'], job['name'])}")
+        files[f"cron.d/{job['name']}"] = {"content": "".join(f"{line}\n" for line in lines)}
     return files
 
 
@@ -206,9 +209,11 @@ TYPES = (
     ),
     ServiceType(
         "cron",
-        "Jobs at given times: {name, schedule, user, command}.",
+        "Jobs at given times: {name, schedule, user, command}. A schedule is that of cron(5). A `%` of a command is the"
+        " character itself, with or without a backslash before it.",
         spec=_CRON,
         verify=_verify_cron,
+        against=_cron_users,
         provision=("cron",),
         software=_CRON_SOFTWARE,
         programs=(_CRON_SOFTWARE.programs["cron"],),

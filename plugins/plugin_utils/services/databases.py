@@ -43,6 +43,9 @@ _REDIS: Spec = {
     "save": {"type": "list", "elements": "str", "default": ["3600 1", "300 100"]},
     "settings": {"type": "dict", "default": {}},
 }
+_REDIS_PORTS = ("port", "tls-port")
+"""Settings of redis that are ports."""
+_QUOTED = "'\" "
 _SCRIPT = """#!/bin/sh
 # Runs a program of PostgreSQL: of the version asked for, else of the data directory's, else the newest there is.
 set -eu
@@ -93,16 +96,17 @@ def _setting(value: t.Any, path: str) -> str:
 def _verify_postgresql(value: t.Any, path: str) -> None:
     if value["version"] is not None and not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,2})?", value["version"]):
         raise DeclarationError(f"{path}.version", f'{value["version"]!r} is not a version such as "15"')
-    checks.absolute_path(value["data_directory"], f"{path}.data_directory")
     checks.port(value["port"], f"{path}.port")
     checks.locale(value["locale"], f"{path}.locale")
     for key in ("listen_addresses", "hba"):
         for index, line in enumerate(value[key]):
             checks.line(line, f"{path}.{key}[{index}]")
+    _verify_ports(value["settings"], ("port",), path)
     for name, setting in value["settings"].items():
         if not re.fullmatch(r"[a-z][a-z0-9_.]*", name):
             raise DeclarationError(f"{path}.settings", f"{name!r} is not the name of a setting")
         _setting(setting, f"{path}.settings.{name}")
+    _verify_directory(value, "data_directory", "data_directory", path)
 
 
 def _postgresql_files(value: t.Any, context: Context) -> dict[str, t.Any]:
@@ -119,7 +123,7 @@ def _postgresql_files(value: t.Any, context: Context) -> dict[str, t.Any]:
     config = "".join(f"{name} = {_setting(item, name)}\n" for name, item in settings.items())
     script = _SCRIPT.format(
         home=_POSTGRESQL_SOFTWARE.programs["postgres"].partition("/{version}/")[0],
-        data=shlex.quote(value["data_directory"]),
+        data=shlex.quote(_directory(value, "data_directory", "data_directory")),
         version=shlex.quote(value["version"] or ""),
         locale=value["locale"],
     )
@@ -162,16 +166,21 @@ def _postgresql_needs(value: t.Any, context: Context) -> dict[str, t.Any]:
 
 def _verify_redis(value: t.Any, path: str) -> None:
     checks.port(value["port"], f"{path}.port")
-    checks.absolute_path(value["directory"], f"{path}.directory")
     if not value["bind"] and "unixsocket" not in value["settings"]:
         raise DeclarationError(f"{path}.bind", "is empty, so that redis would listen nowhere: name an address, or '*'")
     for key in ("bind", "save"):
         for index, item in enumerate(value[key]):
             checks.line(item, f"{path}.{key}[{index}]")
+    _verify_ports(value["settings"], _REDIS_PORTS, path)
+    if not _redis_listeners(value) and not value["settings"].get("unixsocket"):
+        key = "port" if str(value["settings"].get("bind", "*")).strip(_QUOTED) else "bind"
+        way = "name a port, or a `unixsocket`" if key == "port" else "name an address, or '*'"
+        raise DeclarationError(f"{path}.settings.{key}", f"lets redis listen nowhere: {way}")
     for name, setting in value["settings"].items():
         if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
             raise DeclarationError(f"{path}.settings", f"{name!r} is not a setting" + suggestion(name, ()))
         _redis_setting(setting, f"{path}.settings.{name}")
+    _verify_directory(value, "directory", "dir", path)
 
 
 def _redis_setting(value: t.Any, path: str) -> str:
@@ -209,12 +218,46 @@ def _redis_unit(value: t.Any, context: Context) -> list[Unit]:
     return [daemon("redis", service, description="Redis", unit={"After": "network.target"})]
 
 
-def _on_each(addresses: str) -> t.Callable[[t.Any], list[Listener]]:
-    """Return the listeners of a type whose value has a port, and under the key ADDRESSES those to listen on."""
-    return lambda value: [
-        Listener("port", value["port"], "" if address in ("*", "0.0.0.0") else address)
-        for text in value[addresses]
-        for address in re.split(r"[\s,]+", text.strip())
+def _verify_ports(settings: dict[str, t.Any], names: t.Iterable[str], path: str) -> None:
+    """Refuse settings that are to be ports, and are none; with 0 redis has none."""
+    for name in names:
+        given = settings.get(name, 1)
+        number = int(str(given)) if re.fullmatch("[0-9]{1,9}", str(given)) and not isinstance(given, bool) else -1
+        if number or names is not _REDIS_PORTS:
+            checks.port(number, f"{path}.settings.{name}")
+
+
+def _postgresql_listeners(value: t.Any) -> list[Listener]:
+    """Return what it listens on; `settings` come last in its file, and count."""
+    settings = value["settings"]
+    addresses = [str(settings["listen_addresses"])] if "listen_addresses" in settings else value["listen_addresses"]
+    return _on_each([_port(value)], addresses)
+
+
+def _redis_listeners(value: t.Any) -> list[Listener]:
+    """Return what it listens on; `settings` come last in its file, and count."""
+    settings = value["settings"]
+    ports = [_port(value), *((f"settings.{name}", int(settings.get(name, 0))) for name in _REDIS_PORTS[1:])]
+    return _on_each(ports, [str(settings["bind"])] if "bind" in settings else value["bind"])
+
+
+def _port(value: t.Any) -> tuple[str, int]:
+    """Return the port of a database, with the key that says so."""
+    settings = value["settings"]
+    return ("settings.port", int(settings["port"])) if "port" in settings else ("port", value["port"])
+
+
+def _on_each(ports: list[tuple[str, int]], texts: list[str]) -> list[Listener]:
+    """Return the listeners of each port but 0 on each address of TEXTS, which spaces or commas separate.
+
+    For redis, a dash before an address says that the host may lack it.
+    """
+    addresses = [word.strip(_QUOTED).lstrip("-") for text in texts for word in re.split(r"[\s,]+", text)]
+    return [
+        Listener(key, number, "" if address in ("*", "0.0.0.0") else address)
+        for address in addresses
+        for key, number in ports
+        if number and address
     ]
 
 
@@ -223,15 +266,49 @@ def _account(name: str, home: str, shell: str = DEBIAN.no_login) -> t.Any:
     return always({"users": [user], "groups": [accounts.service_group(name)]})
 
 
-def _owned(name: str, key: str, mode: str, keeps: t.Callable[[t.Any], bool] = lambda value: True) -> t.Any:
+def _owned(
+    name: str, key: str, setting: str, mode: str, keeps: t.Callable[[t.Any], bool] = lambda value: True
+) -> t.Any:
     return lambda value, context: [
-        {"path": value[key], "mode": mode, "owner": name, "group": name, "data": keeps(value)}
+        {
+            "path": _directory(value, key, setting),
+            "mode": mode,
+            "owner": name,
+            "group": name,
+            "data": keeps(value),
+        }
     ]
+
+
+def _directory(value: t.Any, key: str, setting: str) -> str:
+    """Return where the data are: the server obeys its own setting before ours."""
+    return _unquoted(value["settings"].get(setting, value[key]))
+
+
+def _verify_directory(value: t.Any, key: str, setting: str, path: str) -> None:
+    """Refuse a directory for data that none can be.
+
+    :param key: under which the value has it.
+    :param setting: the server's own, which may be among `settings`.
+    """
+    own = value["settings"].get(setting)
+    if own is not None and not isinstance(own, str):
+        raise DeclarationError(f"{path}.settings.{setting}", f"must be an absolute path, not {describe(own)}")
+    for place, directory in ((f"{path}.{key}", value[key]), (f"{path}.settings.{setting}", own)):
+        if directory is not None:
+            checks.data_directory(_unquoted(directory), place)
+
+
+def _unquoted(text: str) -> str:
+    """Return a text without the quotes around it, as redis reads its settings."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
 def _redis_keeps(value: t.Any) -> bool:
     """Return whether it writes its data to a file, and is no cache alone."""
-    return bool(value["save"]) or value["settings"].get("appendonly") in (True, "yes")
+    own = value["settings"].get("save")  # adds to ours, unless it is empty
+    saves = bool(value["save"]) if own is None else bool(_unquoted(str(own)).strip())
+    return saves or str(value["settings"].get("appendonly")).lower() in ("true", "yes")
 
 
 TYPES = (
@@ -243,13 +320,13 @@ TYPES = (
         default={},
         provision=("postgresql", "postgres"),
         software=dataclasses.replace(_POSTGRESQL_SOFTWARE, packages=()),  # which one, its value says
-        listeners=_on_each("listen_addresses"),
+        listeners=_postgresql_listeners,
         extensions={
             "systemd": _postgresql_unit,
             "etc": _postgresql_files,
             "system": _postgresql_needs,
             "account": _account("postgres", "/var/lib/postgresql", DEBIAN.shell),
-            "activation": _owned("postgres", "data_directory", "0700"),
+            "activation": _owned("postgres", "data_directory", "data_directory", "0700"),
         },
     ),
     ServiceType(
@@ -261,7 +338,7 @@ TYPES = (
         provision=("redis", "redis-server"),
         software=_REDIS_SOFTWARE,
         programs=(_REDIS_SOFTWARE.programs["redis-server"],),
-        listeners=_on_each("bind"),
+        listeners=_redis_listeners,
         extensions={
             "systemd": _redis_unit,
             "etc": lambda value, context: {
@@ -273,7 +350,7 @@ TYPES = (
                 }
             },
             "account": _account("redis", "/var/lib/redis"),
-            "activation": _owned("redis", "directory", "0750", _redis_keeps),
+            "activation": _owned("redis", "directory", "dir", "0750", _redis_keeps),
         },
     ),
 )

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 from ...module_utils.launcher import targets
-from .. import accounts, base_units, checks, etc_files, pam, systemd
+from .. import accounts, base_units, checks, etc_files, pam, systemd, whole
 from ..debian import DEBIAN
 from ..errors import DeclarationError
 from ..operating_system import PATH
@@ -15,9 +16,8 @@ from ..records import UserAccount, UserGroup
 from ..service_types import (
     Context,
     Contribution,
+    Placed,
     ServiceType,
-    add_lists,
-    add_mappings,
     always,
     placed_list,
     placed_mapping,
@@ -38,8 +38,8 @@ _ADDITION: Spec = {
     "host_files": {"type": "list", "elements": "str"},
 }
 """The specification of a contribution to `system`."""
-_LISTS = ("directories", "activation", "programs", "packages", "host_files", "file_systems")
-_NOTHING: dict[str, t.Any] = {"files": {}, **{key: [] for key in _LISTS}}
+_LISTS = ("activation", "programs", "packages", "host_files", "file_systems")
+_NOTHING: dict[str, t.Any] = {"files": {}, "directories": [], **{key: [] for key in _LISTS}}
 
 
 def _addition(contribution: Contribution, context: Context) -> dict[str, t.Any]:
@@ -53,7 +53,10 @@ def _addition(contribution: Contribution, context: Context) -> dict[str, t.Any]:
     if contribution.service not in ("etc", "activation"):  # which have checked their own
         known = context.accounts
         files = {name: _file(name, item, f"{path}.files.{name}", known) for name, item in files.items()}
-        directories = [etc_files.directory(d, f"{path}.directories[{i}]", known) for i, d in enumerate(directories)]
+        directories = [
+            Placed(etc_files.directory(item, f"{path}.directories[{index}]", known), f"{path}.directories[{index}]")
+            for index, item in enumerate(directories)
+        ]
     host_files = added.get("host_files", [])
     for index, name in enumerate(host_files):
         checks.absolute_path(name, f"{path}.host_files[{index}]")
@@ -73,16 +76,22 @@ def _file(name: str, item: t.Any, path: str, known: accounts.Accounts | None) ->
     checked = etc_files.entry(name[1:], item, path, known)
     if "host" in checked:
         raise DeclarationError(path, "is a file of the host: name it in `host_files`")
-    return checked
+    return Placed(checked, item.place if isinstance(item, Placed) else path)
 
 
 def _system(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
-    added = [Contribution(_addition(item, context), item.path, item.service) for item in contributions]
-    files = [Contribution(item.value["files"], item.path, item.service) for item in added]
+    """Return the sum of all contributions, and below `places` where the user wrote each file and directory."""
+    added = [dataclasses.replace(item, value=_addition(item, context)) for item in contributions]
+    part = {key: [dataclasses.replace(item, value=item.value[key]) for item in added] for key in _NOTHING}
+    files = placed_mapping({}, part["files"], path)
+    placed = placed_list([], part["directories"], path)
     system: dict[str, t.Any] = {
-        "files": add_mappings({}, files, context, path),
+        "files": {name: dict(item) for name, (item, _place) in files.items()},
+        "places": {name: place for name, (_item, place) in files.items()},
+        "directories": whole.directories(placed),
         "locale": (value or {}).get("locale"),
     }
+    whole.refuse_files_for_directories(placed, system["files"])
     for key in _LISTS:
         found: list[t.Any] = []
         for contribution in added:
@@ -93,7 +102,10 @@ def _system(value: t.Any, contributions: list[Contribution], context: Context, p
 
 def _etc(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
     entries = placed_mapping(value, contributions, path)
-    return {name: etc_files.entry(name, item, place, context.accounts) for name, (item, place) in entries.items()}
+    return {
+        name: Placed(etc_files.entry(name, item, place, context.accounts), place)
+        for name, (item, place) in entries.items()
+    }
 
 
 def _etc_to_system(value: t.Any, context: Context) -> dict[str, t.Any]:
@@ -107,6 +119,7 @@ def _verify_etc(value: t.Any, path: str) -> None:
 
 
 def _accounts(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> accounts.Accounts:
+    places = accounts.Places()
     users = {user.name: user for user in accounts.base_users()}
     groups = {group.name: group for group in accounts.base_groups()}
     for contribution in contributions:
@@ -114,10 +127,13 @@ def _accounts(value: t.Any, contributions: list[Contribution], context: Context,
             raise DeclarationError(contribution.path, "must be a mapping of `users` and `groups`")
         added_users = _records(contribution, "users", UserAccount)
         added_groups = _records(contribution, "groups", UserGroup)
+        if contribution.written:
+            places.note(added_users, added_groups, contribution.path)
         accounts.merge(users, added_users, contribution.path, override=False)
         accounts.merge(groups, added_groups, contribution.path, override=False)
     accounts.merge(users, context.operating_system.users, f"{PATH}.users", override=True)
     accounts.merge(groups, context.operating_system.groups, f"{PATH}.groups", override=True)
+    places.note(context.operating_system.users, context.operating_system.groups, PATH)
     for index, user in enumerate(context.operating_system.users):
         home = users[user.name].home
         if users[user.name].create_home_directory and _nearest_mount(home, context) == context.store:
@@ -125,7 +141,7 @@ def _accounts(value: t.Any, contributions: list[Contribution], context: Context,
                 f"{PATH}.users[{index}].home_directory",
                 f"'{home}' lies in the store, which is read-only: use another, or create_home_directory: false",
             )
-    return accounts.Accounts(list(users.values()), list(groups.values()), PATH)
+    return accounts.Accounts(list(users.values()), list(groups.values()), PATH, places)
 
 
 def _nearest_mount(path: str, context: Context) -> str:
@@ -168,9 +184,11 @@ def _activation(value: t.Any, contributions: list[Contribution], context: Contex
             former, other = made.setdefault(directory["path"], (directory, place))
             if former != directory:
                 raise DeclarationError(
-                    place, f"the directory '{directory['path']}' has another mode or owner by {other}"
+                    place,
+                    f"the directory '{directory['path']}' has another mode or owner by {other}: "
+                    "use another directory for one of them",
                 )
-            result["directories"].append(directory)
+            result["directories"].append(Placed(directory, place))
         else:
             raise DeclarationError(place, "what is added must be shell text, or a directory {path, mode, uid, gid}")
     return result
@@ -202,12 +220,15 @@ def _special_files(value: t.Any, contributions: list[Contribution], context: Con
         if not isinstance(target, str):
             raise DeclarationError(place, "must be the target of a link")
         checks.line(target, place)
-    return {name: target for name, (target, _place) in links.items()}
+    return {name: Placed({"link": target}, place) for name, (target, place) in links.items()}
+
+
+def _texts(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> list[str]:
+    return [checks.text(item, place) for item, place in placed_list(value, contributions, path)]
 
 
 def _packages(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> list[str]:
-    packages = placed_list([*(value or []), *context.operating_system.packages], contributions, path)
-    return [checks.text(package, place) for package, place in packages]
+    return _texts([*(value or []), *context.operating_system.packages], contributions, context, path)
 
 
 def _programs(value: t.Any, context: Context) -> dict[str, t.Any]:
@@ -235,7 +256,7 @@ TYPES = (
         "firmware",
         "Firmware that the kernel may load.",
         essential=True,
-        combine=add_lists,
+        combine=_texts,
         bare_metal="the host's kernel loads firmware for the host's devices",
         default=[],
     ),
@@ -243,7 +264,7 @@ TYPES = (
         "boot",
         "The steps before the init.",
         essential=True,
-        combine=add_lists,
+        combine=_texts,
         default=[],
         extensions={"system": lambda value, context: {"activation": value or []}},
     ),
@@ -345,7 +366,7 @@ TYPES = (
         "privileged-programs",
         "Programs that run with their owner's rights (the store holds them so).",
         essential=True,
-        combine=add_lists,
+        combine=_texts,
         default=[],
         extensions={"system": _programs},
     ),
@@ -355,9 +376,7 @@ TYPES = (
         essential=True,
         combine=_special_files,
         default={},
-        extensions={
-            "system": lambda value, context: {"files": {path: {"link": target} for path, target in value.items()}}
-        },
+        extensions={"system": lambda value, context: {"files": value}},
     ),
     ServiceType(
         "user-processes", "The point after which services start.", essential=True, provision=("user-processes",)

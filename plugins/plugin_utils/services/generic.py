@@ -148,7 +148,7 @@ def _unit_units(value: t.Any, context: Context) -> list[Unit]:
             mapping.update(provision=[*value["provision"]], requirement=[*value["requirement"]])
         unit = unit_from_mapping(mapping, "")
         if result and unit.suffix not in installed.STARTERS and not installed.says_what_starts(unit):
-            unit = dataclasses.replace(unit, wanted_by=())  # for other units to start
+            unit = dataclasses.replace(unit, wanted_by=(), left_to_others=True)
         result.append(unit)
     return result
 

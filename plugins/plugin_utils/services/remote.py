@@ -16,6 +16,9 @@ from ..service_types import Context, ServiceType, always, daemon
 from ..units import Unit
 from ..validation import Spec, describe
 
+if t.TYPE_CHECKING:
+    from ..whole import Whole
+
 _SOFTWARE = DEBIAN.of("openssh")
 _KINDS = ("ed25519", "rsa", "ecdsa")
 _OPENSSH: Spec = {
@@ -32,6 +35,7 @@ _OPENSSH: Spec = {
 
 
 _PORT = re.compile(r"^\s*Port[\s=]+([0-9]+)\s*$", re.MULTILINE | re.IGNORECASE)
+_LISTEN_ADDRESS = re.compile(r"^\s*ListenAddress[\s=]+([^\s#]+)", re.MULTILINE | re.IGNORECASE)
 
 
 def _verify(value: t.Any, path: str) -> None:
@@ -58,6 +62,11 @@ def _verify(value: t.Any, path: str) -> None:
             raise DeclarationError(f"{path}.host_keys", f"'{kind}' is not a key type" + suggestion(kind, _KINDS))
         if not isinstance(key, str) or "PRIVATE KEY" not in key:
             raise DeclarationError(f"{path}.host_keys.{kind}", "must be the text of a private key")
+
+
+def _key_owners(value: t.Any, whole: Whole, path: str) -> None:
+    for user in value["authorized_keys"]:
+        whole.refuse_unknown("user", user, f"{path}.authorized_keys.{user}")
 
 
 def _given_path(kind: str) -> str:
@@ -102,10 +111,12 @@ def _files(value: t.Any, context: Context) -> dict[str, t.Any]:
 
 def _activation(value: t.Any, context: Context) -> list[t.Any]:
     directory = value["host_key_directory"]
-    steps: list[t.Any] = [{"path": directory, "mode": "0755"}, {"path": "/run/sshd", "mode": "0755"}]
-    for kind in value["host_key_types"]:
-        if kind in value["host_keys"]:
-            continue
+    made = [kind for kind in value["host_key_types"] if kind not in value["host_keys"]]
+    keys = {"path": directory, "mode": "0755"}
+    if made:
+        keys["made_once"] = "the host keys of sshd, by which clients know it (`host_keys` can give it others)"
+    steps: list[t.Any] = [keys, {"path": "/run/sshd", "mode": "0755"}]
+    for kind in made:
         key = shlex.quote(f"{directory.rstrip('/')}/ssh_host_{kind}_key")
         steps.append(f"[ -s {key} ] || {_SOFTWARE.programs['ssh-keygen']} -q -t {kind} -N '' -C '' -f {key}\n")
     return steps
@@ -114,13 +125,15 @@ def _activation(value: t.Any, context: Context) -> list[t.Any]:
 def _listeners(value: t.Any) -> list[Listener]:
     ports = [("port", value["port"])]
     ports += [("extra_config", int(number)) for number in _PORT.findall(value["extra_config"])]
-    if not value["listen_addresses"]:
+    written = [(f"listen_addresses[{index}]", text) for index, text in enumerate(value["listen_addresses"])]
+    written += [("extra_config", text) for text in _LISTEN_ADDRESS.findall(value["extra_config"])]
+    if not written:
         return [Listener(key, number) for key, number in ports if number]
     found = []
-    for index, text in enumerate(value["listen_addresses"]):
+    for place, text in written:
         own = endpoint(text)  # sshd takes `::` and the like as an address
         if own and (":" not in own[0] or text.startswith("[")) and ":" in text:
-            found.append(Listener(f"listen_addresses[{index}]", own[1], own[0]))
+            found.append(Listener(place, own[1], own[0]))
         else:
             found += [Listener(key, number, text.strip("[]")) for key, number in ports]
     return found
@@ -145,6 +158,7 @@ TYPES = (
         "The OpenSSH server.",
         spec=_OPENSSH,
         verify=_verify,
+        against=_key_owners,
         default={},
         provision=("sshd", "ssh-daemon", "openssh"),
         software=_SOFTWARE,

@@ -7,13 +7,14 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .. import checks, units
+from .. import checks, nginx_text, units
 from ..debian import DEBIAN
 from ..errors import DeclarationError
 from ..ports import Listener, endpoint
 from ..service_types import Context, ServiceType, always, daemon, needs
 from ..units import Unit
 from ..validation import Spec, describe
+from ..whole import Whole, content_of
 
 _LOCATION: Spec = {
     "uri": {"type": "str", "required": True},
@@ -62,10 +63,10 @@ _TYPES = {
     "audio/mpeg": "mp3",
     "video/mp4": "mp4",
 }
+_DEEPEST = 10
+"""How many files, each included by the one before, are looked into."""
 _WORD = re.compile(r"[^\s;{}\"'#\\$\x00-\x1f\x7f]+")
 
-_OWN_SERVERS = re.compile(r"(^|[\s;{}])(server\s*\{|include\s)")
-_LISTEN = re.compile(r"(?:^|[\s;{}])listen\s+([^;{}#]+)")
 
 # The service is started once it answers.
 _PROBE = (
@@ -89,14 +90,6 @@ def _verify_nginx(value: t.Any, path: str) -> None:
     workers = value["worker_processes"]
     if workers != "auto" and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
         raise DeclarationError(f"{path}.worker_processes", f"must be a number or 'auto', not {describe(workers)}")
-    if (
-        value["config"] is None
-        and not value["servers"]
-        and not _OWN_SERVERS.search("\n".join(value["http_directives"]))
-    ):
-        raise DeclarationError(
-            f"{path}.servers", "is empty, so that nginx would serve nothing: declare one, such as {root: /srv/www}"
-        )
     for index, server in enumerate(value["servers"]):
         place = f"{path}.servers[{index}]"
         if not server["listen"]:
@@ -112,6 +105,52 @@ def _verify_nginx(value: t.Any, path: str) -> None:
                 checks.line(word, f"{place}.locations[{number}].uri")
 
 
+def _nginx_against(value: t.Any, whole: Whole, path: str) -> None:
+    """Refuse a configuration without a server, its own files included, and a user that the container does not have."""
+    known = nginx_text.directives(_nginx_conf(value))
+    unmatched: list[str] = []
+    found = _has_server(known, "main", whole, unmatched)
+    for context, directive in nginx_text.walk(known):
+        if value["config"] is not None and context == "main" and directive.words[:1] == ["user"]:
+            names = [*directive.words[1:3], *directive.words[1:2]][:2]  # the group is called as the user by default
+            for index, name in enumerate(names):
+                whole.refuse_unknown(("user", "group")[index], name, f"{path}.config")
+    if found:
+        return
+    includes = f" (no declared file of /etc and no mapping with a server matches {', '.join(unmatched)})"
+    said = "so that nginx would serve nothing" + includes * bool(unmatched)
+    if value["config"] is not None:
+        raise DeclarationError(
+            f"{path}.config",
+            f"has no block `server` in `http`, `stream` or `mail`, {said}: write one, or use `servers`",
+        )
+    raise DeclarationError(f"{path}.servers", f"is empty, {said}: declare one, such as {{root: /srv/www}}")
+
+
+def _has_server(
+    known: list[nginx_text.Directive], context: str, whole: Whole, unmatched: list[str], depth: int = 0
+) -> bool:
+    """Return whether there is a server in directives of a context, or in what they include.
+
+    :param unmatched: gets the patterns of files in which there is none.
+    """
+    for inside, directive in nginx_text.walk(known, context):
+        if nginx_text.is_server(inside, directive):
+            return True
+        pattern = nginx_text.included(directive, "/etc/nginx")
+        if pattern is None or (inside not in nginx_text.SERVING and inside != "main"):
+            continue
+        if whole.may_be_mounted(pattern):
+            return True
+        for path, entry in whole.files.items():
+            if depth < _DEEPEST and nginx_text.matches(pattern, path):
+                content = content_of(entry)
+                if content is None or _has_server(nginx_text.directives(content), inside, whole, unmatched, depth + 1):
+                    return True  # where a link leads is nginx' to find out
+        unmatched.append(pattern)
+    return False
+
+
 def _nginx_listeners(value: t.Any) -> list[Listener]:
     """Return what servers listen on, also in text that is taken as it is; addresses and sockets of their own."""
     written = [
@@ -123,10 +162,10 @@ def _nginx_listeners(value: t.Any) -> list[Listener]:
     texts += [(f"http_directives[{index}]", text) for index, text in enumerate(value["http_directives"])]
     for index, server in enumerate(value["servers"]):
         texts += [(f"servers[{index}].directives[{number}]", text) for number, text in enumerate(server["directives"])]
-    written += [(key, match.group(1)) for key, text in texts for match in _LISTEN.finditer(text)]
+    listens = [(key, item.split()) for key, item in written]
+    listens += [(key, words) for key, text in texts for words in nginx_text.listens(text)]
     found = []
-    for key, item in written:
-        words = item.split()
+    for key, words in listens:
         known = endpoint(words[0], 80) if words and not words[0].startswith("unix:") else None
         if known:
             found.append(Listener(key, known[1], known[0], "udp" if "quic" in words else "tcp"))
@@ -236,9 +275,11 @@ def _static_needs(value: t.Any, context: Context) -> dict[str, t.Any]:
 TYPES = (
     ServiceType(
         "nginx",
-        "The nginx web server. What it serves must be declared: `servers`, or `config`.",
+        "The nginx web server. What it serves must be declared: `servers`, or a block `server` in `config`, in"
+        " `http_directives` or in a declared or mapped file that these include.",
         spec=_NGINX,
         verify=_verify_nginx,
+        against=_nginx_against,
         default={},
         provision=("nginx",),
         software=_NGINX_SOFTWARE,

@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 import pytest
-from ansible.errors import AnsibleActionFail
+from ansible import constants
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.unshare.container.plugins.action.container_script import ActionModule as ContainerScript
 from ansible_collections.unshare.container.plugins.action.containers import ActionModule as Containers
+from ansible_collections.unshare.container.plugins.action.rollout_step import ActionModule as RolloutStep
+from ansible_collections.unshare.container.plugins.action.system_container import ActionModule as SystemContainer
 from ansible_collections.unshare.container.plugins.plugin_utils.boot_script import boot_script
 from ansible_collections.unshare.container.plugins.plugin_utils.containerized import containerized_operating_system
+from ansible_collections.unshare.container.plugins.plugin_utils.rollout import Journal
 from ansible_collections.unshare.container.plugins.plugin_utils.system_files import system_files
 
 from .conftest import Run
@@ -67,6 +72,59 @@ def test_containers_names_no_value_of_the_vault_in_an_error(run: Run) -> None:
     containers = {"web": {"operating_system": server(f"{SECRET}\r")}}
     with pytest.raises(AnsibleActionFail, match=r"environment\.A: '\*{8}\\r' holds the control character"):
         run(Containers, {"containers": containers}, variables=VARIABLES)
+
+
+REFUSED = {"containers": {"web": {"operating_system": server(f"{SECRET}\r")}}}
+
+
+@pytest.mark.parametrize(
+    ("plugin", "arguments"),
+    [
+        (Containers, REFUSED),
+        (ContainerScript, {"system": {"files": {}}, "boot": f"echo {SECRET}"}),
+        (SystemContainer, {"name": "web", "health": {"commands": [{"argv": [SECRET]}]}}),
+    ],
+)
+def test_an_error_has_nothing_behind_it(run: Run, plugin: t.Any, arguments: dict[str, t.Any]) -> None:
+    """Ansible shows what an error was caused by, and the traceback of what it came in the way of."""
+    run.answers = [KeyError(f"x {SECRET}")]
+    with pytest.raises(AnsibleActionFail, match=r"\*{8}") as raised:
+        run(plugin, arguments, variables=VARIABLES)
+    assert SECRET not in str(raised.value)
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+
+
+def test_what_a_rollout_could_not_stage_names_no_value_of_the_vault(run: Run) -> None:
+    run(RolloutStep, {"step": "begin"})
+    result = run(RolloutStep, {"step": "stage", **REFUSED}, variables=VARIABLES)
+    assert SECRET not in str(result)
+    assert "'********\\r' holds the control character" in result["msg"]
+    noted = Journal(str(constants.DEFAULT_LOCAL_TMP)).record("web1")  # type: ignore[attr-defined]
+    assert noted["message"] == result["msg"]
+
+
+def test_a_lost_connection_is_one_still(run: Run) -> None:
+    for said, kept in ((f"no {SECRET}", "no ********"), ("no answer", "no answer")):
+        run.answers = [AnsibleConnectionFailure(said)]
+        with pytest.raises(AnsibleConnectionFailure, match=re.escape(kept)):
+            run(SystemContainer, {"name": "web"}, variables=VARIABLES)
+
+
+def test_a_rollout_notes_no_value_of_the_vault(run: Run) -> None:
+    run(RolloutStep, {"step": "begin"})
+    run(RolloutStep, {"step": "note", "message": f"hook: {SECRET} refused"}, variables=VARIABLES)
+    result = run(RolloutStep, {"step": "report"}, variables=VARIABLES)
+    assert result["hosts"][0]["message"] == "hook: ******** refused"
+    assert SECRET not in "".join(run.shown)
+
+
+def test_system_container_shows_no_value_of_the_vault(run: Run) -> None:
+    arguments = {"name": "web", "health": {"commands": [{"argv": ["curl", f"x-{SECRET}"]}]}}
+    run.answers = [{**answer(arguments), "failed": True, "msg": f"curl x-{SECRET}: 1", "system": "/x"}]
+    result = run(SystemContainer, arguments, variables=VARIABLES)
+    assert SECRET not in str(result)
+    assert (result["msg"], result["system"]) == ("curl x-********: 1", "/x")
+    assert run.sent == [("unshare.container.system_container", arguments)]
 
 
 def test_container_script_shows_no_value_of_the_vault(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import jinja2
 import pytest
 import yaml
 from ansible.errors import AnsibleError
+from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
 
 NAMES = [
     "bind_mount", "container_essential_services", "container_name", "container_record", "containerization_report",
@@ -148,3 +149,60 @@ def test_services_are_modified() -> None:
     change = {"select": {"type": "udev"}, "action": "delete"}
     assert modify(services, [change]) == [{"type": "agetty"}]
     assert modify(services, []) == services
+
+
+class VaultedValue:
+    """The tag of ansible-core 2.19 for a value that was encrypted."""
+
+
+class Vaulted(str):
+    """A value of the vault as ansible-core 2.19 has it."""
+
+    _ansible_tags_mapping: t.ClassVar[dict[type, t.Any]] = {VaultedValue: VaultedValue()}
+
+
+def templated(filters: dict[str, t.Any], template: str, **variables: t.Any) -> str:
+    environment = jinja2.Environment()
+    environment.filters.update(filters)
+    return environment.from_string(template).render(**variables)
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "said"),
+    [
+        ("bind_mount", "{{ ('a' ~ secret) | bind_mount }}", "source: 'a********' must be"),
+        ("container_name", "{{ {'host_name': 'x ' ~ secret} | container_name }}", "'x ********'"),
+        ("container_record", "{{ {'state': secret} | container_record }}", "state: '********' is not possible here"),
+        (
+            "modify_services",
+            "{{ [] | modify_services([{'select': {'query': '[' ~ secret}, 'action': 'delete'}]) }}",
+            "",
+        ),
+    ],
+)
+def test_an_error_names_no_value_of_the_vault(name: str, template: str, said: str) -> None:
+    filters = module(name).FilterModule().filters()
+    with pytest.raises(AnsibleError) as raised:
+        templated(filters, template, secret=Vaulted("open sesame"))
+    assert "sesame" not in str(raised.value)
+    assert "********" in str(raised.value)
+    assert said in str(raised.value)
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+
+
+def test_an_error_that_nobody_expected_names_no_value_of_the_vault() -> None:
+    def fails(value: str) -> str:
+        raise KeyError(value)
+
+    with pytest.raises(AnsibleError, match=r"^KeyError: 'a \*{8}'$") as raised:
+        templated({"f": as_filter(fails)}, "{{ ('a ' ~ secret) | f }}", secret=Vaulted("open sesame"))
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+    with pytest.raises(KeyError):
+        templated({"f": as_filter(fails)}, "{{ 'a' | f }}", secret=Vaulted("open sesame"))
+
+
+def test_what_people_read_names_no_value_of_the_vault() -> None:
+    filters = {"f": as_filter(lambda value: [value], shown=True), "g": as_filter(lambda value: [value])}
+    variables = {"secret": Vaulted("open sesame")}
+    assert templated(filters, "{{ ('a ' ~ secret) | f }}", **variables) == "['a ********']"
+    assert templated(filters, "{{ ('a ' ~ secret) | g }}", **variables) == "['a open sesame']"

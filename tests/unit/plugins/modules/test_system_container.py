@@ -12,16 +12,19 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.host import boot
 from ansible_collections.unshare.container.plugins.module_utils.inside.units import Judgement
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life import examination
+from ansible_collections.unshare.container.plugins.module_utils.life.host_containers import HostContainers
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 from ansible_collections.unshare.container.plugins.modules import system_container
+from ansible_collections.unshare.container.plugins.modules.containers import options_of
 
 from ..module_utils.specifications import SMALL
-from ..module_utils.target_helpers import judgement
+from ..module_utils.target_helpers import FakeSystemd, judgement
 from .conftest import RunModule
 
 
@@ -34,6 +37,7 @@ class Host:
         self.failed: list[str] = []
         self.starts = 0
         self.broken = False
+        self.cgroup = types.SimpleNamespace(of_unit=False, controllers=lambda: ["pids"], close=lambda: None)
         self.run_directory = str(root / "run")
 
     def __call__(self, name: str) -> Host:
@@ -173,3 +177,54 @@ def test_what_the_launcher_says_is_the_error(host: Host, run_module: RunModule) 
 def test_bad_names(host: Host, run_module: RunModule, name: str) -> None:
     for check in (True, False):
         assert "cannot name a container" in run_module(system_container.main, check=check, name=name)["msg"]
+
+
+@pytest.mark.parametrize("option", ["after", "requires"])
+def test_a_name_that_the_host_does_not_have_is_refused(
+    host: Host, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setattr(boot, "Systemd", lambda root: FakeSystemd())
+    asked: dict[str, t.Any] = {"name": "web", "system": host.write("x"), option: ["nosuch"]}
+    said = f"{option}: this host has no container 'nosuch'; declare it before this one, or take it out of the list"
+    planned = run_module(system_container.main, check=True, **asked)
+    assert (planned["changed"], planned["warnings"]) == (True, [f"container 'web': {said}"])
+    done = run_module(system_container.main, **asked)
+    assert (done["failed"], done["msg"]) == (True, f"container 'web' is left as it is: {said}")
+    assert (host.starts, host.layout.container("web").exists()) == (0, False)
+    assert not run_module(system_container.main, name="web", state="absent", **{option: ["nosuch"]}).get("failed")
+
+
+@pytest.mark.parametrize(
+    ("option", "state", "staged", "brought"),
+    [
+        ("after", "started", True, True),
+        ("requires", "started", True, False),  # it would have to be there when this one starts
+        ("after", "absent", False, False),
+        ("requires", "absent", False, False),
+    ],
+)
+def test_names_of_containers_that_the_same_run_makes(
+    host: Host,
+    run_module: RunModule,
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    state: str,
+    staged: bool,
+    brought: bool,
+) -> None:
+    monkeypatch.setattr(boot, "Systemd", lambda root: FakeSystemd())
+    run_module(system_container.main, name="web", system=host.write("x"), state="stopped")
+    declared = {
+        "web": {**options_of({option: ["late"], "state": "stopped"}, ""), "digest": None, "security": None},
+        "late": {**options_of({"state": state}, ""), "digest": None, "security": None},
+    }
+    for check in (True, False):
+        containers = HostContainers(host.layout.root, declared, {}, {}, host, check)
+        assert bool(containers.stage()[0].get("failed")) == (not staged and not check)
+        assert bool(containers.warnings) == (not staged and check)
+        containers.warnings.clear()
+        first = containers.bring(False)[0]
+        if check:
+            assert any("no container 'late'" in said for said in containers.warnings) == (not staged)
+        else:
+            assert ("no container 'late'" in first.get("msg", "")) == (not brought)

@@ -15,7 +15,7 @@ UNIT = {
     "description": "d",
     "command": [PROGRAM, "y"],
     "environment": {"A": "b"},
-    "service": {"User": "x", "ExecStop": ["a", "b"]},
+    "service": {"User": "nobody", "ExecStop": ["a", "b"]},
     "unit": {"Wants": "x"},
     "timer": {"OnCalendar": "daily"},
     "socket": {"ListenStream": 80},
@@ -27,14 +27,14 @@ UNIT = {
     "programs": [PROGRAM],
 }
 VALUES: dict[str, list[t.Any]] = {
-    "cron": [{"jobs": [{"name": "a", "schedule": "@daily", "command": "y", "user": "u", "environment": {"A": "b"}}]}],
+    "cron": [{"jobs": [{"name": "a", "schedule": "@daily", "command": "y", "user": "bin", "environment": {"A": "b"}}]}],
     "nginx": [
         {
             "servers": [{"listen": ["80"], "locations": [{"uri": "/", "body": ["x"]}], "directives": ["y"]}],
             "worker_processes": 1,
             "http_directives": ["z"],
         },
-        {"config": "x"},
+        {"config": "http { server { } }"},
     ],
     "nscd": [{"caches": [{"database": "hosts", "check_files": True}], "debug_level": 1, "log_file": "/x"}],
     "openssh": [{"port": 22, "listen_addresses": ["::"], "authorized_keys": {"root": ["ssh-ed25519 AAAA"]}}],

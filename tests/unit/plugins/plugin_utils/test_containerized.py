@@ -49,12 +49,13 @@ def test_c1_shared_network(server: Server) -> None:
 HIDDEN: dict[str, tuple[dict[str, t.Any], list[str], list[str]]] = {
     "cases_0_7_shared": ({"shared_network": True}, ["hosts"], ["mine.conf", "deep/hosts"]),
     "cases_0_7_own": ({}, [], ["hosts", "mine.conf", "deep/hosts"]),
-    "cases_0_7_mapped": ({"mappings": ["/srv/f=/etc/mine.conf"]}, ["mine.conf"], ["hosts", "deep/hosts"]),
-    "cases_0_7_mapped_deep": (
-        {"shared_network": True, "mappings": ["/srv/f=/etc//deep/hosts"]},
-        ["hosts", "deep/hosts"],
-        ["mine.conf"],
+    "cases_0_7_mapped": ({"mappings": ["/srv/f=/etc//hosts"]}, ["hosts"], ["mine.conf", "deep/hosts"]),
+    "cases_0_7_mapped_shared": (
+        {"shared_network": True, "mappings": ["/srv/f=/etc/hosts"]},
+        ["hosts"],
+        ["mine.conf", "deep/hosts"],
     ),
+    "cases_0_7_refused": ({"mappings": ["/srv/f=/etc/mine.conf"]}, [], ["hosts", "mine.conf", "deep/hosts"]),
     "cases_0_7_kept": ({"shared_network": True, "keep_services": ["hosts"]}, [], ["hosts", "mine.conf", "deep/hosts"]),
 }
 

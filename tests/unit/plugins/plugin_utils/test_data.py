@@ -11,7 +11,13 @@ from ansible_collections.unshare.container.plugins.plugin_utils.containerized im
     containerization_report,
     containerized_operating_system,
 )
-from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import declared_containers, report
+from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import (
+    declared_containers,
+    report,
+)
+from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import (
+    rendered as rendered_as_given,
+)
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.system_files import system_files
 
@@ -149,6 +155,77 @@ def test_cases_b12_pid_1_is_killed_last(score: int, started: int) -> None:
     assert f"DefaultOOMScoreAdjust={started}\n" in system["files"]["/etc/systemd/system.conf"]["content"]
     journal = system["files"]["/etc/systemd/system/systemd-journald.service.d/oom.conf"]["content"]
     assert f"OOMScoreAdjust={started}\n" in journal
+
+
+DATA = {"path": "/data/x", "owner": "games", "data": True}
+READ_ONLY: dict[str, tuple[Mapping, str, str]] = {
+    "redis": ({"type": "redis"}, "/var/lib/redis", "/var/lib/redis"),
+    "postgresql": ({"type": "postgresql"}, "/var/lib/postgresql/data", "/var/lib/postgresql/data"),
+    "above": ({"type": "postgresql"}, "/var/lib", "/var/lib/postgresql/data"),
+    "below": ({"type": "redis", "value": {"directory": "/data/redis"}}, "/data", "/data/redis"),
+    "by_settings": ({"type": "redis", "value": {"settings": {"dir": "/data"}}}, "/data", "/data"),
+    "saves_by_settings": (
+        {"type": "redis", "value": {"save": [], "settings": {"save": "1 1"}}},
+        "/var",
+        "/var/lib/redis",
+    ),
+    "declared": ({"type": "simple", "value": {"target": "activation", "value": [DATA]}}, "/data/x", "/data/x"),
+}
+
+
+@pytest.mark.parametrize("case", READ_ONLY)
+def test_data_on_a_read_only_mapping_are_refused(case: str) -> None:
+    service, target, path = READ_ONLY[case]
+    given: Mapping = {
+        "operating_system": {"host_name": "a", "services": [service]},
+        "mappings": ["/x=/y", f"/srv/x={target}"],
+    }
+    with pytest.raises(DeclarationError) as caught:
+        rendered_as_given(given, None)
+    assert caught.value.path == "mappings[1]"
+    place = "operating_system.services[0]" + ".value.value" * (service["type"] == "simple")
+    assert caught.value.message.startswith(f"'{target}' is read-only, and {place} keeps its data in {path}: make it")
+    given["mappings"] = [{"source": "/srv/x", "target": target, "writable": True}]
+    assert rendered_as_given(given, None)
+
+
+def test_a_cache_and_keys_may_be_on_a_read_only_mapping() -> None:
+    services = [{"type": "redis", "value": {"save": []}}, {"type": "openssh"}]
+    assert "/var/lib/redis" not in directories(rendered({"mappings": ["/srv/x=/var/lib/redis"]}, services=services))
+    assert "/var/lib/sshd" not in directories(rendered({"mappings": ["/srv/x=/var/lib/sshd"]}, services=services))
+
+
+@pytest.mark.parametrize("directory", ["/usr/data", "/usr/share/redis"])
+def test_data_in_the_store_are_refused(directory: str) -> None:
+    with pytest.raises(
+        DeclarationError, match=rf"^operating_system\.services\[0\]: keeps its data in {directory}, which"
+    ):
+        rendered(services=[{"type": "redis", "value": {"directory": directory}}])
+
+
+def test_nobody_makes_a_directory_in_a_read_only_tmpfs() -> None:
+    service = {"type": "static-web-server", "value": {"root": "/data/www"}}
+    with pytest.raises(DeclarationError, match=r"^operating_system\.file_systems\[0\]: '/data' is .* cannot be made"):
+        rendered(services=[service], file_systems=[tmpfs("/data", "ro")])
+    assert rendered(services=[service], file_systems=[tmpfs("/data")])
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "place"),
+    [
+        ("redis", {"settings": {"dir": "/var/cache"}}, "settings.dir"),
+        ("redis", {"settings": {"dir": "data"}}, "settings.dir"),
+        ("redis", {"settings": {"dir": True}}, "settings.dir"),
+        ("redis", {"directory": "/var/lib"}, "directory"),
+        ("redis", {"directory": "/"}, "directory"),
+        ("postgresql", {"data_directory": "/srv"}, "data_directory"),
+        ("postgresql", {"settings": {"data_directory": "/tmp"}}, "settings.data_directory"),
+    ],
+)
+def test_a_directory_that_cannot_be_a_services_own(kind: str, value: Mapping, place: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        rendered(services=[{"type": kind, "value": value}])
+    assert caught.value.path == f"operating_system.services[0].value.{place}"
 
 
 NOT_MOUNTED = [

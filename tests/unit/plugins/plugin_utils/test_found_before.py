@@ -43,6 +43,12 @@ NOTHING_SERVED = {
     "a_directive_of_like_name": (nginx(http_directives=["server_tokens off"]), "servers: is empty"),
     "a_server_without_ports": (nginx(servers=[{}, {"listen": []}]), r"servers\[1\].listen: is empty"),
     "redis": ({"type": "redis", "value": {"bind": []}}, "bind: is empty"),
+    "redis_port": ({"type": "redis", "value": {"settings": {"port": 0}}}, "settings.port: lets redis listen nowhere"),
+    "redis_bind": ({"type": "redis", "value": {"settings": {"bind": '""'}}}, "settings.bind: lets redis listen nowh"),
+    "redis_socket": (
+        {"type": "redis", "value": {"settings": {"port": "0", "unixsocket": ""}}},
+        "settings.port: lets redis listen nowhere",
+    ),
 }
 
 
@@ -59,9 +65,8 @@ def test_a_service_that_serves_nothing(case: str) -> None:
     "service",
     [
         nginx(servers=[{}]),
-        nginx(config="events {}\n"),
+        nginx(config="events {}\nhttp { server { listen 80; } }\n"),
         nginx(http_directives=["server { listen 8080; }"]),
-        nginx(http_directives=["include /etc/nginx/sites/*"]),
         {"type": "redis", "value": {"bind": [], "settings": {"unixsocket": "/run/redis/redis.sock"}}},
     ],
 )
@@ -121,6 +126,35 @@ LISTENING: dict[str, tuple[System, list[tuple[str, str, int, str]]]] = {
     ),
     "postgresql_nowhere": ({"type": "postgresql", "value": {"listen_addresses": []}}, []),
     "redis": ({"type": "redis"}, [(f"{ON}.port", "127.0.0.1", 6379, "tcp")]),
+    "redis_settings": (
+        {"type": "redis", "value": {"port": 7000, "settings": {"port": 80, "bind": "-::1 *", "tls-port": "443"}}},
+        [
+            (f"{ON}.settings.port", "::1", 80, "tcp"),
+            (f"{ON}.settings.tls-port", "::1", 443, "tcp"),
+            (f"{ON}.settings.port", "", 80, "tcp"),
+            (f"{ON}.settings.tls-port", "", 443, "tcp"),
+        ],
+    ),
+    "redis_without_a_port": (
+        {"type": "redis", "value": {"settings": {"port": 0, "unixsocket": "/run/redis/redis.sock"}}},
+        [],
+    ),
+    "postgresql_settings": (
+        {"type": "postgresql", "value": {"settings": {"port": "80", "listen_addresses": "localhost, 0.0.0.0"}}},
+        [(f"{ON}.settings.port", "localhost", 80, "tcp"), (f"{ON}.settings.port", "", 80, "tcp")],
+    ),
+    "postgresql_settings_without_addresses": (
+        {"type": "postgresql", "value": {"settings": {"port": 80, "listen_addresses": ""}}},
+        [],
+    ),
+    "openssh_addresses_as_text": (
+        {"type": "openssh", "value": {"port": 2222, "extra_config": "ListenAddress 10.0.0.1:22 # x\n"}},
+        [(f"{ON}.extra_config", "10.0.0.1", 22, "tcp")],
+    ),
+    "nginx_in_a_comment": (
+        nginx(config="# server { listen 81; }\nhttp { server { listen 82; } }\n"),
+        [(f"{ON}.config", "", 82, "tcp")],
+    ),
     "static": ({"type": "static-web-server", "value": {"port": 80}}, [(f"{ON}.port", "", 80, "tcp")]),
     "a_socket": (
         unit(socket={"ListenStream": [80, "/run/x", "[::1]:81", "@name"], "ListenDatagram": "53"}),
@@ -153,6 +187,19 @@ def test_what_services_listen_on_is_known(case: str) -> None:
     found = Specification.read({**render(service)["spec"]}).ports
     assert [(port.place, port.address, port.number, port.protocol) for port in found] == expected
     assert "ports" not in render(service, shared=False)["spec"]  # a network of its own is all the container's
+
+
+@pytest.mark.parametrize("kind", ["redis", "postgresql"])
+@pytest.mark.parametrize("port", [-1, 65536, "x", True, "80 # x", "", 1.5])
+def test_settings_that_are_no_port(kind: str, port: t.Any) -> None:
+    place = r"^operating_system\.services\[0\]\.value\.settings\.port: "
+    with pytest.raises(DeclarationError, match=place):
+        render({"type": kind, "value": {"settings": {"port": port}}})
+
+
+def test_the_port_of_postgresql_is_not_0() -> None:
+    with pytest.raises(DeclarationError, match=r"settings\.port: 0 is not a port"):
+        render({"type": "postgresql", "value": {"settings": {"port": 0}}})
 
 
 def test_two_services_on_one_port() -> None:

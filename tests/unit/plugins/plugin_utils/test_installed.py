@@ -67,7 +67,7 @@ def test_a_unit_that_starts_another_is_started_itself(suffix: str, section: str,
     [
         ("WantedBy=timers.target", {"timers.target.wants/a.service": "../a.service"}),
         ("RequiredBy=sysinit.target", {"sysinit.target.requires/a.service": "../a.service"}),
-        ("UpheldBy=basic.target", {"basic.target.upholds/a.service": "../a.service"}),
+        ("UpheldBy=basic.target", {"basic.target.d/upholds-a.service.conf": None}),
         ("WantedBy=graphical.target", {"multi-user.target.wants/a.service": "../a.service"}),
         ("WantedBy=default.target", {"multi-user.target.wants/a.service": "../a.service"}),
         (
@@ -239,6 +239,9 @@ def test_a_variable_of_systemd_within_a_declared_type(declared: str, made: str) 
     [
         ("ProtectProc", "invisible", True),
         ("ProtectProc", "default", False),
+        ("IPAddressDeny", "any", True),
+        ("SocketBindDeny", "tcp:80", True),
+        ("RestrictNetworkInterfaces", "~lo", True),
         ("ProcSubset", "pid", True),
         ("ProcSubset", "all", False),
         ("Nice", -5, True),

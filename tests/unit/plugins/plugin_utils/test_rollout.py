@@ -161,7 +161,7 @@ def test_a_good_rollout(journal: rollout.Journal) -> None:
     journal.note("a", {"outcome": rollout.SWITCHED})
     summary = journal.summary()
     assert not summary["failed"]
-    assert rollout.headline(summary) == "rollout completed. 1 hosts: 1 switched"
+    assert rollout.headline(summary) == "rollout completed. 1 host: 1 switched"
     assert "What went wrong" not in page(summary)
     assert "nothing was changed" in rollout.headline(journal.summary(check=True))
 

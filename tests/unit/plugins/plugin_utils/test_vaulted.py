@@ -5,18 +5,26 @@
 from __future__ import annotations
 
 import base64
+import collections
+import dataclasses
+import html
 import json
 import pathlib
+import shlex
 import typing as t
 
 import pytest
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.unshare.container.plugins.plugin_utils import units
 from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import declared_containers, derive
+from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import (
     forms,
     hidden,
+    hidden_message,
+    message_without,
     occurring,
+    reveals,
     shown,
     vaulted_texts,
     with_secrets,
@@ -90,6 +98,108 @@ def test_values_of_an_encrypted_file_are_found(encrypted: str, tmp_path: pathlib
         "gone": Tagged.of("plain text", Origin(str(tmp_path / "gone.yml"))),
     }
     assert vaulted_texts(variables) == {"newer secret", "older secret"}
+
+
+def test_numbers_of_an_encrypted_file_are_found(encrypted: str) -> None:
+    class Read(dict):
+        """A mapping as ansible-core 2.18 reads one: the numbers in it have no note of their own."""
+
+        ansible_pos = (encrypted, 1, 1)
+
+    class Number(int):
+        """A number as ansible-core 2.19 reads one."""
+
+        _ansible_tags_mapping: t.ClassVar[dict[type, t.Any]] = {Origin: Origin(encrypted)}
+
+    inside = Read(pin=97531246, port=8080, on=True, rate=2.5, parts=[13572468])
+    assert vaulted_texts({"a": inside, "b": Number(86420135), "c": 24681357}) == {"97531246", "13572468", "86420135"}
+
+
+def test_no_template_is_resolved_in_the_search() -> None:
+    class _LazyValue:
+        """A value as a template of ansible-core 2.19 holds it."""
+
+        value = Tagged.of("lazy secret", VaultedValue())
+
+    class Lazy(dict):
+        def __getitem__(self, key: str) -> t.Any:
+            raise AssertionError("resolved")
+
+    class Chain(collections.ChainMap):
+        """The variables as a template of ansible-core 2.18 has them."""
+
+        def __getitem__(self, key: str) -> t.Any:
+            raise AssertionError("resolved")
+
+    lazy = Lazy(a=_LazyValue(), b=[AnsibleVaultEncryptedUnicode("first secret")])
+    assert vaulted_texts(Chain(lazy, {"c": Tagged.of("second secret", VaultedValue())})) == {
+        "lazy secret",
+        "first secret",
+        "second secret",
+    }
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("x: 'open sesame\\n' holds it", "x: '********\\n' holds it"),
+        ('x: "curl -H \'open sesame\' y" is wrong', 'x: "curl -H \'********\' y" is wrong'),
+        ("the host's 'sesame' is no unit; the container's is 'cron'",
+         "the host's '********' is no unit; the container's is 'cron'"),
+        ('x: "it\'s" and `sesame` are none', 'x: "********" and `********` are none'),
+        ("x: 'ese' is too short to be told, open is no word of its own", None),
+        (f"no such word: {'open sesame'!r}{chr(10)}open%20sesame", "no such word: '********'\n********"),
+    ],
+)  # fmt: skip
+def test_a_message_quotes_no_part(message: str, said: str | None) -> None:
+    assert hidden_message(message, ["open sesame", "it's open\nfor all"]) == (said or message)
+
+
+@pytest.mark.parametrize("made", [repr(ODD), repr(f"{ODD}'\""), f"curl {shlex.quote(ODD)}", html.escape(f"<{ODD}>")])
+def test_a_text_is_hidden_however_it_is_quoted(made: str) -> None:
+    assert "wörd" not in hidden(made, [ODD])
+
+
+def test_what_an_error_came_from_is_looked_at() -> None:
+    caught: list[Exception] = []
+    for related in ("cause", "context"):
+        try:
+            try:
+                raise KeyError("open sesame")
+            except KeyError as first:
+                if related == "cause":
+                    raise ValueError("it went wrong") from first
+                raise ValueError("it went wrong")  # noqa: B904  it is the context that is looked at
+        except ValueError as error:
+            caught.append(error)
+    assert [reveals(error, ["open sesame"]) for error in caught] == [True, True]
+    assert [reveals(error, ["another"]) for error in caught] == [False, False]
+    assert message_without(KeyError("open sesame"), ["open sesame"]) == "KeyError: '********'"
+    assert message_without(DeclarationError("a", "'open sesame' is none"), ["open sesame"]) == "a: '********' is none"
+
+
+def test_a_result_is_hidden_wherever_it_is_shown() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Event:
+        """As ansible-core 2.19 notes what a module has said."""
+
+        msg: str
+        events: tuple[Event, ...] = ()
+
+    result = {
+        "containers": [{"name": "secret1", "msg": "secret1 failed", "failed_units": ["a.service"]}],
+        "exception": Event("secret1", (Event("of secret1"),)),
+        "module_stderr": "KeyError: secret1",
+        "warnings": ["secret1 is old"],
+        "hash": "secret1",
+    }
+    assert shown(result, ["secret1"]) == {
+        "containers": [{"name": "secret1", "msg": "******** failed", "failed_units": ["a.service"]}],
+        "exception": Event("********", (Event("of ********"),)),
+        "module_stderr": "KeyError: ********",
+        "warnings": ["******** is old"],
+        "hash": "secret1",
+    }
 
 
 def test_what_is_looked_for_is_long_enough_and_no_template() -> None:

@@ -179,3 +179,44 @@ def test_nothing_is_there_to_remove_without_systemd(layout: Layout) -> None:
     boot_of(layout, enabled=True).apply("started")
     assert not boot_of(layout, present=False).would_change("absent")
     assert boot_of(layout).would_change("absent")
+
+
+def has(layout: Layout, name: str) -> None:
+    layout.generations(name).mkdir(parents=True)
+
+
+@pytest.mark.parametrize("option", ["after", "requires"])
+def test_names_that_the_host_does_not_have(layout: Layout, option: str) -> None:
+    def of(*names: str, present: bool = True) -> Boot:
+        options: dict[str, t.Any] = {option: [*names]}
+        return boot_of(layout, present=present, **options)
+
+    has(layout, "database")
+    layout.container("limits-only").mkdir(parents=True)
+    said = "this host has no container {!r}; declare it before this one, or take it out of the list"
+    assert of("database").strangers() == []
+    named = of("nosuch", "database", "limits-only", "nosuch")
+    assert named.strangers() == [f"{option}: {said.format(name)}" for name in ("nosuch", "limits-only")]
+    assert named.strangers(["nosuch", "limits-only"]) == []
+    assert len(named.strangers(later=["nosuch"])) == (1 if option == "after" else 2)  # it would start too late
+    assert of("nosuch", present=False).strangers() == []
+    assert boot_of(layout).strangers() == of().strangers() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [
+        ({"after": ["database"]}, "after"),
+        ({"requires": ["database"], "restart": "always"}, "requires, restart"),
+        ({"after": ["a"], "requires": ["b"], "restart": "no"}, "after, requires, restart"),
+        ({"after": [], "requires": [], "restart": "on-failure", "timeout": 90}, ""),
+        ({}, ""),
+    ],
+)
+def test_options_that_only_systemd_keeps(layout: Layout, options: dict[str, t.Any], idle: str) -> None:
+    said = f"{idle}: without effect for container 'web', for this host's init is not systemd, which would see to it"
+    assert warnings(boot_of(layout, present=False, **options)) == ([said] if idle else [])
+    assert warnings(boot_of(layout, present=False, **options), "absent") == []
+    for name in ("a", "b", "database"):
+        has(layout, name)
+    assert warnings(boot_of(layout, **options)) == []

@@ -325,3 +325,13 @@ def test_a_mount_point_that_is_there_or_can_be_made(host: HostFacts, mounts: lis
 def test_a_missing_source_of_what_may_fail_is_no_problem(host: HostFacts) -> None:
     assert problems(host, with_mounts(bind("/missing", required=True, mount_may_fail=True))) == []
     assert len(problems(host, with_mounts(bind("/missing", required=True)))) == 1
+
+
+def test_a_missing_store_is_said_as_that(host: HostFacts) -> None:
+    (host.root / "usr").rename(host.root / "gone")
+    store = bind("/usr", "/usr", "read-only", required=True)
+    found = problems(host, specification(file_systems=[store, bind("/missing", required=True)]))
+    about_store, about_mapping = found
+    assert about_store == "the store /usr is not a directory on this host"
+    assert "/missing" in about_mapping
+    assert "drop 'required' from the mapping" in about_mapping

@@ -13,7 +13,11 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host.facts import HostFacts
 from ansible_collections.unshare.container.plugins.module_utils.host.preflight import problems, warnings
-from ansible_collections.unshare.container.plugins.module_utils.host.preflight_directories import lost_data, owners
+from ansible_collections.unshare.container.plugins.module_utils.host.preflight_directories import (
+    lost_data,
+    missing,
+    owners,
+)
 from ansible_collections.unshare.container.plugins.module_utils.host.preflight_mounts import tmpfs_options
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Specification
 from ansible_collections.unshare.container.plugins.plugin_utils.containerized import containerized_operating_system
@@ -23,6 +27,12 @@ pytestmark = pytest.mark.root
 
 POSTGRES = "/var/lib/postgresql/data"
 REDIS = "/var/lib/redis"
+KEYS = "/var/lib/sshd"
+KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\n"
+
+
+def redis(**value: t.Any) -> dict[str, t.Any]:
+    return {"type": "redis", "value": value}
 
 
 @pytest.fixture
@@ -165,7 +175,35 @@ def test_nobody_asks_whose_the_directories_of_every_system_are(host: HostFacts) 
             [{"type": "redis", "value": {"save": [], "settings": {"appendonly": True}}}], {}, [REDIS], id="appendonly"
         ),
         pytest.param([{"type": "redis"}], {"mappings": [mapping("/var/lib")]}, [], id="above"),
-        pytest.param([{"type": "openssh"}, {"type": "cron"}], {}, [], id="no_database"),
+        pytest.param([{"type": "nginx", "value": {"servers": [{}]}}, {"type": "cron"}], {}, [], id="no_database"),
+        pytest.param([redis(save=[], settings={"save": "60 1"})], {}, [REDIS], id="saves_by_settings"),
+        pytest.param([redis(settings={"save": ""})], {}, [], id="no_saves_by_settings"),
+        pytest.param([redis(save=[], settings={"appendonly": "YES"})], {}, [REDIS], id="appends_by_settings"),
+        pytest.param(
+            [redis(settings={"dir": "/data"})], {"mappings": [mapping(REDIS)]}, ["/data"], id="directory_by_settings"
+        ),
+        pytest.param(
+            [{"type": "postgresql", "value": {"settings": {"data_directory": "/data"}}}],
+            {"mappings": [mapping(POSTGRES)]},
+            ["/data"],
+            id="directory_of_postgresql_by_settings",
+        ),
+        pytest.param([redis(settings={"dir": "'/data'"})], {"mappings": [mapping("/data")]}, [], id="quoted"),
+        pytest.param([{"type": "openssh"}], {}, [KEYS], id="host_keys"),
+        pytest.param(
+            [{"type": "openssh", "value": {"host_key_directory": "/k"}}], {}, ["/k"], id="host_keys_elsewhere"
+        ),
+        pytest.param([{"type": "openssh", "value": {"host_keys": {"ed25519": KEY}}}], {}, [], id="host_keys_given"),
+        pytest.param(
+            [{"type": "openssh", "value": {"host_keys": {"ed25519": KEY}, "host_key_types": ["ed25519", "rsa"]}}],
+            {},
+            [KEYS],
+            id="host_keys_given_in_part",
+        ),
+        pytest.param([{"type": "openssh"}], {"mappings": [mapping(KEYS)]}, [], id="host_keys_kept"),
+        pytest.param(
+            [{"type": "openssh"}], {"mappings": [mapping(KEYS, writable=False)]}, [], id="host_keys_read_only"
+        ),
     ],
 )
 def test_data_in_memory(host: HostFacts, services: t.Any, arguments: t.Any, lost: list[str]) -> None:
@@ -176,6 +214,49 @@ def test_data_in_memory(host: HostFacts, services: t.Any, arguments: t.Any, lost
     for text in said:
         assert "mappings: [{source: /srv/…, target: " in text
         assert text in warnings(host, specification)
+
+
+def test_host_keys_that_are_lost_are_called_so(host: HostFacts) -> None:
+    (said,) = lost_data(host, specified([{"type": "openssh"}]))
+    assert "the host keys of sshd" in said
+    assert "`host_keys`" in said
+
+
+BELOW: dict[str, tuple[t.Any, str]] = {
+    "a_cache": ({"services": [redis(save=[], directory="/data/redis")]}, "/data/redis of redis"),
+    "a_root": ({"services": [{"type": "static-web-server", "value": {"root": "/data/a/b"}}]}, "/data/a/b of a service"),
+    "a_home": ({"services": [], "users": [{"name": "alice", "home_directory": "/data/alice"}]}, "/data/alice of alice"),
+    "host_keys": ({"services": [{"type": "openssh", "value": {"host_key_directory": "/data/keys"}}]}, "/data/keys"),
+    "declared": (
+        {"services": [{"type": "simple", "value": {"target": "activation", "value": [{**ENTRY, "path": "/data/x"}]}}]},
+        "/data/x of games",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BELOW)
+def test_what_nobody_can_make_in_a_read_only_mapping(host: HostFacts, case: str) -> None:
+    """It was left out without a word, and the service failed when the former container was gone."""
+    declared, said = BELOW[case]
+    top = directory(host, (9, 9))
+    specification = specified(mappings=[mapping("/data", writable=False)], **declared)
+    (entry,) = [entry for entry in specification.directories if entry.present]
+    (problem,) = missing(host, specification)
+    assert f"the directory {said}" in problem
+    assert f"make /srv/x{entry.path.removeprefix('/data')} on the host" in problem
+    assert problem in problems(host, specification)
+    (top / entry.path.removeprefix("/data/")).mkdir(parents=True)
+    assert missing(host, specification) == owners(host, specification) == []
+
+
+@pytest.mark.parametrize("kind", ["of_the_store", "a_link", "left_out"])
+def test_what_may_be_there_in_a_read_only_mapping(host: HostFacts, kind: str) -> None:
+    path = "/usr/share/doc" if kind == "of_the_store" else "/data/site"
+    (host.root / "usr/share/doc").mkdir(parents=True)
+    if kind == "a_link":
+        (directory(host, (0, 0)) / "site").symlink_to("releases/5")
+    service = {"type": "static-web-server", "value": {"root": path}}
+    assert missing(host, specified([service], [mapping("/data", writable=False)])) == []
 
 
 @pytest.mark.parametrize("point", ["/mnt", "/run", "/dev/shm"])

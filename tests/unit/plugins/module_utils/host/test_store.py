@@ -218,3 +218,22 @@ def test_the_error_names_service_program_and_package(tree: Path) -> None:
     assert "service web runs /usr/sbin/apache2, which is not there: install the package apache2" in message
     assert "service own runs mine, which is not there: install it, or map it" in message
     assert "nginx" not in message
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("/usr/share/web/index.html", "which may not be executed (its mode is 0644): make it executable on the host"),
+        ("/usr/share/web", "which is no file: name the program itself"),
+        ("/usr/bin/dangling", "which is not there: install the package p"),
+        ("/usr/sbin/nothing", "which is not there: install the package p"),
+        ("/etc/x.sh", 'which may not be executed (its mode is 0644): declare it with the mode "0755"'),
+    ],
+)
+def test_the_error_says_why_a_program_cannot_run(tree: Path, program: str, said: str) -> None:
+    (tree / "usr/share/web/index.html").chmod(0o644)
+    files = {"/etc/x.sh": {"mode": "0644"}}
+    seen = StoreView(specification(store={"source": str(tree / "usr"), "target": "/usr"}, files=files))
+    with pytest.raises(TargetError) as caught:
+        check_programs(seen, [{"service": "a", "program": program, "package": "p"}])
+    assert f"service a runs {program}, {said}" in str(caught.value)

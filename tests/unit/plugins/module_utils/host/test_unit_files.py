@@ -57,6 +57,11 @@ ERRORS = {
     "not loaded": "Unit a.service has a bad unit file setting.",
     "not loaded at all": "Unit a.service failed to load properly, please adjust/correct and reload: Bad message",
     "masked": "Unit a.service is masked.",
+    "of a template's file": "@/t@.service:6: Failed to parse service type, ignoring: simpel",
+    "of a drop-in for a unit of the store": "@/systemd-journald.service.d/x.conf:2: Invalid size, ignoring: x",
+    "of a drop-in for all services": "@/service.d/x.conf:2: Invalid size, ignoring: x",
+    "without that word": "@/a.service:3: StandardError= path is not absolute: relative",
+    "of processors": "@/a.service:3: Failed to parse CPU affinity 'x'",
     "of a template": "t@i.service: Service has no ExecStart=, ExecStop=, or SuccessAction=. Refusing.",
 }
 FINE = (
@@ -66,6 +71,10 @@ FINE = (
     "Unit other.service has a bad unit file setting.",
     "Unit idle.service is masked.",
     "@/a.service:3: Standard output type syslog is obsolete, automatically updating to journal.",
+    "@/a.service:9: Unknown key 'UpheldBy' in section [Install], ignoring.",
+    "@/a.service:3: Special user nobody configured, this is not safe!",
+    "@/a.service:3: Unit uses MemoryLimit=; use MemoryMax= instead. Support for MemoryLimit= will be removed soon.",
+    "@/a.service:3: PIDFile= references a path below legacy directory /var/run/, updating /var/run/a to /run/a.",
     "a.service: Cannot add dependency job, ignoring: Unit b.service not found.",
     "other.service: Found ordering cycle on another.service/start",
     "other.service: Job another.service/start deleted to break ordering cycle starting with other.service/start",

@@ -46,6 +46,9 @@ NEVER = {
     "ActiveEnterTimestampMonotonic": "0",
 }
 DEAD = {"ActiveState": "inactive", "SubState": "dead"}
+AGAIN = {"ActiveState": "activating", "SubState": "auto-restart", "Restart": "always", "NRestarts": "1"}
+LATELY = {"Restart": "always", "ActiveEnterTimestampMonotonic": "999000000"}
+ENDED = "without a failure, and is started again; one that is to end is of Type=oneshot, and begins again by a timer"
 BAD = 'org.freedesktop.systemd1.BadUnitSetting "Unit a.service has a bad unit file setting."'
 MASKED = 'org.freedesktop.systemd1.UnitMasked "Unit a.service is masked."'
 GONE = 'org.freedesktop.systemd1.NoSuchUnit "Unit a.service not found."'
@@ -110,7 +113,14 @@ WELL = {
     "skipped by a condition": {**NEVER, "ConditionTimestampMonotonic": "900000000"},
     "skipped this time": {**DEAD, "ConditionTimestampMonotonic": "950000000", "ConditionResult": "no"},
     "a oneshot that has ended well": {**DEAD, "Type": "oneshot"},
-    "about to be started again after it ended well": {"ActiveState": "activating", "SubState": "auto-restart"},
+    "about to be started again after it lived, and ended well": {**AGAIN, "ActiveExitTimestampMonotonic": "902000002"},
+    "a oneshot that is started again": {**AGAIN, "Type": "oneshot", "ActiveEnterTimestampMonotonic": "0"},
+    "started again after it lived for 2.1 s at a time": {
+        **LATELY,
+        "NRestarts": "100",
+        "RestartUSec": "2.890s",
+    },
+    "started again after it lived, with a long pause": {**LATELY, "NRestarts": "4", "RestartUSec": "2min 2s"},
     "started again long ago": {"NRestarts": "7"},
 }
 
@@ -143,6 +153,27 @@ ILL: dict[str, tuple[dict[str, str], str, bool]] = {
         {"ActiveState": "failed", "SubState": "failed", "Result": "exit-code", "ExecMainStatus": "217"},
         "has failed (exit-code, status 217)",
         True,
+    ),
+    "0.11 started again after it has ended at once": (
+        {**AGAIN, "ActiveExitTimestampMonotonic": "900010002"},
+        f"has ended after 0.0 s, {ENDED}",
+        False,
+    ),
+    "0.11 after 1.9 s": (
+        {**AGAIN, "ActiveExitTimestampMonotonic": "901900002"},
+        f"has ended after 1.9 s, {ENDED}",
+        False,
+    ),
+    "0.11 of those that it never said": ({**AGAIN, "Restart": "on-success"}, f"has ended after 0.0 s, {ENDED}", False),
+    "0.11 seen while it lives": (
+        {**LATELY, "NRestarts": "100", "RestartUSec": "4.500s"},
+        "has been started again 100 times, the last time 1.0 s ago",
+        False,
+    ),
+    "0.11 seen while it lives, after a long pause": (
+        {**LATELY, "NRestarts": "8", "RestartUSec": "1min 1s 500ms"},
+        "has been started again 8 times, the last time 1.0 s ago",
+        False,
     ),
     "a start that takes too long": ({"ActiveState": "failed", "Result": "timeout"}, "has failed (timeout)", True),
     "cases_U7_tried_again": (
@@ -194,8 +225,8 @@ def test_what_nothing_starts_need_only_load(monkeypatch: pytest.MonkeyPatch, cas
     assert bool(answers.reasons()) is (failed or loads not in ("loaded", "masked"))
 
 
-def test_a_periodic_unit_does_not_end_again_and_again(answers: Answers) -> None:
-    answers.units[UNIT] = {"NRestarts": "298", "ActiveEnterTimestampMonotonic": "999500000", "Restart": "always"}
+def test_a_unit_that_lives_and_ends_well_does_not_end_again_and_again(answers: Answers) -> None:
+    answers.units[UNIT] = {"NRestarts": "98", "ActiveEnterTimestampMonotonic": "999500000", "Restart": "always"}
     assert answers.reasons() == []
     answers.failed_lately = True
     assert len(answers.reasons()) == 1
@@ -248,6 +279,68 @@ def test_a_value_that_systemd_ignores_is_not_what_was_declared(answers: Answers)
         f"{UNITS_DIRECTORY}{UNIT}:8: Unknown key 'ExecStrat' in section [Service], ignoring.",
     ]
     assert answers.reasons() == [f"{UNIT} has values that systemd ignores: {answers.early[0]}"]
+
+
+SAID = {
+    "of the template": ("t@.service:6: Failed to parse service type, ignoring: simpel", "t@one.service"),
+    "of the template's drop-in": ("t@.service.d/x.conf:6: Invalid size, ignoring: x", "t@one.service"),
+    "of the instance's drop-in": ("t@one.service.d/x.conf:6: Invalid size, ignoring: x", "t@one.service"),
+    "of a unit of the store": ("basic.target.d/x.conf:2: Invalid size, ignoring: x", "basic.target"),
+    "of what is not asked about": ("late.target.d/x.conf:2: Invalid size, ignoring: x", "late.target"),
+    "without that word": ("a.service:3: StandardError= path is not absolute: relative", "a.service"),
+    "of processors": ("a.service:3: Failed to parse CPU affinity 'x'", "a.service"),
+}
+
+
+@pytest.mark.parametrize(("line", "unit"), SAID.values(), ids=SAID.keys())
+def test_a_value_is_ignored_wherever_it_was_declared(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch, line: str, unit: str
+) -> None:
+    """case 0.15: only the files of units with their own name were looked at, and lines with `ignoring`."""
+    links = {"a.service": None, "t@.service": None, "multi-user.target.wants/t@one.service": "../t@.service"}
+    files = {UNITS_DIRECTORY + name: File(link=to) for name, to in links.items()}
+    monkeypatch.setattr(units, "read_outline", lambda _system: types.SimpleNamespace(files=files))
+    answers.early = [
+        f"{UNITS_DIRECTORY}{line}",
+        f"{UNITS_DIRECTORY}a.service:4: Standard output type syslog is obsolete, automatically updating to journal.",
+        f"{UNITS_DIRECTORY}a.service:4: Special user nobody configured, this is not safe!",
+        f"/usr/lib/systemd/system/{line}",
+    ]
+    assert answers.reasons() == [f"{unit} has values that systemd ignores: {UNITS_DIRECTORY}{line}"]
+
+
+@pytest.mark.parametrize("state", ["starting", "running"])
+def test_a_unit_whose_starters_nothing_starts_is_no_good_news(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """case 0.1: it was green."""
+    links = {"default.target": "multi-user.target", "a.service": None, "x.target.wants/a.service": "../a.service"}
+    files = {UNITS_DIRECTORY + name: File(link=to) for name, to in links.items()}
+    monkeypatch.setattr(units, "read_outline", lambda _system: types.SimpleNamespace(files=files))
+    answers.manager["SystemState"] = state
+    answers.units = {UNIT: NEVER, "x.target": {**NEVER, "LoadState": "not-found"}}
+    found = answers.judge()
+    assert [str(problem) for problem in found.problems] == [
+        "a.service is started by x.target alone, which nothing starts"
+    ]
+    assert found.final is (state == "running")
+    answers.units = {"x.target": NEVER}  # someone has started it by hand
+    assert answers.reasons() == []
+
+
+def test_what_a_text_starts_is_to_be_active(answers: Answers, monkeypatch: pytest.MonkeyPatch, tmp_path: t.Any) -> None:
+    """case 0.1: a unit that another one requires was not looked at."""
+    place = tmp_path / "root" / UNITS_DIRECTORY[1:]
+    place.mkdir(parents=True)
+    (place / UNIT).write_text("[Unit]\nRequires=b.service\n")
+    links = {UNIT: None, "b.service": None, "basic.target.wants/a.service": "../a.service"}
+    files = {UNITS_DIRECTORY + name: File(link=to) for name, to in links.items()}
+    monkeypatch.setattr(units, "read_outline", lambda _system: types.SimpleNamespace(files=files))
+    answers.units["b.service"] = DEAD
+    container: t.Any = types.SimpleNamespace(name="web", record=lambda: {"system": str(tmp_path)})
+    (problem,) = units.judge(container, 5.0).problems
+    assert str(problem) == "b.service has ended, without a failure; one that is to end is of Type=oneshot"
+    assert answers.reasons() == [], "a file that is not there starts nothing"
 
 
 def test_a_summary_is_bounded_and_names_what_the_others_wait_for(answers: Answers) -> None:

@@ -111,7 +111,15 @@ DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
         "propagation": "private",
     },
     contract.File: {"link": None, "mode": "0644", "uid": 0, "gid": 0, "secret": False},
-    contract.Directory: {"mode": "0755", "uid": 0, "gid": 0, "account": "", "data": False},
+    contract.Directory: {
+        "mode": "0755",
+        "uid": 0,
+        "gid": 0,
+        "account": "",
+        "data": False,
+        "made_once": "",
+        "present": False,
+    },
     contract.Specification: {
         "shared_network": False,
         "private_users": "auto",

@@ -29,7 +29,7 @@ LOG = [
 
 def units(**links: str | None) -> DeclaredUnits:
     """Return the units of a system with these files, each a link or its own; in a name `_` stands for a slash."""
-    return DeclaredUnits({AT + name.replace("_", "/"): File(link=link) for name, link in links.items()})
+    return DeclaredUnits({AT + name.replace("_", "/"): File(link=link) for name, link in links.items()}, lambda _p: b"")
 
 
 DECLARED = {
@@ -78,13 +78,135 @@ def test_what_is_declared_and_what_starts_it() -> None:
 
 
 def test_what_is_none_of_it_is_left_out() -> None:
-    found = DeclaredUnits({"/etc/motd": File(), "/etc/systemd/system.conf": File(), AT + "x y.service": File()})
+    found = DeclaredUnits(
+        {"/etc/motd": File(), "/etc/systemd/system.conf": File(), AT + "x y.service": File()}, lambda _path: b""
+    )
     assert (found.own, found.templates) == ([], [])
     assert set(found.names()) == set(declared_units.BASIC_TARGETS)
 
 
+def texts(**files: str) -> DeclaredUnits:
+    """Return the units of a system with these texts; `link:` begins a link, and `_` in a name stands for a slash."""
+    known = {AT + name.replace("_", "/"): text for name, text in files.items()}
+    links = {path: File(link=text[5:] if text.startswith("link:") else None) for path, text in known.items()}
+    return DeclaredUnits(links, lambda path: known[path].encode())
+
+
+BOOT = {
+    "default.target": "link:multi-user.target",
+    "multi-user.target": "link:/usr/lib/systemd/system/multi-user.target",
+}
+PULLING = {
+    "a.service": "[Unit]\nRequires=b.service missing.service\nWants= \\\n  # between\n  c.service\n"
+    "[Service]\nWants=no.service\n",
+    "multi-user.target.wants_a.service": "link:../a.service",
+    "b.service": "[Unit]\nBindsTo=other.service\n",
+    "other.service": "link:d.service",
+    "d.service": "",
+    "c.service": "",
+    "c.service.d_x.conf": "[Unit]\nRequires=t@one.service\n",
+    "t@.service": "[Unit]\nWants=%p-%i.service net.target\n",
+    "t-one.service": "",
+    "net.target": "link:/usr/lib/systemd/system/net.target",
+    "net.target.wants_n.service": "link:../n.service",
+    "n.service": "",
+    "no.service": "",
+    "multi-user.target.d_upholds.conf": "[Unit]\nUpholds=u.service\n",
+    "u.service": "[Unit]\nAfter=no.service\nPartOf=no.service\n",
+    "service.d_all.conf": "[Unit]\nWants=every.service\n",
+    "every.service": "",
+}
+
+
+def test_what_the_texts_of_units_start() -> None:
+    """case 0.1: only the links were followed."""
+    found = texts(**BOOT, **PULLING)
+    names = ("a", "b", "c", "d", "every", "n", "t-one", "t@one", "u")
+    started = {*(f"{name}.service" for name in names), "multi-user.target", "net.target"}
+    assert found.wanted(lambda _name: False) == started | set(declared_units.BASIC_TARGETS)
+    assert set(found.names()) == found.wanted(lambda _name: False) | {"no.service"}
+    assert found.left_out(found.wanted(lambda _name: False)) == {}
+
+
+LEFT_OUT: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
+    "a target that nothing starts": (
+        {"net.target.wants_a.service": "link:../a.service"},
+        {"a.service": ["net.target"]},
+    ),
+    "a target that is not there": (
+        {"mutli-user.target.wants_a.service": "link:../a.service"},
+        {"a.service": ["mutli-user.target"]},
+    ),
+    "an instance": (
+        {"t@.service": "", "net.target.requires_t@x.service": "link:../t@.service"},
+        {"t@x.service": ["net.target"]},
+    ),
+    "upheld by one": ({"net.target.d_u.conf": "[Unit]\nUpholds=a.service\n"}, {"a.service": ["net.target"]}),
+    "by what is left out itself": (
+        {
+            "net.target.wants_b.service": "link:../b.service",
+            "b.service": "",
+            "b.service.wants_a.service": "link:../a.service",
+        },
+        {"a.service": ["b.service"], "b.service": ["net.target"]},
+    ),
+    "two": (
+        {"net.target.wants_a.service": "link:../a.service", "x.mount.requires_a.service": "link:../a.service"},
+        {"a.service": ["net.target", "x.mount"]},
+    ),
+    "one of two is started": (
+        {"net.target.wants_a.service": "link:../a.service", "timers.target.wants_a.service": "link:../a.service"},
+        {},
+    ),
+    "of no starter": ({}, {}),
+    "by one of no starter": ({"b.service": "", "b.service.wants_a.service": "link:../a.service"}, {}),
+    "by an instance of a template": ({"b@.service": "", "b@x.service.wants_a.service": "link:../a.service"}, {}),
+    "on a reboot": ({"reboot.target.wants_a.service": "link:../a.service"}, {}),
+    "of a slice": ({"system.slice.wants_a.service": "link:../a.service"}, {}),
+    "by a text": (
+        {"b.service": "[Unit]\nWants=a.service\n", "net.target.wants_a.service": "link:../a.service"},
+        {},
+    ),
+    "by a timer as well": ({"a.timer": "[Timer]\n", "net.target.wants_a.service": "link:../a.service"}, {}),
+    "by a socket as well": (
+        {"b.socket": "[Socket]\nService=a.service\n", "net.target.wants_a.service": "link:../a.service"},
+        {},
+    ),
+    "by another's timer": (
+        {"a.timer": "[Timer]\nUnit=b.service\n", "net.target.wants_a.service": "link:../a.service"},
+        {"a.service": ["net.target"]},
+    ),
+    "after a failure": (
+        {"b.service": "[Unit]\nOnFailure=a.service\n", "net.target.wants_a.service": "link:../a.service"},
+        {},
+    ),
+    "the target is started by another": (
+        {
+            "b.service": "[Unit]\nWants=net.target\n",
+            "multi-user.target.wants_b.service": "link:../b.service",
+            "net.target.wants_a.service": "link:../a.service",
+        },
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "left_out"), LEFT_OUT.values(), ids=LEFT_OUT.keys())
+def test_which_units_are_left_out(files: dict[str, str], left_out: dict[str, list[str]]) -> None:
+    stored = {"net.target": "link:/usr/lib/systemd/system/net.target", "a.service": ""}
+    found = texts(**BOOT, **stored, **files)
+    assert found.left_out(found.wanted(lambda _name: False)) == left_out
+    assert found.left_out(found.wanted(lambda name: name == "net.target")).get("a.service") != ["net.target"]
+
+
+def test_what_is_never_started_starts_nothing() -> None:
+    found = texts(**BOOT, **{"x.target": "", "x.target.wants_a.service": "link:../a.service", "a.service": ""})
+    assert found.left_out(found.wanted(lambda _name: False)) == {}
+    assert found.left_out(found.wanted(lambda _name: False), ["x.target"]) == {"a.service": ["x.target"]}
+
+
 def test_a_value_that_is_ignored_is_told_from_a_name_that_is_not_known() -> None:
-    assert declared_units.ignored_names(LOG) == [LOG[0], LOG[1], LOG[3]]
+    assert declared_units.ignored_names(LOG) == LOG[:4]
     assert declared_units.ignored_values(LOG) == [LOG[4], LOG[5], LOG[6]]
 
 

@@ -1,0 +1,22 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A module that writes neither its arguments nor its warnings to the host's log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Unlogged:
+    """What a class of modules has before AnsibleModule, so that the host's log names no secret.
+
+    AnsibleModule logs all arguments but those that are marked `no_log`, and that mark hides each word of them (`web`,
+    `/usr`) wherever a result has it. A command, an environment or a script among them may hold a secret, and only the
+    controller knows which does. What ran is the log's to say; with what, the task's output.
+    """
+
+    def log(self, msg: Any, log_args: Any = None) -> None:
+        """Log that the module runs, and leave out anything else."""
+        if log_args is not None:
+            super().log("Invoked; the arguments are not logged, for they may hold secrets")  # type: ignore[misc]
