@@ -90,6 +90,12 @@ class GuardedHost:
         self._by_number = {mount.number: mount for mount in self.mounts}
         self._places: dict[str, Reach] = {}
 
+    def add(self, path: str, what: str, descriptor: int) -> None:
+        """Add to `runs` a path, with its clause, that a descriptor names. The path is not looked up."""
+        self.runs[path] = what
+        self._places[path] = {}
+        self._add_open(self._places[path], descriptor, "", True)
+
     def refuse_writable(self, source: int, name: str) -> None:
         """Refuse a writable share of what a descriptor names and what is mounted below it.
 
