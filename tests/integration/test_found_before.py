@@ -35,6 +35,10 @@ def unit(text: str) -> dict[str, t.Any]:
     return {"services": [{"type": "unit", "value": {"name": "a", "text": text}}]}
 
 
+def alone(name: str, sections: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {"type": "unit", "value": {"name": "a", "units": {name: sections}}}
+
+
 def served(port: int) -> dict[str, t.Any]:
     service = {"type": "static-web-server", "value": {"port": port}}
     return {"operating_system": {"services": [service]}, "shared_network": True}
@@ -53,6 +57,12 @@ class Suite:
         (directory / "link").symlink_to("dir")
         service = {"type": "nginx", "value": {"servers": [{"root": "/srv/www"}]}}
         words = {"timezone": "Mars/Olympus", "locale": "xx_YY", "sudoers": "garbage line"}
+        mount = {"device": "x", "mount_point": "/srv", "type": "nosuchfs", "needed_for_boot": True}
+        command = {"Service": {"ExecStart": "/usr/bin/nosuch"}}
+        template = {"type": "unit", "value": {"name": "t@", "sections": command}}
+        requiring = {"type": "unit", "value": {"name": "u", "command": "/bin/sleep 9", "requirement": ["t@one"]}}
+        file = {"x": {"content": "#!/usr/bin/nosuch\n", "mode": "0755"}}
+        script = {"type": "simple", "value": {"target": "etc", "value": file}}
         self.cases: dict[str, tuple[dict[str, t.Any], str]] = {
             "cases_N5_link": ({"mappings": [f"{directory}/link=/x"]}, "passes through a symbolic link"),
             "cases_N5_directory": (
@@ -84,12 +94,44 @@ class Suite:
             ),
             "cases_01_U1": ({"operating_system": {"services": [{"type": "nginx"}]}}, r"value\.servers: is empty"),
             "cases_U14": ({"init": {"argv": ["/usr/bin/nosuchinit"]}}, "/usr/bin/nosuchinit is not there"),
+            "a_user_of_nobody": (
+                {"operating_system": unit("[Service]\nExecStart=/bin/sleep 9\nUser=nosuch\n")},
+                "a.service has User=nosuch, a user that nobody has declared",
+            ),
+            "a_socket_alone": (
+                {"operating_system": {"services": [alone("a.socket", {"Socket": {"ListenStream": "/run/a"}})]}},
+                "a.socket starts a.service, which is not there",
+            ),
+            "a_timer_alone": (
+                {"operating_system": {"services": [alone("a.timer", {"Timer": {"OnBootSec": "1h"}})]}},
+                "a.timer starts a.service, which is not there",
+            ),
+            "a_type_of_no_kernel": (
+                {"operating_system": {"file_systems": [mount]}},
+                "/srv: the kernel of this host has no type 'nosuchfs'",
+            ),
             "cases_N2": ({"operating_system": words}, "no time zone .* no locale .*visudo does not take"),
         }
         self.others: dict[str, tuple[dict[str, t.Any], str]] = {
             "cases_N6_program": (
                 {"operating_system": unit("[Service]\nExecStart=/usr/bin/nosuch\n")},
                 "a.service starts /usr/bin/nosuch, which is not there",
+            ),
+            "a_program_by_its_name": (
+                {"operating_system": unit("[Service]\nExecStart=nosuch x\n")},
+                "a.service starts nosuch, which is in none of",
+            ),
+            "a_program_of_an_instance": (
+                {"operating_system": {"services": [template, requiring]}},
+                "t@one.service starts /usr/bin/nosuch, which is not there",
+            ),
+            "an_interpreter": (
+                {
+                    "operating_system": {
+                        "services": [script, {"type": "unit", "value": {"name": "a", "command": "/etc/x"}}]
+                    }
+                },
+                "a.service starts /etc/x, whose interpreter /usr/bin/nosuch is not there",
             ),
             "cases_U9": ({"mappings": [writable(directory / "data")]}, f"container '{NEIGHBOUR}', which runs, writes"),
             "a_port_that_is_taken": (served(taken), rf"port {taken} .* is taken by .* \(PID {os.getpid()}\)"),

@@ -44,11 +44,11 @@ TURNED = {"is": "is", "contains": "lies in", "lies in": "contains"}
 
 
 class Other(NamedTuple):
-    """Another container: its specification, and its ids on the host while it runs."""
+    """Another container: its specification, and itself while it runs."""
 
     name: str
     specification: Specification
-    ids: range
+    runs: ports.Owner | None
 
 
 def others(host: HostFacts, layout: Layout, name: str, recorded: Recorded) -> list[Other]:
@@ -68,18 +68,18 @@ def others(host: HostFacts, layout: Layout, name: str, recorded: Recorded) -> li
         if not system:
             continue
         try:
-            found.append(Other(other, read_spec(system), _ids(record)))
+            found.append(Other(other, read_spec(system), _owner(record)))
         except LauncherError:
             continue  # damaged, which is for a run of its own to say
     return found
 
 
-def _ids(record: RecordedContainer) -> range:
-    """Return the ids on the host of a container that runs; none when it does not."""
+def _owner(record: RecordedContainer) -> ports.Owner | None:
+    """Return a container that runs as an owner of sockets; None when it does not."""
     status = record.status()
     if status.state != "running" or status.uid_base is None:
-        return range(0)
-    return range(status.uid_base, status.uid_base + status.uid_count)
+        return None
+    return ports.Owner(range(status.uid_base, status.uid_base + status.uid_count), status.pid or 0)
 
 
 def _starts_at_boot(host: HostFacts, name: str) -> bool:
@@ -104,8 +104,8 @@ def conflicts(
         return []
     found = others(host, layout, name, recorded)
     staying = [other for other in found if other.name not in without]
-    going = [_ids(recorded(name))] + [other.ids for other in found if other.name in without]
-    return _directories(host, written, staying) + _ports(host, specification.ports, staying, going)
+    going = [_owner(recorded(name))] + [other.runs for other in found if other.name in without]
+    return _directories(host, written, staying) + _ports(host, specification.ports, staying, list(filter(None, going)))
 
 
 def writes(host: HostFacts, specification: Specification) -> Written:
@@ -140,7 +140,7 @@ def _directories(host: HostFacts, written: Written, found: list[Other]) -> list[
             if met:
                 which = f"{met[1]} (at {theirs[met[1]]})"
                 here = f"that {met[0]} {path} (here at {point})"
-                does = "runs" if other.ids else "the host's boot starts"
+                does = "runs" if other.runs else "the host's boot starts"
                 said.append(f"container {other.name!r}, which {does}, writes to {which}, and {here}: {WAYS_OUT}")
     return said
 
@@ -164,7 +164,7 @@ def _meets(host: HostFacts, guard: guarded.GuardedHost, path: str, theirs: Writt
     return (TURNED[met[0]], guard.runs[met[1]]) if met else None
 
 
-def _ports(host: HostFacts, wanted: list[Port], found: list[Other], going: list[range]) -> list[str]:
+def _ports(host: HostFacts, wanted: list[Port], found: list[Other], going: list[ports.Owner]) -> list[str]:
     said = []
     free = []
     for port in wanted:
@@ -180,10 +180,13 @@ def _ports(host: HostFacts, wanted: list[Port], found: list[Other], going: list[
         else:
             free.append(port)
     sockets = ports.listening(host) if free else []
-    sockets = [socket for socket in sockets if not any(socket.uid in ids for ids in going)]
+    sockets = [socket for socket in sockets if ports.taken(free, [socket])]
+    holders = {socket: ports.holders_of(host, socket) for socket in sockets}
+    sockets = [socket for socket in sockets if not any(who.has(host, socket, holders[socket]) for who in going)]
     for port, socket in ports.taken(free, sockets):
-        owner = next((f"container {other.name!r}" for other in found if socket.uid in other.ids), None)
-        whose = owner or ports.program_of(host, socket) or f"a program of the user {socket.uid}"
+        having = [each.name for each in found if each.runs and each.runs.has(host, socket, holders[socket])]
+        owner = f"container {having[0]!r}" if having else None
+        whose = owner or ports.named(host, holders[socket]) or f"a program of the user {socket.uid}"
         said.append(
             f"{port.place}: port {port} of the host's network is taken by {whose}: use another, or end that first"
         )

@@ -20,6 +20,12 @@ START = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 
 DEFAULT_START = 1024
 
+HOSTS_IDS = 65536
+"""Below this are the ids of the host's own users, which a container has whose ids are mapped to themselves."""
+
+GENERATIONS = 1000
+"""The ancestors of a process that are looked at."""
+
 TABLES = (("tcp", "tcp"), ("tcp6", "tcp"), ("udp", "udp"), ("udp6", "udp"))
 STATES = {"tcp": "0A", "udp": "07"}
 """TCP_LISTEN; and TCP_CLOSE, in which a socket of UDP is that has no peer."""
@@ -105,18 +111,56 @@ def _decoded(text: str) -> str:
     return "" if address == "::" else address
 
 
-def program_of(host: HostFacts, listener: Listening) -> str | None:
-    """Return which process of the host has a socket, with its name; None where that is not to be seen."""
+def holders_of(host: HostFacts, listener: Listening) -> list[int]:
+    """Return the processes of the host that have a socket; none where that is not to be seen."""
     wanted = f"socket:[{listener.inode}]"
     processes = host.path("/proc")
-    for pid in sorted((name for name in os.listdir(processes) if name.isdigit()), key=int):
-        descriptors = processes / pid / "fd"
+    found = []
+    for pid in sorted(int(name) for name in os.listdir(processes) if name.isdigit()):
+        descriptors = processes / str(pid) / "fd"
         try:
             if any(os.readlink(descriptors / name) == wanted for name in os.listdir(descriptors)):
-                return f"{host.read(f'/proc/{pid}/comm').strip()} (PID {pid})"
+                found.append(pid)
         except OSError:
             continue  # it has ended, or a descriptor was closed
-    return None
+    return found
+
+
+def named(host: HostFacts, holders: list[int]) -> str | None:
+    """Return the first of the processes that have a socket with its name; None where there is none."""
+    return f"{host.read(f'/proc/{holders[0]}/comm').strip()} (PID {holders[0]})" if holders else None
+
+
+class Owner(NamedTuple):
+    """A running container as the owner of sockets: its ids on the host, and its first process."""
+
+    ids: range
+    pid: int
+
+    def has(self, host: HostFacts, listener: Listening, holders: list[int]) -> bool:
+        """Return whether a socket is one of the container's.
+
+        Its ids are its own alone, unless they are those of the host as well: then only its processes tell.
+
+        :param holders: the processes that have the socket.
+        """
+        if listener.uid not in self.ids:
+            return False
+        if self.ids.start >= HOSTS_IDS:
+            return True
+        return any(_is_descendant(host, pid, self.pid) for pid in holders)
+
+
+def _is_descendant(host: HostFacts, pid: int, ancestor: int) -> bool:
+    """Return whether a process is another one, or was made by that or by a child of it."""
+    for _generation in range(GENERATIONS):
+        if pid == ancestor:
+            return True
+        parent = re.search(r"^PPid:\t([0-9]+)$", host.read(f"/proc/{pid}/status"), re.MULTILINE)
+        pid = int(parent.group(1)) if parent else 0
+        if not pid:
+            return False
+    return False
 
 
 def taken(ports: list[Port], sockets: list[Listening]) -> list[tuple[Port, Listening]]:

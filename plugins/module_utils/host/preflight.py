@@ -19,7 +19,7 @@ from . import looking, nested, preflight_targets
 from .distribution import DEBIAN_PACKAGES
 from .facts import HostFacts
 from .preflight_directories import lost_data, missing, owners
-from .preflight_mounts import Sources, mount_points, tmpfs_options
+from .preflight_mounts import Sources, mount_points, tmpfs_options, types
 from .store import StoreView, open_bind_source
 
 KERNEL = (5, 12)
@@ -185,7 +185,7 @@ def _version(version: tuple[int, ...]) -> str:
 
 
 CHECKS: list[Check] = [_privileges, _kernel, _python, _namespaces, _control_groups, _store, _mappings]
-CHECKS += [_mounts, tmpfs_options, _owners, _ports]
+CHECKS += [_mounts, types, tmpfs_options, _owners, _ports]
 
 
 def problems(host: HostFacts, specification: Specification) -> list[str]:

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..launcher import file_systems, guarded, linux, lookup, mount_table, mounts, reachable, targets
+from ..launcher import file_systems, guarded, linux, lookup, mount_calls, mount_table, mounts, reachable, targets
 from ..launcher.errors import LauncherError
 
 if TYPE_CHECKING:
@@ -165,3 +165,45 @@ def tmpfs_options(host: HostFacts, specification: Specification) -> list[str]:
             elif not re.fullmatch(pattern, value) or (equals and name in _WORDS):
                 problems.append(f"{mount.mount_point}: {name!r} of a tmpfs must be {words}, not {value!r}")
     return problems
+
+
+def types(host: HostFacts, specification: Specification) -> list[str]:
+    """Return which file systems are of a type that the kernel does not have, and of which there is no module."""
+    loaded = [line.rpartition("\t")[2] for line in host.read("/proc/filesystems").split("\n")]
+    found = []
+    for mount in specification.file_systems:
+        kind = mount.type
+        if mount.is_bind or mount.mount_may_fail or kind in targets.IN_MEMORY:
+            continue
+        if re.fullmatch(r"fuse(blk|\..*)?", kind):
+            found.append(
+                f"the file system at {mount.mount_point}: {kind} is served by a program, which a start does not run: "
+                "mount it on the host, and use a mapping"
+            )
+            continue
+        if kind in loaded:
+            continue
+        if not _has_module(host, kind) and not _opens(host, kind):
+            found.append(
+                f"the file system at {mount.mount_point}: the kernel of this host has no type {kind!r}: "
+                "correct the name, or install the kernel's module for it"
+            )
+    return found
+
+
+def _has_module(host: HostFacts, kind: str) -> bool:
+    """Return whether the kernel would load a module for a type of file systems."""
+    directory = f"/lib/modules/{host.release}"
+    pattern = r"^alias fs-%s " % re.escape(kind.partition(".")[0])
+    return re.search(pattern, host.read(f"{directory}/modules.alias"), re.MULTILINE) is not None
+
+
+def _opens(host: HostFacts, kind: str) -> bool:
+    """Return whether the kernel knows a type of file systems, or cannot be asked. Nothing is mounted for that."""
+    if host.root != host.root.parent:
+        return False
+    try:
+        os.close(mount_calls.fsopen(kind))
+    except OSError as error:
+        return error.errno != errno.ENODEV
+    return True

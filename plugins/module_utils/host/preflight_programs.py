@@ -16,20 +16,21 @@ from typing import TYPE_CHECKING, Callable
 from ..launcher import elf, targets
 from .preflight_mounts import answers
 from .store import StoreView
+from .unit_settings import UnitSettings
 
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
     from .facts import HostFacts
 
     Read = Callable[[str], bytes]
+UNIT_LIMIT = 1 << 20  # bytes of a unit of the store
+BEGINNING = 256  # bytes of a program that say what it is
 
-UNITS = "/etc/systemd/system/"
-STARTS = ("ExecStart", "ExecStartPre", "ExecStartPost")
-OTHERWISE = re.compile(
-    r"(Condition|Assert)\w+|Root(Directory|Image)|Bind(ReadOnly)?Paths|TemporaryFileSystem|(Mount|Extension)Images"
-    r"|ExtensionDirectories|StateDirectory|ExecSearchPath"
-)
-"""Directives with which a unit may not run, or its program may be another file than the one that is seen here."""
+SEARCHED = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin")
+"""Where systemd looks for a program that a unit names without a directory."""
+
+KEPT = re.compile("(State|Cache|Logs|Configuration|Runtime)Directory")
+"""Directives with which a unit brings a directory, and perhaps a program in it."""
 
 
 class Programs:
@@ -43,6 +44,7 @@ class Programs:
         self.specification = specification
         self.view = StoreView(specification, host.root)
         self.read = read
+        self.texts = UnitSettings(specification, read, self._stored)
 
     def problems(self) -> list[str]:
         """Return what would not run, the programs that services name themselves excepted."""
@@ -63,15 +65,46 @@ class Programs:
             if self._is_known(needed) and not self.view.is_program(needed)
         ]
 
+    def _stored(self, path: str) -> bytes:
+        """Return the text of a unit of the store."""
+        descriptor = self.view.open_file(path)
+        if descriptor is None:
+            return b""
+        try:
+            return os.pread(descriptor, UNIT_LIMIT, 0)
+        finally:
+            os.close(descriptor)
+
+    def _by_name(self, unit: str, program: str) -> list[str]:
+        """Return the name by which env(1) looks for a script's interpreter, in a list; none for another program."""
+        words = _first_line(self._beginning(program))
+        plain = len(words) > 1 and words[0].endswith(b"/env") and not set(b"-=/") & set(words[1])
+        own_path = any("Environment" in key for key, _value in self.texts.settings(unit, stored=True))
+        return [os.fsdecode(words[1])] if plain and not own_path else []
+
+    def _beginning(self, program: str) -> bytes:
+        """Return the first bytes of a program; none when they cannot be known."""
+        own = self.specification.files.get(program)
+        if own is not None and own.link is None:
+            return self.read(program)[:BEGINNING]
+        descriptor = self.view.open_file(program)
+        if descriptor is None:
+            return b""
+        try:
+            return os.pread(descriptor, BEGINNING, 0)
+        finally:
+            os.close(descriptor)
+
     def _interpreters(self, program: str) -> list[str]:
         """Return what the kernel runs or loads with a program; nothing when that cannot be known."""
-        if program in self.specification.files:
+        own = self.specification.files.get(program)
+        if own is not None and own.link is None:
             return _script(self.read(program))
         descriptor = self.view.open_file(program)
         if descriptor is None:
             return []
         try:
-            beginning = os.pread(descriptor, 256, 0)
+            beginning = os.pread(descriptor, BEGINNING, 0)
             if elf.is_native(beginning):
                 return [path for path in elf.interpreters(descriptor, beginning) if path.startswith("/")]
             return _script(beginning)
@@ -79,27 +112,73 @@ class Programs:
             os.close(descriptor)
 
     def units(self) -> list[str]:
-        """Return the programs that units of the system itself would start, and that are not there."""
+        """Return why the programs that units of the system itself would start cannot be run."""
         found = []
-        for path, entry in self.specification.files.items():
-            name = path[len(UNITS) :]
-            if not path.startswith(UNITS) or "/" in name or not name.endswith(".service") or "@" in name:
-                continue
-            if entry.link is not None or not self._is_started(name):
-                continue
-            for program in started(self.read(path).decode("utf-8", "replace")):
-                if self._is_known(program) and not self.view.find(program):
-                    remedy = "install it, or map it into the container"
-                    found.append(f"the unit {name} starts {program}, which is not there: {remedy}")
-        return found
+        for name in self.texts.started():
+            if self.texts.is_own(name) and self.texts.is_plain(name):
+                for command in self.texts.commands(name):
+                    said = "" if command.may_fail else self._look(name, command.program)
+                    found += [f"the unit {name} starts {command.program}, {said}"] if said else []
+        return list(dict.fromkeys(found))
 
-    def _is_started(self, name: str) -> bool:
-        """Return whether something is there that would start a unit: what wants it, or what it is activated by."""
-        stem = name[: -len(".service")]
-        files = self.specification.files
-        return any(f"{UNITS}{stem}{kind}" in files for kind in (".timer", ".socket", ".path")) or any(
-            path.startswith(UNITS) and path.endswith((f".wants/{name}", f".requires/{name}")) for path in files
-        )
+    def said(self, commands: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
+        """Return what is missing, and what is to be warned of, of the commands that systemd does not find on the host.
+
+        The container may have them all the same. A template was looked at with an instance that nobody has declared.
+
+        :param commands: units with their programs.
+        """
+        missing, warnings = [], []
+        started = self.texts.started()
+        for name, program in commands:
+            instances = [name] if name in started else self.texts.instances(name, started)
+            if not self.texts.is_plain(name) or (instances and name not in instances):
+                continue
+            why = self._look(name, program)
+            text = f"the unit {name} starts {program}, {why}"
+            if why and instances:
+                missing.append(text)
+            elif why and program in self.texts.programs_of_any(name):
+                warnings.append(f"nothing starts this unit, and it could not run: {text}")
+        return missing, warnings
+
+    def _look(self, unit: str, program: str) -> str:
+        """Return why a unit cannot run a program, to follow its name; nothing when it can, or who knows."""
+        if "/" not in program:
+            return self._look_for(unit, program)
+        brings = any(KEPT.fullmatch(key) for key, _value in self.texts.settings(unit, stored=True))
+        if not program.startswith("/") or not self._is_known(program) or (brings and not self._is_stored(program)):
+            return ""
+        if not self.view.is_program(program):
+            if not self.view.mode(program):
+                return "which is not there: install it, or map it into the container"
+            own = self.specification.files.get(program)
+            remedy = f"its mode is {own.mode}, give it 0755" if own is not None else "make it executable on the host"
+            return f"which is no file that may be executed: {remedy}"
+        for needed in self._interpreters(program):
+            if self._is_known(needed) and not self.view.is_program(needed):
+                return f"whose interpreter {needed} is not there: install that, or map it into the container"
+        for needed in self._by_name(unit, program):
+            said = self._look_for(unit, needed)
+            if said:
+                return f"whose interpreter is {needed}, {said}"
+        return ""
+
+    def _look_for(self, unit: str, name: str) -> str:
+        """Return why systemd does not find a program by its name alone."""
+        given = [path for text in self.texts.values(unit, "ExecSearchPath") for path in text.split(":")]
+        paths = [f"{directory}/{name}" for directory in given or SEARCHED]
+        if any(self.view.is_program(path) or not self._is_known(path) for path in paths):
+            return ""
+        if not given and self.view.target != targets.STORE:
+            return ""  # another store's systemd has another search path
+        where = ", ".join(given or SEARCHED)
+        return f"which is in none of {where}: install it, or name its whole path"
+
+    def _is_stored(self, program: str) -> bool:
+        path = targets.plain_path(program)
+        merged = self.view.target == targets.STORE and path.split("/")[1] in targets.MERGED
+        return merged or targets.is_below(path, self.view.target) or path in self.specification.files
 
     def _is_known(self, program: str) -> bool:
         """Return whether the host knows what is at a path. The container can change a place where it may write."""
@@ -120,29 +199,9 @@ class Programs:
 
 def _script(beginning: bytes) -> list[str]:
     """Return the interpreter that the first line of a script names."""
-    if not beginning.startswith(b"#!"):
-        return []
-    words = beginning[2:].split(b"\n")[0].split()
-    return [os.fsdecode(words[0])] if words and words[0].startswith(b"/") else []
+    return [os.fsdecode(word) for word in _first_line(beginning)[:1] if word.startswith(b"/")]
 
 
-def started(text: str) -> list[str]:
-    """Return the programs that must be there for the unit of this text to start, as far as it says so plainly."""
-    programs: list[str] = []
-    for line in text.replace("\\\n", " ").split("\n"):
-        key, equals, value = line.strip().partition("=")
-        if not equals or key[:1] in "#;":
-            continue
-        key = key.strip()
-        if OTHERWISE.fullmatch(key):
-            return []
-        if key not in STARTS:
-            continue
-        words = value.split()
-        if not words:
-            programs = []
-            continue
-        program = words[0].lstrip("@:+!")
-        if not program.startswith("-") and not set(program) & set("\"'%$\\") and program.count("/") != 0:
-            programs.append(program)
-    return [program for program in dict.fromkeys(programs) if program.startswith("/")]
+def _first_line(beginning: bytes) -> list[bytes]:
+    """Return the words of the first line of a script; none of another program."""
+    return beginning[2:].split(b"\n")[0].split() if beginning.startswith(b"#!") else []

@@ -30,6 +30,15 @@ SHOWN = 10
 
 _FATAL = re.compile(r": (?:.*\bRefusing\b|Unit configuration has fatal error)")
 _BAD_PLACE = re.compile(r":\d+: (?:Neither a valid executable|Invalid|Unbalanced|Failed to|Executable )")
+_LACKS = re.compile(r"\S+: [Ss]ervice \S+ not loaded, socket cannot be started\.")
+_COMMAND = re.compile(r"(?P<unit>\S+): Command (?P<program>.+) is not executable: (?P<why>.+)")
+_HARMLESS = re.compile(
+    r"\b(?:obsolete|legacy|deprecated|no longer supported|will be removed soon|Cannot add dependency job, ignoring)\b"
+    r"|Failed to create \S+/start: Unit \S+ not found|symlinks are not allowed"
+    r"|is marked (?:executable|world-)|Special user \S+ configured"
+)
+"""What systemd says of units that it starts as they are meant all the same."""
+
 _CYCLE = re.compile(r": (?:Found (?:ordering cycle|dependency) |Job .* deleted to break |Unable to break cycle)")
 _NOT_LOADED = re.compile(
     r"^Unit (?P<unit>\S+) (?:has a bad unit file setting|failed to load properly|is masked|not found)\b"
@@ -44,13 +53,15 @@ class UnitFiles:
     """The units of a system, on a host whose own tree is below `root`.
 
     :ivar errors: what keeps systemd from starting one of them, or what of them it ignores because of a bad value.
-    :ivar warnings: directives and sections that this systemd does not know.
+    :ivar warnings: directives and sections that this systemd does not know, and what else it says.
+    :ivar commands: units with a program each that is not to be executed on the host.
     """
 
     def __init__(self, content: SystemContent, root: Path = Path("/"), analyze: str = SYSTEMD_ANALYZE) -> None:
         self.content = content
         self.errors: list[str] = []
         self.warnings: list[str] = []
+        self.commands: list[tuple[str, str]] = []
         specification = content.specification
         self.declared = DeclaredUnits(specification.files, lambda path: content.files[path].content)
         own = root == Path("/") and specification.store.source == specification.store.target == SHARED_STORE
@@ -113,14 +124,21 @@ class UnitFiles:
     def _judge(self, lines: list[str]) -> None:
         secret = [path for path, file in self.content.files.items() if file.secret and path.startswith(UNITS_DIRECTORY)]
         self._judge_cycles(lines)
-        lines = [_without_value(line, secret) for line in dict.fromkeys(lines)]
-        bad, unknown = set(ignored_values(lines)), ignored_names([line for line in lines if not _FOLLOWED.search(line)])
+        lines = [_without_value(line, secret) for line in dict.fromkeys(lines) if not _FOLLOWED.search(line)]
+        bad, unknown = set(ignored_values(lines)), ignored_names(lines)
         wrong: set[str] = set()
+        others: list[str] = []
         for line in lines:
             names = self._own_units(line)
-            if line in bad or (names and (_FATAL.search(line) or _BAD_PLACE.search(line))):
+            command = _COMMAND.fullmatch(line) if names else None
+            fatal = _FATAL.search(line) or _BAD_PLACE.search(line) or _LACKS.fullmatch(line)
+            if line in bad or (names and fatal):
                 wrong.update(names)
                 self.errors.append(line)
+            elif command is not None:
+                self.commands.append((command["unit"], command["program"]))
+            elif names and self._is_about_own(line) and line not in unknown:
+                others.append(line)
         wanted = self.declared.wanted(lambda name: True)
         for line in lines:
             found = _NOT_LOADED.search(line)
@@ -132,6 +150,7 @@ class UnitFiles:
         self.errors = reasons + self.errors
         ignored = [line for line in unknown if line not in reasons]
         self.warnings = [f"systemd of this host ignores a part of a unit: {line}" for line in ignored]
+        self.warnings += [f"systemd of this host says of a unit: {line}" for line in others if line not in self.errors]
 
     def _judge_cycles(self, lines: list[str]) -> None:
         """Take the first circle of units, some of the system's own; which of them systemd drops is of no account."""
@@ -144,6 +163,11 @@ class UnitFiles:
                 self.errors += circle
                 return
             circle = [line] if _CYCLE.search(line) else []
+
+    def _is_about_own(self, line: str) -> bool:
+        """Return whether a line is about a unit of the system's own, and no harmless one."""
+        about = line.startswith(UNITS_DIRECTORY) or self.declared.is_own(line.partition(":")[0])
+        return about and not _HARMLESS.search(line) and not _CYCLE.search(line)
 
     def _own_units(self, line: str) -> list[str]:
         """Return the units of the system's own that a line names; what is wrong with the store's is not the user's."""

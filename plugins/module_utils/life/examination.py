@@ -14,8 +14,10 @@ from typing import Iterable, NamedTuple
 
 from ..host import claims, facts, looking, preflight
 from ..host.preflight_programs import Programs
+from ..host.preflight_units import NamesInUnits
 from ..launcher.errors import LauncherError
 from ..launcher.specification import read_spec
+from ..state.system_damage import NO_MANIFEST, damages, summary_of_damages
 from ..state.target import Layout, TargetError
 
 
@@ -35,7 +37,7 @@ class Examined(NamedTuple):
 def examine(layout: Layout, name: str, system: Path, without: Iterable[str] = ()) -> Examined:
     """Return what keeps the container called `name` from starting from a system.
 
-    A system that cannot be read, or that this version would not take, is its own launcher's business.
+    One that is whole, and that this version does not know how to read, is its own launcher's business.
 
     :param without: containers that are to end in the same run, or to change.
     """
@@ -47,10 +49,15 @@ def examine(layout: Layout, name: str, system: Path, without: Iterable[str] = ()
 
 def _examine(layout: Layout, name: str, system: Path, without: Iterable[str]) -> Examined:
     host = facts.HostFacts(layout.root)
+    found = damages(system)
+    known = found != [NO_MANIFEST]  # a former version has written none
+    if found and known:
+        said = f"the system {system} is damaged: {summary_of_damages(found)}"
+        return Examined([f"{said}: stage it again with container_script, or name another generation"], [])
     try:
         specification = read_spec(str(system))
-    except LauncherError:
-        return Examined([], [])
+    except LauncherError as error:
+        return Examined([] if known else [str(error)], [])
     problems = preflight.problems(host, specification)
     if problems:
         return Examined(problems, [])
@@ -61,5 +68,6 @@ def _examine(layout: Layout, name: str, system: Path, without: Iterable[str]) ->
         except OSError:
             return b""  # damaged
 
-    problems = Programs(host, specification, read).problems()
+    programs = Programs(host, specification, read)
+    problems = programs.problems() + NamesInUnits(specification, read, programs.texts).problems()
     return Examined(problems, claims.conflicts(host, layout, name, specification, without))

@@ -12,6 +12,7 @@ from typing import Any, Iterable, NamedTuple
 from ..host import claims, facts, looking, preflight, store, system_filter, unit_files
 from ..host.preflight_content import Content
 from ..host.preflight_programs import Programs
+from ..host.preflight_units import NamesInUnits
 from ..launcher.errors import LauncherError
 from ..launcher.specification import read_spec
 from ..state import library, system_diff
@@ -54,11 +55,22 @@ class Named(NamedTuple):
     warnings: list[str]
 
 
-def look_for_named(host: facts.HostFacts, view: store.StoreView, content: SystemContent) -> Named:
-    """Look in the store for what a system names in its files."""
+def look_for_named(
+    host: facts.HostFacts, view: store.StoreView, content: SystemContent, units: unit_files.UnitFiles | None = None
+) -> Named:
+    """Look in the store for what a system names in its files.
+
+    :param units: what systemd says of its units, where that was asked.
+    """
     programs = Programs(host, content.specification, lambda path: content.files[path].content)
     words = Content(view, content.files)
-    return Named(words.problems() + programs.init(), programs.units(), words.warnings())
+    names = NamesInUnits(content.specification, programs.read, programs.texts)
+    missing, warnings = programs.said([] if units is None else units.commands)
+    return Named(
+        words.problems() + programs.init() + names.problems(),
+        list(dict.fromkeys(programs.units() + missing)),
+        words.warnings() + warnings + names.warnings(),
+    )
 
 
 def refuse_namesake(system: dict[str, Any], name: str | None, root: Path) -> None:
@@ -105,15 +117,16 @@ def stage(
     content = SystemContent(system, boot, library.sources(), host.interpreter, secrets, name)
     preflight.check_host(host, content.specification)
     view = store.StoreView(content.specification, root)
-    named = look_for_named(host, view, content)
-    if named.refused:
-        raise TargetError(
-            f"the container cannot run as it is declared; nothing was changed. {'; '.join(named.refused)}"
-        )
     layout = Layout(root)
     systems = Systems(layout)
     seccomp_filter = system_filter.compiled(content.specification.security)
     staged = Staged(content, systems.path(content, seccomp_filter))
+    units = unit_files.UnitFiles(content, root) if staged.changed else None
+    named = look_for_named(host, view, content, units)
+    if named.refused:
+        raise TargetError(
+            f"the container cannot run as it is declared; nothing was changed. {'; '.join(named.refused)}"
+        )
     staged.warnings += looking.in_time(lambda: preflight.warnings(host, content.specification))
     staged.warnings += system_filter.warnings(seccomp_filter)
     staged.warnings += named.warnings
@@ -134,8 +147,7 @@ def stage(
         if not check:
             raise
         staged.warnings.append(str(error))
-    if staged.changed:
-        units = unit_files.UnitFiles(content, root)
+    if units is not None:
         units.check()
         staged.warnings += units.warnings
     if diff and staged.changed:

@@ -184,7 +184,7 @@ class DeclaredUnits:
         for place in dict.fromkeys([name, _template(name), *prefixes, kind]):
             for word in started_with(self._texts.get(place, "")):
                 word = re.sub("%(.)", lambda found: means.get(found.group(1), found.group()), word)
-                word = self._real(word)
+                word = self._real(_instance(word, before + "." + kind))
                 if self.is_own(word) or word in self._stored or word in self._wants:
                     result.append(word)
         return result

@@ -19,6 +19,7 @@ from typing import Any, List
 from .target import explain
 
 MANIFEST = "manifest.json"
+NO_MANIFEST = f"{MANIFEST} is missing"
 MANIFEST_MODE = 0o600
 ITSELF = "."
 """The name of the system's own directory in its manifest."""
@@ -62,7 +63,7 @@ def damages(directory: Path) -> list[str]:
     try:
         expected = _read(place)
     except FileNotFoundError:
-        return [f"{MANIFEST} is missing"]
+        return [NO_MANIFEST]
     except OSError as error:
         return [f"{MANIFEST} cannot be read ({error.strerror})"]
     except ValueError as error:

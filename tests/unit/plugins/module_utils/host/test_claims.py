@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import types
 import typing as t
 from pathlib import Path
@@ -35,6 +36,7 @@ class Hosted:
     def __init__(self, root: Path) -> None:
         self.layout = Layout(root)
         self.running: dict[str, tuple[str, int]] = {}
+        self.pid = os.getpid()
 
     def add(self, name: str, *mounts: Mount, runs: bool = True, base: int = 10 * 65536, **more: t.Any) -> None:
         system = self.layout.systems / f"{'0' * 32}-{name}"
@@ -47,7 +49,7 @@ class Hosted:
     def record(self, name: str) -> t.Any:
         system, base = self.running.get(name, (None, None))
         state = "running" if system else "stopped"
-        status = types.SimpleNamespace(state=state, system=system, uid_base=base, uid_count=65536)
+        status = types.SimpleNamespace(state=state, system=system, uid_base=base, uid_count=65536, pid=self.pid)
         return types.SimpleNamespace(status=lambda: status)
 
     def conflicts(self, *mounts: Mount, without: t.Sequence[str] = (), **more: t.Any) -> list[str]:
@@ -143,7 +145,8 @@ def test_other_file_systems(hosted: Hosted, mount: Mount, count: int) -> None:
 PORT = {"number": 8080, "place": "operating_system.services[0].value.port"}
 
 
-def test_ports_of_other_containers(hosted: Hosted) -> None:
+def test_ports_of_other_containers(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "listening", lambda host: [])
     hosted.add("old", shared_network=True, ports=[PORT])
     (said,) = hosted.conflicts(ports=[{**PORT, "place": "here", "address": "127.0.0.1"}])
     assert said.startswith(
@@ -164,6 +167,23 @@ def test_ports_of_the_host(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> N
             found = hosted.conflicts(ports=[wanted])
             assert [f"is taken by {whose}" in text for text in found] == ([True] if whose else [])
             assert hosted.conflicts(ports=[wanted], without=["old"]) == [] if whose else True
+
+
+@pytest.mark.parametrize("name", ["web", "going", "staying"])
+@pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1"])
+def test_with_the_hosts_own_ids_only_processes_tell(hosted: Hosted, name: str, address: str) -> None:
+    """With `private_users: identity` every user of the host has an id that the container has as well."""
+    hosted.add(name, base=0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        wanted = {**PORT, "number": server.getsockname()[1], "address": address}
+        with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as other:
+            hosted.pid = other.pid
+            (said,) = hosted.conflicts(ports=[wanted], without=["going"])
+            assert f"is taken by {HostFacts().read('/proc/self/comm').strip()} (PID {os.getpid()})" in said
+            other.kill()
+        hosted.pid = os.getppid()  # one that made the process which has the socket
+        found = hosted.conflicts(ports=[wanted], without=["going"])
+        assert ["is taken by container 'staying'" in said for said in found] == [True] * (name == "staying")
 
 
 def test_nothing_is_asked_for_nothing(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,11 @@ def test_who_listens_is_found(
         number = made.getsockname()[1]
         ((wanted, found),) = ports.taken([port(number, address, protocol)], ports.listening(host))
         assert (wanted.number, found.address, found.uid) == (number, address, os.getuid())
-        assert ports.program_of(host, found) == f"{host.read('/proc/self/comm').strip()} (PID {os.getpid()})"
+        assert ports.holders_of(host, found) == [os.getpid()]
+        assert (
+            ports.named(host, ports.holders_of(host, found))
+            == f"{host.read('/proc/self/comm').strip()} (PID {os.getpid()})"
+        )
         other = "udp" if protocol == "tcp" else "tcp"
         assert ports.taken([port(number, address, other)], ports.listening(host)) == []
     assert ports.taken([port(number, address, protocol)], ports.listening(host)) == []

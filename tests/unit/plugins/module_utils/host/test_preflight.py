@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host.facts import HostFacts
 from ansible_collections.unshare.container.plugins.module_utils.host.preflight import check_host, problems, warnings
-from ansible_collections.unshare.container.plugins.module_utils.host.preflight_mounts import Sources, answers
+from ansible_collections.unshare.container.plugins.module_utils.host.preflight_mounts import Sources, answers, types
 from ansible_collections.unshare.container.plugins.module_utils.launcher import mount_table
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Specification
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
@@ -335,3 +335,34 @@ def test_a_missing_store_is_said_as_that(host: HostFacts) -> None:
     assert about_store == "the store /usr is not a directory on this host"
     assert "/missing" in about_mapping
     assert "drop 'required' from the mapping" in about_mapping
+
+
+@pytest.mark.parametrize("kind", ["nosuchfs", "zfs", "nfs", "ext", "cgroup3"])
+@pytest.mark.parametrize("real", [False, True])
+def test_a_type_that_the_kernel_does_not_have(host: HostFacts, kind: str, real: bool) -> None:
+    if real:
+        host, kind = HostFacts(), f"unshare{kind}"
+    given = specification(file_systems=[{"device": "x", "mount_point": "/srv", "type": kind}])
+    (said,) = types(host, given)
+    assert said.startswith(f"the file system at /srv: the kernel of this host has no type '{kind}': correct the name")
+    (left_out,) = given.file_systems
+    assert types(host, given.replacing(file_systems=[left_out.replacing(mount_may_fail=True)])) == []
+
+
+@pytest.mark.parametrize("kind", ["fuse", "fuse.sshfs", "fuseblk"])
+def test_a_type_that_a_program_of_its_own_serves(host: HostFacts, kind: str) -> None:
+    (host.root / "proc/filesystems").write_text("nodev\tfuse\n\tfuseblk\n")
+    (said,) = types(host, specification(file_systems=[{"device": "x", "mount_point": "/srv", "type": kind}]))
+    assert "mount it on the host, and use a mapping" in said
+
+
+@pytest.mark.parametrize("kind", ["ext4", "tmpfs", "btrfs"])
+def test_a_type_that_the_kernel_has_or_loads(host: HostFacts, kind: str) -> None:
+    modules = host.root / "lib/modules" / host.release
+    modules.mkdir(parents=True)
+    (modules / "modules.alias").write_text("# x\nalias fs-btrfs btrfs\nalias fs-zfs2 zfs\n")
+    mount = {"device": "/dev/x", "mount_point": "/srv", "type": kind}
+    assert types(host, specification(file_systems=[mount])) == []
+    assert types(host, SPECIFICATION) == []
+    (said,) = types(host, specification(file_systems=[{**mount, "type": "zfs"}]))
+    assert "'zfs'" in said

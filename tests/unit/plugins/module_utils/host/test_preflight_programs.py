@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host.facts import HostFacts
-from ansible_collections.unshare.container.plugins.module_utils.host.preflight_programs import Programs, started
+from ansible_collections.unshare.container.plugins.module_utils.host.preflight_programs import Programs
 
 from ..specifications import specification
 
@@ -97,6 +97,11 @@ def unit(text: str, *wanted: str) -> tuple[dict[str, str], dict[str, t.Any]]:
         "[Service]\nExecStart=\\\n  /usr/bin/nosuch\n",
         "[Service]\nExecStartPre=/usr/bin/nosuch\nExecStart=/usr/bin/init\n",
         "[Service]\nExecStart=/usr/bin/init\nExecStart=/usr/bin/nosuch\n",
+        '[Service]\nExecStart="/usr/bin/nosuch" x\n',
+        "[Service]\nExecStart='-/usr/bin/none' ; /usr/bin/nosuch\n",
+        "[Service]\nExecStart=/usr/bin/init a \\; b ; /usr/bin/nosuch\n",
+        "[Service]\nStateDirectory=a\nExecStart=/usr/bin/nosuch\n",
+        "[Service]\nConditionPathExists=\nExecStart=/usr/bin/nosuch\n",
     ],
 )
 def test_a_unit_whose_program_is_missing(host: HostFacts, text: str) -> None:
@@ -139,5 +144,156 @@ def test_a_unit_that_nothing_starts(host: HostFacts) -> None:
     assert programs(host, {f"{UNITS}a@.service": contents[f"{UNITS}a.service"]}).problems() == []
 
 
-def test_each_program_once() -> None:
-    assert started("[Service]\nExecStartPre=/a\nExecStartPre=/b\nExecStart=/a\n") == ["/a", "/b"]
+SERVICE = "[Service]\nExecStart=/usr/bin/nosuch\n"
+WANTED = {f"{UNITS}multi-user.target.wants/a.service": {"link": "../a.service"}}
+REACHED: dict[str, tuple[dict[str, str], dict[str, t.Any], str]] = {
+    "an_instance_that_another_requires": (
+        {"a.service": "[Unit]\nRequires=t@one.service\n", "t@.service": SERVICE},
+        WANTED,
+        "t@one.service",
+    ),
+    "an_instance_by_a_link": (
+        {"t@.service": SERVICE},
+        {f"{UNITS}multi-user.target.wants/t@one.service": {"link": "../t@.service"}},
+        "t@one.service",
+    ),
+    "an_instance_by_its_own_name": (
+        {"a.service": "[Unit]\nWants=t@.service\n", "t@.service": SERVICE},
+        WANTED,
+        "t@a.service",
+    ),
+    "a_program_by_its_instance": (
+        {"a.service": "[Unit]\nBindsTo=t@nosuch.service\n", "t@.service": SERVICE.replace("nosuch", "%i")},
+        WANTED,
+        "t@nosuch.service",
+    ),
+    "required": ({"a.service": "[Unit]\nRequires=b.service\n", "b.service": SERVICE}, WANTED, "b.service"),
+    "required_in_turn": (
+        {"a.service": "[Unit]\nWants=b.target\n", "b.target": "[Unit]\nUpholds=c.service\n", "c.service": SERVICE},
+        WANTED,
+        "c.service",
+    ),
+    "a_drop_in": (
+        {"a.service": "[Service]\nExecStart=/usr/bin/init\n", "a.service.d/x.conf": SERVICE},
+        WANTED,
+        "a.service",
+    ),
+    "a_drop_in_of_all_services": ({"a.service": "", "service.d/x.conf": SERVICE}, WANTED, "a.service"),
+    "a_drop_in_of_a_prefix": (
+        {"b-c.service": "", "b-.service.d/x.conf": SERVICE},
+        {f"{UNITS}multi-user.target.wants/b-c.service": {"link": "../b-c.service"}},
+        "b-c.service",
+    ),
+    "a_drop_in_of_a_template": (
+        {"a.service": "[Unit]\nRequires=t@x.service\n", "t@.service": "", "t@.service.d/x.conf": SERVICE},
+        WANTED,
+        "t@x.service",
+    ),
+    "a_drop_in_for_a_unit_of_the_store": (
+        {"a.service.d/x.conf": SERVICE},
+        {**WANTED, f"{UNITS}a.service": {"link": "/usr/lib/systemd/system/a.service"}},
+        "a.service",
+    ),
+    "by_the_setting_of_a_timer": (
+        {"x.timer": "[Timer]\nUnit=b.service\n", "b.service": SERVICE},
+        {},
+        "b.service",
+    ),
+    "for_each_connection": ({"x.socket": "[Socket]\nAccept=yes\n", "x@.service": SERVICE}, {}, "x@.service"),
+    "of_a_socket": (
+        {"x.socket": "[Socket]\nExecStartPre=/usr/bin/nosuch\n", "x.service": ""},
+        {},
+        "x.socket",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REACHED)
+def test_a_unit_that_is_started_by_another_way(host: HostFacts, case: str) -> None:
+    units, links, unit_name = REACHED[case]
+    (said,) = programs(host, {UNITS + name: text for name, text in units.items()}, files=links).problems()
+    assert f"the unit {unit_name} starts /usr/bin/nosuch, which is not there" in said
+
+
+def test_a_condition_of_a_unit_of_the_store_counts(host: HostFacts) -> None:
+    path = host.path("/usr/lib/systemd/system/a.service")
+    path.parent.mkdir(parents=True)
+    path.write_text("[Unit]\nConditionPathExists=/x\n")
+    units, links, _name = REACHED["a_drop_in_for_a_unit_of_the_store"]
+    assert programs(host, {UNITS + name: text for name, text in units.items()}, files=links).problems() == []
+
+
+DIRECT = {
+    "by_name": ("nosuch x", "starts nosuch, which is in none of /usr/local/sbin, "),
+    "by_name_elsewhere": ("sh\nExecSearchPath=/usr/sbin", "starts sh, which is in none of /usr/sbin: "),
+    "interpreter": ("/usr/bin/bad", "starts /usr/bin/bad, whose interpreter /usr/bin/nosuch is not there: "),
+    "interpreter_of_a_declared_file": ("/etc/x.sh", "starts /etc/x.sh, whose interpreter /bin/nosuch is not there: "),
+    "interpreter_by_name": ("/etc/env.sh", "starts /etc/env.sh, whose interpreter is nosuch, which is in none of "),
+    "no_program": ("/usr/bin/data", "starts /usr/bin/data, which is no file that may be executed: make it"),
+    "a_declared_file": ("/etc/plain", "starts /etc/plain, which is no file that may be executed: its mode is 0644"),
+    "a_link_to_nothing": ("/usr/bin/link", "starts /usr/bin/link, which is not there: "),
+}
+SCRIPTS = {
+    "/etc/x.sh": "#!/bin/nosuch\n",
+    "/etc/env.sh": "#!/usr/bin/env nosuch\n",
+    "/etc/good.sh": "#!/usr/bin/env sh\n",
+    "/etc/plain": "",
+}
+
+
+def of_command(host: HostFacts, command: str) -> list[str]:
+    (host.root / "usr/bin/env").touch(0o755)
+    contents, links = unit(f"[Service]\nExecStart={command}\n")
+    modes = {path: {"mode": "0644" if path == "/etc/plain" else "0755"} for path in SCRIPTS}
+    return programs(host, {**contents, **SCRIPTS}, files={**links, **modes}).problems()
+
+
+@pytest.mark.parametrize("case", DIRECT)
+def test_a_program_that_cannot_be_run(host: HostFacts, case: str) -> None:
+    command, expected = DIRECT[case]
+    (said,) = of_command(host, command)
+    assert f"the unit a.service {expected}" in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sh -c x",
+        "'/usr/bin/sh' x",
+        "/etc/good.sh",
+        "/usr/bin/good",
+        "prog\nExecSearchPath=/usr/sbin:/usr/bin\nExecStart=\nExecStart=sh",
+        "/etc/env.sh\nEnvironment=PATH=/opt/bin",
+        "/usr/bin/sh\\x20x",
+    ],
+)
+def test_a_program_that_can_be_run_or_is_not_known(host: HostFacts, command: str) -> None:
+    assert of_command(host, command) == []
+
+
+def test_what_systemd_does_not_find_on_the_host_the_container_may_have(host: HostFacts) -> None:
+    contents, links = unit("[Service]\nExecStart=/usr/bin/init\n")
+    contents[f"{UNITS}t@.service"] = "[Service]\nExecStartPre=/usr/bin/%i\nExecStart=/usr/bin/nosuch\n"
+    contents[f"{UNITS}c.service"] = "[Unit]\nConditionPathExists=/x\n"
+    contents[f"{UNITS}idle.service"] = contents[f"{UNITS}own.service"] = ""
+    contents["/etc/own"] = ""
+    found = programs(host, contents, files={**links, "/etc/own": {"mode": "0755"}})
+    missing, warnings = found.said(
+        [
+            ("a.service", "/usr/bin/nosuch"),
+            ("a.service", "/etc/own"),
+            ("c.service", "/usr/bin/nosuch"),
+            ("t@i.service", "/usr/bin/i"),
+            ("own.service", "/etc/own"),
+        ]
+    )
+    assert [said.partition(",")[0] for said in missing] == ["the unit a.service starts /usr/bin/nosuch"]
+    assert warnings == []
+    _missing, (said,) = found.said([("t@i.service", "/usr/bin/nosuch")])
+    assert said.startswith("nothing starts this unit, and it could not run: the unit t@i.service starts /usr/bin/nos")
+
+
+def test_each_program_once(host: HostFacts) -> None:
+    contents, links = unit("[Service]\nExecStartPre=/a\nExecStartPre=/b\nExecStart=/a\n")
+    found = [said.partition(",")[0] for said in programs(host, contents, files=links).problems()]
+    assert found == ["the unit a.service starts /a", "the unit a.service starts /b"]

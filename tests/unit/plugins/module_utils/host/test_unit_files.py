@@ -62,6 +62,8 @@ ERRORS = {
     "of a drop-in for all services": "@/service.d/x.conf:2: Invalid size, ignoring: x",
     "without that word": "@/a.service:3: StandardError= path is not absolute: relative",
     "of processors": "@/a.service:3: Failed to parse CPU affinity 'x'",
+    "a socket without its service": "a.socket: service a.service not loaded, socket cannot be started.",
+    "as newer ones say": "a.socket: Service a.service not loaded, socket cannot be started.",
     "of a template": "t@i.service: Service has no ExecStart=, ExecStop=, or SuccessAction=. Refusing.",
 }
 FINE = (
@@ -70,6 +72,9 @@ FINE = (
     "user.slice: symlinks are not allowed for units of this type, rejecting.",
     "Unit other.service has a bad unit file setting.",
     "Unit idle.service is masked.",
+    "a.service: Failed to create a.service/start: Unit nosuch.service not found.",
+    "@/a.service:9: PIDFile= references a path below legacy directory /var/run/, updating /var/run/a → /run/a; please",
+    "Configuration file @/a.service is marked executable. Please remove executable permission bits. Proceeding anyway.",
     "@/a.service:3: Standard output type syslog is obsolete, automatically updating to journal.",
     "@/a.service:9: Unknown key 'UpheldBy' in section [Install], ignoring.",
     "@/a.service:3: Special user nobody configured, this is not safe!",
@@ -121,6 +126,30 @@ def test_a_name_that_is_not_known_is_a_warning_and_with_an_error_its_reason(tmp_
     assert found.warnings == [f"systemd of this host ignores a part of a unit: {told}"]
     found = UnitFiles(content(), analyze=analyze(tmp_path, unknown, ERRORS["cases_N6_bad_setting"]))
     assert (found.errors, found.warnings) == ([told, ERRORS["cases_N6_bad_setting"]], [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a.service: Something that nobody knows yet",
+        "t@i.service: Something",
+    ],
+)
+def test_what_else_is_said_of_a_declared_unit_is_not_lost(tmp_path: Path, line: str) -> None:
+    system = content(**{"t@": {"content": "[Service]\n"}})
+    found = UnitFiles(system, analyze=analyze(tmp_path, *FINE, line))
+    assert found.errors == []
+    assert found.warnings == [f"systemd of this host says of a unit: {line.replace('@/', UNITS_DIRECTORY)}"]
+
+
+def test_commands_that_the_host_does_not_have_are_for_others_to_judge(tmp_path: Path) -> None:
+    lines = [
+        f"{unit}: Command /usr/bin/no such is not executable: No such file" for unit in ("a.service", "t@i.service")
+    ]
+    system = content(**{"t@": {"content": "[Service]\n"}})
+    found = UnitFiles(system, analyze=analyze(tmp_path, *FINE, *lines))
+    assert found.commands == [("a.service", "/usr/bin/no such"), ("t@i.service", "/usr/bin/no such")]
+    assert (found.errors, found.warnings) == ([], [])
 
 
 @pytest.mark.parametrize("own", ["a.service", "basic.target"])

@@ -14,7 +14,8 @@ from ansible_collections.unshare.container.plugins.module_utils.host import clai
 from ansible_collections.unshare.container.plugins.module_utils.life import examination
 from ansible_collections.unshare.container.plugins.module_utils.life import host_containers as subject
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
-from ansible_collections.unshare.container.plugins.module_utils.state import generations
+from ansible_collections.unshare.container.plugins.module_utils.life.one_container import OneContainer
+from ansible_collections.unshare.container.plugins.module_utils.state import generations, system_damage
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 from ansible_collections.unshare.container.plugins.modules.containers import options_of
 
@@ -97,7 +98,53 @@ def test_all_is_asked_of_the_system_on_the_host(life: Life, monkeypatch: pytest.
     monkeypatch.setattr(preflight, "problems", lambda host, specification: ["no kernel"])
     assert examination.examine(life.layout, "web", system) == examination.Examined(["no kernel"], [])
     (system / "spec.json").write_text("{")
+    (said,) = examination.examine(life.layout, "web", system).problems
+    assert "spec.json: is damaged: " in said
+
+
+DAMAGES: dict[str, t.Callable[[Path], object]] = {
+    "spec.json": lambda system: (system / "spec.json").write_text("{"),
+    "root/etc/passwd": lambda system: (system / "root/etc/passwd").write_text("root"),
+    "root/etc/hostname": lambda system: (system / "root/etc/hostname").unlink(),
+    "root/etc/more": lambda system: (system / "root/etc/more").write_text(""),
+    "run-container": lambda system: (system / "run-container").chmod(0o600),
+    "manifest.json": lambda system: (system / "manifest.json").write_text("{"),
+}
+
+
+def whole(life: Life) -> Path:
+    """Return a system with the list of its files."""
+    system = life.systems[1]
+    (system / "root/etc").mkdir(parents=True)
+    for path in ("root/etc/passwd", "root/etc/hostname", "run-container"):
+        (system / path).write_text("root:x:0:0::/:")
+    (system / "manifest.json").write_text("")
+    (system / "manifest.json").chmod(0o600)
+    (system / "manifest.json").write_text(system_damage.manifest(system, system.name))
+    return system
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_system_is_not_started_for_what_runs(
+    life: Life, monkeypatch: pytest.MonkeyPatch, damage: str, check: bool
+) -> None:
+    monkeypatch.setattr(preflight, "problems", lambda host, specification: [])
+    system = whole(life)
     assert examination.examine(life.layout, "web", system) == examination.Examined([], [])
+    DAMAGES[damage](system)
+    one = OneContainer(life.layout, life.container, None, options_of({"state": "rolled_back"}, "web"), False)
+    with pytest.raises(TargetError, match=f"left as it is: the system .* is damaged: {damage} .*another generation$"):
+        one.bring(check, False)
+    assert life.container.running == str(life.systems[0])
+    assert life.layout.current_system("web") == life.systems[0]
+
+
+def test_a_whole_system_that_only_its_own_launcher_can_read_is_left_to_that(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (life.systems[1] / "spec.json").write_text(json.dumps({"format": 99}))
+    assert examination.examine(life.layout, "web", whole(life)) == examination.Examined([], [])
 
 
 def test_a_units_program_is_found_in_the_system(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The names in the units of a system that nothing answers to: units that they start or require, users and groups.
+
+systemd says so of a unit only when it starts it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from .unit_settings import BINDS, NEEDS, TRIGGERS, UnitSettings
+
+if TYPE_CHECKING:
+    from ..launcher.contract import Specification
+    from .unit_settings import Read
+
+PASSWD, GROUP, NAME_SERVICES = "/etc/passwd", "/etc/group", "/etc/nsswitch.conf"
+MADE_AT_BOOT = ("/etc/sysusers.d/", "/etc/userdb/")
+"""Directories whose files bring accounts of their own (sysusers.d(5), userdbctl(1))."""
+
+LOCAL = ("files", "compat", "systemd", "myhostname")
+"""Sources of nsswitch.conf(5) that need no server."""
+
+ALWAYS = ("root", "nobody", "nogroup")
+"""The accounts that systemd knows by itself."""
+
+YES = ("1", "yes", "y", "true", "t", "on")
+
+
+class NamesInUnits:
+    """The names in the units that a system brings itself."""
+
+    def __init__(self, specification: Specification, read: Read, texts: UnitSettings) -> None:
+        self.specification = specification
+        self.read = read
+        self.texts = texts
+        self.own = [name for name in texts.started() if texts.declared.is_own(name)]
+
+    def problems(self) -> list[str]:
+        """Return what is named and not there, and without which a unit does not run."""
+        return self._triggered() + self._required(BINDS) + self._accounts()
+
+    def warnings(self) -> list[str]:
+        """Return what is required and not there; systemd starts a unit at boot without it, and never by itself."""
+        return self._required(NEEDS)
+
+    def _triggered(self) -> list[str]:
+        """Return which sockets, timers and paths have nothing to start."""
+        found = []
+        for name in self.own:
+            for other in self.texts.triggered(name):
+                if not self.texts.is_there(other):
+                    key = TRIGGERS[name.rpartition(".")[2]]
+                    remedy = f"declare that unit, or name another one with {key}="
+                    found.append(f"the unit {name} starts {other}, which is not there: {remedy}")
+        return found
+
+    def _required(self, keys: tuple[str, ...]) -> list[str]:
+        found = []
+        for name in self.own:
+            for key in keys:
+                for other in self.texts.named(name, key):
+                    if not self.texts.is_there(other):
+                        remedy = f"declare that unit, or correct {key}= (Wants= is for one that may be missing)"
+                        found.append(f"the unit {name} requires {other}, which is not there: {remedy}")
+        return list(dict.fromkeys(found))
+
+    def _accounts(self) -> list[str]:
+        """Return which users and groups of the units nobody has declared."""
+        files = self.specification.files
+        if any(path.startswith(MADE_AT_BOOT) for path in files) or not self._are_local():
+            return []
+        users, groups = self._names(PASSWD), self._names(GROUP)
+        services = [name for name in self.texts.started() if name.endswith(".service")]
+        dynamic = {account for name in services if self._is_dynamic(name) for account in self._dynamic_names(name)}
+        found = []
+        for name in self.own:
+            if self._is_dynamic(name) or not self.texts.is_plain(name):
+                continue
+            kind = "Socket" if name.endswith(".socket") else ""
+            for key, known in ((f"{kind}User", users), (f"{kind}Group", groups)):
+                value = self.texts.value(name, key)
+                if known and value and not _is_known(value, known | dynamic):
+                    found.append(_unknown(name, key, value))
+            for value in self.texts.values(name, "SupplementaryGroups"):
+                if groups and not _is_known(value, groups | dynamic):
+                    found.append(_unknown(name, "SupplementaryGroups", value))
+        return found
+
+    def _are_local(self) -> bool:
+        """Return whether accounts come from files alone, and from no server."""
+        if NAME_SERVICES not in self.specification.files:
+            return True
+        text = self.read(NAME_SERVICES).decode("utf-8", "replace")
+        lines = re.findall(r"^\s*(?:passwd|group)\s*:([^#\n]*)", text, re.MULTILINE)
+        return all(word in LOCAL for line in lines for word in re.sub(r"\[[^]]*\]", " ", line).split())
+
+    def _names(self, path: str) -> set[str]:
+        """Return the names in passwd(5) or group(5); none when the system does not bring that file."""
+        entry = self.specification.files.get(path)
+        if entry is None or entry.link is not None:
+            return set()
+        return {line.partition(":")[0] for line in self.read(path).decode("utf-8", "replace").split("\n") if line}
+
+    def _is_dynamic(self, name: str) -> bool:
+        return self.texts.value(name, "DynamicUser").lower() in YES
+
+    def _dynamic_names(self, name: str) -> set[str]:
+        stem = re.split("[@.]", name)[0]
+        return {stem, self.texts.value(name, "User"), self.texts.value(name, "Group")}
+
+
+def _is_known(account: str, known: set[str]) -> bool:
+    return account in known or account in ALWAYS or account.isdigit()
+
+
+def _unknown(unit: str, key: str, account: str) -> str:
+    what, declared = ("group", "groups") if "Group" in key else ("user", "users")
+    return (
+        f"the unit {unit} has {key}={account}, a {what} that nobody has declared: "
+        f"add it to operating_system.{declared}, or name another"
+    )
