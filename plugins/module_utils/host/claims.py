@@ -181,7 +181,7 @@ def _ports(host: HostFacts, wanted: list[Port], found: list[Other], going: list[
             free.append(port)
     sockets = ports.listening(host) if free else []
     sockets = [socket for socket in sockets if ports.taken(free, [socket])]
-    holders = {socket: ports.holders_of(host, socket) for socket in sockets}
+    holders = ports.holders_of(host, sockets)
     sockets = [socket for socket in sockets if not any(who.has(host, socket, holders[socket]) for who in going)]
     for port, socket in ports.taken(free, sockets):
         having = [each.name for each in found if each.runs and each.runs.has(host, socket, holders[socket])]

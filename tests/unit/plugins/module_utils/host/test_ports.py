@@ -81,9 +81,9 @@ def test_who_listens_is_found(
         number = made.getsockname()[1]
         ((wanted, found),) = ports.taken([port(number, address, protocol)], ports.listening(host))
         assert (wanted.number, found.address, found.uid) == (number, address, os.getuid())
-        assert ports.holders_of(host, found) == [os.getpid()]
+        assert ports.holders_of(host, [found]) == {found: [os.getpid()]}
         assert (
-            ports.named(host, ports.holders_of(host, found))
+            ports.named(host, ports.holders_of(host, [found])[found])
             == f"{host.read('/proc/self/comm').strip()} (PID {os.getpid()})"
         )
         other = "udp" if protocol == "tcp" else "tcp"
