@@ -11,8 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible import constants
+from ansible.errors import AnsibleActionFail
 from ansible_collections.unshare.container.plugins.plugin_utils.actions import HidingAction
 from ansible_collections.unshare.container.plugins.plugin_utils.boot_script import boot_script
+from ansible_collections.unshare.container.plugins.plugin_utils.namesakes import namesake_in_run
 from ansible_collections.unshare.container.plugins.plugin_utils.secrets import split_secrets
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import occurring, shown, with_secrets
 
@@ -38,6 +41,12 @@ class ActionModule(HidingAction):
         # What is no system is the module's to refuse.
         if "boot" not in arguments and isinstance(system, dict) and {"activation", "spec"} <= system.keys():
             arguments["boot"] = boot_script(system)
+        if isinstance(system, dict) and isinstance(system.get("spec"), dict):
+            target = self._task.delegate_to or (task_vars or {}).get("inventory_hostname", "")
+            name, host_name = arguments.get("name") or system.get("name"), system["spec"].get("host_name")
+            said = namesake_in_run(str(constants.DEFAULT_LOCAL_TMP), str(target), name, host_name)  # type: ignore[attr-defined]
+            if said:
+                raise AnsibleActionFail(said)
         used = occurring(texts, arguments)
         if isinstance(system, dict) and isinstance(system.get("files"), dict):
             arguments["system"], secrets = split_secrets(with_secrets(system, used))

@@ -22,6 +22,8 @@ from ansible_collections.unshare.container.plugins.plugin_utils.declared_contain
     refuse_shared,
     report,
 )
+from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
+from ansible_collections.unshare.container.plugins.plugin_utils.namesakes import namesake_in_run
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import shown
 
 
@@ -41,6 +43,7 @@ class ActionModule(HidingAction):
         declared = declared_containers(arguments.get("containers", {}), texts)
         derivation = DerivedSystems(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
         refuse_shared(declared, derivation)
+        self._refuse_namesakes(declared, task_vars)
         arguments["containers"] = {item.name: {**item.options, **derivation.announcement(item)} for item in declared}
         lacked = [item for item in declared if derivation.is_lacked(item)]
         done = self._send(arguments, [derivation.system(item) for item in lacked], task_vars)
@@ -51,6 +54,15 @@ class ActionModule(HidingAction):
             done = self._send(arguments, [derivation.system(item) for item in lacked], task_vars)
         self._explain(declared, done)
         return shown(done, {text for item in declared for text in item.vaulted})
+
+    def _refuse_namesakes(self, declared: list[Declared], task_vars: dict[str, Any] | None) -> None:
+        """Refuse a container that another task of this run has declared with another host name."""
+        target = self._task.delegate_to or (task_vars or {}).get("inventory_hostname", "")
+        for item in declared:
+            host_name = (item.derivation.get("operating_system") or {}).get("host_name")
+            said = namesake_in_run(str(constants.DEFAULT_LOCAL_TMP), str(target), item.name, host_name)  # type: ignore[attr-defined]
+            if said:
+                raise DeclarationError(f"containers.{item.name}", said)
 
     def _send(
         self, arguments: dict[str, Any], systems: list[dict[str, Any]], task_vars: dict[str, Any] | None

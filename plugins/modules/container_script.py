@@ -130,7 +130,8 @@ options:
     description:
       - Whether the container's name was made of the host name, up to its first dot. Then it is an error when the
         container that the host has by this name has another host name, since two declarations would become one
-        container, each of which replaces the other.
+        container, each of which replaces the other. How that one got its name does not matter.
+      - Two tasks of one run that give one host's container of one name different host names are an error in any case.
       - The action plugin sets it where the role's C(system_container_name) is left at its default.
     type: bool
     default: false

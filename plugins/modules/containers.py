@@ -18,13 +18,15 @@ description:
     M(unshare.container.system_container) do for one. It takes one round trip, or two when the host lacks a system or
     has a damaged one. A damaged system is written anew, with a warning.
   - A failure of one container does not affect the others. The module fails at the end, and names the container.
+  - All systems are put on the host and looked at first. When one is refused, nothing is stopped or removed.
 author:
   - The unshare.container authors (@unshare)
 extends_documentation_fragment:
   - unshare.container.attributes
 attributes:
   check_mode:
-    details: For a container whose system is missing or damaged on the host, the host and the store are checked, too.
+    details: For a container whose system is missing or damaged on the host, the host and the store are checked, too. A
+      container that would go on running is judged, and is an error when it is not well.
   diff_mode:
     details: Shows which parts of the declarations were dropped or replaced, and why; the files that differ; the states.
   action:
@@ -225,17 +227,15 @@ def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
     if missing:
         return {"changed": False, "missing": missing}
     unnamed = host.unnamed()
-    removed: list[dict[str, t.Any]] = []
     if given["stage"]:
         results = host.stage()
     else:
-        removed = host.purge(options_of({"state": "absent"}, "purge")) if given["purge"] else []
-        results = host.bring(given["roll_back"])
+        results = host.bring(given["roll_back"], options_of({"state": "absent"}, "purge") if given["purge"] else None)
         if unnamed and given["purge"] is False:
             module.warn(f"on this host, but not declared: {', '.join(unnamed)}; {PURGE}")
     for warning in host.warnings:
         module.warn(warning)
-    return summary(results + removed, unnamed)
+    return summary(results, unnamed)
 
 
 def summary(results: list[dict[str, t.Any]], unnamed: list[str]) -> dict[str, t.Any]:

@@ -31,7 +31,8 @@ extends_documentation_fragment:
   - unshare.container.container
 attributes:
   check_mode:
-    details: O(system) does not need to be on the host yet.
+    details: O(system) does not need to be on the host yet. A container that would go on running is judged, and is an
+      error when it is not well.
   diff_mode:
     details: Shows the state, the current system and the running one.
   action:

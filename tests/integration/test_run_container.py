@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.tests import signals
 
+from .conftest import DEFAULT_NAME
+
 if t.TYPE_CHECKING:
     from ansible_collections.unshare.container.tests.integration.conftest import Machine, MakeMachine
 
@@ -203,6 +205,33 @@ def test_second_start_says_what_runs(make_machine: MakeMachine) -> None:
     assert result.returncode == 125
     assert f"PID {status.pid}" in result.stderr
     assert machine.container.status().pid == status.pid
+
+
+def test_a_second_writer_is_not_started(make_machine: MakeMachine, tmp_path: Path) -> None:
+    """Nothing but `run-container` starts a container by hand, or at the boot of a host without systemd."""
+    (tmp_path / "data/below").mkdir(parents=True)
+    share = f"--share={tmp_path}/data/below=/shared"
+    mapping = {"source": str(tmp_path / "data"), "target": "/data", "writable": True}
+    first = make_machine(name=DEFAULT_NAME + "-first", mappings=[mapping])
+    second = make_machine()
+
+    def start(machine: Machine, *arguments: str) -> tuple[int, str]:
+        command = [str(machine.system / "run-container"), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stderr
+
+    first.start()
+    for words in ((share,), (share, "--detach")):
+        code, said = start(second, *words)
+        assert code == 125
+        assert f"container {first.name!r}, which runs, writes to {tmp_path}/data (at /data), and that contains" in said
+        assert second.container.status().state == "stopped"
+    first.stop()
+    assert start(second, share, "--detach")[0] == 0
+    code, said = start(first, "--detach")
+    assert (code, first.container.status().state) == (125, "stopped")
+    assert f"writes to {tmp_path}/data/below (at /shared), and that lies in {tmp_path}/data" in said
+    assert second.container.status().state == "running"
 
 
 def test_s8_output_of_another_init_is_kept_inside_while_nobody_watches(make_machine: MakeMachine) -> None:

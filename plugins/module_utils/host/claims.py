@@ -10,19 +10,16 @@ before a container is started, and before the one of its name that runs is stopp
 from __future__ import annotations
 
 import os
-import stat
-from typing import TYPE_CHECKING, Callable, Dict, Iterable, NamedTuple
+from typing import TYPE_CHECKING, Callable, Iterable, NamedTuple
 
-from ..launcher import guarded
 from ..launcher.errors import LauncherError
 from ..launcher.names import is_name
 from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, UNIT_DIRECTORY
 from ..launcher.specification import read_spec
+from ..state import writers
 from ..state.record import RecordedContainer
 from . import ports
-from .preflight_mounts import answers
 from .systemd_units import WANTS, unit_of
-from .written import paths_written
 
 if TYPE_CHECKING:
     from ..launcher.contract import Port, Specification
@@ -30,17 +27,6 @@ if TYPE_CHECKING:
     from .facts import HostFacts
 
     Recorded = Callable[[str], RecordedContainer]
-
-Written = Dict[str, str]
-"""A path of the host that a container writes to, and the mount point by which it does."""
-
-WAYS_OUT = (
-    "two systems that write one directory damage what is in it: stop or remove that container first, "
-    "give this one a directory of its own, or share it read-only"
-)
-
-
-TURNED = {"is": "is", "contains": "lies in", "lies in": "contains"}
 
 
 class Other(NamedTuple):
@@ -108,60 +94,21 @@ def conflicts(
     return _directories(host, written, staying) + _ports(host, specification.ports, staying, list(filter(None, going)))
 
 
-def writes(host: HostFacts, specification: Specification) -> Written:
+def writes(host: HostFacts, specification: Specification) -> writers.Written:
     """Return the paths of the host that a container writes to."""
-    found: Written = {}
-    for mount in specification.file_systems:
-        for path in paths_written(mount):
-            if not answers(host, path) or _is_kept(host, path):
-                found.setdefault(path, mount.mount_point)
-    return found
+    return writers.writes(specification.file_systems, _place(host))
 
 
-def _is_kept(host: HostFacts, path: str) -> bool:
-    """Return whether what is written to a path stays in it. Any number may use a socket or a pipe."""
-    try:
-        mode = os.stat(host.path(path)).st_mode
-    except OSError:
-        return True
-    return not (stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode) or stat.S_ISCHR(mode))
+def _place(host: HostFacts) -> Callable[[str], str]:
+    return lambda path: str(host.path(path))
 
 
-def _directories(host: HostFacts, written: Written, found: list[Other]) -> list[str]:
-    said = []
-    for other in found:
-        theirs = writes(host, other.specification) if written else {}
-        if not theirs:
-            continue
-        runs = {str(host.path(path)): path for path in theirs if answers(host, path)}
-        guard = guarded.GuardedHost(runs, ())
-        for path, point in written.items():
-            met = _meets(host, guard, path, theirs)
-            if met:
-                which = f"{met[1]} (at {theirs[met[1]]})"
-                here = f"that {met[0]} {path} (here at {point})"
-                does = "runs" if other.runs else "the host's boot starts"
-                said.append(f"container {other.name!r}, which {does}, writes to {which}, and {here}: {WAYS_OUT}")
-    return said
-
-
-def _meets(host: HostFacts, guard: guarded.GuardedHost, path: str, theirs: Written) -> tuple[str, str] | None:
-    """Return how a path that another container writes stands to this one, by its words or its place; None if apart."""
-    for known in theirs:
-        relation = guarded.relation_of(known, path)
-        if relation:
-            return relation, known
-    if not answers(host, path):
-        return None
-    try:
-        source = os.open(host.path(path), os.O_PATH | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        met = guard.written(source)
-    finally:
-        os.close(source)
-    return (TURNED[met[0]], guard.runs[met[1]]) if met else None
+def _directories(host: HostFacts, written: writers.Written, found: list[Other]) -> list[str]:
+    theirs = [
+        (other.name, "runs" if other.runs else "the host's boot starts", writes(host, other.specification))
+        for other in (found if written else [])
+    ]
+    return writers.meetings(written, theirs, _place(host))
 
 
 def _ports(host: HostFacts, wanted: list[Port], found: list[Other], going: list[ports.Owner]) -> list[str]:

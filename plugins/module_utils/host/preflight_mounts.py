@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..launcher import file_systems, guarded, linux, lookup, mount_calls, mount_table, mounts, reachable, targets
+from ..launcher import file_systems, guarded, linux, lookup, mount_calls, mounts, reachable, targets
 from ..launcher.errors import LauncherError
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ class Sources:
 
 def answers(host: HostFacts, path: str) -> bool:
     """Return whether a path can be looked at without waiting for a server (a network file system, FUSE)."""
-    real = os.path.normpath(host.path(path))
-    return all(mount.point == "/" or mount.kind in mounts.OWN for mount in mount_table.way(mount_table.read(), real))
+    return mounts.answers_at_once(str(host.path(path)))
 
 
 def mount_points(host: HostFacts, specification: Specification) -> list[str]:

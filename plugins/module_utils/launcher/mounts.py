@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 
-from . import linux, lookup, mount_calls, targets
+from . import linux, lookup, mount_calls, mount_table, targets
 from .errors import LauncherError
 from .excursion import in_child
 
@@ -41,6 +41,16 @@ OWN = frozenset(
         "reiserfs rootfs securityfs selinuxfs squashfs sysfs tmpfs tracefs ubifs udf vfat xfs zfs"
     ).split()
 )
+
+
+def answers_at_once(path: str, table: list[mount_table.MountTableEntry] | None = None) -> bool:
+    """Return whether an absolute path can be looked at without waiting for a server (a network file system, FUSE).
+
+    Args:
+        table: what is mounted, for who asks several times.
+    """
+    way = mount_table.way(mount_table.read() if table is None else table, os.path.normpath(path))
+    return all(mount.point == "/" or mount.kind in OWN for mount in way)
 
 
 def attributes(flags: list[str]) -> int:

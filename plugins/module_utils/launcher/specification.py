@@ -48,6 +48,14 @@ class Outline(ContractRecord):
     }
 
 
+class FileSystems(ContractRecord):
+    """The mounts of a specification of any version, for who asks what a container that runs writes to."""
+
+    file_systems: list[contract.Mount]
+
+    KINDS: ClassVar[dict[str, Kind]] = {"file_systems": contract.Specification.KINDS["file_systems"]}
+
+
 def read_spec(system: str) -> contract.Specification:
     """Return the specification in a system's directory.
 
@@ -60,6 +68,15 @@ def read_spec(system: str) -> contract.Specification:
 def read_outline(system: str) -> Outline:
     """Return what of a system's specification is asked of a container that runs; errors are those of `read_spec`."""
     return _read(system, _outline)
+
+
+def read_file_systems(system: str) -> list[contract.Mount]:
+    """Return the mounts of a system's specification; errors are those of `read_spec`."""
+    return _read(system, _file_systems).file_systems
+
+
+def _file_systems(written: dict[str, Any]) -> FileSystems:
+    return FileSystems.read({"file_systems": written.get("file_systems")})
 
 
 def _outline(written: dict[str, Any]) -> Outline:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, NamedTuple
 
 from ..host import facts, system_filter
 from ..launcher.contract import Security
@@ -23,6 +23,26 @@ from ..state.target import Layout, TargetError
 from .one_container import ERRORS, OneContainer, failure
 
 Result = Dict[str, Any]
+
+
+LEFT = (
+    "container '%s': is left as it is: nothing is stopped or removed in a run in which another container is refused "
+    "(%s). Mend what is refused, or take it out of the declaration"
+)
+
+
+class Prepared(NamedTuple):
+    """A container whose system is on the host.
+
+    :ivar changed: whether the system is new there.
+    :ivar difference: how it differs from the former one, when that was asked for.
+    :ivar foreseen: `ends`, whether it is to be stopped or removed, and `stays`, whether it goes on as it is.
+    """
+
+    one: OneContainer
+    changed: bool
+    difference: list[dict[str, str]]
+    foreseen: dict[str, bool]
 
 
 class HostContainers:
@@ -55,6 +75,8 @@ class HostContainers:
         self.check = check
         self.diff = diff
         self.warnings: list[str] = []
+        self._ending: list[str] = []
+        self._staying: set[str] = set()
         self._filters: dict[str, bytes | None] = {}
 
     def missing(self) -> list[str]:
@@ -75,30 +97,52 @@ class HostContainers:
 
         In a result `pending` says whether bringing the container into its state would change it.
         """
+        self._ending = self._named(self.declared)
         return [self._guarded(name, self._stage) for name in self.declared]
 
-    def bring(self, roll_back: bool) -> list[Result]:
+    def bring(self, roll_back: bool, purge: dict[str, Any] | None = None) -> list[Result]:
         """Bring every container into its state; the result of each, in the order in which they were declared.
 
-        Those that are to end come first: what they have may be meant for the others.
+        Those that are to end come first: what they have may be meant for the others. Before that the systems of all are
+        put on the host and looked at. When one is refused, nothing ends, for it may be the former name of that one.
 
         :param roll_back: whether a switch to a system that is not well is undone, for all of them. Otherwise only for
             those whose own options say so.
+        :param purge: the options of a container that is to be absent, for those that were not declared; their results
+            come last. None leaves them alone.
         """
-        ending = self._ending()
-        order = ending + [name for name in self.declared if name not in ending]
-        results = {name: self._guarded(name, lambda name: self._bring(name, roll_back)) for name in order}
-        return [results[name] for name in self.declared]
+        wanted = dict(self.declared)
+        if purge is not None:
+            wanted.update(dict.fromkeys(self.unnamed(), purge))
+        self._ending = self._named(wanted)
+        order = self._ending + [name for name in wanted if name not in self._ending]
+        prepared: dict[str, Prepared] = {}
 
-    def _ending(self) -> list[str]:
-        return [name for name, options in self.declared.items() if options["state"] in ("absent", "stopped")]
+        def prepare(name: str) -> Result:
+            prepared[name] = self._prepare(name, wanted[name], roll_back or wanted[name]["roll_back"])
+            return prepared[name].foreseen
 
-    def purge(self, options: dict[str, Any]) -> list[Result]:
-        """Remove the containers that were not declared. Return the result of each.
+        results = {name: self._guarded(name, prepare) for name in order}
+        if any(prepared[name].foreseen["ends"] for name in self._ending if name in prepared):
+            self._staying = {name for name, found in prepared.items() if found.foreseen["stays"]}
+            for name in order:
+                if name in prepared and name not in self._ending:
+                    results[name] = self._guarded(name, lambda name: self._foresee(name, prepared[name]))
+        refused = [name for name in wanted if results[name].get("failed")]
+        for name in order:
+            if name in refused:
+                continue
+            if refused and prepared[name].foreseen["ends"]:
+                results[name] = {"name": name, "changed": prepared[name].changed, "failed": True}
+                results[name]["msg"] = LEFT % (name, ", ".join(refused))
+            else:
+                results[name] = self._guarded(name, lambda name: self._bring(prepared[name]))
+        return [results[name] for name in wanted]
 
-        :param options: those of a container that is to be absent.
-        """
-        return [self._guarded(name, lambda name: self._one(name, None, options, False)) for name in self.unnamed()]
+    @staticmethod
+    def _named(wanted: dict[str, dict[str, Any]]) -> list[str]:
+        """Return the containers that are to end."""
+        return [name for name, options in wanted.items() if options["state"] in ("absent", "stopped")]
 
     def _lacks(self, name: str) -> bool:
         """Return whether the content of the container's system is needed. An error says no: it comes again later."""
@@ -131,22 +175,31 @@ class HostContainers:
         result: Result = {"name": name, "changed": changed, "pending": pending, "system": str(system or "")}
         return dict(result, diff=difference) if difference else result
 
-    def _bring(self, name: str, roll_back: bool) -> Result:
-        system, changed, difference = self._system(name)
-        options = self.declared[name]
-        result = self._one(name, system, options, roll_back or options["roll_back"])
-        result["changed"] = result["changed"] or changed
-        differences = difference + ([result.pop("diff")] if "diff" in result else [])
-        return dict(result, diff=differences) if differences else result
-
-    def _one(self, name: str, system: Path | None, options: dict[str, Any], roll_back: bool) -> Result:
+    def _prepare(self, name: str, options: dict[str, Any], roll_back: bool) -> Prepared:
+        """Put the container's system on the host, and find out what becomes of the container."""
+        system, changed, difference = self._system(name) if name in self.declared else (None, False, [])
         one = OneContainer(self.layout, self.make(name), system, options, roll_back)
-        one.without = self._others(name) if self.check else []
         one.beside = self._beside(name)
+        ending = name in self._ending
+        foreseen = {"ends": ending and one.would_end, "stays": not ending and one.stays}
+        return Prepared(one, changed, difference, foreseen)
+
+    def _foresee(self, name: str, prepared: Prepared) -> Result:
+        """Look at the container as it will be found when those before it have ended, or changed."""
+        prepared.one.without = self._others(name)
+        prepared.one.foresee(self.check)
+        return {}
+
+    def _bring(self, prepared: Prepared) -> Result:
+        one = prepared.one
+        one.without = self._others(one.name) if self.check else []
         try:
-            return one.bring(self.check, self.diff)
+            result = one.bring(self.check, self.diff)
         finally:
             self._warn(one.warnings)
+        result["changed"] = result["changed"] or prepared.changed
+        differences = prepared.difference + ([result.pop("diff")] if "diff" in result else [])
+        return dict(result, diff=differences) if differences else result
 
     def _system(self, name: str) -> tuple[Path | None, bool, list[dict[str, str]]]:
         """Put the system to make current on the host. Return its path, whether it is new, and how it differs."""
@@ -177,12 +230,16 @@ class HostContainers:
         return staged.path, staged.changed, staged.difference
 
     def _others(self, name: str) -> list[str]:
-        """Return the containers that this run brings into other states beside one: what they have now says little."""
-        return [other for other in self.declared if other != name]
+        """Return the containers that this run will have ended or changed before one: what they have now says little."""
+        if name in self._ending:
+            return []
+        names = list(self.declared)
+        before = [other for other in names[: names.index(name)] if other not in self._ending]
+        return self._ending + [other for other in before if other not in self._staying]
 
     def _beside(self, name: str) -> list[str]:
         """Return the containers that the host has after this run, beside one."""
-        return [other for other in self._others(name) if self.declared[other]["state"] != "absent"]
+        return [other for other in self.declared if other != name and self.declared[other]["state"] != "absent"]
 
     def _warn(self, warnings: list[str]) -> None:
         self.warnings += [warning for warning in warnings if warning not in self.warnings]

@@ -117,6 +117,7 @@ class LifeCycle:
         self.examine = examine
         self.changed = False
         self._switched = False
+        self.removed: list[str] = []  # the generations and systems that were no longer to be kept
         self.warnings: list[str] = []
         self.failed_units: list[str] | None = None
         """The units that do not do what was declared, once they were asked for."""
@@ -209,6 +210,11 @@ class LifeCycle:
                 generations.end_trial(self.layout, self.name)
             self._prune()
 
+    def running_system(self) -> Path | None:
+        """Return the system that runs."""
+        status = self.container.status()
+        return self.layout.systems / _base_name(status.system) if status.system else None
+
     def planned_system(self, state: str) -> Path | None:
         """Return the system that `reach(state)` would make current, or None for the one that is."""
         return self._target(state)[1] if state == "rolled_back" else self.system
@@ -251,15 +257,15 @@ class LifeCycle:
         found = self.container.status().state == "running" and not restart
         try:
             self._run(restart)
-            self._check_health()
+            self.check_health()
         except (LauncherError, TargetError, OSError):
-            if not found or self.changed or not self._ends():
+            if not found or self.changed or not self.ends():
                 raise
             self.starter.stop(self.timeout)  # which waits for its end
             self._run(restart=False)
-            self._check_health()
+            self.check_health()
 
-    def _ends(self) -> bool:
+    def ends(self) -> bool:
         """Return whether it has ended, or is about to."""
         if self.container.status().state != "running":
             return True
@@ -293,7 +299,8 @@ class LifeCycle:
         if not self.starter.await_ready(self.timeout):
             raise self._unhealthy(f"container {self.name!r} runs but is not ready after {self.timeout:g} s")
 
-    def _check_health(self) -> None:
+    def check_health(self) -> None:
+        """Judge what runs. Raise UnhealthyError, LauncherError, TargetError, OSError."""
         systemd = self._has_systemd()
         if self.health is not None:
             judged = systemd and not self.allow_failed_units and (self.wait or self.health["running"])
@@ -308,7 +315,7 @@ class LifeCycle:
             self.failed_units = judgement.units
             if judgement.problems:
                 self.warnings.append(f"container {self.name!r} is not well: {judgement.summary()}")
-        if systemd and self.health is None and not self.changed and self._ends():
+        if systemd and self.health is None and not self.changed and self.ends():
             raise TargetError(f"container {self.name!r} is going down")
 
     def _undo(self, error: Exception) -> None:
@@ -364,8 +371,8 @@ class LifeCycle:
         return UnhealthyError(message, self.changed, units, self._known())
 
     def _prune(self) -> None:
-        status = self.container.status()
-        running = self.layout.systems / _base_name(status.system) if status.system else None
+        running = self.running_system()
+        self.removed = generations.to_remove(self.layout, self.name, running, self.keep)
         generations.prune(self.layout, self.name, running, self.keep)
 
     def _remains(self) -> bool:

@@ -17,6 +17,7 @@ from ..launcher.paths import refusal_of_root, write_atomically
 from ..launcher.process import heed_children
 from ..launcher.specification import read_spec
 from ..launcher.targets import is_below, plain_path, refusal_of_place
+from ..state import writers
 from ..state.record import Status
 from .container import Container
 
@@ -152,6 +153,8 @@ def _run(directory: str, arguments: Arguments) -> int:
     heed_children()
     for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
         _signal.signal(number, _interrupt)
+    if not arguments.values.keys() & {"refresh", "stop", "clear", "again"}:  # the last one starts nothing as a rule
+        writers.refuse_second(spec.name, spec.file_systems + extra)
     if "detach" in arguments.values:
         with container.lock(timeout):
             status = container.start(directory, True, timeout, extra_file_systems=extra)

@@ -16,7 +16,7 @@ from ..host.limits import LimitError, parse_limits
 from ..launcher.errors import LauncherError
 from ..state import generations
 from ..state.target import Layout, TargetError, message_of
-from . import health
+from . import foresight, health
 from .healing import Healing
 from .life_cycle import LifeCycle, UnhealthyError
 from .starting import starter
@@ -37,7 +37,7 @@ OUTDATED = (
 def check(options: dict[str, Any], place: str = "") -> None:
     """Refuse option values that TASK_OPTIONS accepts and that are of no use. Turn time limits into floats.
 
-    :param place: the place of the options, for the error; empty for a module's own options.
+    :param place: where the options are, for the error; empty for those of a module itself.
     :raises OptionError: naming the key.
     """
     time_limits.check_time_limits(options, TASK_OPTIONS, place)
@@ -136,6 +136,24 @@ class OneContainer:
                 examined = examined._replace(conflicts=[])
             examined.refuse(self.name)
 
+    def foresee(self, check: bool) -> None:
+        """Refuse what could not be done, before anything ends that this container is to take the place of.
+
+        :raises TargetError, LauncherError, OSError: as `bring` does before it changes anything.
+        """
+        self.cycle.plan(self.state)
+        self.examine_before(check)
+
+    @property
+    def would_end(self) -> bool:
+        """Whether bringing the container into its state would change it."""
+        return self.cycle.would_change(self.state)
+
+    @property
+    def stays(self) -> bool:
+        """Whether it goes on as it is."""
+        return self.cycle.to_start(self.state, self.cycle.planned_system(self.state)) is None
+
     @property
     def warnings(self) -> list[str]:
         """The warnings for the user, each once."""
@@ -159,16 +177,22 @@ class OneContainer:
             changed = cycle.would_change(self.state) or boot.would_change(settled)
             after = {**planned, **boot.plan(settled)}
             stays = before["running"] is not None and before["running"] == after["running"]
-            healed = self._heal(check=True) if stays and self.state != "restarted" else []
+            stays = stays and self.state != "restarted"
+            if stays and foresight.would_start_again(cycle, self.state):
+                changed, stays = True, False
+            healed = self._heal(check=True) if stays else []
+            removed = [] if changed else foresight.would_remove(cycle, self.state)
         else:
             cycle.reach(self.state)
             changed = boot.apply(settled) or cycle.changed
             after = {**cycle.describe(), **boot.describe()}
             healed = self._heal(check=False) if after["running"] is not None else []
+            removed = [] if changed else cycle.removed
         boot.explain(settled)
-        if healed:
-            changed = True
-            before, after = {**before, "stale": healed}, {**after, "stale": []}
+        for what, found in (("stale", healed), ("no_longer_kept", removed)):
+            if found:
+                changed = True
+                before, after = {**before, what: found}, {**after, what: []}
         result: dict[str, Any] = {"changed": changed, "name": self.name, "state": after["state"]}
         if after["current"]:
             result["system"] = str(cycle.layout.systems / after["current"])

@@ -14,7 +14,7 @@ from ..host.preflight_content import Content
 from ..host.preflight_programs import Programs
 from ..host.preflight_units import NamesInUnits
 from ..launcher.errors import LauncherError
-from ..launcher.specification import read_spec
+from ..launcher.specification import read_outline
 from ..state import library, system_diff
 from ..state.system_content import SystemContent
 from ..state.system_damage import damages, summary_of_damages
@@ -76,16 +76,18 @@ def look_for_named(
 def refuse_namesake(system: dict[str, Any], name: str | None, root: Path) -> None:
     """Refuse a system whose container's name, made of its host name, is that of a container with another host name.
 
+    That one may have been given its name, whatever its host name is.
+
     :raises TargetError: naming both, and the way out.
     """
     name = name or str(system["name"])
     current = Layout(root).current_system(name)
     try:
-        known = read_spec(str(current)).host_name if current is not None else ""
+        known = read_outline(str(current)).host_name if current is not None else ""
     except (LauncherError, OSError):
         return  # it is damaged, or gone
     new = str((system.get("spec") or {}).get("host_name", ""))
-    if not known or known.lower() == new.lower() or known.partition(".")[0].lower() != name:
+    if not known or known.lower() == new.lower():
         return
     raise TargetError(
         f"the container {name!r} of this host is that of {known!r}, and {new!r} would replace it: the name is a host "

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Collection
 
 from ..launcher.names import container_of
 from ..launcher.paths import sync_directory
@@ -186,31 +187,55 @@ def prune(layout: Layout, name: str, running: Path | None, keep: int = GENERATIO
     :param keep: how many generations are kept, those in use not counted.
     :raises TargetError: when a link or a system cannot be removed.
     """
+    try:
+        for number in surplus(layout, name, keep):
+            (layout.generations(name) / str(number)).unlink()
+            with contextlib.suppress(FileNotFoundError):
+                (layout.generations(name) / f"{number}{WELL}").unlink()
+        found = unused(layout, name, running)
+    except OSError as error:
+        raise TargetError(f"cannot forget an old generation of {name!r}: {explain(error)}") from error
+    Systems(layout).remove(found)
+    return found
+
+
+def to_remove(
+    layout: Layout, name: str, running: Path | None, keep: int, well: bool = False, newest: bool = False
+) -> list[str]:
+    """Return what `prune` removes, in words. `well` and `newest` are those of `surplus` and `unused`."""
+    numbers = surplus(layout, name, keep, well)
+    systems = unused(layout, name, running, numbers, newest)
+    return [f"generation {number}" for number in numbers] + [f"system {system.name}" for system in systems]
+
+
+def surplus(layout: Layout, name: str, keep: int, well: bool = False) -> list[int]:
+    """Return the generations that `prune` removes, oldest first.
+
+    :param well: as it will be once the container was seen to be well with the current one, and no trial goes on.
+    """
+    current = current_number(layout, name)
+    if current is None:
+        return []
+    in_use = (current,) if well else (current, former_number(layout, name), last_well(layout, name))
+    return [number for number in numbers(layout, name)[:-keep] if number not in in_use]
+
+
+def unused(
+    layout: Layout, name: str, running: Path | None, without: Collection[int] = (), newest: bool = False
+) -> list[Path]:
+    """Return the systems of a container that `prune` removes, oldest first.
+
+    :param without: generations that do not count, since they are to be removed first.
+    :param newest: as it will be once the current system is marked as used just now (`Systems.touch`).
+    """
     current = layout.current_system(name)
     if current is None:
         return []
-    in_use = (current_number(layout, name), former_number(layout, name), last_well(layout, name))
-    try:
-        for number in numbers(layout, name)[:-keep]:
-            if number not in in_use:
-                (layout.generations(name) / str(number)).unlink()
-                with contextlib.suppress(FileNotFoundError):
-                    (layout.generations(name) / f"{number}{WELL}").unlink()
-        used = {system_of(layout, name, number) for number in numbers(layout, name)}
-    except OSError as error:
-        raise TargetError(f"cannot forget an old generation of {name!r}: {explain(error)}") from error
-    used.add(current)
-    if running is not None:
-        used.add(running)
-    systems = Systems(layout)
-    unused = []
-    for system in systems.of_container(name):
-        if system == current:
-            break
-        if system not in used:
-            unused.append(system)
-    systems.remove(unused)
-    return unused
+    used = {system_of(layout, name, number) for number in numbers(layout, name) if number not in without}
+    used |= {current, running or current}
+    found = Systems(layout).of_container(name)
+    older = found if newest or current not in found else found[: found.index(current)]
+    return [system for system in older if system not in used]
 
 
 def _number(link: Path) -> int | None:

@@ -71,6 +71,7 @@ MODULES = (
     "launcher/targets",
     "launcher/times",
     "launcher/trees",
+    "launcher/written",
     "life/again",
     "life/container",
     "life/foreground",
@@ -83,6 +84,7 @@ MODULES = (
     "state/locks",
     "state/record",
     "state/unit_texts",
+    "state/writers",
 )
 
 

@@ -42,7 +42,14 @@ class Run:
     ) -> dict[str, t.Any]:
         """Run a task of the plugin KIND with ARGUMENTS on HOST, and return its result."""
         task: t.Any = types.SimpleNamespace(
-            args=arguments, check_mode=check, diff=diff, async_val=0, action="x", environment=None, no_log=False
+            args=arguments,
+            check_mode=check,
+            diff=diff,
+            async_val=0,
+            action="x",
+            environment=None,
+            no_log=False,
+            delegate_to=None,
         )
         nothing: t.Any = None
         connection: t.Any = types.SimpleNamespace(_shell=types.SimpleNamespace(tmpdir="/there"))

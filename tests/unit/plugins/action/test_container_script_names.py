@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.errors import AnsibleError
-from ansible_collections.unshare.container.plugins.action import container_script
+from ansible_collections.unshare.container.plugins.action import container_script, containers
 from ansible_collections.unshare.container.plugins.filter import container_record
 from ansible_collections.unshare.container.plugins.module_utils.life.staging import refuse_namesake
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 
 from ..module_utils.specifications import specification
+from .conftest import Run
 
 ROLE = Path(__file__).parents[4] / "roles/system_container"
 check = container_record.FilterModule().filters()["container_record"]
@@ -54,6 +55,8 @@ def current(tmp_path: Path) -> t.Callable[[str], None]:
         pytest.param("web", "web.example.com", id="cases_N1_without_domain"),
         pytest.param("web.example.com", "web", id="cases_N1_without_domain_now"),
         pytest.param("WEB.a", "Web.b", id="cases_N1_upper_case"),
+        pytest.param("db.example.com", "web.example.com", id="the_known_one_was_named"),
+        pytest.param("db", "web", id="the_known_one_was_named_without_domain"),
     ],
 )
 def test_two_declarations_of_one_name(tmp_path: Path, current: t.Callable[[str], None], known: str, new: str) -> None:
@@ -69,12 +72,57 @@ def test_two_declarations_of_one_name(tmp_path: Path, current: t.Callable[[str],
     [
         pytest.param("web.example.com", "WEB.example.com", id="case"),
         pytest.param("web", "web", id="same"),
-        pytest.param("db.example.com", "web.example.com", id="the_known_one_was_named"),
     ],
 )
 def test_one_declaration(tmp_path: Path, current: t.Callable[[str], None], known: str, new: str) -> None:
     current(known)
     refuse_namesake({"name": "web", "spec": {"host_name": new}}, None, tmp_path)
+
+
+def script(name: str, host_name: str) -> dict[str, t.Any]:
+    return {"name": name, "system": {"name": name, "files": {}, "spec": {"host_name": host_name}}}
+
+
+def container(name: str, host_name: str) -> dict[str, t.Any]:
+    return {"containers": {name: {"operating_system": {"host_name": host_name}}}}
+
+
+TASKS: dict[str, tuple[t.Any, t.Any]] = {
+    "script": (container_script.ActionModule, script),
+    "containers": (containers.ActionModule, container),
+}
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("second", TASKS)
+@pytest.mark.parametrize("first", TASKS)
+def test_two_declarations_of_one_run(run: Run, first: str, second: str, check: bool) -> None:
+    """Neither is on the host, and whether their names were given or made does not matter."""
+    (kind, make), (other, makes) = TASKS[first], TASKS[second]
+    run(kind, make("web", "web.prod.example.org"), check=check)
+    sent = len(run.sent)
+    with pytest.raises(AnsibleError) as error:
+        run(other, makes("web", "web.test.example.org"), check=check)
+    for word in ("'web'", "'web.prod.example.org'", "'web.test.example.org'", "system_container_name"):
+        assert word in str(error.value)
+    assert len(run.sent) == sent
+
+
+@pytest.mark.parametrize(
+    ("name", "host_name", "host"),
+    [
+        pytest.param("web", "web.a", "web1", id="the_same_again"),
+        pytest.param("web", "WEB.A", "web1", id="case"),
+        pytest.param("other", "web.b", "web1", id="another_name"),
+        pytest.param("web", "web.b", "web2", id="another_host"),
+    ],
+)
+@pytest.mark.parametrize("kind", TASKS)
+def test_declarations_that_are_apart(run: Run, kind: str, name: str, host_name: str, host: str) -> None:
+    action, make = TASKS[kind]
+    run(action, make("web", "web.a"))
+    run(action, make(name, host_name), host=host)
+    assert len(run.sent) == 2
 
 
 def test_a_damaged_or_missing_system_is_nobodys(tmp_path: Path, current: t.Callable[[str], None]) -> None:

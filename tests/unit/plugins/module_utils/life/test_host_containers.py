@@ -24,6 +24,9 @@ def test_roll_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_all: bool
 
         def __init__(self, _layout: t.Any, container: str, _system: t.Any, _options: t.Any, roll_back: bool) -> None:
             asked[container] = roll_back
+            self.name = container
+
+            self.would_end = self.stays = False
 
         def bring(self, _check: bool, _diff: bool) -> dict[str, t.Any]:
             return {"changed": False}

@@ -1,16 +1,14 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-
 """The paths of the host that a container writes to, by its specification alone."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from . import file_systems, targets
 
-from ..launcher import file_systems, targets
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..launcher.contract import Mount, Specification
+    from .contract import Mount, Specification
 
 SOCKETS = (".sock", ".socket", "/socket")
 """Suffix of the names of sockets, by custom. Any number of containers may use one."""

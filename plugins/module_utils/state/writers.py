@@ -1,0 +1,148 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two containers that write to one directory of the host: what each writes to, and where that meets.
+
+A launcher asks it before a start, of those that run; the modules ask it earlier, and of those that the host's boot
+starts as well (`host/claims`).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ..launcher import guarded, mapped, mount_table, mounts
+from ..launcher.errors import LauncherError
+from ..launcher.names import is_name
+from ..launcher.paths import RUN_DIRECTORY, read_text
+from ..launcher.specification import read_file_systems
+from ..launcher.written import paths_written
+from .record import RecordedContainer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Dict, Iterable, Tuple
+
+    from ..launcher.contract import Mount
+
+    Written = Dict[str, str]  # a path of the host that a container writes to, and the mount point by which it does
+    Place = Callable[[str], str]  # where a path of the host is looked for
+    Other = Tuple[str, str, Written]  # a container's name, what it does, and what it writes to
+
+WAYS_OUT = (
+    "two systems that write one directory damage what is in it: stop or remove that container first, "
+    "give this one a directory of its own, or share it read-only"
+)
+TURNED = {"is": "is", "contains": "lies in", "lies in": "contains"}
+NOTE_LIMIT = 16 << 20  # bytes of the note of a start's mappings
+
+
+def here(path: str) -> str:
+    """Return the place of a path of the host that this process is on."""
+    return path
+
+
+def writes(
+    records: Iterable[Mount], place: Place = here, table: list[mount_table.MountTableEntry] | None = None
+) -> Written:
+    """Return the paths of the host that are written to by mounts. The table is the host's, for who has it."""
+    found: Written = {}
+    for record in records:
+        for path in paths_written(record):
+            if not mounts.answers_at_once(place(path), table) or _is_kept(place(path)):
+                found.setdefault(path, record.mount_point)
+    return found
+
+
+def meetings(written: Written, others: Iterable[Other], place: Place = here) -> list[str]:
+    """Return a sentence for each path that a container writes to, and that another one writes to as well."""
+    said = []
+    for name, does, theirs in others:
+        if not written or not theirs:
+            continue
+        guard = guarded.GuardedHost({}, ())
+        guard.runs.update({place(path): path for path in theirs if mounts.answers_at_once(place(path), guard.mounts)})
+        for path, point in written.items():
+            met = _meets(guard, path, theirs, place)
+            if met:
+                said.append(
+                    "container '%s', which %s, writes to %s (at %s), and that %s %s (here at %s): %s"
+                    % (name, does, met[1], theirs[met[1]], met[0], path, point, WAYS_OUT)
+                )
+    return said
+
+
+def refuse_second(
+    name: str,
+    records: list[Mount],
+    directory: str = RUN_DIRECTORY,
+    recorded: Callable[[str], RecordedContainer] = RecordedContainer,
+) -> None:
+    """Refuse to start a container that would write where one that runs does. Without a writable mount, ask nothing.
+
+    Raises:
+        LauncherError: naming both, and the ways out.
+    """
+    if not any(paths_written(record) for record in records):
+        return
+    table = mount_table.read()
+    written = writes(records, here, table)
+    said = meetings(written, _running(name, directory, recorded, table)) if written else []
+    if said:
+        raise LauncherError("container %s: cannot start: %s" % (name, "; ".join(said)))
+
+
+def _running(
+    name: str,
+    directory: str,
+    recorded: Callable[[str], RecordedContainer],
+    table: list[mount_table.MountTableEntry],
+) -> list[Other]:
+    """Return the other containers that run, with what they were started to write to (`--share` as well)."""
+    try:
+        names = sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return []
+    found = []
+    for other in names:
+        if other == name or not is_name(other):
+            continue
+        status = recorded(other).status()
+        if status.state != "running" or not status.system:
+            continue
+        noted = mapped.parse(read_text(os.path.join(directory, other, mapped.FILE), NOTE_LIMIT))
+        records = [known.record for known in noted]
+        try:
+            records = read_file_systems(status.system) + records
+        except LauncherError:
+            pass  # it was damaged since
+        found.append((other, "runs", writes(records, here, table)))
+    return found
+
+
+def _is_kept(path: str) -> bool:
+    """Return whether what is written to a path stays in it. Any number may use a socket or a pipe."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return True
+    return not (stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode) or stat.S_ISCHR(mode))
+
+
+def _meets(guard: guarded.GuardedHost, path: str, theirs: Written, place: Place) -> tuple[str, str] | None:
+    """Return how a path that another container writes stands to this one, by its words or its place; None if apart."""
+    for known in theirs:
+        relation = guarded.relation_of(known, path)
+        if relation:
+            return relation, known
+    if not mounts.answers_at_once(place(path), guard.mounts):
+        return None
+    try:
+        source = os.open(place(path), os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        met = guard.written(source)
+    finally:
+        os.close(source)
+    return (TURNED[met[0]], guard.runs[met[1]]) if met else None

@@ -1,0 +1,147 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A launcher refuses to start a second container that writes to one directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import types
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import mapped
+from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Mount
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.state import writers
+
+from ..specifications import SMALL, specification
+
+
+def bind(source: str | Path, *flags: str, point: str = "/data") -> dict[str, t.Any]:
+    return {"device": str(source), "mount_point": point, "type": "none", "flags": ["bind-mount", *flags]}
+
+
+class Hosted:
+    """A host whose directory in memory names the containers that run, and some that do not."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.asked = 0
+        self.systems: dict[str, str | None] = {}
+        (root / "run").mkdir()
+
+    def add(self, name: str, *mounts: dict[str, t.Any], runs: bool = True, shared: t.Sequence[Mount] = ()) -> Path:
+        system = self.root / f"system-{name}"
+        system.mkdir()
+        (system / "spec.json").write_text(json.dumps({**SMALL, "name": name, "file_systems": list(mounts)}))
+        self.systems[name] = str(system) if runs else None
+        (self.root / "run" / name).mkdir()
+        if shared:
+            lines = [mapped.Mapped(mount, "1:2", {}).line() for mount in shared]
+            (self.root / "run" / name / mapped.FILE).write_text("\n".join(lines) + "\n")
+        return system
+
+    def record(self, name: str) -> t.Any:
+        self.asked += 1
+        system = self.systems[name]
+        status = types.SimpleNamespace(state="running" if system else "stopped", system=system)
+        return types.SimpleNamespace(status=lambda: status)
+
+    def start(self, *mounts: dict[str, t.Any], name: str = "web", shared: t.Sequence[Mount] = ()) -> None:
+        records = specification(file_systems=list(mounts)).file_systems + list(shared)
+        writers.refuse_second(name, records, str(self.root / "run"), self.record)
+
+
+@pytest.fixture
+def hosted(tmp_path: Path) -> Hosted:
+    (tmp_path / "data/below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("data")
+    return Hosted(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "relation"),
+    [
+        pytest.param("data", "data", "is", id="the_same"),
+        pytest.param("data", "data/below", "contains", id="below"),
+        pytest.param("data/below", "data", "lies in", id="above"),
+        pytest.param("link", "data/below", "contains", id="by_a_link"),
+        pytest.param("nosuch", "nosuch/below", "contains", id="not_there"),
+    ],
+)
+def test_the_second_writer_is_refused(hosted: Hosted, theirs: str, ours: str, relation: str) -> None:
+    known, path = hosted.root / theirs, hosted.root / ours
+    hosted.add("old", bind(known, point="/old"))
+    with pytest.raises(LauncherError) as error:
+        hosted.start(bind(path))
+    said = str(error.value)
+    assert said.startswith(f"container web: cannot start: container 'old', which runs, writes to {known} (at /old)")
+    assert f"{relation} {path} (here at /data)" in said
+    assert "stop or remove that container first" in said
+
+
+def test_further_shares_count_on_both_sides(hosted: Hosted) -> None:
+    share = Mount(device=str(hosted.root / "data"), mount_point="/shared", type="none", flags=["bind-mount"])
+    hosted.add("old", shared=[share])
+    said = r"'old', which runs, writes to .*/data \(at /shared\)"
+    with pytest.raises(LauncherError, match=said):
+        hosted.start(bind(hosted.root / "data"))
+    with pytest.raises(LauncherError, match=said):
+        hosted.start(shared=[share])
+    hosted.start(bind(hosted.root / "data", "read-only"))
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        {"device": "/dev/nosuch", "mount_point": "/data", "type": "ext4", "flags": []},
+        {**bind("x"), "type": "overlay", "flags": [], "options": "lowerdir=/usr,upperdir=/srv/u,workdir=/srv/w"},
+    ],
+)
+def test_other_file_systems(hosted: Hosted, mount: dict[str, t.Any]) -> None:
+    hosted.add("old", mount)
+    with pytest.raises(LauncherError, match="'old', which runs, writes to"):
+        hosted.start(mount)
+
+
+def test_who_is_none(hosted: Hosted) -> None:
+    data = hosted.root / "data"
+    hosted.add("stopped", bind(data), runs=False)
+    hosted.add("web", bind(data))
+    hosted.add("reads", bind(data, "read-only"))
+    hosted.add("elsewhere", bind(hosted.root / "elsewhere"))
+    (hosted.root / "run/.old").mkdir()  # a lock's, of no container
+    hosted.start(bind(data))
+
+
+def test_sockets_and_pipes_are_for_everybody(hosted: Hosted) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(hosted.root / "data/s"))
+    os.mkfifo(hosted.root / "data/p")
+    mounts = [bind(hosted.root / "data/s", point="/s"), bind(hosted.root / "data/p", point="/p")]
+    hosted.add("old", *mounts)
+    hosted.start(*mounts)
+
+
+def test_a_damaged_neighbour_is_known_by_what_it_was_started_with(hosted: Hosted) -> None:
+    data = hosted.root / "data"
+    noted = Mount(device=str(data), mount_point="/old", type="none", flags=["bind-mount"])
+    (hosted.add("old", bind(data, point="/old"), shared=[noted]) / "spec.json").write_text("{")
+    with pytest.raises(LauncherError, match=r"'old', .*\(at /old\)"):
+        hosted.start(bind(data))
+
+
+@pytest.mark.parametrize("mounts", [[], [bind("/srv/x", "read-only")]])
+def test_nobody_is_asked_where_nothing_is_written(hosted: Hosted, mounts: list[dict[str, t.Any]]) -> None:
+    hosted.add("old", bind("/srv/x"))
+    hosted.start(*mounts)
+    assert hosted.asked == 0
+
+
+def test_a_host_without_containers(hosted: Hosted) -> None:
+    (hosted.root / "run").rmdir()
+    hosted.start(bind("/srv/x"))
