@@ -25,12 +25,13 @@ NOTE_LIMIT = 16 << 20  # bytes of the note of a start's mappings
 WITH_LINKS = ("/dev", STATE_DIRECTORY)  # where no container writes
 
 
-def noted(directory: str) -> Noted:
-    """Return what a running container has mounted from the host, by the note in its runtime directory.
+def note(directory: str) -> list[mapped.Mapped]:
+    """Return the note of a container's start on its mappings, from its runtime directory."""
+    return mapped.parse(read_text(os.path.join(directory, mapped.FILE), NOTE_LIMIT))
 
-    What was left out of it at its start, and what a note of a former version lacks, is none of it.
-    """
-    known = mapped.parse(read_text(os.path.join(directory, mapped.FILE), NOTE_LIMIT))
+
+def mounted(known: list[mapped.Mapped]) -> Noted:
+    """Return what a note says was mounted, and not left out."""
     return {plain_path(each.record.source): each.identity for each in known if each.identity}
 
 
