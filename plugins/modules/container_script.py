@@ -271,14 +271,14 @@ def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
     return result
 
 
-class Module(Unlogged, AnsibleModule):
+class ContainerScriptModule(Unlogged, AnsibleModule):
     """The module, whose arguments the host's log does not have."""
 
 
 def main() -> t.NoReturn:
     """Run as a module."""
     heed_children()
-    module = Module(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = ContainerScriptModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         result = run(module, ROOT)
     except (TargetError, LauncherError, OSError) as error:

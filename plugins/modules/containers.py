@@ -257,14 +257,14 @@ def summary(results: list[dict[str, t.Any]], unnamed: list[str]) -> dict[str, t.
     return whole
 
 
-class Module(Unlogged, AnsibleModule):
+class ContainersModule(Unlogged, AnsibleModule):
     """The module, whose arguments the host's log does not have."""
 
 
 def main() -> t.NoReturn:
     """Run as a module."""
     heed_children()
-    module = Module(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = ContainersModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         require_root()
         result = run(module, ROOT)

@@ -319,14 +319,14 @@ def text_of(data: bytes, strip: bool) -> str:
     return text.rstrip("\r\n") if strip else text
 
 
-class Module(Unlogged, AnsibleModule):
+class EvalContainerModule(Unlogged, AnsibleModule):
     """The module, whose arguments the host's log does not have."""
 
 
 def main() -> t.NoReturn:
     """Run as a module."""
     heed_children()
-    module = Module(
+    module = EvalContainerModule(
         argument_spec=ARGUMENT_SPEC,
         required_one_of=[COMMANDS],
         mutually_exclusive=[COMMANDS],

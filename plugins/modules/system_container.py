@@ -231,14 +231,14 @@ def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
     return result
 
 
-class Module(Unlogged, AnsibleModule):
+class SystemContainerModule(Unlogged, AnsibleModule):
     """The module, whose arguments the host's log does not have."""
 
 
 def main() -> t.NoReturn:
     """Run as a module."""
     heed_children()
-    module = Module(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = SystemContainerModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         require_root()
         result = run(module, Layout(ROOT))

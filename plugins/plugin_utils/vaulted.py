@@ -27,7 +27,7 @@ from .errors import DeclarationError
 SHORTEST = 4
 """The shortest text, in characters, that is looked for: shorter ones are part of any other."""
 
-DIGITS = 6
+LEAST_DIGITS = 6
 """The least digits of a number that is looked for: shorter ones are ports, modes and the like."""
 
 HIDDEN = "********"
@@ -111,7 +111,7 @@ def _vaulted(value: t.Any, files: dict[str, bool], within: bool) -> str | None:
     if isinstance(value, str):
         return str.__str__(value)
     text = str(value)
-    return text if sum(map(str.isdigit, text)) >= DIGITS else None
+    return text if sum(map(str.isdigit, text)) >= LEAST_DIGITS else None
 
 
 def _file_of(value: t.Any) -> t.Any:

@@ -79,7 +79,7 @@ def test_a_module_learns_how_what_it_runs_ends(name: str) -> None:
 import signal, sys
 from ansible_collections.unshare.container.tests import signals
 from {COLLECTION}.modules import {name} as module
-module.AnsibleModule = lambda **_options: sys.exit(signal.SIGCHLD in signals.ignored())
+module.AnsibleModule.__init__ = lambda self, **_options: sys.exit(signal.SIGCHLD in signals.ignored())
 module.main()
 """
     said(text)

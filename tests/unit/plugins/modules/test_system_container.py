@@ -191,7 +191,8 @@ def test_a_name_that_the_host_does_not_have_is_refused(
     done = run_module(system_container.main, **asked)
     assert (done["failed"], done["msg"]) == (True, f"container 'web' is left as it is: {said}")
     assert (host.starts, host.layout.container("web").exists()) == (0, False)
-    assert not run_module(system_container.main, name="web", state="absent", **{option: ["nosuch"]}).get("failed")
+    gone = run_module(system_container.main, check=True, name="web", state="absent", **{option: ["nosuch"]})
+    assert (gone["state"], gone["warnings"]) == ("absent", [])
 
 
 @pytest.mark.parametrize(

@@ -22,21 +22,43 @@ SYSTEM = {"name": "x", "files": {}, "spec": {"init": {"argv": ["/bin/sh"], "envi
 
 
 @pytest.mark.parametrize(
-    ("module", "arguments"),
+    ("specification", "made", "arguments"),
     [
-        (container_script, {"system": SYSTEM, "boot": f"echo {SECRET}", "secrets": {"/etc/x": SECRET}}),
-        (containers, {"containers": {"x": {"health": {"commands": [{"argv": [SECRET]}]}}}}),
-        (containers, {"containers": {}, "systems": {"x": {"system": SYSTEM, "boot": SECRET}}}),
-        (system_container, {"name": "x", "health": {"commands": [{"argv": [SECRET]}]}}),
-        (eval_container, {"argv": ["/bin/true"], "environment": {"TOKEN": SECRET}, "stdin": SECRET}),
+        (
+            container_script.ARGUMENT_SPEC,
+            container_script.ContainerScriptModule,
+            {"system": SYSTEM, "boot": f"echo {SECRET}", "secrets": {"/etc/x": SECRET}},
+        ),
+        (
+            containers.ARGUMENT_SPEC,
+            containers.ContainersModule,
+            {"containers": {"x": {"health": {"commands": [{"argv": [SECRET]}]}}}},
+        ),
+        (
+            containers.ARGUMENT_SPEC,
+            containers.ContainersModule,
+            {"containers": {}, "systems": {"x": {"system": SYSTEM, "boot": SECRET}}},
+        ),
+        (
+            system_container.ARGUMENT_SPEC,
+            system_container.SystemContainerModule,
+            {"name": "x", "health": {"commands": [{"argv": [SECRET]}]}},
+        ),
+        (
+            eval_container.ARGUMENT_SPEC,
+            eval_container.EvalContainerModule,
+            {"argv": ["/bin/true"], "environment": {"TOKEN": SECRET}, "stdin": SECRET},
+        ),
     ],
 )
-def test_the_log_holds_no_argument(monkeypatch: pytest.MonkeyPatch, module: t.Any, arguments: dict[str, t.Any]) -> None:
+def test_the_log_holds_no_argument(
+    monkeypatch: pytest.MonkeyPatch, specification: t.Any, made: t.Any, arguments: dict[str, t.Any]
+) -> None:
     logged: list[str] = []
     monkeypatch.setattr(basic, "has_journal", False)
     monkeypatch.setattr(basic.AnsibleModule, "_log_to_syslog", lambda self, message: logged.append(message))
     monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
     monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
-    made = module.Module(argument_spec=module.ARGUMENT_SPEC, supports_check_mode=True)
-    made.warn(f"{SECRET} is old")
+    module = made(argument_spec=specification, supports_check_mode=True)
+    module.warn(f"{SECRET} is old")
     assert logged == ["Invoked; the arguments are not logged, for they may hold secrets"]

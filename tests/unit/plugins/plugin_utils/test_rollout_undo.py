@@ -9,6 +9,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.action.containers import ActionModule as Containers
 from ansible_collections.unshare.container.plugins.action.rollout_step import ActionModule
 from ansible_collections.unshare.container.plugins.plugin_utils import rollout
 
@@ -16,15 +17,16 @@ from ansible_collections.unshare.container.plugins.plugin_utils import rollout
 def test_undo_asks_nothing_of_the_former_generation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[t.Any] = []
 
-    def run_module(step: ActionModule, arguments: dict[str, t.Any], _variables: t.Any) -> dict[str, t.Any]:
+    def act(step: Containers, arguments: dict[str, t.Any], _variables: t.Any, _texts: t.Any) -> dict[str, t.Any]:
         asked.append(arguments)
         return {"changed": True, "containers": []}
 
-    monkeypatch.setattr(ActionModule, "run_module", run_module)
+    monkeypatch.setattr(Containers, "act", act)
     step = ActionModule.__new__(ActionModule)
     step.journal = rollout.Journal(str(tmp_path))
     step.journal.begin()
     step.host = "host"
+    step.texts = frozenset()
     web = {"name": "web", "generation": 8, "former_generation": 7}
     step.journal.note("host", {"outcome": rollout.SWITCHED, "containers": [web]})
     step.journal.fail("other", 0, 1, 0.0)
