@@ -136,9 +136,9 @@ class Records:
             written, read = file_systems.paths_of(record.type, device, record.options)
             # The kernel follows these, and somebody in another container may put a link on the way.
             return bool(written or read)
-        elif device == self.plan.spec.store.source:
+        if device == self.plan.spec.store.source:
             return False  # all of the host depends on it
-        elif self.network is not None and network_files.is_followed(record):
+        if self.network is not None and network_files.is_followed(record):
             return False
         foreign = [mount.point for mount in self._table() if mount.kind not in mounts.OWN]
         return any(is_below(device, point) for point in foreign)
