@@ -18,6 +18,7 @@ from .essential_services import (
 )
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, operating_system
+from .origins import of_essential
 from .records import FileSystem, FileSystemMapping, Service, store_mapping
 from .service_types import ServiceType
 from .services import base, networking
@@ -85,7 +86,7 @@ class Derivation:
             if found[1] is not None:
                 return self.origins[found[1]][int(found[2])]
             essential = self.system.essential_services or ()
-            return f"{PATH} (its essential service '{essential[int(found[3])].type}')"
+            return of_essential(essential[int(found[3])].type)
 
         return _DERIVED.sub(declared, text)
 

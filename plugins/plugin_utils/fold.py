@@ -14,7 +14,7 @@ from . import ports, registry, whole
 from .accounts import Accounts
 from .errors import DeclarationError
 from .operating_system import PATH, OperatingSystem
-from .origins import Origins
+from .origins import Origins, of_essential
 from .records import Service
 from .service_types import REQUIRED, Context, Contribution, ServiceType, needs
 from .units import Unit
@@ -73,13 +73,8 @@ def _nodes(
         place = f"{path}[{index}]"
         kind = registry.find(types, service.type, f"{place}.type")
         value = kind.read(service.value, f"{place}.value")
-        nodes.append(_Node(service.type, kind, value, _of_essential(service.type) if essential else place))
+        nodes.append(_Node(service.type, kind, value, of_essential(service.type) if essential else place))
     return nodes
-
-
-def _of_essential(kind: str) -> str:
-    """Return the place of a service that was made for the container, and that nobody has written."""
-    return f"{PATH} (its essential service '{kind}')"
 
 
 def _left_to_host(kind: ServiceType, shared_network: bool) -> bool:

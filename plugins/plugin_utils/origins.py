@@ -10,7 +10,6 @@ from . import base_units
 from .operating_system import PATH
 from .units import Unit
 
-ESSENTIAL = f"{PATH}.essential_services"
 _FIELDS = {
     "account": ("users", "groups"),
     "host-name": ("host_name",),
@@ -19,6 +18,11 @@ _FIELDS = {
     "locale": ("timezone", "locale", "issue", "sudoers"),
 }
 """The fields of a declaration that the files of an essential service are made from, by its type."""
+
+
+def of_essential(kind: str) -> str:
+    """Return the place of a service that was made for the container, and that nobody has written."""
+    return f"{PATH} (its essential service '{kind}')"
 
 
 class Origins:
@@ -35,7 +39,7 @@ class Origins:
         :param place: where the user wrote what it adds.
         :param target: the type that it adds to.
         """
-        if path.startswith(ESSENTIAL):
+        if path == of_essential(kind) or path.startswith(f"{PATH}.essential_services"):
             fields = ", ".join(_FIELDS.get(kind, ()))
             place = f"the system itself (from {PATH}: {fields})" if fields else "the system itself"
         for item in _paths(target, given):

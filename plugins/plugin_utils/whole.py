@@ -38,7 +38,7 @@ class Whole:
     def refuse_unknown(self, kind: str, name: str, path: str) -> None:
         """Refuse the name of a `user` or `group` that the container does not have."""
         accounts = self.context.accounts
-        if accounts is None or self.is_mounted("/etc/passwd") or self.is_mounted("/etc/group"):
+        if accounts is None:
             return
         known = accounts.uids if kind == "user" else accounts.gids
         if name not in known and name not in _dynamic(self.files):

@@ -142,22 +142,28 @@ class Boot:
                 self._apply_unit()
         return changed
 
-    def strangers(self, made: Iterable[str] = (), later: Iterable[str] = ()) -> list[str]:
-        """Return what is wrong with the options that name other containers: those that this host does not have.
-
-        systemd would leave out an order without a word, and never start what requires them.
+    def required_strangers(self, made: Iterable[str] = ()) -> list[str]:
+        """Return what is wrong with `requires`: containers that this host does not have, so that this never starts.
 
         :param made: containers that count as made, though they are not.
-        :param later: containers that the same run makes after this one, which can be ordered after them at once.
         """
-        if not self.systemd.present:
-            return []
-        known = {"after": {*made, *later}, "requires": set(made)}
+        said = "this host has no container {!r}; declare it before this one, or take it out of the list"
+        return [f"requires: {said.format(name)}" for name in self._strangers("requires", made)]
+
+    def ordered_strangers(self, made: Iterable[str] = ()) -> list[str]:
+        """Return a warning for each container of `after` that this host does not have; the order waits for it.
+
+        :param made: containers that count as made, or that the same run makes after this one.
+        """
+        said = "this host has no container {!r} yet; the order counts once it has"
+        return [f"after: {said.format(name)}" for name in self._strangers("after", made)]
+
+    def _strangers(self, option: str, made: Iterable[str]) -> list[str]:
+        known = set(made)
         return [
-            f"{option}: this host has no container {name!r}; declare it before this one, or take it out of the list"
-            for option, expected in known.items()
+            name
             for name in dict.fromkeys(self.given[option] or ())
-            if name not in expected and not self.layout.generations(name).is_dir()
+            if self.systemd.present and name not in known and not self.layout.generations(name).is_dir()
         ]
 
     def explain(self, state: str) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .unit_settings import BINDS, NEEDS, TRIGGERS, UnitSettings
+from .unit_settings import ACTIVATES, BINDS, NEEDS, UnitSettings
 
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
@@ -53,7 +53,7 @@ class NamesInUnits:
         for name in self.own:
             for other in self.texts.triggered(name):
                 if not self.texts.is_there(other):
-                    key = TRIGGERS[name.rpartition(".")[2]]
+                    key = ACTIVATES[name.rpartition(".")[2]]
                     remedy = f"declare that unit, or name another one with {key}="
                     found.append(f"the unit {name} starts {other}, which is not there: {remedy}")
         return found

@@ -24,7 +24,7 @@ PULLS = ("Requires", "BindsTo", "Wants", "Upholds")
 BINDS, NEEDS = ("BindsTo",), ("Requires", "Requisite")
 """Dependencies without which a unit does not run, and those without which only the boot starts it."""
 
-TRIGGERS = {"socket": "Service", "timer": "Unit", "path": "Unit"}
+ACTIVATES = {"socket": "Service", "timer": "Unit", "path": "Unit"}
 """The types of units that start another one, with the setting that names it."""
 
 FROM_FILES = ("service", "socket", "target", "timer", "path")
@@ -75,15 +75,15 @@ class UnitSettings:
 
     def _triggers(self) -> list[str]:
         names = [path[len(UNITS_DIRECTORY) :] for path in self.files if path.startswith(UNITS_DIRECTORY)]
-        return [name for name in names if "/" not in name and name.rpartition(".")[2] in TRIGGERS and "@." not in name]
+        return [name for name in names if "/" not in name and name.rpartition(".")[2] in ACTIVATES and "@." not in name]
 
     def triggered(self, name: str) -> list[str]:
         """Return the unit that a socket, a timer or a path starts; a list of one, or none."""
         stem, _dot, kind = name.rpartition(".")
-        if kind not in TRIGGERS:
+        if kind not in ACTIVATES:
             return []
         settings = dict(self.settings(name, stored=True))
-        other = settings.get(TRIGGERS[kind])
+        other = settings.get(ACTIVATES[kind])
         if kind == "socket" and settings.get("Accept", "").lower() in ("1", "yes", "y", "true", "t", "on"):
             return [f"{stem.partition('@')[0]}@.service"]
         expanded = _expanded(other, name) if other else f"{stem}.service"

@@ -108,7 +108,7 @@ class OneContainer:
         return examination.examine(self.cycle.layout, self.name, system, self.without)
 
     def refuse_strangers(self, check: bool, staging: bool = False) -> None:
-        """Refuse options that name containers which the host does not have, before anything changes.
+        """Refuse to require containers which the host does not have, before anything changes; warn of an order.
 
         :param check: whether that is but a warning, for an earlier task may be one that makes them.
         :param staging: whether a later run brings the container into its state, and all of `beside`, too.
@@ -116,10 +116,12 @@ class OneContainer:
         """
         if self.state == "absent":
             return
-        strangers = self.boot.strangers(self.beside if check or staging else (), self.beside)
+        strangers = self.boot.required_strangers(self.beside if check or staging else ())
+        warnings = self.boot.ordered_strangers(self.beside) + (strangers if check else [])
+        self.cycle.warnings += [f"container {self.name!r}: {said}" for said in warnings]
         if check:
-            self.cycle.warnings += [f"container {self.name!r}: {said}" for said in strangers]
-        elif strangers:
+            return
+        if strangers:
             raise TargetError(f"container {self.name!r} is left as it is: {'; '.join(strangers)}")
 
     def examine_before(self, check: bool) -> None:

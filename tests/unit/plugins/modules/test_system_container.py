@@ -179,20 +179,31 @@ def test_bad_names(host: Host, run_module: RunModule, name: str) -> None:
         assert "cannot name a container" in run_module(system_container.main, check=check, name=name)["msg"]
 
 
-@pytest.mark.parametrize("option", ["after", "requires"])
-def test_a_name_that_the_host_does_not_have_is_refused(
-    host: Host, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, option: str
+def test_to_require_what_the_host_does_not_have_is_refused(
+    host: Host, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(boot, "Systemd", lambda root: FakeSystemd())
-    asked: dict[str, t.Any] = {"name": "web", "system": host.write("x"), option: ["nosuch"]}
-    said = f"{option}: this host has no container 'nosuch'; declare it before this one, or take it out of the list"
+    asked: dict[str, t.Any] = {"name": "web", "system": host.write("x"), "requires": ["nosuch"]}
+    said = "requires: this host has no container 'nosuch'; declare it before this one, or take it out of the list"
     planned = run_module(system_container.main, check=True, **asked)
     assert (planned["changed"], planned["warnings"]) == (True, [f"container 'web': {said}"])
     done = run_module(system_container.main, **asked)
     assert (done["failed"], done["msg"]) == (True, f"container 'web' is left as it is: {said}")
     assert (host.starts, host.layout.container("web").exists()) == (0, False)
-    gone = run_module(system_container.main, check=True, name="web", state="absent", **{option: ["nosuch"]})
+    gone = run_module(system_container.main, check=True, name="web", state="absent", requires=["nosuch"])
     assert (gone["state"], gone["warnings"]) == ("absent", [])
+
+
+def test_an_order_after_what_the_host_does_not_have_yet_is_a_warning(
+    host: Host, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boot, "Systemd", lambda root: FakeSystemd())
+    asked: dict[str, t.Any] = {"name": "web", "system": host.write("x"), "state": "stopped", "after": ["nosuch"]}
+    said = "container 'web': after: this host has no container 'nosuch' yet; the order counts once it has"
+    assert run_module(system_container.main, check=True, **asked)["warnings"] == [said]
+    done = run_module(system_container.main, **asked)
+    assert not done.get("failed")
+    assert said in done["warnings"]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +211,7 @@ def test_a_name_that_the_host_does_not_have_is_refused(
     [
         ("after", "started", True, True),
         ("requires", "started", True, False),  # it would have to be there when this one starts
-        ("after", "absent", False, False),
+        ("after", "absent", True, True),
         ("requires", "absent", False, False),
     ],
 )
@@ -222,10 +233,11 @@ def test_names_of_containers_that_the_same_run_makes(
     for check in (True, False):
         containers = HostContainers(host.layout.root, declared, {}, {}, host, check)
         assert bool(containers.stage()[0].get("failed")) == (not staged and not check)
-        assert bool(containers.warnings) == (not staged and check)
+        ordered = option == "after" and state == "absent"
+        assert bool(containers.warnings) == (ordered or (not staged and check))
         containers.warnings.clear()
         first = containers.bring(False)[0]
         if check:
-            assert any("no container 'late'" in said for said in containers.warnings) == (not staged)
+            assert any("no container 'late'" in said for said in containers.warnings) == (ordered or not staged)
         else:
             assert ("no container 'late'" in first.get("msg", "")) == (not brought)

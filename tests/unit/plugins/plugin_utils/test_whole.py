@@ -108,11 +108,6 @@ def test_accounts_that_are_there(services: list[System]) -> None:
     assert render(*services, users=[{"name": "alice"}], groups=[{"name": "g"}])
 
 
-@pytest.mark.parametrize("place", ["/etc/passwd", "/etc/group"])
-def test_accounts_that_only_the_host_knows(place: str) -> None:
-    assert render(unit(User="nosuch", Group="nosuch"), mappings=[f"/srv/file={place}"])
-
-
 def test_two_users_with_one_home() -> None:
     users = [{"name": name, "home_directory": "/srv/x"} for name in ("alice", "bob")]
     assert refused(users=users) == (

@@ -1,0 +1,52 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rollout's own variables are checked before a host is asked anything; both ways to deploy make one system."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = Path(sys.executable).parent / "ansible-playbook"
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"target": "web_host"}, "target: the inventory has no host by 'web_host'"),
+        ({"target": "all:!one"}, "target: the inventory has no host by 'all:!one'"),
+        ({"rollout_on_stop": "rollback"}, "rollout_on_stop: 'rollback' is not possible here; use keep or roll_back"),
+        ({"rollout_on_stop": True}, "rollout_on_stop: 'True' is not possible here"),
+        (
+            {"rollout_before": "drain.yml"},
+            "rollout_before: 'drain.yml' is no file on the controller by an absolute path",
+        ),
+        ({"rollout_after": "/nosuch/x.yml"}, "rollout_after: '/nosuch/x.yml' is no file on the controller"),
+        ({"rollout_after": str(ROOT)}, f"rollout_after: '{ROOT}' is no file on the controller"),
+    ],
+)
+def test_a_wrong_variable_is_refused_before_a_host_is_reached(
+    tmp_path: Path, variables: dict[str, object], said: str
+) -> None:
+    reached = tmp_path / "reached"
+    host = {"ansible_connection": "local", "containers": f"{{{{ lookup('pipe', 'touch {reached}') or {{}} }}}}"}
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": {"one": host}}}))
+    words = ["-i", str(tmp_path / "hosts.json"), "-e", json.dumps(variables), str(ROOT / "playbooks/rollout.yml")]
+    done = subprocess.run([str(PROGRAM), *words], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode != 0
+    assert said in " ".join((done.stdout + done.stderr).split())
+    assert not reached.exists()
+
+
+def test_the_role_leaves_the_script_boot_to_the_action_that_all_ways_share() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/system_container/tasks/main.yml").read_text())
+    (written,) = (
+        task["unshare.container.container_script"] for task in tasks if "unshare.container.container_script" in task
+    )
+    assert "boot" not in written
