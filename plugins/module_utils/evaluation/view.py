@@ -109,8 +109,8 @@ class View:
         """Make the user namespaces for id-mapped mounts, before the tree hides this namespace's root."""
         owners = {ROOT}
         for mapping in self.request.mappings:
-            with contextlib.suppress(OSError):  # told of when it is mounted
-                status = os.stat(mapping.source)
+            with contextlib.suppress(OSError, LauncherError):  # told of when it is mounted
+                status = _status(mapping.source)
                 owners.add((status.st_uid, status.st_gid))
         for owner in owners:
             lines = self.ids.file_map_lines(owner)
@@ -253,6 +253,15 @@ class View:
             os.fchdir(tree.root)
             mount_calls.pivot_root(".", ".")
             mount_calls.unmount(".")
+
+
+def _status(path: str) -> os.stat_result:
+    """Return the status of the source of a mapping, to which no link leads."""
+    descriptor = mounts.open_source(path, follow=False)
+    try:
+        return os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def make_user_namespace(lines: tuple[str, str]) -> int:

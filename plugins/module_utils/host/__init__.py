@@ -4,7 +4,7 @@
 
 What is asked of it first, then what is left on it:
 
-    facts        what the host is
+    facts        what the host is; `looking` lets a child look, where somebody inside may keep a look waiting
     preflight    what it must have before anything is written; `preflight_mounts` for what the mounts of a container
                  share, `preflight_targets` for where they lie, `id_maps` for the ids in them, `preflight_directories`
                  for what its services keep in them; `nested` where it is itself a container

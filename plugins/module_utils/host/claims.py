@@ -16,7 +16,7 @@ from ..launcher.errors import LauncherError
 from ..launcher.names import is_name
 from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, UNIT_DIRECTORY
 from ..launcher.specification import read_spec
-from ..state import writers
+from ..state import places, writers
 from ..state.record import RecordedContainer
 from . import ports
 from .systemd_units import WANTS, unit_of
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
 
 class Other(NamedTuple):
-    """Another container: its specification, and itself while it runs."""
+    """Another container: its specification, and while it runs, itself and what it has mounted."""
 
     name: str
     specification: Specification
     runs: ports.Owner | None
+    mounted: places.Noted
 
 
 def others(host: HostFacts, layout: Layout, name: str, recorded: Recorded) -> list[Other]:
@@ -54,9 +55,12 @@ def others(host: HostFacts, layout: Layout, name: str, recorded: Recorded) -> li
         if not system:
             continue
         try:
-            found.append(Other(other, read_spec(system), _owner(record)))
+            specification = read_spec(system)
         except LauncherError:
             continue  # damaged, which is for a run of its own to say
+        owner = _owner(record)
+        mounted = places.mounted(places.note(record.run_directory)) if owner else {}
+        found.append(Other(other, specification, owner, mounted))
     return found
 
 
@@ -105,7 +109,12 @@ def _place(host: HostFacts) -> Callable[[str], str]:
 
 def _directories(host: HostFacts, written: writers.Written, found: list[Other]) -> list[str]:
     theirs = [
-        (other.name, "runs" if other.runs else "the host's boot starts", writes(host, other.specification))
+        (
+            other.name,
+            "runs" if other.runs else "the host's boot starts",
+            writes(host, other.specification),
+            other.mounted,
+        )
         for other in (found if written else [])
     ]
     return writers.meetings(written, theirs, _place(host))
@@ -128,7 +137,7 @@ def _ports(host: HostFacts, wanted: list[Port], found: list[Other], going: list[
             free.append(port)
     sockets = ports.listening(host) if free else []
     sockets = [socket for socket in sockets if ports.taken(free, [socket])]
-    holders = {socket: ports.holders_of(host, socket) for socket in sockets}
+    holders = ports.holders_of(host, sockets)
     sockets = [socket for socket in sockets if not any(who.has(host, socket, holders[socket]) for who in going)]
     for port, socket in ports.taken(free, sockets):
         having = [each.name for each in found if each.runs and each.runs.has(host, socket, holders[socket])]

@@ -10,7 +10,8 @@ import os
 import re
 import socket
 import struct
-from typing import NamedTuple
+import time
+from typing import Iterable, NamedTuple
 
 from ..launcher.needs import Port
 from .facts import HostFacts
@@ -22,6 +23,9 @@ DEFAULT_START = 1024
 
 HOSTS_IDS = 65536
 """Below this are the ids of the host's own users, which a container has whose ids are mapped to themselves."""
+
+LOOK_SECONDS = 5.0
+"""How long the descriptors of all processes may be looked at, in search of those that have some sockets."""
 
 GENERATIONS = 1000
 """The ancestors of a process that are looked at."""
@@ -111,19 +115,51 @@ def _decoded(text: str) -> str:
     return "" if address == "::" else address
 
 
-def holders_of(host: HostFacts, listener: Listening) -> list[int]:
-    """Return the processes of the host that have a socket; none where that is not to be seen."""
-    wanted = f"socket:[{listener.inode}]"
-    processes = host.path("/proc")
-    found = []
-    for pid in sorted(int(name) for name in os.listdir(processes) if name.isdigit()):
-        descriptors = processes / str(pid) / "fd"
+def holders_of(
+    host: HostFacts, listeners: Iterable[Listening], seconds: float = LOOK_SECONDS
+) -> dict[Listening, list[int]]:
+    """Return the processes of the host that have each of some sockets; none where that is not to be seen.
+
+    Those that have the ids of the host's own users come first, for a container may have very many descriptors.
+
+    :param seconds: after which no further descriptor is looked at.
+    """
+    found: dict[Listening, list[int]] = {listener: [] for listener in listeners}
+    wanted = {f"socket:[{listener.inode}]": holders for listener, holders in found.items()}
+    deadline = time.monotonic() + seconds
+    for pid in _processes(host, deadline) if found else []:
         try:
-            if any(os.readlink(descriptors / name) == wanted for name in os.listdir(descriptors)):
-                found.append(pid)
+            with os.scandir(host.path(f"/proc/{pid}/fd")) as descriptors:
+                for descriptor in descriptors:
+                    if time.monotonic() > deadline:
+                        return found
+                    holders = wanted.get(_link(descriptor.path), [])
+                    if pid not in holders:
+                        holders.append(pid)
         except OSError:
-            continue  # it has ended, or a descriptor was closed
+            continue  # it has ended
     return found
+
+
+def _processes(host: HostFacts, deadline: float) -> list[int]:
+    """Return the processes of the host, those of its own users first; all are its own users' after the deadline."""
+
+    def rank(pid: int) -> tuple[bool, int]:
+        if time.monotonic() > deadline:
+            return False, pid
+        try:
+            return os.stat(host.path(f"/proc/{pid}")).st_uid >= HOSTS_IDS, pid
+        except OSError:
+            return True, pid
+
+    return sorted((int(name) for name in os.listdir(host.path("/proc")) if name.isdigit()), key=rank)
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""  # it was closed
 
 
 def named(host: HostFacts, holders: list[int]) -> str | None:

@@ -15,7 +15,7 @@ from typing import Callable, List
 from ..launcher import lookup
 from ..launcher.contract import Specification
 from ..state.target import NEEDS_ROOT, TargetError
-from . import nested, preflight_targets
+from . import looking, nested, preflight_targets
 from .distribution import DEBIAN_PACKAGES
 from .facts import HostFacts
 from .preflight_directories import lost_data, missing, owners
@@ -202,6 +202,6 @@ def warnings(host: HostFacts, specification: Specification) -> list[str]:
 
 def check_host(host: HostFacts, specification: Specification) -> None:
     """Raise TargetError with every problem of the host."""
-    found = problems(host, specification)
+    found = looking.in_time(lambda: problems(host, specification))
     if found:
         raise TargetError("this host cannot run the container; nothing was changed. " + "; ".join(found))

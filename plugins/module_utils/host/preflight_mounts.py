@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..launcher import file_systems, guarded, mount_calls, mounts, reachable, targets
+from ..launcher import file_systems, guarded, linux, lookup, mount_calls, mounts, reachable, targets
 from ..launcher.errors import LauncherError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ _OPTIONS = {
     "huge": ("never|always|within_size|advise", "never, always, within_size or advise"),
     "mpol": (".+", "a policy"),
 }
+FIXED = lookup.RESOLVE | linux.RESOLVE_NO_SYMLINKS
 _WORDS = ("inode32", "inode64", "noswap", "sync", "async", "dirsync", "mand", "nomand")
 
 
@@ -86,7 +87,7 @@ class Sources:
 
     def _look_at_bind(self, runs: guarded.GuardedHost, record: Mount, device: str, writable: bool) -> list[str]:
         try:
-            source = os.open(self.host.path(device), os.O_PATH | os.O_CLOEXEC)
+            source = self.host.open(device)
         except OSError:
             return []  # said elsewhere when it has to be there
         try:
@@ -136,15 +137,16 @@ def _is_there(host: HostFacts, mount: Mount) -> bool:
 
 def is_missing(host: HostFacts, directory: str, rest: str) -> bool:
     """Return whether a path below a directory does not exist. A link that leads inside a container is not followed."""
-    path = host.path(directory)
-    if not path.exists():
+    try:
+        source = host.open(directory)
+    except OSError:
         return False
-    for part in rest.strip("/").split("/"):
-        path /= part
-        if path.is_symlink():
-            return False
-        if not path.exists():
-            return True
+    try:
+        os.close(linux.openat2(source, rest.strip("/"), os.O_PATH | os.O_NOFOLLOW, FIXED))
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ENOTDIR)
+    finally:
+        os.close(source)
     return False
 
 

@@ -87,7 +87,7 @@ class PlannedRoot:
         if not answers(self.host, f"{mount.source}/{rest}"):
             return UNKNOWN
         try:
-            source = os.open(self.host.path(mount.source), os.O_PATH | os.O_CLOEXEC)
+            source = self.host.open(mount.source)
         except OSError:
             return UNKNOWN
         try:
@@ -148,7 +148,7 @@ def _look(tree: PlannedRoot, mount: Mount, point: str) -> tuple[str, _Mounted | 
 def _open(host: HostFacts, path: str) -> int:
     """Open the source of a bind mount as the launcher does: a link on the way is an error."""
     if path in targets.NETWORK_FILES:
-        return os.open(host.path(path), os.O_PATH | os.O_CLOEXEC)
+        return host.open(path)
     try:
         return open_bind_source(host.root, path)
     except NotADirectoryError as error:
@@ -157,7 +157,7 @@ def _open(host: HostFacts, path: str) -> int:
         if error.errno != errno.ELOOP:
             raise
         if targets.is_below(path, STATE_DIRECTORY):
-            return os.open(host.path(path), os.O_PATH | os.O_CLOEXEC)
+            return host.open(path)
         real = _real(host, path)
         raise LauncherError(f"{path} passes through a symbolic link: name the directory itself{real}") from error
 
@@ -165,7 +165,7 @@ def _open(host: HostFacts, path: str) -> int:
 def _real(host: HostFacts, path: str) -> str:
     """Return where a path leads, to follow a message; nothing when a server would have to say."""
     try:
-        real = in_child(lambda: os.path.realpath(host.path(path)), LINK_SECONDS)
+        real = in_child(lambda: os.path.realpath(host.path(path)), LINK_SECONDS, keep=())
     except (TimeoutError, LauncherError):
         return ""
     root = str(host.root).rstrip("/")
@@ -224,7 +224,7 @@ def _device(host: HostFacts, mount: Mount) -> str:
     if f"\t{mount.type}" not in kernels or not answers(host, path):
         return ""  # of a server or in a process, or by a module that is not loaded yet
     try:
-        mode = os.stat(host.path(path)).st_mode
+        mode = host.status(path).st_mode
     except FileNotFoundError:
         return f"the file system at {mount.mount_point}: {path} does not exist on this host"
     except OSError as error:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Sequence
 from ..launcher import linux, lookup, targets
 from ..launcher.contract import Specification
 from ..state.target import TargetError
+from . import looking
 
 SEARCHED = ("bin", "sbin", "libexec", "games")
 """The directories below the store in which a program named without a directory is looked for."""
@@ -35,6 +36,7 @@ def open_bind_source(root: Path, path: str) -> int:
     :param root: where the host's own tree is.
     :raises OSError: as open(2) says; `ELOOP` when the path passes through a link, which the launcher does not follow.
     """
+    looking.note(path)
     top = lookup.open_root(str(root))
     try:
         resolve = linux.RESOLVE_IN_ROOT | linux.RESOLVE_NO_SYMLINKS

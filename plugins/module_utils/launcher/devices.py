@@ -8,6 +8,7 @@ import fcntl
 import os
 import stat
 
+from . import lookup
 from .paths import read_text
 
 TYPE_CHECKING = False
@@ -28,9 +29,11 @@ def numbers(device: int) -> str:
 def block_device(path: str) -> str | None:
     """Return the numbers of a block device, or None where the path leads to none."""
     try:
-        status = os.stat(path)
+        descriptor = lookup.open_on_host(path)
     except OSError:
         return None
+    status = os.fstat(descriptor)
+    os.close(descriptor)
     return numbers(status.st_rdev) if stat.S_ISBLK(status.st_mode) else None
 
 

@@ -9,10 +9,11 @@ overlay only reads the lower ones: nothing that is written to it gets there.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
-from . import devices, mount_table
+from . import devices, lookup, mount_table
 from .errors import LauncherError
 from .file_systems import LAYERS_READ, LAYERS_WRITTEN, NAMED, paths_of
 from .paths import RUN_DIRECTORY, RUNTIME_UNIT_DIRECTORY, STATE_DIRECTORY, UNIT_DIRECTORY, read_text
@@ -37,6 +38,7 @@ RUNS = {
 
 SECRET = (STATE_DIRECTORY, RUN_DIRECTORY)
 RIGHTLESS = frozenset(("nosuid", "noexec"))  # options of a mount whose programs run with no more rights, or not at all
+LINK_OF_PROC = "'%s' passes through a link of /proc, or through too many, which is not followed: remove that link"
 REMEDY = "root inside could have this host run programs of its own; keep what the container writes elsewhere"
 
 
@@ -87,6 +89,12 @@ class GuardedHost:
         self.mounts = mount_table.read()
         self._by_number = {mount.number: mount for mount in self.mounts}
         self._places: dict[str, Reach] = {}
+
+    def add(self, path: str, what: str, descriptor: int) -> None:
+        """Add to `runs` a path, with its clause, that a descriptor names. The path is not looked up."""
+        self.runs[path] = what
+        self._places[path] = {}
+        self._add_open(self._places[path], descriptor, "", True)
 
     def refuse_writable(self, source: int, name: str) -> None:
         """Refuse a writable share of what a descriptor names and what is mounted below it.
@@ -220,9 +228,11 @@ class GuardedHost:
         rest: list[str] = []
         while True:
             try:
-                descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                descriptor = lookup.open_on_host(path)
                 break
-            except OSError:
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    raise LauncherError(LINK_OF_PROC % path) from error
                 if path == "/":
                     return
                 path, _slash, name = path.rstrip("/").rpartition("/")

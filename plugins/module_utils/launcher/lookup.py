@@ -27,6 +27,17 @@ def open_root(path: str) -> int:
     return os.open(path, DIRECTORY)
 
 
+def open_on_host(path: str) -> int:
+    """Return a descriptor (`O_PATH`) of a path of the host on which somebody in a container may have put links.
+
+    Such a link leads where it says, and never into what a container has mounted: to that only links of /proc lead.
+
+    Raises:
+        OSError: as open(2) says; `ELOOP` for a magic link.
+    """
+    return linux.openat2(linux.AT_FDCWD, path, os.O_PATH, linux.RESOLVE_NO_MAGICLINKS)
+
+
 def open_below(root: int, path: str, flags: int = os.O_PATH, mode: int = 0) -> int:
     """Open a path in the tree whose root a descriptor names, with the flags of open(2), and close-on-exec.
 

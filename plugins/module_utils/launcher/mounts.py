@@ -15,11 +15,13 @@ import stat
 
 from . import linux, lookup, mount_calls, mount_table, targets
 from .errors import LauncherError
+from .excursion import in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
+LINK_SECONDS = 2.0
 # The flags of a file system record, as mount attributes.
 ATTRIBUTES = {
     "read-only": mount_calls.MOUNT_ATTR_RDONLY,
@@ -224,13 +226,25 @@ def open_source(path: str, follow: bool, trusted: str = "/") -> int:
         os.close(directory)
 
 
+def real_of(path: str) -> str:
+    """Return where a path leads, to end a message; nothing when a server or a container would have to say."""
+    try:
+        return ": %s" % in_child(lambda: _real(path), LINK_SECONDS, keep=())
+    except (TimeoutError, LauncherError):
+        return ""
+
+
+def _real(path: str) -> str:
+    descriptor = lookup.open_on_host(path)  # which ends with its process
+    return os.readlink("/proc/self/fd/%d" % descriptor)
+
+
 def open_unlinked(directory: int, below: str, path: str) -> int:
     """Open a path below a directory of the host, and refuse symbolic links on the way. `path` is its full name."""
     try:
         return linux.openat2(directory, below, os.O_PATH, linux.RESOLVE_NO_SYMLINKS)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            real = os.path.realpath(path)
-            message = "%s: passes through a symbolic link; name the directory itself: %s" % (path, real)
+            message = "%s: passes through a symbolic link; name the directory itself%s" % (path, real_of(path))
             raise LauncherError(message) from error
         raise

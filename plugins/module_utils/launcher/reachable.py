@@ -16,7 +16,7 @@ import os
 import stat
 import struct
 
-from . import guarded, mount_table, mounts
+from . import guarded, linux, mount_table, mounts
 from .targets import is_below
 
 TYPE_CHECKING = False
@@ -94,17 +94,29 @@ def _is_reachable(host: guarded.GuardedHost, path: str, mapped: str) -> bool:
                 return False
         except FileNotFoundError:
             return False  # hidden by another mount, or gone
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            return True  # somebody has put a link there meanwhile, which is not followed
     return True
 
 
 def lets_users_in(directory: str) -> bool:
     """Return whether the owner, the group, an ACL or the mode lets users other than root pass a directory."""
-    status = os.stat(directory)
+    descriptor = linux.openat2(linux.AT_FDCWD, directory, os.O_PATH, linux.RESOLVE_NO_SYMLINKS)
+    try:
+        return _lets_users_in(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lets_users_in(directory: int) -> bool:
+    status = os.fstat(directory)
     if status.st_uid != 0 or status.st_mode & stat.S_IXOTH:
         return True  # an owner can change the mode
     if not status.st_mode & stat.S_IXGRP:
         return False  # where there is an ACL, these bits are its mask
-    entries = _acl(directory)
+    entries = _acl("/proc/self/fd/%d" % directory)
     if not entries:
         return status.st_gid != 0
     return any(

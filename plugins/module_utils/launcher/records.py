@@ -128,20 +128,20 @@ class Records:
             return True  # it needs a process that can be in two mount namespaces
         if any(is_below(record.mount_point, point) for point in self._served):
             return True
-        looked_at = [device]
         if not record.is_bind:
             if record.type not in mounts.OWN:
                 return True
             if record.type in IN_MEMORY:
                 return False
             written, read = file_systems.paths_of(record.type, device, record.options)
-            looked_at = written + read
-        elif device == self.plan.spec.store.source:
+            # The kernel follows these, and somebody in another container may put a link on the way.
+            return bool(written or read)
+        if device == self.plan.spec.store.source:
             return False  # all of the host depends on it
-        elif self.network is not None and network_files.is_followed(record):
+        if self.network is not None and network_files.is_followed(record):
             return False
         foreign = [mount.point for mount in self._table() if mount.kind not in mounts.OWN]
-        return any(is_below(path, point) for path in looked_at for point in foreign)
+        return any(is_below(device, point) for point in foreign)
 
     def _table(self) -> list[mount_table.MountTableEntry]:
         """Return what the host has mounted, as it was when this began."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Iterable, NamedTuple
 
-from ..host import claims, facts, preflight
+from ..host import claims, facts, looking, preflight
 from ..host.preflight_programs import Programs
 from ..host.preflight_units import NamesInUnits
 from ..launcher.errors import LauncherError
@@ -41,6 +41,13 @@ def examine(layout: Layout, name: str, system: Path, without: Iterable[str] = ()
 
     :param without: containers that are to end in the same run, or to change.
     """
+    try:
+        return Examined(*looking.in_time(lambda: _examine(layout, name, system, without)))
+    except looking.Unanswered as error:
+        return Examined([str(error)], [])
+
+
+def _examine(layout: Layout, name: str, system: Path, without: Iterable[str]) -> Examined:
     host = facts.HostFacts(layout.root)
     found = damages(system)
     known = found != [NO_MANIFEST]  # a former version has written none

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, Iterable, NamedTuple
 
-from ..host import claims, facts, preflight, store, system_filter, unit_files
+from ..host import claims, facts, looking, preflight, store, system_filter, unit_files
 from ..host.preflight_content import Content
 from ..host.preflight_programs import Programs
 from ..host.preflight_units import NamesInUnits
@@ -129,10 +129,13 @@ def stage(
         raise TargetError(
             f"the container cannot run as it is declared; nothing was changed. {'; '.join(named.refused)}"
         )
-    staged.warnings += preflight.warnings(host, content.specification) + system_filter.warnings(seccomp_filter)
+    staged.warnings += looking.in_time(lambda: preflight.warnings(host, content.specification))
+    staged.warnings += system_filter.warnings(seccomp_filter)
     staged.warnings += named.warnings
     if check:
-        staged.warnings += claims.conflicts(host, layout, content.name, content.specification, without)
+        staged.warnings += looking.in_time(
+            lambda: claims.conflicts(host, layout, content.name, content.specification, without)
+        )
     if staged.damages:
         done = "would be" if check else "was"
         staged.warnings.append(

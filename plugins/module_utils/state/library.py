@@ -82,6 +82,7 @@ MODULES = (
     "state/declared_units",
     "state/id_ranges",
     "state/locks",
+    "state/places",
     "state/record",
     "state/unit_texts",
     "state/writers",

@@ -9,14 +9,14 @@ starts as well (`host/claims`).
 from __future__ import annotations
 
 import os
-import stat
 
-from ..launcher import guarded, mapped, mount_table, mounts
+from ..launcher import guarded, mount_table, mounts
 from ..launcher.errors import LauncherError
 from ..launcher.names import is_name
-from ..launcher.paths import RUN_DIRECTORY, read_text
+from ..launcher.paths import RUN_DIRECTORY
 from ..launcher.specification import read_file_systems
 from ..launcher.written import paths_written
+from . import places
 from .record import RecordedContainer
 
 TYPE_CHECKING = False
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from typing import Callable, Dict, Iterable, Tuple
 
     from ..launcher.contract import Mount
+    from .places import Noted
 
     Written = Dict[str, str]  # a path of the host that a container writes to, and the mount point by which it does
     Place = Callable[[str], str]  # where a path of the host is looked for
-    Other = Tuple[str, str, Written]  # a container's name, what it does, and what it writes to
+    Other = Tuple[str, str, Written, Noted]  # a container's name, what it does, what it writes to, and has mounted
 
 WAYS_OUT = (
     "two systems that write one directory damage what is in it: stop or remove that container first, "
     "give this one a directory of its own, or share it read-only"
 )
 TURNED = {"is": "is", "contains": "lies in", "lies in": "contains"}
-NOTE_LIMIT = 16 << 20  # bytes of the note of a start's mappings
 
 
 def here(path: str) -> str:
@@ -49,7 +49,7 @@ def writes(
     found: Written = {}
     for record in records:
         for path in paths_written(record):
-            if not mounts.answers_at_once(place(path), table) or _is_kept(place(path)):
+            if not mounts.answers_at_once(place(path), table) or places.is_kept(path, place(path)):
                 found.setdefault(path, record.mount_point)
     return found
 
@@ -57,13 +57,16 @@ def writes(
 def meetings(written: Written, others: Iterable[Other], place: Place = here) -> list[str]:
     """Return a sentence for each path that a container writes to, and that another one writes to as well."""
     said = []
-    for name, does, theirs in others:
+    for name, does, theirs, noted in others:
         if not written or not theirs:
             continue
         guard = guarded.GuardedHost({}, ())
-        guard.runs.update({place(path): path for path in theirs if mounts.answers_at_once(place(path), guard.mounts)})
+        known = {path: identity for path, identity in noted.items() if path in theirs}
+        for path in theirs:
+            if mounts.answers_at_once(place(path), guard.mounts):
+                places.add(guard, path, place(path), known)
         for path, point in written.items():
-            met = _meets(guard, path, theirs, place)
+            met = _meets(guard, path, theirs, known, place)
             if met:
                 said.append(
                     "container '%s', which %s, writes to %s (at %s), and that %s %s (here at %s): %s"
@@ -110,27 +113,24 @@ def _running(
         status = recorded(other).status()
         if status.state != "running" or not status.system:
             continue
-        noted = mapped.parse(read_text(os.path.join(directory, other, mapped.FILE), NOTE_LIMIT))
+        noted = places.note(os.path.join(directory, other))
         records = [known.record for known in noted]
         try:
             records = read_file_systems(status.system) + records
         except LauncherError:
             pass  # it was damaged since
-        found.append((other, "runs", writes(records, here, table)))
+        found.append((other, "runs", writes(records, here, table), places.mounted(noted)))
     return found
 
 
-def _is_kept(path: str) -> bool:
-    """Return whether what is written to a path stays in it. Any number may use a socket or a pipe."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return True
-    return not (stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode) or stat.S_ISCHR(mode))
+def _meets(
+    guard: guarded.GuardedHost, path: str, theirs: Written, noted: Noted, place: Place
+) -> tuple[str, str] | None:
+    """Return how a path that another container writes stands to this one, by its words or its place; None if apart.
 
-
-def _meets(guard: guarded.GuardedHost, path: str, theirs: Written, place: Place) -> tuple[str, str] | None:
-    """Return how a path that another container writes stands to this one, by its words or its place; None if apart."""
+    Where the path cannot be opened as a start opens it, or a link of /proc is on the way to what lies there, only the
+    words count: a start refuses that.
+    """
     for known in theirs:
         relation = guarded.relation_of(known, path)
         if relation:
@@ -138,11 +138,16 @@ def _meets(guard: guarded.GuardedHost, path: str, theirs: Written, place: Place)
     if not mounts.answers_at_once(place(path), guard.mounts):
         return None
     try:
-        source = os.open(place(path), os.O_PATH | os.O_CLOEXEC)
+        source = places.open_source(path, place(path))
     except OSError:
         return None
     try:
+        above = places.mounted_above(source, noted)
+        if above is not None:
+            return above
         met = guard.written(source)
+    except LauncherError:
+        return None
     finally:
         os.close(source)
     return (TURNED[met[0]], guard.runs[met[1]]) if met else None

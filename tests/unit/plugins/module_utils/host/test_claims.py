@@ -17,11 +17,13 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import claims, ports
 from ansible_collections.unshare.container.plugins.module_utils.host.facts import HostFacts
 from ansible_collections.unshare.container.plugins.module_utils.host.systemd_units import WANTS, unit_of
+from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded, mapped
 from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import UNIT_DIRECTORY
-from ansible_collections.unshare.container.plugins.module_utils.state import generations
+from ansible_collections.unshare.container.plugins.module_utils.state import generations, places
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
 from ..specifications import SMALL, specification
+from ..state.test_writers import note_of
 
 Mount = dict[str, t.Any]
 
@@ -36,6 +38,7 @@ class Hosted:
     def __init__(self, root: Path) -> None:
         self.layout = Layout(root)
         self.running: dict[str, tuple[str, int]] = {}
+        self.run = root.parent / "run"
         self.pid = os.getpid()
 
     def add(self, name: str, *mounts: Mount, runs: bool = True, base: int = 10 * 65536, **more: t.Any) -> None:
@@ -45,12 +48,14 @@ class Hosted:
         generations.switch(self.layout, name, system)
         if runs:
             self.running[name] = (str(system), base)
+            (self.run / name).mkdir(parents=True, exist_ok=True)
+            (self.run / name / mapped.FILE).write_text(note_of(specification(file_systems=list(mounts)).file_systems))
 
     def record(self, name: str) -> t.Any:
         system, base = self.running.get(name, (None, None))
         state = "running" if system else "stopped"
         status = types.SimpleNamespace(state=state, system=system, uid_base=base, uid_count=65536, pid=self.pid)
-        return types.SimpleNamespace(status=lambda: status)
+        return types.SimpleNamespace(status=lambda: status, run_directory=str(self.run / name))
 
     def conflicts(self, *mounts: Mount, without: t.Sequence[str] = (), **more: t.Any) -> list[str]:
         wanted = specification(file_systems=list(mounts), **more)
@@ -196,3 +201,56 @@ def test_a_damaged_neighbour_is_left_out(hosted: Hosted, data: Path) -> None:
     hosted.add("old", bind(data))
     (Path(hosted.running["old"][0]) / "spec.json").write_text("{")
     assert hosted.conflicts(bind(data)) == []
+
+
+def _link(path: Path, target: str | Path) -> None:
+    """Do what root inside can: put a link in the place of a directory of its mapping."""
+    path.rename(path.with_name("moved"))
+    path.symlink_to(target)
+
+
+@pytest.mark.parametrize("target", ["/", "..", "victim", "/proc/self/root", "/proc/self/cwd"])
+def test_a_link_inside_claims_nothing(hosted: Hosted, data: Path, target: str) -> None:
+    """What a container that runs writes to is what was mounted when it started."""
+    (data / "victim").mkdir()
+    hosted.add("old", bind(data / "below", point="/www"))
+    _link(data / "below", target)
+    assert hosted.conflicts(bind(data / "victim")) == []
+    assert len(hosted.conflicts(bind(data / "moved"))) == 1, "what is mounted is found where it is now"
+    assert len(hosted.conflicts(bind(data / "below"))) == 1, "a path that was declared is that container's"
+
+
+@pytest.mark.parametrize("there", ["is_mounted", "is_another", "is_a_link", "is_gone"])
+def test_what_counts_of_a_path(data: Path, there: str) -> None:
+    """The place of a path is compared as long as what was mounted at the start is there."""
+    path = str(data / "below")
+    at = (data / "below").stat()
+    if there != "is_mounted":
+        (data / "below").rename(data / "moved")
+    if there == "is_another":
+        (data / "below").mkdir()
+    if there == "is_a_link":
+        (data / "below").symlink_to("moved")
+    for known, counts in (({path: f"{at.st_dev}:{at.st_ino}"}, {"is_mounted"}), ({}, {"is_mounted", "is_another"})):
+        guard = guarded.GuardedHost({}, ())
+        places.add(guard, path, path, known)
+        assert guard.runs == ({path: path} if there in counts else {})
+
+
+def test_a_link_on_the_own_way_is_the_starts_business(hosted: Hosted, data: Path, tmp_path: Path) -> None:
+    hosted.add("old", bind(data, point="/old"))
+    assert hosted.conflicts(bind(tmp_path / "link")) == []
+
+
+def test_a_link_is_not_followed_for_who_starts_at_boot(hosted: Hosted, data: Path) -> None:
+    hosted.add("stopped", bind(data / "below"), runs=False)
+    wanted = hosted.layout.root / UNIT_DIRECTORY[1:] / WANTS / unit_of("stopped")
+    wanted.parent.mkdir(parents=True)
+    wanted.symlink_to("../unshare-container@.service")
+    (data / "victim").mkdir()
+    _link(data / "below", data / "victim")
+    host = HostFacts(hosted.layout.root)
+    found = claims.conflicts(
+        host, hosted.layout, "web", specification(file_systems=[bind(data / "victim")]), recorded=hosted.record
+    )
+    assert found == []

@@ -81,9 +81,9 @@ def test_who_listens_is_found(
         number = made.getsockname()[1]
         ((wanted, found),) = ports.taken([port(number, address, protocol)], ports.listening(host))
         assert (wanted.number, found.address, found.uid) == (number, address, os.getuid())
-        assert ports.holders_of(host, found) == [os.getpid()]
+        assert ports.holders_of(host, [found]) == {found: [os.getpid()]}
         assert (
-            ports.named(host, ports.holders_of(host, found))
+            ports.named(host, ports.holders_of(host, [found])[found])
             == f"{host.read('/proc/self/comm').strip()} (PID {os.getpid()})"
         )
         other = "udp" if protocol == "tcp" else "tcp"
@@ -100,3 +100,25 @@ def test_a_table_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "proc/net").mkdir(parents=True)
     (tmp_path / "proc/net/tcp").write_text("head\nx\n 0: garbage 0:0 0A 0 0 0 0 0 0\n" + " ".join("abc") + "\n")
     assert ports.listening(HostFacts(tmp_path)) == []
+
+
+def test_who_has_sockets_is_asked_once_and_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process with very many descriptors keeps nobody waiting; those of the host's own users come first."""
+    host = HostFacts()
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        wanted = [port(made.getsockname()[1], "127.0.0.1") for made in (one, other)]
+        found = [listener for _port, listener in ports.taken(wanted, ports.listening(host))]
+        assert ports.holders_of(host, found) == {listener: [os.getpid()] for listener in found}
+        assert ports.holders_of(host, found, 0) == {listener: [] for listener in found}
+    assert ports.holders_of(host, []) == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives directories to other users")
+def test_the_hosts_own_come_first(tmp_path: Path) -> None:
+    for number, user in ((7, 10 * 65536), (8, 0), (30, 65535), (9, 65536)):
+        (tmp_path / f"proc/{number}").mkdir(parents=True)
+        os.chown(tmp_path / f"proc/{number}", user, 0)
+    (tmp_path / "proc/self").mkdir()
+    order = ports._processes(HostFacts(tmp_path), float("inf"))
+    assert order == [8, 30, 7, 9]
+    assert ports._processes(HostFacts(tmp_path), 0) == [7, 8, 9, 30]

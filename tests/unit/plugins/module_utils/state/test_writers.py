@@ -25,6 +25,13 @@ def bind(source: str | Path, *flags: str, point: str = "/data") -> dict[str, t.A
     return {"device": str(source), "mount_point": point, "type": "none", "flags": ["bind-mount", *flags]}
 
 
+def note_of(mounts: t.Iterable[Mount]) -> str:
+    """Return what a start notes of mappings."""
+    there = [mount for mount in mounts if os.path.exists(mount.source)]
+    found = [(mount, os.stat(mount.source)) for mount in there]
+    return "".join(mapped.Mapped(mount, f"{at.st_dev}:{at.st_ino}", {}).line() + "\n" for mount, at in found)
+
+
 class Hosted:
     """A host whose directory in memory names the containers that run, and some that do not."""
 
@@ -40,9 +47,8 @@ class Hosted:
         (system / "spec.json").write_text(json.dumps({**SMALL, "name": name, "file_systems": list(mounts)}))
         self.systems[name] = str(system) if runs else None
         (self.root / "run" / name).mkdir()
-        if shared:
-            lines = [mapped.Mapped(mount, "1:2", {}).line() for mount in shared]
-            (self.root / "run" / name / mapped.FILE).write_text("\n".join(lines) + "\n")
+        noted = [*specification(file_systems=list(mounts)).file_systems, *shared]
+        (self.root / "run" / name / mapped.FILE).write_text(note_of(noted))
         return system
 
     def record(self, name: str) -> t.Any:

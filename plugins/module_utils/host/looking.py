@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Looks at the host's paths that come to an end, whatever somebody in a container has made of these paths.
+
+A path of a mapping may lie in what another container writes to. A link there can lead to an automount point, or to a
+file system whose server does not answer, and the kernel may not even let a process that waits for it be killed. So a
+child looks, which holds no lock, and which is left behind where it does not end.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from typing import Any, Callable
+
+from ..launcher.excursion import in_child
+from ..state.target import TargetError
+
+SECONDS = 20.0
+"""How long all looks of one examination may take. They ask the kernel alone, and take a few milliseconds."""
+
+LONGEST = 4096
+REFUSED = "refused"
+
+_noted: mmap.mmap | None = None  # what the child looks at, which its parent sees
+
+
+class Unanswered(TargetError):
+    """A path of the host that could not be looked at in time."""
+
+
+def note(path: str) -> None:
+    """Note which path is looked at now."""
+    if _noted is not None:
+        name = path.encode("utf-8", "surrogateescape")[: LONGEST - 1]
+        _noted[: len(name) + 1] = name + b"\0"
+
+
+def in_time(look: Callable[[], Any], seconds: float | None = None) -> Any:
+    """Return the result of a look, of values that JSON has. A child looks.
+
+    :raises Unanswered: it took too long.
+    :raises TargetError: as the look says.
+    :raises LauncherError: for any other error of the look.
+    """
+    global _noted
+    if _noted is not None:
+        return look()  # this is the child
+    seconds = SECONDS if seconds is None else seconds
+
+    def work() -> str:
+        try:
+            return json.dumps(look())
+        except TargetError as error:
+            return json.dumps({REFUSED: str(error)})
+
+    _noted = mmap.mmap(-1, LONGEST)
+    try:
+        found = json.loads(in_child(work, seconds, keep=()))
+    except TimeoutError:
+        path = _noted[:].partition(b"\0")[0].decode("utf-8", "replace")
+        raise Unanswered(
+            f"{path} has not answered for {seconds:g} s: a symbolic link on the way may lead to an automount point, or "
+            "to a file system whose server does not run; see where it leads (namei --long), and remove the link"
+        ) from None
+    finally:
+        _noted.close()
+        _noted = None
+    if isinstance(found, dict) and REFUSED in found:
+        raise TargetError(found[REFUSED])
+    return found
