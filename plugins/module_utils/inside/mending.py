@@ -8,31 +8,42 @@ with them the host's files. What comes there from a mount namespace of the host'
 are peers of the container's; what is mounted on them there is mounted in the container, too, and locked.
 
 Root inside can take its mounts out of that, or unmount what came; then it lacks the mapping, and nothing else happens.
+Whether a mapping has arrived is asked of the mount point itself. No list of mounts is read that has the container's:
+root inside decides how long that is.
 Mount points are found as a start finds them, below the container's root and past no link that leads out of a mapping.
 All of that is done by a process that can be given up: a file system inside may never answer.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
-from ..launcher import linux, lookup, mount_calls, mount_table, mounts
+from ..launcher import linux, lookup, mapped, mount_calls, mount_table, mounts
 from ..launcher.errors import LauncherError, NotRunning
 from ..launcher.excursion import in_child
 from ..launcher.identity import Identity, available
+from ..launcher.paths import STATE_DIRECTORY
 from ..launcher.plan import Plan
 from ..launcher.records import DIVIDER, Records
 from ..launcher.specification import read_spec
+from ..launcher.targets import NETWORK_FILES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Tuple
+
     from ..launcher.contract import Mount
     from ..launcher.process import Process
     from ..state.record import RecordedContainer
 
-TABLE_SIZE = 4 << 20  # bytes of the container's list of mounts that are looked at
+    Shown = Tuple[str, int]  # which file it is, and the flags of the mount through which it is seen
+
+# Flags of a mount that statvfs(3) tells. Their numbers are those of mount_setattr(2).
+FLAGS = os.ST_RDONLY | os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC
 KEPT_OUT = "%s: cannot be mounted in the running container, which has taken its mounts out of propagation"
+TOO_MANY = "the container has so many mounts that no mapping can be mounted in it (fs.mount-max)"
 
 
 def put(container: RecordedContainer, records: list[Mount], timeout: float) -> tuple[list[str], list[str]]:
@@ -55,7 +66,9 @@ def put(container: RecordedContainer, records: list[Mount], timeout: float) -> t
             keep = (process.descriptor,)
             said = in_child(lambda: _Visitor(container, process, timeout).put(records), timeout, keep)
         except TimeoutError:
-            message = "container %s: a file system on the way to a mapping has not answered for %g s"
+            message = (
+                "container %s: its mappings could not be mended within %g s; a file system on the way may not answer"
+            )
             raise LauncherError(message % (container.name, timeout)) from None
     finally:
         process.close()
@@ -89,18 +102,25 @@ class _Visitor:
 
     def put(self, records: list[Mount]) -> str:
         """Mount the records; what was noted, and what went wrong, as `Records` says it."""
+        linux.unshare(linux.CLONE_NEWNS)
+        mount_calls.make_private("/")
+        host = mount_table.read()
         tree = self._open_tree()
         done: list[str] = []
         warnings: list[str] = []
         for record in records:
-            known = self._numbers()
-            attempt = Records(tree, self.plan, -1, self.id_map, self.deadline, [])
+            attempt = Records(tree, self.plan, -1, self.id_map, self.deadline, [], table=host)
             try:
+                source = _source(record)
+                if source is not None and self._has(record, source):
+                    done.append(mapped.Mapped(record, source[0], mapped.below(host, record.source)).line())
+                    continue
                 attempt.mount(record)
                 warnings += attempt.warnings
-                if attempt.mapped and self._numbers() <= known:
+                found = [each for each in mapped.parse("\n".join(attempt.mapped)) if each.identity]
+                if found and not self._has(record, source or (found[0].identity, 0)):
                     warnings.append(KEPT_OUT % record.mount_point)
-                else:
+                elif found:
                     done += attempt.mapped
             except (LauncherError, OSError) as error:
                 warnings.append(str(error).replace("\n", " "))
@@ -108,15 +128,18 @@ class _Visitor:
 
     def _open_tree(self) -> mounts.Tree:
         """Return the container's root as this process's own mount namespace has it."""
-        linux.unshare(linux.CLONE_NEWNS)
-        mount_calls.make_private("/")
         os.umask(0)
         here = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         place = os.open(self.run_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         linux.setns(self.mounts, linux.CLONE_NEWNS)  # the kernel copies nothing that lies in another one
         copy = mount_calls.open_tree(self.root, "", True)
         linux.setns(here, linux.CLONE_NEWNS)
-        mount_calls.move_mount(copy, place)
+        try:
+            mount_calls.move_mount(copy, place)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise LauncherError(TOO_MANY) from error
         # What is made on the way belongs to the container's root, and is counted as its own.
         base = self.plan.identity.base
         linux.prctl(linux.PR_SET_SECUREBITS, linux.SECBIT_NO_SETUID_FIXUP)
@@ -124,7 +147,33 @@ class _Visitor:
         os.setresuid(-1, base, -1)
         return mounts.Tree(copy)
 
-    def _numbers(self) -> set[int]:
-        """Return the numbers of the container's mounts."""
-        found, _whole = mount_table.read_some("/proc/%d/mountinfo" % self.pid, TABLE_SIZE)
-        return {mount.number for mount in found}
+    def _has(self, record: Mount, source: Shown) -> bool:
+        """Return whether the container itself has the source of a record mounted at its place, as it is declared."""
+        try:
+            found = lookup.open_below(self.root, record.mount_point)
+        except OSError:
+            return False
+        try:
+            if not linux.is_root_of_mount(found):
+                return False
+            identity, flags = _shown(found)
+        finally:
+            os.close(found)
+        wanted = source[1] | mounts.attributes(record.flags) & FLAGS
+        return identity == source[0] and flags & wanted == wanted and not (flags ^ wanted) & os.ST_RDONLY
+
+
+def _source(record: Mount) -> Shown | None:
+    """Return what the host has at the source of a record, or None."""
+    try:
+        source = mounts.open_source(record.source, record.source in NETWORK_FILES, STATE_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    try:
+        return _shown(source)
+    finally:
+        os.close(source)
+
+
+def _shown(descriptor: int) -> Shown:
+    return mapped.identity_of(descriptor), os.fstatvfs(descriptor).f_flag & FLAGS

@@ -31,6 +31,7 @@ TIOCGPTPEER = 0x5441
 TIOCSPTLCK = 0x40045431
 NONE_LEFT = (errno.ENOSPC, errno.EIO)  # what opening a multiplexer fails with (fs/devpts of the kernel, new and old)
 OPEN_TIMEOUT = 10.0  # seconds in which a container's pty must be there
+DRAIN_SECONDS = 10.0  # after so long, a courier that nobody seems to hold is not waited for either
 NOT_ITS_OWN = (
     "the container has no pty left, so this is one of the host's; programs that ask for the terminal's name find none"
 )
@@ -146,7 +147,8 @@ class Carrier(Copier):
 
     No direction waits for another, so a process that writes before it has read all causes no deadlock. Nor does this
     wait for anything that root inside decides. It lets go of the process as soon as that has ended, since PID 1 waits
-    for this. Of the output it takes what was there by then, whoever else holds the other end.
+    for this. Of the output it takes what was there by then, whoever else holds the other end. For that it waits once,
+    however often a byte comes meanwhile; only the time in which its own reader takes nothing does not count.
 
     Args:
         process: a child.
@@ -171,7 +173,7 @@ class Carrier(Copier):
         self.discard = discard
         self.status: int | None = None
         self.given_up = False
-        self.moved = 0.0
+        self.drained = 0.0  # seconds since the process's end in which only the courier was waited for
 
     def run(self, wake: int | None = None, on_wake: Callable[[int], None] | None = None) -> int:
         """Copy until the end. Return the wait status of the process.
@@ -187,7 +189,7 @@ class Carrier(Copier):
             if self.status is None:
                 ready = self.wait({**more, self.process.descriptor: select.POLLIN}, None)
             else:
-                ready = self.wait(more, PAUSE if self._waits_for_courier() else None)
+                ready = self._drain(more)
             if wake is not None and ready.pop(wake, 0) and on_wake is not None:
                 for number in os.read(wake, 64):
                     on_wake(number)
@@ -198,8 +200,7 @@ class Carrier(Copier):
                 return self.status
 
     def has_read(self, flow: Flow) -> None:
-        """Note that there was something, and that it may be too much."""
-        self.moved = time.monotonic()
+        """End the process when there was too much."""
         if flow.room is not None and flow.room < 0:
             self.process.signal(KILL)
             raise TooMuch("its output was longer than the %d bytes that were asked for, so it was ended" % self.limit)
@@ -212,19 +213,22 @@ class Carrier(Copier):
                 self.close(flow)
         self.status = wait_status(self.process.pid)
         self.courier.end()
-        self.moved = time.monotonic()
 
-    def _waits_for_courier(self) -> bool:
-        """Return whether output is still to come. Give it up when somebody inside has held the courier for long."""
-        waiting = [flow for flow in self.flows if flow.source != 0 and not flow.pending]
-        if waiting and time.monotonic() - self.moved > HELD_SECONDS:
-            if self.courier.is_held():
-                self.courier.is_given_up = True
-                for flow in waiting:
-                    self.close(flow)
-                return True
-            self.moved = time.monotonic()
-        return bool(waiting)
+    def _drain(self, more: dict[int, int]) -> dict[int, int]:
+        """Return what is ready. Give up the output that is still to come when somebody inside has held it for long."""
+        waiting = [flow for flow in self.flows if flow.source != 0]
+        if not waiting or any(flow.pending for flow in waiting):
+            return self.wait(more, None)
+        if self.drained > DRAIN_SECONDS or (self.drained > HELD_SECONDS and self.courier.is_held()):
+            self.courier.is_given_up = True
+            for flow in waiting:
+                self.close(flow)
+            return {}
+        began = time.monotonic()
+        try:
+            return self.wait(more, PAUSE)
+        finally:
+            self.drained += time.monotonic() - began
 
     def close(self, flow: Flow) -> None:
         """End a flow, so that the reader of standard input inside sees its end."""

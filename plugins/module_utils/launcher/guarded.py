@@ -81,12 +81,18 @@ class GuardedHost:
     Args:
         runs: what it runs, as `RUNS` has it.
         secret: those of them in which secrets lie.
+        table: the mounts, where they have been read before.
     """
 
-    def __init__(self, runs: dict[str, str], secret: tuple[str, ...] = SECRET) -> None:
+    def __init__(
+        self,
+        runs: dict[str, str],
+        secret: tuple[str, ...] = SECRET,
+        table: list[mount_table.MountTableEntry] | None = None,
+    ) -> None:
         self.runs = runs
         self.secret = secret
-        self.mounts = mount_table.read()
+        self.mounts = mount_table.read() if table is None else table
         self._by_number = {mount.number: mount for mount in self.mounts}
         self._places: dict[str, Reach] = {}
 

@@ -53,6 +53,7 @@ AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_EACCESS = 0x200
+STATX_ATTR_MOUNT_ROOT = 0x2000
 STATX_MOUNT = 0x5000  # STATX_MNT_ID, Linux 5.8, and STATX_MNT_ID_UNIQUE where there is that
 
 
@@ -227,9 +228,18 @@ def file_system_type(descriptor: int) -> int:
 
 def mount_number(descriptor: int) -> int:
     """Return the id of the mount that an open file lies in; since Linux 6.8 ids are never used again (statx(2))."""
+    return ctypes.c_uint64.from_buffer(_statx(descriptor), 144).value
+
+
+def is_root_of_mount(descriptor: int) -> bool:
+    """Return whether a descriptor names the root of a mount, a file or a directory (statx(2), Linux 5.8)."""
+    return bool(ctypes.c_uint64.from_buffer(_statx(descriptor), 8).value & STATX_ATTR_MOUNT_ROOT)
+
+
+def _statx(descriptor: int) -> ctypes.Array[ctypes.c_char]:
     status, number = ctypes.create_string_buffer(256), number_here(_STATX, "statx")
     result_of(syscall(number, descriptor, b"", AT_EMPTY_PATH, STATX_MOUNT, status), "statx(%d)", descriptor)
-    return ctypes.c_uint64.from_buffer(status, 144).value
+    return status
 
 
 def default_signal(signal: int) -> None:

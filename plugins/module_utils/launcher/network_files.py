@@ -7,14 +7,19 @@ a container sees is a copy in memory, mounted read-only, and the copy is brought
 run for the container, by who enters it, and by `run-container --refresh`.
 
 The names of a container are in its copy of /etc/hosts, where the host's file does not have them.
+
+Root inside can read a copy so that the kernel holds its lock for as long as root inside likes, and who writes it waits,
+past any signal. So a child that can be left behind looks at copies and writes them, one at a time for a container.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 
 from .errors import LauncherError
+from .excursion import in_child
 from .paths import make_directory
 from .targets import NETWORK_FILES, plain_path
 
@@ -26,7 +31,16 @@ DIRECTORY = "network"  # of the copies, in the container's runtime directory
 HOSTS = "/etc/hosts"
 LOCAL = b"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 SIZE_LIMIT = 1 << 24  # bytes of a file
+SECONDS = 3.0  # in which copies are brought up to date, unless somebody holds them
+HELD = (
+    "the copies of the host's network files (/etc/hosts and others) have not been brought up to date within %g s: a "
+    "program in the container may hold them; restart the container when that stays so"
+)
 ABSENT = "%s: does not exist on the host, so it is empty inside until it does"
+
+
+class CopiesHeld(LauncherError):
+    """Somebody inside keeps the copies from being brought up to date."""
 
 
 def is_followed(record: Mount) -> bool:
@@ -69,10 +83,25 @@ def refresh(run_directory: str, host_name: str, check: bool = False) -> list[str
         check: only look.
 
     Raises:
-        LauncherError: a file cannot be copied.
-        OSError: a copy cannot be written.
+        LauncherError: a file cannot be copied, or a copy cannot be written.
+        CopiesHeld: that has taken longer than `SECONDS`.
     """
     directory = os.path.join(run_directory, DIRECTORY)
+    if not os.path.isdir(directory):
+        return []
+    try:
+        said = in_child(lambda: "\n".join(_refresh(directory, host_name, check)), SECONDS, keep=())
+    except TimeoutError:
+        raise CopiesHeld(HELD % SECONDS) from None
+    return said.split("\n") if said else []
+
+
+def _refresh(directory: str, host_name: str, check: bool) -> list[str]:
+    """Do the work of `refresh`, in a process of its own: one that is held keeps others from being held as well."""
+    try:
+        fcntl.flock(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_EX)
+    except FileNotFoundError:
+        return []  # the container has just ended
     changed = []
     for path in NETWORK_FILES:
         copy = os.path.join(directory, os.path.basename(path))

@@ -62,6 +62,7 @@ class Records:
         deadline: until when (time.monotonic) a server may take to answer for a file system.
         warnings: where to say what was left out, a line each.
         network: descriptor of the directory that has the copies of the host's network files, or none.
+        table: the host's mounts, where they have been read before: mounts of a container may be among them by now.
 
     Attributes:
         mapped: what was found at the sources of mappings, a line each (`mapped`).
@@ -76,6 +77,7 @@ class Records:
         deadline: float,
         warnings: list[str],
         network: int | None = None,
+        table: list[mount_table.MountTableEntry] | None = None,
     ) -> None:
         self.tree = tree
         self.plan = plan
@@ -86,7 +88,7 @@ class Records:
         self.warnings = warnings
         self.network = network
         self.mapped: list[str] = []
-        self._mounts: list[mount_table.MountTableEntry] | None = None
+        self._mounts = table
         self._host: guarded.GuardedHost | None = None
         self._served: list[str] = []
 
@@ -196,7 +198,7 @@ class Records:
         """Return what this host runs. It is looked up once, when something is to be mounted that may hold it."""
         if self._host is None:
             python = guarded.interpreter(self.plan.spec.python)
-            self._host = guarded.GuardedHost(dict(guarded.RUNS, **python))
+            self._host = guarded.GuardedHost(dict(guarded.RUNS, **python), table=self._mounts)
         return self._host
 
     def _warn(self, warning: str | None) -> None:

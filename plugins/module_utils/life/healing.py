@@ -54,12 +54,16 @@ class Healing:
         self._known = mapped.parse(read_text(self.path, SIZE_LIMIT))
         self._missing: list[tuple[Mapped, Mount]] = []
         self._deadline = 0.0
+        self._held = False
 
     def look(self) -> None:
         """Find what is stale; nothing is changed."""
         self._deadline = time.monotonic() + LOOK_SECONDS
         try:
             self.stale += ["%s: has changed on the host" % path for path in self._refresh(check=True)]
+        except network_files.CopiesHeld as error:
+            self._held = True
+            self.warnings.append(str(error))
         except (LauncherError, OSError) as error:
             self.warnings.append(str(error))
         if self._known:
@@ -142,7 +146,7 @@ class Healing:
     def _refresh(self, check: bool) -> list[str]:
         """Bring the copies of network files up to date; return which were not."""
         directory = self.container.run_directory
-        if not os.path.isdir(os.path.join(directory, network_files.DIRECTORY)):
+        if self._held or not os.path.isdir(os.path.join(directory, network_files.DIRECTORY)):
             return []
         system = str((self.container.record() or {}).get("system"))
         return network_files.refresh(directory, read_outline(system).host_name, check)

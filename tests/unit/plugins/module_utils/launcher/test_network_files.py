@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
+import time
 import typing as t
 from pathlib import Path
 
@@ -146,7 +149,7 @@ def test_a_copy_is_never_written_through_a_link(tmp_path: Path, etc: Path) -> No
     (tmp_path / "run/network").mkdir(parents=True)
     (tmp_path / "victim").write_text("kept")
     (tmp_path / "run/network/hosts").symlink_to(tmp_path / "victim")
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(LauncherError, match="symbolic links"):
         refresh(tmp_path)
     with pytest.raises(OSError, match="symbolic links"):
         prepare(tmp_path, record("/etc/hosts"))
@@ -169,3 +172,60 @@ def test_a_copy_of_a_container_that_has_ended_is_not_made_again(
     monkeypatch.setattr(network_files, "_content", ended)
     assert refresh(tmp_path) == []
     assert copies(tmp_path) == {}
+
+
+@pytest.mark.parametrize("held", ["_write", "_read", "_content", "another"])
+@pytest.mark.parametrize("check", [False, True])
+def test_copies_that_are_held_keep_nobody_waiting_for_long(
+    tmp_path: Path, etc: Path, monkeypatch: pytest.MonkeyPatch, held: str, check: bool
+) -> None:
+    """Whatever it is that waits, the caller goes on, and who is left behind has no descriptor of the caller's."""
+    (etc / "hosts").write_text("127.0.0.1 web\n")
+    prepare(tmp_path, record("/etc/hosts"))
+    (etc / "hosts").write_text("127.0.0.2 web\n")
+    monkeypatch.setattr(network_files, "SECONDS", 0.3)
+    lock = os.open(tmp_path, os.O_RDONLY)
+    caller = os.getpid()
+
+    def wait(*_arguments: object) -> t.Any:
+        assert os.getpid() != caller
+        for number in map(int, os.listdir("/proc/self/fd")):
+            try:
+                assert not os.path.samestat(os.fstat(number), os.stat(tmp_path))
+            except OSError:
+                continue  # that of the directory, which is closed by now
+        signal.pause()
+
+    directory = os.open(tmp_path / "run/network", os.O_RDONLY)
+    try:
+        if held == "another":
+            fcntl.flock(directory, fcntl.LOCK_EX)
+        else:
+            monkeypatch.setattr(network_files, held, wait)
+        if held == "_write" and check:
+            assert refresh(tmp_path, check) == ["/etc/hosts"]
+            return
+        began = time.monotonic()
+        with pytest.raises(network_files.CopiesHeld, match="restart the container"):
+            refresh(tmp_path, check)
+        assert time.monotonic() - began < 2
+    finally:
+        os.close(directory)
+        os.close(lock)
+    monkeypatch.undo()
+    assert copies(tmp_path)["hosts"].startswith("127.0.0.1")
+
+
+def test_who_comes_at_the_same_time_waits_for_the_other(tmp_path: Path, etc: Path) -> None:
+    (etc / "hosts").write_text("127.0.0.1 web\n")
+    prepare(tmp_path, record("/etc/hosts"))
+    (etc / "hosts").write_text("127.0.0.2 web\n")
+    directory = os.open(tmp_path / "run/network", os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
+    child = os.fork()
+    if child == 0:
+        time.sleep(0.2)  # then its lock ends with it
+        os._exit(0)
+    os.close(directory)
+    assert refresh(tmp_path) == ["/etc/hosts"]
+    os.waitpid(child, 0)
