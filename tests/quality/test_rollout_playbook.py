@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rollout's own variables are checked before a host is asked anything; both ways to deploy make one system."""
+"""The rollout's own variables are checked before a host is asked anything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(sys.executable).parent / "ansible-playbook"
@@ -42,11 +41,3 @@ def test_a_wrong_variable_is_refused_before_a_host_is_reached(
     assert done.returncode != 0
     assert said in " ".join((done.stdout + done.stderr).split())
     assert not reached.exists()
-
-
-def test_the_role_leaves_the_script_boot_to_the_action_that_all_ways_share() -> None:
-    tasks = yaml.safe_load((ROOT / "roles/system_container/tasks/main.yml").read_text())
-    (written,) = (
-        task["unshare.container.container_script"] for task in tasks if "unshare.container.container_script" in task
-    )
-    assert "boot" not in written
