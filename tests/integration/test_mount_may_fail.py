@@ -38,10 +38,10 @@ FAILURES: dict[str, tuple[Record, str]] = {
     "server": (item("127.0.0.1:/none", "nfs4", options="addr=127.0.0.1"), r"nfs4|not answered"),
     "below-the-store": (item("tmpfs", "tmpfs", "/usr/not-there"), r"\[Errno 30\].*no such mount point"),
     "below-a-file": (item("tmpfs", "tmpfs", "/etc/passwd/x"), r"\[Errno 20\]"),
-    "on-a-file": (item("tmpfs", "tmpfs", "/etc/passwd"), "cannot be mounted over"),
+    "on-a-file": (item("tmpfs", "tmpfs", "/etc/login.defs"), "cannot be mounted over"),
     "bind-through-a-link": (item("/proc/self/root", "none", flags=["bind-mount", "read-only"]), "symbolic link"),
     "bind-on-a-file": (
-        item("/srv", "none", "/etc/passwd", flags=["bind-mount", "read-only"]),
+        item("/srv", "none", "/etc/login.defs", flags=["bind-mount", "read-only"]),
         "cannot be mounted over",
     ),
     "bind-below-the-store": (item("/srv", "none", "/usr/no/x", flags=["bind-mount", "read-only"]), r"\[Errno 30\]"),
