@@ -226,7 +226,7 @@ class DayTwo(Reader):
         elif "systemctl restart redis" in command:
             assert self.redis("ping") == "PONG"
         elif command.startswith("tar --create"):
-            with tarfile.open(self.directory / f"srv/{CACHE}.tar") as archive:
+            with tarfile.open(self.directory / f"srv/containers/{CACHE}.tar") as archive:
                 assert f"{CACHE}/dump.rdb" in archive.getnames()
         elif section == "Restore" and command.endswith("state=started'"):
             assert self.redis("get", "key") == "kept"

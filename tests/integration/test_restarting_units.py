@@ -33,3 +33,23 @@ def test_a_unit_between_two_failures_is_a_failed_one_and_a_periodic_one_is_not(m
         assert time.monotonic() < deadline, states
         states = machine.output("systemctl", "show", "--property=SubState", "--value", *names).split()
     assert machine.container.failed_units() == ["at-once.service", "crashing.service"]
+
+
+LOUD = "head -c 6000000 /dev/urandom | base64 -w 40000; sleep 2.4; exit 1"
+"""What fails after a while, and pushes out of the log that it has failed."""
+
+
+def test_a_unit_whose_output_pushes_its_failures_out_of_the_log_is_a_failed_one(make_machine: t.Any) -> None:
+    loud = unit("loud", "/bin/sh", "-c", LOUD, Restart="always", RestartSec="50ms")
+    machine = make_machine({"services": [loud]}, name="test-restarting")
+    machine.start()
+    deadline = time.monotonic() + 60
+    states: list[str] = []
+    while len(states) < 2 or int(states[0]) < 3 or states[1] != "running":
+        assert time.monotonic() < deadline, states
+        states = machine.output(
+            "systemctl", "show", "--property=NRestarts", "--property=SubState", "--value", "loud"
+        ).split()
+    assert machine.container.failed_units() == ["loud.service"]
+    said = machine.output("journalctl", "--quiet", "MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c", "UNIT=loud.service")
+    assert said == "", "the log is longer than this test expects"

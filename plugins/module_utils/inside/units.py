@@ -71,8 +71,9 @@ PROBATION = (2.0, 10.0)
 # Seconds that a service must live at a time which ends well and is started again (Restart=always).
 LIFE = PROBATION[0]
 _UNITS_OF_TIME = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-# Messages by which systemd says that a unit has failed (systemd.journal-fields(7), MESSAGE_ID).
+# Messages by which systemd says that a unit has failed, or ended well (systemd.journal-fields(7), MESSAGE_ID).
 _FAILED = "MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c"
+_ENDED_WELL = "MESSAGE_ID=7ad2d189f7e94e70a38c781354912448"
 REASONS = 3  # lines of systemd's log that stand in a reason
 REASON_LIMIT = 600  # characters of one
 SHOWN = 8  # problems that are told of
@@ -316,10 +317,17 @@ def _seconds(text: str) -> float:
 
 
 def _has_failed(container: RecordedContainer, name: str, deadline: float) -> bool:
-    """Return whether a unit has failed lately, rather than ended well."""
-    since = "--since=-%ds" % (2 * PROBATION[1])
-    command = ["journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=1", since, _FAILED, "UNIT=" + name]
-    return bool(capture(container, command, max(deadline - time.monotonic(), 0.1)).strip())
+    """Return whether a unit has failed lately, rather than ended well.
+
+    The log must say so: much output pushes out of it what systemd has said, of a failure as well.
+    """
+
+    def is_said(message: str) -> bool:
+        since = "--since=-%ds" % (2 * PROBATION[1])
+        words = ["--quiet", "--no-pager", "--output=cat", "--lines=1", since, "_PID=1", message, "UNIT=" + name]
+        return bool(capture(container, ["journalctl", *words], max(deadline - time.monotonic(), 0.1)).strip())
+
+    return is_said(_FAILED) or not is_said(_ENDED_WELL)
 
 
 def _words(name: str, early: list[str]) -> str:
