@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
+import sys
 import time
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.inside import mending
 from ansible_collections.unshare.container.plugins.module_utils.launcher import mount_table, network_files
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.excursion import in_child
 
 from .test_healing import bring
@@ -136,6 +140,28 @@ def test_no_list_is_read_that_root_inside_makes_long(
     assert len(done["healed"]) == 3, (done, said)
     for point in ("/late", "/late\\x20file", "/slave"):
         assert len(mounted(machine, point)) == 1, point
+
+
+def test_nothing_is_imported_in_the_containers_mounts(
+    make_machine: MakeMachine, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module would be the container's there, with the rights of the host's root."""
+    machine = make_machine(name=NAME, mappings=[{"source": str(base / "late"), "target": "/late"}])
+    bring(machine)
+    (base / "late").mkdir()
+    machine.output("sh", "-c", "mkdir /run/planted && echo > /run/planted/planted.py")
+
+    def load(*_arguments: t.Any) -> t.NoReturn:
+        sys.path.insert(0, "/run/planted")
+        try:
+            importlib.import_module("planted")
+        except ImportError:
+            raise LauncherError("it is not imported") from None
+        raise LauncherError("it is imported")
+
+    monkeypatch.setattr(mending.mount_calls, "open_tree", load)
+    with machine.container.lock(30), pytest.raises(LauncherError, match="^it is not imported$"):
+        mending.put(machine.container, [], 20)
 
 
 def test_numbers_of_mounts_that_change_say_nothing(make_machine: MakeMachine, base: Path) -> None:

@@ -44,7 +44,7 @@ class Place(NamedTuple):
 
     @property
     def may_come(self) -> bool:
-        """Whether the content of a file may bring it in."""
+        """Return whether the content of a file may bring it in."""
         return self.barred is None
 
 

@@ -63,19 +63,10 @@ class Content:
         if not stat.S_ISDIR(self.view.mode(ZONES)):
             said = f"time zone {name}: the store has no {ZONES}, so times inside are UTC: install the package tzdata"
             return [], [] if name.rpartition("/")[2] in ("UTC", "UCT", "Zulu", "Universal", "GMT") else [said]
-        if self._begins(f"{ZONES}/{name}", 4) == ZONE_MAGIC:
+        if self.view.beginning(f"{ZONES}/{name}", 4) == ZONE_MAGIC:
             return [], []
         said = f"{name!r} is no time zone of the store ({ZONES}): use a name such as Europe/Berlin"
         return [f"operating_system.timezone: {said}"], []
-
-    def _begins(self, path: str, size: int) -> bytes:
-        descriptor = self.view.open_file(path)
-        if descriptor is None:
-            return b""
-        try:
-            return os.pread(descriptor, size, 0)
-        finally:
-            os.close(descriptor)
 
     def _locale(self) -> tuple[list[str], list[str]]:
         """Return what is wrong with the locale, and what a person should know of it."""
@@ -109,12 +100,12 @@ class Content:
 
     def _is_alias(self, name: str) -> bool:
         """Return whether the C library knows a locale by this other name."""
-        lines = self._begins("/usr/share/locale/locale.alias", SIZE_LIMIT).decode("utf-8", "replace").split("\n")
+        lines = self.view.beginning("/usr/share/locale/locale.alias", SIZE_LIMIT).decode("utf-8", "replace").split("\n")
         return name in [line.split()[0] for line in lines if line.split() and not line.startswith("#")]
 
     def _is_supported(self, name: str) -> bool:
         """Return whether there is such a locale, though not here."""
-        listed = self._begins(SUPPORTED, SIZE_LIMIT).decode("utf-8", "replace").split("\n")
+        listed = self.view.beginning(SUPPORTED, SIZE_LIMIT).decode("utf-8", "replace").split("\n")
         wanted = plain_locale(name)
         if wanted in {plain_locale(line.split()[0]) for line in listed if line.strip()}:
             return True

@@ -67,13 +67,7 @@ class Programs:
 
     def _stored(self, path: str) -> bytes:
         """Return the text of a unit of the store."""
-        descriptor = self.view.open_file(path)
-        if descriptor is None:
-            return b""
-        try:
-            return os.pread(descriptor, UNIT_LIMIT, 0)
-        finally:
-            os.close(descriptor)
+        return self.view.beginning(path, UNIT_LIMIT)
 
     def _by_name(self, unit: str, program: str) -> list[str]:
         """Return the name by which env(1) looks for a script's interpreter, in a list; none for another program."""
@@ -87,13 +81,7 @@ class Programs:
         own = self.specification.files.get(program)
         if own is not None and own.link is None:
             return self.read(program)[:BEGINNING]
-        descriptor = self.view.open_file(program)
-        if descriptor is None:
-            return b""
-        try:
-            return os.pread(descriptor, BEGINNING, 0)
-        finally:
-            os.close(descriptor)
+        return self.view.beginning(program, BEGINNING)
 
     def _interpreters(self, program: str) -> list[str]:
         """Return what the kernel runs or loads with a program; nothing when that cannot be known."""

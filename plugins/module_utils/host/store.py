@@ -139,6 +139,16 @@ class StoreView:
         os.close(descriptor)
         return None
 
+    def beginning(self, path: str, size: int) -> bytes:
+        """Return the first bytes of a regular file of the host, at most `size`; none where there is no such file."""
+        descriptor = self.open_file(path)
+        if descriptor is None:
+            return b""
+        try:
+            return os.pread(descriptor, size, 0)
+        finally:
+            os.close(descriptor)
+
     def names(self, path: str) -> list[str]:
         """Return the names in a directory, sorted; none when it is no directory."""
         return sorted(self._fitting(path, "*"))

@@ -20,7 +20,7 @@ import errno
 import os
 import time
 
-from ..launcher import linux, lookup, mapped, mount_calls, mount_table, mounts
+from ..launcher import linux, lookup, mapped, mount_calls, mount_table, mounts, program
 from ..launcher.errors import LauncherError, NotRunning
 from ..launcher.excursion import in_child
 from ..launcher.identity import Identity, available
@@ -102,6 +102,7 @@ class _Visitor:
 
     def put(self, records: list[Mount]) -> str:
         """Mount the records; what was noted, and what went wrong, as `Records` says it."""
+        program.load_nothing_more()
         linux.unshare(linux.CLONE_NEWNS)
         mount_calls.make_private("/")
         host = mount_table.read()

@@ -154,12 +154,12 @@ class OneContainer:
 
     @property
     def would_end(self) -> bool:
-        """Whether bringing the container into its state would change it."""
+        """Return whether bringing the container into its state would change it."""
         return self.cycle.would_change(self.state)
 
     @property
     def stays(self) -> bool:
-        """Whether it goes on as it is."""
+        """Return whether it goes on as it is."""
         return self.cycle.to_start(self.state, self.cycle.planned_system(self.state)) is None
 
     @property
