@@ -13,7 +13,6 @@ import os
 from typing import TYPE_CHECKING, Callable, Iterable, NamedTuple
 
 from ..launcher.errors import LauncherError
-from ..launcher.names import is_name
 from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, UNIT_DIRECTORY
 from ..launcher.specification import read_spec
 from ..state import places, writers
@@ -40,14 +39,8 @@ class Other(NamedTuple):
 
 def others(host: HostFacts, layout: Layout, name: str, recorded: Recorded) -> list[Other]:
     """Return the containers of this host that run or that its boot starts, but this one."""
-    try:
-        names = sorted(os.listdir(layout.containers))
-    except FileNotFoundError:
-        return []
     found = []
-    for other in names:
-        if other == name or not is_name(other):
-            continue
+    for other in writers.names_beside(str(layout.containers), name):
         record = recorded(other)
         status = record.status()
         current = layout.current_system(other) if _starts_at_boot(host, other) else None

@@ -95,6 +95,15 @@ def refuse_second(
         raise LauncherError("container %s: cannot start: %s" % (name, "; ".join(said)))
 
 
+def names_beside(directory: str, name: str) -> list[str]:
+    """Return the names of the containers in a directory but one, sorted; none where there is no such directory."""
+    try:
+        found = sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return []
+    return [other for other in found if other != name and is_name(other)]
+
+
 def _running(
     name: str,
     directory: str,
@@ -102,14 +111,8 @@ def _running(
     table: list[mount_table.MountTableEntry],
 ) -> list[Other]:
     """Return the other containers that run, with what they were started to write to (`--share` as well)."""
-    try:
-        names = sorted(os.listdir(directory))
-    except FileNotFoundError:
-        return []
     found = []
-    for other in names:
-        if other == name or not is_name(other):
-            continue
+    for other in names_beside(directory, name):
         status = recorded(other).status()
         if status.state != "running" or not status.system:
             continue
