@@ -26,7 +26,7 @@ if t.TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 
-NAME = "test-healing-hostile"
+NAME = "test-hostile-healing"
 
 # More than 4 MiB of mountinfo(5), in which a space takes four bytes.
 MANY = """

@@ -129,3 +129,14 @@ def test_a_run_that_is_ended_removes_what_it_has_made(tmp_path: Path, number: si
         rest, _errors = process.communicate(timeout=60)
     assert rest.count("IT IS GONE") == 2
     assert process.returncode != 0
+
+
+def test_no_file_of_tests_takes_the_containers_of_another_for_its_own() -> None:
+    """What a file leaves behind is told by the name of its containers, wherever that stands in theirs."""
+    directory = Path(__file__).parents[1] / "integration"
+    texts = {path.name: path.read_text() for path in directory.glob("test_*.py")}
+    found = [(file, re.search(r'^NAME = f?"([^"]+)"$', text, re.MULTILINE)) for file, text in texts.items()]
+    names = [(file, match[1].replace("{PREFIX}", "test-")) for file, match in found if match]
+    assert len(names) > 30
+    taken = [(file, other) for file, name in names for other, longer in names if other != file and name in longer]
+    assert taken == []

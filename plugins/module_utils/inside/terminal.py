@@ -208,7 +208,7 @@ class Carrier(Copier):
     def _end(self) -> None:
         """Let go of the process, which has ended, of its input, and of what others write from now on."""
         for flow in list(self.flows):
-            if flow.source == 0:
+            if flow.source == 0 and flow.target >= 0:
                 flow.pending = b""
                 self.close(flow)
         self.status = wait_status(self.process.pid)

@@ -239,7 +239,7 @@ def reap_within(pid: int, deadline: float) -> int | None:
     while True:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
-            _commands.discard(pid)
+            _commands.pop(pid, None)
             return status
         if time.monotonic() >= deadline:
             leave(pid)
@@ -252,8 +252,9 @@ def reap_within(pid: int, deadline: float) -> int | None:
 _left: set[int] = set()
 
 # Commands with which this process has entered containers. Each can give children of its own to its parent, this process
-# (clone(2), CLONE_PARENT), for which PID 1 waits, too.
-_commands: set[int] = set()
+# (clone(2), CLONE_PARENT), for which PID 1 waits, too. With each stands when it started: whoever else reaps one does not
+# say so here, and the kernel gives its number to another.
+_commands: dict[int, int | None] = {}
 _entered = False
 
 
@@ -266,7 +267,7 @@ def enters(pid: int) -> None:
     """Remember a child as a command in a container; `reap_within` or `wait_status` waits for its end."""
     global _entered
     _entered = True
-    _commands.add(pid)
+    _commands[pid] = start_time(pid, ended=True)
 
 
 def reap_left() -> None:
@@ -278,7 +279,7 @@ def reap_left() -> None:
             ended = True
         if ended:
             _left.discard(pid)
-            _commands.discard(pid)
+            _commands.pop(pid, None)
     if _entered:
         _reap_given()
 
@@ -299,8 +300,13 @@ def _reap_given() -> None:
         for word in read_text("/proc/self/task/%s/children" % thread).split():
             numbers = _numbers(word)
             first = len(numbers) == depth + 1 and numbers[-1] == "1"
-            if len(numbers) > depth and not first and int(word) not in _commands:
+            if len(numbers) > depth and not first and not _is_kept(int(word)):
                 reap(int(word))
+
+
+def _is_kept(pid: int) -> bool:
+    """Return whether somebody else waits for this child: it is a command, or was left."""
+    return pid in _left or (pid in _commands and _commands[pid] == start_time(pid, ended=True))
 
 
 def _numbers(pid: str) -> list[str]:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How long the output of a command that has ended keeps its caller waiting."""
+"""How long the output of a command that has ended keeps its caller waiting, and what becomes of input nobody reads."""
 
 from __future__ import annotations
 
@@ -152,3 +152,58 @@ def test_who_reads_slowly_loses_nothing() -> None:
         reader.join(10)
     assert len(read) == size
     assert not courier.is_given_up
+
+
+@pytest.mark.parametrize("closed_first", [True, False])
+@pytest.mark.parametrize("discard", [True, False])
+def test_input_that_nobody_reads_is_dropped_where_that_is_asked_for(closed_first: bool, discard: bool) -> None:
+    """A command may close its input before it ends, or end with it. SSH calls it a lost connection when one is not read."""
+    go_read, go_write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.read(go_read, 1)
+        os._exit(3)
+    process = Process.pin_child(pid)
+    read, write = os.pipe()
+    courier = Outputs(0, held=False)
+    courier.input = write
+
+    def close_input() -> None:
+        if courier.input >= 0:
+            os.close(courier.input)
+            courier.input = -1
+            os.write(go_write, b"x")
+
+    courier.close_input = close_input  # type: ignore[method-assign]
+    if closed_first:
+        os.close(read)
+    else:
+        os.write(go_write, b"x")
+    kept = os.dup(0)
+    source, sink = os.pipe()
+    os.dup2(source, 0)
+    os.close(source)
+    sent = threading.Event()
+
+    def send() -> None:
+        with contextlib.suppress(BrokenPipeError):
+            for _number in range(16):
+                os.write(sink, bytes(1 << 16))
+            sent.set()
+        os.close(sink)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        carrier = terminal.Carrier(process, t.cast("Courier", courier), discard)
+        assert os.WEXITSTATUS(carrier.run()) == 3
+        assert not discard or sent.wait(10)
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        sender.join(10)
+        process.close()
+        for descriptor in (go_read, go_write, *([] if closed_first else [read])):
+            os.close(descriptor)
+    assert not sender.is_alive()
+    assert sent.is_set() == discard

@@ -95,3 +95,28 @@ def test_a_child_that_cannot_be_pinned_is_ended(monkeypatch: pytest.MonkeyPatch,
             process.Process.pin_child(pid)
         with pytest.raises(ChildProcessError):
             os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("kept", ["a command", "a command whose number it has", "a child left before"])
+def test_a_child_that_was_given_is_reaped_also_with_the_number_of_one_before(
+    monkeypatch: pytest.MonkeyPatch, left: set[int], kept: str
+) -> None:
+    """The kernel gives the number of a command to another once the command is reaped, by whomever."""
+    given = child(pauses=False)
+    os.waitid(os.P_PID, given, os.WEXITED | os.WNOWAIT)
+    started = process.start_time(given, ended=True)
+    assert started is not None
+    commands = {"a command": {given: started}, "a command whose number it has": {given: started - 1}}.get(kept, {})
+    monkeypatch.setattr(process, "_commands", commands)
+    monkeypatch.setattr(process, "_entered", True)
+    if kept == "a child left before":
+        process.leave(given)
+    # As of a process in a pid namespace below this one.
+    monkeypatch.setattr(process, "_numbers", lambda pid: ["1"] if pid == "self" else ["1", "2"])
+    process._reap_given()
+    if kept == "a command whose number it has":
+        with pytest.raises(ChildProcessError):
+            os.waitpid(given, os.WNOHANG)
+        return
+    assert process.reap_within(given, time.monotonic() + 1) == 0
+    assert commands == {}
