@@ -252,8 +252,8 @@ def reap_within(pid: int, deadline: float) -> int | None:
 _left: set[int] = set()
 
 # Commands with which this process has entered containers. Each can give children of its own to its parent, this process
-# (clone(2), CLONE_PARENT), for which PID 1 waits, too. With each stands when it started: whoever else reaps one does not
-# say so here, and the kernel gives its number to another.
+# (clone(2), CLONE_PARENT), for which PID 1 waits, too. With each stands when it started: whoever else reaps one says
+# nothing here, and the kernel gives its number to another.
 _commands: dict[int, int | None] = {}
 _entered = False
 

@@ -157,7 +157,7 @@ def test_who_reads_slowly_loses_nothing() -> None:
 @pytest.mark.parametrize("closed_first", [True, False])
 @pytest.mark.parametrize("discard", [True, False])
 def test_input_that_nobody_reads_is_dropped_where_that_is_asked_for(closed_first: bool, discard: bool) -> None:
-    """A command may close its input before it ends, or end with it. SSH calls it a lost connection when one is not read."""
+    """A command may close its input before it ends. SSH calls it a lost connection when what it sends is not read."""
     go_read, go_write = os.pipe()
     pid = os.fork()
     if pid == 0:
