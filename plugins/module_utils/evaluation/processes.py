@@ -36,6 +36,7 @@ from ..launcher.attributes import UMASK, reset_own
 from ..launcher.descriptors import keep_only
 from ..launcher.errors import LauncherError
 from ..launcher.handshake import read_token, tell, write_all
+from ..launcher.loading import load_nothing_more
 from .confinement import CAP_KILL, Confinement, hide_memory
 from .identity import Ids
 from .request import Request
@@ -151,7 +152,7 @@ class Processes:
 
     def _become_first(self, report: int, ids: int, ready: int, built: int, go: int) -> NoReturn:
         try:
-            program.load_nothing_more()
+            load_nothing_more()
             report, ids, ready, built, go, *streams = keep_only(report, ids, ready, built, go, *self.streams)
             read_token(ids, "the launcher ended before it gave the command its ids")
             if self.ids.user:

@@ -16,6 +16,7 @@ from typing import Iterator
 
 from ..launcher import guarded, kernel, linux, mount_calls, mounts, targets
 from ..launcher.errors import LauncherError
+from ..launcher.loading import load_nothing_more
 from ..launcher.targets import NETWORK_FILES, parents
 from .closure import Closure
 from .identity import Ids
@@ -251,6 +252,7 @@ class View:
             if not self.request.writable_root:
                 mount_calls.mount_setattr(tree.root, mount_calls.MOUNT_ATTR_RDONLY, False)
             os.fchdir(tree.root)
+            load_nothing_more()
             mount_calls.pivot_root(".", ".")
             mount_calls.unmount(".")
 

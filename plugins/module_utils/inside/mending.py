@@ -20,10 +20,11 @@ import errno
 import os
 import time
 
-from ..launcher import linux, lookup, mapped, mount_calls, mount_table, mounts, program
+from ..launcher import linux, lookup, mapped, mount_calls, mount_table, mounts
 from ..launcher.errors import LauncherError, NotRunning
 from ..launcher.excursion import in_child
 from ..launcher.identity import Identity, available
+from ..launcher.loading import load_nothing_more
 from ..launcher.paths import STATE_DIRECTORY
 from ..launcher.plan import Plan
 from ..launcher.records import DIVIDER, Records
@@ -102,7 +103,7 @@ class _Visitor:
 
     def put(self, records: list[Mount]) -> str:
         """Mount the records; what was noted, and what went wrong, as `Records` says it."""
-        program.load_nothing_more()
+        load_nothing_more()
         linux.unshare(linux.CLONE_NEWNS)
         mount_calls.make_private("/")
         host = mount_table.read()
@@ -134,7 +135,7 @@ class _Visitor:
         place = os.open(self.run_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         linux.setns(self.mounts, linux.CLONE_NEWNS)  # the kernel copies nothing that lies in another one
         copy = mount_calls.open_tree(self.root, "", True)
-        linux.setns(here, linux.CLONE_NEWNS)
+        linux.setns(here, linux.CLONE_NEWNS, home=True)
         try:
             mount_calls.move_mount(copy, place)
         except OSError as error:

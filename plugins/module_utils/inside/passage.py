@@ -27,6 +27,7 @@ from ..launcher.descriptors import keep_only
 from ..launcher.errors import LauncherError
 from ..launcher.handshake import read_token, tell, write_all
 from ..launcher.init import SEARCH_PATH, TIOCSCTTY
+from ..launcher.loading import load_nothing_more
 from ..launcher.paths import read_text
 from ..launcher.trees import identity
 from .account import Account
@@ -122,7 +123,7 @@ class Passage:
         try:
             _hide()
             _forget_command_line()
-            program.load_nothing_more()
+            load_nothing_more()
             wanted = (self.report, self.wait, self.process.descriptor, *streams)
             self.report, self.wait, self.process.descriptor, *inside = keep_only(*wanted)
             self.limits.on_the_way.give(0)

@@ -29,6 +29,7 @@ its modules:
 What every process of ours goes through that comes near a container:
 
     attributes   the limits and priorities that it takes; `scheduling` has the system calls of priorities
+    loading      whether it can import modules; not in a container
     descriptors  the few descriptors that it keeps
     lookup       the paths that it follows
     program      what it becomes; `elf` reads that

@@ -18,6 +18,7 @@ from . import linux, mount_calls
 from .descriptors import close_all_but
 from .errors import LauncherError
 from .handshake import write_all
+from .loading import load_again
 from .process import KILL, Process, milliseconds
 
 TYPE_CHECKING = False
@@ -104,7 +105,7 @@ class Excursion:
     def _come_back(self) -> None:
         """Return to the mount namespace, and to the root in it."""
         namespace, root = self.descriptors[:2]
-        linux.setns(namespace, linux.CLONE_NEWNS)
+        linux.setns(namespace, linux.CLONE_NEWNS, home=True)
         os.fchdir(root)
         os.chroot(".")
 
@@ -143,6 +144,7 @@ class Excursion:
             if self.death_signal:
                 linux.prctl(linux.PR_SET_PDEATHSIG, self.death_signal)
             self._come_back()
+            load_again()
             os.umask(self.umask)
         except BaseException as error:
             strand("the host's mount namespace", error)

@@ -18,6 +18,7 @@ from .attributes import UMASK, Attributes, reset_own
 from .descriptors import keep_only
 from .errors import LauncherError
 from .handshake import read_token, tell, write_all
+from .loading import load_nothing_more
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class FirstProcess:
             ready: descriptor for the report that the namespaces are made.
         """
         try:
-            program.load_nothing_more()
+            load_nothing_more()
             wanted = (report, ids, ready, built, go, self.plan.output)
             report, ids, ready, built, go, output = keep_only(*wanted)
             read_token(ids, "the launcher ended before it gave the container its ids")

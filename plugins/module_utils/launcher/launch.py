@@ -39,6 +39,7 @@ from .errors import LauncherError
 from .excursion import Excursion, NoWayBack, Visit, in_child
 from .handshake import error_line, read_token, write_all
 from .init import LIMITED, FirstProcess
+from .loading import load_nothing_more
 from .plan import CLONED, Plan
 from .process import KILL, Process
 from .records import DIVIDER
@@ -222,6 +223,7 @@ class Launch:
                 kernel.restrict(tree, null)
             kernel.name_boot(tree)
             os.fchdir(tree.root)
+            load_nothing_more()
             mount_calls.pivot_root(".", ".")
             mount_calls.unmount(".")
         finally:

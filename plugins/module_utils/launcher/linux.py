@@ -14,6 +14,8 @@ import ctypes
 import fcntl
 import os
 
+from .loading import refuse_to_load
+
 libc = ctypes.PyDLL(None, use_errno=True)
 syscall = libc.syscall
 syscall.restype = ctypes.c_long
@@ -160,8 +162,17 @@ def unshare(flags: int) -> None:
     result_of(libc.unshare(flags), "unshare(%#x)", flags)
 
 
-def setns(descriptor: int, flags: int) -> None:
-    """Call setns(2), with a pidfd for several namespaces at once (Linux 5.8)."""
+def setns(descriptor: int, flags: int, home: bool = False) -> None:
+    """Call setns(2), with a pidfd for several namespaces at once (Linux 5.8).
+
+    Args:
+        home: the mount namespace is the host's.
+
+    Raises:
+        RuntimeError: a mount namespace may be a container's, and this process can import modules.
+    """
+    if flags & CLONE_NEWNS and not home:
+        refuse_to_load()
     result_of(libc.setns(descriptor, flags), "setns(%d, %#x)", descriptor, flags)
 
 

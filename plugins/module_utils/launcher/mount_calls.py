@@ -8,6 +8,7 @@ import ctypes
 import os
 
 from . import linux
+from .loading import refuse_to_load
 
 _PIVOT_ROOT = linux.by_architecture(155, 41, 203, 217)
 
@@ -113,6 +114,11 @@ def unmount(path: str) -> None:
 
 
 def pivot_root(new: str, old: str) -> None:
-    """Call pivot_root(2)."""
+    """Call pivot_root(2), after which the root is a container's.
+
+    Raises:
+        RuntimeError: this process can import modules.
+    """
+    refuse_to_load()
     number = linux.number_here(_PIVOT_ROOT, "pivot_root")
     linux.result_of(linux.syscall(number, os.fsencode(new), os.fsencode(old)), "pivot_root(%s, %s)", new, old)

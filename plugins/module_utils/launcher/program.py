@@ -18,7 +18,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
 
 from . import elf, linux, lookup
 
@@ -27,16 +26,6 @@ LINE_LIMIT = 256  # bytes of a first line that count (BINPRM_BUF_SIZE)
 SHELL = "/bin/sh"
 BY_SHELL = ("sh", "-c", 'exec "$0" "$@"')
 NULL_DEVICE = (1, 3)
-
-
-def load_nothing_more() -> None:
-    """Stop this process from importing modules: inside they would be the container's, with our rights.
-
-    To be called before the first step into a container.
-    """
-    sys.meta_path[:] = []
-    sys.path_hooks[:] = []
-    sys.path[:] = []
 
 
 class Program:

@@ -309,14 +309,14 @@ class Records:
         """
         here = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            linux.setns(self.plan.host_mounts or 0, linux.CLONE_NEWNS)
+            linux.setns(self.plan.host_mounts or 0, linux.CLONE_NEWNS, home=True)
             source = mounts.open_source(path, False, STATE_DIRECTORY)
             mount = mount_calls.open_tree(source, "", True)
             os.close(source)
             around = mount_table.way(mount_table.read(), plain_path(path))
             if not any(entry.shared for entry in around[-1:]) and NOT_SHARED % (path, path) not in self.warnings:
                 self.warnings.append(NOT_SHARED % (path, path))
-            linux.setns(here, linux.CLONE_NEWNS)
+            linux.setns(here, linux.CLONE_NEWNS, home=True)
         finally:
             os.close(here)
         mount_calls.make_slave(mount)

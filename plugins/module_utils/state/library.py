@@ -48,6 +48,7 @@ MODULES = (
     "launcher/launch",
     "launcher/limits",
     "launcher/linux",
+    "launcher/loading",
     "launcher/lookup",
     "launcher/mapped",
     "launcher/memory",

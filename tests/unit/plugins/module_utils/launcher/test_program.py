@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import descriptors, elf, linux, lookup, program
 
+from .forks import in_fork
+
 MACHINE = elf.MACHINES[os.uname().machine][0].to_bytes(2, sys.byteorder)
 BINARY = b"\x7fELF\2\1\1".ljust(18, b"\0") + MACHINE + b" no program, but it looks like one"
 
@@ -99,31 +101,6 @@ def test_the_path_is_searched_in_its_order(root: int, tmp_path: Path) -> None:
         program.find_in_path(root, "tool", ["tool"], "/bin:/none")
     with pytest.raises(FileNotFoundError):
         program.find_in_path(root, "none", ["none"], "/bin:/sbin")
-
-
-def in_fork(work: t.Callable[[], None]) -> int:
-    """Do work in a child, and return its exit status."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-            os._exit(0)
-        except BaseException:
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def test_nothing_more_can_be_imported() -> None:
-    def work() -> None:
-        program.load_nothing_more()
-        assert "this" not in sys.modules
-        try:
-            import this  # noqa: F401
-        except ImportError:
-            return
-        os._exit(2)
-
-    assert in_fork(work) == 0
 
 
 def test_only_what_is_wanted_stays_open() -> None:
