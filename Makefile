@@ -67,7 +67,9 @@ test-packages: ## install the Debian packages that tests need, without starting 
 
 benchmark-packages: ## install the peers that the benchmarks compare with
 	sh tests/install-packages.sh requirements/benchmark.txt
+	sh tests/crun-of-debian-13.sh .cache/crun-13
 
+benchmark: export PATH := $(PATH):$(CURDIR)/.cache/crun-13/bin
 benchmark: $(VENV)/development $(COLLECTION) test-packages benchmark-packages ## measure the launcher beside its peers (as root)
 	mkdir -p .cache
 	$(BIN)/python -m ansible_collections.unshare.container.tests.benchmarks.benchmark --output .cache/benchmark.json $(BENCHMARK_ARGS)

@@ -183,8 +183,10 @@ class Podman(Command):
 
 PEERS: dict[str, type[Command]] = {
     "crun": Oci,
+    "crun-13": Oci,
     "runc": Oci,
     "crun, no filter": Unfiltered,
+    "crun-13, no filter": Unfiltered,
     "runc, no filter": Unfiltered,
     "bwrap": Bubblewrap,
     "systemd-nspawn": Nspawn,
