@@ -75,7 +75,26 @@ def catch(out, path):
             os.kill(child, signal.SIGUSR1)
 """
 DEEDS = {
-    "silent": "holder(1, b'x')\ntime.sleep(0.3)\nos._exit(7)",
+    "silent": f"""
+import fcntl, termios
+ready, begun = os.pipe()
+child = os.fork()
+if child == 0:
+    os.setsid()
+    signal.alarm({LONG})
+    os.write(1, b"x")
+    unread = bytearray(b"x")
+    while any(unread):
+        time.sleep(0.01)
+        unread = fcntl.ioctl(1, termios.FIONREAD, bytes(4))
+    os.write(begun, b".")
+    libc.splice(silent.fileno(), None, 1, None, 4096, 0)
+    os._exit(0)
+os.read(ready, 1)
+while open(f"/proc/{{child}}/stat").read().rpartition(")")[2].split()[0] != "S":
+    time.sleep(0.01)
+os._exit(7)
+""",
     "end": "catch(1, '/proc/self/fd/1')\nos._exit(7)",
     "stay": f"catch(1, '/proc/self/fd/1')\ntime.sleep({LONG})",
     "other": f"catch(os.open(sys.argv[1], os.O_WRONLY), sys.argv[1])\ntime.sleep({LONG})",
@@ -96,7 +115,8 @@ while True:
             os._exit(0)
 """,
 }
-"""Held when the command ends; from before its end on; while it runs on; by somebody else; of whoever enters."""
+"""Held when the command ends, whose output has been read; from before its end on; while it runs on; by somebody else; of
+whoever enters."""
 
 ASK = """
 import sys
