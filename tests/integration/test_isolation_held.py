@@ -115,8 +115,8 @@ while True:
             os._exit(0)
 """,
 }
-"""Held when the command ends, whose output has been read; from before its end on; while it runs on; by somebody else; of
-whoever enters."""
+"""Held when the command ends, whose output has been read; from before its end on; while it runs on; by somebody else;
+of whoever enters."""
 
 ASK = """
 import sys
