@@ -24,7 +24,12 @@ from ansible_collections.unshare.container.plugins.plugin_utils.declared_contain
 )
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.namesakes import namesake_in_run
+from ansible_collections.unshare.container.plugins.plugin_utils.unknown_names import refuse_alike
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import shown
+
+ROLE = "unshare.container.containers"
+VARIABLES = ("purge", "roll_back", "stage", "result")
+"""The variables of the role of the same name, without their prefix."""
 
 
 class ActionModule(HidingAction):
@@ -37,6 +42,9 @@ class ActionModule(HidingAction):
 
         :raises DeclarationError: naming the place.
         """
+        role = getattr(self._task, "_role", None)
+        if role is not None and role.get_name() == ROLE:
+            refuse_alike(task_vars or {}, VARIABLES, "containers_", "the role")
         for reserved in ("systems", "secrets"):
             if reserved in arguments:
                 raise AnsibleActionFail(f"{reserved}: is filled in from 'containers', and cannot be given")
