@@ -133,25 +133,26 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         super().parse(inventory, loader, path, cache)
         if InventoryModule._listing or container_listing.LISTING in os.environ:
             return  # met among the sources of the other inventory, which is being read
-        self._refuse_unknown(path)
+        self._refuse_unknown(path, loader)
         self._read_config_data(path)
         hosts = self._read_hosts(path)
         answers = self._cached_answers(path, cache, hosts)
         for name, host in hosts.items():
             self._add_host(name, host, answers.get(name, {}))
 
-    def _refuse_unknown(self, path: str) -> None:
+    def _refuse_unknown(self, path: str, loader: t.Any) -> None:
         """Refuse keys of the file that no option has: Ansible would leave them out without a word.
 
         What is no mapping, or a file of another plugin, is Ansible's to refuse.
         """
-        config = self.loader.load_from_file(path, cache="none")
+        config = loader.load_from_file(path, cache="none")
         if not isinstance(config, dict) or config.get("plugin") not in (self.NAME, None):
             return
         options: dict[str, Facts] = self.option_definitions
         self._refuse_keys(path, "", config, {"plugin", *options})
         for name, option in options.items():
-            inner, items = option.get("suboptions"), config.get(name)
+            inner: Facts = option.get("suboptions") or {}
+            items = config.get(name)
             for number, item in enumerate(items if inner and isinstance(items, list) else []):
                 if isinstance(item, dict):
                     self._refuse_keys(path, f"{name}[{number}]: ", item, inner)
