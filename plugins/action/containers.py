@@ -20,6 +20,7 @@ from ansible_collections.unshare.container.plugins.plugin_utils.declared_contain
     DerivedSystems,
     declared_containers,
     refuse_shared,
+    refuse_unknown_units,
     report,
 )
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
@@ -51,6 +52,7 @@ class ActionModule(HidingAction):
         declared = declared_containers(arguments.get("containers", {}), texts)
         derivation = DerivedSystems(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
         refuse_shared(declared, derivation)
+        refuse_unknown_units(declared, derivation)
         self._refuse_namesakes(declared, task_vars)
         arguments["containers"] = {item.name: {**item.options, **derivation.announcement(item)} for item in declared}
         lacked = [item for item in declared if derivation.is_lacked(item)]

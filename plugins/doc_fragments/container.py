@@ -54,7 +54,8 @@ options:
         type: bool
         default: true
       units:
-        description: Units that must be active.
+        description: Units that must be active. One that the container does not have is an error before anything
+          changes.
         type: list
         elements: str
         default: []

@@ -8,7 +8,11 @@ import typing as t
 
 from ansible_collections.unshare.container.plugins.plugin_utils import checks
 from ansible_collections.unshare.container.plugins.plugin_utils.container_record import RECORD, ROLE
-from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import checked_record, rendered
+from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import (
+    check_units,
+    checked_record,
+    rendered,
+)
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
 from ansible_collections.unshare.container.plugins.plugin_utils.unknown_names import refuse_unknown
@@ -93,7 +97,7 @@ def container_record(
             )
         told, derivation = checked_record(plain(options, ""), "")
         if derivation:
-            rendered(derivation, None)
+            check_units(told, rendered(derivation, None), "")
     except DeclarationError as error:
         raise DeclarationError(f"{prefix}{error.path}", error.message) from error
     return {**derivation, **told}
