@@ -74,7 +74,7 @@ class ActionModule(containers.ActionModule):
     def _check(self, variables: dict[str, Any]) -> None:
         """Check the variables of the playbook that the task was given. Raise AnsibleActionFail."""
         if self.given["variables"]:
-            guarded(lambda: rollout_variables.check(self.given["variables"], variables), self.texts)
+            guarded(lambda: rollout_variables.check_variables(self.given["variables"], variables), self.texts)
 
     def step_begin(self, variables: dict[str, Any]) -> dict[str, Any]:
         self._check(variables)

@@ -233,7 +233,7 @@ def check_units(options: Mapping, system: Mapping, place: str) -> None:
     if not init.get("systemd"):
         return
     boot = "\n".join(system["activation"])
-    for index, said in health_units.missing(units, system["files"], init.get("environment", {}), boot):
+    for index, said in health_units.missing_units(units, system["files"], init.get("environment", {}), boot):
         raise DeclarationError(f"{place}.health.units[{index}]".lstrip("."), said)
 
 

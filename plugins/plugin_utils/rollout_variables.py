@@ -26,7 +26,7 @@ PURGE = "containers_purge"
 _SIZE = re.compile(r"0*(?P<number>[1-9][0-9]{0,8})(?P<percent>%?)")
 
 
-def check(variables: t.Any, names: t.Iterable[str] = ()) -> None:
+def check_variables(variables: t.Any, names: t.Iterable[str] = ()) -> None:
     """Check the values of variables, by their whole names; one that is missing or null was not given.
 
     :param names: of all variables; one that looks like one of the rollout, misspelled, is refused.

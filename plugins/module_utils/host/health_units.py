@@ -23,7 +23,7 @@ _TYPED = re.compile(r".*[.](automount|device|mount|path|scope|service|slice|sock
 _PATTERN = re.compile(r"[*?\[/]")
 
 
-def missing(
+def missing_units(
     units: Collection[str], files: Collection[str], environment: Mapping[str, str], boot: str
 ) -> list[tuple[int, str]]:
     """Return the places among UNITS of those that the system does not have, each with what is to be said of it.

@@ -75,6 +75,6 @@ def _examine(layout: Layout, name: str, system: Path, without: Iterable[str], un
     problems = programs.problems() + NamesInUnits(specification, read, programs.texts).problems()
     if units and specification.init.systemd:
         boot = (system / "boot").read_bytes().decode("utf-8", "replace") if (system / "boot").is_file() else ""
-        missing = health_units.missing(units, specification.files, specification.init.environment, boot)
+        missing = health_units.missing_units(units, specification.files, specification.init.environment, boot)
         problems += [f"health.units[{index}]: {text}" for index, text in missing]
     return Examined(problems, claims.conflicts(host, layout, name, specification, without))

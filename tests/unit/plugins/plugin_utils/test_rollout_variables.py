@@ -19,7 +19,7 @@ HERE = str(Path(__file__).resolve())
 
 def said(name: str, value: t.Any) -> str:
     with pytest.raises(DeclarationError) as error:
-        subject.check({name: value})
+        subject.check_variables({name: value})
     return str(error.value)
 
 
@@ -67,7 +67,7 @@ def test_a_list_of_the_command_line_is_shown(value: t.Any, listed: bool) -> None
     "value", [1, "5", "20%", [1], ["1", "10%", "50%", "100%"], [1, 10, "100%"], ["007"], [1000000]]
 )
 def test_sizes_of_waves(value: t.Any) -> None:
-    subject.check({"rollout_waves": value})
+    subject.check_variables({"rollout_waves": value})
 
 
 @pytest.mark.parametrize("value", ["ten", "10%", "", None, -1, 100.5, "1000", True, [5], "nan", "inf"])
@@ -114,13 +114,15 @@ def test_a_page_that_cannot_be_written(value: t.Any, text: str) -> None:
 
 @pytest.mark.parametrize("value", ["page.html", "~/page.html", f"{HERE}", "/tmp/page.html", "", None])
 def test_a_page(value: t.Any) -> None:
-    subject.check({"rollout_page": value})
+    subject.check_variables({"rollout_page": value})
 
 
 def test_what_was_not_given_is_taken() -> None:
-    subject.check({})
-    subject.check({"rollout_before": "", "rollout_after": None, "containers_purge": None, "rollout_on_stop": "keep"})
-    subject.check({"rollout_before": HERE, "rollout_after": HERE, "containers_purge": "yes"})
+    subject.check_variables({})
+    subject.check_variables(
+        {"rollout_before": "", "rollout_after": None, "containers_purge": None, "rollout_on_stop": "keep"}
+    )
+    subject.check_variables({"rollout_before": HERE, "rollout_after": HERE, "containers_purge": "yes"})
 
 
 @pytest.mark.parametrize("value", ["perhaps", 2, [True]])
@@ -140,11 +142,11 @@ def test_purge_is_a_boolean(value: t.Any) -> None:
 )
 def test_a_misspelled_variable(name: str, meant: str) -> None:
     with pytest.raises(DeclarationError, match=f"^{name}: the playbook rollout has no .* did you mean '{meant}'"):
-        subject.check({}, [name, "rollout_waves"])
+        subject.check_variables({}, [name, "rollout_waves"])
 
 
 def test_other_variables_are_ones_own() -> None:
-    subject.check(
+    subject.check_variables(
         {}, ["rollout_balancer", "rollout_opened", "rollout_staged", "rollout_switched", "containers", "wave"]
     )
 

@@ -109,8 +109,8 @@ def test_two_declarations_of_one_system_are_looked_at_each(tmp_path: Path) -> No
 @pytest.mark.parametrize("path", ["/etc/systemd/generators/mine", "/etc/systemd/system/x.service"])
 def test_a_file_that_brings_units(path: str) -> None:
     environment = {"SYSTEMD_UNIT_PATH": "/etc/systemd/system", "SYSTEMD_GENERATOR_PATH": "/etc/systemd/generators"}
-    assert health_units.missing(["x"], [path], environment, "") == []
-    assert len(health_units.missing(["x"], ["/etc/passwd"], environment, "")) == 1
+    assert health_units.missing_units(["x"], [path], environment, "") == []
+    assert len(health_units.missing_units(["x"], ["/etc/passwd"], environment, "")) == 1
 
 
 ENVIRONMENT = {"SYSTEMD_UNIT_PATH": "/etc/systemd/system"}
