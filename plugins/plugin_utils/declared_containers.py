@@ -14,6 +14,7 @@ import os
 import typing as t
 from pathlib import Path
 
+from ..module_utils.host import health_units
 from ..module_utils.host.container_options import OPTIONS
 from ..module_utils.host.limits import LimitError, parse_limits
 from ..module_utils.host.ports import overlap
@@ -210,6 +211,30 @@ def refuse_shared(declared: list[Declared], systems: DerivedSystems) -> None:
                             f"port {port} of the host's network is that of {PLACE}.{name}.{other.place}: use another",
                         )
         former.append((item.name, needed))
+
+
+def refuse_unknown_units(declared: list[Declared], systems: DerivedSystems) -> None:
+    """Refuse a health that names units which a container's system does not have.
+
+    :raises DeclarationError: naming the unit.
+    """
+    for item in declared:
+        if item.derivation and (item.options["health"] or {}).get("units"):
+            check_units(item.options, systems.system(item)["system"], f"{PLACE}.{item.name}")
+
+
+def check_units(options: Mapping, system: Mapping, place: str) -> None:
+    """Refuse units in the health of a container that a system, as `system_files` returns it, does not have.
+
+    :raises DeclarationError: naming the unit.
+    """
+    units = (options["health"] or {}).get("units", [])
+    init = system["spec"]["init"]
+    if not init.get("systemd"):
+        return
+    boot = "\n".join(system["activation"])
+    for index, said in health_units.missing_units(units, system["files"], init.get("environment", {}), boot):
+        raise DeclarationError(f"{place}.health.units[{index}]".lstrip("."), said)
 
 
 def derive(declared: Declared) -> Mapping:

@@ -134,7 +134,8 @@ def accept_role(entry: t.Any, variables: dict[str, t.Any]) -> None:
     assert not unknown, f"{name} has no variable {sorted(unknown)}"
     prefix = "system_container_"
     options = {key.removeprefix(prefix): value for key, value in variables.items() if key.startswith(prefix)}
-    options.pop("install_packages", None)
+    for own in ("install_packages", "own_variables"):
+        options.pop(own, None)
     if options:
         accept_options(templated(options, item="web"))
 

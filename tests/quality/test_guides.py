@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.plugin_utils.container_record import DERIVING
 from ansible_collections.unshare.container.tests import guides
 from ansible_collections.unshare.container.tests.quality import called, declared
 
@@ -74,6 +75,34 @@ def test_a_command_within_a_sentence_has_options_that_exist(page: str, command: 
 def test_each_reason_not_to_try_a_program_is_needed() -> None:
     assert {guides.program(command) for _block, command in COMMANDS} == guides.PROGRAMS
     assert called.NOT_TRIED.keys() <= guides.PROGRAMS
+
+
+def readme(file: str) -> t.Any:
+    """Return the content of the README's block of a file."""
+    (text,) = [block.text for block in BLOCKS if block.page == "README.md" and block.file == file and not block.added]
+    return yaml.safe_load(text)
+
+
+def test_the_report_of_the_readme_is_that_of_its_container(tmp_path: Path) -> None:
+    """By the role, and by the fleet that comes after it; whatever else the machine has."""
+    machine = readme("inventory/group_vars/web_hosts.yml")["web_operating_system"]
+    (task,) = readme("report.yml")[0]["tasks"]
+    (role,) = readme("web.yml")[0]["roles"]
+    (added,) = [block.text for block in BLOCKS if block.page == "README.md" and block.added]
+    told = {key.removeprefix("system_container_"): value for key, value in role["vars"].items()}
+    tasks = []
+    for service in ("mingetty", "static-networking", "dhcpcd", "network-manager", "udev"):
+        grown = {**machine, "services": [*machine["services"], {"type": service}]}
+        for options in (told, yaml.safe_load(added)["containers"]["web"]):
+            arguments = {key: options[key] for key in DERIVING if key in options}
+            expected = "said == web_operating_system | unshare.container.containerization_report(**arguments)"
+            variables = {
+                "web_operating_system": grown,
+                "arguments": arguments,
+                "said": task["ansible.builtin.debug"]["msg"],
+            }
+            tasks.append({"ansible.builtin.assert": {"that": expected}, "vars": variables})
+    declared.run_tasks(tasks, tmp_path, {})
 
 
 @pytest.mark.parametrize("place", ["options", "targets", "variables", "playbooks"])

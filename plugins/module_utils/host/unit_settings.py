@@ -9,7 +9,7 @@ A container's systemd sees the units in one directory alone, and all that is the
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Callable, NamedTuple
+from typing import TYPE_CHECKING, Callable, Collection, NamedTuple
 
 from ..state.declared_units import UNITS_DIRECTORY, DeclaredUnits
 
@@ -91,9 +91,7 @@ class UnitSettings:
 
     def is_there(self, name: str) -> bool:
         """Return whether systemd finds a unit, or needs no file for it."""
-        if name.rpartition(".")[2] not in FROM_FILES:
-            return True
-        return any(f"{UNITS_DIRECTORY}{each}" in self.files for each in (name, _template(name)))
+        return is_there(name, self.files)
 
     def is_own(self, name: str) -> bool:
         """Return whether the system brings a unit itself, or a drop-in for it."""
@@ -202,6 +200,13 @@ class UnitSettings:
                 if path.startswith(above) and "/" not in rest and rest.endswith(".conf") and not self._link(path):
                     found.setdefault(rest, path)
         return [found[rest] for rest in sorted(found)]
+
+
+def is_there(name: str, files: Collection[str]) -> bool:
+    """Return whether systemd finds a unit among the paths of a system's files, or needs no file for it."""
+    if name.rpartition(".")[2] not in FROM_FILES:
+        return True
+    return any(f"{UNITS_DIRECTORY}{each}" in files for each in (name, _template(name)))
 
 
 def _template(name: str) -> str:

@@ -10,9 +10,9 @@ another container has the port.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterable, NamedTuple
+from typing import Collection, Iterable, NamedTuple
 
-from ..host import claims, facts, looking, preflight
+from ..host import claims, facts, health_units, looking, preflight
 from ..host.preflight_programs import Programs
 from ..host.preflight_units import NamesInUnits
 from ..launcher.errors import LauncherError
@@ -34,20 +34,23 @@ class Examined(NamedTuple):
             raise TargetError(f"container {name!r} cannot be started, and is left as it is: {'; '.join(said)}")
 
 
-def examine(layout: Layout, name: str, system: Path, without: Iterable[str] = ()) -> Examined:
+def examine(
+    layout: Layout, name: str, system: Path, without: Iterable[str] = (), units: Collection[str] = ()
+) -> Examined:
     """Return what keeps the container called `name` from starting from a system.
 
     One that is whole, and that this version does not know how to read, is its own launcher's business.
 
     :param without: containers that are to end in the same run, or to change.
+    :param units: those that the container's health names.
     """
     try:
-        return Examined(*looking.in_time(lambda: _examine(layout, name, system, without)))
+        return Examined(*looking.in_time(lambda: _examine(layout, name, system, without, units)))
     except looking.Unanswered as error:
         return Examined([str(error)], [])
 
 
-def _examine(layout: Layout, name: str, system: Path, without: Iterable[str]) -> Examined:
+def _examine(layout: Layout, name: str, system: Path, without: Iterable[str], units: Collection[str]) -> Examined:
     host = facts.HostFacts(layout.root)
     found = damages(system)
     known = found != [NO_MANIFEST]  # a former version has written none
@@ -70,4 +73,8 @@ def _examine(layout: Layout, name: str, system: Path, without: Iterable[str]) ->
 
     programs = Programs(host, specification, read)
     problems = programs.problems() + NamesInUnits(specification, read, programs.texts).problems()
+    if units and specification.init.systemd:
+        boot = (system / "boot").read_bytes().decode("utf-8", "replace") if (system / "boot").is_file() else ""
+        missing = health_units.missing_units(units, specification.files, specification.init.environment, boot)
+        problems += [f"health.units[{index}]: {text}" for index, text in missing]
     return Examined(problems, claims.conflicts(host, layout, name, specification, without))

@@ -106,7 +106,9 @@ class OneContainer:
     def _examine(self, system: Path) -> Examined:
         from . import examination  # much code, of which a run that starts nothing needs none
 
-        return examination.examine(self.cycle.layout, self.name, system, self.without)
+        # The health of a declaration is that of its system, and not of one to go back to.
+        units = () if self.state == "rolled_back" else (self.cycle.health or {}).get("units", ())
+        return examination.examine(self.cycle.layout, self.name, system, self.without, units)
 
     def refuse_strangers(self, check: bool, staging: bool = False) -> None:
         """Refuse to require containers which the host does not have, before anything changes; warn of an order.
