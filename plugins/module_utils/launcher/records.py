@@ -236,8 +236,8 @@ class Records:
                 source = mounts.open_source(path, path in NETWORK_FILES, STATE_DIRECTORY)
         except FileNotFoundError:
             if record.required:
-                raise LauncherError("%s: the source of the mapping to %s does not exist" % (path, point)) from None
-            self.warnings.append("%s: does not exist on the host, so %s is left out" % (path, point))
+                raise LauncherError(mapped.REQUIRED % (path, point)) from None
+            self.warnings.append(mapped.MISSING % (path, point))
             self._note(record, "")
             return
         except LauncherError as error:

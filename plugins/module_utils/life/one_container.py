@@ -129,7 +129,8 @@ class OneContainer:
         """Refuse a system that is on the host already and could not be started now.
 
         :param check: whether what others have is but a warning, for an earlier task may be one that ends them; and so
-            is damage of a system that the options name.
+            are sources of mappings that such a task may make, and damage of a system that the options name. What the
+            start would leave out is a warning, too.
         :raises TargetError: it could not be started.
         """
         planned = self.cycle.planned_system(self.state)
@@ -140,8 +141,10 @@ class OneContainer:
                 # The task that stages the system would have written it anew.
                 named = planned is not None and planned == self.cycle.system
                 mended = examined.problems if named and damages(starting) else []
-                self.cycle.warnings += mended + examined.conflicts
-                examined = examined._replace(problems=[] if mended else examined.problems, conflicts=[])
+                needed = examined.needed()
+                self.cycle.warnings += mended + needed + examined.conflicts + examined.left_out
+                problems = [] if mended else examined.problems
+                examined = examined._replace(problems=problems, missing=[], conflicts=[])
             examined.refuse(self.name)
 
     def foresee(self, check: bool) -> None:
@@ -189,12 +192,14 @@ class OneContainer:
             if stays and foresight.would_start_again(cycle, self.state):
                 changed, stays = True, False
             healed = self._heal(check=True) if stays else []
+            untouched = stays and not changed
             removed = [] if changed else foresight.would_remove(cycle, self.state)
         else:
             cycle.reach(self.state)
             changed = boot.apply(settled) or cycle.changed
             after = {**cycle.describe(), **boot.describe()}
             healed = self._heal(check=False) if after["running"] is not None else []
+            untouched = before["running"] is not None and before["running"] == after["running"] and not cycle.changed
             removed = [] if changed else cycle.removed
         boot.explain(settled)
         for what, found in (("stale", healed), ("no_longer_kept", removed)):
@@ -212,7 +217,7 @@ class OneContainer:
             result["former_generation"] = former
         if healed:
             result["healed"] = healed
-        if before["running"] is not None and before["running"] == after["running"] and not cycle.changed:
+        if untouched:
             result["outdated_units"] = self._outdated()
         if diff and changed:
             title = f"container {self.name}"

@@ -54,7 +54,7 @@ class Target:
         self.made: list[bytes | None] = [b"filter", b"filter for nesting"]
         self.asked: list[t.Any] = []
         monkeypatch.setattr(containers, "ROOT", root)
-        monkeypatch.setattr(preflight, "check_host", lambda host, specification: None)
+        monkeypatch.setattr(preflight, "check_host", lambda host, specification, check=False: [])
         monkeypatch.setattr(preflight, "warnings", lambda host, specification: [])
         monkeypatch.setattr(store, "StoreView", lambda *arguments: None)
         monkeypatch.setattr(store, "check_programs", lambda *arguments: None)
