@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The sources of mappings that the host does not have: what keeps a container from starting, and what it starts without.
+"""The sources of mappings that the host does not have: what keeps a container from starting, what it starts without.
 
 An earlier task of the play may make them, which does nothing in check mode.
 """

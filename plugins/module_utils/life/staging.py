@@ -11,6 +11,7 @@ from typing import Any, Iterable, NamedTuple
 
 from ..host import claims, facts, looking, preflight, store, system_filter, unit_files
 from ..host.preflight_content import Content
+from ..host.preflight_hidden import hidden_mappings
 from ..host.preflight_programs import Programs
 from ..host.preflight_units import NamesInUnits
 from ..launcher.errors import LauncherError
@@ -69,7 +70,7 @@ def look_for_named(
     return Named(
         words.problems() + programs.init() + names.problems(),
         list(dict.fromkeys(programs.units() + missing)),
-        words.warnings() + warnings + names.warnings(),
+        words.warnings() + warnings + names.warnings() + hidden_mappings(content.specification, programs.texts),
     )
 
 
