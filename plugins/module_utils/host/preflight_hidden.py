@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..launcher.contract import Specification
     from .unit_settings import UnitSettings
 
-TEMPORARY = ("/tmp", "/var/tmp")
+TEMPORARY_DIRECTORIES = ("/tmp", "/var/tmp")
 """The directories that PrivateTmp= replaces (systemd.exec(5))."""
 
 HOMES = ("/home", "/root", "/run/user")
@@ -56,7 +56,7 @@ def _cause(texts: UnitSettings, name: str, point: str) -> str:
     last = {key: value.lower() for key, value in settings}
     if any(_binds(value, point) for key, value in settings if key in BOUND):
         return ""
-    if any(point != above and targets.is_below(point, above) for above in TEMPORARY):
+    if any(point != above and targets.is_below(point, above) for above in TEMPORARY_DIRECTORIES):
         if last.get("DynamicUser") in YES:
             return "DynamicUser"
         if last.get("PrivateTmp") in (*YES, "disconnected"):

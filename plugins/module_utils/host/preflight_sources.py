@@ -68,7 +68,7 @@ def _said(mount: Mount) -> str:
     if network_files.is_followed(mount):
         return network_files.ABSENT % mount.source
     if mount.required:
-        return mapped.REQUIRED % (mount.source, mount.mount_point) + LEFT_OUT
+        return mapped.MISSING_REQUIRED % (mount.source, mount.mount_point) + LEFT_OUT
     return mapped.MISSING % (mount.source, mount.mount_point)
 
 

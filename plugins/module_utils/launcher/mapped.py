@@ -24,7 +24,7 @@ FILE = "mapped"  # in the container's runtime directory
 AUTOMOUNT = "autofs"
 ABSENT = "-"
 MISSING = "%s: does not exist on the host, so %s is left out"
-REQUIRED = "%s: the source of the mapping to %s does not exist"
+MISSING_REQUIRED = "%s: the source of the mapping to %s does not exist"
 
 
 class Mapped:

@@ -236,7 +236,7 @@ class Records:
                 source = mounts.open_source(path, path in NETWORK_FILES, STATE_DIRECTORY)
         except FileNotFoundError:
             if record.required:
-                raise LauncherError(mapped.REQUIRED % (path, point)) from None
+                raise LauncherError(mapped.MISSING_REQUIRED % (path, point)) from None
             self.warnings.append(mapped.MISSING % (path, point))
             self._note(record, "")
             return

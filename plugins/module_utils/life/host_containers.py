@@ -180,6 +180,7 @@ class HostContainers:
         system, changed, difference = self._system(name) if name in self.declared else (None, False, [])
         one = OneContainer(self.layout, self.make(name), system, options, roll_back)
         one.beside = self._beside(name)
+        one.shown = bool(difference)
         ending = name in self._ending
         foreseen = {"ends": ending and one.would_end, "stays": not ending and one.stays}
         return Prepared(one, changed, difference, foreseen)
@@ -198,7 +199,8 @@ class HostContainers:
         finally:
             self._warn(one.warnings)
         result["changed"] = result["changed"] or prepared.changed
-        differences = prepared.difference + ([result.pop("diff")] if "diff" in result else [])
+        found = result.pop("diff", [])
+        differences = prepared.difference + (found if isinstance(found, list) else [found])
         return dict(result, diff=differences) if differences else result
 
     def _system(self, name: str) -> tuple[Path | None, bool, list[dict[str, str]]]:

@@ -54,6 +54,7 @@ class OneContainer:
     :param options: by TASK_OPTIONS, with the defaults filled in.
     :param roll_back: whether a switch to a system that is not well is undone.
     :raises TargetError, LimitError: when an option is of no use.
+    :ivar shown: whether the result of this run has the difference of its systems already.
     :ivar without: containers that are to end in the same run, or to change; what they have now is no matter.
     :ivar beside: containers that the same run makes, or keeps.
     """
@@ -100,6 +101,7 @@ class OneContainer:
             settle=self.boot.apply,
             examine=lambda system: self._examine(system).refuse(self.name),
         )
+        self.shown = False
         self.without: Iterable[str] = ()
         self.beside: Iterable[str] = ()
 
@@ -179,6 +181,7 @@ class OneContainer:
         former = generations.current_number(cycle.layout, self.name)
         before = {**cycle.describe(), **boot.describe()}
         planned = cycle.plan(self.state)
+        content = self._difference(before, planned) if diff and not self.shown else []
         # What is kept for a container goes with it, and is not made for one that is not there.
         settled = "absent" if planned["state"] == "absent" else self.state
         if settled != "absent":
@@ -221,8 +224,24 @@ class OneContainer:
             result["outdated_units"] = self._outdated()
         if diff and changed:
             title = f"container {self.name}"
-            result["diff"] = {"before": before, "after": after, "before_header": title, "after_header": title}
+            entry = {"before": before, "after": after, "before_header": title, "after_header": title}
+            result["diff"] = [*content, entry] if content else entry
         return result
+
+    def _difference(self, before: dict[str, Any], planned: dict[str, Any]) -> list[dict[str, str]]:
+        """Return how the system that is to be current differs from the one that is, or else from the one that runs.
+
+        One that a task is yet to stage, in check mode, is compared by that task.
+        """
+        from ..state import system_diff  # a run without --diff needs none of it
+
+        wanted, former = planned["current"], before["current"]
+        if former == wanted:
+            former = before["running"] or wanted
+        if wanted is None or former == wanted:
+            return []
+        systems = self.cycle.layout.systems
+        return system_diff.between(systems / former if former else None, systems / wanted)
 
     def _outdated(self) -> list[str]:
         """Return the units that run software which the host has replaced, with a warning that names them."""

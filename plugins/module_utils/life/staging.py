@@ -158,8 +158,10 @@ def stage(
         units.check()
         staged.warnings += units.warnings
     if diff and staged.changed:
-        before = system_diff.of_directory(layout.current_system(content.name))
-        staged.difference = system_diff.differences(before, system_diff.of_content(content, seccomp_filter))
+        current = layout.current_system(content.name)
+        wanted = system_diff.of_content(content, seccomp_filter)
+        found = system_diff.differences(system_diff.of_directory(current), wanted)
+        staged.difference = system_diff.marked(found, current, staged.path)
     if not check:
         systems.write(content, seccomp_filter)
     return staged
