@@ -12,7 +12,7 @@ import re
 import stat
 from typing import Callable, List
 
-from ..launcher import lookup
+from ..launcher import confine, identity, lookup, targets
 from ..launcher.contract import Specification
 from ..state.target import NEEDS_ROOT, TargetError
 from . import looking, nested, preflight_sources, preflight_targets
@@ -185,9 +185,19 @@ def warnings(host: HostFacts, specification: Specification) -> list[str]:
     return Sources(host, specification).warnings() + lost_data(host, specification)
 
 
+def warnings_of_start(host: HostFacts, specification: Specification) -> list[str]:
+    """Return what a start now would say of the container, as far as that can be known before."""
+    said = preflight_sources.left_out(host, specification) + preflight_sources.of_those_there(host, specification)
+    if specification.security.fuse and not host.exists("/dev/" + targets.FUSE):
+        said.append(targets.NO_FUSE)
+    if specification.private_users in ("identity", 0) and not identity.available()[1]:
+        said.append(confine.AS_ROOT)
+    return said
+
+
 def warnings_of_new(host: HostFacts, specification: Specification) -> list[str]:
-    """Return that, and what a start would leave out, for a system that has never been started."""
-    return preflight_sources.left_out(host, specification) + warnings(host, specification)
+    """Return what a person should know about a system that has never been started."""
+    return warnings_of_start(host, specification) + warnings(host, specification)
 
 
 def check_host(host: HostFacts, specification: Specification, check: bool = False) -> list[str]:

@@ -12,8 +12,9 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from ..launcher import mapped, network_files
-from ..launcher.records import LEFT_OUT
+from ..launcher import mapped, network_files, ownership
+from ..launcher.identity import COUNT
+from ..launcher.records import LEFT_OUT, not_shared
 from ..launcher.targets import NETWORK_FILES
 from .preflight_mounts import answers
 from .store import open_bind_source
@@ -52,6 +53,24 @@ def left_out(host: HostFacts, specification: Specification) -> list[str]:
         and answers(host, mount.source)
         and _error(host, mount.source) == errno.ENOENT
     ]
+
+
+def of_those_there(host: HostFacts, specification: Specification) -> list[str]:
+    """Return what a start now would say of sources that exist: of foreign owners, and of propagation."""
+    said: list[str | None] = []
+    for mount in _sources(specification):
+        path = mount.source
+        if path in NETWORK_FILES or not answers(host, path) or _error(host, path) is not None:
+            continue
+        if mount.propagation == "slave" and host.root == host.root.parent:
+            said.append(not_shared(path))
+        if not mount.read_only:
+            source = open_bind_source(host.root, path)
+            try:
+                said.append(ownership.foreign_warning(source, path, COUNT))
+            finally:
+                os.close(source)
+    return list(filter(None, said))
 
 
 def impossible(host: HostFacts, specification: Specification) -> list[str]:

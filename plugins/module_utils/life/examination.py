@@ -25,13 +25,13 @@ class Examined(NamedTuple):
     """The reasons that keep a container from starting: its own, and what others have already.
 
     :ivar missing: those that an earlier task of the play may make: sources of required mappings.
-    :ivar left_out: mappings without which it would start, for the host does not have what they share.
+    :ivar warnings: what the start would say, such as of mappings that it would leave out.
     """
 
     problems: list[str]
     conflicts: list[str]
     missing: list[str] = []  # noqa: RUF012  a field of a tuple
-    left_out: list[str] = []  # noqa: RUF012
+    warnings: list[str] = []  # noqa: RUF012
 
     def needed(self) -> list[str]:
         """Return a warning of check mode for each that is missing."""
@@ -81,4 +81,4 @@ def _examine(layout: Layout, name: str, system: Path, without: Iterable[str]) ->
     programs = Programs(host, specification, read)
     problems = programs.problems() + NamesInUnits(specification, read, programs.texts).problems()
     conflicts = claims.conflicts(host, layout, name, specification, without)
-    return Examined(problems, conflicts, missing, preflight_sources.left_out(host, specification))
+    return Examined(problems, conflicts, missing, preflight.warnings_of_start(host, specification))

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import preflight, preflight_directories
 from ansible_collections.unshare.container.plugins.module_utils.host.facts import HostFacts
+from ansible_collections.unshare.container.plugins.module_utils.launcher import confine, identity, targets
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Specification
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 
@@ -119,3 +121,24 @@ def test_the_store_is_another_checks(host: HostFacts, tmp_path: Path) -> None:  
     (tmp_path / "usr").rename(tmp_path / "gone")
     given = of(bound("/usr", "/usr", "read-only", required=True))
     assert preflight.missing_sources(host, given) == preflight.warnings_of_new(host, given) == []
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("place", [".", "below", "deep/er"])
+def test_a_file_of_nobody_is_said_before_the_start(host: HostFacts, place: str) -> None:  # noqa: F811
+    path = host.root / "srv/data" / place
+    path.mkdir(parents=True, exist_ok=True)
+    os.chown(path, 70000, 70000)
+    (said,) = preflight.warnings_of_start(host, of(bound("/srv/data")))
+    assert said.startswith(f"{'/srv/data' if place == '.' else '/srv/data/' + place}: belongs to 70000:70000, and a ")
+    assert preflight.warnings_of_start(host, of(bound("/srv/data", "/x", "read-only"))) == []
+
+
+def test_what_a_start_says_of_the_host_and_of_ids(host: HostFacts) -> None:  # noqa: F811
+    assert preflight.warnings_of_start(host, of(security={"fuse": True})) == [targets.NO_FUSE]
+    (host.root / "dev").mkdir()
+    (host.root / "dev/fuse").touch()
+    assert preflight.warnings_of_start(host, of(security={"fuse": True})) == []
+    said = [] if identity.available()[1] else [confine.AS_ROOT]
+    assert preflight.warnings_of_start(host, of(private_users="identity")) == said
+    assert preflight.warnings_of_start(host, of(private_users=65536)) == []
