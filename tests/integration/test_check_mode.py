@@ -85,7 +85,7 @@ class Cases:
         self.role("staged_before", CHANGES, machine("2"))
         self.role("optional", CHANGES, machine(), f"{later}: does not exist on the host", mappings=optional)
         self.role("optional_again", STAYS, machine(), f"{later}: does not exist on the host", mappings=optional)
-        again = {"operating_system": machine(), "state": "restarted"}
+        again: dict[str, t.Any] = {"operating_system": machine(), "state": "restarted"}
         self.all("optional_restarted", CHANGES, f"{later}: does not exist on the host", mappings=optional, **again)
         self.role("healed", CHANGES, machine(), mappings=optional, before=lambda: Path(later).mkdir())
         self.role("required", NEEDED, machine(), "ansible.builtin.file", mappings=required)
