@@ -46,6 +46,11 @@ NESTING_KEEPS = ("SETFCAP",)
 CAPABILITIES = 64  # as many as the kernel's sets have room for
 ALL_CAPABILITIES = (1 << CAPABILITIES) - 1
 
+AS_ROOT = (
+    "private_users: identity: root inside is root of this host wherever a file of the host can be reached; "
+    "run nothing there that is not trusted with the host"
+)
+
 
 def give_up(security: Security, bound: int = ALL_CAPABILITIES) -> None:
     """Take from the calling process, root in the container's namespaces, the rights that no program inside may have.
@@ -98,10 +103,7 @@ def given_up(security: Security, ids: Identity, filter_program: bytes | None) ->
                 "security.nesting: not with private_users: identity; without the masks root inside could reconfigure "
                 "the host's kernel. Let the container have ids of its own (auto)"
             )
-        warnings.append(
-            "private_users: identity: root inside is root of this host wherever a file of the host can be reached; "
-            "run nothing there that is not trusted with the host"
-        )
+        warnings.append(AS_ROOT)
     if filter_program is None:
         warnings.append(
             "system-call filter: none, as this host had no libseccomp (2.4 or newer) when the system was staged; "

@@ -17,7 +17,7 @@ from . import kernel, lookup, memory, mount_calls, mounts
 from .errors import LauncherError
 from .paths import STATE_DIRECTORY
 from .records import Records
-from .targets import DEVICES, FUSE, MERGED, RUN, TEMPORARY, plain_path
+from .targets import DEVICES, FUSE, MERGED, NO_FUSE, RUN, TEMPORARY, plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Builder:
         if not self.plan.spec.security.fuse:
             return DEVICES
         if not os.path.exists("/dev/" + FUSE):
-            self.warnings.append("security.fuse: this host has no /dev/fuse; load its module: modprobe fuse")
+            self.warnings.append(NO_FUSE)
         return (*DEVICES, FUSE)
 
     def _mount_own(self) -> list[Mount]:

@@ -15,6 +15,7 @@ MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 # The nodes of a container's /dev, but for its console, and the links, with what they lead to.
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 FUSE = "fuse"  # only where it is asked for
+NO_FUSE = "security.fuse: this host has no /dev/fuse; load its module: modprobe fuse"
 CONSOLE = "console"
 DEVICE_LINKS = {
     "ptmx": "pts/ptmx",

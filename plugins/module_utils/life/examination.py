@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Collection, Iterable, NamedTuple
 
-from ..host import claims, facts, health_units, looking, preflight
+from ..host import claims, facts, health_units, looking, preflight, preflight_sources
 from ..host.preflight_programs import Programs
 from ..host.preflight_units import NamesInUnits
 from ..launcher.errors import LauncherError
@@ -22,14 +22,24 @@ from ..state.target import Layout, TargetError
 
 
 class Examined(NamedTuple):
-    """The reasons that keep a container from starting: its own, and what others have already."""
+    """The reasons that keep a container from starting: its own, and what others have already.
+
+    :ivar missing: those that an earlier task of the play may make: sources of required mappings.
+    :ivar warnings: what the start would say, such as of mappings that it would leave out.
+    """
 
     problems: list[str]
     conflicts: list[str]
+    missing: list[str] = []  # noqa: RUF012  a field of a tuple
+    warnings: list[str] = []  # noqa: RUF012
+
+    def needed(self) -> list[str]:
+        """Return a warning of check mode for each that is missing."""
+        return list(map(preflight_sources.needed, self.missing))
 
     def refuse(self, name: str) -> None:
-        """Raise TargetError when there is anything."""
-        said = self.problems + self.conflicts
+        """Raise TargetError when there is anything that it cannot start with or without."""
+        said = self.problems + self.missing + self.conflicts
         if said:
             raise TargetError(f"container {name!r} cannot be started, and is left as it is: {'; '.join(said)}")
 
@@ -61,9 +71,9 @@ def _examine(layout: Layout, name: str, system: Path, without: Iterable[str], un
         specification = read_spec(str(system))
     except LauncherError as error:
         return Examined([] if known else [str(error)], [])
-    problems = preflight.problems(host, specification)
+    problems, missing = preflight.problems(host, specification), preflight.missing_sources(host, specification)
     if problems:
-        return Examined(problems, [])
+        return Examined(problems, [], missing)
 
     def read(path: str) -> bytes:
         try:
@@ -75,6 +85,7 @@ def _examine(layout: Layout, name: str, system: Path, without: Iterable[str], un
     problems = programs.problems() + NamesInUnits(specification, read, programs.texts).problems()
     if units and specification.init.systemd:
         boot = (system / "boot").read_bytes().decode("utf-8", "replace") if (system / "boot").is_file() else ""
-        missing = health_units.missing_units(units, specification.files, specification.init.environment, boot)
-        problems += [f"health.units[{index}]: {text}" for index, text in missing]
-    return Examined(problems, claims.conflicts(host, layout, name, specification, without))
+        unknown = health_units.missing_units(units, specification.files, specification.init.environment, boot)
+        problems += [f"health.units[{index}]: {text}" for index, text in unknown]
+    conflicts = claims.conflicts(host, layout, name, specification, without)
+    return Examined(problems, conflicts, missing, preflight.warnings_of_start(host, specification))
