@@ -44,6 +44,12 @@ PROGRAMS = {
     "tar",
 }
 """The first words of commands, without directories."""
+DRAWINGS = [
+    ("README.md", "operating_system ──derive──▶"),
+    ("docs/architecture.md", "controller                                            target host"),
+    ("docs/at-scale.md", "n × c / p"),
+]
+"""Blocks that nobody can run, by their page and how they begin."""
 ANOTHER = re.compile(rf"\n\n(?=# [\w./-]+\.ya?ml\n|(?:{'|'.join(sorted(PROGRAMS, reverse=True))}) )")
 """Where another file, or commands, begin in a block that is indented."""
 
@@ -78,6 +84,11 @@ class Block(t.NamedTuple):
     def is_commands(self) -> bool:
         """Return whether it is what somebody types into a shell."""
         return self.language == "sh" or (not self.language and program(self.text) in PROGRAMS)
+
+    @property
+    def is_drawing(self) -> bool:
+        """Return whether it is neither a command nor a file, nor what a program prints."""
+        return any(page == self.page and self.text.startswith(begin) for page, begin in DRAWINGS)
 
     def commands(self) -> list[str]:
         """Return its commands: its lines, with those that a backslash continues, or a whole script."""
