@@ -44,6 +44,23 @@ PROGRAMS = {
     "tar",
 }
 """The first words of commands, without directories."""
+SPOKEN_OF = {
+    "ansible-doc",
+    "cat",
+    "chmod",
+    "install",
+    "namei",
+    "nsenter",
+    "readlink",
+    "redis-cli",
+    "shutdown",
+    "sysctl",
+    "systemctl",
+    "systemd-analyze",
+    "systemd-nspawn",
+    "unshare",
+}
+"""The first words of further commands, which stand in sentences only."""
 DRAWINGS = [
     ("README.md", "operating_system ──derive──▶"),
     ("docs/architecture.md", "controller                                            target host"),
@@ -148,7 +165,7 @@ def spans() -> list[tuple[str, str]]:
         sentences = "\n".join(line for line in text.splitlines() if not line.startswith(INDENT))
         for span in re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", sentences, flags=re.DOTALL)):
             command = " ".join(span.split())
-            if " " in command and program(command) in PROGRAMS:
+            if " " in command and program(command) in PROGRAMS | SPOKEN_OF:
                 found.append((page, command))
     return found
 

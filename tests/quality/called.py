@@ -87,13 +87,46 @@ NOT_TRIED = {"apt-get", "curl", "for", "journalctl", "ls", "molecule", "mv", "ta
 """Programs whose options are not read here: `tests/followed.py` says which test runs them, or why none does."""
 
 
+@functools.cache
+def help_of(program: str) -> str:
+    """Return what a program of the machine says about its options."""
+    done = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+def accept_helped(program: str, words: list[str]) -> None:
+    """Find each option, and a verb of systemd, in the help of a program of the machine."""
+    options = [word.partition("=")[0] for word in words if word.startswith("-")]
+    verbs = words[:1] if program in ("systemctl", "systemd-analyze") else []
+    for word in [*options, *verbs]:
+        known = re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", help_of(program))
+        assert known, f"{program} has no {word}"
+    if program == "systemctl":
+        units = [word for word in words[1:] if not word.startswith("-")]
+        assert all(word.startswith("unshare-container@") for word in units), units
+
+
+def accept_doc(words: list[str]) -> None:
+    """Find the plugin or role that `ansible-doc` is asked for."""
+    kind = words[words.index("-t") + 1] if "-t" in words else "module"
+    name = words[-1]
+    if kind == "role":
+        assert (REPOSITORY / "roles" / name.removeprefix(OWN) / "meta/argument_specs.yml").exists(), name
+    else:
+        assert documentation(name, kind)
+
+
 def accept_command(command: str) -> None:
     """Take a command, unless NOT_TRIED has a reason not to."""
     name = guides.program(command)
     if name in NOT_TRIED:
         return
     words = shlex.split(command, comments=True)[1:]
-    if name == "ansible-runner":
+    if name == "ansible-doc":
+        accept_doc(words)
+    elif name in guides.SPOKEN_OF:
+        accept_helped(name, words)
+    elif name == "ansible-runner":
         assert words[0] == "run"
         assert {word for word in words if word.startswith("-")} <= RUNNER_OPTIONS
     elif name.startswith("ansible"):

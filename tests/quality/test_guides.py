@@ -72,7 +72,10 @@ def test_each_reason_not_to_try_a_program_is_needed() -> None:
     assert called.NOT_TRIED <= guides.PROGRAMS
 
 
-@pytest.mark.parametrize("place", ["options", "targets", "variables", "playbooks"])
+@pytest.mark.parametrize(
+    "place",
+    ["options", "targets", "variables", "playbooks", "verbs", "units", "systems", "others", "plugins", "runner"],
+)
 def test_what_does_not_exist_is_noticed(place: str) -> None:
     wrong: dict[str, t.Callable[[], None]] = {
         "options": lambda: called.accept_script("enter-container", ["--usr=alice"]),
@@ -80,6 +83,12 @@ def test_what_does_not_exist_is_noticed(place: str) -> None:
         "variables": lambda: declared.accept_role(
             f"{declared.OWN}system_container", {"system_container_lgo": "persistent"}
         ),
+        "verbs": lambda: called.accept_command("systemctl begin unshare-container@web"),
+        "units": lambda: called.accept_command("systemctl start unshared-container@web"),
+        "systems": lambda: called.accept_command("systemd-analyze verfy"),
+        "others": lambda: called.accept_command("namei --longish /"),
+        "plugins": lambda: called.accept_command("ansible-doc -t role unshare.container.system_containers"),
+        "runner": lambda: called.accept_command("ansible-runner run /srv/site --playbok rollout.yml"),
         "playbooks": lambda: called.accept_ansible("ansible-playbook", ["unshare.container.roll_out"]),
     }
     with pytest.raises((AssertionError, LauncherError)):
