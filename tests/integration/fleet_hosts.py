@@ -90,6 +90,7 @@ class FleetHost:
     """
 
     def __init__(self, fleet: Fleet, index: int) -> None:
+        self.fleet = fleet
         self.name = f"host{index:02d}"
         self.directory = fleet.directory / self.name
         self.directory.mkdir()
@@ -115,7 +116,8 @@ class FleetHost:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def _write_subuid(self, index: int) -> None:
-        low, high = FIRST_ID + index * 4 * IDS, FIRST_ID + (index + 1) * 4 * IDS
+        share = self.fleet.ranges * IDS
+        low, high = FIRST_ID + index * share, FIRST_ID + (index + 1) * share
         last = 0x7FC00000
         (self.directory / "subuid").write_text(f"a:{FIRST_ID}:{low - FIRST_ID}\nb:{high}:{last - high}\n")
 
@@ -161,10 +163,12 @@ class Fleet:
 
     Attributes:
         directory: short-lived files, the inventory's among them.
+        ranges: how many ranges of ids each host has left for containers.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, ranges: int = 4) -> None:
         self.count = count
+        self.ranges = ranges
         self.hosts: list[FleetHost] = []
 
     def __enter__(self) -> Fleet:

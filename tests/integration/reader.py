@@ -117,6 +117,27 @@ exec nsenter --target="$2" --mount --pid --net --uts --ipc --cgroup -- env --chd
 """What runs a command in a host of a fleet, as one of its processes: $1 its group, $2 its PID, $3 where, $4 what."""
 
 
+FURNISH = """\
+set -e
+mount -t tmpfs -o mode=0755 tmpfs /srv
+umount /root
+mount --bind /root /mnt
+mount -t tmpfs -o mode=0700 tmpfs /root
+for path in "$@"; do
+    mkdir -p "$path"
+    mount --bind "/mnt/${path#/root/}" "$path"
+done
+umount /mnt
+"""
+
+
+def furnish(host: FleetHost, command: str = "true") -> None:
+    """Give a host a `/srv` of its own, and the controller's software, which may lie in `/root`; then run a command."""
+    kept = [path for path in (sys.prefix, sys.base_prefix, str(REPOSITORY)) if path.startswith("/root/")]
+    done = host.inside("sh", "-c", f"{FURNISH}{command}", "sh", *kept)
+    assert done.returncode == 0, done.stderr
+
+
 class HostReader(Reader):
     """A reader who is root on a host that has nothing but this machine's software: no container, nothing in `/srv`.
 
@@ -128,11 +149,12 @@ class HostReader(Reader):
 
     def __init__(self, host: FleetHost, directory: Path, changes: dict[str, str] | None = None) -> None:
         super().__init__(directory, changes or {})
+        (directory / "home").mkdir()
         self.host = host
 
     def environment(self) -> dict[str, str]:
         """Return the environment of his shell on the host."""
-        return {**super().environment(), "HOME": "/root"}
+        return {**super().environment(), "HOME": str(self.directory / "home")}
 
     def started(self, text: str) -> list[str]:
         """Return the command that has a shell on the host run a text."""

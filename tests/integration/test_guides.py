@@ -188,9 +188,8 @@ def test_day_two(tmp_path: Path) -> None:
             moved = page.section("Move to another host")
             reader.look_after(page.rest())
             assert reader.redis("get", "key") == "kept"
-            reader.look_after(
-                moved
-            )  # the end of it on the first host; its beginning is that of "Back up" and "Restore"
+            # The end of it, on the first host. It begins as "Back up" and "Restore" do.
+            reader.look_after(moved)
             assert not Path("/run/unshare", RENAMED).exists()
     finally:
         reader.remove(CACHE, RENAMED)
