@@ -162,11 +162,11 @@ def test_containers_as_hosts(fleet: Fleet, tmp_path: Path) -> None:
         ask = f"ansible -i become.json web -e '{password}' -m ansible.builtin.command -a whoami --become"
         assert reader.run(ask).splitlines()[-1] == "root"
 
-        *first, play, interpreter = page.section("All containers of a fleet")
+        *first, limited, interpreter = page.section("All containers of a fleet")
         reader.follow(first)
         with (tmp_path / "containers.unshare.yml").open("a") as file:
             file.write(interpreter.text)
-        said = reader.run(play.text)
+        said = reader.run(limited.text)
         assert re.search(r"^web@host1 +: ok=1 ", said, re.MULTILINE), said
         assert "discovered" not in said
 
