@@ -77,7 +77,7 @@ def test_systemd_takes_the_units_of_the_page(tmp_path: Path) -> None:
     units = [str(path) for path in sorted(tmp_path.iterdir())]
     assert run("systemd-analyze", "verify", "--man=no", *units, directory=tmp_path).succeeded().output == ""
     (when,) = re.findall("^OnCalendar=(.+)$", FILES["containers.timer"], re.MULTILINE)
-    assert ":30:00" in run("systemd-analyze", "calendar", when, directory=tmp_path).succeeded().output
+    assert "*:00/30:00" in run("systemd-analyze", "calendar", when, directory=tmp_path).succeeded().output
 
 
 @pytest.mark.root
