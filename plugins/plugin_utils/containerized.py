@@ -364,6 +364,19 @@ def containerization_report(declared: t.Any, **arguments: t.Any) -> dict[str, t.
     return dataclasses.asdict(derivation.report)
 
 
+def report_lines(report: t.Mapping[str, t.Any]) -> list[str]:
+    """Return what a report says is not taken over as declared, with the reason, one line each (C14).
+
+    What becomes of a file system or mapped device that stays is said, too: most of them nobody mounts.
+    """
+    return [
+        f"{verb} {entry['kind']} {entry['name']}" + (f": {entry['reason']}" if entry["reason"] else "")
+        for verb in ("dropped", "replaced", "added", "kept")
+        for entry in report[verb]
+        if verb != "kept" or entry["kind"] in ("file_system", "mapped_device")
+    ]
+
+
 def essential_services(declared: t.Any, shared_network: t.Any = False) -> list[dict[str, t.Any]]:
     """Return the essential services of an operating system in a container, as plain mappings (C1)."""
     shared = _boolean(shared_network, "shared_network")

@@ -32,7 +32,7 @@ from ..module_utils.state.target import TargetError
 from .boot_script import boot_script
 from .checks import name_of_container
 from .container_record import DERIVED, DERIVING, RECORD, RENDERING
-from .containerized import Derivation, containerization_report
+from .containerized import Derivation, containerization_report, report_lines
 from .errors import DeclarationError
 from .secrets import split_secrets
 from .system_files import system_files
@@ -261,18 +261,9 @@ def rendered(given: Mapping, name: str | None) -> Mapping:
 
 
 def report(declared: Declared) -> list[str]:
-    """Return what the container does not take over from its declaration, with the reason, one line each (C14).
-
-    What becomes of a file system or mapped device that stays is said, too: most of them nobody mounts.
-    """
+    """Return the lines that say what the container does not take over from its declaration (C14)."""
     given = declared.derivation
     if not given:
         return []
     arguments = {key: given[key] for key in DERIVING if key in given}
-    said = containerization_report(given["operating_system"], **arguments)
-    return [
-        f"{verb} {entry['kind']} {entry['name']}" + (f": {entry['reason']}" if entry.get("reason") else "")
-        for verb in ("dropped", "replaced", "added", "kept")
-        for entry in said[verb]
-        if verb != "kept" or entry["kind"] in ("file_system", "mapped_device")
-    ]
+    return report_lines(containerization_report(given["operating_system"], **arguments))
