@@ -17,7 +17,7 @@ from ..launcher.errors import LauncherError
 from ..state import generations
 from ..state.system_damage import damages
 from ..state.target import Layout, TargetError, message_of
-from . import foresight, health
+from . import check_mode, health
 from .healing import Healing
 from .life_cycle import LifeCycle, UnhealthyError
 from .starting import starter
@@ -186,10 +186,10 @@ class OneContainer:
             after = {**planned, **boot.plan(settled)}
             stays = before["running"] is not None and before["running"] == after["running"]
             stays = stays and self.state != "restarted"
-            if stays and foresight.would_start_again(cycle, self.state):
+            if stays and check_mode.would_start_again(cycle, self.state):
                 changed, stays = True, False
             healed = self._heal(check=True) if stays else []
-            removed = [] if changed else foresight.would_remove(cycle, self.state)
+            removed = [] if changed else check_mode.would_remove(cycle, self.state)
         else:
             cycle.reach(self.state)
             changed = boot.apply(settled) or cycle.changed

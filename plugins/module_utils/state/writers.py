@@ -15,8 +15,8 @@ from ..launcher.errors import LauncherError
 from ..launcher.names import is_name
 from ..launcher.paths import RUN_DIRECTORY
 from ..launcher.specification import read_file_systems
-from ..launcher.written import paths_written
-from . import places
+from ..launcher.written_paths import paths_written
+from . import mounted_sources
 from .record import RecordedContainer
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Callable, Dict, Iterable, Tuple
 
     from ..launcher.contract import Mount
-    from .places import Noted
+    from .mounted_sources import Noted
 
     Written = Dict[str, str]  # a path of the host that a container writes to, and the mount point by which it does
     Place = Callable[[str], str]  # where a path of the host is looked for
@@ -49,7 +49,7 @@ def writes(
     found: Written = {}
     for record in records:
         for path in paths_written(record):
-            if not mounts.answers_at_once(place(path), table) or places.is_kept(path, place(path)):
+            if not mounts.answers_at_once(place(path), table) or mounted_sources.is_kept(path, place(path)):
                 found.setdefault(path, record.mount_point)
     return found
 
@@ -64,7 +64,7 @@ def meetings(written: Written, others: Iterable[Other], place: Place = here) -> 
         known = {path: identity for path, identity in noted.items() if path in theirs}
         for path in theirs:
             if mounts.answers_at_once(place(path), guard.mounts):
-                places.add(guard, path, place(path), known)
+                mounted_sources.add(guard, path, place(path), known)
         for path, point in written.items():
             met = _meets(guard, path, theirs, known, place)
             if met:
@@ -116,13 +116,13 @@ def _running(
         status = recorded(other).status()
         if status.state != "running" or not status.system:
             continue
-        noted = places.note(os.path.join(directory, other))
+        noted = mounted_sources.note(os.path.join(directory, other))
         records = [known.record for known in noted]
         try:
             records = read_file_systems(status.system) + records
         except LauncherError:
             pass  # it was damaged since
-        found.append((other, "runs", writes(records, here, table), places.mounted(noted)))
+        found.append((other, "runs", writes(records, here, table), mounted_sources.mounted(noted)))
     return found
 
 
@@ -141,11 +141,11 @@ def _meets(
     if not mounts.answers_at_once(place(path), guard.mounts):
         return None
     try:
-        source = places.open_source(path, place(path))
+        source = mounted_sources.open_source(path, place(path))
     except OSError:
         return None
     try:
-        above = places.mounted_above(source, noted)
+        above = mounted_sources.mounted_above(source, noted)
         if above is not None:
             return above
         met = guard.written(source)

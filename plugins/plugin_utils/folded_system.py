@@ -26,7 +26,7 @@ _WAYS = {"user": "declare it in operating_system.users", "group": "declare it in
 
 
 @dataclasses.dataclass(frozen=True)
-class Whole:
+class FoldedSystem:
     """A system whose services are all folded.
 
     :ivar files: its files by path.
@@ -92,10 +92,10 @@ def content_of(entry: Mapping[str, t.Any]) -> str | None:
     return t.cast(str, entry["content"])
 
 
-def _check_unit(whole: Whole, name: str, content: str, place: str) -> None:
+def _check_unit(folded: FoldedSystem, name: str, content: str, place: str) -> None:
     """Refuse users and groups in the text of a unit, or of a drop-in of it, that the container does not have."""
     unit = name.partition(".d/")[0]
-    of_unit = whole.files.get(f"{base_units.DIRECTORY}/{unit}", {})
+    of_unit = folded.files.get(f"{base_units.DIRECTORY}/{unit}", {})
     if unit != name and content_of(of_unit) is None:
         return  # of a unit of the store, about which nothing is known here
     given = _assignments(content)
@@ -105,10 +105,10 @@ def _check_unit(whole: Whole, name: str, content: str, place: str) -> None:
             continue
         for word in given.get(key, "").split():
             if not word.isdigit() and "%" not in word:
-                whole.refuse_unknown("user" if key in _USERS else "group", word, f"{place} ({name}: {key})")
+                folded.refuse_unknown("user" if key in _USERS else "group", word, f"{place} ({name}: {key})")
 
 
-def _check_jobs(whole: Whole, path: str, entry: Mapping[str, t.Any], place: str) -> None:
+def _check_jobs(folded: FoldedSystem, path: str, entry: Mapping[str, t.Any], place: str) -> None:
     """Refuse a file of jobs that cron would ignore."""
     content = content_of(entry)
     if content is None or posixpath.basename(path).startswith("."):
@@ -119,7 +119,7 @@ def _check_jobs(whole: Whole, path: str, entry: Mapping[str, t.Any], place: str)
             place, "is not root's alone to write, and cron ignores it: give it the mode 0644, and root"
         )
     for user, line in crontab.users(content, place):
-        whole.refuse_unknown("user", user, line)
+        folded.refuse_unknown("user", user, line)
 
 
 def _assignments(content: str) -> dict[str, str]:

@@ -12,8 +12,8 @@ from ..module_utils.launcher.contract import Mount
 from ..module_utils.launcher.targets import RUN, refusal_of_file
 from . import etc_files
 from .errors import DeclarationError
+from .file_origins import Origins
 from .operating_system import PATH
-from .origins import Origins
 from .records import FileSystem
 
 JOURNAL = "/var/log/journal"
