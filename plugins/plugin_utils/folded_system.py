@@ -12,6 +12,7 @@ import typing as t
 from collections.abc import Mapping
 
 from ..module_utils.launcher import targets
+from ..module_utils.state import unit_texts
 from . import base_units, crontab, nginx_text
 from .errors import DeclarationError, suggestion
 
@@ -21,7 +22,7 @@ if t.TYPE_CHECKING:
 _USERS = ("User", "SocketUser")
 _GROUPS = ("Group", "SocketGroup", "SupplementaryGroups")
 _DYNAMIC = "DynamicUser"
-_YES = ("1", "yes", "y", "true", "t", "on")
+_LISTS = ("SupplementaryGroups",)
 _WAYS = {"user": "declare it in operating_system.users", "group": "declare it in operating_system.groups"}
 
 
@@ -98,12 +99,13 @@ def _check_unit(folded: FoldedSystem, name: str, content: str, place: str) -> No
     of_unit = folded.files.get(f"{base_units.DIRECTORY}/{unit}", {})
     if unit != name and content_of(of_unit) is None:
         return  # of a unit of the store, about which nothing is known here
-    given = _assignments(content)
-    dynamic = _is_dynamic(_assignments(content_of(of_unit) or "")) or _is_dynamic(given)
+    given = unit_texts.of_unit(unit, content)
+    own = unit_texts.of_unit(unit, content_of(of_unit) or "")
+    dynamic = unit_texts.is_true(own, _DYNAMIC) or unit_texts.is_true(given, _DYNAMIC)
     for key in (*_USERS, *_GROUPS):
         if dynamic and key in ("User", "Group"):
             continue
-        for word in given.get(key, "").split():
+        for word in unit_texts.listed(given, key) if key in _LISTS else unit_texts.words(unit_texts.last(given, key)):
             if not word.isdigit() and "%" not in word:
                 folded.refuse_unknown("user" if key in _USERS else "group", word, f"{place} ({name}: {key})")
 
@@ -122,29 +124,15 @@ def _check_jobs(folded: FoldedSystem, path: str, entry: Mapping[str, t.Any], pla
         folded.refuse_unknown("user", user, line)
 
 
-def _assignments(content: str) -> dict[str, str]:
-    """Return the last value of each directive in a unit's text; of one that is a list, all of them."""
-    found: dict[str, str] = {}
-    for line in content.replace("\\\n", " ").splitlines():
-        key, equals, value = (part.strip() for part in line.partition("="))
-        if equals and key[:1] not in ("#", ";"):
-            found[key] = f"{found.get(key, '')} {value}" if key == "SupplementaryGroups" and value else value
-    return found
-
-
-def _is_dynamic(given: Mapping[str, str]) -> bool:
-    return given.get(_DYNAMIC, "").lower() in _YES
-
-
 def _dynamic(files: Mapping[str, Mapping[str, t.Any]]) -> set[str]:
     """Return the names of the users that systemd makes for units while they run; their groups are called the same."""
     names = set()
     for path, entry in files.items():
         if path.startswith(f"{base_units.DIRECTORY}/") and path.endswith(".service"):
-            given = _assignments(content_of(entry) or "")
-            if _is_dynamic(given):
-                stem = posixpath.basename(path).removesuffix(".service")
-                names |= {given.get("User") or stem, given.get("Group") or stem}
+            unit = posixpath.basename(path)
+            given = unit_texts.of_unit(unit, content_of(entry) or "")
+            if unit_texts.is_true(given, _DYNAMIC):
+                names |= {unit_texts.last(given, key) or unit.removesuffix(".service") for key in ("User", "Group")}
     return names
 
 

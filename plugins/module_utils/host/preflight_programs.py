@@ -73,7 +73,7 @@ class Programs:
         """Return the name by which env(1) looks for a script's interpreter, in a list; none for another program."""
         words = _first_line(self._beginning(program))
         plain = len(words) > 1 and words[0].endswith(b"/env") and not set(b"-=/") & set(words[1])
-        own_path = any("Environment" in key for key, _value in self.texts.settings(unit, stored=True))
+        own_path = any("Environment" in key for _section, key, _value in self.texts.settings(unit, stored=True))
         return [os.fsdecode(words[1])] if plain and not own_path else []
 
     def _beginning(self, program: str) -> bytes:
@@ -134,7 +134,7 @@ class Programs:
         """Return why a unit cannot run a program, to follow its name; nothing when it can, or who knows."""
         if "/" not in program:
             return self._look_for(unit, program)
-        brings = any(KEPT.fullmatch(key) for key, _value in self.texts.settings(unit, stored=True))
+        brings = any(KEPT.fullmatch(key) for _section, key, _value in self.texts.settings(unit, stored=True))
         if not program.startswith("/") or not self._is_known(program) or (brings and not self._is_stored(program)):
             return ""
         if not self.view.is_program(program):

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .unit_settings import ACTIVATES, BINDS, NEEDS, UnitSettings
+from ..state.unit_texts import TRIGGERS
+from .unit_settings import BINDS, NEEDS, UnitSettings
 
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
@@ -26,8 +27,6 @@ LOCAL = ("files", "compat", "systemd", "myhostname")
 
 ALWAYS = ("root", "nobody", "nogroup")
 """The accounts that systemd knows by itself."""
-
-YES = ("1", "yes", "y", "true", "t", "on")
 
 
 class NamesInUnits:
@@ -51,18 +50,17 @@ class NamesInUnits:
         """Return which sockets, timers and paths have nothing to start."""
         found = []
         for name in self.own:
-            for other in self.texts.triggered(name):
-                if not self.texts.is_there(other):
-                    key = ACTIVATES[name.rpartition(".")[2]]
-                    remedy = f"declare that unit, or name another one with {key}="
-                    found.append(f"the unit {name} starts {other}, which is not there: {remedy}")
+            other = self.texts.triggered(name)
+            if other and not self.texts.is_there(other):
+                remedy = f"declare that unit, or name another one with {TRIGGERS[name.rpartition('.')[2]]}="
+                found.append(f"the unit {name} starts {other}, which is not there: {remedy}")
         return found
 
     def _required(self, keys: tuple[str, ...]) -> list[str]:
         found = []
         for name in self.own:
             for key in keys:
-                for other in self.texts.named(name, key):
+                for other in self.texts.named(name, (key,)):
                     if not self.texts.is_there(other):
                         remedy = f"declare that unit, or correct {key}= (Wants= is for one that may be missing)"
                         found.append(f"the unit {name} requires {other}, which is not there: {remedy}")
@@ -106,7 +104,7 @@ class NamesInUnits:
         return {line.partition(":")[0] for line in self.read(path).decode("utf-8", "replace").split("\n") if line}
 
     def _is_dynamic(self, name: str) -> bool:
-        return self.texts.value(name, "DynamicUser").lower() in YES
+        return self.texts.is_true(name, "DynamicUser")
 
     def _dynamic_names(self, name: str) -> set[str]:
         stem = re.split("[@.]", name)[0]

@@ -15,6 +15,7 @@ from ..launcher import data, times
 from ..launcher.errors import RUNS_ELSEWHERE
 from ..launcher.names import is_name
 from ..state.target import TargetError
+from ..state.unit_texts import assignments
 from . import reboots
 from .container_options import OPTIONS
 from .limits import Limits, properties
@@ -139,8 +140,10 @@ def quoted(path: str) -> str:
     return f'"{inner}"'
 
 
-def _values(text: str, key: str) -> list[str]:
-    return [line[len(key) :].strip() for line in text.splitlines() if line.startswith(key)]
+def _values(text: str, beginning: str) -> list[str]:
+    """Return the rest of each assignment in a text that begins so."""
+    found = [f"{key}={value}" for _section, key, value in assignments(text)]
+    return [assignment[len(beginning) :] for assignment in found if assignment.startswith(beginning)]
 
 
 def _name_of(unit: str) -> str:
