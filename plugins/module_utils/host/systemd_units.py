@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from ..launcher import data, times
 from ..launcher.errors import RUNS_ELSEWHERE
 from ..launcher.names import is_name
+from ..state import unit_texts
 from ..state.target import TargetError
-from ..state.unit_texts import assignments
 from . import reboots
 from .container_options import OPTIONS
 from .limits import Limits, properties
@@ -142,7 +142,7 @@ def quoted(path: str) -> str:
 
 def _values(text: str, beginning: str) -> list[str]:
     """Return the rest of each assignment in a text that begins so."""
-    found = [f"{key}={value}" for _section, key, value in assignments(text)]
+    found = [f"{key}={value}" for _section, key, value in unit_texts.assignments(text)]
     return [assignment[len(beginning) :] for assignment in found if assignment.startswith(beginning)]
 
 

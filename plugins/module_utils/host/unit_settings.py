@@ -73,7 +73,7 @@ class UnitSettings:
         """Return whether systemd finds a unit, or needs no file for it."""
         if name.rpartition(".")[2] not in FROM_FILES:
             return True
-        return any(f"{UNITS_DIRECTORY}{each}" in self.files for each in (name, unit_texts.template(name)))
+        return any(f"{UNITS_DIRECTORY}{each}" in self.files for each in (name, unit_texts.template_of(name)))
 
     def is_own(self, name: str) -> bool:
         """Return whether the system brings a unit itself, or a drop-in for it."""
@@ -81,8 +81,8 @@ class UnitSettings:
 
     def instances(self, name: str, among: list[str]) -> list[str]:
         """Return the units that have the same template as an instance."""
-        template = unit_texts.template(name)
-        return [other for other in among if unit_texts.is_instance(other) and unit_texts.template(other) == template]
+        template = unit_texts.template_of(name)
+        return [other for other in among if unit_texts.is_instance(other) and unit_texts.template_of(other) == template]
 
     def named(self, name: str, keys: tuple[str, ...]) -> list[str]:
         """Return the units that settings of a unit name, each with its instance."""
@@ -104,7 +104,7 @@ class UnitSettings:
 
     def programs_of_any(self, name: str) -> list[str]:
         """Return the programs of a unit, or those that all instances of its template have."""
-        template = unit_texts.template(name)
+        template = unit_texts.template_of(name)
         each = [name, template.replace("@.", "@a."), template.replace("@.", "@b.")]
         found = [{command.program for command in self.commands(unit)} for unit in each]
         return sorted(found[0].intersection(*found[1:]))
@@ -131,7 +131,7 @@ class UnitSettings:
         return self._stored_settings(name) + own if stored else own
 
     def _stored_settings(self, name: str) -> Settings:
-        for each in (self.declared.followed(name), unit_texts.template(name)):
+        for each in (self.declared.followed(name), unit_texts.template_of(name)):
             link = self.declared.links.get(each, "")
             if link.startswith("/"):
                 return unit_texts.of_unit(name, self.stored(link).decode("utf-8", "replace"))

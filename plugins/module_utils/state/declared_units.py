@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from . import unit_texts
-from .unit_texts import instance_for, is_template, template
+from .unit_texts import instance_for, is_template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class DeclaredUnits:
 
     def _texts(self, name: str) -> list[str]:
         paths = []
-        for each in (self.followed(name), template(name)):
+        for each in (self.followed(name), unit_texts.template_of(name)):
             if each in self.links or each in self.own + self.templates:
                 paths = [] if each in self.links else [UNITS_DIRECTORY + each]
                 break
@@ -198,7 +198,7 @@ class DeclaredUnits:
 
     def is_own(self, name: str) -> bool:
         """Return whether the system brings a unit itself, or the template of that."""
-        return name in self.own or template(name) in self.templates
+        return name in self.own or unit_texts.template_of(name) in self.templates
 
     def _real(self, name: str) -> str:
         """Return the name of the unit that a name stands for."""
@@ -246,7 +246,7 @@ def unit_of_file(line: str) -> str:
 
 def on_file_of(name: str, lines: list[str]) -> list[str]:
     """Return the lines that are about the file of a unit, or of its template, or about their drop-ins."""
-    return [line for line in lines if unit_of_file(line) in (name, template(name))]
+    return [line for line in lines if unit_of_file(line) in (name, unit_texts.template_of(name))]
 
 
 def _ignored(lines: list[str]) -> list[str]:

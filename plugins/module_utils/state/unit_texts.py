@@ -169,7 +169,7 @@ def expanded(text: str, name: str) -> str | None:
     return _SPECIFIER.sub(lambda found: known[found.group(1)], text)
 
 
-def template(name: str) -> str:
+def template_of(name: str) -> str:
     """Return the template of an instance; the name itself of any other unit."""
     return _INSTANCE.sub("@", name)
 
@@ -197,11 +197,11 @@ def drop_in_directories(name: str) -> list[str]:
     """Return the directories with drop-ins for a unit, without their `.d`, the one that is before others first."""
     stem, _dot, kind = name.rpartition(".")
     before, _at, _instance = stem.partition("@")
-    forms = [_INSTANCE.search(each) for each in (name, template(name))]
+    forms = [_INSTANCE.search(each) for each in (name, template_of(name))]
     ends = [found.group() + "." + kind for found in forms if found] + ["." + kind]
     parts = before.split("-")
     prefixes = ["-".join(parts[:count]) + "-" for count in range(len(parts) - 1, 0, -1)]
-    return [*dict.fromkeys([name, template(name), *(prefix + end for prefix in prefixes for end in ends), kind])]
+    return [*dict.fromkeys([name, template_of(name), *(prefix + end for prefix in prefixes for end in ends), kind])]
 
 
 def dependencies(name: str, settings: Settings, keys: Iterable[str]) -> list[str]:

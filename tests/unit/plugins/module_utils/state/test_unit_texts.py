@@ -127,7 +127,7 @@ def test_which_instance_is_started(name: str, starter: str, expected: str) -> No
 
 def test_names_of_instances() -> None:
     names = ["a.service", "a@.service", "a@b.service", "a@b@c.d.service"]
-    assert [unit_texts.template(name) for name in names] == ["a.service", "a@.service", "a@.service", "a@.service"]
+    assert [unit_texts.template_of(name) for name in names] == ["a.service", "a@.service", "a@.service", "a@.service"]
     assert [unit_texts.is_instance(name) for name in names] == [False, False, True, True]
     assert [unit_texts.is_template(name) for name in names] == [False, True, False, False]
 
