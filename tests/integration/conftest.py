@@ -27,6 +27,7 @@ from ansible_collections.unshare.container.plugins.module_utils.state.target imp
 from ansible_collections.unshare.container.tests import mountinfo
 from ansible_collections.unshare.container.tests.integration import shared_directories
 from ansible_collections.unshare.container.tests.integration.eval_commands import ORDINARY, Evaluator
+from ansible_collections.unshare.container.tests.integration.fuse_servers import Silent, need_fuse
 from ansible_collections.unshare.container.tests.side_by_side import NUMBER
 
 shared_directories.guard()
@@ -294,3 +295,12 @@ def make_machine(host_unchanged: None) -> t.Iterator[MakeMachine]:
     finally:
         for machine in machines:
             machine.destroy()
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> t.Iterator[Silent]:
+    """Yield a file system of the host in user space, whose server is this process."""
+    need_fuse()
+    found = Silent(tmp_path / "silent")
+    yield found
+    found.close()
