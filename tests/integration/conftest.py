@@ -278,6 +278,22 @@ def render_boot(system: Mapping) -> str:
     return str(templar.template(trust_as_template(template.read_text())))
 
 
+@contextlib.contextmanager
+def running_machine(name: str, **declared: t.Any) -> t.Iterator[Machine]:
+    """Give a container that runs for all tests of a file; afterwards it is gone, with all that is called by its name.
+
+    :param declared: further fields of its operating system.
+    """
+    machine = Machine(name, write_system({"host_name": name, **declared}, name))
+    machine.start()
+    try:
+        yield machine
+    finally:
+        machine.destroy()
+    left = Host.snapshot()
+    assert {key for key in left for entry in left[key] if name in entry} == set()
+
+
 @pytest.fixture
 def make_machine(host_unchanged: None) -> t.Iterator[MakeMachine]:
     """Yield a function that makes containers from declarations; they and their systems are removed after the test."""
