@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What only the whole system shows: names of accounts that nobody declared, and two things at one path."""
+"""Checks that need all services of a system: accounts that nobody declared, cron's jobs, two things at one path."""
 
 from __future__ import annotations
 
@@ -137,7 +137,11 @@ def _dynamic(files: Mapping[str, Mapping[str, t.Any]]) -> set[str]:
 
 
 def directories(placed: t.Iterable[tuple[dict[str, t.Any], str]]) -> list[dict[str, t.Any]]:
-    """Return directories without their places. Refuse one that is asked for with two modes or owners."""
+    """Return directories without their places.
+
+    :param placed: directories, each with the place where the user asked for it.
+    :raises DeclarationError: one is asked for with two modes or owners.
+    """
     found: dict[str, tuple[dict[str, t.Any], str]] = {}
     for item, place in placed:
         former, other = found.setdefault(item["path"], (item, place))
@@ -153,7 +157,11 @@ def directories(placed: t.Iterable[tuple[dict[str, t.Any], str]]) -> list[dict[s
 def refuse_files_for_directories(
     placed: t.Iterable[tuple[Mapping[str, t.Any], str]], files: Mapping[str, Mapping[str, t.Any]]
 ) -> None:
-    """Refuse a directory where, or or above which, there is a file."""
+    """Refuse a directory at, or below, the path of a file.
+
+    :param placed: directories, each with the place where the user asked for it.
+    :raises DeclarationError: with that place.
+    """
     for item, place in placed:
         path = item["path"]
         file = next((above for above in (path, *targets.parents(path)) if above in files), None)

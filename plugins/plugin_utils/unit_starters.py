@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What starts the units of a container: a unit whose starters are there, but never started themselves, is refused."""
+"""What starts the units of a container: a unit that others are to start, none of which is ever started, is refused."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Programs:
         self.texts = UnitSettings(specification, read, self._stored)
 
     def problems(self) -> list[str]:
-        """Return what would not run, the programs that services name themselves excepted."""
+        """Return one sentence per program that would not run; those that services name are `store`'s to look for."""
         return self.init() + self.units()
 
     def init(self) -> list[str]:
@@ -110,11 +110,12 @@ class Programs:
         return list(dict.fromkeys(found))
 
     def said(self, commands: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
-        """Return what is missing, and what is to be warned of, of the commands that systemd does not find on the host.
+        """Return one sentence per program that a unit lacks, and one warning per program of a unit that nothing starts.
 
-        The container may have them all the same. A template was looked at with an instance that nobody has declared.
+        The container may have what systemd does not find on the host. systemd has looked at a template with an instance
+        that nobody has declared.
 
-        :param commands: units with their programs.
+        :param commands: units, each with a program that systemd does not find on the host.
         """
         missing, warnings = [], []
         started = self.texts.started()

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The names in the units of a system that nothing answers to: units that they start or require, users and groups.
+"""Names in the units of a system that stand for nothing there: units to start or to require, users and groups.
 
 systemd says so of a unit only when it starts it.
 """
@@ -30,7 +30,11 @@ ALWAYS = ("root", "nobody", "nogroup")
 
 
 class NamesInUnits:
-    """The names in the units that a system brings itself."""
+    """The check of the names in the units that a system brings itself.
+
+    :param read: gives the content of a file of the system.
+    :param texts: the settings of its units.
+    """
 
     def __init__(self, specification: Specification, read: Read, texts: UnitSettings) -> None:
         self.specification = specification
@@ -39,15 +43,18 @@ class NamesInUnits:
         self.own = [name for name in texts.started() if texts.declared.is_own(name)]
 
     def problems(self) -> list[str]:
-        """Return what is named and not there, and without which a unit does not run."""
+        """Return one sentence per name that stands for nothing, and without which a unit does not run."""
         return self._triggered() + self._required(BINDS) + self._accounts()
 
     def warnings(self) -> list[str]:
-        """Return what is required and not there; systemd starts a unit at boot without it, and never by itself."""
+        """Return one sentence per unit that is required and missing.
+
+        systemd starts the unit that requires it at boot all the same, and at no other time.
+        """
         return self._required(NEEDS)
 
     def _triggered(self) -> list[str]:
-        """Return which sockets, timers and paths have nothing to start."""
+        """Return one sentence per socket, timer or path whose unit is missing."""
         found = []
         for name in self.own:
             other = self.texts.triggered(name)
@@ -67,7 +74,7 @@ class NamesInUnits:
         return list(dict.fromkeys(found))
 
     def _accounts(self) -> list[str]:
-        """Return which users and groups of the units nobody has declared."""
+        """Return one sentence per user or group of a unit that nobody has declared."""
         files = self.specification.files
         if any(path.startswith(MADE_AT_BOOT) for path in files) or not self._are_local():
             return []

@@ -39,7 +39,7 @@ class Command(NamedTuple):
 
 
 class UnitSettings:
-    """The units among the files of a specification.
+    """The settings of the units among the files of a specification, with the store's where they decide.
 
     :param read: gives the content of a file of the system.
     :param stored: gives the content of a unit of the store, by its path; empty when it is not there.

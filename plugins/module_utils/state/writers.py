@@ -38,14 +38,19 @@ TURNED = {"is": "is", "contains": "lies in", "lies in": "contains"}
 
 
 def here(path: str) -> str:
-    """Return the place of a path of the host that this process is on."""
+    """Return the place of a path for a process that is on that host: the path."""
     return path
 
 
 def writes(
     records: Iterable[Mount], place: Place = here, table: list[mount_table.MountTableEntry] | None = None
 ) -> Written:
-    """Return the paths of the host that are written to by mounts. The table is the host's, for who has it."""
+    """Return the paths of the host that mounts write to, each with its mount point.
+
+    Args:
+        place: where a path of the host is looked for.
+        table: the mount table of the host, if the caller has read it already.
+    """
     found: Written = {}
     for record in records:
         for path in paths_written(record):
@@ -55,7 +60,13 @@ def writes(
 
 
 def meetings(written: Written, others: Iterable[Other], place: Place = here) -> list[str]:
-    """Return a sentence for each path that a container writes to, and that another one writes to as well."""
+    """Return one sentence per path that a container writes to, and that another one writes to as well.
+
+    Args:
+        written: what the container writes to.
+        others: the other containers.
+        place: where a path of the host is looked for.
+    """
     said = []
     for name, does, theirs, noted in others:
         if not written or not theirs:
@@ -129,7 +140,9 @@ def _running(
 def _meets(
     guard: guarded.GuardedHost, path: str, theirs: Written, noted: Noted, place: Place
 ) -> tuple[str, str] | None:
-    """Return how a path that another container writes stands to this one, by its words or its place; None if apart.
+    """Return how a path that another container writes to stands to this path, with that path; None if they are apart.
+
+    Both their text and what is there count.
 
     Where the path cannot be opened as a start opens it, or a link of /proc is on the way to what lies there, only the
     words count: a start refuses that.
