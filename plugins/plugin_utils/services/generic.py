@@ -8,6 +8,7 @@ import dataclasses
 import typing as t
 from collections.abc import Mapping
 
+from ...module_utils.state import unit_texts
 from .. import checks, install_section, units
 from ..errors import DeclarationError
 from ..service_types import REQUIRED, Context, Contribute, ServiceType, needs
@@ -96,9 +97,8 @@ def _stem(value: t.Any) -> str:
 
 def _accepts(value: t.Any) -> bool:
     """Return whether the socket starts an instance of the service for each connection."""
-    said = (value["socket"] or {}).get("Accept")
-    last = said[-1] if isinstance(said, list) and said else said
-    return str(last).lower() in ("1", "yes", "y", "true", "t", "on")
+    socket = Unit(f"{_stem(value)}.socket", {"Socket": value["socket"] or {}})
+    return unit_texts.is_true(socket.settings("Socket") or [], "Accept")
 
 
 def _wanted_by(value: t.Any, first: Unit) -> tuple[str, ...] | None:
