@@ -14,7 +14,6 @@ from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail
-from ansible_collections.unshare.container.plugins.plugin_utils.actions import HidingAction
 from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import (
     Declared,
     DerivedSystems,
@@ -24,6 +23,7 @@ from ansible_collections.unshare.container.plugins.plugin_utils.declared_contain
     report,
 )
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
+from ansible_collections.unshare.container.plugins.plugin_utils.hiding_action import HidingAction
 from ansible_collections.unshare.container.plugins.plugin_utils.namesakes import namesake_in_run
 from ansible_collections.unshare.container.plugins.plugin_utils.unknown_names import refuse_alike
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import shown

@@ -11,8 +11,8 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.unshare.container.plugins.action import containers
 from ansible_collections.unshare.container.plugins.plugin_utils import rollout, rollout_variables
-from ansible_collections.unshare.container.plugins.plugin_utils.actions import guarded
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
+from ansible_collections.unshare.container.plugins.plugin_utils.hiding_action import guarded
 from ansible_collections.unshare.container.plugins.plugin_utils.rollout_page import page
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import hidden_message
 

@@ -197,7 +197,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.host.unlogged import Unlogged
+from ..module_utils.host.module_log import Unlogged
 from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.launcher.process import heed_children
 from ..module_utils.life.staging import refuse_namesake, stage

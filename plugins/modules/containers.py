@@ -169,7 +169,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ..module_utils.host.container_options import TASK_OPTIONS
-from ..module_utils.host.unlogged import Unlogged
+from ..module_utils.host.module_log import Unlogged
 from ..module_utils.launcher.errors import OptionError
 from ..module_utils.launcher.process import heed_children
 from ..module_utils.life.container import Container

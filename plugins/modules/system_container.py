@@ -200,7 +200,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.container_options import TASK_OPTIONS
-from ..module_utils.host.unlogged import Unlogged
+from ..module_utils.host.module_log import Unlogged
 from ..module_utils.launcher.process import heed_children
 from ..module_utils.life import main as _library_main  # noqa: F401  all of it is sent, to be compared
 from ..module_utils.life.container import Container

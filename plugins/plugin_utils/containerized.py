@@ -16,9 +16,9 @@ from .essential_services import (
     container_essential_services,
     default_essential_services,
 )
+from .file_origins import of_essential
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, operating_system
-from .origins import of_essential
 from .records import FileSystem, FileSystemMapping, Service, store_mapping
 from .service_types import ServiceType
 from .services import base, networking

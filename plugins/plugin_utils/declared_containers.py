@@ -22,7 +22,7 @@ from ..module_utils.launcher.errors import OptionError
 from ..module_utils.launcher.guarded import relation_of
 from ..module_utils.launcher.needs import Port
 from ..module_utils.launcher.paths import write_atomically
-from ..module_utils.launcher.written import written
+from ..module_utils.launcher.written_paths import written
 from ..module_utils.life.one_container import check
 
 # All of it is imported here: Ansible loads action plugins before it forks, and what a worker imports, each one imports.

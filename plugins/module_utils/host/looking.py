@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Looks at the host's paths that come to an end, whatever somebody in a container has made of these paths.
+"""Look at paths of the host within a time limit, whatever somebody in a container has made of these paths.
 
 A path of a mapping may lie in what another container writes to. A link there can lead to an automount point, or to a
 file system whose server does not answer, and the kernel may not even let a process that waits for it be killed. So a
@@ -18,9 +18,11 @@ from ..launcher.excursion import in_child
 from ..state.target import TargetError
 
 SECONDS = 20.0
-"""How long all looks of one examination may take. They ask the kernel alone, and take a few milliseconds."""
+"""The time limit of all looks of one examination. They ask the kernel alone, and take a few milliseconds."""
 
 LONGEST = 4096
+"""Bytes of a path, with its NUL (PATH_MAX)."""
+
 REFUSED = "refused"
 
 _noted: mmap.mmap | None = None  # what the child looks at, which its parent sees
@@ -31,16 +33,19 @@ class Unanswered(TargetError):
 
 
 def note(path: str) -> None:
-    """Note which path is looked at now."""
+    """Note the path that is looked at now, for the message about a look that takes too long."""
     if _noted is not None:
         name = path.encode("utf-8", "surrogateescape")[: LONGEST - 1]
         _noted[: len(name) + 1] = name + b"\0"
 
 
 def in_time(look: Callable[[], Any], seconds: float | None = None) -> Any:
-    """Return the result of a look, of values that JSON has. A child looks.
+    """Call `look` in a child process, and return its result, which has values of JSON alone.
 
-    :raises Unanswered: it took too long.
+    A look within a look is called at once.
+
+    :param seconds: the time limit, by default SECONDS; the child is then left behind.
+    :raises Unanswered: the look took longer; the message names the path that was noted last.
     :raises TargetError: as the look says.
     :raises LauncherError: for any other error of the look.
     """

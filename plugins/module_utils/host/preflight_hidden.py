@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..launcher import targets
-from .preflight_units import YES
+from ..state.unit_texts import YES
 
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
@@ -53,15 +53,15 @@ def hidden_mappings(specification: Specification, texts: UnitSettings) -> list[s
 def _cause(texts: UnitSettings, name: str, point: str) -> str:
     """Return the setting of a service that hides a mount point from it; nothing where it sees that."""
     settings = texts.settings(name, stored=True)
-    last = {key: value.lower() for key, value in settings}
-    if any(_binds(value, point) for key, value in settings if key in BOUND):
+    last = {key: value.lower() for _section, key, value in settings}
+    if any(_binds(value, point) for _section, key, value in settings if key in BOUND):
         return ""
     if any(point != above and targets.is_below(point, above) for above in TEMPORARY_DIRECTORIES):
         if last.get("DynamicUser") in YES:
             return "DynamicUser"
         if last.get("PrivateTmp") in (*YES, "disconnected"):
             return "PrivateTmp"
-    named = any(point in value for key, value in settings if key not in ("Description", "Documentation"))
+    named = any(point in value for _section, key, value in settings if key not in ("Description", "Documentation"))
     if named and last.get("ProtectHome") in (*YES, "tmpfs") and any(targets.is_below(point, above) for above in HOMES):
         return "ProtectHome"
     return ""

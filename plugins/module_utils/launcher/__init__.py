@@ -17,7 +17,7 @@ its modules:
                  `network_files` of the host's
     records      the mappings and file systems in it; `targets` says where nothing can be mounted, `guarded` what of the
                  host a container cannot write to, `reachable` who else could run what it writes, `ownership` whose
-                 it is, `file_systems` which paths of the host are in a record, `written` which of them are
+                 it is, `file_systems` which paths of the host are in a record, `written_paths` which of them are
                  written to, and `memory` how large a tmpfs is
     automounts   what of the host is mounted when somebody asks for it
     mapped       what was at the sources of mappings, for who asks later whether that is so still

@@ -17,7 +17,7 @@ from ..launcher.errors import LauncherError
 from ..state import generations
 from ..state.system_damage import damages
 from ..state.target import Layout, TargetError, message_of
-from . import foresight, health
+from . import check_mode, health
 from .healing import Healing
 from .life_cycle import LifeCycle, UnhealthyError
 from .starting import starter
@@ -145,7 +145,7 @@ class OneContainer:
         if check and starting is not None:
             specification = self.specification or known_specification(starting)
             if specification is not None:
-                self.cycle.warnings += foresight.memory_warnings(specification, self.boot.wanted_limits())
+                self.cycle.warnings += check_mode.memory_warnings(specification, self.boot.wanted_limits())
         if starting is not None and starting.is_dir():
             examined = self._examine(starting)
             if check:
@@ -202,11 +202,11 @@ class OneContainer:
             after = {**planned, **boot.plan(settled)}
             stays = before["running"] is not None and before["running"] == after["running"]
             stays = stays and self.state != "restarted"
-            if stays and foresight.would_start_again(cycle, self.state):
+            if stays and check_mode.would_start_again(cycle, self.state):
                 changed, stays = True, False
             healed, stale = self._heal(check=True) if stays else ([], [])
             untouched = stays and not changed
-            removed = [] if changed else foresight.would_remove(cycle, self.state)
+            removed = [] if changed else check_mode.would_remove(cycle, self.state)
         else:
             cycle.reach(self.state)
             changed = boot.apply(settled) or cycle.changed

@@ -15,8 +15,8 @@ from ..launcher.errors import LauncherError
 from ..launcher.names import is_name
 from ..launcher.paths import RUN_DIRECTORY
 from ..launcher.specification import read_file_systems
-from ..launcher.written import paths_written
-from . import places
+from ..launcher.written_paths import paths_written
+from . import mounted_sources
 from .record import RecordedContainer
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Callable, Dict, Iterable, Tuple
 
     from ..launcher.contract import Mount
-    from .places import Noted
+    from .mounted_sources import Noted
 
     Written = Dict[str, str]  # a path of the host that a container writes to, and the mount point by which it does
     Place = Callable[[str], str]  # where a path of the host is looked for
@@ -38,24 +38,35 @@ TURNED = {"is": "is", "contains": "lies in", "lies in": "contains"}
 
 
 def here(path: str) -> str:
-    """Return the place of a path of the host that this process is on."""
+    """Return the place of a path for a process that is on that host: the path."""
     return path
 
 
 def writes(
     records: Iterable[Mount], place: Place = here, table: list[mount_table.MountTableEntry] | None = None
 ) -> Written:
-    """Return the paths of the host that are written to by mounts. The table is the host's, for who has it."""
+    """Return the paths of the host that mounts write to, each with its mount point.
+
+    Args:
+        place: where a path of the host is looked for.
+        table: the mount table of the host, if the caller has read it already.
+    """
     found: Written = {}
     for record in records:
         for path in paths_written(record):
-            if not mounts.answers_at_once(place(path), table) or places.is_kept(path, place(path)):
+            if not mounts.answers_at_once(place(path), table) or mounted_sources.is_kept(path, place(path)):
                 found.setdefault(path, record.mount_point)
     return found
 
 
 def meetings(written: Written, others: Iterable[Other], place: Place = here) -> list[str]:
-    """Return a sentence for each path that a container writes to, and that another one writes to as well."""
+    """Return one sentence per path that a container writes to, and that another one writes to as well.
+
+    Args:
+        written: what the container writes to.
+        others: the other containers.
+        place: where a path of the host is looked for.
+    """
     said = []
     for name, does, theirs, noted in others:
         if not written or not theirs:
@@ -64,7 +75,7 @@ def meetings(written: Written, others: Iterable[Other], place: Place = here) -> 
         known = {path: identity for path, identity in noted.items() if path in theirs}
         for path in theirs:
             if mounts.answers_at_once(place(path), guard.mounts):
-                places.add(guard, path, place(path), known)
+                mounted_sources.add(guard, path, place(path), known)
         for path, point in written.items():
             met = _meets(guard, path, theirs, known, place)
             if met:
@@ -116,20 +127,22 @@ def _running(
         status = recorded(other).status()
         if status.state != "running" or not status.system:
             continue
-        noted = places.note(os.path.join(directory, other))
+        noted = mounted_sources.note(os.path.join(directory, other))
         records = [known.record for known in noted]
         try:
             records = read_file_systems(status.system) + records
         except LauncherError:
             pass  # it was damaged since
-        found.append((other, "runs", writes(records, here, table), places.mounted(noted)))
+        found.append((other, "runs", writes(records, here, table), mounted_sources.mounted(noted)))
     return found
 
 
 def _meets(
     guard: guarded.GuardedHost, path: str, theirs: Written, noted: Noted, place: Place
 ) -> tuple[str, str] | None:
-    """Return how a path that another container writes stands to this one, by its words or its place; None if apart.
+    """Return how a path that another container writes to stands to this path, with that path; None if they are apart.
+
+    Both their text and what is there count.
 
     Where the path cannot be opened as a start opens it, or a link of /proc is on the way to what lies there, only the
     words count: a start refuses that.
@@ -141,11 +154,11 @@ def _meets(
     if not mounts.answers_at_once(place(path), guard.mounts):
         return None
     try:
-        source = places.open_source(path, place(path))
+        source = mounted_sources.open_source(path, place(path))
     except OSError:
         return None
     try:
-        above = places.mounted_above(source, noted)
+        above = mounted_sources.mounted_above(source, noted)
         if above is not None:
             return above
         met = guard.written(source)

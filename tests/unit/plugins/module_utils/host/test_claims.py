@@ -19,7 +19,7 @@ from ansible_collections.unshare.container.plugins.module_utils.host.facts impor
 from ansible_collections.unshare.container.plugins.module_utils.host.systemd_units import WANTS, unit_of
 from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded, mapped
 from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import UNIT_DIRECTORY
-from ansible_collections.unshare.container.plugins.module_utils.state import generations, places
+from ansible_collections.unshare.container.plugins.module_utils.state import generations, mounted_sources
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
 from ..specifications import SMALL, specification
@@ -233,7 +233,7 @@ def test_what_counts_of_a_path(data: Path, there: str) -> None:
         (data / "below").symlink_to("moved")
     for known, counts in (({path: f"{at.st_dev}:{at.st_ino}"}, {"is_mounted"}), ({}, {"is_mounted", "is_another"})):
         guard = guarded.GuardedHost({}, ())
-        places.add(guard, path, path, known)
+        mounted_sources.add(guard, path, path, known)
         assert guard.runs == ({path: path} if there in counts else {})
 
 

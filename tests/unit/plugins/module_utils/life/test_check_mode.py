@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.inside.units import Judgement
-from ansible_collections.unshare.container.plugins.module_utils.life import examination, foresight
+from ansible_collections.unshare.container.plugins.module_utils.life import check_mode, examination
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import UnhealthyError
 from ansible_collections.unshare.container.plugins.module_utils.life.one_container import OneContainer
 from ansible_collections.unshare.container.plugins.module_utils.state import generations
@@ -178,5 +178,5 @@ def test_a_file_system_larger_than_the_memory_is_said_before_the_start(
     options: str, limits: dict[str, int], warned: bool
 ) -> None:
     mount = {"device": "none", "mount_point": "/srv/m", "type": "tmpfs", "options": options}
-    said = foresight.memory_warnings(specification(file_systems=[mount]), limits)
+    said = check_mode.memory_warnings(specification(file_systems=[mount]), limits)
     assert [one.startswith("/srv/m: its size (") for one in said] == ([True] if warned else [])
