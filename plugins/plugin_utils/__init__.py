@@ -40,6 +40,7 @@ The parts of Ansible's plugins:
     filters, hiding_action   what all filters, and all actions, share; `differences` shows each difference once
     unknown_names   variables and keys that nothing reads
     vaulted, secrets   values of the vault, and secret contents: kept out of results and logs
-    rollout, rollout_page   the journal of a rollout, and its page; `rollout_variables` checks what the playbook is given
+    rollout, rollout_page   the journal of a rollout, and its page; `rollout_variables` checks those of the
+                 playbook
     container_listing, entering, local_command   containers as hosts: which there are, and tasks in them
 """
