@@ -173,8 +173,8 @@ def test_an_init_that_is_killed_before_it_runs_is_a_failure(
     machine = make_machine(name=NAME)
     note = start.Start._note
 
-    def noted(self: start.Start) -> dict[str, t.Any]:
-        record = note(self)
+    def noted(self: start.Start, is_ready: bool) -> dict[str, t.Any]:
+        record = note(self, is_ready)
         assert self.init is not None
         self.init.signal(signal.SIGKILL)
         assert self.init.wait(10)

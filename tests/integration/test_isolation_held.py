@@ -49,7 +49,7 @@ CAUGHT = 0.5
 """Seconds for which what was written is not read: then its reader waits for the lock."""
 
 HOLD = f"""
-import ctypes, os, select, signal, socket, sys, time
+import ctypes, fcntl, os, select, signal, socket, sys, termios, time
 libc = ctypes.CDLL(None)
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 signal.signal(signal.SIGUSR1, lambda *_: None)
@@ -63,6 +63,10 @@ def holder(out, text):
             os.write(out, text)
             libc.splice(silent.fileno(), None, out, None, 4096, 0)
     return child
+def read(out, text):
+    os.write(out, text)
+    while fcntl.ioctl(out, termios.FIONREAD, bytes(4)) != bytes(4):
+        time.sleep(0.02)
 def catch(out, path):
     poll = select.poll()
     poll.register(os.open(path, os.O_RDONLY | os.O_NONBLOCK), select.POLLIN)
@@ -76,17 +80,12 @@ def catch(out, path):
 """
 DEEDS = {
     "silent": f"""
-import fcntl, termios
+read(1, b"x")
 ready, begun = os.pipe()
 child = os.fork()
 if child == 0:
     os.setsid()
     signal.alarm({LONG})
-    os.write(1, b"x")
-    unread = bytearray(b"x")
-    while any(unread):
-        time.sleep(0.01)
-        unread = fcntl.ioctl(1, termios.FIONREAD, bytes(4))
     os.write(begun, b".")
     libc.splice(silent.fileno(), None, 1, None, 4096, 0)
     os._exit(0)

@@ -11,6 +11,7 @@ its modules:
     identity     the ids that a container has on the host
     cgroup       the delegated control group it lives in; `limits` says how much of the host that may take
     plan         all that is known before the first process is made
+    own_directories  which of the declared directories the host's root makes
     launch       the processes and namespaces of a start, and how they wait for each other (`handshake`); `excursion` is
                  how the caller gets to where it builds, and back
     root         the file tree that the container sees, built by the host's root; `host_files` of the store's tree,

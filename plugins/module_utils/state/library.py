@@ -59,6 +59,7 @@ MODULES = (
     "launcher/needs",
     "launcher/network_files",
     "launcher/notification",
+    "launcher/own_directories",
     "launcher/ownership",
     "launcher/paths",
     "launcher/plan",
