@@ -126,7 +126,7 @@ def mount_process_information(tree: mounts.Tree, init: int, pidfd: int) -> None:
         if error.errno != errno.EINVAL:
             raise
         linux.setns(pidfd, linux.CLONE_NEWPID)
-        in_child(lambda: tree.attach(mounts.filesystem("proc", [], QUIET), "/proc"), keep=(tree.root,), pid=MOUNTER)
+        in_child(lambda: tree.attach(mounts.filesystem("proc", [], QUIET), "/proc"), None, (tree.root,), pid=MOUNTER)
         return
     tree.attach(mount, "/proc")
 

@@ -230,7 +230,7 @@ class Container(RecordedContainer):
             return "" if self.cgroup.wait_empty(PAUSE_BETWEEN_QUESTIONS) else "left"
 
         try:
-            return not in_child(work, KILL_MOMENT)
+            return not in_child(work, KILL_MOMENT, keep=(self.cgroup.hierarchy,))
         except TimeoutError:
             return False
 
