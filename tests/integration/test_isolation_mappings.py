@@ -215,7 +215,8 @@ words = {f"{verb} a {name} on a disk": word(path, flags)
 own = ["/dev/" + name for name in os.listdir("/dev") if name in ("null", "zero", "full", "random", "urandom")]
 master, slave = os.openpty()
 os.write(slave, b"said")
-print(json.dumps([words, sorted(path for path in own if word(path, os.O_RDONLY) != "done"), os.read(master, 4).decode()]))
+broken = [path for path in own if word(path, os.O_RDONLY) != "done"]
+print(json.dumps([words, broken, os.read(master, 4).decode()]))
 """
 """What root inside does with nodes that it is shown, and what it must be able to do with those of its own `/dev`."""
 

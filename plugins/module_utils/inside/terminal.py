@@ -21,7 +21,7 @@ from ..launcher import linux
 from ..launcher.courier import HELD_SECONDS, Copier, Courier, Flow, size_of
 from ..launcher.errors import LauncherError, TooMuch
 from ..launcher.excursion import in_child
-from ..launcher.process import KILL, PAUSE, Process, wait_status
+from ..launcher.process import KILL, PAUSE, Process, has_entered, leave, milliseconds, reap_left, wait_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ TIOCGPTPEER = 0x5441
 TIOCSPTLCK = 0x40045431
 NONE_LEFT = (errno.ENOSPC, errno.EIO)  # what opening a multiplexer fails with (fs/devpts of the kernel, new and old)
 OPEN_TIMEOUT = 10.0  # seconds in which a container's pty must be there
+REAP_PAUSE = 0.2  # seconds between two looks for children that a command has given to this process
 DRAIN_SECONDS = 10.0  # after so long, a courier that nobody seems to hold is not waited for either
 NOT_ITS_OWN = (
     "the container has no pty left, so this is one of the host's; programs that ask for the terminal's name find none"
@@ -147,8 +148,9 @@ class Carrier(Copier):
 
     No direction waits for another, so a process that writes before it has read all causes no deadlock. Nor does this
     wait for anything that root inside decides. It lets go of the process as soon as that has ended, since PID 1 waits
-    for this. Of the output it takes what was there by then, whoever else holds the other end. For that it waits once,
-    however often a byte comes meanwhile; only the time in which its own reader takes nothing does not count.
+    for this, and until its own end of the children that the process has given to this one. Of the output it takes what
+    was there by then, whoever else holds the other end. For that it waits once, however often a byte comes meanwhile;
+    only the time in which its own reader takes nothing does not count.
 
     Args:
         process: a child.
@@ -190,6 +192,7 @@ class Carrier(Copier):
                 ready = self.wait({**more, self.process.descriptor: select.POLLIN}, None)
             else:
                 ready = self._drain(more)
+                reap_left()
             if wake is not None and ready.pop(wake, 0) and on_wake is not None:
                 for number in os.read(wake, 64):
                     on_wake(number)
@@ -203,6 +206,7 @@ class Carrier(Copier):
         """End the process when there was too much."""
         if flow.room is not None and flow.room < 0:
             self.process.signal(KILL)
+            leave(self.process.pid)
             raise TooMuch("its output was longer than the %d bytes that were asked for, so it was ended" % self.limit)
 
     def _end(self) -> None:
@@ -218,7 +222,7 @@ class Carrier(Copier):
         """Return what is ready. Give up the output that is still to come when somebody inside has held it for long."""
         waiting = [flow for flow in self.flows if flow.source != 0]
         if not waiting or any(flow.pending for flow in waiting):
-            return self.wait(more, None)
+            return self.wait(more, REAP_PAUSE if has_entered() else None)
         if self.drained > DRAIN_SECONDS or (self.drained > HELD_SECONDS and self.courier.is_held()):
             self.courier.is_given_up = True
             for flow in waiting:
@@ -240,6 +244,16 @@ class Carrier(Copier):
         self.courier.close_input()
         if self.discard and flow.open:
             self.flows.append(Flow(0, -1))
+
+
+def discard_input() -> None:
+    """Read standard input to its end, so that the sender sees no error; reap meanwhile what a command has given."""
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    while True:
+        reap_left()
+        if poll.poll(milliseconds(REAP_PAUSE) if has_entered() else None) and not os.read(0, 65536):
+            return
 
 
 class Relay:

@@ -41,7 +41,7 @@ def occupy_streams() -> None:
     Reading from them gives nothing, and writing to them is an error.
     """
     taken = list(os.pipe())  # the lowest that are free
-    os.dup2(*taken)
+    os.dup2(taken[0], taken[1])
     while taken[-1] < FIRST_FREE:
         taken.append(os.dup(taken[0]))
     for descriptor in taken:

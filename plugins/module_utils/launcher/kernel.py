@@ -94,7 +94,9 @@ def populate_devices(tree: mounts.Tree, console: str | None, names: tuple[str, .
     if console is not None:
         source = os.open(console, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         os.chown("/proc/self/fd/%d" % source, os.geteuid(), -1)  # the container's root, as whom this is built
-        tree.attach(mounts.bind(source, attributes, None, recursive=False, nodes=True), "/dev/" + CONSOLE, directory=False)
+        tree.attach(
+            mounts.bind(source, attributes, None, recursive=False, nodes=True), "/dev/" + CONSOLE, directory=False
+        )
         os.close(source)
 
 

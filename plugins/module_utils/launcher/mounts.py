@@ -73,9 +73,7 @@ def _with_nodes(mount_attributes: int, nodes: bool) -> int:
     return mount_attributes if nodes else mount_attributes | mount_calls.MOUNT_ATTR_NODEV
 
 
-def filesystem(
-    kind: str, options: list[tuple[str, str | None]], mount_attributes: int = 0, nodes: bool = False
-) -> int:
+def filesystem(kind: str, options: list[tuple[str, str | None]], mount_attributes: int = 0, nodes: bool = False) -> int:
     """Make a new, detached mount of a file system; return its descriptor.
 
     Args:
