@@ -29,7 +29,7 @@ from ..launcher.errors import LauncherError, NotRunning
 from ..launcher.paths import read_text
 from ..launcher.process import KILL, Process, enters, executed, leave, milliseconds, reap_within
 from ..launcher.specification import read_outline
-from .passage import CAN_RUN, ENDED, INSIDE, NO_TASKS, InheritedLimits, Passage
+from .passage import CAN_RUN, ENDED, NO_TASKS, InheritedLimits, Passage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class Entry:
                     self.process, self.outline.security, self.filter_program, limits, theirs[1], theirs[2]
                 )
                 go(passage, made.inside)
-            for descriptor in {*made.inside, *theirs, self.process.descriptor} - {INSIDE}:
+            for descriptor in {*made.inside, *theirs, self.process.descriptor}:
                 os.close(descriptor)
             made.shared.said = "%d %s" % (middle, made.shared.said)
             return made.shared
