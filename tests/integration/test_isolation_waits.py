@@ -299,7 +299,7 @@ def test_a_stop_waits_for_no_process_of_the_hosts(make_machine: MakeMachine, tmp
     time.sleep(1)
     pid = machine.container.status().pid
     stop("an entry that has given children, one whose output nobody reads, and one that does both")
-    assert not Path(f"/proc/{pid}").exists(), "PID 1 stays"
+    assert not os.path.exists(f"/proc/{pid}"), "PID 1 stays"
     assert wait(giving) == "refused"
     stalled.terminate()
     words["keep an entry from being ended when its command has ended"] = wait(stalled)

@@ -9,16 +9,11 @@
 Root inside can make a group that it controls unfit for others: threaded, full, frozen, or removed in a moment. So it
 does not control the whole, and cannot reach the last of these groups.
 
-The payload has the host's controllers, but none that delays a task in the middle of what the kernel does for it (`io`):
-such a task may hold locks, of a file or a directory that the host uses as well, and no signal ends the wait for them.
-Limits of that kind are the whole's.
-
 It does not matter where the host has mounted cgroup2, beside version 1 or not at all: in the last case the hierarchy is
 reached through a detached mount of our own.
 
 When a unit of systemd starts the container, the whole is the unit's own group, which systemd has delegated
-(`Delegate=`); the host's processes of the start have a group in it, too. The container's runtime directory notes where
-the whole is.
+(`Delegate=`); the host's processes of the start have a group in it. The runtime directory notes where the whole is.
 """
 
 from __future__ import annotations
@@ -38,7 +33,9 @@ PAYLOAD, ENTERED = "payload", "entered"
 ASIDE = "launcher"  # in a unit's group: the processes that start the container
 ENTERED_INSIDE = "unshare.entered"  # in the payload: who enters, where an init can move them to groups of its own
 DELEGATED = ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
-WITHHELD = ("io",)  # controllers that the payload does not get
+# Controllers that the payload does not get. Whom they delay may hold locks of the kernel, such as those of a file that
+# the host uses as well, and no signal ends the wait for these. Limits of that kind are the whole's.
+WITHHELD = ("io",)
 # What a hostile root inside may pile up for the host to clear away.
 BOUNDS = (("cgroup.max.depth", "32"), ("cgroup.max.descendants", "8192"))
 UNMAPPED = 0x70000000 - 1  # an id of no container that shares the host root's
@@ -198,9 +195,8 @@ class ControlGroup:
     def _enable_controllers(self, path: str, withheld: tuple[str, ...] = ()) -> None:
         """Enable all controllers but some for the groups below. The host may keep some, or all, in version 1."""
         enabled = self._read(path + "/cgroup.subtree_control").split()
-        known = self._read(path + "/cgroup.controllers").split()
-        changes = ["+" + name for name in known if name not in enabled and name not in withheld]
-        changes += ["-" + name for name in withheld if name in enabled]
+        missing = set(self._read(path + "/cgroup.controllers").split()) - {*enabled, *withheld}
+        changes = ["+" + name for name in sorted(missing)] + ["-" + name for name in withheld if name in enabled]
         if changes and not self._hand_down(path, " ".join(changes)):
             for change in changes:
                 self._hand_down(path, change)
