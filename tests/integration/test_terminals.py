@@ -233,7 +233,13 @@ def test_what_covers_the_containers_ptys_keeps_nobody_out(make_machine: MakeMach
         machine = make_machine(name="test-ptys")
         machine.start()
         machine.output("sh", "-c", how)
-        enter(machine, "" if "null" in what and "file" in what else "warning: /dev/pts.* of the container")
+        shell = Terminal(
+            str(machine.system / "enter-container"), "--", "stat", "--format=<%u/%t>", "-L", "/proc/self/fd/0"
+        )
+        if what != "a file in place of /dev/null":
+            shell.wait_for("warning: /dev/pts.* of the container .*one of the host's")
+        shell.wait_for("<0/88>")
+        assert shell.end() == 0
         assert machine.container.judge().units == [], what
         assert questions.log_tail(machine.container), what
         machine.stop()
