@@ -130,6 +130,7 @@ def test_who_runs_containers_inside_keeps_proc_bare(
     """The kernel lets nobody mount /proc inside where a part of the only one is masked."""
     called: list[str] = []
     directory = os.open(tmp_path, os.O_RDONLY)
+    monkeypatch.setattr(launch_module, "load_nothing_more", lambda: None)
     for name in ("restrict", "leave_bare", "name_boot"):
         monkeypatch.setattr(kernel, name, lambda *_arguments, name=name: called.append(name))
     monkeypatch.setattr(kernel, "open_null", lambda: os.open("/dev/null", os.O_PATH))
@@ -139,7 +140,6 @@ def test_who_runs_containers_inside_keeps_proc_bare(
     monkeypatch.setattr(launch_module.root, "Builder", lambda *_arguments: builder)
     monkeypatch.setattr(launch_module, "read_token", lambda *_arguments: launch_module.LIMITED + b"x")
     monkeypatch.setattr(launch_module.Launch, "_mount_kernel_file_systems", lambda *_arguments: None)
-    monkeypatch.setattr(launch_module, "load_nothing_more", lambda: None)
     monkeypatch.setattr(launch_module, "give_oom_score", lambda pid, score: f"{pid} has not {score}")
     monkeypatch.setattr(launch_module.Launch, "_raise_limits", lambda *_arguments: None)
     for name in ("pivot_root", "unmount"):
