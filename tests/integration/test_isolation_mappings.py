@@ -210,7 +210,7 @@ def word(path, flags):
         return errno.errorcode[error.errno]
     return "done"
 places = [line.split()[:2] for line in sys.stdin]
-words = {f"{verb} a {name} on a disk": word(path, flags)
+words = {f"{verb} the node of a {name} device on a disk": word(path, flags)
     for name, path in places for verb, flags in (("read", os.O_RDONLY), ("write", os.O_WRONLY))}
 own = ["/dev/" + name for name in os.listdir("/dev") if name in ("null", "zero", "full", "random", "urandom")]
 master, slave = os.openpty()
