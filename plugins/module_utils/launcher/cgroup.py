@@ -9,8 +9,7 @@
 Root inside can make a group that it controls unfit for others: threaded, full, frozen, or removed in a moment. So it
 does not control the whole, and cannot reach the last of these groups.
 
-It does not matter where the host has mounted cgroup2, beside version 1 or not at all: in the last case the hierarchy is
-reached through a detached mount of our own.
+It does not matter where the host has mounted cgroup2; where it has not, a detached mount of our own shows the hierarchy.
 
 When a unit of systemd starts the container, the whole is the unit's own group, which systemd has delegated
 (`Delegate=`); the host's processes of the start have a group in it. The runtime directory notes where the whole is.
@@ -33,8 +32,7 @@ PAYLOAD, ENTERED = "payload", "entered"
 ASIDE = "launcher"  # in a unit's group: the processes that start the container
 ENTERED_INSIDE = "unshare.entered"  # in the payload: who enters, where an init can move them to groups of its own
 DELEGATED = ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
-# Controllers that the payload does not get. Whom they delay may hold locks of the kernel, such as those of a file that
-# the host uses as well, and no signal ends the wait for these. Limits of that kind are the whole's.
+# Not for the payload: whom these controllers delay may hold locks of the kernel, and no signal ends the wait for them.
 WITHHELD = ("io",)
 # What a hostile root inside may pile up for the host to clear away.
 BOUNDS = (("cgroup.max.depth", "32"), ("cgroup.max.descendants", "8192"))
