@@ -9,7 +9,7 @@
 Root inside can make a group that it controls unfit for others: threaded, full, frozen, or removed in a moment. So it
 does not control the whole, and cannot reach the last of these groups.
 
-It does not matter where the host has mounted cgroup2; where it has not, a detached mount of our own shows the hierarchy.
+It does not matter where the host has mounted cgroup2; where it has not, a detached mount shows the hierarchy.
 
 When a unit of systemd starts the container, the whole is the unit's own group, which systemd has delegated
 (`Delegate=`); the host's processes of the start have a group in it. The runtime directory notes where the whole is.
