@@ -214,3 +214,13 @@ def test_what_is_asked_for_in_vain_is_said_once(machine: Machine) -> None:
     result = machine.run("no-such-program")
     assert result.returncode in (125, 126, 127)
     assert result.stderr.count("no-such-program") == 1
+
+
+def test_no_controller_that_throttles_reads_and_writes_is_handed_down(make_machine: MakeMachine) -> None:
+    """A task that is held back may hold locks of the kernel's that the host waits for, and no signal ends that wait."""
+    machine = make_machine(name=NAME)
+    machine.start()
+    there = set(machine.container.cgroup.controllers())
+    inside = machine.output("cat", "/sys/fs/cgroup/cgroup.controllers").split()
+    assert set(inside) == there - {"io"}
+    assert machine.output("find", "/sys/fs/cgroup", "-name", "io.max", "-o", "-name", "io.weight") == ""

@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Shared directories in hostile hands: links in them, and file systems that cannot map ids."""
+"""Shared directories and disks in hostile hands: links and nodes in them, and file systems that cannot map ids."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
-from .isolation import differences, host_state, make_overlay, writable
+from . import isolation_record
+from .isolation import attach_loop, differences, host_state, make_hostile, make_overlay, mounted, writable
 
 if t.TYPE_CHECKING:
     from .conftest import Machine, MakeMachine
@@ -196,3 +198,53 @@ def _without_id_maps(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machi
 
     monkeypatch.setattr(mount_calls, "mount_setattr", refuse)
     return machine
+
+
+USE_NODES = """
+import errno, json, os, sys
+def word(path, flags):
+    try:
+        descriptor = os.open(path, flags)
+        os.write(descriptor, b"WRITTEN") if flags & os.O_WRONLY else os.read(descriptor, 7)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "done"
+places = [line.split()[:2] for line in sys.stdin]
+words = {f"{verb} the node of a {name} device on a disk": word(path, flags)
+    for name, path in places for verb, flags in (("read", os.O_RDONLY), ("write", os.O_WRONLY))}
+own = ["/dev/" + name for name in os.listdir("/dev") if name in ("null", "zero", "full", "random", "urandom")]
+master, slave = os.openpty()
+os.write(slave, b"said")
+broken = [path for path in own if word(path, os.O_RDONLY) != "done"]
+print(json.dumps([words, broken, os.read(master, 4).decode()]))
+"""
+"""What root inside does with nodes that it is shown, and what it must be able to do with those of its own `/dev`."""
+
+
+@pytest.mark.parametrize("mode", ["auto", "identity", "nesting"])
+def test_a_node_on_a_declared_disk_is_no_device(make_machine: MakeMachine, tmp_path: Path, mode: str) -> None:
+    """As a copy of another system's `/dev` has them; the disk is declared, not mapped."""
+    with contextlib.ExitStack() as stack:
+        devices = []
+        for name, size in (("secret", 1 << 20), ("disk", 16 << 20)):
+            (tmp_path / name).write_bytes(b"SECRET\n")
+            os.truncate(tmp_path / name, size)
+            devices.append(attach_loop(tmp_path / name, stack))
+        secret, disk = devices
+        subprocess.run(["mkfs.ext4", "-q", "-F", disk], check=True, timeout=60)
+        (tmp_path / "mnt").mkdir()
+        with mounted(disk, tmp_path / "mnt"):
+            os.mknod(tmp_path / "mnt/block", 0o666 | stat.S_IFBLK, os.stat(secret).st_rdev)
+            os.mknod(tmp_path / "mnt/character", 0o666 | stat.S_IFCHR, os.stat("/dev/zero").st_rdev)
+            for name in ("block", "character"):
+                os.chmod(tmp_path / "mnt" / name, 0o666)
+        record = {"device": disk, "mount_point": "/disk", "type": "ext4", "needed_for_boot": True}
+        machine = make_hostile(make_machine, mode, NAME, tmp_path / "data", extra_file_systems=[record])
+        machine.start()
+        places = "block /disk/block\ncharacter /disk/character\n"
+        words, broken, said = json.loads(machine.run("python3", "-c", USE_NODES, input=places).stdout)
+        assert (broken, said) == ([], "said")
+        isolation_record.check(mode, "nodes on a disk", "devices", words)
+        assert set(words.values()) == {"EACCES"}
+        machine.stop()
+        assert Path(secret).read_bytes()[:7] == b"SECRET\n"

@@ -133,7 +133,7 @@ for _number in range(int(sys.argv[1])):
         for number in (0, 1, 2): os.close(number)
         while True: signal.pause()
 print("given", flush=True)
-if sys.argv[2:]: signal.pause()
+while sys.argv[2:]: os.write(1, bytes(1 << 16)) if sys.argv[2] == "flood" else signal.pause()
 """
 
 
@@ -292,12 +292,20 @@ def test_a_stop_waits_for_no_process_of_the_hosts(make_machine: MakeMachine, tmp
     assert giving.stdout.readline() == b"given\n"
     read, write = os.pipe()
     stalled = subprocess.Popen([script, *inside, "/tmp/1"], stdin=subprocess.DEVNULL, stdout=write)
+    both_read, both_write = os.pipe()
+    both = subprocess.Popen([script, *inside, "/tmp/0", "20", "flood"], stdin=subprocess.DEVNULL, stdout=both_write)
     os.close(write)
+    os.close(both_write)
     time.sleep(1)
-    stop("an entry that has given children, and one whose output nobody reads")
+    pid = machine.container.status().pid
+    stop("an entry that has given children, one whose output nobody reads, and one that does both")
+    assert not os.path.exists(f"/proc/{pid}"), "PID 1 stays"
     assert wait(giving) == "refused"
     stalled.terminate()
     words["keep an entry from being ended when its command has ended"] = wait(stalled)
+    both.terminate()
+    assert wait(both) == "refused"
     os.close(read)
+    os.close(both_read)
     giving.stdout.close()
     isolation_record.check(mode, "waiting stop", "wait", words)

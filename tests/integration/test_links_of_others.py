@@ -73,7 +73,7 @@ def brought(machine: Machine, state: str = "restarted") -> dict[str, t.Any]:
         done, said = bring(machine, state=state)
         return json.dumps([done["changed"], said])
 
-    changed, said = json.loads(in_child(work, SECONDS))
+    changed, said = json.loads(in_child(work, SECONDS, ()))
     return {"changed": changed, "warnings": said}
 
 

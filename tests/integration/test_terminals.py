@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.inside import terminal
+from ansible_collections.unshare.container.plugins.module_utils.inside import questions, terminal
 from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.kernel import PTYS
@@ -217,21 +216,30 @@ def test_no_pty_at_all_is_an_error_that_says_so(make_machine: MakeMachine, monke
         os.close(root)
 
 
-def test_a_terminal_that_does_not_answer_is_given_up(
-    make_machine: MakeMachine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The way to the container's ptys may lead over a file system whose server, root inside, never answers."""
+COVERED = {
+    "an empty directory": "mount -t tmpfs none /dev/pts",
+    "a fifo": "mount -t tmpfs none /dev/pts; mkfifo /dev/pts/ptmx",
+    "a link": "mount -t tmpfs none /dev/pts; ln -s /dev/ptmx /dev/pts/ptmx",
+    "a null device": "touch /tmp/null; mount --bind /dev/null /tmp/null; mount --rbind /tmp /dev/pts; "
+    "touch /dev/pts/ptmx; mount --bind /dev/null /dev/pts/ptmx",
+    "a file in place of /dev/null": "touch /tmp/file; mount --bind /tmp/file /dev/null",
+    "a directory over /dev": "mount -t tmpfs none /dev",
+}
 
-    def never(_root: int) -> t.Any:
-        signal.pause()
 
-    machine = make_machine(name="test-ptys")
-    machine.start()
-    monkeypatch.setattr(terminal, "_open_in_container", never)
-    monkeypatch.setattr(terminal, "OPEN_TIMEOUT", 0.3)
-    root = os.open("/", os.O_PATH | os.O_DIRECTORY)
-    try:
-        with pytest.raises(LauncherError, match=r"test-ptys: cannot enter: /dev/pts .* does not answer within 0\.3 s"):
-            terminal.open_for(root, machine.name, 0)
-    finally:
-        os.close(root)
+def test_what_covers_the_containers_ptys_keeps_nobody_out(make_machine: MakeMachine) -> None:
+    """Nor from asking: a question needs nothing that it would find inside, but its program."""
+    for what, how in COVERED.items():
+        machine = make_machine(name="test-ptys")
+        machine.start()
+        machine.output("sh", "-c", how)
+        shell = Terminal(
+            str(machine.system / "enter-container"), "--", "stat", "--format=<%u/%t>", "-L", "/proc/self/fd/0"
+        )
+        if what != "a file in place of /dev/null":
+            shell.wait_for("warning: /dev/pts.* of the container .*one of the host's")
+        shell.wait_for("<0/88>")
+        assert shell.end() == 0
+        assert machine.container.judge().units == [], what
+        assert questions.log_tail(machine.container), what
+        machine.stop()

@@ -27,7 +27,7 @@ SIGCHLD = 17
 ROOT_SIZE, ROOT_FILES = "10%", "400k"
 TEMPORARY_SIZE, TEMPORARY_FILES = "10%", "400k"
 ROOT = (0, 0)
-QUIET = mount_calls.MOUNT_ATTR_NOSUID | mount_calls.MOUNT_ATTR_NODEV
+QUIET = mount_calls.MOUNT_ATTR_NOSUID
 # A process that waits for a FUSE server which waits for it cannot be killed.
 
 

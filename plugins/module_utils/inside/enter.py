@@ -27,9 +27,9 @@ from ..launcher import confine, linux, lookup
 from ..launcher.courier import Courier, Shared
 from ..launcher.errors import LauncherError, NotRunning
 from ..launcher.paths import read_text
-from ..launcher.process import KILL, Process, enters, leave, milliseconds, reap_within
+from ..launcher.process import KILL, Process, enters, executed, leave, milliseconds, reap_within
 from ..launcher.specification import read_outline
-from .passage import CAN_RUN, ENDED, INSIDE, NO_TASKS, InheritedLimits, Passage
+from .passage import CAN_RUN, ENDED, NO_TASKS, InheritedLimits, Passage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ OWN_STATUS = "/proc/self/status"
 # A system of a former version does not say whether it has a filter, but its PID 1 does.
 NO_FILTER = "its PID 1 has a system-call filter, and its system has none any more; stage it again"
 REAP_TIMEOUT = 1.0  # seconds in which the end of a killed process must come to be known
+KILLED = "who enters was killed before the command ran; has a process inside done so?"
 LATE = "it could not enter in time; has a process inside been stopped on purpose?"
 
 
@@ -178,7 +179,7 @@ class Entry:
                     self.process, self.outline.security, self.filter_program, limits, theirs[1], theirs[2]
                 )
                 go(passage, made.inside)
-            for descriptor in {*made.inside, *theirs, self.process.descriptor} - {INSIDE}:
+            for descriptor in {*made.inside, *theirs, self.process.descriptor}:
                 os.close(descriptor)
             made.shared.said = "%d %s" % (middle, made.shared.said)
             return made.shared
@@ -251,6 +252,8 @@ class Entry:
             os.kill(middle, KILL)
             errors.insert(0, LATE)
         _await_end(middle)
+        if child and not errors and not (ready and executed(child)):
+            errors.append(KILLED)  # the report ends with whoever holds it, too
         if errors or not child:
             if child:
                 os.kill(child, KILL)

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from ..launcher.contract import Security
     from ..launcher.process import Process
 
-INSIDE = -1  # in place of a stream's descriptor: the container's own null device
 ENDED = "it does not run any more"
 CAN_RUN = b"ready\n"  # the report of a command that waits for nothing but its caller
 NO_TASKS = "it has as many tasks as its limit `tasks_max` lets it have; end some inside, or stop it"
@@ -180,9 +179,6 @@ class Passage:
             confine.give_up(self.security, self.limits.bound)
             os.chdir("/")
             root = lookup.open_root("/")
-            if INSIDE in streams:
-                null = program.open_own_null(root)
-                streams = [null if stream == INSIDE else stream for stream in streams]
             for number, stream in enumerate(streams):
                 os.dup2(stream, number)
             if terminal:
@@ -261,7 +257,7 @@ def _hand_over(uid: int) -> None:
         try:
             os.fchown(number, uid, -1)
         except PermissionError:
-            pass  # it is not root's: the null device, or one that was not made for this command
+            pass  # it is not root's: it was not made for this command
 
 
 def _change_directory(root: int, asked: str | None, home: str) -> str:

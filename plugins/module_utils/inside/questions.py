@@ -45,14 +45,13 @@ def ask(container: RecordedContainer, command: list[str], timeout: float) -> tup
     entry = Entry(container)
     try:
         variables = {"SYSTEMD_PAGER": "", "TERM": "dumb"}
-        entered = entry.spawn(command, "root", Pipes(1), variables, "/", timeout)
+        entered = entry.spawn(command, "root", Pipes(1, 2), variables, "/", timeout)
     finally:
         entry.close()
     try:
         process = Process.pin_child(entered.pid)
-        said, over = _read_all(entered.courier.outputs[0], deadline)
-        # Who has closed its output may run on.
-        over = over and process.wait(max(0.0, deadline - time.monotonic()))
+        answer, errors = entered.courier.outputs
+        said, over = _read_all(answer, errors, process.descriptor, deadline)
         if not over:
             process.signal(KILL)
         process.close()
@@ -65,19 +64,36 @@ def ask(container: RecordedContainer, command: list[str], timeout: float) -> tup
         entered.courier.close()
 
 
-def _read_all(descriptor: int, deadline: float) -> tuple[bytes, bool]:
+def _read_all(answer: int, errors: int, process: int, deadline: float) -> tuple[bytes, bool]:
+    """Read an answer to its end, and wait for the end of who gives it: either may come first.
+
+    Args:
+        answer, errors: its standard output, and its standard error, which is read, and dropped.
+        process: descriptor of its process.
+
+    Returns:
+        What was said, and whether both ended by the deadline.
+    """
     poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
+    waited = {answer, errors, process}
+    for descriptor in waited:
+        poll.register(descriptor, select.POLLIN)
     said = b""
-    while True:
+    while waited & {answer, process}:
         left = deadline - time.monotonic()
-        if left <= 0 or not poll.poll(int(left * 1000) + 1):
+        ready = poll.poll(int(left * 1000) + 1) if left > 0 else []
+        if not ready:
             return said, False
-        try:
-            data = os.read(descriptor, 65536)
-        except BlockingIOError:
-            continue
-        if not data:
-            return said, True
-        if len(said) < CAPTURE_LIMIT:
-            said += data
+        for descriptor, _events in ready:
+            data = b""
+            if descriptor != process:
+                try:
+                    data = os.read(descriptor, 65536)
+                except BlockingIOError:
+                    continue
+            if not data:
+                poll.unregister(descriptor)
+                waited.discard(descriptor)
+            elif descriptor == answer and len(said) < CAPTURE_LIMIT:
+                said += data
+    return said, True

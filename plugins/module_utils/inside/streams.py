@@ -8,7 +8,6 @@ import os
 
 from ..launcher.courier import Shared, set_size
 from . import terminal
-from .passage import INSIDE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ class Made:
     """Streams, made in the courier.
 
     Args:
-        inside: the command's standard input, output and error: descriptors, or `INSIDE`.
+        inside: the command's standard input, output and error: descriptors.
         shared: the host's ends.
     """
 
@@ -29,12 +28,13 @@ class Made:
 
 
 class Pipes:
-    """A pipe for each of some standard streams; the others are the container's own null device.
+    """A pipe for each standard stream, of which the host has the other end of some; that of the others is closed.
 
-    They belong to root inside, and entering gives them to the command's user.
+    So nothing is looked up inside for them, which root inside could keep from being found. They belong to root inside,
+    and entering gives them to the command's user.
 
     Args:
-        numbers: of the streams that have one.
+        numbers: of the streams whose other end the host has.
     """
 
     is_terminal = False
@@ -46,16 +46,19 @@ class Pipes:
 
     def make(self, _name: str, base: int, _open_root: Callable[[], int]) -> Made:
         """Make them; the arguments are as of `Terminal.make`."""
-        inside = [INSIDE, INSIDE, INSIDE]
+        inside = []
         shared = Shared(None, [])
-        for number in self.numbers:
+        for number in range(3):
             read, write = os.pipe()
-            if number == 0:
-                inside[0], shared.source = read, write
-            else:
-                inside[number] = write
-                shared.outputs.append(read)
             os.fchown(read, base, base)
+            theirs, ours = (read, write) if number == 0 else (write, read)
+            inside.append(theirs)
+            if number not in self.numbers:
+                os.close(ours)
+            elif number == 0:
+                shared.source = ours
+            else:
+                shared.outputs.append(ours)
         return Made((inside[0], inside[1], inside[2]), shared)
 
 

@@ -21,7 +21,7 @@ from ..launcher import linux
 from ..launcher.courier import HELD_SECONDS, Copier, Courier, Flow, size_of
 from ..launcher.errors import LauncherError, TooMuch
 from ..launcher.excursion import in_child
-from ..launcher.process import KILL, PAUSE, Process, wait_status
+from ..launcher.process import KILL, PAUSE, Process, has_entered, leave, milliseconds, reap_left, wait_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,10 +30,14 @@ if TYPE_CHECKING:
 TIOCGPTPEER = 0x5441
 TIOCSPTLCK = 0x40045431
 NONE_LEFT = (errno.ENOSPC, errno.EIO)  # what opening a multiplexer fails with (fs/devpts of the kernel, new and old)
-OPEN_TIMEOUT = 10.0  # seconds in which a container's pty must be there
+OPEN_TIMEOUT = 2.0  # seconds in which a container's pty must be there, or the host's is taken
+REAP_PAUSE = 0.2  # seconds between two looks for children that a command has given to this process
 DRAIN_SECONDS = 10.0  # after so long, a courier that nobody seems to hold is not waited for either
-NOT_ITS_OWN = (
-    "the container has no pty left, so this is one of the host's; programs that ask for the terminal's name find none"
+NO_PTY = "the container has no pty left"
+NOT_ITS_OWN = "%s, so this is one of the host's; programs that ask for the terminal's name find none"
+NONE_AT_ALL = (
+    "container %s: no pty is left on the host (%s), and %s; end what holds them, raise kernel.pty.max, or enter "
+    "without a terminal, as in 'enter-container COMMAND | cat'"
 )
 
 
@@ -43,14 +47,17 @@ def open_on_host() -> tuple[int, int, str]:
     return master, slave, os.ttyname(slave)
 
 
-def open_in_container(root: int, seconds: float) -> tuple[int, int] | None:
-    """Return a new pty of a container, master and slave, or None when the container has none left.
+def open_in_container(root: int, seconds: float) -> tuple[int, int]:
+    """Return a new pty of a container, master and slave.
 
     A child opens it and hands it over: the way to it may lead over a file system of root inside, which never answers.
 
     Args:
         root: descriptor of the container's root directory.
         seconds: how long that may take.
+
+    Raises:
+        LauncherError: the container gives none.
     """
     import array
     import socket
@@ -63,14 +70,13 @@ def open_in_container(root: int, seconds: float) -> tuple[int, int] | None:
                 ends = _open_in_container(root)
             except OSError as error:
                 if error.errno in NONE_LEFT:
-                    return "none"
-                raise
+                    raise LauncherError(NO_PTY) from None
+                raise LauncherError("/dev/pts of the container gives no pty (%s)" % error) from None
             theirs.sendmsg([b"2"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", ends))])
             return ""
 
         try:
-            if in_child(work, seconds, (root, theirs.fileno())):
-                return None
+            in_child(work, seconds, (root, theirs.fileno()))
         except TimeoutError:
             raise LauncherError("/dev/pts of the container does not answer within %g s" % seconds) from None
         ends = array.array("i", [-1, -1])
@@ -91,7 +97,7 @@ def _open_in_container(root: int) -> tuple[int, int]:
     try:
         status = os.fstat(path)
         if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(5, 2):
-            raise LauncherError("/dev/pts/ptmx: is not the pty multiplexer in this container; restart the container")
+            raise LauncherError("/dev/pts/ptmx of the container is not the pty multiplexer")
         master = os.open("/proc/self/fd/%d" % path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     finally:
         os.close(path)
@@ -101,34 +107,30 @@ def _open_in_container(root: int) -> tuple[int, int]:
 
 
 def open_for(root: int, name: str, owner: int) -> tuple[int, int, str]:
-    """Open a new pty for a command that enters container `name`: the container's, else the host's.
+    """Open a new pty for a command that enters container `name`: the container's or, where that gives none, the host's.
 
     Return its master, its slave, and a warning or "".
 
     It belongs to the host id `owner`, root inside, who gives it to the command's user. For that its group must be one
     of the container's, too, as that of the container's own ptys is.
 
-    Root inside can take all ptys that containers share, by a devpts of its own as well. Those that the kernel reserves
-    for the host (kernel.pty.reserve) it cannot. A pty of the host's is new for this command, as the container's would
-    be, and not the caller's terminal: what is pushed into it comes out in the container.
+    Root inside can take all ptys that containers share, by a devpts of its own as well, and can mount whatever it likes
+    over /dev/pts. Those that the kernel reserves for the host (kernel.pty.reserve) it cannot. A pty of the host's is
+    new for this command, as the container's would be, and not the caller's terminal: what is pushed into it comes out
+    in the container.
 
     Raises:
         LauncherError: the host has none left either.
     """
     try:
-        ends = open_in_container(root, OPEN_TIMEOUT)
-    except LauncherError as error:
-        raise LauncherError("container %s: cannot enter: %s" % (name, error)) from None
-    if ends is not None:
-        return (*_give(ends, owner, -1), "")
+        return (*_give(open_in_container(root, OPEN_TIMEOUT), owner, -1), "")
+    except (LauncherError, OSError) as error:
+        why = str(error)
     try:
         master, slave, _path = open_on_host()
     except OSError as error:
-        raise LauncherError(
-            "container %s: no pty is left, neither in the container nor on the host (%s); end what holds them, raise "
-            "kernel.pty.max, or enter without a terminal, as in 'enter-container COMMAND | cat'" % (name, error)
-        ) from error
-    return (*_give((master, slave), owner, owner), NOT_ITS_OWN)
+        raise LauncherError(NONE_AT_ALL % (name, error, why)) from error
+    return (*_give((master, slave), owner, owner), NOT_ITS_OWN % why)
 
 
 def _give(ends: tuple[int, int], owner: int, group: int) -> tuple[int, int]:
@@ -147,8 +149,9 @@ class Carrier(Copier):
 
     No direction waits for another, so a process that writes before it has read all causes no deadlock. Nor does this
     wait for anything that root inside decides. It lets go of the process as soon as that has ended, since PID 1 waits
-    for this. Of the output it takes what was there by then, whoever else holds the other end. For that it waits once,
-    however often a byte comes meanwhile; only the time in which its own reader takes nothing does not count.
+    for this, and until its own end of the children that the process has given to this one. Of the output it takes what
+    was there by then, whoever else holds the other end. For that it waits once, however often a byte comes meanwhile;
+    only the time in which its own reader takes nothing does not count.
 
     Args:
         process: a child.
@@ -190,6 +193,7 @@ class Carrier(Copier):
                 ready = self.wait({**more, self.process.descriptor: select.POLLIN}, None)
             else:
                 ready = self._drain(more)
+                reap_left()
             if wake is not None and ready.pop(wake, 0) and on_wake is not None:
                 for number in os.read(wake, 64):
                     on_wake(number)
@@ -203,6 +207,7 @@ class Carrier(Copier):
         """End the process when there was too much."""
         if flow.room is not None and flow.room < 0:
             self.process.signal(KILL)
+            leave(self.process.pid)
             raise TooMuch("its output was longer than the %d bytes that were asked for, so it was ended" % self.limit)
 
     def _end(self) -> None:
@@ -218,7 +223,7 @@ class Carrier(Copier):
         """Return what is ready. Give up the output that is still to come when somebody inside has held it for long."""
         waiting = [flow for flow in self.flows if flow.source != 0]
         if not waiting or any(flow.pending for flow in waiting):
-            return self.wait(more, None)
+            return self.wait(more, REAP_PAUSE if has_entered() else None)
         if self.drained > DRAIN_SECONDS or (self.drained > HELD_SECONDS and self.courier.is_held()):
             self.courier.is_given_up = True
             for flow in waiting:
@@ -240,6 +245,16 @@ class Carrier(Copier):
         self.courier.close_input()
         if self.discard and flow.open:
             self.flows.append(Flow(0, -1))
+
+
+def discard_input() -> None:
+    """Read standard input to its end, so that the sender sees no error; reap meanwhile what a command has given."""
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    while True:
+        reap_left()
+        if poll.poll(milliseconds(REAP_PAUSE) if has_entered() else None) and not os.read(0, 65536):
+            return
 
 
 class Relay:

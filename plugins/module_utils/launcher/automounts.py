@@ -48,7 +48,8 @@ def trigger(given: list[Mount], deadline: float) -> list[str]:
             continue
         began = time.monotonic()
         try:
-            in_child(_opener(path), (deadline - began) * (records.PATIENCE if record.mount_may_fail else 1))
+            seconds = (deadline - began) * (records.PATIENCE if record.mount_may_fail else 1)
+            in_child(_opener(path), seconds, keep=())
         except TimeoutError:
             message = SILENT % (path, max(around, key=len), round(time.monotonic() - began, 1))
             if not record.mount_may_fail:

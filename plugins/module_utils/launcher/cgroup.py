@@ -9,12 +9,10 @@
 Root inside can make a group that it controls unfit for others: threaded, full, frozen, or removed in a moment. So it
 does not control the whole, and cannot reach the last of these groups.
 
-It does not matter where the host has mounted cgroup2, beside version 1 or not at all: in the last case the hierarchy is
-reached through a detached mount of our own.
+It does not matter where the host has mounted cgroup2; where it has not, a detached mount shows the hierarchy.
 
 When a unit of systemd starts the container, the whole is the unit's own group, which systemd has delegated
-(`Delegate=`); the host's processes of the start have a group in it, too. The container's runtime directory notes where
-the whole is.
+(`Delegate=`); the host's processes of the start have a group in it. The runtime directory notes where the whole is.
 """
 
 from __future__ import annotations
@@ -34,6 +32,8 @@ PAYLOAD, ENTERED = "payload", "entered"
 ASIDE = "launcher"  # in a unit's group: the processes that start the container
 ENTERED_INSIDE = "unshare.entered"  # in the payload: who enters, where an init can move them to groups of its own
 DELEGATED = ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
+# Not for the payload: whom these controllers delay may hold locks of the kernel, and no signal ends the wait for them.
+WITHHELD = ("io",)
 # What a hostile root inside may pile up for the host to clear away.
 BOUNDS = (("cgroup.max.depth", "32"), ("cgroup.max.descendants", "8192"))
 UNMAPPED = 0x70000000 - 1  # an id of no container that shares the host root's
@@ -125,7 +125,7 @@ class ControlGroup:
             self._enable_controllers(PARENT)
         else:
             write_atomically(self._note, path, 0o644)
-        self._enable_controllers(whole)
+        self._enable_controllers(whole, WITHHELD)
         self._make_one(path)
         for file, bound in BOUNDS:
             self._write(path + "/" + file, bound)
@@ -190,13 +190,14 @@ class ControlGroup:
                         raise
         return descriptor
 
-    def _enable_controllers(self, path: str) -> None:
-        """Enable all controllers for the groups below. The host may keep some, or all, in version 1."""
+    def _enable_controllers(self, path: str, withheld: tuple[str, ...] = ()) -> None:
+        """Enable all controllers but some for the groups below. The host may keep some, or all, in version 1."""
         enabled = self._read(path + "/cgroup.subtree_control").split()
-        missing = ["+" + name for name in self._read(path + "/cgroup.controllers").split() if name not in enabled]
-        if missing and not self._hand_down(path, " ".join(missing)):
-            for controller in missing:
-                self._hand_down(path, controller)
+        missing = set(self._read(path + "/cgroup.controllers").split()) - {*enabled, *withheld}
+        changes = ["+" + name for name in sorted(missing)] + ["-" + name for name in withheld if name in enabled]
+        if changes and not self._hand_down(path, " ".join(changes)):
+            for change in changes:
+                self._hand_down(path, change)
 
     def _hand_down(self, path: str, controllers: str) -> bool:
         try:

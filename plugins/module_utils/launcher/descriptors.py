@@ -31,10 +31,22 @@ def keep_only(*wanted: int | None) -> list[int]:
         if descriptor is not None and descriptor >= 0 and descriptor not in moved:
             moved[descriptor] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
     close_all_but(set(moved.values()))
-    read, write = os.pipe()  # 0 and 1, the lowest that are free
-    os.dup2(read, write)
-    os.dup2(read, FIRST_FREE - 1)
+    occupy_streams()
     return [-1 if descriptor is None else moved.get(descriptor, -1) for descriptor in wanted]
+
+
+def occupy_streams() -> None:
+    """Let the standard streams that are closed be ends of a closed pipe, or what is opened next would be taken for one.
+
+    Reading from them gives nothing, and writing to them is an error.
+    """
+    taken = list(os.pipe())  # the lowest that are free
+    os.dup2(taken[0], taken[1])
+    while taken[-1] < FIRST_FREE:
+        taken.append(os.dup(taken[0]))
+    for descriptor in taken:
+        if descriptor >= FIRST_FREE:
+            os.close(descriptor)
 
 
 def close_all_but(keep: set[int]) -> None:

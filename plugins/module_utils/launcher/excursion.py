@@ -15,7 +15,7 @@ import select
 import time
 
 from . import linux, mount_calls
-from .descriptors import close_all_but
+from .descriptors import close_all_but, occupy_streams
 from .errors import LauncherError
 from .handshake import write_all
 from .loading import load_again
@@ -238,16 +238,16 @@ def strand(where: str, error: BaseException) -> NoReturn:
 
 def in_child(
     work: Callable[[], str | None],
-    seconds: float | None = None,
-    keep: tuple[int | None, ...] | None = None,
+    seconds: float | None,
+    keep: tuple[int | None, ...],
     pid: int | None = None,
 ) -> str:
     """Do work in a child of this process, and return its result: work that has no way back, or may not end.
 
     Args:
-        seconds: how long it may take.
-        keep: the descriptors that it needs, the others are closed: one that the kernel does not let end must hold no
-            lock, and no pipe whose end somebody waits for. By default all.
+        seconds: how long it may take; `None` for work that waits for nobody.
+        keep: the descriptors that it needs. The others are closed, its standard streams too: a child that the kernel
+            does not let end is left behind, and must hold no lock, and no pipe whose end somebody waits for.
         pid: its number in its pid namespace; only for a process with one thread.
 
     Raises:
@@ -272,11 +272,11 @@ def in_child(
     return said[1:]
 
 
-def _be_child(work: Callable[[], str | None], read: int, write: int, keep: tuple[int | None, ...] | None) -> NoReturn:
+def _be_child(work: Callable[[], str | None], read: int, write: int, keep: tuple[int | None, ...]) -> NoReturn:
     try:
         os.close(read)
-        if keep is not None:
-            close_all_but({write, *(descriptor for descriptor in keep if descriptor is not None)})
+        close_all_but({write, *(descriptor for descriptor in keep if descriptor is not None)})
+        occupy_streams()
         linux.prctl(linux.PR_SET_PDEATHSIG, KILL)
         poll = select.poll()
         poll.register(write, 0)

@@ -49,7 +49,7 @@ PTYS = 256
 EARLY_LOG = "kmsg"
 
 MOUNTER = 299  # a PID out of the way: those of the container's own processes are what they would be without it
-QUIET = mount_calls.MOUNT_ATTR_NOSUID | mount_calls.MOUNT_ATTR_NODEV | mount_calls.MOUNT_ATTR_NOEXEC
+QUIET = mount_calls.MOUNT_ATTR_NOSUID | mount_calls.MOUNT_ATTR_NOEXEC
 READ_ONLY_QUIET = QUIET | mount_calls.MOUNT_ATTR_RDONLY
 
 
@@ -82,7 +82,7 @@ def populate_devices(tree: mounts.Tree, console: str | None, names: tuple[str, .
         early_log: whether there is a file in which systemd keeps what it says before its journal runs.
     """
     attributes = mount_calls.MOUNT_ATTR_NOSUID | mount_calls.MOUNT_ATTR_NOEXEC
-    tree.attach(mounts.tmpfs("0755", "4m", "64k", attributes), "/dev")
+    tree.attach(mounts.tmpfs("0755", "4m", "64k", attributes, nodes=True), "/dev")
     directory = tree.open("/dev", os.O_RDONLY | os.O_DIRECTORY)
     for name in names:
         _make_device(tree, name, directory, attributes)
@@ -94,7 +94,9 @@ def populate_devices(tree: mounts.Tree, console: str | None, names: tuple[str, .
     if console is not None:
         source = os.open(console, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         os.chown("/proc/self/fd/%d" % source, os.geteuid(), -1)  # the container's root, as whom this is built
-        tree.attach(mounts.bind(source, attributes, None, recursive=False), "/dev/" + CONSOLE, directory=False)
+        tree.attach(
+            mounts.bind(source, attributes, None, recursive=False, nodes=True), "/dev/" + CONSOLE, directory=False
+        )
         os.close(source)
 
 
@@ -110,7 +112,7 @@ def _make_device(tree: mounts.Tree, name: str, directory: int, attributes: int) 
         os.mknod(name, status.st_mode, status.st_rdev, dir_fd=directory)
     except PermissionError:
         source = linux.openat2(linux.AT_FDCWD, "/dev/" + name, os.O_PATH, linux.RESOLVE_NO_SYMLINKS)
-        tree.attach(mounts.bind(source, attributes, None, recursive=False), "/dev/" + name, directory=False)
+        tree.attach(mounts.bind(source, attributes, None, recursive=False, nodes=True), "/dev/" + name, directory=False)
         os.close(source)
 
 
@@ -126,7 +128,7 @@ def mount_process_information(tree: mounts.Tree, init: int, pidfd: int) -> None:
         if error.errno != errno.EINVAL:
             raise
         linux.setns(pidfd, linux.CLONE_NEWPID)
-        in_child(lambda: tree.attach(mounts.filesystem("proc", [], QUIET), "/proc"), keep=(tree.root,), pid=MOUNTER)
+        in_child(lambda: tree.attach(mounts.filesystem("proc", [], QUIET), "/proc"), None, (tree.root,), pid=MOUNTER)
         return
     tree.attach(mount, "/proc")
 
@@ -171,7 +173,7 @@ def restrict(tree: mounts.Tree, null: int) -> None:
             continue
         if not stat.S_ISDIR(os.fstat(target).st_mode):
             # Read-only, or a root inside with the host's own ids could take everybody's access to the null device.
-            mount = mounts.bind(null, hidden & ~mount_calls.MOUNT_ATTR_NODEV, None, recursive=False)
+            mount = mounts.bind(null, hidden, None, recursive=False, nodes=True)
         elif empty is None:
             mount = empty = mounts.tmpfs("0755", "4k", "2", hidden)
         else:

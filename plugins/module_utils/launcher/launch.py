@@ -123,7 +123,8 @@ class Launch:
             return DIVIDER.join(["\n".join(["%d" % self.cloned, failure, *self.warnings]), "\n".join(self.mapped)])
 
         try:
-            said = in_child(work, deadline - time.monotonic() + WORDS_TIMEOUT)
+            needed = (*report, *go, self.plan.cgroup, self.plan.output, self.plan.host_mounts)
+            said = in_child(work, deadline - time.monotonic() + WORDS_TIMEOUT, needed)
         except TimeoutError:
             raise LauncherError("its root was not built in time; does a file system of the host hang?") from None
         said, _divider, noted = said.partition(DIVIDER)
@@ -261,4 +262,4 @@ class Launch:
             with Visit(init.descriptor, flags):
                 mount_all()
         except NoWayBack:
-            in_child(join_and_mount_all, keep=(tree.root, init.descriptor))
+            in_child(join_and_mount_all, None, (tree.root, init.descriptor))

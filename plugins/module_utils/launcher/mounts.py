@@ -61,8 +61,25 @@ def attributes(flags: list[str]) -> int:
     return result
 
 
-def filesystem(kind: str, options: list[tuple[str, str | None]], mount_attributes: int = 0) -> int:
-    """Make a new, detached mount of a file system; return its descriptor. Options are (name, value or None)."""
+def _with_nodes(mount_attributes: int, nodes: bool) -> int:
+    """Return the attributes with which a mount is made. All mounts of the launcher get theirs here.
+
+    A device node counts wherever its file system is mounted, whoever has left it there: on a disk it may be part of a
+    copy of another system's `/dev`. So none is a device inside, but in what the kernel and the launcher fill.
+
+    Args:
+        nodes: whether this is such a one.
+    """
+    return mount_attributes if nodes else mount_attributes | mount_calls.MOUNT_ATTR_NODEV
+
+
+def filesystem(kind: str, options: list[tuple[str, str | None]], mount_attributes: int = 0, nodes: bool = False) -> int:
+    """Make a new, detached mount of a file system; return its descriptor.
+
+    Args:
+        options: (name, value or None).
+        nodes: whether device nodes in it are devices. In a devpts they always are, for the kernel makes them all.
+    """
     context = mount_calls.fsopen(kind)
     try:
         for name, value in options:
@@ -71,15 +88,15 @@ def filesystem(kind: str, options: list[tuple[str, str | None]], mount_attribute
             else:
                 mount_calls.fsconfig(context, mount_calls.FSCONFIG_SET_STRING, name, value)
         mount_calls.fsconfig(context, mount_calls.FSCONFIG_CMD_CREATE)
-        return mount_calls.fsmount(context, mount_attributes)
+        return mount_calls.fsmount(context, _with_nodes(mount_attributes, nodes or kind == "devpts"))
     finally:
         os.close(context)
 
 
-def tmpfs(mode: str, size: str, inodes: str, mount_attributes: int = 0) -> int:
+def tmpfs(mode: str, size: str, inodes: str, mount_attributes: int = 0, nodes: bool = False) -> int:
     """Make a detached tmpfs, bounded in size and in files: a hostile writer may try to fill the host's memory."""
     options: list[tuple[str, str | None]] = [("mode", mode), ("size", size), ("nr_inodes", inodes)]
-    return filesystem("tmpfs", options, mount_attributes)
+    return filesystem("tmpfs", options, mount_attributes, nodes)
 
 
 def bind(
@@ -88,18 +105,20 @@ def bind(
     id_map: int | None,
     recursive: bool = True,
     copy: Callable[[], int] | None = None,
+    nodes: bool = False,
 ) -> int:
     """Return a detached copy of the mount that a descriptor names, with attributes and a user namespace's id map.
 
     Args:
         copy: makes another copy than that of the descriptor's mount.
+        nodes: whether device nodes in it, or the one that it is, are devices.
 
     Raises:
         OSError: as mount_setattr(2); `EINVAL` when this kernel cannot map the ids of that file system.
     """
     mount = copy() if copy else mount_calls.open_tree(source, "", recursive)
     try:
-        mount_calls.mount_setattr(mount, mount_attributes, recursive, id_map)
+        mount_calls.mount_setattr(mount, _with_nodes(mount_attributes, nodes), recursive, id_map)
     except OSError:
         os.close(mount)
         raise

@@ -195,13 +195,34 @@ class Process:
         """Reap the process, if it has ended and is this process's own child."""
         reap(self.pid)
 
-    def end(self) -> None:
-        """Kill the process, a child, and wait briefly: the kernel may not let it end yet."""
+    def end(self, seconds: float = KILL_SECONDS) -> bool:
+        """Kill the process, and reap it if it is a child. Return whether it has ended within the time.
+
+        The kernel may not let it end yet.
+        """
         self.signal(KILL)
-        if self.wait(KILL_SECONDS):
+        ended = self.wait(seconds)
+        if ended:
             self.reap()
         else:
             leave(self.pid)
+        return ended
+
+    def unreaped(self) -> list[str]:
+        """Return who keeps a PID 1 from ending, as `PID (name)`: who has not reaped children in its pid namespace.
+
+        Such are outside: PID 1 itself reaps the others.
+        """
+        parents = set()
+        for name in os.listdir("/proc"):
+            fields = _stat("/proc/" + name) if name.isdigit() else []
+            try:
+                if fields[:1] == ["Z"] and _namespace(name) == _namespace(self.pid):
+                    parents.add(int(fields[1]))
+            except OSError:
+                pass  # one of the two has ended meanwhile
+        names = {pid: read_text("/proc/%d/comm" % pid).strip() for pid in parents - {self.pid}}
+        return ["%d (%s)" % (pid, name) for pid, name in sorted(names.items()) if name]
 
     def close(self) -> None:
         os.close(self.descriptor)
@@ -265,6 +286,11 @@ def leave(pid: int) -> None:
     _left.add(pid)
 
 
+def has_entered() -> bool:
+    """Return whether commands of this process may have given it children."""
+    return _entered
+
+
 def enters(pid: int) -> None:
     """Remember a child as a command in a container; `reap_within` or `wait_status` waits for its end."""
     global _entered
@@ -309,6 +335,10 @@ def _reap_given() -> None:
 def _is_kept(pid: int) -> bool:
     """Return whether somebody else waits for this child: it is a command, or was left."""
     return pid in _left or (pid in _commands and _commands[pid] == start_time(pid, ended=True))
+
+
+def _namespace(pid: object) -> int:
+    return os.stat("/proc/%s/ns/pid" % pid).st_ino
 
 
 def _numbers(pid: str) -> list[str]:

@@ -248,7 +248,7 @@ class Records:
             reason = refusal_of_source(os.fstat(source).st_mode)
             if reason:
                 raise LauncherError("%s: cannot bind %s there: it %s" % (point, path, reason))
-            attributes = mounts.attributes(record.flags) | mount_calls.MOUNT_ATTR_NODEV
+            attributes = mounts.attributes(record.flags)
             if path in NETWORK_FILES:
                 # C11 has one of them writable for hosts on which it could not be bound otherwise. Here it can.
                 attributes |= mount_calls.MOUNT_ATTR_RDONLY
@@ -282,7 +282,7 @@ class Records:
         source = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
         try:
             # C11 has one of them writable for hosts on which it could not be bound otherwise. Here it can.
-            attributes = mounts.attributes(record.flags) | mount_calls.MOUNT_ATTR_RDONLY | mount_calls.MOUNT_ATTR_NODEV
+            attributes = mounts.attributes(record.flags) | mount_calls.MOUNT_ATTR_RDONLY
             mount = mounts.bind(source, attributes, None, recursive=False)
         finally:
             os.close(source)

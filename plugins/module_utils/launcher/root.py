@@ -36,7 +36,7 @@ NAMESPACED = ("mqueue",)
 def attach_root(plan: Plan) -> mounts.Tree:
     """Mount a tmpfs for `/` at a directory of the host, visible in this mount namespace only. Return its tree."""
     options = plan.memory.options("/", memory.with_defaults([], memory.ROOT_OPTIONS))
-    mount = mounts.filesystem("tmpfs", options, mount_calls.MOUNT_ATTR_NODEV)
+    mount = mounts.filesystem("tmpfs", options)
     target = os.open(plan.staging, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     mount_calls.move_mount(mount, target)
     os.close(target)
@@ -151,15 +151,15 @@ class Builder:
 
     def _mount_own(self) -> list[Mount]:
         """Mount `/run` and `/tmp`, and return the records that say how: both are there before anything is in them."""
-        quiet = mount_calls.MOUNT_ATTR_NOSUID | mount_calls.MOUNT_ATTR_NODEV
         # In a less privileged mount namespace these attributes are locked, and systemd-nspawn takes them from a bind
         # mount of a directory of its own there. Nobody inside can make a device, or a file of an id out of its range.
         own = (
-            (RUN, memory.RUN_OPTIONS, 0 if self.plan.nesting else quiet),
-            (TEMPORARY, memory.TEMPORARY_OPTIONS, quiet),
+            (RUN, memory.RUN_OPTIONS, self.plan.nesting),
+            (TEMPORARY, memory.TEMPORARY_OPTIONS, False),
         )
         mounted = []
-        for point, defaults, attributes in own:
+        for point, defaults, bare in own:
+            attributes = 0 if bare else mount_calls.MOUNT_ATTR_NOSUID
             declared = [item for item in self.plan.spec.file_systems if item.mount_point == point and item.is_tmpfs]
             options: list[tuple[str, str | None]] = []
             for record in declared[-1:]:
@@ -167,7 +167,7 @@ class Builder:
                 attributes |= mounts.attributes(record.flags)
             options = self.plan.memory.options(point, memory.with_defaults(options, defaults))
             try:
-                self.tree.attach(mounts.filesystem("tmpfs", options, attributes), point)
+                self.tree.attach(mounts.filesystem("tmpfs", options, attributes, nodes=bare), point)
             except OSError as error:
                 raise LauncherError("%s: cannot mount a tmpfs: %s" % (point, error)) from error
             mounted += declared
@@ -251,9 +251,7 @@ class Builder:
         try:
             status = os.fstat(source)
             if stat.S_ISDIR(status.st_mode):
-                self.records.attach_bind(
-                    source, path, mount_calls.MOUNT_ATTR_RDONLY | mount_calls.MOUNT_ATTR_NODEV, path
-                )
+                self.records.attach_bind(source, path, mount_calls.MOUNT_ATTR_RDONLY, path)
             elif stat.S_ISREG(status.st_mode):
                 content = _read_shared(source, path, self.deadline)
                 self._place(path.lstrip("/"), stat.S_IMODE(status.st_mode) & PERMISSIONS, content)

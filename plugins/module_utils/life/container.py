@@ -52,6 +52,10 @@ RUNTIME = (
 )
 BOOTED = ("running", "degraded", "maintenance", "stopping")  # what is-system-running says after the boot
 PAUSE_BETWEEN_QUESTIONS = 0.05  # seconds between two questions to a systemd that takes none yet
+STAYS = (
+    "container %s: its PID 1 (%d) does not end, though killed, before these processes of the host let go of the "
+    "children that they have inside: %s; end them, or let them go on, then stop the container again"
+)
 KILL_MOMENT = 0.5  # seconds in which killed processes end, unless they wait for something
 KILL_TIMEOUT = 10.0  # seconds after which a killed process is taken for one that waits for broken hardware
 
@@ -185,6 +189,9 @@ class Container(RecordedContainer):
 
         Args:
             timeout: seconds in which what is killed must end.
+
+        Raises:
+            LauncherError: something has not ended; what belongs to it is left for the next stop.
         """
         if self._is_cleared():
             reap_left()
@@ -199,8 +206,8 @@ class Container(RecordedContainer):
             self.cgroup.remove()
             reap_left()
             # It leaves its control group a moment before, and then waits until those who entered are let go of.
-            if process is not None:
-                process.end()
+            if process is not None and not process.end(timeout):
+                raise LauncherError(STAYS % (self.name, process.pid, ", ".join(process.unreaped()) or "unknown"))
         finally:
             if process is not None:
                 process.close()
@@ -243,7 +250,7 @@ class Container(RecordedContainer):
             return "" if self.cgroup.wait_empty(PAUSE_BETWEEN_QUESTIONS) else "left"
 
         try:
-            return not in_child(work, KILL_MOMENT)
+            return not in_child(work, KILL_MOMENT, keep=(self.cgroup.hierarchy,))
         except TimeoutError:
             return False
 

@@ -265,8 +265,8 @@ def enter_for_program(
         _say(token, "exit %d" % exit_status(_run_piped(entered, discard, limit)))
     except (LauncherError, OSError) as error:
         _say(token, "%s %s" % ("ended" if isinstance(error, TooMuch) else "error", str(error).replace("\n", " ")))
-        while discard and os.read(0, 65536):
-            pass
+        if discard:
+            terminal.discard_input()
     return 0
 
 

@@ -207,3 +207,63 @@ def test_input_that_nobody_reads_is_dropped_where_that_is_asked_for(closed_first
             os.close(descriptor)
     assert not sender.is_alive()
     assert sent.is_set() == discard
+
+
+@pytest.mark.parametrize("entered", [True, False])
+def test_what_a_command_has_given_is_reaped_while_a_reader_stalls(
+    monkeypatch: pytest.MonkeyPatch, entered: bool
+) -> None:
+    """PID 1 waits for that, and a stop for PID 1; who has not entered is not woken for nothing."""
+    looked: list[float] = []
+    monkeypatch.setattr(terminal, "REAP_PAUSE", 0.05)
+    monkeypatch.setattr(terminal, "has_entered", lambda: entered)
+    monkeypatch.setattr(terminal, "reap_left", lambda: looked.append(time.monotonic()))
+    courier = Outputs(1, held=False)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(3)
+    process = Process.pin_child(pid)
+    wake, woken = os.pipe()
+    timer = threading.Timer(1.0, os.write, (woken, b"x"))
+    with standard_output():
+        carrier = terminal.Carrier(process, t.cast("Courier", courier))
+        carrier.drained = -60.0
+
+        def feed() -> None:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(courier.theirs[0], bytes(1 << 18))  # more than the pipes take
+
+        def give_up(_number: int) -> None:
+            carrier.given_up = True
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        began = time.monotonic()
+        timer.start()
+        assert os.WEXITSTATUS(carrier.run(wake, give_up)) == 3
+        os.close(courier.outputs[0])
+        feeder.join()
+    later = [moment for moment in looked if began + 0.4 < moment < began + 0.9]  # what can be carried is by then
+    assert len(later) >= 4 if entered else not later
+    for descriptor in (wake, woken, *courier.theirs):
+        os.close(descriptor)
+    process.close()
+
+
+def test_one_that_says_too_much_is_not_waited_for_but_reaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(terminal, "leave", left.append)
+    courier = Outputs(1, held=False)
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(60)
+        os._exit(3)
+    process = Process.pin_child(pid)
+    os.write(courier.theirs[0], bytes(100))
+    with standard_output(), pytest.raises(terminal.TooMuch):
+        terminal.Carrier(process, t.cast("Courier", courier), limit=10).run()
+    assert left == [pid]
+    os.waitpid(pid, 0)
+    process.close()
+    for descriptor in (*courier.theirs, *courier.outputs):
+        os.close(descriptor)

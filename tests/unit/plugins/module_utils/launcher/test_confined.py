@@ -116,7 +116,7 @@ def try_all(tmp_path: Path, way: str, links: t.Iterable[str], below: str) -> dic
         made = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
         return json.dumps([found, sorted(made)])
 
-    found, made = json.loads(excursion.in_child(work, 30))
+    found, made = json.loads(excursion.in_child(work, 30, ()))
     assert not [path for path in made if path.startswith(("secret/new", "below/x/")) or path == "secret/sub"]
     return t.cast("dict[str, str]", found)
 
@@ -208,7 +208,7 @@ def test_what_takes_the_place_of_what_was_made_is_not_followed(
         except OSError as error:
             return str(error)
 
-    said = excursion.in_child(work, 30)
+    said = excursion.in_child(work, 30, ())
     if put == "mount point":
         assert "mount point of something else" in said
     elif way == "directory":
@@ -227,7 +227,7 @@ def test_the_launchers_own_links_lead_anywhere_but_to_what_is_protected(tmp_path
             mount_point(root, "/wrong")
         return json.dumps(found)
 
-    assert json.loads(excursion.in_child(work, 30)) == ["/secret/made", "/secret/made"]
+    assert json.loads(excursion.in_child(work, 30, ())) == ["/secret/made", "/secret/made"]
     assert targets.refusal_of_place("/run")
 
 

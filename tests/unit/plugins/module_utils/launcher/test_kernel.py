@@ -16,8 +16,8 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import kernel, mounts
 from ansible_collections.unshare.container.plugins.module_utils.launcher import launch as launch_module
 
-READ_ONLY, NO_SET_ID, NO_DEVICES, NO_PROGRAMS = 1, 2, 4, 8  # MOUNT_ATTR_* of linux/mount.h
-HIDDEN = READ_ONLY | NO_SET_ID | NO_DEVICES | NO_PROGRAMS
+READ_ONLY, NO_SET_ID, NO_PROGRAMS = 1, 2, 8  # MOUNT_ATTR_* of linux/mount.h
+HIDDEN = READ_ONLY | NO_SET_ID | NO_PROGRAMS
 MASKED_FILES = {
     "/proc/interrupts",
     "/proc/kallsyms",
@@ -81,8 +81,9 @@ def moved(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[t.Any,
     def path_of(descriptor: int) -> str:
         return os.readlink(f"/proc/self/fd/{descriptor}")[len(str(tree.top)) :]
 
-    def bind(source: int, attributes: int, id_map: t.Any, recursive: bool = True) -> int:
+    def bind(source: int, attributes: int, id_map: t.Any, recursive: bool = True, nodes: bool = False) -> int:
         assert not recursive
+        assert nodes == (source == 0)
         return make("null" if source == 0 else path_of(source), attributes)
 
     monkeypatch.setattr(mounts, "bind", bind)
@@ -109,7 +110,7 @@ def test_what_is_masked_and_what_is_read_only(tree: Tree, moved: dict[str, tuple
     kernel.restrict(t.cast("mounts.Tree", tree), 0)
     assert moved == {
         # The null device must be one, or whoever writes to a masked file would get an error.
-        **dict.fromkeys(MASKED_FILES, ("null", HIDDEN & ~NO_DEVICES)),
+        **dict.fromkeys(MASKED_FILES, ("null", HIDDEN)),
         **dict.fromkeys(MASKED_DIRECTORIES, ("empty", HIDDEN)),
         **{path: (path, HIDDEN) for path in MADE_READ_ONLY},
     }
@@ -129,6 +130,7 @@ def test_who_runs_containers_inside_keeps_proc_bare(
     """The kernel lets nobody mount /proc inside where a part of the only one is masked."""
     called: list[str] = []
     directory = os.open(tmp_path, os.O_RDONLY)
+    monkeypatch.setattr(launch_module, "load_nothing_more", lambda: None)
     for name in ("restrict", "leave_bare", "name_boot"):
         monkeypatch.setattr(kernel, name, lambda *_arguments, name=name: called.append(name))
     monkeypatch.setattr(kernel, "open_null", lambda: os.open("/dev/null", os.O_PATH))
@@ -199,7 +201,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch, tree: Tree) -> dict[str, tuple[int, i
 
     monkeypatch.setattr(kernel.os, "lstat", status)
     monkeypatch.setattr(kernel.os, "mknod", make)
-    monkeypatch.setattr(mounts, "tmpfs", lambda *options: options)
+    monkeypatch.setattr(mounts, "tmpfs", lambda *options, nodes: (*options, nodes))
     return made
 
 
@@ -208,7 +210,7 @@ def test_the_devices_that_are_made(tree: Tree, nodes: dict[str, tuple[int, int]]
     assert set(nodes) == NODES
     assert {kind for kind, _number in nodes.values()} == {stat.S_IFCHR}
     assert {path.name: os.readlink(path) for path in (tree.top / "dev").iterdir()} == LINKS
-    assert tree.attached == [(("0755", "4m", "64k", NO_SET_ID | NO_PROGRAMS), "/dev")]
+    assert tree.attached == [(("0755", "4m", "64k", NO_SET_ID | NO_PROGRAMS, True), "/dev")]
 
 
 def test_the_file_for_what_pid_1_says_early_is_its_own_alone(tree: Tree, nodes: dict[str, tuple[int, int]]) -> None:
@@ -238,7 +240,7 @@ def test_the_hosts_nodes_are_bound_where_none_can_be_made(
 
     monkeypatch.setattr(kernel.os, "mknod", refuse)
     monkeypatch.setattr(kernel.linux, "openat2", lambda *_arguments: os.open("/dev/null", os.O_PATH))
-    monkeypatch.setattr(mounts, "bind", lambda _source, attributes, _id_map, recursive: attributes)
+    monkeypatch.setattr(mounts, "bind", lambda _source, attributes, _id_map, recursive, nodes: (attributes, nodes))
     kernel.populate_devices(t.cast("mounts.Tree", tree), None, tuple(NODES))
     bound = {path: attributes for attributes, path in tree.attached[1:]}
-    assert bound == dict.fromkeys((f"/dev/{name}" for name in NODES), NO_SET_ID | NO_PROGRAMS)
+    assert bound == dict.fromkeys((f"/dev/{name}" for name in NODES), (NO_SET_ID | NO_PROGRAMS, True))

@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import time
 import typing as t
 from pathlib import Path
@@ -41,13 +42,12 @@ class Stolen:
         self.poll_object = POLL()
 
     def register(self, descriptor: int, events: int) -> None:
-        self.descriptor = descriptor
         self.poll_object.register(descriptor, events)
 
     def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
         found = self.poll_object.poll(timeout)
-        if found:
-            other = os.open(f"/proc/self/fd/{self.descriptor}", os.O_RDONLY)
+        for descriptor, _events in found:
+            other = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY)
             os.read(other, 1)
             os.close(other)
         return found
@@ -86,7 +86,32 @@ def pipe() -> t.Iterator[tuple[int, int]]:
 
 def test_an_answer_that_is_taken_away(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(questions.select, "poll", Stolen)
-    assert questions._read_all(pipe[0], time.monotonic() + 0.2) == (b"", False)
+    (errors, no_errors), (process, runs) = os.pipe(), os.pipe()
+    assert questions._read_all(pipe[0], errors, process, time.monotonic() + 0.2) == (b"", False)
+    for descriptor in (errors, no_errors, process, runs):
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("script", "said", "over"),
+    [
+        ("echo one; echo two >&2", b"one\n", True),
+        ("yes | head -c 3000000 >&2; echo one", b"one\n", True),  # more than a pipe takes
+        ("echo one; exec >&-; yes | head -c 3000000 >&2", b"one\n", True),
+        ("exec 2>&-; echo one", b"one\n", True),
+        ("echo one; sleep 9 & exit 3", b"one\n", False),
+        ("echo one; exec >&- 2>&-; exec sleep 9", b"one\n", False),
+    ],
+)
+def test_an_answer_is_read_whatever_else_is_said(script: str, said: bytes, over: bool) -> None:
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as asked:
+        assert asked.stdout is not None
+        assert asked.stderr is not None
+        descriptor = os.pidfd_open(asked.pid)
+        deadline = time.monotonic() + (20 if over else 0.5)
+        assert questions._read_all(asked.stdout.fileno(), asked.stderr.fileno(), descriptor, deadline) == (said, over)
+        os.close(descriptor)
+        asked.kill()
 
 
 def test_output_of_an_init_that_is_taken_away(pipe: tuple[int, int]) -> None:
