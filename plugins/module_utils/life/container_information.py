@@ -102,7 +102,7 @@ class Information:
         asked = running and self._try("its system", lambda: self._has_systemd(status.system))
         judgement = self._try("its units", lambda: self.container.judge(self.timeout)) if asked else None
         facts["failed_units"] = judgement.units if judgement is not None else None
-        facts["problems"] = [str(problem) for problem in judgement.problems] if judgement is not None else None
+        facts["problems"] = judgement.texts() if judgement is not None else None
         outdated = self._try("its software", lambda: self.container.outdated_units(self.timeout)) if running else None
         facts["outdated_units"] = outdated
         facts["log"] = self._try("its log", self._log) if running and self.log_lines else None
