@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from .readable_results import ReadableResults
 
-class Unlogged:
+
+class Unlogged(ReadableResults):
     """What a class of modules has before AnsibleModule, so that the host's log names no secret.
 
     AnsibleModule logs all arguments but those that are marked `no_log`, and that mark hides each word of them (`web`,

@@ -174,15 +174,11 @@ class Information:
 
 
 def mount(found: mount_table.MountTableEntry) -> dict[str, Any]:
-    """Return a mount in the form of the module's result; bytes that are no UTF-8 are replaced."""
+    """Return a mount in the form of the module's result."""
     return {
-        "target": _text(found.point),
-        "source": _text(found.source),
-        "root": _text(found.part),
+        "target": found.point,
+        "source": found.source,
+        "root": found.part,
         "type": found.kind,
         "options": found.options,
     }
-
-
-def _text(path: str) -> str:
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
