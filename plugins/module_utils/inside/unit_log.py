@@ -16,9 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Container
 
-SIZE_LIMIT = 65536  # characters of the log, its end
+EARLY_LIMIT = 65536  # characters of the log, its end
 LINE_LIMIT = 2048  # characters of a line: systemd writes no longer one (LINE_MAX)
-NAME_LIMIT = 255  # characters of a unit's name (UNIT_NAME_MAX)
+UNIT_NAME_LIMIT = 255  # characters of a unit's name (UNIT_NAME_MAX)
 
 _NAME = re.compile(r"[A-Za-z0-9:_.\\@-]+")
 # What may follow a name in such a word, as in `a.service: Failed`.
@@ -33,7 +33,7 @@ class UnitLog:
     """
 
     def __init__(self, text: str) -> None:
-        lines = [line[:LINE_LIMIT] for line in text[-SIZE_LIMIT:].split("\n")]
+        lines = [line[:LINE_LIMIT] for line in text[-EARLY_LIMIT:].split("\n")]
         lines = [line.partition(">")[2] if line[:1] == "<" else line for line in lines]
         said = [line.partition(": ")[2] for line in lines if line.startswith("systemd[1]: ")]
         self._lines = list(dict.fromkeys(said))
@@ -69,4 +69,4 @@ def _files_of(name: str) -> tuple[str, ...]:
 
 def _names_in(word: str) -> list[str]:
     """Return what a word may name: its beginnings of a name's length, up to what may follow a name."""
-    return [word[: found.start()] for found in _FOLLOWING.finditer(word[: NAME_LIMIT + 1])]
+    return [word[: found.start()] for found in _FOLLOWING.finditer(word[: UNIT_NAME_LIMIT + 1])]

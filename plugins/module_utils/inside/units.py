@@ -18,7 +18,7 @@ from ..launcher.errors import LauncherError
 from ..launcher.specification import read_outline
 from ..state.declared_units import DeclaredUnits
 from .questions import capture
-from .unit_log import NAME_LIMIT, SIZE_LIMIT, UnitLog
+from .unit_log import EARLY_LIMIT, UNIT_NAME_LIMIT, UnitLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ echo
 systemctl show --property=%s -- "$@" $others
 echo ----
 tail -c %d %s 2>/dev/null
-""" % (",".join(PROPERTIES), SIZE_LIMIT, EARLY_LOG_PATH)
+""" % (",".join(PROPERTIES), EARLY_LIMIT, EARLY_LOG_PATH)
 
 # A unit that systemd has started again must live this often as long as it did on average, and no longer than that
 # many seconds, to count as one that does not end again and again.
@@ -88,13 +88,13 @@ class UnitProblem:
     """A unit that does not do what was declared.
 
     Attributes:
-        unit: its name, up to `NAME_LIMIT`.
+        unit: its name, up to `UNIT_NAME_LIMIT`.
         reason: why, in words that follow the name, up to `REASON_LIMIT`.
         passing: whether systemd is about to change that by itself.
     """
 
     def __init__(self, unit: str, reason: str, passing: bool = False) -> None:
-        self.unit = unit[:NAME_LIMIT]
+        self.unit = unit[:UNIT_NAME_LIMIT]
         self.reason = reason[:REASON_LIMIT]
         self.passing = passing
 
@@ -113,7 +113,7 @@ class Judgement:
     """
 
     def __init__(self, state: str, problems: list[UnitProblem], lives: float | None = None, left_out: int = 0) -> None:
-        self.state = state[:NAME_LIMIT]
+        self.state = state[:UNIT_NAME_LIMIT]
         self.problems = problems
         self.lives = lives
         self.left_out = left_out

@@ -59,7 +59,7 @@ def test_a_log_is_bounded_by_this_host() -> None:
     assert [len(line) for line in log(long + "y", "z", "b.service: x" * 300).naming(["b.service"])["b.service"]] == [
         unit_log.LINE_LIMIT - len("<28>systemd[1]: ")
     ]
-    assert UnitLog("systemd[1]: a.service\n" + "x" * unit_log.SIZE_LIMIT).naming(["a.service"]) == {}
+    assert UnitLog("systemd[1]: a.service\n" + "x" * unit_log.EARLY_LIMIT).naming(["a.service"]) == {}
 
 
 def hostile(log: str = "", more: str = "", states: str = "ActiveState=active\nLoadState=loaded") -> str:
@@ -103,8 +103,8 @@ def test_what_a_container_answers_costs_the_host_little(monkeypatch: pytest.Monk
     summary = found.summary()
     assert time.process_time() - before < SECONDS
     assert len(texts) <= len(NAMES) + units.OTHERS + 1
-    assert max(map(len, [*found.units, found.state, ""])) <= unit_log.NAME_LIMIT
-    assert max(map(len, [*texts, ""])) <= unit_log.NAME_LIMIT + 1 + units.REASON_LIMIT
+    assert max(map(len, [*found.units, found.state, ""])) <= unit_log.UNIT_NAME_LIMIT
+    assert max(map(len, [*texts, ""])) <= unit_log.UNIT_NAME_LIMIT + 1 + units.REASON_LIMIT
     assert len(summary) < 10 * units.REASON_LIMIT
 
 
