@@ -44,6 +44,29 @@ PROGRAMS = {
     "tar",
 }
 """The first words of commands, without directories."""
+SPOKEN_OF = {
+    "ansible-doc",
+    "cat",
+    "chmod",
+    "install",
+    "namei",
+    "nsenter",
+    "readlink",
+    "redis-cli",
+    "shutdown",
+    "sysctl",
+    "systemctl",
+    "systemd-analyze",
+    "systemd-nspawn",
+    "unshare",
+}
+"""The first words of further commands, which stand in sentences only."""
+DRAWINGS = [
+    ("README.md", "operating_system ──derive──▶"),
+    ("docs/architecture.md", "controller                                            target host"),
+    ("docs/at-scale.md", "n × c / p"),
+]
+"""Blocks that nobody can run, by their page and how they begin."""
 ANOTHER = re.compile(rf"\n\n(?=# [\w./-]+\.ya?ml\n|(?:{'|'.join(sorted(PROGRAMS, reverse=True))}) )")
 """Where another file, or commands, begin in a block that is indented."""
 
@@ -78,6 +101,11 @@ class Block(t.NamedTuple):
     def is_commands(self) -> bool:
         """Return whether it is what somebody types into a shell."""
         return self.language == "sh" or (not self.language and program(self.text) in PROGRAMS)
+
+    @property
+    def is_drawing(self) -> bool:
+        """Return whether it is neither a command nor a file, nor what a program prints."""
+        return any(page == self.page and self.text.startswith(begin) for page, begin in DRAWINGS)
 
     def commands(self) -> list[str]:
         """Return its commands: its lines, with those that a backslash continues, or a whole script."""
@@ -137,7 +165,7 @@ def spans() -> list[tuple[str, str]]:
         sentences = "\n".join(line for line in text.splitlines() if not line.startswith(INDENT))
         for span in re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", sentences, flags=re.DOTALL)):
             command = " ".join(span.split())
-            if " " in command and program(command) in PROGRAMS:
+            if " " in command and program(command) in PROGRAMS | SPOKEN_OF:
                 found.append((page, command))
     return found
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail
-from ansible_collections.unshare.container.plugins.plugin_utils.actions import HidingAction
 from ansible_collections.unshare.container.plugins.plugin_utils.boot_script import boot_script
+from ansible_collections.unshare.container.plugins.plugin_utils.hiding_action import HidingAction
 from ansible_collections.unshare.container.plugins.plugin_utils.namesakes import namesake_in_run
 from ansible_collections.unshare.container.plugins.plugin_utils.secrets import split_secrets
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import occurring, shown, with_secrets

@@ -14,17 +14,23 @@ from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail
-from ansible_collections.unshare.container.plugins.plugin_utils.actions import HidingAction
 from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import (
     Declared,
     DerivedSystems,
     declared_containers,
     refuse_shared,
+    refuse_unknown_units,
     report,
 )
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
+from ansible_collections.unshare.container.plugins.plugin_utils.hiding_action import HidingAction
 from ansible_collections.unshare.container.plugins.plugin_utils.namesakes import namesake_in_run
+from ansible_collections.unshare.container.plugins.plugin_utils.unknown_names import refuse_alike
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import shown
+
+ROLE = "unshare.container.containers"
+VARIABLES = ("purge", "roll_back", "stage", "result")
+"""The variables of the role of the same name, without their prefix."""
 
 
 class ActionModule(HidingAction):
@@ -37,12 +43,16 @@ class ActionModule(HidingAction):
 
         :raises DeclarationError: naming the place.
         """
+        role = getattr(self._task, "_role", None)
+        if role is not None and role.get_name() == ROLE:
+            refuse_alike(task_vars or {}, VARIABLES, "containers_", "the role")
         for reserved in ("systems", "secrets"):
             if reserved in arguments:
                 raise AnsibleActionFail(f"{reserved}: is filled in from 'containers', and cannot be given")
         declared = declared_containers(arguments.get("containers", {}), texts)
         derivation = DerivedSystems(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
         refuse_shared(declared, derivation)
+        refuse_unknown_units(declared, derivation)
         self._refuse_namesakes(declared, task_vars)
         arguments["containers"] = {item.name: {**item.options, **derivation.announcement(item)} for item in declared}
         lacked = [item for item in declared if derivation.is_lacked(item)]

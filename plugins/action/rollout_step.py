@@ -10,8 +10,9 @@ from typing import Any
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.unshare.container.plugins.action import containers
-from ansible_collections.unshare.container.plugins.plugin_utils import rollout
-from ansible_collections.unshare.container.plugins.plugin_utils.actions import guarded
+from ansible_collections.unshare.container.plugins.plugin_utils import rollout, rollout_variables
+from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
+from ansible_collections.unshare.container.plugins.plugin_utils.hiding_action import guarded
 from ansible_collections.unshare.container.plugins.plugin_utils.rollout_page import page
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import hidden_message
 
@@ -40,9 +41,10 @@ class ActionModule(containers.ActionModule):
                 "purge": {"type": "bool"},
                 "wave": {"type": "int", "default": 0},
                 "size": {"type": "int", "default": 1},
-                "max_fail_percentage": {"type": "float", "default": 0.0},
+                "max_fail_percentage": {"type": "raw", "default": 0.0},
                 "message": {"type": "str", "default": ""},
                 "page": {"type": "path"},
+                "variables": {"type": "dict", "default": {}},
             }
         )
         self.journal = rollout.Journal(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
@@ -54,20 +56,42 @@ class ActionModule(containers.ActionModule):
         self.host = str(variables.get("inventory_hostname", ""))
         self.given = given
         self.texts = texts
+        self.limit = self._limit()
         result: dict[str, Any] = getattr(self, f"step_{given['step']}")(variables)
         return result
 
-    def step_begin(self, _variables: dict[str, Any]) -> dict[str, Any]:
+    def _limit(self) -> float:
+        """Return how many percent may fail. Where the host has failed already, or fails for it, it does not matter."""
+        try:
+            return rollout_variables.percentage(self.given["max_fail_percentage"], "max_fail_percentage")
+        except DeclarationError:
+            unused = self.given["step"] not in ("stage", "switch", "note")
+            checked = self.given["step"] == "stage" and self.given["variables"]
+            if unused or checked or self.journal.record(self.host).get("outcome") in rollout.BAD:
+                return 0.0
+            raise
+
+    def _check(self, variables: dict[str, Any]) -> None:
+        """Check the variables of the playbook that the task was given. Raise AnsibleActionFail."""
+        if self.given["variables"]:
+            guarded(lambda: rollout_variables.check_variables(self.given["variables"], variables), self.texts)
+
+    def step_begin(self, variables: dict[str, Any]) -> dict[str, Any]:
+        self._check(variables)
         self.journal.begin()
         return {"changed": False}
 
     def step_stage(self, variables: dict[str, Any]) -> dict[str, Any]:
-        done = self._contain({"stage": True}, variables)
+        try:
+            self._check(variables)
+            done = self._contain({"stage": True}, variables)
+        except AnsibleActionFail as error:
+            done = {"failed": True, "changed": False, "msg": str(error)}
         if done.get("failed"):
             outcome = rollout.UNREACHABLE if done.get("not_reached") else rollout.NOT_STAGED
             self._note(outcome, done)
             size = len(variables.get("ansible_play_hosts_all") or [1])
-            self.journal.fail(self.host, 0, size, self.given["max_fail_percentage"])
+            self.journal.fail(self.host, 0, size, self.limit)
         else:
             done["pending"] = any(entry.get("pending") for entry in done.get("containers", []))
             self._note(rollout.STAGED, done)
@@ -96,7 +120,7 @@ class ActionModule(containers.ActionModule):
         self._note(outcome, done)
         done["serving"] = outcome in (rollout.SWITCHED, rollout.UNCHANGED, rollout.ROLLED_BACK)
         if outcome in rollout.BAD:
-            self.journal.fail(self.host, self.given["wave"], self.given["size"], self.given["max_fail_percentage"])
+            self.journal.fail(self.host, self.given["wave"], self.given["size"], self.limit)
         return done
 
     def step_note(self, _variables: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +129,7 @@ class ActionModule(containers.ActionModule):
         if known.get("outcome") not in rollout.BAD:
             message = hidden_message(self.given["message"], self.texts)
             self.journal.note(self.host, {"outcome": rollout.FAILED, "message": message})
-            self.journal.fail(self.host, self.given["wave"], self.given["size"], self.given["max_fail_percentage"])
+            self.journal.fail(self.host, self.given["wave"], self.given["size"], self.limit)
         return {"changed": False}
 
     def step_undo(self, variables: dict[str, Any]) -> dict[str, Any]:

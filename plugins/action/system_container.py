@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.unshare.container.plugins.plugin_utils.actions import HidingAction
+from ansible_collections.unshare.container.plugins.plugin_utils.hiding_action import HidingAction
 
 
 class ActionModule(HidingAction):

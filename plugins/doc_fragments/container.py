@@ -17,7 +17,8 @@ options:
       - What the container should do.
       - V(started) means that it runs its current system.
       - V(restarted) stops it first, if it runs.
-      - V(stopped) means that it does not run. The services' own stop commands are run.
+      - V(stopped) means that it does not run. The services' own stop commands are run. A name that no container of the
+        host has is an error, for it may be misspelled, unless a system is declared or named with it.
       - V(rolled_back) makes the system of a former generation the current one, and runs it.
       - V(absent) removes the container, its systems and its log. The data in its mappings is never touched.
     type: str
@@ -53,7 +54,8 @@ options:
         type: bool
         default: true
       units:
-        description: Units that must be active.
+        description: Units that must be active. One that the container does not have is an error before anything
+          changes.
         type: list
         elements: str
         default: []

@@ -7,10 +7,16 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.unshare.container.plugins.plugin_utils import checks
-from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import checked_record, rendered
+from ansible_collections.unshare.container.plugins.plugin_utils.container_record import RECORD, ROLE
+from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import (
+    check_units,
+    checked_record,
+    rendered,
+)
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
-from ansible_collections.unshare.container.plugins.plugin_utils.validation import plain, strict
+from ansible_collections.unshare.container.plugins.plugin_utils.unknown_names import refuse_unknown
+from ansible_collections.unshare.container.plugins.plugin_utils.validation import Spec, plain, strict
 
 DOCUMENTATION = r"""
 name: container_record
@@ -35,6 +41,19 @@ options:
     description: Name of the container, which is checked, too, when it is given.
     type: str
     version_added: 0.2.0
+  variables:
+    description: Names of variables. One that begins with O(prefix) and is none of the role
+      P(unshare.container.system_container#role) is an error.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.2.0
+  own_variables:
+    description: Those of O(variables) that are no error.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.2.0
 seealso:
   - module: unshare.container.containers
   - plugin: unshare.container.system_container
@@ -54,8 +73,23 @@ _value:
 """
 
 
-def container_record(options: t.Any, prefix: str = "", name: t.Any = None) -> dict[str, t.Any]:
+OWN_VARIABLES: Spec = {"own_variables": {"type": "list", "elements": "str", "default": []}}
+
+
+def container_record(
+    options: t.Any, prefix: str = "", name: t.Any = None, variables: t.Iterable[str] = (), own_variables: t.Any = None
+) -> dict[str, t.Any]:
     """Return the options, checked. Raise DeclarationError with the place."""
+    try:
+        given = {"own_variables": plain(own_variables, "own_variables")}
+        own = strict(given, OWN_VARIABLES, "").get("own_variables", [])
+    except DeclarationError as error:
+        raise DeclarationError(f"{prefix}{error.path}", error.message) from error
+    way_out = (
+        f"A variable of your own whose name begins with {prefix} needs another name, or to be named in "
+        f"{prefix}own_variables"
+    )
+    refuse_unknown(variables, {*RECORD, *ROLE}, prefix, "the role", way_out, own)
     try:
         if name is not None:
             checks.name_of_container(
@@ -63,7 +97,7 @@ def container_record(options: t.Any, prefix: str = "", name: t.Any = None) -> di
             )
         told, derivation = checked_record(plain(options, ""), "")
         if derivation:
-            rendered(derivation, None)
+            check_units(told, rendered(derivation, None), "")
     except DeclarationError as error:
         raise DeclarationError(f"{prefix}{error.path}", error.message) from error
     return {**derivation, **told}

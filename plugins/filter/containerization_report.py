@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.unshare.container.plugins.plugin_utils.containerized import containerization_report as derive
+from ansible_collections.unshare.container.plugins.plugin_utils.containerized import report_lines
 from ansible_collections.unshare.container.plugins.plugin_utils.filters import as_filter
 
 DOCUMENTATION = r"""
@@ -48,7 +49,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: What was done. Every entry has C(kind), C(name) and C(reason).
+  description: What was done. Every entry of RV(_value.kept), RV(_value.dropped), RV(_value.replaced) and
+    RV(_value.added) has C(kind), C(name) and C(reason).
   type: dict
   contains:
     kept:
@@ -67,6 +69,13 @@ _value:
       description: What only the container has.
       type: list
       elements: dict
+    lines:
+      description:
+        - What is dropped, replaced and added, a line each, and which file systems and mapped devices are kept.
+        - The role P(unshare.container.system_container#role) shows these lines with C(--diff) or C(-v).
+      type: list
+      elements: str
+      version_added: 0.2.0
 """
 
 
@@ -78,8 +87,8 @@ def containerization_report(
     keep_services: t.Any = (),
     store: t.Any = "/usr",
 ) -> dict[str, t.Any]:
-    """Return what the derivation keeps, drops, replaces and adds."""
-    return derive(
+    """Return what the derivation keeps, drops, replaces and adds, and the lines that say so."""
+    report = derive(
         operating_system,
         mappings=mappings,
         shared_network=shared_network,
@@ -87,6 +96,7 @@ def containerization_report(
         keep_services=keep_services,
         store=store,
     )
+    return {**report, "lines": report_lines(report)}
 
 
 class FilterModule:

@@ -16,7 +16,8 @@ description:
   - Asks the hosts of another inventory for their system containers, and makes an inventory host of each.
   - Each is reached with P(unshare.container.nsenter#connection), through its host, with that host's own connection
     variables. A become password of the host becomes C(ansible_unshare_host_become_password).
-  - Its source is a file whose name is C(unshare.yml) or ends in C(.unshare.yml), or the same with C(.yaml).
+  - Its source is a file whose name is C(unshare.yml) or ends in C(.unshare.yml), or the same with C(.yaml). A key that
+    is none of the options is an error.
   - Groups are C(system_containers), and one for each state (C(system_containers_running)), each host
     (C(system_containers_on_web1)) and each name (C(system_containers_named_web)).
   - Variables of each are C(unshare_name), C(unshare_host), C(unshare_state), C(unshare_ready),
@@ -97,6 +98,7 @@ from ansible.utils.collection_loader import AnsibleCollectionConfig
 from ansible.utils.unsafe_proxy import wrap_var
 from ansible.vars.manager import VariableManager
 from ansible_collections.unshare.container.plugins.plugin_utils import container_listing
+from ansible_collections.unshare.container.plugins.plugin_utils.errors import suggestion
 
 from ..module_utils.launcher import times
 
@@ -131,11 +133,35 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         super().parse(inventory, loader, path, cache)
         if InventoryModule._listing or container_listing.LISTING in os.environ:
             return  # met among the sources of the other inventory, which is being read
+        self._refuse_unknown(path, loader)
         self._read_config_data(path)
         hosts = self._read_hosts(path)
         answers = self._cached_answers(path, cache, hosts)
         for name, host in hosts.items():
             self._add_host(name, host, answers.get(name, {}))
+
+    def _refuse_unknown(self, path: str, loader: t.Any) -> None:
+        """Refuse keys of the file that no option has: Ansible would leave them out without a word.
+
+        What is no mapping, or a file of another plugin, is Ansible's to refuse.
+        """
+        config = loader.load_from_file(path, cache="none")
+        if not isinstance(config, dict) or config.get("plugin") not in (self.NAME, None):
+            return
+        options: dict[str, Facts] = self.option_definitions
+        self._refuse_keys(path, "", config, {"plugin", *options})
+        for name, option in options.items():
+            inner: Facts = option.get("suboptions") or {}
+            items = config.get(name)
+            for number, item in enumerate(items if inner and isinstance(items, list) else []):
+                if isinstance(item, dict):
+                    self._refuse_keys(path, f"{name}[{number}]: ", item, inner)
+
+    @staticmethod
+    def _refuse_keys(path: str, place: str, given: Facts, known: t.Collection[str]) -> None:
+        for key in given:
+            if key not in known:
+                raise AnsibleParserError(f"{path}: {place}unknown key '{key}'{suggestion(str(key), known)}")
 
     def _read_hosts(self, path: str) -> dict[str, Facts]:
         """Return the variables of the hosts to ask, by host name."""

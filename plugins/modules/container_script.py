@@ -21,9 +21,12 @@ description:
   - The system-call filter, which is made with the host's libseccomp, is a part of the system. Where that library is
     installed later, or compiles another filter after an upgrade, the next run makes another system.
   - Nothing is started, and no running container is touched. M(unshare.container.system_container) does that.
-  - Before anything is written, the host is checked for what the container needs, each mount for whether it could be
+  - Before the system is written, the host is checked for what the container needs, each mount for whether it could be
     made, and the store for every program that a service runs, the init, the time zone and the locale. One error names
-    everything of a kind that is missing.
+    everything of a kind that is missing. For that the host gets a copy of the units below C(/run), which its systemd
+    reads, and which is removed at once.
+  - What other containers have, such as a directory or a port, keeps no system from being written.
+    M(unshare.container.system_container) looks at that before it starts one.
   - The content of files marked as secret is taken out of O(system) on the controller and reaches the host in
     O(secrets), so that neither the output nor the host's log shows it.
 author:
@@ -33,10 +36,11 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     details:
-      - The host is checked, too. Missing programs are a warning instead of an error, and so is a directory or a port
-        that another container has, for an earlier task may mend that.
+      - The host is checked, too. Missing programs are a warning instead of an error, and so are a missing source of a
+        required mapping and a directory or a port that another container has, for an earlier task may mend that.
   diff_mode:
-    details: Compared with the system that is current for the container. Secret content is hidden.
+    details: Compared with the system that is current for the container, when C(changed) is true. Secret content is
+      hidden. The difference from a system that is on the host already is shown by the task that switches to it.
   action:
     description: Has an action plugin, which makes O(boot), and keeps secrets out of the logs.
     support: full
@@ -193,7 +197,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.host.unlogged import Unlogged
+from ..module_utils.host.module_log import Unlogged
 from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.launcher.process import heed_children
 from ..module_utils.life.staging import refuse_namesake, stage

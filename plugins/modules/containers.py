@@ -26,9 +26,11 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     details: For a container whose system is missing or damaged on the host, the host and the store are checked, too. A
-      container that would go on running is judged, and is an error when it is not well.
+      container that would go on running is judged, and is an error when it is not well. What an earlier task may mend
+      is a warning - a missing program, a missing source of a required mapping, what another container has.
   diff_mode:
-    details: Shows which parts of the declarations were dropped or replaced, and why; the files that differ; the states.
+    details: Shows which parts of the declarations were dropped or replaced, and why; the files that differ, whether or
+      not the system is on the host already; the states.
   action:
     description: Has an action plugin, which derives the systems.
     support: full
@@ -167,7 +169,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ..module_utils.host.container_options import TASK_OPTIONS
-from ..module_utils.host.unlogged import Unlogged
+from ..module_utils.host.module_log import Unlogged
 from ..module_utils.launcher.errors import OptionError
 from ..module_utils.launcher.process import heed_children
 from ..module_utils.life.container import Container

@@ -248,8 +248,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.evaluation import run as evaluation
 from ..module_utils.evaluation.request import MANAGED, NAMESPACES, Request
+from ..module_utils.host.module_log import Unlogged
 from ..module_utils.host.time_limits import TimeLimit, check_time_limits
-from ..module_utils.host.unlogged import Unlogged
 from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.launcher.process import heed_children
 from ..module_utils.state.target import explain

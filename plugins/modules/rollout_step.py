@@ -55,8 +55,8 @@ options:
     type: int
     default: 1
   max_fail_percentage:
-    description: How many of the hosts of a wave may fail before the rollout stops.
-    type: float
+    description: How many percent of the hosts of a wave may fail before the rollout stops, from 0 to 100.
+    type: raw
     default: 0
   message:
     description: The reason of the failure. Used by O(step=note).
@@ -65,6 +65,13 @@ options:
   page:
     description: Path on the controller at which O(step=report) writes its HTML page. By default it writes none.
     type: path
+  variables:
+    description:
+      - Variables of the playbook C(unshare.container.rollout), by their whole names. O(step=begin) and O(step=stage)
+        check their values, and refuse variables of the host that look like one of them, misspelled.
+      - By default nothing is checked.
+    type: dict
+    default: {}
 seealso:
   - module: unshare.container.containers
 """

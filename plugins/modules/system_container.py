@@ -32,9 +32,11 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     details: O(system) does not need to be on the host yet. A container that would go on running is judged, and is an
-      error when it is not well.
+      error when it is not well. Of a system that is there a missing source of a required mapping is a warning, and so
+      is what another container has, for an earlier task may mend that.
   diff_mode:
-    details: Shows the state, the current system and the running one.
+    details: Shows the state, the current system and the running one, and how the content of a system that is on the
+      host differs from that of the current one. What the run has shown already is not shown again.
   action:
     description: Has an action plugin, which keeps values of the vault out of what is shown.
     support: full
@@ -198,7 +200,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.container_options import TASK_OPTIONS
-from ..module_utils.host.unlogged import Unlogged
+from ..module_utils.host.module_log import Unlogged
 from ..module_utils.launcher.process import heed_children
 from ..module_utils.life import main as _library_main  # noqa: F401  all of it is sent, to be compared
 from ..module_utils.life.container import Container

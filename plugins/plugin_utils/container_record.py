@@ -4,8 +4,8 @@
 
 It has three spellings: an entry of `containers` under its name, the variables `system_container_*` of the role, and,
 for the part that a target needs, the options of the module `system_container`. All are made from this record or
-compared with it. Only three things stand beside it: a container's name, the module's `system`, which is made from the
-first half of the record, and the role's `install_packages`, which is about the host.
+compared with it. Only few things stand beside it: a container's name, the module's `system`, which is made from the
+first half of the record, and what is in ROLE.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ DERIVED: Spec = {
 """The options that a container's system is made from. The derivation checks raw values and elements in depth."""
 
 RECORD: Spec = {**DERIVED, **OPTIONS}
+
+ROLE = ("name", "install_packages", "own_variables", "result")
+"""The names of further variables of the role, without their prefix: they are about the host, or the role itself."""
 
 DERIVING = ("mappings", "shared_network", "extra_file_systems", "keep_services", "store")
 """Names of the options that the filters `containerized_operating_system` and `containerization_report` take."""

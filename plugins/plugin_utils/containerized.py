@@ -16,9 +16,9 @@ from .essential_services import (
     container_essential_services,
     default_essential_services,
 )
+from .file_origins import of_essential
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, operating_system
-from .origins import of_essential
 from .records import FileSystem, FileSystemMapping, Service, store_mapping
 from .service_types import ServiceType
 from .services import base, networking
@@ -362,6 +362,19 @@ def containerization_report(declared: t.Any, **arguments: t.Any) -> dict[str, t.
     for directive, reason in derivation.without_effect():
         _note(derivation.report.dropped, "directive", directive, reason)
     return dataclasses.asdict(derivation.report)
+
+
+def report_lines(report: t.Mapping[str, t.Any]) -> list[str]:
+    """Return what a report says is not taken over as declared, with the reason, one line each (C14).
+
+    What becomes of a file system or mapped device that stays is said, too: most of them nobody mounts.
+    """
+    return [
+        f"{verb} {entry['kind']} {entry['name']}" + (f": {entry['reason']}" if entry["reason"] else "")
+        for verb in ("dropped", "replaced", "added", "kept")
+        for entry in report[verb]
+        if verb != "kept" or entry["kind"] in ("file_system", "mapped_device")
+    ]
 
 
 def essential_services(declared: t.Any, shared_network: t.Any = False) -> list[dict[str, t.Any]]:

@@ -62,7 +62,12 @@ def schedule(text: str, path: str) -> str:
 
 
 def _numbers(field: _Field, written: str, what: str, path: str) -> set[int]:
-    """Return the numbers that a field stands for."""
+    """Return the numbers that a field stands for.
+
+    :param written: the field's text.
+    :param what: how messages call the field.
+    :raises DeclarationError: cron does not read it.
+    """
     found: set[int] = set()
     for item in written.split(","):
         match = _ITEM.fullmatch(item)

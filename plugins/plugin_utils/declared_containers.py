@@ -14,6 +14,7 @@ import os
 import typing as t
 from pathlib import Path
 
+from ..module_utils.host import health_units
 from ..module_utils.host.container_options import OPTIONS
 from ..module_utils.host.limits import LimitError, parse_limits
 from ..module_utils.host.ports import overlap
@@ -21,7 +22,7 @@ from ..module_utils.launcher.errors import OptionError
 from ..module_utils.launcher.guarded import relation_of
 from ..module_utils.launcher.needs import Port
 from ..module_utils.launcher.paths import write_atomically
-from ..module_utils.launcher.written import written
+from ..module_utils.launcher.written_paths import written
 from ..module_utils.life.one_container import check
 
 # All of it is imported here: Ansible loads action plugins before it forks, and what a worker imports, each one imports.
@@ -31,7 +32,7 @@ from ..module_utils.state.target import TargetError
 from .boot_script import boot_script
 from .checks import name_of_container
 from .container_record import DERIVED, DERIVING, RECORD, RENDERING
-from .containerized import Derivation, containerization_report
+from .containerized import Derivation, containerization_report, report_lines
 from .errors import DeclarationError
 from .secrets import split_secrets
 from .system_files import system_files
@@ -212,6 +213,30 @@ def refuse_shared(declared: list[Declared], systems: DerivedSystems) -> None:
         former.append((item.name, needed))
 
 
+def refuse_unknown_units(declared: list[Declared], systems: DerivedSystems) -> None:
+    """Refuse a health that names units which a container's system does not have.
+
+    :raises DeclarationError: naming the unit.
+    """
+    for item in declared:
+        if item.derivation and (item.options["health"] or {}).get("units"):
+            check_units(item.options, systems.system(item)["system"], f"{PLACE}.{item.name}")
+
+
+def check_units(options: Mapping, system: Mapping, place: str) -> None:
+    """Refuse units in the health of a container that a system, as `system_files` returns it, does not have.
+
+    :raises DeclarationError: naming the unit.
+    """
+    units = (options["health"] or {}).get("units", [])
+    init = system["spec"]["init"]
+    if not init.get("systemd"):
+        return
+    boot = "\n".join(system["activation"])
+    for index, said in health_units.missing_units(units, system["files"], init.get("environment", {}), boot):
+        raise DeclarationError(f"{place}.health.units[{index}]".lstrip("."), said)
+
+
 def derive(declared: Declared) -> Mapping:
     """Return the system of a declared container. Raise DeclarationError with the place."""
     try:
@@ -236,18 +261,9 @@ def rendered(given: Mapping, name: str | None) -> Mapping:
 
 
 def report(declared: Declared) -> list[str]:
-    """Return what the container does not take over from its declaration, with the reason, one line each (C14).
-
-    What becomes of a file system or mapped device that stays is said, too: most of them nobody mounts.
-    """
+    """Return the lines that say what the container does not take over from its declaration (C14)."""
     given = declared.derivation
     if not given:
         return []
     arguments = {key: given[key] for key in DERIVING if key in given}
-    said = containerization_report(given["operating_system"], **arguments)
-    return [
-        f"{verb} {entry['kind']} {entry['name']}" + (f": {entry['reason']}" if entry.get("reason") else "")
-        for verb in ("dropped", "replaced", "added", "kept")
-        for entry in said[verb]
-        if verb != "kept" or entry["kind"] in ("file_system", "mapped_device")
-    ]
+    return report_lines(containerization_report(given["operating_system"], **arguments))

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 from ..module_utils.launcher.needs import Port
 from ..module_utils.launcher.targets import STORE
-from . import ports, registry, whole
+from . import folded_system, ports, registry
 from .accounts import Accounts
 from .errors import DeclarationError
+from .file_origins import Origins, of_essential
 from .operating_system import PATH, OperatingSystem
-from .origins import Origins, of_essential
 from .records import Service
 from .service_types import REQUIRED, Context, Contribution, ServiceType, needs
 from .units import Unit
@@ -140,7 +140,7 @@ def _evaluate(
     position = {id(node): index for index, node in enumerate(nodes)}
     listening: list[tuple[str, Port]] = []
     units: list[Unit] = []
-    checked: list[tuple[t.Callable[[t.Any, whole.Whole, str], None], t.Any, str]] = []
+    checked: list[tuple[t.Callable[[t.Any, folded_system.FoldedSystem, str], None], t.Any, str]] = []
     origins = Origins()
     for name in order:
         for node in by_type[name]:
@@ -151,7 +151,7 @@ def _evaluate(
             units += value if node.kind.name == "systemd" else []
             if name == "system":
                 ports.refuse_shared_ports(listening)
-                seen = whole.Whole(context, value["files"])
+                seen = folded_system.FoldedSystem(context, value["files"])
                 for against, given, path in checked:
                     against(given, seen, path)
                 seen.check(value["places"])

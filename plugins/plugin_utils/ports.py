@@ -16,8 +16,19 @@ _SOCKET = {
     "ListenStream": "tcp",
     "ListenDatagram": "udp",
 }
+_LISTEN = (
+    "ListenStream",
+    "ListenDatagram",
+    "ListenSequentialPacket",
+    "ListenFIFO",
+    "ListenSpecial",
+    "ListenNetlink",
+    "ListenMessageQueue",
+    "ListenUSBFunction",
+)
+"""Settings of which an empty value forgets what all of them have said before (systemd.socket(5))."""
+
 _ENDPOINT = re.compile(r"(?:(\[[0-9A-Fa-f:.%]+\]|[^\s\[\]:/@]*):)?([0-9]+)")
-_ASSIGNMENT = re.compile(r"\s*([A-Za-z]+)\s*=\s*(.*?)\s*")
 
 
 class Listener(t.NamedTuple):
@@ -50,22 +61,14 @@ def of_unit(unit: Unit) -> list[Listener]:
     """Return what a socket unit listens on, by its sections or its text."""
     if unit.suffix != ".socket":
         return []
-    if unit.text is not None:
-        matches = map(_ASSIGNMENT.fullmatch, unit.text.splitlines())
-        lines = [(match.group(1), match.group(2)) for match in matches if match]
-    else:
-        given = unit.sections.get("Socket") or {}
-        lines = [(key, str(item)) for key, value in given.items() for item in _items(value) if item is not None]
-    found = []
-    for key, value in lines:
+    found: list[Listener] = []
+    for _section, key, value in unit.settings("Socket") or []:
+        if key in _LISTEN and not value:
+            found = []
         known = endpoint(value) if key in _SOCKET else None
         if known:
             found.append(Listener(f"{unit.name}: {key}", known[1], known[0], _SOCKET[key]))
     return found
-
-
-def _items(value: t.Any) -> list[t.Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def refuse_shared_ports(ports: t.Sequence[tuple[str, Port]]) -> None:

@@ -20,7 +20,7 @@ from .validation import Spec, describe, plain, validate
 
 if t.TYPE_CHECKING:
     from .accounts import Accounts
-    from .whole import Whole
+    from .folded_system import FoldedSystem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +171,7 @@ class ServiceType:
     software: Software = NOTHING
     programs: tuple[str, ...] = ()
     listeners: Callable[[t.Any], list[Listener]] = _no_listeners
-    against: Callable[[t.Any, Whole, str], None] | None = None
+    against: Callable[[t.Any, FoldedSystem, str], None] | None = None
 
     @property
     def units(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from ..module_utils.launcher.contract import Init, Mount, Security, Specificatio
 from ..module_utils.launcher.host_files import HOST_FILES
 from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
-from . import checks, covered, starters, tmpfs
+from . import checks, mount_conflicts, tmpfs, unit_starters
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
 from .errors import DeclarationError, contracted
@@ -96,11 +96,11 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     if not init.systemd:
         files = {path: item for path, item in files.items() if not path.startswith("/etc/systemd/")}
     else:
-        starters.refuse_left_out(folded["units"], files)
+        unit_starters.refuse_left_out(folded["units"], files)
     names = _names(files)
     file_systems = _file_systems(system, folded["file_systems"], store, names)
-    mounts = covered.Mounts(file_systems, system.file_systems, store.target)
-    covered.refuse(files, mounts, given["log"], folded["origins"])
+    mounts = mount_conflicts.Mounts(file_systems, system.file_systems, store.target)
+    mount_conflicts.refuse(files, mounts, given["log"], folded["origins"])
     directories = _directories(folded["directories"], file_systems, files, names["uid"])
     specification = Specification(
         format=contract.FORMAT,
@@ -120,7 +120,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     return {
         "name": name,
         "files": {path: files[path] for path in sorted(files)},
-        "directories": covered.kept_directories(directories, mounts, folded["origins"]),
+        "directories": mount_conflicts.kept_directories(directories, mounts, folded["origins"]),
         "host_files": sorted({*HOST_FILES, *folded["host_files"]} - files.keys()),
         "spec": specification,
         "activation": folded["activation"],

@@ -8,7 +8,7 @@ import dataclasses
 import re
 import typing as t
 
-from . import base_units, checks, installed, starters
+from . import base_units, checks, install_section, unit_starters
 from .errors import DeclarationError, suggestion
 from .service_types import Context, Contribution, Placed, placed_list
 from .units import Unit, render, with_order
@@ -150,9 +150,9 @@ def _refuse_unknown_starters(units: list[Unit]) -> None:
     for unit in units:
         for target in unit.wanted_by or ():
             if target not in known and re.sub("@.*(?=[.])", "@", target) not in names:
+                advice = unit_starters.advice(target, names)
                 raise DeclarationError(
-                    unit.path,
-                    f"{unit.name} is wanted by '{target}', which no service provides{starters.advice(target, names)}",
+                    unit.path, f"{unit.name} is wanted by '{target}', which no service provides{advice}"
                 )
 
 
@@ -176,7 +176,7 @@ def files(units: list[Unit], context: Context) -> dict[str, t.Any]:
             checks.unit_name(alias, unit.path)
             if alias != unit.name and Unit(alias).is_template == unit.is_template:
                 result[f"systemd/system/{alias}"] = {"link": unit.name}
-        for path, entry in installed.links(unit).items():
+        for path, entry in install_section.links(unit).items():
             if path in result and result[path] != entry:
                 raise DeclarationError(unit.path, f"/etc/{path} is already there, by another unit or its alias")
             result[path] = entry

@@ -8,6 +8,7 @@ import dataclasses
 import re
 import typing as t
 
+from ..module_utils.state import unit_texts
 from . import checks
 from .errors import DeclarationError
 from .validation import describe
@@ -46,7 +47,20 @@ class Unit:
     @property
     def is_template(self) -> bool:
         """Whether only instances of it run, such as NAME@INSTANCE.service."""
-        return self.name.endswith("@" + self.suffix)
+        return unit_texts.is_template(self.name)
+
+    def settings(self, section: str) -> list[tuple[str, str, str]] | None:
+        """Return section, key and value of each assignment in a section of the unit; None when it has no such section.
+
+        Values of sections that are declared are taken as they are: who renders them refuses what is wrong.
+        """
+        if self.text is not None:
+            found = [item for item in unit_texts.assignments(self.text) if item[0] == section]
+            return [item for item in found if item[1]] if found else None
+        declared = self.sections.get(section)
+        if not isinstance(declared, dict):
+            return None
+        return [(section, key, item.strip()) for key, value in declared.items() for item in _as_list(value)]
 
 
 def _value(value: t.Any, path: str) -> str:
@@ -106,7 +120,7 @@ def command(value: t.Any, path: str) -> str:
     """
     if isinstance(value, str):
         checks.line(value, path)
-        text = value.lstrip("@-:+!")
+        text = value.lstrip(unit_texts.PREFIXES)
         if not text.startswith("/"):
             raise DeclarationError(path, f"'{value}' must begin with the absolute path of a program")
         return value
@@ -133,8 +147,9 @@ def _without_nul(word: str, path: str) -> str:
 
 def program(value: str | list[str]) -> str | None:
     """Return the program that a command runs, or None when it cannot be determined."""
-    first = value[0] if isinstance(value, list) else value.lstrip("@-:+!").split(" ", 1)[0]
-    return None if any(character in first for character in "\"'%$\\") else first
+    words = [value] if isinstance(value, list) else unit_texts.command_lines(value)
+    first = words[0][0].lstrip("" if isinstance(value, list) else unit_texts.PREFIXES) if words else ""
+    return None if not first or set("%$") & set(first) else first
 
 
 def with_order(unit: Unit, requires: t.Iterable[str]) -> Sections:
@@ -153,4 +168,4 @@ def with_order(unit: Unit, requires: t.Iterable[str]) -> Sections:
 
 
 def _as_list(value: t.Any) -> list[str]:
-    return [] if value is None else [str(item) for item in (value if isinstance(value, list) else [value])]
+    return [str(item) for item in (value if isinstance(value, list) else [value]) if item is not None]

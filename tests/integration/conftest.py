@@ -27,6 +27,7 @@ from ansible_collections.unshare.container.plugins.module_utils.state.target imp
 from ansible_collections.unshare.container.tests import mountinfo
 from ansible_collections.unshare.container.tests.integration import shared_directories
 from ansible_collections.unshare.container.tests.integration.eval_commands import ORDINARY, Evaluator
+from ansible_collections.unshare.container.tests.integration.fuse_servers import Silent, need_fuse
 from ansible_collections.unshare.container.tests.side_by_side import NUMBER
 
 shared_directories.guard()
@@ -277,6 +278,22 @@ def render_boot(system: Mapping) -> str:
     return str(templar.template(trust_as_template(template.read_text())))
 
 
+@contextlib.contextmanager
+def running_machine(name: str, **declared: t.Any) -> t.Iterator[Machine]:
+    """Give a container that runs for all tests of a file; afterwards it is gone, with all that is called by its name.
+
+    :param declared: further fields of its operating system.
+    """
+    machine = Machine(name, write_system({"host_name": name, **declared}, name))
+    machine.start()
+    try:
+        yield machine
+    finally:
+        machine.destroy()
+    left = Host.snapshot()
+    assert {key for key in left for entry in left[key] if name in entry} == set()
+
+
 @pytest.fixture
 def make_machine(host_unchanged: None) -> t.Iterator[MakeMachine]:
     """Yield a function that makes containers from declarations; they and their systems are removed after the test."""
@@ -294,3 +311,12 @@ def make_machine(host_unchanged: None) -> t.Iterator[MakeMachine]:
     finally:
         for machine in machines:
             machine.destroy()
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> t.Iterator[Silent]:
+    """Yield a file system of the host in user space, whose server is this process."""
+    need_fuse()
+    found = Silent(tmp_path / "silent")
+    yield found
+    found.close()

@@ -90,6 +90,7 @@ class FleetHost:
     """
 
     def __init__(self, fleet: Fleet, index: int) -> None:
+        self.fleet = fleet
         self.name = f"host{index:02d}"
         self.directory = fleet.directory / self.name
         self.directory.mkdir()
@@ -115,7 +116,8 @@ class FleetHost:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def _write_subuid(self, index: int) -> None:
-        low, high = FIRST_ID + index * 4 * IDS, FIRST_ID + (index + 1) * 4 * IDS
+        share = self.fleet.ranges * IDS
+        low, high = FIRST_ID + index * share, FIRST_ID + (index + 1) * share
         last = 0x7FC00000
         (self.directory / "subuid").write_text(f"a:{FIRST_ID}:{low - FIRST_ID}\nb:{high}:{last - high}\n")
 
@@ -140,10 +142,14 @@ class FleetHost:
         self.process.stdin.write(b"\n")
         self.process.stdin.close()
 
+    def first(self) -> str:
+        """Return the PID of the first process in it."""
+        return Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0]
+
     def inside(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the host, as its root, without ssh."""
-        pid = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0]
-        full = ["nsenter", f"--target={pid}", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", *command]
+        spaces = ["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup"]
+        full = ["nsenter", f"--target={self.first()}", *spaces, *command]
         return subprocess.run(full, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
 
     def destroy(self) -> None:
@@ -157,10 +163,12 @@ class Fleet:
 
     Attributes:
         directory: short-lived files, the inventory's among them.
+        ranges: how many ranges of ids each host has left for containers.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, ranges: int = 4) -> None:
         self.count = count
+        self.ranges = ranges
         self.hosts: list[FleetHost] = []
 
     def __enter__(self) -> Fleet:
@@ -211,18 +219,21 @@ class Fleet:
         _remove_groups(self.cgroup)
         self.temporary.cleanup()
 
-    def inventory(self, variables: dict[str, t.Any], count: int | None = None) -> Path:
-        """Write an inventory of all hosts, or of the first so many, with variables of the group `all`."""
+    def variables(self) -> dict[str, t.Any]:
+        """Return the variables with which a host is reached."""
         ssh = f"-F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -i {self.key}"
-        common = {
+        return {
             "ansible_user": "root",
             "ansible_ssh_common_args": ssh,
             "ansible_python_interpreter": INTERPRETER,
             "ansible_remote_tmp": "/run/ansible",
         }
+
+    def inventory(self, variables: dict[str, t.Any], count: int | None = None) -> Path:
+        """Write an inventory of all hosts, or of the first so many, with variables of the group `all`."""
         hosts = {host.name: {"ansible_host": host.address} for host in self.hosts[:count]}
         path = self.directory / "inventory.json"
-        path.write_text(json.dumps({"all": {"hosts": hosts, "vars": {**common, **variables}}}))
+        path.write_text(json.dumps({"all": {"hosts": hosts, "vars": {**self.variables(), **variables}}}))
         return path
 
     def environment(self, **more: str) -> dict[str, str]:

@@ -9,12 +9,15 @@ The host is a container itself, with a disk for /var/lib/unshare and /etc/system
 from __future__ import annotations
 
 import json
+import re
 import time
 import typing as t
 from pathlib import Path
 
 import ansible
 import pytest
+import yaml
+from ansible_collections.unshare.container.tests import followed
 
 from .conftest import INTERPRETER, contain, files_of, render_boot
 from .test_reboot import DECLARED, LOGIN, rebooting
@@ -242,3 +245,25 @@ def test_the_module_and_systemd_agree(host: SystemdHost) -> None:
     assert host.container("web", state="stopped")["changed"]
     host.container("web", state="absent")
     assert host.machine.shell("ls -R /etc/systemd/system | grep unshare-container").stdout == ""
+
+
+def test_the_page_about_starting_with_the_host(host: SystemdHost) -> None:
+    with followed.Page("docs/at-boot.md", __file__) as page:
+        options = {**yaml.safe_load(page.take("system_container_enabled").text)}
+        options.update(yaml.safe_load(page.take("system_container_limits").text))
+    text = (COLLECTION / "docs/at-boot.md").read_text()
+    files = re.findall(r"^\| `(unshare-container@\S+)` \|", text, re.MULTILINE)
+    (link,) = re.findall(r"`(multi-user\.target\.wants/\S+)`", text)
+    assert len(files) == 3
+    host.container("database", system=host.write("database"))
+    told = {key.removeprefix("system_container_"): value for key, value in options.items()}
+    host.container("web", system=host.write("web"), **told)
+
+    host.machine.output("sh", "-c", "cd /etc/systemd/system && ls -d " + " ".join([*files, link]))
+    limits = ["MemoryMax", "MemoryHigh", "CPUQuotaPerSecUSec", "CPUWeight", "TasksMax", "IOWeight"]
+    assert host.show("web", *limits) == [str(512 << 20), str(400 << 20), "1.500000s", "50", "512", "50"]
+    assert "unshare-container@database.service" in host.show("web", "After")[0].split()
+    for verb in ("stop", "start"):
+        host.machine.output("systemctl", verb, "unshare-container@web")
+    assert host.show("web", "ActiveState") == ["active"]
+    assert "Started unshare-container@web" in host.machine.output("journalctl", "-u", "unshare-container@web")

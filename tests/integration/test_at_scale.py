@@ -15,20 +15,22 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.unshare.container.tests import followed
 from ansible_collections.unshare.container.tests.integration.conftest import Machine
 from ansible_collections.unshare.container.tests.integration.playbooks import REPOSITORY, Run
 
-PAGE = (REPOSITORY / "docs/at-scale.md").read_text()
 NAME = "test-pulled"
 PROGRAMS = Path(sys.executable).parent
 IDENTITY = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
 
 
-def block(name: str) -> str:
-    """Return the text of a file of the page."""
-    found = re.search(rf"^`{re.escape(name)}`\n\n```\w+\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert found, name
-    return found[1]
+def files() -> dict[str, str]:
+    """Return the files of the page by their names; the tests here run each of them."""
+    with followed.Page("docs/at-scale.md", __file__) as page:
+        return {str(step.block.file): step.text for step in page.rest()}
+
+
+FILES = files()
 
 
 def run(*command: str, directory: Path, **environment: str) -> Run:
@@ -48,7 +50,7 @@ class Origin:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         run("git", "init", "--quiet", "--initial-branch=main", str(directory), directory=directory.parent).succeeded()
-        (directory / "pull.yml").write_text(block("pull.yml"))
+        (directory / "pull.yml").write_text(FILES["pull.yml"])
         (directory / "inventory").write_text(f"[all]\nelsewhere\n{socket.gethostname()}\n")
 
     def commit(self, text: str, state: str = "started") -> None:
@@ -65,10 +67,23 @@ class Origin:
         run("git", *IDENTITY, "commit", "--quiet", "--message=Change", directory=self.directory).succeeded()
 
 
+def test_the_tests_here_run_each_file_of_the_page() -> None:
+    assert set(FILES) == {"pull.yml", "containers.service", "containers.timer", "execution-environment.yml"}
+
+
+def test_systemd_takes_the_units_of_the_page(tmp_path: Path) -> None:
+    for name in ("containers.service", "containers.timer"):
+        (tmp_path / name).write_text(FILES[name].replace("/opt/ansible/bin/ansible-pull", "/usr/bin/true"))
+    units = [str(path) for path in sorted(tmp_path.iterdir())]
+    assert run("systemd-analyze", "verify", "--man=no", *units, directory=tmp_path).succeeded().output == ""
+    (when,) = re.findall("^OnCalendar=(.+)$", FILES["containers.timer"], re.MULTILINE)
+    assert "*:00/30:00" in run("systemd-analyze", "calendar", when, directory=tmp_path).succeeded().output
+
+
 @pytest.mark.root
 def test_a_host_pulls_its_containers(host_unchanged: None, tmp_path: Path) -> None:
     origin = Origin(tmp_path / "origin")
-    words = re.search(r"^ExecStart=\S*/(ansible-pull (?:.*\\\n)*.*)$", block("containers.service"), re.MULTILINE)
+    words = re.search(r"^ExecStart=\S*/(ansible-pull (?:.*\\\n)*.*)$", FILES["containers.service"], re.MULTILINE)
     assert words
     command = words[1].replace("\\\n", " ").replace("https://git.example.org/site.git", f"file://{origin.directory}")
     command = command.replace("/var/lib/site", str(tmp_path / "checkout"))
@@ -96,7 +111,7 @@ def test_the_execution_environment_has_what_the_controller_imports_and_nothing_e
 
 
 def test_the_pages_execution_environment_can_be_built(tmp_path: Path) -> None:
-    (tmp_path / "execution-environment.yml").write_text(block("execution-environment.yml"))
+    (tmp_path / "execution-environment.yml").write_text(FILES["execution-environment.yml"])
     made = run("ansible-builder", "create", "--output-filename=Containerfile", directory=tmp_path).succeeded()
     assert "Complete" in made.output
     galaxy = yaml.safe_load((tmp_path / "context/_build/requirements.yml").read_text())

@@ -16,7 +16,7 @@ import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
 from ansible_collections.unshare.container.plugins.connection import nsenter
 
-from .conftest import Host, Machine, write_system
+from .conftest import Machine, running_machine, write_system
 from .connection_hosts import PASSWORD, SshHost, ansible, connect
 
 pytestmark = pytest.mark.root
@@ -32,13 +32,8 @@ Variables = dict[str, t.Any]
 @pytest.fixture(scope="module")
 def machine() -> t.Iterator[Machine]:
     """Yield a container that runs, with a user called alice."""
-    declared = {"host_name": NAME, "users": [{"name": "alice", "uid": 1000}]}
-    made = Machine(NAME, write_system(declared, NAME))
-    made.start()
-    yield made
-    made.destroy()
-    left = Host.snapshot()
-    assert {key for key in left for entry in left[key] if NAME in entry} == set()
+    with running_machine(NAME, users=[{"name": "alice", "uid": 1000}]) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Host, Machine, write_system
+from .conftest import Machine, running_machine
 from .connection_hosts import PLUGIN, ansible
 from .test_connection_become import CORES
 
@@ -51,15 +51,11 @@ LIES: dict[str, dict[str, t.Any]] = {
 @pytest.fixture
 def machine() -> t.Iterator[Machine]:
     """Yield a container that answers each module with what `/tmp/answer` holds."""
-    made = Machine(NAME, write_system({"host_name": NAME}, NAME))
-    made.start()
-    made.output(
-        "sh", "-c", "printf '#!/bin/sh\\ncat >/dev/null\\ncat /tmp/answer\\n' >/tmp/python; chmod 755 /tmp/python"
-    )
-    yield made
-    made.destroy()
-    left = Host.snapshot()
-    assert {key for key in left for entry in left[key] if NAME in entry} == set()
+    with running_machine(NAME) as made:
+        made.output(
+            "sh", "-c", "printf '#!/bin/sh\\ncat >/dev/null\\ncat /tmp/answer\\n' >/tmp/python; chmod 755 /tmp/python"
+        )
+        yield made
 
 
 def play(machine: Machine, directory: Path, core: str, plays: t.Any, facts: dict[str, t.Any]) -> t.Any:

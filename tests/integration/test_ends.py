@@ -18,8 +18,8 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.errors 
 from ansible_collections.unshare.container.plugins.module_utils.launcher.process import Process
 from ansible_collections.unshare.container.plugins.module_utils.life import fuse
 
+from .fuse_servers import Silent, holding, mounting
 from .lives import Run, children, nothing_in_memory
-from .test_excursion import Silent
 
 if t.TYPE_CHECKING:
     from .conftest import Machine, MakeMachine
@@ -62,19 +62,13 @@ open(group + "/inner/cgroup.threads", "w").write(str(os.getpid()))
 
 # A server in user space that has read the question of its own other thread, and waits for that thread's end. Who has
 # opened the device shares the table of descriptors with it, so that the kill of the one closes nothing.
-DEADLOCKED = f"""
-import ctypes, os, struct, threading
-libc = ctypes.CDLL(None, use_errno=True)
-os.mkdir("/tmp/own")
-device = os.open("/dev/fuse", os.O_RDWR)
-options = f"fd={{device}},rootmode=40000,user_id=0,group_id=0,allow_other"
-assert libc.mount(b"own", b"/tmp/own", b"fuse", 6, options.encode()) == 0, os.strerror(ctypes.get_errno())
-_length, _opcode, unique = struct.unpack_from("<IIQ", os.read(device, 1 << 17))
-answer = struct.pack("<IIII", 7, 31, 0, 0) + struct.pack("<HHI", 1, 1, 1 << 16) + bytes(40)
-os.write(device, struct.pack("<IiQ", 16 + len(answer), 0, unique) + answer)
+DEADLOCKED = f"""{mounting(",allow_other")}
+import threading
+_opcode, unique, _node = question()
+reply(unique, opened)
 asker = threading.Thread(target=lambda: os.path.exists("/tmp/own/name"))
 asker.start()
-os.read(device, 1 << 17)
+question()
 open("{READY}", "w").close()
 asker.join()
 """
@@ -82,53 +76,22 @@ asker.join()
 # A server in user space that never says what is in its file. A process, which keeps the device open, waits for that in
 # a call into memory that is this file, and holds a lock of the control group's directory meanwhile. Another waits for
 # the same lock as a writer, so that nobody gets it any more.
-HOLDING = """
-import ctypes, mmap, os, struct, time
-libc = ctypes.CDLL(None, use_errno=True)
-os.mkdir("/tmp/own")
-device = os.open("/dev/fuse", os.O_RDWR)
-options = f"fd={device},rootmode=40000,user_id=0,group_id=0"
-assert libc.mount(b"own", b"/tmp/own", b"fuse", 6, options.encode()) == 0, os.strerror(ctypes.get_errno())
-
-def status(node):
-    mode = 0o40755 if node == 1 else 0o100644
-    return struct.pack("<6Q10I", node, 4096, 8, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
-
+HOLDING = holding("""
 def waits(pid):
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rpartition(")")[2].split()[0] == "D"
 
-def hold():
-    memory = mmap.mmap(os.open("/tmp/own/file", os.O_RDONLY), 4096, access=mmap.ACCESS_COPY)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    libc.getdents64(os.open("/sys/fs/cgroup", os.O_RDONLY), ctypes.c_void_p(address), ctypes.c_size_t(4096))
+def hold(address):
+    libc.getdents64(os.open("/sys/fs/cgroup", os.O_RDONLY), address, ctypes.c_size_t(4096))
 
-def fork(work):
-    pid = os.fork()
-    if pid == 0:
-        work()
+def asked():
+    writer = os.fork()
+    if writer == 0:
+        os.mkdir("/sys/fs/cgroup/writer")
         os._exit(0)
-    return pid
-
-answers = {
-    26: lambda node: struct.pack("<IIII", 7, 31, 0, 0) + struct.pack("<HHI", 1, 1, 1 << 16) + bytes(40),
-    1: lambda node: struct.pack("<4Q2I", 2, 0, 60, 60, 0, 0) + status(2),
-    3: lambda node: struct.pack("<QII", 60, 0, 0) + status(node),
-    14: lambda node: struct.pack("<QII", 1, 0, 0),
-}
-fork(hold)
-while True:
-    request = os.read(device, 1 << 17)
-    _length, opcode, unique, node = struct.unpack_from("<IIQQ", request)
-    if opcode == 15:
-        writer = fork(lambda: os.mkdir("/sys/fs/cgroup/writer"))
-        while not waits(writer):
-            time.sleep(0.01)
-        open("/data/ready", "x").close()
-    elif opcode in answers:
-        answer = answers[opcode](node)
-        os.write(device, struct.pack("<IiQ", 16 + len(answer), 0, unique) + answer)
-"""
+    while not waits(writer):
+        time.sleep(0.01)
+""")
 
 
 @pytest.fixture
@@ -199,16 +162,6 @@ def test_a_process_whose_first_thread_has_ended_and_that_is_not_recorded_is_kill
     assert process.wait(0)
     process.close()
     nothing_in_memory(machine.name)
-
-
-@pytest.fixture
-def silent(tmp_path: Path) -> t.Iterator[Silent]:
-    """Yield a file system of the host in user space, whose server is this process."""
-    if not os.path.exists("/dev/fuse"):
-        pytest.skip("this host has no FUSE")
-    found = Silent(tmp_path / "silent")
-    yield found
-    found.close()
 
 
 @pytest.mark.parametrize("run", [instead_of_systemd, beside_systemd])

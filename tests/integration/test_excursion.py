@@ -9,9 +9,7 @@ import contextlib
 import gc
 import os
 import resource
-import select
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -20,13 +18,14 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import excursion, linux, mount_calls
+from ansible_collections.unshare.container.plugins.module_utils.launcher import excursion, linux
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Mount
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life import start
 from ansible_collections.unshare.container.tests import mountinfo
 
 from .conftest import INTERPRETER, Host
+from .fuse_servers import Silent
 
 if t.TYPE_CHECKING:
     from .conftest import Machine, MakeMachine
@@ -174,8 +173,8 @@ def test_an_init_that_is_killed_before_it_runs_is_a_failure(
     machine = make_machine(name=NAME)
     note = start.Start._note
 
-    def noted(self: start.Start) -> dict[str, t.Any]:
-        record = note(self)
+    def noted(self: start.Start, is_ready: bool) -> dict[str, t.Any]:
+        record = note(self, is_ready)
         assert self.init is not None
         self.init.signal(signal.SIGKILL)
         assert self.init.wait(10)
@@ -236,61 +235,6 @@ def test_a_caller_that_may_not_mount_gets_an_error(make_machine: MakeMachine) ->
     assert result.returncode == 125
     assert result.stderr.startswith(f"run-container: container {NAME}: cannot start: ")
     assert "Traceback" not in result.stderr
-
-
-class Silent:
-    """A file system (FUSE) whose server, once it is mounted, answers nothing."""
-
-    OPENING = 26  # FUSE_INIT
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.mkdir()
-        self.device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
-        options = {"fd": str(self.device), "rootmode": "040000", "user_id": "0", "group_id": "0"}
-        context = mount_calls.fsopen("fuse")
-        for name, value in options.items():
-            mount_calls.fsconfig(context, mount_calls.FSCONFIG_SET_STRING, name, value)
-        mount_calls.fsconfig(context, mount_calls.FSCONFIG_SET_FLAG, "allow_other")
-        mount_calls.fsconfig(context, mount_calls.FSCONFIG_CMD_CREATE)
-        mount = mount_calls.fsmount(context, 0)
-        target = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        mount_calls.move_mount(mount, target)
-        for descriptor in (context, mount, target):
-            os.close(descriptor)
-        self._answer_opening()
-
-    def _answer_opening(self) -> None:
-        request = os.read(self.device, 1 << 16)
-        _length, opcode, unique = struct.unpack_from("<IIQ", request)
-        assert opcode == self.OPENING
-        answer = struct.pack("<IIII", 7, 31, 0, 0) + struct.pack("<HHI", 1, 1, 1 << 16) + bytes(40)
-        os.write(self.device, struct.pack("<IiQ", 16 + len(answer), 0, unique) + answer)
-
-    def await_question(self) -> None:
-        """Wait until somebody waits for an answer."""
-        poll = select.poll()
-        poll.register(self.device, select.POLLIN)
-        assert poll.poll(30_000)
-
-    def abort(self) -> None:
-        """End it; whoever waits for an answer gets an error."""
-        os.close(self.device)
-        self.device = -1
-
-    def close(self) -> None:
-        mount_calls.unmount(str(self.path))
-        if self.device >= 0:
-            self.abort()
-
-
-@pytest.fixture
-def silent(tmp_path: Path) -> t.Iterator[Silent]:
-    if not os.path.exists("/dev/fuse"):
-        pytest.skip("this host has no FUSE")
-    found = Silent(tmp_path / "silent")
-    yield found
-    found.close()
 
 
 def test_a_mapping_whose_file_system_hangs_is_given_up_in_time(make_machine: MakeMachine, silent: Silent) -> None:

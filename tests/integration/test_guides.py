@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tarfile
 import typing as t
 from pathlib import Path
@@ -20,82 +18,14 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.unshare.container.plugins.modules import container_script, eval_container
-from ansible_collections.unshare.container.tests import guides
-from ansible_collections.unshare.container.tests.integration.playbooks import REPOSITORY
+from ansible_collections.unshare.container.tests import followed
+from ansible_collections.unshare.container.tests.integration.reader import HOST, Reader
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("host_unchanged"), pytest.mark.timeout(300)]
 
-BIN = Path(sys.executable).parent
-HOST = "one.example.org"
 WEB, CACHE, RENAMED, SCRIPT = "test-guide-web", "test-guide-cache", "test-guide-sessions", "test-guide-script"
 CACHE_NAME = r"\bcache\b(?!-before)"
 """The container in the guide about day 2."""
-HERE = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
-"""What makes this machine the host of the guides."""
-
-
-class Reader:
-    """Somebody who follows a page in a directory of his own.
-
-    Attributes:
-        directory: where he is.
-        changes: what he writes in place of what the page says, as pairs of a regular expression and a text.
-    """
-
-    def __init__(self, directory: Path, changes: dict[str, str]) -> None:
-        self.directory = directory
-        self.changes = changes
-        self.unused = set(changes)
-        host_variables = directory / "inventory/host_vars" / f"{HOST}.json"
-        host_variables.parent.mkdir(parents=True)
-        host_variables.write_text(json.dumps(HERE))
-
-    def own(self, text: str) -> str:
-        """Return a text of the page with the changes made."""
-        for pattern, replacement in self.changes.items():
-            text, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
-            if count:
-                self.unused.discard(pattern)
-        return text
-
-    def write(self, block: guides.Block) -> None:
-        """Write the file that a block shows."""
-        path = self.directory / str(block.file)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a" if block.added else "w") as file:
-            file.write(self.own(block.text))
-
-    def environment(self) -> dict[str, str]:
-        """Return the environment of his shell: the collection is installed, and no configuration is set."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-        return {
-            **kept,
-            "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".collections"),
-            "ANSIBLE_NOCOLOR": "1",
-            "LC_ALL": "C.UTF-8",
-            "PATH": f"{BIN}:{os.environ['PATH']}",
-        }
-
-    def streams(self) -> dict[str, t.Any]:
-        """Return where a command runs, and where what it prints goes."""
-        places = {"cwd": self.directory, "env": self.environment(), "text": True}
-        return {**places, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-
-    def start(self, command: str) -> subprocess.Popen[str]:
-        """Start a command of the page, whose output is read as it comes."""
-        return subprocess.Popen(["/bin/sh", "-c", f"exec {self.own(command)}"], **self.streams())
-
-    def run(self, command: str, fails: bool = False) -> str:
-        """Run a command of the page, and return what it printed."""
-        done = subprocess.run(["/bin/sh", "-c", self.own(command)], timeout=120, check=False, **self.streams())
-        assert (done.returncode != 0) == fails, f"{command}\n{done.stdout}"
-        return done.stdout
-
-    def remove(self, *names: str) -> None:
-        """Remove containers."""
-        for name in names:
-            options = f"name={name} state=absent"
-            self.run(f"ansible -i inventory {HOST} -m unshare.container.system_container -a '{options}'")
 
 
 def free_port() -> int:
@@ -120,21 +50,18 @@ def test_the_readme_from_the_web_server_to_containers_as_hosts(tmp_path: Path) -
             rf"http://{re.escape(HOST)}": "http://127.0.0.1",
         },
     )
-    sections = ["A web server", "A server that exists already", "A fleet", "One command, and containers as hosts"]
     fetch = ""
     printed: dict[str, str] = {}
     try:
-        for block in guides.blocks("README.md"):
-            if block.section not in sections:
-                continue
-            if block.file:
-                reader.write(block)
-                continue
-            for command in block.commands():
-                printed[command] = reader.run(command)
-                fetch = command if command.startswith("curl ") else fetch
+        with followed.Page("README.md", __file__) as page:
+            for step in page.rest():
+                if step.block.file:
+                    reader.write(step.block)
+                    continue
+                printed[step.text] = reader.run(step.text)
+                fetch = step.text if step.text.startswith("curl ") else fetch
                 if fetch:
-                    assert reader.run(fetch.replace("curl ", "curl --silent ")) == "Hello from a container\n", command
+                    assert reader.run(fetch.replace("curl ", "curl --silent ")) == "Hello from a container\n", step.text
     finally:
         reader.remove(WEB)
     assert not reader.unused
@@ -144,13 +71,6 @@ def test_the_readme_from_the_web_server_to_containers_as_hosts(tmp_path: Path) -
     assert "1 host: 1 switched" in said
     assert "the host's kernel runs the container" in said
     assert re.search(rf"^{WEB}@{HOST} +: ok=1 +changed=1 ", said, re.MULTILINE)
-
-
-NOT_RUN = {
-    "apt-get": "upgrades this machine",
-    "Move to another host": "needs another host",
-}
-"""Commands of the guide, by their program or section, that no test can run, with the reason."""
 
 
 class DayTwo(Reader):
@@ -175,21 +95,17 @@ class DayTwo(Reader):
         """Return the declared containers."""
         return t.cast("dict[str, t.Any]", yaml.safe_load(self.variables.read_text())["containers"])
 
-    def follow(self, page: str) -> None:
-        """Do all that the page says, in its order."""
-        for block in guides.blocks(page):
-            section = block.section
-            if section in NOT_RUN:
-                continue
+    def look_after(self, steps: t.Iterable[followed.Step]) -> None:
+        """Do all that steps of the page say, in their order."""
+        for step in steps:
+            section = step.block.section
             if section not in self.sections:
                 self.sections.append(section)
                 self.arrives(section)
-            if block.file:
-                self.write(block)
-            elif block.is_commands:
-                for command in block.commands():
-                    if guides.program(command) not in NOT_RUN:
-                        self.does(section, command)
+            if step.block.file:
+                self.write(step.block)
+            else:
+                self.does(section, step.text)
 
     def arrives(self, section: str) -> None:
         """Do what the guide takes for granted, or says in words, before a section's commands."""
@@ -268,8 +184,13 @@ class DayTwo(Reader):
 def test_day_two(tmp_path: Path) -> None:
     reader = DayTwo(tmp_path)
     try:
-        reader.follow("docs/day-2.md")
-        assert reader.redis("get", "key") == "kept"
+        with followed.Page("docs/day-2.md", __file__) as page:
+            moved = page.section("Move to another host")
+            reader.look_after(page.rest())
+            assert reader.redis("get", "key") == "kept"
+            # The end of it, on the first host. It begins as "Back up" and "Restore" do.
+            reader.look_after(moved)
+            assert not Path("/run/unshare", RENAMED).exists()
     finally:
         reader.remove(CACHE, RENAMED)
     assert not reader.unused

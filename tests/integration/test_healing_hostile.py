@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.excursion import in_child
 
+from .fuse_servers import holding, need_fuse
 from .test_healing import bring
 
 if t.TYPE_CHECKING:
@@ -46,38 +46,13 @@ SPACES = b"\\040" * 250
 
 # A server in user space that never says what is in its file. A process has the kernel read /etc/hosts, past the cache,
 # into memory that is this file, and waits for it with the lock of /etc/hosts.
-HOLDING = """
-import ctypes, mmap, os, struct
-libc = ctypes.CDLL(None, use_errno=True)
-os.mkdir("/tmp/own")
-device = os.open("/dev/fuse", os.O_RDWR)
-options = f"fd={device},rootmode=40000,user_id=0,group_id=0"
-assert libc.mount(b"own", b"/tmp/own", b"fuse", 6, options.encode()) == 0, os.strerror(ctypes.get_errno())
+HOLDING = holding("""
+def hold(address):
+    libc.read(os.open("/etc/hosts", os.O_RDONLY | os.O_DIRECT), address, ctypes.c_size_t(4096))
 
-def status(node):
-    mode = 0o40755 if node == 1 else 0o100644
-    return struct.pack("<6Q10I", node, 4096, 8, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
-
-answers = {
-    26: lambda node: struct.pack("<IIII", 7, 31, 0, 0) + struct.pack("<HHI", 1, 1, 1 << 16) + bytes(40),
-    1: lambda node: struct.pack("<4Q2I", 2, 0, 60, 60, 0, 0) + status(2),
-    3: lambda node: struct.pack("<QII", 60, 0, 0) + status(node),
-    14: lambda node: struct.pack("<QII", 1, 0, 0),
-}
-if os.fork() == 0:
-    memory = mmap.mmap(os.open("/tmp/own/file", os.O_RDONLY), 4096, access=mmap.ACCESS_COPY)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    libc.read(os.open("/etc/hosts", os.O_RDONLY | os.O_DIRECT), ctypes.c_void_p(address), ctypes.c_size_t(4096))
-    os._exit(0)
-while True:
-    request = os.read(device, 1 << 17)
-    _length, opcode, unique, node = struct.unpack_from("<IIQQ", request)
-    if opcode == 15:
-        open("/data/ready", "x").close()
-    elif opcode in answers:
-        answer = answers[opcode](node)
-        os.write(device, struct.pack("<IiQ", 16 + len(answer), 0, unique) + answer)
-"""
+def asked():
+    pass
+""")
 
 
 @pytest.fixture
@@ -207,8 +182,7 @@ def test_the_same_directory_seen_otherwise_is_no_mapping(make_machine: MakeMachi
 def test_a_copy_that_root_inside_holds_keeps_no_lock_held(
     make_machine: MakeMachine, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not os.path.exists("/dev/fuse"):
-        pytest.skip("this host has no FUSE")
+    need_fuse()
     (base / "data").mkdir()
     machine = make_machine(
         name=NAME,

@@ -49,7 +49,7 @@ CAUGHT = 0.5
 """Seconds for which what was written is not read: then its reader waits for the lock."""
 
 HOLD = f"""
-import ctypes, os, select, signal, socket, sys, time
+import ctypes, fcntl, os, select, signal, socket, sys, termios, time
 libc = ctypes.CDLL(None)
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 signal.signal(signal.SIGUSR1, lambda *_: None)
@@ -63,6 +63,10 @@ def holder(out, text):
             os.write(out, text)
             libc.splice(silent.fileno(), None, out, None, 4096, 0)
     return child
+def read(out, text):
+    os.write(out, text)
+    while fcntl.ioctl(out, termios.FIONREAD, bytes(4)) != bytes(4):
+        time.sleep(0.02)
 def catch(out, path):
     poll = select.poll()
     poll.register(os.open(path, os.O_RDONLY | os.O_NONBLOCK), select.POLLIN)
@@ -75,7 +79,21 @@ def catch(out, path):
             os.kill(child, signal.SIGUSR1)
 """
 DEEDS = {
-    "silent": "holder(1, b'x')\ntime.sleep(0.3)\nos._exit(7)",
+    "silent": f"""
+read(1, b"x")
+ready, begun = os.pipe()
+child = os.fork()
+if child == 0:
+    os.setsid()
+    signal.alarm({LONG})
+    os.write(begun, b".")
+    libc.splice(silent.fileno(), None, 1, None, 4096, 0)
+    os._exit(0)
+os.read(ready, 1)
+while open(f"/proc/{{child}}/stat").read().rpartition(")")[2].split()[0] != "S":
+    time.sleep(0.01)
+os._exit(7)
+""",
     "end": "catch(1, '/proc/self/fd/1')\nos._exit(7)",
     "stay": f"catch(1, '/proc/self/fd/1')\ntime.sleep({LONG})",
     "other": f"catch(os.open(sys.argv[1], os.O_WRONLY), sys.argv[1])\ntime.sleep({LONG})",
@@ -96,7 +114,8 @@ while True:
             os._exit(0)
 """,
 }
-"""Held when the command ends; from before its end on; while it runs on; by somebody else; of whoever enters."""
+"""Held when the command ends, whose output has been read; from before its end on; while it runs on; by somebody else;
+of whoever enters."""
 
 ASK = """
 import sys

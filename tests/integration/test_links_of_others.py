@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import typing as t
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ansible_collections.unshare.container.plugins.module_utils.host import fact
 from ansible_collections.unshare.container.plugins.module_utils.launcher.excursion import in_child
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
 
+from .fuse_servers import mounting, need_fuse
 from .test_healing import bring
 
 if t.TYPE_CHECKING:
@@ -27,26 +27,17 @@ SECONDS = 60.0
 
 # A server in user space that never says what is below its root. An overlay asks it with the rights of who mounted it,
 # so that the host's root is not turned away.
-SILENT = """
-import ctypes, os, struct, subprocess
-libc = ctypes.CDLL(None, use_errno=True)
-for name in ("own", "empty", "overlay"):
+SILENT = f"""{mounting(",allow_other")}
+import subprocess
+for name in ("empty", "overlay"):
     os.mkdir("/tmp/" + name)
-device = os.open("/dev/fuse", os.O_RDWR)
-options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other"
-assert libc.mount(b"own", b"/tmp/own", b"fuse", 6, options.encode()) == 0, os.strerror(ctypes.get_errno())
-status = struct.pack("<6Q10I", 1, 4096, 8, 0, 0, 0, 0, 0, 0, 0o40755, 2, 0, 0, 0, 4096, 0)
-answers = {
-    26: struct.pack("<IIII", 7, 31, 0, 0) + struct.pack("<HHI", 1, 1, 1 << 16) + bytes(40),
-    3: struct.pack("<QII", 60, 0, 0) + status,
-    14: struct.pack("<QII", 1, 0, 0),
-    17: bytes(80),
-}
+del answers[1]
+answers[17] = lambda node: bytes(80)
 mounter = None
 while True:
-    length, opcode, unique, node = struct.unpack_from("<IIQQ", os.read(device, 1 << 17))
+    opcode, unique, node = question()
     if opcode in answers:
-        os.write(device, struct.pack("<IiQ", 16 + len(answers[opcode]), 0, unique) + answers[opcode])
+        reply(unique, answers[opcode](node))
     if mounter is None:
         script = "mount -t overlay -o lowerdir=/tmp/own:/tmp/empty overlay /tmp/overlay && touch /shared/ready"
         mounter = subprocess.Popen(["sh", "-c", script])
@@ -98,8 +89,7 @@ def test_a_link_claims_nothing_of_another_container(
 
 def test_a_server_inside_keeps_no_run_waiting(attacker: Machine, make_machine: MakeMachine, base: Path) -> None:
     """Neither one that shares nothing, nor one whose own mapping is where the link is, which is refused."""
-    if not os.path.exists("/dev/fuse"):
-        pytest.skip("this host has no FUSE")
+    need_fuse()
     victim = make_machine(name=VICTIM, mappings=[mapping(base / "victim", "/data")])
     reading = [mapping(base / "shared/www", "/www", writable=False), mapping(base / "victim", "/www/below")]
     neighbour = make_machine(name=NEIGHBOUR, mappings=reading)

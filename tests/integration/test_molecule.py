@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
+from ansible_collections.unshare.container.tests import followed
 from ansible_collections.unshare.container.tests.integration.playbooks import REPOSITORY
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("host_unchanged")]
 
 SECONDS = 280
-FILE = re.compile(r"^`(?P<path>[^`\n]+)`\n\n```\w+\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-"""A file in a page of the documentation."""
 
 
 def molecule(*arguments: str, directory: Path, state: Path, fails: bool = False) -> str:
@@ -73,10 +72,24 @@ def test_fleet_five_hosts_that_are_containers_and_a_rollout_onto_them(tmp_path: 
 
 
 def test_a_users_own_role_as_the_documentation_tells(tmp_path: Path) -> None:
-    page = (REPOSITORY / "docs/testing-your-roles.md").read_text()
     role = tmp_path / "greeting"
-    for found in FILE.finditer(page):
-        path = role / found["path"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(found["text"])
-    assert "1 successful" in molecule("test", directory=role, state=tmp_path)
+    with followed.Page("docs/testing-your-roles.md", __file__) as page:
+        test = page.take("molecule test")
+        install = page.take("- name: Install what the service runs on")
+        prepare = page.take("- name: Show systemd the package's unit")
+        for step in page.rest():
+            path = role / str(step.block.file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(step.text)
+    # What the section about packages says: a variable of the role, and what is done before.
+    with (role / "tasks/main.yml").open("a") as tasks:
+        tasks.write(f"\n{install.text}")
+    with (role / "defaults/main.yml").open("a") as defaults:
+        defaults.write("greeting_update_cache: false\n")
+    play = [{"hosts": "containers", "gather_facts": False, "tasks": yaml.safe_load(prepare.text)}]
+    (role / "molecule/default/prepare.yml").write_text(json.dumps(play))
+    scenario = role / "molecule/default/molecule.yml"
+    scenario.write_text(scenario.read_text().replace("create, converge", "create, prepare, converge"))
+    said = molecule(*test.text.split()[1:], directory=role, state=tmp_path)
+    assert "1 successful" in said
+    assert "prepare: Executed: Successful" in said

@@ -11,13 +11,11 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
-from .test_excursion import Silent, silent
-
 if t.TYPE_CHECKING:
     from .conftest import MakeMachine
+    from .fuse_servers import Silent
 
 pytestmark = pytest.mark.root
-__all__ = ["silent"]
 
 NAME = "test-mount-may-fail"
 Record = dict[str, t.Any]

@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 
-from .conftest import Host, Machine, write_system
+from .conftest import Machine, running_machine
 
 pytestmark = pytest.mark.root
 
@@ -64,13 +64,9 @@ NESTED = 5
 @pytest.fixture(scope="module")
 def machine() -> t.Iterator[Machine]:
     """Yield a container that runs, in which `/usr/local/bin` can be filled."""
-    made = Machine(NAME, write_system({"host_name": NAME}, NAME))
-    made.start()
-    made.output("mount", "-t", "tmpfs", "none", "/usr/local/bin")
-    yield made
-    made.destroy()
-    left = Host.snapshot()
-    assert {key for key in left for entry in left[key] if NAME in entry} == set()
+    with running_machine(NAME) as made:
+        made.output("mount", "-t", "tmpfs", "none", "/usr/local/bin")
+        yield made
 
 
 def make_script(machine: Machine, name: str, line: str) -> str:

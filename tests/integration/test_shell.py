@@ -18,7 +18,7 @@ import typing as t
 
 import pytest
 
-from .conftest import Host, Machine, write_system
+from .conftest import Machine, running_machine, write_system
 
 pytestmark = pytest.mark.root
 
@@ -29,13 +29,8 @@ PATIENCE = 20.0  # seconds
 @pytest.fixture(scope="module")
 def machine() -> t.Iterator[Machine]:
     """Yield a container that runs, with a user called alice."""
-    declared = {"host_name": NAME, "users": [{"name": "alice", "uid": 1000, "shell": "/bin/bash"}]}
-    made = Machine(NAME, write_system(declared, NAME))
-    made.start()
-    yield made
-    made.destroy()
-    left = Host.snapshot()
-    assert {key for key in left for entry in left[key] if NAME in entry} == set()
+    with running_machine(NAME, users=[{"name": "alice", "uid": 1000, "shell": "/bin/bash"}]) as made:
+        yield made
 
 
 class Terminal:

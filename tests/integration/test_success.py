@@ -35,7 +35,9 @@ NAME = "test-success"
 GOOD = [
     unit("good", command=DAEMON),
     unit("skipped", command=DAEMON, unit={"ConditionPathExists": "/no/such"}),
+    unit("declined", command=DAEMON, service={"ExecCondition": "/bin/false"}),
     unit("done", command="/bin/true", service={"Type": "oneshot", "Restart": "no"}),
+    unit("done-not", command="/bin/true", service={"Type": "oneshot", "Restart": "no", "ExecCondition": "/bin/false"}),
     unit("stays", command="/bin/true", service={"Type": "oneshot", "Restart": "no", "RemainAfterExit": True}),
     unit("later", command="/bin/true", timer={"OnBootSec": "1h"}),
     unit("asked", command=DAEMON, socket={"ListenStream": "/run/asked.sock"}),

@@ -30,7 +30,7 @@ def ansible_options(program: str, *verbs: str) -> str:
 
 def accept_ansible(program: str, words: list[str]) -> None:
     """Find each option in the program's help, and each playbook, module and variable where they are said to be."""
-    known = ansible_options(program, *(words[:2] if program == "ansible-galaxy" else []))
+    known = ansible_options(program, *words[: {"ansible-galaxy": 2, "ansible-builder": 1}.get(program, 0)])
     for word in words:
         if word.startswith("-"):
             option = word.partition("=")[0]
@@ -80,19 +80,40 @@ def accept_script(name: str, words: list[str]) -> None:
     assert name == "enter-container" or not rest, rest
 
 
-NOT_TRIED = {
-    "ansible-builder": "is not installed here, and needs a registry of images",
-    "ansible-runner": "is not installed here, and needs an image",
-    "apt-get": "changes the machine that runs the tests",
-    "molecule": "test_molecule runs it",
-    "curl": "test_guides of tests/integration runs it",
-    "for": "test_guides of tests/integration runs it",
-    "journalctl": "test_guides of tests/integration runs it",
-    "ls": "test_guides of tests/integration runs it",
-    "mv": "test_guides of tests/integration runs it",
-    "tar": "test_guides of tests/integration runs it",
-}
-"""Programs whose options are not read here, with the reason."""
+RUNNER_OPTIONS = {"--container-image", "--container-option", "--inventory", "--playbook", "--process-isolation"}
+"""Some options of `ansible-runner run`, which is not installed here."""
+
+NOT_TRIED = {"apt-get", "curl", "for", "journalctl", "ls", "molecule", "mv", "tar"}
+"""Programs whose options are not read here: `tests/followed.py` says which test runs them, or why none does."""
+
+
+@functools.cache
+def help_of(program: str) -> str:
+    """Return what a program of the machine says about its options."""
+    done = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+def accept_helped(program: str, words: list[str]) -> None:
+    """Find each option, and a verb of systemd, in the help of a program of the machine."""
+    options = [word.partition("=")[0] for word in words if word.startswith("-")]
+    verbs = words[:1] if program in ("systemctl", "systemd-analyze") else []
+    for word in [*options, *verbs]:
+        known = re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", help_of(program))
+        assert known, f"{program} has no {word}"
+    if program == "systemctl":
+        units = [word for word in words[1:] if not word.startswith("-")]
+        assert all(word.startswith("unshare-container@") for word in units), units
+
+
+def accept_doc(words: list[str]) -> None:
+    """Find the plugin or role that `ansible-doc` is asked for."""
+    kind = words[words.index("-t") + 1] if "-t" in words else "module"
+    name = words[-1]
+    if kind == "role":
+        assert (REPOSITORY / "roles" / name.removeprefix(OWN) / "meta/argument_specs.yml").exists(), name
+    else:
+        assert documentation(name, kind)
 
 
 def accept_command(command: str) -> None:
@@ -101,7 +122,14 @@ def accept_command(command: str) -> None:
     if name in NOT_TRIED:
         return
     words = shlex.split(command, comments=True)[1:]
-    if name.startswith("ansible"):
+    if name == "ansible-doc":
+        accept_doc(words)
+    elif name in guides.SPOKEN_OF:
+        accept_helped(name, words)
+    elif name == "ansible-runner":
+        assert words[0] == "run"
+        assert {word for word in words if word.startswith("-")} <= RUNNER_OPTIONS
+    elif name.startswith("ansible"):
         accept_ansible(name, words)
     elif name == "make":
         accept_make(words)

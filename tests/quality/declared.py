@@ -134,7 +134,8 @@ def accept_role(entry: t.Any, variables: dict[str, t.Any]) -> None:
     assert not unknown, f"{name} has no variable {sorted(unknown)}"
     prefix = "system_container_"
     options = {key.removeprefix(prefix): value for key, value in variables.items() if key.startswith(prefix)}
-    options.pop("install_packages", None)
+    for own in ("install_packages", "own_variables"):
+        options.pop(own, None)
     if options:
         accept_options(templated(options, item="web"))
 
@@ -154,14 +155,20 @@ def accept_task(task: dict[str, t.Any]) -> None:
         accept_module(action, task[action])
 
 
+def accept_rollout(variables: dict[str, t.Any]) -> None:
+    """Take variables of the playbook for rollouts."""
+    text = (REPOSITORY / "playbooks/rollout.yml").read_text()
+    assert all(re.search(rf"\b{variable}\b", text) for variable in variables), variables
+
+
 def accept_play(play: dict[str, t.Any]) -> None:
     """Take a play, or an import of a playbook."""
     if "ansible.builtin.import_playbook" in play:
         name = play["ansible.builtin.import_playbook"]
         assert name.startswith(OWN), name
         assert (REPOSITORY / "playbooks" / f"{name.removeprefix(OWN)}.yml").exists(), name
-        text = (REPOSITORY / "playbooks" / f"{name.removeprefix(OWN)}.yml").read_text()
-        assert all(re.search(rf"\b{variable}\b", text) for variable in play.get("vars", {})), play["vars"]
+        assert name == f"{OWN}rollout"
+        accept_rollout(play.get("vars", {}))
         return
     assert play.keys() <= set(Play.fattributes) | {"hosts"}, play.keys()
     for role in play.get("roles", []):
@@ -220,6 +227,7 @@ def accept_mapping(content: dict[str, t.Any]) -> None:
     if machine:
         types = [{"type": item["name"]} for item in machine.get("service_types", ())]
         accept_machine({"host_name": "web", "services": types, **machine})
+    accept_rollout({key: rest.pop(key) for key in list(rest) if key.startswith("rollout_")})
     options = {key: rest.pop(key) for key in list(rest) if key.startswith("system_container_")}
     accept_role(f"{OWN}system_container", options)
     if rest:

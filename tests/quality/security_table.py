@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from ansible_collections.unshare.container.tests.integration import isolation_record
 from ansible_collections.unshare.container.tests.integration.attempts import rows
+from ansible_collections.unshare.container.tests.quality import marked
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "security.md"
 BEGIN = "<!-- made from the isolation suite's record: begin -->"
@@ -36,13 +36,7 @@ def table(record: isolation_record.Record) -> str:
 
 def updated(page: str) -> str:
     """Return PAGE with its table made anew; ValueError without the marks."""
-    made = table(isolation_record.read())
-    result, count = re.subn(
-        f"{re.escape(BEGIN)}\n.*{re.escape(END)}", lambda _: f"{BEGIN}\n\n{made}\n\n{END}", page, flags=re.DOTALL
-    )
-    if count != 1:
-        raise ValueError(f"{PAGE} must have the line {BEGIN!r}, then {END!r}, once")
-    return result
+    return marked.replaced(page, PAGE, BEGIN, END, table(isolation_record.read()) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import re
 import typing as t
 from pathlib import Path
 
 from ansible_collections.unshare.container.plugins.plugin_utils import accounts, services
 from ansible_collections.unshare.container.plugins.plugin_utils.operating_system import OperatingSystem
 from ansible_collections.unshare.container.plugins.plugin_utils.service_types import Context, ServiceType, _Required
+from ansible_collections.unshare.container.tests.quality import marked
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "services.md"
 BEGIN = "<!-- made from the registry: begin -->"
@@ -153,12 +153,7 @@ def _accounts() -> t.Iterator[str]:
 
 def updated(page: str) -> str:
     """Return PAGE with its generated part made anew; ValueError without the marks."""
-    result, count = re.subn(
-        f"{re.escape(BEGIN)}\n.*{re.escape(END)}", lambda _: f"{BEGIN}\n\n{reference()}\n{END}", page, flags=re.DOTALL
-    )
-    if count != 1:
-        raise ValueError(f"{PAGE} must have the line {BEGIN!r}, then {END!r}, once")
-    return result
+    return marked.replaced(page, PAGE, BEGIN, END, reference())
 
 
 if __name__ == "__main__":

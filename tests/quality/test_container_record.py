@@ -44,7 +44,7 @@ from ansible_collections.unshare.container.tests.quality import container_refere
 ROOT = reference.ROOT
 ROLE = reference.ROLES / "system_container"
 BIN = Path(sys.executable).parent
-OWN = {"system_container_name", "system_container_install_packages"}
+OWN = {"system_container_name", "system_container_install_packages", "system_container_own_variables"}
 """The role's variables that are not about the container itself, or are its name."""
 
 SYSTEM = {"host_name": "web", "services": [{"type": "static-web-server"}, {"type": "udev"}]}

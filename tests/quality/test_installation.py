@@ -11,19 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.tests import guides
+from ansible_collections.unshare.container.tests import followed, guides
 
 BIN = Path(sys.executable).parent
 MADE = (".git", ".venv", ".cache", ".collections", ".build", ".ansible", ".hypothesis", "*_cache", "__pycache__")
 """What is in a clone that somebody has worked in, and not in a new one."""
 LINK = ".collections/ansible_collections/unshare/container"
-COMMANDS = [
-    command
-    for block in guides.blocks("README.md")
-    if block.section == "Installation"
-    for command in block.commands()
-    if "unshare.container" not in command.split()
-]
+with followed.Page("README.md", __file__) as page:
+    COMMANDS = [step.text for step in page.rest()]
 
 
 class User:

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The errors that the guides quote are errors that the code raises."""
+"""The messages that the pages quote are messages of the code.
+
+Pages quote in italics. So italics of three words or more are a quotation, unless EMPHASISED names them.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,23 @@ import re
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.tests import guides
 
 ROOT = Path(__file__).resolve().parents[2]
 FOREIGN = {
     "permission denied": "the kernel",
     "Failed to connect to the host via ssh": "Ansible",
     "sudo: a password is required": "sudo",
+    "Failed to connect to bus": "systemctl",
 }
 """Quotations of errors that other programs raise."""
+EMPHASISED = {
+    "Settings, Jobs, Paths to expose to isolated jobs",
+    "a start and a deployment refuse a writable directory or file system that users of the host can reach",
+    "but overlayfs, mounted inside, can copy one up",
+    "start, enter, stop",
+}
+"""What stands in italics and is no quotation."""
 VALUE = "\0"
 """What stands for a value in a message of the code, and for `…` in a quotation."""
 
@@ -45,12 +57,20 @@ def messages() -> list[str]:
     return [text for text in found if text.strip(VALUE)]
 
 
-def quotations(page: str) -> list[str]:
-    """Return what a page quotes, in the first column of its tables, of the errors that somebody sees."""
-    text = (ROOT / "docs" / page).read_text("utf-8")
+def italics(text: str) -> list[str]:
+    """Return what stands in italics in the sentences and tables of a text, outside of code."""
+    sentences = re.sub(r"```.*?```|^    [^\n]*$", "", text, flags=re.DOTALL | re.MULTILINE)
+    plain = re.sub(r"`[^`]*`", lambda code: code[0].replace("*", "-"), sentences)
+    found = re.findall(r"(?<![\w*\\])\*(?![\s*])([^*|]+?)\*(?![\w*])", plain)
+    return [" ".join(part.split()) for part in found]
+
+
+def quotations(text: str) -> list[str]:
+    """Return what a page quotes: italics of three words, or any in the first column of a table of what one sees."""
     tables = re.findall(r"^\| you see \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
     cells = [row.split(" | ", 1)[0] for table in tables for row in table.splitlines()]
-    return [quoted for cell in cells for quoted in re.findall(r"\*([^*]+)\*", cell)]
+    seen = [quoted for cell in cells for quoted in italics(cell)]
+    return [*seen, *(text for text in italics(text) if len(text.split()) >= 3 and text not in [*EMPHASISED, *seen])]
 
 
 def is_raised(quoted: str, known: list[str]) -> bool:
@@ -66,12 +86,33 @@ def has(text: str, run: list[str]) -> bool:
     return re.search(r"\s+".join(words), text) is not None and sum(word.strip(",:;'") in text for word in run) >= 2
 
 
-@pytest.mark.parametrize("page", ["connecting.md", "running.md"])
-def test_quoted_errors_are_raised(page: str) -> None:
+def test_quoted_errors_are_raised() -> None:
     known = messages()
-    found = quotations(page)
-    assert len(found) >= 8
-    assert [quoted for quoted in found if not is_raised(quoted, known)] == []
+    found = {page: quotations((ROOT / page).read_text("utf-8")) for page in guides.PAGES}
+    assert [(page, quoted) for page in found for quoted in found[page] if not is_raised(quoted, known)] == []
+    assert {page for page in found if len(found[page]) >= 8} == {"docs/connecting.md", "docs/running.md"}
+
+
+def test_each_exception_is_needed() -> None:
+    text = " ".join(part for page in guides.PAGES for part in italics((ROOT / page).read_text("utf-8")))
+    assert [words for words in [*EMPHASISED, *FOREIGN] if words not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("It says *the store is\n  empty; fill it* then.", ["the store is empty; fill it"]),
+        (
+            "| you see | it means |\n|---|---|\n| *it ended*, *so it is* | *it is so* |\n",
+            ["it ended", "so it is", "it is so"],
+        ),
+        ("Call `a *b* c`, or *really* `ansible_*` and `x_*`.", []),
+        ("- **Strong words of a list.** *Three words here*", ["Three words here"]),
+        ("    *code of three words*\n\n```sh\necho *a b c*\n```\n", []),
+    ],
+)
+def test_what_is_a_quotation(text: str, found: list[str]) -> None:
+    assert quotations(text) == found
 
 
 @pytest.mark.parametrize(

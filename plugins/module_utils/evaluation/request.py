@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from ..launcher.errors import LauncherError
 from ..launcher.guarded import refusal_of_words
-from ..launcher.init import SEARCH_PATH
 from ..launcher.mounts import ATTRIBUTES
 from ..launcher.paths import refusal_of_root
+from ..launcher.program import SEARCH_PATH
 from ..launcher.targets import parents
 from .programs import find_program
 from .reach import KERNEL_DIRECTORIES

@@ -163,6 +163,7 @@ class _Run:
         self.courier = courier = Courier(source is not None, 2, lambda: shared, tuple(ends))
         for end in ends:
             os.close(end)
+        courier.await_made()
         for name, descriptor in zip(("output", "error"), courier.outputs):
             self._watch(descriptor, selectors.EVENT_READ, self._read_stream(name))
         if self.request.input is not None:

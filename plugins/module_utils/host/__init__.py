@@ -7,10 +7,13 @@ What is asked of it first, then what is left on it:
     facts        what the host is; `looking` lets a child look, where somebody inside may keep a look waiting
     preflight    what it must have before anything is written; `preflight_mounts` for what the mounts of a container
                  share, `preflight_targets` for where they lie, `id_maps` for the ids in them, `preflight_directories`
-                 for what its services keep in them; `nested` where it is itself a container
+                 for what its services keep in them, `preflight_sources` for what is missing; `nested` where it is
+                 itself a container
     store        the store as a container will see it; `preflight_programs` for what a system runs first in it,
-                 `preflight_units` for other names in its units, both by `unit_settings`, and `preflight_content`
-                 for the time zone, the locale and the rules of sudo
+                 `preflight_units` for other names in its units, `preflight_hidden` for mappings that these do not
+                 see, all by `unit_settings`, and `preflight_content` for the time zone, the locale and the rules of
+                 sudo
+    health_units   the units that a health names and a system does not have
     claims       what others have already that a container needs for itself: directories that it writes to, and `ports`
     unit_files   what systemd says of a system's units before anything is stopped for them
     system_filter   a system's system-call filter as this host makes it
@@ -19,7 +22,7 @@ What is asked of it first, then what is left on it:
     container_options   options that the modules of one container and of all share
     time_limits  time limits among the options of modules
     readable_results   a module all of whose result is valid UTF-8
-    unlogged     a module whose arguments the host's log does not have
+    module_log   a module whose arguments the host's log does not have
     systemd_units   the unit of a container, as text, and the host's systemd
     boot         a container's unit and limits, as files that are kept
     reboots      how often a container that reboots itself is started again

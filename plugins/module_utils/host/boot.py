@@ -111,7 +111,7 @@ class Boot:
         """Return what `describe` will return after `apply(state)`."""
         if state == "absent":
             return self._shown(False, "", {})
-        return self._shown(self._will_be_enabled(), self._drop_in(), self._wanted_limits())
+        return self._shown(self._will_be_enabled(), self._drop_in(), self.wanted_limits())
 
     def would_change(self, state: str) -> bool:
         """Return whether `apply(state)` would change anything."""
@@ -121,7 +121,7 @@ class Boot:
 
     def facts(self) -> dict[str, Any]:
         """Return the part of a module's result that these settings make."""
-        return {"enabled": self._will_be_enabled(), "boot_command": self.command(), "limits": self._wanted_limits()}
+        return {"enabled": self._will_be_enabled(), "boot_command": self.command(), "limits": self.wanted_limits()}
 
     def command(self) -> str:
         """Return the command to call at boot on a host where nothing starts the container by itself."""
@@ -166,6 +166,22 @@ class Boot:
             if self.systemd.present and name not in known and not self.layout.generations(name).is_dir()
         ]
 
+    def tasks(self) -> int:
+        """Return the bound on tasks that is kept for the container."""
+        return kept_limits.tasks(self._kept())
+
+    def explain_tasks(self, former: int) -> None:
+        """Collect a warning where a container that goes on running does not get another bound on tasks now.
+
+        :param former: the bound that was kept.
+        """
+        if self.limits is None or kept_limits.tasks(self.limits) == former or self.container.cgroup.of_unit:
+            return
+        if not self.container.cgroup.has("pids.max"):
+            self.warnings.append(
+                "limits.tasks_max: this host can set it only at a start; it is kept from the next start on"
+            )
+
     def explain(self, state: str) -> None:
         """Collect warnings about settings that cannot take effect on this host."""
         if state == "absent":
@@ -176,7 +192,7 @@ class Boot:
                 f"{', '.join(idle)}: without effect for container {self.name!r}, for this host's init is not systemd, "
                 "which would see to it"
             )
-        limits = self._wanted_limits()
+        limits = self.wanted_limits()
         if limits:
             controllers = self.container.cgroup.controllers()
             missing = kept_limits.not_kept(limits, controllers)
@@ -205,16 +221,10 @@ class Boot:
     def _apply_limits(self) -> None:
         if self.limits is None or self.limits == self._kept():
             return
-        former = self._kept()
         kept_limits.write(str(self.layout.container(self.name)), self.limits)
         cgroup = self.container.cgroup
-        if self.container.status().state != "running" or cgroup.of_unit:
-            return
-        kept_limits.apply(cgroup, self.limits)
-        if kept_limits.tasks(former) != kept_limits.tasks(self.limits) and not cgroup.has("pids.max"):
-            self.warnings.append(
-                "limits.tasks_max: this host can set it only at a start; it is kept from the next start on"
-            )
+        if self.container.status().state == "running" and not cgroup.of_unit:
+            kept_limits.apply(cgroup, self.limits)
 
     def _apply_unit(self) -> None:
         try:
@@ -254,7 +264,7 @@ class Boot:
         return {
             self.template: template(self.systemd.version()),
             self.drop_in: self._drop_in(),
-            self.limits_drop_in: limits_drop_in(self._wanted_limits()),
+            self.limits_drop_in: limits_drop_in(self.wanted_limits()),
         }
 
     def _will_be_enabled(self) -> bool:
@@ -276,7 +286,7 @@ class Boot:
 
         A system that a run goes back to is not known before it is current.
         """
-        spec = _specification(self.system) or _specification(self.layout.current_system(self.name))
+        spec = known_specification(self.system) or known_specification(self.layout.current_system(self.name))
         if spec is None:
             return None
         records = [item for item in spec.file_systems if item.is_bind and not item.mount_may_fail]
@@ -286,7 +296,8 @@ class Boot:
     def _kept(self) -> Limits:
         return kept_limits.read(str(self.layout.container(self.name)))
 
-    def _wanted_limits(self) -> Limits:
+    def wanted_limits(self) -> Limits:
+        """Return the limits that are kept for the container from now on."""
         return self._kept() if self.limits is None else self.limits
 
     def _has_files(self) -> bool:
@@ -316,7 +327,7 @@ def _is_text(path: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in path)
 
 
-def _specification(system: Path | None) -> Specification | None:
+def known_specification(system: Path | None) -> Specification | None:
     """Return the specification of a system, or None where there is none that can be read; a start then says why."""
     try:
         return None if system is None else read_spec(str(system))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Callable, Iterable, NamedTuple
 from ..launcher.errors import LauncherError
 from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, UNIT_DIRECTORY
 from ..launcher.specification import Claims, read_claims
-from ..state import places, writers
+from ..state import mounted_sources, writers
 from ..state.record import RecordedContainer
 from . import ports
 from .systemd_units import WANTS, unit_of
@@ -35,7 +35,7 @@ class Other(NamedTuple):
     name: str
     claims: Claims
     runs: ports.Owner | None
-    mounted: places.Noted
+    mounted: mounted_sources.Noted
 
 
 def others(host: HostFacts, layout: Layout, name: str, recorded: Recorded) -> list[Other]:
@@ -53,7 +53,7 @@ def others(host: HostFacts, layout: Layout, name: str, recorded: Recorded) -> li
         except LauncherError:
             continue  # damaged, which is for a run of its own to say
         owner = _owner(status)
-        mounted = places.mounted(places.note(record.run_directory)) if owner else {}
+        mounted = mounted_sources.mounted(mounted_sources.note(record.run_directory)) if owner else {}
         found.append(Other(other, read, owner, mounted))
     return found
 

@@ -12,10 +12,10 @@ import re
 import stat
 from typing import Callable, List
 
-from ..launcher import lookup
+from ..launcher import confine, identity, lookup, targets
 from ..launcher.contract import Specification
 from ..state.target import NEEDS_ROOT, TargetError
-from . import looking, nested, preflight_targets
+from . import looking, nested, preflight_sources, preflight_targets
 from .distribution import DEBIAN_PACKAGES
 from .facts import HostFacts
 from .preflight_directories import lost_data, missing, owners
@@ -131,31 +131,8 @@ def _is_merged(host: HostFacts, beside: str) -> bool:
         os.close(descriptor)
 
 
-def _mappings(host: HostFacts, specification: Specification) -> list[str]:
-    problems = []
-    for mount in specification.file_systems:
-        if not mount.required or not mount.is_bind or mount.mount_may_fail:
-            continue
-        if mount.source == specification.store.source and mount.mount_point == specification.store.target:
-            continue  # of which `_store` speaks
-        if _kernel(host, specification) or _is_there(host, mount.source):
-            continue
-        problems.append(
-            f"the source {mount.source} of the required mapping to {mount.mount_point} does not exist: "
-            "make it, or drop 'required' from the mapping"
-        )
-    return problems
-
-
-def _is_there(host: HostFacts, path: str) -> bool:
-    """Return whether the source of a mapping exists. A link on the way counts: a start does not follow it."""
-    try:
-        _kind(host, path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True
+def _sources(host: HostFacts, specification: Specification) -> list[str]:
+    return [] if _kernel(host, specification) else preflight_sources.impossible(host, specification)
 
 
 def _mounts(host: HostFacts, specification: Specification) -> list[str]:
@@ -184,15 +161,23 @@ def _version(version: tuple[int, ...]) -> str:
     return ".".join(str(part) for part in version)
 
 
-CHECKS: list[Check] = [_privileges, _kernel, _python, _namespaces, _control_groups, _store, _mappings]
+CHECKS: list[Check] = [_privileges, _kernel, _python, _namespaces, _control_groups, _store, _sources]
 CHECKS += [_mounts, types, tmpfs_options, _owners, _ports]
 
 
 def problems(host: HostFacts, specification: Specification) -> list[str]:
-    """Return what keeps this host from running a container of this specification, each with a remedy."""
+    """Return what keeps this host from running a container of this specification, each with a remedy.
+
+    What `missing_sources` returns does so, too.
+    """
     refused = _calls(host, specification)
     checks = [_privileges, _calls] if refused else CHECKS  # most others need these calls themselves
     return [problem for check in checks for problem in check(host, specification)]
+
+
+def missing_sources(host: HostFacts, specification: Specification) -> list[str]:
+    """Return which sources of required mappings are missing, each with a remedy. A task of the play may make them."""
+    return [] if _kernel(host, specification) else preflight_sources.required(host, specification)
 
 
 def warnings(host: HostFacts, specification: Specification) -> list[str]:
@@ -200,8 +185,29 @@ def warnings(host: HostFacts, specification: Specification) -> list[str]:
     return Sources(host, specification).warnings() + lost_data(host, specification)
 
 
-def check_host(host: HostFacts, specification: Specification) -> None:
-    """Raise TargetError with every problem of the host."""
-    found = looking.in_time(lambda: problems(host, specification))
+def warnings_of_start(host: HostFacts, specification: Specification) -> list[str]:
+    """Return what a start now would say of the container, as far as that can be known before."""
+    said = preflight_sources.left_out(host, specification) + preflight_sources.of_those_there(host, specification)
+    if specification.security.fuse and not host.exists("/dev/" + targets.FUSE):
+        said.append(targets.NO_FUSE)
+    if specification.private_users in ("identity", 0) and not identity.available()[1]:
+        said.append(confine.AS_ROOT)
+    return said
+
+
+def warnings_of_new(host: HostFacts, specification: Specification) -> list[str]:
+    """Return what a person should know about a system that has never been started."""
+    return warnings_of_start(host, specification) + warnings(host, specification)
+
+
+def check_host(host: HostFacts, specification: Specification, check: bool = False) -> list[str]:
+    """Raise TargetError with every problem of the host. Return warnings.
+
+    :param check: whether what an earlier task may be about to make is but a warning.
+    """
+    found, missing = looking.in_time(lambda: [problems(host, specification), missing_sources(host, specification)])
+    if not check:
+        found, missing = found + missing, []
     if found:
         raise TargetError("this host cannot run the container; nothing was changed. " + "; ".join(found))
+    return list(map(preflight_sources.needed, missing))

@@ -93,7 +93,8 @@ def _mount_of(host: HostFacts, specification: Specification, path: str) -> Mount
     found = None
     for mount in specification.file_systems:
         point = targets.plain_path(mount.mount_point)
-        if not targets.is_below(path, point) or (mount.is_bind and _is_missing(host, mount.source)):
+        left_out = mount.is_bind and not mount.required and _is_missing(host, mount.source)
+        if not targets.is_below(path, point) or left_out:
             continue
         if found is None or len(point) >= len(targets.plain_path(found.mount_point)):
             found = mount

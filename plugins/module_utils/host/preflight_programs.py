@@ -47,7 +47,7 @@ class Programs:
         self.texts = UnitSettings(specification, read, self._stored)
 
     def problems(self) -> list[str]:
-        """Return what would not run, the programs that services name themselves excepted."""
+        """Return one sentence per program that would not run; those that services name are `store`'s to look for."""
         return self.init() + self.units()
 
     def init(self) -> list[str]:
@@ -73,7 +73,7 @@ class Programs:
         """Return the name by which env(1) looks for a script's interpreter, in a list; none for another program."""
         words = _first_line(self._beginning(program))
         plain = len(words) > 1 and words[0].endswith(b"/env") and not set(b"-=/") & set(words[1])
-        own_path = any("Environment" in key for key, _value in self.texts.settings(unit, stored=True))
+        own_path = any("Environment" in key for _section, key, _value in self.texts.settings(unit, stored=True))
         return [os.fsdecode(words[1])] if plain and not own_path else []
 
     def _beginning(self, program: str) -> bytes:
@@ -110,11 +110,12 @@ class Programs:
         return list(dict.fromkeys(found))
 
     def said(self, commands: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
-        """Return what is missing, and what is to be warned of, of the commands that systemd does not find on the host.
+        """Return one sentence per program that a unit lacks, and one warning per program of a unit that nothing starts.
 
-        The container may have them all the same. A template was looked at with an instance that nobody has declared.
+        The container may have what systemd does not find on the host. systemd has looked at a template with an instance
+        that nobody has declared.
 
-        :param commands: units with their programs.
+        :param commands: units, each with a program that systemd does not find on the host.
         """
         missing, warnings = [], []
         started = self.texts.started()
@@ -134,7 +135,7 @@ class Programs:
         """Return why a unit cannot run a program, to follow its name; nothing when it can, or who knows."""
         if "/" not in program:
             return self._look_for(unit, program)
-        brings = any(KEPT.fullmatch(key) for key, _value in self.texts.settings(unit, stored=True))
+        brings = any(KEPT.fullmatch(key) for _section, key, _value in self.texts.settings(unit, stored=True))
         if not program.startswith("/") or not self._is_known(program) or (brings and not self._is_stored(program)):
             return ""
         if not self.view.is_program(program):

@@ -19,7 +19,7 @@ from ..launcher.errors import LauncherError
 from ..launcher.excursion import in_child
 from ..launcher.paths import STATE_DIRECTORY
 from ..launcher.records import refusal_of_source
-from ..launcher.root import SKELETON, STANDARD_LINKS
+from ..launcher.root import SKELETON
 from . import id_maps
 from .preflight_mounts import answers
 from .store import open_bind_source
@@ -75,7 +75,7 @@ class PlannedRoot:
             return UNKNOWN if entry.link is not None else FILE
         if path in PLACED:
             return FILE
-        if path[1:] in targets.MERGED or path[1:] in dict(STANDARD_LINKS):
+        if path[1:] in targets.MERGED or path[1:] in dict(targets.STANDARD_LINKS):
             return UNKNOWN
         if path in self.specification.host_files:
             return UNKNOWN

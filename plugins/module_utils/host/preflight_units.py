@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The names in the units of a system that nothing answers to: units that they start or require, users and groups.
+"""Names in the units of a system that stand for nothing there: units to start or to require, users and groups.
 
 systemd says so of a unit only when it starts it.
 """
@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .unit_settings import ACTIVATES, BINDS, NEEDS, UnitSettings
+from ..state.unit_texts import TRIGGERS
+from .unit_settings import BINDS, NEEDS, UnitSettings
 
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
@@ -27,11 +28,13 @@ LOCAL = ("files", "compat", "systemd", "myhostname")
 ALWAYS = ("root", "nobody", "nogroup")
 """The accounts that systemd knows by itself."""
 
-YES = ("1", "yes", "y", "true", "t", "on")
-
 
 class NamesInUnits:
-    """The names in the units that a system brings itself."""
+    """The check of the names in the units that a system brings itself.
+
+    :param read: gives the content of a file of the system.
+    :param texts: the settings of its units.
+    """
 
     def __init__(self, specification: Specification, read: Read, texts: UnitSettings) -> None:
         self.specification = specification
@@ -40,36 +43,38 @@ class NamesInUnits:
         self.own = [name for name in texts.started() if texts.declared.is_own(name)]
 
     def problems(self) -> list[str]:
-        """Return what is named and not there, and without which a unit does not run."""
+        """Return one sentence per name that stands for nothing, and without which a unit does not run."""
         return self._triggered() + self._required(BINDS) + self._accounts()
 
     def warnings(self) -> list[str]:
-        """Return what is required and not there; systemd starts a unit at boot without it, and never by itself."""
+        """Return one sentence per unit that is required and missing.
+
+        systemd starts the unit that requires it at boot all the same, and at no other time.
+        """
         return self._required(NEEDS)
 
     def _triggered(self) -> list[str]:
-        """Return which sockets, timers and paths have nothing to start."""
+        """Return one sentence per socket, timer or path whose unit is missing."""
         found = []
         for name in self.own:
-            for other in self.texts.triggered(name):
-                if not self.texts.is_there(other):
-                    key = ACTIVATES[name.rpartition(".")[2]]
-                    remedy = f"declare that unit, or name another one with {key}="
-                    found.append(f"the unit {name} starts {other}, which is not there: {remedy}")
+            other = self.texts.triggered(name)
+            if other and not self.texts.is_there(other):
+                remedy = f"declare that unit, or name another one with {TRIGGERS[name.rpartition('.')[2]]}="
+                found.append(f"the unit {name} starts {other}, which is not there: {remedy}")
         return found
 
     def _required(self, keys: tuple[str, ...]) -> list[str]:
         found = []
         for name in self.own:
             for key in keys:
-                for other in self.texts.named(name, key):
+                for other in self.texts.named(name, (key,)):
                     if not self.texts.is_there(other):
                         remedy = f"declare that unit, or correct {key}= (Wants= is for one that may be missing)"
                         found.append(f"the unit {name} requires {other}, which is not there: {remedy}")
         return list(dict.fromkeys(found))
 
     def _accounts(self) -> list[str]:
-        """Return which users and groups of the units nobody has declared."""
+        """Return one sentence per user or group of a unit that nobody has declared."""
         files = self.specification.files
         if any(path.startswith(MADE_AT_BOOT) for path in files) or not self._are_local():
             return []
@@ -106,7 +111,7 @@ class NamesInUnits:
         return {line.partition(":")[0] for line in self.read(path).decode("utf-8", "replace").split("\n") if line}
 
     def _is_dynamic(self, name: str) -> bool:
-        return self.texts.value(name, "DynamicUser").lower() in YES
+        return self.texts.is_true(name, "DynamicUser")
 
     def _dynamic_names(self, name: str) -> set[str]:
         stem = re.split("[@.]", name)[0]

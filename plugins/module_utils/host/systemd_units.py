@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ..launcher import data, times
 from ..launcher.errors import RUNS_ELSEWHERE
 from ..launcher.names import is_name
+from ..state import unit_texts
 from ..state.target import TargetError
 from . import reboots
 from .container_options import OPTIONS
@@ -139,8 +140,10 @@ def quoted(path: str) -> str:
     return f'"{inner}"'
 
 
-def _values(text: str, key: str) -> list[str]:
-    return [line[len(key) :].strip() for line in text.splitlines() if line.startswith(key)]
+def _values(text: str, beginning: str) -> list[str]:
+    """Return the rest of each assignment in a text that begins so."""
+    found = [f"{key}={value}" for _section, key, value in unit_texts.assignments(text)]
+    return [assignment[len(beginning) :] for assignment in found if assignment.startswith(beginning)]
 
 
 def _name_of(unit: str) -> str:

@@ -190,14 +190,15 @@ class Entry:
                 theirs.append(pipe[1])
             try:
                 keep = (self.process.descriptor, *theirs)
-                courier = Courier(streams.with_input, streams.outputs, make, keep, deadline)
+                courier = Courier(streams.with_input, streams.outputs, make, keep)
+                said = courier.await_made(deadline)
             except TimeoutError:
                 raise self._cannot_enter(LATE) from None
             for descriptor in theirs:
                 os.close(descriptor)
             theirs = []
             try:
-                middle, _space, warning = courier.said.partition(" ")
+                middle, _space, warning = said.partition(" ")
                 return Entered(self._follow(mine[0], mine[1], int(middle), limits, deadline), courier, warning)
             except BaseException:
                 courier.close()

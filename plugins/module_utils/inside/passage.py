@@ -26,7 +26,6 @@ from ..launcher.attributes import UMASK, Attributes, reset_own
 from ..launcher.descriptors import keep_only
 from ..launcher.errors import LauncherError
 from ..launcher.handshake import read_token, tell, write_all
-from ..launcher.init import SEARCH_PATH, TIOCSCTTY
 from ..launcher.loading import load_nothing_more
 from ..launcher.paths import read_text
 from ..launcher.trees import identity
@@ -187,14 +186,14 @@ class Passage:
             for number, stream in enumerate(streams):
                 os.dup2(stream, number)
             if terminal:
-                fcntl.ioctl(0, TIOCSCTTY, 0)
+                fcntl.ioctl(0, linux.TIOCSCTTY, 0)
             account = Account.find(root, user)
             if account.uid or account.gid:
                 _hand_over(account.uid)
                 os.setgroups(account.groups)
                 _take_ids(account.uid, account.gid)
             directory = _change_directory(root, directory, account.home)
-            variables = {"PATH": SEARCH_PATH, "LANG": "C.UTF-8", "container": "unshare"}
+            variables = {"PATH": program.SEARCH_PATH, "LANG": "C.UTF-8", "container": "unshare"}
             variables.update(HOME=account.home, USER=account.name, LOGNAME=account.name, SHELL=account.shell)
             if terminal:
                 variables["TERM"] = os.environ.get("TERM", "linux")

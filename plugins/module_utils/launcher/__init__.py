@@ -11,13 +11,14 @@ its modules:
     identity     the ids that a container has on the host
     cgroup       the delegated control group it lives in; `limits` says how much of the host that may take
     plan         all that is known before the first process is made
+    own_directories  which of the declared directories the host's root makes
     launch       the processes and namespaces of a start, and how they wait for each other (`handshake`); `excursion` is
                  how the caller gets to where it builds, and back
     root         the file tree that the container sees, built by the host's root; `host_files` of the store's tree,
                  `network_files` of the host's
     records      the mappings and file systems in it; `targets` says where nothing can be mounted, `guarded` what of the
                  host a container cannot write to, `reachable` who else could run what it writes, `ownership` whose
-                 it is, `file_systems` which paths of the host are in a record, `written` which of them are
+                 it is, `file_systems` which paths of the host are in a record, `written_paths` which of them are
                  written to, and `memory` how large a tmpfs is
     automounts   what of the host is mounted when somebody asks for it
     mapped       what was at the sources of mappings, for who asks later whether that is so still

@@ -120,10 +120,10 @@ class Attributes:
 
     def lacking(self, pid: int) -> str | None:
         """Return in what a process has less than these, as a warning, or None."""
-        has = Attributes.of(pid)
+        has = _limits_of(pid)
         found = []
         for number, limit in sorted(self.limits.items()):
-            now = has.limits.get(number, limit)
+            now = has.get(number, limit)
             for kind, mine, wanted in zip(("", " (hard)"), now, limit):
                 if mine < wanted:
                     found.append("%s%s is %d, not %s" % (NAMES[number], kind, mine, _words(wanted)))
@@ -183,8 +183,7 @@ def give_oom_score(pid: int, score: int) -> str | None:
     Returns:
         A warning of what of this cannot be; none where all of it is done.
     """
-    _try_oom_score(pid, score)
-    found = _oom_score(pid)
+    found = score if _try_oom_score(pid, score) else _oom_score(pid)
     if found != score:
         return "oom_score_adj: it is %d, and not %d: %s" % (found, score, NO_RESOURCE)
     if _has_host_resource() or score == LEAST_OOM_SCORE or not _try_oom_score(pid, score - 1):
@@ -209,8 +208,7 @@ def _has_host_resource() -> bool:
     """Return whether this process has CAP_SYS_RESOURCE where that counts, in the kernel's first user namespace."""
     if os.stat("/proc/self/ns/user").st_ino != FIRST_USER_NAMESPACE:
         return False
-    effective = read_text("/proc/self/status").partition("\nCapEff:")[2].split(None, 1)
-    return bool(effective) and bool(int(effective[0], 16) >> CAP_SYS_RESOURCE & 1)
+    return bool(linux.effective_capabilities() >> CAP_SYS_RESOURCE & 1)
 
 
 def _set_oom_score(pid: int, score: int) -> None:

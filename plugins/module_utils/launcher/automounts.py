@@ -39,7 +39,7 @@ def trigger(given: list[Mount], deadline: float) -> list[str]:
     sources = [record for record in given if record.is_bind]
     if not sources:
         return []
-    points = [mount.point for mount in mount_table.read() if mount.kind == AUTOMOUNT]
+    points = [mount.point for mount in mount_table.read_kind(AUTOMOUNT)]
     warnings = []
     for record in sources:
         path = plain_path(record.source)

@@ -230,6 +230,10 @@ class ControlGroup:
         """Return whether the whole group has a file of this name."""
         return self._has(self.whole + "/" + file)
 
+    def exists(self) -> bool:
+        """Return whether there is the whole group."""
+        return self._has(self.whole)
+
     def _has(self, path: str) -> bool:
         return os.access(path, os.F_OK, dir_fd=self.hierarchy)
 
@@ -343,8 +347,8 @@ class ControlGroup:
 
 def _mounted_hierarchy() -> str | None:
     """Return where the whole unified hierarchy is mounted writable, or None."""
-    for mount in mount_table.read():
-        if mount.kind == "cgroup2" and mount.part == "/" and "rw" in mount.options:
+    for mount in mount_table.read_kind("cgroup2"):
+        if mount.part == "/" and "rw" in mount.options:
             return mount.point
     return None
 

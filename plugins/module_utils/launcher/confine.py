@@ -9,6 +9,7 @@ that, in a start and in every entry alike.
 from __future__ import annotations
 
 import os
+import sys
 
 from . import linux
 from .errors import LauncherError
@@ -39,12 +40,18 @@ DROPPED = {
     "CHECKPOINT_RESTORE": 40,
 }
 FILTER = "seccomp.bpf"  # in a system's directory
+SHA_256 = "_sha2" if sys.version_info >= (3, 12) else "_sha256"  # the interpreter's own module of that function
 # What a container must have to run containers of its own: it maps its uid 0 into a user namespace (Linux 5.12).
 NESTING_KEEPS = ("SETFCAP",)
 
 
 CAPABILITIES = 64  # as many as the kernel's sets have room for
 ALL_CAPABILITIES = (1 << CAPABILITIES) - 1
+
+AS_ROOT = (
+    "private_users: identity: root inside is root of this host wherever a file of the host can be reached; "
+    "run nothing there that is not trusted with the host"
+)
 
 
 def give_up(security: Security, bound: int = ALL_CAPABILITIES) -> None:
@@ -98,10 +105,7 @@ def given_up(security: Security, ids: Identity, filter_program: bytes | None) ->
                 "security.nesting: not with private_users: identity; without the masks root inside could reconfigure "
                 "the host's kernel. Let the container have ids of its own (auto)"
             )
-        warnings.append(
-            "private_users: identity: root inside is root of this host wherever a file of the host can be reached; "
-            "run nothing there that is not trusted with the host"
-        )
+        warnings.append(AS_ROOT)
     if filter_program is None:
         warnings.append(
             "system-call filter: none, as this host had no libseccomp (2.4 or newer) when the system was staged; "
@@ -138,16 +142,15 @@ def read_filter(system: str, digest: str) -> bytes | None:
 def digest_of(filter_program: bytes) -> str:
     """Return the SHA-256 of a filter in hexadecimal digits.
 
-    The interpreter's own function is taken where it is there: to import `hashlib` costs a tenth of a launch.
+    The interpreter's own function is taken where it is there: to import `hashlib` costs a tenth of a launch, and so
+    does each search for a module that no directory has.
     """
-    for module in ("_sha2", "_sha256"):
-        try:
-            return str(__import__(module).sha256(filter_program).hexdigest())
-        except ImportError:
-            pass
-    import hashlib
+    try:
+        return str(__import__(SHA_256).sha256(filter_program).hexdigest())
+    except ImportError:
+        import hashlib
 
-    return hashlib.sha256(filter_program).hexdigest()
+        return hashlib.sha256(filter_program).hexdigest()
 
 
 def is_filtered(status: str) -> bool:

@@ -266,7 +266,7 @@ class File(ContractRecord):
 
 
 class Directory(ContractRecord):
-    """A directory that the first process makes, perhaps in a mapping.
+    """A directory that a start makes, perhaps in a mapping.
 
     Attributes:
         mode: in octal digits.

@@ -162,24 +162,18 @@ class Shared:
 
 
 class Courier:
-    """The child, and this process's ends of the pipes to it.
+    """The child, and this process's ends of the pipes to it. What it is to make it makes while this process goes on.
 
     Args:
         with_input: whether something is to be written.
         outputs: how many streams are to be read.
         make: called in the child; returns the ends that are shared, as many.
         keep: the descriptors that `make` needs; no other of this process's is open there.
-        deadline: when, by `time.monotonic`, it must have returned.
 
     Attributes:
         input: to be written to; -1 without, and when it is closed.
         outputs: to be read; at their end when the container has closed the stream, or `end` was called.
-        said: what `make` has said of them.
         is_given_up: set by who does not wait for the rest of the outputs, because somebody inside holds them.
-
-    Raises:
-        LauncherError: `make` has failed.
-        TimeoutError: it has not returned in time.
     """
 
     def __init__(
@@ -188,32 +182,26 @@ class Courier:
         outputs: int,
         make: Callable[[], Shared],
         keep: tuple[int, ...],
-        deadline: float | None = None,
     ) -> None:
-        self.input = self.control = -1
+        self.input = self.control = self._reply = -1
         self.outputs: list[int] = []
         self.process: Process | None = None
         self.is_given_up = False
-        reply = -1
         theirs: list[int] = []
         try:
-            reply = self._pipe(theirs, 0)
+            self._reply = self._pipe(theirs, 0)
             self.control = self._pipe(theirs, 1)
             for _number in range(outputs):
                 self.outputs.append(self._pipe(theirs, 0))
             if with_input:
                 self.input = self._pipe(theirs, 1)
             self._fork(make, theirs, keep, with_input)
-            while theirs:
-                os.close(theirs.pop())
-            self.said = self._reply(reply, deadline)
         except BaseException:
             self.close()
             raise
         finally:
-            for descriptor in [*theirs, reply]:
-                if descriptor >= 0:
-                    os.close(descriptor)
+            for descriptor in theirs:
+                os.close(descriptor)
 
     @staticmethod
     def _pipe(theirs: list[int], ours: int) -> int:
@@ -230,20 +218,32 @@ class Courier:
             _serve(parent, make, theirs, keep, with_input)
         self.process = Process.pin_child(child)
 
-    @staticmethod
-    def _reply(reply: int, deadline: float | None) -> str:
+    def await_made(self, deadline: float | None = None) -> str:
+        """Wait until `make` has returned. Return what it has said. After a failure all is closed.
+
+        Args:
+            deadline: when, by `time.monotonic`, it must have returned.
+
+        Raises:
+            LauncherError: it has failed.
+            TimeoutError: it has not returned in time.
+        """
         poll = select.poll()
-        poll.register(reply, select.POLLIN)
+        poll.register(self._reply, select.POLLIN)
         said = b""
-        while poll.poll(None if deadline is None else milliseconds(deadline - time.monotonic())):
-            part = os.read(reply, CHUNK)
-            if not part:
-                text = said[1:].decode("utf-8", "replace")
-                if said[:1] != b"+":
-                    raise LauncherError(text or "a process of the launcher was killed")
-                return text
-            said += part
-        raise TimeoutError()
+        try:
+            while poll.poll(None if deadline is None else milliseconds(deadline - time.monotonic())):
+                part = os.read(self._reply, CHUNK)
+                if not part:
+                    text = said[1:].decode("utf-8", "replace")
+                    if said[:1] != b"+":
+                        raise LauncherError(text or "a process of the launcher was killed")
+                    return text
+                said += part
+            raise TimeoutError()
+        except BaseException:
+            self.close()
+            raise
 
     def close_input(self) -> None:
         """Close the stream that the container reads."""
@@ -275,10 +275,10 @@ class Courier:
     def close(self) -> None:
         """Close this process's ends, and end the child. Leave it behind when the kernel does not let it end."""
         self.close_input()
-        for descriptor in [self.control, *self.outputs]:
+        for descriptor in [self._reply, self.control, *self.outputs]:
             if descriptor >= 0:
                 os.close(descriptor)
-        self.control, self.outputs = -1, []
+        self._reply, self.control, self.outputs = -1, -1, []
         if self.process is not None:
             self.process.signal(KILL)
             if self.process.wait(MOMENT) or (not self.is_held() and self.process.wait(KILL_SECONDS)):

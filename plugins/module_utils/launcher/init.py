@@ -13,8 +13,8 @@ from __future__ import annotations
 import fcntl
 import os
 
-from . import confine, linux, lookup, mount_calls, ownership, program, root, targets
-from .attributes import UMASK, Attributes, reset_own
+from . import confine, linux, lookup, mount_calls, own_directories, ownership, program, root, targets
+from .attributes import UMASK, reset_own
 from .descriptors import keep_only
 from .errors import LauncherError
 from .handshake import read_token, tell, write_all
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 BOOT = root.SELF + "/boot"
 OUTPUT_LOG = "/run/output.log"
-SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
-TIOCSCTTY = 0x540E
 # What the init says when its namespaces are made: that all is well, or that the host's root must raise its limits.
 READY, LIMITED = b"1", b"2"
 SPECIAL_BITS = 0o6000  # set-user-ID and set-group-ID
@@ -55,7 +53,7 @@ class FirstProcess:
             wanted = (report, ids, ready, built, go, self.plan.output)
             report, ids, ready, built, go, output = keep_only(*wanted)
             read_token(ids, "the launcher ended before it gave the container its ids")
-            complete = Attributes.standard().give(0)
+            complete = self.plan.attributes.give(0)
             self._make_namespaces(ready, READY if complete else LIMITED)
             reset_own()
             confine.give_up(self.spec.security)
@@ -95,17 +93,16 @@ class FirstProcess:
 
     def _makes_special_directories(self) -> bool:
         """Return whether a directory has a bit, mostly set-group-ID, that nobody can set once calls are filtered."""
-        return any(int(entry.mode, 8) & SPECIAL_BITS for entry in self.spec.directories)
+        return any(int(entry.mode, 8) & SPECIAL_BITS for entry in self.plan.left)
 
     def _make_directories(self, top: int) -> None:
-        """Make the directories that services need, as the container's own root: they may lie in writable mappings.
+        """Make the directories that may lie in writable mappings, as the container's own root.
 
         What the host had there before is left as it is (`ownership`).
         """
-        own = self._own_file_systems(top)
-        for entry in self.spec.directories:
-            if entry.present:
-                continue
+        entries = [entry for entry in self.plan.left if not entry.present]
+        own = self._own_file_systems(top) if entries else set()
+        for entry in entries:
             try:
                 descriptor, made = self._directory(top, entry.path)
                 try:
@@ -120,8 +117,7 @@ class FirstProcess:
                 finally:
                     os.close(descriptor)
             except OSError as error:
-                message = "directory %s: cannot be made as declared: %s" % (entry.path, error)
-                raise LauncherError(message) from error
+                raise LauncherError(own_directories.UNMADE % (entry.path, error)) from error
 
     @staticmethod
     def _directory(top: int, path: str) -> tuple[int, bool]:
@@ -151,7 +147,7 @@ class FirstProcess:
             output = lookup.open_found(top, OUTPUT_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         if self.plan.console is not None:
             os.dup2(output, 0)
-            fcntl.ioctl(0, TIOCSCTTY, 0)
+            fcntl.ioctl(0, linux.TIOCSCTTY, 0)
         else:
             null = program.open_own_null(top)
             os.dup2(null, 0)
@@ -162,7 +158,7 @@ class FirstProcess:
         environment = {
             "HOME": "/root",
             "TMPDIR": "/tmp",
-            "PATH": SEARCH_PATH,
+            "PATH": program.SEARCH_PATH,
             "CONTAINER_SYSTEM": root.SELF,
             "container": "unshare",
             "container_uuid": self.plan.machine_id,

@@ -21,6 +21,7 @@ takes a copy of that namespace into its own user namespace. Crossing that border
     mount proc, sysfs, cgroup2, masks
     pivot the root ───────── "root" ───▶ copies the mount namespace
     back to the host's                   makes its directories, finds its program
+    give it what only the host can give
     note PID and start time ─ "go" ────▶ runs `boot`
 
 What fails in the init is reported through one close-on-exec pipe; its end without a report means that `boot` runs
@@ -33,8 +34,8 @@ import gc
 import os
 import time
 
-from . import kernel, linux, mount_calls, mounts, network_files, root
-from .attributes import Attributes, give_oom_score
+from . import kernel, linux, mount_calls, mounts, root
+from .attributes import give_oom_score
 from .errors import LauncherError
 from .excursion import Excursion, NoWayBack, Visit, in_child
 from .handshake import error_line, read_token, write_all
@@ -63,6 +64,7 @@ class Launch:
     Attributes:
         cloned: the process id of its first process, 0 before there is one.
         init: that process, a child of the caller.
+        limited: whether it may not have all of its limits.
         warnings: what the root was built without, a line each.
         mapped: what was found at the sources of its mappings, a line each (`mapped`).
     """
@@ -71,6 +73,7 @@ class Launch:
         self.plan = plan
         self.cloned = 0
         self.init: Process | None = None
+        self.limited = True
         self.warnings: list[str] = []
         self.mapped: list[str] = []
 
@@ -86,9 +89,14 @@ class Launch:
             deadline: until when (time.monotonic) a server may take to answer for a file system.
         """
         excursion = Excursion()
-        if not excursion.possible():
+        if excursion.possible():
+            self._build_here(excursion, report, go, deadline)
+        else:
             self._build_in_child(report, go, deadline)
-            return
+        if self.init is not None:
+            self._give_attributes(self.init.pid)
+
+    def _build_here(self, excursion: Excursion, report: Pipe, go: Pipe, deadline: float) -> None:
         collects = gc.isenabled()
         # A collection would touch, and so copy, every object that the two processes share.
         gc.disable()
@@ -199,9 +207,8 @@ class Launch:
             if self.plan.notify_path is not None:  # the root may be attached on top of it
                 notify = keep(os.open(self.plan.notify_path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
             network = None
-            copies = os.path.join(self.plan.staging, network_files.DIRECTORY)
-            if os.path.isdir(copies):
-                network = keep(os.open(copies, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+            if self.plan.copies is not None:
+                network = keep(os.open(self.plan.copies, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
             tree = root.attach_root(self.plan)
             keep(tree.root)
             source = root.Source(self.plan.spec.store)
@@ -213,9 +220,7 @@ class Launch:
             self.warnings += builder.warnings
             self.mapped = builder.records.mapped
             said = read_token(ready, "the container's first process did not make its namespaces", deadline)
-            if said == LIMITED:
-                self._raise_limits(init.pid)
-            self._give_oom_score(init)
+            self.limited = said == LIMITED
             self._mount_kernel_file_systems(tree, init)
             if self.plan.nesting:
                 kernel.leave_bare(tree)
@@ -230,17 +235,11 @@ class Launch:
             for descriptor in opened:
                 os.close(descriptor)
 
-    def _raise_limits(self, init: int) -> None:
-        """Give the init the limits that it could not take itself; warn about what this process cannot give either."""
-        wanted = Attributes.standard()
-        lacking = None if wanted.give(init) else wanted.lacking(init)
-        if lacking:
-            self.warnings.append(lacking)
-
-    def _give_oom_score(self, init: Process) -> None:
-        warning = give_oom_score(init.pid, self.plan.spec.oom_score_adj)
-        if warning:
-            self.warnings.append(warning)
+    def _give_attributes(self, init: int) -> None:
+        """Give the init what it cannot take itself, while it looks for its program; warn about what cannot be given."""
+        wanted = self.plan.attributes
+        lacking = None if not self.limited or wanted.give(init) else wanted.lacking(init)
+        self.warnings += filter(None, [lacking, give_oom_score(init, self.plan.spec.oom_score_adj)])
 
     def _mount_kernel_file_systems(self, tree: mounts.Tree, init: Process) -> None:
         """Mount the kernel's file systems; join the namespaces that a mount takes from the mounting process."""

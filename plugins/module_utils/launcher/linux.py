@@ -22,6 +22,7 @@ syscall.restype = ctypes.c_long
 
 MACHINE = os.uname().machine
 
+_CAPABILITIES_OF_CALLER = 0x20080522, 0  # `struct __user_cap_header_struct`: version 3, and whose
 _ZERO = ctypes.c_ulong(0)
 _DEFAULT_ACTION = ctypes.create_string_buffer(32)  # `struct sigaction` of the kernel: no function, no flags, no mask
 
@@ -37,6 +38,7 @@ _SECCOMP = by_architecture(317, 277, 358, 348)
 _EXECVEAT = by_architecture(322, 281, 362, 354)
 _SIGACTION = by_architecture(13, 134, 173, 174)
 _STATX = by_architecture(332, 291, 383, 379)
+_CAPGET = by_architecture(125, 90, 183, 184)
 _CAPSET = by_architecture(126, 91, 184, 185)
 
 CLONE_NEWNS = 0x00020000
@@ -84,6 +86,7 @@ SECBIT_NO_SETUID_FIXUP = 1 << 2
 
 RLIMIT_NPROC = 6
 PROC_SUPER_MAGIC, AUTOFS_SUPER_MAGIC = 0x9FA0, 0x0187
+TIOCSCTTY = 0x540E
 KEYCTL_JOIN_SESSION_KEYRING = 1
 SECCOMP_SET_MODE_FILTER = 1
 
@@ -288,9 +291,16 @@ def set_host_name(name: str) -> None:
     result_of(libc.sethostname(data, ctypes.c_size_t(len(data))), "sethostname(%s)", name)
 
 
+def effective_capabilities() -> int:
+    """Return the effective capabilities of the calling process as a bit mask (capget(2), version 3)."""
+    header, data = (ctypes.c_uint32 * 2)(*_CAPABILITIES_OF_CALLER), (ctypes.c_uint32 * 6)()
+    result_of(syscall(number_here(_CAPGET, "capget"), header, data), "capget()")
+    return data[0] | data[3] << 32
+
+
 def capset(effective: int, permitted: int, inheritable: int) -> None:
     """Set the capabilities of the calling process, each a bit mask (capset(2), version 3)."""
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    header = (ctypes.c_uint32 * 2)(*_CAPABILITIES_OF_CALLER)
     low, high = 0xFFFFFFFF, 32
     data = (ctypes.c_uint32 * 6)(
         effective & low, permitted & low, inheritable & low, effective >> high, permitted >> high, inheritable >> high

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FILE = "mapped"  # in the container's runtime directory
 AUTOMOUNT = "autofs"
 ABSENT = "-"
+MISSING = "%s: does not exist on the host, so %s is left out"
+MISSING_REQUIRED = "%s: the source of the mapping to %s does not exist"
 
 
 class Mapped:

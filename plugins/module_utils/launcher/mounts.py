@@ -196,9 +196,10 @@ class Tree:
         try:
             target = self.target(path, directory)
             try:
-                if stat.S_ISLNK(os.fstat(target).st_mode):
+                mode = os.fstat(target).st_mode
+                if stat.S_ISLNK(mode):
                     raise LauncherError("%s: has become a symbolic link while it was made" % path)
-                if directory != stat.S_ISDIR(os.fstat(target).st_mode):
+                if directory != stat.S_ISDIR(mode):
                     kinds = ("a directory", "a file") if directory else ("a file", "a directory")
                     raise LauncherError("%s: %s cannot be mounted over %s" % ((path,) + kinds))
                 mount_calls.move_mount(mount, target)

@@ -49,6 +49,11 @@ def is_followed(record: Mount) -> bool:
     return path in NETWORK_FILES and plain_path(record.mount_point) == path
 
 
+def directory_of(run_directory: str, records: list[Mount]) -> str | None:
+    """Return the directory that has the copies for a container with these records, or None when it has none."""
+    return os.path.join(run_directory, DIRECTORY) if any(map(is_followed, records)) else None
+
+
 def prepare(run_directory: str, records: list[Mount], host_name: str, owner: int) -> list[str]:
     """Make the copies of those of the records that are followed; return warnings.
 
@@ -60,8 +65,10 @@ def prepare(run_directory: str, records: list[Mount], host_name: str, owner: int
     Raises:
         LauncherError: a file does not exist, and has to; or one cannot be copied.
     """
-    warnings = []
-    directory = os.path.join(run_directory, DIRECTORY)
+    warnings: list[str] = []
+    directory = directory_of(run_directory, records)
+    if directory is None:
+        return warnings
     for record in filter(is_followed, records):
         path = plain_path(record.source)
         content = _content(path)

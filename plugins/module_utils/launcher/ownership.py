@@ -85,6 +85,19 @@ def refusal(entry: Directory, status: os.stat_result, directory: int, name: str)
     )
 
 
+def foreign_warning(directory: int, path: str, count: int) -> str | None:
+    """Return the warning for the file that `foreign_file` finds in what is mapped from a path; None for none."""
+    found = foreign_file(directory, count)
+    if found is None:
+        return None
+    name, uid, gid = found
+    return (
+        "%s: belongs to %d:%d, and a container has the ids 0 to %d: inside it is nobody's, and nobody there can "
+        "change or remove it; give it another owner on the host"
+        % (path if name == "." else "%s/%s" % (path.rstrip("/"), name), uid, gid, count - 1)
+    )
+
+
 def foreign_file(directory: int, count: int) -> tuple[str, int, int] | None:
     """Return the first file, with owner and group, that belongs to nobody of the container, among the first few.
 

@@ -13,6 +13,7 @@ STATE_DIRECTORY = "/var/lib/unshare"
 RUN_DIRECTORY = "/run/unshare"
 UNIT_DIRECTORY = "/etc/systemd/system"
 RUNTIME_UNIT_DIRECTORY = "/run/systemd/system"  # of a host whose /etc is an image
+AT_ONCE = 1 << 14  # bytes; for more the C library asks the kernel, which clears all of it
 NEW = ".new"  # ends the name under which a file is written aside
 
 
@@ -49,7 +50,10 @@ def read_text(path: str, limit: int = 1 << 20, directory: int | None = None) -> 
     except FileNotFoundError:
         return ""
     try:
-        return os.read(descriptor, limit).decode("utf-8", "replace")
+        text = os.read(descriptor, min(limit, AT_ONCE))
+        if len(text) == AT_ONCE:
+            text += os.read(descriptor, limit - AT_ONCE)
+        return text.decode("utf-8", "replace")
     finally:
         os.close(descriptor)
 
@@ -77,7 +81,8 @@ def write_atomically(path: str, text: str, mode: int = 0o600, durable: bool = Fa
             data = text.encode()
             while data:
                 data = data[os.write(descriptor, data) :]
-            os.fchmod(descriptor, mode)
+            if os.fstat(descriptor).st_mode & 0o777 != mode:
+                os.fchmod(descriptor, mode)
             if durable:
                 os.fsync(descriptor)
         finally:

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from . import confine, linux
+from . import confine, linux, network_files, own_directories
+from .attributes import Attributes
 from .memory import Memory
 
 TYPE_CHECKING = False
@@ -43,6 +44,9 @@ class Plan:
         memory: how much of that its file systems may take.
         made: the namespaces that the init makes, as flags of clone(2).
         nesting: whether containers are to be possible inside.
+        attributes: the limits and the scheduling of its first process.
+        copies: the directory that has the copies of the host's network files, or none.
+        built, left: the directories that the builder of the root tree makes, and those that the first process makes.
     """
 
     def __init__(
@@ -78,3 +82,7 @@ class Plan:
         self.shared_network = spec.shared_network
         self.made = MADE if self.shared_network else MADE | linux.CLONE_NEWNET
         self.nesting = spec.security.nesting
+        self.attributes = Attributes.standard()
+        records = spec.file_systems + extra_file_systems
+        self.copies = network_files.directory_of(staging, records)
+        self.built, self.left = own_directories.divide(spec, records)

@@ -158,6 +158,8 @@ class Process:
         """Wait until the process has ended, for at most `timeout` seconds. Return whether it has."""
         poll = select.poll()
         poll.register(self.descriptor, select.POLLIN)
+        if poll.poll(0):
+            return True
         deadline = None if timeout is None else time.monotonic() + timeout
         while (_left or _entered) and (deadline is None or time.monotonic() < deadline):
             reap_left()

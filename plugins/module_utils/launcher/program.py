@@ -23,6 +23,7 @@ from . import elf, linux, lookup
 
 SCRIPTS_LIMIT = 5  # a script whose interpreter is a script…, as in the kernel
 LINE_LIMIT = 256  # bytes of a first line that count (BINPRM_BUF_SIZE)
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"  # of every program that is given none
 SHELL = "/bin/sh"
 BY_SHELL = ("sh", "-c", 'exec "$0" "$@"')
 NULL_DEVICE = (1, 3)

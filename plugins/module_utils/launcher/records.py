@@ -236,8 +236,8 @@ class Records:
                 source = mounts.open_source(path, path in NETWORK_FILES, STATE_DIRECTORY)
         except FileNotFoundError:
             if record.required:
-                raise LauncherError("%s: the source of the mapping to %s does not exist" % (path, point)) from None
-            self.warnings.append("%s: does not exist on the host, so %s is left out" % (path, point))
+                raise LauncherError(mapped.MISSING_REQUIRED % (path, point)) from None
+            self.warnings.append(mapped.MISSING % (path, point))
             self._note(record, "")
             return
         except LauncherError as error:
@@ -274,15 +274,7 @@ class Records:
         """Return a warning where a file belongs to nobody inside, when ids there are those on the host."""
         if record.own or (self.id_map is None and self.identity.base):
             return None
-        found = ownership.foreign_file(source, self.identity.count)
-        if found is None:
-            return None
-        name, uid, gid = found
-        return (
-            "%s: belongs to %d:%d, and a container has the ids 0 to %d: inside it is nobody's, and nobody there can "
-            "change or remove it; give it another owner on the host"
-            % (path if name == "." else "%s/%s" % (path.rstrip("/"), name), uid, gid, self.identity.count - 1)
-        )
+        return ownership.foreign_warning(source, path, self.identity.count)
 
     def _bind_copy(self, directory: int, record: Mount) -> None:
         """Bind the copy of one of the host's network files. It belongs to the container's root without an id map."""
@@ -313,9 +305,9 @@ class Records:
             source = mounts.open_source(path, False, STATE_DIRECTORY)
             mount = mount_calls.open_tree(source, "", True)
             os.close(source)
-            around = mount_table.way(mount_table.read(), plain_path(path))
-            if not any(entry.shared for entry in around[-1:]) and NOT_SHARED % (path, path) not in self.warnings:
-                self.warnings.append(NOT_SHARED % (path, path))
+            said = not_shared(path)
+            if said and said not in self.warnings:
+                self.warnings.append(said)
             linux.setns(here, linux.CLONE_NEWNS, home=True)
         finally:
             os.close(here)
@@ -375,6 +367,12 @@ def refusal_of_source(mode: int) -> str | None:
     if not stat.S_ISCHR(mode) and not stat.S_ISBLK(mode):
         return None
     return "is a device, and a mapping gives no access to devices: map the file or directory that the container needs"
+
+
+def not_shared(path: str) -> str | None:
+    """Return the warning for a path in no shared mount of this mount namespace, to which nothing propagates."""
+    around = mount_table.way(mount_table.read(), plain_path(path))
+    return None if any(entry.shared for entry in around[-1:]) else NOT_SHARED % (path, path)
 
 
 def _reason(error: OSError) -> str:

@@ -13,11 +13,11 @@ import os
 import stat
 import time
 
-from . import kernel, lookup, memory, mount_calls, mounts
+from . import kernel, lookup, memory, mount_calls, mounts, own_directories
 from .errors import LauncherError
 from .paths import STATE_DIRECTORY
 from .records import Records
-from .targets import DEVICES, FUSE, MERGED, RUN, TEMPORARY, plain_path
+from .targets import DEVICES, FUSE, MERGED, NO_FUSE, RUN, STANDARD_LINKS, TEMPORARY, plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 SKELETON = ("dev", "etc", "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr", "var")
-STANDARD_LINKS = (("var/run", "../run"), ("var/lock", "../run/lock"))  # FHS 3.0; systemd calls others tainted
 SELF = "/run/current-system"
-READ_SIZE = 1 << 20
+READ_SIZE = 1 << 16
 PERMISSIONS = 0o777
 SHARED_LIMIT = 1 << 24  # bytes of a file beside the store that are copied into each container
 # Mounted by `kernel` once the container's namespaces exist.
@@ -134,6 +133,7 @@ class Builder:
         self._place("etc/machine-id", 0o444, (self.plan.machine_id + "\n").encode())
         self._place("run/host/container-manager", 0o444, b"unshare\n")
         self._share_host_files(spec)
+        self._make_directories()
         for record in spec.file_systems + self.plan.extra_file_systems:
             if record.type not in NAMESPACED and record not in mounted:
                 self.records.mount(record)
@@ -146,7 +146,7 @@ class Builder:
         if not self.plan.spec.security.fuse:
             return DEVICES
         if not os.path.exists("/dev/" + FUSE):
-            self.warnings.append("security.fuse: this host has no /dev/fuse; load its module: modprobe fuse")
+            self.warnings.append(NO_FUSE)
         return (*DEVICES, FUSE)
 
     def _mount_own(self) -> list[Mount]:
@@ -219,6 +219,18 @@ class Builder:
                 os.fchmod(descriptor, mode)
         finally:
             os.close(descriptor)
+
+    def _make_directories(self) -> None:
+        """Make the directories that are in memory only, before anything of a container's own storage is mounted."""
+        base = self.identity.base
+        for entry in self.plan.built:
+            path = entry.path.strip("/")
+            try:
+                self._make_parents(path + "/")
+                os.chown(path, base + entry.uid, base + entry.gid)
+                os.chmod(path, int(entry.mode, 8))
+            except OSError as error:
+                raise LauncherError(own_directories.UNMADE % (entry.path, error)) from error
 
     def _share_host_files(self, spec: Specification) -> None:
         """Share the listed configuration of the software, from the tree that the store is part of.

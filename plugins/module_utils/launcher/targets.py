@@ -12,9 +12,11 @@ NETWORK_FILES = ("/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/services", "/et
 STORE = "/usr"
 # Directories of the root that are links into a store at /usr. The launcher makes them.
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+STANDARD_LINKS = (("var/run", "../run"), ("var/lock", "../run/lock"))  # FHS 3.0; systemd calls others tainted
 # The nodes of a container's /dev, but for its console, and the links, with what they lead to.
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 FUSE = "fuse"  # only where it is asked for
+NO_FUSE = "security.fuse: this host has no /dev/fuse; load its module: modprobe fuse"
 CONSOLE = "console"
 DEVICE_LINKS = {
     "ptmx": "pts/ptmx",

@@ -17,7 +17,8 @@ For the modules:
     examination  what keeps a container from starting from a system, before another is stopped for it
     starting     start a system with the launcher that it brings
     life_cycle   what a state that is asked for takes, the way back included
-    foresight    what check mode says of one that goes on running
+    strangers    what an error says of a name that no container of the host has
+    check_mode   what check mode says of one that goes on running
     health       whether a container is well
     failure_report   what an error says of one that is not
     healing      what a running container lacks since the host has changed, and the mending of that

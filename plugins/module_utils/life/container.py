@@ -15,11 +15,8 @@ from ..launcher.excursion import in_child
 from ..launcher.paths import NEW, make_directory, remove_entries, remove_file
 from ..launcher.process import KILL, KILL_SECONDS, Process, reap_left
 from ..launcher.specification import read_spec
-from ..state import id_ranges
 from ..state.locks import AllocationLock
 from ..state.record import RecordedContainer, Status, explained
-from . import fuse
-from .start import Start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,6 +86,9 @@ class Container(RecordedContainer):
             NotReady: launched, and not ready in time (it still runs), or ended by itself.
             LauncherError: it could not be launched.
         """
+        from ..state import id_ranges  # who only enters a container does without these
+        from .start import Start
+
         running = self.status()
         if running.state == "running":
             raise AlreadyRunning("container %s: already runs, as PID %s" % (self.name, running.pid))
@@ -186,6 +186,9 @@ class Container(RecordedContainer):
         Args:
             timeout: seconds in which what is killed must end.
         """
+        if self._is_cleared():
+            reap_left()
+            return
         process = self.process(ended=True)
         try:
             if not self._kill(process, timeout):
@@ -203,6 +206,14 @@ class Container(RecordedContainer):
                 process.close()
         remove_entries(self.run_directory, RUNTIME)
 
+    def _is_cleared(self) -> bool:
+        """Return whether nothing is left: no runtime file, and no control group."""
+        try:
+            left = os.listdir(self.run_directory)
+        except FileNotFoundError:
+            left = []
+        return not left and not self.cgroup.exists()
+
     def _kill(self, process: Process | None, timeout: float) -> bool:
         """Kill PID 1, if it is left, and all others. Return whether none is left after `timeout` seconds."""
         deadline = time.monotonic() + timeout
@@ -211,6 +222,8 @@ class Container(RecordedContainer):
         # PID 1 ends after all others of its pid namespace, and so after whoever could hold a lock of the kernel's.
         if (process is None or process.wait(KILL_MOMENT)) and self.cgroup.kill(KILL_MOMENT):
             return True
+        from . import fuse
+
         record = self.record() or {}
         while True:
             try:

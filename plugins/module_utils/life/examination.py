@@ -10,9 +10,9 @@ another container has the port.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterable, NamedTuple
+from typing import Collection, Iterable, NamedTuple
 
-from ..host import claims, facts, looking, preflight
+from ..host import claims, facts, health_units, looking, preflight, preflight_sources
 from ..host.preflight_programs import Programs
 from ..host.preflight_units import NamesInUnits
 from ..launcher.errors import LauncherError
@@ -22,32 +22,45 @@ from ..state.target import Layout, TargetError
 
 
 class Examined(NamedTuple):
-    """The reasons that keep a container from starting: its own, and what others have already."""
+    """The reasons that keep a container from starting: its own, and what others have already.
+
+    :ivar missing: those that an earlier task of the play may make: sources of required mappings.
+    :ivar warnings: what the start would say, such as of mappings that it would leave out.
+    """
 
     problems: list[str]
     conflicts: list[str]
+    missing: list[str] = []  # noqa: RUF012  a field of a tuple
+    warnings: list[str] = []  # noqa: RUF012
+
+    def needed(self) -> list[str]:
+        """Return a warning of check mode for each that is missing."""
+        return list(map(preflight_sources.needed, self.missing))
 
     def refuse(self, name: str) -> None:
-        """Raise TargetError when there is anything."""
-        said = self.problems + self.conflicts
+        """Raise TargetError when there is anything that it cannot start with or without."""
+        said = self.problems + self.missing + self.conflicts
         if said:
             raise TargetError(f"container {name!r} cannot be started, and is left as it is: {'; '.join(said)}")
 
 
-def examine(layout: Layout, name: str, system: Path, without: Iterable[str] = ()) -> Examined:
+def examine(
+    layout: Layout, name: str, system: Path, without: Iterable[str] = (), units: Collection[str] = ()
+) -> Examined:
     """Return what keeps the container called `name` from starting from a system.
 
     One that is whole, and that this version does not know how to read, is its own launcher's business.
 
     :param without: containers that are to end in the same run, or to change.
+    :param units: those that the container's health names.
     """
     try:
-        return Examined(*looking.in_time(lambda: _examine(layout, name, system, without)))
+        return Examined(*looking.in_time(lambda: _examine(layout, name, system, without, units)))
     except looking.Unanswered as error:
         return Examined([str(error)], [])
 
 
-def _examine(layout: Layout, name: str, system: Path, without: Iterable[str]) -> Examined:
+def _examine(layout: Layout, name: str, system: Path, without: Iterable[str], units: Collection[str]) -> Examined:
     host = facts.HostFacts(layout.root)
     found = damages(system)
     known = found != [NO_MANIFEST]  # a former version has written none
@@ -58,9 +71,9 @@ def _examine(layout: Layout, name: str, system: Path, without: Iterable[str]) ->
         specification = read_spec(str(system))
     except LauncherError as error:
         return Examined([] if known else [str(error)], [])
-    problems = preflight.problems(host, specification)
+    problems, missing = preflight.problems(host, specification), preflight.missing_sources(host, specification)
     if problems:
-        return Examined(problems, [])
+        return Examined(problems, [], missing)
 
     def read(path: str) -> bytes:
         try:
@@ -70,4 +83,9 @@ def _examine(layout: Layout, name: str, system: Path, without: Iterable[str]) ->
 
     programs = Programs(host, specification, read)
     problems = programs.problems() + NamesInUnits(specification, read, programs.texts).problems()
-    return Examined(problems, claims.conflicts(host, layout, name, specification, without))
+    if units and specification.init.systemd:
+        boot = (system / "boot").read_bytes().decode("utf-8", "replace") if (system / "boot").is_file() else ""
+        unknown = health_units.missing_units(units, specification.files, specification.init.environment, boot)
+        problems += [f"health.units[{index}]: {text}" for index, text in unknown]
+    conflicts = claims.conflicts(host, layout, name, specification, without)
+    return Examined(problems, conflicts, missing, preflight.warnings_of_start(host, specification))

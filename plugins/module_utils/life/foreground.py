@@ -8,7 +8,6 @@ import _signal
 import os
 import time
 
-from ..host.reboots import Reboots
 from ..inside import terminal
 from ..inside.enter import Entered, Entry
 from ..inside.streams import Pipes, Terminal
@@ -55,6 +54,8 @@ def run_in_foreground(
     Raises:
         LauncherError: it cannot be started, or reboots itself too often.
     """
+    from ..host.reboots import Reboots
+
     reboots = Reboots(container.name)
     while True:
         ended, asked = _run_once(container, system, extra_file_systems, timeout, explain)
@@ -115,6 +116,7 @@ class _Output:
             # A pty with nobody at its other side is at its end, and an init opens it now and then.
             keep = (host, self.inside) if interactive else (host,)
             self.courier = Courier(interactive, 1, lambda: shared, keep)
+            self.courier.await_made()
         except BaseException:
             self.leave()
             raise

@@ -33,7 +33,6 @@ REPLACED = "%s: has been replaced on the host, or something was mounted there, a
 GONE = "%s: is not on the host any more, and the container keeps it at %s; restart the container to let go of it"
 UNMOUNTED = "%s: has been unmounted on the host, and the container keeps it; restart the container to let go of it"
 ANOTHER = "%s: something else is mounted there on the host now, and the container has the former" + RESTART
-MISSING = "%s: does not exist on the host, so %s is left out"
 SILENT = "%s: the file system has not answered in time, so whether the container has what is there is not known"
 NOT_DONE = "; restart the container (state: restarted) to mend that"
 
@@ -84,7 +83,7 @@ class Healing:
             return
         if not known.identity:
             if not identity:
-                self.warnings.append(MISSING % (source, point))
+                self.warnings.append(mapped.MISSING % (source, point))
                 return
             self._lacks(known, record, "%s: was left out, and is on the host now" % point)
         elif identity != known.identity:

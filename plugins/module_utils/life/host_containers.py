@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple
 
 from ..host import facts, system_filter
-from ..launcher.contract import Security
+from ..launcher.contract import Security, Specification
 from ..launcher.names import is_name, system_name
 from ..state.system_content import digest_on_target
 from ..state.systems import Systems
@@ -77,6 +77,7 @@ class HostContainers:
         self.warnings: list[str] = []
         self._ending: list[str] = []
         self._staying: set[str] = set()
+        self._planned: dict[str, Specification] = {}
         self._filters: dict[str, bytes | None] = {}
 
     def missing(self) -> list[str]:
@@ -180,6 +181,8 @@ class HostContainers:
         system, changed, difference = self._system(name) if name in self.declared else (None, False, [])
         one = OneContainer(self.layout, self.make(name), system, options, roll_back)
         one.beside = self._beside(name)
+        one.shown = bool(difference)
+        one.specification = self._planned.get(name)
         ending = name in self._ending
         foreseen = {"ends": ending and one.would_end, "stays": not ending and one.stays}
         return Prepared(one, changed, difference, foreseen)
@@ -198,7 +201,8 @@ class HostContainers:
         finally:
             self._warn(one.warnings)
         result["changed"] = result["changed"] or prepared.changed
-        differences = prepared.difference + ([result.pop("diff")] if "diff" in result else [])
+        found = result.pop("diff", [])
+        differences = prepared.difference + (found if isinstance(found, list) else [found])
         return dict(result, diff=differences) if differences else result
 
     def _system(self, name: str) -> tuple[Path | None, bool, list[dict[str, str]]]:
@@ -225,6 +229,8 @@ class HostContainers:
             self._others(name),
         )
         self._warn(staged.warnings)
+        if self.check and staged.changed:
+            self._planned[name] = staged.content.specification
         if staged.path != path:
             raise TargetError(f"the system of {name!r} is not the one that was announced; run again")
         return staged.path, staged.changed, staged.difference

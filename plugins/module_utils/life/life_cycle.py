@@ -22,7 +22,7 @@ from ..state import generations
 from ..state.record import Status
 from ..state.systems import Systems
 from ..state.target import Layout, TargetError, message_of
-from . import failure_report
+from . import failure_report, strangers
 from .container import ON_DISK
 from .health import DEFAULTS, await_health
 from .starting import LauncherStarter, Starter
@@ -157,9 +157,10 @@ class LifeCycle:
 
     def plan(self, state: str) -> dict[str, Any]:
         """Return what `describe` will return after `reach(state)`. Change nothing, and need nothing on the host."""
-        before = self.describe()
         if state == "absent":
             return {"state": "absent", "current": None, "running": None}
+        self._refuse_stranger(state)
+        before = self.describe()
         wanted = self.system.name if self.system is not None else before["current"]
         if state == "rolled_back":
             number = generations.find(self.layout, self.name, self.generation)
@@ -168,14 +169,14 @@ class LifeCycle:
             exists = before["state"] != "absent" or self.system is not None
             return {"state": "stopped" if exists else "absent", "current": wanted, "running": None}
         if wanted is None:
-            raise self._no_system()
+            raise strangers.without_system(self.name)
         return {"state": "running", "current": wanted, "running": wanted}
 
     def would_change(self, state: str) -> bool:
         """Return whether `reach(state)` would change anything."""
         if state == "absent":
             return self._remains()
-        return state == "restarted" or self.describe() != self.plan(state)
+        return self.describe() != self.plan(state) or state == "restarted"
 
     def reach(self, state: str) -> None:
         """Bring the container into `state`: started, stopped, restarted, rolled_back or absent.
@@ -183,7 +184,8 @@ class LifeCycle:
         :raises TargetError, LauncherError, OSError: when that fails.
         :raises UnhealthyError: when its services are not well, or a switch that could not be finished was undone.
         """
-        if state in ("stopped", "absent") and self.system is None and not self._remains():
+        self._refuse_stranger(state)
+        if state == "absent" and self.system is None and not self._remains():
             return
         with self.starter.lock(self.timeout):
             if state == "absent":
@@ -234,6 +236,7 @@ class LifeCycle:
         :raises TargetError: there is no such generation or system.
         """
         if state == "rolled_back":
+            self._refuse_stranger(state)
             number = generations.find(self.layout, self.name, self.generation)
             return number, generations.system_of(self.layout, self.name, number)
         if self.system is None:
@@ -277,7 +280,7 @@ class LifeCycle:
     def _run(self, restart: bool) -> None:
         current = self.layout.current_system(self.name)
         if current is None:
-            raise self._no_system()
+            raise strangers.without_system(self.name)
         status = self.container.status()
         if status.state == "running" and (restart or _base_name(status.system) != current.name):
             self.starter.stop(self.timeout)
@@ -375,6 +378,11 @@ class LifeCycle:
         self.removed = generations.to_remove(self.layout, self.name, running, self.keep)
         generations.prune(self.layout, self.name, running, self.keep)
 
+    def _refuse_stranger(self, state: str) -> None:
+        """Raise TargetError for a state of a container of which this host has nothing, unless that is meant."""
+        if state != "absent" and self.system is None and not self._remains():
+            raise strangers.unknown(self.layout, self.name, state)
+
     def _remains(self) -> bool:
         """Return whether there is anything for `absent` to remove."""
         systems = Systems(self.layout).of_container(self.name)
@@ -386,12 +394,6 @@ class LifeCycle:
         systems = Systems(self.layout)
         systems.remove(systems.of_container(self.name))
         self.changed = True
-
-    def _no_system(self) -> TargetError:
-        return TargetError(
-            f"container {self.name!r} has no system on this host; "
-            "write one with unshare.container.container_script, and name it in 'system'"
-        )
 
 
 def _base_name(system: str | None) -> str:

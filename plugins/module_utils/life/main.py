@@ -11,13 +11,11 @@ import sys
 from ..launcher import network_files, times
 from ..launcher.contract import Mount
 from ..launcher.errors import LauncherError
-from ..launcher.guarded import refusal_of_words
 from ..launcher.names import container_of
 from ..launcher.paths import refusal_of_root, write_atomically
 from ..launcher.process import heed_children
 from ..launcher.specification import read_spec
 from ..launcher.targets import is_below, plain_path, refusal_of_place
-from ..state import writers
 from ..state.record import Status
 from .container import Container
 
@@ -93,6 +91,8 @@ class Arguments:
 
 def mapping_record(text: str, writable: bool, spec: Specification | None = None) -> Mount:
     """Return the mount of SOURCE[=TARGET] (C10), for the container that `spec` describes, or for any."""
+    from ..launcher.guarded import refusal_of_words
+
     source, _separator, target = text.partition("=")
     target = target or source
     if not source.startswith("/") or not target.startswith("/") or ".." in target.split("/"):
@@ -145,6 +145,8 @@ def run_container_main() -> int:
 
 
 def _run(directory: str, arguments: Arguments) -> int:
+    from ..state import writers
+
     spec = read_spec(directory)
     container = Container(spec.name)
     extra = [mapping_record(text, True, spec) for text in arguments.values.get("share", [])]

@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterable
 
 from ..host import time_limits
-from ..host.boot import Boot
+from ..host.boot import Boot, known_specification
 from ..host.container_options import TASK_OPTIONS
 from ..host.limits import LimitError, parse_limits
 from ..launcher.errors import LauncherError
 from ..state import generations
 from ..state.system_damage import damages
 from ..state.target import Layout, TargetError, message_of
-from . import foresight, health
+from . import check_mode, health
 from .healing import Healing
 from .life_cycle import LifeCycle, UnhealthyError
 from .starting import starter
 
 if TYPE_CHECKING:
+    from ..launcher.contract import Specification
     from .examination import Examined
 
 ERRORS = (TargetError, LauncherError, LimitError, OSError)
@@ -54,6 +55,8 @@ class OneContainer:
     :param options: by TASK_OPTIONS, with the defaults filled in.
     :param roll_back: whether a switch to a system that is not well is undone.
     :raises TargetError, LimitError: when an option is of no use.
+    :ivar specification: that of a system which this run would stage, in check mode.
+    :ivar shown: whether the result of this run has the difference of its systems already.
     :ivar without: containers that are to end in the same run, or to change; what they have now is no matter.
     :ivar beside: containers that the same run makes, or keeps.
     """
@@ -100,13 +103,17 @@ class OneContainer:
             settle=self.boot.apply,
             examine=lambda system: self._examine(system).refuse(self.name),
         )
+        self.shown = False
+        self.specification: Specification | None = None
         self.without: Iterable[str] = ()
         self.beside: Iterable[str] = ()
 
     def _examine(self, system: Path) -> Examined:
         from . import examination  # much code, of which a run that starts nothing needs none
 
-        return examination.examine(self.cycle.layout, self.name, system, self.without)
+        # The health of a declaration is that of its system, and not of one to go back to.
+        units = () if self.state == "rolled_back" else (self.cycle.health or {}).get("units", ())
+        return examination.examine(self.cycle.layout, self.name, system, self.without, units)
 
     def refuse_strangers(self, check: bool, staging: bool = False) -> None:
         """Refuse to require containers which the host does not have, before anything changes; warn of an order.
@@ -129,19 +136,26 @@ class OneContainer:
         """Refuse a system that is on the host already and could not be started now.
 
         :param check: whether what others have is but a warning, for an earlier task may be one that ends them; and so
-            is damage of a system that the options name.
+            are sources of mappings that such a task may make, and damage of a system that the options name. What the
+            start would leave out is a warning, too.
         :raises TargetError: it could not be started.
         """
         planned = self.cycle.planned_system(self.state)
         starting = self.cycle.to_start(self.state, planned)
+        if check and starting is not None:
+            specification = self.specification or known_specification(starting)
+            if specification is not None:
+                self.cycle.warnings += check_mode.memory_warnings(specification, self.boot.wanted_limits())
         if starting is not None and starting.is_dir():
             examined = self._examine(starting)
             if check:
                 # The task that stages the system would have written it anew.
                 named = planned is not None and planned == self.cycle.system
                 mended = examined.problems if named and damages(starting) else []
-                self.cycle.warnings += mended + examined.conflicts
-                examined = examined._replace(problems=[] if mended else examined.problems, conflicts=[])
+                needed = examined.needed()
+                self.cycle.warnings += mended + needed + examined.conflicts + examined.warnings
+                problems = [] if mended else examined.problems
+                examined = examined._replace(problems=problems, missing=[], conflicts=[])
             examined.refuse(self.name)
 
     def foresee(self, check: bool) -> None:
@@ -174,8 +188,10 @@ class OneContainer:
         """
         cycle, boot = self.cycle, self.boot
         former = generations.current_number(cycle.layout, self.name)
+        tasks, incarnation = boot.tasks(), self._incarnation()
         before = {**cycle.describe(), **boot.describe()}
         planned = cycle.plan(self.state)
+        content = self._difference(before, planned) if diff and not self.shown else []
         # What is kept for a container goes with it, and is not made for one that is not there.
         settled = "absent" if planned["state"] == "absent" else self.state
         if settled != "absent":
@@ -186,18 +202,23 @@ class OneContainer:
             after = {**planned, **boot.plan(settled)}
             stays = before["running"] is not None and before["running"] == after["running"]
             stays = stays and self.state != "restarted"
-            if stays and foresight.would_start_again(cycle, self.state):
+            if stays and check_mode.would_start_again(cycle, self.state):
                 changed, stays = True, False
-            healed = self._heal(check=True) if stays else []
-            removed = [] if changed else foresight.would_remove(cycle, self.state)
+            healed, stale = self._heal(check=True) if stays else ([], [])
+            untouched = stays and not changed
+            removed = [] if changed else check_mode.would_remove(cycle, self.state)
         else:
             cycle.reach(self.state)
             changed = boot.apply(settled) or cycle.changed
             after = {**cycle.describe(), **boot.describe()}
-            healed = self._heal(check=False) if after["running"] is not None else []
+            stays = incarnation is not None and incarnation == self._incarnation()
+            healed, stale = self._heal(check=False) if after["running"] is not None else ([], [])
+            untouched = before["running"] is not None and before["running"] == after["running"] and not cycle.changed
             removed = [] if changed else cycle.removed
         boot.explain(settled)
-        for what, found in (("stale", healed), ("no_longer_kept", removed)):
+        if stays:
+            boot.explain_tasks(tasks)
+        for what, found in (("stale", stale), ("no_longer_kept", removed)):
             if found:
                 changed = True
                 before, after = {**before, what: found}, {**after, what: []}
@@ -212,12 +233,33 @@ class OneContainer:
             result["former_generation"] = former
         if healed:
             result["healed"] = healed
-        if before["running"] is not None and before["running"] == after["running"] and not cycle.changed:
+        if untouched:
             result["outdated_units"] = self._outdated()
         if diff and changed:
             title = f"container {self.name}"
-            result["diff"] = {"before": before, "after": after, "before_header": title, "after_header": title}
+            entry = {"before": before, "after": after, "before_header": title, "after_header": title}
+            result["diff"] = [*content, entry] if content else entry
         return result
+
+    def _difference(self, before: dict[str, Any], planned: dict[str, Any]) -> list[dict[str, str]]:
+        """Return how the system that is to be current differs from the one that is, or else from the one that runs.
+
+        One that a task is yet to stage, in check mode, is compared by that task.
+        """
+        from ..state import system_diff  # a run without --diff needs none of it
+
+        wanted, former = planned["current"], before["current"]
+        if former == wanted:
+            former = before["running"] or wanted
+        if wanted is None or former == wanted:
+            return []
+        systems = self.cycle.layout.systems
+        return system_diff.between(systems / former if former else None, systems / wanted)
+
+    def _incarnation(self) -> tuple[Any, ...] | None:
+        """Return what tells this run of the container from its next one; None when it does not run."""
+        status = self.container.status()
+        return (status.pid, status.started) if status.state == "running" else None
 
     def _outdated(self) -> list[str]:
         """Return the units that run software which the host has replaced, with a warning that names them."""
@@ -230,23 +272,23 @@ class OneContainer:
             self.healing_warnings.append(OUTDATED % (self.name, ", ".join(units)))
         return units
 
-    def _heal(self, check: bool) -> list[str]:
-        """Have the running container see what the host has now; what was mended or, in `check` mode, would be.
+    def _heal(self, check: bool) -> tuple[list[str], list[str]]:
+        """Have the running container see what the host has now. Return what was mended, and what had been stale then.
 
-        What cannot be mended is a warning: the container runs, and is as well as before.
+        In `check` mode both are what would be mended. What cannot be is a warning: the container is as well as before.
         """
         try:
             with contextlib.nullcontext() if check else self.container.lock(self.boot.timeout):
                 if self.container.status().state != "running":
-                    return []
+                    return [], []
                 healing = Healing(self.container)
                 healing.look()
                 done = healing.stale if check else healing.heal(self.boot.timeout)
         except (LauncherError, OSError) as error:
             self.healing_warnings.append(message_of(error, self.name))
-            return []
+            return [], []
         self.healing_warnings += healing.warnings
-        return done
+        return done, healing.stale if done else []
 
 
 def failure(error: Exception, name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, Iterable, NamedTuple
 
 from ..host import claims, facts, looking, preflight, store, system_filter, unit_files
 from ..host.preflight_content import Content
+from ..host.preflight_hidden import hidden_mappings
 from ..host.preflight_programs import Programs
 from ..host.preflight_units import NamesInUnits
 from ..launcher.errors import LauncherError
@@ -69,7 +70,7 @@ def look_for_named(
     return Named(
         words.problems() + programs.init() + names.problems(),
         list(dict.fromkeys(programs.units() + missing)),
-        words.warnings() + warnings + names.warnings(),
+        words.warnings() + warnings + names.warnings() + hidden_mappings(content.specification, programs.texts),
     )
 
 
@@ -111,13 +112,14 @@ def stage(
     :param system: the result of the filter `system_files`, with the content of secret files in `secrets`.
     :param name: the container's name; None for the one in `system`.
     :param check: only find out what would be done. A missing program is a warning then: an earlier task may be about to
-        install it. So is what another container has, which such a task may be about to end.
+        install it. So are a missing source of a required mapping, which such a task may be about to make, and what
+        another container has, which it may be about to end.
     :param without: containers that are to end in the same run, or to change.
     :raises TargetError: when the system, the host or the store stand in the way.
     """
     host = facts.HostFacts(root)
     content = SystemContent(system, boot, library.sources(), host.interpreter, secrets, name)
-    preflight.check_host(host, content.specification)
+    needed = preflight.check_host(host, content.specification, check)
     view = store.StoreView(content.specification, root)
     layout = Layout(root)
     systems = Systems(layout)
@@ -129,7 +131,10 @@ def stage(
         raise TargetError(
             f"the container cannot run as it is declared; nothing was changed. {'; '.join(named.refused)}"
         )
-    staged.warnings += looking.in_time(lambda: preflight.warnings(host, content.specification))
+    staged.warnings += needed
+    # Of the mappings of a system that is there already its start speaks, and it may run.
+    look = preflight.warnings_of_new if staged.changed else preflight.warnings
+    staged.warnings += looking.in_time(lambda: look(host, content.specification))
     staged.warnings += system_filter.warnings(seccomp_filter)
     staged.warnings += named.warnings
     if check:
@@ -153,8 +158,10 @@ def stage(
         units.check()
         staged.warnings += units.warnings
     if diff and staged.changed:
-        before = system_diff.of_directory(layout.current_system(content.name))
-        staged.difference = system_diff.differences(before, system_diff.of_content(content, seccomp_filter))
+        current = layout.current_system(content.name)
+        wanted = system_diff.of_content(content, seccomp_filter)
+        found = system_diff.differences(system_diff.of_directory(current), wanted)
+        staged.difference = system_diff.marked(found, current, staged.path)
     if not check:
         systems.write(content, seccomp_filter)
     return staged

@@ -56,6 +56,7 @@ class Start:
         self.said = b""
         self.courier: Courier | None = None
         self.notification: Notification | None = None
+        self.output_read: int | None = None
         self.output_write: int | None = None
         self.cgroup: int | None = None
         self.host_mounts: int | None = None
@@ -72,7 +73,8 @@ class Start:
         notify_path = self._listen() if self.spec.init.ready == "notify" else None
         output = self.output
         if output is None and notify_path is not None:
-            output = self._read_output()
+            self.output_read, output = os.pipe()
+            self.output_write = output
         records = self.spec.file_systems + self.extra_file_systems
         directory = self.container.run_directory
         self.warnings += network_files.prepare(directory, records, self.spec.host_name, self.ids.base)
@@ -101,14 +103,17 @@ class Start:
         self.warnings += confine.given_up(self.spec.security, self.ids, launch.plan.filter_program)
         return launch
 
-    def _read_output(self) -> int:
-        """Have a courier read PID 1's output from a pipe. Return the other end."""
-        read, self.output_write = os.pipe()
+    def _read_output(self, read: int) -> None:
+        """Have a courier read PID 1's output from a pipe, whose end in this process is closed.
+
+        It is made just before the first process: until both have ended, this one has a copy made of each page that it
+        writes to.
+        """
         try:
             self.courier = Courier(False, 1, lambda: Shared(None, [read]), (read,))
         finally:
             os.close(read)
-        return self.output_write
+            self.output_read = None
 
     def _bound(self, bounds: dict[str, Any]) -> int | None:
         """Set the limits, unless the unit has them. Return the bound on tasks when the control group cannot keep it."""
@@ -132,7 +137,7 @@ class Start:
             self.init.close()
         if self.notification is not None:
             self.notification.close()
-        for descriptor in (self.output_write, self.cgroup, self.host_mounts):
+        for descriptor in (self.output_read, self.output_write, self.cgroup, self.host_mounts):
             if descriptor is not None:
                 os.close(descriptor)
         if self.courier is not None:
@@ -142,17 +147,26 @@ class Start:
         """Launch the container and, with `wait`, wait until it is ready, within `timeout` seconds. Return a status."""
         deadline = time.monotonic() + timeout
         launch = self._prepare(deadline)
-        record = self._launch(launch, deadline)
-        init = self.init
-        if wait and self.notification is not None and init is not None:
-            self._await_ready(init, self.notification, deadline, timeout)
-        if wait:
-            record["boot_seconds"] = round(time.monotonic() - self.launched, 4)
+        # An init that does not notify is ready when it runs, which comes next when that is written down.
+        record = self._launch(launch, deadline, wait and self.notification is None)
+        if wait and self.notification is not None and self.init is not None:
+            self._await_ready(self.init, self.notification, deadline, timeout)
+            record["boot_seconds"] = self._seconds()
             self.container.write_record(record)
         return Status("running", record, self.warnings)
 
-    def _launch(self, launch: Launch, deadline: float) -> dict[str, Any]:
-        """Run the launch to its end, until `boot` runs. Return the record of PID 1 that was written before that."""
+    def _seconds(self) -> float:
+        """Return how long the start has taken, in seconds."""
+        return round(time.monotonic() - self.launched, 4)
+
+    def _launch(self, launch: Launch, deadline: float, is_ready: bool) -> dict[str, Any]:
+        """Run the launch to its end, until `boot` runs. Return the record of PID 1 that was written before that.
+
+        Args:
+            is_ready: whether the container is ready then.
+        """
+        if self.output_read is not None:
+            self._read_output(self.output_read)
         report, go = os.pipe(), os.pipe()
         try:
             try:
@@ -164,7 +178,7 @@ class Start:
             self.warnings += launch.warnings + launch.plan.memory.warnings
             self._close_output()
             self._note_mapped(launch.mapped)
-            record = self._note()
+            record = self._note(is_ready)
             try:
                 os.write(go[1], b"1")
             except BrokenPipeError:
@@ -198,6 +212,8 @@ class Start:
 
     def _close_output(self) -> None:
         """Close this process's end of PID 1's output, while only the container's first process holds another."""
+        if self.courier is not None:
+            self.courier.await_made()  # which has had the time of the launch for that
         if self.output_write is not None:
             os.close(self.output_write)
             self.output_write = None
@@ -209,7 +225,7 @@ class Start:
         if lines:
             write_atomically(os.path.join(self.container.run_directory, mapped.FILE), "\n".join(lines) + "\n")
 
-    def _note(self) -> dict[str, Any]:
+    def _note(self, is_ready: bool) -> dict[str, Any]:
         """Write, and return, the record that tells PID 1 from every other process."""
         pid = self.init.pid if self.init is not None else 0
         started = start_time(pid)
@@ -227,6 +243,8 @@ class Start:
             "warnings": noted_warnings(self.warnings),
             **self.notes,
         }
+        if is_ready:
+            record["boot_seconds"] = self._seconds()
         self.container.write_record(record)
         return record
 

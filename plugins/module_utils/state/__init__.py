@@ -9,11 +9,11 @@ In the order in which they stand on each other:
     renaming     one directory in the place of another
     id_ranges    which range of ids each container has for life
     record       what was noted of a start, and whether that runs still
-    places       where containers write: what was mounted at their start
+    mounted_sources   where containers write on the host: what was mounted at their start
     writers      who of those that run writes to one directory with another
     system_content, system_diff   a system before it is on the disk, and how two differ
     library      the part of this code that a system brings along
-    unit_texts   how systemd reads the text of a unit
+    unit_texts   the one reader of the text of units, on the controller as well
     declared_units  which units a system declares, and what starts them
     system_damage   whether a system on the disk is what was written
     systems      systems on the disk

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import re
 
-from .unit_texts import UPHOLDS, started_after, started_with, triggered
+from . import unit_texts
+from .unit_texts import instance_for, is_template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Collection, Iterable, Mapping
 
     from ..launcher.contract import File
+    from .unit_texts import Settings
 
 UNITS_DIRECTORY = "/etc/systemd/system/"
 BOOT_TARGET = "default.target"
@@ -53,7 +55,7 @@ OCCASIONS = (
     "umount.target",
 )
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.(?:automount|mount|path|scope|service|slice|socket|swap|target|timer)")
-_TEMPLATE = re.compile(r"@\.[a-z]+$")
+_LINKS = 8  # of units among each other that are followed
 _IGNORED = re.compile(r"\bignor(?:ing|ed)\b", re.IGNORECASE)
 _UNKNOWN = re.compile(r"Unknown (?:key|lvalue|section)|Support for option ")
 # What systemd says of values that it takes nevertheless.
@@ -70,14 +72,16 @@ class DeclaredUnits:
     Attributes:
         own: names of those that the system brings itself; the others it has from the store.
         templates: names of those among these of which systemd knows instances alone.
+        links: the target of each link among the units, by the name of the link.
     """
 
     def __init__(self, files: Mapping[str, File], read: Callable[[str], bytes]) -> None:
         self.own: list[str] = []
         self.templates: list[str] = []
-        self._aliases: dict[str, str] = {}
-        self._stored: list[str] = []
-        self._texts: dict[str, str] = {}  # by unit, or by what the drop-ins of a directory are for
+        self.links: dict[str, str] = {}
+        self._read = read
+        self._settings: dict[str, Settings] = {}
+        self._drop_ins: dict[str, dict[str, str]] = {}  # by their directory and name, the path
         links: list[tuple[str, str]] = []
         for path in sorted(files):
             if not path.startswith(UNITS_DIRECTORY):
@@ -86,21 +90,22 @@ class DeclaredUnits:
             first, _slash, second = path[len(UNITS_DIRECTORY) :].partition("/")
             wanter, _dot, kind = first.rpartition(".")
             if kind in ("wants", "requires") and _is_unit(second):
-                links.append((wanter, _instance(second, wanter)))
-            elif second and (kind != "d" or not second.endswith(".conf")):
-                continue
-            elif link is None:
-                if not second and _is_unit(first):
-                    (self.templates if _TEMPLATE.search(first) else self.own).append(first)
-                name = wanter if second else first
-                said = self._texts.get(name, "")
-                self._texts[name] = "%s\n%s\n" % (said, read(path).decode("utf-8", "replace"))
-            elif not second and _is_unit(first):
-                leads = link.rpartition("/")[2]
-                if leads == first:
-                    self._stored.append(first)
-                else:
-                    self._aliases[first] = leads
+                links.append((wanter, instance_for(second, wanter)))
+            elif second:
+                if kind == "d" and second.endswith(".conf") and "/" not in second and link is None:
+                    self._drop_ins.setdefault(wanter, {})[second] = path
+            elif link is not None:
+                self.links[first] = link
+            elif _is_unit(first):
+                (self.templates if is_template(first) else self.own).append(first)
+        self._aliases: dict[str, str] = {}
+        self._stored: list[str] = []
+        for first in filter(_is_unit, self.links):
+            leads = self.links[first].rpartition("/")[2]
+            if leads == first:
+                self._stored.append(first)
+            else:
+                self._aliases[first] = leads
         self._default = self._aliases.get(BOOT_TARGET, BOOT_TARGET if BOOT_TARGET in self.own + self._stored else "")
         self._wants: dict[str, list[str]] = {}
         for wanter, name in links:
@@ -110,7 +115,43 @@ class DeclaredUnits:
         """Return the units whose states decide whether all that was declared runs."""
         known = set(self.own).union(self._wants, *self._wants.values())
         found = self._follow(known | {self._default, *BASIC_TARGETS})
-        return sorted(name for name in found if not _TEMPLATE.search(name))
+        return sorted(name for name in found if not is_template(name))
+
+    def settings(self, name: str) -> Settings:
+        """Return the settings of a unit by its own file and all its drop-ins, in the order in which systemd reads them.
+
+        The store's file of a unit is not among them.
+        """
+        if name not in self._settings:
+            found = self._texts(name)
+            self._settings[name] = [setting for text in found for setting in unit_texts.of_unit(name, text)]
+        return self._settings[name]
+
+    def _texts(self, name: str) -> list[str]:
+        paths = []
+        for each in (self.followed(name), unit_texts.template_of(name)):
+            if each in self.links or each in self.own + self.templates:
+                paths = [] if each in self.links else [UNITS_DIRECTORY + each]
+                break
+        drop_ins: dict[str, str] = {}
+        for directory in unit_texts.drop_in_directories(name):
+            for file, path in self._drop_ins.get(directory, {}).items():
+                drop_ins.setdefault(file, path)
+        paths += [drop_ins[file] for file in sorted(drop_ins)]
+        return [self._read(path).decode("utf-8", "replace") for path in paths]
+
+    def followed(self, name: str) -> str:
+        """Return the unit that a link among the units leads to; the name when it is none, or leads into the store."""
+        for _times in range(_LINKS):
+            link = self.links.get(name)
+            if link is None or ("/" in link and not link.startswith(UNITS_DIRECTORY)):
+                break
+            name = link.rpartition("/")[2]
+        return name
+
+    def has_drop_ins(self, name: str) -> bool:
+        """Return whether the system brings drop-ins that are read for a unit."""
+        return any(directory in self._drop_ins for directory in unit_texts.drop_in_directories(name))
 
     def wanted(self, active: Callable[[str], bool]) -> set[str]:
         """Return the units that are to be active.
@@ -118,7 +159,7 @@ class DeclaredUnits:
         Args:
             active: whether a unit of the store is, which another one of the store may have started.
         """
-        starting = {*self._wants, *self._texts.keys() & set(self._stored)}
+        starting = {*self._wants, *self._drop_ins.keys() & set(self._stored)}
         stored = [name for name in starting if name not in self.own and active(name)]
         return self._follow([self._default, *BASIC_TARGETS, *stored])
 
@@ -137,15 +178,16 @@ class DeclaredUnits:
             for name in names:
                 starters.setdefault(name, []).append(wanter)
         declared = self.own + self.templates
-        for wanter in self._texts.keys() - {*declared}:  # of which there are drop-ins alone
-            for name in started_with(self._texts[wanter], (UPHOLDS,)):
+        for wanter in self._drop_ins.keys() - {*declared}:
+            for name in unit_texts.dependencies(wanter, self.settings(wanter), (unit_texts.UPHOLDS,)):
                 starters.setdefault(self._real(name), []).append(wanter)
         begun = [name for name in [*declared, *self._wants] if name not in starters and self.is_own(name)]
         begun += [name for name in self._stored if not name.endswith(".target")]
         begun += [name for name in self._wants if name.endswith((".slice", ".scope"))]
         for name in declared:
-            text = self._texts[name]
-            begun += [self._real(other) for other in started_after(text) + triggered(name, text)]
+            settings = self.settings(name)
+            after = unit_texts.dependencies(name, settings, unit_texts.ON_OCCASION)
+            begun += [self._real(other) for other in [*after, unit_texts.triggered(name, settings)] if other]
         possible = self._follow([*OCCASIONS, *(name for name in begun if name not in never)])
         return {
             name: sorted(starters[name])
@@ -155,7 +197,7 @@ class DeclaredUnits:
 
     def is_own(self, name: str) -> bool:
         """Return whether the system brings a unit itself, or the template of that."""
-        return name in self.own or _template(name) in self.templates
+        return name in self.own or unit_texts.template_of(name) in self.templates
 
     def _real(self, name: str) -> str:
         """Return the name of the unit that a name stands for."""
@@ -175,31 +217,13 @@ class DeclaredUnits:
 
     def _pulled(self, name: str) -> list[str]:
         """Return the units that a unit's file and its drop-ins start with it, as far as there are such units."""
-        stem, _dot, kind = name.rpartition(".")
-        prefixes = [stem[: found.end()] + "." + kind for found in re.finditer("-", stem)]
-        before, _at, instance = stem.partition("@")
-        means = {"i": instance, "I": instance, "p": before, "P": before, "n": name, "N": stem}
-        result = []
-        for place in dict.fromkeys([name, _template(name), *prefixes, kind]):
-            for word in started_with(self._texts.get(place, "")):
-                word = re.sub("%(.)", lambda found: means.get(found.group(1), found.group()), word)
-                word = self._real(_instance(word, before + "." + kind))
-                if self.is_own(word) or word in self._stored or word in self._wants:
-                    result.append(word)
-        return result
-
-
-def _template(name: str) -> str:
-    return re.sub("@.*(?=[.])", "@", name)
+        pulled = unit_texts.dependencies(name, self.settings(name), unit_texts.PULLS)
+        found = [self._real(word) for word in pulled]
+        return [word for word in found if self.is_own(word) or word in self._stored or word in self._wants]
 
 
 def _is_unit(name: str) -> bool:
     return _UNIT.fullmatch(name) is not None
-
-
-def _instance(name: str, wanter: str) -> str:
-    """Return the unit that a link among the wants of another starts: of a template, the instance named for that."""
-    return _TEMPLATE.sub(lambda found: "@%s%s" % (wanter.rpartition(".")[0], found.group()[1:]), name)
 
 
 def ignored_values(lines: list[str]) -> list[str]:

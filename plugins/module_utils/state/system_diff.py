@@ -3,7 +3,8 @@
 
 """The changes from one system to another, for `--diff`: only the files that differ, and no secret.
 
-Both systems are compared as what would be in `spec.json` and below `root/`; neither is run.
+Both systems are compared as what would be in `spec.json` and below `root/`; neither is run. It makes no difference
+whether the second one is on the host already.
 """
 
 from __future__ import annotations
@@ -36,11 +37,17 @@ PARTS = (
 )
 """All but the files, by the titles under which they are shown."""
 
+SYSTEMS = "systems"
+"""The key by which a difference names its two systems. The controller removes it."""
+
 Difference = Dict[str, str]
 
 
 class Snapshot:
-    """A system in the form of a diff: every part by its title, as text."""
+    """A system in the form of a diff: every part by its title, as text.
+
+    :ivar known: whether there is one, which could be read.
+    """
 
     def __init__(
         self,
@@ -49,6 +56,7 @@ class Snapshot:
         boot: str,
         seccomp_filter: bytes | None = None,
     ) -> None:
+        self.known = specification is not None
         self.files = specification.files if specification else {}
         self.contents = contents
         self.parts = dict.fromkeys(PARTS, "")
@@ -123,6 +131,17 @@ def differences(before: Snapshot, after: Snapshot) -> list[Difference]:
         if before.parts[title] != after.parts[title]:
             result.append(_difference(title, before.parts[title], after.parts[title]))
     return result
+
+
+def between(before: Path | None, after: Path) -> list[Difference]:
+    """Return the differences of two systems on the host, or of none and one; none when `after` cannot be read."""
+    wanted = of_directory(after)
+    return marked(differences(of_directory(before), wanted), before, after) if wanted.known else []
+
+
+def marked(found: list[Difference], before: Path | None, after: Path) -> list[Difference]:
+    """Return differences with the names of their two systems, by which the controller shows each once in a run."""
+    return [{**entry, SYSTEMS: f"{before.name if before else ''} {after.name}"} for entry in found]
 
 
 def _file_differences(path: str, before: Snapshot, after: Snapshot) -> list[Difference]:

@@ -16,8 +16,8 @@ from ..launcher.names import is_name
 from ..launcher.paths import RUN_DIRECTORY
 from ..launcher.specification import read_claims
 from ..launcher.targets import is_below, plain_path
-from ..launcher.written import paths_written
-from . import places
+from ..launcher.written_paths import paths_written
+from . import mounted_sources
 from .record import RecordedContainer
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Callable, Dict, Iterable, Tuple
 
     from ..launcher.contract import Mount
-    from .places import Noted
+    from .mounted_sources import Noted
 
     Written = Dict[str, str]  # a path of the host that a container writes to, and the mount point by which it does
     Place = Callable[[str], str]  # where a path of the host is looked for
@@ -38,7 +38,7 @@ WAYS_OUT = (
 
 
 def here(path: str) -> str:
-    """Return the place of a path of the host that this process is on."""
+    """Return the place of a path for a process that is on that host: the path."""
     return path
 
 
@@ -60,11 +60,11 @@ class SearchedHost:
 
     def is_kept(self, path: str) -> bool:
         """Return whether what is written to a path stays there, as far as can be known at once."""
-        return not self.answers_at_once(path) or places.is_kept(path, self.place(path))
+        return not self.answers_at_once(path) or mounted_sources.is_kept(path, self.place(path))
 
     def by_words(self, path: str) -> guarded.Place | None:
         """Return the place of a path by its words and the mount table; None where only a look can tell."""
-        if any(is_below(path, directory) for directory in places.WITH_LINKS):
+        if any(is_below(path, directory) for directory in mounted_sources.WITH_LINKS):
             return None
         path = os.path.normpath(self.place(path))
         way = self._ways.of(path)
@@ -146,13 +146,13 @@ def _running(name: str, directory: str, recorded: Callable[[str], RecordedContai
         status = recorded(other).status()
         if status.state != "running" or not status.system:
             continue
-        noted = places.note(os.path.join(directory, other))
+        noted = mounted_sources.note(os.path.join(directory, other))
         records = [known.record for known in noted]
         try:
             records = read_claims(status.system).file_systems + records
         except LauncherError:
             pass  # it was damaged since
-        found.append((other, "runs", by_words(records), places.mounted(noted)))
+        found.append((other, "runs", by_words(records), mounted_sources.mounted(noted)))
     return found
 
 
@@ -174,11 +174,11 @@ class _Own:
         if not host.answers_at_once(path):
             return
         try:
-            source = places.open_source(path, host.place(path))
+            source = mounted_sources.open_source(path, host.place(path))
         except OSError:
             return
         try:
-            self.above = places.identities_above(source)
+            self.above = mounted_sources.identities_above(source)
             for device, inner in host.guard.written(source):
                 self.written.setdefault(device, []).append(inner)
         except LauncherError:
@@ -230,7 +230,9 @@ class _Others:
             self._places[path] = []
             if self._host.answers_at_once(path) and self._host.is_kept(path):
                 try:
-                    self._places[path] = places.places_of(self._host.guard, path, self._host.place(path), self._noted)
+                    self._places[path] = mounted_sources.places_of(
+                        self._host.guard, path, self._host.place(path), self._noted
+                    )
                 except LauncherError:
                     pass  # a link of /proc is on the way to what lies there
         return self._places[path]

@@ -14,7 +14,7 @@ from ..units import Unit
 from ..validation import Spec
 
 if t.TYPE_CHECKING:
-    from ..whole import Whole
+    from ..folded_system import FoldedSystem
 
 NSCD = "nscd"
 CACHE_SIZE = 32 * 2**20
@@ -140,9 +140,9 @@ def _verify_cron(value: t.Any, path: str) -> None:
             crontab.variable(name, str(text), f"{place}.environment.{name}")
 
 
-def _cron_users(value: t.Any, whole: Whole, path: str) -> None:
+def _cron_users(value: t.Any, folded: FoldedSystem, path: str) -> None:
     for index, job in enumerate(value["jobs"]):
-        whole.refuse_unknown("user", job["user"], f"{path}.jobs[{index}].user")
+        folded.refuse_unknown("user", job["user"], f"{path}.jobs[{index}].user")
 
 
 def _cron_files(value: t.Any, context: Context) -> dict[str, t.Any]:

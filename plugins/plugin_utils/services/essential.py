@@ -8,7 +8,7 @@ import dataclasses
 import typing as t
 
 from ...module_utils.launcher import targets
-from .. import accounts, base_units, checks, etc_files, pam, systemd, whole
+from .. import accounts, base_units, checks, etc_files, folded_system, pam, systemd
 from ..debian import DEBIAN
 from ..errors import DeclarationError
 from ..operating_system import PATH
@@ -88,10 +88,10 @@ def _system(value: t.Any, contributions: list[Contribution], context: Context, p
     system: dict[str, t.Any] = {
         "files": {name: dict(item) for name, (item, _place) in files.items()},
         "places": {name: place for name, (_item, place) in files.items()},
-        "directories": whole.directories(placed),
+        "directories": folded_system.directories(placed),
         "locale": (value or {}).get("locale"),
     }
-    whole.refuse_files_for_directories(placed, system["files"])
+    folded_system.refuse_files_for_directories(placed, system["files"])
     for key in _LISTS:
         found: list[t.Any] = []
         for contribution in added:

@@ -8,7 +8,8 @@ import dataclasses
 import typing as t
 from collections.abc import Mapping
 
-from .. import checks, installed, units
+from ...module_utils.state import unit_texts
+from .. import checks, install_section, units
 from ..errors import DeclarationError
 from ..service_types import REQUIRED, Context, Contribute, ServiceType, needs
 from ..systemd import unit_from_mapping
@@ -68,7 +69,7 @@ def _verify_unit(value: t.Any, path: str) -> None:
         if isinstance(form, dict):
             units.render(form, f"{path}.units.{name}")
         content: dict[str, t.Any] = {"sections": form} if isinstance(form, dict) else {"text": form}
-        installed.links(Unit(name, **content), f"{path}.units.{name}")
+        install_section.links(Unit(name, **content), f"{path}.units.{name}")
     for target in value["wanted_by"] or ():
         checks.unit_name(target, f"{path}.wanted_by")
     _verify_template(value, path)
@@ -85,7 +86,9 @@ def _verify_template(value: t.Any, path: str) -> None:
                 raise DeclarationError(f"{path}.{key}", said)
     name = f"{_stem(value).removesuffix('@')}@" if _accepts(value) else _stem(value)
     wanted_by = None if value["wanted_by"] is None else tuple(value["wanted_by"])
-    installed.links(Unit(f"{name}.service", value["sections"] or {}, value["text"], wanted_by=wanted_by, path=path))
+    install_section.links(
+        Unit(f"{name}.service", value["sections"] or {}, value["text"], wanted_by=wanted_by, path=path)
+    )
 
 
 def _stem(value: t.Any) -> str:
@@ -94,9 +97,8 @@ def _stem(value: t.Any) -> str:
 
 def _accepts(value: t.Any) -> bool:
     """Return whether the socket starts an instance of the service for each connection."""
-    said = (value["socket"] or {}).get("Accept")
-    last = said[-1] if isinstance(said, list) and said else said
-    return str(last).lower() in ("1", "yes", "y", "true", "t", "on")
+    socket = Unit(f"{_stem(value)}.socket", {"Socket": value["socket"] or {}})
+    return unit_texts.is_true(socket.settings("Socket") or [], "Accept")
 
 
 def _wanted_by(value: t.Any, first: Unit) -> tuple[str, ...] | None:
@@ -104,7 +106,7 @@ def _wanted_by(value: t.Any, first: Unit) -> tuple[str, ...] | None:
     if value["wanted_by"] is not None:
         return tuple(value["wanted_by"])
     started_by_other = value["timer"] is not None or value["socket"] is not None
-    return () if started_by_other and not installed.says_what_starts(first) else None
+    return () if started_by_other and not install_section.says_what_starts(first) else None
 
 
 def _unit_units(value: t.Any, context: Context) -> list[Unit]:
@@ -147,7 +149,7 @@ def _unit_units(value: t.Any, context: Context) -> list[Unit]:
         if not result:
             mapping.update(provision=[*value["provision"]], requirement=[*value["requirement"]])
         unit = unit_from_mapping(mapping, "")
-        if result and unit.suffix not in installed.STARTERS and not installed.says_what_starts(unit):
+        if result and unit.suffix not in install_section.STARTERS and not install_section.says_what_starts(unit):
             unit = dataclasses.replace(unit, wanted_by=(), left_to_others=True)
         result.append(unit)
     return result

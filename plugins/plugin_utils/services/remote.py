@@ -17,7 +17,7 @@ from ..units import Unit
 from ..validation import Spec, describe
 
 if t.TYPE_CHECKING:
-    from ..whole import Whole
+    from ..folded_system import FoldedSystem
 
 _SOFTWARE = DEBIAN.of("openssh")
 _KINDS = ("ed25519", "rsa", "ecdsa")
@@ -64,9 +64,9 @@ def _verify(value: t.Any, path: str) -> None:
             raise DeclarationError(f"{path}.host_keys.{kind}", "must be the text of a private key")
 
 
-def _key_owners(value: t.Any, whole: Whole, path: str) -> None:
+def _key_owners(value: t.Any, folded: FoldedSystem, path: str) -> None:
     for user in value["authorized_keys"]:
-        whole.refuse_unknown("user", user, f"{path}.authorized_keys.{user}")
+        folded.refuse_unknown("user", user, f"{path}.authorized_keys.{user}")
 
 
 def _given_path(kind: str) -> str:

@@ -10,11 +10,11 @@ import typing as t
 from .. import checks, nginx_text, units
 from ..debian import DEBIAN
 from ..errors import DeclarationError
+from ..folded_system import FoldedSystem, content_of
 from ..ports import Listener, endpoint
 from ..service_types import Context, ServiceType, always, daemon, needs
 from ..units import Unit
 from ..validation import Spec, describe
-from ..whole import Whole, content_of
 
 _LOCATION: Spec = {
     "uri": {"type": "str", "required": True},
@@ -105,16 +105,16 @@ def _verify_nginx(value: t.Any, path: str) -> None:
                 checks.line(word, f"{place}.locations[{number}].uri")
 
 
-def _nginx_against(value: t.Any, whole: Whole, path: str) -> None:
+def _nginx_against(value: t.Any, folded: FoldedSystem, path: str) -> None:
     """Refuse a configuration without a server, its own files included, and a user that the container does not have."""
     known = nginx_text.directives(_nginx_conf(value))
     unmatched: list[str] = []
-    found = _has_server(known, "main", whole, unmatched)
+    found = _has_server(known, "main", folded, unmatched)
     for context, directive in nginx_text.walk(known):
         if value["config"] is not None and context == "main" and directive.words[:1] == ["user"]:
             names = [*directive.words[1:3], *directive.words[1:2]][:2]  # the group is called as the user by default
             for index, name in enumerate(names):
-                whole.refuse_unknown(("user", "group")[index], name, f"{path}.config")
+                folded.refuse_unknown(("user", "group")[index], name, f"{path}.config")
     if found:
         return
     includes = f" (no declared file of /etc and no mapping with a server matches {', '.join(unmatched)})"
@@ -128,7 +128,7 @@ def _nginx_against(value: t.Any, whole: Whole, path: str) -> None:
 
 
 def _has_server(
-    known: list[nginx_text.Directive], context: str, whole: Whole, unmatched: list[str], depth: int = 0
+    known: list[nginx_text.Directive], context: str, folded: FoldedSystem, unmatched: list[str], depth: int = 0
 ) -> bool:
     """Return whether there is a server in directives of a context, or in what they include.
 
@@ -140,12 +140,12 @@ def _has_server(
         pattern = nginx_text.included(directive, "/etc/nginx")
         if pattern is None or (inside not in nginx_text.SERVING and inside != "main"):
             continue
-        if whole.may_be_mounted(pattern):
+        if folded.may_be_mounted(pattern):
             return True
-        for path, entry in whole.files.items():
+        for path, entry in folded.files.items():
             if depth < _DEEPEST and nginx_text.matches(pattern, path):
                 content = content_of(entry)
-                if content is None or _has_server(nginx_text.directives(content), inside, whole, unmatched, depth + 1):
+                if content is None or _has_server(nginx_text.directives(content), inside, folded, unmatched, depth + 1):
                     return True  # where a link leads is nginx' to find out
         unmatched.append(pattern)
     return False

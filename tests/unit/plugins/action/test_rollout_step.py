@@ -238,3 +238,43 @@ def test_a_page_that_cannot_be_written_is_an_error_that_names_it(steps: Steps, t
     place = tmp_path / "missing/page.html"
     with pytest.raises(AnsibleActionFail, match=rf"^page: {place} cannot be written: .*No such file"):
         steps("report", page=str(place))
+
+
+def test_variables_are_checked_before_the_rollout_begins(steps: Steps) -> None:
+    steps.journal.note("web1", {"outcome": rollout.SWITCHED})
+    with pytest.raises(AnsibleActionFail, match=r"^rollout_waves\[0\]: 'ten' is no size"):
+        steps("begin", variables={"rollout_waves": ["ten"]})
+    assert steps.outcome() == rollout.SWITCHED  # of the journal before
+    assert steps("begin", variables={"rollout_waves": [1]}) == {"changed": False}
+    assert steps.outcome() is None
+
+
+@pytest.mark.parametrize("value", ["ten", -1, None, "200"])
+def test_a_hosts_own_variable_that_cannot_be_used_is_a_failure_of_it(steps: Steps, value: t.Any) -> None:
+    """It is not switched; the step of the switch has the same value."""
+    name = "rollout_max_fail_percentage"
+    done = steps("stage", containers=CONTAINERS, max_fail_percentage=value, variables={name: value})
+    assert done["failed"]
+    assert done["msg"].startswith(f"{name}: ")
+    assert steps.run.sent == []
+    assert steps.outcome() == rollout.NOT_STAGED
+    assert steps.journal.stopped() == "1 of 2 hosts failed in staging; 0 % may"
+    assert steps("switch", containers=CONTAINERS, max_fail_percentage=value)["skip_reason"] == rollout.NOT_STAGED
+    assert steps("note", max_fail_percentage=value) == {"changed": False}
+    assert steps.run.sent == []
+
+
+@pytest.mark.parametrize("step", ["stage", "switch", "note"])
+def test_a_limit_that_is_none_is_an_error_of_its_own(steps: Steps, step: str) -> None:
+    with pytest.raises(AnsibleActionFail, match="^max_fail_percentage: 'ten' is no percentage from 0 to 100"):
+        steps(step, containers=CONTAINERS, max_fail_percentage="ten")
+    assert steps.run.sent == []
+
+
+def test_a_hosts_misspelled_variable_is_a_failure_of_it(steps: Steps) -> None:
+    play = {"rollout_wave": [1], "ansible_play_hosts_all": ["web1"]}
+    arguments = {"step": "stage", "containers": CONTAINERS, "variables": {"rollout_waves": [1]}}
+    done = steps.run(ActionModule, arguments, variables=play)
+    assert "did you mean 'rollout_waves'?" in done["msg"]
+    assert steps.run.sent == []
+    assert steps.outcome() == rollout.NOT_STAGED

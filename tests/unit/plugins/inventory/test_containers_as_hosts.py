@@ -253,3 +253,41 @@ def test_no_answer_at_all_names_the_file(listing: Listing, monkeypatch: pytest.M
 
 def test_the_golden_playbook_that_asks() -> None:
     golden.check("listing.yml", golden.dump(container_listing.PLAYBOOK))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"patern": "web"}, "unknown key 'patern'; did you mean 'pattern'?"),
+        ({"state": ["running"]}, "unknown key 'state'; did you mean 'states'?"),
+        ({"keyed_group": []}, "unknown key 'keyed_group'; did you mean 'keyed_groups'?"),
+        ({"cache_timout": 5}, "unknown key 'cache_timout'; did you mean 'cache_timeout'?"),
+        ({"hosts": "all"}, "unknown key 'hosts'"),
+        (
+            {"keyed_groups": [{"key": "unshare_name"}, {"key": "x", "prefx": "y"}]},
+            "keyed_groups[1]: unknown key 'prefx'",
+        ),
+    ],
+)
+def test_a_key_that_no_option_has_is_refused(listing: Listing, options: dict[str, t.Any], said: str) -> None:
+    with pytest.raises(AnsibleParserError) as error:
+        listing(**options)
+    assert str(error.value).startswith(f"{listing.directory}/unshare.yml: {said}")
+    assert listing.asked == []
+
+
+def test_a_misspelled_key_that_is_required_is_named(listing: Listing) -> None:
+    plugin: t.Any = system_containers.InventoryModule()
+    plugin._load_name = plugin.NAME
+    path = listing.directory / "unshare.yml"
+    path.write_text(f"plugin: {plugin.NAME}\ninventroy: [hosts.yml]\n")
+    with pytest.raises(AnsibleParserError, match="unknown key 'inventroy'; did you mean 'inventory'"):
+        plugin.parse(InventoryData(), DataLoader(), str(path), cache=False)
+
+
+def test_every_option_is_taken(listing: Listing) -> None:
+    given: dict[str, t.Any] = {"cache": False, "cache_timeout": 5, "strict": True, "compose": {"x": "unshare_name"}}
+    keyed = {"key": "unshare_name", "prefix": "named", "separator": "-", "parent_group": "all", "default_value": "none"}
+    listing.answers = {}
+    listing(**given, groups={"a": "true"}, keyed_groups=[keyed], leading_separator=False, use_extra_vars=False)
+    assert len(listing.asked) == 1

@@ -165,6 +165,25 @@ def test_a_missing_program_is_an_error_before_anything_is_written(root: Path, ru
     assert listing(root) == before
 
 
+@pytest.mark.parametrize("required", [True, False])
+def test_a_missing_source_is_an_error_or_a_warning(root: Path, run_module: RunModule, required: bool) -> None:
+    mount = {"device": "/srv/db", "mount_point": "/db", "type": "none", "flags": ["bind-mount"], "required": required}
+    given = arguments(spec={**SYSTEM["spec"], "file_systems": [mount]})
+    before = listing(root)
+    planned = run_module(container_script.main, check=True, **given)
+    assert listing(root) == before
+    done = run_module(container_script.main, **given)
+    said = [warning for warning in planned["warnings"] if "/srv/db" in warning]
+    assert len(said) == 1
+    if required:
+        assert listing(root) == before
+        assert "ansible.builtin.file with state: directory" in done["msg"]
+        return
+    assert planned["warnings"] == done["warnings"]
+    again = run_module(container_script.main, **given)  # it may run, and its start has said so
+    assert not any("/srv/db" in warning for warning in again["warnings"])
+
+
 def test_a_host_that_lacks_something_is_an_error_in_check_mode_too(root: Path, run_module: RunModule) -> None:
     (root / "proc/filesystems").write_text("")
     for check in (True, False):

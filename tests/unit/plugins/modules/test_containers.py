@@ -19,6 +19,7 @@ from ansible_collections.unshare.container.plugins.modules import containers
 
 from ..module_utils.specifications import SMALL
 from .conftest import RunModule
+from .test_system_container import Host
 
 
 @pytest.mark.parametrize(("purge", "count"), [(None, 0), (False, 1)])
@@ -54,7 +55,7 @@ class Target:
         self.made: list[bytes | None] = [b"filter", b"filter for nesting"]
         self.asked: list[t.Any] = []
         monkeypatch.setattr(containers, "ROOT", root)
-        monkeypatch.setattr(preflight, "check_host", lambda host, specification: None)
+        monkeypatch.setattr(preflight, "check_host", lambda host, specification, check=False: [])
         monkeypatch.setattr(preflight, "warnings", lambda host, specification: [])
         monkeypatch.setattr(store, "StoreView", lambda *arguments: None)
         monkeypatch.setattr(store, "check_programs", lambda *arguments: None)
@@ -129,6 +130,26 @@ def test_a_filter_is_made_once_in_a_run(target: Target) -> None:
     target.asked.clear()
     target.run()
     assert len(target.asked) == 1
+
+
+@pytest.mark.parametrize("staged", [False, True])
+def test_a_difference_of_content_is_shown_once_whether_or_not_it_is_staged(
+    tmp_path: Path, target: Target, monkeypatch: pytest.MonkeyPatch, staged: bool
+) -> None:
+    monkeypatch.setattr(containers, "Container", Host(tmp_path))
+    if staged:
+        target.run(sent=True)
+    content = SystemContent(SYSTEM, "boot", library.sources(), "", None, NAME)
+    declared = {"digest": content.content_digest(), "security": {}, "wait": False}
+    given: dict[str, t.Any] = {"containers": {NAME: declared}, "systems": {NAME: {"system": SYSTEM, "boot": "boot"}}}
+    planned = target.run_module(containers.main, check=True, **given)
+    done = target.run_module(containers.main, **given)
+    assert planned["diff"] == done["diff"]
+    titles = [entry["after_header"] for entry in done["diff"]]
+    assert titles == [*titles[:-1], f"container {NAME}"]
+    assert titles[:-1] == ["/etc/hostname", "boot", "settings", "system-call filter", "launcher"]
+    again = target.run_module(containers.main, **given)
+    assert (again["changed"], "diff" in again) == (False, False)
 
 
 def test_a_library_that_fails_is_the_containers_error(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:

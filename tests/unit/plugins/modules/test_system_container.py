@@ -17,6 +17,7 @@ from ansible_collections.unshare.container.plugins.module_utils.inside.units imp
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life import examination
 from ansible_collections.unshare.container.plugins.module_utils.life.host_containers import HostContainers
+from ansible_collections.unshare.container.plugins.module_utils.state import system_diff
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
@@ -120,9 +121,44 @@ def test_started(host: Host, run_module: RunModule) -> None:
     assert host.starts == 1
     other = host.write("2")
     changed = four_ways(host, run_module, system=other)
-    assert changed["diff"]["before"] == {"state": "running", "current": Path(system).name, "running": Path(system).name}
-    assert changed["diff"]["after"]["running"] == Path(other).name
+    state = changed["diff"][-1]
+    assert state["before"] == {"state": "running", "current": Path(system).name, "running": Path(system).name}
+    assert state["after"]["running"] == Path(other).name
     assert host.starts == 2
+
+
+def content_of(result: dict[str, t.Any]) -> list[tuple[str, str, str]]:
+    """Return the title, and both sides, of each difference of content in a result."""
+    shown = result.get("diff", [])
+    entries = shown if isinstance(shown, list) else [shown]
+    return [(one["after_header"], one["before"], one["after"]) for one in entries if isinstance(one["before"], str)]
+
+
+def test_a_difference_is_that_of_the_content_when_the_system_is_on_the_host(host: Host, run_module: RunModule) -> None:
+    first = host.write("1")
+    fresh = four_ways(host, run_module, system=first)
+    assert ("/etc/motd", "", "1") in content_of(fresh)
+    second = host.write("2")
+    changed = four_ways(host, run_module, system=second)
+    assert content_of(changed) == [("/etc/motd", "1", "2")]
+    back = four_ways(host, run_module, state="rolled_back", generation=1)
+    assert content_of(back) == [("/etc/motd", "2", "1")]
+    again = four_ways(host, run_module, system=second)  # which a roll-back has left on the host
+    assert content_of(again) == [("/etc/motd", "1", "2")]
+    stopped = four_ways(host, run_module, system=first, state="stopped")
+    assert content_of(stopped) == [("/etc/motd", "2", "1")]
+    started = four_ways(host, run_module, state="started")
+    assert content_of(started) == []
+    host.running = second  # a switch was interrupted
+    assert content_of(four_ways(host, run_module, system=first)) == [("/etc/motd", "2", "1")]
+    assert content_of(four_ways(host, run_module, state="absent")) == []
+
+
+def test_no_difference_is_made_that_nobody_asked_for(
+    host: Host, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system_diff, "between", lambda before, after: pytest.fail("it was compared"))
+    assert "diff" not in run_module(system_container.main, diff=False, name="web", system=host.write("1"))
 
 
 def test_stopped_and_absent(host: Host, run_module: RunModule) -> None:

@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.filter import containerization_report
 from ansible_collections.unshare.container.plugins.module_utils.host.limits import parse_limits
 from ansible_collections.unshare.container.plugins.module_utils.state import library
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
@@ -159,6 +160,29 @@ def test_the_report_says_what_was_dropped() -> None:
     services = [{"type": "udev"}]
     item = subject.declared_containers({"web": {"operating_system": {"host_name": "web", "services": services}}})[0]
     assert any(line.startswith("dropped service udev: ") for line in subject.report(item))
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({}, ["dropped essential_service linux-bare-metal: the host's kernel runs the container"]),
+        (
+            {"services": [{"type": "udev"}]},
+            ["dropped service udev: devices belong to the host, whose udev manages them"],
+        ),
+        ({"swap_devices": ["/dev/sda2"]}, ["dropped swap_device /dev/sda2: swap belongs to the host"]),
+        ({"file_systems": [{"device": "tmpfs", "mount_point": "/srv", "type": "tmpfs"}]}, ["kept file_system /srv: "]),
+    ],
+    ids=["nothing", "service", "swap", "kept"],
+)
+def test_the_role_and_the_module_say_the_same_lines(declared: dict[str, t.Any], said: list[str]) -> None:
+    system = {"host_name": "web", **declared}
+    (item,) = subject.declared_containers({"web": {"operating_system": system}})
+    lines = containerization_report.FilterModule().filters()["containerization_report"](system)["lines"]
+    assert lines == subject.report(item)
+    assert not [line for line in lines if line.startswith("kept service ")]
+    for begin in said:
+        assert [line for line in lines if line.startswith(begin)], lines
 
 
 def test_an_option_taken_out_is_taken_back() -> None:

@@ -165,9 +165,14 @@ LISTENING: dict[str, tuple[System, list[tuple[str, str, int, str]]]] = {
         ],
     ),
     "a_socket_as_text": (
-        unit(units={"b.socket": "[Socket]\nListenStream = 127.0.0.1:79\nListenStream=\nService=a.service\n"}),
+        unit(units={"b.socket": "[Socket]\nListenStream=80\nListenFIFO=\nListenStream = \\\n127.0.0.1:79\n"}),
         [(f"{ON} (b.socket: ListenStream)", "127.0.0.1", 79, "tcp")],
     ),
+    "a_socket_that_forgets": (
+        unit(units={"b.socket": "[Socket]\nListenStream=80\nListenDatagram=\nService=a.service\n"}),
+        [],
+    ),
+    "no_section_of_sockets": (unit(units={"b.socket": "[Service]\nListenStream=80\n"}), []),
     "added_to_systemd": (
         {
             "type": "simple",

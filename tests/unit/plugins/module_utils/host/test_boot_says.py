@@ -110,20 +110,25 @@ def test_limits_that_cannot_be_kept(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize(
-    ("controllers", "limits", "warned"),
+    ("controllers", "limits", "of_unit", "warned"),
     [
-        ((), {"tasks_max": 5}, True),
-        (("pids",), {"tasks_max": 5}, False),
-        ((), {"memory_max": 1024}, False),
+        ((), {"tasks_max": 5}, False, True),
+        ((), {"tasks_max": 5}, True, False),
+        (("pids",), {"tasks_max": 5}, False, False),
+        ((), {"memory_max": 1024}, False, False),
     ],
 )
 def test_a_bound_of_tasks_waits_for_the_next_start(
-    layout: Layout, controllers: tuple[str, ...], limits: dict[str, int], warned: bool
+    layout: Layout, controllers: tuple[str, ...], limits: dict[str, int], of_unit: bool, warned: bool
 ) -> None:
     container = Container(controllers)
     container.running = "/system"
+    container.cgroup.of_unit = of_unit
     boot = boot_of(layout, container, present=False, limits=limits)
+    former = boot.tasks()
     boot.apply("started")
+    assert boot.warnings == []  # it may be about to start anew
+    boot.explain_tasks(former)
     said = "limits.tasks_max: this host can set it only at a start; it is kept from the next start on"
     assert boot.warnings == ([said] if warned else [])
     assert kept.read(str(layout.container("web"))) == limits

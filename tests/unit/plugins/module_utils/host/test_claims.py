@@ -19,7 +19,7 @@ from ansible_collections.unshare.container.plugins.module_utils.host.facts impor
 from ansible_collections.unshare.container.plugins.module_utils.host.systemd_units import WANTS, unit_of
 from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded, mapped, mount_table
 from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import UNIT_DIRECTORY
-from ansible_collections.unshare.container.plugins.module_utils.state import generations, places, writers
+from ansible_collections.unshare.container.plugins.module_utils.state import generations, mounted_sources, writers
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
 from ..specifications import SMALL, specification
@@ -233,7 +233,7 @@ def test_what_counts_of_a_path(data: Path, there: str) -> None:
         (data / "below").symlink_to("moved")
     for known, counts in (({path: f"{at.st_dev}:{at.st_ino}"}, {"is_mounted"}), ({}, {"is_mounted", "is_another"})):
         guard = guarded.GuardedHost({}, ())
-        assert bool(places.places_of(guard, path, path, known)) is (there in counts)
+        assert bool(mounted_sources.places_of(guard, path, path, known)) is (there in counts)
 
 
 def test_a_link_on_the_own_way_is_the_starts_business(hosted: Hosted, data: Path, tmp_path: Path) -> None:

@@ -98,6 +98,8 @@ def unit(text: str, *wanted: str) -> tuple[dict[str, str], dict[str, t.Any]]:
         "[Service]\nExecStartPre=/usr/bin/nosuch\nExecStart=/usr/bin/init\n",
         "[Service]\nExecStart=/usr/bin/init\nExecStart=/usr/bin/nosuch\n",
         '[Service]\nExecStart="/usr/bin/nosuch" x\n',
+        "[Service]\nExecStart=/usr/bin/nosu'ch' x\n",
+        "[Service]\nExecStart=/usr/bin/\\x6eosuch x\n",
         "[Service]\nExecStart='-/usr/bin/none' ; /usr/bin/nosuch\n",
         "[Service]\nExecStart=/usr/bin/init a \\; b ; /usr/bin/nosuch\n",
         "[Service]\nStateDirectory=a\nExecStart=/usr/bin/nosuch\n",
@@ -264,7 +266,9 @@ def test_a_program_that_cannot_be_run(host: HostFacts, case: str) -> None:
         "/usr/bin/good",
         "prog\nExecSearchPath=/usr/sbin:/usr/bin\nExecStart=\nExecStart=sh",
         "/etc/env.sh\nEnvironment=PATH=/opt/bin",
-        "/usr/bin/sh\\x20x",
+        "/usr/bin/\\x73h",
+        "/usr/bin/'sh'",
+        "/usr/bin/nosuch 'x",
     ],
 )
 def test_a_program_that_can_be_run_or_is_not_known(host: HostFacts, command: str) -> None:

@@ -159,7 +159,7 @@ def run(
     """Run what ends in these ways, one after the other; the exit status, and how often it ran."""
     left = iter(ends)
     monkeypatch.setattr(foreground, "_run_once", lambda *_arguments: next(left))
-    monkeypatch.setattr(foreground, "Reboots", lambda name: types.SimpleNamespace(again=again))
+    monkeypatch.setattr(reboots, "Reboots", lambda name: types.SimpleNamespace(again=again))
     container: t.Any = types.SimpleNamespace(name="web")
     status = foreground.run_in_foreground(container, "/system", [], 30.0, lambda status: None)
     return status, len(ends) - len(list(left))

@@ -113,6 +113,8 @@ WELL = {
     "exited and remains": {"SubState": "exited", "Type": "oneshot"},
     "skipped by a condition": {**NEVER, "ConditionTimestampMonotonic": "900000000"},
     "skipped this time": {**DEAD, "ConditionTimestampMonotonic": "950000000", "ConditionResult": "no"},
+    "skipped by its own command": {**DEAD, "Result": "exec-condition", "ExecMainStatus": "0"},
+    "a oneshot that is skipped by its own command": {**DEAD, "Type": "oneshot", "Result": "exec-condition"},
     "a oneshot that has ended well": {**DEAD, "Type": "oneshot"},
     "about to be started again after it lived, and ended well": {**AGAIN, "ActiveExitTimestampMonotonic": "902000002"},
     "a oneshot that is started again": {**AGAIN, "Type": "oneshot", "ActiveEnterTimestampMonotonic": "0"},

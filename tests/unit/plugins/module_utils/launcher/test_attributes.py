@@ -22,8 +22,7 @@ LACKING = {
 def test_what_a_process_lacks(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     lowered, expected = LACKING[case]
     usual = Attributes.standard()
-    has = Attributes({**usual.limits, **lowered}, 0, (0, 0), set(), 0, None)
-    monkeypatch.setattr(attributes.Attributes, "of", classmethod(lambda _cls, _pid: has))
+    monkeypatch.setattr(attributes, "_limits_of", lambda _pid: {**usual.limits, **lowered})
     said = usual.lacking(1)
     if expected is None:
         assert said is None

@@ -49,13 +49,10 @@ def output() -> t.Iterator[tuple[Courier, int]]:
     read, write = os.pipe()
     courier = Courier(False, 1, lambda: Shared(None, [read], said="hello"), (read,))
     os.close(read)
+    assert courier.await_made() == "hello"
     yield courier, write
     courier.close()
     os.close(write)
-
-
-def test_it_says_what_was_made(output: tuple[Courier, int]) -> None:
-    assert output[0].said == "hello"
 
 
 def test_what_is_there_at_the_end_comes(output: tuple[Courier, int]) -> None:
@@ -85,18 +82,33 @@ def test_it_has_nothing_else_of_its_parents(output: tuple[Courier, int]) -> None
     assert not shared & {os.readlink(f"/proc/self/fd/{number}") for number in (0, 1, 2)}
 
 
+def test_it_makes_what_it_is_to_while_its_parent_goes_on() -> None:
+    go_read, go_write = os.pipe()
+
+    def make() -> Shared:
+        ready = select.select([go_read], [], [], PATIENCE)[0]
+        return Shared(None, [], said=os.read(go_read, 1).decode() if ready else "nobody went on")
+
+    courier = Courier(False, 0, make, (go_read,))
+    os.write(go_write, b"y")
+    assert courier.await_made(time.monotonic() + 2 * PATIENCE) == "y"
+    courier.close()
+    os.close(go_read)
+    os.close(go_write)
+
+
 def test_a_failure_is_told() -> None:
     def make() -> t.Any:
         raise LauncherError("it cannot be")
 
     with pytest.raises(LauncherError, match="^it cannot be$"):
-        Courier(True, 2, make, ())
+        Courier(True, 2, make, ()).await_made()
 
 
 def test_it_is_given_up_when_it_does_not_answer() -> None:
     began = time.monotonic()
     with pytest.raises(TimeoutError):
-        Courier(True, 2, lambda: signal.pause() or Shared(None, []), (), began + 0.2)  # type: ignore[func-returns-value]
+        Courier(True, 2, lambda: signal.pause() or Shared(None, []), ()).await_made(began + 0.2)  # type: ignore[func-returns-value]
     assert time.monotonic() - began < PATIENCE
 
 

@@ -136,10 +136,9 @@ def test_who_runs_containers_inside_keeps_proc_bare(
     builder = types.SimpleNamespace(build=lambda: None, warnings=[], records=types.SimpleNamespace(mapped=[]))
     monkeypatch.setattr(launch_module.root, "Source", lambda _store: types.SimpleNamespace(close=lambda: None))
     monkeypatch.setattr(launch_module.root, "Builder", lambda *_arguments: builder)
-    monkeypatch.setattr(launch_module, "read_token", lambda *_arguments: launch_module.LIMITED + b"x")
+    monkeypatch.setattr(launch_module, "read_token", lambda *_arguments: launch_module.LIMITED)
     monkeypatch.setattr(launch_module.Launch, "_mount_kernel_file_systems", lambda *_arguments: None)
-    monkeypatch.setattr(launch_module, "give_oom_score", lambda pid, score: f"{pid} has not {score}")
-    monkeypatch.setattr(launch_module.Launch, "_raise_limits", lambda *_arguments: None)
+    monkeypatch.setattr(launch_module, "load_nothing_more", lambda: None)
     for name in ("pivot_root", "unmount"):
         monkeypatch.setattr(launch_module.mount_calls, name, lambda *_arguments: None)
     monkeypatch.chdir(tmp_path)
@@ -150,11 +149,39 @@ def test_who_runs_containers_inside_keeps_proc_bare(
         "spec": types.SimpleNamespace(store=None, oom_score_adj=7),
     }
     launch.plan = t.cast(
-        "t.Any", types.SimpleNamespace(**plan, notify_path=None, staging=str(tmp_path), nesting=nesting)
+        "t.Any", types.SimpleNamespace(**plan, notify_path=None, copies=None, staging=str(tmp_path), nesting=nesting)
     )
     launch._make_root(t.cast("t.Any", types.SimpleNamespace(pid=1)), 0, 0.0)
     assert called == done
-    assert launch.warnings == ["1 has not 7"]
+    assert launch.limited
+
+
+@pytest.mark.parametrize(
+    ("limited", "given", "warnings"),
+    [
+        (False, False, ["1 has not 7"]),
+        (True, True, ["1 has not 7"]),
+        (True, False, ["1 lacks some", "1 has not 7"]),
+    ],
+)
+def test_the_host_gives_what_the_first_process_cannot_take(
+    monkeypatch: pytest.MonkeyPatch, limited: bool, given: bool, warnings: list[str]
+) -> None:
+    asked: list[int] = []
+
+    def give(pid: int) -> bool:
+        asked.append(pid)
+        return given
+
+    monkeypatch.setattr(launch_module, "give_oom_score", lambda pid, score: f"{pid} has not {score}")
+    launch = launch_module.Launch.__new__(launch_module.Launch)
+    attributes = types.SimpleNamespace(give=give, lacking=lambda pid: f"{pid} lacks some")
+    spec = types.SimpleNamespace(oom_score_adj=7)
+    launch.plan = t.cast("t.Any", types.SimpleNamespace(attributes=attributes, spec=spec))
+    launch.warnings, launch.limited = [], limited
+    launch._give_attributes(1)
+    assert launch.warnings == warnings
+    assert asked == [1] * limited
 
 
 @pytest.fixture

@@ -60,6 +60,28 @@ def test_a_part_of_a_table_ends_with_a_whole_line(tmp_path: Path) -> None:
         assert (len(mounts), all_of_them) == (count, is_all)
 
 
+@pytest.mark.parametrize(
+    ("kind", "points"),
+    [
+        ("autofs", ["/a", "/d"]),
+        ("tmpfs", ["/b"]),
+        ("auto", []),
+        ("shared:1", []),
+        ("none", []),
+        ("ext4", ["/c - autofs "]),
+    ],
+)
+def test_one_kind_of_mount_is_found(monkeypatch: pytest.MonkeyPatch, kind: str, points: list[str]) -> None:
+    lines = [
+        b"1 0 0:1 / /a rw - autofs systemd-1 rw",
+        b"2 0 0:1 / /b rw shared:1 - tmpfs none rw",
+        rb"3 0 0:1 /autofs /c\040-\040autofs\040 rw - ext4 autofs rw,autofs",
+        b"4 0 0:1 / /d rw shared:1 master:2 - autofs none rw",
+    ]
+    monkeypatch.setattr(mount_table, "_read", lambda path, _limit: b"\n".join(lines) if "self" in path else b"")
+    assert [mount.point for mount in mount_table.read_kind(kind)] == points
+
+
 def test_a_table_is_read_page_by_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mount_table, "READ_SIZE", 7)
     table = tmp_path / "table"

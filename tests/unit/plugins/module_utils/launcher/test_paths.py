@@ -10,7 +10,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import NEW, write_atomically
+from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import (
+    AT_ONCE,
+    NEW,
+    read_text,
+    write_atomically,
+)
 
 
 @pytest.fixture
@@ -62,3 +67,11 @@ def test_a_file_that_cannot_be_put_into_place_leaves_nothing(tmp_path: Path) -> 
     with pytest.raises(OSError, match="file"):
         write_atomically(str(tmp_path / "file"), "text")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("size", [0, 1, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 3 * AT_ONCE])
+@pytest.mark.parametrize("limit", [1, AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE, 1 << 20])
+def test_a_text_is_read_to_its_limit(tmp_path: Path, size: int, limit: int) -> None:
+    path = tmp_path / "file"
+    path.write_text("".join(chr(97 + number % 26) for number in range(size)))
+    assert read_text(str(path), limit) == path.read_text()[:limit]

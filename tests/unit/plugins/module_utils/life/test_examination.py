@@ -147,6 +147,48 @@ def test_a_whole_system_that_only_its_own_launcher_can_read_is_left_to_that(
     assert examination.examine(life.layout, "web", whole(life)) == examination.Examined([], [])
 
 
+BOUND = {"mount_point": "/data", "type": "none", "flags": ["bind-mount"]}
+
+
+@pytest.mark.parametrize(
+    ("state", "number"), [("restarted", 0), ("rolled_back", 1), ("started", 0)], ids=["restart", "back", "start"]
+)
+@pytest.mark.parametrize("required", [True, False])
+def test_a_source_that_an_earlier_task_may_make(
+    life: Life, monkeypatch: pytest.MonkeyPatch, state: str, number: int, required: bool
+) -> None:
+    """The system is on the host already: what the start would lack is said all the same."""
+    source = life.layout.root / "srv/data"
+    spec = {**SMALL, "launcher": "x", "file_systems": [{**BOUND, "device": "/srv/data", "required": required}]}
+    (life.systems[number] / "spec.json").write_text(json.dumps(spec))
+    monkeypatch.setattr(preflight, "problems", lambda host, specification: [])
+    if state == "started":
+        life.container.running = None
+
+    def one() -> OneContainer:
+        options = options_of({"state": state, "wait": False}, "web")
+        return OneContainer(life.layout, life.container, None, options, False)
+
+    planned = one()
+    assert planned.bring(True, False)["changed"]
+    expected = (
+        "the source /srv/data of the required mapping to /data does not exist: make it before (a directory by a task "
+        "ansible.builtin.file with state: directory), or correct its path in the declaration. Without check mode a run "
+        "is refused while it is missing"
+        if required
+        else "/srv/data: does not exist on the host, so /data is left out"
+    )
+    assert planned.warnings[:1] == [expected]
+    assert life.container.calls == []
+    if required:
+        with pytest.raises(TargetError, match="left as it is: the source /srv/data of the required mapping"):
+            one().bring(False, False)
+    source.mkdir(parents=True)
+    planned = one()
+    planned.bring(True, False)
+    assert not any("/srv/data" in said for said in planned.warnings)
+
+
 def test_a_units_program_is_found_in_the_system(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
     system, unit = life.systems[0], "/etc/systemd/system/a.service"
     files = {unit: {}, "/etc/systemd/system/x.target.wants/a.service": {"link": "../a.service"}}

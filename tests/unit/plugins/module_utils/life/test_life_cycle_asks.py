@@ -109,10 +109,11 @@ def test_orders_and_their_bounds(layout: Layout) -> None:
     assert Systems(layout).of_container("web") == []
 
 
-@pytest.mark.parametrize("state", ["stopped", "absent"])
+@pytest.mark.parametrize("state", ["started", "stopped", "restarted", "rolled_back", "absent"])
 def test_what_is_not_there_is_not_even_locked(layout: Layout, state: str) -> None:
     container = FakeContainer()
-    cycle_of(layout, container).reach(state)
+    with contextlib.nullcontext() if state == "absent" else pytest.raises(TargetError, match="no container of this"):
+        cycle_of(layout, container).reach(state)
     assert container.calls == []
     assert not layout.container("web").exists()
 
@@ -303,6 +304,7 @@ def test_not_ready_in_time(layout: Layout) -> None:
 
 
 def test_no_system(layout: Layout) -> None:
+    (layout.container("web") / "generations").mkdir(parents=True)
     with pytest.raises(TargetError) as raised:
         cycle_of(layout, FakeContainer()).reach("restarted")
     assert str(raised.value) == (

@@ -25,7 +25,7 @@ from ansible_collections.unshare.container.plugins.module_utils.life.starting im
     UnitStarter,
     starter,
 )
-from ansible_collections.unshare.container.plugins.module_utils.state import library
+from ansible_collections.unshare.container.plugins.module_utils.state import library, locks
 from ansible_collections.unshare.container.plugins.module_utils.state.record import RecordedContainer
 
 from ..specifications import specification
@@ -200,3 +200,15 @@ def test_a_foreign_launcher_that_gives_no_answer(
         (system / "run-container").unlink()
     with pytest.raises(LauncherError, match=rf"^container web: cannot be started: {system}/run-container: "):
         start(FakeContainer(), system, timeout=0.1)
+
+
+def test_no_lock_of_a_unit_test_is_one_of_the_host(tmp_path_factory: pytest.TempPathFactory) -> None:
+    container = RecordedContainer("web")
+    unit, held = UnitStarter(container, FakeSystemd()).lock(1), container.lock(1)
+    assert isinstance(unit, locks.Lock)
+    for path in (container.run_directory, unit.directory, held.directory):
+        assert path.startswith(str(tmp_path_factory.getbasetemp()))
+    with unit, held:
+        assert Path(unit.directory).is_dir()
+        assert Path(held.directory).is_dir()
+    assert not Path(held.directory).parent.exists()  # which the last one removes

@@ -128,6 +128,35 @@ def test_what_the_texts_of_units_start() -> None:
     assert found.left_out(found.wanted(lambda _name: False)) == {}
 
 
+def test_of_two_drop_ins_with_one_name_the_nearer_counts() -> None:
+    found = texts(
+        **BOOT,
+        **{
+            "a-b.service": "[Unit]\nWants=\\",  # the end of a file ends its last line
+            "multi-user.target.wants_a-b.service": "link:../a-b.service",
+            "a-.service.d_x.conf": "[Unit]\nWants=c.service\n",
+            "a-b.service.d_x.conf": "[Unit]\nWants=d.service\n[Service]\n",
+            "service.d_y.conf": "Wants=c.service\n",  # in no section, whatever another file ended with
+            "service.d_z.conf": "link:/dev/null",
+            "a-b.service.d_below_w.conf": "[Unit]\nWants=c.service\n",
+            "c.service": "",
+            "d.service": "",
+        },
+    )
+    assert found.settings("a-b.service") == [("Unit", "Wants", ""), ("Unit", "Wants", "d.service")]
+    assert found.wanted(lambda _name: False) & {"c.service", "d.service"} == {"d.service"}
+
+
+def test_the_links_of_a_unit_are_followed_to_its_file() -> None:
+    found = texts(**{"a.service": "link:b.service", "b.service": f"link:{AT}c.service", "c.service": "[Unit]\nA=1\n"})
+    assert found.settings("a.service") == [("Unit", "A", "1")]
+    found = texts(
+        **{"a.service": "link:b.service", "b.service": "link:/usr/lib/c.service", "c.service": "[Unit]\nA=1\n"}
+    )
+    assert (found.followed("a.service"), found.settings("a.service")) == ("b.service", [])
+    assert texts(**{"a.service": "link:b.service", "b.service": "link:a.service"}).settings("a.service") == []
+
+
 LEFT_OUT: dict[str, tuple[dict[str, str], dict[str, list[str]]]] = {
     "a target that nothing starts": (
         {"net.target.wants_a.service": "link:../a.service"},

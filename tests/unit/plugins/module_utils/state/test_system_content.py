@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import string
+import subprocess
+import sys
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.state import system_content
@@ -235,8 +239,28 @@ def test_the_scripts() -> None:
         lines = text.splitlines()
         assert lines[0] == "#!/opt/python3 -IS"
         assert f"from library.life.main import {function}" in lines
-        assert lines[-1] == f"sys.exit({function}())"
+        assert f"status = {function}()" in lines
         compile(text, name, "exec")
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_script_ends_with_its_status_and_all_that_it_has_said(tmp_path: Path, closed: bool) -> None:
+    main = tmp_path / "library/life/main.py"
+    main.parent.mkdir(parents=True)
+    main.write_text(
+        "import sys\ndef run_container_main():\n    print('said')\n    print('it', file=sys.stderr)\n    return 7\n"
+    )
+    script = tmp_path / "run-container"
+    script.write_text(system_content.scripts(sys.executable)["run-container"])
+    read, write = os.pipe()
+    if closed:
+        os.close(read)
+    done = subprocess.run([sys.executable, "-IS", script], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert done.returncode == 7
+    if not closed:
+        assert (os.read(read, 100), done.stderr) == (b"said\n", "it\n")
+        os.close(read)
 
 
 def test_one_json_text_whatever_the_order() -> None:

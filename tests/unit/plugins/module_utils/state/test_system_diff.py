@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.system_diff import (
+    SYSTEMS,
     Difference,
+    between,
     differences,
     of_content,
     of_directory,
@@ -29,14 +31,14 @@ NAMES = st.sampled_from(["a", "b", "c", "d"])
 FILES = st.dictionaries(NAMES, st.sampled_from(["", "one\n", "two\n", "\0", "\u00e9"]))
 
 
-def between(one: dict[str, t.Any], other: dict[str, t.Any]) -> list[Difference]:
+def compared(one: dict[str, t.Any], other: dict[str, t.Any]) -> list[Difference]:
     contents = [SystemContent(value, "", LAUNCHER, "/usr/bin/python3") for value in (one, other)]
     return differences(of_content(contents[0], None), of_content(contents[1], None))
 
 
 @given(FILES, FILES)
 def test_exactly_the_files_that_differ(one: dict[str, str], other: dict[str, str]) -> None:
-    titles = [entry["after_header"] for entry in between(system(**one), system(**other))]
+    titles = [entry["after_header"] for entry in compared(system(**one), system(**other))]
     assert titles == [f"/etc/{name}" for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
 
 
@@ -57,18 +59,18 @@ def test_secrets_are_hidden() -> None:
     changed = system()
     changed["files"]["/etc/shadow"]["content"] = "root:$y$hash:::::::\n"
     entry = {"before_header": "/etc/shadow", "after_header": "/etc/shadow"}
-    assert between(system(), changed) == [{**entry, "before": "secret\n", "after": "secret, changed\n"}]
-    assert between(changed, changed) == []
+    assert compared(system(), changed) == [{**entry, "before": "secret\n", "after": "secret, changed\n"}]
+    assert compared(changed, changed) == []
     public = system()
     public["files"]["/etc/shadow"].pop("secret")
-    assert "hash" not in str(between(changed, public)) + str(between(public, changed))
+    assert "hash" not in str(compared(changed, public)) + str(compared(public, changed))
 
 
 def test_modes_owners_and_links() -> None:
     changed = system()
     changed["files"]["/etc/hostname"]["mode"] = "0600"
     changed["files"]["/etc/systemd/system/default.target"] = {"link": "/elsewhere"}
-    shown = {entry["after_header"]: (entry["before"], entry["after"]) for entry in between(system(), changed)}
+    shown = {entry["after_header"]: (entry["before"], entry["after"]) for entry in compared(system(), changed)}
     assert shown == {
         "/etc/hostname (attributes)": ("mode 0644, owner 0:0\n", "mode 0600, owner 0:0\n"),
         "/etc/systemd/system/default.target": (
@@ -88,14 +90,14 @@ def test_mounts_are_a_line_each() -> None:
         "options": "discard",
     }
     changed["spec"]["file_systems"] = [*changed["spec"]["file_systems"], mount]
-    (entry,) = between(system(), changed)
+    (entry,) = compared(system(), changed)
     assert entry["after"] == entry["before"] + "/srv from uuid=1-2, ext4 (no-exec, discard)\n"
 
 
 def test_settings_launcher_and_boot() -> None:
     changed = system()
     changed["spec"]["shared_network"] = True
-    assert [entry["after_header"] for entry in between(system(), changed)] == ["settings"]
+    assert [entry["after_header"] for entry in compared(system(), changed)] == ["settings"]
     one = SystemContent(system(), "a", LAUNCHER, "/usr/bin/python3")
     other = SystemContent(system(), "b", {**LAUNCHER, "x.py": ""}, "/opt/python3")
     shown = differences(of_content(one, None), of_content(other, None))
@@ -176,24 +178,24 @@ def test_a_written_system_is_shown_as_its_content(tmp_path: Path) -> None:
     ],
 )
 def test_contents_that_are_not_shown_differ_all_the_same(before: str, after: str, shown: tuple[str, str]) -> None:
-    (entry,) = between(system(x=before), system(x=after))
+    (entry,) = compared(system(x=before), system(x=after))
     assert (entry["before"], entry["after"]) == shown
 
 
 def test_what_goes_is_shown_as_gone() -> None:
-    assert between(system(x="one\n"), system()) == [
+    assert compared(system(x="one\n"), system()) == [
         {"before_header": "/etc/x", "after_header": "/etc/x", "before": "one\n", "after": ""}
     ]
     without = system()
     del without["files"]["/etc/shadow"]
-    assert [(entry["before"], entry["after"]) for entry in between(system(), without)] == [("secret\n", "")]
-    assert [(entry["before"], entry["after"]) for entry in between(without, system())] == [("", "secret, changed\n")]
+    assert [(entry["before"], entry["after"]) for entry in compared(system(), without)] == [("secret\n", "")]
+    assert [(entry["before"], entry["after"]) for entry in compared(without, system())] == [("", "secret, changed\n")]
 
 
 def test_a_secret_that_stays_and_has_another_owner() -> None:
     changed = system()
     changed["files"]["/etc/shadow"]["uid"] = 7
-    assert [(entry["after_header"], entry["after"]) for entry in between(system(), changed)] == [
+    assert [(entry["after_header"], entry["after"]) for entry in compared(system(), changed)] == [
         ("/etc/shadow (attributes)", "mode 0640, owner 7:42\n")
     ]
 
@@ -201,8 +203,46 @@ def test_a_secret_that_stays_and_has_another_owner() -> None:
 def test_a_link_in_the_place_of_a_file_has_no_attributes() -> None:
     changed = system()
     changed["files"]["/etc/hostname"] = {"link": "/x"}
-    shown = {entry["after_header"]: (entry["before"], entry["after"]) for entry in between(system(), changed)}
+    shown = {entry["after_header"]: (entry["before"], entry["after"]) for entry in compared(system(), changed)}
     assert shown == {
         "/etc/hostname": ("web\n", "link to /x\n"),
         "/etc/hostname (attributes)": ("mode 0644, owner 0:0\n", ""),
     }
+
+
+def _other(**spec: t.Any) -> SystemContent:
+    value = system(text="two\n", new="three\n")
+    value["files"]["/etc/shadow"]["content"] = "root:$y$hash:::::::\n"
+    value["files"]["/etc/hostname"]["mode"] = "0600"
+    mount = {"device": "/srv", "mount_point": "/a", "type": "none", "flags": ["bind-mount", "read-only"]}
+    value["spec"] = {**value["spec"], "file_systems": [mount], "shared_network": True, **spec}
+    value["directories"] = [{"path": "/srv/x"}]
+    return SystemContent(value, "#!/bin/sh\ntrue\n", LAUNCHER, "/usr/bin/python3")
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the_first", "another"])
+def test_a_system_that_is_staged_already_differs_just_as_a_new_one(tmp_path: Path, first: bool) -> None:
+    systems = Systems(Layout(tmp_path))
+    before = None if first else systems.write(full(), b"x")
+    new = differences(of_directory(before), of_content(_other(), b"y"))
+    after = systems.write(_other(), b"y")
+    staged = between(before, after)
+    names = f"{before.name if before else ''} {after.name}"
+    assert staged == [{**entry, SYSTEMS: names} for entry in new]
+    titles = [entry["after_header"] for entry in staged]
+    for title in ("/etc/text", "/etc/new", "/etc/shadow", "boot", "mounts", "directories", "settings"):
+        assert title in titles
+    assert "hash" not in str(staged)
+    if before:
+        back = between(after, before)
+        assert [(entry["before"], entry["after"]) for entry in back if entry["after_header"] == "mounts"] == [
+            (entry["after"], entry["before"]) for entry in new if entry["after_header"] == "mounts"
+        ]
+
+
+def test_nothing_is_said_to_be_gone_that_cannot_be_read(tmp_path: Path) -> None:
+    systems = Systems(Layout(tmp_path))
+    before, after = systems.write(full(), None), systems.write(_other(), None)
+    (after / "spec.json").write_text(json.dumps({"format": 99}))
+    assert between(before, after) == []
+    assert between(before, tmp_path / "nothing") == []

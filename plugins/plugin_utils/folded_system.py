@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What only the whole system shows: names of accounts that nobody declared, and two things at one path."""
+"""Checks that need all services of a system: accounts that nobody declared, cron's jobs, two things at one path."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typing as t
 from collections.abc import Mapping
 
 from ..module_utils.launcher import targets
+from ..module_utils.state import unit_texts
 from . import base_units, crontab, nginx_text
 from .errors import DeclarationError, suggestion
 
@@ -21,12 +22,12 @@ if t.TYPE_CHECKING:
 _USERS = ("User", "SocketUser")
 _GROUPS = ("Group", "SocketGroup", "SupplementaryGroups")
 _DYNAMIC = "DynamicUser"
-_YES = ("1", "yes", "y", "true", "t", "on")
+_LISTS = ("SupplementaryGroups",)
 _WAYS = {"user": "declare it in operating_system.users", "group": "declare it in operating_system.groups"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Whole:
+class FoldedSystem:
     """A system whose services are all folded.
 
     :ivar files: its files by path.
@@ -92,23 +93,24 @@ def content_of(entry: Mapping[str, t.Any]) -> str | None:
     return t.cast(str, entry["content"])
 
 
-def _check_unit(whole: Whole, name: str, content: str, place: str) -> None:
+def _check_unit(folded: FoldedSystem, name: str, content: str, place: str) -> None:
     """Refuse users and groups in the text of a unit, or of a drop-in of it, that the container does not have."""
     unit = name.partition(".d/")[0]
-    of_unit = whole.files.get(f"{base_units.DIRECTORY}/{unit}", {})
+    of_unit = folded.files.get(f"{base_units.DIRECTORY}/{unit}", {})
     if unit != name and content_of(of_unit) is None:
         return  # of a unit of the store, about which nothing is known here
-    given = _assignments(content)
-    dynamic = _is_dynamic(_assignments(content_of(of_unit) or "")) or _is_dynamic(given)
+    given = unit_texts.of_unit(unit, content)
+    own = unit_texts.of_unit(unit, content_of(of_unit) or "")
+    dynamic = unit_texts.is_true(own, _DYNAMIC) or unit_texts.is_true(given, _DYNAMIC)
     for key in (*_USERS, *_GROUPS):
         if dynamic and key in ("User", "Group"):
             continue
-        for word in given.get(key, "").split():
+        for word in unit_texts.listed(given, key) if key in _LISTS else unit_texts.words(unit_texts.last(given, key)):
             if not word.isdigit() and "%" not in word:
-                whole.refuse_unknown("user" if key in _USERS else "group", word, f"{place} ({name}: {key})")
+                folded.refuse_unknown("user" if key in _USERS else "group", word, f"{place} ({name}: {key})")
 
 
-def _check_jobs(whole: Whole, path: str, entry: Mapping[str, t.Any], place: str) -> None:
+def _check_jobs(folded: FoldedSystem, path: str, entry: Mapping[str, t.Any], place: str) -> None:
     """Refuse a file of jobs that cron would ignore."""
     content = content_of(entry)
     if content is None or posixpath.basename(path).startswith("."):
@@ -119,21 +121,7 @@ def _check_jobs(whole: Whole, path: str, entry: Mapping[str, t.Any], place: str)
             place, "is not root's alone to write, and cron ignores it: give it the mode 0644, and root"
         )
     for user, line in crontab.users(content, place):
-        whole.refuse_unknown("user", user, line)
-
-
-def _assignments(content: str) -> dict[str, str]:
-    """Return the last value of each directive in a unit's text; of one that is a list, all of them."""
-    found: dict[str, str] = {}
-    for line in content.replace("\\\n", " ").splitlines():
-        key, equals, value = (part.strip() for part in line.partition("="))
-        if equals and key[:1] not in ("#", ";"):
-            found[key] = f"{found.get(key, '')} {value}" if key == "SupplementaryGroups" and value else value
-    return found
-
-
-def _is_dynamic(given: Mapping[str, str]) -> bool:
-    return given.get(_DYNAMIC, "").lower() in _YES
+        folded.refuse_unknown("user", user, line)
 
 
 def _dynamic(files: Mapping[str, Mapping[str, t.Any]]) -> set[str]:
@@ -141,15 +129,19 @@ def _dynamic(files: Mapping[str, Mapping[str, t.Any]]) -> set[str]:
     names = set()
     for path, entry in files.items():
         if path.startswith(f"{base_units.DIRECTORY}/") and path.endswith(".service"):
-            given = _assignments(content_of(entry) or "")
-            if _is_dynamic(given):
-                stem = posixpath.basename(path).removesuffix(".service")
-                names |= {given.get("User") or stem, given.get("Group") or stem}
+            unit = posixpath.basename(path)
+            given = unit_texts.of_unit(unit, content_of(entry) or "")
+            if unit_texts.is_true(given, _DYNAMIC):
+                names |= {unit_texts.last(given, key) or unit.removesuffix(".service") for key in ("User", "Group")}
     return names
 
 
 def directories(placed: t.Iterable[tuple[dict[str, t.Any], str]]) -> list[dict[str, t.Any]]:
-    """Return directories without their places. Refuse one that is asked for with two modes or owners."""
+    """Return directories without their places.
+
+    :param placed: directories, each with the place where the user asked for it.
+    :raises DeclarationError: one is asked for with two modes or owners.
+    """
     found: dict[str, tuple[dict[str, t.Any], str]] = {}
     for item, place in placed:
         former, other = found.setdefault(item["path"], (item, place))
@@ -165,7 +157,11 @@ def directories(placed: t.Iterable[tuple[dict[str, t.Any], str]]) -> list[dict[s
 def refuse_files_for_directories(
     placed: t.Iterable[tuple[Mapping[str, t.Any], str]], files: Mapping[str, Mapping[str, t.Any]]
 ) -> None:
-    """Refuse a directory where, or or above which, there is a file."""
+    """Refuse a directory at, or below, the path of a file.
+
+    :param placed: directories, each with the place where the user asked for it.
+    :raises DeclarationError: with that place.
+    """
     for item, place in placed:
         path = item["path"]
         file = next((above for above in (path, *targets.parents(path)) if above in files), None)

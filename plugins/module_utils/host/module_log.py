@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A module that writes neither its arguments nor its warnings to the host's log."""
+"""What a module writes to the host's log: that it runs, and neither its arguments nor its warnings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .readable_results import ReadableResults
 
 
 class Unlogged(ReadableResults):
-    """What a class of modules has before AnsibleModule, so that the host's log names no secret.
+    """A base class of modules, named before AnsibleModule: the host's log then names no secret of theirs.
 
     AnsibleModule logs all arguments but those that are marked `no_log`, and that mark hides each word of them (`web`,
     `/usr`) wherever a result has it. A command, an environment or a script among them may hold a secret, and only the

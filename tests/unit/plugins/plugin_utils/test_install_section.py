@@ -265,6 +265,25 @@ def test_directives_without_effect_are_reported(directive: str, value: t.Any, re
         assert all(entry["reason"] for entry in found)
 
 
+@pytest.mark.parametrize(
+    ("lines", "reported"),
+    [
+        ("Nice=-5\nNice=0", []),
+        ("Nice=0\nNice=-5", ["Nice=-5"]),
+        ("IPAddressDeny=any\nIPAddressDeny=", []),
+        ("IPAddressDeny=any\nIPAddressDeny=\nIPAddressDeny=10.0.0.0/8\nIPAddressDeny=::1", ["10.0.0.0/8", "::1"]),
+        ("ExecStartPost=/bin/a \\\nNice=-5", []),
+        ("Nice=\\\n# of the host\n-5", ["Nice=-5"]),
+        ("[X-Mine]\nNice=-5", []),
+    ],
+)
+def test_of_directives_without_effect_those_that_count_are_reported(lines: str, reported: list[str]) -> None:
+    service = unit(name="a", text=RUN + lines + "\n")
+    report = containerization_report({"host_name": "web", "services": [service]})["dropped"]
+    named = [entry["name"] for entry in report if entry["kind"] == "directive"]
+    assert named == [f"a.service: {'' if '=' in said else 'IPAddressDeny='}{said}" for said in reported]
+
+
 def test_the_collection_uses_no_directive_without_effect() -> None:
     services = [
         {"type": kind} for kind in ("nscd", "cron", "dbus", "login", "postgresql", "redis", "syslog", "openssh")

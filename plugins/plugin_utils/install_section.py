@@ -22,29 +22,15 @@ _SAME = {"graphical.target": DEFAULT, "default.target": DEFAULT}
 
 def section(unit: Unit) -> dict[str, list[str]] | None:
     """Return the words of a unit's [Install] by directive, or None when it has no such section."""
-    if unit.text is None:
-        declared = unit.sections.get("Install")
-        if not isinstance(declared, dict):
-            return None
-        lines = [(key, item) for key, value in declared.items() for item in _listed(value)]
-    else:
-        parts = [(key, value) for name, key, value in unit_texts.assignments(unit.text) if name == "Install"]
-        if not parts:
-            return None
-        lines = [(key, value) for key, value in parts if key]
-    found: dict[str, list[str]] = {}
-    for key, value in lines:
-        found[key] = [*found.get(key, []), *value.split()] if value.strip() else []
-    return found
+    settings = unit.settings("Install")
+    if settings is None:
+        return None
+    return {key: unit_texts.listed(settings, key) for _section, key, _value in settings}
 
 
 def says_what_starts(unit: Unit) -> bool:
     """Return whether a unit's [Install] names what starts it, or says that nothing does."""
     return not _LINKS.keys().isdisjoint(section(unit) or {})
-
-
-def _listed(value: t.Any) -> list[str]:
-    return [str(item) for item in (value if isinstance(value, list) else [value]) if item is not None]
 
 
 def links(unit: Unit, place: str = "") -> dict[str, t.Any]:

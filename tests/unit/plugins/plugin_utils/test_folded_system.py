@@ -49,6 +49,10 @@ UNKNOWN: dict[str, tuple[System, str]] = {
     "a_user_is_no_group": (unit(Group="alice"), "[0] (app.service: Group): there is no group 'alice'"),
     "text": (text("User=nosuch"), "[0] (app.service: User): there is no user 'nosuch'"),
     "the_last_counts": (text("User=root\nUser = nosuch"), "[0] (app.service: User): there is no user 'nosuch'"),
+    "behind_a_comment_in_a_continued_line": (
+        text("Environment=A \\\n# x\n  B\nUser=\\\nnosuch"),
+        "[0] (app.service: User): there is no user 'nosuch'",
+    ),
     "template": (text("User=nosuch", "app@"), "[0] (app@.service: User): there is no user"),
     "socket": (
         {"type": "unit", "value": {"name": "app", "command": "/bin/app", "socket": SOCKET}},
@@ -97,6 +101,9 @@ def test_a_drop_in_of_a_declared_unit() -> None:
         [text("User=nosuch\nDynamicUser=yes")],
         [text("User=nosuch\nUser=root")],
         [text("#User=nosuch\n; Group=nosuch")],
+        [text("Environment=A=1 \\\n# x \\\nUser=nosuch")],
+        [text("[X-Mine]\nUser=nosuch\n[Install]\nGroup=nosuch")],
+        [text("SupplementaryGroups=nosuch\nSupplementaryGroups=\nSupplementaryGroups=adm")],
         [unit(DynamicUser="yes", User="made"), {"type": "cron", "value": {"jobs": [
             {"name": "a", "schedule": "@daily", "user": "made", "command": "true"}]}}],
         [unit(User="redis"), {"type": "redis"}],

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What mounts cover: files of the system that they would replace, and directories that nobody can make or write in."""
+"""Mounts that would replace or hide files of the system, or its directories that a service needs to write to."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..module_utils.launcher.contract import Mount
 from ..module_utils.launcher.targets import RUN, refusal_of_file
 from . import etc_files
 from .errors import DeclarationError
+from .file_origins import Origins
 from .operating_system import PATH
-from .origins import Origins
 from .records import FileSystem
 
 JOURNAL = "/var/log/journal"
@@ -48,7 +48,12 @@ class Mounts:
 
 
 def refuse(files: dict[str, t.Any], mounts: Mounts, log: str, origins: Origins) -> None:
-    """Refuse a file that a container cannot have, and a mount that would replace one, hide it, or be hidden."""
+    """Refuse a file that a container cannot have, and a mount that would replace one, hide it, or be hidden.
+
+    :param files: the files of the system by path.
+    :param log: what is kept of the container's log, `persistent` or `volatile`.
+    :raises DeclarationError: with the place of the mount.
+    """
     for path in files:
         reason = refusal_of_file(path, mounts.store)
         if reason:
@@ -95,7 +100,7 @@ def _ways(point: str, files: dict[str, t.Any]) -> list[str]:
 
 
 def kept_directories(directories: list[dict[str, t.Any]], mounts: Mounts, origins: Origins) -> list[dict[str, t.Any]]:
-    """Return the directories without those that a read-only mount has, or that are nobody's in particular there.
+    """Return the directories to make. In a read-only mount the mount point, and what every system has, are left out.
 
     What a service asks for below the root of such a mount has to be there already (`present`), for nobody makes it.
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Callable
 
+from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
+from .differences import shown_once
 from .errors import DeclarationError
-from .vaulted import message_without, occurring, reveals, shown, vaulted_texts
+from .vaulted import hidden, message_without, occurring, reveals, shown, vaulted_texts
 
 R = t.TypeVar("R")
 
@@ -50,7 +52,23 @@ class HidingAction(ActionBase):
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         texts = vaulted_texts(self._task.args, task_vars)
         result.update(guarded(lambda: self.act(dict(self._task.args), task_vars, texts), texts))
+        if isinstance(result.get("diff"), (dict, list)):
+            result["diff"] = self._differences(result, task_vars, texts)
         return result
+
+    def _differences(
+        self, result: dict[str, t.Any], task_vars: dict[str, t.Any] | None, texts: frozenset[str]
+    ) -> list[t.Any] | dict[str, t.Any]:
+        """Return the differences of a result, without those that this run has shown and without any of TEXTS.
+
+        A system of the host may hold a value of the vault that is not among the task's arguments.
+        """
+        found = hidden(result["diff"], texts)
+        if isinstance(found, dict):
+            return found
+        target = str(self._task.delegate_to or (task_vars or {}).get("inventory_hostname", ""))
+        noted = bool(result.get("changed")) and not self._task.no_log  # or Ansible shows nothing
+        return shown_once(str(constants.DEFAULT_LOCAL_TMP), target, found, noted)  # type: ignore[attr-defined]
 
     def act(
         self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None, texts: frozenset[str]

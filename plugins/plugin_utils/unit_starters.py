@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What starts the units of a container: a unit whose starters are there, but never started themselves, is refused."""
+"""What starts the units of a container: a unit that others are to start, none of which is ever started, is refused."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import typing as t
 
 from ..module_utils.launcher.contract import File
 from ..module_utils.state.declared_units import BASIC_TARGETS, UNITS_DIRECTORY, DeclaredUnits
-from . import installed
+from . import install_section
 from .errors import DeclarationError
 from .units import Unit
 
-STARTED = (installed.DEFAULT, *BASIC_TARGETS)
+STARTED = (install_section.DEFAULT, *BASIC_TARGETS)
 """The targets that each start of a container reaches."""
 
 _SUFFIX = ".target"
-_USUAL = f"; what starts services in a container is {installed.DEFAULT}"
+_USUAL = f"; what starts services in a container is {install_section.DEFAULT}"
 
 
 def advice(name: str, known: t.Iterable[str] = ()) -> str:

@@ -31,7 +31,7 @@ def note(directory: str) -> list[mapped.Mapped]:
 
 
 def mounted(known: list[mapped.Mapped]) -> Noted:
-    """Return what a note says was mounted, and not left out."""
+    """Return the paths that were mounted by a note, each with its device and inode; not those that were left out."""
     return {plain_path(each.record.source): each.identity for each in known if each.identity}
 
 
@@ -50,7 +50,10 @@ def open_source(path: str, place: str) -> int:
 
 
 def is_kept(path: str, place: str) -> bool:
-    """Return whether what is written to a path stays in it. Any number may use a socket or a pipe."""
+    """Return whether what is written to a path stays there; also when the path cannot be opened.
+
+    That is not so for sockets, pipes and devices, which any number of containers may use.
+    """
     try:
         source = open_source(path, place)
     except OSError:

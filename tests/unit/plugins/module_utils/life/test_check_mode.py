@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.inside.units import Judgement
-from ansible_collections.unshare.container.plugins.module_utils.life import examination
+from ansible_collections.unshare.container.plugins.module_utils.life import check_mode, examination
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import UnhealthyError
 from ansible_collections.unshare.container.plugins.module_utils.life.one_container import OneContainer
 from ansible_collections.unshare.container.plugins.module_utils.state import generations
@@ -18,6 +18,7 @@ from ansible_collections.unshare.container.plugins.module_utils.state.systems im
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 from ansible_collections.unshare.container.plugins.modules.containers import options_of
 
+from ..specifications import specification
 from ..target_helpers import FakeContainer, content
 
 HEALTH = {"timeout": 0.3, "steady": 0}
@@ -158,3 +159,24 @@ def test_a_system_that_was_staged_and_given_up_goes_with_the_next_run(deployed: 
     assert planned["diff"]["before"]["no_longer_kept"] == [f"system {given_up.name}"]
     assert done["diff"] == planned["diff"]
     assert not given_up.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "limits", "warned"),
+    [
+        ("size=4G", {"memory_max": 1 << 29}, True),
+        ("mode=0700,size=1g", {"memory_high": 1 << 29, "memory_max": 1 << 34}, True),
+        ("size=0", {"memory_max": 1 << 29}, True),
+        ("size=64M", {"memory_max": 1 << 29}, False),
+        ("size=50%", {"memory_max": 1 << 29}, False),
+        ("mode=0700", {"memory_max": 1 << 29}, False),
+        ("size=much", {"memory_max": 1 << 29}, False),  # which is refused elsewhere
+        ("size=4G", {}, False),
+    ],
+)
+def test_a_file_system_larger_than_the_memory_is_said_before_the_start(
+    options: str, limits: dict[str, int], warned: bool
+) -> None:
+    mount = {"device": "none", "mount_point": "/srv/m", "type": "tmpfs", "options": options}
+    said = check_mode.memory_warnings(specification(file_systems=[mount]), limits)
+    assert [one.startswith("/srv/m: its size (") for one in said] == ([True] if warned else [])

@@ -32,12 +32,13 @@ class Origins:
         self._places: dict[str, str] = {}
 
     def note(self, kind: str, path: str, place: str, target: str, given: t.Any) -> None:
-        """Note what a service adds to another type. Who says a path first, before others take it over, it comes from.
+        """Note the paths of what a service adds to another type. A path comes from the service that is noted first.
 
         :param kind: the service's type.
         :param path: the service's place.
         :param place: where the user wrote what it adds.
         :param target: the type that it adds to.
+        :param given: what it adds.
         """
         if path == of_essential(kind) or path.startswith(f"{PATH}.essential_services"):
             fields = ", ".join(_FIELDS.get(kind, ()))
