@@ -254,7 +254,8 @@ options:
       - Which ids of the host the container has, V(auto), V(identity) or a number.
       - V(auto) gives it 65,536 user and group ids of its own, and remembers which.
       - V(identity) makes the container's root the host's root. It is no boundary.
-      - A number is the first of the 65,536 ids, a multiple of 65,536.
+      - A number is the first of the 65,536 ids, a multiple of 65,536. Those from 2143289344 to 2147352575 are for
+        the commands of M(unshare.container.eval_container).
     type: raw
     default: auto
   init:

@@ -140,7 +140,8 @@ containers:
       elements: str
       sample: []
     problems:
-      description: What is wrong with each of these units, in the words of its systemd.
+      description: What is wrong with each of these units, in the words of its systemd. Of units that are not
+          declared, at most 100 are named; the last text says how many more there are.
       returned: success
       type: list
       elements: str
@@ -195,6 +196,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.readable_results import ReadableResults
 from ..module_utils.host.time_limits import TimeLimit, check_time_limits
 from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.launcher.process import heed_children
@@ -231,10 +233,14 @@ def run(parameters: dict[str, t.Any], layout: Layout) -> dict[str, t.Any]:
     return {"changed": False, "containers": found}
 
 
+class SystemContainerInfoModule(ReadableResults, AnsibleModule):
+    """The module, whose result is valid text."""
+
+
 def main() -> t.NoReturn:
     """Run as a module."""
     heed_children()
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = SystemContainerInfoModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         require_root()
         result = run(module.params, Layout(ROOT))

@@ -388,8 +388,10 @@ def _files_below(directory: str) -> Iterator[str]:
     while pending:
         try:
             with os.scandir(pending.pop()) as entries:
-                found = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    else:
+                        yield entry.path
         except OSError:
             continue
-        pending += [path for path, is_directory in found if is_directory]
-        yield from (path for path, is_directory in found if not is_directory)

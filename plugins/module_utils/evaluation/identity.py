@@ -5,7 +5,8 @@
 A command of the host's root never runs as the host's root unless the task asks for that. It gets an id of a range that
 no container takes, which owns nothing and runs nothing else. To hold ids is to lock a part of a file, whose bytes stand
 for the ids. The kernel releases the lock when the processes that hold it end, however they end, and no two locks ever
-overlap. Only root can open the file, so nobody else can keep a command from its ids.
+overlap. Only root can open the file, so nobody else can keep a command from its ids. Without a pid namespace a process
+may outlive its command; as long as there is one with an id, no other command gets that.
 
 A command of an ordinary user runs as that user, the only id that the kernel lets them map.
 """
@@ -109,6 +110,22 @@ def _write_lock(start: int, length: int) -> bytes:
     return struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
 
 
+def _in_use() -> set[int]:
+    """Return the user and group ids that the processes have which this one sees."""
+    found: set[int] = set()
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            status = read_text("/proc/%s/status" % name)
+        except OSError:
+            continue  # it has ended
+        for line in status.split("\n"):
+            if line.startswith(("Uid:", "Gid:")):
+                found.update(map(int, line.split()[1:]))
+    return found
+
+
 def is_privileged() -> bool:
     """Return whether this process may mount, and may map ids that are not its own."""
     for line in read_text("/proc/self/status").split("\n"):
@@ -170,5 +187,8 @@ def _free(guest: tuple[int, int], count: int) -> Ids:
         if any(base < other + size and other < base + count for other, size, _owner in taken):
             continue
         if ids.hold(base, count):
-            return ids
+            # A command that ends leaves its processes before it gives back its ids: looked for after these are held.
+            if not any(base <= used < base + count for used in _in_use()):
+                return ids
+            ids.release()
     raise LauncherError("private_users: no id of the host is free for a command; end some commands, or name an id")

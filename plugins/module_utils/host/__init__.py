@@ -21,6 +21,7 @@ What is asked of it first, then what is left on it:
     limits       how much of it a container may take, as it is declared
     container_options   options that the modules of one container and of all share
     time_limits  time limits among the options of modules
+    readable_results   a module all of whose result is valid UTF-8
     module_log   a module whose arguments the host's log does not have
     systemd_units   the unit of a container, as text, and the host's systemd
     boot         a container's unit and limits, as files that are kept

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Callable, Iterable, NamedTuple
 
 from ..launcher.errors import LauncherError
 from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, UNIT_DIRECTORY
-from ..launcher.specification import read_spec
+from ..launcher.specification import Claims, read_claims
 from ..state import mounted_sources, writers
 from ..state.record import RecordedContainer
 from . import ports
@@ -22,6 +22,7 @@ from .systemd_units import WANTS, unit_of
 
 if TYPE_CHECKING:
     from ..launcher.contract import Port, Specification
+    from ..state.record import Status
     from ..state.target import Layout
     from .facts import HostFacts
 
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 
 
 class Other(NamedTuple):
-    """Another container: its specification, and while it runs, itself and what it has mounted."""
+    """Another container: what it has by its specification, and while it runs, itself and what it has mounted."""
 
     name: str
-    specification: Specification
+    claims: Claims
     runs: ports.Owner | None
     mounted: mounted_sources.Noted
 
@@ -48,18 +49,17 @@ def others(host: HostFacts, layout: Layout, name: str, recorded: Recorded) -> li
         if not system:
             continue
         try:
-            specification = read_spec(system)
+            read = read_claims(system)
         except LauncherError:
             continue  # damaged, which is for a run of its own to say
-        owner = _owner(record)
+        owner = _owner(status)
         mounted = mounted_sources.mounted(mounted_sources.note(record.run_directory)) if owner else {}
-        found.append(Other(other, specification, owner, mounted))
+        found.append(Other(other, read, owner, mounted))
     return found
 
 
-def _owner(record: RecordedContainer) -> ports.Owner | None:
-    """Return a container that runs as an owner of sockets; None when it does not."""
-    status = record.status()
+def _owner(status: Status) -> ports.Owner | None:
+    """Return a container of this status as an owner of sockets; None when it does not run."""
     if status.state != "running" or status.uid_base is None:
         return None
     return ports.Owner(range(status.uid_base, status.uid_base + status.uid_count), status.pid or 0)
@@ -82,44 +82,36 @@ def conflicts(
 
     :param without: containers that are to end in the same run, or to change.
     """
-    written = writes(host, specification)
+    looked = writers.SearchedHost(lambda path: str(host.path(path)))
+    written = writers.writes(specification.file_systems, looked)
     if not written and not specification.ports:
         return []
     found = others(host, layout, name, recorded)
     staying = [other for other in found if other.name not in without]
-    going = [_owner(recorded(name))] + [other.runs for other in found if other.name in without]
-    return _directories(host, written, staying) + _ports(host, specification.ports, staying, list(filter(None, going)))
+    going = [_owner(recorded(name).status())] + [other.runs for other in found if other.name in without]
+    return _directories(looked, written, staying) + _ports(
+        host, specification.ports, staying, list(filter(None, going))
+    )
 
 
-def writes(host: HostFacts, specification: Specification) -> writers.Written:
-    """Return the paths of the host that a container writes to."""
-    return writers.writes(specification.file_systems, _place(host))
-
-
-def _place(host: HostFacts) -> Callable[[str], str]:
-    return lambda path: str(host.path(path))
-
-
-def _directories(host: HostFacts, written: writers.Written, found: list[Other]) -> list[str]:
+def _directories(host: writers.SearchedHost, written: writers.Written, found: list[Other]) -> list[str]:
     theirs = [
         (
             other.name,
             "runs" if other.runs else "the host's boot starts",
-            writes(host, other.specification),
+            writers.by_words(other.claims.file_systems),
             other.mounted,
         )
         for other in (found if written else [])
     ]
-    return writers.meetings(written, theirs, _place(host))
+    return writers.meetings(written, theirs, host)
 
 
 def _ports(host: HostFacts, wanted: list[Port], found: list[Other], going: list[ports.Owner]) -> list[str]:
     said = []
     free = []
     for port in wanted:
-        meeting = [
-            (other, theirs) for other in found for theirs in other.specification.ports if ports.overlap(port, theirs)
-        ]
+        meeting = [(other, theirs) for other in found for theirs in other.claims.ports if ports.overlap(port, theirs)]
         if meeting:
             other, theirs = meeting[0]
             said.append(

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import mmap
+import struct
+import time
 from typing import Any, Callable
 
 from ..launcher.excursion import in_child
@@ -20,9 +22,13 @@ from ..state.target import TargetError
 SECONDS = 20.0
 """The time limit of all looks of one examination. They ask the kernel alone, and take a few milliseconds."""
 
+LONG = 0.25
+"""The part of that time which one look must have taken to be named as what kept the others waiting."""
+
 LONGEST = 4096
 """Bytes of a path, with its NUL (PATH_MAX)."""
 
+BEGAN = struct.Struct("d")  # when the look at the path that follows began (`time.monotonic`)
 REFUSED = "refused"
 
 _noted: mmap.mmap | None = None  # what the child looks at, which its parent sees
@@ -35,8 +41,8 @@ class Unanswered(TargetError):
 def note(path: str) -> None:
     """Note the path that is looked at now, for the message about a look that takes too long."""
     if _noted is not None:
-        name = path.encode("utf-8", "surrogateescape")[: LONGEST - 1]
-        _noted[: len(name) + 1] = name + b"\0"
+        name = path.encode("utf-8", "surrogateescape")[: LONGEST - BEGAN.size - 1]
+        _noted[: BEGAN.size + len(name) + 1] = BEGAN.pack(time.monotonic()) + name + b"\0"
 
 
 def in_time(look: Callable[[], Any], seconds: float | None = None) -> Any:
@@ -61,17 +67,31 @@ def in_time(look: Callable[[], Any], seconds: float | None = None) -> Any:
             return json.dumps({REFUSED: str(error)})
 
     _noted = mmap.mmap(-1, LONGEST)
+    end = time.monotonic() + seconds
     try:
         found = json.loads(in_child(work, seconds, keep=()))
     except TimeoutError:
-        path = _noted[:].partition(b"\0")[0].decode("utf-8", "replace")
-        raise Unanswered(
-            f"{path} has not answered for {seconds:g} s: a symbolic link on the way may lead to an automount point, or "
-            "to a file system whose server does not run; see where it leads (namei --long), and remove the link"
-        ) from None
+        raise Unanswered(_reason(_noted[:], seconds, end)) from None
     finally:
         _noted.close()
         _noted = None
     if isinstance(found, dict) and REFUSED in found:
         raise TargetError(found[REFUSED])
     return found
+
+
+def _reason(noted: bytes, seconds: float, end: float) -> str:
+    """Return why looks have not ended in time, which was over at `end`: the path that kept them waiting, if any."""
+    (began,) = BEGAN.unpack_from(noted)
+    waited = end - began
+    if not began or waited < seconds * LONG:
+        return (
+            f"this host was not examined within {seconds:g} s, and no path of it has kept that waiting: it is too busy"
+            "; see what keeps its processors or its disks busy (/proc/pressure), and try again"
+        )
+    path = noted[BEGAN.size :].partition(b"\0")[0].decode("utf-8", "replace")
+    return (
+        f"{path} has not answered for {min(waited, seconds):.1f} s: a symbolic link on the way may lead to an "
+        "automount point, or to a file system whose server does not run; see where it leads "
+        "(namei --long), and remove the link"
+    )

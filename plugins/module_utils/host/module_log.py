@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from .readable_results import ReadableResults
 
-class Unlogged:
+
+class Unlogged(ReadableResults):
     """A base class of modules, named before AnsibleModule: the host's log then names no secret of theirs.
 
     AnsibleModule logs all arguments but those that are marked `no_log`, and that mark hides each word of them (`web`,

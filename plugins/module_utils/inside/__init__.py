@@ -10,6 +10,7 @@ Each for one part of that:
     streams      pipes, or a pty, for its standard streams
     terminal     a pty between the person at the host and a process inside
     questions    what its programs are asked, and its log
+    unit_log     what systemd says of units in its early log
     units        whether all that was declared runs: the one judgement
     mending      mappings that it lacks
     outdated     software that the host has replaced, and it still runs

@@ -16,8 +16,9 @@ import time
 from ..launcher import kernel
 from ..launcher.errors import LauncherError
 from ..launcher.specification import read_outline
-from ..state.declared_units import DeclaredUnits, ignored_values, lines_on, on_file_of, unit_of_file
+from ..state.declared_units import DeclaredUnits
 from .questions import capture
+from .unit_log import EARLY_LIMIT, UNIT_NAME_LIMIT, UnitLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     Properties = Dict[str, str]
 
 EARLY_LOG_PATH = "/dev/" + kernel.EARLY_LOG  # where PID 1 writes what it says before the journal runs
-EARLY_LIMIT = 65536  # bytes of that, its end
 RUNNING = ("running", "degraded")  # what SystemState is when all has been started
 GOING_DOWN = "stopping"
 
@@ -70,6 +70,7 @@ LIVES = 2
 PROBATION = (2.0, 10.0)
 # Seconds that a service must live at a time which ends well and is started again (Restart=always).
 LIFE = PROBATION[0]
+LEAST = 0.1  # seconds that a question to the journal must be left
 _UNITS_OF_TIME = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 # Messages by which systemd says that a unit has failed, or ended well (systemd.journal-fields(7), MESSAGE_ID).
 _FAILED = "MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c"
@@ -77,6 +78,7 @@ _ENDED_WELL = "MESSAGE_ID=7ad2d189f7e94e70a38c781354912448"
 REASONS = 3  # lines of systemd's log that stand in a reason
 REASON_LIMIT = 600  # characters of one
 SHOWN = 8  # problems that are told of
+OTHERS = 100  # problems of units that are not declared: root inside can make any number
 WAITS = "waits to be started"
 TO_END = "one that is to end is of Type=oneshot"
 AND_BEGIN = "and begins again by a timer"
@@ -86,14 +88,14 @@ class UnitProblem:
     """A unit that does not do what was declared.
 
     Attributes:
-        unit: its name.
-        reason: why, in words that follow the name.
+        unit: its name, up to `UNIT_NAME_LIMIT`.
+        reason: why, in words that follow the name, up to `REASON_LIMIT`.
         passing: whether systemd is about to change that by itself.
     """
 
     def __init__(self, unit: str, reason: str, passing: bool = False) -> None:
-        self.unit = unit
-        self.reason = reason
+        self.unit = unit[:UNIT_NAME_LIMIT]
+        self.reason = reason[:REASON_LIMIT]
         self.passing = passing
 
     def __str__(self) -> str:
@@ -107,12 +109,14 @@ class Judgement:
         state: what systemd says of all (`systemctl is-system-running`).
         problems: the units that do not do what was declared.
         lives: seconds for which all the declared services have run by now; None where there is none.
+        left_out: how many further units are not well, of those that are not declared.
     """
 
-    def __init__(self, state: str, problems: list[UnitProblem], lives: float | None = None) -> None:
-        self.state = state
+    def __init__(self, state: str, problems: list[UnitProblem], lives: float | None = None, left_out: int = 0) -> None:
+        self.state = state[:UNIT_NAME_LIMIT]
         self.problems = problems
         self.lives = lives
+        self.left_out = left_out
 
     @property
     def units(self) -> list[str]:
@@ -124,13 +128,17 @@ class Judgement:
         """Whether waiting will not mend what is wrong."""
         return any(not problem.passing for problem in self.problems)
 
+    def texts(self) -> list[str]:
+        """Return all that is wrong with the units, a text for each, and one that says how many are left out."""
+        return [str(problem) for problem in self.problems] + (["and %d more" % self.left_out] if self.left_out else [])
+
     def summary(self) -> str:
         """Return all that is wrong with the units, bounded; nothing when all is well.
 
         Of units that wait for others only these are named.
         """
         found = [problem for problem in self.problems if problem.reason != WAITS] or self.problems
-        more = len(found) - SHOWN
+        more = max(len(found) - SHOWN, 0) + self.left_out
         said = [str(problem)[:REASON_LIMIT] for problem in found[:SHOWN]]
         return "; ".join(said + (["and %d more" % more] if more > 0 else []))
 
@@ -146,20 +154,24 @@ def judge(container: RecordedContainer, timeout: float = 10.0) -> Judgement:
     names = declared.names()
     answer = capture(container, ["sh", "-c", _SCRIPT, "sh"] + names, timeout)
     said, _line, log = answer.partition("\n----\n")
-    manager, *blocks = [_properties(block) for block in said.split("\n\n")]
+    # Of the units that are not declared there may be any number: what is beyond is counted, and not read.
+    texts = said.split("\n\n", 1 + len(names) + OTHERS)
+    beyond = texts.pop().count("\n\n") + 1 if len(texts) > 1 + len(names) + OTHERS else 0
+    manager, *blocks = [_properties(text) for text in texts]
     state = manager.get("SystemState", "")
     if not state or len(blocks) < len(names):
         raise LauncherError("container %s: its systemd does not say what became of its units" % container.name)
-    early = _early(log)
+    early = UnitLog(log)
     units = dict(zip(names, blocks))
     now = time.monotonic()
     wanted = declared.wanted(lambda name: units.get(name, {}).get("ActiveState") == "active")
     left_out = declared.left_out(wanted)
-    ignored = ignored_values(early)
+    named = early.naming(units)
     problems = []
     for name in names:
-        values = on_file_of(name, ignored)
-        reason = _reason(units[name], name in wanted, declared.is_own(name), values, early, name)
+        reason = _reason(
+            units[name], name in wanted, declared.is_own(name), early.ignored(name), named.get(name, []), name
+        )
         passing = _is_passing(units[name])
         if reason is None and name in wanted:
             reason = _ends_again(container, name, units[name], manager, now, deadline)
@@ -169,13 +181,15 @@ def judge(container: RecordedContainer, timeout: float = 10.0) -> Judgement:
             passing = state not in RUNNING
         if reason is not None:
             problems.append(UnitProblem(name, reason, passing))
-    problems += _of_others(ignored, names)
+    others = [UnitProblem(name, _has_values(early.ignored(name))) for name in early.others_with_ignored(names)]
     for block in blocks[len(names) :]:
         if block.get("Id") not in units and block.get("Result") != "success":
-            problems.append(UnitProblem(block.get("Id", ""), _failure(block), _is_passing(block)))
+            others.append(UnitProblem(block.get("Id", ""), _failure(block), _is_passing(block)))
+    beyond += max(len(others) - OTHERS, 0)
+    problems += others[:OTHERS]
     services = [units[name] for name in wanted.intersection(declared.own) if name.endswith(".service")]
     begun = [_number(unit, "ActiveEnterTimestampMonotonic") for unit in services if unit.get("SubState") == "running"]
-    return Judgement(state, problems, now - max(begun) / 1e6 if begun else None)
+    return Judgement(state, problems, now - max(begun) / 1e6 if begun else None, beyond)
 
 
 def _declared(system: str) -> DeclaredUnits:
@@ -191,13 +205,6 @@ def _declared(system: str) -> DeclaredUnits:
     return DeclaredUnits(read_outline(system).files, read)
 
 
-def _of_others(ignored: list[str], names: list[str]) -> list[UnitProblem]:
-    """Return a problem for each unit that is not asked about and has values which systemd ignores."""
-    told = {line for name in names for line in on_file_of(name, ignored)}
-    others = sorted({unit_of_file(line) for line in ignored if line not in told})
-    return [UnitProblem(name, _has_values(on_file_of(name, ignored))) for name in others]
-
-
 def _has_values(lines: list[str]) -> str:
     return "has values that systemd ignores: %s" % "; ".join(lines[:REASONS])
 
@@ -205,13 +212,6 @@ def _has_values(lines: list[str]) -> str:
 def _properties(block: str) -> Properties:
     """Return the properties in a block of what `systemctl show` prints."""
     return {name: value for name, _sign, value in (line.partition("=") for line in block.strip("\n").split("\n"))}
-
-
-def _early(log: str) -> list[str]:
-    """Return the messages in what PID 1 has written as to the kernel's log (`<28>systemd[1]: …`)."""
-    lines = [line.partition(">")[2] if line[:1] == "<" else line for line in log.split("\n")]
-    said = [line.partition(": ")[2] for line in lines if line.startswith("systemd[1]: ")]
-    return list(dict.fromkeys(said))
 
 
 def _number(unit: Properties, name: str) -> int:
@@ -226,20 +226,20 @@ def _is_passing(unit: Properties) -> bool:
     return bool(unit.get("Job")) or unit.get("ActiveState") in ("activating", "deactivating", "reloading")
 
 
-def _reason(unit: Properties, wanted: bool, own: bool, ignored: list[str], early: list[str], name: str) -> str | None:
+def _reason(unit: Properties, wanted: bool, own: bool, ignored: list[str], named: list[str], name: str) -> str | None:
     """Return why a unit does not do what was declared, or None when it does."""
     loaded = unit.get("LoadState")
     if loaded != "loaded":
         if not wanted and not (own and loaded != "masked"):
             return None
-        return "is not loaded (%s)%s" % (loaded, _words(name, early) or _quoted(unit.get("LoadError", "")))
+        return "is not loaded (%s)%s" % (loaded, _words(named) or _quoted(unit.get("LoadError", "")))
     if ignored:
         return _has_values(ignored)
     if unit.get("ActiveState") == "failed":
         return _failure(unit)
     if not wanted:
         return None
-    return _inactive(unit, early, name) if unit.get("ActiveState") == "inactive" else _on_the_way(unit)
+    return _inactive(unit, named, name) if unit.get("ActiveState") == "inactive" else _on_the_way(unit)
 
 
 def _failure(unit: Properties) -> str:
@@ -268,7 +268,7 @@ def _ended(unit: Properties) -> str | None:
     return form % (max(ended - begun, 0.0), TO_END, AND_BEGIN)
 
 
-def _inactive(unit: Properties, early: list[str], name: str) -> str | None:
+def _inactive(unit: Properties, named: list[str], name: str) -> str | None:
     """Return what is wrong with a unit that is to be active and is not."""
     begun = _number(unit, "InactiveExitTimestampMonotonic")
     looked_at = _number(unit, "ConditionTimestampMonotonic")
@@ -280,7 +280,7 @@ def _inactive(unit: Properties, early: list[str], name: str) -> str | None:
         if unit.get("AssertResult") == "no":
             return "was not started: what it asserts is not so"
     if not begun:
-        return "was never started%s" % _words(name, early)
+        return "was never started%s" % _words(named)
     if unit.get("Result") == "exec-condition":
         return None  # its own command says that it is to be skipped (ExecCondition= in systemd.service(5))
     if unit.get("Type") == "oneshot" or name.endswith(".timer"):
@@ -321,21 +321,22 @@ def _seconds(text: str) -> float:
 def _has_failed(container: RecordedContainer, name: str, deadline: float) -> bool:
     """Return whether a unit has failed lately, rather than ended well.
 
-    The log must say so: much output pushes out of it what systemd has said, of a failure as well.
+    The log must say so: much output pushes out of it what systemd has said, of a failure as well. When the time is
+    over, nothing is asked.
     """
 
     def is_said(message: str) -> bool:
         since = "--since=-%ds" % (2 * PROBATION[1])
         words = ["--quiet", "--no-pager", "--output=cat", "--lines=1", since, "_PID=1", message, "UNIT=" + name]
-        return bool(capture(container, ["journalctl", *words], max(deadline - time.monotonic(), 0.1)).strip())
+        left = deadline - time.monotonic()
+        return left > LEAST and bool(capture(container, ["journalctl", *words], left).strip())
 
     return is_said(_FAILED) or not is_said(_ENDED_WELL)
 
 
-def _words(name: str, early: list[str]) -> str:
+def _words(named: list[str]) -> str:
     """Return what PID 1 has said of a unit, to follow a reason."""
-    found = lines_on(name, early)[:REASONS]
-    return ": " + "; ".join(found) if found else ""
+    return ": " + "; ".join(named[:REASONS]) if named else ""
 
 
 def _quoted(text: str) -> str:

@@ -96,12 +96,6 @@ class GuardedHost:
         self._by_number = {mount.number: mount for mount in self.mounts}
         self._places: dict[str, Reach] = {}
 
-    def add(self, path: str, what: str, descriptor: int) -> None:
-        """Add to `runs` a path, with its clause, that a descriptor names. The path is not looked up."""
-        self.runs[path] = what
-        self._places[path] = {}
-        self._add_open(self._places[path], descriptor, "", True)
-
     def refuse_writable(self, source: int, name: str) -> None:
         """Refuse a writable share of what a descriptor names and what is mounted below it.
 
@@ -110,9 +104,15 @@ class GuardedHost:
         """
         self._refuse(self._reach(source), name)
 
-    def written(self, source: int) -> tuple[str, str] | None:
-        """Return how what can be written by a descriptor stands to one of the paths in `runs`, and which; or None."""
-        return self._overlap(_written(self._reach(source)), tuple(self.runs))
+    def written(self, source: int) -> list[Place]:
+        """Return the places that can be written by a descriptor, including those of mounts below it."""
+        return _written(self._reach(source))
+
+    def places(self, descriptor: int) -> list[Place]:
+        """Return the places of what a descriptor names, also those that are only read there."""
+        found: Reach = {}
+        self._add_open(found, descriptor, "", True)
+        return [*found]
 
     def warning(self, source: int, name: str) -> str | None:
         """Return what a container learns when it may read what a descriptor names, or None."""

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import os
 
-from .targets import is_below
-
 READ_SIZE = 1 << 16
 ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\043", "#"), ("\\134", "\\"))
 
@@ -94,20 +92,41 @@ def parse(text: bytes) -> list[MountTableEntry]:
     return found
 
 
-def way(mounts: list[MountTableEntry], path: str) -> list[MountTableEntry]:
-    """Return the mounts that an absolute path without links leads through, in order.
+class Ways:
+    """The ways that paths lead through a mount table, for who asks for many: one takes a look at each part of a path.
 
-    Of those on one point only the topmost counts.
+    Args:
+        mounts: the mounts, in the order of the table.
     """
-    numbers = {mount.number for mount in mounts}
-    found: list[MountTableEntry] = []
-    beside = [mount for mount in mounts if mount.parent not in numbers or mount.parent == mount.number]
-    while True:
-        around = [mount for mount in beside if is_below(path, mount.point)]
-        if not around:
-            return found
-        next_one = min(around, key=lambda mount: len(mount.point))
-        if found and found[-1].point == next_one.point:
-            found.pop()
-        found.append(next_one)
-        beside = [mount for mount in mounts if mount.parent == next_one.number and mount is not next_one]
+
+    def __init__(self, mounts: list[MountTableEntry]) -> None:
+        numbers = {mount.number for mount in mounts}
+        self._first: dict[str, MountTableEntry] = {}
+        self._on: dict[int, dict[str, MountTableEntry]] = {}  # by the mount that they are mounted on, and their point
+        for mount in mounts:
+            if mount.parent not in numbers or mount.parent == mount.number:
+                self._first.setdefault(mount.point, mount)
+            else:
+                self._on.setdefault(mount.parent, {}).setdefault(mount.point, mount)
+
+    def of(self, path: str) -> list[MountTableEntry]:
+        """Return the mounts that an absolute path without links leads through, in order.
+
+        Of those on one point only the topmost counts.
+        """
+        beginnings = ["/", *(path[:end] for end in range(1, len(path)) if path[end] == "/"), path]
+        found: list[MountTableEntry] = []
+        beside = self._first
+        while True:
+            next_one = next((beside[point] for point in beginnings if point in beside), None)
+            if next_one is None:
+                return found
+            if found and found[-1].point == next_one.point:
+                found.pop()
+            found.append(next_one)
+            beside = self._on.get(next_one.number, {})
+
+
+def way(mounts: list[MountTableEntry], path: str) -> list[MountTableEntry]:
+    """Return the way of one path (`Ways`)."""
+    return Ways(mounts).of(path)

@@ -43,13 +43,13 @@ OWN = frozenset(
 )
 
 
-def answers_at_once(path: str, table: list[mount_table.MountTableEntry] | None = None) -> bool:
+def answers_at_once(path: str, ways: mount_table.Ways | None = None) -> bool:
     """Return whether an absolute path can be looked at without waiting for a server (a network file system, FUSE).
 
     Args:
-        table: what is mounted, for who asks several times.
+        ways: those through what is mounted, for who asks several times.
     """
-    way = mount_table.way(mount_table.read() if table is None else table, os.path.normpath(path))
+    way = (ways or mount_table.Ways(mount_table.read())).of(os.path.normpath(path))
     return all(mount.point == "/" or mount.kind in OWN for mount in way)
 
 

@@ -48,12 +48,16 @@ class Outline(ContractRecord):
     }
 
 
-class FileSystems(ContractRecord):
-    """The mounts of a specification of any version, for who asks what a container that runs writes to."""
+class Claims(ContractRecord):
+    """What a container has of the host by a specification of any version: for who asks that of many of them.
+
+    Attributes are those of `contract.Specification`.
+    """
 
     file_systems: list[contract.Mount]
+    ports: list[contract.Port] = []
 
-    KINDS: ClassVar[dict[str, Kind]] = {"file_systems": contract.Specification.KINDS["file_systems"]}
+    KINDS: ClassVar[dict[str, Kind]] = {name: contract.Specification.KINDS[name] for name in ("file_systems", "ports")}
 
 
 def read_spec(system: str) -> contract.Specification:
@@ -70,13 +74,13 @@ def read_outline(system: str) -> Outline:
     return _read(system, _outline)
 
 
-def read_file_systems(system: str) -> list[contract.Mount]:
-    """Return the mounts of a system's specification; errors are those of `read_spec`."""
-    return _read(system, _file_systems).file_systems
+def read_claims(system: str) -> Claims:
+    """Return what a system's container has of the host; errors are those of `read_spec`."""
+    return _read(system, _claims)
 
 
-def _file_systems(written: dict[str, Any]) -> FileSystems:
-    return FileSystems.read({"file_systems": written.get("file_systems")})
+def _claims(written: dict[str, Any]) -> Claims:
+    return Claims.read({name: written[name] for name in Claims.KINDS if name in written})
 
 
 def _outline(written: dict[str, Any]) -> Outline:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Walking a directory tree of any depth that somebody hostile has made, with a fixed number of descriptors.
+"""Walking a directory tree of any depth and width that somebody hostile has made, with few descriptors and names.
 
 The walk goes down by one name at a time, never through a link and never onto another mount, and comes up by "..". It
 compares the directory that it reaches with the one it came from. So a directory that is moved meanwhile ends the walk,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 RESOLVE = linux.RESOLVE_NO_XDEV | linux.RESOLVE_NO_SYMLINKS
+PORTION = 1000  # directories of one directory whose names are known at a time, while they are removed
 MOUNTED = "%s: something is mounted there; unmount it, and remove again"
 SHOWN = 200  # characters of a path in a message; the path of a file may be longer than any that can be used
 
@@ -32,14 +33,17 @@ class _Level:
         name: its name.
         identity: what tells it from every other.
         pending: names of the directories beside it that are still to be entered.
+        full: whether there may be more directories in it than were returned.
+        entered: whether one of these was there.
     """
 
-    __slots__ = ("identity", "name", "pending")
+    __slots__ = ("entered", "full", "identity", "name", "pending")
 
     def __init__(self, name: str, descriptor: int, pending: list[str]) -> None:
         self.name = name
         self.identity = identity(descriptor)
         self.pending = pending
+        self.full = self.entered = False
 
 
 def identity(descriptor: int) -> tuple[int, int]:
@@ -54,6 +58,7 @@ def walk(
     place: str,
     enter: Callable[[int], list[str]],
     leave: Callable[[int, str], None] | None = None,
+    portion: int | None = None,
 ) -> None:
     """Walk through the directory `name` and all directories below it, and visit each before and after its content.
 
@@ -62,6 +67,8 @@ def walk(
         place: its path, for messages.
         enter: called with the descriptor of each directory; returns the names in it of the directories to go into.
         leave: called with the descriptor of its parent and its name when that was done.
+        portion: how many names `enter` returns at most, by default all. When it has returned that many, and `leave` has
+            removed them, it is called again.
 
     A name that `enter` has returned and that is not there any more is left out.
 
@@ -83,12 +90,21 @@ def walk(
                     continue
                 os.close(here)
                 here = inner
+                if levels:
+                    levels[-1].entered = True
                 levels.append(_Level(name, here, pending))
                 pending = enter(here)
+                levels[-1].full = len(pending) == portion
                 continue
             if not levels:
                 return
-            level = levels.pop()
+            level = levels[-1]
+            if level.full and level.entered:
+                level.entered = False
+                pending = enter(here)
+                level.full = len(pending) == portion
+                continue
+            levels.pop()
             outer = os.dup(directory) if not levels else _parent(here, levels[-1])
             os.close(here)
             here = outer
@@ -146,7 +162,7 @@ def remove(directory: int, name: str, place: str) -> None:
     try:
         _remove_file(directory, name)
     except IsADirectoryError:
-        walk(directory, name, place, _remove_files, remove_directory)
+        walk(directory, name, place, _remove_files, remove_directory, PORTION)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
@@ -154,18 +170,23 @@ def remove(directory: int, name: str, place: str) -> None:
 
 
 def _remove_files(descriptor: int) -> list[str]:
-    """Remove everything in a directory except its directories; return their names."""
-    found = []
+    """Remove everything in a directory except its directories; return the names of these, up to `PORTION`.
+
+    What comes after that many is left for another time. The names of the files are not kept.
+    """
+    found: list[str] = []
     with os.scandir(descriptor) as entries:
-        names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    for name, is_directory in names:
-        if is_directory:
-            found.append(name)
-            continue
-        try:
-            _remove_file(descriptor, name)
-        except IsADirectoryError:
-            found.append(name)
+        for entry in entries:
+            is_directory = entry.is_dir(follow_symlinks=False)
+            if not is_directory:
+                try:
+                    _remove_file(descriptor, entry.name)
+                except IsADirectoryError:
+                    is_directory = True
+            if is_directory:
+                found.append(entry.name)
+                if len(found) == PORTION:
+                    break
     return found
 
 

@@ -102,7 +102,7 @@ class Information:
         asked = running and self._try("its system", lambda: self._has_systemd(status.system))
         judgement = self._try("its units", lambda: self.container.judge(self.timeout)) if asked else None
         facts["failed_units"] = judgement.units if judgement is not None else None
-        facts["problems"] = [str(problem) for problem in judgement.problems] if judgement is not None else None
+        facts["problems"] = judgement.texts() if judgement is not None else None
         outdated = self._try("its software", lambda: self.container.outdated_units(self.timeout)) if running else None
         facts["outdated_units"] = outdated
         facts["log"] = self._try("its log", self._log) if running and self.log_lines else None
@@ -174,15 +174,11 @@ class Information:
 
 
 def mount(found: mount_table.MountTableEntry) -> dict[str, Any]:
-    """Return a mount in the form of the module's result; bytes that are no UTF-8 are replaced."""
+    """Return a mount in the form of the module's result."""
     return {
-        "target": _text(found.point),
-        "source": _text(found.source),
-        "root": _text(found.part),
+        "target": found.point,
+        "source": found.source,
+        "root": found.part,
         "type": found.kind,
         "options": found.options,
     }
-
-
-def _text(path: str) -> str:
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -56,7 +56,6 @@ OCCASIONS = (
 )
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.(?:automount|mount|path|scope|service|slice|socket|swap|target|timer)")
 _LINKS = 8  # of units among each other that are followed
-_IN_FILE = re.compile(r"(?P<file>/\S+?):(?:(?P<line>\d+):)? (?P<said>.+)")
 _IGNORED = re.compile(r"\bignor(?:ing|ed)\b", re.IGNORECASE)
 _UNKNOWN = re.compile(r"Unknown (?:key|lvalue|section)|Support for option ")
 # What systemd says of values that it takes nevertheless.
@@ -239,27 +238,29 @@ def ignored_names(lines: list[str]) -> list[str]:
 
 def unit_of_file(line: str) -> str:
     """Return the unit whose file or drop-in a line of systemd's is about."""
-    found = _IN_FILE.fullmatch(line)
-    name = (found.group("file") if found else "")[len(UNITS_DIRECTORY) :].partition("/")[0]
+    name = _in_file(line)[0][len(UNITS_DIRECTORY) :].partition("/")[0]
     return name[:-2] if name.endswith(".d") else name
-
-
-def on_file_of(name: str, lines: list[str]) -> list[str]:
-    """Return the lines that are about the file of a unit, or of its template, or about their drop-ins."""
-    return [line for line in lines if unit_of_file(line) in (name, unit_texts.template_of(name))]
 
 
 def _ignored(lines: list[str]) -> list[str]:
     """Return the lines about a place in the declared files: not every one has a word such as `ignoring`."""
     found = []
     for line in dict.fromkeys(lines):
-        said = _IN_FILE.fullmatch(line) if line.startswith(UNITS_DIRECTORY) else None
-        if said and (_IGNORED.search(line) or (said.group("line") and not _TAKEN.search(said.group("said")))):
+        file, number, said = _in_file(line) if line.startswith(UNITS_DIRECTORY) else ("", "", "")
+        if file and (_IGNORED.search(line) or (number and not _TAKEN.search(said))):
             found.append(line)
     return found
 
 
-def lines_on(unit: str, lines: list[str]) -> list[str]:
-    """Return the lines of systemd's log in which a unit is named, each once."""
-    named = re.compile(r"(?<![A-Za-z0-9:_.\\@-])%s(?![A-Za-z0-9_@-])" % re.escape(unit))
-    return [line for line in dict.fromkeys(lines) if named.search(line)]
+def _in_file(line: str) -> tuple[str, str, str]:
+    """Return the file, the number of the line, and what is said of it (`/path:7: said`); nothing for another line.
+
+    Such a line may be a container's word, of any length: no expression that goes back and forth in it reads it.
+    """
+    place, _colon, said = line.partition(": ")
+    file, _colon, number = place.rpartition(":")
+    if not (number.isascii() and number.isdigit()):
+        file, number = place, ""
+    if not said or not file.startswith("/") or file.split() != [file]:
+        return "", "", ""
+    return file, number, said

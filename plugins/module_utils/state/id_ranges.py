@@ -45,7 +45,10 @@ def identity_for(name: str, asked: str | int, config: dict[str, object]) -> Iden
         base = int(asked)
         if not 0 < base <= 0xFFFFFFFF - COUNT:
             raise LauncherError("private_users: %d is no first id of a range of %d" % (base, COUNT))
-        _refuse_overlap(base, taken(name))
+        occupied = taken(name)
+        if config.get("uid_base_asked") != base:  # a container that has such ids by a former version keeps them
+            occupied.append((COMMANDS_FIRST, COMMANDS_LAST + 1 - COMMANDS_FIRST, "single commands (eval_container)"))
+        _refuse_overlap(base, occupied)
         config["uid_base_asked"] = base
         return Identity(base, COUNT, False)
     config.pop("uid_base_asked", None)

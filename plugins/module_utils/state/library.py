@@ -25,6 +25,7 @@ MODULES = (
     "inside/questions",
     "inside/streams",
     "inside/terminal",
+    "inside/unit_log",
     "inside/units",
     "launcher/attributes",
     "launcher/automounts",

@@ -65,8 +65,8 @@ def is_kept(path: str, place: str) -> bool:
     return not (stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode) or stat.S_ISCHR(mode))
 
 
-def add(guard: guarded.GuardedHost, path: str, place: str, known: Noted) -> None:
-    """Add to the paths that `guard` compares one that another container writes to, as long as that is still there.
+def places_of(guard: guarded.GuardedHost, path: str, place: str, known: Noted) -> list[guarded.Place]:
+    """Return the places of a path that another container writes to, as long as that is still there.
 
     Args:
         known: what that container has mounted, while it runs.
@@ -74,34 +74,28 @@ def add(guard: guarded.GuardedHost, path: str, place: str, known: Noted) -> None
     try:
         source = open_source(path, place)
     except OSError:
-        return  # it is missing, or a link has come there: what is mounted is elsewhere
+        return []  # it is missing, or a link has come there: what is mounted is elsewhere
     try:
         if known.get(path, mapped.identity_of(source)) == mapped.identity_of(source):
-            guard.add(place, path, source)
+            return guard.places(source)
+        return []
     finally:
         os.close(source)
 
 
-def mounted_above(source: int, known: Noted) -> tuple[str, str] | None:
-    """Return what another container has mounted that is, or contains, what a descriptor names; None if nothing.
+def identities_above(source: int) -> list[str]:
+    """Return the device and inode of what a descriptor names, then those of the directories above it.
 
-    That is by device and inode: what was mounted may have been renamed since.
-
-    Returns:
-        How it stands to that (`guarded.relation_of`), and the path from which it was mounted.
+    What another container has mounted is known by these: it may have been renamed since.
     """
-    paths = {identity: path for path, identity in known.items()}
     here = os.readlink("/proc/self/fd/%d" % source)
-    relation, above = "is", mapped.identity_of(source)
-    while True:
-        if above in paths:
-            return relation, paths[above]
-        if here == "/":
-            return None
-        here, relation = os.path.dirname(here), "contains"
+    found = [mapped.identity_of(source)]
+    while here != "/":
+        here = os.path.dirname(here)
         try:
             directory = linux.openat2(linux.AT_FDCWD, here, os.O_PATH, linux.RESOLVE_NO_SYMLINKS)
         except OSError:
-            return None  # it was moved meanwhile
-        above = mapped.identity_of(directory)
+            break  # it was moved meanwhile
+        found.append(mapped.identity_of(directory))
         os.close(directory)
+    return found

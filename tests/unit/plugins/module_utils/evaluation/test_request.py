@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import typing as t
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -205,6 +207,50 @@ def test_an_id_is_held_while_the_command_runs() -> None:
     ids.release()
     assert other.hold(ids.host[0], 65536)
     other.release()
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize("count", [1, 65536])
+@pytest.mark.parametrize("offset", [0, -1])
+def test_an_id_of_a_process_that_outlived_its_command_is_not_given_again(
+    monkeypatch: pytest.MonkeyPatch, count: int, offset: int
+) -> None:
+    """Without a pid namespace nothing ends what a command leaves: its lock was gone, and its ids were given again."""
+    left = id_ranges.COMMANDS_FIRST + 65536 * (count > 1)
+    bases = iter([left, left, left + count])
+    used = left if offset == 0 else left + count - 1
+    held: list[bool] = []
+    other = identity.Ids(True, True, (0, 0), (0, 0), 1)
+
+    def in_use() -> set[int]:
+        held.append(not other.hold(used, 1))
+        return {0, used}
+
+    monkeypatch.setattr(identity.random, "randrange", lambda *_range: next(bases))
+    monkeypatch.setattr(identity, "_in_use", in_use)
+    ids = identity.choose(request(ids=count))
+    assert ids.host == (left + count, left + count)
+    assert held[:2] == [True, True], "it is looked for while the ids are held"
+    other.release()
+    assert other.hold(used, 1), "those that were not taken are held by nobody"
+    other.release()
+    ids.release()
+
+
+def test_which_ids_are_in_use() -> None:
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        status = os.stat(f"/proc/{process.pid}")
+        assert {status.st_uid, status.st_gid, os.getuid(), os.getegid()} <= identity._in_use()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a process of another user")
+def test_the_id_of_a_process_is_in_use_until_it_ends() -> None:
+    number = id_ranges.COMMANDS_FIRST + 4711
+    with subprocess.Popen(
+        ["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, user=number, group=number + 1
+    ):
+        assert {number, number + 1} <= identity._in_use()
+    assert number not in identity._in_use()
 
 
 @pytest.mark.usefixtures("root")

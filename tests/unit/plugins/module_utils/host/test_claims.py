@@ -17,13 +17,13 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import claims, ports
 from ansible_collections.unshare.container.plugins.module_utils.host.facts import HostFacts
 from ansible_collections.unshare.container.plugins.module_utils.host.systemd_units import WANTS, unit_of
-from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded, mapped
+from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded, mapped, mount_table
 from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import UNIT_DIRECTORY
-from ansible_collections.unshare.container.plugins.module_utils.state import generations, mounted_sources
+from ansible_collections.unshare.container.plugins.module_utils.state import generations, mounted_sources, writers
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
 from ..specifications import SMALL, specification
-from ..state.test_writers import note_of
+from ..state.test_writers import Counted, note_of
 
 Mount = dict[str, t.Any]
 
@@ -233,8 +233,7 @@ def test_what_counts_of_a_path(data: Path, there: str) -> None:
         (data / "below").symlink_to("moved")
     for known, counts in (({path: f"{at.st_dev}:{at.st_ino}"}, {"is_mounted"}), ({}, {"is_mounted", "is_another"})):
         guard = guarded.GuardedHost({}, ())
-        mounted_sources.add(guard, path, path, known)
-        assert guard.runs == ({path: path} if there in counts else {})
+        assert bool(mounted_sources.places_of(guard, path, path, known)) is (there in counts)
 
 
 def test_a_link_on_the_own_way_is_the_starts_business(hosted: Hosted, data: Path, tmp_path: Path) -> None:
@@ -254,3 +253,48 @@ def test_a_link_is_not_followed_for_who_starts_at_boot(hosted: Hosted, data: Pat
         host, hosted.layout, "web", specification(file_systems=[bind(data / "victim")]), recorded=hosted.record
     )
     assert found == []
+
+
+def test_many_others_cost_little(hosted: Hosted, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One mount table for all, no look at a path that cannot meet this one, and one at each record."""
+    for number in range(100):
+        (data.parent / f"others/{number}").mkdir(parents=True)
+        hosted.add(f"c{number}", bind(data.parent / f"others/{number}"))
+    counted = Counted(monkeypatch)
+    asked: list[str] = []
+    record = hosted.record
+
+    def ask(name: str) -> t.Any:
+        asked.append(name)
+        return record(name)
+
+    monkeypatch.setattr(hosted, "record", ask)
+    assert hosted.conflicts(bind(data)) == []
+    assert counted.tables == 1
+    assert counted.opened <= 2 * len(data.parts) + 2
+    assert len(asked) == len(set(asked)) == 101
+
+
+BOUND = """1 0 8:1 / / rw - ext4 /dev/x rw
+2 1 8:2 /vol /srv/a rw - ext4 /dev/y rw
+3 1 8:2 /vol/www /srv/b rw - ext4 /dev/y rw
+4 1 0:9 / /over rw - overlay none rw,upperdir=/srv/a/up
+"""
+PLACES = {
+    "/srv/a/www/x": ("8:2", "/vol/www/x"),
+    "/srv/b": ("8:2", "/vol/www"),
+    "/srv/bc": ("8:1", "/srv/bc"),
+    "/srv/./b/../b/y": ("8:2", "/vol/www/y"),
+    "/": ("8:1", "/"),
+    "/over/x": None,
+    "/dev/sda": None,
+    "/var/lib/unshare/x": None,
+}
+
+
+@pytest.mark.parametrize(("path", "place"), PLACES.items())
+def test_where_a_path_lies_by_its_words(
+    monkeypatch: pytest.MonkeyPatch, path: str, place: tuple[str, str] | None
+) -> None:
+    monkeypatch.setattr(mount_table, "read", lambda: mount_table.parse(BOUND.encode()))
+    assert writers.SearchedHost().by_words(path) == place

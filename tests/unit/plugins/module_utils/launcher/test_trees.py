@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import tracemalloc
 import typing as t
 from pathlib import Path
 
@@ -91,6 +92,58 @@ def test_many_in_one_directory(tmp_path: Path) -> None:
             os.mkdir(str(number), dir_fd=here)
     os.close(here)
     remove_tree(str(top))
+    assert os.listdir(tmp_path) == []
+
+
+def tracked_remove(top: Path) -> int:
+    """Remove a tree; return how many bytes of memory that took at a time."""
+    tracemalloc.start()
+    try:
+        remove_tree(str(top))
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["files", "directories", "both"])
+def test_the_names_in_one_directory_take_little_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Root inside names what it leaves in a kept journal, and how much that is."""
+    monkeypatch.setattr(trees, "PORTION", 100)
+    top = tmp_path / "top"
+    top.mkdir()
+    here = os.open(top, os.O_RDONLY)
+    for number in range(2_000):
+        name = f"{number:0250d}"
+        if kind == "directories" or (kind == "both" and number % 2):
+            os.mkdir(name, dir_fd=here)
+        else:
+            os.mknod(name, dir_fd=here)
+    os.close(here)
+    assert tracked_remove(top) < 200 << 10
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 6, 7])
+def test_portions_of_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(trees, "PORTION", 3)
+    for number in range(count):
+        for inner in range(count):
+            (tmp_path / f"top/{number}/{inner}/x").mkdir(parents=True)
+        (tmp_path / f"top/{number}/file").touch()
+    (tmp_path / "top").mkdir(exist_ok=True)
+    remove_tree(str(tmp_path / "top"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_listed_and_never_there_is_not_looked_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trees, "PORTION", 2)
+    monkeypatch.setattr(trees, "_remove_files", lambda _descriptor: ["gone", "gone as well"])
+    (tmp_path / "top").mkdir()
+    remove_tree(str(tmp_path / "top"))
     assert os.listdir(tmp_path) == []
 
 

@@ -239,6 +239,21 @@ def test_a_value_that_is_ignored_is_told_from_a_name_that_is_not_known() -> None
     assert declared_units.ignored_values(LOG) == [LOG[4], LOG[5], LOG[6]]
 
 
-@pytest.mark.parametrize(("unit", "lines"), [("a.service", [*range(6), 7, 8, 9]), ("xa.service", [11])])
-def test_which_lines_name_a_unit(unit: str, lines: list[int]) -> None:
-    assert declared_units.lines_on(unit, LOG + LOG) == [LOG[number] for number in lines]
+IN_FILE = {
+    AT + "a.service:7: said": "a.service",
+    AT + "a.service: said": "a.service",
+    AT + "a.service.d/b.conf:2: said": "a.service",
+    AT + "a:5.service:7: said: more": "a:5.service",
+    AT + "a.service:: said": "a.service:",
+    AT + "a.service:7:": "",
+    AT + "a.service:7: ": "",
+    AT + "a b.service:7: said": "",
+    AT + "a.service\t:7: said": "",
+    "a.service: said": "",
+    "": "",
+}
+
+
+@pytest.mark.parametrize(("line", "unit"), IN_FILE.items())
+def test_whose_file_a_line_is_about(line: str, unit: str) -> None:
+    assert declared_units.unit_of_file(line) == unit

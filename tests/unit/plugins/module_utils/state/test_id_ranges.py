@@ -151,6 +151,32 @@ def test_ids_that_no_range_begins_with(host: HostIds, asked: int) -> None:
         base_of("web", asked)
 
 
+COMMANDS = (id_ranges.COMMANDS_FIRST, id_ranges.COMMANDS_LAST + 1)
+
+
+@pytest.mark.parametrize(
+    ("base", "free"),
+    [
+        (COMMANDS[0] - COUNT, True),
+        (COMMANDS[0] - COUNT + 1, False),
+        (COMMANDS[0], False),
+        (COMMANDS[0] + COUNT, False),
+        (COMMANDS[1] - 1, False),
+        (COMMANDS[1], True),
+    ],
+)
+def test_ids_of_single_commands_are_no_containers(host: HostIds, base: int, free: bool) -> None:
+    config: dict[str, object] = {}
+    if free:
+        assert base_of("web", base, config) == base
+        return
+    said = rf"^private_users: ids from {base} overlap those of single commands \(eval_container\); take another number$"
+    with pytest.raises(LauncherError, match=said):
+        base_of("web", base, config)
+    assert config == {}
+    assert base_of("web", base, {"uid_base_asked": base}) == base, "one that has them keeps them"
+
+
 @pytest.mark.parametrize(("distance", "free"), [(-COUNT, True), (1 - COUNT, False), (0, False), (9, False), (10, True)])
 def test_ids_that_are_asked_for_are_nobody_elses(host: HostIds, distance: int, free: bool) -> None:
     host.subordinate = "alice:500000:10\n"

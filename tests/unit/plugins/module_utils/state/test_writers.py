@@ -13,7 +13,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import mapped
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux, mapped, mount_table
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Mount
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.state import writers
@@ -146,6 +146,50 @@ def test_nobody_is_asked_where_nothing_is_written(hosted: Hosted, mounts: list[d
     hosted.add("old", bind("/srv/x"))
     hosted.start(*mounts)
     assert hosted.asked == 0
+
+
+class Counted:
+    """How often this search reads the mount table, and how often it opens a path."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tables = self.opened = 0
+        read, openat2 = mount_table.read, linux.openat2
+
+        def reading(*arguments: t.Any) -> t.Any:
+            self.tables += 1
+            return read(*arguments)
+
+        def opening(*arguments: t.Any, **more: t.Any) -> int:
+            self.opened += 1
+            return openat2(*arguments, **more)
+
+        monkeypatch.setattr(mount_table, "read", reading)
+        monkeypatch.setattr(linux, "openat2", opening)
+
+
+def test_many_others_cost_little(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One mount table for all, and no look at a path of another that cannot meet one of these."""
+    for number in range(100):
+        (hosted.root / f"others/{number}").mkdir(parents=True)
+        mounts = [bind(hosted.root / f"others/{number}", point="/a"), bind(f"/srv/nosuch/{number}", point="/b")]
+        hosted.add(f"c{number}", *mounts)
+    counted = Counted(monkeypatch)
+    hosted.start(bind(hosted.root / "data"))
+    deep = len((hosted.root / "data").parts)
+    assert counted.tables == 1
+    assert counted.opened <= 2 * deep + 2, "its own path alone, and the directories above that"
+
+
+def test_an_other_that_may_meet_is_looked_at_once(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    (hosted.root / "data/below/more").mkdir()
+    paths = ["data", "data/below", "data/below/more"]
+    for number, path in enumerate(paths):
+        hosted.add(f"c{number}", bind(hosted.root / path))
+    counted = Counted(monkeypatch)
+    with pytest.raises(LauncherError) as error:
+        hosted.start(*(bind(hosted.root / path, point=f"/{path}") for path in paths))
+    assert str(error.value).count("which runs, writes to") == 9
+    assert counted.tables == 1
 
 
 def test_a_host_without_containers(hosted: Hosted) -> None:
