@@ -16,6 +16,9 @@ STARTERS = {".socket": "sockets.target", ".timer": "timers.target", ".path": "pa
 
 DEFAULT = "multi-user.target"
 _LINKS = {"WantedBy": "wants", "RequiredBy": "requires", "UpheldBy": "upholds"}
+STARTING = tuple(_LINKS)
+"""The directives of [Install] that name what starts a unit."""
+
 _SAME = {"graphical.target": DEFAULT, "default.target": DEFAULT}
 """Targets that a machine comes up to, and a container does as DEFAULT."""
 
