@@ -103,6 +103,14 @@ def test_the_install_section_of_sections() -> None:
     assert "multi-user.target.wants/a.service" not in timed
 
 
+@pytest.mark.parametrize("alias", ["a.service", "a.service b.service"])
+def test_an_alias_that_is_the_units_own_name(alias: str) -> None:
+    """As `systemctl enable` takes it."""
+    made = added(unit(name="a", text=f"{RUN}[Install]\nAlias={alias}\nWantedBy=timers.target\n"))
+    assert made["a.service"] is None
+    assert set(made) == {"timers.target.wants/a.service", *alias.split()}
+
+
 def test_what_is_said_beside_the_unit_comes_first() -> None:
     text = f"{RUN}[Install]\nWantedBy=timers.target\n"
     link = {"paths.target.wants/a.service": "../a.service"}

@@ -212,7 +212,12 @@ def test_a_configuration_of_rsyslog(text: str) -> None:
 @pytest.mark.parametrize("rest", ["", "\nx {\n", '\n"module(load=/srv/x.so'])
 def test_no_module_of_a_container_is_loaded(text: str, rest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[bytes] = []
-    monkeypatch.setattr(preflight_content, "_said", lambda command, text: given.append(text) or (0, ""))
+
+    def said(_command: list[str], text: bytes) -> tuple[int, str]:
+        given.append(text)
+        return 0, ""
+
+    monkeypatch.setattr(preflight_content, "_said", said)
     check_rsyslog((text + rest).encode())
     assert b"/srv/x.so" not in b"".join(given)
     assert not any(b"load" in each.lower() for each in given)
