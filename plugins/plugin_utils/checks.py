@@ -17,6 +17,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,30}\$?")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,200}\.(service|socket|timer|path|target|mount|slice)")
+_OTHER_KINDS = ("automount", "device", "scope", "swap")
+"""The kinds of units that a system does not bring."""
+
 SYSTEM_DIRECTORIES = frozenset(
     f"/{name}"
     for name in (
@@ -181,6 +184,11 @@ def mode(value: str, path: str) -> str:
 def unit_name(value: str, path: str) -> str:
     """Check the full name of a systemd unit."""
     if not _UNIT.fullmatch(value):
+        kind = value.rpartition(".")[2]
+        if kind in _OTHER_KINDS and _UNIT.fullmatch(value.removesuffix(kind) + "service"):
+            raise DeclarationError(
+                path, f"{value!r} is a unit of a kind that no container declares: it makes no .{kind} by a file"
+            )
         raise DeclarationError(path, f"{value!r} is not a systemd unit's name with its suffix")
     return value
 

@@ -114,6 +114,9 @@ def entry(name: str, value: t.Any, path: str, accounts: Accounts | None = None) 
     checks.absolute_path(f"/{name}", path)
     if name.startswith("/") or not name.strip("/."):
         raise DeclarationError(path, f"'{name}' must be a path relative to /etc")
+    plain = checks.absolute_path(f"/{name}", path)[1:]
+    if name != plain:
+        raise DeclarationError(path, f"'{name}' must be a file's path in its plain form: '{plain}'")
     if isinstance(value, str):
         value = {"content": value}
     if not isinstance(value, dict):
@@ -123,6 +126,8 @@ def entry(name: str, value: t.Any, path: str, accounts: Accounts | None = None) 
     if len(kinds) != 1:
         raise DeclarationError(path, "needs exactly one of `content`, `link` and `host`")
     if kinds == ["link"]:
+        if not checked["link"]:
+            raise DeclarationError(f"{path}.link", "is empty: name the path that the link leads to")
         return {"link": checks.line(checked["link"], f"{path}.link")}
     if kinds == ["host"]:
         return {"host": True}
@@ -146,6 +151,8 @@ def directory(value: dict[str, t.Any], path: str, accounts: Accounts | None) -> 
     """Return a directory to make at each start, checked."""
     checked = validate(value, _DIRECTORY, path)
     checked["path"] = checks.absolute_path(checked["path"], f"{path}.path")
+    if checked["path"] == "/":
+        raise DeclarationError(f"{path}.path", "'/' is there already: name a directory below it")
     checked["mode"] = checks.mode(checked["mode"], f"{path}.mode")
     _with_ids(checked, accounts, path)
     for key in ("data", "made_once"):

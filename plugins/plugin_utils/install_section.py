@@ -16,6 +16,9 @@ STARTERS = {".socket": "sockets.target", ".timer": "timers.target", ".path": "pa
 
 DEFAULT = "multi-user.target"
 _LINKS = {"WantedBy": "wants", "RequiredBy": "requires", "UpheldBy": "upholds"}
+STARTING = tuple(_LINKS)
+"""The directives of [Install] that name what starts a unit."""
+
 _SAME = {"graphical.target": DEFAULT, "default.target": DEFAULT}
 """Targets that a machine comes up to, and a container does as DEFAULT."""
 
@@ -51,7 +54,8 @@ def links(unit: Unit, place: str = "") -> dict[str, t.Any]:
         checks.unit_name(name, place)
         if not name.endswith(unit.suffix) or (Unit(name).is_template and not unit.is_template):
             raise DeclarationError(place, f"Alias={name}: is not of the kind of {unit.name}")
-        result[f"systemd/system/{name}"] = base_units.link(unit.name)
+        if name != unit.name:
+            result[f"systemd/system/{name}"] = base_units.link(unit.name)
     for kind, targets in _starters(unit, install).items():
         for target in targets:
             target = _SAME.get(checks.unit_name(target, place), target)

@@ -9,7 +9,7 @@ import posixpath
 import re
 import typing as t
 
-SERVING = ("http", "stream", "mail")
+SERVING = ("http", "stream", "mail", "rtmp")
 """The contexts in which a block `server` is a server."""
 
 _TOKEN = re.compile(
@@ -17,6 +17,11 @@ _TOKEN = re.compile(
     r"|(?P<mark>[;{}])"
     r"|\"(?P<double>(?:\\.|[^\"\\])*)(?:\"|$)|'(?P<single>(?:\\.|[^'\\])*)(?:'|$)"
     r"|(?P<word>(?:\\.|\$\{|[^\s;{}\\])(?:\\.|\$\{|[^\s;{\\])*|\\$)",
+    re.DOTALL,
+)
+_LUA = re.compile(
+    r"(?:--)?\[(?P<level>=*)\[.*?\](?P=level)\]|--[^\n]*"
+    r"|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|[{}]",
     re.DOTALL,
 )
 _ESCAPED = re.compile(r"\\([\"'\\])")
@@ -64,10 +69,10 @@ def directives(text: str) -> list[Directive]:
 
 
 def _after_block(text: str, position: int) -> int:
-    """Return where a block of another language ends, by its braces."""
+    """Return where a block of Lua ends, by its braces outside strings and comments."""
     depth = 1
-    for match in re.compile(r"[{}]").finditer(text, position):
-        depth += 1 if match[0] == "{" else -1
+    for match in _LUA.finditer(text, position):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
         if not depth:
             return match.end()
     return len(text)

@@ -97,6 +97,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         files = {path: item for path, item in files.items() if not path.startswith("/etc/systemd/")}
     else:
         unit_starters.refuse_left_out(folded["units"], files)
+        unit_starters.refuse_templates(folded["units"], files, "\n".join(folded["activation"]))
     names = _names(files)
     file_systems = _file_systems(system, folded["file_systems"], store, names)
     mounts = mount_conflicts.Mounts(file_systems, system.file_systems, store.target)

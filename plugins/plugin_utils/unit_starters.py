@@ -52,6 +52,34 @@ def refuse_left_out(units: t.Sequence[Unit], files: t.Mapping[str, t.Mapping[str
                 _refuse(unit, left_out[name], there, targets)
 
 
+def refuse_templates(units: t.Sequence[Unit], files: t.Mapping[str, t.Mapping[str, t.Any]], scripts: str) -> None:
+    """Refuse a template whose [Install] says what starts it, where it names no instance and no other file does.
+
+    :param units: those that are declared.
+    :param files: all the files of the container, by path.
+    :param scripts: what runs before the init.
+    """
+    for unit in units:
+        if not unit.is_template or unit.wanted_by is not None or not install_section.says_what_starts(unit):
+            continue
+        install = install_section.section(unit) or {}
+        stem = unit.name.removesuffix(unit.suffix)
+        own = UNITS_DIRECTORY + unit.name
+        others = (
+            text for path, entry in files.items() if path != own for text in (path, str(entry.get("content", "")))
+        )
+        named = any(stem in text for text in (scripts, *others))
+        starts = any(install.get(key) for key in install_section.STARTING)
+        is_of_socket = f"{UNITS_DIRECTORY}{stem[:-1]}.socket" in files
+        if starts and not any(install.get("DefaultInstance", ())) and not named and not is_of_socket:
+            raise DeclarationError(
+                unit.path,
+                f"'{unit.name}' is a template with [Install], of which only instances run: name one with "
+                f"DefaultInstance= there, require one, such as '{stem}NAME', in another service, "
+                "or leave [Install] out",
+            )
+
+
 def _is_instance(name: str, template: Unit) -> bool:
     return name.startswith(template.name.removesuffix(template.suffix)) and name.endswith(template.suffix)
 

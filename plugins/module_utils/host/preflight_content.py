@@ -1,9 +1,11 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Check of what a system's files name and the store must know: a time zone, a locale, and the rules of sudo.
+"""Check of what a system's files name and the store must know: a time zone, a locale, the rules of sudo,
+and rsyslog's configuration.
 
-A container starts with any of them wrong, too: with UTC, without messages and sorting of the language, without sudo.
+A container starts with any of them wrong, too: with UTC, without messages and sorting of the language, without sudo,
+without a log.
 Nobody would be told.
 """
 
@@ -31,7 +33,9 @@ ARCHIVE_MAGIC = 0xDE020109
 ALWAYS = ("C", "POSIX", "C.utf8")
 SUDOERS, SUDOERS_DIRECTORY = "/etc/sudoers", "/etc/sudoers.d/"
 VISUDO = "/usr/sbin/visudo"
-VISUDO_SECONDS = 10
+RSYSLOGD, RSYSLOG = "/usr/sbin/rsyslogd", "/etc/rsyslog.conf"
+SECONDS = 10
+ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 SIZE_LIMIT = 1 << 24  # bytes of a list of names
 
 
@@ -47,7 +51,7 @@ class Content:
 
     def problems(self) -> list[str]:
         """Return what is wrong."""
-        return self._zone()[0] + self._locale()[0] + self._sudoers()
+        return self._zone()[0] + self._locale()[0] + self._sudoers() + self._rsyslog()
 
     def warnings(self) -> list[str]:
         """Return what will not be as declared, and is no mistake of the declaration's."""
@@ -121,8 +125,8 @@ class Content:
 
     def _sudoers(self) -> list[str]:
         """Return what `visudo` says of the rules of sudo; nothing where it is not installed, and sudo neither."""
-        if self.view.source != "/usr" or str(self.view.root) != "/" or not os.access(VISUDO, os.X_OK):
-            return []  # a program of another tree is not run on this host
+        if not self._is_of_host(VISUDO):
+            return []
         found = []
         for path, file in self.files.items():
             if file.link is None and (path == SUDOERS or path.startswith(SUDOERS_DIRECTORY)):
@@ -131,6 +135,18 @@ class Content:
                     where = "operating_system.sudoers" if path == SUDOERS else path
                     found.append(f"{where}: visudo does not take these rules: {said}")
         return found
+
+    def _rsyslog(self) -> list[str]:
+        """Return what rsyslogd says of the form of its configuration, where it is installed."""
+        file = self.files.get(RSYSLOG)
+        if file is None or file.link is not None or not self._is_of_host(RSYSLOGD):
+            return []
+        said = check_rsyslog(file.content)
+        return [f"{RSYSLOG}: rsyslogd does not take this configuration: {said}"] if said else []
+
+    def _is_of_host(self, program: str) -> bool:
+        """Return whether the container's program is the host's own: one of another tree is not run on this host."""
+        return self.view.source == "/usr" and str(self.view.root) == "/" and os.access(program, os.X_OK)
 
 
 def plain_locale(name: str) -> str:
@@ -146,19 +162,49 @@ def check_sudoers(text: bytes) -> str:
     What they include lies in the container, and is looked at by itself.
     """
     lines = [b"" if re.match(rb"\s*[@#]include", line) else line for line in text.split(b"\n")]
+    status, said = _said([VISUDO, "-c", "-f", "-"], b"\n".join(lines))
+    if status == 0:
+        return ""
+    first = said.split("\n")[0]
+    return re.sub(r"^stdin:", "line ", first).strip() or f"it ends with status {status}"
+
+
+def check_rsyslog(text: bytes) -> str:
+    """Return where a configuration of rsyslog has no form that rsyslogd reads, or nothing.
+
+    What it includes, its modules and its accounts are the container's: they are neither loaded nor looked for.
+    """
+    text = _MODULE.sub(lambda found: b"\n" * found.group().count(b"\n"), text)
+    text = _INCLUDE.sub(lambda found: b"continue" + b"\n" * found.group().count(b"\n"), text)
+    if _LOADS.search(text):
+        return ""  # perhaps in a comment; nothing of a container is loaded on the host
+    _status, said = _said([RSYSLOGD, "-N1", "-iNONE", "-f", "/dev/stdin"], text)
+    if "could not interpret master config file '/dev/stdin'" not in said:
+        return ""
+    found = re.search(r"file /dev/stdin, on or before (line \d+): (syntax error)", said)
+    return f"{found.group(1)}: {found.group(2)}" if found else ""
+
+
+_PARENTHESES = rb"\s*\((?:\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|[^()\"'])*\)"
+_MODULE = re.compile(rb"(?<![\w$])module" + _PARENTHESES + rb"|^[ \t]*\$ModLoad\b[^\n]*", re.IGNORECASE | re.MULTILINE)
+_INCLUDE = re.compile(
+    rb"(?<![\w$])include" + _PARENTHESES + rb"|^[ \t]*\$IncludeConfig\b[^\n]*", re.IGNORECASE | re.MULTILINE
+)
+_LOADS = re.compile(rb"(?<![\w$])(?:module|include)\s*\(|\$(?:ModLoad|ModDir|IncludeConfig)\b", re.IGNORECASE)
+
+
+def _said(command: list[str], text: bytes) -> tuple[int, str]:
+    """Return the status of a program that checks a text, and what it says; nothing when it does not answer."""
     try:
         done = subprocess.run(
-            [VISUDO, "-c", "-f", "-"],
-            input=b"\n".join(lines),
+            command,
+            input=text,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-            timeout=VISUDO_SECONDS,
+            env=ENVIRONMENT,
+            timeout=SECONDS,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    if done.returncode == 0:
-        return ""
-    first = done.stdout.decode("utf-8", "replace").split("\n")[0]
-    return re.sub(r"^stdin:", "line ", first).strip() or f"it ends with status {done.returncode}"
+        return 0, ""
+    return done.returncode, done.stdout.decode("utf-8", "replace")

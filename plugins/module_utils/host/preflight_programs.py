@@ -144,6 +144,9 @@ class Programs:
             own = self.specification.files.get(program)
             remedy = f"its mode is {own.mode}, give it 0755" if own is not None else "make it executable on the host"
             return f"which is no file that may be executed: {remedy}"
+        form = _no_form(self._beginning(program))
+        if form:
+            return form
         for needed in self._interpreters(program):
             if self._is_known(needed) and not self.view.is_program(needed):
                 return f"whose interpreter {needed} is not there: install that, or map it into the container"
@@ -189,6 +192,20 @@ class Programs:
 def _script(beginning: bytes) -> list[str]:
     """Return the interpreter that the first line of a script names."""
     return [os.fsdecode(word) for word in _first_line(beginning)[:1] if word.startswith(b"/")]
+
+
+def _no_form(beginning: bytes) -> str:
+    """Return why the kernel executes no script that begins so, as a shell may do; nothing for another program."""
+    line = beginning.split(b"\n")[0]
+    words = line[2:].split() or [b""]
+    if line.startswith(b"#!") and line.endswith(b"\r") and len(words) == 1 + words[0].endswith(b"/env"):
+        return (
+            "whose first line ends with a carriage return, so that no interpreter is found: use the line ends of Unix"
+        )
+    text = re.sub(rb"[\x80-\xff]", b"", beginning)
+    if text and (not beginning.startswith(b"#!") or words == [b""]) and re.fullmatch(rb"[\t\n\r\x20-\x7e]+", text):
+        return "whose first line names no interpreter, and systemd needs one: begin it with one, such as #!/bin/sh"
+    return ""
 
 
 def _first_line(beginning: bytes) -> list[bytes]:

@@ -14,6 +14,7 @@ from ..host.preflight_content import Content
 from ..host.preflight_hidden import hidden_mappings
 from ..host.preflight_programs import Programs
 from ..host.preflight_units import NamesInUnits
+from ..host.preflight_unread import unread
 from ..launcher.errors import LauncherError
 from ..launcher.specification import read_outline
 from ..state import library, system_diff
@@ -67,6 +68,8 @@ def look_for_named(
     words = Content(view, content.files)
     names = NamesInUnits(content.specification, programs.read, programs.texts)
     missing, warnings = programs.said([] if units is None else units.commands)
+    if content.specification.init.systemd:
+        warnings = warnings + unread(content.files, programs.texts, content.boot)
     return Named(
         words.problems() + programs.init() + names.problems(),
         list(dict.fromkeys(programs.units() + missing)),

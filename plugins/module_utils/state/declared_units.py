@@ -104,7 +104,7 @@ class DeclaredUnits:
             leads = self.links[first].rpartition("/")[2]
             if leads == first:
                 self._stored.append(first)
-            else:
+            elif _is_unit(leads):  # else it is masked
                 self._aliases[first] = leads
         self._default = self._aliases.get(BOOT_TARGET, BOOT_TARGET if BOOT_TARGET in self.own + self._stored else "")
         self._wants: dict[str, list[str]] = {}

@@ -15,7 +15,7 @@ from ..errors import DeclarationError, suggestion
 from ..ports import Listener
 from ..service_types import Context, ServiceType, always, daemon, needs
 from ..units import Unit
-from ..validation import Spec, describe
+from ..validation import Spec, describe, quoting
 
 _POSTGRESQL_SOFTWARE, _REDIS_SOFTWARE = DEBIAN.of("postgresql"), DEBIAN.of("redis")
 _POSTGRESQL: Spec = {
@@ -43,8 +43,14 @@ _REDIS: Spec = {
     "save": {"type": "list", "elements": "str", "default": ["3600 1", "300 100"]},
     "settings": {"type": "dict", "default": {}},
 }
+_POSTGRESQL_READ = ("port", "listen_addresses", "data_directory")
+"""Settings of PostgreSQL that are read here; it takes the name of a setting in any case."""
+
 _REDIS_PORTS = ("port", "tls-port")
 """Settings of redis that are ports."""
+
+_REDIS_SECRETS = ("requirepass", "masterauth", "masteruser", "tls-key-file-pass", "tls-client-key-file-pass")
+"""Settings of redis that are one word, whatever characters it has."""
 _QUOTED = "'\" "
 _SCRIPT = """#!/bin/sh
 # Runs a program of PostgreSQL: of the version asked for, else of the data directory's, else the newest there is.
@@ -103,8 +109,10 @@ def _verify_postgresql(value: t.Any, path: str) -> None:
             checks.line(line, f"{path}.{key}[{index}]")
     _verify_ports(value["settings"], ("port",), path)
     for name, setting in value["settings"].items():
-        if not re.fullmatch(r"[a-z][a-z0-9_.]*", name):
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", name):
             raise DeclarationError(f"{path}.settings", f"{name!r} is not the name of a setting")
+        if name != name.lower() and name.lower() in _POSTGRESQL_READ:
+            raise DeclarationError(f"{path}.settings", f"{name!r}: write {name.lower()!r}")
         _setting(setting, f"{path}.settings.{name}")
     _verify_directory(value, "data_directory", "data_directory", path)
 
@@ -165,7 +173,8 @@ def _postgresql_needs(value: t.Any, context: Context) -> dict[str, t.Any]:
 
 
 def _verify_redis(value: t.Any, path: str) -> None:
-    checks.port(value["port"], f"{path}.port")
+    if value["port"] or not value["settings"].get("unixsocket"):
+        checks.port(value["port"], f"{path}.port")
     if not value["bind"] and "unixsocket" not in value["settings"]:
         raise DeclarationError(f"{path}.bind", "is empty, so that redis would listen nowhere: name an address, or '*'")
     for key in ("bind", "save"):
@@ -179,16 +188,21 @@ def _verify_redis(value: t.Any, path: str) -> None:
     for name, setting in value["settings"].items():
         if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
             raise DeclarationError(f"{path}.settings", f"{name!r} is not a setting" + suggestion(name, ()))
-        _redis_setting(setting, f"{path}.settings.{name}")
+        _redis_setting(name, setting, f"{path}.settings.{name}")
     _verify_directory(value, "directory", "dir", path)
 
 
-def _redis_setting(value: t.Any, path: str) -> str:
+def _redis_setting(name: str, value: t.Any, path: str) -> str:
+    """Return the value of a setting as redis reads it: a secret is one word, of others the user separates the words."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, (int, str)):
-        return checks.line(str(value), path)
-    raise DeclarationError(path, f"must be a string, a number or a boolean, not {describe(value)}")
+    if not isinstance(value, (int, str)):
+        what = f"{describe(value)}{quoting(value)}" if not isinstance(value, float) else "one with a fraction; quote it"
+        raise DeclarationError(path, f"must be a string, a whole number or a boolean, not {what}")
+    text = checks.line(str(value), path)
+    if name not in _REDIS_SECRETS or _unquoted(text) != text or re.fullmatch(r"[^\s\"']+", text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _redis_conf(value: t.Any) -> str:
@@ -197,7 +211,7 @@ def _redis_conf(value: t.Any) -> str:
     lines += [f"save {item}" for item in value["save"]] or ['save ""']
     if value["max_memory"] is not None:
         lines.append(f"maxmemory {value['max_memory']}")
-    lines += [f"{name} {_redis_setting(item, name)}" for name, item in value["settings"].items()]
+    lines += [f"{name} {_redis_setting(name, item, name)}" for name, item in value["settings"].items()]
     return "\n".join(lines) + "\n"
 
 

@@ -59,7 +59,8 @@ def _addition(contribution: Contribution, context: Context) -> dict[str, t.Any]:
         ]
     host_files = added.get("host_files", [])
     for index, name in enumerate(host_files):
-        checks.absolute_path(name, f"{path}.host_files[{index}]")
+        if name != checks.absolute_path(name, f"{path}.host_files[{index}]") or name == "/":
+            raise DeclarationError(f"{path}.host_files[{index}]", f"{name!r} is not a file's path in its plain form")
     return {
         **_NOTHING,
         "files": files,

@@ -80,7 +80,11 @@ _PROBE = (
 
 def _word(text: str, path: str) -> str:
     if not _WORD.fullmatch(text):
-        raise DeclarationError(path, f"{text!r} must be one word of nginx's configuration (no space, quote, ';')")
+        raise DeclarationError(
+            path,
+            f"{text!r} must be one word of nginx's configuration, without spaces, quotes and any of ; {{ }} # $ \\: "
+            "`config` takes any text",
+        )
     return text
 
 

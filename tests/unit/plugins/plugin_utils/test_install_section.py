@@ -103,6 +103,14 @@ def test_the_install_section_of_sections() -> None:
     assert "multi-user.target.wants/a.service" not in timed
 
 
+@pytest.mark.parametrize("alias", ["a.service", "a.service b.service"])
+def test_an_alias_that_is_the_units_own_name(alias: str) -> None:
+    """As `systemctl enable` takes it."""
+    made = added(unit(name="a", text=f"{RUN}[Install]\nAlias={alias}\nWantedBy=timers.target\n"))
+    assert made["a.service"] is None
+    assert set(made) == {"timers.target.wants/a.service", *alias.split()}
+
+
 def test_what_is_said_beside_the_unit_comes_first() -> None:
     text = f"{RUN}[Install]\nWantedBy=timers.target\n"
     link = {"paths.target.wants/a.service": "../a.service"}
@@ -138,11 +146,46 @@ def test_an_alias_is_no_other_unit() -> None:
 def test_a_template_is_not_started() -> None:
     """cases N6: `t@` was started as the instance multi-user.target."""
     assert added(unit(name="t@", command=["/bin/t"])) == {"t@.service": None}
-    assert added(unit(name="t@.service", text=f"{RUN}[Install]\nWantedBy=multi-user.target\n")) == {"t@.service": None}
+    for install in ("WantedBy=", "Alias=u@.service", "WantedBy=timers.target\nWantedBy="):
+        assert "t@.service" in added(unit(name="t@.service", text=f"{RUN}[Install]\n{install}\n"))
     assert refusal(unit(name="t@", command="/bin/t", wanted_by=["timers.target"])) == (
         "operating_system.services[0].value.wanted_by: 't@.service' is a template, of which only instances run: name "
         "one with DefaultInstance= in [Install], or require one, such as 't@NAME', in another service"
     )
+
+
+@pytest.mark.parametrize("install", ["WantedBy=multi-user.target", "RequiredBy=a.target", "UpheldBy=basic.target"])
+def test_a_template_whose_install_section_names_no_instance(install: str) -> None:
+    """`systemctl enable` refuses it."""
+    text = f"{RUN}[Install]\n{install}\n"
+    said = "operating_system.services[0]: 't@.service' is a template with [Install], of which only instances run: "
+    assert refusal(unit(name="t@", text=text)).startswith(said)
+    key, value = install.split("=")
+    sections = {"Service": {"ExecStart": "/bin/a"}, "Install": {key: value}}
+    assert refusal(unit(name="t@", sections=sections)).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        unit(name="a", command="/bin/a", requirement=["t@one"]),
+        unit(name="a", text=f"{RUN}ExecStartPost=systemctl start t@two\n"),
+        unit(name="a", text="[Unit]\nWants=t@x.service\n" + RUN),
+        {"type": "simple", "value": {"target": "activation", "value": ["echo t@one.service >/run/x"]}},
+        {
+            "type": "simple",
+            "value": {
+                "target": "etc",
+                "value": {"systemd/system/multi-user.target.wants/t@1.service": {"link": "../t@.service"}},
+            },
+        },
+        unit(name="t@two", text=RUN),
+        {"type": "simple", "value": {"target": "etc", "value": {"udev.conf": {"content": "start t@one"}}}},
+    ],
+)
+def test_a_template_with_an_instance_that_another_names(other: dict[str, t.Any]) -> None:
+    template = unit(name="t@", text=f"{RUN}[Install]\nWantedBy=multi-user.target\n")
+    assert "t@.service" in rendered(template, other)
 
 
 def test_an_instance_of_a_template_is_started() -> None:

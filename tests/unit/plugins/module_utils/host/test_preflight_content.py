@@ -15,8 +15,10 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import preflight_content
 from ansible_collections.unshare.container.plugins.module_utils.host.preflight_content import (
     ARCHIVE_MAGIC,
+    RSYSLOGD,
     VISUDO,
     Content,
+    check_rsyslog,
     check_sudoers,
     plain_locale,
 )
@@ -146,7 +148,8 @@ def test_only_the_hosts_own_visudo_is_run(root: Path, monkeypatch: pytest.Monkey
         raise AssertionError("a program was run")
 
     monkeypatch.setattr(preflight_content.subprocess, "run", run)
-    files = {"/etc/sudoers": SystemFile("/etc/sudoers", {"content": "garbage line"})}
+    paths = ("/etc/sudoers", "/etc/rsyslog.conf")
+    files = {path: SystemFile(path, {"content": "garbage { line"}) for path in paths}
     view = StoreView(specification(store={"source": "/srv/tree/usr", "target": "/usr"}))
     assert Content(view, files).problems() == []
     assert Content(StoreView(specification(), root), files).problems() == []
@@ -160,3 +163,68 @@ def test_every_file_of_rules_is_looked_at() -> None:
     }
     said = Content(StoreView(specification()), files).problems()
     assert [text.partition(":")[0] for text in said] == ["operating_system.sudoers", "/etc/sudoers.d/x"]
+
+
+NEEDS_RSYSLOG = pytest.mark.skipif(not os.access(RSYSLOGD, os.X_OK), reason="rsyslog is not installed")
+HEAD = 'module(load="imuxsock" SysSock.Use="on") # ) (\nglobal(workDirectory="/nosuch")\n'
+
+
+@NEEDS_RSYSLOG
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("nosuch { syntax\n", 1),
+        ("*.* /x\n}\n", 2),
+        (HEAD + "if then x\n", 3),
+        (HEAD + '*.* action(type="omfile" file="/x"\n', 4),
+        ('module(\n  load="im)x"\n)\n$IncludeConfig /etc/x/*\ninclude(\nfile="/x")\nnosuch {\n', 7),
+    ],
+)
+def test_no_configuration_of_rsyslog(text: str, line: int) -> None:
+    assert check_rsyslog(text.encode()) == f"line {line}: syntax error"
+
+
+@NEEDS_RSYSLOG
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# nothing\n",
+        HEAD + "*.*;auth,authpriv.none -/var/log/syslog\n",
+        "*.* @nosuchhost:514\n*.* @@(o)h:1\n",
+        "$IncludeConfig /etc/nosuch.d/*.conf\n$ModLoad imtcp\n$InputTCPServerRun 514\n*.* /x\n",
+        'include(file="/etc/nosuch.conf")\nif $msg contains "x" then { include(file="/nosuch") }\n*.* /x\n',
+        'module(load="imtcp")\ninput(type="imtcp" port="514" ruleset="r")\nruleset(name="r") {\n*.* /x\n}\n',
+        '*.* action(type="omfile" file="/nosuch/x" fileOwner="nosuchuser")\n$FileOwner nosuch\n',
+        '*.* action(type="omprog" binary="/bin/false")\n:msg, contains, "error" /x\n& stop\n',
+        'template(name="t" type="list") { property(name="msg") constant(value="(\\n") }\n*.* /x;t\n',
+        'lookup_table(name="x" file="/nosuch")\nset $.y = lookup("x", $msg);\n',
+    ],
+)
+def test_a_configuration_of_rsyslog(text: str) -> None:
+    """Its modules, its accounts and the files that it names are the container's."""
+    assert check_rsyslog(text.encode()) == ""
+
+
+@pytest.mark.parametrize(
+    "text", ['module(load="/srv/x.so")', "$ModLoad /srv/x.so", "$modload x", 'MODULE (\nload="/srv/x.so" a="\\")")']
+)
+@pytest.mark.parametrize("rest", ["", "\nx {\n", '\n"module(load=/srv/x.so'])
+def test_no_module_of_a_container_is_loaded(text: str, rest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bytes] = []
+
+    def said(_command: list[str], text: bytes) -> tuple[int, str]:
+        given.append(text)
+        return 0, ""
+
+    monkeypatch.setattr(preflight_content, "_said", said)
+    check_rsyslog((text + rest).encode())
+    assert b"/srv/x.so" not in b"".join(given)
+    assert not any(b"load" in each.lower() for each in given)
+
+
+@NEEDS_RSYSLOG
+def test_the_configuration_of_rsyslog_in_a_system() -> None:
+    files = {path: SystemFile(path, {"content": "x {\n"}) for path in ("/etc/rsyslog.conf", "/etc/rsyslog.d/x")}
+    said = Content(StoreView(specification()), files).problems()
+    assert said == ["/etc/rsyslog.conf: rsyslogd does not take this configuration: line 1: syntax error"]

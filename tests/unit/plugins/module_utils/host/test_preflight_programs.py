@@ -301,3 +301,49 @@ def test_each_program_once(host: HostFacts) -> None:
     contents, links = unit("[Service]\nExecStartPre=/a\nExecStartPre=/b\nExecStart=/a\n")
     found = [said.partition(",")[0] for said in programs(host, contents, files=links).problems()]
     assert found == ["the unit a.service starts /a", "the unit a.service starts /b"]
+
+
+CARRIAGE, NONE = (
+    "starts /etc/x.sh, whose first line ends with a carriage return",
+    "starts /etc/x.sh, whose first line names no",
+)
+FORMS = {
+    "#!/bin/sh\r\nexit 0\r\n": CARRIAGE,
+    "#! /bin/sh\r\n": CARRIAGE,
+    "#!/bin/sh \r\n": CARRIAGE,
+    "#!/bin/sh\r": CARRIAGE,
+    "#!\r\n": CARRIAGE,
+    "#!": NONE,
+    "#! \n/bin/sh\n": NONE,
+    "#!/usr/bin/env python3\r\n": CARRIAGE,
+    "echo x\n": NONE,
+    "# a comment\n#!/bin/sh\n": NONE,
+    " #!/bin/sh\n": NONE,
+    "\n#!/bin/sh\n": NONE,
+    "\ufeff#!/bin/sh\n": NONE,
+    "#!/bin/sh\nexit 0\r\n": "",
+    "#!/bin/sh": "",
+    "#!/bin/sh -w\r\n": "",
+    "": "",
+    "\0\1\2": "",
+    "\x7fELF\2\1\1\0": "",
+    "MZ\0": "",
+}
+
+
+@pytest.mark.parametrize("text", FORMS)
+@pytest.mark.parametrize("stored", [False, True])
+def test_the_form_of_a_script(host: HostFacts, text: str, stored: bool) -> None:
+    """systemd executes it as the kernel does, which is no shell."""
+    program = "/usr/bin/x.sh" if stored else "/etc/x.sh"
+    contents, links = unit(f"[Service]\nExecStart={program}\n")
+    if stored:
+        (host.root / "usr/bin/x.sh").write_bytes(text.encode())
+        (host.root / "usr/bin/x.sh").chmod(0o755)
+    else:
+        contents = {**contents, program: text}
+        links = {**links, program: {"mode": "0755"}}
+    found = programs(host, contents, files=links).problems()
+    expected = FORMS[text].replace("/etc/x.sh", program)
+    assert len(found) == bool(expected)
+    assert not expected or expected in found[0]

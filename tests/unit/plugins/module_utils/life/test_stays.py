@@ -82,7 +82,7 @@ def test_who_keeps_it_from_ending_is_named(holders: t.Callable[[int], Holder], c
     name = Path(f"/proc/{holder.pid}/comm").read_text().strip()
     process = Process(holder.first, os.pidfd_open(holder.first))
     assert process.unreaped() == []
-    assert not process.end(0.2)
+    assert not process.end(2)
     assert process.unreaped() == [f"{holder.pid} ({name})"]
     holder.let_go()
     assert process.end(5)
@@ -106,7 +106,7 @@ def stopped(tmp_path: Path, holder: Holder, seconds: float) -> None:
 def test_a_stop_says_that_it_stays_and_the_next_finishes_it(holders: t.Callable[[int], Holder], tmp_path: Path) -> None:
     holder = holders(1)
     with pytest.raises(LauncherError, match=rf"web: its PID 1 \({holder.first}\) does not end.*: {holder.pid} \("):
-        stopped(tmp_path, holder, 0.2)
+        stopped(tmp_path, holder, 2)
     assert (tmp_path / "state.json").exists(), "nobody would know of it any more"
     holder.let_go()
     stopped(tmp_path, holder, 5)

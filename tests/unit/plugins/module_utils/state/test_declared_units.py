@@ -92,6 +92,16 @@ def texts(**files: str) -> DeclaredUnits:
     return DeclaredUnits(links, lambda path: known[path].encode())
 
 
+@pytest.mark.parametrize("link", ["/dev/null", "../../../dev/null"])
+def test_a_masked_unit_keeps_its_name(link: str) -> None:
+    boot = {"default.target": "link:multi-user.target", "multi-user.target": "link:/usr/lib/x/multi-user.target"}
+    found = texts(**boot, **{"x.service": f"link:{link}", "multi-user.target.wants_x.service": "link:../x.service"})
+    assert "x.service" in found.wanted(lambda name: True)
+    assert "null" not in found.names()
+    pulled = {"a.service": "[Unit]\nWants=x.service\n", "multi-user.target.wants_a.service": "link:../a.service"}
+    assert "x.service" not in texts(**boot, **pulled, **{"x.service": f"link:{link}"}).wanted(lambda name: True)
+
+
 BOOT = {
     "default.target": "link:multi-user.target",
     "multi-user.target": "link:/usr/lib/systemd/system/multi-user.target",
