@@ -154,7 +154,8 @@ def _refuse_process(known: list[nginx_text.Directive], folded: FoldedSystem, pat
     for source, directive in _included_in_main(known, folded):
         if directive.words[:1] and directive.words[0] in nginx_text.PROCESS:
             raise DeclarationError(
-                place, f"includes {source} with `{directive.words[0]}`: leave it out there, or write it in `config` itself"
+                place,
+                f"includes {source} with `{directive.words[0]}`: leave it out there, or write it in `config` itself",
             )
 
 

@@ -153,7 +153,12 @@ PLAIN = "events {}\nhttp { server { listen 80; } }\n"
 GIVEN = ' -g "pid /run/nginx/nginx.pid;"'
 PROCESSES = {
     "neither": ("", "forking", "/run/nginx/nginx.pid", GIVEN),
-    "that_of_debian": ("user www-data;\nworker_processes auto;\npid /run/nginx.pid;\n", "forking", "/run/nginx.pid", ""),
+    "that_of_debian": (
+        "user www-data;\nworker_processes auto;\npid /run/nginx.pid;\n",
+        "forking",
+        "/run/nginx.pid",
+        "",
+    ),
     "our_own": ("pid /run/nginx/nginx.pid;\n", "forking", "/run/nginx/nginx.pid", ""),
     "through_the_link": ("pid '/var/run/nginx.pid';\n", "forking", "/run/nginx.pid", ""),
     "unplain": ("pid /run//nginx/./a.pid;\n", "forking", "/run/nginx/a.pid", ""),
