@@ -38,7 +38,7 @@ def test_roll_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_all: bool
     assert asked == {"web": expected, "other": of_all}
 
 
-ORDERS = {
+ORDERS: dict[str, tuple[dict[str, dict[str, t.Any]], str]] = {
     "as_declared": ({"b": {}, "a": {}, "c": {"requires": ["a"], "after": ["b"]}}, "bac"),
     "required_later": ({"a": {"requires": ["c"]}, "b": {}, "c": {}}, "cab"),
     "after_a_later_one": ({"a": {"after": ["c"]}, "b": {}, "c": {}}, "cab"),
