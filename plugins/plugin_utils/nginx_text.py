@@ -32,7 +32,7 @@ class Directive(t.NamedTuple):
     block: list[Directive] | None = None
 
 
-class Process(t.NamedTuple):
+class NginxProcess(t.NamedTuple):
     """What a configuration says of nginx' own process: the file of its id, and `daemon`; empty where it says nothing.
 
     What is named below /var/run, a link, is named below /run here, as systemd wants it.
@@ -94,13 +94,13 @@ def walk(known: t.Iterable[Directive], context: str = "main") -> t.Iterator[tupl
             yield from walk(directive.block, directive.words[0] if directive.words else "")
 
 
-def process(known: t.Iterable[Directive]) -> Process:
+def process(known: t.Iterable[Directive]) -> NginxProcess:
     """Return what the directives of the main context say of nginx' own process."""
     found = {directive.words[0]: directive.words[1] for directive in known if len(directive.words) == 2}
     pid = found.get("pid", "")
     if pid.startswith("/"):
         pid = "/" + posixpath.normpath(pid).lstrip("/")
-    return Process(re.sub(r"^/var/run/", "/run/", pid), found.get("daemon", "").lower())
+    return NginxProcess(re.sub(r"^/var/run/", "/run/", pid), found.get("daemon", "").lower())
 
 
 def listens(text: str) -> list[list[str]]:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A line of a file ends with a newline alone. `str.splitlines` ends one at form feeds, U+0085, U+2028 and others, too."""
+"""A line of a file ends with a newline alone. `str.splitlines` ends one at form feeds, U+2028 and others, too."""
 
 from __future__ import annotations
 

@@ -254,7 +254,7 @@ def _nginx_conf(value: t.Any) -> str:
     return "\n".join([*head, *_block("http", http)]) + "\n"
 
 
-def _own_process(value: t.Any) -> nginx_text.Process:
+def _own_process(value: t.Any) -> nginx_text.NginxProcess:
     """Return what the main context of the configuration says of nginx' own process."""
     return nginx_text.process(nginx_text.directives(_nginx_conf(value)))
 
