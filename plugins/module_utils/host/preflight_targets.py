@@ -22,8 +22,7 @@ from ..launcher.paths import STATE_DIRECTORY
 from ..launcher.records import refusal_of_source
 from ..launcher.root import SKELETON, STANDARD_LINKS
 from . import id_maps
-from .preflight_mounts import FIXED as FIXED_PATH
-from .preflight_mounts import answers
+from .preflight_mounts import FIXED, answers
 from .store import open_bind_source
 
 if TYPE_CHECKING:
@@ -31,14 +30,14 @@ if TYPE_CHECKING:
     from .facts import HostFacts
 
 DIRECTORY, FILE, BELOW_A_FILE, ABSENT, UNKNOWN = "directory", "file", "below a file", "nothing", "unknown"
-OUT, DANGLING, LOOP, HIDING, FIXED = "out", "dangling", "loop", "hiding", "fixed"
+OUT, DANGLING, LOOP, HIDING, MISSING_BEHIND = "out", "dangling", "loop", "hiding", "fixed"
 
 BY_LINKS = {
     OUT: lookup.LEADS_OUT,
     DANGLING: "a symbolic link on the way leads to nothing; remove it, or use another mount point",
     LOOP: "the symbolic links on the way lead in a circle; remove them, or use another mount point",
     HIDING: "a symbolic link on the way leads to the mapping that contains it, which would be hidden; remove it",
-    FIXED: "a symbolic link on the way leads to where this mount point is missing, in what is shared read-only: "
+    MISSING_BEHIND: "a symbolic link on the way leads to where this mount point is missing, in what is shared read-only: "
     "make it on the host, or use another mount point",
 }
 """What there is at the end of links in a mapping, and why nothing can be mounted there."""
@@ -107,7 +106,7 @@ class PlannedRoot:
         try:
             if not rest:
                 return _kind(os.fstat(source).st_mode)
-            descriptor = linux.openat2(source, rest, os.O_PATH, FIXED_PATH)
+            descriptor = linux.openat2(source, rest, os.O_PATH, FIXED)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 return self._behind_links(mount, source, rest)
@@ -142,7 +141,7 @@ class PlannedRoot:
                     return OUT
                 found = self._look_at(mount, source, path)
                 if isinstance(found, str):
-                    missing = DANGLING if len(waiting) >= asked else FIXED if mount.read_only else ABSENT
+                    missing = DANGLING if len(waiting) >= asked else MISSING_BEHIND if mount.read_only else ABSENT
                     return missing if found == ABSENT else found
                 mode, text = found
                 if not text:
@@ -167,7 +166,7 @@ class PlannedRoot:
         if not answers(self.host, mount.source + path):
             return UNKNOWN
         try:
-            descriptor = linux.openat2(source, path[1:], os.O_PATH | os.O_NOFOLLOW, FIXED_PATH)
+            descriptor = linux.openat2(source, path[1:], os.O_PATH | os.O_NOFOLLOW, FIXED)
         except OSError as error:
             return {errno.ENOENT: ABSENT, errno.ENOTDIR: BELOW_A_FILE}.get(error.errno or 0, UNKNOWN)
         try:
