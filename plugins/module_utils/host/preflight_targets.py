@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from .facts import HostFacts
 
 DIRECTORY, FILE, BELOW_A_FILE, ABSENT, UNKNOWN = "directory", "file", "below a file", "nothing", "unknown"
-OUT, DANGLING, LOOP, HIDING, MISSING_BEHIND = "out", "dangling", "loop", "hiding", "fixed"
+OUT, DANGLING, LOOP, HIDING, BEYOND = "out", "dangling", "loop", "hiding", "fixed"
 
 BY_LINKS = {
     OUT: lookup.LEADS_OUT,
     DANGLING: "a symbolic link on the way leads to nothing; remove it, or use another mount point",
     LOOP: "the symbolic links on the way lead in a circle; remove them, or use another mount point",
     HIDING: "a symbolic link on the way leads to the mapping that contains it, which would be hidden; remove it",
-    MISSING_BEHIND: "a symbolic link on the way leads to where this mount point is missing, in what is shared read-only: "
+    BEYOND: "a symbolic link on the way leads to where this mount point is missing, in what is shared read-only: "
     "make it on the host, or use another mount point",
 }
 """What there is at the end of links in a mapping, and why nothing can be mounted there."""
@@ -141,7 +141,7 @@ class PlannedRoot:
                     return OUT
                 found = self._look_at(mount, source, path)
                 if isinstance(found, str):
-                    missing = DANGLING if len(waiting) >= asked else MISSING_BEHIND if mount.read_only else ABSENT
+                    missing = DANGLING if len(waiting) >= asked else BEYOND if mount.read_only else ABSENT
                     return missing if found == ABSENT else found
                 mode, text = found
                 if not text:
