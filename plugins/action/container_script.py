@@ -52,4 +52,4 @@ class ActionModule(HidingAction):
             arguments["system"], secrets = split_secrets(with_secrets(system, used))
             if secrets:
                 arguments["secrets"] = {**(arguments.get("secrets") or {}), **secrets}
-        return shown(self._execute_module(self.MODULE, module_args=arguments, task_vars=task_vars), used)
+        return shown(self.send(arguments, task_vars), used)

@@ -5,7 +5,8 @@
 
 The first round trip tells the host the digests. A host that has all of the systems brings its containers up at once,
 and most runs end with that. Another host names the systems that it lacks, and gets them with the second round trip.
-From then on, such a system is sent to the further hosts of the run with the first round trip, unasked.
+From then on, such a system is sent to the further hosts of the run with the first round trip, unasked. With `async`
+there is one round trip alone, with all systems.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class ActionModule(HidingAction):
         refuse_unknown_units(declared, derivation)
         self._refuse_namesakes(declared, task_vars)
         arguments["containers"] = {item.name: {**item.options, **derivation.announcement(item)} for item in declared}
-        lacked = [item for item in declared if derivation.is_lacked(item)]
+        # Nobody is there to answer a host that names systems in the result of a task with `async`.
+        lacked = [item for item in declared if self.is_detached or derivation.is_lacked(item)]
         done = self._send(arguments, [derivation.system(item) for item in lacked], task_vars)
         if done.get("missing"):
             lacked += [item for item in declared if item.name in done["missing"]]
@@ -83,8 +85,7 @@ class ActionModule(HidingAction):
             "systems": {item["name"]: {"system": item["system"], "boot": item["boot"]} for item in systems},
             "secrets": {item["name"]: item["secrets"] for item in systems if item["secrets"]},
         }
-        done: dict[str, Any] = self._execute_module(self.MODULE, module_args=sent, task_vars=task_vars)
-        return done
+        return self.send(sent, task_vars)
 
     def _explain(self, declared: list[Declared], done: dict[str, Any]) -> None:
         """Show with `--diff`, before the differences, what the containers do not take over from their declarations."""

@@ -23,7 +23,9 @@ NOTED = ("name", "generation", "former_generation", "boot_seconds", "failed_unit
 
 
 class ActionModule(containers.ActionModule):
-    """The plugin that runs one step."""
+    """The plugin that runs one step. The journal notes how it ended, so it cannot go on by itself."""
+
+    _supports_async = False
 
     def act(
         self, _arguments: dict[str, Any], task_vars: dict[str, Any] | None, texts: frozenset[str]

@@ -140,7 +140,7 @@ def users(content: str, path: str) -> list[tuple[str, str]]:
     if content and not content.endswith("\n"):
         raise DeclarationError(path, "does not end with a newline, and cron ignores it: add one")
     found = []
-    for number, line in enumerate(content.splitlines(), 1):
+    for number, line in enumerate(content.split("\n"), 1):
         place = f"{path} (line {number})"
         written = line.strip()
         if not written or written.startswith("#") or _VARIABLE.match(written):

@@ -12,7 +12,7 @@ import typing as t
 from collections.abc import Mapping
 
 from ..module_utils.launcher import targets
-from ..module_utils.state import unit_texts
+from ..module_utils.state import name_services, unit_texts
 from . import base_units, crontab, nginx_text
 from .errors import DeclarationError, suggestion
 
@@ -42,8 +42,12 @@ class FoldedSystem:
         if accounts is None:
             return
         known = accounts.uids if kind == "user" else accounts.gids
-        if name not in known and name not in _dynamic(self.files):
+        if name not in known and name not in _dynamic(self.files) and not self._has_other_accounts():
             raise DeclarationError(path, f"there is no {kind} '{name}': {_WAYS[kind]}" + suggestion(name, known))
+
+    def _has_other_accounts(self) -> bool:
+        text = content_of(self.files.get(name_services.NAME_SERVICES, {"content": ""}))
+        return name_services.has_others(self.files, self.mounted(), text)
 
     def is_mounted(self, path: str) -> bool:
         """Return whether a path is that of a file system, or lies in one: what is there, only the host knows."""

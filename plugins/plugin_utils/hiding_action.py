@@ -41,6 +41,7 @@ class HidingAction(ActionBase):
     """A plugin that runs a module on the host, and shows no value of the vault that is in the task's arguments."""
 
     TRANSFERS_FILES = False
+    _supports_async = True
     _supports_check_mode = True
     _supports_diff = True
 
@@ -51,10 +52,37 @@ class HidingAction(ActionBase):
         """Run the module, and return its result."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         texts = vaulted_texts(self._task.args, task_vars)
+        if self.is_detached:
+            self._refuse_to_show(texts)
         result.update(guarded(lambda: self.act(dict(self._task.args), task_vars, texts), texts))
         if isinstance(result.get("diff"), (dict, list)):
             result["diff"] = self._differences(result, task_vars, texts)
         return result
+
+    @property
+    def is_detached(self) -> bool:
+        """Return whether the module goes on by itself on the host, and its result comes without this plugin."""
+        return bool(self._task.async_val) and not self._connection.has_native_async
+
+    def _refuse_to_show(self, texts: frozenset[str]) -> None:
+        """Refuse a task whose result, which nobody looks through, might show one of TEXTS. Leave out its differences.
+
+        :raises AnsibleActionFail: naming the key.
+        """
+        if occurring(texts, dict(self._task.args)) and not self._task.no_log:
+            raise AnsibleActionFail(
+                "async: the task uses a value of the vault, which the result of a task with 'async' might show: "
+                "set 'no_log: true', for 'async_status' too, or leave out 'async'"
+            )
+        if texts:
+            self._task.diff = False
+
+    def send(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+        """Run the module with ARGUMENTS on the host, and return its result; of one that goes on, that of its start."""
+        done: dict[str, t.Any] = self._execute_module(
+            self.MODULE, module_args=arguments, task_vars=task_vars, wrap_async=self.is_detached
+        )
+        return done
 
     def _differences(
         self, result: dict[str, t.Any], task_vars: dict[str, t.Any] | None, texts: frozenset[str]
@@ -77,5 +105,4 @@ class HidingAction(ActionBase):
 
         :param texts: those of the vault that are in any variable.
         """
-        done = self._execute_module(self.MODULE, module_args=arguments, task_vars=task_vars)
-        return shown(done, occurring(texts, arguments))
+        return shown(self.send(arguments, task_vars), occurring(texts, arguments))

@@ -12,6 +12,9 @@ import typing as t
 SERVING = ("http", "stream", "mail", "rtmp")
 """The contexts in which a block `server` is a server."""
 
+PROCESS = ("pid", "daemon")
+"""The directives of nginx' own process, on which it depends how the service starts."""
+
 _TOKEN = re.compile(
     r"\s+|\#[^\n]*"
     r"|(?P<mark>[;{}])"
@@ -32,6 +35,16 @@ class Directive(t.NamedTuple):
 
     words: list[str]
     block: list[Directive] | None = None
+
+
+class NginxProcess(t.NamedTuple):
+    """What a configuration says of nginx' own process: the file of its id, and `daemon`; empty where it says nothing.
+
+    What is named below /var/run, a link, is named below /run here, as systemd wants it.
+    """
+
+    pid: str
+    daemon: str
 
 
 def directives(text: str) -> list[Directive]:
@@ -84,6 +97,15 @@ def walk(known: t.Iterable[Directive], context: str = "main") -> t.Iterator[tupl
         yield context, directive
         if directive.block is not None:
             yield from walk(directive.block, directive.words[0] if directive.words else "")
+
+
+def process(known: t.Iterable[Directive]) -> NginxProcess:
+    """Return what the directives of the main context say of nginx' own process."""
+    found = {directive.words[0]: directive.words[1] for directive in known if len(directive.words) == 2}
+    pid = found.get("pid", "")
+    if pid.startswith("/"):
+        pid = "/" + posixpath.normpath(pid).lstrip("/")
+    return NginxProcess(re.sub(r"^/var/run/", "/run/", pid), found.get("daemon", "").lower())
 
 
 def listens(text: str) -> list[list[str]]:

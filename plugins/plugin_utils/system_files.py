@@ -184,7 +184,7 @@ def _names(files: dict[str, t.Any]) -> dict[str, dict[str, int]]:
     """Return the ids of the system's users, below `uid`, and groups, below `gid`, by name."""
     found = {}
     for key, path in (("uid", "/etc/passwd"), ("gid", "/etc/group")):
-        lines = files.get(path, {}).get("content", "").splitlines()
+        lines = files.get(path, {}).get("content", "").split("\n")
         found[key] = {fields[0]: int(fields[2]) for fields in (line.split(":") for line in lines) if len(fields) > 2}
     return found
 

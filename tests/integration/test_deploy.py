@@ -132,3 +132,18 @@ def test_report_says_what_is_dropped_and_why(deployed: dict[str, t.Any]) -> None
     said = deploy(deployed, "--check", "--diff").output
     for word in ("agetty", "console-font", "udev", "swap", "/dev/sdb1", "ntp", "smartd", "firmware"):
         assert any(line.lstrip(' "').startswith("dropped") and word in line for line in said.splitlines()), word
+
+
+def test_each_module_with_an_action_plugin_goes_on_by_itself(deployed: dict[str, t.Any], tmp_path: Path) -> None:
+    system = {"host_name": NAME, "services": []}
+    filters = "unshare.container.containerized_operating_system | unshare.container.system_files"
+    modules: dict[str, dict[str, t.Any]] = {
+        "containers": {"containers": {NAME: {"operating_system": system, "state": "stopped"}}},
+        "container_script": {"name": NAME, "system": "{{ system | %s }}" % filters},
+        "system_container": {"name": NAME, "state": "absent"},
+    }
+    tasks = [{f"unshare.container.{name}": options, "async": 60, "poll": 1} for name, options in modules.items()]
+    play = {"hosts": "localhost", "gather_facts": False, "vars": {"system": system}, "tasks": tasks}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    run = playbook(str(tmp_path / "play.yml"), INVENTORY).succeeded()
+    assert run.output.count("ASYNC OK") == len(modules), run.output

@@ -316,7 +316,7 @@ class Boot:
     def _shown(self, enabled: bool, unit: str, limits: Limits) -> dict[str, Any]:
         shown: dict[str, Any] = {}
         if self.systemd.present:
-            shown.update(enabled=enabled, unit=unit.splitlines())
+            shown.update(enabled=enabled, unit=unit.rstrip("\n").split("\n") if unit else [])
         if self.limits is not None:
             shown["limits"] = dict(limits)
         return shown

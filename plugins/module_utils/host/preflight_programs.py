@@ -29,6 +29,8 @@ BEGINNING = 256  # bytes of a program that say what it is
 SEARCHED = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin")
 """Where systemd looks for a program that a unit names without a directory."""
 
+ABSENT = "which is not there: install it, or map it into the container"
+
 KEPT = re.compile("(State|Cache|Logs|Configuration|Runtime)Directory")
 """Directives with which a unit brings a directory, and perhaps a program in it."""
 
@@ -37,9 +39,11 @@ class Programs:
     """The programs of a container, as far as they are known from the host.
 
     :param read: gives the content of a file of the system.
+    :param boot: the text of the system's script `boot`, with what is run inside before all units.
     """
 
-    def __init__(self, host: HostFacts, specification: Specification, read: Read) -> None:
+    def __init__(self, host: HostFacts, specification: Specification, read: Read, boot: str = "") -> None:
+        self.boot = boot
         self.host = host
         self.specification = specification
         self.view = StoreView(specification, host.root)
@@ -101,13 +105,36 @@ class Programs:
 
     def units(self) -> list[str]:
         """Return why the programs that units of the system itself would start cannot be run."""
-        found = []
+        return self._of_units()[0]
+
+    def warnings(self) -> list[str]:
+        """Return one sentence per program that units would start, and that must be made inside before."""
+        return self._of_units()[1]
+
+    def _of_units(self) -> tuple[list[str], list[str]]:
+        """Return what is said of programs without which units cannot run, and of those that may be made inside."""
+        found: list[str] = []
+        made: list[str] = []
         for name in self.texts.started():
             if self.texts.is_own(name) and self.texts.is_plain(name):
                 for command in self.texts.commands(name):
                     said = "" if command.may_fail else self._look(name, command.program)
-                    found += [f"the unit {name} starts {command.program}, {said}"] if said else []
-        return list(dict.fromkeys(found))
+                    text = f"the unit {name} starts {command.program}, {said}"
+                    if said == ABSENT and self._may_be_made(name, command.program):
+                        made.append(f"{text}, unless something inside makes it before")
+                    elif said:
+                        found.append(text)
+        return list(dict.fromkeys(found)), list(dict.fromkeys(made))
+
+    def _may_be_made(self, unit: str, program: str) -> bool:
+        """Return whether something of the container runs before a unit starts a program, and can make that."""
+        path = targets.plain_path(program)
+        points = [targets.plain_path(mount.mount_point) for mount in self.specification.file_systems]
+        if self._is_stored(program) or any(targets.is_below(path, point) for point in points if point != "/"):
+            return False
+        directory = path.rpartition("/")[0]
+        named = path if directory.count("/") < 2 else directory  # the script itself makes what is above
+        return self.texts.runs_before(unit, program) or bool(re.search(re.escape(named) + r"(?![\w.-])", self.boot))
 
     def said(self, commands: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
         """Return one sentence per program that a unit lacks, and one warning per program of a unit that nothing starts.
@@ -125,7 +152,9 @@ class Programs:
                 continue
             why = self._look(name, program)
             text = f"the unit {name} starts {program}, {why}"
-            if why and instances:
+            if why == ABSENT and instances and self._may_be_made(name, program):
+                warnings.append(f"{text}, unless something inside makes it before")
+            elif why and instances:
                 missing.append(text)
             elif why and program in self.texts.programs_of_any(name):
                 warnings.append(f"nothing starts this unit, and it could not run: {text}")
@@ -140,7 +169,7 @@ class Programs:
             return ""
         if not self.view.is_program(program):
             if not self.view.mode(program):
-                return "which is not there: install it, or map it into the container"
+                return ABSENT
             own = self.specification.files.get(program)
             remedy = f"its mode is {own.mode}, give it 0755" if own is not None else "make it executable on the host"
             return f"which is no file that may be executed: {remedy}"

@@ -3,7 +3,8 @@
 
 """The mounts of a container, one after the other in a tree that is only thought of: which of them could not be made.
 
-What a link inside leads to is left to the start, which follows it in the tree that is there then.
+A link in a mapping is followed as the launcher follows it. What leads on by the links of the root itself is left to the
+start, which follows them in the tree that is there then.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..launcher.paths import STATE_DIRECTORY
 from ..launcher.records import refusal_of_source
 from ..launcher.root import SKELETON
 from . import id_maps
-from .preflight_mounts import answers
+from .preflight_mounts import FIXED, answers
 from .store import open_bind_source
 
 if TYPE_CHECKING:
@@ -29,6 +30,17 @@ if TYPE_CHECKING:
     from .facts import HostFacts
 
 DIRECTORY, FILE, BELOW_A_FILE, ABSENT, UNKNOWN = "directory", "file", "below a file", "nothing", "unknown"
+OUT, DANGLING, LOOP, HIDING, BEYOND = "out", "dangling", "loop", "hiding", "fixed"
+
+BY_LINKS = {
+    OUT: lookup.LEADS_OUT,
+    DANGLING: "a symbolic link on the way leads to nothing; remove it, or use another mount point",
+    LOOP: "the symbolic links on the way lead in a circle; remove them, or use another mount point",
+    HIDING: "a symbolic link on the way leads to the mapping that contains it, which would be hidden; remove it",
+    BEYOND: "a symbolic link on the way leads to where this mount point is missing, in what is shared read-only: "
+    "make it on the host, or use another mount point",
+}
+"""What there is at the end of links in a mapping, and why nothing can be mounted there."""
 
 PLACED = ("/etc/machine-id", "/run/host/container-manager")
 """Files that the launcher makes in every root."""
@@ -42,6 +54,7 @@ class _Mounted(NamedTuple):
     point: str
     source: str
     known: bool
+    read_only: bool = False
 
 
 class PlannedRoot:
@@ -57,9 +70,9 @@ class PlannedRoot:
 
     def kind(self, path: str) -> str:
         """Return what is at a path, plain and absolute."""
-        for mount in reversed(self.mounted):
-            if targets.is_below(path, mount.point):
-                return self._kind_in(mount, path[len(mount.point) :].strip("/"))
+        mount = self._mount_at(path)
+        if mount is not None:
+            return self._kind_in(mount, path[len(mount.point) :].strip("/"))
         for above in (path, *targets.parents(path)):
             found = self._own(above)
             if found == FILE:
@@ -93,9 +106,10 @@ class PlannedRoot:
         try:
             if not rest:
                 return _kind(os.fstat(source).st_mode)
-            resolve = lookup.RESOLVE | linux.RESOLVE_NO_SYMLINKS
-            descriptor = linux.openat2(source, rest, os.O_PATH, resolve)
+            descriptor = linux.openat2(source, rest, os.O_PATH, FIXED)
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                return self._behind_links(mount, source, rest)
             return {errno.ENOENT: ABSENT, errno.ENOTDIR: BELOW_A_FILE}.get(error.errno or 0, UNKNOWN)
         finally:
             os.close(source)
@@ -103,6 +117,67 @@ class PlannedRoot:
             return _kind(os.fstat(descriptor).st_mode)
         finally:
             os.close(descriptor)
+
+    def _behind_links(self, mount: _Mounted, source: int, rest: str) -> str:
+        """Return what is at a path in a mount by way of links. The launcher lets none of them lead out of the mount.
+
+        :param source: a descriptor of the mount's source.
+        """
+        waiting, place, mode = rest.split("/")[::-1], [""], 0  # where the look-up has come to, from the mount on
+        followed, asked = 0, len(waiting) + 1  # how many of the last names are not those that a link says
+        while waiting:
+            name = waiting.pop()
+            if name in ("", "."):
+                continue
+            text = ""
+            if name == ".." and len(place) > 1:
+                place.pop()
+                continue
+            if name == "..":
+                text = posixpath.dirname(mount.point)
+            else:
+                path = "/".join([*place, name])
+                if self._mount_at(mount.point + path) is not mount:
+                    return OUT
+                found = self._look_at(mount, source, path)
+                if isinstance(found, str):
+                    missing = DANGLING if len(waiting) >= asked else BEYOND if mount.read_only else ABSENT
+                    return missing if found == ABSENT else found
+                mode, text = found
+                if not text:
+                    place.append(name)
+                    continue
+                followed, asked = followed + 1, min(asked, len(waiting))
+            if followed > lookup.LINKS_LIMIT:
+                return LOOP
+            if text.startswith("/"):
+                text = posixpath.normpath("/".join([text, *waiting[::-1]]))
+                if not targets.is_below(text, mount.point):
+                    return self._elsewhere(text)
+                text, waiting, place = text[len(mount.point) :], [], [""]
+            waiting += text.split("/")[::-1]
+        return _kind(mode) if len(place) > 1 else HIDING
+
+    def _mount_at(self, path: str) -> _Mounted | None:
+        return next((mount for mount in reversed(self.mounted) if targets.is_below(path, mount.point)), None)
+
+    def _look_at(self, mount: _Mounted, source: int, path: str) -> str | tuple[int, str]:
+        """Return the mode of what is at a path in a mount, and a link's text; or what is known without looking."""
+        if not answers(self.host, mount.source + path):
+            return UNKNOWN
+        try:
+            descriptor = linux.openat2(source, path[1:], os.O_PATH | os.O_NOFOLLOW, FIXED)
+        except OSError as error:
+            return {errno.ENOENT: ABSENT, errno.ENOTDIR: BELOW_A_FILE}.get(error.errno or 0, UNKNOWN)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            return mode, os.readlink("", dir_fd=descriptor) if stat.S_ISLNK(mode) else ""
+        finally:
+            os.close(descriptor)
+
+    def _elsewhere(self, path: str) -> str:
+        """Return what is at a path outside the mount that a link is in: the root's own links may lead back there."""
+        return UNKNOWN if any(self._own(above) == UNKNOWN for above in (path, *targets.parents(path))) else OUT
 
 
 def _kind(mode: int) -> str:
@@ -140,7 +215,7 @@ def _look(tree: PlannedRoot, mount: Mount, point: str) -> tuple[str, _Mounted | 
     except OSError as error:
         return f"the mapping to {point}: {mount.source}: {error.strerror}", None
     try:
-        return _bind(tree, mount, point, source), _Mounted(point, mount.source, True)
+        return _bind(tree, mount, point, source), _Mounted(point, mount.source, True, mount.read_only)
     finally:
         os.close(source)
 
@@ -205,6 +280,8 @@ def _unmapped(tree: PlannedRoot, mount: Mount, source: int) -> str:
 def _over(tree: PlannedRoot, point: str, directory: bool, source: str) -> str:
     """Return why something cannot be mounted at a point by what is there; nothing where it can, or who knows."""
     there = tree.kind(point)
+    if there in BY_LINKS:
+        return f"nothing can be mounted at {point}: {BY_LINKS[there]}"
     if there == BELOW_A_FILE:
         return f"nothing can be mounted at {point}: it lies below a file; use another mount point"
     if directory and there == FILE:

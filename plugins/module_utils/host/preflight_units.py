@@ -11,19 +11,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ..launcher import targets
+from ..state import name_services
 from ..state.unit_texts import TRIGGERS
 from .unit_settings import BINDS, NEEDS, UnitSettings
 
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
     from .unit_settings import Read
-
-PASSWD, GROUP, NAME_SERVICES = "/etc/passwd", "/etc/group", "/etc/nsswitch.conf"
-MADE_AT_BOOT = ("/etc/sysusers.d/", "/etc/userdb/")
-"""Directories whose files bring accounts of their own (sysusers.d(5), userdbctl(1))."""
-
-LOCAL = ("files", "compat", "systemd", "myhostname")
-"""Sources of nsswitch.conf(5) that need no server."""
 
 ALWAYS = ("root", "nobody", "nogroup")
 """The accounts that systemd knows by itself."""
@@ -75,10 +70,14 @@ class NamesInUnits:
 
     def _accounts(self) -> list[str]:
         """Return one sentence per user or group of a unit that nobody has declared."""
-        files = self.specification.files
-        if any(path.startswith(MADE_AT_BOOT) for path in files) or not self._are_local():
+        points = [
+            targets.plain_path(mount.mount_point)
+            for mount in self.specification.file_systems
+            if mount.type not in targets.IN_MEMORY
+        ]
+        if name_services.has_others(self.specification.files, points, self._name_services()):
             return []
-        users, groups = self._names(PASSWD), self._names(GROUP)
+        users, groups = self._names(name_services.PASSWD), self._names(name_services.GROUP)
         services = [name for name in self.texts.started() if name.endswith(".service")]
         dynamic = {account for name in services if self._is_dynamic(name) for account in self._dynamic_names(name)}
         found = []
@@ -95,13 +94,12 @@ class NamesInUnits:
                     found.append(_unknown(name, "SupplementaryGroups", value))
         return found
 
-    def _are_local(self) -> bool:
-        """Return whether accounts come from files alone, and from no server."""
-        if NAME_SERVICES not in self.specification.files:
-            return True
-        text = self.read(NAME_SERVICES).decode("utf-8", "replace")
-        lines = re.findall(r"^\s*(?:passwd|group)\s*:([^#\n]*)", text, re.MULTILINE)
-        return all(word in LOCAL for line in lines for word in re.sub(r"\[[^]]*\]", " ", line).split())
+    def _name_services(self) -> str | None:
+        """Return the text of nsswitch.conf(5), or None when it is a link; empty when the system brings none."""
+        entry = self.specification.files.get(name_services.NAME_SERVICES)
+        if entry is None or entry.link is not None:
+            return "" if entry is None else None
+        return self.read(name_services.NAME_SERVICES).decode("utf-8", "replace")
 
     def _names(self, path: str) -> set[str]:
         """Return the names in passwd(5) or group(5); none when the system does not bring that file."""

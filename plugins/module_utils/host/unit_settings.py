@@ -92,13 +92,29 @@ class UnitSettings:
 
     def commands(self, name: str) -> list[Command]:
         """Return the commands without which a unit does not start, as far as its text says them plainly."""
+        found = self._commands(name)
+        return list(dict.fromkeys(command for key in STARTS for command in found[key]))
+
+    def runs_before(self, name: str, program: str) -> bool:
+        """Return whether a unit runs another program before one, or starts after a unit that the system brings."""
+        found = self._commands(name)
+        order = [command.program for key in ("ExecStartPre", *STARTS) for command in found[key]]
+        if program in order[1:] and order[0] != program:
+            return True
+        started = self.started()
+        return any(
+            other in started and other.endswith(".service") and self.declared.is_own(other)
+            for other in self.named(name, ("After",))
+        )
+
+    def _commands(self, name: str) -> dict[str, list[Command]]:
         found: dict[str, list[Command]] = {key: [] for key in STARTS}
         for _section, key, value in self.settings(name):
             if key in found and not value:
                 found[key] = []
             elif key in found:
                 found[key] += _commands(value, name)
-        return list(dict.fromkeys(command for key in STARTS for command in found[key]))
+        return found
 
     def programs_of_any(self, name: str) -> list[str]:
         """Return the programs of a unit, or those that all instances of its template have."""

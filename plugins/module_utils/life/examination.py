@@ -81,10 +81,10 @@ def _examine(layout: Layout, name: str, system: Path, without: Iterable[str], un
         except OSError:
             return b""  # damaged
 
-    programs = Programs(host, specification, read)
+    boot = (system / "boot").read_bytes().decode("utf-8", "replace") if (system / "boot").is_file() else ""
+    programs = Programs(host, specification, read, boot)
     problems = programs.problems() + NamesInUnits(specification, read, programs.texts).problems()
     if units and specification.init.systemd:
-        boot = (system / "boot").read_bytes().decode("utf-8", "replace") if (system / "boot").is_file() else ""
         unknown = health_units.missing_units(units, specification.files, specification.init.environment, boot)
         problems += [f"health.units[{index}]: {text}" for index, text in unknown]
     conflicts = claims.conflicts(host, layout, name, specification, without)

@@ -3,6 +3,8 @@
 
 """All containers of a host, brought one after the other into the states that were asked for.
 
+A container comes after those that it requires, or is to start after, whatever the order of their declaration.
+
 A failure of one container is part of its own result, and does not affect the others. First the controller names each
 system by the digest of its content. It sends the content only when the host does not have the whole system.
 """
@@ -45,6 +47,34 @@ class Prepared(NamedTuple):
     foreseen: dict[str, bool]
 
 
+def ordered(declared: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the names of containers, each after those of `requires` and `after`, else in their order.
+
+    Where these lead in a circle, `requires` alone counts; in a circle of that, the order of the declaration.
+    """
+    found = _after_what_they_name(declared, ("requires", "after"))
+    place = {name: index for index, name in enumerate(found)}
+    if all(place.get(other, -1) < place[name] for name in found for other in declared[name].get("requires") or ()):
+        return found
+    return _after_what_they_name(declared, ("requires",))
+
+
+def _after_what_they_name(declared: dict[str, dict[str, Any]], options: tuple[str, ...]) -> list[str]:
+    found: list[str] = []
+    begun: set[str] = set()
+    for first in declared:
+        pending = [(first, False)]
+        while pending:
+            name, is_complete = pending.pop()
+            if is_complete:
+                found.append(name)
+            elif name in declared and name not in begun:
+                begun.add(name)
+                named = [other for option in options for other in declared[name].get(option) or ()]
+                pending += [(name, True), *((other, False) for other in reversed(named))]
+    return found
+
+
 class HostContainers:
     """The containers of a host.
 
@@ -76,6 +106,7 @@ class HostContainers:
         self.diff = diff
         self.warnings: list[str] = []
         self._ending: list[str] = []
+        self._order = ordered(declared)
         self._staying: set[str] = set()
         self._planned: dict[str, Specification] = {}
         self._filters: dict[str, bytes | None] = {}
@@ -116,7 +147,7 @@ class HostContainers:
         if purge is not None:
             wanted.update(dict.fromkeys(self.unnamed(), purge))
         self._ending = self._named(wanted)
-        order = self._ending + [name for name in wanted if name not in self._ending]
+        order = self._ending + [name for name in self._order if name not in self._ending]
         prepared: dict[str, Prepared] = {}
 
         def prepare(name: str) -> Result:
@@ -167,7 +198,7 @@ class HostContainers:
         system, changed, difference = self._system(name)
         one = OneContainer(self.layout, self.make(name), system, options, False)
         one.without = self._others(name)
-        one.beside = self._beside(name)
+        one.beside, one.earlier = self._beside(name), self._earlier(name)
         one.refuse_strangers(self.check, staging=True)
         pending = one.cycle.would_change(options["state"])
         if pending:
@@ -180,7 +211,7 @@ class HostContainers:
         """Put the container's system on the host, and find out what becomes of the container."""
         system, changed, difference = self._system(name) if name in self.declared else (None, False, [])
         one = OneContainer(self.layout, self.make(name), system, options, roll_back)
-        one.beside = self._beside(name)
+        one.beside, one.earlier = self._beside(name), self._earlier(name)
         one.shown = bool(difference)
         one.specification = self._planned.get(name)
         ending = name in self._ending
@@ -239,9 +270,13 @@ class HostContainers:
         """Return the containers that this run will have ended or changed before one: what they have now says little."""
         if name in self._ending:
             return []
-        names = list(self.declared)
-        before = [other for other in names[: names.index(name)] if other not in self._ending]
-        return self._ending + [other for other in before if other not in self._staying]
+        before = self._order[: self._order.index(name)]
+        return self._ending + [other for other in before if other not in (*self._ending, *self._staying)]
+
+    def _earlier(self, name: str) -> list[str]:
+        """Return the containers that the host has when this run comes to one, beside that one."""
+        order = [*self._ending, *(other for other in self._order if other not in self._ending)]
+        return [other for other in self._beside(name) if other in order[: order.index(name)]]
 
     def _beside(self, name: str) -> list[str]:
         """Return the containers that the host has after this run, beside one."""

@@ -59,6 +59,7 @@ class OneContainer:
     :ivar shown: whether the result of this run has the difference of its systems already.
     :ivar without: containers that are to end in the same run, or to change; what they have now is no matter.
     :ivar beside: containers that the same run makes, or keeps.
+    :ivar earlier: those of them that are there when the run comes to this one.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class OneContainer:
         self.specification: Specification | None = None
         self.without: Iterable[str] = ()
         self.beside: Iterable[str] = ()
+        self.earlier: Iterable[str] = ()
 
     def _examine(self, system: Path) -> Examined:
         from . import examination  # much code, of which a run that starts nothing needs none
@@ -119,12 +121,14 @@ class OneContainer:
         """Refuse to require containers which the host does not have, before anything changes; warn of an order.
 
         :param check: whether that is but a warning, for an earlier task may be one that makes them.
-        :param staging: whether a later run brings the container into its state, and all of `beside`, too.
+        :param staging: whether a later run brings the container into its state, and those before it.
         :raises TargetError: naming the options.
         """
         if self.state == "absent":
             return
-        strangers = self.boot.required_strangers(self.beside if check or staging else ())
+        # One that is to be stopped comes first, and starts when the others are there.
+        made = self.beside if self.state == "stopped" else self.earlier if check or staging else ()
+        strangers = self.boot.required_strangers(made)
         warnings = self.boot.ordered_strangers(self.beside) + (strangers if check else [])
         self.cycle.warnings += [f"container {self.name!r}: {said}" for said in warnings]
         if check:

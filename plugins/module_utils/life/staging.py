@@ -64,7 +64,7 @@ def look_for_named(
 
     :param units: what systemd says of its units, where that was asked.
     """
-    programs = Programs(host, content.specification, lambda path: content.files[path].content)
+    programs = Programs(host, content.specification, lambda path: content.files[path].content, content.boot)
     words = Content(view, content.files)
     names = NamesInUnits(content.specification, programs.read, programs.texts)
     missing, warnings = programs.said([] if units is None else units.commands)
@@ -73,7 +73,8 @@ def look_for_named(
     return Named(
         words.problems() + programs.init() + names.problems(),
         list(dict.fromkeys(programs.units() + missing)),
-        words.warnings() + warnings + names.warnings() + hidden_mappings(content.specification, programs.texts),
+        list(dict.fromkeys(words.warnings() + programs.warnings() + warnings + names.warnings()))
+        + hidden_mappings(content.specification, programs.texts),
     )
 
 

@@ -14,6 +14,7 @@ In the order in which they stand on each other:
     system_content, system_diff   a system before it is on the disk, and how two differ
     library      the part of this code that a system brings along
     unit_texts   the one reader of the text of units, on the controller as well
+    name_services   whether a container has users and groups that its own files do not name, on the controller as well
     declared_units  which units a system declares, and what starts them
     system_damage   whether a system on the disk is what was written
     systems      systems on the disk

@@ -47,7 +47,7 @@ class Status:
         self.started: float | None = record.get("started")
         self.boot_seconds: float | None = record.get("boot_seconds")
         self.ready: bool = record.get("boot_seconds") is not None or bool(record.get("ready"))
-        noted = str(record.get("warnings") or "").splitlines()
+        noted = [line for line in str(record.get("warnings") or "").split("\n") if line]
         self.warnings = noted if warnings is None else warnings
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import typing as t
 
@@ -63,6 +64,9 @@ _TYPES = {
     "audio/mpeg": "mp3",
     "video/mp4": "mp4",
 }
+_NGINX_PID = "/run/nginx/nginx.pid"
+_PID_DIRECTORIES = ("/run", "/run/nginx", "/var/cache/nginx", "/var/lib/nginx", "/var/log/nginx")
+"""The directories that are there when nginx starts, in which it can keep its process id."""
 _DEEPEST = 10
 """How many files, each included by the one before, are looked into."""
 _WORD = re.compile(r"[^\s;{}\"'#\\$\x00-\x1f\x7f]+")
@@ -112,6 +116,8 @@ def _verify_nginx(value: t.Any, path: str) -> None:
 def _nginx_against(value: t.Any, folded: FoldedSystem, path: str) -> None:
     """Refuse a configuration without a server, its own files included, and a user that the container does not have."""
     known = nginx_text.directives(_nginx_conf(value))
+    if value["config"] is not None:
+        _refuse_process(known, folded, path)
     unmatched: list[str] = []
     found = _has_server(known, "main", folded, unmatched)
     for context, directive in nginx_text.walk(known):
@@ -129,6 +135,44 @@ def _nginx_against(value: t.Any, folded: FoldedSystem, path: str) -> None:
             f"has no block `server` in `http`, `stream` or `mail`, {said}: write one, or use `servers`",
         )
     raise DeclarationError(f"{path}.servers", f"is empty, {said}: declare one, such as {{root: /srv/www}}")
+
+
+def _refuse_process(known: list[nginx_text.Directive], folded: FoldedSystem, path: str) -> None:
+    """Refuse directives of nginx' own process with which the service would not start."""
+    place = f"{path}.config"
+    found = nginx_text.process(known)
+    for name in nginx_text.PROCESS:
+        arguments = [directive.words[1:] for directive in known if directive.words[:1] == [name]]
+        if len(arguments) > 1:
+            raise DeclarationError(place, f"has `{name}` {len(arguments)} times, which nginx refuses: keep one of them")
+        if any(len(words) != 1 for words in arguments):
+            raise DeclarationError(place, f"has `{name}` without its one argument, which nginx refuses: leave it out")
+    if found.daemon not in ("", "on", "off"):
+        raise DeclarationError(place, f"has `daemon {found.daemon}`, which nginx refuses: leave it out")
+    if found.pid and posixpath.dirname(found.pid) not in _PID_DIRECTORIES:
+        raise DeclarationError(
+            place,
+            f"has `pid {found.pid}`, which must be a file in one of {', '.join(_PID_DIRECTORIES)}: "
+            f"leave it out, or use {_NGINX_PID}",
+        )
+    for source, directive in _included_in_main(known, folded):
+        if directive.words[:1] and directive.words[0] in nginx_text.PROCESS:
+            raise DeclarationError(
+                place,
+                f"includes {source} with `{directive.words[0]}`: leave it out there, or write it in `config` itself",
+            )
+
+
+def _included_in_main(
+    known: list[nginx_text.Directive], folded: FoldedSystem, depth: int = 0
+) -> t.Iterator[tuple[str, nginx_text.Directive]]:
+    """Yield the directives that are included from declared files into the main context, each after its file's path."""
+    patterns = [nginx_text.included(directive, "/etc/nginx") for directive in known]
+    for path, entry in folded.files.items():
+        if depth < _DEEPEST and any(pattern and nginx_text.matches(pattern, path) for pattern in patterns):
+            inner = nginx_text.directives(content_of(entry) or "")
+            yield from ((path, directive) for directive in inner)
+            yield from _included_in_main(inner, folded, depth + 1)
 
 
 def _has_server(
@@ -208,18 +252,27 @@ def _nginx_conf(value: t.Any) -> str:
     head = [
         f"user {user} {DEBIAN.users[user].group};",
         f"worker_processes {value['worker_processes']};",
-        "pid /run/nginx/nginx.pid;",
+        f"pid {_NGINX_PID};",
     ]
     head += ["error_log stderr;", *_block("events", ["worker_connections 1024;"])]
     return "\n".join([*head, *_block("http", http)]) + "\n"
 
 
+def _own_process(value: t.Any) -> nginx_text.NginxProcess:
+    """Return what the main context of the configuration says of nginx' own process."""
+    return nginx_text.process(nginx_text.directives(_nginx_conf(value)))
+
+
 def _nginx_unit(value: t.Any, context: Context) -> list[Unit]:
+    process = _own_process(value)
+    command = f"{_NGINX_SOFTWARE.programs['nginx']} -c /etc/nginx/nginx.conf"
+    if not process.pid:  # nginx refuses one that is given twice
+        command += f' -g "pid {_NGINX_PID};"'
+    forking = {"Type": "forking", "PIDFile": process.pid or _NGINX_PID}
     service = {
-        "Type": "forking",
-        "PIDFile": "/run/nginx/nginx.pid",
-        "ExecStart": f"{_NGINX_SOFTWARE.programs['nginx']} -c /etc/nginx/nginx.conf",
-        "ExecReload": f"{_NGINX_SOFTWARE.programs['nginx']} -c /etc/nginx/nginx.conf -s reload",
+        **({"Type": "exec", "ExecStartPre": f"{command} -t -q"} if process.daemon == "off" else forking),
+        "ExecStart": command,
+        "ExecReload": f"{command} -s reload",
         "KillSignal": "SIGQUIT",
         "KillMode": "mixed",
         "TimeoutStopSec": 10,

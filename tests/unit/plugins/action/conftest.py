@@ -23,11 +23,13 @@ class Run:
 
     Attributes:
         sent: the module's name and arguments, of each time that it was sent to the host.
+        detached: for each of them, whether it goes on by itself there.
         answers: what the host says to it, in this order; then that nothing has changed.
     """
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, dict[str, t.Any]]] = []
+        self.detached: list[bool] = []
         self.answers: list[Answer] = []
         self.shown: list[str] = []
 
@@ -39,20 +41,13 @@ class Run:
         check: bool = False,
         diff: bool = False,
         variables: dict[str, t.Any] | None = None,
+        **keywords: t.Any,
     ) -> dict[str, t.Any]:
-        """Run a task of the plugin KIND with ARGUMENTS on HOST, and return its result."""
-        task: t.Any = types.SimpleNamespace(
-            args=arguments,
-            check_mode=check,
-            diff=diff,
-            async_val=0,
-            action="x",
-            environment=None,
-            no_log=False,
-            delegate_to=None,
-        )
+        """Run a task of the plugin KIND with ARGUMENTS and further KEYWORDS on HOST, and return its result."""
+        others = {"async_val": 0, "action": "x", "environment": None, "no_log": False, "delegate_to": None}
+        task: t.Any = types.SimpleNamespace(args=arguments, check_mode=check, diff=diff, **{**others, **keywords})
         nothing: t.Any = None
-        connection: t.Any = types.SimpleNamespace(_shell=types.SimpleNamespace(tmpdir="/there"))
+        connection: t.Any = types.SimpleNamespace(_shell=types.SimpleNamespace(tmpdir="/there"), has_native_async=False)
         action: t.Any = kind(task, connection, nothing, DataLoader(), nothing, None)
         action._execute_module = self._execute
         action._display = types.SimpleNamespace(display=self.shown.append)
@@ -61,9 +56,12 @@ class Run:
         assert task.args == before
         return result
 
-    def _execute(self, name: str, module_args: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+    def _execute(
+        self, name: str, module_args: dict[str, t.Any], task_vars: dict[str, t.Any], wrap_async: bool = False
+    ) -> dict[str, t.Any]:
         assert task_vars["inventory_hostname"]
         self.sent.append((name, copy.deepcopy(module_args)))
+        self.detached.append(wrap_async)
         answer = self.answers.pop(0) if self.answers else {"changed": False}
         if isinstance(answer, Exception):
             raise answer

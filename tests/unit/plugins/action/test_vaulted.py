@@ -55,7 +55,9 @@ def answer(sent: dict[str, t.Any]) -> dict[str, t.Any]:
 def test_containers_shows_no_value_of_the_vault(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     execute = run._execute
 
-    def missing_first(name: str, module_args: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+    def missing_first(
+        name: str, module_args: dict[str, t.Any], task_vars: dict[str, t.Any], wrap_async: bool
+    ) -> dict[str, t.Any]:
         execute(name, module_args, task_vars)
         return answer(module_args) if module_args["systems"] else {"missing": ["web"]}
 
@@ -131,7 +133,9 @@ def test_container_script_shows_no_value_of_the_vault(run: Run, monkeypatch: pyt
     system = system_files(containerized_operating_system(server()))
     execute = run._execute
 
-    def answered(name: str, module_args: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+    def answered(
+        name: str, module_args: dict[str, t.Any], task_vars: dict[str, t.Any], wrap_async: bool
+    ) -> dict[str, t.Any]:
         execute(name, module_args, task_vars)
         return answer(module_args)
 

@@ -246,7 +246,7 @@ def test_an_order_after_what_the_host_does_not_have_yet_is_a_warning(
     ("option", "state", "staged", "brought"),
     [
         ("after", "started", True, True),
-        ("requires", "started", True, False),  # it would have to be there when this one starts
+        ("requires", "started", True, True),
         ("after", "absent", True, True),
         ("requires", "absent", False, False),
     ],

@@ -115,6 +115,27 @@ def test_accounts_that_are_there(services: list[System]) -> None:
     assert render(*services, users=[{"name": "alice"}], groups=[{"name": "g"}])
 
 
+ELSEWHERE: dict[str, tuple[list[System], list[t.Any]]] = {
+    "userdb": ([adding("etc", {"userdb/nosuch.user": '{"userName":"nosuch","uid":3000}'})], []),
+    "sysusers": ([adding("etc", {"sysusers.d/a.conf": "u nosuch - -\n"})], []),
+    "mapped_name_services": ([], ["/etc/nsswitch.conf"]),
+    "mapped_userdb": ([], [{"source": "/srv/userdb", "target": "/etc/userdb"}]),
+    "mapped_sysusers": ([], [{"source": "/srv/a.conf", "target": "/etc/sysusers.d/a.conf"}]),
+}
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_accounts_that_may_come_from_elsewhere(case: str) -> None:
+    services, mappings = ELSEWHERE[case]
+    jobs = [{"name": "a", "schedule": "@daily", "user": "nosuch", "command": "true"}]
+    for service in (unit(User="nosuch"), unit(Group="nosuch"), {"type": "cron", "value": {"jobs": jobs}}):
+        assert render(service, *services, mappings=mappings)
+        other = adding("etc", {"userdb.conf": ""})
+        mapped = [{"source": "/srv/x", "target": "/etc/sysusers.data"}]
+        with pytest.raises(DeclarationError, match=r"there is no (user|group) 'nosuch'"):
+            render(service, other, mappings=mapped)
+
+
 def test_two_users_with_one_home() -> None:
     users = [{"name": name, "home_directory": "/srv/x"} for name in ("alice", "bob")]
     assert refused(users=users) == (

@@ -147,3 +147,63 @@ def test_the_user_of_a_config(directive: str, said: str | None) -> None:
 def test_ports_in_comments_are_none() -> None:
     text = "http { # listen 81;\n server { listen 82 ssl; } }"
     assert nginx_text.listens(text) == [["82", "ssl"]]
+
+
+PLAIN = "events {}\nhttp { server { listen 80; } }\n"
+GIVEN = ' -g "pid /run/nginx/nginx.pid;"'
+PROCESSES = {
+    "neither": ("", "forking", "/run/nginx/nginx.pid", GIVEN),
+    "that_of_debian": (
+        "user www-data;\nworker_processes auto;\npid /run/nginx.pid;\n",
+        "forking",
+        "/run/nginx.pid",
+        "",
+    ),
+    "our_own": ("pid /run/nginx/nginx.pid;\n", "forking", "/run/nginx/nginx.pid", ""),
+    "through_the_link": ("pid '/var/run/nginx.pid';\n", "forking", "/run/nginx.pid", ""),
+    "unplain": ("pid /run//nginx/./a.pid;\n", "forking", "/run/nginx/a.pid", ""),
+    "a_comment": ("# pid /run/nginx.pid; daemon off;\n", "forking", "/run/nginx/nginx.pid", GIVEN),
+    "daemon_on": ("daemon on;\n", "forking", "/run/nginx/nginx.pid", GIVEN),
+    "daemon_off": ("daemon OFF;\n", "exec", None, GIVEN),
+    "daemon_off_with_a_pid": ("pid /run/nginx.pid; daemon off;\n", "exec", None, ""),
+}
+
+
+@pytest.mark.parametrize("case", PROCESSES)
+def test_the_service_starts_as_the_configuration_says(case: str) -> None:
+    head, kind, pid, given = PROCESSES[case]
+    text = render({"config": head + PLAIN})["files"]["/etc/systemd/system/nginx.service"]["content"]
+    lines = text.split("\n")
+    assert f"Type={kind}" in lines
+    assert [line for line in lines if line.startswith("PIDFile=")] == ([f"PIDFile={pid}"] if pid else [])
+    command = f"/usr/sbin/nginx -c /etc/nginx/nginx.conf{given}"
+    assert f"ExecStart={command}" in lines
+    assert f"ExecReload={command} -s reload" in lines
+    assert (f"ExecStartPre={command} -t -q" in lines) is (kind == "exec")
+
+
+IN_MAIN = {"nginx/own/a.conf": {"content": "worker_rlimit_nofile 9;\ninclude own/b.inc;\n"}}
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("pid logs/nginx.pid;", "has `pid logs/nginx.pid`, which must be a file in one of /run, "),
+        ("pid /srv/nginx.pid;", "has `pid /srv/nginx.pid`, .*: leave it out, or use /run/nginx/nginx.pid"),
+        ("pid /run/other/nginx.pid;", "has `pid /run/other/nginx.pid`"),
+        ("pid /run/a; pid /run/b;", "has `pid` 2 times, which nginx refuses"),
+        ("daemon on; daemon off;", "has `daemon` 2 times"),
+        ("pid;", "has `pid` without its one argument"),
+        ("daemon no;", "has `daemon no`, which nginx refuses"),
+        ("include own/*.conf;", "includes /etc/nginx/own/b.inc with `pid`: leave it out there"),
+    ],
+)
+def test_a_process_that_the_service_cannot_be_is_refused(head: str, said: str) -> None:
+    etc = {**IN_MAIN, "nginx/own/b.inc": {"content": "pid /run/nginx.pid;\n"}}
+    with pytest.raises(DeclarationError, match=r"^operating_system\.services\[0\]\.value\.config: " + said):
+        render({"config": f"{head}\n{PLAIN}"}, etc)
+
+
+def test_what_others_include_is_no_process() -> None:
+    etc = {**IN_MAIN, "nginx/own/b.inc": {"content": "env A;\n"}, "nginx/own/c.inc": {"content": "daemon off;\n"}}
+    assert render({"config": f"include own/*.conf;\n{PLAIN}"}, etc)

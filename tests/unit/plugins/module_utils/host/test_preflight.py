@@ -311,7 +311,7 @@ def test_a_mount_point_that_nobody_can_make(host: HostFacts, mounts: list[dict[s
     "mounts",
     [
         [bind("/srv/data", "/usr/share/doc")],
-        [bind("/srv/data", "/usr/linked/x")],
+        [bind("/srv/data", "/usr/linked")],
         [bind("/srv/missing", "/usr/local")],
         [bind("/srv/data", "/usr/local", mount_may_fail=True)],
         [bind("/srv", "/a"), bind("/srv/data", "/a/b")],
@@ -321,7 +321,7 @@ def test_a_mount_point_that_nobody_can_make(host: HostFacts, mounts: list[dict[s
     ],
 )
 def test_a_mount_point_that_is_there_or_can_be_made(host: HostFacts, mounts: list[dict[str, t.Any]]) -> None:
-    (host.root / "usr/linked").symlink_to("lib")
+    (host.root / "usr/linked").symlink_to("share")
     (host.root / "usr/share/doc").mkdir(parents=True)
     assert problems(host, with_mounts(*mounts)) == []
 

@@ -298,9 +298,55 @@ def test_what_systemd_does_not_find_on_the_host_the_container_may_have(host: Hos
 
 
 def test_each_program_once(host: HostFacts) -> None:
-    contents, links = unit("[Service]\nExecStartPre=/a\nExecStartPre=/b\nExecStart=/a\n")
+    contents, links = unit("[Service]\nExecStartPre=/usr/bin/a\nExecStartPre=/usr/bin/b\nExecStart=/usr/bin/a\n")
     found = [said.partition(",")[0] for said in programs(host, contents, files=links).problems()]
-    assert found == ["the unit a.service starts /a", "the unit a.service starts /b"]
+    assert found == ["the unit a.service starts /usr/bin/a", "the unit a.service starts /usr/bin/b"]
+
+
+RUN = "the unit a.service starts /opt/app/run, which is not there: install it, or map it into the container"
+PLAIN = "[Service]\nExecStart=/opt/app/run\n"
+BEFORE = "[Service]\nExecStartPre=/usr/bin/init\nExecStart=/opt/app/run\n"
+AFTER = "[Unit]\nRequires=b.service\nAfter=b.service\n" + PLAIN
+MADE: dict[str, tuple[str, str, list[dict[str, t.Any]], bool]] = {
+    "by_nothing": (PLAIN, "", [], False),
+    "by_an_earlier_command": (BEFORE, "", [], True),
+    "in_another_order": ("[Service]\nExecStart=/opt/app/run\nExecStartPre=/usr/bin/init\n", "", [], True),
+    "by_an_earlier_one_of_several": ("[Service]\nExecStart=/usr/bin/init\nExecStart=/opt/app/run\n", "", [], True),
+    "by_a_later_command": (PLAIN + "ExecStartPost=/usr/bin/init\n", "", [], False),
+    "by_itself": ("[Service]\nExecStartPre=/opt/app/run\nExecStart=/opt/app/run\n", "", [], False),
+    "by_another_unit": (AFTER, "", [], True),
+    "by_a_unit_that_may_be_later": (AFTER.replace("After=b.service\n", ""), "", [], False),
+    "after_a_unit_of_the_store": (AFTER.replace("b.service", "network.target"), "", [], False),
+    "by_the_activation": (PLAIN, "mkdir -p /opt/app && cp x /opt/app\n", [], True),
+    "by_the_activation_elsewhere": (PLAIN, "mkdir -p /opt/app2 /opt\n", [], False),
+    "where_nobody_can_write": (
+        BEFORE,
+        "/opt/app/run",
+        [{"device": "/srv", "mount_point": "/opt", "type": "none", "flags": ["bind-mount", "read-only"]}],
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MADE)
+def test_a_program_that_may_be_made_inside(host: HostFacts, case: str) -> None:
+    text, boot, mounts, is_made = MADE[case]
+    (host.root / "srv").mkdir(exist_ok=True)
+    contents, links = unit(text)
+    contents[f"{UNITS}b.service"] = "[Service]\nExecStart=/usr/bin/init\n"
+    found = programs(host, contents, files=links, file_systems=[STORE, *mounts])
+    found.boot = boot
+    assert found.problems() == ([] if is_made else [RUN])
+    assert found.warnings() == ([f"{RUN}, unless something inside makes it before"] if is_made else [])
+    missing, warnings = found.said([("a.service", "/opt/app/run")])
+    assert (bool(missing), bool(warnings)) == (not is_made, is_made)
+
+
+def test_a_program_of_the_store_is_not_made_inside(host: HostFacts) -> None:
+    contents, links = unit("[Service]\nExecStartPre=/usr/bin/init\nExecStart=/usr/local/bin/nosuch\n")
+    found = programs(host, contents, files=links)
+    found.boot = "/usr/local/bin"
+    assert (len(found.problems()), found.warnings()) == (1, [])
 
 
 CARRIAGE, NONE = (

@@ -146,3 +146,55 @@ def test_cases_n5_writable_overlay(
     said = found(HostFacts(), bind(str(tmp_path), "/data", *flags), private_users=users)
     assert ["cannot map ids" in text for text in said] == [True] * refused
     assert not any("chown" in text for text in said)
+
+
+LINKED = bind("/srv/linked", "/x/p", "read-only")
+LINKS = {
+    "absolute_out": ("/etc", "", "leads out of the mapping"),
+    "relative_out": ("../../other", "", "leads out of the mapping"),
+    "out_into_another_mapping": ("/y", "", "leads out of the mapping"),
+    "out_above": ("..", "", "leads out of the mapping"),
+    "dangling": ("nosuch", "", "leads to nothing"),
+    "dangling_below": ("nosuch", "a", "leads to nothing"),
+    "dangling_deep": ("real/nosuch/a", "a", "leads to nothing"),
+    "dangling_twice": ("second/nosuch", "", "leads to nothing"),
+    "loop": ("link", "a", "lead in a circle"),
+    "hiding": (".", "", "would be hidden"),
+    "hiding_absolute": ("/x/p", "", "would be hidden"),
+    "read_only_behind_it": ("real", "a", "missing, in what is shared read-only"),
+    "read_only_behind_two": ("second", "a/b", "missing, in what is shared read-only"),
+    "below_a_file": ("file", "a", "lies below a file"),
+    "a_file": ("real/file", "", "which is a file"),
+    "a_directory": ("real", "", ""),
+    "a_directory_below": ("real", "below", ""),
+    "by_the_way_of_another": ("second/below", "", ""),
+    "absolute": ("/x/p/real", "below", ""),
+    "out_and_back": ("../p/real", "", ""),
+    "the_roots_own_links": ("/bin/real", "", ""),
+    "a_link_of_the_system": ("/etc/localtime", "", ""),
+}
+
+
+@pytest.mark.parametrize("case", LINKS)
+def test_links_in_a_mapping(host: HostFacts, case: str) -> None:
+    text, rest, said = LINKS[case]
+    (host.root / "srv/linked/real/below").mkdir(parents=True)
+    (host.root / "srv/linked/real/file").touch()
+    (host.root / "srv/linked/file").touch()
+    (host.root / "srv/linked/second").symlink_to("./real")
+    (host.root / "srv/linked/link").symlink_to(text)
+    inner = bind("/srv/other", f"/x/p/link/{rest}".rstrip("/"))
+    messages = found(host, bind("/srv/dir", "/y"), LINKED, inner)
+    assert len(messages) == bool(said)
+    assert all(said in message for message in messages), messages
+    if "read-only" in said:
+        assert found(host, {**LINKED, "flags": ["bind-mount"]}, inner) == []
+    assert found(host, bind("/srv/dir", "/y"), LINKED, {**inner, "mount_may_fail": True}) == []
+
+
+def test_a_link_to_where_another_mapping_lies(host: HostFacts) -> None:
+    (host.root / "srv/linked/real/below").mkdir(parents=True)
+    (host.root / "srv/linked/link").symlink_to("real")
+    covering = bind("/srv/dir", "/x/p/real")
+    (said,) = found(host, LINKED, covering, bind("/srv/other", "/x/p/link/below"))
+    assert "leads out of the mapping" in said

@@ -36,3 +36,49 @@ def test_roll_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_all: bool
     host = subject.HostContainers(tmp_path, declared, {}, {}, lambda name: name)
     assert [result["changed"] for result in host.bring(of_all)] == [False, False]
     assert asked == {"web": expected, "other": of_all}
+
+
+ORDERS: dict[str, tuple[dict[str, dict[str, t.Any]], str]] = {
+    "as_declared": ({"b": {}, "a": {}, "c": {"requires": ["a"], "after": ["b"]}}, "bac"),
+    "required_later": ({"a": {"requires": ["c"]}, "b": {}, "c": {}}, "cab"),
+    "after_a_later_one": ({"a": {"after": ["c"]}, "b": {}, "c": {}}, "cab"),
+    "both": ({"a": {"after": ["b"], "requires": ["c"]}, "b": {}, "c": {}}, "cba"),
+    "in_a_row": ({"a": {"requires": ["b"]}, "b": {"requires": ["c"]}, "c": {"requires": ["d"]}, "d": {}}, "dcba"),
+    "others": ({"a": {"requires": ["other"], "after": None}, "b": {}}, "ab"),
+    "a_circle": ({"a": {"requires": ["b"]}, "b": {"requires": ["a"]}}, "ba"),
+    "requires_before_after": ({"b": {"after": ["a"]}, "a": {"requires": ["b"]}}, "ba"),
+    "itself": ({"a": {"requires": ["a"], "after": ["a"]}}, "a"),
+}
+
+
+@pytest.mark.parametrize("case", ORDERS)
+def test_the_order_is_that_of_what_they_need(case: str) -> None:
+    declared, expected = ORDERS[case]
+    assert "".join(subject.ordered(declared)) == expected
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("option", ["requires", "after"])
+def test_containers_are_brought_in_that_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, check: bool
+) -> None:
+    brought = []
+
+    class One:
+        warnings: t.ClassVar[list[str]] = []
+        earlier: t.ClassVar[list[str]] = []
+
+        def __init__(self, _layout: t.Any, container: str, _system: t.Any, _options: t.Any, _back: bool) -> None:
+            self.name = container
+            self.would_end = self.stays = False
+
+        def bring(self, _check: bool, _diff: bool) -> dict[str, t.Any]:
+            brought.append((self.name, list(self.earlier)))
+            return {"name": self.name, "changed": False}
+
+    monkeypatch.setattr(subject, "OneContainer", One)
+    options: dict[str, dict[str, t.Any]] = {"web": {option: ["db"]}, "old": {"state": "stopped"}, "db": {}}
+    declared = {name: options_of(given, name) for name, given in options.items()}
+    host = subject.HostContainers(tmp_path, declared, {}, {}, lambda name: name, check)
+    assert [result["name"] for result in host.bring(False)] == ["web", "old", "db"]
+    assert brought == [("old", []), ("db", ["old"]), ("web", ["old", "db"])]
