@@ -55,11 +55,11 @@ def test_one_that_does_not_end_is_left_behind(tmp_path: Path, path: str) -> None
 
     began = time.monotonic()
     with pytest.raises(looking.Unanswered) as error:
-        looking.in_time(wait, 0.3)
+        looking.in_time(wait, 2)
     assert time.monotonic() - began < 20
     named = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")[:4000]
     assert str(error.value).startswith(named)
-    assert re.search(r"has not answered for 0\.[23] s", str(error.value))
+    assert re.search(r"has not answered for [12]\.\d s", str(error.value))
     assert looking.in_time(lambda: 1) == 1, "the next one is looked at again"
 
 
