@@ -333,7 +333,8 @@ TYPES = (
     ServiceType(
         "nginx",
         "The nginx web server. What it serves must be declared: `servers`, or a block `server` in `config`, in"
-        " `http_directives` or in a declared or mapped file that these include.",
+        " `http_directives` or in a declared or mapped file that these include. The service follows the"
+        " directives `pid` and `daemon` of `config`.",
         spec=_NGINX,
         verify=_verify_nginx,
         against=_nginx_against,
