@@ -23,6 +23,11 @@ TEST_SECONDS = 3600
 HOST = "one.example.org"
 """The name of a test's one host in the inventory, as in the README."""
 
+MARKERS = (
+    "fails_on(host, reason): the test is known to fail on a host; it must not pass there unnoticed",
+    "once: the test is about machines, not about a distribution, and runs on the newest host alone",
+)
+
 BootMachine = t.Callable[..., Machine]
 
 
@@ -38,9 +43,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check what the user has chosen."""
-    config.addinivalue_line(
-        "markers", "fails_on(host, reason): the test is known to fail on a host; it must not pass there unnoticed"
-    )
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
     try:
         chosen(config.getoption("--hosts"))
     except ValueError as error:
@@ -51,6 +55,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make a test that needs a host one for each host. Those of a module follow each other on one machine."""
     if "recipe" in metafunc.fixturenames:
         recipes = chosen(metafunc.config.getoption("--hosts"))
+        if metafunc.definition.get_closest_marker("once"):
+            recipes = recipes[-1:]
         metafunc.parametrize("recipe", recipes, ids=[recipe.name for recipe in recipes], scope="module")
 
 

@@ -76,7 +76,8 @@ class Images:
 
     def make_whole(self, recipe: Recipe, directory: Path) -> None:
         """Make an image, which gets its name when all of it is on the disk."""
-        with tempfile.TemporaryDirectory(prefix=f"{recipe.name}-unfinished-", dir=self.cache) as place:
+        prefix = f"{recipe.name}-unfinished-"
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=self.cache, ignore_cleanup_errors=True) as place:
             unfinished, scratch = Path(place, "image"), Path(place, "scratch")
             unfinished.mkdir()
             scratch.mkdir()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import subprocess
 import tempfile
@@ -27,6 +28,9 @@ COMMAND_SECONDS = 30.0
 
 LINES = 60
 """How much of the console a failure's message shows."""
+
+IS_UNIT = re.compile(r"\.(?:automount|device|mount|path|scope|service|slice|socket|swap|target|timer)$")
+"""The end of a unit's full name."""
 
 WAIT_FOR_UNIT = """\
 exec 3< <(exec journalctl --boot --follow --no-tail --quiet --output=cat _PID=1 UNIT="$1")
@@ -154,7 +158,7 @@ class Machine:
         """Run a shell command as root over SSH, and return how it ended."""
         deadline = self.deadline(seconds)
         self._running()
-        remote = f"exec timeout --kill-after=10 {deadline.seconds:.0f} /bin/bash -c {shlex.quote(command)}"
+        remote = f"exec timeout --kill-after=10 {deadline.seconds:.1f} /bin/bash -c {shlex.quote(command)}"
         try:
             return subprocess.run(
                 ["ssh", *self._ssh_options(), "root@127.0.0.1", remote],
@@ -189,8 +193,8 @@ class Machine:
         return self.succeed("cat /proc/sys/kernel/random/boot_id").strip()
 
     def wait_for_unit(self, unit: str, seconds: float = COMMAND_SECONDS) -> None:
-        """Wait until a unit is active. It is an error at once when it has failed."""
-        name = unit if "." in unit else f"{unit}.service"
+        """Wait until a unit is active; without its kind, it is a service. It is an error at once when it has failed."""
+        name = unit if IS_UNIT.search(unit) else f"{unit}.service"
         self.succeed(f"/bin/bash -c {shlex.quote(WAIT_FOR_UNIT)} wait {shlex.quote(name)}", seconds)
 
     def wait_until_booted(self, seconds: float = BOOT_SECONDS) -> None:
@@ -236,7 +240,7 @@ class Machine:
 
     def _host_key_options(self) -> list[str]:
         """Return the options by which ssh accepts this machine's key and no other."""
-        known = (f"UserKnownHostsFile={self.image.known_hosts}", f"HostKeyAlias={self.image.recipe.name}")
+        known = (f'UserKnownHostsFile="{self.image.known_hosts}"', f"HostKeyAlias={self.image.recipe.name}")
         return [word for option in (*known, "StrictHostKeyChecking=yes") for word in ("-o", option)]
 
     def _ssh_options(self) -> list[str]:

@@ -33,6 +33,7 @@ def test_is_what_its_recipe_says(host: Machine, recipe: Recipe) -> None:
         assert host.execute(f"systemctl is-active {service}").stdout.strip() == "inactive"
 
 
+@pytest.mark.once
 def test_reaches_nobody(host: Machine) -> None:
     """Not even a program of this machine, which it would otherwise see behind QEMU's address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -41,6 +42,7 @@ def test_reaches_nobody(host: Machine) -> None:
     host.succeed("! timeout 5 bash -c 'exec 3<>/dev/tcp/192.0.2.1/80'")
 
 
+@pytest.mark.once
 def test_commands(host: Machine) -> None:
     assert host.succeed("echo 'two  words' \"$HOME\"; echo aside >&2") == "two  words /root\n"
     assert host.fail("echo out; echo aside >&2; exit 3") == "out\naside\n"
@@ -52,6 +54,7 @@ def test_commands(host: Machine) -> None:
         host.fail("sleep infinity", seconds=0.3)
 
 
+@pytest.mark.once
 def test_waits_for_units(host: Machine) -> None:
     """One that is active, one that becomes so later, one that fails later, one that there is not."""
     host.wait_for_unit("ssh")
@@ -67,6 +70,7 @@ def test_waits_for_units(host: Machine) -> None:
         host.wait_for_unit("no-such", seconds=0.5)
 
 
+@pytest.mark.once
 def test_reboots_and_loses_power_with_its_disk(host: Machine) -> None:
     """What was flushed is there after each; what is in memory is not."""
     host.succeed("echo kept >/root/kept && sync && touch /run/lost")
@@ -91,6 +95,7 @@ def test_reboots_and_loses_power_with_its_disk(host: Machine) -> None:
     assert host.console.count("Linux version") == 4
 
 
+@pytest.mark.once
 def test_has_a_disk_and_a_port_of_its_own(host: Machine, boot: BootMachine, image: Image) -> None:
     untouched = image.disk.stat().st_mtime_ns
     host.succeed("echo mine >/root/mine && sync")
@@ -102,6 +107,7 @@ def test_has_a_disk_and_a_port_of_its_own(host: Machine, boot: BootMachine, imag
     assert image.disk.stat().st_mtime_ns == untouched
 
 
+@pytest.mark.once
 def test_says_what_the_console_said_when_it_does_not_boot(image: Image, accelerator: Accelerator) -> None:
     with Machine(image, accelerator) as machine:
         with pytest.raises(MachineError, match=r"(?s)boot: waited in vain for the machine's line.*console of"):
@@ -124,6 +130,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.once
 def test_nothing_is_left_when_the_tests_are_killed(recipe: Recipe, image: Image, accelerator: Accelerator) -> None:
     def files() -> set[Path]:
         return {path for directory in (image.directory.parent, image.directory) for path in directory.iterdir()}
