@@ -125,6 +125,7 @@ class Machine:
         """Have it reboot as an administrator does, and wait until its sshd listens; return the seconds that it took."""
         former, deadline = self.boot_id(), self.deadline(2 * seconds)
         qemu = self._running()
+        qemu.forget()
         self.execute("systemctl reboot")
         with self._explained("reboot"):
             qemu.wait_for_event("RESET", deadline)

@@ -75,7 +75,7 @@ class Qemu:
     """A running QEMU.
 
     Attributes:
-        events: the names of what the monitor has told since somebody asked for an event.
+        events: the names of what the monitor has told since that was last forgotten.
     """
 
     def __init__(self, hardware: Hardware) -> None:
@@ -131,15 +131,19 @@ class Qemu:
             raise QemuError(f"{name}: {reply}")
         return reply["return"]
 
-    def wait_for_event(self, name: str, deadline: Deadline) -> None:
-        """Wait until the monitor tells of an event (see QEMU's QMP reference), and forget those before it."""
-        self._wait(lambda: name in self.events, f"the event {name}", deadline)
+    def forget(self) -> None:
+        """Forget what the monitor and the machine have told so far."""
+        self._listen(Deadline(0))
         self.events.clear()
+        self._said = b""
+
+    def wait_for_event(self, name: str, deadline: Deadline) -> None:
+        """Wait until the monitor has told of an event (see QEMU's QMP reference)."""
+        self._wait(lambda: name in self.events, f"the event {name}", deadline)
 
     def wait_for_line(self, line: bytes, deadline: Deadline) -> None:
-        """Wait until the machine writes a line to its second serial line, and forget what it has written before."""
+        """Wait until the machine has written a line to its second serial line."""
         self._wait(lambda: line in self._said.replace(b"\r", b""), f"the machine's line {line!r}", deadline)
-        self._said = b""
 
     def wait_for_end(self, deadline: Deadline) -> None:
         """Wait until QEMU ends by itself."""
