@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -219,15 +220,8 @@ def test_a_program_ends_with_the_process_that_has_started_it() -> None:
     child = os.pidfd_open(int(parent.stdout.readline()))
     parent.kill()
     parent.communicate()
-    assert wait_for(child)
+    assert select.select([child], [], [], 10)[0]
     os.close(child)
-
-
-def wait_for(pidfd: int) -> bool:
-    """Return whether a process ends within a few seconds."""
-    import select
-
-    return bool(select.select([pidfd], [], [], 10)[0])
 
 
 def test_a_program_whose_parent_has_ended_before_is_not_executed() -> None:
@@ -274,6 +268,13 @@ def test_the_option_chooses_the_tests() -> None:
     assert code == 0
     assert "[debian13" in printed
     assert "[debian12" not in printed
+
+
+def test_a_test_runs_on_each_host_unless_it_is_about_machines() -> None:
+    _code, printed = collect("--collect-only", "-q")
+    assert printed.count("::test_is_what_its_recipe_says[") == len(RECIPES)
+    assert printed.count("::test_commands[") == 1
+    assert f"::test_commands[{list(RECIPES)[-1]}]" in printed
 
 
 def test_a_run_that_has_no_test_counts_none_and_fails() -> None:
