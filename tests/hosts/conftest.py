@@ -25,6 +25,7 @@ HOST = "one.example.org"
 
 MARKERS = (
     "fails_on(host, reason): the test is known to fail on a host; it must not pass there unnoticed",
+    "on(host, ...): the test is about what some hosts have, and runs on these alone",
     "once: the test is about machines, not about a distribution, and runs on the newest host alone",
 )
 
@@ -57,21 +58,30 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         recipes = chosen(metafunc.config.getoption("--hosts"))
         if metafunc.definition.get_closest_marker("once"):
             recipes = recipes[-1:]
+        for mark in metafunc.definition.iter_markers("on"):
+            recipes = [recipe for recipe in recipes if recipe in map(RECIPES.__getitem__, mark.args)]
         metafunc.parametrize("recipe", recipes, ids=[recipe.name for recipe in recipes], scope="module")
 
 
+def recipe_of(item: pytest.Item) -> t.Any:
+    """Return the recipe of the host that a test runs on; something else when it needs none, or has none."""
+    return item.callspec.params.get("recipe") if hasattr(item, "callspec") else None
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Expect the failures that are known, and give every test of a host the time that it may take."""
-    here = Path(__file__).parent
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests without a host, expect the failures that are known, and give each test the time it may take."""
+    without = [item for item in items if item.get_closest_marker("on") and not isinstance(recipe_of(item), Recipe)]
+    if without:
+        items[:] = [item for item in items if item not in without]
+        config.hook.pytest_deselected(items=without)
     for item in items:
-        if not item.path.is_relative_to(here):
+        if not item.path.is_relative_to(Path(__file__).parent):
             continue
         item.add_marker(pytest.mark.timeout(TEST_SECONDS))
-        recipe = item.callspec.params.get("recipe") if hasattr(item, "callspec") else None
         for mark in item.iter_markers("fails_on"):
             name, reason = mark.args
-            if recipe == RECIPES[name]:
+            if recipe_of(item) == RECIPES[name]:
                 # That the machine does not boot is no failure that is known.
                 item.add_marker(pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError))
 

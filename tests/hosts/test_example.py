@@ -13,10 +13,9 @@ from ansible_collections.unshare.container.tests.hosts.conftest import HOST
 from ansible_collections.unshare.container.tests.hosts.controller import Controller
 from ansible_collections.unshare.container.tests.hosts.machine import Machine
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.fails_on("debian11", "Linux 5.10 has no mount_setattr(2), which a start needs (5.12)"),
-]
+pytestmark = pytest.mark.root
+
+needs_linux_5_12 = pytest.mark.fails_on("debian11", "Linux 5.10 has no mount_setattr(2), which a start needs (5.12)")
 
 PLAYBOOK = "web.yml"
 UNIT = "unshare-container@web.service"
@@ -102,6 +101,7 @@ def example(controller: Controller, host: Machine) -> t.Iterator[Example]:
         controller.playbook(PLAYBOOK, system_container_state="absent")
 
 
+@needs_linux_5_12
 def test_is_deployed_once_runs_and_leaves_nothing(example: Example) -> None:
     assert example.play() > 0
     example.serves()
@@ -111,6 +111,7 @@ def test_is_deployed_once_runs_and_leaves_nothing(example: Example) -> None:
     assert example.play(system_container_state="absent") == 0
 
 
+@needs_linux_5_12
 def test_comes_back_with_its_host_if_it_is_enabled(example: Example) -> None:
     assert example.play(system_container_enabled=True) > 0
     example.host.reboot()
@@ -121,6 +122,7 @@ def test_comes_back_with_its_host_if_it_is_enabled(example: Example) -> None:
     example.remove()
 
 
+@needs_linux_5_12
 def test_stays_down_if_it_is_not_enabled(example: Example) -> None:
     """Its host does not wait for it on the way down, all the same."""
     assert example.play() > 0
@@ -133,6 +135,7 @@ def test_stays_down_if_it_is_not_enabled(example: Example) -> None:
     example.serves()
 
 
+@needs_linux_5_12
 def test_goes_back_to_the_former_system(example: Example) -> None:
     assert example.play() > 0
     former = example.host.succeed("readlink /run/unshare/web/system")
@@ -141,3 +144,12 @@ def test_goes_back_to_the_former_system(example: Example) -> None:
     assert example.play(system_container_state="rolled_back") > 0
     assert example.host.succeed("readlink /run/unshare/web/system") == former
     example.serves()
+
+
+@pytest.mark.on("debian11")
+def test_is_refused_by_a_kernel_that_is_too_old(example: Example) -> None:
+    said = example.controller.run_playbook(PLAYBOOK)
+    assert said.counts(HOST)["failed"] == 1
+    assert "nothing was changed. the kernel is 5.10." in said.output
+    assert "Linux 5.12 or newer is needed" in said.output
+    assert example.left() == example.before

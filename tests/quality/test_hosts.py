@@ -277,6 +277,14 @@ def test_a_test_runs_on_each_host_unless_it_is_about_machines() -> None:
     assert f"::test_commands[{list(RECIPES)[-1]}]" in printed
 
 
+@pytest.mark.parametrize(("hosts", "expected"), [("debian11,debian13", 1), ("debian13", 0)])
+def test_a_test_that_is_about_some_hosts_runs_on_these_alone(hosts: str, expected: int) -> None:
+    code, printed = collect("--collect-only", "-q", f"--hosts={hosts}")
+    assert code == 0
+    assert printed.count("::test_is_refused_by_a_kernel_that_is_too_old[") == expected
+    assert "NOTSET" not in printed
+
+
 def test_a_run_that_has_no_test_counts_none_and_fails() -> None:
     code, printed = collect("-k", "no_test_has_this_name")
     assert code == 5
