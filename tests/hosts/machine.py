@@ -102,6 +102,7 @@ class Machine:
 
     def start(self, seconds: float = BOOT_SECONDS) -> float:
         """Switch it on, and wait until its sshd listens; return the seconds that it took."""
+        assert self._disk >= 0, f"{self.name} has been taken away"
         assert not self.is_on, f"{self.name} is on"
         self._let_go()
         deadline = self.deadline(seconds)
@@ -148,10 +149,12 @@ class Machine:
         self._let_go()
 
     def close(self) -> None:
-        """Take it away, with its disk."""
+        """Take it away, with its disk and its console, unless that has been done."""
         self._let_go()
-        os.close(self._console)
-        os.close(self._disk)
+        for descriptor in (self._console, self._disk):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._console = self._disk = -1
 
     # Commands
 
@@ -216,6 +219,8 @@ class Machine:
     @property
     def console(self) -> str:
         """Return what its console has said since it was made, and what QEMU has."""
+        if self._console < 0:
+            return ""
         length = os.fstat(self._console).st_size
         return plain(os.pread(self._console, length, 0).decode("utf-8", "replace"))
 

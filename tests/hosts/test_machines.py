@@ -104,6 +104,8 @@ def test_has_a_disk_and_a_port_of_its_own(host: Machine, boot: BootMachine, imag
     assert with_less.succeed("cat /etc/machine-id") != host.succeed("cat /etc/machine-id")
     assert with_less.ansible_variables()["ansible_port"] != host.ansible_variables()["ansible_port"]
     with_less.close()
+    with pytest.raises(AssertionError, match="has been taken away"):
+        with_less.start()
     assert image.disk.stat().st_mtime_ns == untouched
 
 
