@@ -16,7 +16,6 @@ PAGES = [
     *sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md")),
     *sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "roles").glob("*/README.md")),
     "tests/benchmarks/README.md",
-    "tests/hosts/README.md",
     "tests/mutation/README.md",
 ]
 FENCE = re.compile(r"^```(?P<language>\w*)$")
