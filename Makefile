@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Needs python3 (3.11 or newer) and make; everything else is installed into .venv.
-# The targets that need Debian packages (test, integration) install those that are missing.
+# The targets that need Debian packages (test, integration, test-hosts) install those that are missing.
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,6 +16,8 @@ INVENTORY ?= examples/inventory
 PLAYBOOK_ARGS ?=
 PYTEST_ARGS ?=
 PROCESSES ?=
+HOSTS ?=
+HOST_PROCESSES ?= 1
 BENCHMARK_ARGS ?=
 SAMPLE ?= 0
 SEED ?= 1
@@ -31,7 +33,7 @@ export RUFF_CACHE_DIR := .cache/ruff
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: docs security-table help deploy check destroy test lint unit integration benchmark benchmark-connection benchmark-fleet benchmark-packages test-packages changelog constraints sanity importer build clean molecule mutation golden \
+.PHONY: docs security-table help deploy check destroy test lint unit integration benchmark benchmark-connection benchmark-fleet benchmark-packages test-hosts test-packages host-packages changelog constraints sanity importer build clean molecule mutation golden \
 	lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs
 
 help: ## list the targets
@@ -59,11 +61,19 @@ unit: $(VENV)/development $(COLLECTION) ## tests that need neither root nor a ho
 integration: $(VENV)/development $(OLDEST)/installed $(COLLECTION) test-packages ## tests that boot containers (as root)
 	$(SIDE_BY_SIDE) $(PYTEST_ARGS) tests/integration
 
+# A machine has two processors of its own, so one process is enough for two of this machine's.
+test-hosts: PROCESSES = $(HOST_PROCESSES)
+test-hosts: $(VENV)/development $(COLLECTION) host-packages ## tests on virtual machines that boot (as root; HOSTS=debian12,debian13: on these)
+	$(SIDE_BY_SIDE) $(PYTEST_ARGS) $(HOSTS:%=--hosts=%) tests/hosts
+
 molecule: $(VENV)/development $(COLLECTION) test-packages ## the Molecule scenarios alone, which integration runs, too (as root)
 	$(BIN)/molecule test --all
 
 test-packages: ## install the Debian packages that tests need, without starting their services
 	sh tests/install-packages.sh requirements/debian.txt
+
+host-packages: ## install the Debian packages that make and run virtual machines
+	sh tests/install-packages.sh requirements/hosts.txt
 
 benchmark-packages: ## install the peers that the benchmarks compare with
 	sh tests/install-packages.sh requirements/benchmark.txt

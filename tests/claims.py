@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import typing as t
 from pathlib import Path
@@ -43,7 +44,7 @@ class Claims:
         """
         if session.testsfailed or session.config.option.collectonly:
             return None  # pytest's own loop ends it
-        for item, following in zip(session.items, [*session.items[1:], None], strict=True):
+        for item, following in itertools.zip_longest(session.items, session.items[1:]):
             if not self.claim(item.path):
                 continue
             last = following is None or following.path != item.path

@@ -114,6 +114,11 @@ def test_skipped_and_chosen_tests_are_counted(files: Path) -> None:
     assert (status, last(text)) == (0, "1 passed, 1 skipped")
 
 
+def test_none_are_counted_when_none_is_chosen(files: Path) -> None:
+    status, text = finish(files, "-k", "no_test_has_this_name")
+    assert (status, last(text)) == (5, "no tests ran")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_ended_removes_what_it_has_made(tmp_path: Path, number: signal.Signals) -> None:
     for file in ("test_one.py", "test_two.py"):

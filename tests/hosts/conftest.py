@@ -1,0 +1,163 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Hosts for the tests: virtual machines, one for each recipe that `--hosts` names."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.tests.hosts import acceleration
+from ansible_collections.unshare.container.tests.hosts.acceleration import Accelerator
+from ansible_collections.unshare.container.tests.hosts.controller import Controller
+from ansible_collections.unshare.container.tests.hosts.images import CACHE, Images
+from ansible_collections.unshare.container.tests.hosts.machine import CommandFailed, Machine, MachineError
+from ansible_collections.unshare.container.tests.hosts.making import Image
+from ansible_collections.unshare.container.tests.hosts.recipes import RECIPES, Recipe, chosen
+
+TEST_SECONDS = 3600
+"""After which a test is ended. What it waits for has deadlines of its own, which name what did not happen."""
+
+HOST = "one.example.org"
+"""The name of a test's one host in the inventory, as in the README."""
+
+MARKERS = (
+    "fails_on(host, reason): the test is known to fail on a host; it must not pass there unnoticed",
+    "on(host, ...): the test is about what some hosts have, and runs on these alone",
+    "once: the test is about machines, not about a distribution, and runs on the newest host alone",
+)
+
+BootMachine = t.Callable[..., Machine]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the user choose among the hosts."""
+    parser.addoption(
+        "--hosts",
+        default="",
+        metavar="NAMES",
+        help=f"the hosts to test on, with commas between them: {', '.join(RECIPES)} (default: all)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check what the user has chosen."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    try:
+        chosen(config.getoption("--hosts"))
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make a test that needs a host one for each host. Those of a module follow each other on one machine."""
+    if "recipe" in metafunc.fixturenames:
+        recipes = chosen(metafunc.config.getoption("--hosts"))
+        if metafunc.definition.get_closest_marker("once"):
+            recipes = recipes[-1:]
+        for mark in metafunc.definition.iter_markers("on"):
+            recipes = [recipe for recipe in recipes if recipe in map(RECIPES.__getitem__, mark.args)]
+        metafunc.parametrize("recipe", recipes, ids=[recipe.name for recipe in recipes], scope="module")
+
+
+def recipe_of(item: pytest.Item) -> t.Any:
+    """Return the recipe of the host that a test runs on; something else when it needs none, or has none."""
+    return item.callspec.params.get("recipe") if hasattr(item, "callspec") else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests without a host, expect the failures that are known, and give each test the time it may take."""
+    without = [item for item in items if item.get_closest_marker("on") and not isinstance(recipe_of(item), Recipe)]
+    if without:
+        items[:] = [item for item in items if item not in without]
+        config.hook.pytest_deselected(items=without)
+    for item in items:
+        if not item.path.is_relative_to(Path(__file__).parent):
+            continue
+        item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+        for mark in item.iter_markers("fails_on"):
+            name, reason = mark.args
+            if recipe_of(item) == RECIPES[name]:
+                # That the machine does not boot is no failure that is known.
+                item.add_marker(pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> t.Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the consoles of the machines to the report of a test that has failed, unless its message has one."""
+    report = yield
+    if report.failed and call.excinfo and not call.excinfo.errisinstance((MachineError, CommandFailed)):
+        machines = item.config.stash.get(MACHINES, [])
+        report.sections += [(f"console of {machine.name}", machine.console_end()) for machine in machines]
+    return report
+
+
+MACHINES = pytest.StashKey[list[Machine]]()
+"""The machines that there are at a moment."""
+
+
+@pytest.fixture(scope="session")
+def images() -> t.Iterator[Images]:
+    """Return the images on this machine."""
+    images = Images()
+    yield images
+    images.close()
+
+
+@pytest.fixture(scope="module")
+def image(images: Images, recipe: Recipe) -> Image:
+    """Return the image of the host that is tested. The first run makes it, which takes minutes."""
+    return images.of(recipe)
+
+
+@pytest.fixture(scope="module")
+def accelerator(image: Image) -> Accelerator:
+    """Return how machines have their processors here."""
+
+    def trial(accelerator: Accelerator) -> str:
+        with Machine(image, accelerator) as machine:
+            try:
+                machine.start(acceleration.TRIAL_SECONDS)
+            except MachineError as error:
+                return str(error)
+            return ""
+
+    return acceleration.accelerator(CACHE, trial)
+
+
+@pytest.fixture(scope="module")
+def boot(request: pytest.FixtureRequest, image: Image, accelerator: Accelerator) -> t.Iterator[BootMachine]:
+    """Yield a function that boots another machine of the tested host; its arguments are those of `Machine`."""
+    machines = request.config.stash.setdefault(MACHINES, [])
+    made: list[Machine] = []
+
+    def boot(**arguments: t.Any) -> Machine:
+        machine = Machine(image, accelerator, **arguments)
+        made.append(machine)
+        machines.append(machine)
+        machine.start()
+        machine.wait_until_booted()
+        return machine
+
+    yield boot
+    for machine in made:
+        machines.remove(machine)
+        machine.close()
+
+
+@pytest.fixture(scope="module")
+def host(boot: BootMachine) -> Machine:
+    """Return a machine of the tested host, which the tests of a module share."""
+    return boot()
+
+
+@pytest.fixture
+def controller(host: Machine, tmp_path: Path) -> Controller:
+    """Return a controller whose one host is the machine."""
+    return Controller(tmp_path, {HOST: host})

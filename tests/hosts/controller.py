@@ -1,0 +1,122 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The computer that Ansible runs on: this one, with the collection installed and no configuration of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+from ansible_collections.unshare.container.tests.hosts.machine import CommandFailed, Machine, MachineError
+from ansible_collections.unshare.container.tests.hosts.processes import end_with_parent
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RECAP = re.compile(r"^(?P<host>\S+)\s+: (?P<counts>ok=\d+.*)$", re.MULTILINE)
+PLAY_SECONDS = 60.0
+"""How long a play may take (see `Machine.deadline`)."""
+
+
+class Play:
+    """A run of `ansible-playbook` that has ended.
+
+    Attributes:
+        code: its exit status.
+        output: what it printed.
+    """
+
+    def __init__(self, code: int, output: str) -> None:
+        self.code = code
+        self.output = output
+
+    def counts(self, host: str) -> dict[str, int]:
+        """Return what the play's recap counts for a host: `changed`, `failed` and so on."""
+        (line,) = [match["counts"] for match in RECAP.finditer(self.output) if match["host"] == host]
+        return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", line)}
+
+
+class Controller:
+    """A directory with an inventory and playbooks, in which somebody types commands of Ansible.
+
+    Attributes:
+        directory: where he is.
+        machines: the hosts, by their names in the inventory.
+    """
+
+    def __init__(self, directory: Path, machines: t.Mapping[str, Machine]) -> None:
+        self.directory = directory
+        self.machines = machines
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file of his."""
+        file = self.directory / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def playbook(self, *arguments: str, seconds: float = PLAY_SECONDS, **variables: t.Any) -> Play:
+        """Run a playbook that is to succeed.
+
+        Args:
+            *arguments: its name, and further arguments.
+            seconds: how long it may take.
+            **variables: given on the command line.
+        """
+        play = self.run_playbook(*arguments, seconds=seconds, **variables)
+        if play.code != 0:
+            message = f"ansible-playbook {' '.join(arguments)} failed with {play.code}:\n{play.output}"
+            raise self.any_machine().failure(CommandFailed, message)
+        return play
+
+    def run_playbook(self, *arguments: str, seconds: float = PLAY_SECONDS, **variables: t.Any) -> Play:
+        """Run a playbook, whether or not it succeeds."""
+        self.write_inventory()
+        command = ["ansible-playbook", "--inventory=inventory", *arguments]
+        if variables:
+            command.append(f"--extra-vars={json.dumps(variables)}")
+        limit = max(machine.deadline(seconds).seconds for machine in self.machines.values())
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.directory,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                timeout=limit,
+                check=False,
+                preexec_fn=end_with_parent(),
+            )
+        except subprocess.TimeoutExpired as error:
+            printed = error.stdout.decode("utf-8", "replace") if isinstance(error.stdout, bytes) else error.stdout
+            message = f"{' '.join(command)}: not done after {limit:.0f} s\n{printed}"
+            raise self.any_machine().failure(MachineError, message) from None
+        return Play(done.returncode, done.stdout)
+
+    def any_machine(self) -> Machine:
+        """Return one of the machines."""
+        return next(iter(self.machines.values()))
+
+    def write_inventory(self) -> None:
+        """Write how the hosts are reached; what ports they have changes when they are switched on."""
+        for name, machine in self.machines.items():
+            self.write(f"inventory/host_vars/{name}/machine.json", json.dumps(machine.ansible_variables()))
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of his shell."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+        slowest = max(machine.accelerator.slowness for machine in self.machines.values())
+        return {
+            **kept,
+            "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".collections"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_TIMEOUT": str(round(10 * slowest)),
+            "LC_ALL": "C.UTF-8",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }

@@ -1,0 +1,155 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The README's web server, deployed over SSH to a host that boots: changed, rebooted, rolled back, removed."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.unshare.container.tests import guides
+from ansible_collections.unshare.container.tests.hosts.conftest import HOST
+from ansible_collections.unshare.container.tests.hosts.controller import Controller
+from ansible_collections.unshare.container.tests.hosts.machine import Machine
+
+pytestmark = pytest.mark.root
+
+needs_linux_5_12 = pytest.mark.fails_on("debian11", "Linux 5.10 has no mount_setattr(2), which a start needs (5.12)")
+
+PLAYBOOK = "web.yml"
+UNIT = "unshare-container@web.service"
+ENTER = "/run/unshare/web/system/enter-container"
+PAGE = "Hello from a container\n"
+OURS = """
+find /run/unshare -mindepth 1
+find /var/lib/unshare -mindepth 2
+find /etc/systemd/system /run/systemd/system /run/systemd/transient
+cut --delimiter=' ' --fields=4,5 /proc/self/mountinfo
+find /sys/fs/cgroup -type d -path '*unshare*'
+for process in /proc/[0-9]*; do
+    tr '\\0' ' ' <$process/cmdline | grep -E 'unshare/|-container '
+done
+true
+"""
+"""A command that lists what of the collection can be on a host: files, units, mounts, control groups, processes.
+
+The directories of all containers and all systems stay, empty: runs take turns by locking them.
+"""
+
+OTHER = {
+    "host_name": "web",
+    "services": [{"type": "unit", "value": {"name": "other", "command": ["/usr/bin/sleep", "infinity"]}}],
+}
+"""A declaration without a web server."""
+
+KILLED = "systemd-shutdown[1]: Waiting for process:"
+"""What the console says on the way down when a process did not end in time, and is killed."""
+
+
+class Example:
+    """The README's web server on a machine.
+
+    Attributes:
+        controller: where its playbook is run.
+        host: the machine.
+        before: what of the collection was on the host before.
+    """
+
+    def __init__(self, controller: Controller, host: Machine) -> None:
+        self.controller = controller
+        self.host = host
+        # A machine reaches no archive. So the packages are there, and their lists are as if they had just been fetched.
+        host.succeed("touch /var/lib/apt/lists")
+        for block in guides.blocks("README.md"):
+            if block.section == "A web server" and block.file:
+                controller.write(block.file, block.text)
+        self.before = self.left()
+
+    def play(self, **variables: t.Any) -> int:
+        """Run the playbook; return how many tasks have changed something."""
+        return self.controller.playbook(PLAYBOOK, **variables).counts(HOST)["changed"]
+
+    def remove(self) -> None:
+        """Have the container removed, and see that nothing of the collection stays."""
+        assert self.left() != self.before
+        assert self.play(system_container_state="absent") > 0
+        assert self.left() == self.before
+
+    def serves(self) -> None:
+        """See that all is well inside, and that the web server answers."""
+        assert self.host.execute(f"{ENTER} systemctl is-system-running --wait").stdout.strip() == "running"
+        assert self.host.succeed("curl --silent --show-error --fail http://127.0.0.1:8080/") == PAGE
+
+    def serves_nothing(self) -> None:
+        """See that there is no web server."""
+        assert "onnect to 127.0.0.1" in self.host.fail("curl --silent --show-error http://127.0.0.1:8080/")
+
+    def left(self) -> set[str]:
+        """Return what of the collection is on the host."""
+        return set(self.host.succeed(OURS).splitlines())
+
+
+@pytest.fixture
+def example(controller: Controller, host: Machine) -> t.Iterator[Example]:
+    """Yield the example, and take it away after the test."""
+    example = Example(controller, host)
+    yield example
+    if not host.is_on:
+        host.start()
+    if example.left() != example.before:
+        controller.playbook(PLAYBOOK, system_container_state="absent")
+
+
+@needs_linux_5_12
+def test_is_deployed_once_runs_and_leaves_nothing(example: Example) -> None:
+    assert example.play() > 0
+    example.serves()
+    assert example.play() == 0
+    example.serves()
+    example.remove()
+    assert example.play(system_container_state="absent") == 0
+
+
+@needs_linux_5_12
+def test_comes_back_with_its_host_if_it_is_enabled(example: Example) -> None:
+    assert example.play(system_container_enabled=True) > 0
+    example.host.reboot()
+    example.host.wait_for_unit(UNIT)
+    example.serves()
+    assert KILLED not in example.host.console
+    assert example.play(system_container_enabled=True) == 0
+    example.remove()
+
+
+@needs_linux_5_12
+def test_stays_down_if_it_is_not_enabled(example: Example) -> None:
+    """Its host does not wait for it on the way down, all the same."""
+    assert example.play() > 0
+    example.host.power_off()
+    assert KILLED not in example.host.console
+    example.host.start()
+    example.host.wait_until_booted()
+    example.serves_nothing()
+    assert example.play() > 0
+    example.serves()
+
+
+@needs_linux_5_12
+def test_goes_back_to_the_former_system(example: Example) -> None:
+    assert example.play() > 0
+    former = example.host.succeed("readlink /run/unshare/web/system")
+    assert example.play(system_container_operating_system=OTHER) > 0
+    example.serves_nothing()
+    assert example.play(system_container_state="rolled_back") > 0
+    assert example.host.succeed("readlink /run/unshare/web/system") == former
+    example.serves()
+
+
+@pytest.mark.on("debian11")
+def test_is_refused_by_a_kernel_that_is_too_old(example: Example) -> None:
+    said = example.controller.run_playbook(PLAYBOOK)
+    assert said.counts(HOST)["failed"] == 1
+    assert "nothing was changed. the kernel is 5.10." in said.output
+    assert "Linux 5.12 or newer is needed" in said.output
+    assert example.left() == example.before
