@@ -132,10 +132,12 @@ def test_proc_is_mounted_where_the_kernel_takes_no_namespace_by_name(
     """Before Linux 6.17."""
     filesystem = mounts.filesystem
 
-    def without_pidns(kind: str, options: list[tuple[str, str | None]], attributes: int = 0) -> int:
+    def without_pidns(
+        kind: str, options: list[tuple[str, str | None]], attributes: int = 0, nodes: bool = False
+    ) -> int:
         if any(name == "pidns" for name, _value in options):
             raise OSError(errno.EINVAL, "Invalid argument", "fsconfig(pidns)")
-        return filesystem(kind, options, attributes)
+        return filesystem(kind, options, attributes, nodes)
 
     monkeypatch.setattr(mounts, "filesystem", without_pidns)
     machine = make_machine()

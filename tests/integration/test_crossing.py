@@ -143,7 +143,11 @@ class TestDescriptors:
                 if status is not None and not stat.S_ISFIFO(status.st_mode)
             }
 
-    def test_a_starting_init(self, machine: Machine, held: set[tuple[int, int]]) -> None:
+    def test_a_starting_init(self, make_machine: MakeMachine, tmp_path: Path, held: set[tuple[int, int]]) -> None:
+        """Which makes the directories that lie in mappings."""
+        users = [{"name": "alice", "home_directory": "/home/alice"}]
+        mappings = [{"source": str(tmp_path), "target": "/home", "writable": True}]
+        machine = make_machine({"users": users}, name=NAME, mappings=mappings)
         steps = Steps()
         with steps.recording():
             machine.start(wait=False)

@@ -93,8 +93,10 @@ def test_nothing_of_the_host_is_seen_of_a_dying_process(in_mode: Machine, mode: 
     killed = 0
     with watch(in_mode, "kill") as watcher:
         for _entry in range(KILLED if mode == "auto" else KILLED // 3):
-            with contextlib.suppress(LauncherError):
+            try:
                 killed += questions.ask(in_mode.container, ["/usr/bin/true"], 20)[0] == signal.SIGKILL
+            except LauncherError as error:
+                killed += any(word in str(error) for word in (enter.KILLED, "it ended meanwhile"))
         output, _errors = watcher.communicate("end\n", timeout=60)
     isolation_record.check(mode, "killed", "look", {"kill who enters": said(json.loads(output)["found"])})
     assert killed > 0
@@ -125,9 +127,7 @@ def test_an_entered_command_inherits_nothing(machine: Machine) -> None:
         )
     links = [line.split(" -> ")[1] for line in listing.splitlines() if " -> " in line]
     assert len(links) == 4, listing
-    assert sorted(link.split(":")[0] for link in links) == ["/", "/dev/null", "/dev/null", "pipe"]
-    inode = questions.capture(machine.container, ["stat", "-L", "-c", "%i", "/proc/self/fd/0"], 20).strip()
-    assert inode != str(os.stat("/dev/null").st_ino), "the host's own null device"
+    assert sorted(link.split(":")[0] for link in links) == ["/", "pipe", "pipe", "pipe"]
 
 
 @pytest.mark.parametrize("deed", ["os.kill(int(name), 19)", "libc.ptrace(0x4206, int(name), 0, 0)"])
