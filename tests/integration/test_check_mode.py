@@ -213,7 +213,10 @@ def test_what_check_mode_says_is_so(
     tmp_path: Path, run: of_actions.Run, run_module: of_modules.RunModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def outcome(case: Case, check: bool) -> Outcome:
-        def execute(name: str, module_args: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        def execute(
+            name: str, module_args: dict[str, t.Any], task_vars: dict[str, t.Any], wrap_async: bool
+        ) -> dict[str, t.Any]:
+            assert not wrap_async
             return in_process(lambda: run_module(MODULES[name.rpartition(".")[2]], check=check, **module_args))
 
         def attempt(kind: t.Any, arguments: dict[str, t.Any], /) -> dict[str, t.Any]:

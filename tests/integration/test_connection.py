@@ -95,7 +95,7 @@ def test_a_terminal_is_never_asked_for(arguments: str, machine: Machine, host: S
 
 
 def test_a_command_whose_container_ends_is_killed(variables: Variables) -> None:
-    name = "test-ends"
+    name = f"{NAME}-ending"
     ending = Machine(name, write_system({"host_name": name}, name))
     ending.start()
     try:

@@ -154,10 +154,10 @@ def test_e3_pids(evaluate: Evaluator, first: bool, old_kernel: bool, monkeypatch
     if old_kernel:
         known = mounts.filesystem
 
-        def refuse(kind: str, options: list[tuple[str, str | None]], attributes: int = 0) -> int:
+        def refuse(kind: str, options: list[tuple[str, str | None]], attributes: int = 0, nodes: bool = False) -> int:
             if any(name == "pidns" for name, _value in options):
                 raise OSError(errno.EINVAL, "as before Linux 6.17")
-            return known(kind, options, attributes)
+            return known(kind, options, attributes, nodes)
 
         monkeypatch.setattr(mounts, "filesystem", refuse)
     children = "(lambda p: [os.getpid(), p, os.waitpid(p, 0)[1]] if p else os._exit(0))(os.fork())"

@@ -130,7 +130,7 @@ class LifeCycle:
         return {
             "state": "running" if running else "stopped" if self.exists() else "absent",
             "current": current.name if current else None,
-            "running": _base_name(status.system) if running else None,
+            "running": os.path.basename(status.system or "") if running else None,
         }
 
     def facts(self) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class LifeCycle:
     def running_system(self) -> Path | None:
         """Return the system that runs."""
         status = self.container.status()
-        return self.layout.systems / _base_name(status.system) if status.system else None
+        return self.layout.systems / os.path.basename(status.system or "") if status.system else None
 
     def planned_system(self, state: str) -> Path | None:
         """Return the system that `reach(state)` would make current, or None for the one that is."""
@@ -227,7 +227,7 @@ class LifeCycle:
         if state in ("stopped", "absent") or wanted is None:
             return None
         status = self.container.status()
-        runs = status.state == "running" and _base_name(status.system) == wanted.name
+        runs = status.state == "running" and os.path.basename(status.system or "") == wanted.name
         return wanted if state == "restarted" or not runs else None
 
     def _target(self, state: str) -> tuple[int, Path | None]:
@@ -282,7 +282,7 @@ class LifeCycle:
         if current is None:
             raise strangers.without_system(self.name)
         status = self.container.status()
-        if status.state == "running" and (restart or _base_name(status.system) != current.name):
+        if status.state == "running" and (restart or os.path.basename(status.system or "") != current.name):
             self.starter.stop(self.timeout)
             self.changed = True
             status = self.container.status()
@@ -381,11 +381,10 @@ class LifeCycle:
     def _refuse_stranger(self, state: str) -> None:
         """Raise TargetError for a state of a container of which this host has nothing, unless that is meant."""
         try:
-            is_known = state == "absent" or self.system is not None or self._remains()
+            if state != "absent" and self.system is None and not self._remains():
+                raise strangers.unknown(self.layout, self.name, state)
         except OSError:
-            return  # whoever may not look there is told so by what comes next
-        if not is_known:
-            raise strangers.unknown(self.layout, self.name, state)
+            pass  # whoever may not look there is told so by what comes next
 
     def _remains(self) -> bool:
         """Return whether there is anything for `absent` to remove."""
@@ -398,7 +397,3 @@ class LifeCycle:
         systems = Systems(self.layout)
         systems.remove(systems.of_container(self.name))
         self.changed = True
-
-
-def _base_name(system: str | None) -> str:
-    return (system or "").rstrip("/").rpartition("/")[2]
