@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import typing as t
@@ -15,29 +14,11 @@ from pathlib import Path
 
 from ansible_collections.unshare.container.tests.hosts.machine import CommandFailed, Machine, MachineError
 from ansible_collections.unshare.container.tests.hosts.processes import end_with_parent
+from ansible_collections.unshare.container.tests.integration.playbooks import Run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RECAP = re.compile(r"^(?P<host>\S+)\s+: (?P<counts>ok=\d+.*)$", re.MULTILINE)
 PLAY_SECONDS = 60.0
 """How long a play may take (see `Machine.deadline`)."""
-
-
-class Play:
-    """A run of `ansible-playbook` that has ended.
-
-    Attributes:
-        code: its exit status.
-        output: what it printed.
-    """
-
-    def __init__(self, code: int, output: str) -> None:
-        self.code = code
-        self.output = output
-
-    def counts(self, host: str) -> dict[str, int]:
-        """Return what the play's recap counts for a host: `changed`, `failed` and so on."""
-        (line,) = [match["counts"] for match in RECAP.finditer(self.output) if match["host"] == host]
-        return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", line)}
 
 
 class Controller:
@@ -58,7 +39,7 @@ class Controller:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
 
-    def playbook(self, *arguments: str, seconds: float = PLAY_SECONDS, **variables: t.Any) -> Play:
+    def playbook(self, *arguments: str, seconds: float = PLAY_SECONDS, **variables: t.Any) -> Run:
         """Run a playbook that is to succeed.
 
         Args:
@@ -72,7 +53,7 @@ class Controller:
             raise self.any_machine().failure(CommandFailed, message)
         return play
 
-    def run_playbook(self, *arguments: str, seconds: float = PLAY_SECONDS, **variables: t.Any) -> Play:
+    def run_playbook(self, *arguments: str, seconds: float = PLAY_SECONDS, **variables: t.Any) -> Run:
         """Run a playbook, whether or not it succeeds."""
         self.write_inventory()
         command = ["ansible-playbook", "--inventory=inventory", *arguments]
@@ -97,7 +78,7 @@ class Controller:
             printed = error.stdout.decode("utf-8", "replace") if isinstance(error.stdout, bytes) else error.stdout
             message = f"{' '.join(command)}: not done after {limit:.0f} s\n{printed}"
             raise self.any_machine().failure(MachineError, message) from None
-        return Play(done.returncode, done.stdout)
+        return Run(done.returncode, done.stdout)
 
     def any_machine(self) -> Machine:
         """Return one of the machines."""

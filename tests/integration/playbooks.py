@@ -15,9 +15,7 @@ import typing as t
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-RECAP = re.compile(
-    r"^(?P<host>\S+)\s+: ok=(?P<ok>\d+)\s+changed=(?P<changed>\d+)\s+.*failed=(?P<failed>\d+)", re.MULTILINE
-)
+RECAP = re.compile(r"^(?P<host>\S+)\s+: (?P<counts>ok=\d+.*)$", re.MULTILINE)
 
 
 class Run:
@@ -32,10 +30,14 @@ class Run:
         self.code = code
         self.output = output
 
+    def counts(self, host: str) -> dict[str, int]:
+        """Return what the play's recap counts for a host: `changed`, `failed` and so on."""
+        (line,) = [match["counts"] for match in RECAP.finditer(self.output) if match["host"] == host]
+        return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", line)}
+
     def changed(self, host: str = "localhost") -> int:
         """Return how many tasks changed something on a host."""
-        found = {match["host"]: int(match["changed"]) for match in RECAP.finditer(self.output)}
-        return found[host]
+        return self.counts(host)["changed"]
 
     def succeeded(self) -> Run:
         """Return this run, and fail unless it has succeeded."""

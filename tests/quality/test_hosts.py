@@ -19,12 +19,12 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.tests.hosts import acceleration, images, making
 from ansible_collections.unshare.container.tests.hosts.acceleration import EMULATION, KVM, Accelerator
-from ansible_collections.unshare.container.tests.hosts.controller import Play
 from ansible_collections.unshare.container.tests.hosts.images import Images
 from ansible_collections.unshare.container.tests.hosts.making import ImageError
 from ansible_collections.unshare.container.tests.hosts.processes import Deadline, end_with_parent, plain
 from ansible_collections.unshare.container.tests.hosts.qemu import Hardware
 from ansible_collections.unshare.container.tests.hosts.recipes import RECIPES, Recipe, chosen
+from ansible_collections.unshare.container.tests.integration.playbooks import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = RECIPES["debian12"]
@@ -247,8 +247,8 @@ def test_deadlines_and_consoles() -> None:
 
 def test_a_recap_is_read_by_host() -> None:
     recap = "PLAY RECAP ***\none.example.org : ok=3    changed=2    unreachable=0    failed=0\ntwo : ok=1 changed=0\n"
-    assert Play(0, recap).counts("one.example.org") == {"ok": 3, "changed": 2, "unreachable": 0, "failed": 0}
-    assert Play(0, recap).counts("two") == {"ok": 1, "changed": 0}
+    assert Run(0, recap).counts("one.example.org") == {"ok": 3, "changed": 2, "unreachable": 0, "failed": 0}
+    assert Run(0, recap).counts("two") == {"ok": 1, "changed": 0}
 
 
 # Runs
