@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a module writes to the host's log: that it runs, and neither its arguments nor its warnings."""
+"""The log of a module on the host: it says that the module runs, and neither its arguments nor its warnings."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ HOSTS_IDS = 65536
 """Below this are the ids of the host's own users, which a container has whose ids are mapped to themselves."""
 
 LOOK_SECONDS = 5.0
-"""How long the descriptors of all processes may be looked at, in search of those that have some sockets."""
+"""Time limit of the search for the processes that have some sockets, through the descriptors of all."""
 
 GENERATIONS = 1000
 """The ancestors of a process that are looked at."""

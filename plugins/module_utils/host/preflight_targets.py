@@ -40,7 +40,7 @@ BY_LINKS = {
     BEYOND: "a symbolic link on the way leads to where this mount point is missing, in what is shared read-only: "
     "make it on the host, or use another mount point",
 }
-"""What there is at the end of links in a mapping, and why nothing can be mounted there."""
+"""Reasons why nothing can be mounted behind links in a mapping, by where these lead."""
 
 PLACED = ("/etc/machine-id", "/run/host/container-manager")
 """Files that the launcher makes in every root."""

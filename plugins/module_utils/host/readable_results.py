@@ -28,7 +28,7 @@ def readable(value: Any) -> Any:
 
 
 class ReadableResults:
-    """What every class of modules has before AnsibleModule: results, errors and warnings pass through here."""
+    """Base of each class of modules, before AnsibleModule. It makes the text of results, errors and warnings valid."""
 
     params: Any
 

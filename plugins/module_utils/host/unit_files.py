@@ -37,7 +37,7 @@ _HARMLESS = re.compile(
     r"|Failed to create \S+/start: Unit \S+ not found|symlinks are not allowed"
     r"|is marked (?:executable|world-)|Special user \S+ configured"
 )
-"""What systemd says of units that it starts as they are meant all the same."""
+"""Messages of systemd about units that it starts as they are meant all the same."""
 
 _CYCLE = re.compile(r": (?:Found (?:ordering cycle|dependency) |Job .* deleted to break |Unable to break cycle)")
 _NOT_LOADED = re.compile(
