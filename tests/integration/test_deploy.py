@@ -143,8 +143,8 @@ def test_each_module_with_an_action_plugin_goes_on_by_itself(deployed: dict[str,
         "system_container": {"name": NAME, "state": "absent"},
     }
     tasks = [{f"unshare.container.{name}": options, "async": 60, "poll": 1} for name, options in modules.items()]
-    play = {"hosts": "localhost", "gather_facts": False, "vars": {"system": system}, "tasks": tasks}
-    play["environment"] = {"ANSIBLE_ASYNC_DIR": str(tmp_path)}
+    variables = {"system": system, "ansible_async_dir": str(tmp_path)}
+    play = {"hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": tasks}
     (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
     run = playbook(str(tmp_path / "play.yml"), INVENTORY).succeeded()
     assert run.output.count("ASYNC OK") == len(modules), run.output
