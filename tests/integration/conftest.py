@@ -108,7 +108,9 @@ class Host:
 
     @classmethod
     def left(cls, before: Mapping, own: str) -> Mapping:
-        """Return what differs from an earlier snapshot, of this process and of this run's containers.
+        """Return what there is more than in an earlier snapshot, of this process and of this run's containers.
+
+        A run that was cut off may have left a container of the same name: this one's tests take that away.
 
         Args:
             own: a part of the names of containers that this run makes without `write_system`.
@@ -119,7 +121,7 @@ class Host:
         ours = re.compile("|".join([re.escape(own), re.escape(cls.directory or own), *names]))
         found: Mapping = {}
         for key in after.keys() - {"descriptors"}:
-            found[key] = {entry for entry in after[key] ^ before[key] if ours.search(entry)}
+            found[key] = {entry for entry in after[key] - before[key] if ours.search(entry)}
         found["descriptors"] = set(after["descriptors"].items()) ^ set(before["descriptors"].items())
         return {key: entries for key, entries in found.items() if entries}
 
