@@ -12,6 +12,7 @@ from ..module_utils.launcher.contract import Init, Mount, Security, Specificatio
 from ..module_utils.launcher.host_files import HOST_FILES
 from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
+from ..module_utils.launcher.stop_signals import signal_number
 from . import checks, mount_conflicts, tmpfs, unit_starters
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
@@ -175,7 +176,7 @@ def _init(value: t.Any) -> Init:
         checks.environment_name(name, "init.environment")
         if not isinstance(text, str) or "\0" in text:
             raise DeclarationError(f"init.environment.{name}", "must be a string without NUL")
-    contracted("init.stop_signal", lambda: contract.signal_number(checked["stop_signal"]))
+    contracted("init.stop_signal", lambda: signal_number(checked["stop_signal"]))
     base = SYSTEMD.environment if checked["systemd"] else {"PATH": DEBIAN.path}
     return Init(**{**checked, "environment": {**base, **checked["environment"]}})
 

@@ -16,6 +16,11 @@ from . import file_systems, kinds, targets
 from .data import is_integer
 from .kinds import ContractError, ContractRecord
 from .needs import Port
+from .stop_signals import signal_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .network_records import Network
 
 FORMAT = 2
 # What a file system can be mounted with. A container's mounts are shared among its own namespaces, whatever is asked.
@@ -32,45 +37,6 @@ FLAGS = (
 )
 # Never back to the host: what a container mounts is nobody else's.
 PROPAGATIONS = ("private", "slave")
-# The C library keeps the first two real-time signals for itself.
-REAL_TIME_MINIMUM, REAL_TIME_MAXIMUM = 34, 64
-SIGNALS = {
-    "SIGHUP": 1,
-    "SIGINT": 2,
-    "SIGQUIT": 3,
-    "SIGKILL": 9,
-    "SIGUSR1": 10,
-    "SIGUSR2": 12,
-    "SIGTERM": 15,
-    "SIGCONT": 18,
-    "SIGWINCH": 28,
-    "SIGPWR": 30,
-}
-
-
-def signal_number(name: str) -> int:
-    """Return the number of a signal by which an init can be asked to stop.
-
-    Args:
-        name: as `kill -l` has it, with SIG; `SIGRTMIN+n` and `SIGRTMAX-n` included.
-
-    Raises:
-        ContractError: it is none.
-    """
-    kind, number = name[:9], name[9:]
-    if kind in ("SIGRTMIN+", "SIGRTMAX-") and number.isascii() and number.isdigit():
-        found = REAL_TIME_MINIMUM + int(number) if kind == "SIGRTMIN+" else REAL_TIME_MAXIMUM - int(number)
-        if REAL_TIME_MINIMUM <= found <= REAL_TIME_MAXIMUM:
-            return found
-    elif name in SIGNALS:
-        return SIGNALS[name]
-    known = ", ".join(SIGNALS)
-    raise ContractError("%r is no signal that can stop an init: use one of %s, SIGRTMIN+n, SIGRTMAX-n" % (name, known))
-
-
-def _signal(value: object) -> str:
-    signal_number(kinds.text(value))
-    return kinds.text(value)
 
 
 def _flag(value: object) -> str:
@@ -107,6 +73,12 @@ def _format(value: object) -> int:
     if not is_integer(value) or value != FORMAT:
         raise ContractError("is %r, and this launcher reads %d" % (value, FORMAT))
     return FORMAT
+
+
+def _network(value: object) -> Network:
+    from .network_records import Network  # most containers have none, and its import takes its time
+
+    return Network.read(value)
 
 
 class Store(ContractRecord):
@@ -147,7 +119,7 @@ class Init(ContractRecord):
         "argv": kinds.list_of(kinds.text_or_none),
         "environment": kinds.variables,
         "ready": kinds.choice("exec", "notify"),
-        "stop_signal": _signal,
+        "stop_signal": signal_name,
         "systemd": kinds.boolean,
     }
 
@@ -306,7 +278,8 @@ class Specification(ContractRecord):
         host_name: what PID 1 finds as such.
         store: the software.
         init: the program.
-        shared_network: whether it has the host's network, or a loopback of its own.
+        shared_network: whether it has the host's network.
+        network: the interfaces of its own network; none for a loopback alone.
         private_users: `auto`, `identity`, or the first of its ids on the host.
         oom_score_adj: by how much the kernel sooner kills a process of the container when the host's memory ends, or
             later (proc_pid_oom_score_adj(5)).
@@ -329,6 +302,7 @@ class Specification(ContractRecord):
     store: Store
     init: Init
     shared_network: bool = False
+    network: Network | None = None
     private_users: str | int = "auto"
     oom_score_adj: int = 0
     log: str = "volatile"
@@ -349,6 +323,7 @@ class Specification(ContractRecord):
         "store": Store.read,
         "init": Init.read,
         "shared_network": kinds.boolean,
+        "network": _network,
         "private_users": _private_users,
         "oom_score_adj": _oom_score,
         "log": kinds.choice("volatile", "persistent"),
@@ -364,6 +339,8 @@ class Specification(ContractRecord):
     }
 
     def check(self) -> None:
+        if self.network is not None and self.shared_network:
+            self.refuse("network", "names interfaces, and the container has the host's network")
         for name in self.files:
             reason = targets.refusal_of_file(name, self.store.target)
             if reason:

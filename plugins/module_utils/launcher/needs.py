@@ -14,7 +14,8 @@ PROTOCOLS = ("tcp", "udp")
 HIGHEST_PORT = 65535
 
 
-def _port_number(value: object) -> int:
+def port_number(value: object) -> int:
+    """Return the number of a port."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= HIGHEST_PORT:
         raise ContractError("%s is no port (1 to %d)" % (ascii(value)[:40], HIGHEST_PORT))
     return value
@@ -36,7 +37,7 @@ class Port(ContractRecord):
     address: str = ""
 
     KINDS = {
-        "number": _port_number,
+        "number": port_number,
         "place": kinds.text,
         "protocol": kinds.choice(*PROTOCOLS),
         "address": kinds.text,

@@ -9,12 +9,13 @@ import os
 import time
 
 from ..launcher import identity
-from ..launcher.contract import Mount, signal_number
+from ..launcher.contract import Mount
 from ..launcher.errors import AlreadyRunning, LauncherError, NotReady
 from ..launcher.excursion import in_child
 from ..launcher.paths import NEW, make_directory, remove_entries, remove_file
 from ..launcher.process import KILL, KILL_SECONDS, Process, reap_left
 from ..launcher.specification import read_spec
+from ..launcher.stop_signals import signal_number
 from ..state.locks import AllocationLock
 from ..state.record import RecordedContainer, Status, explained
 

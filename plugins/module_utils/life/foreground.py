@@ -12,10 +12,10 @@ from ..inside import terminal
 from ..inside.enter import Entered, Entry
 from ..inside.streams import Pipes, Terminal
 from ..launcher import network_files
-from ..launcher.contract import signal_number
 from ..launcher.courier import Courier, Shared, size_of
 from ..launcher.errors import LauncherError, NotRunning, TooMuch
 from ..launcher.process import KILL, PAUSE, Process
+from ..launcher.stop_signals import signal_number
 from ..state.record import Status
 from .container import Container
 

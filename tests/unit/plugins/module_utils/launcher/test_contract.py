@@ -17,6 +17,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.kinds import ContractError, ContractRecord
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_outline, read_spec
+from ansible_collections.unshare.container.plugins.module_utils.launcher.stop_signals import signal_number
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 from ansible_collections.unshare.container.plugins.plugin_utils.containerized import containerized_operating_system
@@ -67,6 +68,7 @@ SENT_OTHERWISE = {
     (contract.Init, "*"): "system_files._INIT",
     (contract.Security, "*"): "system_files._SECURITY",
     (contract.Directory, "*"): "what services declare",
+    (contract.Specification, "network"): "system_files",
     (contract.Specification, "files"): "system_content",
     (contract.Specification, "directories"): "system_content",
     (contract.Specification, "host_files"): "system_content",
@@ -249,7 +251,7 @@ def test_a_signal_is_accepted_by_both_sides(name: str) -> None:
     base, sign, rest = name.partition("+" if "+" in name else "-")
     number = getattr(signal, base) + int(f"{sign}{rest}" or 0)
     spec = system_files(containerized_operating_system(OS), init={"argv": ["/x"], "stop_signal": name})["spec"]
-    assert contract.signal_number(contract.Specification.read(spec).init.stop_signal) == number
+    assert signal_number(contract.Specification.read(spec).init.stop_signal) == number
 
 
 @pytest.mark.parametrize(

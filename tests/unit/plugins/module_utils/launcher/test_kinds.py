@@ -122,6 +122,7 @@ DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
     },
     contract.Specification: {
         "shared_network": False,
+        "network": None,
         "private_users": "auto",
         "oom_score_adj": 0,
         "log": "volatile",

@@ -1,0 +1,66 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of a container's network belongs to the container and not to its system, so that a change is no restart.
+
+It is kept beside the container.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import data, kinds
+from .addresses import address
+from .errors import LauncherError
+from .kinds import ContractError, ContractRecord
+from .network_records import Published
+from .paths import make_directory, read_text, write_atomically
+
+FILE = "network.json"
+
+
+class NetworkOptions(ContractRecord):
+    """The options `ports` and `nameservers`.
+
+    Attributes:
+        ports: of the host that lead to the container (N5).
+        nameservers: the servers that it asks for names; without any, those of the host (N7).
+    """
+
+    ports: list[Published] = []
+    nameservers: list[str] = []
+
+    KINDS = {"ports": kinds.list_of(Published.read), "nameservers": kinds.list_of(address)}
+
+    def check(self) -> None:
+        seen: dict[tuple[int, str, str], int] = {}
+        for number, port in enumerate(self.ports):
+            for (other, protocol, place), earlier in seen.items():
+                taken = (other, protocol) == (port.port, port.protocol) and _meet(place, port.address)
+                if taken:
+                    self.refuse("ports[%d]" % number, "%s is published by ports[%d] already" % (port, earlier))
+            seen[port.port, port.protocol, port.address] = number
+
+
+def _meet(one: str, other: str) -> bool:
+    return one == other or not one or not other
+
+
+def read(directory: str) -> NetworkOptions:
+    """Return the options kept for the container whose directory this is."""
+    path = os.path.join(directory, FILE)
+    text = read_text(path)
+    if not text:
+        return NetworkOptions()
+    try:
+        return NetworkOptions.read(data.parse(text, path))
+    except (ContractError, ValueError) as error:
+        raise LauncherError("%s: %s; declare the container's ports and nameservers again" % (path, error)) from error
+
+
+def write(directory: str, options: NetworkOptions) -> None:
+    """Keep the options, durably."""
+    import json
+
+    make_directory(directory, 0o700)
+    write_atomically(os.path.join(directory, FILE), json.dumps(options.write()), durable=True)
