@@ -20,9 +20,9 @@ from .addresses import (
     host_address,
     interface_address,
     network_of,
+    network_text,
     split_cidr,
     subnet,
-    network_text,
 )
 from .kinds import ContractError, ContractRecord
 from .names import is_name

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from .kinds import ContractError, text
+from . import kinds
+from .kinds import ContractError
 
 # The C library keeps the first two real-time signals for itself.
 REAL_TIME_MINIMUM, REAL_TIME_MAXIMUM = 34, 64
@@ -44,5 +45,5 @@ def signal_number(name: str) -> int:
 
 def signal_name(value: object) -> str:
     """Return the name of a signal that can stop an init: the kind of a field."""
-    signal_number(text(value))
-    return text(value)
+    signal_number(kinds.text(value))
+    return kinds.text(value)
