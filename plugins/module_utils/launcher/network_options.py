@@ -33,17 +33,10 @@ class NetworkOptions(ContractRecord):
     KINDS = {"ports": kinds.list_of(Published.read), "nameservers": kinds.list_of(address)}
 
     def check(self) -> None:
-        seen: dict[tuple[int, str, str], int] = {}
         for number, port in enumerate(self.ports):
-            for (other, protocol, place), earlier in seen.items():
-                taken = (other, protocol) == (port.port, port.protocol) and _meet(place, port.address)
-                if taken:
+            for earlier, other in enumerate(self.ports[:number]):
+                if port.meets(other):
                     self.refuse("ports[%d]" % number, "%s is published by ports[%d] already" % (port, earlier))
-            seen[port.port, port.protocol, port.address] = number
-
-
-def _meet(one: str, other: str) -> bool:
-    return one == other or not one or not other
 
 
 def read(directory: str) -> NetworkOptions:
