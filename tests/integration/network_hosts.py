@@ -87,14 +87,14 @@ class Namespace:
 
     def run(self, *words: str, **options: t.Any) -> subprocess.CompletedProcess[str]:
         """Run a command there."""
-        given = {"capture_output": True, "text": True, "timeout": 30, **options}
+        given: dict[str, t.Any] = {"capture_output": True, "text": True, "timeout": 30, **options}
         return subprocess.run(self.command(*words), **given)
 
     def output(self, *words: str, **options: t.Any) -> str:
         """Return the output of a command there that must succeed."""
         done = self.run(*words, **options)
         assert done.returncode == 0, (words, done.stdout, done.stderr)
-        return t.cast("str", done.stdout)
+        return done.stdout
 
     def ask(self, address: str, port: int, kind: str = "tcp", seconds: float = 3) -> str:
         """Return what the program `ECHO` says at an address; what begins with `-` is an error."""

@@ -31,6 +31,11 @@ CLOSED = (
     "their zone, and nothing beyond"
 )
 TAKEN = "ports: %s is published for container %s already: choose another port, or another of the host's addresses"
+LOST = (
+    "ports: %s: [::1] does not lead to the container here, for the host filters what its bridges forward "
+    "(br_netfilter): use 127.0.0.1 or another of the host's addresses; or set net.bridge.bridge-nf-call-ip6tables to "
+    "0, if nothing else on the host needs it"
+)
 
 
 class Networking:
@@ -80,8 +85,14 @@ class Networking:
             for wire in self.wires:
                 wire.prepare(host)
             records = living(host)
-            self.warnings += open_ways(records)
+            self.warnings += open_ways(records) + self._warnings_of_ports()
             self.loading = firewall.Loading(firewall.ruleset(records), lock.descriptor)
+
+    def _warnings_of_ports(self) -> list[str]:
+        """Return a warning about ports of the loopback of IPv6 that lead nowhere here."""
+        if setting("bridge/bridge-nf-call-ip6tables") != "1":
+            return []
+        return [LOST % port for port in self.options.ports if port.address in ("", "::1")][:1]
 
     def finish(self) -> None:
         """Wait until the packet filter is loaded. Raise LauncherError when it could not be."""

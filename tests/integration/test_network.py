@@ -1,0 +1,289 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Containers in zones: who reaches whom, by which addresses and ports, and what is left of them (N2 to N5, N9, N11)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import network_options
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+
+from . import network_hosts
+from .conftest import Machine, write_system
+from .network_hosts import HOST, HOST6, MACHINE, MACHINE6, OUTSIDE, OUTSIDE6, World
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
+
+NAME = "test-network"
+PORTS: list[dict[str, t.Any]] = [
+    {"port": 8080, "target": 80},
+    {"port": 8053, "target": 53, "protocol": "udp"},
+    {"port": 8081, "target": 80, "address": "127.0.0.1"},
+    {"port": 8082, "target": 80, "address": HOST},
+    {"port": 8083, "target": 80, "address": HOST6},
+]
+OWN_RULES = """
+table inet own {
+  chain keep {
+    type filter hook forward priority 10; policy accept;
+    ip saddr 203.0.113.7 drop
+  }
+}
+table ip other {
+  chain nat {
+    type nat hook postrouting priority 100;
+  }
+}
+"""
+"""Rules of the host's own, that stay."""
+
+
+class Guest(Machine):
+    """A container of a world's host."""
+
+    def __init__(self, world: World, part: str, *interfaces: dict[str, t.Any], **options: t.Any) -> None:
+        name = f"{NAME}-{part}"
+        network = {"interfaces": [{"name": f"eth{number}", **item} for number, item in enumerate(interfaces)]}
+        network.update({key: options.pop(key) for key in ("host_access",) if key in options})
+        held = {key: options.pop(key) for key in ("ports", "nameservers") if key in options}
+        super().__init__(name, write_system({"host_name": name}, name, network=network, **options))
+        self.world = world
+        network_options.write(self.container.directory, network_options.NetworkOptions.read(held))
+
+    def start(self, **arguments: t.Any) -> t.Any:
+        with self.world.host.entered():
+            return super().start(**arguments)
+
+    def stop(self, timeout: float = 30.0) -> bool:
+        with self.world.host.entered():
+            return super().stop(timeout)
+
+    def destroy(self) -> None:
+        with self.world.host.entered():
+            super().destroy()
+
+    def noted(self) -> dict[str, t.Any]:
+        """Return what is noted of its network."""
+        found: dict[str, t.Any] = json.loads(Path("/run/unshare", self.name, "network.json").read_text())
+        return found
+
+    def addresses(self, number: int = 0) -> list[str]:
+        """Return the addresses of an interface, that of IPv4 first."""
+        return [item.partition("/")[0] for item in self.noted()["interfaces"][number]["addresses"]]
+
+    def reaches(self, address: str) -> bool:
+        """Return whether an echo comes back to it."""
+        return self.run("ping", "-n", "-c1", "-W2", address).returncode == 0
+
+    def ask(self, address: str, port: int, kind: str = "tcp", seconds: float = 3) -> str:
+        """Return what the program `ECHO` says to it at an address."""
+        return self.output(
+            network_hosts.PYTHON, "-c", network_hosts.ASK, address, str(port), kind, str(seconds)
+        ).strip()
+
+    @contextlib.contextmanager
+    def serving(self, *ports: int) -> t.Iterator[None]:
+        """Run the program `ECHO` in it."""
+        words = [str(self.system / "enter-container"), "--", network_hosts.PYTHON, "-c", network_hosts.ECHO]
+        with subprocess.Popen(
+            [*words, *map(str, ports)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "ready\n"
+                yield
+            finally:
+                process.terminate()
+
+
+def zone(name: str, **fields: t.Any) -> dict[str, t.Any]:
+    """Return an interface in a zone."""
+    return {"kind": "zone", "parent": name, **fields}
+
+
+def state_of(world: World) -> set[str]:
+    """Return what the host has of links, addresses, routes and rules, but for what comes with being a router."""
+    commands = ("ip -o link", "ip -o addr", "ip route show table all", "ip -6 route show table all", "nft list ruleset")
+    said = [world.host.output(*command.split()) for command in commands]
+    lines = [line.replace(" tentative", "") for text in said for line in text.splitlines()]
+    return {line for line in lines if not line.startswith(("anycast ", "local fe80:", "fe80:"))}
+
+
+class Pair(t.NamedTuple):
+    """Two containers of a zone, and one of another."""
+
+    world: World
+    web: Guest
+    client: Guest
+    database: Guest
+
+
+@pytest.fixture(scope="module")
+def world() -> t.Iterator[World]:
+    with network_hosts.world("net") as made:
+        made.host.output("nft", "-f", "-", input=OWN_RULES)
+        made.host.output(
+            "sysctl", "-qw", "net.bridge.bridge-nf-call-ip6tables=0", "net.bridge.bridge-nf-call-iptables=0"
+        )
+        yield made
+
+
+@pytest.fixture(scope="module")
+def pair(world: World) -> t.Iterator[Pair]:
+    before = state_of(world)
+    with contextlib.ExitStack() as stack:
+        made = []
+        for part, where, options in (("web", "one", {"ports": PORTS}), ("client", "one", {}), ("db", "two", {})):
+            guest = Guest(world, part, zone(where), **options)
+            stack.callback(guest.destroy)
+            assert guest.start().warnings == []
+            made.append(guest)
+        stack.enter_context(made[0].serving(53, 80))
+        yield Pair(world, *made)
+    assert state_of(world) ^ before == set()
+
+
+def test_n3_all_is_there_before_pid_1_runs(pair: Pair) -> None:
+    """Nothing is tentative, and the link is up, when the first process begins."""
+    shown = pair.web.output("ip", "-o", "addr", "show", "dev", "eth0")
+    assert "tentative" not in shown
+    assert all(address in shown for address in pair.web.addresses())
+    assert "state UP" in pair.web.output("ip", "link", "show", "dev", "eth0")
+
+
+def test_n2_containers_of_a_zone_reach_each_other_and_no_other_zone(pair: Pair) -> None:
+    for address in pair.client.addresses():
+        assert pair.web.reaches(address)
+        assert not pair.database.reaches(address)
+    for address in pair.web.addresses():
+        assert pair.client.ask(address, 80) == pair.client.addresses()[":" in address]
+        assert pair.database.ask(address, 80, seconds=1).startswith("-")
+
+
+def test_n2_the_outside_is_reached_by_the_hosts_address(pair: Pair) -> None:
+    with pair.world.outside.serving(7000):
+        assert pair.web.ask(OUTSIDE, 7000) == pair.web.ask(OUTSIDE, 7000, "udp") == HOST
+        assert pair.web.ask(OUTSIDE6, 7000) == HOST6
+
+
+def test_n11_nobody_outside_gets_into_a_zone_by_itself(pair: Pair) -> None:
+    """Not even a machine of the LAN that takes the host for the way there."""
+    four, six = pair.web.addresses()
+    pair.world.machine.ip(f"route add {four}/32 via {HOST}", f"route add {six}/128 via {HOST6}")
+    for address in (four, six):
+        assert pair.world.machine.ask(address, 80, seconds=1).startswith("-")
+        assert not pair.world.machine.reaches(address)
+
+
+@pytest.mark.parametrize("filtered", ["0", "1"], ids=["", "br_netfilter"])
+def test_n5_a_published_port_answers_everywhere(pair: Pair, filtered: str) -> None:
+    settings = [f"net.bridge.bridge-nf-call-{word}={filtered}" for word in ("iptables", "ip6tables")]
+    pair.world.host.output("sysctl", "-qw", *settings)
+    try:
+        for there, seen in ((pair.world.machine, (MACHINE, MACHINE6)), (pair.world.outside, (OUTSIDE, OUTSIDE6))):
+            for port, kind in ((8080, "tcp"), (8053, "udp")):
+                assert (there.ask(HOST, port, kind), there.ask(HOST6, port, kind)) == seen
+        host = pair.world.host
+        assert host.ask(HOST, 8080) == HOST
+        assert host.ask(HOST6, 8080) == HOST6
+        gateway = pair.web.noted()["interfaces"][0]["gateways"]
+        assert host.ask("127.0.0.1", 8080) == host.ask("127.0.0.1", 8053, "udp") == gateway[0]
+        if filtered == "0":
+            assert host.ask("::1", 8080) == host.ask("::1", 8053, "udp") == gateway[1]
+        assert pair.client.ask(HOST, 8080) == gateway[0]  # it comes back by the host
+    finally:
+        pair.world.host.output("sysctl", "-qw", *[word.replace(f"={filtered}", "=0") for word in settings])
+
+
+def test_n5_a_port_of_one_address_is_published_there_alone(pair: Pair) -> None:
+    reached = {
+        (place, port): not there.ask(place, port, seconds=1).startswith("-")
+        for there, places in ((pair.world.host, ("127.0.0.1",)), (pair.world.machine, (HOST, HOST6)))
+        for place in places
+        for port in (8081, 8082, 8083)
+    }
+    assert {key for key, value in reached.items() if value} == {("127.0.0.1", 8081), (HOST, 8082), (HOST6, 8083)}
+
+
+def test_n5_a_port_taken_twice_is_refused_before_anything_changes(pair: Pair) -> None:
+    other = Guest(pair.world, "other", zone("three"), ports=[{"port": 8080, "target": 1}])
+    try:
+        before = state_of(pair.world)
+        with pytest.raises(LauncherError, match=rf"ports: 8080/tcp is published for container {pair.web.name} already"):
+            other.start()
+        assert state_of(pair.world) ^ before == set()
+        assert not Path("/run/unshare", other.name).exists()
+    finally:
+        other.destroy()
+
+
+def test_n11_the_hosts_services_are_reached_with_host_access_alone(pair: Pair) -> None:
+    trusted = Guest(pair.world, "trusted", zone("one"), host_access=True)
+    try:
+        trusted.start()
+        gateways = pair.web.noted()["interfaces"][0]["gateways"]
+        with pair.world.host.serving(7001):
+            for place in (HOST, HOST6, *gateways):
+                assert trusted.ask(place, 7001) == trusted.addresses()[":" in place]
+                for kind in ("tcp", "udp"):
+                    assert pair.client.ask(place, 7001, kind, seconds=1).startswith("-")
+        assert pair.client.reaches(gateways[0])
+        assert pair.client.reaches(gateways[1])
+    finally:
+        trusted.destroy()
+
+
+def test_n2_addresses_are_remembered(world: World) -> None:
+    guest = Guest(world, "again", zone("memory"))
+    try:
+        guest.start()
+        addresses = guest.addresses()
+        guest.stop()
+        guest.start()
+        assert guest.addresses() == addresses
+    finally:
+        guest.destroy()
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (
+            {"subnets": ["10.99.0.0/24"]},
+            r"zone held: its subnet is 10\.98\.0\.0/24, by the running container \S+-first",
+        ),
+        ({"addresses": ["10.98.0.7/24"]}, r"the address 10\.98\.0\.7/24 is that of container \S+-first"),
+        ({"parent": "else", "subnets": ["10.98.0.0/16"]}, r"its subnet 10\.98\.0\.0/16 has addresses of zone held"),
+        (
+            {"parent": "else", "subnets": ["192.0.2.0/24"]},
+            r"192\.0\.2\.0/24 has addresses of the host's interface eth0",
+        ),
+        (
+            {"parent": "small", "subnets": ["10.97.0.0/30"]},
+            r"10\.97\.0\.0/30 has no free address of IPv4: 1 containers",
+        ),
+        ({"kind": "bridge", "parent": "br9"}, r"network: bridge: br9: the host has no such interface"),
+        ({"kind": "bridge", "parent": "eth0"}, r"network: bridge: eth0: is no bridge but a veth"),
+    ],
+)
+def test_n2_what_the_host_cannot_give_is_refused_before_anything_changes(
+    world: World, other: dict[str, t.Any], said: str
+) -> None:
+    first = Guest(world, "first", zone("held", addresses=["10.98.0.7/24"]), zone("small", subnets=["10.97.0.0/30"]))
+    second = Guest(world, "second", {**zone("held"), **other})
+    try:
+        first.start()
+        before = state_of(world)
+        with pytest.raises(LauncherError, match=said):
+            second.start()
+        assert state_of(world) ^ before == set()
+    finally:
+        first.destroy()
+        second.destroy()
