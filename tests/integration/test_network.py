@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import network_options
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from . import network_hosts
-from .conftest import Machine, write_system
+from .network_guests import Guest, zone
 from .network_hosts import HOST, HOST6, MACHINE, MACHINE6, OUTSIDE, OUTSIDE6, World
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
@@ -43,69 +40,6 @@ table ip other {
 }
 """
 """Rules of the host's own, that stay."""
-
-
-class Guest(Machine):
-    """A container of a world's host."""
-
-    def __init__(self, world: World, part: str, *interfaces: dict[str, t.Any], **options: t.Any) -> None:
-        name = f"{NAME}-{part}"
-        network = {"interfaces": [{"name": f"eth{number}", **item} for number, item in enumerate(interfaces)]}
-        network.update({key: options.pop(key) for key in ("host_access",) if key in options})
-        held = {key: options.pop(key) for key in ("ports", "nameservers") if key in options}
-        super().__init__(name, write_system({"host_name": name}, name, network=network, **options))
-        self.world = world
-        network_options.write(self.container.directory, network_options.NetworkOptions.read(held))
-
-    def start(self, **arguments: t.Any) -> t.Any:
-        with self.world.host.entered():
-            return super().start(**arguments)
-
-    def stop(self, timeout: float = 30.0) -> bool:
-        with self.world.host.entered():
-            return super().stop(timeout)
-
-    def destroy(self) -> None:
-        with self.world.host.entered():
-            super().destroy()
-
-    def noted(self) -> dict[str, t.Any]:
-        """Return what is noted of its network."""
-        found: dict[str, t.Any] = json.loads(Path("/run/unshare", self.name, "network.json").read_text())
-        return found
-
-    def addresses(self, number: int = 0) -> list[str]:
-        """Return the addresses of an interface, that of IPv4 first."""
-        return [item.partition("/")[0] for item in self.noted()["interfaces"][number]["addresses"]]
-
-    def reaches(self, address: str) -> bool:
-        """Return whether an echo comes back to it."""
-        return self.run("ping", "-n", "-c1", "-W2", address).returncode == 0
-
-    def ask(self, address: str, port: int, kind: str = "tcp", seconds: float = 3) -> str:
-        """Return what the program `ECHO` says to it at an address."""
-        return self.output(
-            network_hosts.PYTHON, "-c", network_hosts.ASK, address, str(port), kind, str(seconds)
-        ).strip()
-
-    @contextlib.contextmanager
-    def serving(self, *ports: int) -> t.Iterator[None]:
-        """Run the program `ECHO` in it."""
-        words = [str(self.system / "enter-container"), "--", network_hosts.PYTHON, "-c", network_hosts.ECHO]
-        with subprocess.Popen(
-            [*words, *map(str, ports)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-        ) as process:
-            try:
-                assert process.stdout is not None
-                assert process.stdout.readline() == "ready\n"
-                yield
-            finally:
-                process.terminate()
-
-
-def zone(name: str, **fields: t.Any) -> dict[str, t.Any]:
-    """Return an interface in a zone."""
-    return {"kind": "zone", "parent": name, **fields}
 
 
 def state_of(world: World) -> set[str]:
@@ -141,7 +75,7 @@ def pair(world: World) -> t.Iterator[Pair]:
     with contextlib.ExitStack() as stack:
         made = []
         for part, where, options in (("web", "one", {"ports": PORTS}), ("client", "one", {}), ("db", "two", {})):
-            guest = Guest(world, part, zone(where), **options)
+            guest = Guest(NAME, world, part, zone(where), **options)
             stack.callback(guest.destroy)
             assert guest.start().warnings == []
             made.append(guest)
@@ -213,7 +147,7 @@ def test_n5_a_port_of_one_address_is_published_there_alone(pair: Pair) -> None:
 
 
 def test_n5_a_port_taken_twice_is_refused_before_anything_changes(pair: Pair) -> None:
-    other = Guest(pair.world, "other", zone("three"), ports=[{"port": 8080, "target": 1}])
+    other = Guest(NAME, pair.world, "other", zone("three"), ports=[{"port": 8080, "target": 1}])
     try:
         before = state_of(pair.world)
         with pytest.raises(LauncherError, match=rf"ports: 8080/tcp is published for container {pair.web.name} already"):
@@ -225,7 +159,7 @@ def test_n5_a_port_taken_twice_is_refused_before_anything_changes(pair: Pair) ->
 
 
 def test_n11_the_hosts_services_are_reached_with_host_access_alone(pair: Pair) -> None:
-    trusted = Guest(pair.world, "trusted", zone("one"), host_access=True)
+    trusted = Guest(NAME, pair.world, "trusted", zone("one"), host_access=True)
     try:
         trusted.start()
         gateways = pair.web.noted()["interfaces"][0]["gateways"]
@@ -241,7 +175,7 @@ def test_n11_the_hosts_services_are_reached_with_host_access_alone(pair: Pair) -
 
 
 def test_n2_addresses_are_remembered(world: World) -> None:
-    guest = Guest(world, "again", zone("memory"))
+    guest = Guest(NAME, world, "again", zone("memory"))
     try:
         guest.start()
         addresses = guest.addresses()
@@ -276,8 +210,10 @@ def test_n2_addresses_are_remembered(world: World) -> None:
 def test_n2_what_the_host_cannot_give_is_refused_before_anything_changes(
     world: World, other: dict[str, t.Any], said: str
 ) -> None:
-    first = Guest(world, "first", zone("held", addresses=["10.98.0.7/24"]), zone("small", subnets=["10.97.0.0/30"]))
-    second = Guest(world, "second", {**zone("held"), **other})
+    first = Guest(
+        NAME, world, "first", zone("held", addresses=["10.98.0.7/24"]), zone("small", subnets=["10.97.0.0/30"])
+    )
+    second = Guest(NAME, world, "second", {**zone("held"), **other})
     try:
         first.start()
         before = state_of(world)
