@@ -86,7 +86,7 @@ class Networking:
                 wire.prepare(host)
             records = living(host)
             self.warnings += open_ways(records) + self._warnings_of_ports()
-            self.loading = firewall.Loading(firewall.ruleset(records), lock.descriptor)
+            self.loading = firewall.Loading(firewall.ruleset(records, firewall.flows_here()), lock.descriptor)
 
     def _warnings_of_ports(self) -> list[str]:
         """Return a warning about ports of the loopback of IPv6 that lead nowhere here."""
@@ -129,7 +129,7 @@ def release(name: str) -> None:
                 remove(host, interface["device"])
         try:
             open_ways(records)
-            firewall.Loading(firewall.ruleset(records), lock.descriptor).wait()
+            firewall.Loading(firewall.ruleset(records, firewall.flows_here()), lock.descriptor).wait()
         except LauncherError:
             pass  # nft was removed, and its rules lead nowhere; the container has ended all the same
 

@@ -89,7 +89,7 @@ class Frames:
         self.frames: dict[str, list[bytes]] = {}
         self.rows: dict[str, str] = {}
 
-    def add(self, row: str, name: str, make: t.Callable[[bytes], list[bytes]]) -> None:
+    def add(self, row: str, name: str, make: t.Callable[..., list[bytes]]) -> None:
         """Add the frames that `make` returns for a mark."""
         self.frames[name] = make(b"mark-%03d;" % len(self.frames))
         self.rows[name] = row
