@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from . import data, kinds
-from .addresses import address
+from .addresses import host_address
 from .errors import LauncherError
 from .kinds import ContractError, ContractRecord
 from .network_records import Published
@@ -24,26 +24,20 @@ class NetworkOptions(ContractRecord):
 
     Attributes:
         ports: of the host that lead to the container (N5).
-        nameservers: the servers that it asks for names; without any, those of the host (N7).
+        nameservers: the servers that it asks for names; without any, those of the host (N7). One on a loopback is the
+            container's own.
     """
 
     ports: list[Published] = []
     nameservers: list[str] = []
 
-    KINDS = {"ports": kinds.list_of(Published.read), "nameservers": kinds.list_of(address)}
+    KINDS = {"ports": kinds.list_of(Published.read), "nameservers": kinds.list_of(host_address)}
 
     def check(self) -> None:
-        seen: dict[tuple[int, str, str], int] = {}
         for number, port in enumerate(self.ports):
-            for (other, protocol, place), earlier in seen.items():
-                taken = (other, protocol) == (port.port, port.protocol) and _meet(place, port.address)
-                if taken:
+            for earlier, other in enumerate(self.ports[:number]):
+                if port.meets(other):
                     self.refuse("ports[%d]" % number, "%s is published by ports[%d] already" % (port, earlier))
-            seen[port.port, port.protocol, port.address] = number
-
-
-def _meet(one: str, other: str) -> bool:
-    return one == other or not one or not other
 
 
 def read(directory: str) -> NetworkOptions:

@@ -287,3 +287,8 @@ class Published(ContractRecord):
     def __str__(self) -> str:
         place = "[%s]" % self.address if ":" in self.address else self.address
         return "%s%d/%s" % (place and place + ":", self.port, self.protocol)
+
+    def meets(self, other: Published) -> bool:
+        """Return whether both are one port of the host."""
+        same = (self.port, self.protocol) == (other.port, other.protocol)
+        return same and (self.address == other.address or "" in (self.address, other.address))
