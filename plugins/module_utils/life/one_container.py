@@ -9,7 +9,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterable
 
-from ..host import time_limits
+from ..host import published, time_limits
 from ..host.boot import Boot, known_specification
 from ..host.container_options import TASK_OPTIONS
 from ..host.limits import LimitError, parse_limits
@@ -45,6 +45,9 @@ def check(options: dict[str, Any], place: str = "") -> None:
     time_limits.check_time_limits(options, TASK_OPTIONS, place)
     if options.get("health"):
         health.check_health(options["health"], f"{place}.health" if place else "health")
+    inside = f"{place}." if place else ""
+    published.parse_ports(options.get("ports") or [], f"{inside}ports")
+    published.parse_nameservers(options.get("nameservers") or [], f"{inside}nameservers")
 
 
 class OneContainer:
