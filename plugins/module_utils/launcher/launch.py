@@ -222,6 +222,8 @@ class Launch:
             self.mapped = builder.records.mapped
             said = read_token(ready, "the container's first process did not make its namespaces", deadline)
             self.limited = said == LIMITED
+            for wire in self.plan.wires:
+                wire.attach(init.pid)
             self._mount_kernel_file_systems(tree, init)
             if self.plan.nesting:
                 kernel.leave_bare(tree)
@@ -247,6 +249,8 @@ class Launch:
         flags = (self.plan.made | linux.CLONE_NEWPID) & ~linux.CLONE_NEWUTS
 
         def mount_all() -> None:
+            for wire in self.plan.wires:
+                wire.set_inside()
             kernel.mount_process_information(tree, init.pid, init.descriptor)
             kernel.mount_system(tree, self.plan.shared_network)
             kernel.mount_control_groups(tree)

@@ -284,6 +284,11 @@ class Published(ContractRecord):
         "address": lambda value: value if value == "" else host_address(value),
     }
 
+    def meets(self, other: Published) -> bool:
+        """Return whether both cannot be published on one host."""
+        same = (self.port, self.protocol) == (other.port, other.protocol)
+        return same and (self.address == other.address or not self.address or not other.address)
+
     def __str__(self) -> str:
         place = "[%s]" % self.address if ":" in self.address else self.address
         return "%s%d/%s" % (place and place + ":", self.port, self.protocol)

@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .contract import Mount, Specification
     from .identity import Identity
+    from .network import Wire
 
 # The namespaces of a container (S4): those that a process gets at its birth only, and those that the init makes, while
 # the caller builds; its mount namespace it makes when there is something to copy.
@@ -37,6 +38,7 @@ class Plan:
         tasks: how many tasks it may have, where its control group has no controller that counts them.
         host_mounts: descriptor of the host's mount namespace, when a mapping is to see what is mounted there later.
         memory_limit: how many bytes of memory it may have, or none.
+        wires: the interfaces of its own network.
 
     Attributes:
         filter_program: the compiled system-call filter, or none.
@@ -64,6 +66,7 @@ class Plan:
         tasks: int | None = None,
         host_mounts: int | None = None,
         memory_limit: int | None = None,
+        wires: list[Wire] | None = None,
     ) -> None:
         self.system = system
         self.spec = spec
@@ -78,6 +81,7 @@ class Plan:
         self.tasks = tasks
         self.host_mounts = host_mounts
         self.memory = Memory(memory_limit)
+        self.wires = wires or []
         self.filter_program = confine.read_filter(system, spec.filter_digest)
         self.shared_network = spec.shared_network
         self.made = MADE if self.shared_network else MADE | linux.CLONE_NEWNET

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # All that a container has on the host, in the order of its removal: the ids are given back when nothing bears them any
 # more. Whatever else lies in these directories is somebody's data, perhaps a mapping's, and stays.
-LIMITS_FILE, CONFIG_FILE = "limits.json", "config.json"
+LIMITS_FILE, NETWORK_FILE, CONFIG_FILE = "limits.json", "network.json", "config.json"
 ON_DISK = (
     "current",
     "former",
@@ -37,12 +37,16 @@ ON_DISK = (
     "journal",
     LIMITS_FILE + NEW,
     LIMITS_FILE,
+    NETWORK_FILE + NEW,
+    NETWORK_FILE,
     CONFIG_FILE + NEW,
     CONFIG_FILE,
 )
 RUNTIME = (
     "notify",
     "network",
+    "network.json" + NEW,
+    "network.json",
     "mapped" + NEW,
     "mapped",
     "system",
@@ -102,16 +106,21 @@ class Container(RecordedContainer):
         spec = read_spec(system)
         config = id_ranges.read_config(self.directory)
         remembered = dict(config)
+        networking = None
         with AllocationLock():
             ids = id_ranges.identity_for(self.name, spec.private_users, config)
             if "machine_id" not in config:
                 config["machine_id"] = os.urandom(16).hex()
+            if spec.network is not None:
+                from .networking import Networking
+
+                networking = Networking(self, spec, config)
             if config != remembered:
                 id_ranges.write_config(self.directory, config)
         shared = (extra_file_systems or []) + self._kept_journal(spec)
         notes = {"foreground": output is not None, "shares": bool(extra_file_systems), "timeout": timeout}
         starting = Start(
-            self, system, spec, ids, str(config["machine_id"]), console, output, shared, notes, before_boot
+            self, system, spec, ids, str(config["machine_id"]), console, output, shared, notes, before_boot, networking
         )
         try:
             return starting.run(wait, timeout)
@@ -212,6 +221,10 @@ class Container(RecordedContainer):
         finally:
             if process is not None:
                 process.close()
+        if os.path.lexists(os.path.join(self.run_directory, "network.json")):
+            from . import networking
+
+            networking.release(self.name)
         remove_entries(self.run_directory, RUNTIME)
 
     def _is_cleared(self) -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     from ..launcher.contract import Mount, Specification
+    from .networking import Networking
 
 WARNINGS_LIMIT = 16384  # characters of the warnings that are noted
 MORE_WARNINGS = "there are more warnings, which the log of who has started it has"
@@ -46,6 +47,7 @@ class Start:
         extra_file_systems: list[Mount],
         notes: dict[str, Any],
         before_boot: Callable[[], None] | None = None,
+        networking: Networking | None = None,
     ) -> None:
         self.container = container
         self.system = system
@@ -67,6 +69,7 @@ class Start:
         self.extra_file_systems = extra_file_systems
         self.notes = notes
         self.before_boot = before_boot
+        self.networking = networking
 
     def _prepare(self, deadline: float) -> Launch:
         """Make what the processes of the start need on the host; the caller undoes it."""
@@ -75,6 +78,8 @@ class Start:
         if output is None and notify_path is not None:
             self.output_read, output = os.pipe()
             self.output_write = output
+        if self.networking is not None:
+            self.networking.prepare()
         records = self.spec.file_systems + self.extra_file_systems
         directory = self.container.run_directory
         self.warnings += network_files.prepare(directory, records, self.spec.host_name, self.ids.base)
@@ -98,6 +103,7 @@ class Start:
                 self._bound(bounds),
                 self.host_mounts,
                 limits.memory(bounds),
+                self.networking.wires if self.networking is not None else None,
             )
         )
         self.warnings += confine.given_up(self.spec.security, self.ids, launch.plan.filter_program)
@@ -135,6 +141,8 @@ class Start:
         """Close what the start used."""
         if self.init is not None:
             self.init.close()
+        if self.networking is not None:
+            self.networking.close()
         if self.notification is not None:
             self.notification.close()
         for descriptor in (self.output_read, self.output_write, self.cgroup, self.host_mounts):
@@ -175,6 +183,9 @@ class Start:
                 os.close(report[1])
                 os.close(go[0])
                 self.init = launch.init
+            if self.networking is not None:
+                self.networking.finish()
+                self.warnings += self.networking.warnings
             self.warnings += launch.warnings + launch.plan.memory.warnings
             self._close_output()
             self._note_mapped(launch.mapped)

@@ -17,6 +17,7 @@ NAME = "library"
 
 # The members of the library, so that nothing that merely lies in a directory is taken for one.
 MODULES = (
+    "host/firewall",
     "host/reboots",
     "inside/account",
     "inside/enter",
@@ -59,6 +60,8 @@ MODULES = (
     "launcher/mounts",
     "launcher/names",
     "launcher/needs",
+    "launcher/netlink",
+    "launcher/network",
     "launcher/network_files",
     "launcher/network_options",
     "launcher/network_records",
@@ -84,15 +87,18 @@ MODULES = (
     "life/foreground",
     "life/fuse",
     "life/main",
+    "life/networking",
     "life/service",
     "life/start",
     "state/declared_units",
     "state/id_ranges",
     "state/locks",
     "state/mounted_sources",
+    "state/network_record",
     "state/record",
     "state/unit_texts",
     "state/writers",
+    "state/zones",
 )
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MODE = 0o311  # of a directory that is locked: its files can be reached by name
 READ = 0o400
 READ_OR_WRITE = 0o066
+NETWORK_LOCK = RUN_DIRECTORY + ".network"
 ALLOCATION_TIMEOUT = 30.0  # seconds; who chooses an id range holds the lock for a moment
 
 
@@ -200,6 +201,26 @@ class AllocationLock:
         except BaseException:
             os.close(self.descriptor)
             raise
+
+    def __exit__(self, *_error: object) -> None:
+        os.close(self.descriptor)
+
+
+class NetworkLock:
+    """The lock for changing what the containers of this host share of its network: bridges, and the packet filter.
+
+    It is a file that nobody but the host's root can open. A program that gets its descriptor holds it until it ends.
+    """
+
+    def __enter__(self) -> NetworkLock:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self.descriptor = os.open(NETWORK_LOCK, flags, 0o600)
+        try:
+            _hold(self.descriptor, NETWORK_LOCK, ALLOCATION_TIMEOUT, time.monotonic() + ALLOCATION_TIMEOUT)
+        except BaseException:
+            os.close(self.descriptor)
+            raise
+        return self
 
     def __exit__(self, *_error: object) -> None:
         os.close(self.descriptor)

@@ -1,0 +1,287 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host's packet filter for containers with a network of their own (N4, N5, N8, N11).
+
+All rules are in two tables of nftables, `inet unshare` and `bridge unshare`. They are made anew, from the records of
+all running containers, whenever one comes or goes, in one transaction. Nothing else of the host's rules is touched.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..launcher.addresses import parse_address
+from ..launcher.errors import LauncherError
+from ..launcher.network import link_local
+from ..launcher.network_records import BRIDGE, ROUTED, ZONE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict
+
+    from ..launcher.network_records import Published
+    from ..state.network_record import NetworkRecord
+
+    Port = Dict[str, Any]  # an interface, as `NetworkRecord.interfaces` has it
+
+TABLES = ("inet unshare", "bridge unshare")
+DIRECTORIES = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin")
+MISSING = (
+    "network: the program 'nft' is missing on this host, which keeps containers apart and leads ports to them: install "
+    "the package nftables"
+)
+# What is said between neighbours of IPv6, and about groups (RFC 4861, RFC 3810).
+NEIGHBOURS = (
+    "{ nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query, mld-listener-report, mld2-listener-report }"
+)
+
+
+def ruleset(records: list[NetworkRecord]) -> str:
+    """Return the commands for nft(8) that make the tables of these containers, and remove what was there before."""
+    lines = []
+    for table in TABLES:
+        lines += ["table %s" % table, "delete table %s" % table]
+    if any(record.interfaces for record in records):
+        lines += _bridge_table(records) + _inet_table(records)
+    return "\n".join(lines) + "\n"
+
+
+def _set(items: list[str]) -> str:
+    return "{ %s }" % ", ".join(items)
+
+
+def _plain(port: Port, version: int) -> list[str]:
+    """Return the addresses of an interface of one version of the protocol, without prefix lengths."""
+    found = [item.partition("/")[0] for item in port["addresses"]]
+    return [item for item in found if (":" in item) == (version == 6)]
+
+
+# Between the ports of a bridge: nobody is another one.
+
+
+def _bridge_table(records: list[NetworkRecord]) -> list[str]:
+    ports = [port for record in records for port in record.interfaces if port["kind"] in (ZONE, BRIDGE)]
+    if not ports:
+        return []
+    lines = ["table bridge unshare {"]
+    for port in ports:
+        lines += _chain(port["host_name"], _port_rules(port))
+    dispatch = _set(['"%s" : goto %s' % (port["host_name"], port["host_name"]) for port in ports])
+    lines += _chain("from_ports", ["type filter hook prerouting priority -300", "iifname vmap " + dispatch])
+    return [*lines, "}"]
+
+
+def _chain(name: str, rules: list[str]) -> list[str]:
+    if rules and rules[0].startswith("type "):
+        rules = [rules[0] + "; policy accept;", *rules[1:]]
+    return ["  chain %s {" % name, *["    " + rule for rule in rules], "  }"]
+
+
+def _port_rules(port: Port) -> list[str]:
+    """Return what is let through of what comes from a container: that it says who it is, and no more."""
+    mac = port["mac"]
+    rules = [
+        "ether saddr != %s drop" % mac,
+        "ether type arp arp saddr ether != %s drop" % mac,
+        # Nobody else is a router, or gives addresses.
+        "icmpv6 type { nd-router-advert, nd-redirect } drop",
+        "udp sport { 67, 547 } drop",
+    ]
+    if port["dhcp"] or not port["addresses"]:
+        return [*rules, "ether type { arp, ip, ip6 } accept", "drop"]
+    four = _plain(port, 4)
+    six = [*_plain(port, 6), link_local(mac)]
+    numbers = ["0x%032x" % parse_address(item)[1] for item in six]
+    if four:
+        # A sender of 0.0.0.0 asks whether an address is free, and nobody learns anything of it (RFC 5227).
+        rules += ["arp operation request arp saddr ip 0.0.0.0 accept", "arp saddr ip %s accept" % _set(four)]
+        rules += ["ip saddr %s accept" % _set(four)]
+    rules += [
+        "icmpv6 type nd-neighbor-advert @th,64,128 != %s drop" % _set(numbers),
+        "ip6 saddr :: icmpv6 type mld2-listener-report accept",
+        "ip6 saddr %s accept" % _set(six),
+        "drop",
+    ]
+    return rules
+
+
+# Between a zone and all else.
+
+
+def _zones(records: list[NetworkRecord]) -> dict[str, list[str]]:
+    """Return the bridges of the zones that have containers, each with its subnets."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        for port in record.interfaces:
+            if port["kind"] == ZONE:
+                found.setdefault(port["device"], port["subnets"])
+    return found
+
+
+def _quoted(names: list[str]) -> str:
+    return _set(['"%s"' % name for name in names])
+
+
+def _inet_table(records: list[NetworkRecord]) -> list[str]:
+    zones = _zones(records)
+    routed = [port["host_name"] for record in records for port in record.interfaces if port["kind"] == ROUTED]
+    inner = [*zones, *routed]
+    if not inner:
+        return []
+    ours = _quoted(inner)
+    lines = ["table inet unshare {"]
+    # A bridge takes 127.0.0.1 when a port is published there: only in answers, of which the host knows (CVE-2020-8558).
+    lines += _chain(
+        "early",
+        [
+            "type filter hook prerouting priority -300",
+            "iifname %s ip daddr 127.0.0.0/8 drop" % ours,
+            "iifname %s ip saddr 127.0.0.0/8 drop" % ours,
+            "iifname %s ip6 daddr ::1 drop" % ours,
+            "iifname %s ip6 saddr ::1 drop" % ours,
+        ],
+    )
+    lines += _chain("to_host", ["type filter hook input priority 0", "iifname %s jump from_container" % ours])
+    lines += _chain("from_container", _host_rules(records))
+    lines += _chain("between", _forward_rules(zones, routed))
+    lines += _chain("leads", _published(records))
+    for hook, priority in (("prerouting", -100), ("output", -100)):
+        head = "type nat hook %s priority %d" % (hook, priority)
+        lines += _chain("leads_" + hook, [head, "fib daddr type local jump leads"])
+    lines += _chain("leaves", ["type nat hook postrouting priority 100", *_masquerade(zones, routed)])
+    return [*lines, "}"]
+
+
+def _host_rules(records: list[NetworkRecord]) -> list[str]:
+    rules = ["ct state established,related accept"]
+    for version, word in ((4, "ip"), (6, "ip6")):
+        trusted = [item for record in records if record.host_access for item in _all(record, version)]
+        if trusted:
+            rules.append("%s saddr %s accept" % (word, _set(trusted)))
+    return [
+        *rules,
+        "icmp type echo-request accept",
+        "icmpv6 type %s accept" % NEIGHBOURS,
+        "icmpv6 type echo-request accept",
+        "meta l4proto tcp reject with tcp reset",
+        "reject with icmpx admin-prohibited",
+    ]
+
+
+def _all(record: NetworkRecord, version: int) -> list[str]:
+    return [item for port in record.interfaces if port["kind"] in (ZONE, ROUTED) for item in _plain(port, version)]
+
+
+def _forward_rules(zones: dict[str, list[str]], routed: list[str]) -> list[str]:
+    rules = ["type filter hook forward priority 0"]
+    # Where br_netfilter is on, what stays in a bridge comes by here.
+    rules += ['iifname "%s" oifname "%s" accept' % (bridge, bridge) for bridge in zones]
+    rules.append("ct state established,related accept")
+    rules.append("ct status dnat accept")
+    if zones:
+        bridges = _quoted([*zones])
+        rules.append("iifname %s oifname %s reject with icmpx admin-prohibited" % (bridges, _quoted([*zones, *routed])))
+        rules.append("oifname %s reject with icmpx admin-prohibited" % bridges)
+    return rules
+
+
+def _published(records: list[NetworkRecord]) -> list[str]:
+    rules = []
+    for record in records:
+        for version in (4, 6):
+            target = _all(record, version)[:1]
+            for port in record.ports if target else []:
+                rule = _lead(port, version, target[0])
+                if rule:
+                    rules.append(rule)
+    return rules
+
+
+def _lead(port: Published, version: int, target: str) -> str | None:
+    word = "ip" if version == 4 else "ip6"
+    place = "meta nfproto ipv%d" % version
+    if port.address:
+        if (":" in port.address) != (version == 6):
+            return None
+        place = "%s daddr %s" % (word, port.address)
+    where = "[%s]:%d" % (target, port.target) if version == 6 else "%s:%d" % (target, port.target)
+    return "%s %s dport %d dnat %s to %s" % (place, port.protocol, port.port, word, where)
+
+
+def _masquerade(zones: dict[str, list[str]], routed: list[str]) -> list[str]:
+    rules = []
+    for device, subnets in [*zones.items(), *[(name, []) for name in routed]]:
+        # The loopback's addresses mean something else inside.
+        rules.append('oifname "%s" ip saddr 127.0.0.0/8 masquerade' % device)
+        rules.append('oifname "%s" ip6 saddr ::1 masquerade' % device)
+        for subnet in subnets:
+            word = "ip6" if ":" in subnet else "ip"
+            rules.append('%s saddr %s oifname != "%s" masquerade' % (word, subnet, device))
+            # A container that reaches another one of its zone by a published port: the answer has to come back by here.
+            rules.append('%s saddr %s oifname "%s" ct status dnat masquerade' % (word, subnet, device))
+    return rules
+
+
+def takes_loopback(records: list[NetworkRecord]) -> dict[str, bool]:
+    """Return whether a port is published on the loopback of IPv4 for a container there, for each device of the host."""
+    found: dict[str, bool] = {}
+    for record in records:
+        wanted = any(not port.address or port.address.startswith("127.") for port in record.ports)
+        for port in record.interfaces:
+            if port["kind"] in (ZONE, ROUTED):
+                name = port["device"] if port["kind"] == ZONE else port["host_name"]
+                found[name] = found.get(name, False) or wanted
+    return found
+
+
+def program() -> str:
+    """Return the path of nft. Raise LauncherError where it is missing."""
+    for directory in DIRECTORIES:
+        path = os.path.join(directory, "nft")
+        if os.access(path, os.X_OK):
+            return path
+    raise LauncherError(MISSING)
+
+
+class Loading:
+    """A transaction of nft(8) that goes on by itself, while its caller does other things.
+
+    Args:
+        text: the commands.
+        held: descriptor of a lock that the program holds until it ends.
+    """
+
+    def __init__(self, text: str, held: int) -> None:
+        path = program()
+        commands, self.said = os.memfd_create("nft-commands"), os.memfd_create("nft-errors")
+        try:
+            data = text.encode()
+            while data:
+                data = data[os.write(commands, data) :]
+            os.lseek(commands, 0, os.SEEK_SET)
+            actions = [
+                (os.POSIX_SPAWN_DUP2, commands, 0),
+                (os.POSIX_SPAWN_DUP2, self.said, 1),
+                (os.POSIX_SPAWN_DUP2, self.said, 2),
+                (os.POSIX_SPAWN_DUP2, held, 3),
+            ]
+            self.pid = os.posix_spawn(path, [path, "-f", "-"], {"LC_ALL": "C"}, file_actions=actions)
+        except BaseException:
+            os.close(self.said)
+            raise
+        finally:
+            os.close(commands)
+
+    def wait(self) -> None:
+        """Wait until it has ended. Raise LauncherError with its words when it has failed."""
+        if not self.pid:
+            return
+        pid, self.pid = self.pid, 0
+        try:
+            _pid, status = os.waitpid(pid, 0)
+            text = os.pread(self.said, 65536, 0).decode("utf-8", "replace")
+        finally:
+            os.close(self.said)
+        if status:
+            first = " ".join(text.split())[:400]
+            raise LauncherError("network: nft has not taken the rules of the containers: %s" % (first or status))

@@ -1,0 +1,385 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kernel's interface to links, addresses and routes (rtnetlink(7)), a thin wrapper for each message.
+
+No command is needed on the host. A socket belongs to the network namespace in which it was opened, also after its
+process has left that. Every error is an `OSError` whose text ends with the kernel's own explanation, if it gives one.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+from _socket import AF_INET, AF_INET6, AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW
+from struct import calcsize, error, pack, unpack_from
+
+from .addresses import BITS, address_text, split_cidr
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterator
+
+    from .addresses import Net
+
+NETLINK_ROUTE = 0
+SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
+NEW_LINK, DELETE_LINK, GET_LINK, SET_LINK = 16, 17, 18, 19
+NEW_ADDRESS, GET_ADDRESS = 20, 22
+NEW_ROUTE, GET_ROUTE = 24, 26
+NEW_NEIGHBOUR = 28
+NEW_PROPERTY = 108  # RTM_NEWLINKPROP, Linux 5.5
+ERROR, DONE = 2, 3
+REQUEST, ACKNOWLEDGE, REPLACE, EXCLUSIVE, CREATE, DUMP = 1, 4, 0x100, 0x200, 0x400, 0x300
+CAPPED, HAS_EXPLANATION = 0x100, 0x200
+EXPLANATION = 1
+NESTED = 0x8000
+KIND_MASK = 0x3FFF
+
+HEADER, LINK, ADDRESS, ROUTE, NEIGHBOUR = "=IHHII", "=BxHiII", "=BBBBi", "=BBBBBBBBI", "=BxxxiHBB"
+AF_BRIDGE = 7
+UP = 1
+BUFFER = 1 << 17
+
+# Attributes of links.
+IFLA_ADDRESS, IFLA_NAME, IFLA_MTU, IFLA_PARENT, IFLA_MASTER = 1, 3, 4, 5, 10
+IFLA_PORT, IFLA_INFO, IFLA_FAMILIES, IFLA_NAMESPACE = 12, 18, 26, 28
+IFLA_PROPERTIES, IFLA_OTHER_NAME = 52, 53
+INFO_KIND, INFO_DATA, VETH_PEER = 1, 2, 1
+BRIDGE_FORWARD_DELAY, BRIDGE_STP, BRIDGE_SNOOPING = 1, 5, 23
+INET6_MODE, INET6_NO_ADDRESS = 8, 1
+# A port of a bridge: what it does not do, and what it keeps to. An older kernel leaves out what it does not know.
+PORT_LEARNS, PORT_LOCKED, PORT_FLOODED = 8, 39, 9
+MACVLAN_MODE, MACVLAN_BRIDGE, IPVLAN_MODE, IPVLAN_L2 = 1, 4, 1, 0
+NODAD = 2
+STATIC, OF_MASTER = 0x40, 4
+MAIN_TABLE, LOCAL_TABLE, STATIC_ROUTE = 254, 255, 4
+UNIVERSE, ON_LINK, ON_HOST = 0, 253, 254
+UNICAST, LOCAL = 1, 2
+
+
+class Link:
+    """An interface of a network namespace, as it was when it was asked for.
+
+    Attributes:
+        index: its number.
+        name: of at most 15 bytes.
+        others: its alternative names.
+        kind: `veth`, `bridge`, …; empty for a device.
+        master: the number of the bridge whose port it is, or 0.
+        mac: its hardware address.
+        mtu: in bytes.
+        up: whether it was set up.
+    """
+
+    def __init__(self, message: bytes) -> None:
+        _family, _type, self.index, flags, _change = unpack_from(LINK, message)
+        self.up = bool(flags & UP)
+        self.name = self.kind = self.mac = ""
+        self.others: list[str] = []
+        self.master = self.mtu = 0
+        for kind, value in attributes(message, calcsize(LINK)):
+            if kind == IFLA_NAME:
+                self.name = _string(value)
+            elif kind == IFLA_ADDRESS:
+                self.mac = ":".join("%02x" % byte for byte in value)
+            elif kind == IFLA_MASTER:
+                (self.master,) = unpack_from("=I", value)
+            elif kind == IFLA_MTU:
+                (self.mtu,) = unpack_from("=I", value)
+            elif kind == IFLA_INFO:
+                self.kind = "".join(_string(data) for item, data in attributes(value) if item == INFO_KIND)
+            elif kind == IFLA_PROPERTIES:
+                self.others = [_string(data) for item, data in attributes(value) if item == IFLA_OTHER_NAME]
+
+
+def attributes(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Yield the type and the value of each attribute (netlink(7))."""
+    while start + 4 <= len(data):
+        size, kind = unpack_from("=HH", data, start)
+        if size < 4:
+            return
+        yield kind & KIND_MASK, data[start + 4 : start + size]
+        start += size + 3 & ~3
+
+
+def _string(value: bytes) -> str:
+    return value.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _attribute(kind: int, value: bytes | str | int) -> bytes:
+    """Return an attribute; a number is one of 32 bits."""
+    if isinstance(value, int):
+        value = pack("=I", value)
+    elif isinstance(value, str):
+        value = value.encode() + b"\0"
+    return pack("=HH", len(value) + 4, kind) + value + bytes(-len(value) % 4)
+
+
+def _nested(kind: int, *parts: bytes) -> bytes:
+    return _attribute(kind | NESTED, b"".join(parts))
+
+
+def _mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def _packed(family: int, value: int) -> bytes:
+    return value.to_bytes(BITS[family] // 8, "big")
+
+
+class Netlink:
+    """A socket for the links, addresses and routes of the network namespace in which it is made."""
+
+    def __init__(self) -> None:
+        self.socket = _socket.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)
+        self.number = 0
+        for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
+            try:
+                self.socket.setsockopt(SOL_NETLINK, option, 1)
+            except OSError:
+                pass  # then errors have no explanation
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.socket.close()
+
+    def __enter__(self) -> Netlink:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def _send(self, kind: int, flags: int, body: bytes) -> None:
+        self.number += 1
+        self.socket.send(pack(HEADER, len(body) + 16, kind, flags | REQUEST, self.number, 0) + body)
+
+    def _messages(self) -> Iterator[tuple[int, int, bytes]]:
+        """Yield type, flags and body of the answers to the last request, without end."""
+        while True:
+            data = self.socket.recv(BUFFER)
+            start = 0
+            while start + 16 <= len(data):
+                size, kind, flags, number, _port = unpack_from(HEADER, data, start)
+                if size < 16:
+                    break
+                if number == self.number:
+                    yield kind, flags, data[start + 16 : start + size]
+                start += size + 3 & ~3
+
+    def request(self, what: str, kind: int, flags: int, *parts: bytes) -> None:
+        """Send a request, and wait for its acknowledgement.
+
+        Args:
+            what: is being done, for the error.
+
+        Raises:
+            OSError: the kernel refuses it; its file name is `what`.
+        """
+        self._send(kind, flags | ACKNOWLEDGE, b"".join(parts))
+        for answer, answer_flags, body in self._messages():
+            if answer == ERROR:
+                _raise(what, answer_flags, body)
+                return
+
+    def dump(self, kind: int, body: bytes) -> list[bytes]:
+        """Return all objects of a kind. What changes meanwhile may be there or not."""
+        self._send(kind, DUMP, body)
+        found: list[bytes] = []
+        for answer, flags, message in self._messages():
+            if answer == DONE:
+                return found
+            if answer == ERROR:
+                _raise("dump", flags, message)
+            found.append(message)
+        return found
+
+    # Links.
+
+    def links(self) -> list[Link]:
+        """Return all links."""
+        return [Link(message) for message in self.dump(GET_LINK, pack(LINK, 0, 0, 0, 0, 0))]
+
+    def link(self, name: str) -> Link | None:
+        """Return the link of this name, or None where there is none."""
+        self._send(GET_LINK, 0, pack(LINK, 0, 0, 0, 0, 0) + _attribute(IFLA_NAME, name))
+        for answer, flags, body in self._messages():
+            if answer == NEW_LINK:
+                return Link(body)
+            try:
+                _raise("link %s" % name, flags, body)
+            except OSError as failure:
+                if failure.errno != 19:  # ENODEV
+                    raise
+            return None
+        return None
+
+    def _add(self, what: str, name: str, kind: str, data: list[bytes], *others: bytes) -> None:
+        info = _nested(IFLA_INFO, _attribute(INFO_KIND, kind), _nested(INFO_DATA, *data))
+        head = pack(LINK, 0, 0, 0, 0, 0)
+        self.request(what, NEW_LINK, CREATE | EXCLUSIVE, head, _attribute(IFLA_NAME, name), info, *others)
+
+    def add_bridge(self, name: str, mac: str) -> None:
+        """Make a bridge that forwards at once and keeps no record of who listens to multicast. It is down."""
+        data = [_attribute(BRIDGE_FORWARD_DELAY, 0), _attribute(BRIDGE_STP, 0)]
+        data.append(_attribute(BRIDGE_SNOOPING, b"\0"))
+        self._add("add bridge %s" % name, name, "bridge", data, _attribute(IFLA_ADDRESS, _mac(mac)))
+
+    def add_pair(self, name: str, peer: str, namespace: int, mac: str, peer_mac: str, mtu: int, master: int) -> None:
+        """Make a pair of linked interfaces (veth(4)). Both are down.
+
+        Args:
+            name: of the end here.
+            peer, namespace: the name of the other end, and a descriptor of the network namespace in which it is made.
+            mac, peer_mac: the hardware addresses.
+            mtu: of both; 0 for the kernel's own.
+            master: number of the bridge whose port this end is, or 0.
+        """
+        common = _attribute(IFLA_MTU, mtu) if mtu else b""
+        other = pack(LINK, 0, 0, 0, 0, 0) + _attribute(IFLA_NAME, peer) + _attribute(IFLA_NAMESPACE, namespace)
+        other += _attribute(IFLA_ADDRESS, _mac(peer_mac)) + common
+        parts = [_attribute(IFLA_ADDRESS, _mac(mac)), common, _attribute(IFLA_MASTER, master) if master else b""]
+        self._add("add veth %s" % name, name, "veth", [_attribute(VETH_PEER, other)], *parts)
+
+    def add_on_device(self, kind: str, name: str, parent: int, namespace: int, mac: str, mtu: int) -> None:
+        """Make a `macvlan` or `ipvlan` on the device of this number, in another network namespace."""
+        data = [_attribute(MACVLAN_MODE, MACVLAN_BRIDGE)]
+        if kind == "ipvlan":
+            data = [_attribute(IPVLAN_MODE, pack("=H", IPVLAN_L2))]
+        parts = [_attribute(IFLA_PARENT, parent), _attribute(IFLA_NAMESPACE, namespace)]
+        if mac:
+            parts.append(_attribute(IFLA_ADDRESS, _mac(mac)))
+        if mtu:
+            parts.append(_attribute(IFLA_MTU, mtu))
+        self._add("add %s %s" % (kind, name), name, kind, data, *parts)
+
+    def set_up(self, index: int) -> None:
+        """Set a link up."""
+        self.request("set link %d up" % index, NEW_LINK, 0, pack(LINK, 0, 0, index, UP, UP))
+
+    def set_down(self, index: int) -> None:
+        """Set a link down."""
+        self.request("set link %d down" % index, NEW_LINK, 0, pack(LINK, 0, 0, index, 0, UP))
+
+    def change(self, what: str, index: int, *parts: bytes) -> None:
+        """Change attributes of a link."""
+        self.request(what, NEW_LINK, 0, pack(LINK, 0, 0, index, 0, 0), *parts)
+
+    def set_mtu(self, index: int, mtu: int) -> None:
+        """Set the mtu of a link, in bytes."""
+        self.change("set mtu %d" % mtu, index, _attribute(IFLA_MTU, mtu))
+
+    def set_master(self, index: int, master: int) -> None:
+        """Make a link a port of a bridge, or of none (0)."""
+        self.change("set master of link %d" % index, index, _attribute(IFLA_MASTER, master))
+
+    def rename(self, index: int, name: str) -> None:
+        """Rename a link that is down."""
+        self.change("rename link %d to %s" % (index, name), index, _attribute(IFLA_NAME, name))
+
+    def move(self, index: int, namespace: int, name: str = "") -> None:
+        """Move a link to the network namespace of a descriptor, perhaps with another name there."""
+        parts = [_attribute(IFLA_NAMESPACE, namespace)]
+        if name:
+            parts.append(_attribute(IFLA_NAME, name))
+        self.change("move link %d" % index, index, *parts)
+
+    def make_no_address(self, index: int) -> None:
+        """Keep a link from making an address of IPv6 by itself when it is set up."""
+        families = _nested(IFLA_FAMILIES, _nested(AF_INET6, _attribute(INET6_MODE, pack("=B", INET6_NO_ADDRESS))))
+        self.change("set addrgenmode of link %d" % index, index, families)
+
+    def confine_port(self, index: int, mac: str) -> None:
+        """Have a bridge know one address at a port, learn none there, and flood nothing that has another to it."""
+        values = {PORT_LEARNS: 0, PORT_FLOODED: 0, PORT_LOCKED: 1}
+        port = _nested(IFLA_PORT, *[_attribute(kind, pack("=B", value)) for kind, value in values.items()])
+        entry = pack(NEIGHBOUR, AF_BRIDGE, index, STATIC, OF_MASTER, 0) + _attribute(2, _mac(mac))
+        self.request("set port %d" % index, SET_LINK, 0, pack(LINK, AF_BRIDGE, 0, index, 0, 0), port)
+        self.request("add %s to port %d" % (mac, index), NEW_NEIGHBOUR, CREATE | REPLACE, entry)
+
+    def add_name(self, index: int, name: str) -> None:
+        """Give a link an alternative name of up to 127 bytes."""
+        names = _nested(IFLA_PROPERTIES, _attribute(IFLA_OTHER_NAME, name))
+        head = pack(LINK, 0, 0, index, 0, 0)
+        self.request("add name %s" % name, NEW_PROPERTY, CREATE | EXCLUSIVE, head, names)
+
+    def delete_link(self, index: int) -> None:
+        """Delete a link; a pair with its other end."""
+        self.request("delete link %d" % index, DELETE_LINK, 0, pack(LINK, 0, 0, index, 0, 0))
+
+    # Addresses and routes.
+
+    def add_address(self, index: int, cidr: str) -> None:
+        """Give a link an address with the length of its prefix. It can be used at once (IFA_F_NODAD)."""
+        family, value, length = split_cidr(cidr)
+        address = _packed(family, value)
+        flags = NODAD if family == AF_INET6 else 0
+        parts = [pack(ADDRESS, family, length, flags, UNIVERSE, index), _attribute(1, address), _attribute(2, address)]
+        if family == AF_INET and length < 31:
+            parts.append(_attribute(4, _packed(family, value | (1 << 32 - length) - 1)))
+        self.request("add address %s" % cidr, NEW_ADDRESS, CREATE | REPLACE, *parts)
+
+    def add_route(self, index: int, destination: str = "", gateway: str = "", metric: int = 0) -> None:
+        """Add a route by a link.
+
+        Args:
+            destination: a network; the default route of the gateway's family without it.
+            gateway: an address; none for what is reached without one.
+            metric: the higher, the less it is used; 0 for the kernel's own.
+        """
+        family, value, length = split_cidr(destination or gateway + "/0")
+        scope = UNIVERSE if gateway or family == AF_INET6 else ON_LINK
+        parts = [pack(ROUTE, family, length, 0, 0, MAIN_TABLE, STATIC_ROUTE, scope, UNICAST, 0), _attribute(4, index)]
+        if destination:
+            parts.append(_attribute(1, _packed(family, value)))
+        if gateway:
+            parts.append(_attribute(5, _packed(*split_cidr(gateway + "/0")[:2])))
+        if metric:
+            parts.append(_attribute(6, metric))
+        what = "add route %s%s" % (destination or "default", gateway and " via " + gateway)
+        self.request(what, NEW_ROUTE, CREATE | REPLACE, *parts)
+
+    def add_local_route(self, index: int, destination: str, metric: int) -> None:
+        """Take what comes by a link for an address as the host's own."""
+        family, value, length = split_cidr(destination)
+        head = pack(ROUTE, family, length, 0, 0, LOCAL_TABLE, STATIC_ROUTE, UNIVERSE, LOCAL, 0)
+        parts = [head, _attribute(1, _packed(family, value)), _attribute(4, index), _attribute(6, metric)]
+        self.request("add local route %s" % destination, NEW_ROUTE, CREATE | REPLACE, *parts)
+
+    def addresses(self) -> list[tuple[int, str]]:
+        """Return the number of a link and an address of it with the length of its prefix, for each address."""
+        found = []
+        for message in self.dump(GET_ADDRESS, pack(ADDRESS, 0, 0, 0, 0, 0)):
+            family, length, _flags, _scope, index = unpack_from(ADDRESS, message)
+            values = dict(attributes(message, calcsize(ADDRESS)))
+            address = values.get(2, values.get(1))
+            if family in BITS and address is not None:
+                found.append((index, "%s/%d" % (address_text(family, int.from_bytes(address, "big")), length)))
+        return found
+
+    def routes(self) -> list[tuple[int, Net]]:
+        """Return the number of the link, or 0, and the network, for each route but the default ones."""
+        found = []
+        for message in self.dump(GET_ROUTE, pack(ROUTE, 0, 0, 0, 0, 0, 0, 0, 0, 0)):
+            try:
+                family, length = unpack_from("=BB", message)
+                values = dict(attributes(message, calcsize(ROUTE)))
+                index = unpack_from("=I", values.get(4, b"\0\0\0\0"))[0]
+            except error:
+                continue
+            if family in BITS and length and 1 in values:
+                found.append((index, (family, int.from_bytes(values[1], "big"), length)))
+        return found
+
+
+def _raise(what: str, flags: int, body: bytes) -> None:
+    """Raise the OSError of an acknowledgement, unless it is none."""
+    (number,) = unpack_from("=i", body)
+    if not number:
+        return
+    text = os.strerror(-number)
+    if flags & HAS_EXPLANATION:
+        size = unpack_from("=I", body, 4)[0] if not flags & CAPPED else 16
+        for kind, value in attributes(body, 4 + (size + 3 & ~3)):
+            if kind == EXPLANATION:
+                text += " (%s)" % _string(value)
+    raise OSError(-number, text, what)

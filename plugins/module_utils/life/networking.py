@@ -1,0 +1,150 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A container's part of the host's network: made by its start, mended by a run, and removed when it has ended (N9).
+
+All that changes a zone's bridge or the packet filter holds one lock, and looks at all containers of this network
+namespace. The packet filter is loaded by a program that goes on while the container's root is built.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..host import firewall
+from ..launcher import network_options
+from ..launcher.errors import LauncherError
+from ..launcher.netlink import Netlink
+from ..launcher.network import has_ipv6, remove, set_setting, setting
+from ..launcher.network_records import ROUTED, ZONE
+from ..state import zones
+from ..state.locks import NetworkLock
+from ..state.network_record import NetworkRecord
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..launcher.contract import Specification
+    from ..launcher.network import Wire
+    from ..state.record import RecordedContainer
+
+CLOSED = (
+    "network: this host forwards no packets of %s, and that cannot be changed here (%s): containers reach others of "
+    "their zone, and nothing beyond"
+)
+TAKEN = "ports: %s is published for container %s already: choose another port, or another of the host's addresses"
+
+
+class Networking:
+    """The network of one container that is about to start.
+
+    Args:
+        container: that is locked.
+        spec: of its system; it has a network.
+        config: what is remembered of the container; gets the addresses that are allocated.
+
+    Attributes:
+        wires: its interfaces.
+        warnings: what it goes without.
+
+    Raises:
+        LauncherError: the host cannot give what was declared. Nothing has changed then.
+    """
+
+    def __init__(self, container: RecordedContainer, spec: Specification, config: dict[str, object]) -> None:
+        if spec.network is None:
+            raise LauncherError("container %s: has no network" % container.name)
+        firewall.program()
+        self.container = container
+        self.warnings: list[str] = []
+        self.loading: firewall.Loading | None = None
+        self.options = network_options.read(container.directory)
+        self.host_access = spec.network.host_access
+        with Netlink() as host:
+            self.wires: list[Wire] = zones.wire(container.name, spec.network, config, host)
+            for wire in self.wires:
+                wire.check(host)
+            for record in NetworkRecord.all_here():
+                if record.container != container.name and record.ports and record.is_alive(host):
+                    self._refuse_taken(record)
+
+    def _refuse_taken(self, record: NetworkRecord) -> None:
+        for port in self.options.ports:
+            for other in record.ports:
+                if port.meets(other):
+                    raise LauncherError(TAKEN % (port, record.container))
+
+    def prepare(self) -> None:
+        """Note what the container gets, make what it shares with others, and begin to load the packet filter."""
+        record = NetworkRecord.make(self.container.name, self.wires, self.options, self.host_access)
+        with NetworkLock() as lock, Netlink() as host:
+            record.write()
+            for wire in self.wires:
+                wire.prepare(host)
+            records = living(host)
+            self.warnings += open_ways(records)
+            self.loading = firewall.Loading(firewall.ruleset(records), lock.descriptor)
+
+    def finish(self) -> None:
+        """Wait until the packet filter is loaded. Raise LauncherError when it could not be."""
+        if self.loading is not None:
+            self.loading.wait()
+
+    def close(self) -> None:
+        """Wait for what a start that has failed meanwhile has left going on."""
+        try:
+            self.finish()
+        except LauncherError:
+            pass  # why the start failed is what is to be said
+
+
+def living(host: Netlink) -> list[NetworkRecord]:
+    """Return the records of the containers of this network namespace that run, or are being started."""
+    return [record for record in NetworkRecord.all_here() if record.is_alive(host)]
+
+
+def release(name: str) -> None:
+    """Remove what a container that has ended has of the host's network, and a zone's bridge with the last one."""
+    record = NetworkRecord.read(name)
+    if record is None:
+        return
+    with NetworkLock() as lock, Netlink() as host:
+        for interface in record.interfaces:
+            if interface["host_name"]:
+                remove(host, interface["host_name"])
+        record.remove()
+        records = living(host)
+        used = {interface["device"] for other in records for interface in other.interfaces}
+        for interface in record.interfaces:
+            if interface["kind"] == ZONE and interface["device"] not in used:
+                remove(host, interface["device"])
+        try:
+            open_ways(records)
+            firewall.Loading(firewall.ruleset(records), lock.descriptor).wait()
+        except LauncherError:
+            pass  # nft was removed, and its rules lead nowhere; the container has ended all the same
+
+
+def open_ways(records: list[NetworkRecord]) -> list[str]:
+    """Have the host forward packets for zones and routed interfaces, and answer on its loopback. Return warnings."""
+    warnings = []
+    if any(interface["kind"] in (ZONE, ROUTED) for record in records for interface in record.interfaces):
+        if not set_setting("ipv4/ip_forward", "1"):
+            warnings.append(CLOSED % ("IPv4", "net.ipv4.ip_forward"))
+        if has_ipv6() and not _forward_ipv6():
+            warnings.append(CLOSED % ("IPv6", "net.ipv6.conf.all.forwarding"))
+    for device, wanted in firewall.takes_loopback(records).items():
+        set_setting("ipv4/conf/%s/route_localnet" % device, "1" if wanted else "0")
+    return warnings
+
+
+def _forward_ipv6() -> bool:
+    """Have the host forward packets of IPv6. Return whether it does.
+
+    The kernel then heeds no announcement of a router any more unless it is told to do so in any case (`accept_ra` 2):
+    the host would lose its own default route.
+    """
+    if setting("ipv6/conf/all/forwarding") == "1":
+        return True
+    for name in os.listdir("/proc/sys/net/ipv6/conf"):
+        if name != "all" and setting("ipv6/conf/%s/accept_ra" % name) == "1":
+            set_setting("ipv6/conf/%s/accept_ra" % name, "2")
+    return set_setting("ipv6/conf/all/forwarding", "1")

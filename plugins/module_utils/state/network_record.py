@@ -1,0 +1,113 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a running container has of the host's network: `network.json` in its runtime directory.
+
+It is written before anything is made, and removed when all of it is gone. So what a killed launcher left is known.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..launcher import data
+from ..launcher.names import is_name
+from ..launcher.network_options import NetworkOptions
+from ..launcher.network_records import Published
+from ..launcher.paths import RUN_DIRECTORY, read_text, remove_file, write_atomically
+from ..launcher.process import Process, start_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..launcher.netlink import Netlink
+    from ..launcher.network import Wire
+
+FILE = "network.json"
+
+
+class NetworkRecord:
+    """The interfaces of one running container, and what the host publishes for it.
+
+    Attributes:
+        container: its name.
+        namespace: the number of the network namespace of its host.
+        launcher: PID and start time of the process that makes it.
+        interfaces: as `Wire.describe` has them.
+        ports: that lead to it.
+        host_access: whether it reaches the host's services.
+    """
+
+    def __init__(self, container: str, noted: dict[str, Any]) -> None:
+        self.container = container
+        self.namespace: int = noted.get("namespace", 0)
+        self.launcher: list[int] = noted.get("launcher") or [0, 0]
+        self.interfaces: list[dict[str, Any]] = noted.get("interfaces") or []
+        self.ports: list[Published] = [Published.read(port) for port in noted.get("ports") or []]
+        self.host_access: bool = bool(noted.get("host_access"))
+
+    @classmethod
+    def make(cls, container: str, wires: list[Wire], options: NetworkOptions, host_access: bool) -> NetworkRecord:
+        """Return the record of a container that this process is about to start."""
+        noted = {
+            "namespace": own_namespace(),
+            "launcher": [os.getpid(), start_time(os.getpid()) or 0],
+            "interfaces": [wire.describe() for wire in wires],
+            "ports": [port.write() for port in options.ports],
+            "host_access": host_access,
+        }
+        return cls(container, noted)
+
+    @classmethod
+    def read(cls, container: str) -> NetworkRecord | None:
+        """Return the record of a container; None when it has none, or a damaged one."""
+        path = os.path.join(RUN_DIRECTORY, container, FILE)
+        text = read_text(path)
+        try:
+            return cls(container, data.parse(text, path)) if text else None
+        except ValueError:
+            return None
+
+    @classmethod
+    def all_here(cls) -> list[NetworkRecord]:
+        """Return the records of all containers of this network namespace."""
+        here = own_namespace()
+        found = []
+        for name in sorted(os.listdir(RUN_DIRECTORY)) if os.path.isdir(RUN_DIRECTORY) else []:
+            record = cls.read(name) if is_name(name) else None
+            if record is not None and record.namespace == here:
+                found.append(record)
+        return found
+
+    def write(self) -> None:
+        """Write the record down."""
+        import json  # it is nested
+
+        noted = {
+            "namespace": self.namespace,
+            "launcher": self.launcher,
+            "interfaces": self.interfaces,
+            "ports": [port.write() for port in self.ports],
+            "host_access": self.host_access,
+        }
+        write_atomically(os.path.join(RUN_DIRECTORY, self.container, FILE), json.dumps(noted), 0o644)
+
+    def remove(self) -> None:
+        """Remove the record."""
+        remove_file(os.path.join(RUN_DIRECTORY, self.container, FILE))
+
+    def is_alive(self, host: Netlink) -> bool:
+        """Return whether the container has an interface on the host, or is just being started."""
+        names = [interface["host_name"] for interface in self.interfaces]
+        if not all(names) or any(host.link(name) for name in names):
+            return True
+        process = Process.find(self.launcher[0], self.launcher[1])
+        if process is None:
+            return False
+        process.close()
+        return True
+
+
+def own_namespace() -> int:
+    """Return the number of this process's network namespace."""
+    return os.stat("/proc/self/ns/net").st_ino

@@ -1,0 +1,283 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a container's interfaces are called on the host, and which addresses they have in zones (N2, N10).
+
+A container keeps its addresses in a zone for life, like its ids: they are in its `config.json`. A zone is remembered by
+the addresses of its containers: its subnets are their networks. So nothing is left of a zone that has none any more.
+"""
+
+from __future__ import annotations
+
+import os
+from _socket import AF_INET, AF_INET6
+
+from ..launcher.addresses import (
+    BITS,
+    VERSIONS,
+    address_text,
+    network_of,
+    network_text,
+    share_addresses,
+    split_cidr,
+)
+from ..launcher.errors import LauncherError
+from ..launcher.kinds import ContractError
+from ..launcher.netlink import Netlink
+from ..launcher.network import WIRES, Wire, gateway_of
+from ..launcher.network_records import IPVLAN, PHYSICAL, ZONE
+from ..launcher.paths import STATE_DIRECTORY, read_text
+from .id_ranges import read_config
+from .network_record import NetworkRecord
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..launcher.addresses import Net
+    from ..launcher.network_records import Interface, Network
+
+PREFIX = "zone."  # of the keys in a container's config.json
+# Where automatic subnets of IPv4 are taken from, and what of that others take when they start.
+BLOCKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+LEFT_TO_OTHERS = ("10.0.0.0/16", "10.88.0.0/15", "172.17.0.0/16", "192.168.122.0/24")
+AUTOMATIC_LENGTH = 24
+UNIQUE_LOCAL = 0xFD << 120
+SUBNET_BITS = 64
+
+
+class Zone:
+    """What a host knows of one zone.
+
+    Attributes:
+        name: of it.
+        running: the networks of its running containers, each with a container.
+        remembered: those of the others.
+        taken: addresses, each with its container.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.running: dict[Net, str] = {}
+        self.remembered: dict[Net, str] = {}
+        self.taken: dict[tuple[int, int], str] = {}
+
+    def add(self, container: str, addresses: list[str], running: bool) -> None:
+        """Add what a container has."""
+        for address in addresses:
+            family, value, _length = split_cidr(address)
+            (self.running if running else self.remembered).setdefault(network_of(address), container)
+            self.taken[family, value] = container
+
+
+class Zones:
+    """The zones of this host, as the other containers remember them. The caller holds the `AllocationLock`.
+
+    Args:
+        name: of the container for which they are looked at.
+        host: the host's links and addresses.
+    """
+
+    def __init__(self, name: str, host: Netlink) -> None:
+        self.name = name
+        self.host = host
+        self.zones: dict[str, Zone] = {}
+        containers = os.path.join(STATE_DIRECTORY, "containers")
+        for other in sorted(os.listdir(containers)) if os.path.isdir(containers) else []:
+            if other == name:
+                continue
+            for key, value in read_config(os.path.join(containers, other)).items():
+                if key.startswith(PREFIX):
+                    self.zone(key[len(PREFIX) :]).add(other, str(value).split(), False)
+        for record in NetworkRecord.all_here():
+            counts = record.container != name and record.is_alive(host)
+            for interface in record.interfaces if counts else []:
+                if interface["kind"] == ZONE:
+                    self.zone(interface["parent"]).add(record.container, interface["addresses"], True)
+
+    def zone(self, name: str) -> Zone:
+        """Return a zone."""
+        return self.zones.setdefault(name, Zone(name))
+
+    def place(self, interface: Interface, config: dict[str, object]) -> tuple[list[str], list[str]]:
+        """Return the addresses of an interface in its zone, and the zone's subnets; remember the addresses.
+
+        Args:
+            config: of the container.
+
+        Raises:
+            LauncherError: an address is taken, or none is free; or the zone has another subnet.
+        """
+        zone = self.zone(interface.parent)
+        remembered = _valid(str(config.get(PREFIX + zone.name, "")).split())
+        addresses, subnets = [], []
+        for family in (AF_INET, AF_INET6):
+            own = [item for item in remembered if split_cidr(item)[0] == family]
+            given = [item for item in interface.addresses if split_cidr(item)[0] == family]
+            net = self._subnet(zone, interface, family, given, own)
+            address = self._address(zone, net, given, own)
+            addresses.append(address)
+            subnets.append(network_text(net))
+        config[PREFIX + zone.name] = " ".join(addresses)
+        zone.add(self.name, addresses, True)
+        return addresses, subnets
+
+    def _subnet(self, zone: Zone, interface: Interface, family: int, given: list[str], own: list[str]) -> Net:
+        asked = [network_of(item) for item in interface.subnets if network_of(item)[0] == family]
+        asked += [network_of(item) for item in given]
+        running = [net for net in zone.running if net[0] == family]
+        if asked:
+            for net in running:
+                if net != asked[0]:
+                    form = (
+                        "network: zone %s: its subnet is %s, by the running container %s, and not %s: declare one for "
+                        "all containers of the zone, and stop those that run before it changes"
+                    )
+                    values = zone.name, network_text(net), zone.running[net], network_text(asked[0])
+                    raise LauncherError(form % values)
+            self._refuse_foreign(zone, asked[0])
+            return asked[0]
+        remembered = [net for net in zone.remembered if net[0] == family]
+        known = running + [network_of(item) for item in own] + remembered
+        return known[0] if known else self._free_subnet(zone, family)
+
+    def _refuse_foreign(self, zone: Zone, net: Net) -> None:
+        for other in self.zones.values():
+            for known, container in [*other.running.items(), *other.remembered.items()]:
+                if other is not zone and share_addresses(net, known):
+                    form = "network: zone %s: its subnet %s has addresses of zone %s (container %s): choose another"
+                    raise LauncherError(form % (zone.name, network_text(net), other.name, container))
+        links = {link.index: link for link in self.host.links()}
+        own = [link.index for link in links.values() if link.name == bridge_name(zone.name)]
+        for index, cidr in self.host.addresses():
+            if index not in own and share_addresses(net, network_of(cidr)):
+                form = "network: zone %s: its subnet %s has addresses of the host's interface %s (%s): choose another"
+                name = links[index].name if index in links else str(index)
+                raise LauncherError(form % (zone.name, network_text(net), name, cidr))
+
+    def _occupied(self, family: int) -> list[Net]:
+        nets = [net for zone in self.zones.values() for net in (*zone.running, *zone.remembered)]
+        nets += [network_of(cidr) for _index, cidr in self.host.addresses()]
+        nets += [net for _index, net in self.host.routes()]
+        nets += map(network_of, LEFT_TO_OTHERS)
+        return [net for net in nets if net[0] == family]
+
+    def _free_subnet(self, zone: Zone, family: int) -> Net:
+        occupied = self._occupied(family)
+        if family == AF_INET6:
+            while True:
+                value = UNIQUE_LOCAL | int.from_bytes(os.urandom(5), "big") << 80
+                net = (family, value, SUBNET_BITS)
+                if not any(share_addresses(net, other) for other in occupied):
+                    return net
+        low = BITS[family] - AUTOMATIC_LENGTH
+        for block in map(network_of, BLOCKS):
+            if any(other[2] <= block[2] and share_addresses(block, other) for other in occupied):
+                continue
+            count = 1 << AUTOMATIC_LENGTH - block[2]
+            start = int.from_bytes(digest("zone", zone.name)[:4], "big")
+            for step in range(count):
+                net = (family, block[1] + ((start + step) % count << low), AUTOMATIC_LENGTH)
+                if not any(share_addresses(net, other) for other in occupied):
+                    return net
+        form = "network: zone %s: this host has routes to all of %s: choose a subnet for the zone (subnets)"
+        raise LauncherError(form % (zone.name, ", ".join(BLOCKS)))
+
+    def _address(self, zone: Zone, net: Net, given: list[str], own: list[str]) -> str:
+        for item in given:
+            family, value, _length = split_cidr(item)
+            holder = zone.taken.get((family, value))
+            if holder is not None:
+                form = "network: zone %s: the address %s is that of container %s: choose another"
+                raise LauncherError(form % (zone.name, item, holder))
+            return item
+        family, first, length = net
+        for item in own:
+            if network_of(item) == net and split_cidr(item)[:2] not in zone.taken:
+                return item
+        last = first + (1 << BITS[family] - length) - 1
+        number = first + 2
+        while number < last + (family == AF_INET6):
+            if (family, number) not in zone.taken:
+                return "%s/%d" % (address_text(family, number), length)
+            number += 1
+        there = sum(1 for known in zone.taken if known[0] == family)
+        form = (
+            "network: zone %s: its subnet %s has no free address of %s: %d containers have one; remove some, or "
+            "declare a larger subnet for the zone (subnets)"
+        )
+        raise LauncherError(form % (zone.name, network_text(net), VERSIONS[family], there))
+
+
+def _valid(remembered: list[str]) -> list[str]:
+    """Return the addresses that are some: what is damaged is chosen again."""
+    found = []
+    for item in remembered:
+        try:
+            network_of(item)
+        except (ContractError, ValueError):
+            continue
+        found.append(item)
+    return found
+
+
+def wire(name: str, network: Network, config: dict[str, object], host: Netlink) -> list[Wire]:
+    """Return the interfaces of a container with all that is decided for them on this host.
+
+    Args:
+        name: the container's.
+        config: what is remembered of it; gets the addresses that are allocated.
+        host: the host's links.
+
+    Raises:
+        LauncherError: the host cannot give what was declared.
+    """
+    zones = Zones(name, host) if any(interface.kind == ZONE for interface in network.interfaces) else None
+    given = {AF_INET6 if ":" in gateway else AF_INET for item in network.interfaces for gateway in item.gateways}
+    wires = []
+    for interface in network.interfaces:
+        addresses, gateways = list(interface.addresses), list(interface.gateways)
+        subnets: list[str] = []
+        if interface.kind == ZONE and zones is not None:
+            addresses, subnets = zones.place(interface, config)
+            for subnet in subnets:
+                gateway = gateway_of(subnet).partition("/")[0]
+                if network_of(subnet)[0] not in given:  # the first zone's host is the way to all else
+                    given.add(network_of(subnet)[0])
+                    gateways.append(gateway)
+        hashed = digest("interface", name, interface.name, read_text("/etc/machine-id").strip())
+        wires.append(
+            WIRES[interface.kind](
+                interface,
+                host_name=""
+                if interface.kind in (IPVLAN, PHYSICAL)
+                else "u" + digest("port", name, interface.name).hex(),
+                other_name="unshare.%s.%s" % (name, interface.name),
+                mac="" if interface.kind in (IPVLAN, PHYSICAL) else interface.mac or _hardware_address(hashed),
+                host_mac=_hardware_address(
+                    digest("host", interface.parent, *([] if interface.kind == ZONE else [name]))
+                ),
+                addresses=addresses,
+                gateways=gateways,
+                device=bridge_name(interface.parent) if interface.kind == ZONE else interface.parent,
+                subnets=subnets,
+            )
+        )
+    return wires
+
+
+def bridge_name(zone: str) -> str:
+    """Return the name of a zone's bridge on the host."""
+    return "u" + digest("bridge", zone).hex()
+
+
+def digest(*words: str) -> bytes:
+    """Return seven bytes that stand for some words: as many as a name has room for in hexadecimal digits."""
+    text = "\0".join(words).encode()
+    try:
+        from _blake2 import blake2b
+    except ImportError:
+        from hashlib import blake2b
+    return bytes(blake2b(text, digest_size=7).digest())
+
+
+def _hardware_address(data: bytes) -> str:
+    """Return a hardware address that is nobody's by its maker: locally administered, of one station."""
+    return ":".join("%02x" % byte for byte in (data[0] & 0xFC | 2, *data[1:6]))
