@@ -67,7 +67,7 @@ class NetworkChoice(t.NamedTuple):
     @property
     def publishes(self) -> bool:
         """Whether the host can publish ports of it."""
-        return any(item.kind in (ZONE, ROUTED) for item in self.interfaces)
+        return self.own is not None and self.own.publishes
 
     @property
     def for_clients(self) -> tuple[str, ...]:
