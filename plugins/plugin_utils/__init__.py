@@ -43,5 +43,6 @@ The parts of Ansible's plugins:
     vaulted, secrets   values of the vault, and secret contents: kept out of results and logs
     rollout, rollout_page   the journal of a rollout, and its page; `rollout_variables` checks those of the
                  playbook
-    container_listing, entering, local_command   containers as hosts: which there are, and tasks in them
+    container_listing, entering, local_command, ssh_ways   containers as hosts: which there are, tasks in them, and
+                 how SSH leads to them
 """
