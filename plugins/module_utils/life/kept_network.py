@@ -64,6 +64,15 @@ class KeptNetwork:
             network_options.write(str(self.layout.container(self.name)), self.wanted())
         return changed
 
+    def follow(self) -> list[str]:
+        """Have a container that goes on running get what is kept for it now. Return warnings.
+
+        :raises LauncherError: the host could not do that.
+        """
+        from . import networking  # much code, of which most runs need none
+
+        return networking.follow(self.container)
+
     def wanted(self) -> NetworkOptions:
         """Return what is kept for the container from now on."""
         kept = NetworkOptions() if len(self.given) == len(NetworkOptions.KINDS) else self._kept() or NetworkOptions()

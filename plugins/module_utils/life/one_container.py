@@ -243,10 +243,13 @@ class OneContainer:
             removed = [] if changed else check_mode.would_remove(cycle, self.state)
         else:
             self._examine_network(check=False)
+            follows = self.network.would_change(settled)
             cycle.reach(self.state)
             changed = self._settle(settled) or cycle.changed
             after = {**cycle.describe(), **boot.describe(), **self.network.describe()}
             stays = incarnation is not None and incarnation == self._incarnation()
+            if stays and follows:
+                cycle.warnings += self.network.follow()
             healed, stale = self._heal(check=False) if after["running"] is not None else ([], [])
             untouched = before["running"] is not None and before["running"] == after["running"] and not cycle.changed
             removed = [] if changed else cycle.removed

@@ -19,7 +19,7 @@ from ansible_collections.unshare.container.plugins.module_utils.host.published i
 from ansible_collections.unshare.container.plugins.module_utils.launcher import network_options
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.network_options import NetworkOptions
-from ansible_collections.unshare.container.plugins.module_utils.life import examination
+from ansible_collections.unshare.container.plugins.module_utils.life import examination, networking
 from ansible_collections.unshare.container.plugins.module_utils.life.kept_network import KeptNetwork
 from ansible_collections.unshare.container.plugins.module_utils.life.one_container import OneContainer
 from ansible_collections.unshare.container.plugins.module_utils.state import generations
@@ -45,6 +45,7 @@ class InZone:
     def __init__(self, root: Path, network: dict[str, t.Any] | None = None) -> None:
         self.layout = Layout(root)
         self.container = Running(root)
+        self.followed: list[NetworkOptions] = []
         declared = system()
         if network is not None:
             declared["spec"]["network"] = network
@@ -54,6 +55,11 @@ class InZone:
         generations.switch(self.layout, "web", self.system)
         self.container.running, self.container.waited = str(self.system), True
         generations.note_well(self.layout, "web")
+
+    def follow(self, container: t.Any) -> list[str]:
+        """Stand in for what changes the host's packet filter."""
+        self.followed.append(self.kept())
+        return ["followed"]
 
     def one(self, **given: t.Any) -> OneContainer:
         options = options_of({"health": HEALTH, **given}, "web")
@@ -70,7 +76,9 @@ class InZone:
 def in_zone(tmp_path: Path, own_launcher: None, monkeypatch: pytest.MonkeyPatch) -> InZone:
     monkeypatch.setattr(examination, "examine", lambda *arguments: examination.Examined([], []))
     monkeypatch.setattr(ports, "listening", lambda host: [])
-    return InZone(tmp_path, ZONE)
+    made = InZone(tmp_path, ZONE)
+    monkeypatch.setattr(networking, "follow", made.follow)
+    return made
 
 
 def test_n5_a_change_is_shown_and_restarts_nothing(in_zone: InZone) -> None:
@@ -87,8 +95,21 @@ def test_n5_a_change_is_shown_and_restarts_nothing(in_zone: InZone) -> None:
     assert not in_zone.bring(True, **given)["changed"]
     assert not in_zone.bring(False, **given)["changed"]
     assert not {"start", "stop"} & set(in_zone.container.calls)
+    assert in_zone.followed == [in_zone.kept()]
     assert in_zone.bring(False, ports=[], nameservers=[])["changed"]
     assert in_zone.kept() == NetworkOptions()
+    assert len(in_zone.followed) == 2
+
+
+def test_one_that_is_started_has_them_from_its_start(in_zone: InZone) -> None:
+    subject = in_zone.one(ports=PORTS)
+    subject.bring(False, False)
+    assert "followed" in subject.warnings
+    in_zone.followed.clear()
+    in_zone.bring(False, ports=[], state="stopped")
+    assert in_zone.bring(False, ports=PORTS)["changed"]
+    assert in_zone.followed == []
+    assert in_zone.kept().ports == parse_ports(PORTS)
 
 
 def test_what_a_task_leaves_out_is_kept(in_zone: InZone) -> None:
