@@ -63,7 +63,9 @@ def addresses(machine: Machine) -> dict[str, set[str]]:
     """Return the addresses of each interface inside, those of links left out."""
     found = json.loads(machine.output("ip", "-j", "address"))
     return {
-        entry["ifname"]: {f"{item['local']}/{item['prefixlen']}" for item in entry["addr_info"] if item["scope"] == "global"}
+        entry["ifname"]: {
+            f"{item['local']}/{item['prefixlen']}" for item in entry["addr_info"] if item["scope"] == "global"
+        }
         for entry in found
     }
 

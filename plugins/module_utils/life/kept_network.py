@@ -16,6 +16,7 @@ from ..host.published import parse_nameservers, parse_ports
 from ..launcher import network_options
 from ..launcher.errors import LauncherError
 from ..launcher.network_options import NetworkOptions
+from ..state.network_record import NetworkRecord
 from ..state.target import Layout, TargetError
 
 if TYPE_CHECKING:
@@ -56,6 +57,13 @@ class KeptNetwork:
     def would_change(self, state: str) -> bool:
         """Return whether `apply(state)` would change anything."""
         return state != "absent" and self.wanted() != self._kept()
+
+    def is_behind(self) -> bool:
+        """Return whether the container runs with other ports than those that are wanted, as after a failure."""
+        if self.container.status().state != "running":
+            return False
+        record = NetworkRecord.read(self.name)
+        return record is not None and record.ports != self.wanted().ports
 
     def apply(self, state: str) -> bool:
         """Keep what was asked for, before the container is started. Return whether anything changed."""

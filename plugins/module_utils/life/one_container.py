@@ -232,7 +232,7 @@ class OneContainer:
         if check:
             self.examine_before(check)
             changed = cycle.would_change(self.state) or boot.would_change(settled)
-            changed = changed or self.network.would_change(settled)
+            changed = changed or self.network.would_change(settled) or self.network.is_behind()
             after = {**planned, **boot.plan(settled), **self.network.plan(settled)}
             stays = before["running"] is not None and before["running"] == after["running"]
             stays = stays and self.state != "restarted"
@@ -243,13 +243,14 @@ class OneContainer:
             removed = [] if changed else check_mode.would_remove(cycle, self.state)
         else:
             self._examine_network(check=False)
-            follows = self.network.would_change(settled)
+            follows = self.network.would_change(settled) or self.network.is_behind()
             cycle.reach(self.state)
             changed = self._settle(settled) or cycle.changed
             after = {**cycle.describe(), **boot.describe(), **self.network.describe()}
             stays = incarnation is not None and incarnation == self._incarnation()
             if stays and follows:
                 cycle.warnings += self.network.follow()
+                changed = True
             healed, stale = self._heal(check=False) if after["running"] is not None else ([], [])
             untouched = before["running"] is not None and before["running"] == after["running"] and not cycle.changed
             removed = [] if changed else cycle.removed

@@ -22,7 +22,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.network
 from ansible_collections.unshare.container.plugins.module_utils.life import examination, networking
 from ansible_collections.unshare.container.plugins.module_utils.life.kept_network import KeptNetwork
 from ansible_collections.unshare.container.plugins.module_utils.life.one_container import OneContainer
-from ansible_collections.unshare.container.plugins.module_utils.state import generations
+from ansible_collections.unshare.container.plugins.module_utils.state import generations, network_record
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
@@ -99,6 +99,25 @@ def test_n5_a_change_is_shown_and_restarts_nothing(in_zone: InZone) -> None:
     assert in_zone.bring(False, ports=[], nameservers=[])["changed"]
     assert in_zone.kept() == NetworkOptions()
     assert len(in_zone.followed) == 2
+
+
+def test_ports_that_a_failure_has_left_out_are_made_good(in_zone: InZone, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_zone.bring(False, ports=PORTS)
+    monkeypatch.setattr(network_record, "RUN_DIRECTORY", str(in_zone.layout.root / "run"))
+    noted = in_zone.layout.root / "run/web/network.json"
+    noted.parent.mkdir(parents=True)
+    noted.write_text(json.dumps({"ports": [{"port": 8080, "target": 80}]}))
+    in_zone.followed.clear()
+    assert in_zone.bring(True, ports=PORTS)["changed"]
+    assert in_zone.followed == []
+    assert in_zone.bring(False, ports=PORTS)["changed"]
+    assert in_zone.followed == [in_zone.kept()]
+    noted.write_text(json.dumps({"ports": [port.write() for port in parse_ports(PORTS)]}))
+    assert not in_zone.bring(True, ports=PORTS)["changed"]
+    assert not in_zone.bring(False, ports=PORTS)["changed"]
+    in_zone.container.running = None
+    noted.write_text("{}")
+    assert not KeptNetwork(in_zone.layout, "web", in_zone.container, PORTS, None).is_behind()
 
 
 def test_one_that_is_started_has_them_from_its_start(in_zone: InZone) -> None:
