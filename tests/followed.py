@@ -31,6 +31,7 @@ RUN_BY = {
     "docs/day-2.md#Secrets": f"{INTEGRATION}/test_guides_declared.py",
     "docs/day-2.md#Two versions of a service": f"{INTEGRATION}/test_guides_declared.py",
     "docs/eval.md": f"{INTEGRATION}/test_guides_running.py",
+    "docs/networking.md": f"{INTEGRATION}/test_guides_networking.py",
     "docs/operating_system.md": f"{INTEGRATION}/test_guides_declared.py",
     "docs/rollout.md": f"{INTEGRATION}/test_guides_fleet.py",
     "docs/running.md": f"{INTEGRATION}/test_guides_running.py",

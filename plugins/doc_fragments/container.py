@@ -191,6 +191,23 @@ options:
       io_weight:
         description: Share of the disks in relation to others, from 1 to 10000. The default is 100.
         type: raw
+  ports:
+    description:
+      - Ports of the host that lead to ports of the container, whose network has a zone or a routed interface.
+      - Each is a text, V(PORT:TARGET), V(ADDRESS:PORT:TARGET) or V([IPV6]:PORT:TARGET), perhaps with V(/udp) at its
+        end, or a mapping of C(listen), which is V(PORT) or V(ADDRESS:PORT), C(target), and C(protocol), V(tcp) or
+        V(udp). Quote the text, for YAML makes a number of V(22:22).
+      - A port without an address is that of all addresses of the host, its loopback included.
+      - Changed ports take effect without a restart.
+    type: list
+    elements: raw
+  nameservers:
+    description:
+      - Addresses of up to three servers that the container asks for names. They must be such that it can reach.
+      - An empty list stands for those of the host, other than one on the host's own loopback.
+      - Changed servers take effect without a restart.
+    type: list
+    elements: str
 """
 
     # The declaration. The filters take it as their input, under that name.
@@ -229,8 +246,30 @@ options:
 
     NETWORK = r"""
 options:
+  network:
+    description:
+      - The container's network.
+      - V(none) is a loopback alone, which is what a container has that says nothing of it. V(host) is the network of
+        the host.
+      - A mapping is an interface, and a list holds several. A mapping of C(interfaces), that list, and C(host_access)
+        is the long form.
+      - An interface has one of C(zone), C(bridge), C(routed), C(macvlan), C(ipvlan) and C(physical), which says to
+        what it leads.
+      - With V(zone=NAME), to the other containers of this zone on the host, and through the host to the outside. The
+        host gives it addresses and keeps them. The zone can be a mapping of C(name) and C(subnets), a list of one
+        network of IPv4 and one of IPv6 at most. The containers of a zone say the same subnets, or none.
+      - With V(bridge=NAME), to a bridge of the host, which somebody else has made.
+      - With V(routed=true), to the host alone, which forwards. It needs C(addresses), each with V(/32) or V(/128).
+      - With V(macvlan=DEVICE) or V(ipvlan=DEVICE), to the network of a device of the host. With V(physical=DEVICE) it
+        is that device, which the host has back when the container ends.
+      - Further keys of an interface are C(addresses), a list of such as V(192.0.2.5/24), C(gateway), one address, or a
+        list of one of IPv4 and one of IPv6, C(mac), C(mtu), C(name), the one inside, which is V(eth0), V(eth1) and so
+        on by default, and C(dhcp), whether a DHCP client of the declaration configures it.
+      - With C(host_access), in the mapping of an interface, too, the container reaches what the host itself serves;
+        this is for zones and routed interfaces, and false by default.
+    type: raw
   shared_network:
-    description: Whether the container uses the host's network instead of one of its own.
+    description: Whether the container uses the host's network instead of one of its own, as with O(network=host).
     type: bool
     default: false
 """

@@ -44,9 +44,11 @@ _value:
 """
 
 
-def container_essential_services(operating_system: t.Any, shared_network: t.Any = False) -> list[dict[str, t.Any]]:
+def container_essential_services(
+    operating_system: t.Any, shared_network: t.Any = False, network: t.Any = None
+) -> list[dict[str, t.Any]]:
     """Return the essential services of the operating system in a container."""
-    return essential_services(operating_system, shared_network)
+    return essential_services(operating_system, shared_network, network)
 
 
 class FilterModule:

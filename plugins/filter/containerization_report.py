@@ -86,6 +86,7 @@ def containerization_report(
     extra_file_systems: t.Any = (),
     keep_services: t.Any = (),
     store: t.Any = "/usr",
+    network: t.Any = None,
 ) -> dict[str, t.Any]:
     """Return what the derivation keeps, drops, replaces and adds, and the lines that say so."""
     report = derive(
@@ -95,6 +96,7 @@ def containerization_report(
         extra_file_systems=extra_file_systems,
         keep_services=keep_services,
         store=store,
+        network=network,
     )
     return {**report, "lines": report_lines(report)}
 

@@ -69,6 +69,7 @@ def containerized_operating_system(
     extra_file_systems: t.Any = (),
     keep_services: t.Any = (),
     store: t.Any = "/usr",
+    network: t.Any = None,
 ) -> dict[str, t.Any]:
     """Return the container's operating system."""
     return derive(
@@ -78,6 +79,7 @@ def containerized_operating_system(
         extra_file_systems=extra_file_systems,
         keep_services=keep_services,
         store=store,
+        network=network,
     )
 
 

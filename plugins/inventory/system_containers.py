@@ -16,12 +16,13 @@ description:
   - Asks the hosts of another inventory for their system containers, and makes an inventory host of each.
   - Each is reached with P(unshare.container.nsenter#connection), through its host, with that host's own connection
     variables. A become password of the host becomes C(ansible_unshare_host_become_password).
+  - With O(connection=ssh), one that runs and has a way for SSH is reached with that instead.
   - Its source is a file whose name is C(unshare.yml) or ends in C(.unshare.yml), or the same with C(.yaml). A key that
     is none of the options is an error.
   - Groups are C(system_containers), and one for each state (C(system_containers_running)), each host
     (C(system_containers_on_web1)) and each name (C(system_containers_named_web)).
   - Variables of each are C(unshare_name), C(unshare_host), C(unshare_state), C(unshare_ready),
-    C(unshare_failed_units), C(unshare_system) and C(unshare_errors).
+    C(unshare_failed_units), C(unshare_system), C(unshare_addresses) and C(unshare_errors).
 notes:
   - The hosts are asked as root. For hosts whose login user is not root, set C(ansible_become) in the other inventory.
   - Passwords that Ansible would have to prompt for are not available here.
@@ -49,6 +50,17 @@ options:
     elements: str
     choices: [running, stopped, unknown]
     default: [running, stopped, unknown]
+  connection:
+    description:
+      - V(nsenter) enters each container on its host. It needs nothing of the container but Python.
+      - V(ssh) leads to the container's own sshd, by a port of the host that is published for port 22 inside, or else by
+        its address. An address in a zone, or of a routed interface, is reached through the host, with that host's
+        variables for SSH but without a password. The user inside is that of C(ansible_user), as for any other host.
+      - A container without such a port or address is entered all the same.
+    type: str
+    choices: [nsenter, ssh]
+    default: nsenter
+    version_added: 0.2.0
   name_format:
     description: Name of an inventory host. C({name}) is the container's, C({host}) its host's.
     type: str
@@ -99,6 +111,7 @@ from ansible.utils.unsafe_proxy import wrap_var
 from ansible.vars.manager import VariableManager
 from ansible_collections.unshare.container.plugins.plugin_utils import container_listing
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import suggestion
+from ansible_collections.unshare.container.plugins.plugin_utils.ssh_ways import ssh_way
 
 from ..module_utils.launcher import times
 
@@ -246,14 +259,15 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             raise AnsibleParserError(f"name_format: {error!r}: only {{name}} and {{host}} are known") from error
         if name in inventory.hosts:
             raise AnsibleParserError(f"{name}: two hosts have this name; let name_format hold {{name}} and {{host}}")
-        variables = {
+        entering = {
             "ansible_connection": "unshare.container.nsenter",
             "ansible_unshare_container": facts["name"],
             **way,
-            "unshare_host": host,
         }
-        for key in ("name", "state", "ready", "failed_units", "system", "errors"):
-            variables[f"unshare_{key}"] = wrap_var(facts[key])  # a container's words are never a template
+        with_ssh = ssh_way(way, facts) if self.get_option("connection") == "ssh" else None
+        variables = {**(with_ssh or entering), "unshare_host": host}
+        for key in ("name", "state", "ready", "failed_units", "system", "addresses", "errors"):
+            variables[f"unshare_{key}"] = wrap_var(facts.get(key))  # a container's words are never a template
         inventory.add_host(name)
         for key, value in variables.items():
             inventory.set_variable(name, key, value)

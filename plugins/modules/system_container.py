@@ -20,9 +20,9 @@ description:
   - A system runs with the launcher that it was written with. To go back to a system is to go back to all of its code.
   - The last O(keep_generations) systems that were current are kept as generations. Systems that no generation and no
     running container uses are removed.
-  - When a task leaves out O(timeout), O(enabled), O(after), O(requires), O(restart) or O(limits), the host's present
-    setting is kept. At first O(timeout) is 30, O(restart) is V(on-failure), and the others are off or empty. An empty
-    list or mapping removes a present setting.
+  - When a task leaves out O(timeout), O(enabled), O(after), O(requires), O(restart), O(limits), O(ports) or
+    O(nameservers), the host's present setting is kept. At first O(timeout) is 30, O(restart) is V(on-failure), and the
+    others are off or empty. An empty list or mapping removes a present setting.
   - Two runs for one container wait for each other.
 author:
   - The unshare.container authors (@unshare)

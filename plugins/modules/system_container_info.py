@@ -155,6 +155,29 @@ containers:
       type: list
       elements: str
       sample: [nginx.service]
+    interfaces:
+      description:
+        - The interfaces of its own network, with C(host_name), what each is called on the host. Empty where it has a
+          loopback alone, or the host's network; none when it does not run.
+        - Addresses that a client inside has from a DHCP server are not known to the host.
+      returned: success
+      type: list
+      elements: dict
+      sample:
+        - {name: eth0, kind: zone, parent: web, host_name: u5d41402abc4b2a, mac: "02:5d:41:40:2a:bc",
+           addresses: [10.80.0.2/24], gateways: [10.80.0.1]}
+    addresses:
+      description: The addresses of these interfaces, in their order, without prefix lengths.
+      returned: success
+      type: list
+      elements: str
+      sample: [10.80.0.2]
+    ports:
+      description: The ports of the host that lead to it. An address that is empty stands for all.
+      returned: success
+      type: list
+      elements: dict
+      sample: [{port: 8080, target: 80, protocol: tcp, address: ""}]
     memory:
       description:
         - Bytes of memory, by its control group, V(current), V(peak), V(maximum) and V(swap).

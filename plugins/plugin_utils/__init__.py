@@ -8,6 +8,7 @@ A declaration, checked:
                  changes its services, `mappings` makes mappings by themselves
     container_record   the options of one container; `declared_containers` has all that are declared for a host, and
                  `namesakes` refuses two of one name
+    networks     a container's network; `networks_of_host` refuses two that want the same of their host
     validation   types and keys; `checks` of single values, `errors` with the place that the user wrote
 
 Its derivation, by the rules C1 to C14:
@@ -42,5 +43,6 @@ The parts of Ansible's plugins:
     vaulted, secrets   values of the vault, and secret contents: kept out of results and logs
     rollout, rollout_page   the journal of a rollout, and its page; `rollout_variables` checks those of the
                  playbook
-    container_listing, entering, local_command   containers as hosts: which there are, and tasks in them
+    container_listing, entering, local_command, ssh_ways   containers as hosts: which there are, tasks in them, and
+                 how SSH leads to them
 """

@@ -18,6 +18,8 @@ from .validation import Spec
 DERIVED: Spec = {
     "operating_system": {"type": "dict"},
     "mappings": {"type": "list", "elements": "raw", "default": []},
+    # Without a default, so that what contradicts `shared_network` is seen; `networks.read_network` reads it.
+    "network": {"type": "raw"},
     "shared_network": {"type": "bool", "default": False},
     "extra_file_systems": {"type": "list", "elements": "dict", "default": []},
     "keep_services": {"type": "list", "elements": "str", "default": []},
@@ -43,8 +45,8 @@ RECORD: Spec = {**DERIVED, **OPTIONS}
 ROLE = ("name", "install_packages", "own_variables", "result")
 """The names of further variables of the role, without their prefix: they are about the host, or the role itself."""
 
-DERIVING = ("mappings", "shared_network", "extra_file_systems", "keep_services", "store")
+DERIVING = ("mappings", "network", "shared_network", "extra_file_systems", "keep_services", "store")
 """Names of the options that the filters `containerized_operating_system` and `containerization_report` take."""
 
-RENDERING = ("shared_network", "private_users", "init", "security", "oom_score_adj", "log", "store")
+RENDERING = ("network", "shared_network", "private_users", "init", "security", "oom_score_adj", "log", "store")
 """Names of the options that the filter `system_files` takes."""

@@ -9,7 +9,7 @@ import re
 import typing as t
 
 from ..module_utils.launcher import targets
-from . import checks, registry
+from . import checks, networks, registry
 from .errors import DeclarationError
 from .essential_services import (
     NOT_IN_CONTAINERS,
@@ -63,9 +63,11 @@ class Derivation:
         extra_file_systems: t.Any = (),
         keep_services: t.Any = (),
         store: t.Any = targets.STORE,
+        network: t.Any = None,
     ) -> None:
         self.report = DerivationReport()
-        self.shared_network = _boolean(shared_network, "shared_network")
+        self.network = networks.read_network(network, _boolean(shared_network, "shared_network"))
+        self.shared_network = self.network.shared
         self.source = operating_system(declared)
         self.types = registry.registry(self.source)
         self.keep = self._keep(keep_services)
@@ -98,6 +100,7 @@ class Derivation:
                 self.system.essential_services or (),
                 shared_network=self.shared_network,
                 store=self.store,
+                for_clients=self.network.for_clients,
             )
         except DeclarationError:
             return []  # which is said where the system is made
@@ -220,7 +223,8 @@ class Derivation:
             else:
                 _note(self.report.dropped, "service", service.type, reason)
         places = {service.type: f"{PATH}.services[{index}]" for index, service in enumerate(self.source.services)}
-        for service in self._added(former, {service.type for service in result}):
+        self._refuse_without_client(result)
+        for service in self._added(former, result):
             result.append(service)
             self.origins["services"].append(places.get(service.type, f"{PATH} (its added service '{service.type}')"))
             entries = self.report.replaced if service.type in former else self.report.added
@@ -254,17 +258,25 @@ class Derivation:
         names = list(() if callable(kind.requirement) else kind.requirement)
         names += [name for name in stated if isinstance(name, str)] if isinstance(stated, list) else []
         by_host = [name for name in names if name in registry.met_by_host(self.types) and name not in provided]
-        if self.shared_network:
-            by_host = [name for name in by_host if name not in ("loopback", "networking")]
-        by_host = [name for name in by_host if name != "loopback"]
+        here = ("loopback", "networking") if self.network.is_up else ("loopback",)
+        by_host = [name for name in by_host if name not in here]
         if by_host:
             return f"runs in a container; what it requires is met by the host: {', '.join(by_host)}"
         return "brought back by keep_services" if service.type in self.keep else "runs in a container"
 
-    def _added(self, former: dict[str, Service], present: set[str]) -> list[Service]:
+    def _refuse_without_client(self, services: list[Service]) -> None:
+        """Refuse an interface that a DHCP client is to configure, without any that stays."""
+        place = self.network.place_of_dhcp
+        if place is not None and not networking.clients(service.type for service in services):
+            known = ", ".join(networking.CLIENTS)
+            raise DeclarationError(place, f"needs a client in the container: declare a service of a type of {known}")
+
+    def _added(self, former: dict[str, Service], services: list[Service]) -> list[Service]:
         added = []
+        present = {service.type for service in services}
         if networking.DUMMY not in present:
-            provision = ["loopback", "networking"] if self.shared_network else ["loopback"]
+            is_up = self.network.is_up and not networking.clients(present)
+            provision = ["loopback", "networking"] if is_up else ["loopback"]
             added.append(_given(networking.DUMMY, {"provision": provision}))
         if base.NSCD not in present:
             value = former[base.NSCD].value if base.NSCD in former else None
@@ -377,8 +389,8 @@ def report_lines(report: t.Mapping[str, t.Any]) -> list[str]:
     ]
 
 
-def essential_services(declared: t.Any, shared_network: t.Any = False) -> list[dict[str, t.Any]]:
+def essential_services(declared: t.Any, shared_network: t.Any = False, network: t.Any = None) -> list[dict[str, t.Any]]:
     """Return the essential services of an operating system in a container, as plain mappings (C1)."""
-    shared = _boolean(shared_network, "shared_network")
-    services = container_essential_services(operating_system(declared), shared_network=shared)
+    choice = networks.read_network(network, _boolean(shared_network, "shared_network"))
+    services = container_essential_services(operating_system(declared), shared_network=choice.shared)
     return [service.to_mapping() for service in services]

@@ -18,6 +18,7 @@ from ..module_utils.host import health_units
 from ..module_utils.host.container_options import OPTIONS
 from ..module_utils.host.limits import LimitError, parse_limits
 from ..module_utils.host.ports import overlap
+from ..module_utils.host.published import parse_ports
 from ..module_utils.launcher.errors import OptionError
 from ..module_utils.launcher.guarded import relation_of
 from ..module_utils.launcher.needs import Port
@@ -34,6 +35,8 @@ from .checks import name_of_container
 from .container_record import DERIVED, DERIVING, RECORD, RENDERING
 from .containerized import Derivation, containerization_report, report_lines
 from .errors import DeclarationError
+from .networks import NetworkChoice, read_network
+from .networks_of_host import Wanted, refuse_shared_networks
 from .secrets import split_secrets
 from .system_files import system_files
 from .validation import describe, plain, strict, validate
@@ -115,10 +118,33 @@ def checked_record(entry: Mapping, place: str) -> tuple[Mapping, Mapping]:
     if options["state"] in IGNORE_SYSTEM:
         return options, {}
     if "operating_system" in derivation:
+        _refuse_without_network(options, _network(derivation, inside), inside)
         return options, derivation
-    if options["state"] in STARTING or any(item != DERIVED[key]["default"] for key, item in derivation.items()):
+    if options["state"] in STARTING or any(item != DERIVED[key].get("default") for key, item in derivation.items()):
         raise DeclarationError(f"{inside}operating_system", NEEDED)
     return options, {}
+
+
+def _network(derivation: Mapping, inside: str) -> NetworkChoice:
+    return read_network(derivation.get("network"), derivation.get("shared_network", False), f"{inside}network")
+
+
+def _refuse_without_network(options: Mapping, network: NetworkChoice, inside: str) -> None:
+    """Refuse ports to publish, and name servers, of a container whose network has no use for them."""
+    if options["ports"] and not network.publishes:
+        raise DeclarationError(
+            f"{inside}ports",
+            "a service listens on the host's own ports there, with the host's network: leave them out"
+            if network.shared
+            else "need a network that the host forwards to: say 'network: {zone: NAME}', or a routed interface",
+        )
+    if options["nameservers"] and network.own is None:
+        raise DeclarationError(
+            f"{inside}nameservers",
+            "the container has the name servers of the host, with its network: leave them out"
+            if network.shared
+            else "need a network to reach them: say 'network: {zone: NAME}', or another interface",
+        )
 
 
 class DerivedSystems:
@@ -190,6 +216,7 @@ def refuse_shared(declared: list[Declared], systems: DerivedSystems) -> None:
 
     :raises DeclarationError: naming both.
     """
+    _refuse_shared_networks(declared, systems)
     former: list[tuple[str, Mapping]] = []
     for item in declared:
         needed = systems.needs(item)
@@ -211,6 +238,18 @@ def refuse_shared(declared: list[Declared], systems: DerivedSystems) -> None:
                             f"port {port} of the host's network is that of {PLACE}.{name}.{other.place}: use another",
                         )
         former.append((item.name, needed))
+
+
+def _refuse_shared_networks(declared: list[Declared], systems: DerivedSystems) -> None:
+    """Refuse two containers that want one address, device, port or subnet of their host."""
+    wanted = []
+    for item in declared:
+        if item.options["state"] in STARTING:
+            network = _network(item.derivation, "")
+            listening = [Port.read(port) for port in systems.needs(item)["ports"]]
+            ports = parse_ports(item.options["ports"])
+            wanted.append(Wanted(f"{PLACE}.{item.name}", network, ports, listening))
+    refuse_shared_networks(wanted)
 
 
 def refuse_unknown_units(declared: list[Declared], systems: DerivedSystems) -> None:

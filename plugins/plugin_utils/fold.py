@@ -36,6 +36,7 @@ def fold(
     log: str = "volatile",
     store: str = STORE,
     oom_score_adj: int = 0,
+    for_clients: tuple[str, ...] = (),
 ) -> dict[str, t.Any]:
     """Return the folded value of `system`: files, directories, activation, programs, packages, host_files, ports.
 
@@ -60,6 +61,7 @@ def fold(
         types=frozenset(by_type),
         met_by_host=registry.met_by_host(types),
         store=store,
+        for_clients=for_clients,
     )
     return _evaluate(order, by_type, nodes, context)
 
@@ -172,7 +174,7 @@ def _evaluate(
                 item = Contribution(given, node.kind.place(node.path, target), node.service, written)
                 origins.note(node.kind.name, node.path, item.path, target, given)
                 received[target].setdefault(position[id(node)], []).append(item)
-            requirement = _requirements(node)
+            requirement = _requirements(node, context)
             if requirement and "system" in received:
                 place = position[id(node)]
                 received["system"].setdefault(place, []).append(Contribution(requirement, node.path, node.service))
@@ -204,9 +206,9 @@ def _with_names(node: _Node, units: t.Any) -> t.Any:
     return [dataclasses.replace(first, **changes), *units[1:]]
 
 
-def _requirements(node: _Node) -> dict[str, t.Any]:
-    """Return the programs and packages that the type itself needs."""
+def _requirements(node: _Node, context: Context) -> dict[str, t.Any]:
+    """Return the programs and packages that the type itself needs; a network's client is needed by interfaces alone."""
     kind = node.kind
-    if kind.bare_metal is not None or kind.network:
+    if kind.bare_metal is not None or (kind.network and not context.for_clients):
         return {}
     return {key: value for key, value in needs(node.service, kind.programs, kind.packages).items() if value}

@@ -25,7 +25,10 @@ if t.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """The settings that a contribution may depend on, beside its service's value; `accounts` once they are folded."""
+    """The settings that a contribution may depend on, beside its service's value; `accounts` once they are folded.
+
+    `for_clients`: the interfaces that are left to a DHCP client of the declaration.
+    """
 
     operating_system: OperatingSystem
     shared_network: bool = False
@@ -35,6 +38,7 @@ class Context:
     met_by_host: frozenset[str] = frozenset()
     store: str = STORE
     accounts: Accounts | None = None
+    for_clients: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ..module_utils.launcher.host_files import HOST_FILES
 from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
 from ..module_utils.launcher.stop_signals import signal_number
-from . import checks, mount_conflicts, tmpfs, unit_starters
+from . import checks, mount_conflicts, networks, tmpfs, unit_starters
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
 from .errors import DeclarationError, contracted
@@ -65,8 +65,8 @@ CONTAINER_FILE_SYSTEMS = (
 def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     """Return the `system` mapping of a container's operating system (a result of containerized_operating_system).
 
-    Arguments: name, shared_network, private_users (auto, identity or a first host id), store (a path or SOURCE=TARGET),
-    oom_score_adj, log (volatile or persistent), init, security. Raise DeclarationError with the place.
+    Arguments: name, network, shared_network, private_users (auto, identity or a first host id), store (a path or
+    SOURCE=TARGET), oom_score_adj, log (volatile or persistent), init, security. Raise DeclarationError with the place.
     """
     system = operating_system(declared)
     if system.essential_services is None:
@@ -82,16 +82,18 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
             "let the container have ids of its own (private_users: auto), or leave nesting out",
         )
     name = container_name(system, given["name"])
+    network = networks.read_network(given["network"], given["shared_network"])
     store = _store(given["store"])
     init = _init(given["init"])
     oom_score_adj = _oom_score(given["oom_score_adj"])
     folded = fold(
         system,
         system.essential_services,
-        shared_network=given["shared_network"],
+        shared_network=network.shared,
         log=given["log"],
         store=store.target,
         oom_score_adj=oom_score_adj,
+        for_clients=network.for_clients,
     )
     files = folded["files"]
     if not init.systemd:
@@ -108,7 +110,8 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         format=contract.FORMAT,
         name=name,
         host_name=system.host_name,
-        shared_network=given["shared_network"],
+        shared_network=network.shared,
+        network=network.own,
         private_users=private_users,
         store=store,
         init=init,
@@ -116,7 +119,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         oom_score_adj=oom_score_adj,
         log=given["log"],
         security=Security(**given["security"]),
-        ports=folded["ports"] if given["shared_network"] else [],
+        ports=folded["ports"] if network.shared else [],
     ).write()
     contracted(PATH, lambda: Specification.read(specification))  # as the target does
     return {

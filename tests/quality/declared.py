@@ -229,6 +229,8 @@ def accept_mapping(content: dict[str, t.Any]) -> None:
         accept_machine({"host_name": "web", "services": types, **machine})
     accept_rollout({key: rest.pop(key) for key in list(rest) if key.startswith("rollout_")})
     options = {key: rest.pop(key) for key in list(rest) if key.startswith("system_container_")}
+    if options:
+        options.update({key: value for key, value in machines.items() if key.startswith("system_container_")})
     accept_role(f"{OWN}system_container", options)
     if rest:
         assert any("hosts" in str(key) or isinstance(value, dict) for key, value in rest.items()), rest

@@ -51,7 +51,7 @@ SYSTEM = {"host_name": "web", "services": [{"type": "static-web-server"}, {"type
 GIVEN: dict[str, t.Any] = {
     "operating_system": SYSTEM,
     "mappings": [{"source": "/srv/given", "target": "/usr"}],  # refused unless the store is elsewhere
-    "shared_network": True,
+    "network": {"zone": "given"},
     "extra_file_systems": [{"device": "tmpfs", "mount_point": "/srv/more", "type": "tmpfs", "needed_for_boot": True}],
     "keep_services": ["udev"],
     "private_users": 655360,
@@ -73,8 +73,12 @@ GIVEN: dict[str, t.Any] = {
     "requires": ["second"],
     "restart": "always",
     "limits": {"tasks_max": 300},
+    "ports": ["8080:80"],
+    "nameservers": ["192.0.2.53"],
 }
-"""Another value than the default for every option."""
+"""Another value than the default for every option, but for SHARED, which contradicts one of them."""
+
+SHARED = {"shared_network": True}
 
 SHOW = """
 import json, pathlib
@@ -190,7 +194,7 @@ def test_the_filters_have_the_record() -> None:
         ("containerized_operating_system", DERIVING, {"_input"}),
         ("containerization_report", DERIVING, {"_input"}),
         ("system_files", RENDERING, {"_input", "name"}),
-        ("container_essential_services", ["shared_network"], {"_input"}),
+        ("container_essential_services", ["network", "shared_network"], {"_input"}),
     ):
         documented = documented_options("filter", name)
         rest = {key: option for key, option in documented.items() if key not in own}
@@ -200,7 +204,7 @@ def test_the_filters_have_the_record() -> None:
         parameters = inspect.signature(getattr(module, name)).parameters
         defaults = {key: parameter.default or None for key, parameter in parameters.items() if key not in own}
         del defaults["operating_system"]
-        assert defaults == {key: record[key]["default"] or None for key in options}, name
+        assert defaults == {key: record[key].get("default") or None for key in options}, name
     assert {"operating_system", *DERIVING, *RENDERING} == set(DERIVED)
 
 
@@ -210,8 +214,8 @@ def test_an_entry_has_the_record(tmp_path: Path) -> None:
     assert full.options["generation"] == GIVEN["generation"]
     given = {name: value for name, value in GIVEN.items() if name != "generation"}
     (full,) = declared_containers({"web": given})
-    assert set(full.options) | set(full.derivation) == set(RECORD)
-    assert full.derivation == {name: GIVEN[name] for name in DERIVED}
+    assert set(full.options) | set(full.derivation) | set(SHARED) == set(RECORD)
+    assert full.derivation == {name: GIVEN[name] for name in DERIVED.keys() - SHARED}
     for name in OPTIONS.keys() - {"generation", "health", "limits"}:
         assert full.options[name] == GIVEN[name]
     assert full.options["health"]["units"] == ["given.service"]
@@ -226,7 +230,8 @@ def test_an_entry_has_the_record(tmp_path: Path) -> None:
     derivation = DerivedSystems(str(tmp_path))
     assert derivation.announcement(bare) == derivation.announcement(spelt)
     for name in DERIVED.keys() - {"operating_system"}:
-        given = {"store": GIVEN["store"], name: GIVEN[name]} if name == "mappings" else {name: GIVEN[name]}
+        value = {**GIVEN, **SHARED}[name]
+        given = {"store": GIVEN["store"], name: value} if name == "mappings" else {name: value}
         (other,) = declared_containers({"web": {"operating_system": SYSTEM, **given}})
         assert derivation.announcement(other) != derivation.announcement(bare), f"{name} decides nothing"
 
@@ -274,7 +279,7 @@ def test_what_the_role_is_told_arrives(tmp_path: Path) -> None:
     Another action stands in the place of the modules that need a host.
     """
     for name, option in RECORD.items():
-        assert GIVEN[name] != option.get("default"), name
+        assert {**GIVEN, **SHARED}[name] != option.get("default"), name
     tasks = yaml.safe_load((ROLE / "tasks/main.yml").read_text())
     shown = set()
     for task in tasks:
@@ -293,7 +298,9 @@ def test_what_the_role_is_told_arrives(tmp_path: Path) -> None:
         (role / part).symlink_to(ROLE / part)
     (role / "tasks").mkdir()
     (role / "tasks/main.yml").write_text(yaml.safe_dump(tasks))
-    states = {"restarted": without(GIVEN, "generation"), "rolled_back": {**GIVEN, "state": "rolled_back"}}
+    shared = {**without(GIVEN, "generation", "network", "ports", "nameservers"), **SHARED, "state": "started"}
+    given_back = {**GIVEN, "state": "rolled_back"}
+    states = {"restarted": without(GIVEN, "generation"), "started": shared, "rolled_back": given_back}
     plays = [
         {
             "hosts": "localhost",
@@ -302,7 +309,7 @@ def test_what_the_role_is_told_arrives(tmp_path: Path) -> None:
             "roles": ["told"],
             "vars": {**variables(given), "system_container_name": "given-name"},
         }
-        for given in (*states.values(), {**GIVEN, "state": "rolled_back", "timeout": True})
+        for given in (*states.values(), {**given_back, "timeout": True})
     ]
     (tmp_path / "playbook.yml").write_text(json.dumps(plays))
     command = [str(BIN / "ansible-playbook"), "-v", "-i", "localhost,", str(tmp_path / "playbook.yml")]
@@ -315,17 +322,18 @@ def test_what_the_role_is_told_arrives(tmp_path: Path) -> None:
         return dict(arguments)
 
     for state, given in states.items():
-        found = without(told("system_container", state), "system")
+        found = without(told("system_container", state), "system", *(OPTIONS.keys() - given))
         expected = {name: given[name] for name in OPTIONS.keys() & given}
         # As texts, which ansible-core 2.18 makes of numbers.
         assert {name: str(value) for name, value in found.items()} == {name: str(expected[name]) for name in expected}
     assert not (tmp_path / "container_script-rolled_back.json").exists()
-    (declared,) = declared_containers({"given-name": states["restarted"]})
-    system = DerivedSystems(str(tmp_path)).system(declared)
-    written = told("container_script", "restarted")
-    assert written["system"] == {**system["system"], "files": written["system"]["files"]}
-    assert set(written["system"]["files"]) == set(system["system"]["files"])
-    assert "boot" not in written  # the action makes it, for the role and for `containers` alike
+    for state in ("restarted", "started"):
+        (declared,) = declared_containers({"given-name": states[state]})
+        system = DerivedSystems(str(tmp_path)).system(declared)
+        written = told("container_script", state)
+        assert written["system"] == {**system["system"], "files": written["system"]["files"]}
+        assert set(written["system"]["files"]) == set(system["system"]["files"])
+        assert "boot" not in written  # the action makes it, for the role and for `containers` alike
 
 
 def test_the_role_checks_the_whole_record() -> None:
@@ -338,5 +346,5 @@ def test_the_role_checks_the_whole_record() -> None:
     assert checked == expected
 
 
-def without(mapping: dict[str, t.Any], key: str) -> dict[str, t.Any]:
-    return {name: value for name, value in mapping.items() if name != key}
+def without(mapping: dict[str, t.Any], *keys: str) -> dict[str, t.Any]:
+    return {name: value for name, value in mapping.items() if name not in keys}

@@ -42,7 +42,7 @@ CASES: list[tuple[dict[str, t.Any], str]] = [
     ({"system_container_maping": []}, OWN_WAY_OUT),
     ({"system_container_lgo": "persistent"}, "system_container_lgo: the role has no variable of this name; did you "),
     ({"system_container_operating_sytem": {}}, "did you mean 'system_container_operating_system'"),
-    ({"system_container_share_network": True}, "did you mean 'system_container_shared_network'?"),
+    ({"system_container_share_network": True}, "did you mean 'system_container_shared_network', or "),
     ({"system_container_require": ["a"]}, "did you mean 'system_container_requires'?"),
     ({"system_container_name_of_mine": 1}, "system_container_name_of_mine: the role has no variable of this name"),
     ({"system_container_zzz": 1}, "system_container_zzz: the role has no variable of this name. A variable of your"),

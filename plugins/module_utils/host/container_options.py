@@ -73,10 +73,13 @@ OPTIONS: Options = {
     "restart": {"type": "str", "choices": ["on-failure", "always", "no"], "default": "on-failure"},
     # A limit may be a number or a text; `limits.parse_limits` checks which.
     "limits": {"type": "dict", "default": {}, "options": {name: {"type": "raw"} for name in LIMITS}},
+    # A port is a text or a mapping; `published.parse_ports` checks which.
+    "ports": {"type": "list", "elements": "raw", "default": []},
+    "nameservers": {"type": "list", "elements": "str", "default": []},
 }
 """The options as an inventory has them: one that is left out has its default."""
 
-HELD = ("timeout", "enabled", "after", "requires", "restart", "limits")
+HELD = ("timeout", "enabled", "after", "requires", "restart", "limits", "ports", "nameservers")
 """The options that the host holds for a container: a task of `system_container` that leaves one out changes nothing."""
 
 

@@ -36,8 +36,9 @@ STATES = {"tcp": "0A", "udp": "07"}
 
 LOW = (
     "{ports}: the root of a container has no privilege in the host's network, and cannot listen there below port "
-    "{start}: use a port from {start} on; or a network of the container's own (without shared_network); or let "
-    "everybody on this host have low ports: set its sysctl net.ipv4.ip_unprivileged_port_start to {least} or less"
+    "{start}: give the container a network of its own, 'network: {{zone: NAME}}', and publish the port with 'ports'; "
+    "or use a port from {start} on; or let everybody on this host have low ports: set its sysctl "
+    "net.ipv4.ip_unprivileged_port_start to {least} or less"
 )
 
 

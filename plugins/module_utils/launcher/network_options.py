@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from . import data, kinds
-from .addresses import address
+from .addresses import host_address
 from .errors import LauncherError
 from .kinds import ContractError, ContractRecord
 from .network_records import Published
@@ -24,13 +24,14 @@ class NetworkOptions(ContractRecord):
 
     Attributes:
         ports: of the host that lead to the container (N5).
-        nameservers: the servers that it asks for names; without any, those of the host (N7).
+        nameservers: the servers that it asks for names; without any, those of the host (N7). One on a loopback is the
+            container's own.
     """
 
     ports: list[Published] = []
     nameservers: list[str] = []
 
-    KINDS = {"ports": kinds.list_of(Published.read), "nameservers": kinds.list_of(address)}
+    KINDS = {"ports": kinds.list_of(Published.read), "nameservers": kinds.list_of(host_address)}
 
     def check(self) -> None:
         for number, port in enumerate(self.ports):

@@ -240,6 +240,11 @@ class Network(ContractRecord):
 
     KINDS = {"interfaces": kinds.list_of(Interface.read), "host_access": kinds.boolean}
 
+    @property
+    def publishes(self) -> bool:
+        """Whether the host can publish ports for the container."""
+        return any(interface.kind in (ZONE, ROUTED) for interface in self.interfaces)
+
     def check(self) -> None:
         self.refuse("interfaces", None if self.interfaces else "names no interface")
         self._check_unique("name", lambda interface: [interface.name])
@@ -247,7 +252,7 @@ class Network(ContractRecord):
         self._check_unique("addresses", lambda interface: [item.partition("/")[0] for item in interface.addresses])
         self._check_unique("parent", lambda interface: [interface.parent] if interface.kind in (ZONE, PHYSICAL) else [])
         self._check_unique("gateways", lambda interface: ["IPv%d" % (6 if ":" in g else 4) for g in interface.gateways])
-        if self.host_access and not any(interface.kind in (ZONE, ROUTED) for interface in self.interfaces):
+        if self.host_access and not self.publishes:
             self.refuse(
                 "host_access", "is for zones and routed interfaces: through others, the host is another machine"
             )

@@ -56,8 +56,11 @@ class Claims(ContractRecord):
 
     file_systems: list[contract.Mount]
     ports: list[contract.Port] = []
+    network: contract.Network | None = None
 
-    KINDS: ClassVar[dict[str, Kind]] = {name: contract.Specification.KINDS[name] for name in ("file_systems", "ports")}
+    KINDS: ClassVar[dict[str, Kind]] = {
+        name: contract.Specification.KINDS[name] for name in ("file_systems", "ports", "network")
+    }
 
 
 def read_spec(system: str) -> contract.Specification:

@@ -22,6 +22,7 @@ For the modules:
     health       whether a container is well
     failure_report   what an error says of one that is not
     healing      what a running container lacks since the host has changed, and the mending of that
+    kept_network   the ports that the host publishes for one, and its name servers
     one_container, host_containers   what the modules of one container and of all do
     container_information   what is known of a container
 """

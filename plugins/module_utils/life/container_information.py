@@ -14,8 +14,10 @@ from ..inside.units import Judgement
 from ..launcher import mount_table
 from ..launcher.errors import LauncherError
 from ..launcher.names import is_name
+from ..launcher.network_records import Published
 from ..launcher.specification import read_outline
 from ..state import generations
+from ..state.network_record import NetworkRecord
 from ..state.target import Layout, TargetError
 
 LOG_LIMIT = 256 * 1024
@@ -23,6 +25,9 @@ LOG_LIMIT = 256 * 1024
 
 MOUNTS_SIZE, MOUNTS_LIMIT = 4 << 20, 4096
 """Bytes that are read of a list of mounts, and how many are returned: root inside can make any number."""
+
+SHOWN = ("name", "kind", "parent", "host_name", "mac", "addresses", "gateways")
+"""What is told of each interface."""
 
 
 class InspectedContainer(Protocol):
@@ -95,6 +100,7 @@ class Information:
         facts["uptime_seconds"] = (
             max(0.0, round(time.time() - status.started, 3)) if running and status.started else None
         )
+        facts.update(self._network() if running else dict.fromkeys(("interfaces", "addresses", "ports")))
         facts["memory"] = self._try("its memory", self._memory) if running else None
         facts["cpu"] = self._try("its use of the processors", self._processors) if running else None
         found = self._try("its mounts", lambda: self._mounts(status.pid)) if running else None
@@ -136,6 +142,14 @@ class Information:
             for each in generations.numbers(self.layout, self.name)
         ]
         return {"system": str(current) if current else None, "generations": found}
+
+    def _network(self) -> dict[str, list[Any] | None]:
+        """Return the interfaces of a network of its own, their addresses, and the ports that the host publishes."""
+        record = self._try("its network", lambda: NetworkRecord.read(self.name))
+        interfaces = [{key: item[key] for key in SHOWN} for item in record.interfaces] if record else []
+        ports = [{key: getattr(port, key) for key in Published.KINDS} for port in record.ports] if record else []
+        addresses = [address.partition("/")[0] for item in interfaces for address in item["addresses"]]
+        return {"interfaces": interfaces, "addresses": addresses, "ports": ports}
 
     def _memory(self) -> dict[str, int | None] | None:
         """Return memory in bytes, or None when the host keeps the memory controller in version 1."""

@@ -10,7 +10,7 @@ another container has the port.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Collection, Iterable, NamedTuple
+from typing import TYPE_CHECKING, Collection, Iterable, NamedTuple
 
 from ..host import claims, facts, health_units, looking, preflight, preflight_sources
 from ..host.preflight_programs import Programs
@@ -19,6 +19,9 @@ from ..launcher.errors import LauncherError
 from ..launcher.specification import read_spec
 from ..state.system_damage import NO_MANIFEST, damages, summary_of_damages
 from ..state.target import Layout, TargetError
+
+if TYPE_CHECKING:
+    from ..launcher.network_records import Published
 
 
 class Examined(NamedTuple):
@@ -45,7 +48,12 @@ class Examined(NamedTuple):
 
 
 def examine(
-    layout: Layout, name: str, system: Path, without: Iterable[str] = (), units: Collection[str] = ()
+    layout: Layout,
+    name: str,
+    system: Path,
+    without: Iterable[str] = (),
+    units: Collection[str] = (),
+    published: Iterable[Published] = (),
 ) -> Examined:
     """Return what keeps the container called `name` from starting from a system.
 
@@ -53,14 +61,22 @@ def examine(
 
     :param without: containers that are to end in the same run, or to change.
     :param units: those that the container's health names.
+    :param published: the ports that the host is to publish for it.
     """
     try:
-        return Examined(*looking.in_time(lambda: _examine(layout, name, system, without, units)))
+        return Examined(*looking.in_time(lambda: _examine(layout, name, system, without, units, published)))
     except looking.Unanswered as error:
         return Examined([str(error)], [])
 
 
-def _examine(layout: Layout, name: str, system: Path, without: Iterable[str], units: Collection[str]) -> Examined:
+def _examine(
+    layout: Layout,
+    name: str,
+    system: Path,
+    without: Iterable[str],
+    units: Collection[str],
+    published: Iterable[Published],
+) -> Examined:
     host = facts.HostFacts(layout.root)
     found = damages(system)
     known = found != [NO_MANIFEST]  # a former version has written none
@@ -87,5 +103,5 @@ def _examine(layout: Layout, name: str, system: Path, without: Iterable[str], un
     if units and specification.init.systemd:
         unknown = health_units.missing_units(units, specification.files, specification.init.environment, boot)
         problems += [f"health.units[{index}]: {text}" for index, text in unknown]
-    conflicts = claims.conflicts(host, layout, name, specification, without)
+    conflicts = claims.conflicts(host, layout, name, specification, without, published)
     return Examined(problems, conflicts, missing, preflight.warnings_of_start(host, specification))

@@ -21,7 +21,7 @@ from ..launcher.paths import write_atomically
 from ..launcher.targets import plain_path
 from ..state import zone_names, zones
 from ..state.locks import NetworkLock
-from ..state.network_record import NetworkRecord
+from ..state.network_record import NetworkRecord, own_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 CLOSED = (
     "network: this host forwards no packets of %s, and that cannot be changed here (%s): containers reach others of "
     "their zone, and nothing beyond"
+)
+ELSEWHERE = (
+    "container %s: runs in another network namespace of the host, whose ports are not changed from here: restart it, "
+    "or do this there"
 )
 TAKEN = "ports: %s is published for container %s already: choose another port, or another of the host's addresses"
 LOST = (
@@ -220,3 +224,23 @@ def _forward_ipv6() -> bool:
         if name != "all" and setting("ipv6/conf/%s/accept_ra" % name) == "1":
             set_setting("ipv6/conf/%s/accept_ra" % name, "2")
     return set_setting("ipv6/conf/all/forwarding", "1")
+
+
+def follow(container: RecordedContainer) -> list[str]:
+    """Give a running container the options that are kept for it now. Return warnings.
+
+    Raises:
+        LauncherError: its host has another network than this process.
+    """
+    with NetworkLock() as lock, Netlink() as host:
+        record = NetworkRecord.read(container.name)
+        if record is None:
+            return []  # it has no network, or has just ended
+        if record.namespace != own_namespace():
+            raise LauncherError(ELSEWHERE % container.name)
+        record.ports = network_options.read(container.directory).ports
+        record.write()
+        records = living(host)
+        warnings = open_ways(records)
+        firewall.Loading(firewall.ruleset(records), lock.descriptor).wait()
+    return warnings

@@ -9,7 +9,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterable
 
-from ..host import time_limits
+from ..host import published, time_limits
 from ..host.boot import Boot, known_specification
 from ..host.container_options import TASK_OPTIONS
 from ..host.limits import LimitError, parse_limits
@@ -19,6 +19,7 @@ from ..state.system_damage import damages
 from ..state.target import Layout, TargetError, message_of
 from . import check_mode, health
 from .healing import Healing
+from .kept_network import KeptNetwork
 from .life_cycle import LifeCycle, UnhealthyError
 from .starting import starter
 
@@ -45,6 +46,9 @@ def check(options: dict[str, Any], place: str = "") -> None:
     time_limits.check_time_limits(options, TASK_OPTIONS, place)
     if options.get("health"):
         health.check_health(options["health"], f"{place}.health" if place else "health")
+    inside = f"{place}." if place else ""
+    published.parse_ports(options.get("ports") or [], f"{inside}ports")
+    published.parse_nameservers(options.get("nameservers") or [], f"{inside}nameservers")
 
 
 class OneContainer:
@@ -88,6 +92,7 @@ class OneContainer:
             timeout=options["timeout"],
             system=system,
         )
+        self.network = KeptNetwork(layout, self.name, container, options["ports"], options["nameservers"])
         self.cycle = LifeCycle(
             layout,
             self.name,
@@ -101,7 +106,7 @@ class OneContainer:
             roll_back=roll_back,
             generation=options["generation"],
             keep=options["keep_generations"],
-            settle=self.boot.apply,
+            settle=self._settle,
             examine=lambda system: self._examine(system).refuse(self.name),
         )
         self.shown = False
@@ -110,12 +115,18 @@ class OneContainer:
         self.beside: Iterable[str] = ()
         self.earlier: Iterable[str] = ()
 
+    def _settle(self, state: str) -> bool:
+        """Keep the settings that stand beside the systems. Return whether one of them changed."""
+        changed = [self.boot.apply(state), self.network.apply(state)]
+        return any(changed)
+
     def _examine(self, system: Path) -> Examined:
         from . import examination  # much code, of which a run that starts nothing needs none
 
         # The health of a declaration is that of its system, and not of one to go back to.
         units = () if self.state == "rolled_back" else (self.cycle.health or {}).get("units", ())
-        return examination.examine(self.cycle.layout, self.name, system, self.without, units)
+        published = self.network.wanted().ports
+        return examination.examine(self.cycle.layout, self.name, system, self.without, units, published)
 
     def refuse_strangers(self, check: bool, staging: bool = False) -> None:
         """Refuse to require containers which the host does not have, before anything changes; warn of an order.
@@ -136,6 +147,23 @@ class OneContainer:
         if strangers:
             raise TargetError(f"container {self.name!r} is left as it is: {'; '.join(strangers)}")
 
+    def _examine_network(self, check: bool) -> None:
+        """Refuse ports that could not be published. The examination of a system to start asks who has them already.
+
+        :param check: whether what others have is but a warning.
+        :raises TargetError: naming the ports.
+        """
+        if self.state in ("stopped", "absent"):
+            return
+        cycle = self.cycle
+        system = cycle.planned_system(self.state) or cycle.layout.current_system(self.name)
+        self.network.refuse(self.network.problems(self.specification or known_specification(system)))
+        conflicts = self.network.conflicts(self.without) if self.stays else []
+        if check:
+            cycle.warnings += conflicts
+        else:
+            self.network.refuse(conflicts)
+
     def examine_before(self, check: bool) -> None:
         """Refuse a system that is on the host already and could not be started now.
 
@@ -144,6 +172,7 @@ class OneContainer:
             start would leave out is a warning, too.
         :raises TargetError: it could not be started.
         """
+        self._examine_network(check)
         planned = self.cycle.planned_system(self.state)
         starting = self.cycle.to_start(self.state, planned)
         if check and starting is not None:
@@ -193,7 +222,7 @@ class OneContainer:
         cycle, boot = self.cycle, self.boot
         former = generations.current_number(cycle.layout, self.name)
         tasks, incarnation = boot.tasks(), self._incarnation()
-        before = {**cycle.describe(), **boot.describe()}
+        before = {**cycle.describe(), **boot.describe(), **self.network.describe()}
         planned = cycle.plan(self.state)
         content = self._difference(before, planned) if diff and not self.shown else []
         # What is kept for a container goes with it, and is not made for one that is not there.
@@ -203,7 +232,8 @@ class OneContainer:
         if check:
             self.examine_before(check)
             changed = cycle.would_change(self.state) or boot.would_change(settled)
-            after = {**planned, **boot.plan(settled)}
+            changed = changed or self.network.would_change(settled) or self.network.is_behind()
+            after = {**planned, **boot.plan(settled), **self.network.plan(settled)}
             stays = before["running"] is not None and before["running"] == after["running"]
             stays = stays and self.state != "restarted"
             if stays and check_mode.would_start_again(cycle, self.state):
@@ -212,10 +242,15 @@ class OneContainer:
             untouched = stays and not changed
             removed = [] if changed else check_mode.would_remove(cycle, self.state)
         else:
+            self._examine_network(check=False)
+            follows = self.network.would_change(settled) or self.network.is_behind()
             cycle.reach(self.state)
-            changed = boot.apply(settled) or cycle.changed
-            after = {**cycle.describe(), **boot.describe()}
+            changed = self._settle(settled) or cycle.changed
+            after = {**cycle.describe(), **boot.describe(), **self.network.describe()}
             stays = incarnation is not None and incarnation == self._incarnation()
+            if stays and follows:
+                cycle.warnings += self.network.follow()
+                changed = True
             healed, stale = self._heal(check=False) if after["running"] is not None else ([], [])
             untouched = before["running"] is not None and before["running"] == after["running"] and not cycle.changed
             removed = [] if changed else cycle.removed

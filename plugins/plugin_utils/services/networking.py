@@ -15,14 +15,24 @@ HOST_NETWORK = "the network is shared with the host, which sets it up"
 OWN_NETWORK = "its addresses are those of the host's devices; the container's network is its own"
 STATIC = "static-networking"
 DUMMY = "dummy-networking"
+CLIENTS = ("dhcp-client", "dhcpcd", "network-manager", "connman", "wicd")
+"""The types that configure interfaces by themselves."""
 
 _DUMMY: Spec = {
     "provision": {"type": "list", "elements": "str", "default": ["loopback", "networking"]},
 }
 
 
-def _manager(name: str, program_name: str, arguments: str, *, bus: bool) -> ServiceType:
-    """Return a network daemon's type. The daemon starts if its program is there (and the bus, when it needs that)."""
+def clients(types: t.Iterable[str]) -> list[str]:
+    """Return those of some types that configure interfaces by themselves."""
+    return [name for name in types if name in CLIENTS]
+
+
+def _manager(name: str, program_name: str, arguments: str, *, bus: bool, selects: bool = False) -> ServiceType:
+    """Return a network daemon's type. The daemon starts if its program is there (and the bus, when it needs that).
+
+    :param selects: whether its arguments can name the interfaces that it configures; without any it configures all.
+    """
     found = DEBIAN.of(name)
     program = found.programs[program_name]
 
@@ -36,7 +46,8 @@ def _manager(name: str, program_name: str, arguments: str, *, bus: bool) -> Serv
         if bus:
             conditions["ConditionPathExists"] = "/run/dbus/system_bus_socket"
             conditions["After"] = "dbus.service"
-        service = {"ExecStart": f"{program} {arguments}".strip(), "StateDirectory": name, "Restart": "on-failure"}
+        words = " ".join([program, arguments, *(context.for_clients if selects else ())])
+        service = {"ExecStart": words, "StateDirectory": name, "Restart": "on-failure"}
         return [Unit(f"{name}.service", {"Unit": conditions, "Service": service}, provision=(name, "networking"))]
 
     return ServiceType(
@@ -46,6 +57,7 @@ def _manager(name: str, program_name: str, arguments: str, *, bus: bool) -> Serv
         network=True,
         provision=(name, "networking"),
         software=found,
+        programs=(program,),
     )
 
 
@@ -63,8 +75,8 @@ TYPES = (
         provision=("static-networking", "loopback", "networking"),
         software=DEBIAN.of(STATIC),
     ),
-    _manager("dhcp-client", "dhclient", "-d", bus=False),
-    _manager("dhcpcd", "dhcpcd", "--nobackground", bus=False),
+    _manager("dhcp-client", "dhclient", "-d", bus=False, selects=True),
+    _manager("dhcpcd", "dhcpcd", "--nobackground", bus=False, selects=True),
     _manager("network-manager", "NetworkManager", "--no-daemon", bus=True),
     _manager("connman", "connmand", "-n", bus=True),
     _manager("wicd", "wicd", "-f", bus=True),

@@ -32,7 +32,8 @@ TEMPLATE = "{{ lookup('pipe', 'id') }}"
 
 
 def container(name: str, state: str = "running", **facts: t.Any) -> dict[str, t.Any]:
-    return {"name": name, "state": state, "ready": True, "failed_units": [], "system": "/s", "errors": [], **facts}
+    known = {"ready": True, "failed_units": [], "system": "/s", "addresses": [], "errors": []}
+    return {"name": name, "state": state, **known, **facts}
 
 
 class Listing:
@@ -152,9 +153,29 @@ def test_a_container_is_reached_through_its_host(listing: Listing, host: str, wa
         "unshare_ready": False,
         "unshare_failed_units": ["a.service"],
         "unshare_system": "/s",
+        "unshare_addresses": [],
         "unshare_errors": ["e"],
         **way,
     }
+
+
+ZONE = {"kind": "zone", "addresses": ["10.80.0.2/24"]}
+
+
+def test_n14_a_container_with_an_address_is_reached_with_plain_ssh(listing: Listing) -> None:
+    """One that has no address is entered; the variables of the host are not those of the container."""
+    known: dict[str, t.Any] = {"interfaces": [ZONE], "addresses": ["10.80.0.2"], "ports": []}
+    listing.answers = {"web1": {"containers": [container("db", **known), container("alone")]}}
+    found = listing(connection="ssh")
+    told = {key: value for key, value in variables(found, "db@web1").items() if not key.startswith("unshare_")}
+    assert told == {
+        "ansible_connection": "ansible.builtin.ssh",
+        "ansible_host": "10.80.0.2",
+        "ansible_ssh_common_args": "-o 'ProxyCommand=ssh -W [%h]:%p -p 2222 -l admin -- 192.0.2.1'",
+    }
+    assert variables(found, "db@web1")["unshare_addresses"] == ["10.80.0.2"]
+    assert variables(found, "alone@web1")["ansible_connection"] == "unshare.container.nsenter"
+    assert variables(listing(), "db@web1")["ansible_connection"] == "unshare.container.nsenter"
 
 
 def test_what_a_container_says_is_never_a_template(listing: Listing) -> None:
@@ -289,5 +310,6 @@ def test_every_option_is_taken(listing: Listing) -> None:
     given: dict[str, t.Any] = {"cache": False, "cache_timeout": 5, "strict": True, "compose": {"x": "unshare_name"}}
     keyed = {"key": "unshare_name", "prefix": "named", "separator": "-", "parent_group": "all", "default_value": "none"}
     listing.answers = {}
+    given["connection"] = "ssh"
     listing(**given, groups={"a": "true"}, keyed_groups=[keyed], leading_separator=False, use_extra_vars=False)
     assert len(listing.asked) == 1

@@ -22,6 +22,7 @@ from ansible_collections.unshare.container.plugins.module_utils.life.container_i
     mount,
     names,
 )
+from ansible_collections.unshare.container.plugins.module_utils.state import network_record
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 from ansible_collections.unshare.container.plugins.modules import system_container_info as module
 
@@ -97,6 +98,23 @@ def test_a_container_that_runs(layout: Layout) -> None:
     assert 10 <= facts["uptime_seconds"] < 60
     assert [each["target"] for each in facts["mounts"]] == ["/", "/usr", "/srv/a b\\"]
     assert facts["mounts_truncated"] is False
+
+
+def test_n14_the_addresses_and_ports(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network_record, "RUN_DIRECTORY", str(layout.root / "run"))
+    running = FakeContainer(str(layout.systems / SYSTEM))
+    assert [gather(layout, running)[key] for key in ("interfaces", "addresses", "ports")] == [[], [], []]
+    interface = {"name": "eth0", "kind": "zone", "parent": "web", "host_name": "u1", "mac": "02:00:00:00:00:01"}
+    addresses = {"addresses": ["10.80.0.2/24", "fd00::2/64"], "gateways": ["10.80.0.1", "fd00::1"]}
+    noted = {"interfaces": [{**interface, **addresses, "device": "u2"}], "ports": [{"port": 8080, "target": 80}]}
+    (layout.root / "run/web").mkdir(parents=True)
+    (layout.root / "run/web/network.json").write_text(json.dumps(noted))
+    facts = gather(layout, running)
+    assert facts["interfaces"] == [{**interface, **addresses}]
+    assert facts["addresses"] == ["10.80.0.2", "fd00::2"]
+    assert facts["ports"] == [{"port": 8080, "target": 80, "protocol": "tcp", "address": ""}]
+    facts = gather(layout, FakeContainer("", running=False))
+    assert [facts[key] for key in ("interfaces", "addresses", "ports")] == [None, None, None]
 
 
 def test_what_the_host_does_not_count_is_none(layout: Layout) -> None:

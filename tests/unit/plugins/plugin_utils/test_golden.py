@@ -47,12 +47,14 @@ def test_c13_a_server_is_derived(shared: bool) -> None:
         ("shared", True, {"security": {"nesting": True, "no_new_privileges": True}}),
         ("other-init", False, {"init": {"argv": ["/bin/sh", "-c", "exec sleep 9"], "environment": {"A": "b"},
                                         "ready": "notify", "stop_signal": "SIGRTMIN+3"}}),
+        ("zone", False, {"network": [{"zone": "web"}, {"bridge": "br0", "dhcp": True}]}),
         ("other-systemd", False, {"init": {"argv": ["/usr/bin/init"], "systemd": True}, "private_users": "identity"}),
     ],
 )  # fmt: skip
 def test_a_server_is_rendered(name: str, shared: bool, arguments: dict[str, t.Any]) -> None:
     server = golden.read("server.yml")
-    derived = containerized_operating_system(server["declared"], shared_network=shared, **server["arguments"])
+    deriving = {**server["arguments"], **{key: arguments[key] for key in ("network",) if key in arguments}}
+    derived = containerized_operating_system(server["declared"], shared_network=shared, **deriving)
     made = system_files(derived, shared_network=shared, **arguments)
     base = None if name == "private" else rendered(server["declared"], **server["arguments"])
     golden.check(f"server-{name}.txt", golden.system_text(made, base))
@@ -64,9 +66,9 @@ def test_what_the_target_is_told_of_a_container() -> None:
     both = {"operating_system": server["declared"], **server["arguments"]}
     health = {"tcp": [{"port": 80}], "http": [{}], "commands": [{"argv": ["/bin/true"]}], "units": ["a.service"]}
     limits = {"memory_max": "1G", "cpu_quota": "150%"}
-    found = declared_containers.declared_containers(
-        {"bare": both, "full": {**both, "enabled": True, "health": health, "limits": limits, "restart": "no"}}
-    )
+    zone = {"network": {"zone": "web"}, "ports": ["8080:80"], "nameservers": ["192.0.2.53"]}
+    full = {**both, "enabled": True, "health": health, "limits": limits, "restart": "no", **zone}
+    found = declared_containers.declared_containers({"bare": both, "full": full})
     told = {item.name: {"options": item.options, "report": declared_containers.report(item)} for item in found}
     golden.check("containers.yml", golden.dump(told))
 

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import copy
+import tempfile
 import typing as t
 
 import pytest
@@ -38,6 +40,21 @@ def _containers(row: Row) -> None:
             declared_containers.derive(item)
 
 
+def _networks(row: Row) -> None:
+    _declared({"derive": row})
+
+
+def _hosts(row: Row) -> None:
+    """Each container of a row is a system of its own, beside what the row says of it."""
+    declared = {
+        name: {"operating_system": {"host_name": name, **(entry.pop("system", {}))}, **entry}
+        for name, entry in copy.deepcopy(row["containers"]).items()
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        systems = declared_containers.DerivedSystems(directory)
+        declared_containers.refuse_shared(declared_containers.declared_containers(declared), systems)
+
+
 @pytest.mark.parametrize(
     ("name", "ask"),
     [
@@ -46,6 +63,8 @@ def _containers(row: Row) -> None:
         ("services", _services),
         ("changes", _changes),
         ("containers", _containers),
+        ("networks", _networks),
+        ("networks_of_host", _hosts),
     ],
 )
 def test_each_check_refuses_and_says_what_is_wrong(name: str, ask: t.Callable[[Row], None]) -> None:

@@ -59,7 +59,7 @@ class Hosted:
 
     def conflicts(self, *mounts: Mount, without: t.Sequence[str] = (), **more: t.Any) -> list[str]:
         wanted = specification(file_systems=list(mounts), **more)
-        return claims.conflicts(HostFacts(), self.layout, "web", wanted, without, self.record)
+        return claims.conflicts(HostFacts(), self.layout, "web", wanted, without, recorded=self.record)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_who_counts(hosted: Hosted, data: Path) -> None:
     wanted.symlink_to("../unshare-container@.service")
     host = HostFacts(hosted.layout.root)
     found = claims.conflicts(
-        host, hosted.layout, "web", specification(file_systems=[bind(data)]), ["going"], hosted.record
+        host, hosted.layout, "web", specification(file_systems=[bind(data)]), ["going"], recorded=hosted.record
     )
     assert ["container 'stopped', which the host's boot starts, writes" in text for text in found] == [True]
 

@@ -25,6 +25,8 @@ DEFAULTS: dict[str, t.Any] = {
     "requires": [],
     "restart": "on-failure",
     "limits": dict.fromkeys(("memory_max", "memory_high", "cpu_quota", "cpu_weight", "tasks_max", "io_weight")),
+    "ports": [],
+    "nameservers": [],
 }
 HEALTH: dict[str, t.Any] = {
     "timeout": 30,
@@ -35,7 +37,7 @@ HEALTH: dict[str, t.Any] = {
     "http": [],
     "commands": [],
 }
-HELD = ("timeout", "enabled", "after", "requires", "restart", "limits")
+HELD = ("timeout", "enabled", "after", "requires", "restart", "limits", "ports", "nameservers")
 
 
 def validated(spec: container_options.Options, **given: t.Any) -> dict[str, t.Any]:

@@ -36,7 +36,7 @@ def test_cases_02_low_ports(tmp_path: Path, start: str, numbers: list[int], low:
     assert len(said) == bool(low)
     for text in said:
         assert [f"services[{number}] (port {number})" in text for number in numbers] == [n in low for n in numbers]
-        assert "without shared_network" in text
+        assert "'network: {zone: NAME}', and publish the port with 'ports'" in text
         assert f"net.ipv4.ip_unprivileged_port_start to {min(low)} or less" in text
 
 

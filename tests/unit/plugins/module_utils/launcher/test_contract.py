@@ -68,7 +68,6 @@ SENT_OTHERWISE = {
     (contract.Init, "*"): "system_files._INIT",
     (contract.Security, "*"): "system_files._SECURITY",
     (contract.Directory, "*"): "what services declare",
-    (contract.Specification, "network"): "system_files",
     (contract.Specification, "files"): "system_content",
     (contract.Specification, "directories"): "system_content",
     (contract.Specification, "host_files"): "system_content",

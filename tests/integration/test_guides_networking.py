@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Each network of docs/networking.md, made as it stands there: the container has the interfaces that the page says."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import typing as t
+
+import pytest
+import yaml
+from ansible_collections.unshare.container.plugins.module_utils.host.published import parse_nameservers, parse_ports
+from ansible_collections.unshare.container.plugins.module_utils.launcher import network_options
+from ansible_collections.unshare.container.plugins.module_utils.launcher.network_options import NetworkOptions
+from ansible_collections.unshare.container.plugins.module_utils.state import library
+from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
+from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
+from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import declared_containers, derive
+from ansible_collections.unshare.container.plugins.plugin_utils.networks import read_network
+from ansible_collections.unshare.container.tests import followed
+
+from . import network_hosts
+from .conftest import INTERPRETER, Host, Machine, render_boot
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+
+NAME = "test-guide-network"
+DEVICES = (
+    "link add br0 type bridge",
+    "link add eno1 type veth peer name other1",
+    "link add eno2 type dummy",
+    *(f"link set {name} up" for name in ("br0", "eno1", "other1")),
+)
+"""Those of the host that the page names, beside what it has."""
+
+
+@contextlib.contextmanager
+def running(world: network_hosts.World, options: dict[str, t.Any]) -> t.Iterator[Machine]:
+    """Give a container with the options of a page, which is gone afterwards."""
+    entry = {"operating_system": {"host_name": "guide"}, **options}
+    (declared,) = declared_containers({NAME: entry})
+    system = derive(declared)
+    Host.names.add(NAME)
+    content = SystemContent(system, render_boot(system), library.sources(), INTERPRETER, {}, NAME)
+    machine = Machine(NAME, Systems(Layout()).write(content, None))
+    kept = NetworkOptions(
+        ports=parse_ports(declared.options["ports"]), nameservers=parse_nameservers(declared.options["nameservers"])
+    )
+    network_options.write(machine.container.directory, kept)
+    with world.host.entered():
+        try:
+            machine.start()
+            yield machine
+        finally:
+            machine.destroy()
+
+
+def addresses(machine: Machine) -> dict[str, set[str]]:
+    """Return the addresses of each interface inside, those of links left out."""
+    found = json.loads(machine.output("ip", "-j", "address"))
+    return {
+        entry["ifname"]: {
+            f"{item['local']}/{item['prefixlen']}" for item in entry["addr_info"] if item["scope"] == "global"
+        }
+        for entry in found
+    }
+
+
+def test_the_networks_of_the_page() -> None:
+    with followed.Page("docs/networking.md", __file__) as page, network_hosts.world("guide") as world:
+        world.host.ip(*DEVICES)
+        for step in page.rest():
+            given = yaml.safe_load(step.text)
+            options = {key.removeprefix("system_container_"): value for key, value in given.items()}
+            network = read_network(options["network"])
+            with running(world, options) as machine:
+                found = addresses(machine)
+                if network.shared:
+                    assert {"eno1", "br0"} <= set(found), step.block.place
+                    continue
+                assert set(found) == {"lo", *(item.name for item in network.interfaces)}, step.block.place
+                for item in network.interfaces:
+                    assert set(item.addresses) <= found[item.name], step.block.place
+                    assert bool(found[item.name]) is (item.name not in network.for_clients), step.block.place
+                servers = re.findall(r"^nameserver (\S+)$", machine.output("cat", "/etc/resolv.conf"), re.MULTILINE)
+                if "nameservers" in options:
+                    assert servers == options["nameservers"], step.block.place
