@@ -23,7 +23,8 @@ class Guest(Machine):
         network = {"interfaces": [{"name": f"eth{number}", **item} for number, item in enumerate(interfaces)]}
         network.update({key: options.pop(key) for key in ("host_access",) if key in options})
         held = {key: options.pop(key) for key in ("ports", "nameservers") if key in options}
-        super().__init__(name, write_system({"host_name": name}, name, network=network, **options))
+        declared = {"host_name": name, **options.pop("declared", {})}
+        super().__init__(name, write_system(declared, name, network=network, **options))
         self.world = world
         network_options.write(self.container.directory, network_options.NetworkOptions.read(held))
 
@@ -65,6 +66,6 @@ class Guest(Machine):
         return running(self.command(PYTHON, "-c", ECHO, *map(str, ports)))
 
 
-def zone(name: str, **fields: t.Any) -> dict[str, t.Any]:
+def zone(name: str, subnets: list[str] | None = None, **fields: t.Any) -> dict[str, t.Any]:
     """Return an interface in a zone."""
-    return {"kind": "zone", "parent": name, **fields}
+    return {"zone": {"name": name, "subnets": subnets} if subnets else name, **fields}

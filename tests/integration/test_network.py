@@ -190,30 +190,28 @@ def test_n2_addresses_are_remembered(world: World) -> None:
     ("other", "said"),
     [
         (
-            {"subnets": ["10.99.0.0/24"]},
+            zone("held", ["10.99.0.0/24"]),
             r"zone held: its subnet is 10\.98\.0\.0/24, by the running container \S+-first",
         ),
-        ({"addresses": ["10.98.0.7/24"]}, r"the address 10\.98\.0\.7/24 is that of container \S+-first"),
-        ({"parent": "else", "subnets": ["10.98.0.0/16"]}, r"its subnet 10\.98\.0\.0/16 has addresses of zone held"),
+        (zone("held", addresses=["10.98.0.7/24"]), r"the address 10\.98\.0\.7/24 is that of container \S+-first"),
+        (zone("else", ["10.98.0.0/16"]), r"its subnet 10\.98\.0\.0/16 has addresses of zone held"),
         (
-            {"parent": "else", "subnets": ["192.0.2.0/24"]},
+            zone("else", ["192.0.2.0/24"]),
             r"192\.0\.2\.0/24 has addresses of the host's interface eth0",
         ),
         (
-            {"parent": "small", "subnets": ["10.97.0.0/30"]},
+            zone("small", ["10.97.0.0/30"]),
             r"10\.97\.0\.0/30 has no free address of IPv4: 1 containers",
         ),
-        ({"kind": "bridge", "parent": "br9"}, r"network: bridge: br9: the host has no such interface"),
-        ({"kind": "bridge", "parent": "eth0"}, r"network: bridge: eth0: is no bridge but a veth"),
+        ({"bridge": "br9"}, r"network: bridge: br9: the host has no such interface"),
+        ({"bridge": "eth0"}, r"network: bridge: eth0: is no bridge but a veth"),
     ],
 )
 def test_n2_what_the_host_cannot_give_is_refused_before_anything_changes(
     world: World, other: dict[str, t.Any], said: str
 ) -> None:
-    first = Guest(
-        NAME, world, "first", zone("held", addresses=["10.98.0.7/24"]), zone("small", subnets=["10.97.0.0/30"])
-    )
-    second = Guest(NAME, world, "second", {**zone("held"), **other})
+    first = Guest(NAME, world, "first", zone("held", addresses=["10.98.0.7/24"]), zone("small", ["10.97.0.0/30"]))
+    second = Guest(NAME, world, "second", other)
     try:
         first.start()
         before = state_of(world)

@@ -17,7 +17,7 @@ from ..launcher.errors import LauncherError
 from ..launcher.netlink import Netlink
 from ..launcher.network import has_ipv6, remove, set_setting, setting
 from ..launcher.network_records import ROUTED, ZONE
-from ..launcher.paths import write_atomically
+from ..launcher.paths import read_text, write_atomically
 from ..launcher.targets import plain_path
 from ..state import zone_names, zones
 from ..state.locks import NetworkLock
@@ -98,7 +98,7 @@ class Networking:
             records = living(host)
             self._write_names(record, records)
             self.warnings += open_ways(records) + self._warnings_of_ports()
-            self.loading = firewall.Loading(firewall.ruleset(records, firewall.flows_here()), lock.descriptor)
+            self.loading = load(records, lock)
 
     def _warnings_of_ports(self) -> list[str]:
         """Return a warning about ports of the loopback of IPv6 that lead nowhere here."""
@@ -114,15 +114,15 @@ class Networking:
             paths.append(network_files.RESOLVER)
         taken = {plain_path(mount.mount_point) for mount in self.spec.file_systems}
         taken |= {path for path, file in self.spec.files.items() if file.link is not None}
-        if network_files.RESOLVER in self.spec.files:
+        declared = read_text(self.system + "/root" + network_files.RESOLVER)
+        if resolver.has_servers(declared) and not self.options.nameservers:
             taken.add(network_files.RESOLVER)
         flags = ["bind-mount", "read-only"]
         return [Mount(device=path, mount_point=path, type="none", flags=flags) for path in paths if path not in taken]
 
     def _write_names(self, record: NetworkRecord, records: list[NetworkRecord]) -> None:
         """Write what its own files are made of, and what those of its neighbours are."""
-        servers = resolver.with_servers(self.options.nameservers)
-        write_atomically(os.path.join(record.directory, network_files.OWN[network_files.RESOLVER]), servers)
+        write_servers(record, self.options.nameservers)
         self.neighbours = [
             other for other in records if other.container != self.container.name and _meet(record, other)
         ]
@@ -154,6 +154,12 @@ def _meet(one: NetworkRecord, other: NetworkRecord) -> bool:
     return bool(zones[0] & zones[1])
 
 
+def write_servers(record: NetworkRecord, servers: list[str]) -> None:
+    """Write which servers a container asks for names; none for those of the host."""
+    path = os.path.join(record.directory, network_files.OWN[network_files.RESOLVER])
+    write_atomically(path, resolver.with_servers(servers))
+
+
 def write_hosts(record: NetworkRecord, records: list[NetworkRecord]) -> None:
     """Write what a container's file of names is made of, unless it has just ended."""
     path = os.path.join(record.directory, network_files.OWN[network_files.HOSTS])
@@ -166,6 +172,11 @@ def write_hosts(record: NetworkRecord, records: list[NetworkRecord]) -> None:
 def refresh(records: list[NetworkRecord]) -> None:
     """Bring the network files of running containers up to date, as far as nobody inside holds them."""
     network_files.refresh_several([(record.directory, record.host_name) for record in records])
+
+
+def load(records: list[NetworkRecord], lock: NetworkLock) -> firewall.Loading:
+    """Begin to load the packet filter for these containers, and keep the lock until that has ended."""
+    return firewall.Loading(firewall.ruleset(records, firewall.flows_here()), lock.descriptor)
 
 
 def living(host: Netlink) -> list[NetworkRecord]:
@@ -193,7 +204,7 @@ def release(name: str) -> None:
             write_hosts(other, records)
         try:
             open_ways(records)
-            firewall.Loading(firewall.ruleset(records, firewall.flows_here()), lock.descriptor).wait()
+            load(records, lock).wait()
         except LauncherError:
             pass  # nft was removed, and its rules lead nowhere; the container has ended all the same
     refresh(neighbours)
@@ -238,9 +249,12 @@ def follow(container: RecordedContainer) -> list[str]:
             return []  # it has no network, or has just ended
         if record.namespace != own_namespace():
             raise LauncherError(ELSEWHERE % container.name)
-        record.ports = network_options.read(container.directory).ports
+        options = network_options.read(container.directory)
+        record.ports = options.ports
         record.write()
+        write_servers(record, options.nameservers)
         records = living(host)
         warnings = open_ways(records)
-        firewall.Loading(firewall.ruleset(records), lock.descriptor).wait()
+        load(records, lock).wait()
+    refresh([record])
     return warnings

@@ -15,11 +15,16 @@ from ..launcher.paths import read_text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .network_record import NetworkRecord
+WITHOUT_ADDRESS = "127.0.1.1"
 
 
 def declared(system: str) -> str:
-    """Return what a system's declaration says of hosts; the loopback's names where it says nothing."""
-    return read_text(system + "/root" + HOSTS) or LOCAL.decode()
+    """Return what a system's declaration says of hosts; the loopback's names where it says nothing.
+
+    The line that gives the container's own names to the loopback is for one without an address.
+    """
+    text = read_text(system + "/root" + HOSTS) or LOCAL.decode()
+    return "".join(line + "\n" for line in text.split("\n") if line and line.split()[:1] != [WITHOUT_ADDRESS])
 
 
 def hosts_of(record: NetworkRecord, others: list[NetworkRecord]) -> str:
@@ -29,8 +34,6 @@ def hosts_of(record: NetworkRecord, others: list[NetworkRecord]) -> str:
         others: the running containers of this host, itself included or not.
     """
     text = declared(record.system)
-    if text and not text.endswith("\n"):
-        text += "\n"
     known = _names_in(text)
     lines = _lines(record, record, known, own=True)
     zones = {interface["parent"] for interface in record.interfaces if interface["kind"] == ZONE}
