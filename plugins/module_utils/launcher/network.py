@@ -19,13 +19,11 @@ import os
 from .addresses import address_text, network_of
 from .errors import LauncherError
 from .netlink import Netlink
-from .network_records import BRIDGE, ZONE
+from .network_records import BRIDGE, ZONE, Interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from .network_records import Interface
 
 SETTINGS = "/proc/sys/net"
 # Of the route to ::1 by a zone's bridge: higher than that of the loopback itself, and no two are equal, for the kernel
@@ -75,6 +73,8 @@ class Wire:
             "kind": self.interface.kind,
             "parent": self.interface.parent,
             "host_name": self.host_name,
+            "other_name": self.other_name,
+            "host_mac": self.host_mac,
             "mac": self.mac,
             "addresses": self.addresses,
             "gateways": self.gateways,
@@ -82,6 +82,14 @@ class Wire:
             "subnets": self.subnets,
             "dhcp": self.interface.dhcp,
         }
+
+    def lost(self, host: Netlink) -> str:
+        """Return what has become of the interface on the host while the container runs; empty when all is well."""
+        return ""
+
+    def rejoin(self, host: Netlink) -> bool:
+        """Connect what is left of it on the host as before. Return whether anything is left."""
+        return True
 
     def check(self, host: Netlink) -> None:
         """Look for what the interface needs on the host. Raise LauncherError."""
@@ -144,6 +152,23 @@ class Wire:
 class OnBridge(Wire):
     """An interface whose other end is a port of a bridge of the administrator's."""
 
+    def lost(self, host: Netlink) -> str:
+        port, bridge = host.link(self.host_name), host.link(self.device)
+        if port is None:
+            return "its end on the host, %s, was deleted" % self.host_name
+        if bridge is None:
+            return "the bridge %s was deleted" % self.device
+        return "" if port.master == bridge.index else "is no port of the bridge %s any more" % self.device
+
+    def rejoin(self, host: Netlink) -> bool:
+        port = host.link(self.host_name)
+        if port is None:
+            return False
+        host.set_master(port.index, self._needed(host, "bridge"))
+        host.confine_port(port.index, self.mac)
+        host.set_up(port.index)
+        return True
+
     def check(self, host: Netlink) -> None:
         self._needed(host, "bridge")
 
@@ -168,6 +193,15 @@ class InZone(OnBridge):
         link = host.link(self.device)
         if link is not None and link.kind != "bridge":
             raise LauncherError("network: zone %s: %s is no bridge: delete it" % (self.interface.parent, self.device))
+
+    def lost(self, host: Netlink) -> str:
+        lost = super().lost(host)
+        link = host.link(self.device)
+        if lost or link is None:
+            return lost
+        there = [address for index, address in host.addresses() if index == link.index]
+        missing = [address for address in map(gateway_of, self.subnets) if address not in there]
+        return "the bridge %s has lost the address %s" % (self.device, missing[0]) if missing else ""
 
     def prepare(self, host: Netlink) -> None:
         link = host.link(self.device)
@@ -198,6 +232,14 @@ class InZone(OnBridge):
 
 
 WIRES: dict[str, type[Wire]] = {ZONE: InZone, BRIDGE: OnBridge}
+
+
+def wire_of(noted: dict[str, Any]) -> Wire:
+    """Return the interface of a running container, from what `Wire.describe` has noted."""
+    names = ("kind", "name", "parent", "dhcp")
+    interface = Interface(**{name: noted[name] for name in names})
+    fields = ("host_name", "other_name", "mac", "host_mac", "addresses", "gateways", "device", "subnets")
+    return WIRES[interface.kind](interface, **{name: noted[name] for name in fields})
 
 
 def zone_name(zone: str) -> str:
