@@ -170,6 +170,13 @@ def _inet_table(records: list[NetworkRecord], flows: int) -> list[str]:
             "iifname %s ip saddr 127.0.0.0/8 drop" % ours,
             "iifname %s ip6 daddr ::1 drop" % ours,
             "iifname %s ip6 saddr ::1 drop" % ours,
+            *[
+                rule
+                for record in records
+                for port in record.interfaces
+                if port["kind"] == ROUTED
+                for rule in _own(port)
+            ],
         ],
     )
     lines += _chain("to_host", ["type filter hook input priority 0", "iifname %s jump from_container" % ours])
@@ -181,6 +188,14 @@ def _inet_table(records: list[NetworkRecord], flows: int) -> list[str]:
         lines += _chain("leads_" + hook, [head, "fib daddr type local jump leads"])
     lines += _chain("leaves", ["type nat hook postrouting priority 100", *_masquerade(zones, routed)])
     return [*lines, "}"]
+
+
+def _own(port: Port) -> list[str]:
+    """Return the rules by which nothing comes by a routed interface that is not its own."""
+    six = [*_plain(port, 6), link_local(port["mac"])]
+    rules = ["icmpv6 type { nd-router-advert, nd-redirect } drop", "ip6 saddr != %s drop" % _set([*six, "::"])]
+    rules.append("ip saddr != %s drop" % _set(_plain(port, 4) or ["0.0.0.0"]))
+    return ['iifname "%s" %s' % (port["host_name"], rule) for rule in rules]
 
 
 def _host_rules(records: list[NetworkRecord]) -> list[str]:

@@ -15,11 +15,12 @@ A container's network namespace belongs to its own user namespace. Nothing of it
 from __future__ import annotations
 
 import os
+from _socket import AF_INET, AF_INET6
 
 from .addresses import address_text, network_of
 from .errors import LauncherError
 from .netlink import Netlink
-from .network_records import BRIDGE, ZONE, Interface
+from .network_records import BRIDGE, IPVLAN, MACVLAN, ROUTED, ZONE, Interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,10 +125,12 @@ class Wire:
         link = inside.link(self.interface.name)
         if link is None:
             raise LauncherError("network: its interface %s has vanished" % self.interface.name)
-        if self.mac:
+        settled = bool(self.mac and self.addresses and not self.interface.dhcp)
+        if settled:  # otherwise somebody inside settles it
             inside.make_no_address(link.index)
+            set_setting("ipv6/conf/%s/accept_ra" % link.name, "0")
         inside.set_up(link.index)
-        if self.mac:
+        if settled and has_ipv6():
             inside.add_address(link.index, link_local(self.mac) + "/64")
         for address in self.addresses:
             inside.add_address(link.index, address)
@@ -225,13 +228,83 @@ class InZone(OnBridge):
         own = link_local(self.host_mac) + "/64"
         if own not in there:
             host.add_address(link.index, own)
-        set_setting("ipv6/conf/%s/accept_ra" % self.device, "0")
+        distrust(self.device)
         # What comes for ::1 is looked up by the interface by which it comes. It is the answer to a published port.
         if has_ipv6():
             host.add_local_route(link.index, "::1/128", LOOPBACK_METRIC + link.index)
 
 
-WIRES: dict[str, type[Wire]] = {ZONE: InZone, BRIDGE: OnBridge}
+class Routed(Wire):
+    """An interface whose other end is the host's alone: the host routes single addresses there."""
+
+    def lost(self, host: Netlink) -> str:
+        return "" if host.link(self.host_name) else "its end on the host, %s, was deleted" % self.host_name
+
+    def rejoin(self, host: Netlink) -> bool:
+        return host.link(self.host_name) is not None
+
+    def check(self, host: Netlink) -> None:
+        for index, there in host.addresses():
+            for address in self.addresses:
+                if address.partition("/")[0] == there.partition("/")[0]:
+                    form = "network: routed: the address %s is one of the host's own (interface %d): choose another"
+                    raise LauncherError(form % (address, index))
+
+    def connect(self, host: Netlink, namespace: int) -> None:
+        remove(host, self.host_name)
+        host.add_pair(self.host_name, self.interface.name, namespace, self.host_mac, self.mac, self.interface.mtu, 0)
+        link = host.link(self.host_name)
+        if link is None:
+            raise LauncherError("network: the interface %s has vanished" % self.host_name)
+        host.make_no_address(link.index)
+        distrust(self.host_name)
+        host.add_name(link.index, self.other_name)
+        host.set_up(link.index)
+        for gateway in self.gateways:
+            host.add_address(link.index, gateway + ("/64" if ":" in gateway else "/32"))
+        for address in self.addresses:
+            host.add_route(link.index, destination=address)
+
+    def configure(self, inside: Netlink) -> None:
+        gateways, self.gateways = self.gateways, []
+        super().configure(inside)
+        self.gateways = gateways
+        link = inside.link(self.interface.name)
+        if link is None:
+            return  # somebody inside has just deleted it
+        for gateway in gateways:
+            if ":" not in gateway:
+                inside.add_route(link.index, destination=gateway + "/32")
+            inside.add_route(link.index, gateway=gateway)
+
+
+class OnDevice(Wire):
+    """An interface on a device of the host's, without an end on the host: the device's network sees it."""
+
+    def check(self, host: Netlink) -> None:
+        self._needed(host)
+
+    def connect(self, host: Netlink, namespace: int) -> None:
+        interface = self.interface
+        parent = self._needed(host)
+        host.add_on_device(interface.kind, interface.name, parent, namespace, self.mac, interface.mtu)
+
+
+WIRES: dict[str, type[Wire]] = {
+    ZONE: InZone,
+    BRIDGE: OnBridge,
+    ROUTED: Routed,
+    MACVLAN: OnDevice,
+    IPVLAN: OnDevice,
+}
+# The host's address for a container that is routed: the same everywhere, for nobody else is at that wire.
+HOST_OF_ROUTED = {AF_INET: "169.254.1.1", AF_INET6: "fe80::1"}
+
+
+def distrust(device: str) -> None:
+    """Have the host take no routes from who is at a device."""
+    for name in ("ipv6/conf/%s/accept_ra", "ipv6/conf/%s/accept_redirects", "ipv4/conf/%s/accept_redirects"):
+        set_setting(name % device, "0")
 
 
 def wire_of(noted: dict[str, Any]) -> Wire:
