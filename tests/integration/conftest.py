@@ -256,18 +256,15 @@ def write_system(operating_system: Mapping, name: str, filtered: bool = True, **
     containing = {
         key: options.pop(key) for key in ("mappings", "extra_file_systems", "keep_services") if key in options
     }
-    shared_network = options.pop("shared_network", False)
+    shared_network, network = options.pop("shared_network", False), options.pop("network", None)
     Host.names.add(name)
-    derived = contain(operating_system, shared_network=shared_network, **containing)
+    derived = contain(operating_system, shared_network=shared_network, network=network, **containing)
     security = dict(options.pop("security", {}))
     # What the controller refuses comes to the target behind its back, for the launcher refuses it as well.
-    network = options.pop("network", None)
     unasked = security.pop("nesting", False) if options.get("private_users") == "identity" else False
-    system = files_of(derived, name=name, shared_network=shared_network, security=security, **options)
+    system = files_of(derived, name=name, shared_network=shared_network, network=network, security=security, **options)
     if unasked:
         system["spec"].setdefault("security", {})["nesting"] = True
-    if network is not None:
-        system["spec"]["network"] = network
     content = SystemContent(system, render_boot(system), library.sources(), INTERPRETER, {}, name)
     filter_program = seccomp.compile_filter(content.specification.security) if filtered else None
     return Systems(Layout()).write(content, filter_program)

@@ -64,6 +64,18 @@ except OSError as error:
 PYTHON = "/usr/bin/python3"
 
 
+@contextlib.contextmanager
+def running(command: list[str]) -> t.Iterator[t.TextIO]:
+    """Run a program until the end of the block; yield what it prints after the line `ready`."""
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield t.cast("t.TextIO", process.stdout)
+        finally:
+            process.terminate()
+
+
 class Namespace:
     """A machine of a test."""
 
@@ -87,14 +99,14 @@ class Namespace:
 
     def run(self, *words: str, **options: t.Any) -> subprocess.CompletedProcess[str]:
         """Run a command there."""
-        given = {"capture_output": True, "text": True, "timeout": 30, **options}
+        given: dict[str, t.Any] = {"capture_output": True, "text": True, "timeout": 30, **options}
         return subprocess.run(self.command(*words), **given)
 
     def output(self, *words: str, **options: t.Any) -> str:
         """Return the output of a command there that must succeed."""
         done = self.run(*words, **options)
         assert done.returncode == 0, (words, done.stdout, done.stderr)
-        return t.cast("str", done.stdout)
+        return done.stdout
 
     def ask(self, address: str, port: int, kind: str = "tcp", seconds: float = 3) -> str:
         """Return what the program `ECHO` says at an address; what begins with `-` is an error."""
@@ -104,17 +116,9 @@ class Namespace:
         """Return whether an echo comes back."""
         return self.run("ping", "-n", "-c1", "-W2", address).returncode == 0
 
-    @contextlib.contextmanager
-    def serving(self, *ports: int) -> t.Iterator[None]:
+    def serving(self, *ports: int) -> t.ContextManager[t.TextIO]:
         """Run the program `ECHO` there."""
-        command = self.command(PYTHON, "-c", ECHO, *map(str, ports))
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                assert process.stdout is not None
-                assert process.stdout.readline() == "ready\n"
-                yield
-            finally:
-                process.kill()
+        return running(self.command(PYTHON, "-c", ECHO, *map(str, ports)))
 
     @contextlib.contextmanager
     def entered(self) -> t.Iterator[None]:

@@ -12,7 +12,7 @@ import os
 
 from ..launcher.addresses import parse_address
 from ..launcher.errors import LauncherError
-from ..launcher.network import link_local
+from ..launcher.network import link_local, setting
 from ..launcher.network_records import BRIDGE, ROUTED, ZONE
 
 TYPE_CHECKING = False
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     Port = Dict[str, Any]  # an interface, as `NetworkRecord.interfaces` has it
 
 TABLES = ("inet unshare", "bridge unshare")
+# Connections that the host keeps track of for one address of a container: one of so many parts of all, and not more
+# than some, for the kernel goes through them when there is a new one.
+SHARE_OF_FLOWS = 16
+MOST_FLOWS = 4096
 DIRECTORIES = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin")
 MISSING = (
     "network: the program 'nft' is missing on this host, which keeps containers apart and leads ports to them: install "
@@ -36,13 +40,17 @@ NEIGHBOURS = (
 )
 
 
-def ruleset(records: list[NetworkRecord]) -> str:
-    """Return the commands for nft(8) that make the tables of these containers, and remove what was there before."""
+def ruleset(records: list[NetworkRecord], flows: int = MOST_FLOWS) -> str:
+    """Return the commands for nft(8) that make the tables of these containers, and remove what was there before.
+
+    Args:
+        flows: how many connections an address of a container may have that the host keeps track of.
+    """
     lines = []
     for table in TABLES:
         lines += ["table %s" % table, "delete table %s" % table]
     if any(record.interfaces for record in records):
-        lines += _bridge_table(records) + _inet_table(records)
+        lines += _bridge_table(records) + _inet_table(records, flows)
     return "\n".join(lines) + "\n"
 
 
@@ -122,7 +130,7 @@ def _quoted(names: list[str]) -> str:
     return _set(['"%s"' % name for name in names])
 
 
-def _inet_table(records: list[NetworkRecord]) -> list[str]:
+def _inet_table(records: list[NetworkRecord], flows: int) -> list[str]:
     zones = _zones(records)
     routed = [port["host_name"] for record in records for port in record.interfaces if port["kind"] == ROUTED]
     inner = [*zones, *routed]
@@ -130,6 +138,10 @@ def _inet_table(records: list[NetworkRecord]) -> list[str]:
         return []
     ours = _quoted(inner)
     lines = ["table inet unshare {"]
+    for version in (4, 6):
+        lines.append("  set flows%d { type ipv%d_addr; flags dynamic; size 65535; }" % (version, version))
+    counted = "ct state new add @flows%d { %s saddr ct count over %d } drop"
+    lines += _chain("counted", [counted % (4, "ip", flows), counted % (6, "ip6", flows)])
     # A bridge takes 127.0.0.1 when a port is published there: only in answers, of which the host knows (CVE-2020-8558).
     lines += _chain(
         "early",
@@ -143,7 +155,7 @@ def _inet_table(records: list[NetworkRecord]) -> list[str]:
     )
     lines += _chain("to_host", ["type filter hook input priority 0", "iifname %s jump from_container" % ours])
     lines += _chain("from_container", _host_rules(records))
-    lines += _chain("between", _forward_rules(zones, routed))
+    lines += _chain("between", _forward_rules(zones, routed, ours))
     lines += _chain("leads", _published(records))
     for hook, priority in (("prerouting", -100), ("output", -100)):
         head = "type nat hook %s priority %d" % (hook, priority)
@@ -153,7 +165,7 @@ def _inet_table(records: list[NetworkRecord]) -> list[str]:
 
 
 def _host_rules(records: list[NetworkRecord]) -> list[str]:
-    rules = ["ct state established,related accept"]
+    rules = ["ct state established,related accept", "jump counted"]
     for version, word in ((4, "ip"), (6, "ip6")):
         trusted = [item for record in records if record.host_access for item in _all(record, version)]
         if trusted:
@@ -172,8 +184,8 @@ def _all(record: NetworkRecord, version: int) -> list[str]:
     return [item for port in record.interfaces if port["kind"] in (ZONE, ROUTED) for item in _plain(port, version)]
 
 
-def _forward_rules(zones: dict[str, list[str]], routed: list[str]) -> list[str]:
-    rules = ["type filter hook forward priority 0"]
+def _forward_rules(zones: dict[str, list[str]], routed: list[str], ours: str) -> list[str]:
+    rules = ["type filter hook forward priority 0", "iifname %s jump counted" % ours]
     # Where br_netfilter is on, what stays in a bridge comes by here.
     rules += ['iifname "%s" oifname "%s" accept' % (bridge, bridge) for bridge in zones]
     rules.append("ct state established,related accept")
@@ -232,6 +244,12 @@ def takes_loopback(records: list[NetworkRecord]) -> dict[str, bool]:
                 name = port["device"] if port["kind"] == ZONE else port["host_name"]
                 found[name] = found.get(name, False) or wanted
     return found
+
+
+def flows_here() -> int:
+    """Return how many connections an address of a container may have that the host keeps track of."""
+    most = setting("netfilter/nf_conntrack_max")
+    return min(MOST_FLOWS, int(most) // SHARE_OF_FLOWS) if most.isdigit() else MOST_FLOWS
 
 
 def program() -> str:

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from .network_records import Interface
 
 SETTINGS = "/proc/sys/net"
-LOOPBACK_METRIC = 4096  # of the route to ::1 by a zone's bridge: higher than that of the loopback itself
+# Of the route to ::1 by a zone's bridge: higher than that of the loopback itself, and no two are equal, for the kernel
+# would take the second for the first.
+LOOPBACK_METRIC = 4096
 
 
 class Wire:
@@ -185,10 +187,14 @@ class InZone(OnBridge):
             own = gateway_of(subnet)
             if own not in there:
                 host.add_address(link.index, own)
+        # Without it the host asks for no neighbour there on behalf of another machine.
+        own = link_local(self.host_mac) + "/64"
+        if own not in there:
+            host.add_address(link.index, own)
         set_setting("ipv6/conf/%s/accept_ra" % self.device, "0")
         # What comes for ::1 is looked up by the interface by which it comes. It is the answer to a published port.
         if has_ipv6():
-            host.add_local_route(link.index, "::1/128", LOOPBACK_METRIC)
+            host.add_local_route(link.index, "::1/128", LOOPBACK_METRIC + link.index)
 
 
 WIRES: dict[str, type[Wire]] = {ZONE: InZone, BRIDGE: OnBridge}

@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's network files in a container that shares its network (C11): copies, which follow the host's.
+"""The network files of a container: copies, which follow the host's where it shares the host's network (C11).
 
 A bind mount follows the file that was there, and who changes one of these mostly puts a new file in its place. So what
 a container sees is a copy in memory, mounted read-only, and the copy is brought up to date without a restart: by each
 run for the container, by who enters it, and by `run-container --refresh`.
 
-The names of a container are in its copy of /etc/hosts, where the host's file does not have them.
+The names of a container are in its copy of /etc/hosts, where the host's file does not have them. A container with a
+network of its own has the names of its zones (N6), and servers that it reaches (N7): its runtime directory says which.
 
 Root inside can read a copy so that the kernel holds its lock for as long as root inside likes, and who writes it waits,
 past any signal. So a child that can be left behind looks at copies and writes them, one at a time for a container.
@@ -28,9 +29,14 @@ if TYPE_CHECKING:
     from .contract import Mount
 
 DIRECTORY = "network"  # of the copies, in the container's runtime directory
-HOSTS = "/etc/hosts"
+HOSTS, RESOLVER = "/etc/hosts", "/etc/resolv.conf"
+# In the runtime directory of a container with a network of its own: the text of its copy of HOSTS, and the servers of
+# its copy of RESOLVER, or nothing for those of the host.
+OWN = {HOSTS: "hosts", RESOLVER: "nameservers"}
+WITHOUT_STUB = "/run/systemd/resolve/resolv.conf"  # what the host's stub asks, where that is systemd's
 LOCAL = b"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 SIZE_LIMIT = 1 << 24  # bytes of a file
+MOMENT = 1.0  # seconds in which those of others are brought up to date
 SECONDS = 3.0  # in which copies are brought up to date, unless somebody holds them
 HELD = (
     "the copies of the host's network files (/etc/hosts and others) have not been brought up to date within %g s: a "
@@ -71,7 +77,7 @@ def prepare(run_directory: str, records: list[Mount], host_name: str, owner: int
         return warnings
     for record in filter(is_followed, records):
         path = plain_path(record.source)
-        content = _content(path)
+        content = _wanted(path, run_directory)
         if content is None:
             if record.required:
                 raise LauncherError("%s: the source of the mapping to %s does not exist" % (path, path))
@@ -81,25 +87,27 @@ def prepare(run_directory: str, records: list[Mount], host_name: str, owner: int
     return warnings
 
 
-def refresh(run_directory: str, host_name: str, check: bool = False) -> list[str]:
+def refresh(run_directory: str, host_name: str, check: bool = False, seconds: float | None = None) -> list[str]:
     """Bring the copies of a running container up to date; return the paths of those that were not.
 
     What the host has no more stays as it was: a file that is replaced may be away for a moment.
 
     Args:
         check: only look.
+        seconds: how long that may take; `SECONDS` when it is left out.
 
     Raises:
         LauncherError: a file cannot be copied, or a copy cannot be written.
-        CopiesHeld: that has taken longer than `SECONDS`.
+        CopiesHeld: that has taken longer.
     """
     directory = os.path.join(run_directory, DIRECTORY)
     if not os.path.isdir(directory):
         return []
+    seconds = SECONDS if seconds is None else seconds
     try:
-        said = in_child(lambda: "\n".join(_refresh(directory, host_name, check)), SECONDS, keep=())
+        said = in_child(lambda: "\n".join(_refresh(directory, host_name, check)), seconds, keep=())
     except TimeoutError:
-        raise CopiesHeld(HELD % SECONDS) from None
+        raise CopiesHeld(HELD % seconds) from None
     return said.split("\n") if said else []
 
 
@@ -116,7 +124,7 @@ def _refresh(directory: str, host_name: str, check: bool) -> list[str]:
             former = _read(copy, os.O_NOFOLLOW)
         except FileNotFoundError:
             continue  # not shared with this container
-        content = _content(path)
+        content = _wanted(path, os.path.dirname(directory))
         if content is None or _shown(path, content, host_name) == former:
             continue
         if not check:
@@ -126,6 +134,48 @@ def _refresh(directory: str, host_name: str, check: bool) -> list[str]:
                 continue  # the container has just ended
         changed.append(path)
     return changed
+
+
+def refresh_several(containers: list[tuple[str, str]]) -> None:
+    """Bring the copies of several running containers up to date, each given as for `refresh`.
+
+    One process does it for all. When somebody holds it, the others get one each, and what stays held is left so.
+    """
+
+    def work() -> None:
+        for run_directory, host_name in containers:
+            directory = os.path.join(run_directory, DIRECTORY)
+            if os.path.isdir(directory):
+                _refresh(directory, host_name, False)
+
+    try:
+        if containers:
+            in_child(work, MOMENT, keep=())
+    except (TimeoutError, LauncherError):
+        for run_directory, host_name in containers:
+            try:
+                refresh(run_directory, host_name, seconds=MOMENT / 4)
+            except LauncherError:
+                pass  # who holds its copies has old ones
+
+
+def _wanted(path: str, run_directory: str) -> bytes | None:
+    """Return what a container is to have of a file, but for its own name; None where the host has no such file."""
+    own = None
+    if path in OWN:
+        own = _content(os.path.join(run_directory, OWN[path]))
+    if own is None:
+        return _content(path)
+    if own or path != RESOLVER:
+        return own
+    from . import resolver
+
+    host = _content(path) or b""
+    text = resolver.without_loopback(host.decode("utf-8", "replace"))
+    if not resolver.has_servers(text):
+        behind = (_content(WITHOUT_STUB) or b"").decode("utf-8", "replace")
+        text = resolver.without_loopback(behind) or text
+    return text.encode()
 
 
 def _content(path: str) -> bytes | None:

@@ -45,6 +45,10 @@ ON_DISK = (
 RUNTIME = (
     "notify",
     "network",
+    "hosts" + NEW,
+    "hosts",
+    "nameservers" + NEW,
+    "nameservers",
     "network.json" + NEW,
     "network.json",
     "mapped" + NEW,
@@ -114,7 +118,7 @@ class Container(RecordedContainer):
             if spec.network is not None:
                 from .networking import Networking
 
-                networking = Networking(self, spec, config)
+                networking = Networking(self, system, spec, config)
             if config != remembered:
                 id_ranges.write_config(self.directory, config)
         shared = (extra_file_systems or []) + self._kept_journal(spec)

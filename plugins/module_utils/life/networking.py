@@ -11,12 +11,15 @@ from __future__ import annotations
 import os
 
 from ..host import firewall
-from ..launcher import network_options
+from ..launcher import network_files, network_options, resolver
+from ..launcher.contract import Mount
 from ..launcher.errors import LauncherError
 from ..launcher.netlink import Netlink
 from ..launcher.network import has_ipv6, remove, set_setting, setting
 from ..launcher.network_records import ROUTED, ZONE
-from ..state import zones
+from ..launcher.paths import read_text, write_atomically
+from ..launcher.targets import plain_path
+from ..state import zone_names, zones
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
 
@@ -35,6 +38,11 @@ ELSEWHERE = (
     "or do this there"
 )
 TAKEN = "ports: %s is published for container %s already: choose another port, or another of the host's addresses"
+LOST = (
+    "ports: %s: [::1] does not lead to the container here, for the host filters what its bridges forward "
+    "(br_netfilter): use 127.0.0.1 or another of the host's addresses; or set net.bridge.bridge-nf-call-ip6tables to "
+    "0, if nothing else on the host needs it"
+)
 
 
 class Networking:
@@ -53,15 +61,19 @@ class Networking:
         LauncherError: the host cannot give what was declared. Nothing has changed then.
     """
 
-    def __init__(self, container: RecordedContainer, spec: Specification, config: dict[str, object]) -> None:
+    def __init__(
+        self, container: RecordedContainer, system: str, spec: Specification, config: dict[str, object]
+    ) -> None:
         if spec.network is None:
             raise LauncherError("container %s: has no network" % container.name)
         firewall.program()
         self.container = container
+        self.system = system
+        self.spec = spec
         self.warnings: list[str] = []
         self.loading: firewall.Loading | None = None
+        self.neighbours: list[NetworkRecord] = []
         self.options = network_options.read(container.directory)
-        self.host_access = spec.network.host_access
         with Netlink() as host:
             self.wires: list[Wire] = zones.wire(container.name, spec.network, config, host)
             for wire in self.wires:
@@ -78,26 +90,93 @@ class Networking:
 
     def prepare(self) -> None:
         """Note what the container gets, make what it shares with others, and begin to load the packet filter."""
-        record = NetworkRecord.make(self.container.name, self.wires, self.options, self.host_access)
+        record = NetworkRecord.make(self.spec, self.system, self.wires, self.options)
         with NetworkLock() as lock, Netlink() as host:
             record.write()
             for wire in self.wires:
                 wire.prepare(host)
             records = living(host)
-            self.warnings += open_ways(records)
-            self.loading = firewall.Loading(firewall.ruleset(records), lock.descriptor)
+            self._write_names(record, records)
+            self.warnings += open_ways(records) + self._warnings_of_ports()
+            self.loading = load(records, lock)
+
+    def _warnings_of_ports(self) -> list[str]:
+        """Return a warning about ports of the loopback of IPv6 that lead nowhere here."""
+        if setting("bridge/bridge-nf-call-ip6tables") != "1":
+            return []
+        return [LOST % port for port in self.options.ports if port.address in ("", "::1")][:1]
+
+    def mounts(self) -> list[Mount]:
+        """Return the mounts of the files with the names of its zones and the servers that it asks for others."""
+        paths = [network_files.HOSTS]
+        # A client of DHCP inside writes the other one.
+        if self.options.nameservers or not any(wire.interface.dhcp for wire in self.wires):
+            paths.append(network_files.RESOLVER)
+        taken = {plain_path(mount.mount_point) for mount in self.spec.file_systems}
+        taken |= {path for path, file in self.spec.files.items() if file.link is not None}
+        declared = read_text(self.system + "/root" + network_files.RESOLVER)
+        if resolver.has_servers(declared) and not self.options.nameservers:
+            taken.add(network_files.RESOLVER)
+        flags = ["bind-mount", "read-only"]
+        return [Mount(device=path, mount_point=path, type="none", flags=flags) for path in paths if path not in taken]
+
+    def _write_names(self, record: NetworkRecord, records: list[NetworkRecord]) -> None:
+        """Write what its own files are made of, and what those of its neighbours are."""
+        write_servers(record, self.options.nameservers)
+        self.neighbours = [
+            other for other in records if other.container != self.container.name and _meet(record, other)
+        ]
+        for one in [record, *self.neighbours]:
+            write_hosts(one, records)
 
     def finish(self) -> None:
-        """Wait until the packet filter is loaded. Raise LauncherError when it could not be."""
+        """Wait until the packet filter is loaded, and have the neighbours know the container.
+
+        Raises:
+            LauncherError: the packet filter could not be loaded.
+        """
         if self.loading is not None:
             self.loading.wait()
+        refresh(self.neighbours)
 
     def close(self) -> None:
         """Wait for what a start that has failed meanwhile has left going on."""
         try:
-            self.finish()
+            if self.loading is not None:
+                self.loading.wait()
         except LauncherError:
             pass  # why the start failed is what is to be said
+
+
+def _meet(one: NetworkRecord, other: NetworkRecord) -> bool:
+    """Return whether two containers are in one zone."""
+    zones = [{item["parent"] for item in record.interfaces if item["kind"] == ZONE} for record in (one, other)]
+    return bool(zones[0] & zones[1])
+
+
+def write_servers(record: NetworkRecord, servers: list[str]) -> None:
+    """Write which servers a container asks for names; none for those of the host."""
+    path = os.path.join(record.directory, network_files.OWN[network_files.RESOLVER])
+    write_atomically(path, resolver.with_servers(servers))
+
+
+def write_hosts(record: NetworkRecord, records: list[NetworkRecord]) -> None:
+    """Write what a container's file of names is made of, unless it has just ended."""
+    path = os.path.join(record.directory, network_files.OWN[network_files.HOSTS])
+    try:
+        write_atomically(path, zone_names.hosts_of(record, records))
+    except FileNotFoundError:
+        pass
+
+
+def refresh(records: list[NetworkRecord]) -> None:
+    """Bring the network files of running containers up to date, as far as nobody inside holds them."""
+    network_files.refresh_several([(record.directory, record.host_name) for record in records])
+
+
+def load(records: list[NetworkRecord], lock: NetworkLock) -> firewall.Loading:
+    """Begin to load the packet filter for these containers, and keep the lock until that has ended."""
+    return firewall.Loading(firewall.ruleset(records, firewall.flows_here()), lock.descriptor)
 
 
 def living(host: Netlink) -> list[NetworkRecord]:
@@ -120,11 +199,15 @@ def release(name: str) -> None:
         for interface in record.interfaces:
             if interface["kind"] == ZONE and interface["device"] not in used:
                 remove(host, interface["device"])
+        neighbours = [other for other in records if _meet(record, other)]
+        for other in neighbours:
+            write_hosts(other, records)
         try:
             open_ways(records)
-            firewall.Loading(firewall.ruleset(records), lock.descriptor).wait()
+            load(records, lock).wait()
         except LauncherError:
             pass  # nft was removed, and its rules lead nowhere; the container has ended all the same
+    refresh(neighbours)
 
 
 def open_ways(records: list[NetworkRecord]) -> list[str]:
@@ -166,9 +249,12 @@ def follow(container: RecordedContainer) -> list[str]:
             return []  # it has no network, or has just ended
         if record.namespace != own_namespace():
             raise LauncherError(ELSEWHERE % container.name)
-        record.ports = network_options.read(container.directory).ports
+        options = network_options.read(container.directory)
+        record.ports = options.ports
         record.write()
+        write_servers(record, options.nameservers)
         records = living(host)
         warnings = open_ways(records)
-        firewall.Loading(firewall.ruleset(records), lock.descriptor).wait()
+        load(records, lock).wait()
+    refresh([record])
     return warnings

@@ -66,7 +66,7 @@ class Start:
         self.machine_id = machine_id
         self.console = console
         self.output = output
-        self.extra_file_systems = extra_file_systems
+        self.extra_file_systems = extra_file_systems + (networking.mounts() if networking is not None else [])
         self.notes = notes
         self.before_boot = before_boot
         self.networking = networking

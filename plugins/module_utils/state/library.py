@@ -74,6 +74,7 @@ MODULES = (
     "launcher/program",
     "launcher/reachable",
     "launcher/records",
+    "launcher/resolver",
     "launcher/root",
     "launcher/scheduling",
     "launcher/specification",
@@ -98,6 +99,7 @@ MODULES = (
     "state/record",
     "state/unit_texts",
     "state/writers",
+    "state/zone_names",
     "state/zones",
 )
 

@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..launcher.contract import Specification
     from ..launcher.netlink import Netlink
     from ..launcher.network import Wire
 
@@ -36,6 +37,8 @@ class NetworkRecord:
         interfaces: as `Wire.describe` has them.
         ports: that lead to it.
         host_access: whether it reaches the host's services.
+        host_name: its own.
+        system: the directory of its system.
     """
 
     def __init__(self, container: str, noted: dict[str, Any]) -> None:
@@ -45,18 +48,22 @@ class NetworkRecord:
         self.interfaces: list[dict[str, Any]] = noted.get("interfaces") or []
         self.ports: list[Published] = [Published.read(port) for port in noted.get("ports") or []]
         self.host_access: bool = bool(noted.get("host_access"))
+        self.host_name: str = noted.get("host_name") or container
+        self.system: str = noted.get("system") or ""
 
     @classmethod
-    def make(cls, container: str, wires: list[Wire], options: NetworkOptions, host_access: bool) -> NetworkRecord:
+    def make(cls, spec: Specification, system: str, wires: list[Wire], options: NetworkOptions) -> NetworkRecord:
         """Return the record of a container that this process is about to start."""
         noted = {
             "namespace": own_namespace(),
             "launcher": [os.getpid(), start_time(os.getpid()) or 0],
             "interfaces": [wire.describe() for wire in wires],
             "ports": [port.write() for port in options.ports],
-            "host_access": host_access,
+            "host_access": spec.network is not None and spec.network.host_access,
+            "host_name": spec.host_name,
+            "system": system,
         }
-        return cls(container, noted)
+        return cls(spec.name, noted)
 
     @classmethod
     def read(cls, container: str) -> NetworkRecord | None:
@@ -79,6 +86,11 @@ class NetworkRecord:
                 found.append(record)
         return found
 
+    @property
+    def directory(self) -> str:
+        """The container's runtime directory."""
+        return os.path.join(RUN_DIRECTORY, self.container)
+
     def write(self) -> None:
         """Write the record down."""
         import json  # it is nested
@@ -89,12 +101,14 @@ class NetworkRecord:
             "interfaces": self.interfaces,
             "ports": [port.write() for port in self.ports],
             "host_access": self.host_access,
+            "host_name": self.host_name,
+            "system": self.system,
         }
-        write_atomically(os.path.join(RUN_DIRECTORY, self.container, FILE), json.dumps(noted), 0o644)
+        write_atomically(os.path.join(self.directory, FILE), json.dumps(noted), 0o644)
 
     def remove(self) -> None:
         """Remove the record."""
-        remove_file(os.path.join(RUN_DIRECTORY, self.container, FILE))
+        remove_file(os.path.join(self.directory, FILE))
 
     def is_alive(self, host: Netlink) -> bool:
         """Return whether the container has an interface on the host, or is just being started."""

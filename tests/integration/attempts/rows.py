@@ -28,6 +28,8 @@ ROWS = {
     "bounds": "write the bounds of the container's own control groups",
     "agent": "open `release_agent` and its like in version 1 hierarchies, where the host has them",
     "network": "connect to abstract sockets and local ports of the host (CVE-2020-15257)",
+    "spoofing": "*in a zone*: be taken for another machine, a router, or a server of DHCP, by frames of any kind",
+    "reaching": "*in a zone*: reach the host, its loopback (CVE-2020-8558), or another zone",
     "terminal": "type into the caller's terminal",
     "set-user-ID": "make a set-user-ID file by a system call",
     "capability": "a file capability that counts for the host's root",

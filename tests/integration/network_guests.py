@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Containers with a network of their own on a host of the tests (`network_hosts`)."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+from ansible_collections.unshare.container.plugins.module_utils.launcher import network_options
+
+from .conftest import Machine, write_system
+from .network_hosts import ASK, ECHO, PYTHON, World, running
+
+
+class Guest(Machine):
+    """A container of a world's host, called by a prefix and its part in the test."""
+
+    def __init__(self, prefix: str, world: World, part: str, *interfaces: dict[str, t.Any], **options: t.Any) -> None:
+        name = f"{prefix}-{part}"
+        network = {"interfaces": [{"name": f"eth{number}", **item} for number, item in enumerate(interfaces)]}
+        network.update({key: options.pop(key) for key in ("host_access",) if key in options})
+        held = {key: options.pop(key) for key in ("ports", "nameservers") if key in options}
+        declared = {"host_name": name, **options.pop("declared", {})}
+        super().__init__(name, write_system(declared, name, network=network, **options))
+        self.world = world
+        network_options.write(self.container.directory, network_options.NetworkOptions.read(held))
+
+    def start(self, **arguments: t.Any) -> t.Any:
+        with self.world.host.entered():
+            return super().start(**arguments)
+
+    def stop(self, timeout: float = 30.0) -> bool:
+        with self.world.host.entered():
+            return super().stop(timeout)
+
+    def destroy(self) -> None:
+        with self.world.host.entered():
+            super().destroy()
+
+    def noted(self) -> dict[str, t.Any]:
+        """Return what is noted of its network."""
+        found: dict[str, t.Any] = json.loads(Path("/run/unshare", self.name, "network.json").read_text())
+        return found
+
+    def addresses(self, number: int = 0) -> list[str]:
+        """Return the addresses of an interface, that of IPv4 first."""
+        return [item.partition("/")[0] for item in self.noted()["interfaces"][number]["addresses"]]
+
+    def reaches(self, address: str) -> bool:
+        """Return whether an echo comes back to it."""
+        return self.run("ping", "-n", "-c1", "-W2", address).returncode == 0
+
+    def ask(self, address: str, port: int, kind: str = "tcp", seconds: float = 3) -> str:
+        """Return what the program `ECHO` says to it at an address."""
+        return self.output(PYTHON, "-c", ASK, address, str(port), kind, str(seconds)).strip()
+
+    def command(self, *words: str) -> list[str]:
+        """Return the command that runs another one in it."""
+        return [str(self.system / "enter-container"), "--", *words]
+
+    def serving(self, *ports: int) -> t.ContextManager[t.TextIO]:
+        """Run the program `ECHO` in it."""
+        return running(self.command(PYTHON, "-c", ECHO, *map(str, ports)))
+
+
+def zone(name: str, subnets: list[str] | None = None, **fields: t.Any) -> dict[str, t.Any]:
+    """Return an interface in a zone."""
+    return {"zone": {"name": name, "subnets": subnets} if subnets else name, **fields}
