@@ -118,6 +118,8 @@ class Wire:
             raise LauncherError("network: its interface %s has vanished" % self.interface.name)
         if self.mac:
             inside.make_no_address(link.index)
+        # As systemd has it on machines. Clients of DHCP set it where it is not so, and inside nobody can.
+        set_setting("ipv4/conf/%s/promote_secondaries" % self.interface.name, "1")
         inside.set_up(link.index)
         if self.mac:
             inside.add_address(link.index, link_local(self.mac) + "/64")
