@@ -21,9 +21,21 @@ from .test_guides_networking import running
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
 ADDRESSES = [f"192.0.2.{number}" for number in range(100, 111)]
-SERVER = ("dnsmasq", "--keep-in-foreground", "--port=0", "--bind-interfaces", "--interface=eth0", "--log-facility=-",
-          f"--dhcp-range={ADDRESSES[0]},{ADDRESSES[-1]},1h", f"--dhcp-option=option:router,{ROUTER}", "--dhcp-authoritative",
-          "--dhcp-leasefile=/dev/null", "--pid-file=", "--user=root", "--conf-file=/dev/null")  # fmt: skip
+SERVER = (
+    "dnsmasq",
+    "--keep-in-foreground",
+    "--port=0",
+    "--bind-interfaces",
+    "--interface=eth0",
+    "--log-facility=-",
+    f"--dhcp-range={ADDRESSES[0]},{ADDRESSES[-1]},1h",
+    f"--dhcp-option=option:router,{ROUTER}",
+    "--dhcp-authoritative",
+    "--dhcp-leasefile=/dev/null",
+    "--pid-file=",
+    "--user=root",
+    "--conf-file=/dev/null",
+)
 BRIDGED = (
     "link add br0 type bridge forward_delay 0",
     "link set br0 up",
