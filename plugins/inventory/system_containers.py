@@ -264,7 +264,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             "ansible_unshare_container": facts["name"],
             **way,
         }
-        with_ssh = ssh_way(way, facts) if self.get_option("connection") == "ssh" else None
+        try:
+            with_ssh = ssh_way(way, facts) if self.get_option("connection") == "ssh" else None
+        except (ValueError, KeyError, TypeError) as error:
+            raise AnsibleParserError(f"host {host}: it says of container {facts['name']}: {error}") from error
         variables = {**(with_ssh or entering), "unshare_host": host}
         for key in ("name", "state", "ready", "failed_units", "system", "addresses", "errors"):
             variables[f"unshare_{key}"] = wrap_var(facts.get(key))  # a container's words are never a template

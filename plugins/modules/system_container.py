@@ -125,6 +125,12 @@ uid_count:
   returned: when it runs
   type: int
   sample: 65536
+addresses:
+  description: The addresses of its interfaces. One that a client inside has from a DHCP server is not among them.
+  returned: when it runs with interfaces of its own
+  type: list
+  elements: str
+  sample: [10.80.0.2]
 boot_seconds:
   description: Seconds from the launch until it was ready.
   returned: when it runs

@@ -134,14 +134,14 @@ def _refuse_without_network(options: Mapping, network: NetworkChoice, inside: st
     if options["ports"] and not network.publishes:
         raise DeclarationError(
             f"{inside}ports",
-            "a service listens on the host's own ports there, with the host's network: leave them out"
+            "with the host's network a service listens on the host's own ports: leave them out"
             if network.shared
             else "need a network that the host forwards to: say 'network: {zone: NAME}', or a routed interface",
         )
     if options["nameservers"] and network.own is None:
         raise DeclarationError(
             f"{inside}nameservers",
-            "the container has the name servers of the host, with its network: leave them out"
+            "with the host's network the container has the host's name servers: leave them out"
             if network.shared
             else "need a network to reach them: say 'network: {zone: NAME}', or another interface",
         )

@@ -136,7 +136,7 @@ def _interface(value: t.Any, place: str, index: int) -> dict[str, t.Any]:
             place,
             f"has both {' and '.join(map(repr, kinds))}: an interface is one of them, and a list can hold several"
             if kinds
-            else f"says not to what the interface leads: it needs one of {known}",
+            else f"does not say to what the interface leads: it needs one of {known}",
         )
     (kind,) = kinds
     fields: dict[str, t.Any] = {"kind": kind, "name": f"eth{index}"}

@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tarfile
 import typing as t
@@ -19,6 +18,7 @@ import pytest
 import yaml
 from ansible_collections.unshare.container.plugins.modules import container_script, eval_container
 from ansible_collections.unshare.container.tests import followed
+from ansible_collections.unshare.container.tests.integration import network_hosts
 from ansible_collections.unshare.container.tests.integration.reader import HOST, Reader
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("host_unchanged"), pytest.mark.timeout(300)]
@@ -28,15 +28,15 @@ CACHE_NAME = r"\bcache\b(?!-before)"
 """The container in the guide about day 2."""
 
 
-def free_port() -> int:
-    """Return a port that no program uses."""
-    with socket.socket() as probe:
-        probe.bind(("0.0.0.0", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture
+def world() -> t.Iterator[network_hosts.World]:
+    """Give a host of its own network, and a machine beside it."""
+    with network_hosts.world("readme") as found:
+        yield found
 
 
-def test_the_readme_from_the_web_server_to_containers_as_hosts(tmp_path: Path) -> None:
-    """`curl` shows the page after the deployment, and after the rollout, both as the README says."""
+def test_the_readme_from_the_web_server_to_containers_as_hosts(tmp_path: Path, world: network_hosts.World) -> None:
+    """Another machine gets the page after the deployment, and after the rollout, from the host's port 80."""
     reader = Reader(
         tmp_path,
         {
@@ -46,14 +46,13 @@ def test_the_readme_from_the_web_server_to_containers_as_hosts(tmp_path: Path) -
             r"^( +(?:path|dest): )/srv/www": rf"\g<1>{tmp_path}/www",
             r"\[/srv/www\]": f"[{tmp_path}/www=/srv/www]",
             r"\[/srv/www=": f"[{tmp_path}/www=",
-            r"\b8080\b": str(free_port()),
-            rf"http://{re.escape(HOST)}": "http://127.0.0.1",
+            rf"^curl (.*)http://{re.escape(HOST)}": rf"ip netns exec {world.machine.name} curl \1http://{network_hosts.HOST}",
         },
     )
     fetch = ""
     printed: dict[str, str] = {}
     try:
-        with followed.Page("README.md", __file__) as page:
+        with followed.Page("README.md", __file__) as page, world.host.entered():
             for step in page.rest():
                 if step.block.file:
                     reader.write(step.block)
@@ -63,7 +62,8 @@ def test_the_readme_from_the_web_server_to_containers_as_hosts(tmp_path: Path) -
                 if fetch:
                     assert reader.run(fetch.replace("curl ", "curl --silent ")) == "Hello from a container\n", step.text
     finally:
-        reader.remove(WEB)
+        with world.host.entered():
+            reader.remove(WEB)
     assert not reader.unused
     assert fetch
     assert len(printed) == 5

@@ -129,6 +129,8 @@ class Wire:
         if settled:  # otherwise somebody inside settles it
             inside.make_no_address(link.index)
             set_setting("ipv6/conf/%s/accept_ra" % link.name, "0")
+        # As systemd has it on machines. Clients of DHCP set it where it is not so, and inside nobody can.
+        set_setting("ipv4/conf/%s/promote_secondaries" % link.name, "1")
         inside.set_up(link.index)
         if settled and has_ipv6():
             inside.add_address(link.index, link_local(self.mac) + "/64")

@@ -148,8 +148,7 @@ class Information:
         record = self._try("its network", lambda: NetworkRecord.read(self.name))
         interfaces = [{key: item[key] for key in SHOWN} for item in record.interfaces] if record else []
         ports = [{key: getattr(port, key) for key in Published.KINDS} for port in record.ports] if record else []
-        addresses = [address.partition("/")[0] for item in interfaces for address in item["addresses"]]
-        return {"interfaces": interfaces, "addresses": addresses, "ports": ports}
+        return {"interfaces": interfaces, "addresses": record.addresses() if record else [], "ports": ports}
 
     def _memory(self) -> dict[str, int | None] | None:
         """Return memory in bytes, or None when the host keeps the memory controller in version 1."""

@@ -81,6 +81,13 @@ class KeptNetwork:
 
         return networking.follow(self.container)
 
+    def facts(self) -> dict[str, list[str]]:
+        """Return the addresses of a container that runs with interfaces, as a part of a module's result."""
+        record = NetworkRecord.read(self.name)
+        if record is None or self.container.status().state != "running":
+            return {}
+        return {"addresses": record.addresses()}
+
     def wanted(self) -> NetworkOptions:
         """Return what is kept for the container from now on."""
         kept = NetworkOptions() if len(self.given) == len(NetworkOptions.KINDS) else self._kept() or NetworkOptions()

@@ -268,6 +268,7 @@ class OneContainer:
             result.update(boot.facts())
         if not check or not changed:
             result.update(cycle.facts())
+            result.update(self.network.facts())
         if former is not None and result.get("generation", former) != former:
             result["former_generation"] = former
         if healed:

@@ -91,6 +91,10 @@ class NetworkRecord:
         """The container's runtime directory."""
         return os.path.join(RUN_DIRECTORY, self.container)
 
+    def addresses(self) -> list[str]:
+        """Return the addresses of its interfaces, without prefix lengths."""
+        return [item.partition("/")[0] for interface in self.interfaces for item in interface["addresses"]]
+
     def write(self) -> None:
         """Write the record down."""
         import json  # it is nested

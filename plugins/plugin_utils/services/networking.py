@@ -18,6 +18,9 @@ DUMMY = "dummy-networking"
 CLIENTS = ("dhcp-client", "dhcpcd", "network-manager", "connman", "wicd")
 """The types that configure interfaces by themselves."""
 
+# Its own directory for leases is not there; that of the unit is, and lasts where /var/lib is a mapping.
+_DHCLIENT = "-d -lf /var/lib/dhcp-client/dhclient.leases -pf /run/dhclient.pid"
+
 _DUMMY: Spec = {
     "provision": {"type": "list", "elements": "str", "default": ["loopback", "networking"]},
 }
@@ -75,7 +78,7 @@ TYPES = (
         provision=("static-networking", "loopback", "networking"),
         software=DEBIAN.of(STATIC),
     ),
-    _manager("dhcp-client", "dhclient", "-d", bus=False, selects=True),
+    _manager("dhcp-client", "dhclient", _DHCLIENT, bus=False, selects=True),
     _manager("dhcpcd", "dhcpcd", "--nobackground", bus=False, selects=True),
     _manager("network-manager", "NetworkManager", "--no-daemon", bus=True),
     _manager("connman", "connmand", "-n", bus=True),

@@ -178,6 +178,13 @@ def test_n14_a_container_with_an_address_is_reached_with_plain_ssh(listing: List
     assert variables(listing(), "db@web1")["ansible_connection"] == "unshare.container.nsenter"
 
 
+def test_what_is_no_address_is_an_error(listing: Listing) -> None:
+    known: dict[str, t.Any] = {"interfaces": [{"kind": "zone", "addresses": [TEMPLATE]}], "ports": []}
+    listing.answers = {"web1": {"containers": [container("db", **known)]}}
+    with pytest.raises(AnsibleParserError, match="host web1: it says of container db: .* IPv4 or IPv6 address"):
+        listing(connection="ssh")
+
+
 def test_what_a_container_says_is_never_a_template(listing: Listing) -> None:
     listing.answers = {"web1": {"containers": [container("db", system=TEMPLATE, errors=[TEMPLATE])]}}
     found = listing(compose={"told": "unshare_system"})

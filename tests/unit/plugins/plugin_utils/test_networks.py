@@ -25,6 +25,7 @@ from ansible_collections.unshare.container.plugins.plugin_utils.networks import 
 from ansible_collections.unshare.container.plugins.plugin_utils.services import networking
 from ansible_collections.unshare.container.plugins.plugin_utils.system_files import system_files
 
+DHCLIENT = "-d -lf /var/lib/dhcp-client/dhclient.leases -pf /run/dhclient.pid"
 ZONE = {"kind": "zone", "parent": "web", "name": "eth0"}
 MODES: list[tuple[t.Any, bool, bool]] = [
     (None, False, False),
@@ -163,10 +164,14 @@ def test_n3_the_network_is_there_for_who_requires_it(network: t.Any) -> None:
         (
             [{"zone": "a"}, {"bridge": "b"}, {"physical": "c", "name": "lan"}],
             "dhcp-client",
-            "/usr/sbin/dhclient -d eth1 lan",
+            f"/usr/sbin/dhclient {DHCLIENT} eth1 lan",
         ),
-        ({"bridge": "br0", "addresses": ["192.0.2.5/24"]}, "dhcp-client", "/usr/sbin/dhclient -d"),
-        ({"bridge": "br0", "addresses": ["fd00::5/64"], "dhcp": True}, "dhcp-client", "/usr/sbin/dhclient -d eth0"),
+        ({"bridge": "br0", "addresses": ["192.0.2.5/24"]}, "dhcp-client", f"/usr/sbin/dhclient {DHCLIENT}"),
+        (
+            {"bridge": "br0", "addresses": ["fd00::5/64"], "dhcp": True},
+            "dhcp-client",
+            f"/usr/sbin/dhclient {DHCLIENT} eth0",
+        ),
         ({"bridge": "br0"}, "network-manager", "/usr/sbin/NetworkManager --no-daemon"),
     ],
 )

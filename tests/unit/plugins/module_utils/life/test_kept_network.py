@@ -112,10 +112,13 @@ def test_ports_that_a_failure_has_left_out_are_made_good(in_zone: InZone, monkey
     assert in_zone.followed == []
     assert in_zone.bring(False, ports=PORTS)["changed"]
     assert in_zone.followed == [in_zone.kept()]
-    noted.write_text(json.dumps({"ports": [port.write() for port in parse_ports(PORTS)]}))
+    interfaces = [{"host_name": "u1", "addresses": ["10.80.0.2/24", "fd00::2/64"]}]
+    noted.write_text(json.dumps({"interfaces": interfaces, "ports": [port.write() for port in parse_ports(PORTS)]}))
+    assert in_zone.bring(True, ports=PORTS)["addresses"] == ["10.80.0.2", "fd00::2"]
     assert not in_zone.bring(True, ports=PORTS)["changed"]
     assert not in_zone.bring(False, ports=PORTS)["changed"]
     in_zone.container.running = None
+    assert "addresses" not in in_zone.bring(False, ports=PORTS, state="stopped")
     noted.write_text("{}")
     assert not KeptNetwork(in_zone.layout, "web", in_zone.container, PORTS, None).is_behind()
 
