@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+WORDS = {None: "null", True: "true", False: "false"}
+
+
 class _Context:
     """The attributes that the C scanner reads of a `json.JSONDecoder`."""
 
@@ -56,19 +59,26 @@ def is_integer(value: object) -> bool:
 
 def format_flat(record: dict[str, Any]) -> str:
     """Return the JSON text of a mapping whose values are strings, numbers, booleans or None."""
+    return format_nested(dict(sorted(record.items()))) + "\n"
+
+
+def format_nested(value: Any) -> str:
+    """Return the JSON text of a value, which may hold lists, and mappings whose keys are texts."""
+    if isinstance(value, dict):
+        return "{%s}" % ", ".join("%s: %s" % (_quoted(key), format_nested(item)) for key, item in value.items())
+    if isinstance(value, list):
+        return "[%s]" % ", ".join(map(format_nested, value))
+    if value is None or isinstance(value, bool):
+        return WORDS[value]
+    return _quoted(value) if isinstance(value, str) else repr(value)
+
+
+def _quoted(text: str) -> str:
     try:
         from _json import encode_basestring_ascii as quote
     except ImportError:
         from json.encoder import py_encode_basestring_ascii as quote
-    words = {None: "null", True: "true", False: "false"}
-    parts = []
-    for key, value in sorted(record.items()):
-        if value is None or isinstance(value, bool):
-            word = words[value]
-        else:
-            word = quote(value) if isinstance(value, str) else repr(value)
-        parts.append("%s: %s" % (quote(key), word))
-    return "{%s}\n" % ", ".join(parts)
+    return quote(text)
 
 
 def first_words(table: str) -> list[str]:

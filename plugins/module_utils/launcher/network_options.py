@@ -54,7 +54,5 @@ def read(directory: str) -> NetworkOptions:
 
 def write(directory: str, options: NetworkOptions) -> None:
     """Keep the options, durably."""
-    import json
-
     make_directory(directory, 0o700)
-    write_atomically(os.path.join(directory, FILE), json.dumps(options.write()), durable=True)
+    write_atomically(os.path.join(directory, FILE), data.format_nested(options.write()), durable=True)

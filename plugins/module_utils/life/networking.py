@@ -130,20 +130,18 @@ class Networking:
             write_hosts(one, records)
 
     def finish(self) -> None:
-        """Wait until the packet filter is loaded, and have the neighbours know the container.
-
-        Raises:
-            LauncherError: the packet filter could not be loaded.
-        """
+        """Wait until the packet filter is loaded. Raise LauncherError when it could not be."""
         if self.loading is not None:
             self.loading.wait()
+
+    def announce(self) -> None:
+        """Have the neighbours know the container, which runs."""
         refresh(self.neighbours)
 
     def close(self) -> None:
         """Wait for what a start that has failed meanwhile has left going on."""
         try:
-            if self.loading is not None:
-                self.loading.wait()
+            self.finish()
         except LauncherError:
             pass  # why the start failed is what is to be said
 

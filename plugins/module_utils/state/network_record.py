@@ -97,8 +97,6 @@ class NetworkRecord:
 
     def write(self) -> None:
         """Write the record down."""
-        import json  # it is nested
-
         noted = {
             "namespace": self.namespace,
             "launcher": self.launcher,
@@ -108,7 +106,7 @@ class NetworkRecord:
             "host_name": self.host_name,
             "system": self.system,
         }
-        write_atomically(os.path.join(self.directory, FILE), json.dumps(noted), 0o644)
+        write_atomically(os.path.join(self.directory, FILE), data.format_nested(noted), 0o644)
 
     def remove(self) -> None:
         """Remove the record."""
