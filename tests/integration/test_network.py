@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import typing as t
 from pathlib import Path
 
@@ -213,3 +214,34 @@ def test_n2_what_the_host_cannot_give_is_refused_before_anything_changes(
     finally:
         first.destroy()
         second.destroy()
+
+
+@pytest.mark.parametrize(
+    ("table", "chain"),
+    [("inet filter", "forward"), ("ip filter", "FORWARD")],
+)
+def test_n8_a_filter_that_drops_what_it_does_not_know_is_named_with_what_to_do(
+    world: World, table: str, chain: str
+) -> None:
+    """Whoever does as the warning says has a container that reaches the outside, and no warning any more."""
+    guest = Guest(NAME, world, "dropped", zone("dropped"))
+    rules = f"table {table} {{\n chain {chain} {{\n type filter hook forward priority 0; policy drop;\n}}\n}}\n"
+    try:
+        world.host.output("nft", "-f", "-", input=rules)
+        (said,) = guest.start().warnings
+        assert f"chain {chain} of table {table}" in said
+        assert not guest.reaches(OUTSIDE)
+        for command in said.partition("for instance by: ")[2].split("; "):
+            # Where there is no iptables, its words are said to nft.
+            words = re.sub(
+                r"iptables -I FORWARD -(.) (\S+) -j ACCEPT",
+                r'nft insert rule ip filter FORWARD \1ifname "\2" accept',
+                command,
+            )
+            world.host.output("nft", words[len("nft ") :])
+        assert guest.reaches(OUTSIDE)
+        guest.stop()
+        assert guest.start().warnings == []
+    finally:
+        guest.destroy()
+        world.host.output("nft", "delete", "table", *table.split())

@@ -31,6 +31,7 @@ TABLES = ("inet unshare", "bridge unshare")
 # than some, for the kernel goes through them when there is a new one.
 SHARE_OF_FLOWS = 16
 MOST_FLOWS = 4096
+OUTPUT_LIMIT = 1 << 24  # bytes of what nft says
 DIRECTORIES = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin")
 MISSING = (
     "network: the program 'nft' is missing on this host, which keeps containers apart and leads ports to them: install "
@@ -324,16 +325,17 @@ class Loading:
         finally:
             os.close(commands)
 
-    def wait(self) -> None:
-        """Wait until it has ended. Raise LauncherError with its words when it has failed."""
+    def wait(self) -> str:
+        """Wait until it has ended, and return its words, the first time. Raise LauncherError when it has failed."""
         if not self.pid:
-            return
+            return ""
         pid, self.pid = self.pid, 0
         try:
             _pid, status = os.waitpid(pid, 0)
-            text = os.pread(self.said, 65536, 0).decode("utf-8", "replace")
+            text = os.pread(self.said, OUTPUT_LIMIT, 0).decode("utf-8", "replace")
         finally:
             os.close(self.said)
         if status:
             first = " ".join(text.split())[:400]
             raise LauncherError("network: nft has not taken the rules of the containers: %s" % (first or status))
+        return text

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from ..host import firewall
+from ..host import firewall, foreign_filters
 from ..launcher import network_files, network_options, resolver
 from ..launcher.contract import Mount
 from ..launcher.errors import LauncherError
@@ -72,6 +72,7 @@ class Networking:
         self.spec = spec
         self.warnings: list[str] = []
         self.loading: firewall.Loading | None = None
+        self.chains: firewall.Loading | None = None
         self.neighbours: list[NetworkRecord] = []
         self.options = network_options.read(container.directory)
         with Netlink() as host:
@@ -99,6 +100,8 @@ class Networking:
             self._write_names(record, records)
             self.warnings += open_ways(records) + self._warnings_of_ports()
             self.loading = load(records, lock)
+            if any(wire.interface.kind == ZONE for wire in self.wires):
+                self.chains = firewall.Loading(foreign_filters.QUESTION + "\n", lock.descriptor)
 
     def _warnings_of_ports(self) -> list[str]:
         """Return a warning about ports of the loopback of IPv6 that lead nowhere here."""
@@ -133,6 +136,9 @@ class Networking:
         """Wait until the packet filter is loaded. Raise LauncherError when it could not be."""
         if self.loading is not None:
             self.loading.wait()
+        if self.chains is not None:
+            bridges = [wire.device for wire in self.wires if wire.interface.kind == ZONE]
+            self.warnings += warnings_of_filters(self.chains.wait(), bridges)
 
     def announce(self) -> None:
         """Have the neighbours know the container, which runs."""
@@ -180,6 +186,22 @@ def load(records: list[NetworkRecord], lock: NetworkLock) -> firewall.Loading:
 def rules_of(records: list[NetworkRecord]) -> str:
     """Return the commands that make the packet filter for these containers."""
     return firewall.ruleset(records, firewall.flows_here())
+
+
+def warnings_of_filters(chains: str, bridges: list[str]) -> list[str]:
+    """Return a warning for each chain of the host's own that drops what it does not know, and knows no such bridge.
+
+    Args:
+        chains: what nft(8) says of all of them.
+    """
+    found = []
+    for chain in foreign_filters.dropping(chains):
+        with NetworkLock() as lock:
+            known = firewall.Loading(chain.question + "\n", lock.descriptor).wait()
+        strange = [bridge for bridge in dict.fromkeys(bridges) if bridge not in known]
+        if strange:
+            found.append(foreign_filters.advice(chain, strange))
+    return found
 
 
 def living(host: Netlink) -> list[NetworkRecord]:
