@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from .network_hosts import HOST, HOST6, MACHINE, MACHINE6, OUTSIDE, OUTSIDE6, Wo
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
 NAME = "test-network"
+MANY = int(os.environ.get("NETWORK_MANY", "6"))
 PORTS: list[dict[str, t.Any]] = [
     {"port": 8080, "target": 80},
     {"port": 8053, "target": 53, "protocol": "udp"},
@@ -98,6 +101,12 @@ def test_n2_the_outside_is_reached_by_the_hosts_address(pair: Pair) -> None:
     with pair.world.outside.serving(7000):
         assert pair.web.ask(OUTSIDE, 7000) == pair.web.ask(OUTSIDE, 7000, "udp") == HOST
         assert pair.web.ask(OUTSIDE6, 7000) == HOST6
+
+
+def test_n2_a_host_that_forwards_still_heeds_its_own_router(pair: Pair) -> None:
+    """The kernel heeds no announcement on a host that forwards, unless it is told to."""
+    said = pair.world.host.output("sysctl", "-n", "net.ipv6.conf.all.forwarding", "net.ipv6.conf.eth0.accept_ra")
+    assert said.split() == ["1", "2"]
 
 
 def test_n11_nobody_outside_gets_into_a_zone_by_itself(pair: Pair) -> None:
@@ -245,3 +254,50 @@ def test_n8_a_filter_that_drops_what_it_does_not_know_is_named_with_what_to_do(
     finally:
         guest.destroy()
         world.host.output("nft", "delete", "table", *table.split())
+
+
+def test_n9_many_that_start_and_stop_at_once_have_their_own_and_leave_nothing(world: World) -> None:
+    guests = [Guest(NAME, world, f"many-{number}", zone("many")) for number in range(MANY)]
+    before = state_of(world)
+    try:
+        for _round in range(2):
+            starts = [
+                subprocess.Popen(
+                    world.host.command(str(guest.system / "run-container"), "--detach"), stderr=subprocess.PIPE
+                )
+                for guest in guests
+            ]
+            for process in starts:
+                _out, said = process.communicate(timeout=120)
+                assert process.returncode == 0, said
+            for version in (0, 1):
+                assert len({guest.addresses()[version] for guest in guests}) == MANY
+            for guest in guests:
+                assert guests[0].reaches(guest.addresses()[0])
+            names = guests[0].output("cat", "/etc/hosts")
+            assert all(f"{guest.name}.many" in names for guest in guests)
+            stops = [
+                subprocess.Popen(world.host.command(str(guest.system / "run-container"), "--stop")) for guest in guests
+            ]
+            assert [process.wait(120) for process in stops] == [0] * MANY
+            assert state_of(world) ^ before == set()
+    finally:
+        for guest in guests:
+            guest.destroy()
+
+
+def test_n5_of_two_that_start_at_once_with_one_port_one_is_refused(world: World) -> None:
+    guests = [Guest(NAME, world, f"port-{number}", zone("port"), ports=[{"port": 9090, "target": 80}]) for number in range(2)]
+    try:
+        starts = [
+            subprocess.Popen(
+                world.host.command(str(guest.system / "run-container"), "--detach"), stderr=subprocess.PIPE, text=True
+            )
+            for guest in guests
+        ]
+        said = [process.communicate(timeout=120)[1] for process in starts]
+        assert sorted(process.returncode for process in starts) == [0, 125]
+        assert any("ports: 9090/tcp is published for container" in text for text in said)
+    finally:
+        for guest in guests:
+            guest.destroy()

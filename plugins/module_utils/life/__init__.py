@@ -9,6 +9,7 @@ By hand, by a unit, or by the module, a container is started and stopped by the 
     main         the command lines of `run-container` and `enter-container`
     foreground   both with a person in front of them
     service      a start as a unit of systemd
+    networking   a container's part of the host's network; `network_healing` what a running one has lost of it
     again        a start of a container that has rebooted itself
 
 For the modules:

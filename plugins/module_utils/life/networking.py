@@ -79,20 +79,20 @@ class Networking:
             self.wires: list[Wire] = zones.wire(container.name, spec.network, config, host)
             for wire in self.wires:
                 wire.check(host)
-            for record in NetworkRecord.all_here():
-                if record.container != container.name and record.ports and record.is_alive(host):
-                    self._refuse_taken(record)
+            self._refuse_taken(host)
 
-    def _refuse_taken(self, record: NetworkRecord) -> None:
-        for port in self.options.ports:
-            for other in record.ports:
-                if port.meets(other):
+    def _refuse_taken(self, host: Netlink) -> None:
+        """Raise LauncherError when a port is published for another container that runs, or is being started."""
+        for record in living(host):
+            for port in self.options.ports if record.container != self.container.name else []:
+                if any(port.meets(other) for other in record.ports):
                     raise LauncherError(TAKEN % (port, record.container))
 
     def prepare(self) -> None:
         """Note what the container gets, make what it shares with others, and begin to load the packet filter."""
         record = NetworkRecord.make(self.spec, self.system, self.wires, self.options)
         with NetworkLock() as lock, Netlink() as host:
+            self._refuse_taken(host)  # again, for another one may have begun meanwhile
             record.write()
             for wire in self.wires:
                 wire.prepare(host)

@@ -8,7 +8,10 @@ In the order in which they stand on each other:
     locks        who may change it at a time
     renaming     one directory in the place of another
     id_ranges    which range of ids each container has for life
-    record       what was noted of a start, and whether that runs still
+    record       what was noted of a start, and whether that runs still; `network_record` what a container has of the
+                 host's network meanwhile
+    zones        which addresses each container has in its zones for life, and what its interfaces are called;
+                 `zone_names` what it knows of its neighbours
     mounted_sources   where containers write on the host: what was mounted at their start
     writers      who of those that run writes to one directory with another
     system_content, system_diff   a system before it is on the disk, and how two differ
