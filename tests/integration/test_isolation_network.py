@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import firewall
-from ansible_collections.unshare.container.plugins.module_utils.launcher.network import link_local
+from ansible_collections.unshare.container.plugins.module_utils.launcher.wires import link_local
 
 from . import isolation_record, network_hosts
 from .attempts import spoofing

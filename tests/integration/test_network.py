@@ -287,7 +287,9 @@ def test_n9_many_that_start_and_stop_at_once_have_their_own_and_leave_nothing(wo
 
 
 def test_n5_of_two_that_start_at_once_with_one_port_one_is_refused(world: World) -> None:
-    guests = [Guest(NAME, world, f"port-{number}", zone("port"), ports=[{"port": 9090, "target": 80}]) for number in range(2)]
+    guests = [
+        Guest(NAME, world, f"port-{number}", zone("port"), ports=[{"port": 9090, "target": 80}]) for number in range(2)
+    ]
     try:
         starts = [
             subprocess.Popen(

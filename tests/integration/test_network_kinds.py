@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import network
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from . import network_hosts
@@ -151,3 +153,26 @@ def test_n2_an_address_of_the_host_is_not_routed_away(world: World) -> None:
             guest.start()
     finally:
         guest.destroy()
+
+
+def test_n2_a_device_is_the_containers_while_it_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel deletes a virtual one with the namespace; here one with its address stands for a real one's return."""
+    host, first = world.host, network_hosts.Namespace(f"{world.host.name}-first")
+    link = json.loads(host.output("ip", "-j", "link", "show", "eth9"))[0]
+    with pytest.raises(LauncherError, match="physical: br5: is part of the host's own network"):
+        Guest(NAME, world, "device", {"physical": "br5"}).start()
+    guest = Guest(NAME, world, "device", {"physical": "eth9", "addresses": OWN, "gateway": [ROUTER], "name": "lan0"})
+    try:
+        first.make("link add dev7 type veth peer name dev8", f"link set dev7 address {link['address']}")
+        monkeypatch.setattr(network, "FIRST_NAMESPACE", str(first.path))
+        guest.start()
+        assert host.run("ip", "link", "show", "eth9").returncode != 0
+        with guest.serving(80):
+            assert world.machine.ask("192.0.2.30", 80) == MACHINE
+        guest.stop()
+        back = json.loads(host.output("ip", "-j", "link", "show", "eth9"))[0]
+        assert back["address"] == link["address"]
+        host.ip("link del eth9")
+    finally:
+        guest.destroy()
+        first.remove()

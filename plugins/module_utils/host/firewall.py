@@ -12,8 +12,9 @@ import os
 
 from ..launcher.addresses import parse_address
 from ..launcher.errors import LauncherError
-from ..launcher.network import link_local, setting
+from ..launcher.host_settings import setting
 from ..launcher.network_records import BRIDGE, ROUTED, ZONE
+from ..launcher.wires import link_local
 from ..state.zones import digest
 
 TYPE_CHECKING = False
@@ -287,7 +288,7 @@ def flows_here() -> int:
     return min(MOST_FLOWS, int(most) // SHARE_OF_FLOWS) if most.isdigit() else MOST_FLOWS
 
 
-def program() -> str:
+def nft_program() -> str:
     """Return the path of nft. Raise LauncherError where it is missing."""
     for directory in DIRECTORIES:
         path = os.path.join(directory, "nft")
@@ -305,7 +306,7 @@ class Loading:
     """
 
     def __init__(self, text: str, held: int) -> None:
-        path = program()
+        path = nft_program()
         commands, self.said = os.memfd_create("nft-commands"), os.memfd_create("nft-errors")
         try:
             data = text.encode()

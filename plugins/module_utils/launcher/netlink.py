@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import select
 from _socket import AF_INET, AF_INET6, AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW
 from struct import calcsize, error, pack, unpack_from
 
@@ -43,7 +44,8 @@ BUFFER = 1 << 17
 # Attributes of links.
 IFLA_ADDRESS, IFLA_NAME, IFLA_MTU, IFLA_PARENT, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_PORT, IFLA_INFO, IFLA_FAMILIES, IFLA_NAMESPACE = 12, 18, 26, 28
-IFLA_PROPERTIES, IFLA_OTHER_NAME = 52, 53
+IFLA_PROPERTIES, IFLA_OTHER_NAME, IFLA_PERMANENT = 52, 53, 54
+LINK_EVENTS = 1  # RTMGRP_LINK
 INFO_KIND, INFO_DATA, VETH_PEER = 1, 2, 1
 BRIDGE_FORWARD_DELAY, BRIDGE_STP, BRIDGE_SNOOPING = 1, 5, 23
 INET6_MODE, INET6_NO_ADDRESS = 8, 1
@@ -54,7 +56,7 @@ NODAD = 2
 STATIC, OF_MASTER = 0x40, 4
 MAIN_TABLE, LOCAL_TABLE, STATIC_ROUTE = 254, 255, 4
 UNIVERSE, ON_LINK, ON_HOST = 0, 253, 254
-UNICAST, LOCAL = 1, 2
+UNICAST, TO_HOST = 1, 2
 
 
 class Link:
@@ -67,6 +69,7 @@ class Link:
         kind: `veth`, `bridge`, …; empty for a device.
         master: the number of the bridge whose port it is, or 0.
         mac: its hardware address.
+        permanent: that which its maker gave it; empty for a virtual one (Linux 5.6).
         mtu: in bytes.
         up: whether it was set up.
     """
@@ -74,7 +77,7 @@ class Link:
     def __init__(self, message: bytes) -> None:
         _family, _type, self.index, flags, _change = unpack_from(LINK, message)
         self.up = bool(flags & UP)
-        self.name = self.kind = self.mac = ""
+        self.name = self.kind = self.mac = self.permanent = ""
         self.others: list[str] = []
         self.master = self.mtu = 0
         for kind, value in attributes(message, calcsize(LINK)):
@@ -82,6 +85,8 @@ class Link:
                 self.name = _string(value)
             elif kind == IFLA_ADDRESS:
                 self.mac = ":".join("%02x" % byte for byte in value)
+            elif kind == IFLA_PERMANENT:
+                self.permanent = ":".join("%02x" % byte for byte in value)
             elif kind == IFLA_MASTER:
                 (self.master,) = unpack_from("=I", value)
             elif kind == IFLA_MTU:
@@ -128,11 +133,17 @@ def _packed(family: int, value: int) -> bytes:
 
 
 class Netlink:
-    """A socket for the links, addresses and routes of the network namespace in which it is made."""
+    """A socket for the links, addresses and routes of the network namespace in which it is made.
 
-    def __init__(self) -> None:
+    Args:
+        events: whether it hears of each change of a link, for `await_event`.
+    """
+
+    def __init__(self, events: bool = False) -> None:
         self.socket = _socket.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)
         self.number = 0
+        if events:
+            self.socket.bind((0, LINK_EVENTS))
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
             try:
                 self.socket.setsockopt(SOL_NETLINK, option, 1)
@@ -165,6 +176,15 @@ class Netlink:
                 if number == self.number:
                     yield kind, flags, data[start + 16 : start + size]
                 start += size + 3 & ~3
+
+    def await_event(self, seconds: float) -> bool:
+        """Wait until a link has changed. Return whether one has in time."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        if not poll.poll(max(0, int(seconds * 1000))):
+            return False
+        self.socket.recv(BUFFER)
+        return True
 
     def request(self, what: str, kind: int, flags: int, *parts: bytes) -> None:
         """Send a request, and wait for its acknowledgement.
@@ -260,33 +280,28 @@ class Netlink:
         """Set a link down."""
         self.request("set link %d down" % index, NEW_LINK, 0, pack(LINK, 0, 0, index, 0, UP))
 
-    def change(self, what: str, index: int, *parts: bytes) -> None:
-        """Change attributes of a link."""
+    def _change(self, what: str, index: int, *parts: bytes) -> None:
         self.request(what, NEW_LINK, 0, pack(LINK, 0, 0, index, 0, 0), *parts)
 
     def set_mtu(self, index: int, mtu: int) -> None:
         """Set the mtu of a link, in bytes."""
-        self.change("set mtu %d" % mtu, index, _attribute(IFLA_MTU, mtu))
+        self._change("set mtu %d" % mtu, index, _attribute(IFLA_MTU, mtu))
 
     def set_master(self, index: int, master: int) -> None:
         """Make a link a port of a bridge, or of none (0)."""
-        self.change("set master of link %d" % index, index, _attribute(IFLA_MASTER, master))
-
-    def rename(self, index: int, name: str) -> None:
-        """Rename a link that is down."""
-        self.change("rename link %d to %s" % (index, name), index, _attribute(IFLA_NAME, name))
+        self._change("set master of link %d" % index, index, _attribute(IFLA_MASTER, master))
 
     def move(self, index: int, namespace: int, name: str = "") -> None:
         """Move a link to the network namespace of a descriptor, perhaps with another name there."""
         parts = [_attribute(IFLA_NAMESPACE, namespace)]
         if name:
             parts.append(_attribute(IFLA_NAME, name))
-        self.change("move link %d" % index, index, *parts)
+        self._change("move link %d" % index, index, *parts)
 
     def make_no_address(self, index: int) -> None:
         """Keep a link from making an address of IPv6 by itself when it is set up."""
         families = _nested(IFLA_FAMILIES, _nested(AF_INET6, _attribute(INET6_MODE, pack("=B", INET6_NO_ADDRESS))))
-        self.change("set addrgenmode of link %d" % index, index, families)
+        self._change("set addrgenmode of link %d" % index, index, families)
 
     def confine_port(self, index: int, mac: str) -> None:
         """Have a bridge know one address at a port, learn none there, and flood nothing that has another to it."""
@@ -341,7 +356,7 @@ class Netlink:
     def add_local_route(self, index: int, destination: str, metric: int) -> None:
         """Take what comes by a link for an address as the host's own."""
         family, value, length = split_cidr(destination)
-        head = pack(ROUTE, family, length, 0, 0, LOCAL_TABLE, STATIC_ROUTE, UNIVERSE, LOCAL, 0)
+        head = pack(ROUTE, family, length, 0, 0, LOCAL_TABLE, STATIC_ROUTE, UNIVERSE, TO_HOST, 0)
         parts = [head, _attribute(1, _packed(family, value)), _attribute(4, index), _attribute(6, metric)]
         self.request("add local route %s" % destination, NEW_ROUTE, CREATE | REPLACE, *parts)
 

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .contract import Mount, Specification
     from .identity import Identity
-    from .network import Wire
+    from .wires import Wire
 
 # The namespaces of a container (S4): those that a process gets at its birth only, and those that the init makes, while
 # the caller builds; its mount namespace it makes when there is something to copy.

@@ -12,7 +12,8 @@ from ..launcher.errors import LauncherError
 from ..launcher.excursion import in_child
 from ..launcher.linux import CLONE_NEWNET, setns
 from ..launcher.netlink import Netlink
-from ..launcher.network import Wire, wire_of
+from ..launcher.network import wire_of
+from ..launcher.wires import Wire
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
 from . import networking

@@ -14,11 +14,13 @@ from ..host import firewall, foreign_filters
 from ..launcher import network_files, network_options, resolver
 from ..launcher.contract import Mount
 from ..launcher.errors import LauncherError
+from ..launcher.host_settings import has_ipv6, set_setting, setting
 from ..launcher.netlink import Netlink
-from ..launcher.network import has_ipv6, remove, set_setting, setting
+from ..launcher.network import wire_of
 from ..launcher.network_records import ROUTED, ZONE
 from ..launcher.paths import read_text, write_atomically
 from ..launcher.targets import plain_path
+from ..launcher.wires import remove_link
 from ..state import zone_names, zones
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
@@ -26,7 +28,7 @@ from ..state.network_record import NetworkRecord, own_namespace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
-    from ..launcher.network import Wire
+    from ..launcher.wires import Wire
     from ..state.record import RecordedContainer
 
 CLOSED = (
@@ -66,7 +68,7 @@ class Networking:
     ) -> None:
         if spec.network is None:
             raise LauncherError("container %s: has no network" % container.name)
-        firewall.program()
+        firewall.nft_program()
         self.container = container
         self.system = system
         self.spec = spec
@@ -216,14 +218,13 @@ def release(name: str) -> None:
         return
     with NetworkLock() as lock, Netlink() as host:
         for interface in record.interfaces:
-            if interface["host_name"]:
-                remove(host, interface["host_name"])
+            wire_of(interface).give_back(host)
         record.remove()
         records = living(host)
         used = {interface["device"] for other in records for interface in other.interfaces}
         for interface in record.interfaces:
             if interface["kind"] == ZONE and interface["device"] not in used:
-                remove(host, interface["device"])
+                remove_link(host, interface["device"])
         neighbours = [other for other in records if _meet(record, other)]
         for other in neighbours:
             write_hosts(other, records)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..launcher.contract import Specification
     from ..launcher.netlink import Netlink
-    from ..launcher.network import Wire
+    from ..launcher.wires import Wire
 
 FILE = "network.json"
 

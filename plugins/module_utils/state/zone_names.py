@@ -8,7 +8,7 @@ A name that the declaration has is the declaration's.
 
 from __future__ import annotations
 
-from ..launcher.network_files import HOSTS, LOCAL
+from ..launcher import network_files
 from ..launcher.network_records import ZONE
 from ..launcher.paths import read_text
 
@@ -23,7 +23,7 @@ def declared(system: str) -> str:
 
     The line that gives the container's own names to the loopback is for one without an address.
     """
-    text = read_text(system + "/root" + HOSTS) or LOCAL.decode()
+    text = read_text(system + "/root" + network_files.HOSTS) or network_files.LOCAL.decode()
     return "".join(line + "\n" for line in text.split("\n") if line and line.split()[:1] != [WITHOUT_ADDRESS])
 
 

@@ -23,9 +23,10 @@ from ..launcher.addresses import (
 from ..launcher.errors import LauncherError
 from ..launcher.kinds import ContractError
 from ..launcher.netlink import Netlink
-from ..launcher.network import HOST_OF_ROUTED, WIRES, Wire, gateway_of
+from ..launcher.network import HOST_OF_ROUTED, WIRES
 from ..launcher.network_records import IPVLAN, MACVLAN, PHYSICAL, ROUTED, ZONE
 from ..launcher.paths import STATE_DIRECTORY, read_text
+from ..launcher.wires import Wire, gateway_of
 from .id_ranges import read_config
 from .network_record import NetworkRecord
 

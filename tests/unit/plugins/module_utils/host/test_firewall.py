@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import firewall, foreign_filters
-from ansible_collections.unshare.container.plugins.module_utils.launcher.network import link_local
+from ansible_collections.unshare.container.plugins.module_utils.launcher.wires import link_local
 from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
 
 MAC = "02:00:00:00:00:01"

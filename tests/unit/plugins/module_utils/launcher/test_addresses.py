@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import addresses, network
+from ansible_collections.unshare.container.plugins.module_utils.launcher import addresses, wires
 from ansible_collections.unshare.container.plugins.module_utils.launcher.kinds import ContractError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,11 +116,11 @@ def test_a_host_has_loopbacks() -> None:
 
 def test_the_link_local_address_is_made_of_the_hardware_address() -> None:
     """The example of RFC 4291, appendix A."""
-    assert ipaddress.ip_address(network.link_local("34:56:78:9a:bc:de")) == ipaddress.ip_address(
+    assert ipaddress.ip_address(wires.link_local("34:56:78:9a:bc:de")) == ipaddress.ip_address(
         "fe80::3656:78ff:fe9a:bcde"
     )
 
 
 def test_the_host_has_the_first_address() -> None:
-    assert network.gateway_of("10.0.0.0/24") == "10.0.0.1/24"
-    assert network.gateway_of("fd00::/64") == "fd00::1/64"
+    assert wires.gateway_of("10.0.0.0/24") == "10.0.0.1/24"
+    assert wires.gateway_of("fd00::/64") == "fd00::1/64"

@@ -71,7 +71,7 @@ def test_a_new_zone_has_private_networks_of_its_own() -> None:
 
 
 def gateway_text(cidr: str) -> str:
-    from ansible_collections.unshare.container.plugins.module_utils.launcher.network import gateway_of
+    from ansible_collections.unshare.container.plugins.module_utils.launcher.wires import gateway_of
 
     return gateway_of(cidr).partition("/")[0]
 

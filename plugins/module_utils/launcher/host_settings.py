@@ -1,0 +1,46 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings of the network namespace that this process is in (sysctl(8), net.*), by their paths below /proc/sys/net."""
+
+from __future__ import annotations
+
+import os
+
+SETTINGS = "/proc/sys/net"
+
+
+def has_ipv6() -> bool:
+    """Return whether the host's network has IPv6."""
+    return os.path.isdir(SETTINGS + "/ipv6")
+
+
+def setting(name: str) -> str:
+    """Return a setting of this process's network namespace (sysctl(8), with slashes); empty where there is none."""
+    try:
+        with open(os.path.join(SETTINGS, name), encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def set_setting(name: str, value: str) -> bool:
+    """Set a setting of this process's network namespace, unless it is set so. Return whether it is."""
+    if setting(name) == value:
+        return True
+    try:
+        descriptor = os.open(os.path.join(SETTINGS, name), os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        os.write(descriptor, value.encode())
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def distrust(device: str) -> None:
+    """Have the host take no routes from who is at a device."""
+    for name in ("ipv6/conf/%s/accept_ra", "ipv6/conf/%s/accept_redirects", "ipv4/conf/%s/accept_redirects"):
+        set_setting(name % device, "0")

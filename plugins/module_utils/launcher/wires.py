@@ -1,0 +1,277 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The interfaces of a container's own network, made and configured before PID 1 runs (N3).
+
+All is decided before the start (`Wire`); here it is done, in this order:
+
+    check       what the host must have is looked for, before anything changes
+    prepare     what several containers share: a zone's bridge, and the host's addresses on it
+    connect     the interface, with one end in the container's network namespace
+    configure   inside, from a socket that was opened there: addresses, routes, and the link set up
+
+A container's network namespace belongs to its own user namespace. Nothing of its files is looked at here.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .addresses import address_text, network_of
+from .errors import LauncherError
+from .host_settings import distrust, has_ipv6, set_setting
+from .netlink import Netlink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .network_records import Interface
+
+# Of the route to ::1 by a zone's bridge: higher than that of the loopback itself, and no two are equal, for the kernel
+# would take the second for the first.
+LOOPBACK_METRIC = 4096
+
+
+class Wire:
+    """One interface of a container, with all that was decided for it on this host.
+
+    Args:
+        interface: as it was declared.
+        host_name: of the host's end; empty where there is none.
+        other_name: the alternative name of that.
+        mac, host_mac: the hardware addresses inside and of the host's end; empty for those of the device.
+        addresses, gateways: inside.
+        device: of the host, that it is attached to: a bridge, or a parent.
+        subnets: of its zone.
+    """
+
+    def __init__(
+        self,
+        interface: Interface,
+        host_name: str = "",
+        other_name: str = "",
+        mac: str = "",
+        host_mac: str = "",
+        addresses: list[str] | None = None,
+        gateways: list[str] | None = None,
+        device: str = "",
+        subnets: list[str] | None = None,
+    ) -> None:
+        self.interface = interface
+        self.host_name = host_name
+        self.other_name = other_name
+        self.mac = mac
+        self.host_mac = host_mac
+        self.addresses = addresses or []
+        self.gateways = gateways or []
+        self.device = device
+        self.subnets = subnets or []
+
+    def describe(self) -> dict[str, Any]:
+        """Return what is noted of the interface while the container runs (N14)."""
+        return {
+            "name": self.interface.name,
+            "kind": self.interface.kind,
+            "parent": self.interface.parent,
+            "host_name": self.host_name,
+            "other_name": self.other_name,
+            "host_mac": self.host_mac,
+            "mac": self.mac,
+            "addresses": self.addresses,
+            "gateways": self.gateways,
+            "device": self.device,
+            "subnets": self.subnets,
+            "dhcp": self.interface.dhcp,
+        }
+
+    def lost(self, host: Netlink) -> str:
+        """Return what has become of the interface on the host while the container runs; empty when all is well."""
+        return ""
+
+    def rejoin(self, host: Netlink) -> bool:
+        """Connect what is left of it on the host as before. Return whether anything is left."""
+        return True
+
+    def give_back(self, host: Netlink) -> None:
+        """Remove what the container, which has ended, has left of it on the host."""
+        if self.host_name:
+            remove_link(host, self.host_name)
+
+    def check(self, host: Netlink) -> None:
+        """Look for what the interface needs on the host. Raise LauncherError."""
+
+    def prepare(self, host: Netlink) -> None:
+        """Make what it shares with other containers, or make it whole again."""
+
+    def attach(self, pid: int) -> None:
+        """Make the interface for the network namespace of a process."""
+        namespace = os.open("/proc/%d/ns/net" % pid, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with Netlink() as host:
+                self.connect(host, namespace)
+        finally:
+            os.close(namespace)
+
+    def set_inside(self) -> None:
+        """Configure it, from within its network namespace."""
+        with Netlink() as inside:
+            self.configure(inside)
+
+    def connect(self, host: Netlink, namespace: int) -> None:
+        """Make the interface.
+
+        Args:
+            namespace: descriptor of the container's network namespace.
+        """
+        raise NotImplementedError
+
+    def configure(self, inside: Netlink) -> None:
+        """Give it its addresses and routes, and set it up."""
+        link = inside.link(self.interface.name)
+        if link is None:
+            raise LauncherError("network: its interface %s has vanished" % self.interface.name)
+        settled = bool(self.mac and self.addresses and not self.interface.dhcp)
+        if settled:  # otherwise somebody inside settles it
+            inside.make_no_address(link.index)
+            set_setting("ipv6/conf/%s/accept_ra" % link.name, "0")
+        # As systemd has it on machines. Clients of DHCP set it where it is not so, and inside nobody can.
+        set_setting("ipv4/conf/%s/promote_secondaries" % link.name, "1")
+        inside.set_up(link.index)
+        if settled and has_ipv6():
+            inside.add_address(link.index, link_local(self.mac) + "/64")
+        for address in self.addresses:
+            inside.add_address(link.index, address)
+        for gateway in self.gateways:
+            inside.add_route(link.index, gateway=gateway)
+
+    def _needed(self, host: Netlink, kind: str = "") -> int:
+        """Return the number of the device that it is attached to.
+
+        Raises:
+            LauncherError: there is none, or it is of another kind.
+        """
+        link = host.link(self.device)
+        place = "network: %s: %s" % (self.interface.kind, self.device)
+        if link is None:
+            raise LauncherError("%s: the host has no such interface: make it, or name another" % place)
+        if kind and link.kind != kind:
+            raise LauncherError("%s: is no %s but a %s: name another" % (place, kind, link.kind or "device"))
+        return link.index
+
+
+class OnBridge(Wire):
+    """An interface whose other end is a port of a bridge of the administrator's."""
+
+    def lost(self, host: Netlink) -> str:
+        port, bridge = host.link(self.host_name), host.link(self.device)
+        if port is None:
+            return "its end on the host, %s, was deleted" % self.host_name
+        if bridge is None:
+            return "the bridge %s was deleted" % self.device
+        return "" if port.master == bridge.index else "is no port of the bridge %s any more" % self.device
+
+    def rejoin(self, host: Netlink) -> bool:
+        port = host.link(self.host_name)
+        if port is None:
+            return False
+        host.set_master(port.index, self._needed(host, "bridge"))
+        host.confine_port(port.index, self.mac)
+        host.set_up(port.index)
+        return True
+
+    def check(self, host: Netlink) -> None:
+        self._needed(host, "bridge")
+
+    def connect(self, host: Netlink, namespace: int) -> None:
+        remove_link(host, self.host_name)
+        master = self._needed(host, "bridge")
+        name, mtu = self.interface.name, self.interface.mtu
+        host.add_pair(self.host_name, name, namespace, self.host_mac, self.mac, mtu, master)
+        link = host.link(self.host_name)
+        if link is None:
+            raise LauncherError("network: the interface %s has vanished" % self.host_name)
+        host.make_no_address(link.index)
+        host.confine_port(link.index, self.mac)
+        host.add_name(link.index, self.other_name)
+        host.set_up(link.index)
+
+
+class InZone(OnBridge):
+    """An interface whose other end is a port of its zone's bridge, which comes and goes with the zone's containers."""
+
+    def check(self, host: Netlink) -> None:
+        link = host.link(self.device)
+        if link is not None and link.kind != "bridge":
+            raise LauncherError("network: zone %s: %s is no bridge: delete it" % (self.interface.parent, self.device))
+
+    def lost(self, host: Netlink) -> str:
+        lost = super().lost(host)
+        link = host.link(self.device)
+        if lost or link is None:
+            return lost
+        there = [address for index, address in host.addresses() if index == link.index]
+        missing = [address for address in map(gateway_of, self.subnets) if address not in there]
+        return "the bridge %s has lost the address %s" % (self.device, missing[0]) if missing else ""
+
+    def prepare(self, host: Netlink) -> None:
+        link = host.link(self.device)
+        if link is None:
+            host.add_bridge(self.device, self.host_mac)
+            link = host.link(self.device)
+            if link is None:
+                raise LauncherError("network: the bridge %s has vanished" % self.device)
+        if not link.up:
+            host.make_no_address(link.index)
+            host.set_up(link.index)
+        name = zone_name(self.interface.parent)
+        if name not in link.others:
+            host.add_name(link.index, name)
+        there = [address for index, address in host.addresses() if index == link.index]
+        for subnet in self.subnets:
+            own = gateway_of(subnet)
+            if own not in there:
+                host.add_address(link.index, own)
+        # Without it the host asks for no neighbour there on behalf of another machine.
+        own = link_local(self.host_mac) + "/64"
+        if own not in there:
+            host.add_address(link.index, own)
+        distrust(self.device)
+        # What comes for ::1 is looked up by the interface by which it comes. It is the answer to a published port.
+        if has_ipv6():
+            host.add_local_route(link.index, "::1/128", LOOPBACK_METRIC + link.index)
+
+
+def zone_name(zone: str) -> str:
+    """Return the alternative name of a zone's bridge."""
+    return "unshare-" + zone
+
+
+def gateway_of(subnet: str) -> str:
+    """Return the host's address in a zone's subnet, with the length of its prefix: the first one."""
+    family, value, length = network_of(subnet)
+    return "%s/%d" % (address_text(family, value + 1), length)
+
+
+def link_local(mac: str) -> str:
+    """Return the address of IPv6 that an interface has by its hardware address (RFC 4291, appendix A)."""
+    data = bytearray.fromhex(mac.replace(":", ""))
+    data[0] ^= 2
+    return "fe80::%x:%x:%x:%x" % (
+        data[0] << 8 | data[1],
+        data[2] << 8 | 0xFF,
+        0xFE00 | data[3],
+        data[4] << 8 | data[5],
+    )
+
+
+def remove_link(host: Netlink, name: str) -> bool:
+    """Delete a link of the host, if it is there. Return whether it was."""
+    link = host.link(name)
+    if link is None:
+        return False
+    try:
+        host.delete_link(link.index)
+    except OSError as error:
+        if error.errno != 19:  # ENODEV: it has just gone with the container's namespace
+            raise
+    return True
