@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 from pathlib import Path
 
@@ -69,3 +70,14 @@ class Guest(Machine):
 def zone(name: str, subnets: list[str] | None = None, **fields: t.Any) -> dict[str, t.Any]:
     """Return an interface in a zone."""
     return {"zone": {"name": name, "subnets": subnets} if subnets else name, **fields}
+
+
+def state_of(world: World) -> set[str]:
+    """Return what the host has of links, addresses, routes and rules, but for what comes with being a router."""
+    commands = ("ip -o link", "ip -o addr", "ip route show table all", "ip -6 route show table all", "nft list ruleset")
+    said = [world.host.output(*command.split()) for command in commands]
+    lines = [re.sub(" tentative| state [A-Z]+", "", line) for text in said for line in text.splitlines()]
+    lines = [re.sub(r"\{ (.*) \}", lambda found: str(sorted(found[1].split(", "))), line) for line in lines]
+    return {
+        line for line in lines if not line.startswith(("anycast ", "local fe80:", "fe80:")) and "ct count" not in line
+    }

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from . import network_hosts
-from .network_guests import Guest, zone
+from .network_guests import Guest, state_of, zone
 from .network_hosts import HOST, HOST6, MACHINE, MACHINE6, OUTSIDE, OUTSIDE6, World
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
@@ -40,14 +40,6 @@ table ip other {
 }
 """
 """Rules of the host's own, that stay."""
-
-
-def state_of(world: World) -> set[str]:
-    """Return what the host has of links, addresses, routes and rules, but for what comes with being a router."""
-    commands = ("ip -o link", "ip -o addr", "ip route show table all", "ip -6 route show table all", "nft list ruleset")
-    said = [world.host.output(*command.split()) for command in commands]
-    lines = [line.replace(" tentative", "") for text in said for line in text.splitlines()]
-    return {line for line in lines if not line.startswith(("anycast ", "local fe80:", "fe80:"))}
 
 
 class Pair(t.NamedTuple):

@@ -14,6 +14,7 @@ from ..launcher.addresses import parse_address
 from ..launcher.errors import LauncherError
 from ..launcher.network import link_local, setting
 from ..launcher.network_records import BRIDGE, ROUTED, ZONE
+from ..state.zones import digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     Port = Dict[str, Any]  # an interface, as `NetworkRecord.interfaces` has it
 
+MARK = "made_"  # begins the name of an empty chain, which tells what a table was made of
 TABLES = ("inet unshare", "bridge unshare")
 # Connections that the host keeps track of for one address of a container: one of so many parts of all, and not more
 # than some, for the kernel goes through them when there is a new one.
@@ -49,9 +51,26 @@ def ruleset(records: list[NetworkRecord], flows: int = MOST_FLOWS) -> str:
     lines = []
     for table in TABLES:
         lines += ["table %s" % table, "delete table %s" % table]
-    if any(record.interfaces for record in records):
-        lines += _bridge_table(records) + _inet_table(records, flows)
+    tables = _bridge_table(records) + _inet_table(records, flows)
+    mark = "  chain %s%s { }" % (MARK, digest(*tables).hex())
+    for line in tables:
+        lines += [line, mark] if line.startswith("table ") else [line]
     return "\n".join(lines) + "\n"
+
+
+def questions(commands: str) -> list[str]:
+    """Return a command for each table that some commands of `ruleset` make: it fails unless the table is there.
+
+    They are to be given one by one, for older versions of nft(8) know the tables of one family at a time.
+    """
+    table = ""
+    lines: list[str] = []
+    for line in commands.split("\n"):
+        if line.endswith("{") and line.startswith("table "):
+            table = line[:-2]
+        elif MARK in line:
+            lines.append("list chain %s %s" % (table[len("table ") :], line.split()[1]))
+    return lines
 
 
 def _set(items: list[str]) -> str:
@@ -151,6 +170,13 @@ def _inet_table(records: list[NetworkRecord], flows: int) -> list[str]:
             "iifname %s ip saddr 127.0.0.0/8 drop" % ours,
             "iifname %s ip6 daddr ::1 drop" % ours,
             "iifname %s ip6 saddr ::1 drop" % ours,
+            *[
+                rule
+                for record in records
+                for port in record.interfaces
+                if port["kind"] == ROUTED
+                for rule in _own(port)
+            ],
         ],
     )
     lines += _chain("to_host", ["type filter hook input priority 0", "iifname %s jump from_container" % ours])
@@ -162,6 +188,14 @@ def _inet_table(records: list[NetworkRecord], flows: int) -> list[str]:
         lines += _chain("leads_" + hook, [head, "fib daddr type local jump leads"])
     lines += _chain("leaves", ["type nat hook postrouting priority 100", *_masquerade(zones, routed)])
     return [*lines, "}"]
+
+
+def _own(port: Port) -> list[str]:
+    """Return the rules by which nothing comes by a routed interface that is not its own."""
+    six = [*_plain(port, 6), link_local(port["mac"])]
+    rules = ["icmpv6 type { nd-router-advert, nd-redirect } drop", "ip6 saddr != %s drop" % _set([*six, "::"])]
+    rules.append("ip saddr != %s drop" % _set(_plain(port, 4) or ["0.0.0.0"]))
+    return ['iifname "%s" %s' % (port["host_name"], rule) for rule in rules]
 
 
 def _host_rules(records: list[NetworkRecord]) -> list[str]:

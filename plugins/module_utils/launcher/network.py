@@ -15,17 +15,16 @@ A container's network namespace belongs to its own user namespace. Nothing of it
 from __future__ import annotations
 
 import os
+from _socket import AF_INET, AF_INET6
 
 from .addresses import address_text, network_of
 from .errors import LauncherError
 from .netlink import Netlink
-from .network_records import BRIDGE, ZONE
+from .network_records import BRIDGE, IPVLAN, MACVLAN, ROUTED, ZONE, Interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from .network_records import Interface
 
 SETTINGS = "/proc/sys/net"
 # Of the route to ::1 by a zone's bridge: higher than that of the loopback itself, and no two are equal, for the kernel
@@ -75,6 +74,8 @@ class Wire:
             "kind": self.interface.kind,
             "parent": self.interface.parent,
             "host_name": self.host_name,
+            "other_name": self.other_name,
+            "host_mac": self.host_mac,
             "mac": self.mac,
             "addresses": self.addresses,
             "gateways": self.gateways,
@@ -82,6 +83,14 @@ class Wire:
             "subnets": self.subnets,
             "dhcp": self.interface.dhcp,
         }
+
+    def lost(self, host: Netlink) -> str:
+        """Return what has become of the interface on the host while the container runs; empty when all is well."""
+        return ""
+
+    def rejoin(self, host: Netlink) -> bool:
+        """Connect what is left of it on the host as before. Return whether anything is left."""
+        return True
 
     def check(self, host: Netlink) -> None:
         """Look for what the interface needs on the host. Raise LauncherError."""
@@ -116,12 +125,14 @@ class Wire:
         link = inside.link(self.interface.name)
         if link is None:
             raise LauncherError("network: its interface %s has vanished" % self.interface.name)
-        if self.mac:
+        settled = bool(self.mac and self.addresses and not self.interface.dhcp)
+        if settled:  # otherwise somebody inside settles it
             inside.make_no_address(link.index)
+            set_setting("ipv6/conf/%s/accept_ra" % link.name, "0")
         # As systemd has it on machines. Clients of DHCP set it where it is not so, and inside nobody can.
-        set_setting("ipv4/conf/%s/promote_secondaries" % self.interface.name, "1")
+        set_setting("ipv4/conf/%s/promote_secondaries" % link.name, "1")
         inside.set_up(link.index)
-        if self.mac:
+        if settled and has_ipv6():
             inside.add_address(link.index, link_local(self.mac) + "/64")
         for address in self.addresses:
             inside.add_address(link.index, address)
@@ -145,6 +156,23 @@ class Wire:
 
 class OnBridge(Wire):
     """An interface whose other end is a port of a bridge of the administrator's."""
+
+    def lost(self, host: Netlink) -> str:
+        port, bridge = host.link(self.host_name), host.link(self.device)
+        if port is None:
+            return "its end on the host, %s, was deleted" % self.host_name
+        if bridge is None:
+            return "the bridge %s was deleted" % self.device
+        return "" if port.master == bridge.index else "is no port of the bridge %s any more" % self.device
+
+    def rejoin(self, host: Netlink) -> bool:
+        port = host.link(self.host_name)
+        if port is None:
+            return False
+        host.set_master(port.index, self._needed(host, "bridge"))
+        host.confine_port(port.index, self.mac)
+        host.set_up(port.index)
+        return True
 
     def check(self, host: Netlink) -> None:
         self._needed(host, "bridge")
@@ -171,6 +199,15 @@ class InZone(OnBridge):
         if link is not None and link.kind != "bridge":
             raise LauncherError("network: zone %s: %s is no bridge: delete it" % (self.interface.parent, self.device))
 
+    def lost(self, host: Netlink) -> str:
+        lost = super().lost(host)
+        link = host.link(self.device)
+        if lost or link is None:
+            return lost
+        there = [address for index, address in host.addresses() if index == link.index]
+        missing = [address for address in map(gateway_of, self.subnets) if address not in there]
+        return "the bridge %s has lost the address %s" % (self.device, missing[0]) if missing else ""
+
     def prepare(self, host: Netlink) -> None:
         link = host.link(self.device)
         if link is None:
@@ -193,13 +230,91 @@ class InZone(OnBridge):
         own = link_local(self.host_mac) + "/64"
         if own not in there:
             host.add_address(link.index, own)
-        set_setting("ipv6/conf/%s/accept_ra" % self.device, "0")
+        distrust(self.device)
         # What comes for ::1 is looked up by the interface by which it comes. It is the answer to a published port.
         if has_ipv6():
             host.add_local_route(link.index, "::1/128", LOOPBACK_METRIC + link.index)
 
 
-WIRES: dict[str, type[Wire]] = {ZONE: InZone, BRIDGE: OnBridge}
+class Routed(Wire):
+    """An interface whose other end is the host's alone: the host routes single addresses there."""
+
+    def lost(self, host: Netlink) -> str:
+        return "" if host.link(self.host_name) else "its end on the host, %s, was deleted" % self.host_name
+
+    def rejoin(self, host: Netlink) -> bool:
+        return host.link(self.host_name) is not None
+
+    def check(self, host: Netlink) -> None:
+        for index, there in host.addresses():
+            for address in self.addresses:
+                if address.partition("/")[0] == there.partition("/")[0]:
+                    form = "network: routed: the address %s is one of the host's own (interface %d): choose another"
+                    raise LauncherError(form % (address, index))
+
+    def connect(self, host: Netlink, namespace: int) -> None:
+        remove(host, self.host_name)
+        host.add_pair(self.host_name, self.interface.name, namespace, self.host_mac, self.mac, self.interface.mtu, 0)
+        link = host.link(self.host_name)
+        if link is None:
+            raise LauncherError("network: the interface %s has vanished" % self.host_name)
+        host.make_no_address(link.index)
+        distrust(self.host_name)
+        host.add_name(link.index, self.other_name)
+        host.set_up(link.index)
+        for gateway in self.gateways:
+            host.add_address(link.index, gateway + ("/64" if ":" in gateway else "/32"))
+        for address in self.addresses:
+            host.add_route(link.index, destination=address)
+
+    def configure(self, inside: Netlink) -> None:
+        gateways, self.gateways = self.gateways, []
+        super().configure(inside)
+        self.gateways = gateways
+        link = inside.link(self.interface.name)
+        if link is None:
+            return  # somebody inside has just deleted it
+        for gateway in gateways:
+            if ":" not in gateway:
+                inside.add_route(link.index, destination=gateway + "/32")
+            inside.add_route(link.index, gateway=gateway)
+
+
+class OnDevice(Wire):
+    """An interface on a device of the host's, without an end on the host: the device's network sees it."""
+
+    def check(self, host: Netlink) -> None:
+        self._needed(host)
+
+    def connect(self, host: Netlink, namespace: int) -> None:
+        interface = self.interface
+        parent = self._needed(host)
+        host.add_on_device(interface.kind, interface.name, parent, namespace, self.mac, interface.mtu)
+
+
+WIRES: dict[str, type[Wire]] = {
+    ZONE: InZone,
+    BRIDGE: OnBridge,
+    ROUTED: Routed,
+    MACVLAN: OnDevice,
+    IPVLAN: OnDevice,
+}
+# The host's address for a container that is routed: the same everywhere, for nobody else is at that wire.
+HOST_OF_ROUTED = {AF_INET: "169.254.1.1", AF_INET6: "fe80::1"}
+
+
+def distrust(device: str) -> None:
+    """Have the host take no routes from who is at a device."""
+    for name in ("ipv6/conf/%s/accept_ra", "ipv6/conf/%s/accept_redirects", "ipv4/conf/%s/accept_redirects"):
+        set_setting(name % device, "0")
+
+
+def wire_of(noted: dict[str, Any]) -> Wire:
+    """Return the interface of a running container, from what `Wire.describe` has noted."""
+    names = ("kind", "name", "parent", "dhcp")
+    interface = Interface(**{name: noted[name] for name in names})
+    fields = ("host_name", "other_name", "mac", "host_mac", "addresses", "gateways", "device", "subnets")
+    return WIRES[interface.kind](interface, **{name: noted[name] for name in fields})
 
 
 def zone_name(zone: str) -> str:

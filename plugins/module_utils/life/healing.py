@@ -25,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..launcher.contract import Mount
     from ..state.record import RecordedContainer
+    from .network_healing import NetworkHealing
 
 SIZE_LIMIT = 16 << 20  # bytes of the note of a start
 LOOK_SECONDS = 5.0  # that the file systems of all sources together may take to answer
@@ -54,6 +55,7 @@ class Healing:
         self._missing: list[tuple[Mapped, Mount]] = []
         self._deadline = 0.0
         self._held = False
+        self._network: NetworkHealing | None = None
 
     def look(self) -> None:
         """Find what is stale; nothing is changed."""
@@ -65,10 +67,21 @@ class Healing:
             self.warnings.append(str(error))
         except (LauncherError, OSError) as error:
             self.warnings.append(str(error))
+        self._look_at_network()
         if self._known:
             table = mount_table.read()
             for known in self._known:
                 self._look(known, table)
+
+    def _look_at_network(self) -> None:
+        if os.path.exists(os.path.join(self.container.run_directory, "network.json")):
+            from .network_healing import NetworkHealing  # few containers have a network of their own
+
+            self._network = NetworkHealing(self.container)
+            try:
+                self.stale += self._network.look()
+            except (LauncherError, OSError) as error:
+                self.warnings.append(str(error))
 
     def _look(self, known: Mapped, table: list[mount_table.MountTableEntry]) -> None:
         record = known.record
@@ -119,6 +132,10 @@ class Healing:
         healed = []
         try:
             healed += ["%s: is as on the host again" % path for path in self._refresh(check=False)]
+        except (LauncherError, OSError) as error:
+            self.warnings.append(str(error))
+        try:
+            healed += self._network.heal() if self._network is not None else []
         except (LauncherError, OSError) as error:
             self.warnings.append(str(error))
         if not self._missing:

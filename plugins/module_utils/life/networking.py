@@ -176,7 +176,12 @@ def refresh(records: list[NetworkRecord]) -> None:
 
 def load(records: list[NetworkRecord], lock: NetworkLock) -> firewall.Loading:
     """Begin to load the packet filter for these containers, and keep the lock until that has ended."""
-    return firewall.Loading(firewall.ruleset(records, firewall.flows_here()), lock.descriptor)
+    return firewall.Loading(rules_of(records), lock.descriptor)
+
+
+def rules_of(records: list[NetworkRecord]) -> str:
+    """Return the commands that make the packet filter for these containers."""
+    return firewall.ruleset(records, firewall.flows_here())
 
 
 def living(host: Netlink) -> list[NetworkRecord]:

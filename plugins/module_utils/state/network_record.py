@@ -116,8 +116,8 @@ class NetworkRecord:
 
     def is_alive(self, host: Netlink) -> bool:
         """Return whether the container has an interface on the host, or is just being started."""
-        names = [interface["host_name"] for interface in self.interfaces]
-        if not all(names) or any(host.link(name) for name in names):
+        names = [interface["host_name"] for interface in self.interfaces if interface["host_name"]]
+        if not names or any(host.link(name) for name in names):
             return True
         process = Process.find(self.launcher[0], self.launcher[1])
         if process is None:

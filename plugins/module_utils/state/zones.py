@@ -23,8 +23,8 @@ from ..launcher.addresses import (
 from ..launcher.errors import LauncherError
 from ..launcher.kinds import ContractError
 from ..launcher.netlink import Netlink
-from ..launcher.network import WIRES, Wire, gateway_of
-from ..launcher.network_records import IPVLAN, PHYSICAL, ZONE
+from ..launcher.network import HOST_OF_ROUTED, WIRES, Wire, gateway_of
+from ..launcher.network_records import IPVLAN, MACVLAN, PHYSICAL, ROUTED, ZONE
 from ..launcher.paths import STATE_DIRECTORY, read_text
 from .id_ranges import read_config
 from .network_record import NetworkRecord
@@ -242,12 +242,16 @@ def wire(name: str, network: Network, config: dict[str, object], host: Netlink) 
                 if network_of(subnet)[0] not in given:  # the first zone's host is the way to all else
                     given.add(network_of(subnet)[0])
                     gateways.append(gateway)
+        if interface.kind == ROUTED:
+            for family in {split_cidr(address)[0] for address in addresses} - given:
+                given.add(family)
+                gateways.append(HOST_OF_ROUTED[family])
         hashed = digest("interface", name, interface.name, read_text("/etc/machine-id").strip())
         wires.append(
             WIRES[interface.kind](
                 interface,
                 host_name=""
-                if interface.kind in (IPVLAN, PHYSICAL)
+                if interface.kind in (IPVLAN, MACVLAN, PHYSICAL)
                 else "u" + digest("port", name, interface.name).hex(),
                 other_name="unshare.%s.%s" % (name, interface.name),
                 mac="" if interface.kind in (IPVLAN, PHYSICAL) else interface.mac or _hardware_address(hashed),

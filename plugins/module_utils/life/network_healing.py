@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a running container has lost of the host's network, and its mending (N8, N9).
+
+Others may have flushed the host's rules, or deleted a zone's bridge or the host's end of an interface.
+"""
+
+from __future__ import annotations
+
+from ..host import firewall
+from ..launcher.errors import LauncherError
+from ..launcher.excursion import in_child
+from ..launcher.linux import CLONE_NEWNET, setns
+from ..launcher.netlink import Netlink
+from ..launcher.network import Wire, wire_of
+from ..state.locks import NetworkLock
+from ..state.network_record import NetworkRecord, own_namespace
+from . import networking
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..state.record import RecordedContainer
+
+RULES = "network: the host's packet filter has lost the rules of containers"
+SECONDS = 5.0  # in which an interface is configured inside
+
+
+class NetworkHealing:
+    """The network of one running container, compared with what the host has now. To be used with its lock held."""
+
+    def __init__(self, container: RecordedContainer) -> None:
+        self.container = container
+        self.broken: list[tuple[Wire, str]] = []
+        self.rules = False
+
+    def look(self) -> list[str]:
+        """Return what it lacks, a line each; nothing is changed."""
+        record = NetworkRecord.read(self.container.name)
+        if record is None or record.namespace != own_namespace():
+            return []
+        with NetworkLock() as lock, Netlink() as host:
+            for interface in record.interfaces:
+                wire = wire_of(interface)
+                lost = wire.lost(host)
+                if lost:
+                    self.broken.append((wire, lost))
+            records = networking.living(host)
+            if record.container not in [other.container for other in records]:
+                records.append(record)  # its end on the host is what was deleted
+            try:
+                for question in firewall.questions(networking.rules_of(records)):
+                    firewall.Loading(question + "\n", lock.descriptor).wait()
+            except LauncherError:
+                self.rules = True
+        found = ["network: %s: %s" % (wire.interface.name, lost) for wire, lost in self.broken]
+        return found + ([RULES] if self.rules else [])
+
+    def heal(self) -> list[str]:
+        """Mend what `look` has found; return what was mended, a line each.
+
+        Raises:
+            LauncherError, OSError: something could not be mended.
+        """
+        if not self.broken and not self.rules:
+            return []
+        healed = []
+        with NetworkLock() as lock, Netlink() as host:
+            for wire, _lost in self.broken:
+                wire.prepare(host)
+                if not wire.rejoin(host):
+                    self._connect(wire)
+                healed.append("network: %s: is connected again" % wire.interface.name)
+            records = networking.living(host)
+            networking.open_ways(records)
+            networking.load(records, lock).wait()
+        if self.rules:
+            healed.append("network: the rules of containers are loaded again")
+        return healed
+
+    def _connect(self, wire: Wire) -> None:
+        """Make an interface anew; a child configures it, in the container's network namespace."""
+        process = self.container.process()
+        if process is None:
+            return  # it has just ended
+        try:
+            wire.attach(process.pid)
+
+            def configure() -> None:
+                setns(process.descriptor, CLONE_NEWNET)
+                wire.set_inside()
+
+            in_child(configure, SECONDS, keep=(process.descriptor,))
+        except TimeoutError:
+            raise LauncherError("network: %s: was not configured in time" % wire.interface.name) from None
+        finally:
+            process.close()

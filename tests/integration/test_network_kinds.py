@@ -1,0 +1,153 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Interfaces that are in no zone: on the administrator's bridge, routed, on a device (N2, N4, N9)."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+
+from . import network_hosts
+from .network_guests import Guest, state_of, zone
+from .network_hosts import HOST, HOST6, MACHINE, MACHINE6, OUTSIDE, OUTSIDE6, ROUTER, ROUTER6, World
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
+
+NAME = "test-network-kinds"
+OWN = ["192.0.2.30/24", "2001:db8:1::30/64"]
+ROUTED = ["203.0.113.5/32", "2001:db8:5::5/128"]
+
+
+@pytest.fixture(scope="module")
+def world() -> t.Iterator[World]:
+    with network_hosts.world("kinds") as made:
+        made.host.ip(
+            "link add br5 type bridge forward_delay 0",
+            "link set br5 up",
+            f"addr del {HOST}/24 dev eth0",
+            f"addr del {HOST6}/64 dev eth0",
+            "link set eth0 master br5",
+            f"addr add {HOST}/24 dev br5",
+            f"addr add {HOST6}/64 dev br5 nodad",
+            f"route add default via {ROUTER}",
+            f"route replace default via {ROUTER6}",
+        )
+        made.host.output(
+            "sysctl", "-qw", "net.bridge.bridge-nf-call-ip6tables=0", "net.bridge.bridge-nf-call-iptables=0"
+        )
+        made.lan.ip(
+            f"link add p9 type veth peer name eth9 netns {made.host.name}", "link set p9 master br0", "link set p9 up"
+        )
+        made.host.ip("link set eth9 up")
+        made.router.ip(f"route add 203.0.113.0/24 via {HOST}", f"route add 2001:db8:5::/64 via {HOST6}")
+        yield made
+
+
+@contextlib.contextmanager
+def started(world: World, part: str, *interfaces: dict[str, t.Any], **options: t.Any) -> t.Iterator[Guest]:
+    """Give a running container; afterwards the host is as before."""
+    before = state_of(world)
+    guest = Guest(NAME, world, part, *interfaces, **options)
+    try:
+        guest.start()
+        yield guest
+    finally:
+        guest.destroy()
+    assert state_of(world) ^ before == set()
+
+
+def test_n2_on_a_bridge_it_is_a_machine_of_the_lan(world: World) -> None:
+    with started(world, "lan", {"bridge": "br5", "addresses": OWN, "gateway": [ROUTER, ROUTER6]}) as guest:
+        with guest.serving(80), world.machine.serving(7000):
+            assert world.machine.ask("192.0.2.30", 80) == MACHINE
+            assert world.machine.ask("2001:db8:1::30", 80) == MACHINE6
+            assert guest.ask(MACHINE, 7000) == "192.0.2.30"
+        assert guest.reaches(OUTSIDE)
+        assert guest.reaches(OUTSIDE6)
+        assert guest.reaches(HOST)
+
+
+def test_n4_on_a_bridge_it_has_no_address_but_its_own(world: World) -> None:
+    with started(world, "lan", {"bridge": "br5", "addresses": OWN}) as guest, world.machine.serving(7000):
+        taken = guest.shell(
+            "ip addr add 192.0.2.31/24 dev eth0 && ip addr add 2001:db8:1::31/64 dev eth0 nodad"
+            " && ping -n -c1 -W1 -I 192.0.2.30 192.0.2.20"
+        )
+        assert taken.returncode == 0, taken.stderr
+        assert guest.run("ping", "-n", "-c1", "-W1", "-I", "192.0.2.31", MACHINE).returncode != 0
+        assert guest.run("ping", "-n", "-c1", "-W1", "-I", "2001:db8:1::31", MACHINE6).returncode != 0
+        assert not world.machine.reaches("192.0.2.31")
+
+
+def test_n2_what_is_routed_is_reached_by_its_own_address(world: World) -> None:
+    with started(world, "routed", {"routed": True, "addresses": ROUTED}) as guest:
+        with guest.serving(80), world.outside.serving(7000):
+            for address, seen in ((OUTSIDE, ROUTED[0]), (OUTSIDE6, ROUTED[1])):
+                assert guest.ask(address, 7000) == seen.partition("/")[0]
+            assert world.outside.ask("203.0.113.5", 80) == OUTSIDE
+            assert world.outside.ask("2001:db8:5::5", 80) == OUTSIDE6
+            assert not world.host.ask("203.0.113.5", 80).startswith("-")
+        with world.host.serving(7001):
+            assert guest.ask(HOST, 7001, seconds=1).startswith("-")
+        for address in ("203.0.113.6/32", "2001:db8:5::6/128"):
+            assert guest.run("ip", "addr", "add", address, "dev", "eth0").returncode == 0
+            world.host.ip(f"route add {address} dev {guest.noted()['interfaces'][0]['host_name']}")
+            there = OUTSIDE6 if ":" in address else OUTSIDE
+            assert guest.run("ping", "-n", "-c1", "-W1", "-I", address.partition("/")[0], there).returncode != 0
+
+
+@pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
+def test_n2_on_a_device_it_is_a_machine_of_the_lan(world: World, kind: str) -> None:
+    if world.host.run("ip", "link", "add", "try0", "link", "eth9", "type", kind).returncode:
+        pytest.skip(f"this kernel has no {kind}")
+    world.host.ip("link del try0")
+    with started(world, kind, {kind: "eth9", "addresses": OWN, "gateway": [ROUTER]}) as guest:
+        with guest.serving(80):
+            assert world.machine.ask("192.0.2.30", 80) == MACHINE
+        assert guest.reaches(OUTSIDE)
+
+
+def test_n2_several_interfaces_each_do_their_part(world: World) -> None:
+    both = ({"bridge": "br5", "addresses": OWN}, zone("one"))
+    with started(world, "both", *both) as guest, started(world, "zone", zone("one")) as other:
+        assert guest.reaches(MACHINE)
+        assert guest.reaches(other.addresses()[0])
+        assert other.reaches(guest.addresses(1)[1])
+
+
+def test_n13_a_client_inside_asks_the_dhcp_server_of_the_lan(world: World, tmp_path: Path) -> None:
+    server = world.machine.command(
+        *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=eth0", "--user=root"),
+        *(
+            "--dhcp-range=192.0.2.100,192.0.2.120,255.255.255.0,1h",
+            f"--dhcp-option=3,{ROUTER}",
+            "--dhcp-option=6,192.0.2.53",
+        ),
+        *("--bind-interfaces", f"--dhcp-leasefile={tmp_path / 'leases'}", f"--pid-file={tmp_path / 'pid'}"),
+    )
+    client = {"services": [{"type": "dhcp-client"}]}
+    with subprocess.Popen(server) as process:
+        try:
+            with started(world, "client", {"bridge": "br5", "dhcp": True}, declared=client) as guest:
+                shown = guest.output("sh", "-c", "until ip -4 -o addr show dev eth0 | grep -w inet; do sleep 0.1; done")
+                assert re.search(r"inet 192\.0\.2\.1[0-2][0-9]/24", shown)
+                assert guest.reaches(OUTSIDE)
+                assert "192.0.2.53" in guest.output("cat", "/etc/resolv.conf")
+        finally:
+            process.terminate()
+
+
+def test_n2_an_address_of_the_host_is_not_routed_away(world: World) -> None:
+    guest = Guest(NAME, world, "wrong", {"routed": True, "addresses": [f"{HOST}/32"]})
+    try:
+        with pytest.raises(LauncherError, match=rf"routed: the address {HOST}/32 is one of the host's own"):
+            guest.start()
+    finally:
+        guest.destroy()
