@@ -99,6 +99,8 @@ EXAMPLES = r"""
       web:
         operating_system: "{{ web_operating_system }}"
         mappings: [/srv/www]
+        network: {zone: web}
+        ports: ["80:8080"]
         health:
           http:
             - port: 8080
@@ -108,6 +110,7 @@ EXAMPLES = r"""
           - source: /srv/database
             target: /var/lib/postgresql
             writable: true
+        network: {zone: web}
     roll_back: true
 """
 

@@ -88,6 +88,11 @@ EXAMPLES = r"""
       cpu_quota: 150%
       tasks_max: 512
 
+- name: Publish its port 80 as the host's, without a restart
+  unshare.container.system_container:
+    name: web
+    ports: ["80:80"]
+
 - name: Remove the container, but not the data in its mappings
   unshare.container.system_container:
     name: web

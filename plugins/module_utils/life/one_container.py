@@ -157,7 +157,11 @@ class OneContainer:
             return
         cycle = self.cycle
         system = cycle.planned_system(self.state) or cycle.layout.current_system(self.name)
-        self.network.refuse(self.network.problems(self.specification or known_specification(system)))
+        problems = self.network.problems(self.specification or known_specification(system))
+        if self.state == "rolled_back":
+            cycle.warnings += problems  # the ports are of a later declaration, and this is the way back from that
+        else:
+            self.network.refuse(problems)
         conflicts = self.network.conflicts(self.without) if self.stays else []
         if check:
             cycle.warnings += conflicts

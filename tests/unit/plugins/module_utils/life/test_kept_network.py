@@ -177,6 +177,21 @@ def test_ports_that_lead_nowhere_are_refused(
     alone.one(ports=PORTS, state="stopped").foresee(check)
 
 
+def test_the_way_back_is_open_to_a_system_without_a_network(
+    tmp_path: Path, own_launcher: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examination, "examine", lambda *arguments: examination.Examined([], []))
+    alone = InZone(tmp_path)
+    in_zone = InZone(tmp_path, ZONE)
+    assert alone.system != in_zone.system
+    subject = in_zone.one(ports=PORTS, state="rolled_back")
+    subject.cycle.system = None
+    subject.bring(False, False)
+    assert in_zone.container.running == str(alone.system)
+    (said,) = [text for text in subject.warnings if text.startswith("ports: ")]
+    assert "has no network that the host forwards to" in said
+
+
 def test_a_port_of_another_container_is_refused_before_a_change(
     in_zone: InZone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
