@@ -91,6 +91,13 @@ def test_n8_n9_what_was_taken_away_comes_back_with_the_next_run(world: World, pa
     assert {line for line in lacking if line.startswith(("\t", "table"))} == set()
 
 
+def test_n8_the_rules_come_back_by_a_command_too(world: World, pair: Pair) -> None:
+    before = state_of(world)
+    world.host.output("nft", "flush", "ruleset")
+    world.host.output(str(pair.web.system / "run-container"), "--refresh")
+    assert state_of(world) ^ before == set()
+
+
 def test_n9_a_bridge_that_comes_back_has_the_ports_of_all(world: World, pair: Pair) -> None:
     """One run for one container mends that; the others' runs mend theirs."""
     assert heal(pair.web) == ([], [])

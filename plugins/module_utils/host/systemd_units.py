@@ -41,6 +41,9 @@ _TEMPLATE = """\
 [Unit]
 Description=System container %%i
 After=network.target
+# Both flush the rules of the host's packet filter, those for containers included.
+After=nftables.service firewalld.service
+ReloadPropagatedFrom=nftables.service firewalld.service
 RequiresMountsFor=/var/lib/unshare/containers/%%i
 AssertPathExists=/var/lib/unshare/containers/%%i/current/run-container
 StartLimitIntervalSec=%(interval)ds
@@ -52,6 +55,7 @@ NotifyAccess=main
 Slice=machine.slice
 Environment=UNSHARE_TIMEOUT=30
 ExecStart=/var/lib/unshare/containers/%%i/current/run-container --service --timeout=${UNSHARE_TIMEOUT}
+ExecReload=/var/lib/unshare/containers/%%i/current/run-container --refresh --timeout=${UNSHARE_TIMEOUT}
 ExecStop=-/var/lib/unshare/containers/%%i/current/run-container --stop --timeout=${UNSHARE_TIMEOUT}
 ExecStopPost=-/var/lib/unshare/containers/%%i/current/run-container --clear --timeout=${UNSHARE_TIMEOUT}
 KillMode=mixed

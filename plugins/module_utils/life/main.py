@@ -37,7 +37,8 @@ itself off; a reboot from inside runs it again; SIGINT, SIGTERM and SIGHUP stop 
   --detach                  return when the container is ready, and leave it running
   --service                 the same for a unit of systemd (Type=notify): its main process is the container's
   --again                   start it as it was, if it was left running, has rebooted itself, and nothing has started it
-  --refresh                 copy the host's network files again for the running container that shares its network
+  --refresh                 copy the host's network files again for the running container, and mend what others have
+                            taken of its network: rules of the packet filter, a bridge
   --stop                    stop the container
   --clear                   remove what a container that has ended by itself left in memory
   --timeout=SECONDS         how long it may take to become ready (30), and to stop (30)
@@ -168,6 +169,11 @@ def _run(directory: str, arguments: Arguments) -> int:
         return 0
     if "refresh" in arguments.values:
         network_files.refresh(container.run_directory, spec.host_name)
+        if spec.network is not None:
+            from . import network_healing
+
+            with container.lock(timeout):
+                network_healing.mend(container)
         return 0
     if "stop" in arguments.values:
         with container.lock(timeout):

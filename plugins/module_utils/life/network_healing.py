@@ -26,6 +26,13 @@ RULES = "network: the host's packet filter has lost the rules of containers"
 SECONDS = 5.0  # in which an interface is configured inside
 
 
+def mend(container: RecordedContainer) -> None:
+    """Mend what a running container has lost of the host's network. The caller holds its lock."""
+    healing = NetworkHealing(container)
+    healing.look()
+    healing.heal()
+
+
 class NetworkHealing:
     """The network of one running container, compared with what the host has now. To be used with its lock held."""
 

@@ -91,6 +91,7 @@ MODULES = (
     "life/foreground",
     "life/fuse",
     "life/main",
+    "life/network_healing",
     "life/networking",
     "life/service",
     "life/start",

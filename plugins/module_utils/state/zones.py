@@ -24,7 +24,7 @@ from ..launcher.errors import LauncherError
 from ..launcher.kinds import ContractError
 from ..launcher.netlink import Netlink
 from ..launcher.network import HOST_OF_ROUTED, WIRES
-from ..launcher.network_records import IPVLAN, MACVLAN, PHYSICAL, ROUTED, ZONE
+from ..launcher.network_records import FOR_DHCP, IPVLAN, MACVLAN, PHYSICAL, ROUTED, ZONE
 from ..launcher.paths import STATE_DIRECTORY, read_text
 from ..launcher.wires import Wire, gateway_of
 from .id_ranges import read_config
@@ -234,6 +234,8 @@ def wire(name: str, network: Network, config: dict[str, object], host: Netlink) 
     given = {AF_INET6 if ":" in gateway else AF_INET for item in network.interfaces for gateway in item.gateways}
     wires = []
     for interface in network.interfaces:
+        if interface.kind in FOR_DHCP and (interface.dhcp or not interface.addresses):
+            given |= {AF_INET, AF_INET6}  # a client inside gets the way out there
         addresses, gateways = list(interface.addresses), list(interface.gateways)
         subnets: list[str] = []
         if interface.kind == ZONE and zones is not None:

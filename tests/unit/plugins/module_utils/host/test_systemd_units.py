@@ -22,6 +22,8 @@ TEMPLATE = f"""\
 [Unit]
 Description=System container %i
 After=network.target
+After=nftables.service firewalld.service
+ReloadPropagatedFrom=nftables.service firewalld.service
 RequiresMountsFor=/var/lib/unshare/containers/%i
 AssertPathExists={PROGRAM}
 StartLimitIntervalSec=600s
@@ -32,6 +34,7 @@ NotifyAccess=main
 Slice=machine.slice
 Environment=UNSHARE_TIMEOUT=30
 ExecStart={PROGRAM} --service --timeout=${{UNSHARE_TIMEOUT}}
+ExecReload={PROGRAM} --refresh --timeout=${{UNSHARE_TIMEOUT}}
 ExecStop=-{PROGRAM} --stop --timeout=${{UNSHARE_TIMEOUT}}
 ExecStopPost=-{PROGRAM} --clear --timeout=${{UNSHARE_TIMEOUT}}
 KillMode=mixed

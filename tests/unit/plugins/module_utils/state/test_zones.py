@@ -137,6 +137,22 @@ def test_a_subnet_with_addresses_of_the_host_is_refused() -> None:
         wire(host=Host(["10.80.3.1/24"]), subnets=["10.80.0.0/16"])
 
 
+@pytest.mark.parametrize(
+    ("before", "gateways"),
+    [
+        ({"kind": "bridge", "parent": "br0", "dhcp": True}, 0),
+        ({"kind": "bridge", "parent": "br0"}, 0),
+        ({"kind": "bridge", "parent": "br0", "addresses": ["192.0.2.2/24"], "gateways": ["192.0.2.1"]}, 1),
+        ({"kind": "bridge", "parent": "br0", "addresses": ["192.0.2.2/24"]}, 2),
+        ({"kind": "zone", "parent": "first"}, 0),
+    ],
+)
+def test_the_first_interface_that_can_be_the_way_out_is(before: dict[str, t.Any], gateways: int) -> None:
+    interfaces = [{"name": "eth0", **before}, {"name": "eth1", "kind": "zone", "parent": "one"}]
+    made = zones.wire("web", Network.read({"interfaces": interfaces}), {}, Host())  # type: ignore[arg-type]
+    assert len(made[1].gateways) == gateways
+
+
 def test_names_on_the_host_are_short_and_no_two_are_equal() -> None:
     """Not even those of long names that begin alike (N10)."""
     names = ["a" * 60 + end for end in ("1", "2", "11")]
