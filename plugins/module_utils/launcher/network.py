@@ -11,10 +11,10 @@ import os
 import time
 from _socket import AF_INET, AF_INET6
 
+from . import linux
 from .errors import LauncherError
 from .excursion import in_child
 from .host_settings import distrust
-from .linux import CLONE_NEWNET, setns
 from .netlink import Netlink
 from .network_records import BRIDGE, IPVLAN, MACVLAN, PHYSICAL, ROUTED, ZONE, Interface
 from .wires import InZone, OnBridge, Wire, remove_link
@@ -112,7 +112,7 @@ class Physical(Wire):
         first = os.open(FIRST_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
 
         def work() -> None:
-            setns(first, CLONE_NEWNET)
+            linux.setns(first, linux.CLONE_NEWNET)
             fetch(self.mac, self.device, home)
 
         try:

@@ -8,9 +8,9 @@ Others may have flushed the host's rules, or deleted a zone's bridge or the host
 from __future__ import annotations
 
 from ..host import firewall
+from ..launcher import linux
 from ..launcher.errors import LauncherError
 from ..launcher.excursion import in_child
-from ..launcher.linux import CLONE_NEWNET, setns
 from ..launcher.netlink import Netlink
 from ..launcher.network import wire_of
 from ..launcher.wires import Wire
@@ -94,7 +94,7 @@ class NetworkHealing:
             wire.attach(process.pid)
 
             def configure() -> None:
-                setns(process.descriptor, CLONE_NEWNET)
+                linux.setns(process.descriptor, linux.CLONE_NEWNET)
                 wire.set_inside()
 
             in_child(configure, SECONDS, keep=(process.descriptor,))

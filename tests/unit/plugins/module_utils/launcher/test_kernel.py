@@ -148,6 +148,7 @@ def test_who_runs_containers_inside_keeps_proc_bare(
     launch.warnings = []
     plan = {
         "identity": types.SimpleNamespace(maps_files=False),
+        "wires": [],
         "spec": types.SimpleNamespace(store=None, oom_score_adj=7),
     }
     launch.plan = t.cast(
