@@ -136,11 +136,18 @@ class Wire:
             set_setting("ipv6/conf/%s/accept_ra" % link.name, "0")
         # As systemd has it on machines. Clients of DHCP set it where it is not so, and inside nobody can.
         set_setting("ipv4/conf/%s/promote_secondaries" % link.name, "1")
+        # When it is set up, it says which addresses are its own: another machine may have had them.
+        set_setting("ipv4/conf/%s/arp_notify" % link.name, "1")
+        set_setting("ipv6/conf/%s/ndisc_notify" % link.name, "1")
+        for address in self.addresses:
+            if ":" not in address:
+                inside.add_address(link.index, address)
         inside.set_up(link.index)
         if settled and has_ipv6():
             inside.add_address(link.index, link_local(self.mac) + "/64")
         for address in self.addresses:
-            inside.add_address(link.index, address)
+            if ":" in address:
+                inside.add_address(link.index, address)
         for gateway in self.gateways:
             inside.add_route(link.index, gateway=gateway)
 
