@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import firewall
 from ansible_collections.unshare.container.plugins.module_utils.launcher.wires import link_local
+from ansible_collections.unshare.container.plugins.module_utils.life import network_healing
 
 from . import isolation_record, network_hosts
 from .attempts import spoofing
@@ -130,10 +132,8 @@ def read_until(stream: t.TextIO, end: str) -> set[str]:
     raise AssertionError(f"ended without {end}: {found}")
 
 
-def test_n4_n11_nothing_gets_through_that_is_not_its_own(
-    world: World, players: Players, evil: tuple[str, Guest]
-) -> None:
-    mode, attacker = evil
+def attack(world: World, attacker: Guest, players: Players) -> tuple[dict[str, str], set[str], set[str]]:
+    """Make all attempts; the row of each by its name, the marks that somebody saw, and those that a service heard."""
     victim, other = players
     host, device = host_words(world, attacker), attacker.noted()["interfaces"][0]["device"]
     theirs = other.noted()["interfaces"][0]
@@ -179,14 +179,48 @@ def test_n4_n11_nothing_gets_through_that_is_not_its_own(
         for there, listener in listeners:
             there.output(PYTHON, "-c", SAY, str(PORT))
             heard |= read_until(listener, "end")
+    return rows, seen, heard
+
+
+def test_n4_n11_nothing_gets_through_that_is_not_its_own(
+    world: World, players: Players, evil: tuple[str, Guest]
+) -> None:
+    mode, attacker = evil
+    rows, seen, heard = attack(world, attacker, players)
     words = {}
     for number, (name, row) in enumerate(rows.items()):
         arrived = seen if row == spoofing.SPOOFING else heard
         words[name] = "through" if f"mark-{number:03d}" in arrived else "refused"
     assert {name: word for name, word in words.items() if word != "refused"} == {}
     isolation_record.check(mode, "network", rows, words)
+    device = attacker.noted()["interfaces"][0]["device"]
     entries = json.loads(world.host.output("bridge", "-j", "fdb", "show", "br", device))
     assert len([entry for entry in entries if entry.get("state") in ("static", None)]) <= 20  # none was learned
+
+
+def test_n4_after_a_flush_of_the_rules_it_is_still_nobody_else(world: World, players: Players) -> None:
+    """The host's end of the interface has a filter of its own, and the bridge knows one station at the port."""
+    attacker = Guest(NAME, world, "evil", zone("one"))
+    try:
+        attacker.start()
+        world.host.output("nft", "flush", "ruleset")
+        rows, seen, heard = attack(world, attacker, players)
+        open_words = {
+            row: {name for number, name in enumerate(rows) if rows[name] == row and f"mark-{number:03d}" in marks}
+            for row, marks in ((spoofing.SPOOFING, seen), (spoofing.REACHING, heard))
+        }
+        closed = {
+            spoofing.SPOOFING: "hardware address|address of IPv|ARP for|ARP as|in a fragment|as a neighbour$",
+            spoofing.REACHING: "loopback|source route",
+        }
+        for row, names in open_words.items():
+            assert {name for name in names if re.search(closed[row], name)} == set()
+        assert all(open_words.values())  # no rule was there
+    finally:
+        with world.host.entered():
+            for guest in (players.victim, players.other):
+                network_healing.mend(guest.container)
+        attacker.destroy()
 
 
 def test_n11_what_the_host_keeps_track_of_is_bounded(world: World, players: Players) -> None:

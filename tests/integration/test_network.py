@@ -21,7 +21,7 @@ from .network_hosts import HOST, HOST6, MACHINE, MACHINE6, OUTSIDE, OUTSIDE6, Wo
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
-NAME = "test-network"
+NAME = "test-zones"
 MANY = int(os.environ.get("NETWORK_MANY", "6"))
 PORTS: list[dict[str, t.Any]] = [
     {"port": 8080, "target": 80},

@@ -22,8 +22,8 @@ its modules:
                  host a container cannot write to, `reachable` who else could run what it writes, `ownership` whose
                  it is, `file_systems` which paths of the host are in a record, `written_paths` which of them are
                  written to, and `memory` how large a tmpfs is
-    network      the kinds of interfaces of a network of its own, made of `wires` by `netlink` and `host_settings`;
-                 `resolver` says which servers it asks for names
+    network      the kinds of interfaces of a network of its own: `wires`, made by `netlink` (with `links`) and
+                 `host_settings`, with a `port_guard` at the host's end; `resolver` says which servers it asks
     automounts   what of the host is mounted when somebody asks for it
     mapped       what was at the sources of mappings, for who asks later whether that is so still
     kernel       /proc, /sys and /dev of the container, and what is masked of them

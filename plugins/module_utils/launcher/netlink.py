@@ -15,6 +15,22 @@ from _socket import AF_INET, AF_INET6, AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW
 from struct import calcsize, error, pack, unpack_from
 
 from .addresses import BITS, address_text, split_cidr
+from .links import (
+    IFLA_ADDRESS,
+    IFLA_INFO,
+    IFLA_MASTER,
+    IFLA_MTU,
+    IFLA_NAME,
+    IFLA_OTHER_NAME,
+    IFLA_PARENT,
+    IFLA_PROPERTIES,
+    INFO_KIND,
+    LINK,
+    UP,
+    Link,
+    attributes,
+    text_in,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,25 +44,25 @@ NEW_LINK, DELETE_LINK, GET_LINK, SET_LINK = 16, 17, 18, 19
 NEW_ADDRESS, GET_ADDRESS = 20, 22
 NEW_ROUTE, GET_ROUTE = 24, 26
 NEW_NEIGHBOUR = 28
+NEW_QUEUE, NEW_FILTER = 36, 44
+QUEUE = "=BxxxiIII"
+CLSACT, CLSACT_PARENT, INGRESS, DIRECT = 0xFFFF0000, 0xFFFFFFF1, 0xFFFFFFF2, 1
+FIRST_OF_ALL = 1 << 16 | _socket.htons(3)  # the priority, and ETH_P_ALL
 NEW_PROPERTY = 108  # RTM_NEWLINKPROP, Linux 5.5
 ERROR, DONE = 2, 3
 REQUEST, ACKNOWLEDGE, REPLACE, EXCLUSIVE, CREATE, DUMP = 1, 4, 0x100, 0x200, 0x400, 0x300
 CAPPED, HAS_EXPLANATION = 0x100, 0x200
 EXPLANATION = 1
 NESTED = 0x8000
-KIND_MASK = 0x3FFF
 
-HEADER, LINK, ADDRESS, ROUTE, NEIGHBOUR = "=IHHII", "=BxHiII", "=BBBBi", "=BBBBBBBBI", "=BxxxiHBB"
+HEADER, ADDRESS, ROUTE, NEIGHBOUR = "=IHHII", "=BBBBi", "=BBBBBBBBI", "=BxxxiHBB"
 AF_BRIDGE = 7
-UP = 1
 BUFFER = 1 << 17
 
 # Attributes of links.
-IFLA_ADDRESS, IFLA_NAME, IFLA_MTU, IFLA_PARENT, IFLA_MASTER = 1, 3, 4, 5, 10
-IFLA_PORT, IFLA_INFO, IFLA_FAMILIES, IFLA_NAMESPACE = 12, 18, 26, 28
-IFLA_PROPERTIES, IFLA_OTHER_NAME, IFLA_PERMANENT = 52, 53, 54
+IFLA_PORT, IFLA_FAMILIES, IFLA_NAMESPACE = 12, 26, 28
 LINK_EVENTS = 1  # RTMGRP_LINK
-INFO_KIND, INFO_DATA, VETH_PEER = 1, 2, 1
+INFO_DATA, VETH_PEER = 2, 1
 BRIDGE_FORWARD_DELAY, BRIDGE_STP, BRIDGE_SNOOPING = 1, 5, 23
 INET6_MODE, INET6_NO_ADDRESS = 8, 1
 # A port of a bridge: what it does not do, and what it keeps to. An older kernel leaves out what it does not know.
@@ -57,58 +73,6 @@ STATIC, OF_MASTER = 0x40, 4
 MAIN_TABLE, LOCAL_TABLE, STATIC_ROUTE = 254, 255, 4
 UNIVERSE, ON_LINK, ON_HOST = 0, 253, 254
 UNICAST, TO_HOST = 1, 2
-
-
-class Link:
-    """An interface of a network namespace, as it was when it was asked for.
-
-    Attributes:
-        index: its number.
-        name: of at most 15 bytes.
-        others: its alternative names.
-        kind: `veth`, `bridge`, …; empty for a device.
-        master: the number of the bridge whose port it is, or 0.
-        mac: its hardware address.
-        permanent: that which its maker gave it; empty for a virtual one (Linux 5.6).
-        mtu: in bytes.
-        up: whether it was set up.
-    """
-
-    def __init__(self, message: bytes) -> None:
-        _family, _type, self.index, flags, _change = unpack_from(LINK, message)
-        self.up = bool(flags & UP)
-        self.name = self.kind = self.mac = self.permanent = ""
-        self.others: list[str] = []
-        self.master = self.mtu = 0
-        for kind, value in attributes(message, calcsize(LINK)):
-            if kind == IFLA_NAME:
-                self.name = _string(value)
-            elif kind == IFLA_ADDRESS:
-                self.mac = ":".join("%02x" % byte for byte in value)
-            elif kind == IFLA_PERMANENT:
-                self.permanent = ":".join("%02x" % byte for byte in value)
-            elif kind == IFLA_MASTER:
-                (self.master,) = unpack_from("=I", value)
-            elif kind == IFLA_MTU:
-                (self.mtu,) = unpack_from("=I", value)
-            elif kind == IFLA_INFO:
-                self.kind = "".join(_string(data) for item, data in attributes(value) if item == INFO_KIND)
-            elif kind == IFLA_PROPERTIES:
-                self.others = [_string(data) for item, data in attributes(value) if item == IFLA_OTHER_NAME]
-
-
-def attributes(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Yield the type and the value of each attribute (netlink(7))."""
-    while start + 4 <= len(data):
-        size, kind = unpack_from("=HH", data, start)
-        if size < 4:
-            return
-        yield kind & KIND_MASK, data[start + 4 : start + size]
-        start += size + 3 & ~3
-
-
-def _string(value: bytes) -> str:
-    return value.rstrip(b"\0").decode("utf-8", "replace")
 
 
 def _attribute(kind: int, value: bytes | str | int) -> bytes:
@@ -311,6 +275,15 @@ class Netlink:
         self.request("set port %d" % index, SET_LINK, 0, pack(LINK, AF_BRIDGE, 0, index, 0, 0), port)
         self.request("add %s to port %d" % (mac, index), NEW_NEIGHBOUR, CREATE | REPLACE, entry)
 
+    def guard(self, index: int, program: bytes) -> None:
+        """Have a program of classic BPF look at what comes in by a link, and drop some of it (tc-bpf(8))."""
+        queue = pack(QUEUE, 0, index, CLSACT, CLSACT_PARENT, 0)
+        self.request("add clsact to link %d" % index, NEW_QUEUE, CREATE | REPLACE, queue, _attribute(1, "clsact"))
+        head = pack(QUEUE, 0, index, 0, INGRESS, FIRST_OF_ALL)
+        options = [_attribute(4, pack("=H", len(program) // 8)), _attribute(5, program), _attribute(8, DIRECT)]
+        parts = [_attribute(1, "bpf"), _nested(2, *options)]
+        self.request("add filter to link %d" % index, NEW_FILTER, CREATE | EXCLUSIVE, head, *parts)
+
     def add_name(self, index: int, name: str) -> None:
         """Give a link an alternative name of up to 127 bytes."""
         names = _nested(IFLA_PROPERTIES, _attribute(IFLA_OTHER_NAME, name))
@@ -396,5 +369,5 @@ def _raise(what: str, flags: int, body: bytes) -> None:
         size = unpack_from("=I", body, 4)[0] if not flags & CAPPED else 16
         for kind, value in attributes(body, 4 + (size + 3 & ~3)):
             if kind == EXPLANATION:
-                text += " (%s)" % _string(value)
+                text += " (%s)" % text_in(value)
     raise OSError(-number, text, what)

@@ -51,6 +51,7 @@ class Routed(Wire):
             raise LauncherError("network: the interface %s has vanished" % self.host_name)
         host.make_no_address(link.index)
         distrust(self.host_name)
+        self.guard(host, link.index)
         host.add_name(link.index, self.other_name)
         host.set_up(link.index)
         for gateway in self.gateways:

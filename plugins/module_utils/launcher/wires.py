@@ -14,8 +14,10 @@ A container's network namespace belongs to its own user namespace. Nothing of it
 
 from __future__ import annotations
 
+import errno
 import os
 
+from . import port_guard
 from .addresses import address_text, network_of
 from .errors import LauncherError
 from .host_settings import distrust, has_ipv6, set_setting
@@ -130,8 +132,7 @@ class Wire:
         link = inside.link(self.interface.name)
         if link is None:
             raise LauncherError("network: its interface %s has vanished" % self.interface.name)
-        settled = bool(self.mac and self.addresses and not self.interface.dhcp)
-        if settled:  # otherwise somebody inside settles it
+        if self.settled:
             inside.make_no_address(link.index)
             set_setting("ipv6/conf/%s/accept_ra" % link.name, "0")
         # As systemd has it on machines. Clients of DHCP set it where it is not so, and inside nobody can.
@@ -143,13 +144,27 @@ class Wire:
             if ":" not in address:
                 inside.add_address(link.index, address)
         inside.set_up(link.index)
-        if settled and has_ipv6():
+        if self.settled and has_ipv6():
             inside.add_address(link.index, link_local(self.mac) + "/64")
         for address in self.addresses:
             if ":" in address:
                 inside.add_address(link.index, address)
         for gateway in self.gateways:
             inside.add_route(link.index, gateway=gateway)
+
+    @property
+    def settled(self) -> bool:
+        """Whether all of its addresses are known; otherwise somebody inside settles them."""
+        return bool(self.mac and self.addresses and not self.interface.dhcp)
+
+    def guard(self, host: Netlink, index: int) -> None:
+        """Have nothing come in by the host's end that is not the container's, whatever becomes of the host's rules."""
+        own = [*self.addresses, link_local(self.mac)] if self.settled else []
+        try:
+            host.guard(index, port_guard.guarding(self.mac, own))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL):
+                raise  # else the kernel has no such filters, and the host's rules are all there is
 
     def _needed(self, host: Netlink, kind: str = "") -> int:
         """Return the number of the device that it is attached to.
@@ -199,6 +214,7 @@ class OnBridge(Wire):
             raise LauncherError("network: the interface %s has vanished" % self.host_name)
         host.make_no_address(link.index)
         host.confine_port(link.index, self.mac)
+        self.guard(host, link.index)
         host.add_name(link.index, self.other_name)
         host.set_up(link.index)
 

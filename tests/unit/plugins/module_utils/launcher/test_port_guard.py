@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The filter at the host's end of an interface, run on frames by the rules of classic BPF."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import port_guard
+
+MAC = "02:00:00:00:00:01"
+OWN = ["10.0.0.2/24", "10.0.0.3/24", "fd00::2/64", "fe80::1"]
+
+
+def run(program: bytes, frame: bytes) -> bool:
+    """Return whether a program lets a frame go on."""
+    code = [struct.unpack_from("=HBBI", program, place) for place in range(0, len(program), 8)]
+    value = place = 0
+    while True:
+        operation, so, not_so, operand = code[place]
+        place += 1
+        if operation == port_guard.LOAD:
+            (value,) = struct.unpack_from("!I", frame, operand)
+        elif operation == port_guard.LOAD_HALF:
+            (value,) = struct.unpack_from("!H", frame, operand)
+        elif operation == port_guard.AND:
+            value &= operand
+        elif operation == port_guard.EQUAL:
+            place += so if value == operand else not_so
+        elif operation == port_guard.JUMP:
+            place += operand
+        else:
+            assert operation == port_guard.RETURN
+            return {port_guard.DROP: False, port_guard.GO_ON: True}[operand]
+
+
+def frame(kind: int, payload: bytes) -> bytes:
+    return bytes(12) + struct.pack("!H", kind) + payload.ljust(46, b"\0")
+
+
+def four(source: str, destination: str = "10.0.0.1") -> bytes:
+    return frame(0x0800, bytes(12) + socket.inet_aton(source) + socket.inet_aton(destination))
+
+
+def six(source: str) -> bytes:
+    return frame(0x86DD, bytes(8) + socket.inet_pton(socket.AF_INET6, source) + bytes(16))
+
+
+def arp(mac: str, sender: str) -> bytes:
+    return frame(0x0806, bytes(8) + bytes.fromhex(mac.replace(":", "")) + socket.inet_aton(sender) + bytes(10))
+
+
+@pytest.mark.parametrize(
+    ("sent", "settled", "unsettled"),
+    [
+        (four("10.0.0.2"), True, True),
+        (four("10.0.0.3"), True, True),
+        (four("10.0.0.4"), False, True),
+        (four("0.0.0.0"), False, True),
+        (four("127.0.0.1"), False, True),
+        (four("10.0.0.2", "127.0.0.1"), False, False),
+        (four("10.0.0.2", "127.255.0.9"), False, False),
+        (four("10.0.0.2", "128.0.0.1"), True, True),
+        (six("fd00::2"), True, True),
+        (six("fe80::1"), True, True),
+        (six("fd00::3"), False, True),
+        (six("fd01::2"), False, True),
+        (six("fe80::1:0:1"), False, True),
+        (six("::"), False, True),
+        (arp(MAC, "10.0.0.2"), True, True),
+        (arp(MAC, "0.0.0.0"), True, True),
+        (arp(MAC, "10.0.0.1"), False, True),
+        (arp("02:00:00:00:00:02", "10.0.0.2"), False, False),
+        (arp("03:00:00:00:00:01", "10.0.0.2"), False, False),
+        (frame(0x88CC, b""), True, True),
+    ],
+)
+def test_what_is_not_the_containers_is_dropped(sent: bytes, settled: bool, unsettled: bool) -> None:
+    assert run(port_guard.guarding(MAC, OWN), sent) == settled
+    assert run(port_guard.guarding(MAC, []), sent) == unsettled
+
+
+def test_without_an_address_of_ipv4_none_is_the_containers() -> None:
+    program = port_guard.guarding(MAC, ["fd00::2/64"])
+    assert not run(program, four("10.0.0.2"))
+    assert run(program, six("fd00::2"))
