@@ -39,7 +39,7 @@ class Link:
         self.name = self.kind = self.mac = self.permanent = ""
         self.others: list[str] = []
         self.master = self.mtu = 0
-        for kind, value in attributes(message, calcsize(LINK)):
+        for kind, value in attributes_of(message, calcsize(LINK)):
             if kind == IFLA_NAME:
                 self.name = text_in(value)
             elif kind == IFLA_ADDRESS:
@@ -51,12 +51,12 @@ class Link:
             elif kind == IFLA_MTU:
                 (self.mtu,) = unpack_from("=I", value)
             elif kind == IFLA_INFO:
-                self.kind = "".join(text_in(data) for item, data in attributes(value) if item == INFO_KIND)
+                self.kind = "".join(text_in(data) for item, data in attributes_of(value) if item == INFO_KIND)
             elif kind == IFLA_PROPERTIES:
-                self.others = [text_in(data) for item, data in attributes(value) if item == IFLA_OTHER_NAME]
+                self.others = [text_in(data) for item, data in attributes_of(value) if item == IFLA_OTHER_NAME]
 
 
-def attributes(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
+def attributes_of(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
     """Yield the type and the value of each attribute (netlink(7))."""
     while start + 4 <= len(data):
         size, kind = unpack_from("=HH", data, start)

@@ -28,7 +28,7 @@ from .links import (
     LINK,
     UP,
     Link,
-    attributes,
+    attributes_of,
     text_in,
 )
 
@@ -338,7 +338,7 @@ class Netlink:
         found = []
         for message in self.dump(GET_ADDRESS, pack(ADDRESS, 0, 0, 0, 0, 0)):
             family, length, _flags, _scope, index = unpack_from(ADDRESS, message)
-            values = dict(attributes(message, calcsize(ADDRESS)))
+            values = dict(attributes_of(message, calcsize(ADDRESS)))
             address = values.get(2, values.get(1))
             if family in BITS and address is not None:
                 found.append((index, "%s/%d" % (address_text(family, int.from_bytes(address, "big")), length)))
@@ -350,7 +350,7 @@ class Netlink:
         for message in self.dump(GET_ROUTE, pack(ROUTE, 0, 0, 0, 0, 0, 0, 0, 0, 0)):
             try:
                 family, length = unpack_from("=BB", message)
-                values = dict(attributes(message, calcsize(ROUTE)))
+                values = dict(attributes_of(message, calcsize(ROUTE)))
                 index = unpack_from("=I", values.get(4, b"\0\0\0\0"))[0]
             except error:
                 continue
@@ -367,7 +367,7 @@ def _raise(what: str, flags: int, body: bytes) -> None:
     text = os.strerror(-number)
     if flags & HAS_EXPLANATION:
         size = unpack_from("=I", body, 4)[0] if not flags & CAPPED else 16
-        for kind, value in attributes(body, 4 + (size + 3 & ~3)):
+        for kind, value in attributes_of(body, 4 + (size + 3 & ~3)):
             if kind == EXPLANATION:
                 text += " (%s)" % text_in(value)
     raise OSError(-number, text, what)
