@@ -15,8 +15,6 @@ import os
 from ..inside.enter import ENTER_TIMEOUT
 from ..launcher import times
 from ..launcher.errors import LauncherError
-from ..launcher.specification import read_spec
-from ..state import writers
 from .container import Container
 
 TYPE_CHECKING = False
@@ -112,6 +110,5 @@ def start_again(container: Container, system: str, timeout: float, explain: Call
         if os.path.realpath(str(record.get("system"))) != system:
             message = "container %s: ran %s, so call the run-container there"
             raise LauncherError(message % (container.name, record.get("system")))
-        writers.refuse_second(container.name, read_spec(system).file_systems)
         explain(container.start(system, True, timeout))
     return 0

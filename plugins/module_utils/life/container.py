@@ -16,7 +16,7 @@ from ..launcher.paths import NEW, make_directory, remove_entries, remove_file
 from ..launcher.process import KILL, KILL_SECONDS, Process, reap_left
 from ..launcher.specification import read_spec
 from ..state.locks import AllocationLock
-from ..state.record import RecordedContainer, Status, explained
+from ..state.record import CLAIM, RecordedContainer, Status, explained
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ RUNTIME = (
     "system",
     "cgroup" + NEW,
     "cgroup",
+    CLAIM + NEW,
+    CLAIM,
     "state.json" + NEW,
     "state.json",
 )
@@ -90,15 +92,38 @@ class Container(RecordedContainer):
             NotReady: launched, and not ready in time (it still runs), or ended by itself.
             LauncherError: it could not be launched.
         """
-        from ..state import id_ranges  # who only enters a container does without these
-        from .start import Start
+        from ..state import writers  # who only enters a container does without this
 
         running = self.status()
         if running.state == "running":
             raise AlreadyRunning("container %s: already runs, as PID %s" % (self.name, running.pid))
+        spec = read_spec(system)
+        shares = extra_file_systems or []
+        if not self._is_cleared():  # a start that is refused removes nothing of the last run, such as a reboot's mark
+            writers.refuse_second(self.name, spec.file_systems + shares)
         self.stop(timeout)
         remove_file(os.path.join(self.directory, "config.json" + NEW))
-        spec = read_spec(system)
+        writers.claim(self, system, spec.file_systems, shares)
+        try:
+            return self._start(system, spec, wait, timeout, console, output, shares, before_boot)
+        finally:
+            self.give_up_claim()
+
+    def _start(
+        self,
+        system: str,
+        spec: Specification,
+        wait: bool,
+        timeout: float,
+        console: str | None,
+        output: int | None,
+        extra: list[Mount],
+        before_boot: Callable[[], None] | None,
+    ) -> Status:
+        """Start `system`, as `start` has it, when nobody else writes where it does."""
+        from ..state import id_ranges
+        from .start import Start
+
         config = id_ranges.read_config(self.directory)
         remembered = dict(config)
         with AllocationLock():
@@ -107,8 +132,8 @@ class Container(RecordedContainer):
                 config["machine_id"] = os.urandom(16).hex()
             if config != remembered:
                 id_ranges.write_config(self.directory, config)
-        shared = (extra_file_systems or []) + self._kept_journal(spec)
-        notes = {"foreground": output is not None, "shares": bool(extra_file_systems), "timeout": timeout}
+        shared = extra + self._kept_journal(spec)
+        notes = {"foreground": output is not None, "shares": bool(extra), "timeout": timeout}
         starting = Start(
             self, system, spec, ids, str(config["machine_id"]), console, output, shared, notes, before_boot
         )

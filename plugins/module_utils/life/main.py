@@ -145,8 +145,6 @@ def run_container_main() -> int:
 
 
 def _run(directory: str, arguments: Arguments) -> int:
-    from ..state import writers
-
     spec = read_spec(directory)
     container = Container(spec.name)
     extra = [mapping_record(text, True, spec) for text in arguments.values.get("share", [])]
@@ -155,8 +153,6 @@ def _run(directory: str, arguments: Arguments) -> int:
     heed_children()
     for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
         _signal.signal(number, _interrupt)
-    if not arguments.values.keys() & {"refresh", "stop", "clear", "again"}:  # the last one starts nothing as a rule
-        writers.refuse_second(spec.name, spec.file_systems + extra)
     if "detach" in arguments.values:
         with container.lock(timeout):
             status = container.start(directory, True, timeout, extra_file_systems=extra)

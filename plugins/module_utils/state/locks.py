@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MODE = 0o311  # of a directory that is locked: its files can be reached by name
 READ = 0o400
 READ_OR_WRITE = 0o066
-ALLOCATION_TIMEOUT = 30.0  # seconds; who chooses an id range holds the lock for a moment
+ALLOCATION_TIMEOUT = 30.0  # seconds
 
 
 def open_to_lock(directory: str) -> int:
@@ -189,7 +189,7 @@ class Lock:
 
 
 class AllocationLock:
-    """The lock for choosing an id range, so that two containers never get the same."""
+    """The lock for what no two containers may have: an id range, a directory to write to. It is held for a moment."""
 
     def __enter__(self) -> None:
         containers = os.path.join(STATE_DIRECTORY, "containers")
