@@ -12,7 +12,7 @@ from ..module_utils.launcher.contract import Init, Mount, Security, Specificatio
 from ..module_utils.launcher.host_files import HOST_FILES
 from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
-from . import checks, mount_conflicts, tmpfs, unit_starters
+from . import base_units, checks, mount_conflicts, tmpfs, unit_starters
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
 from .errors import DeclarationError, contracted
@@ -96,6 +96,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     if not init.systemd:
         files = {path: item for path, item in files.items() if not path.startswith("/etc/systemd/")}
     else:
+        files = base_units.shielded(files)
         unit_starters.refuse_left_out(folded["units"], files)
         unit_starters.refuse_templates(folded["units"], files, "\n".join(folded["activation"]))
     names = _names(files)

@@ -77,6 +77,14 @@ class UnitSettings:
         """Return whether the system brings a unit itself, or a drop-in for it."""
         return self.declared.is_own(name) or self.declared.has_drop_ins(name)
 
+    def called(self, name: str, word: str, *keys: str) -> str:
+        """Return what a unit is called in a message: with the drop-in of many units by which it has a word.
+
+        :param keys: the settings that the word is looked for in.
+        """
+        origin = self.declared.shared_origin(name, keys, word)
+        return f"the unit {name} (by {origin})" if origin else f"the unit {name}"
+
     def instances(self, name: str, among: list[str]) -> list[str]:
         """Return the units that have the same template as an instance."""
         template = unit_texts.template_of(name)
