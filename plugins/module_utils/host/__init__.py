@@ -10,9 +10,10 @@ What is asked of it first, then what is left on it:
                  for what its services keep in them, `preflight_sources` for what is missing; `nested` where it is
                  itself a container
     store        the store as a container will see it; `preflight_programs` for what a system runs first in it,
-                 `preflight_units` for other names in its units, `preflight_hidden` for mappings that these do not
-                 see, all by `unit_settings`, `preflight_unread` for files that nothing reads in a container, and
-                 `preflight_content` for the time zone, the locale, the rules of sudo and rsyslog's configuration
+                 `preflight_units` for other names in its units, `preflight_paths` for what these need,
+                 `preflight_hidden` for mappings that they do not see, all by `unit_settings`, `preflight_unread` for
+                 files that nothing reads in a container, and `preflight_content` for the time zone, the locale, the
+                 rules of sudo and rsyslog's configuration
     health_units   the units that a health names and a system does not have
     claims       what others have already that a container needs for itself: directories that it writes to, and `ports`
     unit_files   what systemd says of a system's units before anything is stopped for them

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Collection, Iterable, NamedTuple
 
 from ..host import claims, facts, health_units, looking, preflight, preflight_sources
+from ..host.preflight_paths import UnitPaths
 from ..host.preflight_programs import Programs
 from ..host.preflight_units import NamesInUnits
 from ..launcher.errors import LauncherError
@@ -24,7 +25,7 @@ from ..state.target import Layout, TargetError
 class Examined(NamedTuple):
     """The reasons that keep a container from starting: its own, and what others have already.
 
-    :ivar missing: those that an earlier task of the play may make: sources of required mappings.
+    :ivar missing: those that an earlier task of the play may make: sources of required mappings, paths of units.
     :ivar warnings: what the start would say, such as of mappings that it would leave out.
     """
 
@@ -83,9 +84,10 @@ def _examine(layout: Layout, name: str, system: Path, without: Iterable[str], un
 
     boot = (system / "boot").read_bytes().decode("utf-8", "replace") if (system / "boot").is_file() else ""
     programs = Programs(host, specification, read, boot)
-    problems = programs.problems() + NamesInUnits(specification, read, programs.texts).problems()
+    paths = UnitPaths(programs)
+    problems = programs.problems() + NamesInUnits(specification, read, programs.texts).problems() + paths.refused
     if units and specification.init.systemd:
         unknown = health_units.missing_units(units, specification.files, specification.init.environment, boot)
         problems += [f"health.units[{index}]: {text}" for index, text in unknown]
     conflicts = claims.conflicts(host, layout, name, specification, without)
-    return Examined(problems, conflicts, missing, preflight.warnings_of_start(host, specification))
+    return Examined(problems, conflicts, missing + paths.missing, preflight.warnings_of_start(host, specification))

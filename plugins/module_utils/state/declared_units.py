@@ -169,6 +169,10 @@ class DeclaredUnits:
             name = link.rpartition("/")[2]
         return name
 
+    def wants(self, name: str) -> list[str]:
+        """Return the units that links of the system have a unit start."""
+        return list(self._wants.get(self._real(name), []))
+
     def has_drop_ins(self, name: str) -> bool:
         """Return whether the system brings drop-ins that are read for a unit."""
         return any(directory in self._drop_ins for directory in unit_texts.drop_in_directories(name))

@@ -132,6 +132,7 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
         monkeypatch.setattr(module, "damages", lambda _system: [])
     monkeypatch.setattr(examination, "Programs", lambda *_all: types.SimpleNamespace(problems=list, texts=None))
     monkeypatch.setattr(examination, "NamesInUnits", lambda *_all: types.SimpleNamespace(problems=list))
+    monkeypatch.setattr(examination, "UnitPaths", lambda *_all: types.SimpleNamespace(refused=[], missing=[]))
     return layout
 
 
