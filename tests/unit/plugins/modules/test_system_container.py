@@ -65,8 +65,8 @@ class Host:
         ran, self.running = self.running is not None, None
         return ran
 
-    def outdated_units(self, timeout: float = 5.0) -> list[str]:
-        return []
+    def outdated_units(self, timeout: float = 5.0) -> dict[str, t.Any]:
+        return {}
 
     def judge(self, timeout: float = 10.0) -> Judgement:
         return judgement(self.failed)
