@@ -23,7 +23,7 @@ JournalRecord = dict[str, t.Any]
 SHOWN = 12
 """Lines of a failure's message that the text shows; the page has all of them."""
 
-NAMED = 5
+NAMED_UNITS = 5
 """Units of a container that the text names."""
 
 SWITCHED = "switched"
@@ -201,8 +201,8 @@ def _containers(record: JournalRecord) -> str:
 
 def _named(units: list[str]) -> str:
     """Return the first of some units, and how many more there are."""
-    more = f" and {len(units) - NAMED} more" if len(units) > NAMED else ""
-    return ", ".join(units[:NAMED]) + more
+    more = f" and {len(units) - NAMED_UNITS} more" if len(units) > NAMED_UNITS else ""
+    return ", ".join(units[:NAMED_UNITS]) + more
 
 
 def _hosts(count: int) -> str:

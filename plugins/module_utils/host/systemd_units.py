@@ -177,6 +177,11 @@ class Systemd:
         """Return a property of a unit."""
         return self._run("show", f"--property={name}", "--value", unit).stdout.strip()
 
+    def properties(self, unit: str, names: list[str]) -> dict[str, str]:
+        """Return properties of a unit by their names."""
+        said = self._run("show", f"--property={','.join(names)}", unit).stdout
+        return {name: value for name, _sign, value in (line.partition("=") for line in said.split("\n"))}
+
     def active_instances(self) -> list[str]:
         """Return the units of containers that run, or are about to."""
         pattern = unit_of("*")
@@ -184,7 +189,7 @@ class Systemd:
         return data.first_words(listed)
 
     def reload(self) -> None:
-        """Let systemd read its units again; running ones get their new limits by that."""
+        """Let systemd read its units again. Whether running ones get new limits by that depends on its version."""
         self._order(60, "daemon-reload")
 
     def start(self, unit: str, timeout: float) -> None:

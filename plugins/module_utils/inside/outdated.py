@@ -180,7 +180,7 @@ def unit_in(groups: str, path: str) -> str | None:
     return escape(unit[1:] if unit.startswith(GUARD) and unit.endswith(SUFFIXES) else unit)
 
 
-def unescape(name: str) -> str:
+def name_of_escaped(name: str) -> str:
     """Return the name that `escape` was given, unless that was too long."""
     return re.sub(r"\\x([0-9a-f]{2})", lambda found: chr(int(found.group(1), 16)), name)
 

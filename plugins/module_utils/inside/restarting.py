@@ -13,20 +13,20 @@ import re
 import time
 
 from ..launcher.errors import LauncherError
-from .outdated import INIT, unescape
-from .questions import ask
+from . import questions
+from .outdated import INIT, name_of_escaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..state.record import RecordedContainer
 
 SERVICE = re.compile(r"[A-Za-z0-9:_.@\\-]+\.service")
-PAUSE = 0.1  # seconds between two questions to a systemd that executes itself
+PAUSE_WHILE_SILENT = 0.1  # seconds between two questions to a systemd that executes itself
 
 
 def restartable(units: list[str]) -> list[str]:
     """Return those of outdated units, by their escaped names, that can be restarted while the container runs."""
-    return [unit for unit in units if unit == INIT or SERVICE.fullmatch(unescape(unit))]
+    return [unit for unit in units if unit == INIT or SERVICE.fullmatch(name_of_escaped(unit))]
 
 
 def restart(container: RecordedContainer, units: list[str], timeout: float) -> bool:
@@ -42,12 +42,12 @@ def restart(container: RecordedContainer, units: list[str], timeout: float) -> b
         LauncherError: systemd does not answer in time.
     """
     deadline = time.monotonic() + timeout
-    services = [unescape(unit) for unit in units if unit != INIT]
+    services = [name_of_escaped(unit) for unit in units if unit != INIT]
     well = True
     if services:
-        well = ask(container, ["systemctl", "try-restart", "--", *services], timeout)[0] == 0
+        well = questions.ask(container, ["systemctl", "try-restart", "--", *services], timeout)[0] == 0
     if INIT in units:
-        ask(container, ["systemctl", "daemon-reexec"], max(deadline - time.monotonic(), PAUSE))
+        questions.ask(container, ["systemctl", "daemon-reexec"], max(deadline - time.monotonic(), PAUSE_WHILE_SILENT))
         _await_answer(container, deadline)
     return well
 
@@ -55,13 +55,13 @@ def restart(container: RecordedContainer, units: list[str], timeout: float) -> b
 def _await_answer(container: RecordedContainer, deadline: float) -> None:
     """Wait until systemd takes questions again. Raise LauncherError when it does not in time."""
     while True:
-        left = max(deadline - time.monotonic(), PAUSE)
+        left = max(deadline - time.monotonic(), PAUSE_WHILE_SILENT)
         try:
-            if not ask(container, ["systemctl", "show", "--property=Version"], left)[0]:
+            if not questions.ask(container, ["systemctl", "show", "--property=Version"], left)[0]:
                 return
         except LauncherError:
             if container.status().state != "running":
                 raise
         if time.monotonic() >= deadline:
             raise LauncherError("container %s: its systemd does not answer since it executed itself" % container.name)
-        time.sleep(PAUSE)  # while it takes no question there is nothing to wait for
+        time.sleep(PAUSE_WHILE_SILENT)  # while it takes no question there is nothing to wait for

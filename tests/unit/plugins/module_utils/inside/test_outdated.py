@@ -60,7 +60,7 @@ def test_the_unit_of_a_process(groups: str) -> None:
 
 @pytest.mark.parametrize("name", ["redis-server.service", "a\\x2db@1.service", "a b%\033", "user@1.service", "x\\y"])
 def test_an_escaped_name_is_found_again(name: str) -> None:
-    assert outdated.unescape(outdated.escape(name)) == name
+    assert outdated.name_of_escaped(outdated.escape(name)) == name
 
 
 def test_a_path_is_shown_as_it_is_unless_it_would_lead_astray() -> None:

@@ -36,8 +36,8 @@ class Inside:
 
 
 def restart(monkeypatch: pytest.MonkeyPatch, inside: Inside, units: list[str], timeout: float = 5.0) -> bool:
-    monkeypatch.setattr(restarting, "ask", inside.ask)
-    monkeypatch.setattr(restarting, "PAUSE", 0.01)
+    monkeypatch.setattr(restarting.questions, "ask", inside.ask)
+    monkeypatch.setattr(restarting, "PAUSE_WHILE_SILENT", 0.01)
     return restarting.restart(t.cast(t.Any, inside), units, timeout)
 
 
