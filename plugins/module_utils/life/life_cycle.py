@@ -21,7 +21,7 @@ from ..launcher.specification import read_outline
 from ..state import generations
 from ..state.record import Status
 from ..state.systems import Systems
-from ..state.target import Layout, TargetError, message_of
+from ..state.target import Layout, TargetError, message_of, remove_empty
 from . import failure_report, strangers
 from .container import ON_DISK
 from .health import DEFAULTS, await_health
@@ -396,4 +396,5 @@ class LifeCycle:
         self.starter.remove(self.timeout)
         systems = Systems(self.layout)
         systems.remove(systems.of_container(self.name))
+        remove_empty(self.layout)
         self.changed = True
