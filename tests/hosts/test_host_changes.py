@@ -85,6 +85,7 @@ class Fleet:
         self.host = host
         self.containers: dict[str, t.Any] = {}
         controller.write("site.yml", SITE)
+        controller.write("inventory/hosts.yml", f"all: {{hosts: {{{HOST}: }}}}\n")
 
     def play(self, *arguments: str) -> Run:
         return self.controller.playbook("site.yml", *arguments, containers=self.containers)
