@@ -23,7 +23,7 @@ from ..launcher.specification import read_spec
 from ..launcher.targets import NETWORK_FILES, plain_path
 from ..state.system_content import check_name
 from ..state.target import Layout, TargetError, explain
-from . import held_limits
+from . import held_limits, ports
 from .container_options import OPTIONS
 from .limits import Limits
 from .systemd_units import (
@@ -297,17 +297,19 @@ class Boot:
 
     def _unit_options(self) -> UnitOptions:
         given = {option: value for option, value in self.given.items() if value is not None}
-        sources = self._sources()
+        spec = known_specification(self.system) or known_specification(self.layout.current_system(self.name))
+        sources = self._sources(spec)
         if sources is not None:
             given["mounts"] = tuple(map(quoted, sources))
+        if spec is not None:
+            given["online"] = any(ports.is_of_host(port.address) for port in spec.ports)
         return UnitOptions.read(_text(self.drop_in))._replace(**given)
 
-    def _sources(self) -> list[str] | None:
+    def _sources(self, spec: Specification | None) -> list[str] | None:
         """Return the paths of the host without which a start would have other files, or None when that is not known.
 
         A system that a run goes back to is not known before it is current.
         """
-        spec = known_specification(self.system) or known_specification(self.layout.current_system(self.name))
         if spec is None:
             return None
         records = [item for item in spec.file_systems if item.is_bind and not item.mount_may_fail]
