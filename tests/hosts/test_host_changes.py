@@ -9,6 +9,7 @@ import shlex
 import typing as t
 
 import pytest
+from ansible_collections.unshare.container.tests import followed
 from ansible_collections.unshare.container.tests.hosts.conftest import HOST
 from ansible_collections.unshare.container.tests.hosts.controller import Controller
 from ansible_collections.unshare.container.tests.hosts.machine import Machine
@@ -23,6 +24,7 @@ SITE = """
     - role: unshare.container.containers
       vars: {containers_purge: true}
 """
+PROFILE, DROP_IN = "apparmor.d/unshare-container", "systemd/system/unshare-container@.service.d/apparmor.conf"
 REDIS = ("first", "second")
 PING = 'exec 3<>/dev/tcp/127.0.0.1/6379; printf "PING\\r\\n" >&3; read -r answer <&3; echo "$answer"'
 REPACK = """
@@ -223,3 +225,81 @@ def test_the_host_is_upgraded(fleet: Fleet) -> None:
         assert [fleet.main_pid(name, "redis.service") for name in REDIS] == after
     finally:
         fleet.host.succeed(INSTALL)
+
+
+PROGRAM = "/usr/local/bin/unshare-test-profile"
+OF_PATH = f"profile {PROGRAM} {PROGRAM} flags=(complain) {{ file, }}"
+CONFINED = "cat /proc/1/attr/current; cat /proc/$(systemctl show --property=MainPID --value program)/attr/current"
+
+
+def test_profiles_of_the_hosts_paths(fleet: Fleet) -> None:
+    """R10: one applies to a path inside, too, unless the containers have the profile of docs/security.md."""
+    host = fleet.host
+    service = {"type": "unit", "value": {"name": "program", "command": [PROGRAM, "infinity"]}}
+    system: dict[str, t.Any] = {"host_name": "profiled", "services": [service]}
+    fleet.containers = {"profiled": {"operating_system": system}}
+    with followed.Page("docs/security.md", __file__) as page:
+        files = [page.take(f"/etc/{path}") for path in (PROFILE, DROP_IN)]
+    host.succeed(f"cp /usr/bin/sleep {PROGRAM}")
+    try:
+        host.succeed(f"apparmor_parser --replace <<< {shlex.quote(OF_PATH)}")
+        fleet.play()
+        said = host.succeed(fleet.inside("profiled", "sh", "-c", CONFINED)).replace("\0", "").split("\n")
+        assert said[:2] == ["unconfined", f"{PROGRAM} (complain)"]
+
+        for step in files:
+            path = shlex.quote(str(step.block.file))
+            host.succeed(f"mkdir -p $(dirname {path}) && cat > {path} <<< {shlex.quote(step.text)}")
+        host.succeed(f"apparmor_parser --replace /etc/{PROFILE} && systemctl daemon-reload")
+        fleet.containers["profiled"]["state"] = "restarted"
+        fleet.play()
+        said = host.succeed(fleet.inside("profiled", "sh", "-c", CONFINED)).replace("\0", "").split("\n")
+        assert said[:2] == ["unshare-container (enforce)"] * 2
+        assert host.succeed(fleet.inside("profiled", "systemctl", "is-system-running", "--wait")).strip() == "running"
+    finally:
+        fleet.containers = {}
+        fleet.play()
+        host.succeed(f"rm -rf {PROGRAM} /etc/{PROFILE} /etc/{DROP_IN} && systemctl daemon-reload")
+        host.execute(f"apparmor_parser --remove <<< {shlex.quote(OF_PATH)}")
+
+
+def test_mounts_come_before_and_go_after(fleet: Fleet) -> None:
+    """R5, P3: at boot a container waits for the file system of a mapping, and at shutdown that waits for it."""
+    host = fleet.host
+    lines = "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=/bin/sleep 20\n"
+    host.succeed(f"printf '{lines}' > /etc/systemd/system/slow.service; mkdir -p /srv/late")
+    host.succeed("echo 'late /srv/late tmpfs nofail,x-systemd.requires=slow.service 0 0' >> /etc/fstab")
+    try:
+        host.succeed("systemctl daemon-reload && systemctl start srv-late.mount", 60)
+        system = {"host_name": "late"}
+        fleet.containers = {
+            "late": {
+                "operating_system": system,
+                "mappings": [{"source": "/srv/late", "target": "/late"}],
+                "enabled": True,
+            }
+        }
+        fleet.play()
+        host.reboot()
+        host.wait_for_unit("unshare-container@late.service", 90)
+        mounted, begun = (
+            int(host.succeed(f"systemctl show --property={key} --value {unit}"))
+            for key, unit in (
+                ("ActiveEnterTimestampMonotonic", "srv-late.mount"),
+                ("InactiveExitTimestampMonotonic", "unshare-container@late.service"),
+            )
+        )
+        assert 0 < mounted < begun
+        assert "tmpfs" in host.succeed(fleet.inside("late", "findmnt", "--noheadings", "--output=FSTYPE", "/late"))
+        stopped, unmounted = (
+            host.console.index(f"] {what}") for what in ("Stopped unshare-container@late", "Unmounted srv-late.mount")
+        )
+        assert stopped < unmounted
+        assert "Failed unmounting srv-late.mount" not in host.console
+    finally:
+        fleet.containers = {}
+        fleet.play()
+        host.succeed(
+            "sed -i '/srv.late/d' /etc/fstab; systemctl stop srv-late.mount; rm /etc/systemd/system/slow.service"
+        )
+        host.succeed("systemctl daemon-reload; rmdir /srv/late")
