@@ -23,7 +23,7 @@ ENTER = "/run/unshare/web/system/enter-container"
 PAGE = "Hello from a container\n"
 OURS = """
 find /run/unshare -mindepth 1
-find /var/lib/unshare -mindepth 2
+find /var/lib/unshare
 find /etc/systemd/system /run/systemd/system /run/systemd/transient
 cut --delimiter=' ' --fields=4,5 /proc/self/mountinfo
 find /sys/fs/cgroup -type d -path '*unshare*'
@@ -32,10 +32,7 @@ for process in /proc/[0-9]*; do
 done
 true
 """
-"""A command that lists what of the collection can be on a host: files, units, mounts, control groups, processes.
-
-The directories of all containers and all systems stay, empty: runs take turns by locking them.
-"""
+"""A command that lists what of the collection can be on a host: files, units, mounts, control groups, processes."""
 
 OTHER = {
     "host_name": "web",

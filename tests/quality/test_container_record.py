@@ -173,7 +173,7 @@ def test_the_module_leaves_out_the_defaults_of_what_the_host_holds() -> None:
         assert TASK_OPTIONS[name] == rest
         assert isinstance(TASK_OPTIONS[name], TimeLimit) == isinstance(option, TimeLimit)
     unit = {name: list(value) if isinstance(value, tuple) else value for name, value in UnitOptions()._asdict().items()}
-    assert unit.pop("mounts") == []  # of the system
+    assert (unit.pop("mounts"), unit.pop("online")) == ([], False)  # of the system
     assert unit == {name: OPTIONS[name]["default"] for name in unit}
 
 

@@ -19,7 +19,7 @@ What is asked of it first, then what is left on it:
     unit_files   what systemd says of a system's units before anything is stopped for them
     system_filter   a system's system-call filter as this host makes it
     distribution    what its distribution calls the packages that messages name
-    limits       how much of it a container may take, as it is declared
+    limits       how much of it a container may take, as it is declared; `held_limits` for one that runs in its unit
     container_options   options that the modules of one container and of all share
     time_limits  time limits among the options of modules
     readable_results   a module all of whose result is valid UTF-8

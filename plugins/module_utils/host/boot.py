@@ -23,6 +23,7 @@ from ..launcher.specification import read_spec
 from ..launcher.targets import NETWORK_FILES, plain_path
 from ..state.system_content import check_name
 from ..state.target import Layout, TargetError, explain
+from . import held_limits, ports
 from .container_options import OPTIONS
 from .limits import Limits
 from .systemd_units import (
@@ -105,7 +106,9 @@ class Boot:
 
     def describe(self) -> dict[str, Any]:
         """Return the settings in the form that a diff shows: the unit, and those limits that were asked for."""
-        return self._shown(self.is_enabled(), _text(self.drop_in), self._kept())
+        shown = self._shown(self.is_enabled(), _text(self.drop_in), self._kept())
+        not_held = self._not_held()
+        return dict(shown, limits_not_held=not_held) if not_held else shown
 
     def plan(self, state: str) -> dict[str, Any]:
         """Return what `describe` will return after `apply(state)`."""
@@ -137,9 +140,9 @@ class Boot:
                 self._forget()
             return changed
         if changed:
-            self._apply_limits()
             if self.systemd.present:
                 self._apply_unit()
+            self._apply_limits()
         return changed
 
     def required_strangers(self, made: Iterable[str] = ()) -> list[str]:
@@ -219,12 +222,30 @@ class Boot:
         return status.state != "running" or self.systemd.is_active(self.unit)
 
     def _apply_limits(self) -> None:
+        """Have a running container held to its limits, then keep them: what is interrupted is done by the next run."""
+        cgroup = self.container.cgroup
+        running = self.container.status().state == "running"
+        if running and cgroup.of_unit:
+            self.warnings += held_limits.bring(cgroup, held_limits.of_unit(self.systemd, self.unit))
         if self.limits is None or self.limits == self._kept():
             return
-        kept_limits.write(str(self.layout.container(self.name)), self.limits)
-        cgroup = self.container.cgroup
-        if self.container.status().state == "running" and not cgroup.of_unit:
+        if running and not cgroup.of_unit:
             kept_limits.apply(cgroup, self.limits)
+        kept_limits.write(str(self.layout.container(self.name)), self.limits)
+
+    def _not_held(self) -> list[str]:
+        """Return the limits of its unit to which the running container is not held; systemd is asked when in doubt."""
+        cgroup = self.container.cgroup
+        if not self.systemd.present or self.container.status().state != "running" or not cgroup.of_unit:
+            return []
+        kept = self._kept()
+        if not held_limits.not_held(cgroup, {name: kept_limits.text(name, kept) for name in kept_limits.LIMITS}):
+            return []
+        texts = held_limits.of_unit(self.systemd, self.unit)
+        return [
+            f"{name}: {held or 'none'} in place of {texts[name]}"
+            for name, held in held_limits.not_held(cgroup, texts).items()
+        ]
 
     def _apply_unit(self) -> None:
         try:
@@ -276,17 +297,19 @@ class Boot:
 
     def _unit_options(self) -> UnitOptions:
         given = {option: value for option, value in self.given.items() if value is not None}
-        sources = self._sources()
+        spec = known_specification(self.system) or known_specification(self.layout.current_system(self.name))
+        sources = self._sources(spec)
         if sources is not None:
             given["mounts"] = tuple(map(quoted, sources))
+        if spec is not None:
+            given["online"] = any(ports.is_of_host(port.address) for port in spec.ports)
         return UnitOptions.read(_text(self.drop_in))._replace(**given)
 
-    def _sources(self) -> list[str] | None:
+    def _sources(self, spec: Specification | None) -> list[str] | None:
         """Return the paths of the host without which a start would have other files, or None when that is not known.
 
         A system that a run goes back to is not known before it is current.
         """
-        spec = known_specification(self.system) or known_specification(self.layout.current_system(self.name))
         if spec is None:
             return None
         records = [item for item in spec.file_systems if item.is_bind and not item.mount_may_fail]

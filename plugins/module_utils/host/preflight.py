@@ -91,17 +91,14 @@ def _store(host: HostFacts, specification: Specification) -> list[str]:
         kind = 0
     if not stat.S_ISDIR(kind):
         return [f"the store {source} is not a directory on this host"]
-    problems = []
     if target == "/usr" and not _is_merged(host, posixpath.dirname(source.rstrip("/")) or "/"):
-        problems.append(
-            f"beside the store {source} there is a bin that is not a link into it; containers need a merged /usr: "
-            f"install the package {DEBIAN_PACKAGES.merged_usr}"
-        )
+        said = f"beside the store {source} there is a bin that is not a link into it; containers need a merged /usr"
+        return [f"{said}: install the package {DEBIAN_PACKAGES.merged_usr}"]  # its systemd is beside it, too
     program = specification.init.argv[0]
     view = StoreView(specification, host.root)
     if specification.init.systemd and program.startswith(target + "/") and not view.is_program(program):
-        problems.append(f"the store {source} has no systemd ({program}): install the package {DEBIAN_PACKAGES.systemd}")
-    return problems
+        return [f"the store {source} has no systemd ({program}): install the package {DEBIAN_PACKAGES.systemd}"]
+    return []
 
 
 def _kind(host: HostFacts, path: str) -> int:

@@ -31,6 +31,7 @@ MARGIN = 15
 """Seconds that systemd waits longer than the launcher does, which knows better what to do then."""
 
 MOUNTS_FOR = "RequiresMountsFor="
+ONLINE = "network-online.target"
 WRITTEN = "# Written by the Ansible collection unshare.container."
 RESTARTS = tuple(OPTIONS["restart"]["choices"])
 
@@ -96,6 +97,7 @@ class UnitOptions(NamedTuple):
     :param after: containers that are started before this one, if they are started at all.
     :param requires: containers that are started before this one, and without which this one does not run.
     :param mounts: paths of the host that are mounted before, each as `quoted` has it.
+    :param online: whether the host has its addresses before.
     """
 
     timeout: float = float(OPTIONS["timeout"]["default"])
@@ -103,6 +105,7 @@ class UnitOptions(NamedTuple):
     after: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ()
+    online: bool = False
 
     @classmethod
     def read(cls, text: str) -> UnitOptions:
@@ -119,7 +122,8 @@ class UnitOptions(NamedTuple):
             if name in after:
                 after.remove(name)
         mounts = tuple(_values(text, MOUNTS_FOR))
-        return said._replace(after=tuple(after), requires=tuple(requires), mounts=mounts)
+        online = ONLINE in _values(text, "Wants=")
+        return said._replace(after=tuple(after), requires=tuple(requires), mounts=mounts, online=online)
 
     def text(self) -> str:
         """Return the text of the drop-in. A name in both lists has two lines `After=`, so that `read` finds both."""
@@ -128,6 +132,7 @@ class UnitOptions(NamedTuple):
         for name in sorted(set(self.requires)):
             lines += [f"Requires={unit_of(name)}", f"After={unit_of(name)}"]
         lines += [MOUNTS_FOR + path for path in self.mounts]
+        lines += [f"Wants={ONLINE}", f"After={ONLINE}"] if self.online else []
         lines += ["", "[Service]", f"Environment=UNSHARE_TIMEOUT={times.as_text(self.timeout)}"]
         whole = times.as_text(self.timeout + MARGIN)
         lines += [f"TimeoutStartSec={whole}s", f"TimeoutStopSec={whole}s", f"Restart={self.restart}"]
@@ -177,6 +182,11 @@ class Systemd:
         """Return a property of a unit."""
         return self._run("show", f"--property={name}", "--value", unit).stdout.strip()
 
+    def properties(self, unit: str, names: list[str]) -> dict[str, str]:
+        """Return properties of a unit by their names."""
+        said = self._run("show", f"--property={','.join(names)}", unit).stdout
+        return {name: value for name, _sign, value in (line.partition("=") for line in said.split("\n"))}
+
     def active_instances(self) -> list[str]:
         """Return the units of containers that run, or are about to."""
         pattern = unit_of("*")
@@ -184,7 +194,7 @@ class Systemd:
         return data.first_words(listed)
 
     def reload(self) -> None:
-        """Let systemd read its units again; running ones get their new limits by that."""
+        """Let systemd read its units again. Whether running ones get new limits by that depends on its version."""
         self._order(60, "daemon-reload")
 
     def start(self, unit: str, timeout: float) -> None:

@@ -252,12 +252,12 @@ class ControlGroup:
     def write(self, file: str, text: str) -> None:
         """Write a limit into a file of the whole group.
 
-        It is written into the payload as well, so that programs inside can read it. A weight is not: there it would
-        count against processes that enter.
+        Without a unit it is written into the payload as well, so that programs inside can read it. A weight is not:
+        there it would count against processes that enter.
         """
         whole, path = self.whole, self.path
         self._write(whole + "/" + file, text)
-        if path != whole and not file.endswith(".weight") and self._has(path + "/" + file):
+        if path != whole and not self.of_unit and not file.endswith(".weight") and self._has(path + "/" + file):
             self._write(path + "/" + file, text)
 
     @property

@@ -22,6 +22,7 @@ For the modules:
     health       whether a container is well
     failure_report   what an error says of one that is not
     healing      what a running container lacks since the host has changed, and the mending of that
+    refreshing   units that run software which the host has replaced, and their restart
     one_container, host_containers   what the modules of one container and of all do
     container_information   what is known of a container
 """

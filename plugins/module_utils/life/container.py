@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
+    from ..inside.outdated import Outdated
     from ..inside.units import Judgement
     from ..launcher.contract import Specification
 
@@ -314,8 +315,8 @@ class Container(RecordedContainer):
         """Return the names of the units that do not do what was declared."""
         return self.judge(timeout).units
 
-    def outdated_units(self, timeout: float = 5.0) -> list[str]:
-        """Names of the units that run files of the store which the host has replaced or removed."""
+    def outdated_units(self, timeout: float = 5.0) -> dict[str, Outdated]:
+        """Return the units that run files of the store which the host has replaced or removed, by their names."""
         from ..inside import outdated
 
         return outdated.outdated_units(self, timeout)

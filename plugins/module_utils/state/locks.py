@@ -163,7 +163,7 @@ class Lock:
                 continue
             try:
                 _hold(self.descriptor, "container %s" % self.name, self.timeout, deadline)
-                if _same(self.descriptor, self.directory):
+                if is_same(self.descriptor, self.directory):
                     return
             except BaseException:
                 self._close()
@@ -178,7 +178,7 @@ class Lock:
         """Give the lock back, if it is held, and remove the directory when it is empty."""
         if self.descriptor < 0:
             return  # given back in between, and not taken again
-        if _same(self.descriptor, self.directory):
+        if is_same(self.descriptor, self.directory):
             try:
                 os.rmdir(self.directory)
                 os.rmdir(RUN_DIRECTORY)
@@ -193,19 +193,27 @@ class AllocationLock:
 
     def __enter__(self) -> None:
         containers = os.path.join(STATE_DIRECTORY, "containers")
-        make_directory(containers, 0o700)
-        self.descriptor = open_to_lock(containers)
-        try:
-            _hold(self.descriptor, containers, ALLOCATION_TIMEOUT, time.monotonic() + ALLOCATION_TIMEOUT)
-        except BaseException:
+        deadline = time.monotonic() + ALLOCATION_TIMEOUT
+        while True:
+            make_directory(containers, 0o700)
+            try:
+                self.descriptor = open_to_lock(containers)
+            except FileNotFoundError:
+                continue  # the last container has just been removed
+            try:
+                _hold(self.descriptor, containers, ALLOCATION_TIMEOUT, deadline)
+                if is_same(self.descriptor, containers):
+                    return
+            except BaseException:
+                os.close(self.descriptor)
+                raise
             os.close(self.descriptor)
-            raise
 
     def __exit__(self, *_error: object) -> None:
         os.close(self.descriptor)
 
 
-def _same(descriptor: int, path: str) -> bool:
+def is_same(descriptor: int, path: str) -> bool:
     """Return whether the path still names the open directory."""
     try:
         there = os.stat(path)

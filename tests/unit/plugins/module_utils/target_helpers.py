@@ -127,6 +127,7 @@ class FakeSystemd(Systemd):
         self.active: set[str] = set()
         self.orders: list[str] = []
         self.required_by = ""
+        self.unit_properties: dict[str, str] = {}
         self.broken = False
 
     def version(self) -> int:
@@ -140,6 +141,9 @@ class FakeSystemd(Systemd):
 
     def show(self, unit: str, name: str) -> str:
         return {"RequiredBy": self.required_by}[name]
+
+    def properties(self, unit: str, names: list[str]) -> dict[str, str]:
+        return {name: self.unit_properties[name] for name in names if name in self.unit_properties}
 
     def reload(self) -> None:
         self.orders.append("daemon-reload")

@@ -132,7 +132,7 @@ def test_what_is_given_is_written_and_the_rest_stays(
 
     def read() -> dict[str, t.Any]:
         said = systemd_units.UnitOptions.read((layout.root / UNITS / UNIT[2]).read_text())._asdict()
-        assert said.pop("mounts") == ()
+        assert (said.pop("mounts"), said.pop("online")) == ((), False)
         return {key: sorted(value) if isinstance(value, tuple) else value for key, value in said.items()}
 
     first = {key: values[0] for key, values in OPTIONS.items()}
@@ -185,6 +185,53 @@ def test_cases_b7_its_unit_waits_for_what_is_mapped(layout: Layout) -> None:
     (system / "spec.json").unlink()  # as in check mode, before the system is written
     assert not four_ways(boot)
     assert len(waited_for()) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "online"),
+    [
+        ("192.0.2.1", True),
+        ("2001:db8::1", True),
+        ("fe80::1%eth0", True),
+        ("web.example.org", True),
+        ("", False),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("0::0", False),
+        ("127.0.0.53", False),
+        ("::1", False),
+        ("localhost", False),
+    ],
+)
+def test_its_unit_waits_for_the_addresses_on_which_it_listens(layout: Layout, address: str, online: bool) -> None:
+    """P3: where nobody can listen before the host has them; and no longer when the next system does not."""
+    systemd, container = FakeSystemd(), Container()
+    system = layout.systems / "0-web"
+    system.mkdir(parents=True)
+
+    def write(address: str) -> None:
+        port = {"number": 8080, "place": "x", **({"address": address} if address else {})}
+        (system / "spec.json").write_text(
+            json.dumps({**specifications.SMALL, "shared_network": True, "ports": [{"number": 1, "place": "y"}, port]})
+        )
+
+    def boot() -> Boot:
+        return Boot(layout, "web", container, enabled=True, systemd=systemd, system=system)
+
+    def waits() -> bool:
+        text = (layout.root / UNITS / UNIT[2]).read_text()
+        assert text.count("network-online.target") == 2 * text.count("Wants=network-online.target\n")
+        return "\nAfter=network-online.target\n" in text
+
+    write(address)
+    assert four_ways(boot)
+    assert waits() is online
+    assert not four_ways(boot)
+    (system / "spec.json").unlink()
+    assert not four_ways(boot)
+    write("")
+    assert four_ways(boot) is online
+    assert not waits()
 
 
 def test_a_drop_in_that_nobody_could_have_meant() -> None:
