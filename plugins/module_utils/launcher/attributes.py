@@ -238,9 +238,7 @@ def reset_own() -> None:
     Signals that Python, or its caller, ignores or blocks would stay so after exec. These include the signals that the C
     library keeps for itself and lets nobody set; another library may have ignored them.
     """
-    for number in range(1, LAST_SIGNAL + 1):
-        if number not in (_signal.SIGKILL, _signal.SIGSTOP):
-            linux.default_signal(number)
+    linux.default_signals(*(set(range(1, LAST_SIGNAL + 1)) - {_signal.SIGKILL, _signal.SIGSTOP}))
     _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
     linux.prctl(linux.PR_SET_TIMERSLACK, TIMER_SLACK)
     linux.personality(0)

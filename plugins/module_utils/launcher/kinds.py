@@ -64,11 +64,15 @@ class ContractRecord:
     """A mapping of fields that never changes. A class gives each field's type, its kind, and its default, if any."""
 
     KINDS: ClassVar[dict[str, Kind]] = {}
+    REQUIRED: ClassVar[tuple[str, ...]] = ()  # the fields that have no default
+
+    def __init_subclass__(cls) -> None:
+        cls.REQUIRED = tuple(name for name in cls.KINDS if not hasattr(cls, name))
 
     def __init__(self, **given: Any) -> None:
         self.__dict__.update(given)
         unknown = given.keys() - self.KINDS.keys()
-        missing = [name for name in self.KINDS if not hasattr(self, name)]
+        missing = [name for name in self.REQUIRED if name not in given]
         if unknown or missing:
             raise TypeError("%s: unknown %s, missing %s" % (type(self).__name__, sorted(unknown), missing))
 
@@ -89,10 +93,9 @@ class ContractRecord:
                 if name not in kinds:
                     raise ContractError("is no field; known are %s" % ", ".join(kinds))
                 fields[name] = kinds[name](item)
-            if len(fields) < len(kinds):
-                for name in kinds:
-                    if not hasattr(record, name):
-                        raise ContractError("is missing")
+            for name in cls.REQUIRED:
+                if name not in fields:
+                    raise ContractError("is missing")
         except ContractError as error:
             raise error.within(str(name)) from None
         record.check()

@@ -146,6 +146,7 @@ class Launch:
             for _number in range(3):
                 pipes.append(os.pipe())
             ids, ready, built = pipes
+            load_nothing_more()
             self.cloned = pid = self._clone(relation)
             if pid == 0:
                 FirstProcess(self.plan).run(report[1], ids[0], ready[1], built[0], go[0])
@@ -229,7 +230,6 @@ class Launch:
                 kernel.restrict(tree, null)
             kernel.name_boot(tree)
             os.fchdir(tree.root)
-            load_nothing_more()
             mount_calls.pivot_root(".", ".")
             mount_calls.unmount(".")
         finally:

@@ -19,6 +19,8 @@ from .loading import refuse_to_load
 libc = ctypes.PyDLL(None, use_errno=True)
 syscall = libc.syscall
 syscall.restype = ctypes.c_long
+# Those that a first process alone calls. Looked up in there, each would make it copy two dozen pages of its parent's.
+_personality, _sethostname, _socket = libc.personality, libc.sethostname, libc.socket
 
 MACHINE = os.uname().machine
 
@@ -141,7 +143,7 @@ class OpenHow(ctypes.Structure):
 class SocketFilterProgram(ctypes.Structure):
     """`struct sock_fprog` of seccomp(2)."""
 
-    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
 
 def clone3(flags: int, exit_signal: int = 0, cgroup: int | None = None, pid: int | None = None) -> int:
@@ -256,15 +258,16 @@ def _statx(descriptor: int) -> ctypes.Array[ctypes.c_char]:
     return status
 
 
-def default_signal(signal: int) -> None:
-    """Give a signal its default action (rt_sigaction(2)), even one that the C library reserves."""
-    number = number_here(_SIGACTION, "rt_sigaction")
-    result_of(syscall(number, signal, _DEFAULT_ACTION, None, ctypes.c_ulong(8)), "rt_sigaction(%d, SIG_DFL)", signal)
+def default_signals(*signals: int) -> None:
+    """Give signals their default action (rt_sigaction(2)), even those that the C library reserves."""
+    number, size = number_here(_SIGACTION, "rt_sigaction"), ctypes.c_ulong(8)
+    for signal in signals:
+        result_of(syscall(number, signal, _DEFAULT_ACTION, None, size), "rt_sigaction(%d, SIG_DFL)", signal)
 
 
 def personality(domain: int) -> None:
     """Set the execution domain (personality(2)); 0 is Linux's, with every flag off."""
-    result_of(libc.personality(ctypes.c_ulong(domain)), "personality(%d)", domain)
+    result_of(_personality(ctypes.c_ulong(domain)), "personality(%d)", domain)
 
 
 def may_execute(directory: int, name: str) -> bool:
@@ -288,7 +291,7 @@ def execveat(directory: int, name: str, arguments: list[str], environment: dict[
 def set_host_name(name: str) -> None:
     """Set the host name of the calling process's uts namespace (sethostname(2))."""
     data = os.fsencode(name)
-    result_of(libc.sethostname(data, ctypes.c_size_t(len(data))), "sethostname(%s)", name)
+    result_of(_sethostname(data, ctypes.c_size_t(len(data))), "sethostname(%s)", name)
 
 
 def effective_capabilities() -> int:
@@ -317,15 +320,14 @@ def join_new_session_keyring() -> None:
 
 def load_seccomp_filter(program: bytes) -> None:
     """Install a compiled filter (`struct sock_filter` records) for this process and all its descendants."""
-    buffer = ctypes.create_string_buffer(program, len(program))
-    structure = SocketFilterProgram(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
+    structure = SocketFilterProgram(len(program) // 8, program)
     number = number_here(_SECCOMP, "seccomp")
     result_of(syscall(number, SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(structure)), "seccomp(SET_MODE_FILTER)")
 
 
 def bring_loopback_up() -> None:
     """Set the interface `lo` of this network namespace up (netdevice(7), SIOCSIFFLAGS)."""
-    descriptor = result_of(libc.socket(2, 2 | os.O_CLOEXEC, 0), "socket(AF_INET)")
+    descriptor = result_of(_socket(2, 2 | os.O_CLOEXEC, 0), "socket(AF_INET)")
     try:
         request = b"lo".ljust(16, b"\0") + (0x1).to_bytes(2, "little") + bytes(22)
         fcntl.ioctl(descriptor, 0x8914, request)

@@ -234,7 +234,7 @@ def heed_children() -> None:
     The caller may ignore SIGCHLD, and exec keeps that; then the kernel tells nobody how a child has ended (wait(2)).
     """
     if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:
-        linux.default_signal(_signal.SIGCHLD)  # any thread may call this
+        linux.default_signals(_signal.SIGCHLD)  # any thread may call this
 
 
 def reap(pid: int) -> None:
