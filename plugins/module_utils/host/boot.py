@@ -196,7 +196,8 @@ class Boot:
         if limits:
             controllers = self.container.cgroup.controllers()
             missing = kept_limits.not_kept(limits, controllers)
-            self.warnings += kept_limits.warnings_of([name for name in missing if name != "tasks_max"])
+            self.warnings += kept_limits.warnings_of([name for name in missing if name != "tasks_max"], controllers)
+            self.warnings += kept_limits.unfit(limits, controllers)
         if self.enabled and not self.systemd.present:
             self.warnings.append(self._no_unit())
         elif self.systemd.present and state != "stopped" and not self._runs_in_unit():

@@ -8,7 +8,7 @@ import fcntl
 import os
 import stat
 
-from . import lookup
+from . import lookup, mount_table
 from .paths import read_text
 
 TYPE_CHECKING = False
@@ -71,6 +71,29 @@ def members_of_btrfs(directory: str, at: int | None = None) -> list[str]:
     digits = said[UUID_AT : UUID_AT + 16].hex()
     uuid = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
     return _numbers_in("%s/fs/btrfs/%s/devices" % (SYSTEM, uuid))
+
+
+def whole_disk(path: str) -> str | None:
+    """Return the numbers of the disk that a path is, or is on, or None: the kernel counts its work there.
+
+    A partition's is that of its disk. A device that lies on a single other one stands for that, as with systemd.
+
+    Raises:
+        OSError: the path leads nowhere.
+    """
+    found = [block_device(path) or numbers(os.stat(path).st_dev)]
+    if found[0].startswith("0:"):
+        way = mount_table.way(mount_table.read(), os.path.realpath(path))
+        found = of_mount(way[-1]) if way else []
+    while len(found) == 1 and not found[0].startswith("0:"):
+        directory = "%s/dev/block/%s" % (SYSTEM, found[0])
+        disk = found[0]
+        if os.path.exists(directory + "/partition"):
+            return read_text(directory + "/../dev").strip()
+        found = _numbers_in(directory + "/slaves")
+        if len(found) != 1:
+            return disk
+    return None
 
 
 def holds(one: str, other: str) -> bool:
