@@ -41,6 +41,7 @@ READ = "/run/unshare/bound/system/enter-container dd if=/usr/unshare-test of=/de
 
 
 def test_limits_are_in_force_at_a_start(controller: Controller, host: Machine) -> None:
+    controller.write("inventory/hosts.ini", f"{HOST}\n")
     controller.write("bound.yml", PLAYBOOK)
     host.succeed("dd if=/dev/urandom of=/usr/unshare-test bs=1M count=24 status=none && sync")
     try:
