@@ -315,6 +315,18 @@ options:
         not hold.
     type: int
     default: 0
+  devices:
+    description:
+      - Devices of the host that the container has, each a path below C(/dev), such as V(/dev/net/tun), or a mapping of
+        C(path), C(target) (the path inside), C(mode), C(owner) and C(group) (names or numbers inside).
+      - The container has a node of its own for the same driver, with the mode of the host's and root as its owner where
+        nothing else is said. Nothing inside changes the host's node. A directory, such as V(/dev/dri), stands for all
+        devices in it.
+      - One that the host does not have is an error. So is one that would take the container's isolation away, such as
+        C(/dev/mem), or a disk that the host has mounted.
+    type: list
+    elements: raw
+    default: []
   log:
     description:
       - What becomes of the container's log when it ends.

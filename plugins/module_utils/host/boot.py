@@ -265,7 +265,7 @@ class Boot:
         return {
             self.template: template(self.systemd.version()),
             self.drop_in: self._drop_in(),
-            self.limits_drop_in: limits_drop_in(self.wanted_limits()),
+            self.limits_drop_in: limits_drop_in(kept_limits.by_disk(self.wanted_limits())),
         }
 
     def _will_be_enabled(self) -> bool:

@@ -38,7 +38,7 @@ THOUSANDS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 """Of bandwidths, as with systemd."""
 LARGEST = 1 << 62
 PROCESSORS = 8192  # more than any kernel knows
-PATH = re.compile(r"/[^\s\"'\\%]*")
+DISK_PATH = re.compile(r"/[^\s\"'\\%]*")
 """A path that every kind of systemd's quoting leaves as it is."""
 
 
@@ -130,7 +130,7 @@ def _of_paths(units: dict[str, int], example: str) -> Callable[[Any, str], dict[
             raise LimitError(path, f"{value!r} is not a mapping of disks, such as {{/dev/sda: {example}}}")
         found = {}
         for disk, bound in value.items():
-            if not isinstance(disk, str) or not PATH.fullmatch(disk):
+            if not isinstance(disk, str) or not DISK_PATH.fullmatch(disk):
                 raise LimitError(path, f"{disk!r} is not an absolute path of a disk, or of a file on it")
             number = _number(bound, units)
             if not 1 <= number <= LARGEST:

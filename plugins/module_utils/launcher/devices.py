@@ -70,7 +70,7 @@ def members_of_btrfs(directory: str, at: int | None = None) -> list[str]:
         os.close(descriptor)
     digits = said[UUID_AT : UUID_AT + 16].hex()
     uuid = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-    return _numbers_in("%s/fs/btrfs/%s/devices" % (SYSTEM, uuid))
+    return numbers_in("%s/fs/btrfs/%s/devices" % (SYSTEM, uuid))
 
 
 def whole_disk(path: str) -> str | None:
@@ -90,7 +90,7 @@ def whole_disk(path: str) -> str | None:
         disk = found[0]
         if os.path.exists(directory + "/partition"):
             return read_text(directory + "/../dev").strip()
-        found = _numbers_in(directory + "/slaves")
+        found = numbers_in(directory + "/slaves")
         if len(found) != 1:
             return disk
     return None
@@ -119,7 +119,7 @@ def _chain(number: str) -> set[str]:
             pending.append(block_device(backing) or "")
         if os.path.exists(directory + "/partition"):
             pending.append(read_text(directory + "/../dev").strip())
-        pending += _numbers_in(directory + "/slaves")
+        pending += numbers_in(directory + "/slaves")
         for group in together:
             if number in group:
                 pending += group
@@ -129,11 +129,11 @@ def _chain(number: str) -> set[str]:
 def _groups() -> list[list[str]]:
     """Return the devices of each file system that has several, as far as the kernel tells: btrfs and bcachefs."""
     btrfs, bcachefs = SYSTEM + "/fs/btrfs", SYSTEM + "/fs/bcachefs"
-    found = [_numbers_in("%s/%s/devices" % (btrfs, name)) for name in _names(btrfs)]
-    return found + [_numbers_in("%s/%s" % (bcachefs, name), "block/dev") for name in _names(bcachefs)]
+    found = [numbers_in("%s/%s/devices" % (btrfs, name)) for name in _names(btrfs)]
+    return found + [numbers_in("%s/%s" % (bcachefs, name), "block/dev") for name in _names(bcachefs)]
 
 
-def _numbers_in(directory: str, file: str = "dev") -> list[str]:
+def numbers_in(directory: str, file: str = "dev") -> list[str]:
     """Return the numbers of the devices that a directory of sysfs has entries for."""
     found = []
     for name in _names(directory):

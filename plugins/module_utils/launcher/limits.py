@@ -167,6 +167,22 @@ def apply(cgroup: ControlGroup, limits: dict[str, Any]) -> list[str]:
     return failed
 
 
+def by_disk(limits: dict[str, Any]) -> dict[str, Any]:
+    """Return the limits with one path for each disk, the first that leads to it, and the lowest bound for that.
+
+    systemd writes all bounds of a path at once. Those of another path to the same disk would be gone.
+    """
+    first: dict[str, str] = {}
+    merged = dict(limits)
+    for name in _of_disks(limits):
+        merged[name] = {}
+        for path, bound in limits[name].items():
+            number = _disk(path)[0]
+            known = first.setdefault(number, path) if number else path
+            merged[name][known] = min(bound, merged[name].get(known, bound))
+    return merged
+
+
 def _of_disks(limits: dict[str, Any]) -> list[str]:
     return [name for name, limit in LIMITS.items() if limit.key and name in limits]
 
@@ -196,7 +212,7 @@ def _write_disks(cgroup: ControlGroup, limits: dict[str, Any]) -> list[str]:
     keys = [limit.key for limit in LIMITS.values() if limit.key]
     lines = {number: dict.fromkeys(keys, UNBOUND) for number in data.first_words(cgroup.read(DISKS))}
     for name in asked:
-        for path, bound in limits[name].items():
+        for path, bound in by_disk(limits)[name].items():
             number = _disk(path)[0]
             if number:
                 lines.setdefault(number, dict.fromkeys(keys, UNBOUND))[LIMITS[name].key] = str(bound)

@@ -282,6 +282,28 @@ def test_only_what_the_kernel_does_not_know_is_no_error(number: int, monkeypatch
         assert kept.apply(group, {"cpuset": "9"}) == []
 
 
+def test_two_paths_of_one_disk_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For systemd, which would forget the bounds of the first one, and for the kernel."""
+    monkeypatch.setitem(DISKS, "/srv/x", "8:16")
+    asked = parse_limits(
+        {
+            "memory_max": "1G",
+            "io_read_bandwidth": {"/srv": 5, "/none": 4, "/srv/x": 3, "/dev/sda": 9},
+            "io_write_iops": {"/srv/x": 7},
+            "io_read_iops": {"/srv/x": 8, "/srv": 9},
+        }
+    )
+    assert kept.by_disk(asked) == {
+        "memory_max": 1 << 30,
+        "io_read_bandwidth": {"/srv": 3, "/none": 4, "/dev/sda": 9},
+        "io_write_iops": {"/srv": 7},
+        "io_read_iops": {"/srv": 8},
+    }
+    group = Group("io", kept.DISKS)
+    kept.apply(group, asked)  # type: ignore[arg-type]
+    assert group.disks["8:16"] == "rbps=3 wbps=max riops=8 wiops=7"
+
+
 def test_bfq_has_a_file_of_its_own() -> None:
     group = Group("io", "io.bfq.weight")
     assert kept.apply(group, {"io_weight": 30}) == []  # type: ignore[arg-type]
