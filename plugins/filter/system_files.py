@@ -97,6 +97,7 @@ def system_files(
     init: t.Any = "systemd",
     security: t.Any = None,
     oom_score_adj: t.Any = 0,
+    devices: t.Any = None,
 ) -> dict[str, t.Any]:
     """Return the rendered system."""
     return render(
@@ -109,6 +110,7 @@ def system_files(
         init=init,
         security=security,
         oom_score_adj=oom_score_adj,
+        devices=devices,
     )
 
 

@@ -12,7 +12,7 @@ from ..module_utils.launcher.contract import Init, Mount, Security, Specificatio
 from ..module_utils.launcher.host_files import HOST_FILES
 from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
-from . import base_units, checks, mount_conflicts, tmpfs, unit_starters
+from . import base_units, checks, devices, mount_conflicts, tmpfs, unit_starters
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
 from .errors import DeclarationError, contracted
@@ -65,7 +65,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     """Return the `system` mapping of a container's operating system (a result of containerized_operating_system).
 
     Arguments: name, shared_network, private_users (auto, identity or a first host id), store (a path or SOURCE=TARGET),
-    oom_score_adj, log (volatile or persistent), init, security. Raise DeclarationError with the place.
+    oom_score_adj, log (volatile or persistent), init, security, devices. Raise DeclarationError with the place.
     """
     system = operating_system(declared)
     if system.essential_services is None:
@@ -114,6 +114,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         init=init,
         file_systems=file_systems,
         oom_score_adj=oom_score_adj,
+        devices=devices.devices(given["devices"], names),
         log=given["log"],
         security=Security(**given["security"]),
         ports=folded["ports"] if given["shared_network"] else [],

@@ -260,8 +260,10 @@ def test_the_page_about_starting_with_the_host(host: SystemdHost) -> None:
     host.container("web", system=host.write("web"), **told)
 
     host.machine.output("sh", "-c", "cd /etc/systemd/system && ls -d " + " ".join([*files, link]))
-    limits = ["MemoryMax", "MemoryHigh", "CPUQuotaPerSecUSec", "CPUWeight", "TasksMax", "IOWeight"]
-    assert host.show("web", *limits) == [str(512 << 20), str(400 << 20), "1.500000s", "50", "512", "50"]
+    limits = ["MemoryMax", "MemoryHigh", "MemorySwapMax", "CPUQuotaPerSecUSec", "CPUWeight", "AllowedCPUs", "TasksMax"]
+    assert host.show("web", *limits) == [str(512 << 20), str(400 << 20), "0", "1.500000s", "50", "0", "512"]
+    disks = ["IOWeight", "IOReadBandwidthMax", "IOWriteBandwidthMax", "IOReadIOPSMax", "IOWriteIOPSMax"]
+    assert host.show("web", *disks) == ["50", "/var 50000000", "/var 20000000", "/var 2000", "/var 1000"]
     assert "unshare-container@database.service" in host.show("web", "After")[0].split()
     for verb in ("stop", "start"):
         host.machine.output("systemctl", verb, "unshare-container@web")

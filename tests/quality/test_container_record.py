@@ -58,6 +58,7 @@ GIVEN: dict[str, t.Any] = {
     "init": {"argv": ["/usr/bin/given"]},
     "security": {"nesting": True},
     "oom_score_adj": 300,
+    "devices": ["/dev/net/tun"],
     "log": "persistent",
     "store": "/srv/tree=/software",
     "state": "restarted",

@@ -199,7 +199,8 @@ class Boot:
         if limits:
             controllers = self.container.cgroup.controllers()
             missing = kept_limits.not_kept(limits, controllers)
-            self.warnings += kept_limits.warnings_of([name for name in missing if name != "tasks_max"])
+            self.warnings += kept_limits.warnings_of([name for name in missing if name != "tasks_max"], controllers)
+            self.warnings += kept_limits.unfit(limits, controllers)
         if self.enabled and not self.systemd.present:
             self.warnings.append(self._no_unit())
         elif self.systemd.present and state != "stopped" and not self._runs_in_unit():
@@ -285,7 +286,7 @@ class Boot:
         return {
             self.template: template(self.systemd.version()),
             self.drop_in: self._drop_in(),
-            self.limits_drop_in: limits_drop_in(self.wanted_limits()),
+            self.limits_drop_in: limits_drop_in(kept_limits.by_disk(self.wanted_limits())),
         }
 
     def _will_be_enabled(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Callable, List
 from ..launcher import confine, identity, lookup, targets
 from ..launcher.contract import Specification
 from ..state.target import NEEDS_ROOT, TargetError
-from . import looking, nested, preflight_sources, preflight_targets
+from . import looking, nested, preflight_devices, preflight_sources, preflight_targets
 from .distribution import DEBIAN_PACKAGES
 from .facts import HostFacts
 from .preflight_directories import lost_data, missing, owners
@@ -154,12 +154,16 @@ def _calls(host: HostFacts, specification: Specification) -> list[str]:
     return [said] if said else []
 
 
+def _devices(host: HostFacts, specification: Specification) -> list[str]:
+    return [] if _kernel(host, specification) else preflight_devices.refused(host, specification)
+
+
 def _version(version: tuple[int, ...]) -> str:
     return ".".join(str(part) for part in version)
 
 
 CHECKS: list[Check] = [_privileges, _kernel, _python, _namespaces, _control_groups, _store, _sources]
-CHECKS += [_mounts, types, tmpfs_options, _owners, _ports]
+CHECKS += [_mounts, types, tmpfs_options, _owners, _ports, _devices]
 
 
 def problems(host: HostFacts, specification: Specification) -> list[str]:
@@ -173,13 +177,19 @@ def problems(host: HostFacts, specification: Specification) -> list[str]:
 
 
 def missing_sources(host: HostFacts, specification: Specification) -> list[str]:
-    """Return which sources of required mappings are missing, each with a remedy. A task of the play may make them."""
-    return [] if _kernel(host, specification) else preflight_sources.required(host, specification)
+    """Return which sources of required mappings, and which devices, are missing, each with a remedy.
+
+    A task of the play may make them.
+    """
+    if _kernel(host, specification):
+        return []
+    return preflight_sources.required(host, specification) + preflight_devices.absent(host, specification)
 
 
 def warnings(host: HostFacts, specification: Specification) -> list[str]:
     """Return what a person should know about a container of this specification on this host."""
-    return Sources(host, specification).warnings() + lost_data(host, specification)
+    risks = preflight_devices.risks(host, specification)
+    return Sources(host, specification).warnings() + lost_data(host, specification) + risks
 
 
 def warnings_of_start(host: HostFacts, specification: Specification) -> list[str]:

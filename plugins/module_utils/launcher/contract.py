@@ -15,7 +15,7 @@ from __future__ import annotations
 from . import file_systems, kinds, targets
 from .data import is_integer
 from .kinds import ContractError, ContractRecord
-from .needs import Port
+from .needs import Device, Port
 
 FORMAT = 2
 # What a file system can be mounted with. A container's mounts are shared among its own namespaces, whatever is asked.
@@ -94,12 +94,6 @@ def _private_users(value: object) -> str | int:
         return value
     if not isinstance(value, int) or not is_integer(value):
         raise ContractError("is neither 'auto' nor 'identity' nor a number")
-    return value
-
-
-def _oom_score(value: object) -> int:
-    if not isinstance(value, int) or not is_integer(value) or not -1000 <= value <= 1000:
-        raise ContractError("%s is no number from -1000 to 1000" % ascii(value)[:40])
     return value
 
 
@@ -312,6 +306,7 @@ class Specification(ContractRecord):
             later (proc_pid_oom_score_adj(5)).
         log: whether the journal is `volatile` or `persistent`.
         security: the exceptions.
+        devices: of the host, in the order in which they were declared.
         file_systems: in the order in which they are mounted.
         files: by their paths inside.
         directories: in the order in which they are made.
@@ -333,6 +328,7 @@ class Specification(ContractRecord):
     oom_score_adj: int = 0
     log: str = "volatile"
     security: Security = Security()
+    devices: list[Device] = []
     file_systems: list[Mount] = []
     files: dict[str, File] = {}
     directories: list[Directory] = []
@@ -350,9 +346,10 @@ class Specification(ContractRecord):
         "init": Init.read,
         "shared_network": kinds.boolean,
         "private_users": _private_users,
-        "oom_score_adj": _oom_score,
+        "oom_score_adj": kinds.oom_score,
         "log": kinds.choice("volatile", "persistent"),
         "security": Security.read,
+        "devices": kinds.list_of(Device.read),
         "file_systems": kinds.list_of(Mount.read),
         "files": kinds.mapping_of(kinds.path, File.read),
         "directories": kinds.list_of(Directory.read),
@@ -376,6 +373,9 @@ class Specification(ContractRecord):
             if not self._is_store(mount):
                 self.refuse(where, targets.refusal_of_place(mount.mount_point, self.store.target))
             self.refuse(where, _hides(mount.mount_point, directories))
+        points = [mount.mount_point for mount in self.file_systems]
+        for number, device in enumerate(self.devices):
+            self.refuse("devices[%d].target" % number, device.refusal_beside(self.devices[:number], points))
 
     def _is_store(self, mount: Mount) -> bool:
         place = (mount.mount_point, mount.device)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from .data import is_integer
 from .errors import LauncherError
 from .identity import COUNT
 from .names import is_name
@@ -179,6 +180,13 @@ def identifier(value: object) -> int:
     """Return the number of a user or a group inside."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < COUNT:
         raise ContractError("%s is no id of a container (0 to %d)" % (ascii(value)[:40], COUNT - 1))
+    return value
+
+
+def oom_score(value: object) -> int:
+    """Return how much sooner or later the kernel kills a process (proc_pid_oom_score_adj(5))."""
+    if not isinstance(value, int) or not is_integer(value) or not -1000 <= value <= 1000:
+        raise ContractError("%s is no number from -1000 to 1000" % ascii(value)[:40])
     return value
 
 

@@ -13,7 +13,7 @@ import os
 import stat
 import time
 
-from . import kernel, lookup, memory, mount_calls, mounts, own_directories
+from . import kernel, lookup, memory, mount_calls, mounts, nodes, own_directories
 from .errors import LauncherError
 from .paths import STATE_DIRECTORY
 from .records import Records
@@ -127,6 +127,7 @@ class Builder:
         for name, target in STANDARD_LINKS:
             os.symlink(target, name)
         kernel.populate_devices(self.tree, self.plan.console, self._devices(), early_log=spec.init.systemd)
+        self.warnings += nodes.populate(self.tree, spec.devices, self.identity.base)
         mounted = self._mount_own()
         self._link_store(spec.store.target)
         self._copy_files(spec.files)

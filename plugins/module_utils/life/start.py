@@ -103,11 +103,12 @@ class Start:
         """Set the limits, unless the unit has them. Return the bound on tasks when the control group cannot keep it."""
         cgroup = self.container.cgroup
         counted = self.ids.base != 0 or self.ids.nested
-        if cgroup.of_unit:
-            failed = limits.not_kept(bounds, cgroup.read("cgroup.controllers").split())
-        else:
-            failed = limits.apply(cgroup, bounds)
-        self.warnings += limits.warnings_of([name for name in failed if name != "tasks_max" or not counted])
+        controllers = cgroup.read("cgroup.controllers").split()
+        failed = limits.not_kept(bounds, controllers) if cgroup.of_unit else limits.apply(cgroup, bounds)
+        self.warnings += limits.warnings_of(
+            [name for name in failed if name != "tasks_max" or not counted], controllers
+        )
+        self.warnings += limits.unfit(bounds, controllers)
         return limits.tasks(bounds) if counted and not cgroup.has("pids.max") else None
 
     def _listen(self) -> str:

@@ -59,6 +59,7 @@ MODULES = (
     "launcher/names",
     "launcher/needs",
     "launcher/network_files",
+    "launcher/nodes",
     "launcher/notification",
     "launcher/own_directories",
     "launcher/ownership",
