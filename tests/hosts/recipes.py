@@ -69,7 +69,8 @@ RECIPES = {
     for recipe in (
         Recipe("debian11", "Debian 11", "bullseye", "5.10", "247", "3.9", no_kernel_from=("bullseye-security",)),
         Recipe("debian12", "Debian 12", "bookworm", "6.1", "252", "3.11"),
-        Recipe("debian13", "Debian 13", "trixie", "6.12", "257", "3.13"),
+        # On this one alone systemd-machined can run.
+        Recipe("debian13", "Debian 13", "trixie", "6.12", "257", "3.13", packages=(*PACKAGES, "systemd-container")),
     )
 }
 """Every recipe, by its name, the oldest first."""

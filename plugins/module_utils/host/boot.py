@@ -20,7 +20,6 @@ from ..launcher.contract import Specification
 from ..launcher.errors import LauncherError
 from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, UNIT_DIRECTORY, write_atomically
 from ..launcher.specification import read_spec
-from ..launcher.targets import NETWORK_FILES, plain_path
 from ..state.system_content import check_name
 from ..state.target import Layout, TargetError, explain
 from .container_options import OPTIONS
@@ -37,6 +36,7 @@ from .systemd_units import (
     template,
     unit_of,
 )
+from .unit_by_hand import mounted_sources, unit_by_hand
 
 Files = Dict[Path, str]
 IDLE = ("after", "requires", "restart")
@@ -83,6 +83,7 @@ class Boot:
         self.system = system
         self.systemd = systemd if systemd is not None else Systemd(layout.root)
         self.unit = unit_of(name)
+        self.by_hand = unit_by_hand(name)
         self.directory = layout.root / UNIT_DIRECTORY[1:]
         if not enabled and self.directory.is_dir() and not os.access(self.directory, os.W_OK):
             self.directory = layout.root / RUNTIME_UNIT_DIRECTORY[1:]
@@ -200,9 +201,10 @@ class Boot:
         if self.enabled and not self.systemd.present:
             self.warnings.append(self._no_unit())
         elif self.systemd.present and state != "stopped" and not self._runs_in_unit():
+            how = "by hand" if self.systemd.is_active(self.by_hand) else "before it had a unit"
             self.warnings.append(
-                f"container {self.name!r} was started before it had a unit, and runs outside of it until its next "
-                "start; state: restarted moves it there now"
+                f"container {self.name!r} was started {how}, and runs outside of its unit until its next start; "
+                "state: restarted moves it there now"
             )
 
     def _no_unit(self) -> str:
@@ -225,6 +227,8 @@ class Boot:
         cgroup = self.container.cgroup
         if self.container.status().state == "running" and not cgroup.of_unit:
             kept_limits.apply(cgroup, self.limits)
+        elif self.systemd.present and self.systemd.is_active(self.by_hand):  # no file of ours has this unit's limits
+            self.systemd.limit(self.by_hand, kept_limits.all_properties(self.limits))
 
     def _apply_unit(self) -> None:
         try:
@@ -289,9 +293,7 @@ class Boot:
         spec = known_specification(self.system) or known_specification(self.layout.current_system(self.name))
         if spec is None:
             return None
-        records = [item for item in spec.file_systems if item.is_bind and not item.mount_may_fail]
-        paths = {plain_path(item.source) for item in records if plain_path(item.source) not in NETWORK_FILES}
-        return sorted(path for path in paths if _is_text(path))
+        return mounted_sources(spec.file_systems)
 
     def _kept(self) -> Limits:
         return kept_limits.read(str(self.layout.container(self.name)))
@@ -320,11 +322,6 @@ class Boot:
         if self.limits is not None:
             shown["limits"] = dict(limits)
         return shown
-
-
-def _is_text(path: str) -> bool:
-    """Return whether systemd can read a path: no unit has bytes that are no UTF-8."""
-    return not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 def known_specification(system: Path | None) -> Specification | None:

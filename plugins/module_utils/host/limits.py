@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A container's limits as they are declared, as systemd takes them, and as the launcher takes them.
+"""A container's limits as they are declared, and as the launcher takes them.
 
 This module is pure: both sides use it.
 """
@@ -12,19 +12,9 @@ import difflib
 import re
 from typing import Any, Callable, Dict
 
-from ..launcher.limits import LIMITS, TASKS
+from ..launcher.limits import LIMITS
 
 Limits = Dict[str, int]
-
-PROPERTIES = {
-    "memory_max": "MemoryMax=%d",
-    "memory_high": "MemoryHigh=%d",
-    "cpu_quota": "CPUQuota=%d%%",
-    "cpu_weight": "CPUWeight=%d",
-    "tasks_max": "TasksMax=%d",
-    "io_weight": "IOWeight=%d",
-}
-"""The properties of a unit (systemd.resource-control(5)) that stand for the limits."""
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 LARGEST = 1 << 62
@@ -57,11 +47,6 @@ def parse_limits(declared: Any, path: str = "limits") -> Limits:
     if "memory_high" in limits and limits["memory_high"] > limits.get("memory_max", LARGEST):
         raise LimitError(f"{path}.memory_high", "is above memory_max, and would never be reached")
     return {name: limits[name] for name in LIMITS if name in limits}
-
-
-def properties(limits: Limits) -> list[str]:
-    """Return the lines of a unit's section Service. The number of tasks is always bounded."""
-    return [PROPERTIES[name] % value for name, value in {"tasks_max": TASKS, **limits}.items()]
 
 
 def _size(value: Any, path: str) -> int:

@@ -46,6 +46,16 @@ LIMITS = {
     "io_weight": Limit("io", ("io.weight", "io.bfq.weight"), "100"),
 }
 
+# The properties of a unit (systemd.resource-control(5)) that stand for the limits.
+PROPERTIES = {
+    "memory_max": "MemoryMax=%d",
+    "memory_high": "MemoryHigh=%d",
+    "cpu_quota": "CPUQuota=%d%%",
+    "cpu_weight": "CPUWeight=%d",
+    "tasks_max": "TasksMax=%d",
+    "io_weight": "IOWeight=%d",
+}
+
 
 def read(directory: str) -> dict[str, Any]:
     """Return the limits kept for the container whose directory this is: numbers, `cpu_quota` in percent of one CPU."""
@@ -85,6 +95,17 @@ def text(name: str, limits: dict[str, Any]) -> str:
     if name == "cpu_quota":
         return "%d %d" % (int(limits[name]) * PERIOD // 100, PERIOD)
     return str(limits[name])
+
+
+def properties(limits: dict[str, Any]) -> list[str]:
+    """Return the limits as assignments of a unit. The number of tasks is always bounded."""
+    return [PROPERTIES[name] % value for name, value in {"tasks_max": TASKS, **limits}.items()]
+
+
+def all_properties(limits: dict[str, Any]) -> list[str]:
+    """Return the assignments for a unit that runs: an empty value, which is the default, for each other limit."""
+    others = [PROPERTIES[name].partition("=")[0] + "=" for name in LIMITS if name not in {"tasks_max", *limits}]
+    return properties(limits) + others
 
 
 def not_kept(limits: dict[str, Any], controllers: list[str]) -> list[str]:

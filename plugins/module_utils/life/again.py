@@ -17,6 +17,7 @@ from ..launcher import times
 from ..launcher.errors import LauncherError
 from ..launcher.specification import read_spec
 from ..state import writers
+from . import by_hand
 from .container import Container
 
 TYPE_CHECKING = False
@@ -103,15 +104,18 @@ def refuse(container: Container) -> None:
 
 def start_again(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
     """Start a container again if it has rebooted itself; else do nothing. Return the exit status."""
-    with container.lock(timeout):
+
+    def is_wanted() -> bool:
         record = container.record() or {}
         if not container.is_to_come_back():
-            return 0
+            return False
         if record.get("shares"):
             raise LauncherError(SHARES % container.name)
         if os.path.realpath(str(record.get("system"))) != system:
             message = "container %s: ran %s, so call the run-container there"
             raise LauncherError(message % (container.name, record.get("system")))
         writers.refuse_second(container.name, read_spec(system).file_systems)
-        explain(container.start(system, True, timeout))
+        return True
+
+    by_hand.start(container, system, [], [], timeout, explain, is_wanted)
     return 0
