@@ -80,7 +80,8 @@ RECIPES = {
             lacks="mount_setattr(2), which came with Linux 5.12",
         ),
         Recipe("debian12", "Debian 12", "bookworm", "6.1", "252", "3.11"),
-        Recipe("debian13", "Debian 13", "trixie", "6.12", "257", "3.13"),
+        # On this one alone systemd-machined can run.
+        Recipe("debian13", "Debian 13", "trixie", "6.12", "257", "3.13", packages=(*PACKAGES, "systemd-container")),
     )
 }
 """Every recipe, by its name, the oldest first."""

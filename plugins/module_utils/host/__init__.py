@@ -25,6 +25,8 @@ What is asked of it first, then what is left on it:
     readable_results   a module all of whose result is valid UTF-8
     module_log   a module whose arguments the host's log does not have
     systemd_units   the unit of a container, as text, and the host's systemd
+    unit_by_hand   the transient unit of a container that is started by hand
+    bus          a call over its system bus
     boot         a container's unit and limits, as files that are kept
     reboots      how often a container that reboots itself is started again
 """

@@ -20,7 +20,6 @@ from ..launcher.contract import Specification
 from ..launcher.errors import LauncherError
 from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, UNIT_DIRECTORY, write_atomically
 from ..launcher.specification import read_spec
-from ..launcher.targets import NETWORK_FILES, plain_path
 from ..state.system_content import check_name
 from ..state.target import Layout, TargetError, explain
 from . import held_limits, ports
@@ -38,6 +37,7 @@ from .systemd_units import (
     template,
     unit_of,
 )
+from .unit_by_hand import mounted_sources, unit_by_hand
 
 Files = Dict[Path, str]
 IDLE = ("after", "requires", "restart")
@@ -84,6 +84,7 @@ class Boot:
         self.system = system
         self.systemd = systemd if systemd is not None else Systemd(layout.root)
         self.unit = unit_of(name)
+        self.by_hand = unit_by_hand(name)
         self.directory = layout.root / UNIT_DIRECTORY[1:]
         if not enabled and self.directory.is_dir() and not os.access(self.directory, os.W_OK):
             self.directory = layout.root / RUNTIME_UNIT_DIRECTORY[1:]
@@ -204,9 +205,10 @@ class Boot:
         if self.enabled and not self.systemd.present:
             self.warnings.append(self._no_unit())
         elif self.systemd.present and state != "stopped" and not self._runs_in_unit():
+            how = "by hand" if self.systemd.is_active(self.by_hand) else "before it had a unit"
             self.warnings.append(
-                f"container {self.name!r} was started before it had a unit, and runs outside of it until its next "
-                "start; state: restarted moves it there now"
+                f"container {self.name!r} was started {how}, and runs outside of its unit until its next start; "
+                "state: restarted moves it there now"
             )
 
     def _no_unit(self) -> str:
@@ -232,6 +234,8 @@ class Boot:
             return
         if running and not cgroup.of_unit:
             kept_limits.apply(cgroup, self.limits)
+        elif self.systemd.present and self.systemd.is_active(self.by_hand):  # no file of ours has this unit's limits
+            self.systemd.limit(self.by_hand, kept_limits.all_properties(self.limits))
         kept_limits.write(str(self.layout.container(self.name)), self.limits)
 
     def _not_held(self) -> list[str]:
@@ -313,9 +317,7 @@ class Boot:
         """
         if spec is None:
             return None
-        records = [item for item in spec.file_systems if item.is_bind and not item.mount_may_fail]
-        paths = {plain_path(item.source) for item in records if plain_path(item.source) not in NETWORK_FILES}
-        return sorted(path for path in paths if _is_text(path))
+        return mounted_sources(spec.file_systems)
 
     def _kept(self) -> Limits:
         return kept_limits.read(str(self.layout.container(self.name)))
@@ -344,11 +346,6 @@ class Boot:
         if self.limits is not None:
             shown["limits"] = dict(limits)
         return shown
-
-
-def _is_text(path: str) -> bool:
-    """Return whether systemd can read a path: no unit has bytes that are no UTF-8."""
-    return not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 def known_specification(system: Path | None) -> Specification | None:

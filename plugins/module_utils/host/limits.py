@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A container's limits as they are declared, as systemd takes them, and as the launcher takes them.
+"""A container's limits as they are declared, and as the launcher takes them.
 
 This module is pure: both sides use it.
 """
@@ -12,26 +12,10 @@ import difflib
 import re
 from typing import Any, Callable, Dict
 
-from ..launcher.limits import LIMITS, TASKS, processors
+from ..launcher.limits import LIMITS, processors
 
 Limits = Dict[str, Any]
 """The limits by name: numbers; of `cpuset` a list as the kernel writes it; of disks, a number by path."""
-
-PROPERTIES = {
-    "memory_max": "MemoryMax=%d",
-    "memory_high": "MemoryHigh=%d",
-    "swap_max": "MemorySwapMax=%d",
-    "cpu_quota": "CPUQuota=%d%%",
-    "cpu_weight": "CPUWeight=%d",
-    "cpuset": "AllowedCPUs=%s",
-    "tasks_max": "TasksMax=%d",
-    "io_weight": "IOWeight=%d",
-    "io_read_bandwidth": "IOReadBandwidthMax=%s %d",
-    "io_write_bandwidth": "IOWriteBandwidthMax=%s %d",
-    "io_read_iops": "IOReadIOPSMax=%s %d",
-    "io_write_iops": "IOWriteIOPSMax=%s %d",
-}
-"""The properties of a unit (systemd.resource-control(5)) that stand for the limits."""
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 THOUSANDS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -71,15 +55,6 @@ def parse_limits(declared: Any, path: str = "limits") -> Limits:
     if "memory_high" in limits and limits["memory_high"] > limits.get("memory_max", LARGEST):
         raise LimitError(f"{path}.memory_high", "is above memory_max, and would never be reached")
     return {name: limits[name] for name in LIMITS if name in limits}
-
-
-def properties(limits: Limits) -> list[str]:
-    """Return the lines of a unit's section Service. The number of tasks is always bounded."""
-    lines = []
-    for name, value in {"tasks_max": TASKS, **limits}.items():
-        values = sorted(value.items()) if isinstance(value, dict) else [value]
-        lines += [PROPERTIES[name] % item for item in values]
-    return lines
 
 
 def _number(value: Any, units: dict[str, int]) -> int:

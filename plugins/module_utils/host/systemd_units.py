@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 
 from ..launcher import data, times
 from ..launcher.errors import RUNS_ELSEWHERE
+from ..launcher.limits import properties
 from ..launcher.names import is_name
 from ..state import unit_texts
 from ..state.target import TargetError
 from . import reboots
 from .container_options import OPTIONS
-from .limits import Limits, properties
+from .limits import Limits
+from .unit_by_hand import MARGIN, SLICE, as_word
 
 TEMPLATE_UNIT = "unshare-container@.service"
 BOOT_DROP_IN = "unshare.conf"
@@ -26,9 +28,6 @@ LIMITS_DROP_IN = "unshare-limits.conf"
 WANTS = "multi-user.target.wants"
 STEPS_SINCE = 254
 """The version of systemd from which on a restart's delay grows by itself (RestartSteps=)."""
-
-MARGIN = 15
-"""Seconds that systemd waits longer than the launcher does, which knows better what to do then."""
 
 MOUNTS_FOR = "RequiresMountsFor="
 ONLINE = "network-online.target"
@@ -41,7 +40,7 @@ _TEMPLATE = """\
 
 [Unit]
 Description=System container %%i
-After=network.target
+After=network.target systemd-machined.service
 RequiresMountsFor=/var/lib/unshare/containers/%%i
 AssertPathExists=/var/lib/unshare/containers/%%i/current/run-container
 StartLimitIntervalSec=%(interval)ds
@@ -50,7 +49,7 @@ StartLimitBurst=%(burst)d
 [Service]
 Type=notify
 NotifyAccess=main
-Slice=machine.slice
+Slice=%(slice)s
 Environment=UNSHARE_TIMEOUT=30
 ExecStart=/var/lib/unshare/containers/%%i/current/run-container --service --timeout=${UNSHARE_TIMEOUT}
 ExecStop=-/var/lib/unshare/containers/%%i/current/run-container --stop --timeout=${UNSHARE_TIMEOUT}
@@ -77,6 +76,7 @@ def template(version: int) -> str:
     return _TEMPLATE % {
         "drop_in": BOOT_DROP_IN,
         "limits": LIMITS_DROP_IN,
+        "slice": SLICE,
         "elsewhere": RUNS_ELSEWHERE,
         "back_off": back_off,
         "burst": reboots.BURST,
@@ -141,8 +141,7 @@ class UnitOptions(NamedTuple):
 
 def quoted(path: str) -> str:
     """Return a path as one word of a unit's option that knows specifiers (systemd.syntax(7), systemd.unit(5))."""
-    inner = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'"{inner}"'
+    return as_word(path).replace("%", "%%")
 
 
 def _values(text: str, beginning: str) -> list[str]:
@@ -205,6 +204,10 @@ class Systemd:
     def stop(self, unit: str, timeout: float) -> None:
         """Stop the unit, and wait for it."""
         self._order(2 * (timeout + MARGIN), "stop", unit)
+
+    def limit(self, unit: str, assignments: list[str]) -> None:
+        """Set limits of a unit that runs, until it ends."""
+        self._order(30, "set-property", unit, "--runtime", *assignments)
 
     def _order(self, timeout: float, *words: str) -> None:
         done = self._run(*words, timeout=timeout)

@@ -60,6 +60,22 @@ LIMITS = {
     "io_write_iops": Limit("io", (DISKS,), UNBOUND, "wiops"),
 }
 
+# The properties of a unit (systemd.resource-control(5)) that stand for the limits.
+PROPERTIES = {
+    "memory_max": "MemoryMax=%d",
+    "memory_high": "MemoryHigh=%d",
+    "swap_max": "MemorySwapMax=%d",
+    "cpu_quota": "CPUQuota=%d%%",
+    "cpu_weight": "CPUWeight=%d",
+    "cpuset": "AllowedCPUs=%s",
+    "tasks_max": "TasksMax=%d",
+    "io_weight": "IOWeight=%d",
+    "io_read_bandwidth": "IOReadBandwidthMax=%s %d",
+    "io_write_bandwidth": "IOWriteBandwidthMax=%s %d",
+    "io_read_iops": "IOReadIOPSMax=%s %d",
+    "io_write_iops": "IOWriteIOPSMax=%s %d",
+}
+
 
 def read(directory: str) -> dict[str, Any]:
     """Return the limits kept for the container whose directory this is, as `host/limits` parses them."""
@@ -101,6 +117,21 @@ def text(name: str, limits: dict[str, Any]) -> str:
     if name == "cpu_quota":
         return "%d %d" % (int(limits[name]) * PERIOD // 100, PERIOD)
     return str(limits[name])
+
+
+def properties(limits: dict[str, Any]) -> list[str]:
+    """Return the limits as assignments of a unit. The number of tasks is always bounded."""
+    lines = []
+    for name, value in {"tasks_max": TASKS, **limits}.items():
+        values = sorted(value.items()) if isinstance(value, dict) else [value]
+        lines += [PROPERTIES[name] % item for item in values]
+    return lines
+
+
+def all_properties(limits: dict[str, Any]) -> list[str]:
+    """Return the assignments for a unit that runs: an empty value, which is the default, for each other limit."""
+    others = [PROPERTIES[name].partition("=")[0] + "=" for name in LIMITS if name not in {"tasks_max", *limits}]
+    return properties(limits) + others
 
 
 def not_kept(limits: dict[str, Any], controllers: list[str]) -> list[str]:

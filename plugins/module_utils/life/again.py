@@ -15,6 +15,7 @@ import os
 from ..inside.enter import ENTER_TIMEOUT
 from ..launcher import times
 from ..launcher.errors import LauncherError
+from . import by_hand
 from .container import Container
 
 TYPE_CHECKING = False
@@ -101,14 +102,17 @@ def refuse(container: Container) -> None:
 
 def start_again(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
     """Start a container again if it has rebooted itself; else do nothing. Return the exit status."""
-    with container.lock(timeout):
+
+    def is_wanted() -> bool:
         record = container.record() or {}
         if not container.is_to_come_back():
-            return 0
+            return False
         if record.get("shares"):
             raise LauncherError(SHARES % container.name)
         if os.path.realpath(str(record.get("system"))) != system:
             message = "container %s: ran %s, so call the run-container there"
             raise LauncherError(message % (container.name, record.get("system")))
-        explain(container.start(system, True, timeout))
+        return True
+
+    by_hand.start(container, system, [], [], timeout, explain, is_wanted)
     return 0

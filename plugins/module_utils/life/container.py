@@ -222,6 +222,11 @@ class Container(RecordedContainer):
         if self._is_cleared():
             reap_left()
             return
+        record = self.record() or {}
+        if record.get("machine"):
+            from . import machined
+
+            machined.unregister(self.name)
         process = self.process(ended=True)
         try:
             if not self._kill(process, timeout):

@@ -36,6 +36,7 @@ itself off; a reboot from inside runs it again; SIGINT, SIGTERM and SIGHUP stop 
   --pid-file=FILE           write the host's PID of the container's first process to FILE
   --detach                  return when the container is ready, and leave it running
   --service                 the same for a unit of systemd (Type=notify): its main process is the container's
+  --by-hand=FILE            with --service: the unit is that of a start by hand, which reads FILE
   --again                   start it as it was, if it was left running, has rebooted itself, and nothing has started it
   --refresh                 copy the host's network files again for the running container that shares its network
   --stop                    stop the container
@@ -130,7 +131,8 @@ def run_container_main() -> int:
     open_standard_streams()
     directory = os.path.dirname(os.path.realpath(sys.argv[0]))
     try:
-        arguments = Arguments(sys.argv[1:], ("share", "expose", "pid-file", "timeout"), RUN_FLAGS, RUN_USAGE)
+        valued = ("share", "expose", "pid-file", "by-hand", "timeout")
+        arguments = Arguments(sys.argv[1:], valued, RUN_FLAGS, RUN_USAGE)
         if "help" in arguments.values:
             sys.stdout.write(RUN_USAGE)
             return 0
@@ -154,13 +156,16 @@ def _run(directory: str, arguments: Arguments) -> int:
     for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
         _signal.signal(number, _interrupt)
     if "detach" in arguments.values:
-        with container.lock(timeout):
-            status = container.start(directory, True, timeout, extra_file_systems=extra)
-            try:
-                _explain(status, directory, arguments)
-            except BaseException:
-                container.stop(timeout)
-                raise
+        from . import by_hand
+
+        by_hand.start(
+            container,
+            directory,
+            extra,
+            _shares(arguments),
+            timeout,
+            lambda status: _explain(status, directory, arguments),
+        )
         return 0
     if "refresh" in arguments.values:
         network_files.refresh(container.run_directory, spec.host_name)
@@ -179,13 +184,23 @@ def _run(directory: str, arguments: Arguments) -> int:
         if "clear" in arguments.values:
             return service.clear(container, timeout)
         return service.start_in_unit(
-            container, directory, timeout, lambda status: _explain(status, directory, arguments)
+            container,
+            directory,
+            timeout,
+            lambda status: _explain(status, directory, arguments),
+            extra,
+            arguments.last("by-hand", ""),
         )
     from .foreground import run_in_foreground
 
     return run_in_foreground(
         container, directory, extra, timeout, lambda status: _explain(status, directory, arguments)
     )
+
+
+def _shares(arguments: Arguments) -> list[str]:
+    """Return the options for further mounts, as they were given."""
+    return ["--%s=%s" % (name, text) for name in ("share", "expose") for text in arguments.values.get(name, [])]
 
 
 def _interrupt(number: int, _frame: object) -> NoReturn:

@@ -17,7 +17,9 @@ NAME = "library"
 
 # The members of the library, so that nothing that merely lies in a directory is taken for one.
 MODULES = (
+    "host/bus",
     "host/reboots",
+    "host/unit_by_hand",
     "inside/account",
     "inside/enter",
     "inside/outdated",
@@ -77,9 +79,11 @@ MODULES = (
     "launcher/trees",
     "launcher/written_paths",
     "life/again",
+    "life/by_hand",
     "life/container",
     "life/foreground",
     "life/fuse",
+    "life/machined",
     "life/main",
     "life/service",
     "life/start",

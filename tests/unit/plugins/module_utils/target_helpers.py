@@ -148,6 +148,9 @@ class FakeSystemd(Systemd):
     def reload(self) -> None:
         self.orders.append("daemon-reload")
 
+    def limit(self, unit: str, assignments: list[str]) -> None:
+        self.orders.append(f"limit {unit} {' '.join(assignments)}")
+
     def start(self, unit: str, timeout: float) -> None:
         self.orders.append(f"start {unit}")
         if self.broken:

@@ -333,7 +333,7 @@ def test_warnings(layout: Layout) -> None:
     container.running = "/system"
     outside = Boot(layout, "web", container, enabled=True, systemd=FakeSystemd())
     outside.explain("started")
-    assert "runs outside of it until its next start" in outside.warnings[0]
+    assert "runs outside of its unit until its next start" in outside.warnings[0]
 
 
 @pytest.mark.parametrize("arguments", [{"after": ["Web"]}, {"requires": ["../x"]}, {"after": ["web"]}])

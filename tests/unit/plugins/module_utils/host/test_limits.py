@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.unshare.container.plugins.filter.container_limits import FilterModule
-from ansible_collections.unshare.container.plugins.module_utils.host.limits import LimitError, parse_limits, properties
+from ansible_collections.unshare.container.plugins.module_utils.host.limits import LimitError, parse_limits
 from ansible_collections.unshare.container.plugins.module_utils.launcher import limits as kept
+from ansible_collections.unshare.container.plugins.module_utils.launcher.limits import properties
 
 ALL = {
     "memory_max": "512M",

@@ -1,0 +1,88 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The transient unit of a container that is started by hand, as the words of systemd-run(1) that make it.
+
+It is another unit than that of a deployment, which the host keeps: by hand, another system may be started, or the same
+with other mappings. Like that one it has the container's PID 1 as its main process.
+"""
+
+from __future__ import annotations
+
+from ..launcher.limits import properties
+from ..launcher.paths import STATE_DIRECTORY
+from ..launcher.targets import NETWORK_FILES, plain_path
+from ..launcher.times import as_text
+from . import reboots
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..launcher.contract import Mount
+
+SLICE = "machine.slice"
+MARGIN = 15  # seconds that systemd waits longer than the launcher does, which knows better what to do then
+RESTART_SECONDS = 1.0  # between a reboot from inside and the start after it
+
+
+def unit_by_hand(name: str) -> str:
+    """Return the transient unit of the container called `name`; no container's name has a dot."""
+    return "unshare-by-hand-%s.service" % name
+
+
+def words(
+    name: str, system: str, options: list[str], timeout: float, bounds: dict[str, Any], mounts: list[str]
+) -> list[str]:
+    """Return the command that starts a container in its transient unit, and waits until it is ready.
+
+    Args:
+        system: the directory of the system.
+        options: further ones for its `run-container`.
+        timeout: seconds for becoming ready, and for stopping.
+        bounds: the limits that are kept for the container.
+        mounts: the paths of the host that must stay mounted until it has stopped.
+    """
+    program = system + "/run-container"
+    limit = "--timeout=" + as_text(timeout)
+    whole = as_text(timeout + MARGIN)
+    settings = [
+        "Description=System container %s, started by hand" % name,
+        "After=network.target",
+        "RequiresMountsFor=" + " ".join(map(as_word, [STATE_DIRECTORY + "/containers/" + name, *mounts])),
+        "StartLimitIntervalSec=%ds" % reboots.INTERVAL,
+        "StartLimitBurst=%d" % reboots.BURST,
+        "NotifyAccess=main",
+        "Delegate=yes",
+        "KillMode=mixed",
+        "ExecStop=-%s --stop %s" % (program, limit),
+        "ExecStopPost=-%s --clear %s" % (program, limit),
+        "TimeoutStartSec=" + whole,
+        "TimeoutStopSec=" + whole,
+        # How PID 1 ends is what has happened, as in the unit of a deployment; only a reboot from inside is followed by
+        # a start.
+        "RestartForceExitStatus=SIGHUP",
+        "RestartSec=" + as_text(RESTART_SECONDS),
+        *properties(bounds),
+    ]
+    command = [program, "--service", limit, *options]
+    return [
+        *("systemd-run", "--quiet", "--collect", "--unit=" + unit_by_hand(name), "--slice=" + SLICE),
+        *("--service-type=notify", *("--property=" + setting for setting in settings), "--"),
+        *(word.replace("$", "$$") for word in command),  # systemd puts variables in (systemd.service(5))
+    ]
+
+
+def as_word(path: str) -> str:
+    """Return a path as one word of a list (systemd.syntax(7))."""
+    return '"%s"' % path.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def mounted_sources(records: list[Mount]) -> list[str]:
+    """Return the paths of the host without which a container would have other files."""
+    needed = [plain_path(item.source) for item in records if item.is_bind and not item.mount_may_fail]
+    return sorted({path for path in needed if path not in NETWORK_FILES and _is_text(path)})
+
+
+def _is_text(path: str) -> bool:
+    """Return whether systemd can read a path: no unit has bytes that are no UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in path)

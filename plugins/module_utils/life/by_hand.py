@@ -1,0 +1,191 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A start by hand of a container that is left running: on a host with systemd, as a transient unit in machine.slice.
+
+So the host stops the container in order when it shuts down, starts it again when it has rebooted itself, and knows what
+its processes belong to. systemd-run(1) makes the unit. Its program is the same `run-container` as here, which has no
+other way to this process than a file: what it writes there is what this one says.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..host.unit_by_hand import mounted_sources, unit_by_hand, words
+from ..launcher import limits
+from ..launcher.errors import AlreadyRunning, LauncherError
+from ..launcher.paths import RUN_DIRECTORY, RUNTIME_UNIT_DIRECTORY, read_text, remove_file
+from ..launcher.specification import read_spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from ..launcher.contract import Mount
+    from ..state.record import Status
+    from .container import Container
+
+BEGUN = "begun\n"  # what the unit's program writes first; without it there is no unit
+MARGIN = 30.0  # seconds that systemd-run may take longer than the unit's own limit
+NAMESPACES = ("mnt", "net", "pid", "user", "ipc", "uts")
+TRANSIENT_UNITS = "/run/systemd/transient"
+NO_UNIT = (
+    "container %s: runs in no unit of the host's systemd, which so does not stop it in order when it shuts down, and "
+    "waits for it in vain: %s"
+)
+
+
+def start(
+    container: Container,
+    system: str,
+    extra_file_systems: list[Mount],
+    options: list[str],
+    timeout: float,
+    explain: Callable[[Status], None],
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> None:
+    """Start a container that is left running, and explain its status. One that cannot be explained is stopped again.
+
+    Args:
+        extra_file_systems: further mount records.
+        options: what stands for these on the command line.
+        is_wanted: whether to start it at all; called with the lock held.
+
+    Raises:
+        AlreadyRunning, NotReady, LauncherError: as `Container.start`.
+    """
+    why_not = ""
+    if os.path.isdir(RUNTIME_UNIT_DIRECTORY):  # sd_booted(3)
+        why_not = elsewhere()
+        if not why_not:
+            said = _begin(container, timeout, is_wanted)
+            if not said:
+                return
+            why_not = _start_in_unit(container, system, extra_file_systems, options, timeout, said)
+        if not why_not:
+            with container.lock(timeout):
+                _explain(container, container.status(), timeout, explain)
+            return
+    with container.lock(timeout):
+        if is_wanted():
+            status = container.start(system, True, timeout, extra_file_systems=extra_file_systems)
+            if why_not:
+                status.warnings = [*status.warnings, NO_UNIT % (container.name, why_not)]
+            _explain(container, status, timeout, explain)
+
+
+def _explain(container: Container, status: Status, timeout: float, explain: Callable[[Status], None]) -> None:
+    try:
+        explain(status)
+    except BaseException:
+        container.stop(timeout)
+        raise
+
+
+def elsewhere(of_host: str = "/proc/1", own: str = "/proc/self") -> str:
+    """Return why a unit would see something else than this process does, or ""."""
+    try:
+        for name in NAMESPACES:
+            if not os.path.samefile("%s/ns/%s" % (of_host, name), "%s/ns/%s" % (own, name)):
+                return "this process is in another namespace (%s) than systemd" % name
+        if not os.path.samefile(of_host + "/root", own + "/root"):
+            return "this process has another root directory than systemd"
+    except OSError as error:
+        return "what systemd sees is not to be seen here: %s" % error
+    return ""
+
+
+def _begin(container: Container, timeout: float, is_wanted: Callable[[], bool]) -> str:
+    """Return a new file for what the unit's program says; "" when the container is not to be started.
+
+    Raises:
+        AlreadyRunning: it runs.
+    """
+    said = os.path.join(RUN_DIRECTORY, ".%s.%d" % (container.name, os.getpid()))
+    with container.lock(timeout):
+        if not is_wanted():
+            return ""
+        running = container.status()
+        if running.state == "running":
+            raise AlreadyRunning("container %s: already runs, as PID %s" % (container.name, running.pid))
+        remove_file(said)
+        os.close(os.open(said, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    return said
+
+
+def _start_in_unit(
+    container: Container, system: str, extra_file_systems: list[Mount], options: list[str], timeout: float, said: str
+) -> str:
+    """Start a container in a transient unit, and wait until it is ready. Return why there is no unit, or "".
+
+    Raises:
+        LauncherError: there was one, and in it the start has failed.
+    """
+    import subprocess
+
+    unit = unit_by_hand(container.name)
+    if os.path.exists(os.path.join(TRANSIENT_UNITS, unit)):
+        _stop(unit)  # what is not gone yet, or waits to start again
+    mounts = mounted_sources(read_spec(system).file_systems + extra_file_systems)
+    bounds = limits.read(container.directory)
+    command = words(container.name, system, ["--by-hand=" + said, *options], timeout, bounds, mounts)
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=timeout + MARGIN,
+            check=False,
+        )
+        failed, complaint = done.returncode != 0, done.stderr.decode("utf-8", "replace").strip()
+    except (OSError, subprocess.TimeoutExpired) as error:
+        failed, complaint = True, "%s: %s" % (command[0], error)
+    except BaseException:  # a signal came
+        _stop(unit)
+        raise
+    finally:
+        begun, message = _take(said)
+    if message:
+        raise LauncherError(message)
+    if failed and begun:
+        _stop(unit)
+        raise LauncherError(
+            "container %s: cannot be started as the unit %s: %s; journalctl --unit=%s says more"
+            % (container.name, unit, complaint, unit)
+        )
+    return complaint or "systemd-run has failed" if failed else ""
+
+
+def _stop(unit: str) -> None:
+    """Stop a unit, and wait for that."""
+    import subprocess
+
+    null = subprocess.DEVNULL
+    try:
+        subprocess.run(["systemctl", "stop", unit], stdin=null, stdout=null, stderr=null, check=False)
+    except OSError:
+        pass  # then there is none
+
+
+def _take(said: str) -> tuple[bool, str]:
+    """Return whether the unit's program has run, and what it says about its failure. Remove the file."""
+    text = read_text(said)
+    remove_file(said)
+    try:
+        os.rmdir(RUN_DIRECTORY)
+    except OSError:
+        pass  # a container runs
+    return text.startswith(BEGUN), text[len(BEGUN) :].strip()
+
+
+def tell(said: str, text: str) -> None:
+    """Tell the process that waits for the unit's start, if it still does."""
+    try:
+        descriptor = os.open(said, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.write(descriptor, text.encode("utf-8", "replace"))
+    finally:
+        os.close(descriptor)

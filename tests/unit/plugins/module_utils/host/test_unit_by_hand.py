@@ -1,0 +1,90 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The transient unit of a start by hand says what the unit of a deployment says, as far as it holds for both."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.host import systemd_units
+from ansible_collections.unshare.container.plugins.module_utils.host.unit_by_hand import (
+    as_word,
+    mounted_sources,
+    unit_by_hand,
+    words,
+)
+from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Mount
+from ansible_collections.unshare.container.plugins.module_utils.launcher.names import is_name
+
+SYSTEM = "/var/lib/unshare/systems/0123-web"
+SAME = ("NotifyAccess", "KillMode", "Delegate", "RestartForceExitStatus", "StartLimitIntervalSec", "StartLimitBurst")
+
+
+def settings(command: list[str]) -> dict[str, str]:
+    found = [word[len("--property=") :].partition("=") for word in command if word.startswith("--property=")]
+    assert len(found) == len({key for key, _equals, _value in found})
+    return {key: value for key, _equals, value in found}
+
+
+def test_it_is_what_a_person_would_type() -> None:
+    command = words("web", SYSTEM, ["--share=/srv/a=/b"], 30.5, {"memory_max": 1 << 30, "cpu_quota": 150}, ["/srv/a"])
+    assert command[:5] == [
+        *("systemd-run", "--quiet", "--collect", "--unit=unshare-by-hand-web.service", "--slice=machine.slice"),
+    ]
+    assert command[command.index("--") + 1 :] == [
+        *(f"{SYSTEM}/run-container", "--service", "--timeout=30.5", "--share=/srv/a=/b")
+    ]
+    said = settings(command)
+    assert said["RequiresMountsFor"] == '"/var/lib/unshare/containers/web" "/srv/a"'
+    assert said["ExecStop"] == f"-{SYSTEM}/run-container --stop --timeout=30.5"
+    assert said["ExecStopPost"] == f"-{SYSTEM}/run-container --clear --timeout=30.5"
+    assert said["TimeoutStartSec"] == said["TimeoutStopSec"] == "45.5"
+    assert (said["MemoryMax"], said["CPUQuota"], said["TasksMax"]) == ("1073741824", "150%", "16384")
+    assert "Restart" not in said  # after a crash or a power-off it stays down, as it does without systemd
+
+
+@pytest.mark.parametrize("key", SAME)
+def test_it_is_as_the_unit_of_a_deployment(key: str) -> None:
+    template = systemd_units.template(252)
+    assert re.search(
+        rf"^{key}={re.escape(settings(words('web', SYSTEM, [], 30, {}, []))[key])}$", template, re.MULTILINE
+    )
+
+
+def test_it_has_its_place_and_its_kind() -> None:
+    template = systemd_units.template(252)
+    command = words("web", SYSTEM, [], 30, {}, [])
+    assert "Type=notify\n" in template
+    assert "--service-type=notify" in command
+    assert "Slice=machine.slice\n" in template
+
+
+def test_its_name_is_no_other_containers() -> None:
+    assert unit_by_hand("web") != systemd_units.unit_of("web")
+    assert not is_name("web.service")
+    assert unit_by_hand("web").startswith("unshare-by-hand-web.")
+
+
+@pytest.mark.parametrize(("given", "written"), [("--share=/srv/$HOME", "--share=/srv/$$HOME"), ("--x=$$", "--x=$$$$")])
+def test_no_variable_is_put_into_what_was_given(given: str, written: str) -> None:
+    assert words("web", SYSTEM, [given], 30, {}, [])[-1] == written
+
+
+@pytest.mark.parametrize("path", ["/srv/a b", "/srv/'", '/srv/"', "/srv/\\", "/srv/%i"])
+def test_a_path_is_one_word(path: str) -> None:
+    word = as_word(path)
+    assert word[0] == word[-1] == '"'
+    assert re.sub(r"\\(.)", r"\1", word[1:-1]) == path
+    assert systemd_units.quoted(path) == word.replace("%", "%%")
+
+
+def test_what_may_be_missing_is_not_waited_for() -> None:
+    def bind(source: str, *flags: str, kind: str = "none") -> Mount:
+        return Mount(device=source, mount_point="/x", type=kind, flags=["bind-mount", *flags])
+
+    may_fail = Mount(device="/srv/c", mount_point="/x", type="none", flags=["bind-mount"], mount_may_fail=True)
+    records = [bind("/srv/b"), bind("/srv/a", "read-only"), bind("/srv/b"), may_fail, bind("/etc/hosts")]
+    records += [Mount(device="tmpfs", mount_point="/x", type="tmpfs", flags=[]), bind("/srv/\udcff")]
+    assert mounted_sources(records) == ["/srv/a", "/srv/b"]
