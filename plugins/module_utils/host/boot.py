@@ -228,27 +228,31 @@ class Boot:
         """Have a running container held to its limits, then keep them: what is interrupted is done by the next run."""
         cgroup = self.container.cgroup
         running = self.container.status().state == "running"
-        if running and cgroup.of_unit:
-            self.warnings += held_limits.bring(cgroup, held_limits.of_unit(self.systemd, self.unit))
-        if self.limits is None or self.limits == self._kept():
-            return
-        if running and not cgroup.of_unit:
+        changed = self.limits is not None and self.limits != self._kept()
+        by_hand = self.systemd.present and self.systemd.is_active(self.by_hand)
+        if changed and running and not cgroup.of_unit:
             kept_limits.apply(cgroup, self.limits)
-        elif self.systemd.present and self.systemd.is_active(self.by_hand):  # no file of ours has this unit's limits
+        elif changed and by_hand:  # no file of ours has this unit's limits
             self.systemd.limit(self.by_hand, kept_limits.all_properties(self.limits))
-        kept_limits.write(str(self.layout.container(self.name)), self.limits)
+        if running and cgroup.of_unit:
+            unit = self.by_hand if by_hand else self.unit
+            self.warnings += held_limits.bring(cgroup, held_limits.of_unit(self.systemd, unit))
+            if changed:
+                kept_limits.apply_to_disks(cgroup, self.limits)
+        if changed:
+            kept_limits.write(str(self.layout.container(self.name)), self.limits)
 
     def _not_held(self) -> list[str]:
         """Return the limits of its unit to which the running container is not held; systemd is asked when in doubt."""
-        cgroup = self.container.cgroup
-        if not self.systemd.present or self.container.status().state != "running" or not cgroup.of_unit:
+        if not self.systemd.present or self.container.status().state != "running":
             return []
-        kept = self._kept()
-        if not held_limits.not_held(cgroup, {name: kept_limits.text(name, kept) for name in kept_limits.LIMITS}):
+        cgroup, kept = self.container.cgroup, self._kept()
+        usual = {name: kept_limits.text(name, kept) for name in held_limits.PROPERTIES}
+        if not cgroup.of_unit or not held_limits.not_held(cgroup, usual):
             return []
-        texts = held_limits.of_unit(self.systemd, self.unit)
+        texts = held_limits.of_unit(self.systemd, self.by_hand if self.systemd.is_active(self.by_hand) else self.unit)
         return [
-            f"{name}: {held or 'none'} in place of {texts[name]}"
+            f"{name}: {held or 'none'} in place of {texts[name] or 'none'}"
             for name, held in held_limits.not_held(cgroup, texts).items()
         ]
 

@@ -26,14 +26,18 @@ UNSET = ("[not set]", "18446744073709551615")
 PROPERTIES = {
     "memory_max": "MemoryMax",
     "memory_high": "MemoryHigh",
+    "swap_max": "MemorySwapMax",
     "cpu_quota": "CPUQuotaPerSecUSec",
     "cpu_weight": "CPUWeight",
+    "cpuset": "AllowedCPUs",
     "tasks_max": "TasksMax",
     "io_weight": "IOWeight",
 }
-"""The properties of a unit, as `systemctl show` names them, that stand for the limits."""
+"""The properties of a unit, as `systemctl show` names them, that stand for the limits, but for those of disks."""
 
 PERIOD = "CPUQuotaPeriodUSec"
+NUMBER = r"([0-9]{1,20}|max)( [0-9]{1,20})?"
+CPUSET = r"([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?"
 _UNITS = {"us": 1, "ms": 1000, "s": 1000000, "min": 60000000, "h": 3600000000, "d": 86400000000}
 """Units of the spans of time that systemctl prints, in microseconds."""
 
@@ -45,11 +49,14 @@ def wanted(properties: dict[str, str]) -> dict[str, str]:
         value = properties.get(key, "")
         if name == "cpu_quota":
             text = _quota(value, properties.get(PERIOD, ""))
+        elif name == "cpuset":
+            text = ",".join(value.split())
         elif name.endswith("_weight"):
             text = kept_limits.LIMITS[name].default if value in UNSET else value
         else:
             text = kept_limits.UNBOUND if value in UNBOUND else value
-        if re.fullmatch(r"([0-9]{1,20}|max)( [0-9]{1,20})?", text):
+        form = CPUSET if name == "cpuset" and key in properties else NUMBER
+        if re.fullmatch(form, text):
             found[name] = text
     return found
 
@@ -113,7 +120,7 @@ def bring(cgroup: Any, texts: dict[str, str]) -> list[str]:
     reasons = {}
     for name in not_held(cgroup, texts):
         try:
-            cgroup.write(kept_limits.LIMITS[name].files[0], texts[name])
+            cgroup.write(kept_limits.LIMITS[name].files[0], texts[name] or "\n")  # nothing at all is not written
         except OSError as error:
             reasons[name] = error.strerror or str(error)
     return [

@@ -193,9 +193,7 @@ def apply(cgroup: ControlGroup, limits: dict[str, Any]) -> list[str]:
             continue
         if not _write(cgroup, limit, text(name, limits)) and name in limits:
             failed.append(name)
-    if LIMITS["io_read_iops"].controller in controllers:
-        failed += _write_disks(cgroup, limits)
-    return failed
+    return failed + apply_to_disks(cgroup, limits)
 
 
 def by_disk(limits: dict[str, Any]) -> dict[str, Any]:
@@ -235,9 +233,11 @@ def _write(cgroup: ControlGroup, limit: Limit, value: str) -> bool:
     return False
 
 
-def _write_disks(cgroup: ControlGroup, limits: dict[str, Any]) -> list[str]:
+def apply_to_disks(cgroup: ControlGroup, limits: dict[str, Any]) -> list[str]:
     """Write the line of each disk, one without bounds for those that have none any more. Return what has no file."""
     asked = _of_disks(limits)
+    if LIMITS["io_read_iops"].controller not in cgroup.read("cgroup.controllers").split():
+        return []
     if not cgroup.has(DISKS):
         return asked
     keys = [limit.key for limit in LIMITS.values() if limit.key]

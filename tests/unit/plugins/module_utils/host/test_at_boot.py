@@ -33,7 +33,7 @@ class Container(FakeContainer):
         super().__init__()
         self.cgroup = types.SimpleNamespace(
             controllers=lambda: list(controllers),
-            read=lambda file: " ".join(controllers),
+            read=lambda file: " ".join(controllers) if file == "cgroup.controllers" else "",
             of_unit=False,
             has=lambda file: file.split(".")[0] in controllers,
             write=lambda file, text: self.calls.append(f"{file}={text}"),

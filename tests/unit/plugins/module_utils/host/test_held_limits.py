@@ -20,15 +20,19 @@ from .test_at_boot import UNITS
 NOTHING = {
     "MemoryMax": "infinity",
     "MemoryHigh": "infinity",
+    "MemorySwapMax": "infinity",
     "CPUQuotaPerSecUSec": "infinity",
     "CPUQuotaPeriodUSec": "infinity",
     "CPUWeight": "[not set]",
+    "AllowedCPUs": "",
     "TasksMax": "16384",
     "IOWeight": "[not set]",
 }
 UNLIMITED = {
     "memory.max": "max",
     "memory.high": "max",
+    "memory.swap.max": "max",
+    "cpuset.cpus": "",
     "cpu.max": "max 100000",
     "cpu.weight": "100",
     "pids.max": "16384",
@@ -53,7 +57,7 @@ class Group:
         self.written: list[str] = []
 
     def controllers(self) -> list[str]:
-        return ["cpu", "io", "memory", "pids"]
+        return ["cpu", "cpuset", "io", "memory", "pids"]
 
     def has(self, file: str) -> bool:
         return file in self.files
@@ -80,6 +84,9 @@ class Group:
         ("cpu_quota", {"CPUQuotaPerSecUSec": "1min 30s"}, "9000000 100000"),
         ("cpu_quota", {"CPUQuotaPerSecUSec": "500ms", "CPUQuotaPeriodUSec": "10ms"}, "5000 10000"),
         ("cpu_quota", {}, "max 100000"),
+        ("swap_max", {"MemorySwapMax": "0"}, "0"),
+        ("cpuset", {"AllowedCPUs": "0-1 3"}, "0-1,3"),
+        ("cpuset", {}, ""),
         ("cpu_weight", {"CPUWeight": "50"}, "50"),
         ("cpu_weight", {"CPUWeight": "18446744073709551615"}, "100"),
         ("tasks_max", {"TasksMax": "infinity"}, "max"),
@@ -89,16 +96,22 @@ class Group:
 def test_what_a_unit_has_in_the_words_of_the_kernel(name: str, properties: dict[str, str], text: str) -> None:
     found = held_limits.wanted({**NOTHING, **properties})
     assert found[name] == text
-    assert set(found) == set(kept.LIMITS)
+    assert set(found) == set(held_limits.PROPERTIES)
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("MemoryMax", "much"), ("CPUQuotaPerSecUSec", "1 fortnight"), ("CPUWeight", "idle"), ("IOWeight", "")],
+    [
+        ("MemoryMax", "much"),
+        ("AllowedCPUs", "all"),
+        ("CPUQuotaPerSecUSec", "1 fortnight"),
+        ("CPUWeight", "idle"),
+        ("IOWeight", ""),
+    ],
 )
 def test_what_is_not_understood_is_left_alone(key: str, value: str) -> None:
     missing = {name for name, of in held_limits.PROPERTIES.items() if of == key}
-    assert set(kept.LIMITS) - set(held_limits.wanted({**NOTHING, key: value})) == missing
+    assert set(held_limits.PROPERTIES) - set(held_limits.wanted({**NOTHING, key: value})) == missing
 
 
 @pytest.mark.parametrize(
