@@ -70,6 +70,7 @@ class FakeContainer:
         self.becomes_ready = becomes_ready
         self.running: str | None = None
         self.waited = False
+        self.cgroup: t.Any = types.SimpleNamespace(of_unit=False)
 
     @contextlib.contextmanager
     def lock(self, timeout: float) -> t.Iterator[None]:

@@ -133,7 +133,7 @@ def test_the_launcher_does_all_with_one_lock(tmp_path: Path, own_launcher: None)
 
 def test_a_unit_is_started_and_stopped_with_what_requires_it(run_directory: Path) -> None:
     systemd, container = FakeSystemd(), FakeContainer()
-    container.cgroup = types.SimpleNamespace(close=lambda: None)  # type: ignore[attr-defined]
+    container.cgroup = types.SimpleNamespace(close=lambda: None)
     chosen = starter(container, systemd)
     with chosen.lock(1):
         assert (run_directory / ".web").is_dir()
