@@ -36,7 +36,7 @@ from .systemd_units import (
     template,
     unit_of,
 )
-from .unit_by_hand import mounted_sources, unit_by_hand
+from .unit_by_hand import mounted_sources, units_by_hand
 
 Files = Dict[Path, str]
 IDLE = ("after", "requires", "restart")
@@ -83,7 +83,7 @@ class Boot:
         self.system = system
         self.systemd = systemd if systemd is not None else Systemd(layout.root)
         self.unit = unit_of(name)
-        self.by_hand = unit_by_hand(name)
+        self.by_hand = units_by_hand(name)
         self.directory = layout.root / UNIT_DIRECTORY[1:]
         if not enabled and self.directory.is_dir() and not os.access(self.directory, os.W_OK):
             self.directory = layout.root / RUNTIME_UNIT_DIRECTORY[1:]
@@ -201,7 +201,7 @@ class Boot:
         if self.enabled and not self.systemd.present:
             self.warnings.append(self._no_unit())
         elif self.systemd.present and state != "stopped" and not self._runs_in_unit():
-            how = "by hand" if self.systemd.is_active(self.by_hand) else "before it had a unit"
+            how = "by hand" if any(map(self.systemd.is_active, self.by_hand)) else "before it had a unit"
             self.warnings.append(
                 f"container {self.name!r} was started {how}, and runs outside of its unit until its next start; "
                 "state: restarted moves it there now"
@@ -227,8 +227,9 @@ class Boot:
         cgroup = self.container.cgroup
         if self.container.status().state == "running" and not cgroup.of_unit:
             kept_limits.apply(cgroup, self.limits)
-        elif self.systemd.present and self.systemd.is_active(self.by_hand):  # no file of ours has this unit's limits
-            self.systemd.limit(self.by_hand, kept_limits.all_properties(self.limits))
+        elif self.systemd.present:
+            for unit in filter(self.systemd.is_active, self.by_hand):  # no file of ours has its limits
+                self.systemd.limit(unit, kept_limits.all_properties(self.limits))
 
     def _apply_unit(self) -> None:
         try:

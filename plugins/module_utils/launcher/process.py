@@ -80,6 +80,11 @@ def _is_over(fields: list[str]) -> bool:
     return fields[0] in ("Z", "X") or bool(int(fields[6]) & EXITING)
 
 
+def unified_group(text: str) -> str:
+    """Return the path of a group of cgroup2 that a file `/proc/PID/cgroup` names, or ""."""
+    return next((line[3:].strip("/") for line in text.split("\n") if line.startswith("0::")), "")
+
+
 def executed(pid: int) -> bool:
     """Return whether this child has executed a program, as far as known: until it is reaped, also after its end."""
     fields = _fields(read_text("/proc/%d/stat" % pid))

@@ -8,6 +8,7 @@ import _signal
 import os
 import time
 
+from ..host.unit_by_hand import STOP_SIGNAL
 from ..inside import terminal
 from ..inside.enter import Entered, Entry
 from ..inside.streams import Pipes, Terminal
@@ -78,6 +79,10 @@ def _run_once(
             status = container.start(
                 system, False, timeout, output.console, output.inside, extra_file_systems, output.leave
             )
+            if container.cgroup.of_unit:
+                from . import machined
+
+                status = machined.registered(container, status)
         pid = int(status.pid or 0)
         supervisor = _Supervisor(Process.pin_child(pid), stop_signal(container), timeout)
         try:
@@ -148,6 +153,7 @@ class _Supervisor:
         self.stop_signal = stop_signal
         self.timeout = timeout
         self.asked = False
+        self.asked_by_host = False
         self.deadline = 0.0
         self.pending = 0
 
@@ -164,19 +170,25 @@ class _Supervisor:
 
         `on_ready` is called first, when signals are handled.
         """
-        former = _signal.signal(_signal.SIGHUP, lambda *_arguments: None)  # wakes the relay, as every signal does
+        former = {}
+        for number in (_signal.SIGHUP, STOP_SIGNAL):
+            former[number] = _signal.signal(number, lambda *_arguments: None)  # wakes the relay, as every signal does
         try:
             return relay.run(self.process, self._on_signal, on_ready)
         finally:
             _signal.setitimer(_signal.ITIMER_REAL, 0)
-            _signal.signal(_signal.SIGHUP, former)
+            for number, handler in former.items():
+                _signal.signal(number, handler)
 
     def _on_signal(self, number: int) -> None:
         if number == _signal.SIGALRM:
             self._on_time()
             return
+        by_host, self.asked_by_host = self.asked_by_host, number == STOP_SIGNAL
         if self.asked:
-            self.process.signal(KILL)
+            # When the host shuts down, its systemd stops the scope, and the terminal may be hung up beside.
+            if not by_host and not self.asked_by_host:
+                self.process.signal(KILL)
             return
         self.asked = True
         self.deadline = time.monotonic() + self.timeout

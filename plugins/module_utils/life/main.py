@@ -12,7 +12,7 @@ from ..launcher import network_files, times
 from ..launcher.contract import Mount
 from ..launcher.errors import LauncherError
 from ..launcher.names import container_of
-from ..launcher.paths import refusal_of_root, write_atomically
+from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, refusal_of_root, write_atomically
 from ..launcher.process import heed_children
 from ..launcher.specification import read_spec
 from ..launcher.targets import is_below, plain_path, refusal_of_place
@@ -197,6 +197,11 @@ def _run(directory: str, arguments: Arguments) -> int:
         )
     from .foreground import run_in_foreground
 
+    if os.path.isdir(RUNTIME_UNIT_DIRECTORY):
+        from . import by_hand
+
+        by_hand.enter_scope(container, directory, extra, timeout)
+        _signal.signal(_signal.SIGURG, _interrupt)
     return run_in_foreground(
         container, directory, extra, timeout, lambda status: _explain(status, directory, arguments)
     )
