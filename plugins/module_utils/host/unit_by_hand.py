@@ -8,10 +8,9 @@ with other mappings. Like that one it has the container's PID 1 as its main proc
 
 from __future__ import annotations
 
-import _signal
-
 from ..launcher.limits import properties
 from ..launcher.paths import STATE_DIRECTORY
+from ..launcher.process import SCOPE_STOP
 from ..launcher.targets import NETWORK_FILES, plain_path
 from ..launcher.times import as_text
 from . import reboots
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
 SLICE = "machine.slice"
 MARGIN = 15  # seconds that systemd waits longer than the launcher does, which knows better what to do then
 RESTART_SECONDS = 1.0  # between a reboot from inside and the start after it
-# What each process of a scope gets when that is stopped. All but the launcher ignore this one, without doing anything
-# for it: so the launcher has the container shut down in order, and nobody inside is told to end before.
-STOP_SIGNAL = _signal.SIGURG
 
 
 def unit_by_hand(name: str, kind: str = "service") -> str:
@@ -81,7 +77,7 @@ def words(
 
 def scope_words(name: str, program: list[str], timeout: float, bounds: dict[str, Any], mounts: list[str]) -> list[str]:
     """Return the command that runs a program in a new scope for a container in the foreground."""
-    settings = ["KillSignal=SIGURG"]
+    settings = ["KillSignal=%d" % SCOPE_STOP]
     unit = unit_by_hand(name, "scope")
     return [*_transient(unit, name, timeout, bounds, mounts, settings), "--scope", "--", *program]
 

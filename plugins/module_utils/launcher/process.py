@@ -14,6 +14,9 @@ from . import linux
 from .paths import read_text
 
 KILL = 9
+# What each process of a scope of the host's systemd gets when that is stopped. All but the launcher ignore this one,
+# unless they ask for it: so the launcher has the container shut down in order, and nobody inside is told to end before.
+SCOPE_STOP = _signal.SIGURG
 EXITING = 0x4  # PF_EXITING and PF_FORKNOEXEC, of the flags in proc_pid_stat(5)
 NOT_EXECUTED = 0x40
 # Among the fields after the second: the start time, the signals for one thread, the wait status of one that has ended.

@@ -19,6 +19,7 @@ from ..launcher.errors import AlreadyRunning, LauncherError
 from ..launcher.paths import RUN_DIRECTORY, RUNTIME_UNIT_DIRECTORY, read_text, remove_file
 from ..launcher.process import unified_group
 from ..launcher.specification import read_spec
+from .container import explain_or_stop, start_and_leave
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def start(
     Raises:
         AlreadyRunning, NotReady, LauncherError: as `Container.start`.
     """
-    why_not = ""
+    warning = ""
     if os.path.isdir(RUNTIME_UNIT_DIRECTORY):  # sd_booted(3)
         why_not = elsewhere()
         if not why_not:
@@ -67,22 +68,10 @@ def start(
             why_not = _start_in_unit(container, system, extra_file_systems, options, timeout, said)
         if not why_not:
             with container.lock(timeout):
-                _explain(container, container.status(), timeout, explain)
+                explain_or_stop(container, container.status(), timeout, explain)
             return
-    with container.lock(timeout):
-        if is_wanted():
-            status = container.start(system, True, timeout, extra_file_systems=extra_file_systems)
-            if why_not:
-                status.warnings = [*status.warnings, NO_UNIT % (container.name, why_not)]
-            _explain(container, status, timeout, explain)
-
-
-def _explain(container: Container, status: Status, timeout: float, explain: Callable[[Status], None]) -> None:
-    try:
-        explain(status)
-    except BaseException:
-        container.stop(timeout)
-        raise
+        warning = NO_UNIT % (container.name, why_not)
+    start_and_leave(container, system, extra_file_systems, timeout, explain, is_wanted, warning)
 
 
 def elsewhere(of_host: str = "/proc/1", own: str = "/proc/self") -> str:

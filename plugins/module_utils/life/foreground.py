@@ -8,7 +8,6 @@ import _signal
 import os
 import time
 
-from ..host.unit_by_hand import STOP_SIGNAL
 from ..inside import terminal
 from ..inside.enter import Entered, Entry
 from ..inside.streams import Pipes, Terminal
@@ -16,7 +15,7 @@ from ..launcher import network_files
 from ..launcher.contract import signal_number
 from ..launcher.courier import Courier, Shared, size_of
 from ..launcher.errors import LauncherError, NotRunning, TooMuch
-from ..launcher.process import KILL, PAUSE, Process
+from ..launcher.process import KILL, PAUSE, SCOPE_STOP, Process
 from ..state.record import Status
 from .container import Container
 
@@ -171,7 +170,7 @@ class _Supervisor:
         `on_ready` is called first, when signals are handled.
         """
         former = {}
-        for number in (_signal.SIGHUP, STOP_SIGNAL):
+        for number in (_signal.SIGHUP, SCOPE_STOP):
             former[number] = _signal.signal(number, lambda *_arguments: None)  # wakes the relay, as every signal does
         try:
             return relay.run(self.process, self._on_signal, on_ready)
@@ -184,7 +183,7 @@ class _Supervisor:
         if number == _signal.SIGALRM:
             self._on_time()
             return
-        by_host, self.asked_by_host = self.asked_by_host, number == STOP_SIGNAL
+        by_host, self.asked_by_host = self.asked_by_host, number == SCOPE_STOP
         if self.asked:
             # When the host shuts down, its systemd stops the scope, and the terminal may be hung up beside.
             if not by_host and not self.asked_by_host:

@@ -13,7 +13,6 @@ import sys
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import systemd_units
 from ansible_collections.unshare.container.plugins.module_utils.host.unit_by_hand import (
-    STOP_SIGNAL,
     as_word,
     mounted_sources,
     scope_words,
@@ -23,6 +22,7 @@ from ansible_collections.unshare.container.plugins.module_utils.host.unit_by_han
 )
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Mount
 from ansible_collections.unshare.container.plugins.module_utils.launcher.names import is_name
+from ansible_collections.unshare.container.plugins.module_utils.launcher.process import SCOPE_STOP
 
 SYSTEM = "/var/lib/unshare/systems/0123-web"
 SAME = ("NotifyAccess", "KillMode", "Delegate", "RestartForceExitStatus", "StartLimitIntervalSec", "StartLimitBurst")
@@ -72,13 +72,13 @@ def test_the_foreground_is_a_scope() -> None:
     assert "--unit=unshare-by-hand-web.scope" in command
     assert command[command.index("--scope") :] == ["--scope", "--", "cat", "$x"]
     said, other = settings(command), settings(words("web", SYSTEM, [], 30, {"memory_max": 1 << 30}, ["/srv/a"]))
-    assert said["KillSignal"] == signal.Signals(STOP_SIGNAL).name
+    assert said["KillSignal"] == str(int(signal.SIGURG)) == str(SCOPE_STOP)
     assert all(other[key] == value for key, value in said.items() if key != "KillSignal")
 
 
 def test_nobody_but_the_launcher_heeds_the_signal_of_a_scope() -> None:
     """A process that has said nothing of it does not end by it, and systemd inside has no job for it either."""
-    code = f"import os, signal; os.kill(os.getpid(), {int(STOP_SIGNAL)}); print('alive')"
+    code = f"import os, signal; os.kill(os.getpid(), {int(SCOPE_STOP)}); print('alive')"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout == b"alive\n"
 
 
