@@ -37,7 +37,7 @@ from .systemd_units import (
     template,
     unit_of,
 )
-from .unit_by_hand import mounted_sources, unit_by_hand
+from .unit_by_hand import mounted_sources, units_by_hand
 
 Files = Dict[Path, str]
 IDLE = ("after", "requires", "restart")
@@ -84,7 +84,7 @@ class Boot:
         self.system = system
         self.systemd = systemd if systemd is not None else Systemd(layout.root)
         self.unit = unit_of(name)
-        self.by_hand = unit_by_hand(name)
+        self.by_hand = units_by_hand(name)
         self.directory = layout.root / UNIT_DIRECTORY[1:]
         if not enabled and self.directory.is_dir() and not os.access(self.directory, os.W_OK):
             self.directory = layout.root / RUNTIME_UNIT_DIRECTORY[1:]
@@ -205,7 +205,7 @@ class Boot:
         if self.enabled and not self.systemd.present:
             self.warnings.append(self._no_unit())
         elif self.systemd.present and state != "stopped" and not self._runs_in_unit():
-            how = "by hand" if self.systemd.is_active(self.by_hand) else "before it had a unit"
+            how = "by hand" if any(map(self.systemd.is_active, self.by_hand)) else "before it had a unit"
             self.warnings.append(
                 f"container {self.name!r} was started {how}, and runs outside of its unit until its next start; "
                 "state: restarted moves it there now"
@@ -228,19 +228,23 @@ class Boot:
         """Have a running container held to its limits, then keep them: what is interrupted is done by the next run."""
         cgroup = self.container.cgroup
         running = self.container.status().state == "running"
-        changed = self.limits is not None and self.limits != self._kept()
-        by_hand = self.systemd.present and self.systemd.is_active(self.by_hand)
-        if changed and running and not cgroup.of_unit:
-            kept_limits.apply(cgroup, self.limits)
-        elif changed and by_hand:  # no file of ours has this unit's limits
-            self.systemd.limit(self.by_hand, kept_limits.all_properties(self.limits))
+        unit = self._unit_of_run()
+        limits = None if self.limits == self._kept() else self.limits
+        if limits is not None and running and not cgroup.of_unit:
+            kept_limits.apply(cgroup, limits)
+        elif limits is not None and unit != self.unit:  # no file of ours has this unit's limits
+            self.systemd.limit(unit, kept_limits.all_properties(limits))
         if running and cgroup.of_unit:
-            unit = self.by_hand if by_hand else self.unit
             self.warnings += held_limits.bring(cgroup, held_limits.of_unit(self.systemd, unit))
-            if changed:
-                kept_limits.apply_to_disks(cgroup, self.limits)
-        if changed:
-            kept_limits.write(str(self.layout.container(self.name)), self.limits)
+            if limits is not None:
+                kept_limits.apply_to_disks(cgroup, limits)
+        if limits is not None:
+            kept_limits.write(str(self.layout.container(self.name)), limits)
+
+    def _unit_of_run(self) -> str:
+        """Return the unit in which the container runs, if it runs in one: its own, or that of a start by hand."""
+        by_hand = filter(self.systemd.is_active, self.by_hand) if self.systemd.present else iter(())
+        return next(by_hand, self.unit)
 
     def _not_held(self) -> list[str]:
         """Return the limits of its unit to which the running container is not held; systemd is asked when in doubt."""
@@ -250,7 +254,7 @@ class Boot:
         usual = {name: kept_limits.text(name, kept) for name in held_limits.PROPERTIES}
         if not cgroup.of_unit or not held_limits.not_held(cgroup, usual):
             return []
-        texts = held_limits.of_unit(self.systemd, self.by_hand if self.systemd.is_active(self.by_hand) else self.unit)
+        texts = held_limits.of_unit(self.systemd, self._unit_of_run())
         return [
             f"{name}: {held or 'none'} in place of {texts[name] or 'none'}"
             for name, held in held_limits.not_held(cgroup, texts).items()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ..launcher.limits import properties
 from ..launcher.paths import STATE_DIRECTORY
+from ..launcher.process import SCOPE_STOP
 from ..launcher.targets import NETWORK_FILES, plain_path
 from ..launcher.times import as_text
 from . import reboots
@@ -25,9 +26,18 @@ MARGIN = 15  # seconds that systemd waits longer than the launcher does, which k
 RESTART_SECONDS = 1.0  # between a reboot from inside and the start after it
 
 
-def unit_by_hand(name: str) -> str:
-    """Return the transient unit of the container called `name`; no container's name has a dot."""
-    return "unshare-by-hand-%s.service" % name
+def unit_by_hand(name: str, kind: str = "service") -> str:
+    """Return the transient unit of the container called `name`; no container's name has a dot.
+
+    Args:
+        kind: `service` for one that is left running, `scope` for one in the foreground.
+    """
+    return "unshare-by-hand-%s.%s" % (name, kind)
+
+
+def units_by_hand(name: str) -> list[str]:
+    """Return each unit that a container which was started by hand can have."""
+    return [unit_by_hand(name, kind) for kind in ("service", "scope")]
 
 
 def words(
@@ -44,32 +54,49 @@ def words(
     """
     program = system + "/run-container"
     limit = "--timeout=" + as_text(timeout)
-    whole = as_text(timeout + MARGIN)
     settings = [
-        "Description=System container %s, started by hand" % name,
-        "After=network.target",
-        "RequiresMountsFor=" + " ".join(map(as_word, [STATE_DIRECTORY + "/containers/" + name, *mounts])),
         "StartLimitIntervalSec=%ds" % reboots.INTERVAL,
         "StartLimitBurst=%d" % reboots.BURST,
         "NotifyAccess=main",
-        "Delegate=yes",
         "KillMode=mixed",
         "ExecStop=-%s --stop %s" % (program, limit),
         "ExecStopPost=-%s --clear %s" % (program, limit),
-        "TimeoutStartSec=" + whole,
-        "TimeoutStopSec=" + whole,
+        "TimeoutStartSec=" + as_text(timeout + MARGIN),
         # How PID 1 ends is what has happened, as in the unit of a deployment; only a reboot from inside is followed by
         # a start.
         "RestartForceExitStatus=SIGHUP",
         "RestartSec=" + as_text(RESTART_SECONDS),
-        *properties(bounds),
     ]
     command = [program, "--service", limit, *options]
     return [
-        *("systemd-run", "--quiet", "--collect", "--unit=" + unit_by_hand(name), "--slice=" + SLICE),
-        *("--service-type=notify", *("--property=" + setting for setting in settings), "--"),
+        *_transient(unit_by_hand(name), name, timeout, bounds, mounts, settings),
+        *("--service-type=notify", "--"),
         *(word.replace("$", "$$") for word in command),  # systemd puts variables in (systemd.service(5))
     ]
+
+
+def scope_words(name: str, program: list[str], timeout: float, bounds: dict[str, Any], mounts: list[str]) -> list[str]:
+    """Return the command that runs a program in a new scope for a container in the foreground."""
+    settings = ["KillSignal=%d" % SCOPE_STOP]
+    unit = unit_by_hand(name, "scope")
+    return [*_transient(unit, name, timeout, bounds, mounts, settings), "--scope", "--", *program]
+
+
+def _transient(
+    unit: str, name: str, timeout: float, bounds: dict[str, Any], mounts: list[str], settings: list[str]
+) -> list[str]:
+    """Return the beginning of a command that makes a unit, with the settings that each has."""
+    settings = [
+        "Description=System container %s, started by hand" % name,
+        "After=network.target",
+        "RequiresMountsFor=" + " ".join(map(as_word, [STATE_DIRECTORY + "/containers/" + name, *mounts])),
+        "Delegate=yes",
+        "TimeoutStopSec=" + as_text(timeout + MARGIN),
+        *settings,
+        *properties(bounds),
+    ]
+    options = ["--quiet", "--collect", "--unit=" + unit, "--slice=" + SLICE]
+    return ["systemd-run", *options, *("--property=" + setting for setting in settings)]
 
 
 def as_word(path: str) -> str:

@@ -1,21 +1,25 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A start by hand of a container that is left running: on a host with systemd, as a transient unit in machine.slice.
+"""A start by hand: on a host with systemd, as a transient unit in machine.slice, which systemd-run(1) makes.
 
-So the host stops the container in order when it shuts down, starts it again when it has rebooted itself, and knows what
-its processes belong to. systemd-run(1) makes the unit. Its program is the same `run-container` as here, which has no
-other way to this process than a file: what it writes there is what this one says.
+So the host stops the container in order when it shuts down, and knows what its processes belong to.
+
+One that is left running is a service, which comes back when it has rebooted itself. Its program is the same
+`run-container` as here, which has no other way to this process than a file: what it writes there is what this one says.
+One in the foreground is a scope, around this very process, which stays its caller's child.
 """
 
 from __future__ import annotations
 
 import os
 
-from ..host.unit_by_hand import mounted_sources, unit_by_hand, words
+from ..host.unit_by_hand import mounted_sources, scope_words, unit_by_hand, words
 from ..launcher import limits
 from ..launcher.errors import AlreadyRunning, LauncherError
 from ..launcher.paths import RUN_DIRECTORY, RUNTIME_UNIT_DIRECTORY, read_text, remove_file
+from ..launcher.process import unified_group
 from ..launcher.specification import read_spec
+from .container import explain_or_stop, start_and_leave
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +58,7 @@ def start(
     Raises:
         AlreadyRunning, NotReady, LauncherError: as `Container.start`.
     """
-    why_not = ""
+    warning = ""
     if os.path.isdir(RUNTIME_UNIT_DIRECTORY):  # sd_booted(3)
         why_not = elsewhere()
         if not why_not:
@@ -64,22 +68,10 @@ def start(
             why_not = _start_in_unit(container, system, extra_file_systems, options, timeout, said)
         if not why_not:
             with container.lock(timeout):
-                _explain(container, container.status(), timeout, explain)
+                explain_or_stop(container, container.status(), timeout, explain)
             return
-    with container.lock(timeout):
-        if is_wanted():
-            status = container.start(system, True, timeout, extra_file_systems=extra_file_systems)
-            if why_not:
-                status.warnings = [*status.warnings, NO_UNIT % (container.name, why_not)]
-            _explain(container, status, timeout, explain)
-
-
-def _explain(container: Container, status: Status, timeout: float, explain: Callable[[Status], None]) -> None:
-    try:
-        explain(status)
-    except BaseException:
-        container.stop(timeout)
-        raise
+        warning = NO_UNIT % (container.name, why_not)
+    start_and_leave(container, system, extra_file_systems, timeout, explain, is_wanted, warning)
 
 
 def elsewhere(of_host: str = "/proc/1", own: str = "/proc/self") -> str:
@@ -177,6 +169,47 @@ def _take(said: str) -> tuple[bool, str]:
     except OSError:
         pass  # a container runs
     return text.startswith(BEGUN), text[len(BEGUN) :].strip()
+
+
+def enter_scope(container: Container, system: str, extra_file_systems: list[Mount], timeout: float) -> None:
+    """Move this process into a new scope, for a container that it will run in the foreground.
+
+    Where it is the main process of a unit that was made for such, or systemd refuses, it stays where it is.
+    """
+    import subprocess
+
+    if _has_own_unit(container):
+        return
+    mounts = mounted_sources(read_spec(system).file_systems + extra_file_systems)
+    bounds = limits.read(container.directory)
+    # The program says which group it is in, and keeps the scope until this process is there.
+    command = scope_words(container.name, ["cat", "/proc/self/cgroup", "-"], timeout, bounds, mounts)
+    pipe = subprocess.PIPE
+    try:
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as keeper:
+            try:
+                line = b"" if keeper.stdout is None else keeper.stdout.readline()
+                group = unified_group(line.decode("utf-8", "replace"))
+                if group.endswith(".scope"):
+                    container.cgroup.move_below_unit(group)
+            finally:
+                keeper.kill()
+    except OSError:
+        pass  # then it is stopped with what this process belongs to
+
+
+def _has_own_unit(container: Container) -> bool:
+    """Return whether this is the main process of a service whose control group is handed over to it (Delegate=)."""
+    if os.environ.get("SYSTEMD_EXEC_PID") != str(os.getpid()):
+        return False
+    group = "/proc/self/fd/%d/%s" % (container.cgroup.hierarchy, unified_group(read_text("/proc/self/cgroup")))
+    for name in ("trusted.delegate", "user.delegate"):
+        try:
+            if os.getxattr(group, name) == b"1":
+                return True
+        except OSError:
+            pass  # which of them there is depends on the version of systemd
+    return False
 
 
 def tell(said: str, text: str) -> None:

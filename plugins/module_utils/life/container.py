@@ -331,3 +331,35 @@ class Container(RecordedContainer):
         from ..inside import questions
 
         return questions.log_tail(self, lines, unit, timeout)
+
+
+def start_and_leave(
+    container: Container,
+    system: str,
+    extra_file_systems: list[Mount],
+    timeout: float,
+    explain: Callable[[Status], None],
+    is_wanted: Callable[[], bool] = lambda: True,
+    warning: str = "",
+) -> None:
+    """Start a container that is left running, and explain its status. One that cannot be explained is stopped again.
+
+    Args:
+        is_wanted: whether to start it at all; called with the lock held.
+        warning: what to add to its warnings.
+    """
+    with container.lock(timeout):
+        if is_wanted():
+            status = container.start(system, True, timeout, extra_file_systems=extra_file_systems)
+            if warning:
+                status.warnings = [*status.warnings, warning]
+            explain_or_stop(container, status, timeout, explain)
+
+
+def explain_or_stop(container: Container, status: Status, timeout: float, explain: Callable[[Status], None]) -> None:
+    """Explain the status of a container that was just started. What nobody was told of does not go on running."""
+    try:
+        explain(status)
+    except BaseException:
+        container.stop(timeout)
+        raise

@@ -12,12 +12,12 @@ from ..launcher import network_files, times
 from ..launcher.contract import Mount
 from ..launcher.errors import LauncherError
 from ..launcher.names import container_of
-from ..launcher.paths import refusal_of_root, write_atomically
-from ..launcher.process import heed_children
+from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, refusal_of_root, write_atomically
+from ..launcher.process import SCOPE_STOP, heed_children
 from ..launcher.specification import read_spec
 from ..launcher.targets import is_below, plain_path, refusal_of_place
 from ..state.record import Status
-from .container import Container
+from .container import Container, start_and_leave
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,17 +155,17 @@ def _run(directory: str, arguments: Arguments) -> int:
     heed_children()
     for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
         _signal.signal(number, _interrupt)
-    if "detach" in arguments.values:
-        from . import by_hand
 
-        by_hand.start(
-            container,
-            directory,
-            extra,
-            _shares(arguments),
-            timeout,
-            lambda status: _explain(status, directory, arguments),
-        )
+    def explain(status: Status) -> None:
+        _explain(status, directory, arguments)
+
+    if "detach" in arguments.values:
+        if os.path.isdir(RUNTIME_UNIT_DIRECTORY):
+            from . import by_hand
+
+            by_hand.start(container, directory, extra, _shares(arguments), timeout, explain)
+        else:
+            start_and_leave(container, directory, extra, timeout, explain)
         return 0
     if "refresh" in arguments.values:
         network_files.refresh(container.run_directory, spec.host_name)
@@ -177,7 +177,7 @@ def _run(directory: str, arguments: Arguments) -> int:
     if "again" in arguments.values:
         from . import again
 
-        return again.start_again(container, directory, timeout, lambda status: _explain(status, directory, arguments))
+        return again.start_again(container, directory, timeout, explain)
     if "service" in arguments.values or "clear" in arguments.values:
         from . import service
 
@@ -187,15 +187,18 @@ def _run(directory: str, arguments: Arguments) -> int:
             container,
             directory,
             timeout,
-            lambda status: _explain(status, directory, arguments),
+            explain,
             extra,
             arguments.last("by-hand", ""),
         )
     from .foreground import run_in_foreground
 
-    return run_in_foreground(
-        container, directory, extra, timeout, lambda status: _explain(status, directory, arguments)
-    )
+    if os.path.isdir(RUNTIME_UNIT_DIRECTORY):
+        from . import by_hand
+
+        by_hand.enter_scope(container, directory, extra, timeout)
+        _signal.signal(SCOPE_STOP, _interrupt)
+    return run_in_foreground(container, directory, extra, timeout, explain)
 
 
 def _shares(arguments: Arguments) -> list[str]:

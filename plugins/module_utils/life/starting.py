@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ContextManager, Iterator, Protocol
 
 from ..host.systemd_units import Systemd, unit_of
-from ..host.unit_by_hand import unit_by_hand
+from ..host.unit_by_hand import units_by_hand
 from ..launcher.errors import LauncherError, NotReady
 from ..launcher.paths import RUN_DIRECTORY
 from ..launcher.specification import read_outline
@@ -101,7 +101,7 @@ class UnitStarter:
         self.container = container
         self.systemd = systemd
         self.unit = unit_of(container.name)
-        self.by_hand = unit_by_hand(container.name)
+        self.by_hand = units_by_hand(container.name)
         self._stopped_with_it: list[str] = []
 
     def lock(self, timeout: float) -> ContextManager[Any]:
@@ -142,8 +142,8 @@ class UnitStarter:
 
     def _end_by_hand(self, timeout: float) -> None:
         """Stop the unit of a start by hand, which may also be about to start the container again."""
-        if self.systemd.is_active(self.by_hand):
-            self.systemd.stop(self.by_hand, timeout)
+        for unit in filter(self.systemd.is_active, self.by_hand):
+            self.systemd.stop(unit, timeout)
 
     def await_ready(self, timeout: float) -> bool:
         """Wait until the container's systemd has booted. Return whether it has in time."""

@@ -6,17 +6,23 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import systemd_units
 from ansible_collections.unshare.container.plugins.module_utils.host.unit_by_hand import (
     as_word,
     mounted_sources,
+    scope_words,
     unit_by_hand,
+    units_by_hand,
     words,
 )
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Mount
 from ansible_collections.unshare.container.plugins.module_utils.launcher.names import is_name
+from ansible_collections.unshare.container.plugins.module_utils.launcher.process import SCOPE_STOP
 
 SYSTEM = "/var/lib/unshare/systems/0123-web"
 SAME = ("NotifyAccess", "KillMode", "Delegate", "RestartForceExitStatus", "StartLimitIntervalSec", "StartLimitBurst")
@@ -61,7 +67,23 @@ def test_it_has_its_place_and_its_kind() -> None:
     assert "Slice=machine.slice\n" in template
 
 
+def test_the_foreground_is_a_scope() -> None:
+    command = scope_words("web", ["cat", "$x"], 30, {"memory_max": 1 << 30}, ["/srv/a"])
+    assert "--unit=unshare-by-hand-web.scope" in command
+    assert command[command.index("--scope") :] == ["--scope", "--", "cat", "$x"]
+    said, other = settings(command), settings(words("web", SYSTEM, [], 30, {"memory_max": 1 << 30}, ["/srv/a"]))
+    assert said["KillSignal"] == str(int(signal.SIGURG)) == str(SCOPE_STOP)
+    assert all(other[key] == value for key, value in said.items() if key != "KillSignal")
+
+
+def test_nobody_but_the_launcher_heeds_the_signal_of_a_scope() -> None:
+    """A process that has said nothing of it does not end by it, and systemd inside has no job for it either."""
+    code = f"import os, signal; os.kill(os.getpid(), {int(SCOPE_STOP)}); print('alive')"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout == b"alive\n"
+
+
 def test_its_name_is_no_other_containers() -> None:
+    assert units_by_hand("web") == ["unshare-by-hand-web.service", "unshare-by-hand-web.scope"]
     assert unit_by_hand("web") != systemd_units.unit_of("web")
     assert not is_name("web.service")
     assert unit_by_hand("web").startswith("unshare-by-hand-web.")

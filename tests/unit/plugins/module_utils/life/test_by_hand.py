@@ -281,6 +281,68 @@ def test_who_shares_the_view_of_systemd_is_not_elsewhere(tmp_path: Path) -> None
     assert by_hand.elsewhere("/proc/self", "/proc/self") == ""
 
 
+GROUP = "0::/machine.slice/unshare-by-hand-web.scope"
+
+
+def enter_scope(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the groups to which the launcher has moved; the program of the scope must run until then."""
+    moved: list[str] = []
+
+    def move(group: str) -> None:
+        assert host.log("cat-ended") == []
+        moved.append(group)
+
+    host.container.cgroup = types.SimpleNamespace(move_below_unit=move)  # type: ignore[attr-defined]
+    monkeypatch.setattr(by_hand, "_has_own_unit", lambda _container: False)
+    by_hand.enter_scope(t.cast("t.Any", host.container), str(host.system), [SHARE], 5.0)
+    return moved
+
+
+def test_the_foreground_moves_into_a_scope(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.program("systemd-run", f"echo {GROUP}; cat; echo ended >>{host.place}/bin/cat-ended.log")
+    assert enter_scope(host, monkeypatch) == ["machine.slice/unshare-by-hand-web.scope"]
+    (said,) = host.log("systemd-run")
+    assert said.endswith(" --scope -- cat /proc/self/cgroup -")
+    assert '"/srv/data"' in said
+
+
+@pytest.mark.parametrize("script", ["exit 1", "echo 0::/user.slice/session-1; cat", "echo", None])
+def test_the_foreground_stays_where_it_is_without_a_scope(
+    host: Host, monkeypatch: pytest.MonkeyPatch, script: str | None
+) -> None:
+    if script is None:
+        monkeypatch.setenv("PATH", str(host.place / "bin"))
+    else:
+        host.program("systemd-run", script)
+    assert enter_scope(host, monkeypatch) == []
+
+
+def test_a_unit_of_its_own_is_enough(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = {"trusted.delegate": b"1"}
+
+    def mark(_path: str, name: str) -> bytes:
+        if name not in marks:
+            raise OSError(61, "No data available")
+        return marks[name]
+
+    container = t.cast("t.Any", host.container)
+    container.cgroup = types.SimpleNamespace(hierarchy=0)
+    monkeypatch.setattr(os, "getxattr", mark)
+    monkeypatch.delenv("SYSTEMD_EXEC_PID", raising=False)
+    assert not by_hand._has_own_unit(container)
+    monkeypatch.setenv("SYSTEMD_EXEC_PID", "1")
+    assert not by_hand._has_own_unit(container)
+    monkeypatch.setenv("SYSTEMD_EXEC_PID", str(os.getpid()))
+    assert by_hand._has_own_unit(container)
+    marks.clear()
+    assert not by_hand._has_own_unit(container)
+    marks["user.delegate"] = b"1"
+    assert by_hand._has_own_unit(container)
+    host.program("systemd-run", f"echo {GROUP}; cat")
+    by_hand.enter_scope(container, str(host.system), [], 5.0)
+    assert host.log("systemd-run") == []
+
+
 def test_who_has_gone_is_not_told(tmp_path: Path) -> None:
     by_hand.tell(str(tmp_path / "gone"), "it does not")
     assert list(tmp_path.iterdir()) == []
