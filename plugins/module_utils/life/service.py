@@ -13,6 +13,7 @@ import os
 import select
 
 from ..launcher.errors import RUNS_ELSEWHERE, AlreadyRunning, LauncherError
+from ..launcher.printable import tell
 from ..launcher.process import milliseconds
 from .container import Container
 
@@ -58,7 +59,7 @@ def _start(container: Container, system: str, timeout: float, explain: Callable[
             explain(container.start(system, True, timeout))
         return 0
     except (LauncherError, OSError) as error:
-        os.write(2, ("run-container: %s\n" % error).encode("utf-8", "replace"))
+        tell("run-container", str(error))
         return RUNS_ELSEWHERE if isinstance(error, AlreadyRunning) else FAILED
     except SystemExit as error:  # a signal came
         return int(error.code or 0)
