@@ -17,6 +17,7 @@ from ansible_collections.unshare.container.plugins.plugin_utils.rollout_page imp
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import hidden_message
 
 from ..module_utils.launcher.paths import write_atomically
+from ..module_utils.launcher.printable import printable
 
 NOTED = (
     "name",
@@ -189,7 +190,12 @@ class ActionModule(containers.ActionModule):
             sent = {"containers": self.given["containers"], **arguments}
             return guarded(lambda: super(ActionModule, self).act(sent, variables, self.texts), self.texts)
         except AnsibleConnectionFailure as error:
-            return {"failed": True, "not_reached": True, "changed": False, "msg": f"cannot be reached: {error}"}
+            return {
+                "failed": True,
+                "not_reached": True,
+                "changed": False,
+                "msg": printable(f"cannot be reached: {error}"),
+            }
         except AnsibleActionFail as error:
             return {"failed": True, "changed": False, "msg": str(error)}
 

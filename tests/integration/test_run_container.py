@@ -253,6 +253,15 @@ def test_of_two_writers_that_start_at_once_one_is_started(make_machine: MakeMach
         running[0].stop()
 
 
+def test_no_message_drives_the_terminal_of_who_reads_it(make_machine: MakeMachine) -> None:
+    init = {"argv": ["/bin/sh", "-c", r"printf 'a\033]0;x\007\342\200\256b\n'; exit 3"], "ready": "notify"}
+    machine = make_machine(init={**init, "systemd": False})
+    command = [str(machine.system / "run-container"), "--detach"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 125
+    assert done.stderr.endswith("its output ends:\na\\x1b]0;x\\x07\\u202eb\n")
+
+
 def test_s8_output_of_another_init_is_kept_inside_while_nobody_watches(make_machine: MakeMachine) -> None:
     # Open for both, the pipe is never at its end.
     program = (

@@ -43,7 +43,8 @@ And what all of these stand on:
     mounts       mounting by descriptor; `mount_table` says what is mounted, `devices` what lies on what
     process      processes that stay the same ones
     trees        directory trees of any depth; `paths` says where ours are
-    data, names, times, errors   JSON, names of containers, time limits, and the errors
+    data, names, times, errors   JSON, names of containers, time limits, and the errors; `printable` is the one way of
+                 a message to a person
 
 Imports are chosen for their cost: `typing`, `json`, `contextlib` and what they import take longer than a launch.
 """

@@ -15,6 +15,7 @@ from ..launcher import network_files
 from ..launcher.contract import signal_number
 from ..launcher.courier import Courier, Shared, size_of
 from ..launcher.errors import LauncherError, NotRunning, TooMuch
+from ..launcher.printable import one_line, warn
 from ..launcher.process import KILL, PAUSE, SCOPE_STOP, Process
 from ..state.record import Status
 from .container import Container
@@ -234,7 +235,7 @@ def _run_at_terminal(entered: Entered) -> int:
 
 
 def _warn(text: str) -> None:
-    os.write(2, ("enter-container: warning: %s\n" % text).encode("utf-8", "replace"))
+    warn("enter-container", text)
 
 
 def enter_for_program(
@@ -275,7 +276,7 @@ def enter_for_program(
         _say(token, "entered")
         _say(token, "exit %d" % exit_status(_run_piped(entered, discard, limit)))
     except (LauncherError, OSError) as error:
-        _say(token, "%s %s" % ("ended" if isinstance(error, TooMuch) else "error", str(error).replace("\n", " ")))
+        _say(token, "%s %s" % ("ended" if isinstance(error, TooMuch) else "error", error))
         if discard:
             terminal.discard_input()
     return 0
@@ -316,7 +317,7 @@ def _read_line() -> bytes:
 
 
 def _say(token: str, text: str) -> None:
-    os.write(2, ("\n%s %s\n" % (token, text)).encode("utf-8", "replace"))
+    os.write(2, ("\n%s %s\n" % (token, one_line(text))).encode("utf-8", "replace"))
 
 
 def _run_piped(entered: Entered, discard: bool = False, limit: int | None = None) -> int:

@@ -13,6 +13,7 @@ import os
 import select
 
 from ..launcher.errors import RUNS_ELSEWHERE, AlreadyRunning, LauncherError, NotReady
+from ..launcher.printable import tell
 from ..launcher.process import milliseconds
 from . import by_hand, machined
 from .container import Container
@@ -96,7 +97,7 @@ def _start(
 
 def _say(error: Exception, said: str) -> None:
     """Tell the unit's log of an error, and who waits for a start by hand."""
-    os.write(2, ("run-container: %s\n" % error).encode("utf-8", "replace"))
+    tell("run-container", str(error))
     if said:
         by_hand.tell(said, "%s\n" % error)
 

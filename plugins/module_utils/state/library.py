@@ -67,6 +67,7 @@ MODULES = (
     "launcher/ownership",
     "launcher/paths",
     "launcher/plan",
+    "launcher/printable",
     "launcher/process",
     "launcher/program",
     "launcher/reachable",

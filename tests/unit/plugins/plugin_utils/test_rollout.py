@@ -264,3 +264,15 @@ def test_when_it_began_is_noted(journal: rollout.Journal, monkeypatch: pytest.Mo
     assert (journal.summary()["begun"], journal.summary()["ended"]) == (1000.0, 1060.0)
     (journal.directory / "begun").unlink()
     assert journal.summary()["begun"] == 1060.0
+
+
+def test_what_containers_say_drives_no_terminal_and_no_browser(journal: rollout.Journal) -> None:
+    hostile, shown = "a\x1b[2J\u202eb\x07", r"a\x1b[2J\u202eb\x07"
+    containers = [{"name": "web", "failed_units": [hostile]}]
+    journal.note("host1", {"outcome": rollout.FAILED, "message": f"{hostile}\nsecond", "containers": containers})
+    summary = journal.summary()
+    texts = ["\n".join(rollout.text(summary)), page(summary)]
+    for text in texts:
+        assert shown in text
+        assert not {"\x1b", "\u202e", "\x07"}.intersection(text)
+    assert "second" in texts[0].split("\n")[-1]
