@@ -123,15 +123,21 @@ class Attributes:
             found.limits[number] = max(now[0], soft), max(now[1], hard)
         return found
 
-    def lacking(self, pid: int) -> str | None:
-        """Return in what a process has less than these, as a warning, or None."""
+    def complete(self, pid: int) -> str | None:
+        """Give another process what it could not give itself. Return what it still lacks, as a warning, or None."""
         has = _limits_of(pid)
         found = []
-        for number, limit in sorted(self.limits.items()):
-            now = has.get(number, limit)
-            for kind, mine, wanted in zip(("", " (hard)"), now, limit):
-                if mine < wanted:
-                    found.append("%s%s is %d, not %s" % (NAMES[number], kind, mine, _words(wanted)))
+        for number, (soft, hard) in sorted(self.limits.items()):
+            now = has.get(number, (soft, hard))
+            if now[0] >= soft and now[1] >= hard:
+                continue
+            try:
+                linux.set_limit(pid, number, soft, hard)
+            except PermissionError:
+                for kind, mine, wanted in zip(("", " (hard)"), now, (soft, hard)):
+                    if mine < wanted:
+                        found.append("%s%s is %d, not %s" % (NAMES[number], kind, mine, _words(wanted)))
+        self._schedule(pid)
         return BELOW % ", ".join(found) if found else None
 
     def raised(self, oom_score_adj: int | None) -> Attributes:
@@ -159,6 +165,11 @@ class Attributes:
                 if pid == 0:
                     ceiling = linux.get_own_limit(number)[1]
                     linux.set_limit(pid, number, min(soft, ceiling), min(hard, ceiling))
+        return self._schedule(pid) and complete
+
+    def _schedule(self, pid: int) -> bool:
+        """Give a process the scheduling and the OOM score, as far as allowed. Return whether all was set."""
+        complete = True
         for change in (
             lambda: scheduling.set_policy(pid, *self.policy),
             lambda: os.setpriority(os.PRIO_PROCESS, pid, self.nice),

@@ -238,8 +238,7 @@ class Launch:
 
     def _give_attributes(self, init: int) -> None:
         """Give the init what it cannot take itself, while it looks for its program; warn about what cannot be given."""
-        wanted = self.plan.attributes
-        lacking = None if not self.limited or wanted.give(init) else wanted.lacking(init)
+        lacking = self.plan.attributes.complete(init) if self.limited else None
         self.warnings += filter(None, [lacking, give_oom_score(init, self.plan.spec.oom_score_adj)])
 
     def _mount_kernel_file_systems(self, tree: mounts.Tree, init: Process) -> None:

@@ -19,8 +19,14 @@ from .loading import refuse_to_load
 libc = ctypes.PyDLL(None, use_errno=True)
 syscall = libc.syscall
 syscall.restype = ctypes.c_long
-# Those that a first process alone calls. Looked up in there, each would make it copy two dozen pages of its parent's.
-_personality, _sethostname, _socket = libc.personality, libc.sethostname, libc.socket
+# All that is called is looked up here, and the types are made. In a container's first process each would write to, and
+# so copy, two dozen pages of its parent's.
+for _name in "fstatfs mount personality prctl prlimit sethostname setns socket umount2 unshare".split():
+    getattr(libc, _name)
+_Limits = ctypes.c_uint64 * 2  # `struct rlimit64`
+_Status = ctypes.c_char * 256  # room for `struct statfs` and `struct statx`
+_CapabilityHeader = ctypes.c_uint32 * 2
+_CapabilitySets = ctypes.c_uint32 * 6
 
 MACHINE = os.uname().machine
 
@@ -224,20 +230,20 @@ def parent_death_signal() -> int:
 
 def get_own_limit(number: int) -> tuple[int, int]:
     """Return the soft and the hard resource limit of this number of the calling process (prlimit(2))."""
-    limits = (ctypes.c_uint64 * 2)()
+    limits = _Limits()
     result_of(libc.prlimit(0, number, None, limits), "prlimit(%d)", number)
     return limits[0], limits[1]
 
 
 def set_limit(pid: int, number: int, soft: int, hard: int) -> None:
     """Set the soft and the hard limit of a process, or of the calling one (0)."""
-    limits = (ctypes.c_uint64 * 2)(soft, hard)
+    limits = _Limits(soft, hard)
     result_of(libc.prlimit(pid, number, limits, None), "prlimit(%d, %d, %d)", pid, number, soft)
 
 
 def file_system_type(descriptor: int) -> int:
     """Return the number of the type of the file system that a descriptor is in (fstatfs(2))."""
-    status = ctypes.create_string_buffer(256)
+    status = _Status()
     result_of(libc.fstatfs(descriptor, status), "fstatfs(%d)", descriptor)
     kind = ctypes.c_uint if MACHINE == "s390x" else ctypes.c_long
     return kind.from_buffer(status).value
@@ -254,7 +260,7 @@ def is_root_of_mount(descriptor: int) -> bool:
 
 
 def _statx(descriptor: int) -> ctypes.Array[ctypes.c_char]:
-    status, number = ctypes.create_string_buffer(256), number_here(_STATX, "statx")
+    status, number = _Status(), number_here(_STATX, "statx")
     result_of(syscall(number, descriptor, b"", AT_EMPTY_PATH, STATX_MOUNT, status), "statx(%d)", descriptor)
     return status
 
@@ -268,7 +274,7 @@ def default_signals(*signals: int) -> None:
 
 def personality(domain: int) -> None:
     """Set the execution domain (personality(2)); 0 is Linux's, with every flag off."""
-    result_of(_personality(ctypes.c_ulong(domain)), "personality(%d)", domain)
+    result_of(libc.personality(ctypes.c_ulong(domain)), "personality(%d)", domain)
 
 
 def may_execute(directory: int, name: str) -> bool:
@@ -292,21 +298,21 @@ def execveat(directory: int, name: str, arguments: list[str], environment: dict[
 def set_host_name(name: str) -> None:
     """Set the host name of the calling process's uts namespace (sethostname(2))."""
     data = os.fsencode(name)
-    result_of(_sethostname(data, ctypes.c_size_t(len(data))), "sethostname(%s)", name)
+    result_of(libc.sethostname(data, ctypes.c_size_t(len(data))), "sethostname(%s)", name)
 
 
 def effective_capabilities() -> int:
     """Return the effective capabilities of the calling process as a bit mask (capget(2), version 3)."""
-    header, data = (ctypes.c_uint32 * 2)(*_CAPABILITIES_OF_CALLER), (ctypes.c_uint32 * 6)()
+    header, data = _CapabilityHeader(*_CAPABILITIES_OF_CALLER), _CapabilitySets()
     result_of(syscall(number_here(_CAPGET, "capget"), header, data), "capget()")
     return data[0] | data[3] << 32
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:
     """Set the capabilities of the calling process, each a bit mask (capset(2), version 3)."""
-    header = (ctypes.c_uint32 * 2)(*_CAPABILITIES_OF_CALLER)
+    header = _CapabilityHeader(*_CAPABILITIES_OF_CALLER)
     low, high = 0xFFFFFFFF, 32
-    data = (ctypes.c_uint32 * 6)(
+    data = _CapabilitySets(
         effective & low, permitted & low, inheritable & low, effective >> high, permitted >> high, inheritable >> high
     )
     number = number_here(_CAPSET, "capset")
@@ -328,7 +334,7 @@ def load_seccomp_filter(program: bytes) -> None:
 
 def bring_loopback_up() -> None:
     """Set the interface `lo` of this network namespace up (netdevice(7), SIOCSIFFLAGS)."""
-    descriptor = result_of(_socket(2, 2 | os.O_CLOEXEC, 0), "socket(AF_INET)")
+    descriptor = result_of(libc.socket(2, 2 | os.O_CLOEXEC, 0), "socket(AF_INET)")
     try:
         request = b"lo".ljust(16, b"\0") + (0x1).to_bytes(2, "little") + bytes(22)
         fcntl.ioctl(descriptor, 0x8914, request)
