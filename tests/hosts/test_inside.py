@@ -75,7 +75,8 @@ WORK = """
         msg: "{{ [inventory_hostname, read.stdout, became.stdout, first.stdout] | join(', ') }}"
 """
 
-PROFILE = "profile for-the-tests /usr/bin/redis-server flags=(complain) { }\n"
+PROFILE = "profile for-the-tests /usr/bin/redis-{server,check-rdb} flags=(complain) { }\n"
+"""For Redis's server, which Debian has by either name; the other one is then a link."""
 
 PLANTED = """
 import ctypes, json, os, signal, socket
