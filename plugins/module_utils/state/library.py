@@ -33,6 +33,7 @@ MODULES = (
     "launcher/confine",
     "launcher/contract",
     "launcher/courier",
+    "launcher/credentials",
     "launcher/data",
     "launcher/descriptors",
     "launcher/devices",
