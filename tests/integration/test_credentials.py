@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import shutil
 import stat
@@ -18,8 +19,11 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 
 from .isolation import MODES, make_hostile
+from .playbooks import playbook
 
 if t.TYPE_CHECKING:
+    from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
+
     from .conftest import MakeMachine
 
 pytestmark = pytest.mark.root
@@ -167,3 +171,41 @@ def test_a_host_without_systemd_creds_says_so(
     machine = make_machine(SYSTEM, name=NAME, credentials={"token": {"encrypted": "token"}})
     with pytest.raises(LauncherError, match="credentials.token: this host has no systemd-creds"):
         machine.start()
+
+
+PLAY = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: By the role
+      ansible.builtin.include_role:
+        name: unshare.container.system_container
+      vars:
+        system_container_name: test-credentials
+        system_container_operating_system: {host_name: test-credentials}
+        system_container_credentials: {token: "{{ word }}"}
+    - name: By the module of all
+      unshare.container.containers:
+        containers:
+          test-credentials:
+            operating_system: {host_name: test-credentials}
+            credentials: {token: "{{ word }}-too"}
+    - name: Its value
+      ansible.builtin.command:
+        cmd: /run/unshare/test-credentials/system/enter-container sha256sum /run/host/credentials/token
+      changed_when: false
+"""
+
+
+def test_no_value_is_shown(container: Container, tmp_path: Path) -> None:
+    """Also one that is not of the vault: neither by a difference nor with any verbosity."""
+    (tmp_path / "play.yml").write_text(PLAY)
+    word = "swordfish-of-the-test"
+    file = tmp_path / "word.yml"
+    for number in (1, 2):
+        file.write_text(f"word: {word}{number}\n")
+        run = playbook(str(tmp_path / "play.yml"), "examples/inventory", "-vvv", "--diff", f"--extra-vars=@{file}")
+        assert run.succeeded().changed() > 0
+        assert word not in run.output
+        assert "secret" in run.output  # the difference says that one has changed
+        assert hashlib.sha256(f"{word}{number}-too".encode()).hexdigest() in run.output

@@ -292,6 +292,7 @@ class Boot:
             return None
         records = [item for item in spec.file_systems if item.is_bind and not item.mount_may_fail]
         paths = {plain_path(item.source) for item in records if plain_path(item.source) not in NETWORK_FILES}
+        paths.update(item.place for item in spec.credentials if item.source == "path")
         return sorted(path for path in paths if _is_text(path))
 
     def _kept(self) -> Limits:
