@@ -327,6 +327,18 @@ options:
     type: list
     elements: raw
     default: []
+  credentials:
+    description:
+      - Credentials for the container's PID 1, by their names. With systemd as PID 1 a unit gets one by
+        C(LoadCredential=NAME), and C(systemd-creds --system) lists and shows them.
+      - Each is a text, or a mapping of C(value) with C(encoding) (V(base64)), or of one of C(path), C(stored) and
+        C(encrypted), which the host reads at each start. C(path) is a file of the host, C(stored) a name in its
+        C(/etc/credstore), and C(encrypted) a name in its C(/etc/credstore.encrypted), which C(systemd-creds) of the
+        host decrypts.
+      - Values are secrets, which neither logs nor differences show. They are kept on the host with the system, where
+        only root can read them. A changed value is a change of the system.
+    type: dict
+    default: {}
   log:
     description:
       - What becomes of the container's log when it ends.

@@ -98,6 +98,7 @@ def system_files(
     security: t.Any = None,
     oom_score_adj: t.Any = 0,
     devices: t.Any = None,
+    credentials: t.Any = None,
 ) -> dict[str, t.Any]:
     """Return the rendered system."""
     return render(
@@ -111,6 +112,7 @@ def system_files(
         security=security,
         oom_score_adj=oom_score_adj,
         devices=devices,
+        credentials=credentials,
     )
 
 

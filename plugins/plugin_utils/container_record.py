@@ -34,6 +34,7 @@ DERIVED: Spec = {
     },
     "oom_score_adj": {"type": "int", "default": Specification.oom_score_adj},
     "devices": {"type": "list", "elements": "raw", "default": []},
+    "credentials": {"type": "dict", "default": {}},
     "log": {"type": "str", "choices": ["volatile", "persistent"], "default": "volatile"},
     "store": {"type": "raw", "default": STORE},
 }
@@ -47,5 +48,15 @@ ROLE = ("name", "install_packages", "own_variables", "result")
 DERIVING = ("mappings", "shared_network", "extra_file_systems", "keep_services", "store")
 """Names of the options that the filters `containerized_operating_system` and `containerization_report` take."""
 
-RENDERING = ("shared_network", "private_users", "init", "security", "oom_score_adj", "devices", "log", "store")
+RENDERING = (
+    "shared_network",
+    "private_users",
+    "init",
+    "security",
+    "oom_score_adj",
+    "devices",
+    "credentials",
+    "log",
+    "store",
+)
 """Names of the options that the filter `system_files` takes."""

@@ -12,7 +12,7 @@ from ..module_utils.launcher.contract import Init, Mount, Security, Specificatio
 from ..module_utils.launcher.host_files import HOST_FILES
 from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
-from . import base_units, checks, devices, mount_conflicts, tmpfs, unit_starters
+from . import base_units, checks, credentials, devices, mount_conflicts, tmpfs, unit_starters
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
 from .errors import DeclarationError, contracted
@@ -65,7 +65,8 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     """Return the `system` mapping of a container's operating system (a result of containerized_operating_system).
 
     Arguments: name, shared_network, private_users (auto, identity or a first host id), store (a path or SOURCE=TARGET),
-    oom_score_adj, log (volatile or persistent), init, security, devices. Raise DeclarationError with the place.
+    oom_score_adj, log (volatile or persistent), init, security, devices,
+    credentials. Raise DeclarationError with the place.
     """
     system = operating_system(declared)
     if system.essential_services is None:
@@ -104,6 +105,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     mounts = mount_conflicts.Mounts(file_systems, system.file_systems, store.target)
     mount_conflicts.refuse(files, mounts, given["log"], folded["origins"])
     directories = _directories(folded["directories"], file_systems, files, names["uid"])
+    given_credentials, secret_files = credentials.credentials(given["credentials"])
     specification = Specification(
         format=contract.FORMAT,
         name=name,
@@ -115,6 +117,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         file_systems=file_systems,
         oom_score_adj=oom_score_adj,
         devices=devices.devices(given["devices"], names),
+        credentials=given_credentials,
         log=given["log"],
         security=Security(**given["security"]),
         ports=folded["ports"] if given["shared_network"] else [],
@@ -122,7 +125,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     contracted(PATH, lambda: Specification.read(specification))  # as the target does
     return {
         "name": name,
-        "files": {path: files[path] for path in sorted(files)},
+        "files": dict(sorted({**files, **secret_files}.items())),
         "directories": mount_conflicts.kept_directories(directories, mounts, folded["origins"]),
         "host_files": sorted({*HOST_FILES, *folded["host_files"]} - files.keys()),
         "spec": specification,

@@ -121,6 +121,24 @@ def test_root_inside_makes_no_other_node_and_changes_none_of_the_hosts(
     assert {path: of_host(path) for path in before} == before
 
 
+def test_in_a_container_the_nodes_of_that_are_bound(make_machine: MakeMachine) -> None:
+    """No kernel makes a node there, and none lets anybody inside change the one that is bound."""
+    inner = make_machine(SYSTEM, name=NAME + "-inner", devices=DEVICES)
+    mapping = {"source": str(inner.system), "target": str(inner.system)}
+    outer = make_machine(name=NAME + "-outer", mappings=[mapping], security={"nesting": True})
+    outer.start()
+    said = outer.run(str(inner.system / "run-container"), "--detach").stderr
+    assert "devices[0]: /dev/given/zero has the host's owner and mode" in said
+    assert "devices[1]" not in said
+    enter = [str(inner.system / "enter-container"), "--"]
+    assert outer.output(*enter, "head", "-c", "3", "/dev/given/zero").count("\0") == 3
+    assert outer.output(*enter, "sh", "-c", "echo x >/dev/given/zero") == ""
+    for change in (("chmod", "0"), ("chown", "7"), ("touch",)):
+        assert "Read-only" in outer.run(*enter, *change, "/dev/given/zero").stderr
+    mode = outer.output("stat", "-c", "%a %u", "/dev/zero")
+    assert mode == "666 0\n"
+
+
 @pytest.mark.parametrize(
     ("device", "message"),
     [

@@ -59,6 +59,7 @@ GIVEN: dict[str, t.Any] = {
     "security": {"nesting": True},
     "oom_score_adj": 300,
     "devices": ["/dev/net/tun"],
+    "credentials": {"token": {"stored": "token"}},
     "log": "persistent",
     "store": "/srv/tree=/software",
     "state": "restarted",

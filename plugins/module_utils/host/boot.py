@@ -37,7 +37,7 @@ from .systemd_units import (
     template,
     unit_of,
 )
-from .unit_by_hand import mounted_sources, units_by_hand
+from .unit_by_hand import paths_of_host, units_by_hand
 
 Files = Dict[Path, str]
 IDLE = ("after", "requires", "restart")
@@ -325,7 +325,7 @@ class Boot:
         """
         if spec is None:
             return None
-        return mounted_sources(spec.file_systems)
+        return paths_of_host(spec)
 
     def _kept(self) -> Limits:
         return kept_limits.read(str(self.layout.container(self.name)))

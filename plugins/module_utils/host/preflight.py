@@ -15,7 +15,7 @@ from typing import Callable, List
 from ..launcher import confine, identity, lookup, targets
 from ..launcher.contract import Specification
 from ..state.target import NEEDS_ROOT, TargetError
-from . import looking, nested, preflight_devices, preflight_sources, preflight_targets
+from . import looking, nested, preflight_credentials, preflight_devices, preflight_sources, preflight_targets
 from .distribution import DEBIAN_PACKAGES
 from .facts import HostFacts
 from .preflight_directories import lost_data, missing, owners
@@ -158,12 +158,16 @@ def _devices(host: HostFacts, specification: Specification) -> list[str]:
     return [] if _kernel(host, specification) else preflight_devices.refused(host, specification)
 
 
+def _credentials(host: HostFacts, specification: Specification) -> list[str]:
+    return [] if _kernel(host, specification) else preflight_credentials.unavailable(host, specification)[1]
+
+
 def _version(version: tuple[int, ...]) -> str:
     return ".".join(str(part) for part in version)
 
 
 CHECKS: list[Check] = [_privileges, _kernel, _python, _namespaces, _control_groups, _store, _sources]
-CHECKS += [_mounts, types, tmpfs_options, _owners, _ports, _devices]
+CHECKS += [_mounts, types, tmpfs_options, _owners, _ports, _devices, _credentials]
 
 
 def problems(host: HostFacts, specification: Specification) -> list[str]:
@@ -177,13 +181,14 @@ def problems(host: HostFacts, specification: Specification) -> list[str]:
 
 
 def missing_sources(host: HostFacts, specification: Specification) -> list[str]:
-    """Return which sources of required mappings, and which devices, are missing, each with a remedy.
+    """Return which sources of required mappings, devices and credentials are missing, each with a remedy.
 
     A task of the play may make them.
     """
     if _kernel(host, specification):
         return []
-    return preflight_sources.required(host, specification) + preflight_devices.absent(host, specification)
+    credentials = preflight_credentials.unavailable(host, specification)[0]
+    return preflight_sources.required(host, specification) + preflight_devices.absent(host, specification) + credentials
 
 
 def warnings(host: HostFacts, specification: Specification) -> list[str]:

@@ -17,9 +17,9 @@ from . import reboots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Sequence
 
-    from ..launcher.contract import Mount
+    from ..launcher.contract import Mount, Specification
 
 SLICE = "machine.slice"
 MARGIN = 15  # seconds that systemd waits longer than the launcher does, which knows better what to do then
@@ -104,10 +104,16 @@ def as_word(path: str) -> str:
     return '"%s"' % path.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def mounted_sources(records: list[Mount]) -> list[str]:
-    """Return the paths of the host without which a container would have other files."""
-    needed = [plain_path(item.source) for item in records if item.is_bind and not item.mount_may_fail]
-    return sorted({path for path in needed if path not in NETWORK_FILES and _is_text(path)})
+def paths_of_host(spec: Specification, further: Sequence[Mount] = ()) -> list[str]:
+    """Return the paths of the host without which a start would give the container other files.
+
+    Args:
+        further: mount records beside those of the system.
+    """
+    records = [item for item in [*spec.file_systems, *further] if item.is_bind and not item.mount_may_fail]
+    paths = {plain_path(item.source) for item in records if plain_path(item.source) not in NETWORK_FILES}
+    paths.update(item.place for item in spec.credentials if item.source == "path")
+    return sorted(path for path in paths if _is_text(path))
 
 
 def _is_text(path: str) -> bool:

@@ -23,7 +23,7 @@ its modules:
     automounts   what of the host is mounted when somebody asks for it
     mapped       what was at the sources of mappings, for who asks later whether that is so still
     kernel       /proc, /sys and /dev of the container, and what is masked of them; `nodes` are the devices that it is
-                 given, and which none is
+                 given, and which none is; `credentials` are those of its PID 1
     confine      what PID 1 and every entering command give up before they run; `seccomp` compiles their filter
     init         the container's first process, until it runs `boot`
     notification   the socket on which it says that it is ready

@@ -15,7 +15,7 @@ from __future__ import annotations
 from . import file_systems, kinds, targets
 from .data import is_integer
 from .kinds import ContractError, ContractRecord
-from .needs import Device, Port
+from .needs import Credential, Device, Port
 
 FORMAT = 2
 # What a file system can be mounted with. A container's mounts are shared among its own namespaces, whatever is asked.
@@ -86,14 +86,6 @@ def _device(value: object) -> str | dict[str, str]:
         raise ContractError("is neither a path nor a UUID nor a label")
     if "/" in kinds.text(next(iter(value.values()))):
         raise ContractError("%r is neither a UUID nor a label" % value)
-    return value
-
-
-def _private_users(value: object) -> str | int:
-    if value in ("auto", "identity") and isinstance(value, str):
-        return value
-    if not isinstance(value, int) or not is_integer(value):
-        raise ContractError("is neither 'auto' nor 'identity' nor a number")
     return value
 
 
@@ -307,6 +299,7 @@ class Specification(ContractRecord):
         log: whether the journal is `volatile` or `persistent`.
         security: the exceptions.
         devices: of the host, in the order in which they were declared.
+        credentials: for its PID 1.
         file_systems: in the order in which they are mounted.
         files: by their paths inside.
         directories: in the order in which they are made.
@@ -329,6 +322,7 @@ class Specification(ContractRecord):
     log: str = "volatile"
     security: Security = Security()
     devices: list[Device] = []
+    credentials: list[Credential] = []
     file_systems: list[Mount] = []
     files: dict[str, File] = {}
     directories: list[Directory] = []
@@ -345,11 +339,12 @@ class Specification(ContractRecord):
         "store": Store.read,
         "init": Init.read,
         "shared_network": kinds.boolean,
-        "private_users": _private_users,
+        "private_users": kinds.private_users,
         "oom_score_adj": kinds.oom_score,
         "log": kinds.choice("volatile", "persistent"),
         "security": Security.read,
         "devices": kinds.list_of(Device.read),
+        "credentials": kinds.list_of(Credential.read),
         "file_systems": kinds.list_of(Mount.read),
         "files": kinds.mapping_of(kinds.path, File.read),
         "directories": kinds.list_of(Directory.read),

@@ -164,6 +164,8 @@ class FirstProcess:
             "container": "unshare",
             "container_uuid": self.plan.machine_id,
         }
+        if self.plan.credentials:
+            environment["CREDENTIALS_DIRECTORY"] = targets.CREDENTIALS
         if self.plan.notify_path is not None:
             environment["NOTIFY_SOCKET"] = "/run/host/notify"
         if self.plan.console is not None:

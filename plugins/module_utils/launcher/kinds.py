@@ -183,6 +183,15 @@ def identifier(value: object) -> int:
     return value
 
 
+def private_users(value: object) -> str | int:
+    """Return `auto`, `identity`, or the first of a container's ids on the host."""
+    if value in ("auto", "identity") and isinstance(value, str):
+        return value
+    if not isinstance(value, int) or not is_integer(value):
+        raise ContractError("is neither 'auto' nor 'identity' nor a number")
+    return value
+
+
 def oom_score(value: object) -> int:
     """Return how much sooner or later the kernel kills a process (proc_pid_oom_score_adj(5))."""
     if not isinstance(value, int) or not is_integer(value) or not -1000 <= value <= 1000:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a container needs of its host beside its mounts: ports, where it has the host's network, and devices.
+"""What a container needs of its host beside its mounts: ports, with the host's network, devices, and credentials.
 
 No start asks for ports. They are looked at before a container that runs is stopped for another one.
 """
@@ -90,3 +90,40 @@ class Device(ContractRecord):
             if targets.is_below(place, targets.plain_path(point)):
                 return "'%s' would be hidden by what is mounted at '%s'" % (place, point)
         return None
+
+
+CREDENTIAL_SOURCES = ("system", "path", "stored", "encrypted")
+CREDENTIAL_NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.@+-")
+
+
+def credential_name(value: object) -> str:
+    """Return the name of a credential, which is that of its file."""
+    name = kinds.text(value)
+    if name in (".", "..") or len(name) > 255 or not CREDENTIAL_NAME.issuperset(name):
+        raise ContractError(
+            "%s is no name of a credential (letters, digits, '_', '.', '@', '+', '-')" % ascii(name)[:80]
+        )
+    return name
+
+
+class Credential(ContractRecord):
+    """A credential for the container's PID 1.
+
+    Attributes:
+        name: of it, inside.
+        source: `system` for a secret file of the system; of the host's, `path` for a file, `stored` for one of its
+            credential store, `encrypted` for one of its encrypted store.
+        place: the path of the file, or the name in the store.
+    """
+
+    name: str
+    source: str = "system"
+    place: str = ""
+
+    KINDS = {"name": credential_name, "source": kinds.choice(*CREDENTIAL_SOURCES), "place": kinds.text}
+
+    def check(self) -> None:
+        if self.source == "path":
+            self.at("place", kinds.source, self.place)
+        elif self.source != "system":
+            self.at("place", credential_name, self.place)

@@ -28,6 +28,8 @@ DEVICE_LINKS = {
 }
 # What else of it each container has for itself: directories, and a file.
 OWN_OF_DEV = ("pts", "shm", "mqueue", "hugepages", "kmsg", "log", "initctl")
+# What PID 1 finds its credentials in.
+CREDENTIALS = "/run/host/credentials"
 # The kernel's file systems of which a container has its own, by where it has them.
 OWN_TYPES = {"proc": "/proc", "sysfs": "/sys", "cgroup2": "/sys/fs/cgroup", "cgroup": "/sys/fs/cgroup"}
 # Those that are new and empty with each mount.
@@ -172,6 +174,8 @@ def refusal_of_file(path: str, store: str) -> str | None:
         return "'%s' lies in the store (%s), which is read-only and hides it" % (place, plain_path(store))
     if is_below(place, "/dev"):
         return "'%s' lies in /dev, %s" % (place, _NODE)
+    if place.startswith(CREDENTIALS + "/"):
+        return None  # which has a file system of its own
     # A link of /var leads a file to where it is meant to be.
     return None if is_below(place, "/var/run") or is_below(place, "/var/lock") else refusal_of_place(place, store)
 

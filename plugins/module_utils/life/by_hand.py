@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 
-from ..host.unit_by_hand import mounted_sources, scope_words, unit_by_hand, words
+from ..host.unit_by_hand import paths_of_host, scope_words, unit_by_hand, words
 from ..launcher import limits
 from ..launcher.errors import AlreadyRunning, LauncherError
 from ..launcher.paths import RUN_DIRECTORY, RUNTIME_UNIT_DIRECTORY, read_text, remove_file
@@ -118,7 +118,7 @@ def _start_in_unit(
     unit = unit_by_hand(container.name)
     if os.path.exists(os.path.join(TRANSIENT_UNITS, unit)):
         _stop(unit)  # what is not gone yet, or waits to start again
-    mounts = mounted_sources(read_spec(system).file_systems + extra_file_systems)
+    mounts = paths_of_host(read_spec(system), extra_file_systems)
     bounds = limits.read(container.directory)
     command = words(container.name, system, ["--by-hand=" + said, *options], timeout, bounds, mounts)
     try:
@@ -180,7 +180,7 @@ def enter_scope(container: Container, system: str, extra_file_systems: list[Moun
 
     if _has_own_unit(container):
         return
-    mounts = mounted_sources(read_spec(system).file_systems + extra_file_systems)
+    mounts = paths_of_host(read_spec(system), extra_file_systems)
     bounds = limits.read(container.directory)
     # The program says which group it is in, and keeps the scope until this process is there.
     command = scope_words(container.name, ["cat", "/proc/self/cgroup", "-"], timeout, bounds, mounts)

@@ -8,7 +8,7 @@ import os
 import select
 import time
 
-from ..launcher import automounts, confine, identity, limits, mapped, mounts, network_files
+from ..launcher import automounts, confine, credentials, identity, limits, mapped, mounts, network_files
 from ..launcher.errors import LauncherError, NotReady
 from ..launcher.excursion import in_child
 from ..launcher.handshake import error_line
@@ -94,6 +94,7 @@ class Start:
                 self._bound(bounds),
                 self.host_mounts,
                 limits.memory(bounds),
+                credentials.read_all(self.spec, self.system),
             )
         )
         self.warnings += confine.given_up(self.spec.security, self.ids, launch.plan.filter_program)

@@ -35,6 +35,7 @@ MODULES = (
     "launcher/confine",
     "launcher/contract",
     "launcher/courier",
+    "launcher/credentials",
     "launcher/data",
     "launcher/descriptors",
     "launcher/devices",

@@ -161,7 +161,10 @@ def test_cases_b7_its_unit_waits_for_what_is_mapped(layout: Layout) -> None:
         store = {"source": "/srv/tree/usr", "target": "/usr"}
         bound = [{"type": "none", "flags": ["bind-mount", "read-only"], **item} for item in mounts]
         bound.insert(0, {"device": store["source"], "mount_point": "/usr", "type": "none", "flags": [*READ_ONLY]})
-        written = {**specifications.SMALL, "store": store, "file_systems": bound}
+        secrets = [{"name": "own"}, {"name": "web", "source": "stored", "place": "web"}]
+        if mounts:
+            secrets.append({"name": "key", "source": "path", "place": "/srv/keys/web"})
+        written = {**specifications.SMALL, "store": store, "file_systems": bound, "credentials": secrets}
         (system / "spec.json").write_text(json.dumps(written))
 
     def boot() -> Boot:
@@ -177,7 +180,8 @@ def test_cases_b7_its_unit_waits_for_what_is_mapped(layout: Layout) -> None:
         {"device": "/srv/optional", "mount_point": "/optional", "mount_may_fail": True},
     )
     assert four_ways(boot)
-    assert waited_for() == ['RequiresMountsFor="/srv/a b/c"', 'RequiresMountsFor="/srv/tree/usr"']
+    paths = ["/srv/a b/c", "/srv/keys/web", "/srv/tree/usr"]
+    assert waited_for() == [f'RequiresMountsFor="{path}"' for path in paths]
     assert not four_ways(boot)
     write()
     assert four_ways(boot)

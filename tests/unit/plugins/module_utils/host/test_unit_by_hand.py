@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import systemd_units
 from ansible_collections.unshare.container.plugins.module_utils.host.unit_by_hand import (
     as_word,
-    mounted_sources,
+    paths_of_host,
     scope_words,
     unit_by_hand,
     units_by_hand,
@@ -22,7 +22,10 @@ from ansible_collections.unshare.container.plugins.module_utils.host.unit_by_han
 )
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Mount
 from ansible_collections.unshare.container.plugins.module_utils.launcher.names import is_name
+from ansible_collections.unshare.container.plugins.module_utils.launcher.needs import Credential
 from ansible_collections.unshare.container.plugins.module_utils.launcher.process import SCOPE_STOP
+
+from ..specifications import specification
 
 SYSTEM = "/var/lib/unshare/systems/0123-web"
 SAME = ("NotifyAccess", "KillMode", "Delegate", "RestartForceExitStatus", "StartLimitIntervalSec", "StartLimitBurst")
@@ -106,7 +109,13 @@ def test_what_may_be_missing_is_not_waited_for() -> None:
     def bind(source: str, *flags: str, kind: str = "none") -> Mount:
         return Mount(device=source, mount_point="/x", type=kind, flags=["bind-mount", *flags])
 
+    def kept(place: str, source: str) -> Credential:
+        return Credential(name=place.strip("/").replace("/", "-") + source, source=source, place=place)
+
     may_fail = Mount(device="/srv/c", mount_point="/x", type="none", flags=["bind-mount"], mount_may_fail=True)
     records = [bind("/srv/b"), bind("/srv/a", "read-only"), bind("/srv/b"), may_fail, bind("/etc/hosts")]
     records += [Mount(device="tmpfs", mount_point="/x", type="tmpfs", flags=[]), bind("/srv/\udcff")]
-    assert mounted_sources(records) == ["/srv/a", "/srv/b"]
+    declared = specification()
+    declared.file_systems = records[:3]
+    declared.credentials = [kept("/etc/key", "path"), kept("key", "stored")]
+    assert paths_of_host(declared, records[3:]) == ["/etc/key", "/srv/a", "/srv/b"]
