@@ -47,7 +47,7 @@ LIMITS = {
 }
 
 # The properties of a unit (systemd.resource-control(5)) that stand for the limits.
-PROPERTIES = {
+UNIT_PROPERTIES = {
     "memory_max": "MemoryMax=%d",
     "memory_high": "MemoryHigh=%d",
     "cpu_quota": "CPUQuota=%d%%",
@@ -99,12 +99,12 @@ def text(name: str, limits: dict[str, Any]) -> str:
 
 def properties(limits: dict[str, Any]) -> list[str]:
     """Return the limits as assignments of a unit. The number of tasks is always bounded."""
-    return [PROPERTIES[name] % value for name, value in {"tasks_max": TASKS, **limits}.items()]
+    return [UNIT_PROPERTIES[name] % value for name, value in {"tasks_max": TASKS, **limits}.items()]
 
 
 def all_properties(limits: dict[str, Any]) -> list[str]:
     """Return the assignments for a unit that runs: an empty value, which is the default, for each other limit."""
-    others = [PROPERTIES[name].partition("=")[0] + "=" for name in LIMITS if name not in {"tasks_max", *limits}]
+    others = [UNIT_PROPERTIES[name].partition("=")[0] + "=" for name in LIMITS if name not in {"tasks_max", *limits}]
     return properties(limits) + others
 
 

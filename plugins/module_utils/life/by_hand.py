@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 
-from ..host.unit_by_hand import mounted_sources, scope_words, unit_by_hand, words
+from ..host.unit_by_hand import mounted_sources, scope_words, service_words, unit_by_hand
 from ..launcher import limits
 from ..launcher.errors import AlreadyRunning, LauncherError
 from ..launcher.paths import RUN_DIRECTORY, RUNTIME_UNIT_DIRECTORY, read_text, remove_file
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from .container import Container
 
 BEGUN = "begun\n"  # what the unit's program writes first; without it there is no unit
-MARGIN = 30.0  # seconds that systemd-run may take longer than the unit's own limit
-NAMESPACES = ("mnt", "net", "pid", "user", "ipc", "uts")
+PATIENCE = 30.0  # seconds that systemd-run may take longer than the unit's own limit
+VIEWS = ("mnt", "net", "pid", "user", "ipc", "uts")
 TRANSIENT_UNITS = "/run/systemd/transient"
 NO_UNIT = (
     "container %s: runs in no unit of the host's systemd, which so does not stop it in order when it shuts down, and "
@@ -77,7 +77,7 @@ def start(
 def elsewhere(of_host: str = "/proc/1", own: str = "/proc/self") -> str:
     """Return why a unit would see something else than this process does, or ""."""
     try:
-        for name in NAMESPACES:
+        for name in VIEWS:
             if not os.path.samefile("%s/ns/%s" % (of_host, name), "%s/ns/%s" % (own, name)):
                 return "this process is in another namespace (%s) than systemd" % name
         if not os.path.samefile(of_host + "/root", own + "/root"):
@@ -120,14 +120,14 @@ def _start_in_unit(
         _stop(unit)  # what is not gone yet, or waits to start again
     mounts = mounted_sources(read_spec(system).file_systems + extra_file_systems)
     bounds = limits.read(container.directory)
-    command = words(container.name, system, ["--by-hand=" + said, *options], timeout, bounds, mounts)
+    command = service_words(container.name, system, ["--by-hand=" + said, *options], timeout, bounds, mounts)
     try:
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            timeout=timeout + MARGIN,
+            timeout=timeout + PATIENCE,
             check=False,
         )
         failed, complaint = done.returncode != 0, done.stderr.decode("utf-8", "replace").strip()
@@ -212,7 +212,7 @@ def _has_own_unit(container: Container) -> bool:
     return False
 
 
-def tell(said: str, text: str) -> None:
+def tell_caller(said: str, text: str) -> None:
     """Tell the process that waits for the unit's start, if it still does."""
     try:
         descriptor = os.open(said, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)

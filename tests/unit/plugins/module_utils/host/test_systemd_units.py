@@ -21,7 +21,7 @@ TEMPLATE = f"""\
 # What one container has of its own is in unshare.conf and unshare-limits.conf of its instance.
 [Unit]
 Description=System container %i
-After=network.target
+After=network.target systemd-machined.service
 RequiresMountsFor=/var/lib/unshare/containers/%i
 AssertPathExists={PROGRAM}
 StartLimitIntervalSec=600s

@@ -267,14 +267,14 @@ def test_who_shares_the_view_of_systemd_is_not_elsewhere(tmp_path: Path) -> None
     def process(name: str, root: str = "/", **others: str) -> str:
         place = tmp_path / name
         (place / "ns").mkdir(parents=True)
-        for namespace in by_hand.NAMESPACES:
+        for namespace in by_hand.VIEWS:
             (place / "ns" / namespace).symlink_to(others.get(namespace, "/usr"))
         (place / "root").symlink_to(root)
         return str(place)
 
     host = process("1")
     assert by_hand.elsewhere(host, process("2")) == ""
-    for namespace in by_hand.NAMESPACES:
+    for namespace in by_hand.VIEWS:
         assert f"({namespace})" in by_hand.elsewhere(host, process(f"in-{namespace}", **{namespace: "/etc"}))
     assert "root directory" in by_hand.elsewhere(host, process("3", "/etc"))
     assert "is not to be seen" in by_hand.elsewhere(str(tmp_path / "none"), process("4"))
@@ -344,13 +344,13 @@ def test_a_unit_of_its_own_is_enough(host: Host, monkeypatch: pytest.MonkeyPatch
 
 
 def test_who_has_gone_is_not_told(tmp_path: Path) -> None:
-    by_hand.tell(str(tmp_path / "gone"), "it does not")
+    by_hand.tell_caller(str(tmp_path / "gone"), "it does not")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "said").write_text("begun\n")
-    by_hand.tell(str(tmp_path / "said"), "it does not\n")
+    by_hand.tell_caller(str(tmp_path / "said"), "it does not\n")
     assert (tmp_path / "said").read_text() == "begun\nit does not\n"
     (tmp_path / "link").symlink_to(tmp_path / "said")
-    by_hand.tell(str(tmp_path / "link"), "more")
+    by_hand.tell_caller(str(tmp_path / "link"), "more")
     assert (tmp_path / "said").read_text() == "begun\nit does not\n"
 
 
