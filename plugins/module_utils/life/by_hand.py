@@ -34,8 +34,8 @@ PATIENCE = 30.0  # seconds that systemd-run may take longer than the unit's own 
 VIEWS = ("mnt", "net", "pid", "user", "ipc", "uts")
 TRANSIENT_UNITS = "/run/systemd/transient"
 NO_UNIT = (
-    "container %s: runs in no unit of the host's systemd, which so does not stop it in order when it shuts down, and "
-    "waits for it in vain: %s"
+    "container %s: runs in no unit of the host's systemd: %s; a host that shuts down does not stop it in order, and "
+    "waits for it in vain"
 )
 
 
@@ -75,16 +75,26 @@ def start(
 
 
 def elsewhere(of_host: str = "/proc/1", own: str = "/proc/self") -> str:
-    """Return why a unit would see something else than this process does, or ""."""
+    """Return why a unit would not be what this process is, or why the host's systemd does not keep one; or ""."""
     try:
         for name in VIEWS:
             if not os.path.samefile("%s/ns/%s" % (of_host, name), "%s/ns/%s" % (own, name)):
                 return "this process is in another namespace (%s) than systemd" % name
         if not os.path.samefile(of_host + "/root", own + "/root"):
             return "this process has another root directory than systemd"
+        paths = _unit_paths(read_text(of_host + "/environ"))
     except OSError as error:
         return "what systemd sees is not to be seen here: %s" % error
+    if TRANSIENT_UNITS not in paths and "" not in paths:
+        return "its SYSTEMD_UNIT_PATH lacks %s, so that it forgets such a unit when it is reloaded" % TRANSIENT_UNITS
     return ""
+
+
+def _unit_paths(environment: str) -> list[str]:
+    """Return where systemd looks for units, by its environment; "" stands for the usual places (systemd.unit(5))."""
+    name = "SYSTEMD_UNIT_PATH="
+    found = [variable[len(name) :] for variable in environment.split("\0") if variable.startswith(name)]
+    return found[0].split(":") if found else [""]
 
 
 def _begin(container: Container, timeout: float, is_wanted: Callable[[], bool]) -> str:
@@ -178,7 +188,7 @@ def enter_scope(container: Container, system: str, extra_file_systems: list[Moun
     """
     import subprocess
 
-    if _has_own_unit(container):
+    if elsewhere() or _has_own_unit(container):
         return
     mounts = mounted_sources(read_spec(system).file_systems + extra_file_systems)
     bounds = limits.read(container.directory)

@@ -270,6 +270,7 @@ def test_who_shares_the_view_of_systemd_is_not_elsewhere(tmp_path: Path) -> None
         for namespace in by_hand.VIEWS:
             (place / "ns" / namespace).symlink_to(others.get(namespace, "/usr"))
         (place / "root").symlink_to(root)
+        (place / "environ").write_text("HOME=/\0TERM=linux\0")
         return str(place)
 
     host = process("1")
@@ -278,6 +279,18 @@ def test_who_shares_the_view_of_systemd_is_not_elsewhere(tmp_path: Path) -> None
         assert f"({namespace})" in by_hand.elsewhere(host, process(f"in-{namespace}", **{namespace: "/etc"}))
     assert "root directory" in by_hand.elsewhere(host, process("3", "/etc"))
     assert "is not to be seen" in by_hand.elsewhere(str(tmp_path / "none"), process("4"))
+    own = process("5")
+    for paths, kept in (
+        ("/etc/systemd/system", False),
+        ("/etc/systemd/system:", True),
+        ("", True),
+        ("/run/systemd/transient:/etc/systemd/system", True),
+        ("/run/systemd/transient.d", False),
+    ):
+        (tmp_path / "1/environ").write_text(f"HOME=/\0SYSTEMD_UNIT_PATH={paths}\0TERM=linux\0")
+        assert (
+            "its SYSTEMD_UNIT_PATH lacks" in by_hand.elsewhere(host, process(f"with-{paths.count('/')}{kept}"))
+        ) != kept
     assert by_hand.elsewhere("/proc/self", "/proc/self") == ""
 
 
