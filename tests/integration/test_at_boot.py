@@ -90,17 +90,6 @@ class SystemdHost:
         return not result["changed"]
 
 
-TRANSIENT_UNITS = "/run/systemd/transient"
-
-
-def look_for_transient_units(machine: Machine) -> None:
-    """Have its systemd look for units where those are that are made by systemd-run, as systemd does by itself."""
-    path = machine.system / "spec.json"
-    spec = json.loads(path.read_text())
-    spec["init"]["environment"]["SYSTEMD_UNIT_PATH"] += ":" + TRANSIENT_UNITS
-    path.write_text(json.dumps(spec))
-
-
 @pytest.fixture
 def host(make_machine: MakeMachine, tmp_path: Path) -> SystemdHost:
     for directory in ("state", "units"):
@@ -118,6 +107,22 @@ def host(make_machine: MakeMachine, tmp_path: Path) -> SystemdHost:
     )
     machine.start()
     return SystemdHost(machine)
+
+
+TRANSIENT_UNITS = "/run/systemd/transient"
+
+
+@pytest.fixture
+def usual_host(host: SystemdHost) -> SystemdHost:
+    """Return a host whose systemd looks for units where systemd-run puts them, as it does where nobody forbids it."""
+    host.machine.stop()
+    path = host.machine.system / "spec.json"
+    spec = json.loads(path.read_text())
+    spec["init"]["environment"]["SYSTEMD_UNIT_PATH"] += ":" + TRANSIENT_UNITS
+    path.write_text(json.dumps(spec))
+    host.machine.start()
+    host.machine.output("systemctl", "is-system-running", "--wait")
+    return host
 
 
 def test_a_reboot_of_the_host(host: SystemdHost) -> None:
@@ -260,14 +265,41 @@ def test_the_module_and_systemd_agree(host: SystemdHost) -> None:
     assert host.machine.shell("ls -R /etc/systemd/system | grep unshare-container").stdout == ""
 
 
-def test_what_is_started_by_hand_is_a_unit(host: SystemdHost) -> None:
+def test_no_unit_is_made_that_systemd_forgets(host: SystemdHost) -> None:
     launcher = host.write("web") + "/run-container"
     said = host.machine.run("sh", "-c", f"{launcher} --detach; {launcher} --stop").stderr
     assert f"runs in no unit of the host's systemd: its SYSTEMD_UNIT_PATH lacks {TRANSIENT_UNITS}" in said
-    host.machine.stop()
-    look_for_transient_units(host.machine)
-    host.machine.start()
-    host.machine.output("systemctl", "is-system-running", "--wait")
+
+
+def test_what_is_in_the_foreground_is_a_scope(usual_host: SystemdHost) -> None:
+    machine = usual_host.machine
+    launcher = usual_host.write("web") + "/run-container"
+    usual_host.container("web", system=os.path.dirname(launcher), state="stopped", limits={"tasks_max": "400"})
+    script = """
+        "$0" </dev/null 2>/tmp/said & launcher=$!
+        timeout 40 grep --max-count=1 enter-container <(exec tail --lines=+1 --follow --retry /tmp/said 2>/dev/null)
+        cat /proc/$launcher/cgroup
+        systemctl show --property=TasksMax,Slice unshare-by-hand-web.scope
+        "${0%/*}/enter-container" systemctl is-system-running --wait
+        systemctl stop unshare-by-hand-web.scope
+        wait $launcher; echo status $?
+        ls /run/unshare; systemctl is-active unshare-by-hand-web.scope
+    """
+    said = machine.run("bash", "-c", script, launcher).stdout
+    assert "0::/machine.slice/unshare-by-hand-web.scope/launcher\n" in said
+    assert "TasksMax=400\n" in said
+    assert "Slice=machine.slice\n" in said
+    assert said.endswith("running\nstatus 0\ninactive\n"), said
+    # The module ends it as well, and has its own unit for it then.
+    machine.run("sh", "-c", f"setsid {launcher} </dev/null >/dev/null 2>&1 & {launcher[:-13]}enter-container true")
+    moved = usual_host.container("web", state="restarted")
+    assert usual_host.show("web", "MainPID") == [str(moved["pid"])]
+    assert machine.run("systemctl", "is-active", "unshare-by-hand-web.scope").stdout == "inactive\n"
+
+
+def test_what_is_started_by_hand_is_a_unit(usual_host: SystemdHost) -> None:
+    host = usual_host
+    launcher = host.write("web") + "/run-container"
     arguments: Mapping = {"system": os.path.dirname(launcher), "limits": {"tasks_max": "400"}}
     host.container("web", **arguments)
     host.container("web", state="stopped")

@@ -11,6 +11,7 @@ One in the foreground is a scope, around this very process, which stays its call
 
 from __future__ import annotations
 
+import itertools
 import os
 
 from ..host.unit_by_hand import mounted_sources, scope_words, service_words, unit_by_hand
@@ -33,6 +34,8 @@ BEGUN = "begun\n"  # what the unit's program writes first; without it there is n
 PATIENCE = 30.0  # seconds that systemd-run may take longer than the unit's own limit
 VIEWS = ("mnt", "net", "pid", "user", "ipc", "uts")
 TRANSIENT_UNITS = "/run/systemd/transient"
+# What keeps a new scope until this process is there: it says which groups it is in, and an empty line.
+KEEP = "cat /proc/self/cgroup; echo; exec cat"
 NO_UNIT = (
     "container %s: runs in no unit of the host's systemd: %s; a host that shuts down does not stop it in order, and "
     "waits for it in vain"
@@ -192,14 +195,14 @@ def enter_scope(container: Container, system: str, extra_file_systems: list[Moun
         return
     mounts = mounted_sources(read_spec(system).file_systems + extra_file_systems)
     bounds = limits.read(container.directory)
-    # The program says which group it is in, and keeps the scope until this process is there.
-    command = scope_words(container.name, ["cat", "/proc/self/cgroup", "-"], timeout, bounds, mounts)
+    command = scope_words(container.name, ["sh", "-c", KEEP], timeout, bounds, mounts)
     pipe = subprocess.PIPE
     try:
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as keeper:
             try:
-                line = b"" if keeper.stdout is None else keeper.stdout.readline()
-                group = unified_group(line.decode("utf-8", "replace"))
+                lines = iter(keeper.stdout.readline, b"") if keeper.stdout is not None else iter(())
+                said = itertools.takewhile(lambda line: line != b"\n", lines)
+                group = unified_group(b"".join(said).decode("utf-8", "replace"))
                 if group.endswith(".scope"):
                     container.cgroup.move_below_unit(group)
             finally:

@@ -292,7 +292,7 @@ def test_who_shares_the_view_of_systemd_is_not_elsewhere(tmp_path: Path) -> None
     assert by_hand.elsewhere("/proc/self", "/proc/self") == ""
 
 
-GROUP = "0::/machine.slice/unshare-by-hand-web.scope"
+GROUP = "echo 1:name=systemd:/; echo 0::/machine.slice/unshare-by-hand-web.scope; echo"
 
 
 def enter_scope(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -310,14 +310,17 @@ def enter_scope(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_foreground_moves_into_a_scope(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    host.program("systemd-run", f"echo {GROUP}; cat; echo ended >>{host.place}/bin/cat-ended.log")
+    host.program("systemd-run", f"{GROUP}; cat; echo ended >>{host.place}/bin/cat-ended.log")
     assert enter_scope(host, monkeypatch) == ["machine.slice/unshare-by-hand-web.scope"]
     (said,) = host.log("systemd-run")
-    assert said.endswith(" --scope -- cat /proc/self/cgroup -")
+    assert said.endswith(f" --scope -- sh -c {by_hand.KEEP}")
     assert '"/srv/data"' in said
 
 
-@pytest.mark.parametrize("script", ["exit 1", "echo 0::/user.slice/session-1; cat", "echo", None])
+@pytest.mark.parametrize(
+    "script",
+    ["exit 1", "echo 0::/user.slice/session-1; echo; cat", "echo 1:name=systemd:/x.scope; echo; cat", "echo", None],
+)
 def test_the_foreground_stays_where_it_is_without_a_scope(
     host: Host, monkeypatch: pytest.MonkeyPatch, script: str | None
 ) -> None:
@@ -349,7 +352,7 @@ def test_a_unit_of_its_own_is_enough(host: Host, monkeypatch: pytest.MonkeyPatch
     assert not by_hand._has_own_unit(container)
     marks["user.delegate"] = b"1"
     assert by_hand._has_own_unit(container)
-    host.program("systemd-run", f"echo {GROUP}; cat")
+    host.program("systemd-run", f"{GROUP}; cat")
     by_hand.enter_scope(container, str(host.system), [], 5.0)
     assert host.log("systemd-run") == []
 
