@@ -166,8 +166,11 @@ def test_a_deployment_takes_it_over(web: Web) -> None:
 
 
 def test_a_start_that_fails_says_why_and_leaves_nothing(web: Web) -> None:
-    said = web.host.fail(f"{RUN} --detach --share=/proc/1=/data")
+    said = web.host.fail(f"{RUN} --detach --share=/nowhere=/data")
+    assert said.startswith("run-container: container web: cannot start: ")
     assert said.count("run-container: ") == 1
+    assert "/nowhere" in said
+    assert "warning" not in said
     said = web.host.fail(f"{RUN} --detach --pid-file=/nowhere/pid")
     assert "/nowhere" in said
     web.host.succeed(f"systemctl stop {BY_HAND}; test ! -e /run/unshare")

@@ -9,6 +9,7 @@ The host is a container itself, with a disk for /var/lib/unshare and /etc/system
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 import typing as t
@@ -77,9 +78,10 @@ class SystemdHost:
         """Run a command in a container there, and return its output."""
         return self.machine.run(f"/var/lib/unshare/containers/{name}/current/enter-container", "--", *command).stdout
 
-    def await_message(self, name: str, text: str, times: int) -> None:
-        """Wait until systemd has said something of a container's unit so many times."""
-        follow = f"journalctl --follow --lines=all --output=cat --unit=unshare-container@{name}.service"
+    def await_message(self, name: str, text: str, times: int, unit: str = "") -> None:
+        """Wait until a container's unit's log has something so many times."""
+        unit = unit or f"unshare-container@{name}"
+        follow = f"journalctl --follow --lines=all --output=cat --unit={unit}.service"
         command = ["timeout", "40", "bash", "-c", f'grep --max-count={times} "$0" < <({follow})', text]
         assert self.machine.run(*command).returncode == 0, self.machine.logs()
 
@@ -106,6 +108,22 @@ def host(make_machine: MakeMachine, tmp_path: Path) -> SystemdHost:
     )
     machine.start()
     return SystemdHost(machine)
+
+
+TRANSIENT_UNITS = "/run/systemd/transient"
+
+
+@pytest.fixture
+def usual_host(host: SystemdHost) -> SystemdHost:
+    """Return a host whose systemd looks for units where systemd-run puts them, as it does where nobody forbids it."""
+    host.machine.stop()
+    path = host.machine.system / "spec.json"
+    spec = json.loads(path.read_text())
+    spec["init"]["environment"]["SYSTEMD_UNIT_PATH"] += ":" + TRANSIENT_UNITS
+    path.write_text(json.dumps(spec))
+    host.machine.start()
+    host.machine.output("systemctl", "is-system-running", "--wait")
+    return host
 
 
 def test_a_reboot_of_the_host(host: SystemdHost) -> None:
@@ -247,6 +265,110 @@ def test_the_module_and_systemd_agree(host: SystemdHost) -> None:
     assert host.container("web", state="stopped")["changed"]
     host.container("web", state="absent")
     assert host.machine.shell("ls -R /etc/systemd/system | grep unshare-container").stdout == ""
+
+
+def test_no_unit_is_made_that_systemd_forgets(host: SystemdHost) -> None:
+    launcher = host.write("web") + "/run-container"
+    said = host.machine.run("sh", "-c", f"{launcher} --detach; {launcher} --stop").stderr
+    assert f"runs in no unit of the host's systemd: its SYSTEMD_UNIT_PATH lacks {TRANSIENT_UNITS}" in said
+
+
+def test_what_is_in_the_foreground_is_a_scope(usual_host: SystemdHost) -> None:
+    machine = usual_host.machine
+    launcher = usual_host.write("web") + "/run-container"
+    usual_host.container("web", system=os.path.dirname(launcher), state="stopped", limits={"tasks_max": "400"})
+    script = """
+        "$0" </dev/null 2>/tmp/said & launcher=$!
+        timeout 40 grep --max-count=1 enter-container <(exec tail --lines=+1 --follow --retry /tmp/said 2>/dev/null)
+        cat /proc/$launcher/cgroup
+        systemctl show --property=TasksMax,Slice unshare-by-hand-web.scope
+        "${0%/*}/enter-container" systemctl is-system-running --wait
+        systemctl stop unshare-by-hand-web.scope
+        wait $launcher; echo status $?
+        ls /run/unshare; systemctl is-active unshare-by-hand-web.scope
+    """
+    said = machine.run("bash", "-c", script, launcher).stdout
+    assert "0::/machine.slice/unshare-by-hand-web.scope/launcher\n" in said
+    assert "TasksMax=400\n" in said
+    assert "Slice=machine.slice\n" in said
+    assert said.endswith("running\nstatus 0\ninactive\n"), said
+    # The module ends it as well, and has its own unit for it then.
+    machine.run("sh", "-c", f"setsid {launcher} </dev/null >/dev/null 2>&1 & {launcher[:-13]}enter-container true")
+    moved = usual_host.container("web", state="restarted")
+    assert usual_host.show("web", "MainPID") == [str(moved["pid"])]
+    assert machine.run("systemctl", "is-active", "unshare-by-hand-web.scope").stdout == "inactive\n"
+
+
+def test_what_is_started_by_hand_is_a_unit(usual_host: SystemdHost) -> None:
+    host = usual_host
+    launcher = host.write("web") + "/run-container"
+    arguments: Mapping = {"system": os.path.dirname(launcher), "limits": {"tasks_max": "400"}}
+    host.container("web", **arguments)
+    host.container("web", state="stopped")
+
+    def shown(*properties: str, unit: str = "unshare-by-hand-web.service") -> list[str]:
+        show = [f"systemctl show --value --property={name} {unit}" for name in properties]
+        return [host.machine.output("sh", "-c", command).strip() for command in show]
+
+    # It is ready when the command has ended, with its mappings, its limits and its mark.
+    host.machine.output("sh", "-c", "install -d -m 0700 '/srv/a $b%c' && touch '/srv/a $b%c/there'")
+    options = ["--detach", "--share", "/srv/a $b%c=/data", "--pid-file", "/run/web.pid", "--timeout=20"]
+    done = host.machine.run(launcher, *options)
+    assert done.returncode == 0, done.stderr
+    assert "warning: container web" not in done.stderr
+    pid = host.machine.output("cat", "/run/web.pid").strip()
+    assert f"running as PID {pid}\n" in done.stderr
+    assert shown("ActiveState", "MainPID", "Slice") == ["active", pid, "machine.slice"]
+    assert shown("TasksMax", "TimeoutStopUSec", "ControlGroup")[:2] == ["400", "35s"]
+    assert shown("ControlGroup")[0] + "/payload" in host.machine.output("cat", f"/proc/{pid}/cgroup")
+    assert host.machine.run(launcher[: -len("run-container")] + "enter-container", "ls", "/data").stdout == "there\n"
+    again = host.machine.run(launcher, "--detach")
+    assert (again.returncode, again.stderr) == (125, f"run-container: container web: already runs, as PID {pid}\n")
+
+    # There is no second one, and the deployment takes it over.
+    assert host.machine.run("systemctl", "start", "unshare-container@web").returncode != 0
+    told = host.container("web", **arguments)
+    assert told["pid"] == int(pid)
+    assert "was started by hand, and runs outside of its unit" in str(told["warnings"])
+    assert host.container("web", limits={"tasks_max": "300"})["pid"] == int(pid)
+    assert shown("TasksMax") == ["300"]
+    moved = host.container("web", state="restarted")
+    assert host.show("web", "MainPID") == [str(moved["pid"])]
+    assert shown("LoadState") == ["not-found"]
+    host.container("web", state="stopped")
+
+    # A reboot from inside starts it again, and a stop ends it, with all that it had.
+    host.machine.output(launcher, "--detach")
+    (former,) = shown("MainPID")
+    host.inside("web", "systemctl", "reboot")
+    host.await_message("web", "system container is running", 3, "unshare-by-hand-web")
+    host.machine.output("sh", "-c", "systemctl start unshare-by-hand-web")
+    assert shown("MainPID") not in ([former], ["0"])
+    host.machine.output("systemctl", "stop", "unshare-by-hand-web")
+    assert shown("LoadState") == ["not-found"]
+    assert host.machine.run("ls", "/run/unshare").returncode != 0
+
+    # What fails there is said here, and what is not ready in time goes on running.
+    failed = host.machine.run(launcher, "--detach", "--share=/nowhere=/data")
+    assert failed.stderr.startswith("run-container: container web: cannot start: /nowhere: "), failed.stderr
+    assert (failed.returncode, failed.stderr.count("\n")) == (125, 1)
+    failed = host.machine.run(launcher, "--detach", "--pid-file=/nowhere/pid")
+    assert (failed.returncode, "/nowhere" in failed.stderr) == (125, True)
+    slow = host.machine.run(launcher, "--detach", "--timeout=0.1")
+    assert slow.returncode == 125
+    assert "was not ready within 0.1 s, and still runs" in slow.stderr
+    assert host.runs("web")
+
+    # Somebody else's view of the host, and no systemd-run: as on a host without systemd.
+    host.machine.output(launcher, "--stop")
+    for before, why in ("unshare --mount", "another namespace (mnt)"), ("env PATH=/nowhere", "systemd-run: "):
+        done = host.machine.run("sh", "-c", f"{before} {launcher} --detach; {launcher} --stop")
+        assert "runs in no unit of the host's systemd" in done.stderr
+        assert why in done.stderr
+    host.machine.output(launcher, "--detach")
+    host.container("web", state="absent")
+    assert shown("LoadState") == ["not-found"]
+    assert host.machine.run("ls", "/run/unshare").returncode != 0
 
 
 def test_the_page_about_starting_with_the_host(host: SystemdHost) -> None:

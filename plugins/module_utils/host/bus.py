@@ -21,7 +21,15 @@ LARGEST = 1 << 16  # bytes of a message that is read
 LONGEST = 512  # bytes of the bus's greeting
 METHOD_CALL, METHOD_RETURN, ERROR = 1, 2, 3
 NO_AUTO_START = 2
-PATH, INTERFACE, MEMBER, ERROR_NAME, REPLY_SERIAL, DESTINATION, SIGNATURE = 1, 2, 3, 4, 5, 6, 8
+FIELD_PATH, FIELD_INTERFACE, FIELD_MEMBER, FIELD_ERROR_NAME, FIELD_REPLY_SERIAL, FIELD_DESTINATION, FIELD_SIGNATURE = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    8,
+)
 BUS = "org.freedesktop.DBus"
 HEADER = "BBBBIII"  # order, type, flags, version, and in numbers: bytes of the body, serial, bytes of the fields
 HEADER_SIZE = struct.calcsize("<" + HEADER)
@@ -67,9 +75,14 @@ def message(
 ) -> bytes:
     """Return the call of a method as it goes over the bus."""
     body = marshalled(signature, values)
-    named = [(PATH, "o", path), (INTERFACE, "s", interface), (MEMBER, "s", method), (DESTINATION, "s", service)]
+    named = [
+        (FIELD_PATH, "o", path),
+        (FIELD_INTERFACE, "s", interface),
+        (FIELD_MEMBER, "s", method),
+        (FIELD_DESTINATION, "s", service),
+    ]
     fields = b""
-    for code, kind, value in named + ([(SIGNATURE, "g", signature)] if signature else []):
+    for code, kind, value in named + ([(FIELD_SIGNATURE, "g", signature)] if signature else []):
         fields = _aligned(fields, 8) + bytes((code, 1, ord(kind), 0)) + marshalled(kind, [value])
     start = (ord("l"), METHOD_CALL, NO_AUTO_START, 1, len(body), serial, len(fields))
     return _aligned(struct.pack("<" + HEADER, *start) + fields, 8) + body
@@ -131,12 +144,12 @@ class _Connection:
                 raise ValueError("the bus says too much")
             rest = self._receive(fields_size + -fields_size % 8 + body_size)
             fields = _fields(order, rest[:fields_size])
-            if kind not in (METHOD_RETURN, ERROR) or fields.get(REPLY_SERIAL) != serial:
+            if kind not in (METHOD_RETURN, ERROR) or fields.get(FIELD_REPLY_SERIAL) != serial:
                 continue  # a signal
             if kind == ERROR:
-                text = str(fields.get(SIGNATURE, "")).startswith("s")
+                text = str(fields.get(FIELD_SIGNATURE, "")).startswith("s")
                 said = _value(order, "s", rest, len(rest) - body_size)[0] if text else ""
-                raise BusError(str(fields.get(ERROR_NAME, "")), str(said))
+                raise BusError(str(fields.get(FIELD_ERROR_NAME, "")), str(said))
             return
 
     def _receive(self, size: int) -> bytes:

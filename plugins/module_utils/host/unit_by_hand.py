@@ -40,7 +40,7 @@ def units_by_hand(name: str) -> list[str]:
     return [unit_by_hand(name, kind) for kind in ("service", "scope")]
 
 
-def words(
+def service_words(
     name: str, system: str, options: list[str], timeout: float, bounds: dict[str, Any], mounts: list[str]
 ) -> list[str]:
     """Return the command that starts a container in its transient unit, and waits until it is ready.

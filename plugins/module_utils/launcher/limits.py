@@ -61,7 +61,7 @@ LIMITS = {
 }
 
 # The properties of a unit (systemd.resource-control(5)) that stand for the limits.
-PROPERTIES = {
+UNIT_PROPERTIES = {
     "memory_max": "MemoryMax=%d",
     "memory_high": "MemoryHigh=%d",
     "swap_max": "MemorySwapMax=%d",
@@ -124,13 +124,13 @@ def properties(limits: dict[str, Any]) -> list[str]:
     lines = []
     for name, value in {"tasks_max": TASKS, **limits}.items():
         values = sorted(value.items()) if isinstance(value, dict) else [value]
-        lines += [PROPERTIES[name] % item for item in values]
+        lines += [UNIT_PROPERTIES[name] % item for item in values]
     return lines
 
 
 def all_properties(limits: dict[str, Any]) -> list[str]:
     """Return the assignments for a unit that runs: an empty value, which is the default, for each other limit."""
-    others = [PROPERTIES[name].partition("=")[0] + "=" for name in LIMITS if name not in {"tasks_max", *limits}]
+    others = [UNIT_PROPERTIES[name].partition("=")[0] + "=" for name in LIMITS if name not in {"tasks_max", *limits}]
     return properties(limits) + others
 
 

@@ -11,9 +11,10 @@ One in the foreground is a scope, around this very process, which stays its call
 
 from __future__ import annotations
 
+import itertools
 import os
 
-from ..host.unit_by_hand import paths_of_host, scope_words, unit_by_hand, words
+from ..host.unit_by_hand import paths_of_host, scope_words, service_words, unit_by_hand
 from ..launcher import limits
 from ..launcher.errors import AlreadyRunning, LauncherError
 from ..launcher.paths import RUN_DIRECTORY, RUNTIME_UNIT_DIRECTORY, read_text, remove_file
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
     from .container import Container
 
 BEGUN = "begun\n"  # what the unit's program writes first; without it there is no unit
-MARGIN = 30.0  # seconds that systemd-run may take longer than the unit's own limit
-NAMESPACES = ("mnt", "net", "pid", "user", "ipc", "uts")
+PATIENCE = 30.0  # seconds that systemd-run may take longer than the unit's own limit
+VIEWS = ("mnt", "net", "pid", "user", "ipc", "uts")
 TRANSIENT_UNITS = "/run/systemd/transient"
+# What keeps a new scope until this process is there: it says which groups it is in, and an empty line.
+KEEP = "cat /proc/self/cgroup; echo; exec cat"
 NO_UNIT = (
-    "container %s: runs in no unit of the host's systemd, which so does not stop it in order when it shuts down, and "
-    "waits for it in vain: %s"
+    "container %s: runs in no unit of the host's systemd: %s; a host that shuts down does not stop it in order, and "
+    "waits for it in vain"
 )
 
 
@@ -75,16 +78,26 @@ def start(
 
 
 def elsewhere(of_host: str = "/proc/1", own: str = "/proc/self") -> str:
-    """Return why a unit would see something else than this process does, or ""."""
+    """Return why a unit would not be what this process is, or why the host's systemd does not keep one; or ""."""
     try:
-        for name in NAMESPACES:
+        for name in VIEWS:
             if not os.path.samefile("%s/ns/%s" % (of_host, name), "%s/ns/%s" % (own, name)):
                 return "this process is in another namespace (%s) than systemd" % name
         if not os.path.samefile(of_host + "/root", own + "/root"):
             return "this process has another root directory than systemd"
+        paths = _unit_paths(read_text(of_host + "/environ"))
     except OSError as error:
         return "what systemd sees is not to be seen here: %s" % error
+    if TRANSIENT_UNITS not in paths and "" not in paths:
+        return "its SYSTEMD_UNIT_PATH lacks %s, so that it forgets such a unit when it is reloaded" % TRANSIENT_UNITS
     return ""
+
+
+def _unit_paths(environment: str) -> list[str]:
+    """Return where systemd looks for units, by its environment; "" stands for the usual places (systemd.unit(5))."""
+    name = "SYSTEMD_UNIT_PATH="
+    found = [variable[len(name) :] for variable in environment.split("\0") if variable.startswith(name)]
+    return found[0].split(":") if found else [""]
 
 
 def _begin(container: Container, timeout: float, is_wanted: Callable[[], bool]) -> str:
@@ -120,14 +133,14 @@ def _start_in_unit(
         _stop(unit)  # what is not gone yet, or waits to start again
     mounts = paths_of_host(read_spec(system), extra_file_systems)
     bounds = limits.read(container.directory)
-    command = words(container.name, system, ["--by-hand=" + said, *options], timeout, bounds, mounts)
+    command = service_words(container.name, system, ["--by-hand=" + said, *options], timeout, bounds, mounts)
     try:
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            timeout=timeout + MARGIN,
+            timeout=timeout + PATIENCE,
             check=False,
         )
         failed, complaint = done.returncode != 0, done.stderr.decode("utf-8", "replace").strip()
@@ -178,18 +191,18 @@ def enter_scope(container: Container, system: str, extra_file_systems: list[Moun
     """
     import subprocess
 
-    if _has_own_unit(container):
+    if elsewhere() or _has_own_unit(container):
         return
     mounts = paths_of_host(read_spec(system), extra_file_systems)
     bounds = limits.read(container.directory)
-    # The program says which group it is in, and keeps the scope until this process is there.
-    command = scope_words(container.name, ["cat", "/proc/self/cgroup", "-"], timeout, bounds, mounts)
+    command = scope_words(container.name, ["sh", "-c", KEEP], timeout, bounds, mounts)
     pipe = subprocess.PIPE
     try:
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as keeper:
             try:
-                line = b"" if keeper.stdout is None else keeper.stdout.readline()
-                group = unified_group(line.decode("utf-8", "replace"))
+                lines = iter(keeper.stdout.readline, b"") if keeper.stdout is not None else iter(())
+                said = itertools.takewhile(lambda line: line != b"\n", lines)
+                group = unified_group(b"".join(said).decode("utf-8", "replace"))
                 if group.endswith(".scope"):
                     container.cgroup.move_below_unit(group)
             finally:
@@ -212,7 +225,7 @@ def _has_own_unit(container: Container) -> bool:
     return False
 
 
-def tell(said: str, text: str) -> None:
+def tell_caller(said: str, text: str) -> None:
     """Tell the process that waits for the unit's start, if it still does."""
     try:
         descriptor = os.open(said, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)

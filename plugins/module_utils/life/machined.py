@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from ..state.record import RecordedContainer, Status
 
-SECONDS = 5.0  # for the whole exchange
-NAME, PATH = "org.freedesktop.machine1", "/org/freedesktop/machine1"
+EXCHANGE_SECONDS = 5.0  # for the whole exchange
+SERVICE, OBJECT = "org.freedesktop.machine1", "/org/freedesktop/machine1"
 NOT_THERE = ("org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner")
 NOT_REGISTERED = "container %s: is not registered with systemd-machined, so machinectl does not know it: %s"
 
@@ -65,7 +65,7 @@ def unregister(name: str) -> None:
 def _call(method: str, signature: str, values: list[Any]) -> bool:
     """Call a method of systemd-machined. Return whether it runs."""
     try:
-        bus.call(NAME, PATH, NAME + ".Manager", method, signature, values, SECONDS, bus.SYSTEM_BUS)
+        bus.call(SERVICE, OBJECT, SERVICE + ".Manager", method, signature, values, EXCHANGE_SECONDS, bus.SYSTEM_BUS)
     except (FileNotFoundError, ConnectionRefusedError):
         return False  # there is no bus
     except bus.BusError as error:

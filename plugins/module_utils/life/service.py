@@ -9,9 +9,11 @@ reboot SIGHUP, all else a crash.
 
 from __future__ import annotations
 
+import _signal
 import os
 import select
 
+from ..host.reboots import STOPS
 from ..launcher.errors import RUNS_ELSEWHERE, AlreadyRunning, LauncherError, NotReady
 from ..launcher.printable import tell
 from ..launcher.process import milliseconds
@@ -51,12 +53,24 @@ def start_in_unit(
     if not address:
         raise LauncherError("--service: is for a unit of systemd with Type=notify; use --detach")
     if said:
-        by_hand.tell(said, by_hand.BEGUN)
+        by_hand.tell_caller(said, by_hand.BEGUN)
     container.cgroup.move_below_unit()
+    former = _signal.pthread_sigmask(_signal.SIG_BLOCK, STOPS)
     child = os.fork()
-    if child == 0:
-        os._exit(_start(container, system, timeout, explain, extra_file_systems, said))
-    ended = os.waitpid(child, 0)[1]
+    try:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, former)
+        if child == 0:
+            os._exit(_start(container, system, timeout, explain, extra_file_systems, said))
+        ended = os.waitpid(child, 0)[1]
+    except SystemExit as stop:  # a signal came
+        if child == 0:
+            os._exit(int(stop.code or 0))
+        # Who starts it undoes that, before the unit goes on to what follows a stop.
+        os.kill(child, _signal.SIGTERM)
+        os.waitpid(child, 0)
+        with container.lock(timeout):
+            container.stop(timeout)
+        raise
     status = container.status()
     if ended != 0 or status.state != "running":
         return os.WEXITSTATUS(ended) or 128 + os.WTERMSIG(ended)
@@ -99,7 +113,7 @@ def _say(error: Exception, said: str) -> None:
     """Tell the unit's log of an error, and who waits for a start by hand."""
     tell("run-container", str(error))
     if said:
-        by_hand.tell(said, "%s\n" % error)
+        by_hand.tell_caller(said, "%s\n" % error)
 
 
 def clear(container: Container, timeout: float) -> int:

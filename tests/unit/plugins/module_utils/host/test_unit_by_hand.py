@@ -16,9 +16,9 @@ from ansible_collections.unshare.container.plugins.module_utils.host.unit_by_han
     as_word,
     paths_of_host,
     scope_words,
+    service_words,
     unit_by_hand,
     units_by_hand,
-    words,
 )
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Mount
 from ansible_collections.unshare.container.plugins.module_utils.launcher.names import is_name
@@ -38,7 +38,9 @@ def settings(command: list[str]) -> dict[str, str]:
 
 
 def test_it_is_what_a_person_would_type() -> None:
-    command = words("web", SYSTEM, ["--share=/srv/a=/b"], 30.5, {"memory_max": 1 << 30, "cpu_quota": 150}, ["/srv/a"])
+    command = service_words(
+        "web", SYSTEM, ["--share=/srv/a=/b"], 30.5, {"memory_max": 1 << 30, "cpu_quota": 150}, ["/srv/a"]
+    )
     assert command[:5] == [
         *("systemd-run", "--quiet", "--collect", "--unit=unshare-by-hand-web.service", "--slice=machine.slice"),
     ]
@@ -58,13 +60,13 @@ def test_it_is_what_a_person_would_type() -> None:
 def test_it_is_as_the_unit_of_a_deployment(key: str) -> None:
     template = systemd_units.template(252)
     assert re.search(
-        rf"^{key}={re.escape(settings(words('web', SYSTEM, [], 30, {}, []))[key])}$", template, re.MULTILINE
+        rf"^{key}={re.escape(settings(service_words('web', SYSTEM, [], 30, {}, []))[key])}$", template, re.MULTILINE
     )
 
 
 def test_it_has_its_place_and_its_kind() -> None:
     template = systemd_units.template(252)
-    command = words("web", SYSTEM, [], 30, {}, [])
+    command = service_words("web", SYSTEM, [], 30, {}, [])
     assert "Type=notify\n" in template
     assert "--service-type=notify" in command
     assert "Slice=machine.slice\n" in template
@@ -74,7 +76,7 @@ def test_the_foreground_is_a_scope() -> None:
     command = scope_words("web", ["cat", "$x"], 30, {"memory_max": 1 << 30}, ["/srv/a"])
     assert "--unit=unshare-by-hand-web.scope" in command
     assert command[command.index("--scope") :] == ["--scope", "--", "cat", "$x"]
-    said, other = settings(command), settings(words("web", SYSTEM, [], 30, {"memory_max": 1 << 30}, ["/srv/a"]))
+    said, other = settings(command), settings(service_words("web", SYSTEM, [], 30, {"memory_max": 1 << 30}, ["/srv/a"]))
     assert said["KillSignal"] == str(int(signal.SIGURG)) == str(SCOPE_STOP)
     assert all(other[key] == value for key, value in said.items() if key != "KillSignal")
 
@@ -94,7 +96,7 @@ def test_its_name_is_no_other_containers() -> None:
 
 @pytest.mark.parametrize(("given", "written"), [("--share=/srv/$HOME", "--share=/srv/$$HOME"), ("--x=$$", "--x=$$$$")])
 def test_no_variable_is_put_into_what_was_given(given: str, written: str) -> None:
-    assert words("web", SYSTEM, [given], 30, {}, [])[-1] == written
+    assert service_words("web", SYSTEM, [given], 30, {}, [])[-1] == written
 
 
 @pytest.mark.parametrize("path", ["/srv/a b", "/srv/'", '/srv/"', "/srv/\\", "/srv/%i"])

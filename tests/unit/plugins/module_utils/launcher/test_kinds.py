@@ -131,6 +131,8 @@ DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
         "directories": [],
         "host_files": [],
         "ports": [],
+        "devices": [],
+        "credentials": [],
         "launcher": "",
         "python": "",
         "filter_digest": "",

@@ -186,7 +186,7 @@ def test_what_has_its_own_view_of_the_host_gets_no_unit(host: Host, monkeypatch:
     host.start()
     assert host.was_started_outside()
     assert host.log("systemd-run") == []
-    assert host.told[0].warnings[1].endswith("it is elsewhere")
+    assert ": it is elsewhere; " in host.told[0].warnings[1]
 
 
 @pytest.mark.parametrize("status", [0, 1])
@@ -267,21 +267,32 @@ def test_who_shares_the_view_of_systemd_is_not_elsewhere(tmp_path: Path) -> None
     def process(name: str, root: str = "/", **others: str) -> str:
         place = tmp_path / name
         (place / "ns").mkdir(parents=True)
-        for namespace in by_hand.NAMESPACES:
+        for namespace in by_hand.VIEWS:
             (place / "ns" / namespace).symlink_to(others.get(namespace, "/usr"))
         (place / "root").symlink_to(root)
+        (place / "environ").write_text("HOME=/\0TERM=linux\0")
         return str(place)
 
     host = process("1")
     assert by_hand.elsewhere(host, process("2")) == ""
-    for namespace in by_hand.NAMESPACES:
+    for namespace in by_hand.VIEWS:
         assert f"({namespace})" in by_hand.elsewhere(host, process(f"in-{namespace}", **{namespace: "/etc"}))
     assert "root directory" in by_hand.elsewhere(host, process("3", "/etc"))
     assert "is not to be seen" in by_hand.elsewhere(str(tmp_path / "none"), process("4"))
+    own = process("5")
+    for paths, kept in (
+        ("/etc/systemd/system", False),
+        ("/etc/systemd/system:", True),
+        ("", True),
+        ("/run/systemd/transient:/etc/systemd/system", True),
+        ("/run/systemd/transient.d", False),
+    ):
+        (tmp_path / "1/environ").write_text(f"HOME=/\0SYSTEMD_UNIT_PATH={paths}\0TERM=linux\0")
+        assert ("its SYSTEMD_UNIT_PATH lacks" in by_hand.elsewhere(host, own)) != kept
     assert by_hand.elsewhere("/proc/self", "/proc/self") == ""
 
 
-GROUP = "0::/machine.slice/unshare-by-hand-web.scope"
+GROUP = "echo 1:name=systemd:/; echo 0::/machine.slice/unshare-by-hand-web.scope; echo"
 
 
 def enter_scope(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -299,14 +310,17 @@ def enter_scope(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_foreground_moves_into_a_scope(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    host.program("systemd-run", f"echo {GROUP}; cat; echo ended >>{host.place}/bin/cat-ended.log")
+    host.program("systemd-run", f"{GROUP}; cat; echo ended >>{host.place}/bin/cat-ended.log")
     assert enter_scope(host, monkeypatch) == ["machine.slice/unshare-by-hand-web.scope"]
     (said,) = host.log("systemd-run")
-    assert said.endswith(" --scope -- cat /proc/self/cgroup -")
+    assert said.endswith(f" --scope -- sh -c {by_hand.KEEP}")
     assert '"/srv/data"' in said
 
 
-@pytest.mark.parametrize("script", ["exit 1", "echo 0::/user.slice/session-1; cat", "echo", None])
+@pytest.mark.parametrize(
+    "script",
+    ["exit 1", "echo 0::/user.slice/session-1; echo; cat", "echo 1:name=systemd:/x.scope; echo; cat", "echo", None],
+)
 def test_the_foreground_stays_where_it_is_without_a_scope(
     host: Host, monkeypatch: pytest.MonkeyPatch, script: str | None
 ) -> None:
@@ -338,19 +352,19 @@ def test_a_unit_of_its_own_is_enough(host: Host, monkeypatch: pytest.MonkeyPatch
     assert not by_hand._has_own_unit(container)
     marks["user.delegate"] = b"1"
     assert by_hand._has_own_unit(container)
-    host.program("systemd-run", f"echo {GROUP}; cat")
+    host.program("systemd-run", f"{GROUP}; cat")
     by_hand.enter_scope(container, str(host.system), [], 5.0)
     assert host.log("systemd-run") == []
 
 
 def test_who_has_gone_is_not_told(tmp_path: Path) -> None:
-    by_hand.tell(str(tmp_path / "gone"), "it does not")
+    by_hand.tell_caller(str(tmp_path / "gone"), "it does not")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "said").write_text("begun\n")
-    by_hand.tell(str(tmp_path / "said"), "it does not\n")
+    by_hand.tell_caller(str(tmp_path / "said"), "it does not\n")
     assert (tmp_path / "said").read_text() == "begun\nit does not\n"
     (tmp_path / "link").symlink_to(tmp_path / "said")
-    by_hand.tell(str(tmp_path / "link"), "more")
+    by_hand.tell_caller(str(tmp_path / "link"), "more")
     assert (tmp_path / "said").read_text() == "begun\nit does not\n"
 
 

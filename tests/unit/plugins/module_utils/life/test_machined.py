@@ -44,7 +44,7 @@ class Calls:
 
     def call(self, *arguments: t.Any) -> None:
         *call, seconds, path = arguments
-        assert (seconds, path) == (machined.SECONDS, "/run/dbus/system_bus_socket")
+        assert (seconds, path) == (machined.EXCHANGE_SECONDS, "/run/dbus/system_bus_socket")
         self.made.append(tuple(call))
         if self.failure is not None:
             raise self.failure

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import types
 import typing as t
@@ -41,6 +42,11 @@ class Container:
 
     def status(self) -> t.Any:
         return RUNS if (self.place / "started").exists() else self.state
+
+    def stop(self, timeout: float) -> bool:
+        (self.place / "started").unlink(missing_ok=True)
+        (self.place / "stopped").touch()
+        return True
 
     def start(self, system: str, wait: bool, timeout: float, extra_file_systems: list[t.Any]) -> t.Any:
         if self.failure is None or not getattr(self.failure, "ended", True):
@@ -138,6 +144,43 @@ def test_a_failure_is_told(
     message = "it does not" if failure else "container web: runs outside of its unit, as PID 7; stop it first"
     assert capfd.readouterr().err == f"run-container: {message}\n"
     assert said.read_text() == (f"begun\n{message}\n" if by_hand else "")
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_a_start_that_is_stopped_undoes_itself(
+    tmp_path: Path, said: Path, manager: socket.socket, monkeypatch: pytest.MonkeyPatch, in_time: bool
+) -> None:
+    """So it has ended when systemd goes on to what follows a stop, which does not touch a container that runs."""
+    container = Container(tmp_path)
+    start_it = container.start
+
+    def interrupt(number: int, _frame: object) -> t.NoReturn:
+        raise SystemExit(128 + number)
+
+    def start_slowly(*arguments: t.Any, **options: t.Any) -> t.Any:
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        signal.set_wakeup_fd(write)
+        try:
+            os.kill(os.getppid(), signal.SIGTERM)
+            os.read(read, 1)  # until the signal has come, however soon
+            raise AssertionError("no signal came")
+        except SystemExit:
+            (tmp_path / "undone").touch()
+            if not in_time:
+                return start_it(*arguments, **options)
+            raise
+
+    monkeypatch.setattr(container, "start", start_slowly)
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(SystemExit, match="^143$"):
+            start(container, said)
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert (tmp_path / "undone").exists()
+    assert not (tmp_path / "started").exists()
+    assert heard(manager) == []
 
 
 def test_only_systemd_starts_it_so(tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch) -> None:
