@@ -220,11 +220,16 @@ class Boot:
         return status.state != "running" or self.systemd.is_active(self.unit)
 
     def _apply_limits(self) -> None:
-        if self.limits is None or self.limits == self._kept():
+        former = self._kept()
+        if self.limits is None or self.limits == former:
             return
         kept_limits.write(str(self.layout.container(self.name)), self.limits)
         cgroup = self.container.cgroup
-        if self.container.status().state == "running" and not cgroup.of_unit:
+        if self.container.status().state != "running":
+            return
+        if cgroup.of_unit:
+            kept_limits.apply_disks(cgroup, self.limits, former)
+        else:
             kept_limits.apply(cgroup, self.limits)
 
     def _apply_unit(self) -> None:

@@ -144,6 +144,20 @@ def test_limits_are_set_by_who_has_the_control_group(layout: Layout, running: st
     assert ("memory.max=1024" in container.calls) == (running is not None and not of_unit)
 
 
+@pytest.mark.parametrize("of_unit", [True, False])
+def test_disks_are_bound_in_a_units_group_too(layout: Layout, monkeypatch: pytest.MonkeyPatch, of_unit: bool) -> None:
+    """For systemd takes no bound away from a unit that runs."""
+    asked: list[t.Any] = []
+    monkeypatch.setattr(kept, "apply_disks", lambda _group, limits, former=None: asked.append((limits, former)) or [])
+    container = Container(("io", "memory"))
+    container.running = "/system"
+    container.cgroup.of_unit = of_unit
+    first, second = {"io_read_iops": {"/srv": 5}}, {"memory_max": 1024}
+    for limits in (first, second, second):
+        boot_of(layout, container, limits=limits).apply("started")
+    assert asked == ([(first, {}), (second, first)] if of_unit else [(first, None), (second, None)])
+
+
 def test_no_container_comes_after_itself(layout: Layout) -> None:
     options: list[dict[str, t.Any]] = [{"after": ["database", "web"]}, {"requires": ["database", "web"]}]
     for given in options:
