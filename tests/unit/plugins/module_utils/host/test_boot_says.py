@@ -148,7 +148,12 @@ def test_limits_are_set_by_who_has_the_control_group(layout: Layout, running: st
 def test_disks_are_bound_in_a_units_group_too(layout: Layout, monkeypatch: pytest.MonkeyPatch, of_unit: bool) -> None:
     """For systemd takes no bound away from a unit that runs."""
     asked: list[t.Any] = []
-    monkeypatch.setattr(kept, "apply_disks", lambda _group, limits, former=None: asked.append((limits, former)) or [])
+
+    def note(_group: object, limits: object, former: object = None) -> list[str]:
+        asked.append((limits, former))
+        return []
+
+    monkeypatch.setattr(kept, "apply_disks", note)
     container = Container(("io", "memory"))
     container.running = "/system"
     container.cgroup.of_unit = of_unit
