@@ -95,6 +95,10 @@ def test_limits_are_in_force_at_a_start(controller: Controller, host: Machine) -
         host.succeed(READ)
         assert time.monotonic() - begun > 24 * MEBIBYTE / 4e6 - 2  # the kernel lets a burst through
         assert host.succeed("/run/unshare/bound/system/enter-container nproc").strip() == "1"
+        # While it runs: another bound in place of these, and then none.
+        for limits, held in (({"io_write_iops": {"/": 300}}, "rbps=max wbps=max riops=max wiops=300"), ({}, "")):
+            controller.playbook("bound.yml", system_container_limits=limits)
+            assert read("io.max") == f"{disk.strip()} {held}" * bool(held)
     finally:
         host.succeed("rm --force /usr/unshare-test")
         controller.playbook("bound.yml", system_container_state="absent")

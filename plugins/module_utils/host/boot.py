@@ -228,8 +228,8 @@ class Boot:
         """Have a running container held to its limits, then keep them: what is interrupted is done by the next run."""
         cgroup = self.container.cgroup
         running = self.container.status().state == "running"
-        unit = self._unit_of_run()
-        limits = None if self.limits == self._kept() else self.limits
+        unit, former = self._unit_of_run(), self._kept()
+        limits = None if self.limits == former else self.limits
         if limits is not None and running and not cgroup.of_unit:
             kept_limits.apply(cgroup, limits)
         elif limits is not None and unit != self.unit:  # no file of ours has this unit's limits
@@ -237,7 +237,7 @@ class Boot:
         if running and cgroup.of_unit:
             self.warnings += held_limits.bring(cgroup, held_limits.of_unit(self.systemd, unit))
             if limits is not None:
-                kept_limits.apply_to_disks(cgroup, limits)
+                kept_limits.apply_disks(cgroup, limits, former)
         if limits is not None:
             kept_limits.write(str(self.layout.container(self.name)), limits)
 

@@ -193,7 +193,35 @@ def apply(cgroup: ControlGroup, limits: dict[str, Any]) -> list[str]:
             continue
         if not _write(cgroup, limit, text(name, limits)) and name in limits:
             failed.append(name)
-    return failed + apply_to_disks(cgroup, limits)
+    if LIMITS["io_read_iops"].controller in controllers:
+        failed += apply_disks(cgroup, limits)
+    return failed
+
+
+def apply_disks(cgroup: ControlGroup, limits: dict[str, Any], former: dict[str, Any] | None = None) -> list[str]:
+    """Write the line of each disk, one without bounds for those that have none any more. Return what has no file.
+
+    Args:
+        former: the limits until now, where others write to the group, too: systemd, which forgets no line of a unit
+            that runs, and has bounds of the administrator's. By default every disk is the limits' own.
+    """
+    asked = _of_disks(limits)
+    if not cgroup.has(DISKS):
+        return asked
+    keys = [limit.key for limit in LIMITS.values() if limit.key]
+    if former is None:
+        known = data.first_words(cgroup.read(DISKS))
+    else:
+        known = [_disk(path)[0] for name in _of_disks(former) for path in former[name]]
+    lines = {number: dict.fromkeys(keys, UNBOUND) for number in known if number}
+    for name in asked:
+        for path, bound in by_disk(limits)[name].items():
+            number = _disk(path)[0]
+            if number:
+                lines.setdefault(number, dict.fromkeys(keys, UNBOUND))[LIMITS[name].key] = str(bound)
+    for number, line in sorted(lines.items()):
+        _try(cgroup, DISKS, " ".join([number, *("%s=%s" % pair for pair in line.items())]))
+    return []
 
 
 def by_disk(limits: dict[str, Any]) -> dict[str, Any]:
@@ -231,25 +259,6 @@ def _write(cgroup: ControlGroup, limit: Limit, value: str) -> bool:
             _try(cgroup, file, value)
             return True
     return False
-
-
-def apply_to_disks(cgroup: ControlGroup, limits: dict[str, Any]) -> list[str]:
-    """Write the line of each disk, one without bounds for those that have none any more. Return what has no file."""
-    asked = _of_disks(limits)
-    if LIMITS["io_read_iops"].controller not in cgroup.read("cgroup.controllers").split():
-        return []
-    if not cgroup.has(DISKS):
-        return asked
-    keys = [limit.key for limit in LIMITS.values() if limit.key]
-    lines = {number: dict.fromkeys(keys, UNBOUND) for number in data.first_words(cgroup.read(DISKS))}
-    for name in asked:
-        for path, bound in by_disk(limits)[name].items():
-            number = _disk(path)[0]
-            if number:
-                lines.setdefault(number, dict.fromkeys(keys, UNBOUND))[LIMITS[name].key] = str(bound)
-    for number, line in sorted(lines.items()):
-        _try(cgroup, DISKS, " ".join([number, *("%s=%s" % pair for pair in line.items())]))
-    return []
 
 
 def _try(cgroup: ControlGroup, file: str, value: str) -> None:

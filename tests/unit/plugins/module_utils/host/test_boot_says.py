@@ -161,6 +161,25 @@ def test_limits_of_one_that_was_started_by_hand_are_its_units(layout: Layout, ac
     assert systemd.orders == ["daemon-reload", *([f"limit {BY_HAND} {all_of_them}"] if active else [])]
 
 
+@pytest.mark.parametrize("of_unit", [True, False])
+def test_disks_are_bound_in_a_units_group_too(layout: Layout, monkeypatch: pytest.MonkeyPatch, of_unit: bool) -> None:
+    """For systemd takes no bound away from a unit that runs."""
+    asked: list[t.Any] = []
+
+    def note(_group: object, limits: object, former: object = None) -> list[str]:
+        asked.append((limits, former))
+        return []
+
+    monkeypatch.setattr(kept, "apply_disks", note)
+    container = Container(("io", "memory"))
+    container.running = "/system"
+    container.cgroup.of_unit = of_unit
+    first, second = {"io_read_iops": {"/srv": 5}}, {"memory_max": 1024}
+    for limits in (first, second, second):
+        boot_of(layout, container, limits=limits).apply("started")
+    assert asked == ([(first, {}), (second, first)] if of_unit else [(first, None), (second, None)])
+
+
 def test_no_container_comes_after_itself(layout: Layout) -> None:
     options: list[dict[str, t.Any]] = [{"after": ["database", "web"]}, {"requires": ["database", "web"]}]
     for given in options:

@@ -305,6 +305,20 @@ def test_two_paths_of_one_disk_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert group.disks["8:16"] == "rbps=3 wbps=max riops=8 wiops=7"
 
 
+def test_of_a_units_group_only_what_was_declared_is_written() -> None:
+    """systemd takes no bound away from a unit that runs; the administrator's own are no matter of ours."""
+    group: t.Any = Group("io", kept.DISKS)
+    group.disks = {"8:0": "rbps=7 wbps=max riops=max wiops=max", "8:32": "rbps=5 wbps=max riops=max wiops=max"}
+    former = {"io_read_bandwidth": {"/dev/sda": 7, "/gone": 1}}
+    assert kept.apply_disks(group, {"io_read_iops": {"/srv": 9}}, former) == []
+    assert group.disks == {
+        "8:0": "rbps=max wbps=max riops=max wiops=max",
+        "8:16": "rbps=max wbps=max riops=9 wiops=max",
+        "8:32": "rbps=5 wbps=max riops=max wiops=max",
+    }
+    assert kept.apply_disks(Group("io"), {"io_read_iops": {"/srv": 9}}, former) == ["io_read_iops"]  # type: ignore[arg-type]
+
+
 def test_bfq_has_a_file_of_its_own() -> None:
     group = Group("io", "io.bfq.weight")
     assert kept.apply(group, {"io_weight": 30}) == []  # type: ignore[arg-type]
