@@ -13,7 +13,7 @@ import os
 import select
 
 from ..launcher.errors import RUNS_ELSEWHERE, AlreadyRunning, LauncherError
-from ..launcher.printable import tell
+from ..launcher.printable import print_error
 from ..launcher.process import milliseconds
 from .container import Container
 
@@ -59,7 +59,7 @@ def _start(container: Container, system: str, timeout: float, explain: Callable[
             explain(container.start(system, True, timeout))
         return 0
     except (LauncherError, OSError) as error:
-        tell("run-container", str(error))
+        print_error("run-container", str(error))
         return RUNS_ELSEWHERE if isinstance(error, AlreadyRunning) else FAILED
     except SystemExit as error:  # a signal came
         return int(error.code or 0)
