@@ -16,7 +16,7 @@ import typing as t
 import urllib.parse
 from pathlib import Path
 
-from ..module_utils.host.readable_results import shown
+from ..module_utils.host.readable_results import harmless
 from ..module_utils.launcher.paths import write_atomically
 
 JournalRecord = dict[str, t.Any]
@@ -97,7 +97,7 @@ class Journal:
 
     def note(self, host: str, record: JournalRecord) -> None:
         """Add to the record of a host, in a form that a terminal and a page can show."""
-        self._write(f"hosts/{_file(host)}", {**self.record(host), **shown(record), "host": host})
+        self._write(f"hosts/{_file(host)}", {**self.record(host), **harmless(record), "host": host})
 
     def fail(self, host: str, wave: int, size: int, limit: float) -> None:
         """Count a failure in a wave (0 is the staging) of `size` hosts. Stop the rollout beyond `limit` percent."""

@@ -27,5 +27,5 @@ def test_messages_go_one_way() -> None:
         if count:
             found[str(path.relative_to(PLUGINS))] = count
     assert found == KNOWN, (
-        "write to a person with `printable.tell` or `printable.warn`, and end modules with `readable_results`"
+        "write to a person with `printable.print_error` or `print_warning`, and end modules with `readable_results`"
     )

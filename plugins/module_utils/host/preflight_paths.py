@@ -44,11 +44,11 @@ KEPT_BELOW = {
 TMPFILES = re.compile(r"\bsystemd-tmpfiles\b")
 
 OF_THE_LAUNCHER = (*targets.NETWORK_FILES, *PLACED)
-ONE, LISTED, BOUND, NAMED, STREAM = "one", "listed", "bound", "named", "stream"
+ONE, LISTED, BOUND, CREDENTIAL, STREAM = "one", "listed", "bound", "named", "stream"
 FORMS = {
     "EnvironmentFile": ONE,
-    "LoadCredential": NAMED,
-    "LoadCredentialEncrypted": NAMED,
+    "LoadCredential": CREDENTIAL,
+    "LoadCredentialEncrypted": CREDENTIAL,
     "WorkingDirectory": ONE,
     "RootDirectory": ONE,
     "ReadWritePaths": LISTED,
@@ -292,7 +292,7 @@ class UnitPaths:
 
 def _path(form: str, value: str, given: set[str]) -> str:
     """Return the path that must be there by a value of a directive; nothing where there is none."""
-    if form == NAMED:
+    if form == CREDENTIAL:
         identifier, _colon, value = value.partition(":")
         return "" if identifier in given else value
     if form == STREAM:

@@ -32,14 +32,14 @@ def readable(value: Any) -> Any:
     return value
 
 
-def shown(value: Any) -> Any:
+def harmless(value: Any) -> Any:
     """Return a value of those that JSON has with the control characters in its text, but for DATA, as escapes."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, Mapping):
-        return {key: each if key in DATA else shown(each) for key, each in value.items()}
+        return {key: each if key in DATA else harmless(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [shown(each) for each in value]
+        return [harmless(each) for each in value]
     return value
 
 
@@ -56,7 +56,7 @@ class ReadableResults:
     def fail_json(self, *message: Any, **result: Any) -> NoReturn:
         """End as AnsibleModule does, with an error that is valid text and harmless."""
         end: Callable[..., NoReturn] = super().fail_json  # type: ignore[misc]
-        end(*shown(readable(message)), **self._readable(result))
+        end(*harmless(readable(message)), **self._readable(result))
 
     def warn(self, warning: str, **more: Any) -> None:
         """Warn as AnsibleModule does, in one line of valid and harmless text."""
@@ -64,5 +64,5 @@ class ReadableResults:
 
     def _readable(self, result: dict[str, Any]) -> dict[str, Any]:
         result.setdefault("invocation", {"module_args": self.params})  # as AnsibleModule does
-        valid: dict[str, Any] = shown(readable(result))
+        valid: dict[str, Any] = harmless(readable(result))
         return valid

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import os
 
-KEPT = "\t\n"
+_KEPT = "\t\n"
 _LINE_END = "\r\n"
-_CONTROLS = [code for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in KEPT]
+_CONTROLS = [code for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in _KEPT]
 # Marks, embeddings, overrides and isolates of Unicode's bidirectional algorithm, and its separators of lines.
 _CONTROLS += [0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x2070)]
 _TABLE = {code: ("\\x%02x" if code < 0x100 else "\\u%04x") % code for code in _CONTROLS}
@@ -32,11 +32,11 @@ def one_line(text: str) -> str:
     return printable(text).replace(_LINE_END, " ").replace("\n", " ")
 
 
-def tell(program: str, text: str) -> None:
+def print_error(program: str, text: str) -> None:
     """Write a message of a program to standard error."""
     os.write(2, ("%s: %s\n" % (program, printable(text))).encode("utf-8", "backslashreplace"))
 
 
-def warn(program: str, text: str) -> None:
+def print_warning(program: str, text: str) -> None:
     """Write a warning of a program to standard error, in one line."""
-    tell(program, "warning: " + one_line(text))
+    print_error(program, "warning: " + one_line(text))

@@ -15,7 +15,7 @@ from ..launcher import network_files
 from ..launcher.contract import signal_number
 from ..launcher.courier import Courier, Shared, size_of
 from ..launcher.errors import LauncherError, NotRunning, TooMuch
-from ..launcher.printable import one_line, warn
+from ..launcher.printable import one_line, print_warning
 from ..launcher.process import KILL, PAUSE, SCOPE_STOP, Process
 from ..state.record import Status
 from .container import Container
@@ -235,7 +235,7 @@ def _run_at_terminal(entered: Entered) -> int:
 
 
 def _warn(text: str) -> None:
-    warn("enter-container", text)
+    print_warning("enter-container", text)
 
 
 def enter_for_program(

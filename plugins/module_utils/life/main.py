@@ -13,7 +13,7 @@ from ..launcher.contract import Mount
 from ..launcher.errors import LauncherError
 from ..launcher.names import container_of
 from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, refusal_of_root, write_atomically
-from ..launcher.printable import tell, warn
+from ..launcher.printable import print_error, print_warning
 from ..launcher.process import SCOPE_STOP, heed_children
 from ..launcher.specification import read_spec
 from ..launcher.targets import is_below, plain_path, refusal_of_place
@@ -143,7 +143,7 @@ def run_container_main() -> int:
             raise LauncherError("run-container: must be run as root")
         return _run(directory, arguments)
     except (LauncherError, OSError) as error:
-        tell("run-container", str(error))
+        print_error("run-container", str(error))
         return 125
 
 
@@ -218,7 +218,7 @@ def _explain(status: Status, directory: str, arguments: Arguments) -> None:
     if pid_file:
         write_atomically(os.path.abspath(pid_file), "%d\n" % (status.pid or 0), 0o644)
     for warning in status.warnings:
-        warn("run-container", warning)
+        print_warning("run-container", warning)
     sys.stderr.write(
         "system container is running as PID %s\n"
         "Run '%s/enter-container' to get a shell in it.\n" % (status.pid, directory)
@@ -261,5 +261,5 @@ def enter_container_main() -> int:
             )
         return foreground.enter(container, arguments.rest or None, user, start)
     except (LauncherError, OSError) as error:
-        tell("enter-container", str(error))
+        print_error("enter-container", str(error))
         return 125

@@ -15,7 +15,7 @@ import select
 
 from ..host.reboots import STOPS
 from ..launcher.errors import RUNS_ELSEWHERE, AlreadyRunning, LauncherError, NotReady
-from ..launcher.printable import tell
+from ..launcher.printable import print_error
 from ..launcher.process import milliseconds
 from . import by_hand, machined
 from .container import Container
@@ -111,7 +111,7 @@ def _start(
 
 def _say(error: Exception, said: str) -> None:
     """Tell the unit's log of an error, and who waits for a start by hand."""
-    tell("run-container", str(error))
+    print_error("run-container", str(error))
     if said:
         by_hand.tell_caller(said, "%s\n" % error)
 

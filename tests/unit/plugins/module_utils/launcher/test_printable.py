@@ -59,8 +59,8 @@ def test_a_name_begins_no_line_of_its_own() -> None:
 
 
 def test_messages_of_programs(capfd: pytest.CaptureFixture[str]) -> None:
-    subject.tell("run-container", "the log ends:\n\x1b[2J\udcff é")
-    subject.warn("run-container", "a\nb\x07")
+    subject.print_error("run-container", "the log ends:\n\x1b[2J\udcff é")
+    subject.print_warning("run-container", "a\nb\x07")
     assert capfd.readouterr().err == (
         "run-container: the log ends:\n\\x1b[2J\\udcff é\nrun-container: warning: a b\\x07\n"
     )
