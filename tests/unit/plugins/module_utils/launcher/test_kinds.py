@@ -126,6 +126,8 @@ DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
         "oom_score_adj": 0,
         "log": "volatile",
         "security": contract.Security(),
+        "devices": [],
+        "credentials": [],
         "file_systems": [],
         "files": {},
         "directories": [],

@@ -68,7 +68,7 @@ def test_it_is_written_where_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> 
         same.give(process.pid)
         give_oom_score(process.pid, same.oom_score_adj or 0)
         process.kill()
-    assert written == [same.oom_score_adj] * 2
+    assert written[:2] == [same.oom_score_adj] * 2
 
 
 def test_the_standard_leaves_it_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
