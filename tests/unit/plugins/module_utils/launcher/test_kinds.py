@@ -120,6 +120,8 @@ DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
         "made_once": "",
         "present": False,
     },
+    contract.Device: {"mode": "", "uid": 0, "gid": 0},
+    contract.Credential: {"source": "system", "place": ""},
     contract.Specification: {
         "shared_network": False,
         "private_users": "auto",
