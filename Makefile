@@ -64,9 +64,9 @@ integration: $(VENV)/development $(OLDEST)/installed $(COLLECTION) test-packages
 # A machine has two processors of its own, so one process is enough for two of this machine's.
 test-hosts: PROCESSES = $(HOST_PROCESSES)
 test-hosts: $(VENV)/development $(COLLECTION) host-packages ## tests on virtual machines that boot (as root; HOSTS=debian12,debian13: on these)
-	$(SIDE_BY_SIDE) $(PYTEST_ARGS) $(HOSTS:%=--hosts=%) tests/hosts
+	$(SIDE_BY_SIDE) $(PYTEST_ARGS) $(HOSTS:%=--hosts=%) $(ONLY_LONG) tests/hosts
 
-test-hosts-long: PYTEST_ARGS += --long
+test-hosts-long: ONLY_LONG = --long
 test-hosts-long: test-hosts ## those of them that take an hour more: power cuts at random moments, 20 containers
 
 hosts-table: $(VENV)/development $(COLLECTION) ## run the tests on hosts, and make the table of docs/requirements.md of their results (as root)

@@ -21,10 +21,14 @@ SITE = """
       vars: {containers_purge: true}
 """
 
+START_SECONDS = 300
+"""How long a container may take to become ready, or to stop."""
+
 
 def declared(host_name: str, *services: dict[str, t.Any], **options: t.Any) -> dict[str, t.Any]:
-    """Return an entry of the variable `containers`."""
-    return {"operating_system": {"host_name": host_name, "services": list(services)}, **options}
+    """Return an entry of the variable `containers`, with the time that a container takes on an emulated processor."""
+    operating_system = {"host_name": host_name, "services": list(services)}
+    return {"operating_system": operating_system, "timeout": START_SECONDS, **options}
 
 
 def daemon(name: str, *command: str, **value: t.Any) -> dict[str, t.Any]:
@@ -70,6 +74,9 @@ class Fleet:
 
     def remove(self) -> None:
         """Have all of it removed, and see that nothing stays."""
+        for machine in self.controller.machines.values():
+            if not machine.is_on:
+                machine.start()
         self.containers = {}
         self.play()
         for name, machine in self.controller.machines.items():

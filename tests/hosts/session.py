@@ -39,6 +39,7 @@ class Session:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            process_group=0,  # as QEMU
         )
         assert self._process.stdout is not None
         self._output = self._process.stdout

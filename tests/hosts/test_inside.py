@@ -40,7 +40,7 @@ PROGRAMS = {"hungry": HUNGRY, "forks": FORKS}
 
 CONTAINER = declared(
     "web",
-    daemon("redis", "/usr/bin/redis-server", "--port", "0", "--save", ""),
+    daemon("redis", "/usr/bin/redis-server", "--save", ""),
     *(
         daemon(name, "/usr/bin/python3", "-c", PROGRAMS[name], service={"Type": "oneshot", **limits}, wanted_by=[])
         for name, limits in BOUND.items()

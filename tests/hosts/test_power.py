@@ -96,7 +96,7 @@ def test_a_shutdown_with_many_containers(boot: BootMachine, tmp_path: Path) -> N
     host.wait_until_booted()
     fleet = Fleet(tmp_path, {HOST: host})
     fleet.containers = {
-        f"c{number}": declared(f"c{number}", daemon("sleeps", *SLEEP), enabled=number % 2 == 0, timeout=300)
+        f"c{number}": declared(f"c{number}", daemon("sleeps", *SLEEP), enabled=number % 2 == 0)
         for number in range(MANY)
     }
     fleet.play(seconds=300)
