@@ -135,8 +135,6 @@ DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
         "directories": [],
         "host_files": [],
         "ports": [],
-        "devices": [],
-        "credentials": [],
         "launcher": "",
         "python": "",
         "filter_digest": "",
