@@ -201,7 +201,7 @@ class Boot:
         if self.enabled and not self.systemd.present:
             self.warnings.append(self._no_unit())
         elif self.systemd.present and state != "stopped" and not self._runs_in_unit():
-            how = "by hand" if any(map(self.systemd.is_active, self.by_hand)) else "before it had a unit"
+            how = "by hand" if self.systemd.active_transients(self.by_hand) else "before it had a unit"
             self.warnings.append(
                 f"container {self.name!r} was started {how}, and runs outside of its unit until its next start; "
                 "state: restarted moves it there now"
@@ -228,7 +228,7 @@ class Boot:
         if self.container.status().state == "running" and not cgroup.of_unit:
             kept_limits.apply(cgroup, self.limits)
         elif self.systemd.present:
-            for unit in filter(self.systemd.is_active, self.by_hand):  # no file of ours has its limits
+            for unit in self.systemd.active_transients(self.by_hand):  # no file of ours has its limits
                 self.systemd.limit(unit, kept_limits.all_properties(self.limits))
 
     def _apply_unit(self) -> None:
