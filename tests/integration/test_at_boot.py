@@ -354,13 +354,15 @@ def test_what_is_started_by_hand_is_a_unit(usual_host: SystemdHost) -> None:
     assert (failed.returncode, failed.stderr.count("\n")) == (125, 1)
     failed = host.machine.run(launcher, "--detach", "--pid-file=/nowhere/pid")
     assert (failed.returncode, "/nowhere" in failed.stderr) == (125, True)
-    slow = host.machine.run(launcher, "--detach", "--timeout=0.1")
-    assert slow.returncode == 125
-    assert "was not ready within 0.1 s, and still runs" in slow.stderr
-    assert host.runs("web")
+    late = {"name": "late", "command": ["/usr/bin/sleep", "infinity"], "service": {"Type": "oneshot", "Restart": "no"}}
+    slow = host.write("slow", services=[{"type": "unit", "value": late}]) + "/run-container"
+    failed = host.machine.run(slow, "--detach", "--timeout=1")
+    assert "was not ready within 1 s, and still runs" in failed.stderr
+    assert (failed.returncode, shown("ActiveState", unit="unshare-by-hand-slow")) == (125, ["active"])
+    host.machine.output(slow, "--stop")
+    host.container("slow", state="absent")
 
     # Somebody else's view of the host, and no systemd-run: as on a host without systemd.
-    host.machine.output(launcher, "--stop")
     for before, why in ("unshare --mount", "another namespace (mnt)"), ("env PATH=/nowhere", "systemd-run: "):
         done = host.machine.run("sh", "-c", f"{before} {launcher} --detach; {launcher} --stop")
         assert "runs in no unit of the host's systemd" in done.stderr

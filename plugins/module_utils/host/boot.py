@@ -205,7 +205,7 @@ class Boot:
         if self.enabled and not self.systemd.present:
             self.warnings.append(self._no_unit())
         elif self.systemd.present and state != "stopped" and not self._runs_in_unit():
-            how = "by hand" if any(map(self.systemd.is_active, self.by_hand)) else "before it had a unit"
+            how = "by hand" if self.systemd.active_transients(self.by_hand) else "before it had a unit"
             self.warnings.append(
                 f"container {self.name!r} was started {how}, and runs outside of its unit until its next start; "
                 "state: restarted moves it there now"
@@ -243,8 +243,8 @@ class Boot:
 
     def _unit_of_run(self) -> str:
         """Return the unit in which the container runs, if it runs in one: its own, or that of a start by hand."""
-        by_hand = filter(self.systemd.is_active, self.by_hand) if self.systemd.present else iter(())
-        return next(by_hand, self.unit)
+        by_hand = self.systemd.active_transients(self.by_hand) if self.systemd.present else []
+        return next(iter(by_hand), self.unit)
 
     def _not_held(self) -> list[str]:
         """Return the limits of its unit to which the running container is not held; systemd is asked when in doubt."""

@@ -20,7 +20,7 @@ from ..state.target import TargetError
 from . import reboots
 from .container_options import OPTIONS
 from .limits import Limits
-from .unit_by_hand import MARGIN, SLICE, as_word
+from .unit_by_hand import MARGIN, SLICE, TRANSIENT_UNITS, as_word
 
 TEMPLATE_UNIT = "unshare-container@.service"
 BOOT_DROP_IN = "unshare.conf"
@@ -167,6 +167,7 @@ class Systemd:
 
     def __init__(self, root: Path) -> None:
         self.present = (root / "run/systemd/system").is_dir()
+        self.transient = root / TRANSIENT_UNITS[1:]
 
     def version(self) -> int:
         """Return systemd's version, or 0 when it cannot be read."""
@@ -176,6 +177,10 @@ class Systemd:
     def is_active(self, unit: str) -> bool:
         """Return whether the unit runs, starts, stops, or waits for a restart."""
         return self.show(unit, "ActiveState") not in ("inactive", "failed", "")
+
+    def active_transients(self, units: list[str]) -> list[str]:
+        """Return those of these transient units that are active; about one without a file systemd is not asked."""
+        return [unit for unit in units if (self.transient / unit).exists() and self.is_active(unit)]
 
     def show(self, unit: str, name: str) -> str:
         """Return a property of a unit."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..launcher.contract import Mount, Specification
 
 SLICE = "machine.slice"
+TRANSIENT_UNITS = "/run/systemd/transient"  # where systemd keeps their files
 MARGIN = 15  # seconds that systemd waits longer than the launcher does, which knows better what to do then
 RESTART_SECONDS = 1.0  # between a reboot from inside and the start after it
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import os
 
-from ..host.unit_by_hand import paths_of_host, scope_words, service_words, unit_by_hand
+from ..host.unit_by_hand import TRANSIENT_UNITS, paths_of_host, scope_words, service_words, unit_by_hand
 from ..launcher import limits
 from ..launcher.errors import AlreadyRunning, LauncherError
 from ..launcher.paths import RUN_DIRECTORY, RUNTIME_UNIT_DIRECTORY, read_text, remove_file
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 BEGUN = "begun\n"  # what the unit's program writes first; without it there is no unit
 PATIENCE = 30.0  # seconds that systemd-run may take longer than the unit's own limit
 VIEWS = ("mnt", "net", "pid", "user", "ipc", "uts")
-TRANSIENT_UNITS = "/run/systemd/transient"
 # What keeps a new scope until this process is there: it says which groups it is in, and an empty line.
 KEEP = "cat /proc/self/cgroup; echo; exec cat"
 NO_UNIT = (

@@ -142,7 +142,7 @@ class UnitStarter:
 
     def _end_by_hand(self, timeout: float) -> None:
         """Stop the unit of a start by hand, which may also be about to start the container again."""
-        for unit in filter(self.systemd.is_active, self.by_hand):
+        for unit in self.systemd.active_transients(self.by_hand):
             self.systemd.stop(unit, timeout)
 
     def await_ready(self, timeout: float) -> bool:

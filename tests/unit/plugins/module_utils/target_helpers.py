@@ -137,6 +137,9 @@ class FakeSystemd(Systemd):
     def is_active(self, unit: str) -> bool:
         return unit in self.active
 
+    def active_transients(self, units: list[str]) -> list[str]:
+        return [unit for unit in units if unit in self.active]
+
     def active_instances(self) -> list[str]:
         return sorted(self.active)
 
