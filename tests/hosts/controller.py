@@ -20,6 +20,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PLAY_SECONDS = 60.0
 """How long a play may take (see `Machine.deadline`)."""
 
+START_SECONDS = 300
+"""How long a container may take to become ready, or to stop, on an emulated processor that others keep busy."""
+
 SSH_ARGUMENTS = "-o ControlMaster=auto -o ControlPersist=120s -o ServerAliveInterval=20 -o ServerAliveCountMax=6"
 """One login for all tasks, and an end of a connection whose host has lost its power. To compress would cost time."""
 

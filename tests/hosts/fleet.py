@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from pathlib import Path
 
-from ansible_collections.unshare.container.tests.hosts.controller import PLAY_SECONDS, Controller
+from ansible_collections.unshare.container.tests.hosts.controller import PLAY_SECONDS, START_SECONDS, Controller
 from ansible_collections.unshare.container.tests.hosts.machine import Machine
 from ansible_collections.unshare.container.tests.hosts.test_example import OURS
 from ansible_collections.unshare.container.tests.integration.playbooks import Run
@@ -20,9 +20,6 @@ SITE = """
     - role: unshare.container.containers
       vars: {containers_purge: true}
 """
-
-START_SECONDS = 300
-"""How long a container may take to become ready, or to stop."""
 
 
 def declared(host_name: str, *services: dict[str, t.Any], **options: t.Any) -> dict[str, t.Any]:

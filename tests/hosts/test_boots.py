@@ -23,16 +23,17 @@ STOPPING, STOPPED = "de5b426a63be47a7b6ac3eaac82e2f6f", "9d1aaa27d60140bd9636543
 LATE_DISK = """
 mkdir -p /srv/pages /var/log/journal
 cat >/etc/systemd/system/late.service <<'EOF'
-[Unit]
-DefaultDependencies=no
 [Service]
 Type=oneshot
 ExecStart=/bin/bash -c 'read -t 5 <> <(:) || true'
 EOF
 cat >/etc/systemd/system/srv-pages.mount <<'EOF'
 [Unit]
+DefaultDependencies=no
 Requires=late.service
 After=late.service
+Conflicts=umount.target
+Before=umount.target
 [Mount]
 What=tmpfs
 Where=/srv/pages
@@ -40,7 +41,7 @@ Type=tmpfs
 EOF
 systemctl daemon-reload && systemctl start srv-pages.mount && journalctl --flush
 """
-"""Makes a file system that is mounted later than the boot reaches anything that does not wait for it."""
+"""Makes a file system that is mounted late at boot, and only because something needs it."""
 
 NO_LATE_DISK = """
 systemctl stop srv-pages.mount

@@ -10,7 +10,7 @@ import typing as t
 import pytest
 from ansible_collections.unshare.container.tests import guides
 from ansible_collections.unshare.container.tests.hosts.conftest import HOST
-from ansible_collections.unshare.container.tests.hosts.controller import Controller
+from ansible_collections.unshare.container.tests.hosts.controller import START_SECONDS, Controller
 from ansible_collections.unshare.container.tests.hosts.machine import Machine
 
 pytestmark = pytest.mark.root
@@ -61,6 +61,7 @@ class Example:
 
     def play(self, **variables: t.Any) -> int:
         """Run the playbook; return how many tasks have changed something."""
+        variables["system_container_timeout"] = START_SECONDS
         return self.controller.playbook(PLAYBOOK, **variables).counts(HOST)["changed"]
 
     def remove(self) -> None:
