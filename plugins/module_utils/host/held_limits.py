@@ -91,6 +91,8 @@ def not_held(cgroup: Any, texts: dict[str, str]) -> dict[str, str]:
     controllers = cgroup.controllers()
     for name, text in texts.items():
         limit = kept_limits.LIMITS[name]
+        if name == "swap_max" and text == limit.default and not cgroup.has(limit.files[0]):
+            continue  # a kernel that does not count swap
         # The file of the scheduler BFQ has a scale of its own.
         if limit.controller in controllers and not any(cgroup.has(file) for file in limit.files[1:]):
             held = _value(cgroup.read(limit.files[0]))
