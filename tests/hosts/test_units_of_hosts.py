@@ -37,7 +37,7 @@ WANTS_MACHINED = "/etc/systemd/system/unshare-container@.service.d/machined.conf
 IN_FOREGROUND = f"""
 setsid {RUN} </dev/null >/root/said 2>&1 &
 tail --lines=+1 --follow --retry /root/said 2>/dev/null | grep --max-count=1 'running as PID'
-{BOOTED}
+until {BOOTED} | grep running; do :; done 2>/dev/null
 """
 """A command that leaves a container in the foreground of a session that has gone, once it has booted."""
 

@@ -282,7 +282,7 @@ def test_what_is_in_the_foreground_is_a_scope(usual_host: SystemdHost) -> None:
         timeout 40 grep --max-count=1 enter-container <(exec tail --lines=+1 --follow --retry /tmp/said 2>/dev/null)
         cat /proc/$launcher/cgroup
         systemctl show --property=TasksMax,Slice unshare-by-hand-web.scope
-        "${0%/*}/enter-container" systemctl is-system-running --wait
+        until "${0%/*}/enter-container" systemctl is-system-running --wait | grep running; do :; done 2>/dev/null
         systemctl stop unshare-by-hand-web.scope
         wait $launcher; echo status $?
         ls /run/unshare; systemctl is-active unshare-by-hand-web.scope
