@@ -87,7 +87,8 @@ def make_private_directory(path: Path) -> None:
             path.mkdir(mode=0o700)
             sync_directory(str(path.parent))
         except FileExistsError:
-            pass
+            if os.path.lexists(path) and not path.is_dir():
+                raise  # something else is in the way
         except FileNotFoundError:
             pass  # what is above was empty, and has just been removed
 
