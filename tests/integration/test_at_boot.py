@@ -377,9 +377,11 @@ def test_the_page_about_starting_with_the_host(host: SystemdHost) -> None:
     with followed.Page("docs/at-boot.md", __file__) as page:
         options = {**yaml.safe_load(page.take("system_container_enabled").text)}
         options.update(yaml.safe_load(page.take("system_container_limits").text))
+        with_machined = page.take("[Unit]\nWants=systemd-machined.service").text
     text = (COLLECTION / "docs/at-boot.md").read_text()
     files = re.findall(r"^\| `(unshare-container@\S+)` \|", text, re.MULTILINE)
     (link,) = re.findall(r"`(multi-user\.target\.wants/\S+)`", text)
+    (drop_in,) = re.findall(r"`(/etc/systemd/system/\S+/machined\.conf)`", text)
     assert len(files) == 3
     host.container("database", system=host.write("database"))
     told = {key.removeprefix("system_container_"): value for key, value in options.items()}
@@ -391,6 +393,9 @@ def test_the_page_about_starting_with_the_host(host: SystemdHost) -> None:
     disks = ["IOWeight", "IOReadBandwidthMax", "IOWriteBandwidthMax", "IOReadIOPSMax", "IOWriteIOPSMax"]
     assert host.show("web", *disks) == ["50", "/var 50000000", "/var 20000000", "/var 2000", "/var 1000"]
     assert "unshare-container@database.service" in host.show("web", "After")[0].split()
+    write = f"mkdir {os.path.dirname(drop_in)} && cat > {drop_in} && systemctl daemon-reload"
+    host.machine.output("sh", "-c", write, input=with_machined)
+    assert "systemd-machined.service" in host.show("web", "Wants")[0].split()
     for verb in ("stop", "start"):
         host.machine.output("systemctl", verb, "unshare-container@web")
     assert host.show("web", "ActiveState") == ["active"]
