@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import sys
 import time
 import typing as t
 from pathlib import Path
@@ -233,10 +234,8 @@ def test_an_init_that_cannot_be_pinned_is_let_go_of(
     pidfd_open, caller = linux.pidfd_open, os.getpid()
 
     def fail_once(pid: int) -> int:
-        is_caller = os.getpid() == caller
-        # After the child that builds has been pinned to be ended.
-        the_inits = 1 if is_caller and in_child else 0
-        if fails in ("both", "caller" if is_caller else "child") and next(pins) == the_inits:
+        of_init = sys._getframe(2).f_code.co_filename.endswith("/launch.py")  # who asks for it to be pinned
+        if of_init and fails in ("both", "caller" if os.getpid() == caller else "child") and next(pins) == 0:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return pidfd_open(pid)
 
