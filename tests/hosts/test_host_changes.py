@@ -12,18 +12,12 @@ import pytest
 from ansible_collections.unshare.container.tests import followed
 from ansible_collections.unshare.container.tests.hosts.conftest import HOST
 from ansible_collections.unshare.container.tests.hosts.controller import Controller
+from ansible_collections.unshare.container.tests.hosts.fleet import SITE
 from ansible_collections.unshare.container.tests.hosts.machine import Machine
 from ansible_collections.unshare.container.tests.integration.playbooks import Run
 
 pytestmark = [pytest.mark.root, pytest.mark.on("debian12", "debian13")]
 
-SITE = """
-- hosts: all
-  gather_facts: false
-  roles:
-    - role: unshare.container.containers
-      vars: {containers_purge: true}
-"""
 PROFILE, DROP_IN = "apparmor.d/unshare-container", "systemd/system/unshare-container@.service.d/apparmor.conf"
 REDIS = ("first", "second")
 PING = 'exec 3<>/dev/tcp/127.0.0.1/6379; printf "PING\\r\\n" >&3; read -r answer <&3; echo "$answer"'

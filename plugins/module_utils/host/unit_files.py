@@ -49,7 +49,7 @@ _NOT_LOADED = re.compile(
     r"^Unit (?P<unit>\S+) (?:has a bad unit file setting|failed to load properly|is masked|not found)\b"
 )
 _FOLLOWED = re.compile(r"Unknown (?:key|lvalue).* '?UpheldBy'?\b")
-"""What a systemd does not know, and this collection does itself: it says so in another file."""
+"""A complaint of an older systemd about `UpheldBy=`, for which this collection writes a file of its own."""
 
 _NAME = re.compile(r"[^\s:/']+?\.(?:automount|mount|path|service|slice|socket|swap|target|timer)(?![\w-])")
 
