@@ -75,14 +75,7 @@ def run_launcher(system: str, option: str, timeout: float, longest: float) -> tu
 
     command = [system + "/run-container", option, "--timeout=" + times.as_text(timeout)]
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=longest + GRACE,
-            check=False,
-        )
+        done = by_hand.run_silently(command, longest + GRACE)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LauncherError("%s: %s" % (command[0], error)) from error
     return done.returncode, done.stderr.decode("utf-8", "replace")

@@ -24,6 +24,7 @@ from .container import explain_or_stop, start_and_leave
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import subprocess
     from typing import Callable
 
     from ..launcher.contract import Mount
@@ -134,14 +135,7 @@ def _start_in_unit(
     bounds = limits.read(container.directory)
     command = service_words(container.name, system, ["--by-hand=" + said, *options], timeout, bounds, mounts)
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=timeout + PATIENCE,
-            check=False,
-        )
+        done = run_silently(command, timeout + PATIENCE)
         failed, complaint = done.returncode != 0, done.stderr.decode("utf-8", "replace").strip()
     except (OSError, subprocess.TimeoutExpired) as error:
         failed, complaint = True, "%s: %s" % (command[0], error)
@@ -159,6 +153,19 @@ def _start_in_unit(
             % (container.name, unit, complaint, unit)
         )
     return complaint or "systemd-run has failed" if failed else ""
+
+
+def run_silently(command: list[str], seconds: float) -> subprocess.CompletedProcess[bytes]:
+    """Run a command without input, and return how it has ended, with what it has said on standard error.
+
+    Raises:
+        OSError: it cannot be executed.
+        subprocess.TimeoutExpired: it took longer than so many seconds, and was killed.
+    """
+    import subprocess
+
+    null = subprocess.DEVNULL
+    return subprocess.run(command, stdin=null, stdout=null, stderr=subprocess.PIPE, timeout=seconds, check=False)
 
 
 def _stop(unit: str) -> None:
