@@ -17,7 +17,7 @@ PLAYBOOK_ARGS ?=
 PYTEST_ARGS ?=
 PROCESSES ?=
 HOSTS ?=
-HOST_PROCESSES ?= 1
+HOST_PROCESSES ?= 2
 BENCHMARK_ARGS ?=
 SAMPLE ?= 0
 SEED ?= 1
@@ -33,7 +33,7 @@ export RUFF_CACHE_DIR := .cache/ruff
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: docs security-table help deploy check destroy test lint unit integration benchmark benchmark-connection benchmark-fleet benchmark-packages test-hosts test-packages host-packages changelog constraints sanity importer build clean molecule mutation golden \
+.PHONY: docs security-table help deploy check destroy test lint unit integration benchmark benchmark-connection benchmark-fleet benchmark-packages test-hosts test-hosts-long hosts-table test-packages host-packages changelog constraints sanity importer build clean molecule mutation golden \
 	lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs
 
 help: ## list the targets
@@ -64,7 +64,14 @@ integration: $(VENV)/development $(OLDEST)/installed $(COLLECTION) test-packages
 # A machine has two processors of its own, so one process is enough for two of this machine's.
 test-hosts: PROCESSES = $(HOST_PROCESSES)
 test-hosts: $(VENV)/development $(COLLECTION) host-packages ## tests on virtual machines that boot (as root; HOSTS=debian12,debian13: on these)
-	$(SIDE_BY_SIDE) $(PYTEST_ARGS) $(HOSTS:%=--hosts=%) tests/hosts
+	$(SIDE_BY_SIDE) $(PYTEST_ARGS) $(HOSTS:%=--hosts=%) $(ONLY_LONG) tests/hosts
+
+test-hosts-long: ONLY_LONG = --long
+test-hosts-long: test-hosts ## those of them that take an hour more: power cuts at random moments, 20 containers
+
+hosts-table: $(VENV)/development $(COLLECTION) ## run the tests on hosts, and make the table of docs/requirements.md of their results (as root)
+	HOSTS_TABLE=write $(MAKE) test-hosts
+	$(BIN)/python tests/quality/hosts_table.py
 
 molecule: $(VENV)/development $(COLLECTION) test-packages ## the Molecule scenarios alone, which integration runs, too (as root)
 	$(BIN)/molecule test --all
@@ -134,10 +141,11 @@ importer: build ## the checks of galaxy-importer
 
 ## Upkeep
 
-docs: $(VENV)/development $(COLLECTION) ## regenerate the references of services and of a container's options, and the table of docs/security.md
+docs: $(VENV)/development $(COLLECTION) ## regenerate the references of services and of a container's options, and the tables of docs/security.md and docs/requirements.md
 	$(BIN)/python tests/quality/service_reference.py
 	$(BIN)/python tests/quality/container_reference.py
 	$(BIN)/python tests/quality/security_table.py
+	$(BIN)/python tests/quality/hosts_table.py
 
 golden: $(VENV)/development $(COLLECTION) ## rewrite the golden outputs below tests/unit/golden
 	GOLDEN=write $(BIN)/pytest $(PYTEST_ARGS) $$(grep -rl 'import golden' tests/unit --include='test_*.py')

@@ -1,7 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A plugin of pytest: several processes share one run, and each file of tests is run by the first that comes to it."""
+"""A plugin of pytest: several processes share one run, and each part of it is run by the first that comes to it.
+
+A part is a file of tests, or what a test's stash has under `PART`.
+"""
 
 from __future__ import annotations
 
@@ -16,38 +19,48 @@ DIRECTORY = "UNSHARE_TEST_CLAIMS"
 """The environment variable that names the directory in which the processes of a run claim files of tests."""
 
 
+PART = pytest.StashKey[str]()
+"""The name of the part that a test is in, where that is no file. The tests of a part follow each other."""
+
+
+def part_of(item: pytest.Item) -> str:
+    """Return the part of the run that a test is in."""
+    return item.stash.get(PART, str(item.path))
+
+
 class Claims:
-    """The files of tests that this process runs.
+    """The parts of the run that this process runs.
 
     A process has one thread, unlike a worker of pytest-xdist: code of ours that forks behaves as it does in production.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.made: dict[Path, bool] = {}
+        self.made: dict[str, bool] = {}
 
-    def claim(self, file: Path) -> bool:
-        """Return whether a file of tests is this process's to run."""
-        if file not in self.made:
+    def claim(self, part: str) -> bool:
+        """Return whether a part of the run is this process's."""
+        if part not in self.made:
             try:
-                os.close(os.open(self.directory / str(file).replace("/", "%"), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-                self.made[file] = True
+                os.close(os.open(self.directory / part.replace("/", "%"), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                self.made[part] = True
             except FileExistsError:
-                self.made[file] = False
-        return self.made[file]
+                self.made[part] = False
+        return self.made[part]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> t.Literal[True] | None:
-        """Run the tests of the files that are claimed on the way, as pytest's own loop does.
+        """Run the tests of the parts that are claimed on the way, as pytest's own loop does.
 
-        After a file all is torn down, also what tests of other files would share: which comes next is not known yet.
+        After a part all is torn down, also what tests of other parts would share: which comes next is not known yet.
         """
         if session.testsfailed or session.config.option.collectonly:
             return None  # pytest's own loop ends it
         for item, following in itertools.zip_longest(session.items, session.items[1:]):
-            if not self.claim(item.path):
+            part = part_of(item)
+            if not self.claim(part):
                 continue
-            last = following is None or following.path != item.path
+            last = following is None or part_of(following) != part
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=None if last else following)
             if session.shouldfail or session.shouldstop:
                 raise session.Interrupted(str(session.shouldfail or session.shouldstop))

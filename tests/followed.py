@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ansible_collections.unshare.container.tests import guides
 
-QUALITY, INTEGRATION = "tests/quality", "tests/integration"
+QUALITY, INTEGRATION, HOSTS = "tests/quality", "tests/integration", "tests/hosts"
 
 RUN_BY = {
     "README.md": f"{INTEGRATION}/test_guides.py",
@@ -35,6 +35,7 @@ RUN_BY = {
     "docs/operating_system.md": f"{INTEGRATION}/test_guides_declared.py",
     "docs/rollout.md": f"{INTEGRATION}/test_guides_fleet.py",
     "docs/running.md": f"{INTEGRATION}/test_guides_running.py",
+    "docs/security.md#AppArmor": f"{HOSTS}/test_host_changes.py",
     "docs/services.md": f"{INTEGRATION}/test_guides_declared.py",
     "docs/services.md#Changing a list of services": f"{QUALITY}/test_guides.py",
     "docs/testing-your-roles.md": f"{INTEGRATION}/test_molecule.py",

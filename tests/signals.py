@@ -46,7 +46,7 @@ def let_programs_heed() -> None:
     """
     for number in ignored().difference(OF_PYTHON):
         if number in (*RESERVED, signal.SIGCHLD):
-            linux.default_signal(number)
+            linux.default_signals(number)
         else:
             signal.signal(number, lambda *_arguments: None)
 

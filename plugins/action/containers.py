@@ -30,7 +30,7 @@ from ansible_collections.unshare.container.plugins.plugin_utils.unknown_names im
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import shown
 
 ROLE = "unshare.container.containers"
-VARIABLES = ("purge", "roll_back", "stage", "result")
+VARIABLES = ("purge", "restart_outdated", "roll_back", "stage", "result")
 """The variables of the role of the same name, without their prefix."""
 
 

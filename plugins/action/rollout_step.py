@@ -17,8 +17,19 @@ from ansible_collections.unshare.container.plugins.plugin_utils.rollout_page imp
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import hidden_message
 
 from ..module_utils.launcher.paths import write_atomically
+from ..module_utils.launcher.printable import printable
 
-NOTED = ("name", "generation", "former_generation", "boot_seconds", "failed_units", "system", "rolled_back_to")
+NOTED = (
+    "name",
+    "generation",
+    "former_generation",
+    "boot_seconds",
+    "failed_units",
+    "system",
+    "rolled_back_to",
+    "restarted_units",
+    "outdated_units",
+)
 """The keys of a container's result that the journal keeps."""
 
 
@@ -41,6 +52,7 @@ class ActionModule(containers.ActionModule):
                 },
                 "containers": {"type": "dict", "default": {}},
                 "purge": {"type": "bool"},
+                "restart_outdated": {"type": "bool", "default": False},
                 "wave": {"type": "int", "default": 0},
                 "size": {"type": "int", "default": 1},
                 "max_fail_percentage": {"type": "raw", "default": 0.0},
@@ -78,6 +90,10 @@ class ActionModule(containers.ActionModule):
         if self.given["variables"]:
             guarded(lambda: rollout_variables.check_variables(self.given["variables"], variables), self.texts)
 
+    @property
+    def _restarts(self) -> dict[str, bool]:
+        return {"restart_outdated": True} if self.given["restart_outdated"] else {}
+
     def step_begin(self, variables: dict[str, Any]) -> dict[str, Any]:
         self._check(variables)
         self.journal.begin()
@@ -86,7 +102,7 @@ class ActionModule(containers.ActionModule):
     def step_stage(self, variables: dict[str, Any]) -> dict[str, Any]:
         try:
             self._check(variables)
-            done = self._contain({"stage": True}, variables)
+            done = self._contain({"stage": True, **self._restarts}, variables)
         except AnsibleActionFail as error:
             done = {"failed": True, "changed": False, "msg": str(error)}
         if done.get("failed"):
@@ -117,10 +133,10 @@ class ActionModule(containers.ActionModule):
         if self.journal.stopped() is not None:
             self._note(rollout.HELD_BACK, {})
             return {"changed": False, "skipped": True, "serving": False, "skip_reason": rollout.HELD_BACK}
-        done = self._contain({"roll_back": True, "purge": self.given["purge"]}, variables)
+        done = self._contain({"roll_back": True, "purge": self.given["purge"], **self._restarts}, variables)
         outcome = rollout.UNREACHABLE if done.get("not_reached") else rollout.outcome_of(done)
         self._note(outcome, done)
-        done["serving"] = outcome in (rollout.SWITCHED, rollout.UNCHANGED, rollout.ROLLED_BACK)
+        done["serving"] = outcome in rollout.SERVING
         if outcome in rollout.BAD:
             self.journal.fail(self.host, self.given["wave"], self.given["size"], self.limit)
         return done
@@ -174,7 +190,12 @@ class ActionModule(containers.ActionModule):
             sent = {"containers": self.given["containers"], **arguments}
             return guarded(lambda: super(ActionModule, self).act(sent, variables, self.texts), self.texts)
         except AnsibleConnectionFailure as error:
-            return {"failed": True, "not_reached": True, "changed": False, "msg": f"cannot be reached: {error}"}
+            return {
+                "failed": True,
+                "not_reached": True,
+                "changed": False,
+                "msg": printable(f"cannot be reached: {error}"),
+            }
         except AnsibleActionFail as error:
             return {"failed": True, "changed": False, "msg": str(error)}
 

@@ -126,6 +126,7 @@ from ansible.module_utils.common.text.converters import to_bytes, to_native, to_
 from ansible.plugins.connection import ConnectionBase
 from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
+from ansible_collections.unshare.container.plugins.module_utils.launcher.printable import printable
 from ansible_collections.unshare.container.plugins.plugin_utils.checks import CONTAINER_NAME
 from ansible_collections.unshare.container.plugins.plugin_utils.entering import SILENT_BECOME, Become, Report
 from ansible_collections.unshare.container.plugins.plugin_utils.local_command import ANSWER_LIMIT, LocalCommand
@@ -319,12 +320,12 @@ class Connection(ConnectionBase):
         A become inside that fails is no lost connection; but SSH's plugin reports a silent one as such.
         """
         said = str(error)
-        message = to_text(report.take(to_bytes(f"{said}\n"))).rstrip("\n")
+        message = printable(to_text(report.take(to_bytes(f"{said}\n"))).rstrip("\n"))
         self._check(report)
         if not isinstance(error, AnsibleConnectionFailure):
             return error if message == said else AnsibleError(message)
         if not report.entered:
-            return error
+            return error if printable(said) == said else AnsibleConnectionFailure(printable(said))
         if SILENT_BECOME in message:
             return AnsibleError(message)
         return AnsibleConnectionFailure(f"{self._cut_off()}: {message}")
@@ -335,7 +336,7 @@ class Connection(ConnectionBase):
         errors = report.take(errors)
         self._check(report)
         if not report.entered:
-            said = to_native(errors or output).strip() or f"exit status {status}"
+            said = printable(to_native(errors or output).strip()) or f"exit status {status}"
             absent = "enter-container" in said and ("not found" in said or "No such file" in said)
             why = "it does not run" if absent else "cannot be entered"
             raise AnsibleConnectionFailure(f"container {self._name}: {why} on {self._where}: {said}")
@@ -381,7 +382,8 @@ class Connection(ConnectionBase):
     def _copy(self, command: str, data: bytes, path: str) -> bytes:
         status, output, errors = self._execute(command, data or None, False, CHUNK)
         if status != 0:
-            raise AnsibleError(f"container {self._name}: cannot copy {to_native(path)}: {to_native(errors).strip()}")
+            said = printable(f"{to_native(path)}: {to_native(errors).strip()}")
+            raise AnsibleError(f"container {self._name}: cannot copy {said}")
         return output
 
     def reset(self) -> None:

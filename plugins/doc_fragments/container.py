@@ -179,17 +179,37 @@ options:
       memory_high:
         description: Memory beyond which processes are slowed down.
         type: raw
+      swap_max:
+        description: How much of its memory the kernel may move to the host's swap; V(0) is none.
+        type: raw
       cpu_quota:
         description: CPU time; V(150%) is one and a half CPUs.
         type: raw
       cpu_weight:
         description: Share of the CPUs in relation to others, from 1 to 10000. The default is 100.
         type: raw
+      cpuset:
+        description: The processors that it may use, such as V(0-3,6).
+        type: raw
       tasks_max:
         description: Number of processes and threads, 64 or more. The default is 16384, which stops a fork bomb.
         type: raw
       io_weight:
         description: Share of the disks in relation to others, from 1 to 10000. The default is 100.
+        type: raw
+      io_read_bandwidth:
+        description:
+          - Bytes a second that it reads from a disk, a mapping from the path of the disk, or of a file on it, to a
+            number such as V(20M). K, M, G and T count in 1000s.
+        type: raw
+      io_write_bandwidth:
+        description: Bytes a second that it writes, by path.
+        type: raw
+      io_read_iops:
+        description: Reads a second, by path.
+        type: raw
+      io_write_iops:
+        description: Writes a second, by path.
         type: raw
   ports:
     description:
@@ -334,6 +354,30 @@ options:
         not hold.
     type: int
     default: 0
+  devices:
+    description:
+      - Devices of the host that the container has, each a path below C(/dev), such as V(/dev/net/tun), or a mapping of
+        C(path), C(target) (the path inside), C(mode), C(owner) and C(group) (names or numbers inside).
+      - The container has a node of its own for the same driver, with the mode of the host's and root as its owner where
+        nothing else is said. Nothing inside changes the host's node. A directory, such as V(/dev/dri), stands for all
+        devices in it.
+      - One that the host does not have is an error. So is one that would take the container's isolation away, such as
+        C(/dev/mem), or a disk that the host has mounted.
+    type: list
+    elements: raw
+    default: []
+  credentials:
+    description:
+      - Credentials for the container's PID 1, by their names. With systemd as PID 1 a unit gets one by
+        C(LoadCredential=NAME), and C(systemd-creds --system) lists and shows them.
+      - Each is a text, or a mapping of C(value) with C(encoding) (V(base64)), or of one of C(path), C(stored) and
+        C(encrypted), which the host reads at each start. C(path) is a file of the host, C(stored) a name in its
+        C(/etc/credstore), and C(encrypted) a name in its C(/etc/credstore.encrypted), which C(systemd-creds) of the
+        host decrypts.
+      - Values are secrets, which neither logs nor differences show. They are kept on the host with the system, where
+        only root can read them. A changed value is a change of the system.
+    type: dict
+    default: {}
   log:
     description:
       - What becomes of the container's log when it ends.

@@ -98,6 +98,8 @@ def system_files(
     security: t.Any = None,
     oom_score_adj: t.Any = 0,
     network: t.Any = None,
+    devices: t.Any = None,
+    credentials: t.Any = None,
 ) -> dict[str, t.Any]:
     """Return the rendered system."""
     return render(
@@ -111,6 +113,8 @@ def system_files(
         security=security,
         oom_score_adj=oom_score_adj,
         network=network,
+        devices=devices,
+        credentials=credentials,
     )
 
 

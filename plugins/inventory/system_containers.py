@@ -114,6 +114,7 @@ from ansible_collections.unshare.container.plugins.plugin_utils.errors import su
 from ansible_collections.unshare.container.plugins.plugin_utils.ssh_ways import ssh_way
 
 from ..module_utils.launcher import times
+from ..module_utils.launcher.printable import printable
 
 SUFFIXES = tuple(f"unshare.{ending}" for ending in ("yml", "yaml"))
 LOCAL = ("local", "ansible.builtin.local")
@@ -221,7 +222,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _add_host(self, host: str, variables: Facts, answer: Facts) -> None:
         if "containers" not in answer:
-            why = answer.get("msg", "it was not asked")
+            why = printable(str(answer.get("msg", "it was not asked")))
             if self.get_option("require_hosts"):
                 raise AnsibleParserError(f"host {host}: its containers could not be listed: {why}")
             self.display.warning(f"host {host} is left out: its containers could not be listed: {why}")

@@ -43,10 +43,10 @@ options:
     description:
       - The containers of the host, by their names.
       - Each is a mapping of C(operating_system), C(mappings), C(network), C(shared_network),
-        C(extra_file_systems), C(keep_services), C(private_users), C(init), C(security), C(oom_score_adj), C(log) and
-        C(store), which its system is made from, and of C(state), C(generation), C(keep_generations), C(health),
-        C(roll_back), C(wait), C(timeout), C(allow_failed_units), C(enabled), C(after), C(requires), C(restart),
-        C(limits), C(ports) and C(nameservers), which its host gets.
+        C(extra_file_systems), C(keep_services), C(private_users), C(init), C(security), C(oom_score_adj), C(devices),
+        C(credentials), C(log) and C(store), which its system is made from, and of C(state), C(generation),
+        C(keep_generations), C(health), C(roll_back), C(wait), C(timeout), C(allow_failed_units), C(enabled), C(after),
+        C(requires), C(restart), C(limits), C(ports) and C(nameservers), which its host gets.
       - These are the variables of the role P(unshare.container.system_container#role), without C(system_container_) and
         with the same types, choices and defaults.
       - An option that is left out has its default; the host's present setting is not kept.
@@ -72,6 +72,16 @@ options:
         With V(false) this applies only to containers whose own C(roll_back) is true.
       - The container then runs its former generation again, and the module fails all the same.
       - The next run finishes or undoes a switch that was interrupted.
+    type: bool
+    default: false
+  restart_outdated:
+    description:
+      - Whether the units of running containers that run programs or libraries which the host has replaced or removed
+        are restarted, and the container's health is checked after that. Others go on, and the container is not
+        restarted. Its PID 1 executes itself anew.
+      - When a program that a service needs was removed, that is an error, and nothing of the container is restarted. In
+        check mode it is a warning.
+      - With O(stage=true) nothing is restarted, and the error comes all the same.
     type: bool
     default: false
   systems:
@@ -138,9 +148,19 @@ containers:
       type: str
       returned: when it did
     pending:
-      description: Whether bringing it into its state would change anything.
+      description: Whether bringing it into its state would change anything, a restart of outdated units included.
       type: bool
       returned: with O(stage=true)
+    outdated_units:
+      description: As RV(unshare.container.system_container#module:outdated_units); after a restart, what is left.
+      type: list
+      elements: str
+      returned: when it has been running before
+    restarted_units:
+      description: Units inside that were restarted, or in check mode would be. C(init.scope) is PID 1.
+      type: list
+      elements: str
+      returned: with O(restart_outdated=true), when there is any
   sample:
     - name: web
       changed: true
@@ -190,6 +210,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "purge": {"type": "bool"},
     "stage": {"type": "bool", "default": False},
     "roll_back": {"type": "bool", "default": False},
+    "restart_outdated": {"type": "bool", "default": False},
     "systems": {"type": "dict", "default": {}},
     "secrets": {"type": "dict", "default": {}, "no_log": True},
 }
@@ -226,7 +247,14 @@ def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
         check_name(name): options_of(entry, f"containers.{name}") for name, entry in given["containers"].items()
     }
     host = HostContainers(
-        root, declared, given["systems"], given["secrets"], Container, module.check_mode, bool(module._diff)
+        root,
+        declared,
+        given["systems"],
+        given["secrets"],
+        Container,
+        module.check_mode,
+        bool(module._diff),
+        given["restart_outdated"],
     )
     missing = host.missing()
     if missing:

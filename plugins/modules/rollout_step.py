@@ -46,6 +46,12 @@ options:
   purge:
     description: As in M(unshare.container.containers). Used by O(step=switch).
     type: bool
+  restart_outdated:
+    description:
+      - As in M(unshare.container.containers). Used by O(step=stage), where RV(pending) counts it, and an error comes
+        before anything is restarted on any host, and by O(step=switch).
+    type: bool
+    default: false
   wave:
     description: Number of the wave, as O(step=open_wave) has returned it.
     type: int

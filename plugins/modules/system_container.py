@@ -170,7 +170,8 @@ failed_units:
 outdated_units:
   description:
     - Units inside that run programs or libraries of the store which the host has replaced or removed since they were
-      started. A warning names them. They change when they are restarted, which this module does not do by itself.
+      started. A warning names them. They change when they are restarted, which this module does not do by itself, as
+      M(unshare.container.containers) does when it is asked to.
   returned: when it has been running before
   type: list
   elements: str

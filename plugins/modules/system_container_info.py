@@ -155,6 +155,13 @@ containers:
       type: list
       elements: str
       sample: [nginx.service]
+    outdated:
+      description:
+        - Of these units, the files of the store that they run and that are no more, at most 10 of each. Names are
+          escaped.
+      returned: success
+      type: dict
+      sample: {nginx.service: [/usr/sbin/nginx]}
     interfaces:
       description:
         - The interfaces of its own network, with C(host_name), what each is called on the host. Empty where it has a

@@ -29,6 +29,7 @@ The folding of its services into one value:
 What the system then has:
 
     system_files    the files, the directories and the specification for the target
+    devices, credentials   devices of the host, and secrets for its PID 1, that it has
     mount_conflicts   mounts that would replace or hide any of these
     systemd      the units: `units` writes their texts, `base_units` has those of every system, `install_section` what
                  starts each, and `unit_starters` refuses one that is never started

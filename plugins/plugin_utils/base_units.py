@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..module_utils.state import unit_texts
 from .debian import DEBIAN
 
 DIRECTORY = "/etc/systemd/system"
@@ -111,6 +112,7 @@ DefaultOOMScoreAdjust={score}
 # host lets its root do that, and root inside could give its own processes the lower one, too.
 OOM_MARGIN, OOM_HIGHEST = 100, 1000
 _JOURNALD = "[Service]\nOOMScoreAdjust={score}\n"  # its unit asks for less, which is refused
+_SHIELD = "# {other}.d/{name} is not for this unit, which is one of the container's own.\n"
 _JOURNAL = """[Journal]
 Storage={storage}
 RuntimeMaxUse=4M
@@ -162,3 +164,23 @@ def base_files(log: str, *, syslog: bool, oom_score_adj: int = 0) -> dict[str, d
     storage = "persistent" if persistent else "volatile"
     files["systemd/journald.conf"] = {"content": _JOURNAL.format(storage=storage, syslog="yes" if syslog else "no")}
     return files
+
+
+def shielded(files: t.Mapping[str, dict[str, t.Any]]) -> dict[str, dict[str, t.Any]]:
+    """Return the FILES of a system, by path, with an empty drop-in of each base unit for each that is read for a type.
+
+    A drop-in of a unit takes the place of one with the same name for all units of its type (systemd.unit(5)). The units
+    of the base system are not what a drop-in for all services is meant for, and few of them run with it.
+    """
+    shared: dict[str, list[str]] = {}
+    for path in files:
+        directory, _slash, name = path.removeprefix(f"{DIRECTORY}/").partition("/")
+        if path.startswith(f"{DIRECTORY}/") and directory.endswith(".d") and name.endswith(".conf"):
+            shared.setdefault(directory.removesuffix(".d"), []).append(name)
+    found = dict(files)
+    for unit in (*UNITS, *PERSISTENT_UNITS, REBOOT_MARK):
+        others = unit_texts.drop_in_directories(unit)[1:]
+        for other in others if unit == REBOOT_MARK else others[-1:]:
+            for name in shared.get(other, ()) if f"{DIRECTORY}/{unit}" in files else ():
+                found.setdefault(f"{DIRECTORY}/{unit}.d/{name}", {"content": _SHIELD.format(other=other, name=name)})
+    return found

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import typing as t
 
+from ..module_utils.launcher.printable import printable
 from ..module_utils.launcher.process import heed_children
 
 LISTING = "UNSHARE_CONTAINER_LISTING"
@@ -118,7 +119,7 @@ def ask(
             with open(answer, encoding="utf-8") as file:
                 found: dict[str, dict[str, t.Any]] = json.load(file)
         except (OSError, ValueError) as error:
-            said = "\n".join((result.stdout + result.stderr).splitlines()[-20:])
+            said = printable("\n".join((result.stdout + result.stderr).rstrip("\n").split("\n")[-20:]))
             raise ListingError(f"the hosts could not be asked for their containers:\n{said}") from error
         return found
 

@@ -35,6 +35,8 @@ DERIVED: Spec = {
         },
     },
     "oom_score_adj": {"type": "int", "default": Specification.oom_score_adj},
+    "devices": {"type": "list", "elements": "raw", "default": []},
+    "credentials": {"type": "dict", "default": {}},
     "log": {"type": "str", "choices": ["volatile", "persistent"], "default": "volatile"},
     "store": {"type": "raw", "default": STORE},
 }
@@ -48,5 +50,16 @@ ROLE = ("name", "install_packages", "own_variables", "result")
 DERIVING = ("mappings", "network", "shared_network", "extra_file_systems", "keep_services", "store")
 """Names of the options that the filters `containerized_operating_system` and `containerization_report` take."""
 
-RENDERING = ("network", "shared_network", "private_users", "init", "security", "oom_score_adj", "log", "store")
+RENDERING = (
+    "network",
+    "shared_network",
+    "private_users",
+    "init",
+    "security",
+    "oom_score_adj",
+    "devices",
+    "credentials",
+    "log",
+    "store",
+)
 """Names of the options that the filter `system_files` takes."""

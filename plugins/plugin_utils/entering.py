@@ -14,6 +14,8 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible.plugins.become import BecomeBase
 
+from ..module_utils.launcher.printable import printable
+
 SILENT_BECOME = "waiting for privilege escalation prompt"
 """The words, also of SSH's plugin, about a become that neither asks for a password nor succeeds nor fails."""
 
@@ -69,11 +71,11 @@ class Report:
     def _note(self, line: re.Match[bytes]) -> None:
         status, error, ended = line.groups()
         if error is not None:
-            self.error = to_text(error)
+            self.error = printable(to_text(error))
             return
         self.entered = True
         if ended is not None:
-            self.ended = to_text(ended)
+            self.ended = printable(to_text(ended))
         if status is not None:
             self.status = int(status)
 

@@ -16,6 +16,7 @@ import typing as t
 import urllib.parse
 from pathlib import Path
 
+from ..module_utils.host.readable_results import harmless
 from ..module_utils.launcher.paths import write_atomically
 
 JournalRecord = dict[str, t.Any]
@@ -23,7 +24,11 @@ JournalRecord = dict[str, t.Any]
 SHOWN = 12
 """Lines of a failure's message that the text shows; the page has all of them."""
 
+NAMED_UNITS = 5
+"""Units of a container that the text names."""
+
 SWITCHED = "switched"
+RESTARTED = "restarted"
 UNCHANGED = "unchanged"
 ROLLED_BACK = "rolled back"
 FAILED = "failed"
@@ -33,11 +38,15 @@ HELD_BACK = "held back"
 UNDONE = "undone"
 STAGED = "staged"
 
+SERVING = (SWITCHED, RESTARTED, UNCHANGED, ROLLED_BACK)
+"""Outcomes of hosts whose containers run, and are well."""
+
 BAD = (FAILED, ROLLED_BACK, UNREACHABLE, NOT_STAGED)
 """Outcomes that count as failures."""
 
 MEANINGS = {
     SWITCHED: "runs its new systems, and is well",
+    RESTARTED: "runs its former systems, has restarted units whose software was outdated, and is well",
     UNCHANGED: "ran them already, and is well",
     ROLLED_BACK: "was not well with a new system, and runs the former one again",
     FAILED: "is not as it should be; look at it",
@@ -87,8 +96,8 @@ class Journal:
         return self._read(f"hosts/{_file(host)}") or {"host": host}
 
     def note(self, host: str, record: JournalRecord) -> None:
-        """Add to the record of a host."""
-        self._write(f"hosts/{_file(host)}", {**self.record(host), **record, "host": host})
+        """Add to the record of a host, in a form that a terminal and a page can show."""
+        self._write(f"hosts/{_file(host)}", {**self.record(host), **harmless(record), "host": host})
 
     def fail(self, host: str, wave: int, size: int, limit: float) -> None:
         """Count a failure in a wave (0 is the staging) of `size` hosts. Stop the rollout beyond `limit` percent."""
@@ -139,6 +148,9 @@ class Journal:
 def outcome_of(result: JournalRecord) -> str:
     """Return the outcome of a host, from the result of the module `containers`."""
     if not result.get("failed"):
+        changed = [entry for entry in result.get("containers", []) if entry.get("changed")]
+        if changed and all(entry.get("restarted_units") for entry in changed):
+            return RESTARTED
         return SWITCHED if result.get("changed") else UNCHANGED
     failed = [entry for entry in result.get("containers", []) if entry.get("failed")]
     back = bool(failed) and all(entry.get("rolled_back_to") is not None for entry in failed)
@@ -180,8 +192,18 @@ def _containers(record: JournalRecord) -> str:
             words.append(f"generation {entry['generation']}")
         if entry.get("boot_seconds") is not None:
             words.append(f"booted in {entry['boot_seconds']:.2f} s")
+        if entry.get("restarted_units"):
+            words.append(f"restarted {_named(entry['restarted_units'])}")
+        if entry.get("outdated_units"):
+            words.append(f"(still outdated: {_named(entry['outdated_units'])})")
         said.append(" ".join(words))
     return "; " + ", ".join(said) if said else ""
+
+
+def _named(units: list[str]) -> str:
+    """Return the first of some units, and how many more there are."""
+    more = f" and {len(units) - NAMED_UNITS} more" if len(units) > NAMED_UNITS else ""
+    return ", ".join(units[:NAMED_UNITS]) + more
 
 
 def _hosts(count: int) -> str:

@@ -17,12 +17,12 @@ from .validation import plain, strict
 
 PREFIX = "rollout_"
 HOOKS = ("before", "after")
-KNOWN = ("waves", "max_fail_percentage", "on_stop", *HOOKS, "page")
+KNOWN = ("waves", "max_fail_percentage", "on_stop", *HOOKS, "page", "restart_outdated")
 REGISTERED = ("opened", "staged", "switched")
 """The variables in which the playbook keeps what its steps return."""
 
 ON_STOP = ("keep", "roll_back")
-PURGE = "containers_purge"
+SWITCHES = ("containers_purge", PREFIX + "restart_outdated")
 _SIZE = re.compile(r"0*(?P<number>[1-9][0-9]{0,8})(?P<percent>%?)")
 
 
@@ -34,7 +34,9 @@ def check_variables(variables: t.Any, names: t.Iterable[str] = ()) -> None:
     """
     names = list(names)
     refuse_alike(names, {*KNOWN, *REGISTERED}, PREFIX, "the playbook rollout")
-    refuse_alike(names, ("purge", "roll_back", "stage", "result"), "containers_", "the playbook rollout")
+    refuse_alike(
+        names, ("purge", "restart_outdated", "roll_back", "stage", "result"), "containers_", "the playbook rollout"
+    )
     given = {key: plain(item, key) for key, item in dict(variables).items()}
     if PREFIX + "waves" in given:
         waves(given[PREFIX + "waves"])
@@ -45,7 +47,7 @@ def check_variables(variables: t.Any, names: t.Iterable[str] = ()) -> None:
     for hook in HOOKS:
         _hook(given.get(PREFIX + hook), PREFIX + hook)
     _page(given.get(PREFIX + "page"), PREFIX + "page")
-    strict({PURGE: given.get(PURGE)}, {PURGE: {"type": "bool"}}, "")
+    strict({name: given.get(name) for name in SWITCHES}, {name: {"type": "bool"} for name in SWITCHES}, "")
 
 
 def waves(value: t.Any) -> None:

@@ -13,7 +13,7 @@ from ..module_utils.launcher.host_files import HOST_FILES
 from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
 from ..module_utils.launcher.stop_signals import signal_number
-from . import checks, mount_conflicts, networks, tmpfs, unit_starters
+from . import base_units, checks, credentials, devices, mount_conflicts, networks, tmpfs, unit_starters
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
 from .errors import DeclarationError, contracted
@@ -66,7 +66,8 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     """Return the `system` mapping of a container's operating system (a result of containerized_operating_system).
 
     Arguments: name, network, shared_network, private_users (auto, identity or a first host id), store (a path or
-    SOURCE=TARGET), oom_score_adj, log (volatile or persistent), init, security. Raise DeclarationError with the place.
+    SOURCE=TARGET), oom_score_adj, log (volatile or persistent), init, security, devices, credentials. Raise
+    DeclarationError with the place.
     """
     system = operating_system(declared)
     if system.essential_services is None:
@@ -99,6 +100,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     if not init.systemd:
         files = {path: item for path, item in files.items() if not path.startswith("/etc/systemd/")}
     else:
+        files = base_units.shielded(files)
         unit_starters.refuse_left_out(folded["units"], files)
         unit_starters.refuse_templates(folded["units"], files, "\n".join(folded["activation"]))
     names = _names(files)
@@ -106,6 +108,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     mounts = mount_conflicts.Mounts(file_systems, system.file_systems, store.target)
     mount_conflicts.refuse(files, mounts, given["log"], folded["origins"])
     directories = _directories(folded["directories"], file_systems, files, names["uid"])
+    given_credentials, secret_files = credentials.credentials(given["credentials"])
     specification = Specification(
         format=contract.FORMAT,
         name=name,
@@ -117,6 +120,8 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         init=init,
         file_systems=file_systems,
         oom_score_adj=oom_score_adj,
+        devices=devices.devices(given["devices"], names),
+        credentials=given_credentials,
         log=given["log"],
         security=Security(**given["security"]),
         ports=folded["ports"] if network.shared else [],
@@ -124,7 +129,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     contracted(PATH, lambda: Specification.read(specification))  # as the target does
     return {
         "name": name,
-        "files": {path: files[path] for path in sorted(files)},
+        "files": dict(sorted({**files, **secret_files}.items())),
         "directories": mount_conflicts.kept_directories(directories, mounts, folded["origins"]),
         "host_files": sorted({*HOST_FILES, *folded["host_files"]} - files.keys()),
         "spec": specification,

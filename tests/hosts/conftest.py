@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.tests.hosts import acceleration
+from ansible_collections.unshare.container.tests import claims
+from ansible_collections.unshare.container.tests.hosts import acceleration, results
 from ansible_collections.unshare.container.tests.hosts.acceleration import Accelerator
 from ansible_collections.unshare.container.tests.hosts.controller import Controller
 from ansible_collections.unshare.container.tests.hosts.images import CACHE, Images
@@ -17,7 +19,7 @@ from ansible_collections.unshare.container.tests.hosts.machine import CommandFai
 from ansible_collections.unshare.container.tests.hosts.making import Image
 from ansible_collections.unshare.container.tests.hosts.recipes import RECIPES, Recipe, chosen
 
-TEST_SECONDS = 3600
+TEST_SECONDS = 7200
 """After which a test is ended. What it waits for has deadlines of its own, which name what did not happen."""
 
 HOST = "one.example.org"
@@ -26,6 +28,8 @@ HOST = "one.example.org"
 MARKERS = (
     "fails_on(host, reason): the test is known to fail on a host; it must not pass there unnoticed",
     "on(host, ...): the test is about what some hosts have, and runs on these alone",
+    "long: the test takes half an hour, and runs with --long, which leaves out all others",
+    "shows(row, ...): the test shows what a row of the table in docs/requirements.md says",
     "once: the test is about machines, not about a distribution, and runs on the newest host alone",
 )
 
@@ -41,9 +45,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"the hosts to test on, with commas between them: {', '.join(RECIPES)} (default: all)",
     )
 
+    parser.addoption("--long", action="store_true", help="run the long tests on hosts, and no others")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check what the user has chosen."""
+    config.stash[RESULTS] = results.Results()
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     try:
@@ -53,14 +60,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make a test that needs a host one for each host. Those of a module follow each other on one machine."""
+    """Make a test that needs a host one for each host. Those of a host follow each other on one machine."""
     if "recipe" in metafunc.fixturenames:
         recipes = chosen(metafunc.config.getoption("--hosts"))
         if metafunc.definition.get_closest_marker("once"):
             recipes = recipes[-1:]
         for mark in metafunc.definition.iter_markers("on"):
             recipes = [recipe for recipe in recipes if recipe in map(RECIPES.__getitem__, mark.args)]
-        metafunc.parametrize("recipe", recipes, ids=[recipe.name for recipe in recipes], scope="module")
+        metafunc.parametrize("recipe", recipes, ids=[recipe.name for recipe in recipes], scope="session")
 
 
 def recipe_of(item: pytest.Item) -> t.Any:
@@ -70,14 +77,25 @@ def recipe_of(item: pytest.Item) -> t.Any:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests without a host, expect the failures that are known, and give each test the time it may take."""
-    without = [item for item in items if item.get_closest_marker("on") and not isinstance(recipe_of(item), Recipe)]
+    """Leave out tests that are not asked for, expect known failures, and give each test the time that it may take."""
+    long = config.getoption("--long")
+    without = [
+        item
+        for item in items
+        if item.path.is_relative_to(Path(__file__).parent)
+        and (
+            (item.get_closest_marker("on") and not isinstance(recipe_of(item), Recipe))
+            or bool(item.get_closest_marker("long")) != long
+        )
+    ]
     if without:
         items[:] = [item for item in items if item not in without]
         config.hook.pytest_deselected(items=without)
-    for item in items:
-        if not item.path.is_relative_to(Path(__file__).parent):
-            continue
+    ours = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
+    ours.sort(key=lambda item: (list(RECIPES).index(recipe_of(item).name), part_of(item) == "once"))
+    items[:] = [item for item in items if item not in ours] + ours
+    for item in ours:
+        item.stash[claims.PART] = part_of(item)
         item.add_marker(pytest.mark.timeout(TEST_SECONDS))
         for mark in item.iter_markers("fails_on"):
             name, reason = mark.args
@@ -86,17 +104,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError))
 
 
+def part_of(item: pytest.Item) -> str:
+    """Return the part of a run that a test is in: each host is one, and what is about no distribution is another."""
+    return "once" if item.get_closest_marker("once") else t.cast("Recipe", recipe_of(item)).name
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> t.Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add the consoles of the machines to the report of a test that has failed, unless its message has one."""
+    """Note what a test shows, and add the consoles of the machines to its report, unless its message has one."""
     report = yield
+    rows = [row for mark in item.iter_markers("shows") for row in mark.args]
+    if rows and (report.when == "call" or report.failed):
+        tested = chosen(item.config.getoption("--hosts")) if part_of(item) == "once" else [recipe_of(item)]
+        names = [recipe.name for recipe in tested if recipe.runs_containers]
+        item.config.stash[RESULTS].note(rows, names, report.passed)
     if report.failed and call.excinfo and not call.excinfo.errisinstance((MachineError, CommandFailed)):
         machines = item.config.stash.get(MACHINES, [])
         report.sections += [(f"console of {machine.name}", machine.console_end()) for machine in machines]
     return report
 
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Keep what was found, if that is asked for."""
+    if results.WRITES:
+        results.keep(session.config.stash[RESULTS].found)
+
+
+RESULTS = pytest.StashKey[results.Results]()
+"""What this run has found."""
 
 MACHINES = pytest.StashKey[list[Machine]]()
 """The machines that there are at a moment."""
@@ -110,13 +147,13 @@ def images() -> t.Iterator[Images]:
     images.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def image(images: Images, recipe: Recipe) -> Image:
     """Return the image of the host that is tested. The first run makes it, which takes minutes."""
     return images.of(recipe)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def accelerator(image: Image) -> Accelerator:
     """Return how machines have their processors here."""
 
@@ -131,13 +168,13 @@ def accelerator(image: Image) -> Accelerator:
     return acceleration.accelerator(CACHE, trial)
 
 
-@pytest.fixture(scope="module")
-def boot(request: pytest.FixtureRequest, image: Image, accelerator: Accelerator) -> t.Iterator[BootMachine]:
-    """Yield a function that boots another machine of the tested host; its arguments are those of `Machine`."""
-    machines = request.config.stash.setdefault(MACHINES, [])
+@contextlib.contextmanager
+def booting(config: pytest.Config, image: Image, accelerator: Accelerator) -> t.Iterator[BootMachine]:
+    """Yield a function that boots a machine, with the arguments of `Machine`; take its machines away at the end."""
+    machines = config.stash.setdefault(MACHINES, [])
     made: list[Machine] = []
 
-    def boot(**arguments: t.Any) -> Machine:
+    def boot(image: Image = image, **arguments: t.Any) -> Machine:
         machine = Machine(image, accelerator, **arguments)
         made.append(machine)
         machines.append(machine)
@@ -145,16 +182,35 @@ def boot(request: pytest.FixtureRequest, image: Image, accelerator: Accelerator)
         machine.wait_until_booted()
         return machine
 
-    yield boot
-    for machine in made:
-        machines.remove(machine)
-        machine.close()
+    try:
+        yield boot
+    finally:
+        for machine in made:
+            machines.remove(machine)
+            machine.close()
 
 
 @pytest.fixture(scope="module")
-def host(boot: BootMachine) -> Machine:
-    """Return a machine of the tested host, which the tests of a module share."""
-    return boot()
+def boot(request: pytest.FixtureRequest, image: Image, accelerator: Accelerator) -> t.Iterator[BootMachine]:
+    """Yield a function that boots another machine, of the tested host unless it is given another image."""
+    with booting(request.config, image, accelerator) as boot:
+        yield boot
+
+
+@pytest.fixture(scope="session")
+def shared(request: pytest.FixtureRequest, image: Image, accelerator: Accelerator) -> t.Iterator[Machine]:
+    """Yield the machine that all tests of a host share."""
+    with booting(request.config, image, accelerator) as boot:
+        yield boot()
+
+
+@pytest.fixture
+def host(shared: Machine) -> Machine:
+    """Return a machine of the tested host, which all tests share: it is on, and each leaves it as it was."""
+    if not shared.is_on:
+        shared.start()
+        shared.wait_until_booted()
+    return shared
 
 
 @pytest.fixture

@@ -20,6 +20,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PLAY_SECONDS = 60.0
 """How long a play may take (see `Machine.deadline`)."""
 
+START_SECONDS = 300
+"""How long a container may take to become ready, or to stop, on an emulated processor that others keep busy."""
+
+SSH_ARGUMENTS = "-o ControlMaster=auto -o ControlPersist=120s -o ServerAliveInterval=20 -o ServerAliveCountMax=6"
+"""One login for all tasks, and an end of a connection whose host has lost its power. To compress would cost time."""
+
 
 class Controller:
     """A directory with an inventory and playbooks, in which somebody types commands of Ansible.
@@ -97,6 +103,8 @@ class Controller:
             **kept,
             "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".collections"),
             "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_PIPELINING": "1",
+            "ANSIBLE_SSH_ARGS": SSH_ARGUMENTS,
             "ANSIBLE_TIMEOUT": str(round(10 * slowest)),
             "LC_ALL": "C.UTF-8",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

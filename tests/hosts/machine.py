@@ -19,12 +19,16 @@ from ansible_collections.unshare.container.tests.hosts.acceleration import Accel
 from ansible_collections.unshare.container.tests.hosts.making import READY, Image
 from ansible_collections.unshare.container.tests.hosts.processes import Deadline, end_with_parent, plain
 from ansible_collections.unshare.container.tests.hosts.qemu import Hardware, Qemu, QemuError
+from ansible_collections.unshare.container.tests.hosts.session import LoginError, Session
 
 BOOT_SECONDS = 60.0
 """How long a boot may take, or the way down. Each such number is for a processor that is not emulated."""
 
 COMMAND_SECONDS = 30.0
 """How long a command may take."""
+
+PARAMETERS = "net.ifnames=0 mitigations=off"
+"""For the kernel. What it does against faults of real processors costs an emulated one a tenth of its time."""
 
 LINES = 60
 """How much of the console a failure's message shows."""
@@ -83,6 +87,7 @@ class Machine:
         self._disk = new_disk(image)
         self._console = nameless(Path(tempfile.gettempdir()))
         self._qemu: Qemu | None = None
+        self._session: Session | None = None
         self._port = 0
 
     def __enter__(self) -> Machine:
@@ -109,7 +114,7 @@ class Machine:
         hardware = Hardware(
             kernel=str(self.image.kernel),
             initrd=str(self.image.initrd),
-            arguments=f"root=/dev/vda ro console=ttyS0 net.ifnames=0 systemd.machine_id={self._machine_id}",
+            arguments=f"root=/dev/vda ro console=ttyS0 {PARAMETERS} systemd.machine_id={self._machine_id}",
             disk=self._disk,
             console=self._console,
             memory=self.memory,
@@ -124,15 +129,22 @@ class Machine:
 
     def reboot(self, seconds: float = BOOT_SECONDS) -> float:
         """Have it reboot as an administrator does, and wait until its sshd listens; return the seconds that it took."""
-        former, deadline = self.boot_id(), self.deadline(2 * seconds)
-        qemu = self._running()
-        qemu.forget()
-        self.execute("systemctl reboot")
-        with self._explained("reboot"):
-            qemu.wait_for_event("RESET", deadline)
-            qemu.wait_for_line(READY, deadline)
+        former = self.boot_id()
+        with self.rebooting(seconds) as deadline:
+            self.execute("systemctl reboot")
         assert self.boot_id() != former
         return deadline.passed
+
+    @contextlib.contextmanager
+    def rebooting(self, seconds: float = BOOT_SECONDS) -> t.Iterator[Deadline]:
+        """Wait, at the end of a block that makes it reboot, in whatever way, until its sshd listens again."""
+        deadline, qemu = self.deadline(2 * seconds), self._running()
+        qemu.forget()
+        yield deadline
+        with self._explained("reboot"):
+            qemu.wait_for_event("RESET", deadline)
+            self._log_out()
+            qemu.wait_for_line(READY, deadline)
 
     def power_off(self, seconds: float = BOOT_SECONDS) -> float:
         """Have it shut down as an administrator does, and wait until it is off; return the seconds that it took."""
@@ -161,11 +173,11 @@ class Machine:
     def execute(self, command: str, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
         """Run a shell command as root over SSH, and return how it ended."""
         deadline = self.deadline(seconds)
-        self._running()
+        session = self._logged_in()
         remote = f"exec timeout --kill-after=10 {deadline.seconds:.1f} /bin/bash -c {shlex.quote(command)}"
         try:
             return subprocess.run(
-                ["ssh", *self._ssh_options(), "root@127.0.0.1", remote],
+                ["ssh", "-T", "-S", str(session.path), *self._ssh_options(), "root@127.0.0.1", remote],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -252,10 +264,27 @@ class Machine:
     def _ssh_options(self) -> list[str]:
         """Return the options of ssh for a command. None comes from the files of the user who runs the tests."""
         limit = f"ConnectTimeout={self.deadline(COMMAND_SECONDS).seconds:.0f}"
-        words = ["-F", "none", "-T", "-i", str(self.image.key), "-p", str(self._port)]
+        words = ["-F", "none", "-i", str(self.image.key), "-p", str(self._port)]
         for option in ("BatchMode=yes", "IdentitiesOnly=yes", "LogLevel=ERROR", limit):
             words += ["-o", option]
         return words + self._host_key_options()
+
+    def _logged_in(self) -> Session:
+        """Return the login that commands share, or a new one when that has ended, as by a reboot."""
+        self._running()
+        if self._session is None or not self._session.lasts:
+            self._log_out()
+            try:
+                self._session = Session(self._ssh_options(), self.deadline(COMMAND_SECONDS))
+            except LoginError as error:
+                raise self.failure(MachineError, f"SSH: {error}") from None
+        return self._session
+
+    def _log_out(self) -> None:
+        """End the login, if there is one."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
     def _running(self) -> Qemu:
         """Return QEMU."""
@@ -265,6 +294,7 @@ class Machine:
 
     def _let_go(self) -> None:
         """Kill QEMU, if it runs."""
+        self._log_out()
         if self._qemu is not None:
             self._qemu.close()
             self._qemu = None

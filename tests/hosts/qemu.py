@@ -94,6 +94,7 @@ class Qemu:
                     stdout=hardware.console,
                     stderr=hardware.console,
                     pass_fds=inherited,
+                    process_group=0,  # whoever interrupts the tests has them take the machine away
                     preexec_fn=end_with_parent(),
                 )
             except FileNotFoundError as error:

@@ -50,6 +50,7 @@ class Recipe:
         packages: that are installed, beside those that the distribution calls essential.
         services: of these that the host does not start.
         no_kernel_from: suites whose kernel is not used.
+        lacks: what its kernel lacks, if it cannot run containers.
     """
 
     name: str
@@ -62,14 +63,25 @@ class Recipe:
     packages: tuple[str, ...] = PACKAGES
     services: tuple[str, ...] = SERVICES
     no_kernel_from: tuple[str, ...] = ()
+    lacks: str = ""
+
+    @property
+    def runs_containers(self) -> bool:
+        """Return whether it can run containers."""
+        return not self.lacks
 
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("debian11", "Debian 11", "bullseye", "5.10", "247", "3.9", no_kernel_from=("bullseye-security",)),
+        Recipe(
+            *("debian11", "Debian 11", "bullseye", "5.10", "247", "3.9"),
+            no_kernel_from=("bullseye-security",),
+            lacks="mount_setattr(2), which came with Linux 5.12",
+        ),
         Recipe("debian12", "Debian 12", "bookworm", "6.1", "252", "3.11"),
-        Recipe("debian13", "Debian 13", "trixie", "6.12", "257", "3.13"),
+        # On this one alone systemd-machined can run.
+        Recipe("debian13", "Debian 13", "trixie", "6.12", "257", "3.13", packages=(*PACKAGES, "systemd-container")),
     )
 }
 """Every recipe, by its name, the oldest first."""

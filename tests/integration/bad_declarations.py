@@ -170,6 +170,8 @@ def _cannot_be_executed(choose: random.Random, name: str) -> Bad:
             ("StandardInput", f"file:/no/{_word(choose)}"),
             ("LoadCredential", f"x:/no/{_word(choose)}"),
             ("BindPaths", f"/no/{_word(choose)}:/mnt"),
+            ("ReadWritePaths", f"/no/{_word(choose)}"),
+            ("InaccessiblePaths", f"+/no/{_word(choose)}"),
         )
     )
     service = {key: value, "Restart": choose.choice(("no", "on-failure"))}

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import typing as t
 from pathlib import Path
 
@@ -146,10 +147,19 @@ def own_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def shared_state() -> None:
-    """Have the directory of all that is kept as the collection makes it, before a test makes it in another way."""
-    if os.geteuid() == 0:
-        make_private_directory(Layout().state)
+def shared_state() -> t.Iterator[None]:
+    """Have the directory of all that is kept as the collection makes it, before a test makes it in another way.
+
+    It stays, though the collection removes it with the last container: tests mount something there in mount namespaces
+    of their own, and that would be gone with it.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    state = Layout().state
+    make_private_directory(state)
+    with tempfile.TemporaryDirectory(prefix=".tests-", dir=state):
+        yield
 
 
 @pytest.fixture

@@ -76,15 +76,9 @@ def check(
     measured = {name: word for name, word in words.items() if name not in absent}
     if WRITES:
         _keep(mode, part, attempts, measured, absent)
-    record = read()
     got = through(measured)
-    known = {name: entry for name, entry in record.items() if mode in entry["refused"] + entry["through"]}
-    open_rows = {entry["row"] for entry in known.values() if mode in entry["through"]}
-    unexpected = {
-        name: word
-        for name, word in got.items()
-        if (mode not in known[name]["through"] if name in known else attempts[name] not in open_rows)
-    }
+    known = of_mode(mode)
+    unexpected = unexpected_of(mode, attempts, measured)
     assert not unexpected, f"{mode}: got through, and must not: {unexpected}"
     held = {name for name in known.keys() & measured.keys() - got.keys() if mode in known[name]["through"]}
     assert not held, f"{mode}: refused, and the record says that it gets through; run `make security-table`: {held}"
@@ -92,6 +86,22 @@ def check(
     assert not stale, f"{mode}: in the record, and made no more; run `make security-table`: {stale}"
     moved = {name for name in known.keys() & measured.keys() if known[name]["row"] != attempts[name]}
     assert not moved, f"in another row of the record; run `make security-table`: {moved}"
+
+
+def of_mode(mode: str) -> Record:
+    """Return what the record has of a mode."""
+    return {name: entry for name, entry in read().items() if mode in entry["refused"] + entry["through"]}
+
+
+def unexpected_of(mode: str, rows_of: t.Mapping[str, str], words: t.Mapping[str, str]) -> dict[str, str]:
+    """Return the attempts that got through, of those with their words, and must not: by the record, or by their row."""
+    known = of_mode(mode)
+    open_rows = {entry["row"] for entry in known.values() if mode in entry["through"]}
+    return {
+        name: word
+        for name, word in through(words).items()
+        if (mode not in known[name]["through"] if name in known else rows_of[name] not in open_rows)
+    }
 
 
 def _keep(

@@ -9,6 +9,7 @@ The host is a container itself, with a disk for /var/lib/unshare and /etc/system
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 import typing as t
@@ -19,73 +20,19 @@ import pytest
 import yaml
 from ansible_collections.unshare.container.tests import followed
 
-from .conftest import INTERPRETER, contain, files_of, render_boot
+from .conftest import INTERPRETER
+from .systemd_host import SystemdHost
 from .test_reboot import DECLARED, LOGIN, rebooting
 
 if t.TYPE_CHECKING:
-    from .conftest import Machine, MakeMachine, Mapping
+    from .conftest import MakeMachine, Mapping
 
 pytestmark = pytest.mark.root
 
 COLLECTION = Path(__file__).resolve().parents[2]
 PACKAGES = Path(ansible.__file__).resolve().parents[1]
-MODULES = "ansible_collections.unshare.container.plugins.modules."
-RUN_MODULE = "import runpy, sys; runpy.run_module(sys.argv.pop(), run_name='__main__')"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 KEEP_UNITS = "cp -an /etc/systemd/system/. /persistent/ && mount --bind /persistent /etc/systemd/system"
-
-
-class SystemdHost:
-    """A host that runs containers, as one sees it who is logged in there."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-
-    def reboot(self) -> None:
-        """Stop it as a host stops, start it, and wait until its boot is over."""
-        self.machine.stop()
-        self.machine.start()
-        self.machine.output("systemctl", "is-system-running", "--wait")
-
-    def module(self, module_name: str, check: bool = False, **arguments: t.Any) -> Mapping:
-        """Run a module of the collection there; its result."""
-        given = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check, "_ansible_remote_tmp": "/tmp"}}
-        command = ["env", "PYTHONPATH=/opt/collections:/opt/packages", INTERPRETER, "-c", RUN_MODULE]
-        done = self.machine.run(*command, MODULES + module_name, input=json.dumps(given))
-        result: Mapping = json.loads(done.stdout)
-        assert not result.get("failed"), f"{result.get('msg')}\n{done.stderr}"
-        return result
-
-    def write(self, name: str, host_name: str = "inside", services: t.Any = ()) -> str:
-        """Write the system of a container there; its directory."""
-        system = files_of(contain({"host_name": host_name, "services": list(services)}), name=name)
-        return str(self.module("container_script", system=system, boot=render_boot(system))["system"])
-
-    def container(self, name: str, **arguments: t.Any) -> Mapping:
-        """Bring a container into a state."""
-        return self.module("system_container", name=name, **arguments)
-
-    def show(self, name: str, *properties: str) -> list[str]:
-        """Properties of a container's unit."""
-        unit = f"unshare-container@{name}.service"
-        return [
-            self.machine.output("systemctl", "show", "--value", f"--property={item}", unit).strip()
-            for item in properties
-        ]
-
-    def inside(self, name: str, *command: str) -> None:
-        """Run a command in a container there."""
-        self.machine.run(f"/var/lib/unshare/containers/{name}/current/enter-container", "--", *command)
-
-    def await_message(self, name: str, text: str, times: int) -> None:
-        """Wait until systemd has said something of a container's unit so many times."""
-        follow = f"journalctl --follow --lines=all --output=cat --unit=unshare-container@{name}.service"
-        command = ["timeout", "40", "bash", "-c", f'grep --max-count={times} "$0" < <({follow})', text]
-        assert self.machine.run(*command).returncode == 0, self.machine.logs()
-
-    def runs(self, name: str) -> bool:
-        """Return whether the launcher finds the container running."""
-        result = self.module("system_container", check=True, name=name)
-        return not result["changed"]
 
 
 @pytest.fixture
@@ -107,6 +54,22 @@ def host(make_machine: MakeMachine, tmp_path: Path) -> SystemdHost:
     return SystemdHost(machine)
 
 
+TRANSIENT_UNITS = "/run/systemd/transient"
+
+
+@pytest.fixture
+def usual_host(host: SystemdHost) -> SystemdHost:
+    """Return a host whose systemd looks for units where systemd-run puts them, as it does where nobody forbids it."""
+    host.machine.stop()
+    path = host.machine.system / "spec.json"
+    spec = json.loads(path.read_text())
+    spec["init"]["environment"]["SYSTEMD_UNIT_PATH"] += ":" + TRANSIENT_UNITS
+    path.write_text(json.dumps(spec))
+    host.machine.start()
+    host.machine.output("systemctl", "is-system-running", "--wait")
+    return host
+
+
 def test_a_reboot_of_the_host(host: SystemdHost) -> None:
     systems = {name: host.write(name) for name in ("database", "web", "idle")}
     host.container("web", system=systems["web"], enabled=True, after=["database"])
@@ -114,7 +77,8 @@ def test_a_reboot_of_the_host(host: SystemdHost) -> None:
     host.container("idle", system=systems["idle"], enabled=False)
     assert host.runs("idle")
     host.inside("idle", "systemctl", "poweroff")
-    former = host.show("web", "MainPID")
+    former = host.inside("web", "cat", BOOT_ID)  # PIDs begin anew with the host, which is a container
+    assert former
 
     host.reboot()
 
@@ -124,7 +88,7 @@ def test_a_reboot_of_the_host(host: SystemdHost) -> None:
     assert host.runs("database")
     assert host.runs("web")
     assert not host.runs("idle")
-    assert host.show("web", "MainPID") != former
+    assert host.inside("web", "cat", BOOT_ID) != former
     (ready,), (begun,) = (
         host.show("database", "ActiveEnterTimestampMonotonic"),
         host.show("web", "InactiveExitTimestampMonotonic"),
@@ -247,22 +211,135 @@ def test_the_module_and_systemd_agree(host: SystemdHost) -> None:
     assert host.machine.shell("ls -R /etc/systemd/system | grep unshare-container").stdout == ""
 
 
+def test_no_unit_is_made_that_systemd_forgets(host: SystemdHost) -> None:
+    launcher = host.write("web") + "/run-container"
+    said = host.machine.run("sh", "-c", f"{launcher} --detach; {launcher} --stop").stderr
+    assert f"runs in no unit of the host's systemd: its SYSTEMD_UNIT_PATH lacks {TRANSIENT_UNITS}" in said
+
+
+def test_what_is_in_the_foreground_is_a_scope(usual_host: SystemdHost) -> None:
+    machine = usual_host.machine
+    launcher = usual_host.write("web") + "/run-container"
+    usual_host.container("web", system=os.path.dirname(launcher), state="stopped", limits={"tasks_max": "400"})
+    script = """
+        "$0" </dev/null 2>/tmp/said & launcher=$!
+        timeout 40 grep --max-count=1 enter-container <(exec tail --lines=+1 --follow --retry /tmp/said 2>/dev/null)
+        cat /proc/$launcher/cgroup
+        systemctl show --property=TasksMax,Slice unshare-by-hand-web.scope
+        until "${0%/*}/enter-container" systemctl is-system-running --wait | grep running; do :; done 2>/dev/null
+        systemctl stop unshare-by-hand-web.scope
+        wait $launcher; echo status $?
+        ls /run/unshare; systemctl is-active unshare-by-hand-web.scope
+    """
+    said = machine.run("bash", "-c", script, launcher).stdout
+    assert "0::/machine.slice/unshare-by-hand-web.scope/launcher\n" in said
+    assert "TasksMax=400\n" in said
+    assert "Slice=machine.slice\n" in said
+    assert said.endswith("running\nstatus 0\ninactive\n"), said
+    # The module ends it as well, and has its own unit for it then.
+    machine.run("sh", "-c", f"setsid {launcher} </dev/null >/dev/null 2>&1 & {launcher[:-13]}enter-container true")
+    moved = usual_host.container("web", state="restarted")
+    assert usual_host.show("web", "MainPID") == [str(moved["pid"])]
+    assert machine.run("systemctl", "is-active", "unshare-by-hand-web.scope").stdout == "inactive\n"
+
+
+def test_what_is_started_by_hand_is_a_unit(usual_host: SystemdHost) -> None:
+    host = usual_host
+    launcher = host.write("web") + "/run-container"
+    arguments: Mapping = {"system": os.path.dirname(launcher), "limits": {"tasks_max": "400"}}
+    host.container("web", **arguments)
+    host.container("web", state="stopped")
+
+    def shown(*properties: str, unit: str = "unshare-by-hand-web.service") -> list[str]:
+        show = [f"systemctl show --value --property={name} {unit}" for name in properties]
+        return [host.machine.output("sh", "-c", command).strip() for command in show]
+
+    # It is ready when the command has ended, with its mappings, its limits and its mark.
+    host.machine.output("sh", "-c", "install -d -m 0700 '/srv/a $b%c' && touch '/srv/a $b%c/there'")
+    options = ["--detach", "--share", "/srv/a $b%c=/data", "--pid-file", "/run/web.pid", "--timeout=20"]
+    done = host.machine.run(launcher, *options)
+    assert done.returncode == 0, done.stderr
+    assert "warning: container web" not in done.stderr
+    pid = host.machine.output("cat", "/run/web.pid").strip()
+    assert f"running as PID {pid}\n" in done.stderr
+    assert shown("ActiveState", "MainPID", "Slice") == ["active", pid, "machine.slice"]
+    assert shown("TasksMax", "TimeoutStopUSec", "ControlGroup")[:2] == ["400", "35s"]
+    assert shown("ControlGroup")[0] + "/payload" in host.machine.output("cat", f"/proc/{pid}/cgroup")
+    assert host.machine.run(launcher[: -len("run-container")] + "enter-container", "ls", "/data").stdout == "there\n"
+    again = host.machine.run(launcher, "--detach")
+    assert (again.returncode, again.stderr) == (125, f"run-container: container web: already runs, as PID {pid}\n")
+
+    # There is no second one, and the deployment takes it over.
+    assert host.machine.run("systemctl", "start", "unshare-container@web").returncode != 0
+    told = host.container("web", **arguments)
+    assert told["pid"] == int(pid)
+    assert "was started by hand, and runs outside of its unit" in str(told["warnings"])
+    assert host.container("web", limits={"tasks_max": "300"})["pid"] == int(pid)
+    assert shown("TasksMax") == ["300"]
+    moved = host.container("web", state="restarted")
+    assert host.show("web", "MainPID") == [str(moved["pid"])]
+    assert shown("LoadState") == ["not-found"]
+    host.container("web", state="stopped")
+
+    # A reboot from inside starts it again, and a stop ends it, with all that it had.
+    host.machine.output(launcher, "--detach")
+    (former,) = shown("MainPID")
+    host.inside("web", "systemctl", "reboot")
+    host.await_message("web", "system container is running", 3, "unshare-by-hand-web")
+    host.machine.output("sh", "-c", "systemctl start unshare-by-hand-web")
+    assert shown("MainPID") not in ([former], ["0"])
+    host.machine.output("systemctl", "stop", "unshare-by-hand-web")
+    assert shown("LoadState") == ["not-found"]
+    assert host.machine.run("ls", "/run/unshare").returncode != 0
+
+    # What fails there is said here, and what is not ready in time goes on running.
+    failed = host.machine.run(launcher, "--detach", "--share=/nowhere=/data")
+    assert failed.stderr.startswith("run-container: container web: cannot start: /nowhere: "), failed.stderr
+    assert (failed.returncode, failed.stderr.count("\n")) == (125, 1)
+    failed = host.machine.run(launcher, "--detach", "--pid-file=/nowhere/pid")
+    assert (failed.returncode, "/nowhere" in failed.stderr) == (125, True)
+    late = {"name": "late", "command": ["/usr/bin/sleep", "infinity"], "service": {"Type": "oneshot", "Restart": "no"}}
+    slow = host.write("slow", services=[{"type": "unit", "value": late}]) + "/run-container"
+    failed = host.machine.run(slow, "--detach", "--timeout=1")
+    assert "was not ready within 1 s, and still runs" in failed.stderr
+    assert (failed.returncode, shown("ActiveState", unit="unshare-by-hand-slow")) == (125, ["active"])
+    host.machine.output(slow, "--stop")
+    host.container("slow", state="absent")
+
+    # Somebody else's view of the host, and no systemd-run: as on a host without systemd.
+    for before, why in ("unshare --mount", "another namespace (mnt)"), ("env PATH=/nowhere", "systemd-run: "):
+        done = host.machine.run("sh", "-c", f"{before} {launcher} --detach; {launcher} --stop")
+        assert "runs in no unit of the host's systemd" in done.stderr
+        assert why in done.stderr
+    host.machine.output(launcher, "--detach")
+    host.container("web", state="absent")
+    assert shown("LoadState") == ["not-found"]
+    assert host.machine.run("ls", "/run/unshare").returncode != 0
+
+
 def test_the_page_about_starting_with_the_host(host: SystemdHost) -> None:
     with followed.Page("docs/at-boot.md", __file__) as page:
         options = {**yaml.safe_load(page.take("system_container_enabled").text)}
         options.update(yaml.safe_load(page.take("system_container_limits").text))
+        with_machined = page.take("[Unit]\nWants=systemd-machined.service").text
     text = (COLLECTION / "docs/at-boot.md").read_text()
     files = re.findall(r"^\| `(unshare-container@\S+)` \|", text, re.MULTILINE)
     (link,) = re.findall(r"`(multi-user\.target\.wants/\S+)`", text)
+    (drop_in,) = re.findall(r"`(/etc/systemd/system/\S+/machined\.conf)`", text)
     assert len(files) == 3
     host.container("database", system=host.write("database"))
     told = {key.removeprefix("system_container_"): value for key, value in options.items()}
     host.container("web", system=host.write("web"), **told)
 
     host.machine.output("sh", "-c", "cd /etc/systemd/system && ls -d " + " ".join([*files, link]))
-    limits = ["MemoryMax", "MemoryHigh", "CPUQuotaPerSecUSec", "CPUWeight", "TasksMax", "IOWeight"]
-    assert host.show("web", *limits) == [str(512 << 20), str(400 << 20), "1.500000s", "50", "512", "50"]
+    limits = ["MemoryMax", "MemoryHigh", "MemorySwapMax", "CPUQuotaPerSecUSec", "CPUWeight", "AllowedCPUs", "TasksMax"]
+    assert host.show("web", *limits) == [str(512 << 20), str(400 << 20), "0", "1.500000s", "50", "0", "512"]
+    disks = ["IOWeight", "IOReadBandwidthMax", "IOWriteBandwidthMax", "IOReadIOPSMax", "IOWriteIOPSMax"]
+    assert host.show("web", *disks) == ["50", "/var 50000000", "/var 20000000", "/var 2000", "/var 1000"]
     assert "unshare-container@database.service" in host.show("web", "After")[0].split()
+    write = f"mkdir {os.path.dirname(drop_in)} && cat > {drop_in} && systemctl daemon-reload"
+    host.machine.output("sh", "-c", write, input=with_machined)
+    assert "systemd-machined.service" in host.show("web", "Wants")[0].split()
     for verb in ("stop", "start"):
         host.machine.output("systemctl", verb, "unshare-container@web")
     assert host.show("web", "ActiveState") == ["active"]

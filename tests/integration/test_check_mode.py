@@ -37,6 +37,7 @@ MODULES = {
     "system_container": system_container.main,
 }
 
+GIVEN = {"path": "/dev/full", "target": "/dev/given"}
 CHANGES, STAYS, REFUSED, NEEDED = "changes", "stays", "is refused", "is refused, unless an earlier task mends it"
 
 
@@ -94,6 +95,15 @@ class Cases:
                  before=lambda: Path(needed).rmdir())  # fmt: skip
         self.all("a_link", REFUSED, operating_system=machine(), mappings=[f"{directory}/link=/x"])
         self.all("below_a_file", REFUSED, operating_system=machine(), mappings=[f"{directory}/file/x=/x"])
+        self.all("no_device", NEEDED, "devices[1]: this host has no /dev/no-such", operating_system=machine(),
+                 devices=[GIVEN, "/dev/no-such"])  # fmt: skip
+        self.all("device", CHANGES, operating_system=machine(), devices=[GIVEN])
+        self.all("device_again", STAYS, operating_system=machine(), devices=[GIVEN])
+        self.all("no_credential", NEEDED, "credentials.token: ", operating_system=machine(),
+                 credentials={"token": {"path": f"{directory}/token"}})  # fmt: skip
+        self.all("credential", CHANGES, operating_system=machine(), credentials={"token": "one"})
+        self.all("credential_again", STAYS, operating_system=machine(), credentials={"token": "one"})
+        self.all("another_value", CHANGES, operating_system=machine(), credentials={"token": "two"})
         self.role("limits", CHANGES, machine(), limits={"tasks_max": 500})
         self.all("limits_again", STAYS, operating_system=machine(), limits={"tasks_max": 500})
         self.all("no_such_limit", REFUSED, operating_system=machine(), limits={"tasks_max": "many"})

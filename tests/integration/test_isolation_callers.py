@@ -27,17 +27,20 @@ TELL = """
 import ctypes, json, os, sys
 IOPRIO_GET = {"x86_64": 252}.get(os.uname().machine, 31)
 FIELDS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "Seccomp", "Seccomp_filters", "NoNewPrivs", "Uid", "Gid",
-          "Groups", "Cpus_allowed_list", "Mems_allowed_list")
+          "Groups", "Cpus_allowed_list", "Mems_allowed_list", "THP_enabled")
 def read(name):
     with open(name) as file:
         return file.read()
 def tell(pid):
     status = dict(line.split(":", 1) for line in read(f"/proc/{pid}/status").splitlines())
     facts = {name: status[name].strip() for name in FIELDS if name in status}
-    for name in ("uid_map", "gid_map", "oom_score_adj", "limits"):
+    for name in ("uid_map", "gid_map", "oom_score_adj", "limits", "coredump_filter"):
         facts[name] = read(f"/proc/{pid}/{name}")
     stat = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     facts.update(priority=stat[15], nice=stat[16], real_time=stat[37], policy=stat[38])
+    if os.path.exists("/proc/1/numa_maps"):
+        maps = read(f"/proc/{pid}/numa_maps").splitlines()
+        facts["memory policy"] = [line.split()[1] for line in maps if " stack " in line]
     facts["I/O"] = ctypes.CDLL(None).syscall(IOPRIO_GET, 1, 0 if pid == "self" else pid)
     return facts
 own = dict(line.split(":", 1) for line in read("/data/status").splitlines())
@@ -63,6 +66,18 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """
 """Ignores the signals that the C library keeps for itself, and executes the rest of its arguments."""
 
+MEMORY = """
+import ctypes, os, sys
+number = {"x86_64": 238, "ppc64le": 261, "s390x": 270}.get(os.uname().machine, 237)
+libc = ctypes.CDLL(None)
+if sys.argv[1] == "pages":
+    assert libc.prctl(41, 1, 0, 0, 0) == 0
+else:
+    assert libc.syscall(number, 3, ctypes.byref(ctypes.c_ulong(1)), ctypes.c_ulong(64)) == 0
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+"""Does without huge pages, or spreads its memory over the nodes of the machine, and executes its other arguments."""
+
 EXPECTED = {"SigIgn": "0" * 16, "SigBlk": "0" * 16, "Umask": "0022", "descriptors": [], "stray": [], "group": False}
 CALLERS = {
     "nobody special": "",
@@ -87,7 +102,14 @@ SHELLS = {
     "more descriptors": 'exec 7</etc/shadow 8>>/dev/kmsg 9</; exec "$@"',
     "no standard input": 'exec "$@" <&-',
     "no standard streams": 'exec "$@" <&- >&- 2>&-',
+    "another part of memory in core dumps": 'echo 0x7f >/proc/self/coredump_filter; exec "$@"',
     "strange variables": 'UNSHARE_TEST=1 LD_PRELOAD= PYTHONPATH=/tmp IFS=x exec "$@"',
+}
+
+PROGRAMS = {
+    "ignored signals of the C library": [sys.executable, "-c", IGNORE],
+    "no huge pages": [sys.executable, "-c", MEMORY, "pages"],
+    "memory of all nodes": [sys.executable, "-c", MEMORY, "nodes"],
 }
 
 
@@ -95,7 +117,7 @@ def callers() -> dict[str, list[str]]:
     """Return the words before a command that make each caller, as far as this machine lets anybody be that."""
     found = {name: words.split() for name, words in CALLERS.items()}
     found |= {name: ["sh", "-c", script, "sh"] for name, script in SHELLS.items()}
-    found["ignored signals of the C library"] = [sys.executable, "-c", IGNORE]
+    found |= PROGRAMS
     # Who lowers a hard limit and lacks CAP_SYS_RESOURCE has no way back, nor has what comes of them.
     found["low hard limits"] += ["sh", "-c", 'prlimit --nofile=128:128 && exec "$@"', "sh"]
     tried = {name: subprocess.run([*words, "true"], capture_output=True, timeout=60) for name, words in found.items()}
@@ -104,9 +126,7 @@ def callers() -> dict[str, list[str]]:
 
 def not_there(verb: str, words: t.Collection[str]) -> set[str]:
     """Return the attempts by callers that cannot be on this machine."""
-    return {
-        f"{verb} by a caller with {name}" for name in [*CALLERS, *SHELLS, "ignored signals of the C library"]
-    } - set(words)
+    return {f"{verb} by a caller with {name}" for name in [*CALLERS, *SHELLS, *PROGRAMS]} - set(words)
 
 
 def ask(machine: Machine, data: Path, prefix: list[str]) -> dict[str, t.Any]:

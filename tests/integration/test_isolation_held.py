@@ -100,6 +100,15 @@ os._exit(7)
     "end": "catch(1, '/proc/self/fd/1')\nos._exit(7)",
     "stay": f"catch(1, '/proc/self/fd/1')\ntime.sleep({LONG})",
     "other": f"catch(os.open(sys.argv[1], os.O_WRONLY), sys.argv[1])\ntime.sleep({LONG})",
+    "file": f"""
+out = os.open(sys.argv[1], os.O_RDWR)
+fcntl.flock(out, fcntl.LOCK_EX)
+fcntl.lockf(out, fcntl.LOCK_EX)
+signal.alarm({LONG})
+while True:
+    try: os.write(out, bytes(1 << 20))
+    except OSError: os.truncate(out, 1 << 62), os.truncate(out, 0)
+""",
     "watch": """
 seen = {os.getpid()}
 while True:
@@ -118,7 +127,7 @@ while True:
 """,
 }
 """Held when the command ends, whose output has been read; from before its end on; while it runs on; by somebody else;
-of whoever enters."""
+a file, by who locks, fills and empties it; of whoever enters."""
 
 ASK = """
 import sys
@@ -246,26 +255,29 @@ def test_output_goes_on_to_who_reads_it(make_machine: MakeMachine) -> None:
 
 
 def test_who_starts_is_not_held(make_machine: MakeMachine) -> None:
-    """By a sibling, either, that got the pipe through a shared directory, and goes on when the container is stopped."""
+    """By a sibling, either, that got its output through a shared directory, and goes on when it is stopped."""
     words = {}
-    for ready, what in (("notify", "a start"), ("exec", "a container in the foreground")):
-        machine = make_machine(name=NAME, init={"argv": SLEEP, "ready": ready, "stop_signal": "SIGKILL"})
-        detach = ["--detach"] if ready == "notify" else []
-        running = quiet(str(machine.system / "run-container"), "--timeout=8", *detach)
-        holder = quiet(sys.executable, "-c", script("other"), f"/proc/{entered(running.pid)}/fd/1")
-        with killed(running), killed(holder):
-            left = held(running.pid)
-            if detach:
-                words[f"keep {what} waiting by a pipe that is held"] = wait(running, 8)
-                assert all(state(child) == "D" for child in left), "who was held was let go of"
-            else:
-                running.terminate()
-            for child in children(holder.pid):  # it holds PID 1, too, which closes the pipe when it ends
-                os.kill(child, signal.SIGKILL)
-            if not detach:
-                words[f"keep {what} waiting by a pipe that is held"] = wait(running, 8)
-            assert gone(left), "who was held is left"
-            assert stop(machine, TIMEOUT, GRACE) == "refused"
+    machine = make_machine(name=NAME, init={"argv": SLEEP, "ready": "notify", "stop_signal": "SIGKILL"})
+    running = quiet(str(machine.system / "run-container"), "--timeout=8", "--detach")
+    init = entered(running.pid)
+    holder = quiet(sys.executable, "-c", script("file"), f"/proc/{init}/fd/1")
+    with killed(running), killed(holder):
+        assert children(running.pid) == [init], "somebody else could be held"
+        words["keep a start waiting by the file that takes its output"] = wait(running, 8)
+        assert holder.poll() is None
+        assert stop(machine, TIMEOUT, GRACE) == "refused"
+
+    machine = make_machine(name=NAME, init={"argv": SLEEP, "ready": "exec", "stop_signal": "SIGKILL"})
+    running = quiet(str(machine.system / "run-container"), "--timeout=8")
+    holder = quiet(sys.executable, "-c", script("other"), f"/proc/{entered(running.pid)}/fd/1")
+    with killed(running), killed(holder):
+        left = held(running.pid)
+        running.terminate()
+        for child in children(holder.pid):  # it holds PID 1, too, which closes the pipe when it ends
+            os.kill(child, signal.SIGKILL)
+        words["keep a container in the foreground waiting by a pipe that is held"] = wait(running, 8)
+        assert gone(left), "who was held is left"
+        assert stop(machine, TIMEOUT, GRACE) == "refused"
     isolation_record.check("auto", "held start", "wait", words)
 
 

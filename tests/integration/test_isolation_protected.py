@@ -181,7 +181,7 @@ def test_run_container_refuses_it_too(make_machine: MakeMachine, ways: Ways, way
 
 def staged() -> list[str]:
     """Return the names of this container's systems."""
-    return sorted(name for name in os.listdir(STATE / "systems") if name.endswith(f"-{NAME}"))
+    return sorted(path.name for path in (STATE / "systems").glob(f"*-{NAME}"))
 
 
 @pytest.mark.parametrize("way", WAYS)

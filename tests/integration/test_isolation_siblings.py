@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import mount_table
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.state import writers
 
 from . import isolation_record
 from .isolation import MODES, make_hostile, writable
@@ -74,8 +75,9 @@ def shared(tmp_path: Path) -> Shared:
 
 
 @pytest.fixture
-def sibling(make_machine: MakeMachine, shared: Shared) -> Machine:
-    """Who shares the directory, and runs."""
+def sibling(make_machine: MakeMachine, shared: Shared, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Who shares the directory, and runs. A start refuses a second writer, but for one that a mount meets later."""
+    monkeypatch.setattr(writers, "refuse_second", lambda *_arguments: None)
     machine = make_machine(name=NAME + "-a", mappings=[writable(shared.data), writable(shared.other, "/other")])
     machine.start()
     return machine

@@ -87,6 +87,7 @@ class ServiceManager(Systemd):
     """In place of systemd: its one unit is a system's script, which it runs in a process of its own."""
 
     def __init__(self, machine: Machine) -> None:
+        super().__init__(Path("/"))
         self.machine = machine
 
     def start(self, unit: str, timeout: float) -> None:

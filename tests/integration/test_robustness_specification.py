@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher.credentials import path_of
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.tests.unit.plugins.module_utils.specifications import SPECIFICATION, mutated
@@ -29,7 +30,7 @@ BUSY = ("/tmp", "/run", "/run/lock")
 
 def system_directory(directory: Path) -> None:
     """Write a system with the files of the specification that is mutated."""
-    for name in ("etc/passwd", "etc/deep/file"):
+    for name in ("etc/passwd", "etc/deep/file", path_of("token").lstrip("/")):
         file = directory / "root" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("root:x:0:0::/:/bin/sh\n")
@@ -70,7 +71,7 @@ def test_any_specification_starts_or_is_refused(tmp_path: Path) -> None:
         said = Run(start).result(20)
         outcome = "started" if said == "started" else "refused"
         tally[outcome] += 1
-        assert said.startswith(("started", f"container {PREFIX}: ", str(tmp_path), "private_users: "))
+        assert said.startswith(("started", f"container {PREFIX}: ", str(tmp_path), "private_users: ", "credentials."))
         container = Container(PREFIX)
         with container.lock(5):
             assert container.stop(0) == (outcome == "started")

@@ -234,6 +234,34 @@ def test_a_second_writer_is_not_started(make_machine: MakeMachine, tmp_path: Pat
     assert second.container.status().state == "running"
 
 
+def test_of_two_writers_that_start_at_once_one_is_started(make_machine: MakeMachine, tmp_path: Path) -> None:
+    mapping = {"source": str(tmp_path), "target": "/data", "writable": True}
+    init = {"argv": ["/bin/sh", "-c", "exec sleep 1000"], "ready": "exec", "stop_signal": "SIGKILL"}
+    machines = [
+        make_machine(name=f"{DEFAULT_NAME}-{name}", mappings=[mapping], init=init) for name in ("first", "second")
+    ]
+    for _round in range(15):
+        started = [
+            subprocess.Popen([str(machine.system / "run-container"), "--detach"], stderr=subprocess.PIPE, text=True)
+            for machine in machines
+        ]
+        said = [process.communicate(timeout=60)[1] for process in started]
+        assert sorted(process.returncode for process in started) == [0, 125], said
+        assert sum("writes to" in text and "damage what is in it" in text for text in said) == 1, said
+        running = [machine for machine in machines if machine.container.status().state == "running"]
+        assert len(running) == 1
+        running[0].stop()
+
+
+def test_no_message_drives_the_terminal_of_who_reads_it(make_machine: MakeMachine) -> None:
+    init = {"argv": ["/bin/sh", "-c", r"printf 'a\033]0;x\007\342\200\256b\n'; exit 3"], "ready": "notify"}
+    machine = make_machine(init={**init, "systemd": False})
+    command = [str(machine.system / "run-container"), "--detach"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 125
+    assert done.stderr.endswith("its output ends:\na\\x1b]0;x\\x07\\u202eb\n")
+
+
 def test_s8_output_of_another_init_is_kept_inside_while_nobody_watches(make_machine: MakeMachine) -> None:
     # Open for both, the pipe is never at its end.
     program = (

@@ -71,3 +71,25 @@ def test_units_start_and_hold_what_is_declared(make_machine: MakeMachine) -> Non
 
 def state_of(machine: Machine, unit: str) -> str:
     return machine.run("systemctl", "is-active", unit).stdout.strip()
+
+
+SHARED = {
+    "service.d/x.conf": "[Unit]\nAfter=a.service\n[Service]\nRestart=always\nNice=3\n",
+    "socket.d/x.conf": "[Socket]\nAccept=yes\n",
+    "target.d/x.conf": "[Unit]\nRequires=nosuch.service\nConditionPathExists=/nosuch\n",
+}
+
+
+def test_drop_ins_for_a_type_count_for_what_is_declared_alone(make_machine: MakeMachine) -> None:
+    files = {f"systemd/system/{path}": {"content": text} for path, text in SHARED.items()}
+    added = {"type": "simple", "value": {"target": "etc", "value": files}}
+    own = [{"type": "unit", "value": {"name": name, "command": ["/bin/sleep", "infinity"]}} for name in ("a", "b")]
+    machine = make_machine({"services": [added, *own]})
+    machine.start()
+    assert [state_of(machine, unit) for unit in ("a.service", "b.service", "systemd-journald.socket")] == ["active"] * 3
+    assert machine.output("systemctl", "show", "-P", "Nice", "b.service").strip() == "3"
+    for unit in ("unshare-reboot.service", "systemd-reboot.service", "systemd-journald.socket", "multi-user.target"):
+        shown = machine.output("systemctl", "show", "--property=LoadState,Restart,Accept,Requires", unit).split("\n")
+        assert "LoadState=loaded" in shown
+        assert not [line for line in shown if "nosuch" in line or line in ("Restart=always", "Accept=yes")]
+    assert not machine.container.judge().problems

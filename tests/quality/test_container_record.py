@@ -58,6 +58,8 @@ GIVEN: dict[str, t.Any] = {
     "init": {"argv": ["/usr/bin/given"]},
     "security": {"nesting": True},
     "oom_score_adj": 300,
+    "devices": ["/dev/net/tun"],
+    "credentials": {"token": {"stored": "token"}},
     "log": "persistent",
     "store": "/srv/tree=/software",
     "state": "restarted",
@@ -177,7 +179,7 @@ def test_the_module_leaves_out_the_defaults_of_what_the_host_holds() -> None:
         assert TASK_OPTIONS[name] == rest
         assert isinstance(TASK_OPTIONS[name], TimeLimit) == isinstance(option, TimeLimit)
     unit = {name: list(value) if isinstance(value, tuple) else value for name, value in UnitOptions()._asdict().items()}
-    assert unit.pop("mounts") == []  # of the system
+    assert (unit.pop("mounts"), unit.pop("online")) == ([], False)  # of the system
     assert unit == {name: OPTIONS[name]["default"] for name in unit}
 
 

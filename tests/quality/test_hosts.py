@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.tests.hosts import acceleration, images, making
+from ansible_collections.unshare.container.tests.hosts import acceleration, images, making, results
 from ansible_collections.unshare.container.tests.hosts.acceleration import EMULATION, KVM, Accelerator
 from ansible_collections.unshare.container.tests.hosts.images import Images
 from ansible_collections.unshare.container.tests.hosts.making import ImageError
@@ -25,6 +26,7 @@ from ansible_collections.unshare.container.tests.hosts.processes import Deadline
 from ansible_collections.unshare.container.tests.hosts.qemu import Hardware
 from ansible_collections.unshare.container.tests.hosts.recipes import RECIPES, Recipe, chosen
 from ansible_collections.unshare.container.tests.integration.playbooks import Run
+from ansible_collections.unshare.container.tests.quality import hosts_table
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = RECIPES["debian12"]
@@ -285,6 +287,14 @@ def test_a_test_that_is_about_some_hosts_runs_on_these_alone(hosts: str, expecte
     assert "NOTSET" not in printed
 
 
+def test_long_tests_run_alone_and_only_if_they_are_asked_for() -> None:
+    _code, usual = collect("--collect-only", "-q", "--hosts=debian13")
+    _code, long = collect("--collect-only", "-q", "--hosts=debian13", "--long")
+    usual_tests, long_tests = ({line for line in text.splitlines() if "::" in line} for text in (usual, long))
+    assert any("::test_power_cuts_at_random_moments[" in line for line in long_tests)
+    assert not usual_tests & long_tests
+
+
 def test_a_run_that_has_no_test_counts_none_and_fails() -> None:
     code, printed = collect("-k", "no_test_has_this_name")
     assert code == 5
@@ -295,3 +305,52 @@ def test_a_host_without_a_recipe_is_an_error_before_all() -> None:
     code, printed = collect("--hosts=debian10")
     assert code == 4
     assert "--hosts: no recipe has the name debian10; there are " in printed
+
+
+# Results
+
+
+def shown() -> set[str]:
+    """Return the rows that tests show."""
+    texts = [path.read_text() for path in (ROOT / "tests/hosts").glob("test_*.py")]
+    marks = [mark for text in texts for mark in re.findall(r"mark\.shows\(([^)]*)\)", text)]
+    return {row for mark in marks for row in re.findall(r'"([^"]+)"', mark)}
+
+
+def test_each_row_of_the_table_is_shown_by_a_test() -> None:
+    assert shown() == set(results.ROWS)
+
+
+def test_the_table_is_made_of_the_record() -> None:
+    assert hosts_table.updated(hosts_table.PAGE.read_text("utf-8")) == hosts_table.PAGE.read_text("utf-8")
+
+
+def test_the_record_has_rows_and_hosts_that_there_are() -> None:
+    able = {name for name, recipe in RECIPES.items() if recipe.runs_containers}
+    for row, words in results.read().items():
+        assert row in results.ROWS
+        assert words.keys() <= able
+        assert set(words.values()) <= hosts_table.WORDS.keys()
+
+
+def test_a_row_holds_where_all_tests_that_show_it_have_passed() -> None:
+    run = results.Results()
+    for host, passed in [("debian12", True), ("debian12", False), ("debian12", True), ("debian13", True)]:
+        run.note(["boot", "order"], [host], passed)
+    expected = {"debian12": "failed", "debian13": "passed"}
+    assert run.found == {"boot": expected, "order": expected}
+
+
+def test_the_record_keeps_what_a_run_has_not_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "RECORD", tmp_path / "results.json")
+    assert results.read() == {}
+    results.keep({"order": {"debian13": "failed", "debian12": "passed"}, "boot": {"debian12": "passed"}})
+    results.keep({"order": {"debian13": "passed"}})
+    assert results.read() == {"boot": {"debian12": "passed"}, "order": {"debian12": "passed", "debian13": "passed"}}
+    assert list(results.read()) == ["boot", "order"]
+
+
+def test_the_cells_of_the_table() -> None:
+    record = {"boot": {"debian12": "failed", "debian13": "passed"}}
+    cells = [hosts_table.cell(record, row, recipe) for row in ("boot", "order") for recipe in RECIPES.values()]
+    assert cells == ["no", "**no**", "yes", "no", "–", "–"]

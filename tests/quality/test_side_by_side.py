@@ -28,6 +28,14 @@ def test_it(number):
     with LOG.open("a") as log:
         log.write(f"{Path(__file__).name} {number} {os.getpid()}\\n")
 """
+PARTS = """
+from ansible_collections.unshare.container.tests import claims
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.callspec.params["number"])
+    for item in items:
+        item.stash[claims.PART] = f"part {item.callspec.params['number']}"
+"""
 WAITING = """
 import os
 import signal
@@ -86,6 +94,15 @@ def test_each_test_is_run_once_and_a_file_by_one_process(files: Path) -> None:
         (f"test_{file}.py", str(number)) for file in range(FILES) for number in range(3)
     ]
     assert len({(file, pid) for file, _number, pid in runs(files)}) == FILES
+
+
+def test_a_part_that_is_no_file_is_run_by_one_process(files: Path) -> None:
+    """Neither are two parts of a file bound to one, nor two files of a part to two."""
+    (files / "conftest.py").write_text(PARTS)
+    status, text = finish(files)
+    assert (status, last(text)) == (0, f"{3 * FILES} passed")
+    ran = {(number, pid) for _file, number, pid in runs(files)}
+    assert sorted(number for number, _pid in ran) == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize(

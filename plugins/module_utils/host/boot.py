@@ -20,9 +20,9 @@ from ..launcher.contract import Specification
 from ..launcher.errors import LauncherError
 from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, UNIT_DIRECTORY, write_atomically
 from ..launcher.specification import read_spec
-from ..launcher.targets import NETWORK_FILES, plain_path
 from ..state.system_content import check_name
 from ..state.target import Layout, TargetError, explain
+from . import held_limits, ports
 from .container_options import OPTIONS
 from .limits import Limits
 from .systemd_units import (
@@ -37,6 +37,7 @@ from .systemd_units import (
     template,
     unit_of,
 )
+from .unit_by_hand import paths_of_host, units_by_hand
 
 Files = Dict[Path, str]
 IDLE = ("after", "requires", "restart")
@@ -83,6 +84,7 @@ class Boot:
         self.system = system
         self.systemd = systemd if systemd is not None else Systemd(layout.root)
         self.unit = unit_of(name)
+        self.by_hand = units_by_hand(name)
         self.directory = layout.root / UNIT_DIRECTORY[1:]
         if not enabled and self.directory.is_dir() and not os.access(self.directory, os.W_OK):
             self.directory = layout.root / RUNTIME_UNIT_DIRECTORY[1:]
@@ -105,7 +107,9 @@ class Boot:
 
     def describe(self) -> dict[str, Any]:
         """Return the settings in the form that a diff shows: the unit, and those limits that were asked for."""
-        return self._shown(self.is_enabled(), _text(self.drop_in), self._kept())
+        shown = self._shown(self.is_enabled(), _text(self.drop_in), self._kept())
+        not_held = self._not_held()
+        return dict(shown, limits_not_held=not_held) if not_held else shown
 
     def plan(self, state: str) -> dict[str, Any]:
         """Return what `describe` will return after `apply(state)`."""
@@ -137,9 +141,9 @@ class Boot:
                 self._forget()
             return changed
         if changed:
-            self._apply_limits()
             if self.systemd.present:
                 self._apply_unit()
+            self._apply_limits()
         return changed
 
     def required_strangers(self, made: Iterable[str] = ()) -> list[str]:
@@ -196,13 +200,15 @@ class Boot:
         if limits:
             controllers = self.container.cgroup.controllers()
             missing = kept_limits.not_kept(limits, controllers)
-            self.warnings += kept_limits.warnings_of([name for name in missing if name != "tasks_max"])
+            self.warnings += kept_limits.warnings_of([name for name in missing if name != "tasks_max"], controllers)
+            self.warnings += kept_limits.unfit(limits, controllers)
         if self.enabled and not self.systemd.present:
             self.warnings.append(self._no_unit())
         elif self.systemd.present and state != "stopped" and not self._runs_in_unit():
+            how = "by hand" if self.systemd.active_transients(self.by_hand) else "before it had a unit"
             self.warnings.append(
-                f"container {self.name!r} was started before it had a unit, and runs outside of it until its next "
-                "start; state: restarted moves it there now"
+                f"container {self.name!r} was started {how}, and runs outside of its unit until its next start; "
+                "state: restarted moves it there now"
             )
 
     def _no_unit(self) -> str:
@@ -219,12 +225,40 @@ class Boot:
         return status.state != "running" or self.systemd.is_active(self.unit)
 
     def _apply_limits(self) -> None:
-        if self.limits is None or self.limits == self._kept():
-            return
-        kept_limits.write(str(self.layout.container(self.name)), self.limits)
+        """Have a running container held to its limits, then keep them: what is interrupted is done by the next run."""
         cgroup = self.container.cgroup
-        if self.container.status().state == "running" and not cgroup.of_unit:
-            kept_limits.apply(cgroup, self.limits)
+        running = self.container.status().state == "running"
+        unit, former = self._unit_of_run(), self._kept()
+        limits = None if self.limits == former else self.limits
+        if limits is not None and running and not cgroup.of_unit:
+            kept_limits.apply(cgroup, limits)
+        elif limits is not None and unit != self.unit:  # no file of ours has this unit's limits
+            self.systemd.limit(unit, kept_limits.all_properties(limits))
+        if running and cgroup.of_unit:
+            self.warnings += held_limits.bring(cgroup, held_limits.of_unit(self.systemd, unit))
+            if limits is not None:
+                kept_limits.apply_disks(cgroup, limits, former)
+        if limits is not None:
+            kept_limits.write(str(self.layout.container(self.name)), limits)
+
+    def _unit_of_run(self) -> str:
+        """Return the unit in which the container runs, if it runs in one: its own, or that of a start by hand."""
+        by_hand = self.systemd.active_transients(self.by_hand) if self.systemd.present else []
+        return next(iter(by_hand), self.unit)
+
+    def _not_held(self) -> list[str]:
+        """Return the limits of its unit to which the running container is not held; systemd is asked when in doubt."""
+        if not self.systemd.present or self.container.status().state != "running":
+            return []
+        cgroup, kept = self.container.cgroup, self._kept()
+        usual = {name: kept_limits.text(name, kept) for name in held_limits.PROPERTIES}
+        if not cgroup.of_unit or not held_limits.not_held(cgroup, usual):
+            return []
+        texts = held_limits.of_unit(self.systemd, self._unit_of_run())
+        return [
+            f"{name}: {held or 'none'} in place of {texts[name] or 'none'}"
+            for name, held in held_limits.not_held(cgroup, texts).items()
+        ]
 
     def _apply_unit(self) -> None:
         try:
@@ -264,7 +298,7 @@ class Boot:
         return {
             self.template: template(self.systemd.version()),
             self.drop_in: self._drop_in(),
-            self.limits_drop_in: limits_drop_in(self.wanted_limits()),
+            self.limits_drop_in: limits_drop_in(kept_limits.by_disk(self.wanted_limits())),
         }
 
     def _will_be_enabled(self) -> bool:
@@ -276,22 +310,22 @@ class Boot:
 
     def _unit_options(self) -> UnitOptions:
         given = {option: value for option, value in self.given.items() if value is not None}
-        sources = self._sources()
+        spec = known_specification(self.system) or known_specification(self.layout.current_system(self.name))
+        sources = self._sources(spec)
         if sources is not None:
             given["mounts"] = tuple(map(quoted, sources))
+        if spec is not None:
+            given["online"] = any(ports.is_of_host(port.address) for port in spec.ports)
         return UnitOptions.read(_text(self.drop_in))._replace(**given)
 
-    def _sources(self) -> list[str] | None:
+    def _sources(self, spec: Specification | None) -> list[str] | None:
         """Return the paths of the host without which a start would have other files, or None when that is not known.
 
         A system that a run goes back to is not known before it is current.
         """
-        spec = known_specification(self.system) or known_specification(self.layout.current_system(self.name))
         if spec is None:
             return None
-        records = [item for item in spec.file_systems if item.is_bind and not item.mount_may_fail]
-        paths = {plain_path(item.source) for item in records if plain_path(item.source) not in NETWORK_FILES}
-        return sorted(path for path in paths if _is_text(path))
+        return paths_of_host(spec)
 
     def _kept(self) -> Limits:
         return kept_limits.read(str(self.layout.container(self.name)))
@@ -320,11 +354,6 @@ class Boot:
         if self.limits is not None:
             shown["limits"] = dict(limits)
         return shown
-
-
-def _is_text(path: str) -> bool:
-    """Return whether systemd can read a path: no unit has bytes that are no UTF-8."""
-    return not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 def known_specification(system: Path | None) -> Specification | None:

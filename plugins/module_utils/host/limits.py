@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A container's limits as they are declared, as systemd takes them, and as the launcher takes them.
+"""A container's limits as they are declared, and as the launcher takes them.
 
 This module is pure: both sides use it.
 """
@@ -12,22 +12,18 @@ import difflib
 import re
 from typing import Any, Callable, Dict
 
-from ..launcher.limits import LIMITS, TASKS
+from ..launcher.limits import LIMITS, processors
 
-Limits = Dict[str, int]
-
-PROPERTIES = {
-    "memory_max": "MemoryMax=%d",
-    "memory_high": "MemoryHigh=%d",
-    "cpu_quota": "CPUQuota=%d%%",
-    "cpu_weight": "CPUWeight=%d",
-    "tasks_max": "TasksMax=%d",
-    "io_weight": "IOWeight=%d",
-}
-"""The properties of a unit (systemd.resource-control(5)) that stand for the limits."""
+Limits = Dict[str, Any]
+"""The limits by name: numbers; of `cpuset` a list as the kernel writes it; of disks, a number by path."""
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+THOUSANDS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+"""Of bandwidths, as with systemd."""
 LARGEST = 1 << 62
+PROCESSORS = 8192  # more than any kernel knows
+DISK_PATH = re.compile(r"/[^\s\"'\\%]*")
+"""A path that every kind of systemd's quoting leaves as it is."""
 
 
 class LimitError(ValueError):
@@ -40,7 +36,9 @@ class LimitError(ValueError):
 
 
 def parse_limits(declared: Any, path: str = "limits") -> Limits:
-    """Return the limits in numbers: bytes, percent of one CPU, tasks, weights. Leave out those that are None.
+    """Return the limits in numbers: bytes, percent of one CPU, tasks, weights, processors, operations a second.
+
+    Those that are None are left out.
 
     :raises LimitError: with the place of what is wrong.
     """
@@ -59,17 +57,63 @@ def parse_limits(declared: Any, path: str = "limits") -> Limits:
     return {name: limits[name] for name in LIMITS if name in limits}
 
 
-def properties(limits: Limits) -> list[str]:
-    """Return the lines of a unit's section Service. The number of tasks is always bounded."""
-    return [PROPERTIES[name] % value for name, value in {"tasks_max": TASKS, **limits}.items()]
+def _number(value: Any, units: dict[str, int]) -> int:
+    """Return a number with its unit, or -1 when it is none."""
+    match = re.fullmatch(r"([0-9]{1,19})([KMGT]?)(?:i?B)?", str(value).strip()) if not isinstance(value, bool) else None
+    return int(match.group(1)) * units[match.group(2)] if match else -1
 
 
 def _size(value: Any, path: str) -> int:
-    match = re.fullmatch(r"([0-9]{1,19})([KMGT]?)(?:i?B)?", str(value).strip()) if not isinstance(value, bool) else None
-    size = int(match.group(1)) * UNITS[match.group(2)] if match else 0
+    size = _number(value, UNITS)
     if not 1 << 20 <= size <= LARGEST:
         raise LimitError(path, f"{value!r} is not a size of 1M or more, such as 512M or 2G (K, M, G, T count in 1024s)")
     return size
+
+
+def _swap(value: Any, path: str) -> int:
+    size = _number(value, UNITS)
+    if not 0 <= size <= LARGEST:
+        raise LimitError(path, f"{value!r} is not a size, such as 512M, or 0 for none (K, M, G, T count in 1024s)")
+    return size
+
+
+def _processors(value: Any, path: str) -> str:
+    words = [] if isinstance(value, bool) else re.split(r"[\s,]+", str(value).strip())
+    if not words or not all(re.fullmatch(r"[0-9]{1,5}(-[0-9]{1,5})?", word) for word in words):
+        raise LimitError(path, f"{value!r} is not a list of processors, such as 0-3 or 0,2")
+    found = processors(",".join(words))
+    backward = [word for word in words if not processors(word)]
+    if backward or max(found) >= PROCESSORS:
+        raise LimitError(path, f"{value!r}: {(backward or [max(found)])[0]} is no processor, or no range of them")
+    return _ranges(sorted(found))
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Return a list of processors as the kernel writes it."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    return ",".join("-".join(map(str, part)) for part in parts)
+
+
+def _of_paths(units: dict[str, int], example: str) -> Callable[[Any, str], dict[str, int]]:
+    def parse_paths(value: Any, path: str) -> dict[str, int]:
+        if not isinstance(value, dict) or not value:
+            raise LimitError(path, f"{value!r} is not a mapping of disks, such as {{/dev/sda: {example}}}")
+        found = {}
+        for disk, bound in value.items():
+            if not isinstance(disk, str) or not DISK_PATH.fullmatch(disk):
+                raise LimitError(path, f"{disk!r} is not an absolute path of a disk, or of a file on it")
+            number = _number(bound, units)
+            if not 1 <= number <= LARGEST:
+                raise LimitError(f"{path}[{disk}]", f"{bound!r} is not a number a second, such as {example}")
+            found[disk] = number
+        return found
+
+    return parse_paths
 
 
 def _percent(value: Any, path: str) -> int:
@@ -91,11 +135,17 @@ def _between(low: int, high: int, what: str) -> Callable[[Any, str], int]:
     return parse_number
 
 
-PARSERS: dict[str, Callable[[Any, str], int]] = {
+PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "memory_max": _size,
     "memory_high": _size,
+    "swap_max": _swap,
     "cpu_quota": _percent,
     "cpu_weight": _between(1, 10000, "a weight"),
+    "cpuset": _processors,
     "tasks_max": _between(64, 4194304, "a number of tasks"),
     "io_weight": _between(1, 10000, "a weight"),
+    "io_read_bandwidth": _of_paths(THOUSANDS, "10M (K, M, G, T count in 1000s)"),
+    "io_write_bandwidth": _of_paths(THOUSANDS, "10M (K, M, G, T count in 1000s)"),
+    "io_read_iops": _of_paths(THOUSANDS, "1000"),
+    "io_write_iops": _of_paths(THOUSANDS, "1000"),
 }

@@ -67,6 +67,12 @@ def _meet(one: str, other: str) -> bool:
     return versions[0] == versions[1] and any(address in ("0.0.0.0", "::") for address in addresses)
 
 
+def is_of_host(address: str) -> bool:
+    """Return whether nobody can listen on an address before the host has it: it is neither all nor the loopback's."""
+    plain = _address(address)
+    return plain not in ("", "0.0.0.0", "::", "::1") and not plain.startswith("127.")
+
+
 def _address(text: str) -> str:
     """Return an address in its plain form; a name as it is, but for the one that is always known."""
     if text == "localhost":

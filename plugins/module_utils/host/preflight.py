@@ -15,7 +15,7 @@ from typing import Callable, List
 from ..launcher import confine, identity, lookup, targets
 from ..launcher.contract import Specification
 from ..state.target import NEEDS_ROOT, TargetError
-from . import looking, nested, preflight_sources, preflight_targets
+from . import looking, nested, preflight_credentials, preflight_devices, preflight_sources, preflight_targets
 from .distribution import DEBIAN_PACKAGES
 from .facts import HostFacts
 from .preflight_directories import lost_data, missing, owners
@@ -91,17 +91,14 @@ def _store(host: HostFacts, specification: Specification) -> list[str]:
         kind = 0
     if not stat.S_ISDIR(kind):
         return [f"the store {source} is not a directory on this host"]
-    problems = []
     if target == "/usr" and not _is_merged(host, posixpath.dirname(source.rstrip("/")) or "/"):
-        problems.append(
-            f"beside the store {source} there is a bin that is not a link into it; containers need a merged /usr: "
-            f"install the package {DEBIAN_PACKAGES.merged_usr}"
-        )
+        said = f"beside the store {source} there is a bin that is not a link into it; containers need a merged /usr"
+        return [f"{said}: install the package {DEBIAN_PACKAGES.merged_usr}"]  # its systemd is beside it, too
     program = specification.init.argv[0]
     view = StoreView(specification, host.root)
     if specification.init.systemd and program.startswith(target + "/") and not view.is_program(program):
-        problems.append(f"the store {source} has no systemd ({program}): install the package {DEBIAN_PACKAGES.systemd}")
-    return problems
+        return [f"the store {source} has no systemd ({program}): install the package {DEBIAN_PACKAGES.systemd}"]
+    return []
 
 
 def _kind(host: HostFacts, path: str) -> int:
@@ -157,12 +154,20 @@ def _calls(host: HostFacts, specification: Specification) -> list[str]:
     return [said] if said else []
 
 
+def _devices(host: HostFacts, specification: Specification) -> list[str]:
+    return [] if _kernel(host, specification) else preflight_devices.refused(host, specification)
+
+
+def _credentials(host: HostFacts, specification: Specification) -> list[str]:
+    return [] if _kernel(host, specification) else preflight_credentials.unavailable(host, specification)[1]
+
+
 def _version(version: tuple[int, ...]) -> str:
     return ".".join(str(part) for part in version)
 
 
 CHECKS: list[Check] = [_privileges, _kernel, _python, _namespaces, _control_groups, _store, _sources]
-CHECKS += [_mounts, types, tmpfs_options, _owners, _ports]
+CHECKS += [_mounts, types, tmpfs_options, _owners, _ports, _devices, _credentials]
 
 
 def problems(host: HostFacts, specification: Specification) -> list[str]:
@@ -176,13 +181,20 @@ def problems(host: HostFacts, specification: Specification) -> list[str]:
 
 
 def missing_sources(host: HostFacts, specification: Specification) -> list[str]:
-    """Return which sources of required mappings are missing, each with a remedy. A task of the play may make them."""
-    return [] if _kernel(host, specification) else preflight_sources.required(host, specification)
+    """Return which sources of required mappings, devices and credentials are missing, each with a remedy.
+
+    A task of the play may make them.
+    """
+    if _kernel(host, specification):
+        return []
+    credentials = preflight_credentials.unavailable(host, specification)[0]
+    return preflight_sources.required(host, specification) + preflight_devices.absent(host, specification) + credentials
 
 
 def warnings(host: HostFacts, specification: Specification) -> list[str]:
     """Return what a person should know about a container of this specification on this host."""
-    return Sources(host, specification).warnings() + lost_data(host, specification)
+    risks = preflight_devices.risks(host, specification)
+    return Sources(host, specification).warnings() + lost_data(host, specification) + risks
 
 
 def warnings_of_start(host: HostFacts, specification: Specification) -> list[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Callable
 from ..launcher import elf, targets
 from .preflight_mounts import answers
 from .store import StoreView
-from .unit_settings import UnitSettings
+from .unit_settings import STARTS, UnitSettings
 
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
@@ -119,7 +119,7 @@ class Programs:
             if self.texts.is_own(name) and self.texts.is_plain(name):
                 for command in self.texts.commands(name):
                     said = "" if command.may_fail else self._look(name, command.program)
-                    text = f"the unit {name} starts {command.program}, {said}"
+                    text = f"{self.texts.called(name, command.program, *STARTS)} starts {command.program}, {said}"
                     if said == ABSENT and self._may_be_made(name, command.program):
                         made.append(f"{text}, unless something inside makes it before")
                     elif said:
@@ -151,7 +151,7 @@ class Programs:
             if not self.texts.is_plain(name) or (instances and name not in instances):
                 continue
             why = self._look(name, program)
-            text = f"the unit {name} starts {program}, {why}"
+            text = f"{self.texts.called(name, program, *STARTS)} starts {program}, {why}"
             if why == ABSENT and instances and self._may_be_made(name, program):
                 warnings.append(f"{text}, unless something inside makes it before")
             elif why and instances:

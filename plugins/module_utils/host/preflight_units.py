@@ -54,8 +54,9 @@ class NamesInUnits:
         for name in self.own:
             other = self.texts.triggered(name)
             if other and not self.texts.is_there(other):
-                remedy = f"declare that unit, or name another one with {TRIGGERS[name.rpartition('.')[2]]}="
-                found.append(f"the unit {name} starts {other}, which is not there: {remedy}")
+                key = TRIGGERS[name.rpartition(".")[2]]
+                remedy = f"declare that unit, or name another one with {key}="
+                found.append(f"{self.texts.called(name, other, key)} starts {other}, which is not there: {remedy}")
         return found
 
     def _required(self, keys: tuple[str, ...]) -> list[str]:
@@ -65,7 +66,9 @@ class NamesInUnits:
                 for other in self.texts.named(name, (key,)):
                     if not self.texts.is_there(other):
                         remedy = f"declare that unit, or correct {key}= (Wants= is for one that may be missing)"
-                        found.append(f"the unit {name} requires {other}, which is not there: {remedy}")
+                        found.append(
+                            f"{self.texts.called(name, other, key)} requires {other}, which is not there: {remedy}"
+                        )
         return list(dict.fromkeys(found))
 
     def _accounts(self) -> list[str]:
@@ -88,10 +91,11 @@ class NamesInUnits:
             for key, known in ((f"{kind}User", users), (f"{kind}Group", groups)):
                 value = self.texts.value(name, key)
                 if known and value and not _is_known(value, known | dynamic):
-                    found.append(_unknown(name, key, value))
-            for value in self.texts.values(name, "SupplementaryGroups"):
+                    found.append(_unknown(self.texts.called(name, value, key), key, value))
+            key = "SupplementaryGroups"
+            for value in self.texts.values(name, key):
                 if groups and not _is_known(value, groups | dynamic):
-                    found.append(_unknown(name, "SupplementaryGroups", value))
+                    found.append(_unknown(self.texts.called(name, value, key), key, value))
         return found
 
     def _name_services(self) -> str | None:
@@ -123,6 +127,6 @@ def _is_known(account: str, known: set[str]) -> bool:
 def _unknown(unit: str, key: str, account: str) -> str:
     what, declared = ("group", "groups") if "Group" in key else ("user", "users")
     return (
-        f"the unit {unit} has {key}={account}, a {what} that nobody has declared: "
+        f"{unit} has {key}={account}, a {what} that nobody has declared: "
         f"add it to operating_system.{declared}, or name another"
     )

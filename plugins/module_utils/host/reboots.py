@@ -9,6 +9,7 @@ import os
 import time
 
 from ..launcher.errors import LauncherError
+from ..launcher.process import SCOPE_STOP
 from ..launcher.times import as_text
 
 TYPE_CHECKING = False
@@ -19,7 +20,7 @@ BURST = 60  # starts within INTERVAL, after which it stays down, in the foregrou
 INTERVAL = 600.0  # seconds
 PAUSES = (0.0, 1.0, 2.0, 4.0, 5.0)  # seconds before a start, by the number of starts before the last; short enough that
 # BURST starts fit into INTERVAL, or the end would never come
-STOPS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
+STOPS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM, SCOPE_STOP)
 
 
 def wait(seconds: float) -> bool:

@@ -92,6 +92,10 @@ class StoreView:
         )
         self._names_left = NAMES_READ
 
+    def reached(self, path: str) -> str | None:
+        """Return the path of the container that `path` leads to, without links; None when links form a circle."""
+        return self._follow(path)
+
     def is_program(self, path: str) -> bool:
         """Return whether the absolute path `path` leads to a regular file that may be executed."""
         reached = self._follow(path)

@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 
 from ..launcher import data, times
 from ..launcher.errors import RUNS_ELSEWHERE
+from ..launcher.limits import properties
 from ..launcher.names import is_name
 from ..state import unit_texts
 from ..state.target import TargetError
 from . import reboots
 from .container_options import OPTIONS
-from .limits import Limits, properties
+from .limits import Limits
+from .unit_by_hand import MARGIN, SLICE, TRANSIENT_UNITS, as_word
 
 TEMPLATE_UNIT = "unshare-container@.service"
 BOOT_DROP_IN = "unshare.conf"
@@ -27,10 +29,8 @@ WANTS = "multi-user.target.wants"
 STEPS_SINCE = 254
 """The version of systemd from which on a restart's delay grows by itself (RestartSteps=)."""
 
-MARGIN = 15
-"""Seconds that systemd waits longer than the launcher does, which knows better what to do then."""
-
 MOUNTS_FOR = "RequiresMountsFor="
+ONLINE = "network-online.target"
 WRITTEN = "# Written by the Ansible collection unshare.container."
 RESTARTS = tuple(OPTIONS["restart"]["choices"])
 
@@ -40,7 +40,7 @@ _TEMPLATE = """\
 
 [Unit]
 Description=System container %%i
-After=network.target
+After=network.target systemd-machined.service
 # Both flush the rules of the host's packet filter, those for containers included.
 After=nftables.service firewalld.service
 ReloadPropagatedFrom=nftables.service firewalld.service
@@ -52,7 +52,7 @@ StartLimitBurst=%(burst)d
 [Service]
 Type=notify
 NotifyAccess=main
-Slice=machine.slice
+Slice=%(slice)s
 Environment=UNSHARE_TIMEOUT=30
 ExecStart=/var/lib/unshare/containers/%%i/current/run-container --service --timeout=${UNSHARE_TIMEOUT}
 ExecReload=/var/lib/unshare/containers/%%i/current/run-container --refresh --timeout=${UNSHARE_TIMEOUT}
@@ -80,6 +80,7 @@ def template(version: int) -> str:
     return _TEMPLATE % {
         "drop_in": BOOT_DROP_IN,
         "limits": LIMITS_DROP_IN,
+        "slice": SLICE,
         "elsewhere": RUNS_ELSEWHERE,
         "back_off": back_off,
         "burst": reboots.BURST,
@@ -100,6 +101,7 @@ class UnitOptions(NamedTuple):
     :param after: containers that are started before this one, if they are started at all.
     :param requires: containers that are started before this one, and without which this one does not run.
     :param mounts: paths of the host that are mounted before, each as `quoted` has it.
+    :param online: whether the host has its addresses before.
     """
 
     timeout: float = float(OPTIONS["timeout"]["default"])
@@ -107,6 +109,7 @@ class UnitOptions(NamedTuple):
     after: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ()
+    online: bool = False
 
     @classmethod
     def read(cls, text: str) -> UnitOptions:
@@ -123,7 +126,8 @@ class UnitOptions(NamedTuple):
             if name in after:
                 after.remove(name)
         mounts = tuple(_values(text, MOUNTS_FOR))
-        return said._replace(after=tuple(after), requires=tuple(requires), mounts=mounts)
+        online = ONLINE in _values(text, "Wants=")
+        return said._replace(after=tuple(after), requires=tuple(requires), mounts=mounts, online=online)
 
     def text(self) -> str:
         """Return the text of the drop-in. A name in both lists has two lines `After=`, so that `read` finds both."""
@@ -132,6 +136,7 @@ class UnitOptions(NamedTuple):
         for name in sorted(set(self.requires)):
             lines += [f"Requires={unit_of(name)}", f"After={unit_of(name)}"]
         lines += [MOUNTS_FOR + path for path in self.mounts]
+        lines += [f"Wants={ONLINE}", f"After={ONLINE}"] if self.online else []
         lines += ["", "[Service]", f"Environment=UNSHARE_TIMEOUT={times.as_text(self.timeout)}"]
         whole = times.as_text(self.timeout + MARGIN)
         lines += [f"TimeoutStartSec={whole}s", f"TimeoutStopSec={whole}s", f"Restart={self.restart}"]
@@ -140,8 +145,7 @@ class UnitOptions(NamedTuple):
 
 def quoted(path: str) -> str:
     """Return a path as one word of a unit's option that knows specifiers (systemd.syntax(7), systemd.unit(5))."""
-    inner = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'"{inner}"'
+    return as_word(path).replace("%", "%%")
 
 
 def _values(text: str, beginning: str) -> list[str]:
@@ -167,6 +171,7 @@ class Systemd:
 
     def __init__(self, root: Path) -> None:
         self.present = (root / "run/systemd/system").is_dir()
+        self.transient = root / TRANSIENT_UNITS[1:]
 
     def version(self) -> int:
         """Return systemd's version, or 0 when it cannot be read."""
@@ -177,9 +182,18 @@ class Systemd:
         """Return whether the unit runs, starts, stops, or waits for a restart."""
         return self.show(unit, "ActiveState") not in ("inactive", "failed", "")
 
+    def active_transients(self, units: list[str]) -> list[str]:
+        """Return those of these transient units that are active; about one without a file systemd is not asked."""
+        return [unit for unit in units if (self.transient / unit).exists() and self.is_active(unit)]
+
     def show(self, unit: str, name: str) -> str:
         """Return a property of a unit."""
         return self._run("show", f"--property={name}", "--value", unit).stdout.strip()
+
+    def properties(self, unit: str, names: list[str]) -> dict[str, str]:
+        """Return properties of a unit by their names."""
+        said = self._run("show", f"--property={','.join(names)}", unit).stdout
+        return {name: value for name, _sign, value in (line.partition("=") for line in said.split("\n"))}
 
     def active_instances(self) -> list[str]:
         """Return the units of containers that run, or are about to."""
@@ -188,7 +202,7 @@ class Systemd:
         return data.first_words(listed)
 
     def reload(self) -> None:
-        """Let systemd read its units again; running ones get their new limits by that."""
+        """Let systemd read its units again. Whether running ones get new limits by that depends on its version."""
         self._order(60, "daemon-reload")
 
     def start(self, unit: str, timeout: float) -> None:
@@ -199,6 +213,10 @@ class Systemd:
     def stop(self, unit: str, timeout: float) -> None:
         """Stop the unit, and wait for it."""
         self._order(2 * (timeout + MARGIN), "stop", unit)
+
+    def limit(self, unit: str, assignments: list[str]) -> None:
+        """Set limits of a unit that runs, until it ends."""
+        self._order(30, "set-property", unit, "--runtime", *assignments)
 
     def _order(self, timeout: float, *words: str) -> None:
         done = self._run(*words, timeout=timeout)

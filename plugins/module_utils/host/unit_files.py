@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Collection
 
 from ..state.declared_units import BOOT_TARGET, UNITS_DIRECTORY, DeclaredUnits, ignored_names, ignored_values
 from ..state.system_content import SystemContent
@@ -28,6 +29,10 @@ SECONDS = 20.0
 SHOWN = 10
 """Lines of what it says that are told."""
 
+SHARED = (
+    "{names}, which each unit of the type reads, is the cause of what follows: declare it for those units that it is "
+    "for, in NAME.{kind}.d, without what they cannot have"
+)
 _FATAL = re.compile(r": (?:.*\bRefusing\b|Unit configuration has fatal error)")
 _BAD_PLACE = re.compile(r":\d+: (?:Neither a valid executable|Invalid|Unbalanced|Failed to|Executable )")
 _LACKS = re.compile(r"\S+: [Ss]ervice \S+ not loaded, socket cannot be started\.")
@@ -44,7 +49,7 @@ _NOT_LOADED = re.compile(
     r"^Unit (?P<unit>\S+) (?:has a bad unit file setting|failed to load properly|is masked|not found)\b"
 )
 _FOLLOWED = re.compile(r"Unknown (?:key|lvalue).* '?UpheldBy'?\b")
-"""What a systemd does not know, and this collection does itself: it says so in another file."""
+"""A complaint of an older systemd about `UpheldBy=`, for which this collection writes a file of its own."""
 
 _NAME = re.compile(r"[^\s:/']+?\.(?:automount|mount|path|service|slice|socket|swap|target|timer)(?![\w-])")
 
@@ -67,6 +72,7 @@ class UnitFiles:
         own = root == Path("/") and specification.store.source == specification.store.target == SHARED_STORE
         if own and specification.init.systemd and os.access(analyze, os.X_OK):
             self._judge(self._said(analyze))
+            self._blame(analyze)
 
     def check(self) -> None:
         """Refuse units that systemd would not start as they were declared.
@@ -79,11 +85,28 @@ class UnitFiles:
                 "systemd does not take these units as they are declared; nothing was changed. " + "; ".join(shown)
             )
 
-    def _said(self, analyze: str) -> list[str]:
-        """Return what systemd says of the units, with their paths inside; nothing when it does not answer in time."""
+    def _blame(self, analyze: str) -> None:
+        """Name the drop-ins for a whole type without which systemd says nothing of what is wrong with a unit."""
+        lines, shared = self.errors, self.declared.shared_drop_ins()
+        for without in [[path] for path in shared] + ([shared] if shared[1:] else []):
+            left = self._said(analyze, without) if lines else None
+            if not left:
+                continue  # nothing is wrong, or it has not answered
+            caused = [line for line in lines if line not in left and not line.startswith(tuple(shared))]
+            if caused:
+                kind = without[0][len(UNITS_DIRECTORY) :].partition(".d/")[0]
+                cause = SHARED.format(names=" with ".join(without), kind=kind)
+                self.errors.insert(self.errors.index(caused[0]), cause)
+                lines = [line for line in lines if line not in caused]
+
+    def _said(self, analyze: str, without: Collection[str] = ()) -> list[str]:
+        """Return what systemd says of the units, with their paths inside; nothing when it does not answer in time.
+
+        :param without: files that it does not get.
+        """
         directory = tempfile.mkdtemp(prefix="unshare-units-", dir="/run" if os.access("/run", os.W_OK) else None)
         try:
-            self._write(directory)
+            self._write(directory, without)
             units = self.declared.own + self.declared.templates
             environment = {
                 "PATH": "/usr/sbin:/usr/bin",
@@ -111,9 +134,9 @@ class UnitFiles:
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
-    def _write(self, directory: str) -> None:
+    def _write(self, directory: str, without: Collection[str]) -> None:
         for path, file in self.content.files.items():
-            if path.startswith(UNITS_DIRECTORY):
+            if path.startswith(UNITS_DIRECTORY) and path not in without:
                 place = os.path.join(directory, path[len(UNITS_DIRECTORY) :])
                 os.makedirs(os.path.dirname(place), exist_ok=True)
                 if file.link is not None:

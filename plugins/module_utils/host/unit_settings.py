@@ -49,9 +49,15 @@ class UnitSettings:
         self.files = specification.files
         self.declared = DeclaredUnits(self.files, read)
         self.stored = stored
+        self._started: list[str] | None = None
 
     def started(self) -> list[str]:
         """Return the units that the boot starts, or what the boot starts may start later, sorted."""
+        if self._started is None:
+            self._started = self._all_started()
+        return list(self._started)
+
+    def _all_started(self) -> list[str]:
         found: set[str] = set()
         pending = [*self.declared.wanted(lambda name: True), *self._triggers()]
         while pending:
@@ -76,6 +82,14 @@ class UnitSettings:
     def is_own(self, name: str) -> bool:
         """Return whether the system brings a unit itself, or a drop-in for it."""
         return self.declared.is_own(name) or self.declared.has_drop_ins(name)
+
+    def called(self, name: str, word: str, *keys: str) -> str:
+        """Return what a unit is called in a message: with the drop-in of many units by which it has a word.
+
+        :param keys: the settings that the word is looked for in.
+        """
+        origin = self.declared.shared_origin(name, keys, word)
+        return f"the unit {name} (by {origin})" if origin else f"the unit {name}"
 
     def instances(self, name: str, among: list[str]) -> list[str]:
         """Return the units that have the same template as an instance."""
@@ -135,6 +149,10 @@ class UnitSettings:
     def is_true(self, name: str, key: str) -> bool:
         """Return whether a setting is true."""
         return unit_texts.is_true(self.settings(name), key)
+
+    def is_false(self, name: str, key: str) -> bool:
+        """Return whether a setting is said to be false."""
+        return unit_texts.last(self.settings(name), key).lower() in unit_texts.NO
 
     def settings(self, name: str, stored: bool = False) -> Settings:
         """Return the settings of a unit, in their order.

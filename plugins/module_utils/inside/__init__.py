@@ -14,4 +14,5 @@ Each for one part of that:
     units        whether all that was declared runs: the one judgement
     mending      mappings that it lacks
     outdated     software that the host has replaced, and it still runs
+    restarting   a restart of the units that run it
 """

@@ -72,8 +72,10 @@ PROBATION = (2.0, 10.0)
 LIFE = PROBATION[0]
 LEAST = 0.1  # seconds that a question to the journal must be left
 _UNITS_OF_TIME = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-# Messages by which systemd says that a unit has failed, or ended well (systemd.journal-fields(7), MESSAGE_ID).
+# Messages by which systemd says that a unit has failed, how its program ended, and that the unit ended well
+# (systemd.journal-fields(7), MESSAGE_ID).
 _FAILED = "MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c"
+_EXITED = "MESSAGE_ID=98e322203f7a4ed290d09fe03c09fe15"
 _ENDED_WELL = "MESSAGE_ID=7ad2d189f7e94e70a38c781354912448"
 REASONS = 3  # lines of systemd's log that stand in a reason
 REASON_LIMIT = 600  # characters of one
@@ -100,6 +102,10 @@ class UnitProblem:
 
     def __str__(self) -> str:
         return "%s %s" % (self.unit, self.reason)
+
+    def add(self, text: str) -> None:
+        """Add a text to the reason."""
+        self.reason = (self.reason + text)[:REASON_LIMIT]
 
 
 class Judgement:
@@ -181,6 +187,8 @@ def judge(container: RecordedContainer, timeout: float = 10.0) -> Judgement:
             passing = state not in RUNNING
         if reason is not None:
             problems.append(UnitProblem(name, reason, passing))
+    for problem in problems[:SHOWN]:
+        problem.add(_how_it_ended(container, problem.unit, units.get(problem.unit, {}), deadline))
     others = [UnitProblem(name, _has_values(early.ignored(name))) for name in early.others_with_ignored(names)]
     for block in blocks[len(names) :]:
         if block.get("Id") not in units and block.get("Result") != "success":
@@ -326,12 +334,32 @@ def _has_failed(container: RecordedContainer, name: str, deadline: float) -> boo
     """
 
     def is_said(message: str) -> bool:
-        since = "--since=-%ds" % (2 * PROBATION[1])
-        words = ["--quiet", "--no-pager", "--output=cat", "--lines=1", since, "_PID=1", message, "UNIT=" + name]
-        left = deadline - time.monotonic()
-        return left > LEAST and bool(capture(container, ["journalctl", *words], left).strip())
+        return bool(_said_lately(container, name, message, deadline))
 
     return is_said(_FAILED) or not is_said(_ENDED_WELL)
+
+
+def _how_it_ended(container: RecordedContainer, name: str, unit: Properties, deadline: float) -> str:
+    """Return how the program of a unit ended before systemd started it again, to follow a reason.
+
+    While the next one begins, what systemd knows of the unit is about that alone.
+    """
+    begins = unit.get("ActiveState") == "active" or unit.get("SubState", "").startswith("start")
+    if not begins or not _number(unit, "NRestarts"):
+        return ""
+    try:
+        said = _said_lately(container, name, _EXITED, deadline)
+    except LauncherError:
+        return ""  # the reason is one without this
+    return " (%s)" % said[len(name) + 2 :] if said.startswith(name + ": ") else ""
+
+
+def _said_lately(container: RecordedContainer, name: str, message: str, deadline: float) -> str:
+    """Return the last line by which systemd has said a message of a unit lately; nothing when the time is over."""
+    since = "--since=-%ds" % (2 * PROBATION[1])
+    words = ["--quiet", "--no-pager", "--output=cat", "--lines=1", since, "_PID=1", message, "UNIT=" + name]
+    left = deadline - time.monotonic()
+    return capture(container, ["journalctl", *words], left).strip()[:REASON_LIMIT] if left > LEAST else ""
 
 
 def _words(named: list[str]) -> str:

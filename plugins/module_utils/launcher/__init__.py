@@ -26,7 +26,8 @@ its modules:
                  `host_settings`, with a `port_guard` at the host's end; `resolver` says which servers it asks
     automounts   what of the host is mounted when somebody asks for it
     mapped       what was at the sources of mappings, for who asks later whether that is so still
-    kernel       /proc, /sys and /dev of the container, and what is masked of them
+    kernel       /proc, /sys and /dev of the container, and what is masked of them; `nodes` are the devices that it is
+                 given, and which none is; `credentials` are those of its PID 1
     confine      what PID 1 and every entering command give up before they run; `seccomp` compiles their filter
     init         the container's first process, until it runs `boot`
     notification   the socket on which it says that it is ready
@@ -46,7 +47,8 @@ And what all of these stand on:
     mounts       mounting by descriptor; `mount_table` says what is mounted, `devices` what lies on what
     process      processes that stay the same ones
     trees        directory trees of any depth; `paths` says where ours are
-    data, names, times, errors   JSON, names of containers, time limits, and the errors
+    data, names, times, errors   JSON, names of containers, time limits, and the errors; `printable` is the one way of
+                 a message to a person
 
 Imports are chosen for their cost: `typing`, `json`, `contextlib` and what they import take longer than a launch.
 """

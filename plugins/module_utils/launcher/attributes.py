@@ -52,6 +52,7 @@ NO_RESOURCE = "who starts the container lacks CAP_SYS_RESOURCE on the host"
 REAL_TIME = 1  # IOPRIO_CLASS_RT (ioprio_set(2)), the class above the 13 bits of a level
 UMASK = 0o022  # the file creation mask of every program
 TIMER_SLACK = 50000  # nanoseconds, the kernel's own
+CORE_FILTER = "/proc/%s/coredump_filter"
 
 
 class Attributes:
@@ -64,6 +65,7 @@ class Attributes:
         affinity: the processors that it may use.
         io_priority: class and level (ioprio_set(2)).
         oom_score_adj: from -1000 to 1000 (proc_pid_oom_score_adj(5)); none leaves it as it is.
+        core_filter: what of its memory comes into a core dump (core(5)); "" leaves it as it is.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Attributes:
         affinity: set[int],
         io_priority: int,
         oom_score_adj: int | None,
+        core_filter: str = "",
     ) -> None:
         self.limits = limits
         self.nice = nice
@@ -81,17 +84,18 @@ class Attributes:
         self.affinity = affinity
         self.io_priority = io_priority
         self.oom_score_adj = oom_score_adj
+        self.core_filter = core_filter
 
     @classmethod
     def standard(cls) -> Attributes:
-        """Return those of a container's PID 1; the processors are those of this machine's own PID 1.
+        """Return those of a container's PID 1; processors and core dumps are as of this machine's own PID 1.
 
         Its OOM score is none of them: `give_oom_score`.
         """
         tasks = int(read_text("/proc/sys/kernel/threads-max").strip() or 0) // 2 or INFINITY
         limits = dict(RESOURCES)
         limits[NPROC] = limits[SIGPENDING] = (tasks, tasks)
-        return cls(limits, 0, (os.SCHED_OTHER, 0), os.sched_getaffinity(1), 0, None)
+        return cls(limits, 0, (os.SCHED_OTHER, 0), os.sched_getaffinity(1), 0, None, read_text(CORE_FILTER % 1).strip())
 
     @classmethod
     def of(cls, pid: int) -> Attributes:
@@ -107,6 +111,7 @@ class Attributes:
             os.sched_getaffinity(pid),
             scheduling.get_io_priority(pid),
             _oom_score(pid),
+            read_text(CORE_FILTER % pid).strip(),
         )
 
     @classmethod
@@ -118,15 +123,21 @@ class Attributes:
             found.limits[number] = max(now[0], soft), max(now[1], hard)
         return found
 
-    def lacking(self, pid: int) -> str | None:
-        """Return in what a process has less than these, as a warning, or None."""
+    def complete(self, pid: int) -> str | None:
+        """Give another process what it could not give itself. Return what it still lacks, as a warning, or None."""
         has = _limits_of(pid)
         found = []
-        for number, limit in sorted(self.limits.items()):
-            now = has.get(number, limit)
-            for kind, mine, wanted in zip(("", " (hard)"), now, limit):
-                if mine < wanted:
-                    found.append("%s%s is %d, not %s" % (NAMES[number], kind, mine, _words(wanted)))
+        for number, (soft, hard) in sorted(self.limits.items()):
+            now = has.get(number, (soft, hard))
+            if now[0] >= soft and now[1] >= hard:
+                continue
+            try:
+                linux.set_limit(pid, number, soft, hard)
+            except PermissionError:
+                for kind, mine, wanted in zip(("", " (hard)"), now, (soft, hard)):
+                    if mine < wanted:
+                        found.append("%s%s is %d, not %s" % (NAMES[number], kind, mine, _words(wanted)))
+        self._schedule(pid)
         return BELOW % ", ".join(found) if found else None
 
     def raised(self, oom_score_adj: int | None) -> Attributes:
@@ -138,7 +149,7 @@ class Attributes:
         nice = min(self.nice, standard.nice)
         policy = self.policy if self.policy[1] else standard.policy  # a priority is that of a real-time policy
         io_priority = self.io_priority if self.io_priority >> 13 == REAL_TIME else standard.io_priority
-        return Attributes(self.limits, nice, policy, standard.affinity, io_priority, oom_score_adj)
+        return Attributes(self.limits, nice, policy, standard.affinity, io_priority, oom_score_adj, self.core_filter)
 
     def give(self, pid: int) -> bool:
         """Give these attributes to a process (0: the calling one), as far as allowed. Return whether all were set.
@@ -154,12 +165,18 @@ class Attributes:
                 if pid == 0:
                     ceiling = linux.get_own_limit(number)[1]
                     linux.set_limit(pid, number, min(soft, ceiling), min(hard, ceiling))
+        return self._schedule(pid) and complete
+
+    def _schedule(self, pid: int) -> bool:
+        """Give a process the scheduling and the OOM score, as far as allowed. Return whether all was set."""
+        complete = True
         for change in (
             lambda: scheduling.set_policy(pid, *self.policy),
             lambda: os.setpriority(os.PRIO_PROCESS, pid, self.nice),
             lambda: os.sched_setaffinity(pid, self.affinity),
             lambda: scheduling.set_io_priority(pid, self.io_priority),
             lambda: self._give_oom_score(pid),
+            lambda: self._give_core_filter(pid),
         ):
             try:
                 change()
@@ -172,6 +189,10 @@ class Attributes:
     def _give_oom_score(self, pid: int) -> None:
         if self.oom_score_adj is not None:
             _set_oom_score(pid, self.oom_score_adj)
+
+    def _give_core_filter(self, pid: int) -> None:
+        if self.core_filter:
+            _write(CORE_FILTER % (pid or "self"), b"0x" + self.core_filter.encode())
 
 
 def give_oom_score(pid: int, score: int) -> str | None:
@@ -212,9 +233,13 @@ def _has_host_resource() -> bool:
 
 
 def _set_oom_score(pid: int, score: int) -> None:
-    descriptor = os.open("/proc/%s/oom_score_adj" % (pid or "self"), os.O_WRONLY | os.O_CLOEXEC)
+    _write("/proc/%s/oom_score_adj" % (pid or "self"), b"%d" % score)
+
+
+def _write(path: str, text: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(descriptor, b"%d" % score)
+        os.write(descriptor, text)
     finally:
         os.close(descriptor)
 
@@ -233,14 +258,14 @@ def _limits_of(pid: int) -> dict[int, tuple[int, int]]:
 
 
 def reset_own() -> None:
-    """Reset what only a process itself can set: signals, timer slack, execution domain.
+    """Reset what only a process itself can set: signals, timer slack, execution domain, huge pages, NUMA policy.
 
     Signals that Python, or its caller, ignores or blocks would stay so after exec. These include the signals that the C
     library keeps for itself and lets nobody set; another library may have ignored them.
     """
-    for number in range(1, LAST_SIGNAL + 1):
-        if number not in (_signal.SIGKILL, _signal.SIGSTOP):
-            linux.default_signal(number)
+    linux.default_signals(*(set(range(1, LAST_SIGNAL + 1)) - {_signal.SIGKILL, _signal.SIGSTOP}))
     _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
     linux.prctl(linux.PR_SET_TIMERSLACK, TIMER_SLACK)
     linux.personality(0)
+    linux.prctl(linux.PR_SET_THP_DISABLE, 0)
+    scheduling.reset_memory_policy()

@@ -25,7 +25,7 @@ import time
 
 from . import mount_table, mounts, trees
 from .paths import RUN_DIRECTORY, read_text, write_atomically
-from .process import KILL, Process, milliseconds
+from .process import KILL, Process, milliseconds, unified_group
 
 PARENT = "unshare"
 PAYLOAD, ENTERED = "payload", "entered"
@@ -79,15 +79,14 @@ class ControlGroup:
         """Whether the whole is a unit's group, so that the limits are the unit's."""
         return self._unit is not None or os.path.exists(self._note)
 
-    def move_below_unit(self) -> bool:
-        """Move this process, a unit's main process, into a group below the unit's. Return whether there is a unit.
+    def move_below_unit(self, unit: str = "") -> bool:
+        """Move this process below a unit's group, by default that of its own service. Return whether there is a unit.
 
         The process leaves the unit's group for one beside the container's: a group whose controllers are handed down
         has no processes of its own (cgroups(7), "no internal processes").
         """
-        lines = read_text("/proc/self/cgroup").split("\n")
-        unit = next((line[3:].strip("/") for line in lines if line.startswith("0::")), "")
-        if not unit.endswith(".service"):
+        unit = unit or unified_group(read_text("/proc/self/cgroup"))
+        if not unit.endswith((".service", ".scope")):
             return False
         aside = unit + "/" + ASIDE
         try:
@@ -252,12 +251,12 @@ class ControlGroup:
     def write(self, file: str, text: str) -> None:
         """Write a limit into a file of the whole group.
 
-        It is written into the payload as well, so that programs inside can read it. A weight is not: there it would
-        count against processes that enter.
+        Without a unit it is written into the payload as well, so that programs inside can read it. A weight is not:
+        there it would count against processes that enter.
         """
         whole, path = self.whole, self.path
         self._write(whole + "/" + file, text)
-        if path != whole and not file.endswith(".weight") and self._has(path + "/" + file):
+        if path != whole and not self.of_unit and not file.endswith(".weight") and self._has(path + "/" + file):
             self._write(path + "/" + file, text)
 
     @property

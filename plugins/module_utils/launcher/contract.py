@@ -15,7 +15,7 @@ from __future__ import annotations
 from . import file_systems, kinds, targets
 from .data import is_integer
 from .kinds import ContractError, ContractRecord
-from .needs import Port
+from .needs import Credential, Device, Port
 from .stop_signals import signal_name
 
 TYPE_CHECKING = False
@@ -52,20 +52,6 @@ def _device(value: object) -> str | dict[str, str]:
         raise ContractError("is neither a path nor a UUID nor a label")
     if "/" in kinds.text(next(iter(value.values()))):
         raise ContractError("%r is neither a UUID nor a label" % value)
-    return value
-
-
-def _private_users(value: object) -> str | int:
-    if value in ("auto", "identity") and isinstance(value, str):
-        return value
-    if not isinstance(value, int) or not is_integer(value):
-        raise ContractError("is neither 'auto' nor 'identity' nor a number")
-    return value
-
-
-def _oom_score(value: object) -> int:
-    if not isinstance(value, int) or not is_integer(value) or not -1000 <= value <= 1000:
-        raise ContractError("%s is no number from -1000 to 1000" % ascii(value)[:40])
     return value
 
 
@@ -285,6 +271,8 @@ class Specification(ContractRecord):
             later (proc_pid_oom_score_adj(5)).
         log: whether the journal is `volatile` or `persistent`.
         security: the exceptions.
+        devices: of the host, in the order in which they were declared.
+        credentials: for its PID 1.
         file_systems: in the order in which they are mounted.
         files: by their paths inside.
         directories: in the order in which they are made.
@@ -307,6 +295,8 @@ class Specification(ContractRecord):
     oom_score_adj: int = 0
     log: str = "volatile"
     security: Security = Security()
+    devices: list[Device] = []
+    credentials: list[Credential] = []
     file_systems: list[Mount] = []
     files: dict[str, File] = {}
     directories: list[Directory] = []
@@ -324,10 +314,12 @@ class Specification(ContractRecord):
         "init": Init.read,
         "shared_network": kinds.boolean,
         "network": _network,
-        "private_users": _private_users,
-        "oom_score_adj": _oom_score,
+        "private_users": kinds.private_users,
+        "oom_score_adj": kinds.oom_score,
         "log": kinds.choice("volatile", "persistent"),
         "security": Security.read,
+        "devices": kinds.list_of(Device.read),
+        "credentials": kinds.list_of(Credential.read),
         "file_systems": kinds.list_of(Mount.read),
         "files": kinds.mapping_of(kinds.path, File.read),
         "directories": kinds.list_of(Directory.read),
@@ -353,6 +345,9 @@ class Specification(ContractRecord):
             if not self._is_store(mount):
                 self.refuse(where, targets.refusal_of_place(mount.mount_point, self.store.target))
             self.refuse(where, _hides(mount.mount_point, directories))
+        points = [mount.mount_point for mount in self.file_systems]
+        for number, device in enumerate(self.devices):
+            self.refuse("devices[%d].target" % number, device.refusal_beside(self.devices[:number], points))
 
     def _is_store(self, mount: Mount) -> bool:
         place = (mount.mount_point, mount.device)

@@ -8,7 +8,7 @@ import fcntl
 import os
 import stat
 
-from . import lookup
+from . import lookup, mount_table
 from .paths import read_text
 
 TYPE_CHECKING = False
@@ -70,7 +70,30 @@ def members_of_btrfs(directory: str, at: int | None = None) -> list[str]:
         os.close(descriptor)
     digits = said[UUID_AT : UUID_AT + 16].hex()
     uuid = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-    return _numbers_in("%s/fs/btrfs/%s/devices" % (SYSTEM, uuid))
+    return numbers_in("%s/fs/btrfs/%s/devices" % (SYSTEM, uuid))
+
+
+def whole_disk(path: str) -> str | None:
+    """Return the numbers of the disk that a path is, or is on, or None: the kernel counts its work there.
+
+    A partition's is that of its disk. A device that lies on a single other one stands for that, as with systemd.
+
+    Raises:
+        OSError: the path leads nowhere.
+    """
+    found = [block_device(path) or numbers(os.stat(path).st_dev)]
+    if found[0].startswith("0:"):
+        way = mount_table.way(mount_table.read(), os.path.realpath(path))
+        found = of_mount(way[-1]) if way else []
+    while len(found) == 1 and not found[0].startswith("0:"):
+        directory = "%s/dev/block/%s" % (SYSTEM, found[0])
+        disk = found[0]
+        if os.path.exists(directory + "/partition"):
+            return read_text(directory + "/../dev").strip()
+        found = numbers_in(directory + "/slaves")
+        if len(found) != 1:
+            return disk
+    return None
 
 
 def holds(one: str, other: str) -> bool:
@@ -96,7 +119,7 @@ def _chain(number: str) -> set[str]:
             pending.append(block_device(backing) or "")
         if os.path.exists(directory + "/partition"):
             pending.append(read_text(directory + "/../dev").strip())
-        pending += _numbers_in(directory + "/slaves")
+        pending += numbers_in(directory + "/slaves")
         for group in together:
             if number in group:
                 pending += group
@@ -106,11 +129,11 @@ def _chain(number: str) -> set[str]:
 def _groups() -> list[list[str]]:
     """Return the devices of each file system that has several, as far as the kernel tells: btrfs and bcachefs."""
     btrfs, bcachefs = SYSTEM + "/fs/btrfs", SYSTEM + "/fs/bcachefs"
-    found = [_numbers_in("%s/%s/devices" % (btrfs, name)) for name in _names(btrfs)]
-    return found + [_numbers_in("%s/%s" % (bcachefs, name), "block/dev") for name in _names(bcachefs)]
+    found = [numbers_in("%s/%s/devices" % (btrfs, name)) for name in _names(btrfs)]
+    return found + [numbers_in("%s/%s" % (bcachefs, name), "block/dev") for name in _names(bcachefs)]
 
 
-def _numbers_in(directory: str, file: str = "dev") -> list[str]:
+def numbers_in(directory: str, file: str = "dev") -> list[str]:
     """Return the numbers of the devices that a directory of sysfs has entries for."""
     found = []
     for name in _names(directory):

@@ -310,7 +310,10 @@ def _read_in_time(read: int, child: int, seconds: float | None) -> str:
 
 def _end(child: int) -> None:
     """End a child. When the kernel does not let it end, leave it alone."""
-    process = Process.pin_child(child)
+    try:
+        process = Process.pin_child(child)
+    except OSError:
+        return  # it has been ended for that, and what it has written is there
     process.end()
     process.close()
 

@@ -61,6 +61,7 @@ class FirstProcess:
             filtered = not self._makes_special_directories()
             if filtered:
                 confine.filter_calls(self.plan.filter_program)
+            environment = self._environment()
             read_token(built, "the launcher ended before the container's root was built")
             linux.unshare(linux.CLONE_NEWNS)
             # Within the container alone. systemd leaves it to a container's manager, and needs it for credentials.
@@ -75,7 +76,7 @@ class FirstProcess:
             boot = program.find(top, BOOT, [BOOT])
             os.umask(UMASK)
             read_token(go, "the launcher ended before the container's start was recorded")
-            boot.execute(self._environment())
+            boot.execute(environment)
         except BaseException as error:
             tell(report, "in the container: ", error)
         os._exit(1)
@@ -163,6 +164,8 @@ class FirstProcess:
             "container": "unshare",
             "container_uuid": self.plan.machine_id,
         }
+        if self.plan.credentials:
+            environment["CREDENTIALS_DIRECTORY"] = targets.CREDENTIALS
         if self.plan.notify_path is not None:
             environment["NOTIFY_SOCKET"] = "/run/host/notify"
         if self.plan.console is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from .data import is_integer
 from .errors import LauncherError
 from .identity import COUNT
 from .names import is_name
@@ -64,11 +65,15 @@ class ContractRecord:
     """A mapping of fields that never changes. A class gives each field's type, its kind, and its default, if any."""
 
     KINDS: ClassVar[dict[str, Kind]] = {}
+    REQUIRED: ClassVar[tuple[str, ...]] = ()  # the fields that have no default
+
+    def __init_subclass__(cls) -> None:
+        cls.REQUIRED = tuple(name for name in cls.KINDS if not hasattr(cls, name))
 
     def __init__(self, **given: Any) -> None:
         self.__dict__.update(given)
         unknown = given.keys() - self.KINDS.keys()
-        missing = [name for name in self.KINDS if not hasattr(self, name)]
+        missing = [name for name in self.REQUIRED if name not in given]
         if unknown or missing:
             raise TypeError("%s: unknown %s, missing %s" % (type(self).__name__, sorted(unknown), missing))
 
@@ -89,10 +94,9 @@ class ContractRecord:
                 if name not in kinds:
                     raise ContractError("is no field; known are %s" % ", ".join(kinds))
                 fields[name] = kinds[name](item)
-            if len(fields) < len(kinds):
-                for name in kinds:
-                    if not hasattr(record, name):
-                        raise ContractError("is missing")
+            for name in cls.REQUIRED:
+                if name not in fields:
+                    raise ContractError("is missing")
         except ContractError as error:
             raise error.within(str(name)) from None
         record.check()
@@ -176,6 +180,22 @@ def identifier(value: object) -> int:
     """Return the number of a user or a group inside."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < COUNT:
         raise ContractError("%s is no id of a container (0 to %d)" % (ascii(value)[:40], COUNT - 1))
+    return value
+
+
+def private_users(value: object) -> str | int:
+    """Return `auto`, `identity`, or the first of a container's ids on the host."""
+    if value in ("auto", "identity") and isinstance(value, str):
+        return value
+    if not isinstance(value, int) or not is_integer(value):
+        raise ContractError("is neither 'auto' nor 'identity' nor a number")
+    return value
+
+
+def oom_score(value: object) -> int:
+    """Return how much sooner or later the kernel kills a process (proc_pid_oom_score_adj(5))."""
+    if not isinstance(value, int) or not is_integer(value) or not -1000 <= value <= 1000:
+        raise ContractError("%s is no number from -1000 to 1000" % ascii(value)[:40])
     return value
 
 

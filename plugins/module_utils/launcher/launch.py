@@ -146,6 +146,7 @@ class Launch:
             for _number in range(3):
                 pipes.append(os.pipe())
             ids, ready, built = pipes
+            load_nothing_more()
             self.cloned = pid = self._clone(relation)
             if pid == 0:
                 FirstProcess(self.plan).run(report[1], ids[0], ready[1], built[0], go[0])
@@ -231,7 +232,6 @@ class Launch:
                 kernel.restrict(tree, null)
             kernel.name_boot(tree)
             os.fchdir(tree.root)
-            load_nothing_more()
             mount_calls.pivot_root(".", ".")
             mount_calls.unmount(".")
         finally:
@@ -240,8 +240,7 @@ class Launch:
 
     def _give_attributes(self, init: int) -> None:
         """Give the init what it cannot take itself, while it looks for its program; warn about what cannot be given."""
-        wanted = self.plan.attributes
-        lacking = None if not self.limited or wanted.give(init) else wanted.lacking(init)
+        lacking = self.plan.attributes.complete(init) if self.limited else None
         self.warnings += filter(None, [lacking, give_oom_score(init, self.plan.spec.oom_score_adj)])
 
     def _mount_kernel_file_systems(self, tree: mounts.Tree, init: Process) -> None:

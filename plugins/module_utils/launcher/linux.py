@@ -19,6 +19,14 @@ from .loading import refuse_to_load
 libc = ctypes.PyDLL(None, use_errno=True)
 syscall = libc.syscall
 syscall.restype = ctypes.c_long
+# All that is called is looked up here, and the types are made. In a container's first process each would write to, and
+# so copy, two dozen pages of its parent's.
+for _name in "fstatfs mount personality prctl prlimit sethostname setns socket umount2 unshare".split():
+    getattr(libc, _name)
+_Limits = ctypes.c_uint64 * 2  # `struct rlimit64`
+_Status = ctypes.c_char * 256  # room for `struct statfs` and `struct statx`
+_CapabilityHeader = ctypes.c_uint32 * 2
+_CapabilitySets = ctypes.c_uint32 * 6
 
 MACHINE = os.uname().machine
 
@@ -77,6 +85,7 @@ PR_GET_DUMPABLE = 3
 PR_SET_DUMPABLE = 4
 PR_SET_TIMERSLACK = 29
 PR_SET_NO_NEW_PRIVS = 38
+PR_SET_THP_DISABLE = 41
 PR_CAPBSET_DROP = 24
 PR_GET_SECUREBITS = 27
 PR_SET_SECUREBITS = 28
@@ -141,7 +150,7 @@ class OpenHow(ctypes.Structure):
 class SocketFilterProgram(ctypes.Structure):
     """`struct sock_fprog` of seccomp(2)."""
 
-    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
 
 def clone3(flags: int, exit_signal: int = 0, cgroup: int | None = None, pid: int | None = None) -> int:
@@ -221,20 +230,20 @@ def parent_death_signal() -> int:
 
 def get_own_limit(number: int) -> tuple[int, int]:
     """Return the soft and the hard resource limit of this number of the calling process (prlimit(2))."""
-    limits = (ctypes.c_uint64 * 2)()
+    limits = _Limits()
     result_of(libc.prlimit(0, number, None, limits), "prlimit(%d)", number)
     return limits[0], limits[1]
 
 
 def set_limit(pid: int, number: int, soft: int, hard: int) -> None:
     """Set the soft and the hard limit of a process, or of the calling one (0)."""
-    limits = (ctypes.c_uint64 * 2)(soft, hard)
+    limits = _Limits(soft, hard)
     result_of(libc.prlimit(pid, number, limits, None), "prlimit(%d, %d, %d)", pid, number, soft)
 
 
 def file_system_type(descriptor: int) -> int:
     """Return the number of the type of the file system that a descriptor is in (fstatfs(2))."""
-    status = ctypes.create_string_buffer(256)
+    status = _Status()
     result_of(libc.fstatfs(descriptor, status), "fstatfs(%d)", descriptor)
     kind = ctypes.c_uint if MACHINE == "s390x" else ctypes.c_long
     return kind.from_buffer(status).value
@@ -251,15 +260,16 @@ def is_root_of_mount(descriptor: int) -> bool:
 
 
 def _statx(descriptor: int) -> ctypes.Array[ctypes.c_char]:
-    status, number = ctypes.create_string_buffer(256), number_here(_STATX, "statx")
+    status, number = _Status(), number_here(_STATX, "statx")
     result_of(syscall(number, descriptor, b"", AT_EMPTY_PATH, STATX_MOUNT, status), "statx(%d)", descriptor)
     return status
 
 
-def default_signal(signal: int) -> None:
-    """Give a signal its default action (rt_sigaction(2)), even one that the C library reserves."""
-    number = number_here(_SIGACTION, "rt_sigaction")
-    result_of(syscall(number, signal, _DEFAULT_ACTION, None, ctypes.c_ulong(8)), "rt_sigaction(%d, SIG_DFL)", signal)
+def default_signals(*signals: int) -> None:
+    """Give signals their default action (rt_sigaction(2)), even those that the C library reserves."""
+    number, size = number_here(_SIGACTION, "rt_sigaction"), ctypes.c_ulong(8)
+    for signal in signals:
+        result_of(syscall(number, signal, _DEFAULT_ACTION, None, size), "rt_sigaction(%d, SIG_DFL)", signal)
 
 
 def personality(domain: int) -> None:
@@ -293,16 +303,16 @@ def set_host_name(name: str) -> None:
 
 def effective_capabilities() -> int:
     """Return the effective capabilities of the calling process as a bit mask (capget(2), version 3)."""
-    header, data = (ctypes.c_uint32 * 2)(*_CAPABILITIES_OF_CALLER), (ctypes.c_uint32 * 6)()
+    header, data = _CapabilityHeader(*_CAPABILITIES_OF_CALLER), _CapabilitySets()
     result_of(syscall(number_here(_CAPGET, "capget"), header, data), "capget()")
     return data[0] | data[3] << 32
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:
     """Set the capabilities of the calling process, each a bit mask (capset(2), version 3)."""
-    header = (ctypes.c_uint32 * 2)(*_CAPABILITIES_OF_CALLER)
+    header = _CapabilityHeader(*_CAPABILITIES_OF_CALLER)
     low, high = 0xFFFFFFFF, 32
-    data = (ctypes.c_uint32 * 6)(
+    data = _CapabilitySets(
         effective & low, permitted & low, inheritable & low, effective >> high, permitted >> high, inheritable >> high
     )
     number = number_here(_CAPSET, "capset")
@@ -317,8 +327,7 @@ def join_new_session_keyring() -> None:
 
 def load_seccomp_filter(program: bytes) -> None:
     """Install a compiled filter (`struct sock_filter` records) for this process and all its descendants."""
-    buffer = ctypes.create_string_buffer(program, len(program))
-    structure = SocketFilterProgram(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
+    structure = SocketFilterProgram(len(program) // 8, program)
     number = number_here(_SECCOMP, "seccomp")
     result_of(syscall(number, SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(structure)), "seccomp(SET_MODE_FILTER)")
 

@@ -38,6 +38,7 @@ class Plan:
         tasks: how many tasks it may have, where its control group has no controller that counts them.
         host_mounts: descriptor of the host's mount namespace, when a mapping is to see what is mounted there later.
         memory_limit: how many bytes of memory it may have, or none.
+        credentials: by their names.
         wires: the interfaces of its own network.
 
     Attributes:
@@ -66,6 +67,7 @@ class Plan:
         tasks: int | None = None,
         host_mounts: int | None = None,
         memory_limit: int | None = None,
+        credentials: dict[str, bytes] | None = None,
         wires: list[Wire] | None = None,
     ) -> None:
         self.system = system
@@ -81,6 +83,7 @@ class Plan:
         self.tasks = tasks
         self.host_mounts = host_mounts
         self.memory = Memory(memory_limit)
+        self.credentials = credentials or {}
         self.wires = wires or []
         self.filter_program = confine.read_filter(system, spec.filter_digest)
         self.shared_network = spec.shared_network

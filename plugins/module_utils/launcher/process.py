@@ -14,6 +14,9 @@ from . import linux
 from .paths import read_text
 
 KILL = 9
+# What each process of a scope of the host's systemd gets when that is stopped. All but the launcher ignore this one,
+# unless they ask for it: so the launcher has the container shut down in order, and nobody inside is told to end before.
+SCOPE_STOP = _signal.SIGURG
 EXITING = 0x4  # PF_EXITING and PF_FORKNOEXEC, of the flags in proc_pid_stat(5)
 NOT_EXECUTED = 0x40
 # Among the fields after the second: the start time, the signals for one thread, the wait status of one that has ended.
@@ -78,6 +81,11 @@ def _stat(directory: str) -> list[str]:
 def _is_over(fields: list[str]) -> bool:
     """Return whether a thread with these fields has ended or is about to."""
     return fields[0] in ("Z", "X") or bool(int(fields[6]) & EXITING)
+
+
+def unified_group(text: str) -> str:
+    """Return the path of a group of cgroup2 that a file `/proc/PID/cgroup` names, or ""."""
+    return next((line[3:].strip("/") for line in text.split("\n") if line.startswith("0::")), "")
 
 
 def executed(pid: int) -> bool:
@@ -234,7 +242,7 @@ def heed_children() -> None:
     The caller may ignore SIGCHLD, and exec keeps that; then the kernel tells nobody how a child has ended (wait(2)).
     """
     if _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN:
-        linux.default_signal(_signal.SIGCHLD)  # any thread may call this
+        linux.default_signals(_signal.SIGCHLD)  # any thread may call this
 
 
 def reap(pid: int) -> None:

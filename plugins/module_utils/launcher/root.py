@@ -13,11 +13,11 @@ import os
 import stat
 import time
 
-from . import kernel, lookup, memory, mount_calls, mounts, own_directories
+from . import credentials, kernel, lookup, memory, mount_calls, mounts, nodes, own_directories
 from .errors import LauncherError
 from .paths import STATE_DIRECTORY
 from .records import Records
-from .targets import DEVICES, FUSE, MERGED, NO_FUSE, RUN, STANDARD_LINKS, TEMPORARY, plain_path
+from .targets import CREDENTIALS, DEVICES, FUSE, MERGED, NO_FUSE, RUN, STANDARD_LINKS, TEMPORARY, plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ class Builder:
         for name, target in STANDARD_LINKS:
             os.symlink(target, name)
         kernel.populate_devices(self.tree, self.plan.console, self._devices(), early_log=spec.init.systemd)
+        self.warnings += nodes.populate(self.tree, spec.devices, self.identity.base)
         mounted = self._mount_own()
         self._link_store(spec.store.target)
         self._copy_files(spec.files)
@@ -137,6 +138,8 @@ class Builder:
         for record in spec.file_systems + self.plan.extra_file_systems:
             if record.type not in NAMESPACED and record not in mounted:
                 self.records.mount(record)
+        if self.plan.credentials:
+            credentials.attach(self.tree, self.plan.credentials)
         if self.notify is not None:
             mount = mounts.bind(self.notify, mount_calls.MOUNT_ATTR_RDONLY, None, recursive=False)
             self.tree.attach(mount, "/run/host/notify", directory=False)
@@ -186,6 +189,8 @@ class Builder:
     def _copy_files(self, files: dict[str, File]) -> None:
         base = self.identity.base
         for path, entry in files.items():
+            if path.startswith(CREDENTIALS + "/"):
+                continue
             relative = path.lstrip("/")
             if entry.link is not None:
                 self._make_parents(relative)

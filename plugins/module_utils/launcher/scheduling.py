@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 
 from . import linux
 
@@ -13,6 +14,7 @@ GETSCHEDULER = linux.by_architecture(145, 120, 157, 157)
 GETPARAM = linux.by_architecture(143, 121, 155, 155)
 IOPRIO_SET = linux.by_architecture(251, 30, 273, 282)
 IOPRIO_GET = linux.by_architecture(252, 31, 274, 283)
+SET_MEMPOLICY = linux.by_architecture(238, 237, 261, 270)
 IOPRIO_WHO_PROCESS = 1
 
 
@@ -37,3 +39,12 @@ def get_io_priority(pid: int) -> int:
 def set_io_priority(pid: int, priority: int) -> None:
     """Set the class and level; with 0 they follow from the process's nice value."""
     linux.call(IOPRIO_SET, "ioprio_set", IOPRIO_WHO_PROCESS, pid, priority)
+
+
+def reset_memory_policy() -> None:
+    """Let this process have its memory from the nearest node of the machine (set_mempolicy(2)), as by itself."""
+    try:
+        linux.call(SET_MEMPOLICY, "set_mempolicy", 0, None, 0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM):  # a kernel without nodes, or a host that lets nobody ask
+            raise

@@ -39,7 +39,8 @@ REFUSED = (
 ABSENT = ("io_uring_setup", "io_uring_enter", "io_uring_register", "openat2")
 # The launcher of an inner container resolves its mount points with it.
 NESTING_NEEDS = ("openat2",)
-FCHMODAT2 = 452  # younger than the libseccomp of some hosts, the same number everywhere
+# Younger than the libseccomp of some hosts, with the same numbers everywhere.
+YOUNG = {"quotactl_fd": 443, "fchmodat2": 452, "setxattrat": 463}
 SET_USER_ID, SET_GROUP_ID = 0o4000, 0o2000
 # Which argument is the mode, for each call that can set one.
 MODES = {"chmod": 1, "fchmod": 1, "fchmodat": 2, "mknod": 1, "mknodat": 2, "creat": 1}
@@ -52,8 +53,7 @@ NETLINK, NETLINK_AUDIT = 16, 9
 VSOCK = 40  # reaches the hypervisor, and services of the host, past every network namespace
 # A container that runs containers keeps CAP_SETFCAP, and a file capability in a writable mapping would count on the
 # host: there no extended attribute can be set at all (EOPNOTSUPP, which programs take for the file system's word).
-SET_ATTRIBUTES = ("setxattr", "lsetxattr", "fsetxattr")
-SETXATTRAT = 463
+SET_ATTRIBUTES = ("setxattr", "lsetxattr", "fsetxattr", "setxattrat")
 COMPATIBLE = {
     "x86_64": (0x40000003, 0x4000003E),  # i386, and x32 by its own token
     "aarch64": (0x40000028,),
@@ -100,7 +100,7 @@ class _Builder:
             for name in ABSENT:
                 if not (nesting and name in NESTING_NEEDS):
                     self._refuse(name, ENOSYS)
-            self._refuse_number(FCHMODAT2, ENOSYS)
+            self._refuse("fchmodat2", ENOSYS)
             for bit in (SET_USER_ID, SET_GROUP_ID):
                 for name, argument in MODES.items():
                     self._refuse(name, EPERM, (argument, bit, bit))
@@ -119,7 +119,6 @@ class _Builder:
             if nesting:
                 for name in SET_ATTRIBUTES:
                     self._refuse(name, EOPNOTSUPP)
-                self._refuse_number(SETXATTRAT, EOPNOTSUPP)
             return self._export()
         finally:
             self.library.seccomp_release(self.context)
@@ -127,16 +126,20 @@ class _Builder:
     def _compatible(self, nesting: bool) -> tuple[int, ...]:
         """Return the other architectures whose programs may run.
 
-        There are none when libseccomp does not know, for them, a call that must be refused.
+        There are none when libseccomp does not know a call that must be refused: it would take no rule for that by its
+        number, which it could not translate for them.
         """
-        if nesting and self.library.seccomp_syscall_resolve_name(b"setxattrat") == -1:
+        needed = [name for name in YOUNG if nesting or name not in SET_ATTRIBUTES]
+        if any(self.library.seccomp_syscall_resolve_name(name.encode()) == -1 for name in needed):
             return ()
         return COMPATIBLE.get(os.uname().machine, ())
 
     def _refuse(self, name: str, error: int, *comparisons: tuple[int, int, int]) -> None:
         """Let a call fail with `error` when each masked argument equals its value: (argument, mask, value)."""
         number = self.library.seccomp_syscall_resolve_name(name.encode())
-        if number != -1:  # a call that this libseccomp does not know
+        if number == -1:  # a call that this libseccomp does not know
+            number = YOUNG.get(name, -1)
+        if number != -1:
             self._refuse_number(number, error, *comparisons)
 
     def _refuse_number(self, number: int, error: int, *comparisons: tuple[int, int, int]) -> None:

@@ -26,6 +26,10 @@ DEVICE_LINKS = {
     "stderr": "/proc/self/fd/2",
     "core": "/proc/kcore",
 }
+# What else of it each container has for itself: directories, and a file.
+OWN_OF_DEV = ("pts", "shm", "mqueue", "hugepages", "kmsg", "log", "initctl")
+# What PID 1 finds its credentials in.
+CREDENTIALS = "/run/host/credentials"
 # The kernel's file systems of which a container has its own, by where it has them.
 OWN_TYPES = {"proc": "/proc", "sysfs": "/sys", "cgroup2": "/sys/fs/cgroup", "cgroup": "/sys/fs/cgroup"}
 # Those that are new and empty with each mount.
@@ -170,8 +174,20 @@ def refusal_of_file(path: str, store: str) -> str | None:
         return "'%s' lies in the store (%s), which is read-only and hides it" % (place, plain_path(store))
     if is_below(place, "/dev"):
         return "'%s' lies in /dev, %s" % (place, _NODE)
+    if place.startswith(CREDENTIALS + "/"):
+        return None  # which has a file system of its own
     # A link of /var leads a file to where it is meant to be.
     return None if is_below(place, "/var/run") or is_below(place, "/var/lock") else refusal_of_place(place, store)
+
+
+def refusal_of_device(path: str) -> str | None:
+    """Return why a path is that of no device that a container can be given, by its text, or None."""
+    place = plain_path(path)
+    if not is_below(place, "/dev") or place == "/dev":
+        return "'%s' does not lie in /dev, where devices are" % place
+    if any(is_below(place, "/dev/" + name) for name in OWN_OF_DEV):
+        return "'%s' lies in a part of /dev that is each container's own" % place
+    return None
 
 
 def refusal_of_type(kind: str) -> str | None:

@@ -8,7 +8,8 @@ By hand, by a unit, or by the module, a container is started and stopped by the 
     start        the caller's side of a start: the record, the wait for readiness
     main         the command lines of `run-container` and `enter-container`
     foreground   both with a person in front of them
-    service      a start as a unit of systemd
+    service      a start as a unit of systemd; `machined` registers it
+    by_hand      a start as a transient unit, which is left running
     networking   a container's part of the host's network; `network_healing` what a running one has lost of it
     again        a start of a container that has rebooted itself
 
@@ -24,6 +25,7 @@ For the modules:
     failure_report   what an error says of one that is not
     healing      what a running container lacks since the host has changed, and the mending of that
     kept_network   the ports that the host publishes for one, and its name servers
+    refreshing   units that run software which the host has replaced, and their restart
     one_container, host_containers   what the modules of one container and of all do
     container_information   what is known of a container
 """

@@ -15,8 +15,7 @@ import os
 from ..inside.enter import ENTER_TIMEOUT
 from ..launcher import times
 from ..launcher.errors import LauncherError
-from ..launcher.specification import read_spec
-from ..state import writers
+from . import by_hand
 from .container import Container
 
 TYPE_CHECKING = False
@@ -76,14 +75,7 @@ def run_launcher(system: str, option: str, timeout: float, longest: float) -> tu
 
     command = [system + "/run-container", option, "--timeout=" + times.as_text(timeout)]
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=longest + GRACE,
-            check=False,
-        )
+        done = by_hand.run_silently(command, longest + GRACE)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LauncherError("%s: %s" % (command[0], error)) from error
     return done.returncode, done.stderr.decode("utf-8", "replace")
@@ -103,15 +95,17 @@ def refuse(container: Container) -> None:
 
 def start_again(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
     """Start a container again if it has rebooted itself; else do nothing. Return the exit status."""
-    with container.lock(timeout):
+
+    def is_wanted() -> bool:
         record = container.record() or {}
         if not container.is_to_come_back():
-            return 0
+            return False
         if record.get("shares"):
             raise LauncherError(SHARES % container.name)
         if os.path.realpath(str(record.get("system"))) != system:
             message = "container %s: ran %s, so call the run-container there"
             raise LauncherError(message % (container.name, record.get("system")))
-        writers.refuse_second(container.name, read_spec(system).file_systems)
-        explain(container.start(system, True, timeout))
+        return True
+
+    by_hand.start(container, system, [], [], timeout, explain, is_wanted)
     return 0

@@ -17,12 +17,13 @@ from ..launcher.process import KILL, KILL_SECONDS, Process, reap_left
 from ..launcher.specification import read_spec
 from ..launcher.stop_signals import signal_number
 from ..state.locks import AllocationLock
-from ..state.record import RecordedContainer, Status, explained
+from ..state.record import CLAIM, RecordedContainer, Status, explained
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
+    from ..inside.outdated import Outdated
     from ..inside.units import Judgement
     from ..launcher.contract import Specification
 
@@ -56,6 +57,8 @@ RUNTIME = (
     "system",
     "cgroup" + NEW,
     "cgroup",
+    CLAIM + NEW,
+    CLAIM,
     "state.json" + NEW,
     "state.json",
 )
@@ -99,15 +102,38 @@ class Container(RecordedContainer):
             NotReady: launched, and not ready in time (it still runs), or ended by itself.
             LauncherError: it could not be launched.
         """
-        from ..state import id_ranges  # who only enters a container does without these
-        from .start import Start
+        from ..state import writers  # who only enters a container does without this
 
         running = self.status()
         if running.state == "running":
             raise AlreadyRunning("container %s: already runs, as PID %s" % (self.name, running.pid))
+        spec = read_spec(system)
+        shares = extra_file_systems or []
+        if not self._is_cleared():  # a start that is refused removes nothing of the last run, such as a reboot's mark
+            writers.refuse_second(self.name, spec.file_systems + shares)
         self.stop(timeout)
         remove_file(os.path.join(self.directory, "config.json" + NEW))
-        spec = read_spec(system)
+        writers.claim(self, system, spec.file_systems, shares)
+        try:
+            return self._start(system, spec, wait, timeout, console, output, shares, before_boot)
+        finally:
+            self.give_up_claim()
+
+    def _start(
+        self,
+        system: str,
+        spec: Specification,
+        wait: bool,
+        timeout: float,
+        console: str | None,
+        output: int | None,
+        extra: list[Mount],
+        before_boot: Callable[[], None] | None,
+    ) -> Status:
+        """Start `system`, as `start` has it, when nobody else writes where it does."""
+        from ..state import id_ranges
+        from .start import Start
+
         config = id_ranges.read_config(self.directory)
         remembered = dict(config)
         networking = None
@@ -121,8 +147,8 @@ class Container(RecordedContainer):
                 networking = Networking(self, system, spec, config)
             if config != remembered:
                 id_ranges.write_config(self.directory, config)
-        shared = (extra_file_systems or []) + self._kept_journal(spec)
-        notes = {"foreground": output is not None, "shares": bool(extra_file_systems), "timeout": timeout}
+        shared = extra + self._kept_journal(spec)
+        notes = {"foreground": output is not None, "shares": bool(extra), "timeout": timeout}
         starting = Start(
             self, system, spec, ids, str(config["machine_id"]), console, output, shared, notes, before_boot, networking
         )
@@ -210,6 +236,11 @@ class Container(RecordedContainer):
         if self._is_cleared():
             reap_left()
             return
+        record = self.record() or {}
+        if record.get("machine"):
+            from . import machined
+
+            machined.unregister(self.name)
         process = self.process(ended=True)
         try:
             if not self._kill(process, timeout):
@@ -307,8 +338,8 @@ class Container(RecordedContainer):
         """Return the names of the units that do not do what was declared."""
         return self.judge(timeout).units
 
-    def outdated_units(self, timeout: float = 5.0) -> list[str]:
-        """Names of the units that run files of the store which the host has replaced or removed."""
+    def outdated_units(self, timeout: float = 5.0) -> dict[str, Outdated]:
+        """Return the units that run files of the store which the host has replaced or removed, by their names."""
         from ..inside import outdated
 
         return outdated.outdated_units(self, timeout)
@@ -318,3 +349,35 @@ class Container(RecordedContainer):
         from ..inside import questions
 
         return questions.log_tail(self, lines, unit, timeout)
+
+
+def start_and_leave(
+    container: Container,
+    system: str,
+    extra_file_systems: list[Mount],
+    timeout: float,
+    explain: Callable[[Status], None],
+    is_wanted: Callable[[], bool] = lambda: True,
+    warning: str = "",
+) -> None:
+    """Start a container that is left running, and explain its status. One that cannot be explained is stopped again.
+
+    Args:
+        is_wanted: whether to start it at all; called with the lock held.
+        warning: what to add to its warnings.
+    """
+    with container.lock(timeout):
+        if is_wanted():
+            status = container.start(system, True, timeout, extra_file_systems=extra_file_systems)
+            if warning:
+                status.warnings = [*status.warnings, warning]
+            explain_or_stop(container, status, timeout, explain)
+
+
+def explain_or_stop(container: Container, status: Status, timeout: float, explain: Callable[[Status], None]) -> None:
+    """Explain the status of a container that was just started. What nobody was told of does not go on running."""
+    try:
+        explain(status)
+    except BaseException:
+        container.stop(timeout)
+        raise

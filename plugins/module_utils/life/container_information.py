@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Protocol
 
+from ..inside.outdated import Outdated
 from ..inside.units import Judgement
 from ..launcher import mount_table
 from ..launcher.errors import LauncherError
@@ -44,8 +45,8 @@ class InspectedContainer(Protocol):
     def judge(self, timeout: float) -> Judgement:
         """Return whether all that was declared runs."""
 
-    def outdated_units(self, timeout: float) -> list[str]:
-        """Return the units that run software which the host has replaced."""
+    def outdated_units(self, timeout: float) -> dict[str, Outdated]:
+        """Return the units that run software which the host has replaced, by their names."""
 
     def log_tail(self, lines: int, unit: str | None, timeout: float) -> str:
         """Return the end of the container's log."""
@@ -110,7 +111,8 @@ class Information:
         facts["failed_units"] = judgement.units if judgement is not None else None
         facts["problems"] = judgement.texts() if judgement is not None else None
         outdated = self._try("its software", lambda: self.container.outdated_units(self.timeout)) if running else None
-        facts["outdated_units"] = outdated
+        facts["outdated_units"] = None if outdated is None else list(outdated)
+        facts["outdated"] = None if outdated is None else {unit: found.files for unit, found in outdated.items()}
         facts["log"] = self._try("its log", self._log) if running and self.log_lines else None
         facts["errors"] = self.errors
         return facts

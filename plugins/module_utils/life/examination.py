@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Collection, Iterable, NamedTuple
 
 from ..host import claims, facts, health_units, looking, preflight, preflight_sources
+from ..host.preflight_paths import UnitPaths
 from ..host.preflight_programs import Programs
 from ..host.preflight_units import NamesInUnits
 from ..launcher.errors import LauncherError
@@ -21,13 +22,19 @@ from ..state.system_damage import NO_MANIFEST, damages, summary_of_damages
 from ..state.target import Layout, TargetError
 
 if TYPE_CHECKING:
+    from ..launcher.contract import Specification
     from ..launcher.network_records import Published
+
+REMOVED = (
+    "the unit %s runs %s, which the host has removed: install it again, or, where another one has taken its place, "
+    "restart the container (state: restarted)"
+)
 
 
 class Examined(NamedTuple):
     """The reasons that keep a container from starting: its own, and what others have already.
 
-    :ivar missing: those that an earlier task of the play may make: sources of required mappings.
+    :ivar missing: those that an earlier task of the play may make: sources of required mappings, paths of units.
     :ivar warnings: what the start would say, such as of mappings that it would leave out.
     """
 
@@ -91,6 +98,46 @@ def _examine(
     if problems:
         return Examined(problems, [], missing)
 
+    programs = _programs(host, system, specification)
+    paths = UnitPaths(programs)
+    problems = programs.problems() + NamesInUnits(specification, programs.read, programs.texts).problems()
+    problems += paths.refused
+    if units and specification.init.systemd:
+        unknown = health_units.missing_units(units, specification.files, specification.init.environment, programs.boot)
+        problems += [f"health.units[{index}]: {text}" for index, text in unknown]
+    conflicts = claims.conflicts(host, layout, name, specification, without, published)
+    return Examined(problems, conflicts, missing + paths.missing, preflight.warnings_of_start(host, specification))
+
+
+def removed_programs(layout: Layout, system: Path, running: dict[str, list[str]]) -> list[str]:
+    """Return one sentence for each program that units of a running system would lack when they are started again.
+
+    :param running: unit to the programs that it runs now and that were replaced or removed, by their paths inside.
+    """
+
+    def look() -> list[str]:
+        host = facts.HostFacts(layout.root)
+        try:
+            programs = _programs(host, system, read_spec(str(system)))
+        except LauncherError:
+            return []  # its own launcher's business
+        found = programs.problems()
+        for unit, paths in running.items():
+            # What a unit runs by way of another program, no text says.
+            gone = [path for path in paths if not programs.view.mode(path) and not any(path in said for said in found)]
+            found += [REMOVED % (unit, path) for path in gone]
+        return found
+
+    try:
+        said: list[str] = looking.in_time(look)
+        return said
+    except looking.Unanswered as error:
+        return [str(error)]
+
+
+def _programs(host: facts.HostFacts, system: Path, specification: Specification) -> Programs:
+    """Return the programs of a system on the host's disk."""
+
     def read(path: str) -> bytes:
         try:
             return (system / "root" / path.lstrip("/")).read_bytes()
@@ -98,10 +145,4 @@ def _examine(
             return b""  # damaged
 
     boot = (system / "boot").read_bytes().decode("utf-8", "replace") if (system / "boot").is_file() else ""
-    programs = Programs(host, specification, read, boot)
-    problems = programs.problems() + NamesInUnits(specification, read, programs.texts).problems()
-    if units and specification.init.systemd:
-        unknown = health_units.missing_units(units, specification.files, specification.init.environment, boot)
-        problems += [f"health.units[{index}]: {text}" for index, text in unknown]
-    conflicts = claims.conflicts(host, layout, name, specification, without, published)
-    return Examined(problems, conflicts, missing, preflight.warnings_of_start(host, specification))
+    return Programs(host, specification, read, boot)

@@ -14,7 +14,8 @@ from ..inside.streams import Pipes, Terminal
 from ..launcher import network_files
 from ..launcher.courier import Courier, Shared, size_of
 from ..launcher.errors import LauncherError, NotRunning, TooMuch
-from ..launcher.process import KILL, PAUSE, Process
+from ..launcher.printable import one_line, print_warning
+from ..launcher.process import KILL, PAUSE, SCOPE_STOP, Process
 from ..launcher.stop_signals import signal_number
 from ..state.record import Status
 from .container import Container
@@ -78,6 +79,10 @@ def _run_once(
             status = container.start(
                 system, False, timeout, output.console, output.inside, extra_file_systems, output.leave
             )
+            if container.cgroup.of_unit:
+                from . import machined
+
+                status = machined.registered(container, status)
         pid = int(status.pid or 0)
         supervisor = _Supervisor(Process.pin_child(pid), stop_signal(container), timeout)
         try:
@@ -148,6 +153,7 @@ class _Supervisor:
         self.stop_signal = stop_signal
         self.timeout = timeout
         self.asked = False
+        self.asked_by_host = False
         self.deadline = 0.0
         self.pending = 0
 
@@ -164,19 +170,25 @@ class _Supervisor:
 
         `on_ready` is called first, when signals are handled.
         """
-        former = _signal.signal(_signal.SIGHUP, lambda *_arguments: None)  # wakes the relay, as every signal does
+        former = {}
+        for number in (_signal.SIGHUP, SCOPE_STOP):
+            former[number] = _signal.signal(number, lambda *_arguments: None)  # wakes the relay, as every signal does
         try:
             return relay.run(self.process, self._on_signal, on_ready)
         finally:
             _signal.setitimer(_signal.ITIMER_REAL, 0)
-            _signal.signal(_signal.SIGHUP, former)
+            for number, handler in former.items():
+                _signal.signal(number, handler)
 
     def _on_signal(self, number: int) -> None:
         if number == _signal.SIGALRM:
             self._on_time()
             return
+        by_host, self.asked_by_host = self.asked_by_host, number == SCOPE_STOP
         if self.asked:
-            self.process.signal(KILL)
+            # When the host shuts down, its systemd stops the scope, and the terminal may be hung up beside.
+            if not by_host and not self.asked_by_host:
+                self.process.signal(KILL)
             return
         self.asked = True
         self.deadline = time.monotonic() + self.timeout
@@ -223,7 +235,7 @@ def _run_at_terminal(entered: Entered) -> int:
 
 
 def _warn(text: str) -> None:
-    os.write(2, ("enter-container: warning: %s\n" % text).encode("utf-8", "replace"))
+    print_warning("enter-container", text)
 
 
 def enter_for_program(
@@ -264,7 +276,7 @@ def enter_for_program(
         _say(token, "entered")
         _say(token, "exit %d" % exit_status(_run_piped(entered, discard, limit)))
     except (LauncherError, OSError) as error:
-        _say(token, "%s %s" % ("ended" if isinstance(error, TooMuch) else "error", str(error).replace("\n", " ")))
+        _say(token, "%s %s" % ("ended" if isinstance(error, TooMuch) else "error", error))
         if discard:
             terminal.discard_input()
     return 0
@@ -305,7 +317,7 @@ def _read_line() -> bytes:
 
 
 def _say(token: str, text: str) -> None:
-    os.write(2, ("\n%s %s\n" % (token, text)).encode("utf-8", "replace"))
+    os.write(2, ("\n%s %s\n" % (token, one_line(text))).encode("utf-8", "replace"))
 
 
 def _run_piped(entered: Entered, discard: bool = False, limit: int | None = None) -> int:

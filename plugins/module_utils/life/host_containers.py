@@ -84,6 +84,7 @@ class HostContainers:
     :param systems: name to `system` and `boot`, for the systems whose content was sent.
     :param secrets: name to path to content, of the files marked as secret.
     :param make: makes the launcher's view of a container from its name.
+    :param restart_outdated: whether units that run outdated software are restarted, in containers that go on running.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class HostContainers:
         make: Callable[[str], Any],
         check: bool = False,
         diff: bool = False,
+        restart_outdated: bool = False,
     ) -> None:
         self.root = root
         self.layout = Layout(root)
@@ -104,6 +106,7 @@ class HostContainers:
         self.make = make
         self.check = check
         self.diff = diff
+        self.restart_outdated = restart_outdated
         self.warnings: list[str] = []
         self._ending: list[str] = []
         self._order = ordered(declared)
@@ -196,13 +199,15 @@ class HostContainers:
     def _stage(self, name: str) -> Result:
         options = self.declared[name]
         system, changed, difference = self._system(name)
-        one = OneContainer(self.layout, self.make(name), system, options, False)
+        one = OneContainer(self.layout, self.make(name), system, options, False, self.restart_outdated)
         one.without = self._others(name)
         one.beside, one.earlier = self._beside(name), self._earlier(name)
         one.refuse_strangers(self.check, staging=True)
         pending = one.cycle.would_change(options["state"])
         if pending:
             one.examine_before(self.check)
+        if self.restart_outdated:
+            pending = one.foresee_refreshing(self.check) or pending
         self._warn(one.warnings)
         result: Result = {"name": name, "changed": changed, "pending": pending, "system": str(system or "")}
         return dict(result, diff=difference) if difference else result
@@ -210,7 +215,7 @@ class HostContainers:
     def _prepare(self, name: str, options: dict[str, Any], roll_back: bool) -> Prepared:
         """Put the container's system on the host, and find out what becomes of the container."""
         system, changed, difference = self._system(name) if name in self.declared else (None, False, [])
-        one = OneContainer(self.layout, self.make(name), system, options, roll_back)
+        one = OneContainer(self.layout, self.make(name), system, options, roll_back, self.restart_outdated)
         one.beside, one.earlier = self._beside(name), self._earlier(name)
         one.shown = bool(difference)
         one.specification = self._planned.get(name)

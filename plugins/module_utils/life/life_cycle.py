@@ -21,7 +21,7 @@ from ..launcher.specification import read_outline
 from ..state import generations
 from ..state.record import Status
 from ..state.systems import Systems
-from ..state.target import Layout, TargetError, message_of
+from ..state.target import Layout, TargetError, message_of, remove_empty
 from . import failure_report, strangers
 from .container import ON_DISK
 from .health import DEFAULTS, await_health
@@ -273,7 +273,7 @@ class LifeCycle:
         if self.container.status().state != "running":
             return True
         try:
-            return self._has_systemd() and self.container.judge().state == GOING_DOWN
+            return self.has_systemd() and self.container.judge().state == GOING_DOWN
         except LauncherError:
             return self.container.status().state != "running"
 
@@ -297,14 +297,14 @@ class LifeCycle:
 
     def _await_ready(self, status: Status) -> None:
         """Wait for a container that an earlier run has started without waiting."""
-        if status.ready or not self._has_systemd():
+        if status.ready or not self.has_systemd():
             return
         if not self.starter.await_ready(self.timeout):
             raise self._unhealthy(f"container {self.name!r} runs but is not ready after {self.timeout:g} s")
 
     def check_health(self) -> None:
         """Judge what runs. Raise UnhealthyError, LauncherError, TargetError, OSError."""
-        systemd = self._has_systemd()
+        systemd = self.has_systemd()
         if self.health is not None:
             judged = systemd and not self.allow_failed_units and (self.wait or self.health["running"])
             steady = self.health["steady"] if self.changed else 0.0  # what has long run need not prove itself anew
@@ -357,7 +357,7 @@ class LifeCycle:
         except (LauncherError, OSError):
             return {}
 
-    def _has_systemd(self) -> bool:
+    def has_systemd(self) -> bool:
         """Return whether the current system's init is systemd, so that it has units and a journal."""
         current = self.layout.current_system(self.name)
         if current is None:
@@ -368,7 +368,7 @@ class LifeCycle:
         """Return the error that says why, and then shows the log of what is to blame; no log is worth another error."""
         units: list[str] = []
         with contextlib.suppress(LauncherError, TargetError, OSError):
-            if self._has_systemd() and self.container.status().state == "running":
+            if self.has_systemd() and self.container.status().state == "running":
                 found = failure_report.FailureReport(message, self.container)
                 message, units = found.text(), found.units
         return UnhealthyError(message, self.changed, units, self._known())
@@ -396,4 +396,5 @@ class LifeCycle:
         self.starter.remove(self.timeout)
         systems = Systems(self.layout)
         systems.remove(systems.of_container(self.name))
+        remove_empty(self.layout)
         self.changed = True

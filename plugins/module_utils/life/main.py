@@ -12,12 +12,13 @@ from ..launcher import network_files, times
 from ..launcher.contract import Mount
 from ..launcher.errors import LauncherError
 from ..launcher.names import container_of
-from ..launcher.paths import refusal_of_root, write_atomically
-from ..launcher.process import heed_children
+from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, refusal_of_root, write_atomically
+from ..launcher.printable import print_error, print_warning
+from ..launcher.process import SCOPE_STOP, heed_children
 from ..launcher.specification import read_spec
 from ..launcher.targets import is_below, plain_path, refusal_of_place
 from ..state.record import Status
-from .container import Container
+from .container import Container, start_and_leave
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ itself off; a reboot from inside runs it again; SIGINT, SIGTERM and SIGHUP stop 
   --pid-file=FILE           write the host's PID of the container's first process to FILE
   --detach                  return when the container is ready, and leave it running
   --service                 the same for a unit of systemd (Type=notify): its main process is the container's
+  --by-hand=FILE            with --service: the unit is that of a start by hand, which reads FILE
   --again                   start it as it was, if it was left running, has rebooted itself, and nothing has started it
   --refresh                 copy the host's network files again for the running container, and mend what others have
                             taken of its network: rules of the packet filter, a bridge
@@ -131,7 +133,8 @@ def run_container_main() -> int:
     open_standard_streams()
     directory = os.path.dirname(os.path.realpath(sys.argv[0]))
     try:
-        arguments = Arguments(sys.argv[1:], ("share", "expose", "pid-file", "timeout"), RUN_FLAGS, RUN_USAGE)
+        valued = ("share", "expose", "pid-file", "by-hand", "timeout")
+        arguments = Arguments(sys.argv[1:], valued, RUN_FLAGS, RUN_USAGE)
         if "help" in arguments.values:
             sys.stdout.write(RUN_USAGE)
             return 0
@@ -141,13 +144,11 @@ def run_container_main() -> int:
             raise LauncherError("run-container: must be run as root")
         return _run(directory, arguments)
     except (LauncherError, OSError) as error:
-        sys.stderr.write("run-container: %s\n" % error)
+        print_error("run-container", str(error))
         return 125
 
 
 def _run(directory: str, arguments: Arguments) -> int:
-    from ..state import writers
-
     spec = read_spec(directory)
     container = Container(spec.name)
     extra = [mapping_record(text, True, spec) for text in arguments.values.get("share", [])]
@@ -156,16 +157,17 @@ def _run(directory: str, arguments: Arguments) -> int:
     heed_children()
     for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
         _signal.signal(number, _interrupt)
-    if not arguments.values.keys() & {"refresh", "stop", "clear", "again"}:  # the last one starts nothing as a rule
-        writers.refuse_second(spec.name, spec.file_systems + extra)
+
+    def explain(status: Status) -> None:
+        _explain(status, directory, arguments)
+
     if "detach" in arguments.values:
-        with container.lock(timeout):
-            status = container.start(directory, True, timeout, extra_file_systems=extra)
-            try:
-                _explain(status, directory, arguments)
-            except BaseException:
-                container.stop(timeout)
-                raise
+        if os.path.isdir(RUNTIME_UNIT_DIRECTORY):
+            from . import by_hand
+
+            by_hand.start(container, directory, extra, _shares(arguments), timeout, explain)
+        else:
+            start_and_leave(container, directory, extra, timeout, explain)
         return 0
     if "refresh" in arguments.values:
         network_files.refresh(container.run_directory, spec.host_name)
@@ -182,20 +184,33 @@ def _run(directory: str, arguments: Arguments) -> int:
     if "again" in arguments.values:
         from . import again
 
-        return again.start_again(container, directory, timeout, lambda status: _explain(status, directory, arguments))
+        return again.start_again(container, directory, timeout, explain)
     if "service" in arguments.values or "clear" in arguments.values:
         from . import service
 
         if "clear" in arguments.values:
             return service.clear(container, timeout)
         return service.start_in_unit(
-            container, directory, timeout, lambda status: _explain(status, directory, arguments)
+            container,
+            directory,
+            timeout,
+            explain,
+            extra,
+            arguments.last("by-hand", ""),
         )
     from .foreground import run_in_foreground
 
-    return run_in_foreground(
-        container, directory, extra, timeout, lambda status: _explain(status, directory, arguments)
-    )
+    if os.path.isdir(RUNTIME_UNIT_DIRECTORY):
+        from . import by_hand
+
+        by_hand.enter_scope(container, directory, extra, timeout)
+        _signal.signal(SCOPE_STOP, _interrupt)
+    return run_in_foreground(container, directory, extra, timeout, explain)
+
+
+def _shares(arguments: Arguments) -> list[str]:
+    """Return the options for further mounts, as they were given."""
+    return ["--%s=%s" % (name, text) for name in ("share", "expose") for text in arguments.values.get(name, [])]
 
 
 def _interrupt(number: int, _frame: object) -> NoReturn:
@@ -209,7 +224,7 @@ def _explain(status: Status, directory: str, arguments: Arguments) -> None:
     if pid_file:
         write_atomically(os.path.abspath(pid_file), "%d\n" % (status.pid or 0), 0o644)
     for warning in status.warnings:
-        sys.stderr.write("run-container: warning: %s\n" % warning)
+        print_warning("run-container", warning)
     sys.stderr.write(
         "system container is running as PID %s\n"
         "Run '%s/enter-container' to get a shell in it.\n" % (status.pid, directory)
@@ -252,5 +267,5 @@ def enter_container_main() -> int:
             )
         return foreground.enter(container, arguments.rest or None, user, start)
     except (LauncherError, OSError) as error:
-        sys.stderr.write("enter-container: %s\n" % error)
+        print_error("enter-container", str(error))
         return 125

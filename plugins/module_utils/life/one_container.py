@@ -21,6 +21,7 @@ from . import check_mode, health
 from .healing import Healing
 from .kept_network import KeptNetwork
 from .life_cycle import LifeCycle, UnhealthyError
+from .refreshing import Refreshing
 from .starting import starter
 
 if TYPE_CHECKING:
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
 
 ERRORS = (TargetError, LauncherError, LimitError, OSError)
 """The errors that `failure` turns into a result."""
-
-
-OUTDATED = (
-    "container '%s': outdated software: the host has replaced or removed files of the store that are still run by: %s; "
-    "restart these units inside, or the container (state: restarted)"
-)
 
 
 def check(options: dict[str, Any], place: str = "") -> None:
@@ -58,6 +53,7 @@ class OneContainer:
     :param system: the directory of the system to make current; None for the one that is.
     :param options: by TASK_OPTIONS, with the defaults filled in.
     :param roll_back: whether a switch to a system that is not well is undone.
+    :param restart_outdated: whether units of it that run outdated software are restarted, where it goes on running.
     :raises TargetError, LimitError: when an option is of no use.
     :ivar specification: that of a system which this run would stage, in check mode.
     :ivar shown: whether the result of this run has the difference of its systems already.
@@ -73,6 +69,7 @@ class OneContainer:
         system: Path | None,
         options: dict[str, Any],
         roll_back: bool,
+        restart_outdated: bool = False,
     ) -> None:
         if options["keep_generations"] < 1:
             raise TargetError("keep_generations: at least 1, the current one, is kept")
@@ -109,6 +106,7 @@ class OneContainer:
             settle=self._settle,
             examine=lambda system: self._examine(system).refuse(self.name),
         )
+        self.refreshing = Refreshing(self.cycle, container, restart_outdated)
         self.shown = False
         self.specification: Specification | None = None
         self.without: Iterable[str] = ()
@@ -203,6 +201,17 @@ class OneContainer:
         self.cycle.plan(self.state)
         self.examine_before(check)
 
+    def foresee_refreshing(self, check: bool) -> bool:
+        """Return whether outdated units of the container are to be restarted.
+
+        :raises TargetError: they would lack programs then, and `check` does not say that this is but a warning.
+        """
+        if self.state in ("stopped", "absent", "restarted") or not self.stays or not self._incarnation():
+            return False
+        found = self.refreshing.look()
+        self.refreshing.refuse(check)
+        return found
+
     @property
     def would_end(self) -> bool:
         """Return whether bringing the container into its state would change it."""
@@ -216,7 +225,9 @@ class OneContainer:
     @property
     def warnings(self) -> list[str]:
         """The warnings for the user, each once."""
-        return list(dict.fromkeys(self.cycle.warnings + self.boot.warnings + self.healing_warnings))
+        return list(
+            dict.fromkeys(self.cycle.warnings + self.boot.warnings + self.healing_warnings + self.refreshing.warnings)
+        )
 
     def bring(self, check: bool, diff: bool) -> dict[str, Any]:
         """Bring the container into its state, or with `check` find out what would change. Return a module's result.
@@ -233,6 +244,7 @@ class OneContainer:
         settled = "absent" if planned["state"] == "absent" else self.state
         if settled != "absent":
             self.refuse_strangers(check)
+        outdated = self.foresee_refreshing(check)
         if check:
             self.examine_before(check)
             changed = cycle.would_change(self.state) or boot.would_change(settled)
@@ -243,7 +255,6 @@ class OneContainer:
             if stays and check_mode.would_start_again(cycle, self.state):
                 changed, stays = True, False
             healed, stale = self._heal(check=True) if stays else ([], [])
-            untouched = stays and not changed
             removed = [] if changed else check_mode.would_remove(cycle, self.state)
         else:
             self._examine_network(check=False)
@@ -256,15 +267,23 @@ class OneContainer:
                 cycle.warnings += self.network.follow()
                 changed = True
             healed, stale = self._heal(check=False) if after["running"] is not None else ([], [])
-            untouched = before["running"] is not None and before["running"] == after["running"] and not cycle.changed
             removed = [] if changed else cycle.removed
         boot.explain(settled)
         if stays:
             boot.explain_tasks(tasks)
-        for what, found in (("stale", stale), ("no_longer_kept", removed)):
+        refreshing = self.refreshing
+        former_outdated = refreshing.outdated
+        if stays and outdated:
+            refreshing.act(check)
+        refreshed = refreshing.restarted if stays else []
+        for what, found, left in (
+            ("stale", stale, []),
+            ("no_longer_kept", removed, []),
+            ("outdated_units", former_outdated if refreshed else [], refreshing.outdated),
+        ):
             if found:
                 changed = True
-                before, after = {**before, what: found}, {**after, what: []}
+                before, after = {**before, what: found}, {**after, what: left}
         result: dict[str, Any] = {"changed": changed, "name": self.name, "state": after["state"]}
         if after["current"]:
             result["system"] = str(cycle.layout.systems / after["current"])
@@ -277,8 +296,11 @@ class OneContainer:
             result["former_generation"] = former
         if healed:
             result["healed"] = healed
-        if untouched:
-            result["outdated_units"] = self._outdated()
+        if stays:
+            refreshing.explain()
+            result["outdated_units"] = refreshing.outdated
+        if refreshed:
+            result["restarted_units"] = refreshed
         if diff and changed:
             title = f"container {self.name}"
             entry = {"before": before, "after": after, "before_header": title, "after_header": title}
@@ -304,17 +326,6 @@ class OneContainer:
         """Return what tells this run of the container from its next one; None when it does not run."""
         status = self.container.status()
         return (status.pid, status.started) if status.state == "running" else None
-
-    def _outdated(self) -> list[str]:
-        """Return the units that run software which the host has replaced, with a warning that names them."""
-        try:
-            units: list[str] = self.container.outdated_units()
-        except (LauncherError, OSError) as error:
-            self.healing_warnings.append(message_of(error, self.name))
-            return []
-        if units:
-            self.healing_warnings.append(OUTDATED % (self.name, ", ".join(units)))
-        return units
 
     def _heal(self, check: bool) -> tuple[list[str], list[str]]:
         """Have the running container see what the host has now. Return what was mended, and what had been stale then.

@@ -9,17 +9,22 @@ reboot SIGHUP, all else a crash.
 
 from __future__ import annotations
 
+import _signal
 import os
 import select
 
-from ..launcher.errors import RUNS_ELSEWHERE, AlreadyRunning, LauncherError
+from ..host.reboots import STOPS
+from ..launcher.errors import RUNS_ELSEWHERE, AlreadyRunning, LauncherError, NotReady
+from ..launcher.printable import print_error
 from ..launcher.process import milliseconds
+from . import by_hand, machined
 from .container import Container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
+    from ..launcher.contract import Mount
     from ..state.record import Status
 
 FAILED = 125  # exit status of a start that can be tried again
@@ -27,19 +32,45 @@ NOTIFY = "NOTIFY_SOCKET"
 BARRIER_SECONDS = 5.0
 
 
-def start_in_unit(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
+def start_in_unit(
+    container: Container,
+    system: str,
+    timeout: float,
+    explain: Callable[[Status], None],
+    extra_file_systems: list[Mount],
+    said: str,
+) -> int:
     """Start a container, and hand it over to the service manager that started this process. Return the exit status.
 
     A child starts it and ends, so that its PID 1 is systemd's own child by the time that systemd is told of it.
+
+    Args:
+        extra_file_systems: further mount records (S11).
+        said: the file for whom has started it by hand (`by_hand`), or "". Then a container goes on running that is not
+            ready in time.
     """
     address = os.environ.pop(NOTIFY, "")
     if not address:
         raise LauncherError("--service: is for a unit of systemd with Type=notify; use --detach")
+    if said:
+        by_hand.tell_caller(said, by_hand.BEGUN)
     container.cgroup.move_below_unit()
+    former = _signal.pthread_sigmask(_signal.SIG_BLOCK, STOPS)
     child = os.fork()
-    if child == 0:
-        os._exit(_start(container, system, timeout, explain))
-    ended = os.waitpid(child, 0)[1]
+    try:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, former)
+        if child == 0:
+            os._exit(_start(container, system, timeout, explain, extra_file_systems, said))
+        ended = os.waitpid(child, 0)[1]
+    except SystemExit as stop:  # a signal came
+        if child == 0:
+            os._exit(int(stop.code or 0))
+        # Who starts it undoes that, before the unit goes on to what follows a stop.
+        os.kill(child, _signal.SIGTERM)
+        os.waitpid(child, 0)
+        with container.lock(timeout):
+            container.stop(timeout)
+        raise
     status = container.status()
     if ended != 0 or status.state != "running":
         return os.WEXITSTATUS(ended) or 128 + os.WTERMSIG(ended)
@@ -47,7 +78,14 @@ def start_in_unit(container: Container, system: str, timeout: float, explain: Ca
     return 0
 
 
-def _start(container: Container, system: str, timeout: float, explain: Callable[[Status], None]) -> int:
+def _start(
+    container: Container,
+    system: str,
+    timeout: float,
+    explain: Callable[[Status], None],
+    extra_file_systems: list[Mount],
+    said: str,
+) -> int:
     """Start the container, in a process that does only this. Return the exit status."""
     try:
         with container.lock(timeout):
@@ -55,13 +93,27 @@ def _start(container: Container, system: str, timeout: float, explain: Callable[
             if running.state == "running":
                 message = "container %s: runs outside of its unit, as PID %s; stop it first"
                 raise AlreadyRunning(message % (container.name, running.pid))
-            explain(container.start(system, True, timeout))
+            try:
+                status = container.start(system, True, timeout, extra_file_systems=extra_file_systems)
+            except NotReady as error:
+                if error.ended or not said:
+                    raise
+                _say(error, said)
+                status = container.status()
+            explain(machined.registered(container, status))
         return 0
     except (LauncherError, OSError) as error:
-        os.write(2, ("run-container: %s\n" % error).encode("utf-8", "replace"))
+        _say(error, said)
         return RUNS_ELSEWHERE if isinstance(error, AlreadyRunning) else FAILED
     except SystemExit as error:  # a signal came
         return int(error.code or 0)
+
+
+def _say(error: Exception, said: str) -> None:
+    """Tell the unit's log of an error, and who waits for a start by hand."""
+    print_error("run-container", str(error))
+    if said:
+        by_hand.tell_caller(said, "%s\n" % error)
 
 
 def clear(container: Container, timeout: float) -> int:

@@ -9,9 +9,10 @@ import os
 from pathlib import Path
 from typing import Any, Iterable, NamedTuple
 
-from ..host import claims, facts, looking, preflight, store, system_filter, unit_files
+from ..host import claims, facts, looking, preflight, preflight_sources, store, system_filter, unit_files
 from ..host.preflight_content import Content
 from ..host.preflight_hidden import hidden_mappings
+from ..host.preflight_paths import UnitPaths
 from ..host.preflight_programs import Programs
 from ..host.preflight_units import NamesInUnits
 from ..host.preflight_unread import unread
@@ -49,11 +50,13 @@ class Named(NamedTuple):
 
     :ivar refused: without which the container would not be what was declared.
     :ivar missing: programs that units start.
+    :ivar absent: paths of the host that units need.
     :ivar warnings: what will not be as declared, and is no mistake of the declaration's.
     """
 
     refused: list[str]
     missing: list[str]
+    absent: list[str]
     warnings: list[str]
 
 
@@ -67,13 +70,15 @@ def look_for_named(
     programs = Programs(host, content.specification, lambda path: content.files[path].content, content.boot)
     words = Content(view, content.files)
     names = NamesInUnits(content.specification, programs.read, programs.texts)
+    paths = UnitPaths(programs)
     missing, warnings = programs.said([] if units is None else units.commands)
     if content.specification.init.systemd:
         warnings = warnings + unread(content.files, programs.texts, content.boot)
     return Named(
-        words.problems() + programs.init() + names.problems(),
+        words.problems() + programs.init() + names.problems() + paths.refused,
         list(dict.fromkeys(programs.units() + missing)),
-        list(dict.fromkeys(words.warnings() + programs.warnings() + warnings + names.warnings()))
+        paths.missing,
+        list(dict.fromkeys(words.warnings() + programs.warnings() + warnings + names.warnings() + paths.warnings))
         + hidden_mappings(content.specification, programs.texts),
     )
 
@@ -116,8 +121,8 @@ def stage(
     :param system: the result of the filter `system_files`, with the content of secret files in `secrets`.
     :param name: the container's name; None for the one in `system`.
     :param check: only find out what would be done. A missing program is a warning then: an earlier task may be about to
-        install it. So are a missing source of a required mapping, which such a task may be about to make, and what
-        another container has, which it may be about to end.
+        install it. So are a missing source of a required mapping and what a unit needs of the host, which such a task
+        may be about to make, and what another container has, which it may be about to end.
     :param without: containers that are to end in the same run, or to change.
     :raises TargetError: when the system, the host or the store stand in the way.
     """
@@ -131,11 +136,10 @@ def stage(
     staged = Staged(content, systems.path(content, seccomp_filter))
     units = unit_files.UnitFiles(content, root) if staged.changed else None
     named = look_for_named(host, view, content, units)
-    if named.refused:
-        raise TargetError(
-            f"the container cannot run as it is declared; nothing was changed. {'; '.join(named.refused)}"
-        )
-    staged.warnings += needed
+    refused = named.refused + ([] if check else named.absent)
+    if refused:
+        raise TargetError(f"the container cannot run as it is declared; nothing was changed. {'; '.join(refused)}")
+    staged.warnings += needed + (list(map(preflight_sources.needed, named.absent)) if check else [])
     # Of the mappings of a system that is there already its start speaks, and it may run.
     look = preflight.warnings_of_new if staged.changed else preflight.warnings
     staged.warnings += looking.in_time(lambda: look(host, content.specification))

@@ -8,9 +8,9 @@ import os
 import select
 import time
 
-from ..launcher import automounts, confine, identity, limits, mapped, network_files
-from ..launcher.courier import Courier, Shared
+from ..launcher import automounts, confine, credentials, identity, limits, mapped, mounts, network_files
 from ..launcher.errors import LauncherError, NotReady
+from ..launcher.excursion import in_child
 from ..launcher.handshake import error_line
 from ..launcher.launch import Launch
 from ..launcher.notification import Notification
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 WARNINGS_LIMIT = 16384  # characters of the warnings that are noted
 MORE_WARNINGS = "there are more warnings, which the log of who has started it has"
-OUTPUT_LIMIT = 65536  # bytes of PID 1's own output that are kept for an error message
-REST_SECONDS = 1.0  # in which the rest of it comes when it has ended
+OUTPUT_SIZE = "4m"  # of PID 1's own output while it starts
+OUTPUT_LIMIT = 65536  # bytes of the end of that, for an error message
+OUTPUT_SECONDS = 1.0  # in which they are read, unless somebody inside holds them
 
 
 class Start:
@@ -55,11 +56,8 @@ class Start:
         self.ids = ids
         self.launched = time.monotonic()
         self.warnings: list[str] = []
-        self.said = b""
-        self.courier: Courier | None = None
         self.notification: Notification | None = None
-        self.output_read: int | None = None
-        self.output_write: int | None = None
+        self.own_output: int | None = None
         self.cgroup: int | None = None
         self.host_mounts: int | None = None
         self.init: Process | None = None
@@ -74,10 +72,8 @@ class Start:
     def _prepare(self, deadline: float) -> Launch:
         """Make what the processes of the start need on the host; the caller undoes it."""
         notify_path = self._listen() if self.spec.init.ready == "notify" else None
-        output = self.output
-        if output is None and notify_path is not None:
-            self.output_read, output = os.pipe()
-            self.output_write = output
+        if self.output is None and notify_path is not None:
+            self.own_output = self._make_output()
         if self.networking is not None:
             self.networking.prepare()
         records = self.spec.file_systems + self.extra_file_systems
@@ -98,44 +94,48 @@ class Start:
                 self.machine_id,
                 notify_path,
                 self.console,
-                output,
+                self.own_output if self.output is None else self.output,
                 self.extra_file_systems,
                 self._bound(bounds),
                 self.host_mounts,
                 limits.memory(bounds),
+                credentials.read_all(self.spec, self.system),
                 self.networking.wires if self.networking is not None else None,
             )
         )
         self.warnings += confine.given_up(self.spec.security, self.ids, launch.plan.filter_program)
         return launch
 
-    def _read_output(self, read: int) -> None:
-        """Have a courier read PID 1's output from a pipe, whose end in this process is closed.
-
-        It is made just before the first process: until both have ended, this one has a copy made of each page that it
-        writes to.
-        """
-        try:
-            self.courier = Courier(False, 1, lambda: Shared(None, [read]), (read,))
-        finally:
-            os.close(read)
-            self.output_read = None
-
     def _bound(self, bounds: dict[str, Any]) -> int | None:
         """Set the limits, unless the unit has them. Return the bound on tasks when the control group cannot keep it."""
         cgroup = self.container.cgroup
         counted = self.ids.base != 0 or self.ids.nested
-        if cgroup.of_unit:
-            failed = limits.not_kept(bounds, cgroup.read("cgroup.controllers").split())
-        else:
-            failed = limits.apply(cgroup, bounds)
-        self.warnings += limits.warnings_of([name for name in failed if name != "tasks_max" or not counted])
+        controllers = cgroup.read("cgroup.controllers").split()
+        failed = limits.not_kept(bounds, controllers) if cgroup.of_unit else limits.apply(cgroup, bounds)
+        self.warnings += limits.warnings_of(
+            [name for name in failed if name != "tasks_max" or not counted], controllers
+        )
+        self.warnings += limits.unfit(bounds, controllers)
         return limits.tasks(bounds) if counted and not cgroup.has("pids.max") else None
 
     def _listen(self) -> str:
         path = os.path.join(self.container.run_directory, "notify")
         self.notification = Notification(path, self.ids.base)
         return path
+
+    def _make_output(self) -> int:
+        """Return a file for what PID 1 says while it starts. Nobody reads it unless the start fails.
+
+        It has no name, and a file system of its own that bounds it. A pipe needs a reader, which root inside can keep
+        waiting: it would have to be another process (`courier`).
+        """
+        mount = mounts.tmpfs("0700", OUTPUT_SIZE, "2")
+        try:
+            file = os.open("output", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600, dir_fd=mount)
+        finally:
+            os.close(mount)
+        os.fchown(file, self.ids.base, self.ids.base)  # for programs inside that open /dev/stderr
+        return file
 
     def close(self) -> None:
         """Close what the start used."""
@@ -145,11 +145,9 @@ class Start:
             self.networking.close()
         if self.notification is not None:
             self.notification.close()
-        for descriptor in (self.output_read, self.output_write, self.cgroup, self.host_mounts):
+        for descriptor in (self.own_output, self.cgroup, self.host_mounts):
             if descriptor is not None:
                 os.close(descriptor)
-        if self.courier is not None:
-            self.courier.close()
 
     def run(self, wait: bool, timeout: float) -> Status:
         """Launch the container and, with `wait`, wait until it is ready, within `timeout` seconds. Return a status."""
@@ -175,8 +173,6 @@ class Start:
         Args:
             is_ready: whether the container is ready then.
         """
-        if self.output_read is not None:
-            self._read_output(self.output_read)
         report, go = os.pipe(), os.pipe()
         try:
             try:
@@ -189,7 +185,8 @@ class Start:
                 self.networking.finish()
                 self.warnings += self.networking.warnings
             self.warnings += launch.warnings + launch.plan.memory.warnings
-            self._close_output()
+            if self.before_boot is not None:
+                self.before_boot()
             self._note_mapped(launch.mapped)
             record = self._note(is_ready)
             try:
@@ -222,16 +219,6 @@ class Start:
         """End all processes of a failed start."""
         if self.init is not None:
             self.init.end()
-
-    def _close_output(self) -> None:
-        """Close this process's end of PID 1's output, while only the container's first process holds another."""
-        if self.courier is not None:
-            self.courier.await_made()  # which has had the time of the launch for that
-        if self.output_write is not None:
-            os.close(self.output_write)
-            self.output_write = None
-        if self.before_boot is not None:
-            self.before_boot()
 
     def _note_mapped(self, lines: list[str]) -> None:
         """Write down what was at the sources of its mappings."""
@@ -266,46 +253,37 @@ class Start:
         poll = select.poll()
         poll.register(notification.fileno(), select.POLLIN)
         poll.register(init.descriptor, select.POLLIN)
-        output = self.courier.outputs[0] if self.courier is not None else None
-        if output is not None:
-            poll.register(output, select.POLLIN)
         while True:
             left = deadline - time.monotonic()
             events = dict(poll.poll(milliseconds(left)))
-            if output is not None and output in events and not self._keep_output(output):
-                poll.unregister(output)
             if notification.fileno() in events and b"READY=1" in notification.take():
                 return
             if init.descriptor in events:
                 init.reap()
-                self._keep_rest()
                 raise NotReady(self._failure("ended before it was ready"), True)
             if left <= 0:
                 raise NotReady(self._failure("was not ready within %g s, and still runs" % timeout), False)
 
-    def _keep_output(self, descriptor: int) -> bool:
-        try:
-            said = os.read(descriptor, 4096)
-        except BlockingIOError:
-            return True
-        self.said = (self.said + said)[-OUTPUT_LIMIT:]
-        return bool(said)
-
-    def _keep_rest(self) -> None:
-        """Keep what PID 1 has said before it ended, unless somebody holds that back."""
-        if self.courier is None:
-            return
-        self.courier.end()
-        poll = select.poll()
-        poll.register(self.courier.outputs[0], select.POLLIN)
-        deadline = time.monotonic() + REST_SECONDS
-        while poll.poll(milliseconds(deadline - time.monotonic())) and self._keep_output(self.courier.outputs[0]):
-            pass
-
     def _failure(self, what: str) -> str:
         message = "container %s: PID 1 %s" % (self.container.name, what)
-        said = self.said.decode("utf-8", "replace").strip()
+        said = self._said()
         return message + ("; its output ends:\n" + "\n".join(said.splitlines()[-20:]) if said else "")
+
+    def _said(self) -> str:
+        """Return the end of PID 1's output; nothing when that cannot be read, or not in time."""
+        output = self.own_output
+        if output is None:
+            return ""
+        try:
+            return in_child(lambda: end_of(output), OUTPUT_SECONDS, (output,)).strip()
+        except (TimeoutError, LauncherError):
+            return ""
+
+
+def end_of(output: int) -> str:
+    """Return the text at the end of an open file, to which others may be writing."""
+    size = os.fstat(output).st_size
+    return os.pread(output, OUTPUT_LIMIT, max(0, size - OUTPUT_LIMIT)).decode("utf-8", "replace")
 
 
 def noted_warnings(warnings: list[str]) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ContextManager, Iterator, Protocol
 
 from ..host.systemd_units import Systemd, unit_of
+from ..host.unit_by_hand import units_by_hand
 from ..launcher.errors import LauncherError, NotReady
 from ..launcher.paths import RUN_DIRECTORY
 from ..launcher.specification import read_outline
@@ -100,6 +101,7 @@ class UnitStarter:
         self.container = container
         self.systemd = systemd
         self.unit = unit_of(container.name)
+        self.by_hand = units_by_hand(container.name)
         self._stopped_with_it: list[str] = []
 
     def lock(self, timeout: float) -> ContextManager[Any]:
@@ -109,6 +111,7 @@ class UnitStarter:
 
     def start(self, system: Path, wait: bool, timeout: float) -> list[str]:
         """Start the container's unit, and wait for it. Return the warnings."""
+        self._end_by_hand(timeout)
         try:
             self.systemd.start(self.unit, timeout)
         except TargetError as error:
@@ -133,8 +136,14 @@ class UnitStarter:
             required = self.systemd.show(self.unit, "RequiredBy").split()
             self._stopped_with_it = [unit for unit in required if self.systemd.is_active(unit)]
             self.systemd.stop(self.unit, timeout)
+        self._end_by_hand(timeout)
         with self.container.lock(timeout):
             return bool(self.container.stop(timeout)) or ran
+
+    def _end_by_hand(self, timeout: float) -> None:
+        """Stop the unit of a start by hand, which may also be about to start the container again."""
+        for unit in self.systemd.active_transients(self.by_hand):
+            self.systemd.stop(unit, timeout)
 
     def await_ready(self, timeout: float) -> bool:
         """Wait until the container's systemd has booted. Return whether it has in time."""

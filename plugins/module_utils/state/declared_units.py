@@ -123,11 +123,32 @@ class DeclaredUnits:
         The store's file of a unit is not among them.
         """
         if name not in self._settings:
-            found = self._texts(name)
-            self._settings[name] = [setting for text in found for setting in unit_texts.of_unit(name, text)]
+            self._settings[name] = [setting for path in self._paths(name) for setting in self._of_file(name, path)]
         return self._settings[name]
 
-    def _texts(self, name: str) -> list[str]:
+    def _of_file(self, name: str, path: str) -> Settings:
+        return unit_texts.of_unit(name, self._read(path).decode("utf-8", "replace"))
+
+    def shared_drop_ins(self) -> list[str]:
+        """Return the paths of the drop-ins that are read for all units of a type."""
+        types = [each for each in self._drop_ins if "." not in each]
+        return sorted(path for each in types for path in self._drop_ins[each].values())
+
+    def shared_origin(self, name: str, keys: Collection[str], word: str) -> str:
+        """Return the drop-in that other units read as well, and by which a unit has a word in one of these settings.
+
+        It is empty where the unit's own file, or a drop-in of its own, is the last that has it.
+        """
+        origin = ""
+        for path in self._paths(name):
+            if any(key in keys and word in value for _section, key, value in self._of_file(name, path)):
+                origin = path
+        directory = origin[len(UNITS_DIRECTORY) :].rpartition("/")[0]
+        is_shared = directory and directory[: -len(".d")] not in (name, unit_texts.template_of(name))
+        return origin if is_shared else ""
+
+    def _paths(self, name: str) -> list[str]:
+        """Return the files of a unit among those of the specification, in the order in which systemd reads them."""
         paths = []
         for each in (self.followed(name), unit_texts.template_of(name)):
             if each in self.links or each in self.own + self.templates:
@@ -137,8 +158,7 @@ class DeclaredUnits:
         for directory in unit_texts.drop_in_directories(name):
             for file, path in self._drop_ins.get(directory, {}).items():
                 drop_ins.setdefault(file, path)
-        paths += [drop_ins[file] for file in sorted(drop_ins)]
-        return [self._read(path).decode("utf-8", "replace") for path in paths]
+        return paths + [drop_ins[file] for file in sorted(drop_ins)]
 
     def followed(self, name: str) -> str:
         """Return the unit that a link among the units leads to; the name when it is none, or leads into the store."""
@@ -148,6 +168,10 @@ class DeclaredUnits:
                 break
             name = link.rpartition("/")[2]
         return name
+
+    def wants(self, name: str) -> list[str]:
+        """Return the units that links of the system have a unit start."""
+        return list(self._wants.get(self._real(name), []))
 
     def has_drop_ins(self, name: str) -> bool:
         """Return whether the system brings drop-ins that are read for a unit."""

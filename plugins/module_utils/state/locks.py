@@ -30,7 +30,7 @@ MODE = 0o311  # of a directory that is locked: its files can be reached by name
 READ = 0o400
 READ_OR_WRITE = 0o066
 NETWORK_LOCK = RUN_DIRECTORY + ".network"
-ALLOCATION_TIMEOUT = 30.0  # seconds; who chooses an id range holds the lock for a moment
+ALLOCATION_TIMEOUT = 30.0  # seconds
 
 
 def open_to_lock(directory: str) -> int:
@@ -164,7 +164,7 @@ class Lock:
                 continue
             try:
                 _hold(self.descriptor, "container %s" % self.name, self.timeout, deadline)
-                if _same(self.descriptor, self.directory):
+                if is_same(self.descriptor, self.directory):
                     return
             except BaseException:
                 self._close()
@@ -179,7 +179,7 @@ class Lock:
         """Give the lock back, if it is held, and remove the directory when it is empty."""
         if self.descriptor < 0:
             return  # given back in between, and not taken again
-        if _same(self.descriptor, self.directory):
+        if is_same(self.descriptor, self.directory):
             try:
                 os.rmdir(self.directory)
                 os.rmdir(RUN_DIRECTORY)
@@ -190,17 +190,25 @@ class Lock:
 
 
 class AllocationLock:
-    """The lock for choosing an id range, so that two containers never get the same."""
+    """The lock for what no two containers may have: an id range, a directory to write to. It is held for a moment."""
 
     def __enter__(self) -> None:
         containers = os.path.join(STATE_DIRECTORY, "containers")
-        make_directory(containers, 0o700)
-        self.descriptor = open_to_lock(containers)
-        try:
-            _hold(self.descriptor, containers, ALLOCATION_TIMEOUT, time.monotonic() + ALLOCATION_TIMEOUT)
-        except BaseException:
+        deadline = time.monotonic() + ALLOCATION_TIMEOUT
+        while True:
+            make_directory(containers, 0o700)
+            try:
+                self.descriptor = open_to_lock(containers)
+            except FileNotFoundError:
+                continue  # the last container has just been removed
+            try:
+                _hold(self.descriptor, containers, ALLOCATION_TIMEOUT, deadline)
+                if is_same(self.descriptor, containers):
+                    return
+            except BaseException:
+                os.close(self.descriptor)
+                raise
             os.close(self.descriptor)
-            raise
 
     def __exit__(self, *_error: object) -> None:
         os.close(self.descriptor)
@@ -226,7 +234,7 @@ class NetworkLock:
         os.close(self.descriptor)
 
 
-def _same(descriptor: int, path: str) -> bool:
+def is_same(descriptor: int, path: str) -> bool:
     """Return whether the path still names the open directory."""
     try:
         there = os.stat(path)

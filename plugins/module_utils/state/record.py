@@ -12,8 +12,8 @@ import os
 from ..launcher import data, identity
 from ..launcher.cgroup import ControlGroup
 from ..launcher.errors import LauncherError
-from ..launcher.paths import RUN_DIRECTORY, STATE_DIRECTORY, read_text, write_atomically
-from ..launcher.process import Process, boot_id
+from ..launcher.paths import RUN_DIRECTORY, STATE_DIRECTORY, read_text, remove_file, write_atomically
+from ..launcher.process import Process, boot_id, start_time
 from .locks import Lock
 
 TYPE_CHECKING = False
@@ -21,6 +21,24 @@ if TYPE_CHECKING:
     from typing import Any, Callable, TypeVar
 
     Method = TypeVar("Method", bound=Callable[..., Any])
+
+CLAIM = "starting"
+"""The file, in a container's runtime directory, that says who is starting it."""
+
+
+class Use:
+    """What a container does that may write to its mappings.
+
+    Attributes:
+        does: in words: it runs, is being started, or is ending.
+        system: directory of its system.
+        shares: what it is being started with beside that, as `mapped.Mapped.line` writes it.
+    """
+
+    def __init__(self, does: str, system: str, shares: str) -> None:
+        self.does = does
+        self.system = system
+        self.shares = shares
 
 
 class Status:
@@ -84,7 +102,11 @@ class RecordedContainer:
 
     def record(self) -> dict[str, Any] | None:
         """Return the record of the last start, running or not; None when it is missing or damaged."""
-        path = os.path.join(self.run_directory, "state.json")
+        return self._flat("state.json")
+
+    def _flat(self, file: str) -> dict[str, Any] | None:
+        """Return what a file of the runtime directory says of a process; None when it is missing or damaged."""
+        path = os.path.join(self.run_directory, file)
         try:
             record = data.parse(read_text(path) or "{}", path)
         except ValueError:
@@ -96,13 +118,47 @@ class RecordedContainer:
         """Write the record of a start."""
         write_atomically(os.path.join(self.run_directory, "state.json"), data.format_flat(record), 0o644)
 
+    def claim(self, system: str, shares: str) -> None:
+        """Write down that this process is starting the container, until `give_up_claim`. The caller holds the lock.
+
+        Args:
+            system: from which it is started.
+            shares: the mounts that it gets beside those of the system, as `mapped.Mapped.line` writes them.
+        """
+        claim = {"pid": os.getpid(), "start_time": start_time(os.getpid()), "boot_id": boot_id()}
+        text = data.format_flat({**claim, "system": system, "shares": shares})
+        write_atomically(os.path.join(self.run_directory, CLAIM), text)
+
+    def give_up_claim(self) -> None:
+        """Remove the claim: the container runs, and its record says so, or it does not."""
+        remove_file(os.path.join(self.run_directory, CLAIM))
+
+    def use(self) -> Use | None:
+        """Return how the container may be writing to its mappings now; None when it neither runs nor starts.
+
+        The claim is read before the record, which a start writes before it gives up its claim.
+        """
+        claim = self._flat(CLAIM)
+        starter = self._found(claim, False)
+        if claim is not None and starter is not None:
+            starter.close()
+            return Use("is being started", str(claim.get("system")), str(claim.get("shares") or ""))
+        process = self.process()
+        if process is None:
+            return None
+        process.close()
+        record = self.record() or {}
+        return Use("is ending" if record.get("stopping") else "runs", str(record.get("system") or ""), "")
+
     def process(self, ended: bool = False) -> Process | None:
         """Return PID 1, pinned, if the container runs, else None. The caller closes it.
 
         Args:
             ended: also count a process that has ended, or is about to, and that nobody has waited for.
         """
-        record = self.record()
+        return self._found(self.record(), ended)
+
+    def _found(self, record: dict[str, Any] | None, ended: bool) -> Process | None:
         if record is None or record.get("boot_id") != boot_id():
             return None
         return Process.find(record["pid"], record["start_time"], ended)

@@ -27,7 +27,7 @@ from . import library
 from .renaming import put_in_place
 from .system_content import SystemContent, scripts
 from .system_damage import MANIFEST, MANIFEST_MODE, damages, manifest
-from .target import Layout, TargetError, exclusive, explain, make_private_directory
+from .target import Layout, TargetError, exclusive, explain
 
 ASIDE = ".aside-"
 """Prefix of the names of directories that are being written or removed."""
@@ -56,7 +56,6 @@ class Systems:
         """
         path = self.path(content, seccomp_filter)
         try:
-            make_private_directory(self.layout.systems)
             with exclusive(self.layout.systems):
                 with contextlib.suppress(LauncherError, OSError):  # what stays is a worry of the next removal
                     self._remove_leftovers()
@@ -101,9 +100,11 @@ class Systems:
 
     def of_container(self, name: str) -> list[Path]:
         """Return the systems written for the container called `name`, oldest first."""
-        if not self.layout.systems.is_dir():
+        try:
+            names = os.listdir(self.layout.systems)
+        except FileNotFoundError:
             return []
-        found = [path for path in self.layout.systems.iterdir() if container_of(path.name) == name]
+        found = [self.layout.systems / each for each in names if container_of(each) == name]
         return sorted(found, key=lambda path: (path.lstat().st_mtime_ns, path.name))
 
     def _remove_leftovers(self) -> None:

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Iterator
 
 from ..launcher.paths import sync_directory
-from .locks import holder, open_to_lock
+from .locks import holder, is_same, open_to_lock
+
+EMPTY_TIMEOUT = 1.0
+"""Seconds; whoever holds a directory for longer is about to need it."""
 
 
 class TargetError(Exception):
@@ -77,38 +80,65 @@ def message_of(error: Exception, name: str) -> str:
 
 
 def make_private_directory(path: Path) -> None:
-    """Make `path` and the missing directories above it, mode 0700. Raise OSError.
-
-    Raises OSError when that cannot be done.
-    """
-    if path.is_dir():
-        return
-    make_private_directory(path.parent)
-    with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-        sync_directory(str(path.parent))
+    """Make `path` and the missing directories above it, mode 0700. Raise OSError when that cannot be done."""
+    while not path.is_dir():
+        make_private_directory(path.parent)
+        try:
+            path.mkdir(mode=0o700)
+            sync_directory(str(path.parent))
+        except FileExistsError:
+            if os.path.lexists(path) and not path.is_dir():
+                raise  # something else is in the way
+        except FileNotFoundError:
+            pass  # what is above was empty, and has just been removed
 
 
 @contextlib.contextmanager
 def exclusive(directory: Path, timeout: float = 60.0) -> Iterator[None]:
-    """Hold `directory` for this process alone. The kernel releases it when the process ends, however it ends.
+    """Make `directory`, and hold it for this process alone. The kernel releases it when the process ends.
 
     :param timeout: seconds to wait for another run.
     :raises TargetError: when another run still holds it after `timeout`.
     """
-    descriptor = open_to_lock(str(directory))
+    deadline = time.monotonic() + timeout
+    descriptor = _hold_made(directory, timeout, deadline)
+    while not is_same(descriptor, str(directory)):  # the last container has been removed meanwhile
+        os.close(descriptor)
+        descriptor = _hold_made(directory, timeout, deadline)
     try:
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise TargetError(
-                        f"{directory}: {holder(descriptor)} has held it for {timeout:g} s; wait for that, or end it"
-                    ) from None
-                time.sleep(0.02)
         yield
     finally:
         os.close(descriptor)
+
+
+def _hold_made(directory: Path, timeout: float, deadline: float) -> int:
+    """Return the descriptor of a directory that is made when it is missing, and then held."""
+    while True:
+        make_private_directory(directory)
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = open_to_lock(str(directory))
+            break
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                said = f"{directory}: {holder(descriptor)} has held it for {timeout:g} s; wait for that, or end it"
+                os.close(descriptor)
+                raise TargetError(said) from None
+            time.sleep(0.02)
+
+
+def remove_empty(layout: Layout) -> None:
+    """Remove the directories of all systems and of all containers where there is none any more.
+
+    Each is held meanwhile, since runs take turns by that. Whoever has waited for it makes it again.
+    """
+    for directory in (layout.systems, layout.containers):
+        with contextlib.suppress(OSError, TargetError):
+            if not os.listdir(directory):
+                with exclusive(directory, EMPTY_TIMEOUT):
+                    directory.rmdir()
+    with contextlib.suppress(OSError):
+        layout.state.rmdir()

@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Two containers that write to one directory of the host: what each writes to, and where that meets.
 
-A launcher asks it before a start, of those that run; the modules ask it earlier, and of those that the host's boot
-starts as well (`host/claims`).
+A start asks it, of those that run, end or are being started, and claims what it writes to before another start can
+ask. The modules ask it earlier, and of those that the host's boot starts as well (`host/claims`).
 """
 
 from __future__ import annotations
 
 import os
 
-from ..launcher import guarded, mount_table, mounts
+from ..launcher import guarded, mapped, mount_table, mounts
 from ..launcher.errors import LauncherError
 from ..launcher.names import is_name
 from ..launcher.paths import RUN_DIRECTORY
@@ -18,6 +18,7 @@ from ..launcher.specification import read_claims
 from ..launcher.targets import is_below, plain_path
 from ..launcher.written_paths import paths_written
 from . import mounted_sources
+from .locks import AllocationLock
 from .record import RecordedContainer
 
 TYPE_CHECKING = False
@@ -130,6 +131,27 @@ def refuse_second(
         raise LauncherError("container %s: cannot start: %s" % (name, "; ".join(said)))
 
 
+def claim(container: RecordedContainer, system: str, records: list[Mount], shares: list[Mount]) -> None:
+    """Claim what a container that is being started writes to. Without a writable mount, do nothing.
+
+    The caller holds the container's lock, and gives the claim up when the container runs, or does not.
+
+    Args:
+        system: from which it is started.
+        records: the mounts of that.
+        shares: further ones.
+
+    Raises:
+        LauncherError: another one writes there.
+    """
+    if not any(paths_written(record) for record in records + shares):
+        return
+    lines = [mapped.Mapped(record, "", {}).line() for record in shares]
+    with AllocationLock():  # nobody else asks before this is claimed
+        refuse_second(container.name, records + shares)
+        container.claim(system, "\n".join(lines))
+
+
 def names_beside(directory: str, name: str) -> list[str]:
     """Return the names of the containers in a directory but one, sorted; none where there is no such directory."""
     try:
@@ -140,19 +162,19 @@ def names_beside(directory: str, name: str) -> list[str]:
 
 
 def _running(name: str, directory: str, recorded: Callable[[str], RecordedContainer]) -> list[Other]:
-    """Return the other containers that run, with what they were started to write to (`--share` as well)."""
+    """Return the other containers that run, end or are being started, with what they write to (`--share` as well)."""
     found = []
     for other in names_beside(directory, name):
-        status = recorded(other).status()
-        if status.state != "running" or not status.system:
+        use = recorded(other).use()
+        if use is None or not use.system:
             continue
-        noted = mounted_sources.note(os.path.join(directory, other))
+        noted = mapped.parse(use.shares) + mounted_sources.note(os.path.join(directory, other))
         records = [known.record for known in noted]
         try:
-            records = read_claims(status.system).file_systems + records
+            records = read_claims(use.system).file_systems + records
         except LauncherError:
             pass  # it was damaged since
-        found.append((other, "runs", by_words(records), mounted_sources.mounted(noted)))
+        found.append((other, use.does, by_words(records), mounted_sources.mounted(noted)))
     return found
 
 

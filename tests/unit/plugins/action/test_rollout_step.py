@@ -109,6 +109,16 @@ def test_a_declaration_that_cannot_be_used_is_a_failure_of_its_host(steps: Steps
     assert steps.outcome() == rollout.NOT_STAGED
 
 
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("step", ["stage", "switch"])
+def test_outdated_units_are_restarted_when_that_was_asked_for(steps: Steps, step: str, asked: bool) -> None:
+    entry = {"name": "web", "changed": True, "restarted_units": ["a.service"], "outdated_units": [], "pid": 1}
+    steps(step, {"changed": True, "containers": [entry]}, containers=CONTAINERS, restart_outdated=asked)
+    assert steps.run.sent[0][1].get("restart_outdated", False) is asked
+    kept = {"name": "web", "restarted_units": ["a.service"], "outdated_units": []}
+    assert steps.journal.record("web1")["containers"] == [kept]
+
+
 def test_a_wave_is_opened_with_its_hosts(steps: Steps) -> None:
     assert steps("open_wave") == {"changed": False, "goes_on": True, "reason": None, "wave": 2, "size": 2}
     steps.journal.stop("too many")
@@ -123,6 +133,8 @@ def test_a_wave_is_opened_with_its_hosts(steps: Steps) -> None:
         ({"failed": True, "msg": "m", "containers": [{"name": "web", "failed": True, "rolled_back_to": 3}]},
          rollout.ROLLED_BACK, True),
         ({"failed": True, "msg": "m", "containers": [{"name": "web", "failed": True}]}, rollout.FAILED, False),
+        ({"changed": True, "containers": [{"name": "web", "changed": True, "restarted_units": ["a.service"]}]},
+         rollout.RESTARTED, True),
         (UNREACHABLE, rollout.UNREACHABLE, False),
     ],
 )  # fmt: skip

@@ -165,6 +165,8 @@ def test_a_password_is_on_standard_input_only(connect: Connect) -> None:
         ("{token} entered\n", "container web: the connection to host1 ended before the command in it did"),
         ("{other} entered\n{other} exit 0\n", "container web: cannot be entered on host1"),
         ("", "container web: cannot be entered on host1: exit status 0"),
+        ("a\x1b[2Jb\u202e\n", "container web: cannot be entered on host1: a\\x1b[2Jb\\u202e"),
+        ("{token} error a\x1b[2Jb\n", "a\\x1b[2Jb (on host1)"),
     ],
 )
 def test_unreachable(connect: Connect, errors: str, message: str) -> None:
@@ -184,6 +186,9 @@ def test_unreachable(connect: Connect, errors: str, message: str) -> None:
         (AnsibleConnectionFailure("Failed to connect"), "", None, "Failed to connect"),
         (AnsibleConnectionFailure("Failed to connect"), "entered", None, "ended before the command in it did: Failed"),
         (AnsibleError("closed"), "error container web: does not run", None, "container web: does not run (on host1)"),
+        (AnsibleConnectionFailure("a\x1b[2Jb"), "", None, "a\\x1b[2Jb"),
+        (AnsibleConnectionFailure("a\x1b[2Jb"), "entered", None, ": a\\x1b[2Jb"),
+        (AnsibleError("a\x1b[2Jb"), "", AnsibleError, "a\\x1b[2Jb"),
     ],
 )
 def test_what_ssh_raises(

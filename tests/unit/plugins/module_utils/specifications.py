@@ -44,6 +44,8 @@ SPECIFICATION: dict[str, t.Any] = {
     "directories": [{"path": "/var/lib/x", "mode": "0755", "uid": 0, "gid": 0}],
     "host_files": ["/etc/ld.so.cache"],
     "ports": [{"number": 8080, "protocol": "udp", "address": "127.0.0.1", "place": "operating_system.services[0]"}],
+    "devices": [{"path": "/dev/net/tun", "target": "/dev/net/tun", "mode": "0660", "uid": 33, "gid": 33}],
+    "credentials": [{"name": "token", "source": "system"}],
     "log": "volatile",
     "security": {"no_new_privileges": False, "nesting": False},
 }

@@ -70,6 +70,7 @@ class FakeContainer:
         self.becomes_ready = becomes_ready
         self.running: str | None = None
         self.waited = False
+        self.cgroup: t.Any = types.SimpleNamespace(of_unit=False)
 
     @contextlib.contextmanager
     def lock(self, timeout: float) -> t.Iterator[None]:
@@ -127,6 +128,7 @@ class FakeSystemd(Systemd):
         self.active: set[str] = set()
         self.orders: list[str] = []
         self.required_by = ""
+        self.unit_properties: dict[str, str] = {}
         self.broken = False
 
     def version(self) -> int:
@@ -135,14 +137,23 @@ class FakeSystemd(Systemd):
     def is_active(self, unit: str) -> bool:
         return unit in self.active
 
+    def active_transients(self, units: list[str]) -> list[str]:
+        return [unit for unit in units if unit in self.active]
+
     def active_instances(self) -> list[str]:
         return sorted(self.active)
 
     def show(self, unit: str, name: str) -> str:
         return {"RequiredBy": self.required_by}[name]
 
+    def properties(self, unit: str, names: list[str]) -> dict[str, str]:
+        return {name: self.unit_properties[name] for name in names if name in self.unit_properties}
+
     def reload(self) -> None:
         self.orders.append("daemon-reload")
+
+    def limit(self, unit: str, assignments: list[str]) -> None:
+        self.orders.append(f"limit {unit} {' '.join(assignments)}")
 
     def start(self, unit: str, timeout: float) -> None:
         self.orders.append(f"start {unit}")

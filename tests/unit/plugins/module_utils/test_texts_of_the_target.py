@@ -27,7 +27,8 @@ from .. import golden
 from .target_helpers import LAUNCHER, content, system
 
 LIMITS = {"memory_max": "1G", "memory_high": "512M", "cpu_quota": "150%", "cpu_weight": 50, "tasks_max": 100,
-          "io_weight": "20"}  # fmt: skip
+          "io_weight": "20", "swap_max": "0", "cpuset": "1,0", "io_read_bandwidth": {"/srv": "5M", "/dev/sda": "1G"},
+          "io_write_bandwidth": {"/srv": 1}, "io_read_iops": {"/srv": 2}, "io_write_iops": {"/srv": 3}}  # fmt: skip
 
 
 def test_the_unit_of_a_container() -> None:

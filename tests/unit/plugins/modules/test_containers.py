@@ -59,7 +59,7 @@ class Target:
         monkeypatch.setattr(preflight, "warnings", lambda host, specification: [])
         monkeypatch.setattr(store, "StoreView", lambda *arguments: None)
         monkeypatch.setattr(store, "check_programs", lambda *arguments: None)
-        monkeypatch.setattr(staging, "look_for_named", lambda *arguments: staging.Named([], [], []))
+        monkeypatch.setattr(staging, "look_for_named", lambda *arguments: staging.Named([], [], [], []))
         monkeypatch.setattr(examination, "examine", lambda *arguments: examination.Examined([], []))
         monkeypatch.setattr(seccomp, "compile_filter", self.compile_filter)
         monkeypatch.setattr(library, "sources", lambda: {"main.py": ""})  # all of it takes long to compile

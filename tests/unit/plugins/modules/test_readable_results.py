@@ -111,6 +111,35 @@ def test_an_argument(module: t.Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys)["invocation"]["module_args"]["name"] == TEXT
 
 
+HOSTILE, SHOWN = "a\x1b]0;x\r\x07\u202eb", r"a\x1b]0;x\x0d\x07\u202eb"
+
+
+def test_no_result_drives_a_terminal(module: t.Any, capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"stdout": HOSTILE, "stdout_lines": [HOSTILE], "stderr": HOSTILE, "diff": [{"after": HOSTILE}]}
+    with pytest.raises(SystemExit):
+        module.exit_json(failed_units=[HOSTILE], containers=[{"msg": HOSTILE + "\n\tx"}], log=HOSTILE, **data)
+    result = said(capsys)
+    assert (result["failed_units"], result["log"]) == ([SHOWN], SHOWN)
+    assert result["containers"] == [{"msg": SHOWN + "\n\tx"}]
+    assert {key: result[key] for key in data} == data, "what a command has written, and files, are not messages"
+
+
+@pytest.mark.parametrize("positional", [True, False])
+def test_no_error_drives_a_terminal(module: t.Any, capsys: pytest.CaptureFixture[str], positional: bool) -> None:
+    message: t.Any = ([HOSTILE], {}) if positional else ([], {"msg": HOSTILE})
+    with pytest.raises(SystemExit):
+        module.fail_json(*message[0], **message[1], failed_units=[HOSTILE])
+    result = said(capsys)
+    assert (result["msg"], result["failed_units"]) == (SHOWN, [SHOWN])
+
+
+def test_no_warning_drives_a_terminal(module: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(basic.AnsibleModule, "warn", lambda self, warning: warnings.append(warning))
+    module.warn(f"{HOSTILE}\n[WARNING]: y")
+    assert warnings == [f"{SHOWN} [WARNING]: y"]
+
+
 @pytest.mark.parametrize("number", [0xD800, 0xDBFF, 0xDC00, 0xDC80, 0xDFFF])
 def test_any_lone_surrogate_is_replaced(number: int) -> None:
     assert readable(f"a{chr(number)}b") == "a\ufffdb"

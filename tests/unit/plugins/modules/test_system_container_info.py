@@ -13,6 +13,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.inside.outdated import Outdated
 from ansible_collections.unshare.container.plugins.module_utils.inside.units import Judgement
 from ansible_collections.unshare.container.plugins.module_utils.launcher import mount_table
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
@@ -53,9 +54,9 @@ class FakeContainer:
     def status(self) -> t.Any:
         return self.now
 
-    def outdated_units(self, timeout: float) -> list[str]:
+    def outdated_units(self, timeout: float) -> dict[str, Outdated]:
         assert timeout == 5.0
-        return ["nginx.service"]
+        return {"nginx.service": Outdated(["/usr/lib/x.so", "/usr/sbin/nginx"], ["/usr/sbin/nginx"])}
 
     def judge(self, timeout: float) -> Judgement:
         if self.failed is None:
@@ -226,3 +227,4 @@ def test_an_init_that_is_not_systemd_is_asked_for_no_units(layout: Layout) -> No
     facts = gather(layout, FakeContainer(str(layout.systems / SYSTEM)), log_lines=1)
     assert (facts["failed_units"], facts["log"], facts["errors"]) == (None, "line\n", [])
     assert facts["outdated_units"] == ["nginx.service"]
+    assert facts["outdated"] == {"nginx.service": ["/usr/lib/x.so", "/usr/sbin/nginx"]}

@@ -54,6 +54,18 @@ def test_names_of_hosts_are_no_paths(journal: rollout.Journal, tmp_path: Path) -
     [
         ({"changed": True}, rollout.SWITCHED),
         ({"changed": False}, rollout.UNCHANGED),
+        (
+            {"changed": True, "containers": [{"changed": True, "restarted_units": ["a.service"]}, {"changed": False}]},
+            rollout.RESTARTED,
+        ),
+        (
+            {"changed": True, "containers": [{"changed": True, "restarted_units": ["a.service"]}, {"changed": True}]},
+            rollout.SWITCHED,
+        ),
+        (
+            {"failed": True, "containers": [{"failed": True}, {"changed": True, "restarted_units": ["a.service"]}]},
+            rollout.FAILED,
+        ),
         ({"failed": True, "msg": "x"}, rollout.FAILED),
         (
             {"failed": True, "containers": [{"failed": True, "rolled_back_to": 3}, {"changed": True}]},
@@ -89,6 +101,20 @@ def test_text_in_the_order_of_the_waves(journal: rollout.Journal) -> None:
     assert lines[-2] == "    line 39"
     assert len(lines) == 3 + rollout.SHOWN + 1
     assert lines[-1] == "c (wave 2): held back"
+
+
+def test_text_and_page_name_restarted_units(journal: rollout.Journal) -> None:
+    journal.open_wave(["a"])
+    units = list("bcdefgh")
+    web = {"name": "web", "restarted_units": units, "outdated_units": ["session-1.scope"]}
+    journal.note("a", {"outcome": rollout.RESTARTED, "containers": [web]})
+    summary = journal.summary()
+    assert not summary["failed"]
+    assert rollout.text(summary) == [
+        "rollout completed. 1 host: 1 restarted",
+        "a (wave 1): restarted; web restarted b, c, d, e, f and 2 more (still outdated: session-1.scope)",
+    ]
+    assert all(unit in page(summary) for unit in [*units, "session-1.scope"])
 
 
 def test_the_page_is_whole_and_escaped(journal: rollout.Journal) -> None:
@@ -238,3 +264,15 @@ def test_when_it_began_is_noted(journal: rollout.Journal, monkeypatch: pytest.Mo
     assert (journal.summary()["begun"], journal.summary()["ended"]) == (1000.0, 1060.0)
     (journal.directory / "begun").unlink()
     assert journal.summary()["begun"] == 1060.0
+
+
+def test_what_containers_say_drives_no_terminal_and_no_browser(journal: rollout.Journal) -> None:
+    hostile, shown = "a\x1b[2J\u202eb\x07", r"a\x1b[2J\u202eb\x07"
+    containers = [{"name": "web", "failed_units": [hostile]}]
+    journal.note("host1", {"outcome": rollout.FAILED, "message": f"{hostile}\nsecond", "containers": containers})
+    summary = journal.summary()
+    texts = ["\n".join(rollout.text(summary)), page(summary)]
+    for text in texts:
+        assert shown in text
+        assert not {"\x1b", "\u202e", "\x07"}.intersection(text)
+    assert "second" in texts[0].split("\n")[-1]

@@ -33,7 +33,7 @@ class Container(FakeContainer):
         super().__init__()
         self.cgroup = types.SimpleNamespace(
             controllers=lambda: list(controllers),
-            read=lambda file: " ".join(controllers),
+            read=lambda file: " ".join(controllers) if file == "cgroup.controllers" else "",
             of_unit=False,
             has=lambda file: file.split(".")[0] in controllers,
             write=lambda file, text: self.calls.append(f"{file}={text}"),
@@ -132,7 +132,7 @@ def test_what_is_given_is_written_and_the_rest_stays(
 
     def read() -> dict[str, t.Any]:
         said = systemd_units.UnitOptions.read((layout.root / UNITS / UNIT[2]).read_text())._asdict()
-        assert said.pop("mounts") == ()
+        assert (said.pop("mounts"), said.pop("online")) == ((), False)
         return {key: sorted(value) if isinstance(value, tuple) else value for key, value in said.items()}
 
     first = {key: values[0] for key, values in OPTIONS.items()}
@@ -161,7 +161,10 @@ def test_cases_b7_its_unit_waits_for_what_is_mapped(layout: Layout) -> None:
         store = {"source": "/srv/tree/usr", "target": "/usr"}
         bound = [{"type": "none", "flags": ["bind-mount", "read-only"], **item} for item in mounts]
         bound.insert(0, {"device": store["source"], "mount_point": "/usr", "type": "none", "flags": [*READ_ONLY]})
-        written = {**specifications.SMALL, "store": store, "file_systems": bound}
+        secrets = [{"name": "own"}, {"name": "web", "source": "stored", "place": "web"}]
+        if mounts:
+            secrets.append({"name": "key", "source": "path", "place": "/srv/keys/web"})
+        written = {**specifications.SMALL, "store": store, "file_systems": bound, "credentials": secrets}
         (system / "spec.json").write_text(json.dumps(written))
 
     def boot() -> Boot:
@@ -177,7 +180,8 @@ def test_cases_b7_its_unit_waits_for_what_is_mapped(layout: Layout) -> None:
         {"device": "/srv/optional", "mount_point": "/optional", "mount_may_fail": True},
     )
     assert four_ways(boot)
-    assert waited_for() == ['RequiresMountsFor="/srv/a b/c"', 'RequiresMountsFor="/srv/tree/usr"']
+    paths = ["/srv/a b/c", "/srv/keys/web", "/srv/tree/usr"]
+    assert waited_for() == [f'RequiresMountsFor="{path}"' for path in paths]
     assert not four_ways(boot)
     write()
     assert four_ways(boot)
@@ -185,6 +189,53 @@ def test_cases_b7_its_unit_waits_for_what_is_mapped(layout: Layout) -> None:
     (system / "spec.json").unlink()  # as in check mode, before the system is written
     assert not four_ways(boot)
     assert len(waited_for()) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "online"),
+    [
+        ("192.0.2.1", True),
+        ("2001:db8::1", True),
+        ("fe80::1%eth0", True),
+        ("web.example.org", True),
+        ("", False),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("0::0", False),
+        ("127.0.0.53", False),
+        ("::1", False),
+        ("localhost", False),
+    ],
+)
+def test_its_unit_waits_for_the_addresses_on_which_it_listens(layout: Layout, address: str, online: bool) -> None:
+    """P3: where nobody can listen before the host has them; and no longer when the next system does not."""
+    systemd, container = FakeSystemd(), Container()
+    system = layout.systems / "0-web"
+    system.mkdir(parents=True)
+
+    def write(address: str) -> None:
+        port = {"number": 8080, "place": "x", **({"address": address} if address else {})}
+        (system / "spec.json").write_text(
+            json.dumps({**specifications.SMALL, "shared_network": True, "ports": [{"number": 1, "place": "y"}, port]})
+        )
+
+    def boot() -> Boot:
+        return Boot(layout, "web", container, enabled=True, systemd=systemd, system=system)
+
+    def waits() -> bool:
+        text = (layout.root / UNITS / UNIT[2]).read_text()
+        assert text.count("network-online.target") == 2 * text.count("Wants=network-online.target\n")
+        return "\nAfter=network-online.target\n" in text
+
+    write(address)
+    assert four_ways(boot)
+    assert waits() is online
+    assert not four_ways(boot)
+    (system / "spec.json").unlink()
+    assert not four_ways(boot)
+    write("")
+    assert four_ways(boot) is online
+    assert not waits()
 
 
 def test_a_drop_in_that_nobody_could_have_meant() -> None:
@@ -286,7 +337,7 @@ def test_warnings(layout: Layout) -> None:
     container.running = "/system"
     outside = Boot(layout, "web", container, enabled=True, systemd=FakeSystemd())
     outside.explain("started")
-    assert "runs outside of it until its next start" in outside.warnings[0]
+    assert "runs outside of its unit until its next start" in outside.warnings[0]
 
 
 @pytest.mark.parametrize("arguments", [{"after": ["Web"]}, {"requires": ["../x"]}, {"after": ["web"]}])

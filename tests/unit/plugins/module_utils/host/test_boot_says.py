@@ -19,6 +19,7 @@ from ..target_helpers import FakeSystemd
 from .test_at_boot import UNITS, Container
 
 UNIT = "unshare-container@web.service"
+BY_HAND = "unshare-by-hand-web.service"
 
 
 @pytest.fixture
@@ -90,10 +91,13 @@ def test_one_that_runs_outside_of_its_unit(layout: Layout) -> None:
     assert warnings(boot_of(layout, container)) == []
     container.running = "/system"
     said = (
-        "container 'web' was started before it had a unit, and runs outside of it until its next start; state: "
-        "restarted moves it there now"
+        "container 'web' was started {}, and runs outside of its unit until its next start; state: restarted moves it "
+        "there now"
     )
-    assert warnings(boot_of(layout, container)) == [said]
+    assert warnings(boot_of(layout, container)) == [said.format("before it had a unit")]
+    systemd = FakeSystemd()
+    systemd.active.add(BY_HAND)
+    assert warnings(Boot(layout, "web", container, systemd=systemd)) == [said.format("by hand")]
     assert warnings(boot_of(layout, container), "stopped") == []
     systemd = FakeSystemd()
     systemd.active.add(UNIT)
@@ -142,6 +146,38 @@ def test_limits_are_set_by_who_has_the_control_group(layout: Layout, running: st
     container.cgroup.of_unit = of_unit
     boot_of(layout, container, limits={"memory_max": 1024}).apply("started")
     assert ("memory.max=1024" in container.calls) == (running is not None and not of_unit)
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_limits_of_one_that_was_started_by_hand_are_its_units(layout: Layout, active: bool) -> None:
+    """No file of the collection's says what that unit's limits are, so that systemd is told of all of them."""
+    container, systemd = Container(), FakeSystemd()
+    container.running, container.cgroup.of_unit = "/system", True
+    if active:
+        systemd.active.add(BY_HAND)
+    Boot(layout, "web", container, systemd=systemd, limits={"memory_max": 1 << 30, "cpu_weight": 50}).apply("started")
+    all_of_them = " ".join(kept.all_properties({"memory_max": 1 << 30, "cpu_weight": 50}))
+    assert all_of_them.startswith("TasksMax=16384 MemoryMax=1073741824 CPUWeight=50 MemoryHigh= ")
+    assert systemd.orders == ["daemon-reload", *([f"limit {BY_HAND} {all_of_them}"] if active else [])]
+
+
+@pytest.mark.parametrize("of_unit", [True, False])
+def test_disks_are_bound_in_a_units_group_too(layout: Layout, monkeypatch: pytest.MonkeyPatch, of_unit: bool) -> None:
+    """For systemd takes no bound away from a unit that runs."""
+    asked: list[t.Any] = []
+
+    def note(_group: object, limits: object, former: object = None) -> list[str]:
+        asked.append((limits, former))
+        return []
+
+    monkeypatch.setattr(kept, "apply_disks", note)
+    container = Container(("io", "memory"))
+    container.running = "/system"
+    container.cgroup.of_unit = of_unit
+    first, second = {"io_read_iops": {"/srv": 5}}, {"memory_max": 1024}
+    for limits in (first, second, second):
+        boot_of(layout, container, limits=limits).apply("started")
+    assert asked == ([(first, {}), (second, first)] if of_unit else [(first, None), (second, None)])
 
 
 def test_no_container_comes_after_itself(layout: Layout) -> None:

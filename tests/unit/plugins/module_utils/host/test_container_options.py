@@ -13,6 +13,10 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.unshare.container.plugins.module_utils.host import container_options
 from ansible_collections.unshare.container.plugins.module_utils.host.time_limits import TimeLimit
 
+LIMITS = (
+    *("memory_max", "memory_high", "swap_max", "cpu_quota", "cpu_weight", "cpuset", "tasks_max", "io_weight"),
+    *("io_read_bandwidth", "io_write_bandwidth", "io_read_iops", "io_write_iops"),
+)
 DEFAULTS: dict[str, t.Any] = {
     "state": "started",
     "keep_generations": 5,
@@ -24,7 +28,7 @@ DEFAULTS: dict[str, t.Any] = {
     "after": [],
     "requires": [],
     "restart": "on-failure",
-    "limits": dict.fromkeys(("memory_max", "memory_high", "cpu_quota", "cpu_weight", "tasks_max", "io_weight")),
+    "limits": dict.fromkeys(LIMITS),
     "ports": [],
     "nameservers": [],
 }
@@ -96,7 +100,10 @@ def test_a_check_that_says_little(check: str, given: dict[str, t.Any], found: di
         ),
         ({"state": "paused"}, "must be one of: started, stopped, restarted, rolled_back, absent, got: paused"),
         ({"restart": "never"}, "must be one of: on-failure, always, no, got: never"),
-        ({"limits": {"memory": 1}}, "limits.memory. Supported parameters include: cpu_quota, cpu_weight, io_weight, "),
+        (
+            {"limits": {"memory": 1}},
+            "limits.memory. Supported parameters include: cpu_quota, cpu_weight, cpuset, io_read_bandwidth, ",
+        ),
         ({"generation": "last"}, "'generation' is of type"),
     ],
 )
@@ -111,7 +118,7 @@ def test_time_limits_and_their_least() -> None:
     assert found == {"": 0.001, "timeout": 0.001, "steady": 0}
 
 
-@pytest.mark.parametrize("name", ["memory_max", "memory_high", "cpu_quota", "cpu_weight", "tasks_max", "io_weight"])
+@pytest.mark.parametrize("name", LIMITS)
 def test_a_limit_may_be_a_number_or_a_text(name: str) -> None:
     for value in (7, "7"):
         assert validated(container_options.OPTIONS, limits={name: value})["limits"][name] == value

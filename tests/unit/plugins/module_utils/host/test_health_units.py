@@ -130,8 +130,10 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     monkeypatch.setattr(claims, "conflicts", lambda *_arguments: [])
     for module in (examination, one_container):
         monkeypatch.setattr(module, "damages", lambda _system: [])
-    monkeypatch.setattr(examination, "Programs", lambda *_all: types.SimpleNamespace(problems=list, texts=None))
+    programs = types.SimpleNamespace(problems=list, texts=None, read=None)
+    monkeypatch.setattr(examination, "Programs", lambda *given: types.SimpleNamespace(**vars(programs), boot=given[-1]))
     monkeypatch.setattr(examination, "NamesInUnits", lambda *_all: types.SimpleNamespace(problems=list))
+    monkeypatch.setattr(examination, "UnitPaths", lambda *_all: types.SimpleNamespace(refused=[], missing=[]))
     return layout
 
 

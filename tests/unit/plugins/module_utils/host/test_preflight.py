@@ -155,12 +155,13 @@ def test_the_link_beside_a_store_is_not_followed(host: HostFacts, tree: Path, ta
 def test_pipes_of_a_tree_are_not_waited_for(host: HostFacts, tree: Path) -> None:
     (tree / SYSTEMD).unlink()
     os.mkfifo(tree / SYSTEMD, 0o777)
+    assert problems(host, TREE) == [
+        "the store /srv/tree/usr has no systemd (/usr/lib/systemd/systemd): install the package systemd"
+    ]
     (tree / "bin").unlink()
     os.mkfifo(tree / "bin")
-    assert [text.partition(";")[0] for text in problems(host, TREE)] == [
-        "beside the store /srv/tree/usr there is a bin that is not a link into it",
-        "the store /srv/tree/usr has no systemd (/usr/lib/systemd/systemd): install the package systemd",
-    ]
+    (said,) = problems(host, TREE)  # whose systemd is elsewhere until it is merged
+    assert said.startswith("beside the store /srv/tree/usr there is a bin that is not a link into it")
 
 
 def test_a_store_that_a_start_would_not_follow(host: HostFacts, tree: Path) -> None:

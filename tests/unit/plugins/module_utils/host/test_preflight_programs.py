@@ -147,6 +147,7 @@ def test_a_unit_that_nothing_starts(host: HostFacts) -> None:
 
 
 SERVICE = "[Service]\nExecStart=/usr/bin/nosuch\n"
+OTHER = "[Service]\nExecStartPre=/usr/bin/init\n"
 WANTED = {f"{UNITS}multi-user.target.wants/a.service": {"link": "../a.service"}}
 REACHED: dict[str, tuple[dict[str, str], dict[str, t.Any], str]] = {
     "an_instance_that_another_requires": (
@@ -181,6 +182,7 @@ REACHED: dict[str, tuple[dict[str, str], dict[str, t.Any], str]] = {
         "a.service",
     ),
     "a_drop_in_of_all_services": ({"a.service": "", "service.d/x.conf": SERVICE}, WANTED, "a.service"),
+    "beside_a_drop_in_of_all_services": ({"a.service": SERVICE, "service.d/y.conf": OTHER}, WANTED, "a.service"),
     "a_drop_in_of_a_prefix": (
         {"b-c.service": "", "b-.service.d/x.conf": SERVICE},
         {f"{UNITS}multi-user.target.wants/b-c.service": {"link": "../b-c.service"}},
@@ -214,7 +216,8 @@ REACHED: dict[str, tuple[dict[str, str], dict[str, t.Any], str]] = {
 def test_a_unit_that_is_started_by_another_way(host: HostFacts, case: str) -> None:
     units, links, unit_name = REACHED[case]
     (said,) = programs(host, {UNITS + name: text for name, text in units.items()}, files=links).problems()
-    assert f"the unit {unit_name} starts /usr/bin/nosuch, which is not there" in said
+    by = "".join(f" (by {UNITS}{path})" for path in units if path in ("service.d/x.conf", "b-.service.d/x.conf"))
+    assert said.startswith(f"the unit {unit_name}{by} starts /usr/bin/nosuch, which is not there")
 
 
 def test_a_condition_of_a_unit_of_the_store_counts(host: HostFacts) -> None:

@@ -52,6 +52,18 @@ BAD = {
         "t@bob.service has User=bob",
     ),
     "user_of_a_socket": ({"a.socket": "[Socket]\nSocketUser=bob\n", "a.service": ""}, "a.socket has SocketUser=bob"),
+    "bound_by_a_drop_in_of_the_type": (
+        {"a.service": "", "service.d/x.conf": "[Unit]\nBindsTo=x.target\n"},
+        r"the unit a\.service \(by /etc/systemd/system/service\.d/x\.conf\) requires x\.target, which",
+    ),
+    "user_by_a_prefix": (
+        {"a-b.service": "", "a-.service.d/x.conf": "[Service]\nUser=bob\n", "a.service": "[Unit]\nWants=a-b.service"},
+        r"the unit a-b\.service \(by /etc/systemd/system/a-\.service\.d/x\.conf\) has User=bob",
+    ),
+    "groups_of_the_type_and_its_own": (
+        {"a.service": "[Service]\nSupplementaryGroups=video\n", "service.d/x.conf": "[Service]\nUser=alice\n"},
+        r"the unit a\.service has SupplementaryGroups=video",
+    ),
     "user_in_a_drop_in": (
         {"a.service": "[Service]\nUser=alice\n", "a.service.d/x.conf": "[Service]\nUser=bob\n"},
         "a.service has User=bob",

@@ -21,7 +21,7 @@ TEMPLATE = f"""\
 # What one container has of its own is in unshare.conf and unshare-limits.conf of its instance.
 [Unit]
 Description=System container %i
-After=network.target
+After=network.target systemd-machined.service
 After=nftables.service firewalld.service
 ReloadPropagatedFrom=nftables.service firewalld.service
 RequiresMountsFor=/var/lib/unshare/containers/%i
@@ -216,3 +216,21 @@ def test_a_systemd_that_gives_no_answer(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(TargetError) as raised:
         Systemd(tmp_path).version()
     assert str(raised.value) == f"systemctl --version: {error}"
+
+
+def test_about_transient_units_that_are_not_there_nobody_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def show(_systemd: Systemd, unit: str, _name: str) -> str:
+        asked.append(unit)
+        return "active" if unit == "a.service" else "inactive"
+
+    monkeypatch.setattr(Systemd, "show", show)
+    directory = tmp_path / "run/systemd/transient"
+    directory.mkdir(parents=True)
+    for name in ("a.service", "b.service"):
+        (directory / name).touch()
+    assert Systemd(tmp_path).active_transients(["a.service", "b.service", "a.scope"]) == ["a.service"]
+    assert asked == ["a.service", "b.service"]

@@ -193,3 +193,49 @@ def test_one_that_does_not_answer_keeps_nobody_waiting(tmp_path: Path, monkeypat
     monkeypatch.setattr(unit_files, "SECONDS", 0.2)
     program = analyze(tmp_path, ERRORS["masked"], before="exec sleep 60")
     assert UnitFiles(content(), analyze=program).errors == []
+
+
+def with_shared(tmp_path: Path, *names: str) -> tuple[SystemContent, str]:
+    """Return a system with drop-ins for all services, and a program that complains of a unit when it gets all."""
+    system = content(a={"content": "[Service]\n"}, **{"t@": {"content": "[Service]\n"}})
+    files = {UNITS_DIRECTORY + "service.d/" + name: {"content": "[Service]\nRestart=always\n"} for name in names}
+    every = {**{path: {"content": file.content.decode()} for path, file in system.files.items()}, **files}
+    links = {path: {"link": file.link} for path, file in system.files.items() if file.link is not None}
+    given = {"name": "web", "spec": SPECIFICATION, "files": {**every, **links}}
+    wanted = " && ".join(f'test -e "$SYSTEMD_UNIT_PATH/service.d/{name}"' for name in names)
+    program = analyze(tmp_path, ERRORS["fatal"], ERRORS["no absolute program"], before=f"{wanted} || exit 0")
+    text = Path(program).read_text().replace("|| exit 0", f"|| {{ echo '{FINE[0]}' >&2; exit 0; }}")
+    Path(program).write_text(text)
+    return SystemContent(given, "", {}, "/p"), program
+
+
+@pytest.mark.parametrize("names", [("x.conf",), ("x.conf", "y.conf")])
+def test_the_drop_in_for_a_type_that_breaks_a_unit_is_named(tmp_path: Path, names: tuple[str, ...]) -> None:
+    system, program = with_shared(tmp_path, *names)
+    found = UnitFiles(system, analyze=program)
+    cause, *errors = found.errors
+    path = f"{UNITS_DIRECTORY}service.d/x.conf"
+    assert cause.startswith(f"{path}, which each unit of the type reads, is the cause of what follows: ")
+    assert "in NAME.service.d" in cause
+    assert errors == [ERRORS["fatal"], ERRORS["no absolute program"].replace("@/", UNITS_DIRECTORY)]
+
+
+def test_several_drop_ins_that_break_a_unit_each_are_named_together(tmp_path: Path) -> None:
+    system, program = with_shared(tmp_path, "x.conf", "y.conf")
+    Path(program).write_text(Path(program).read_text().replace(" && ", " || "))
+    first, *_errors = UnitFiles(system, analyze=program).errors
+    paths = " with ".join(f"{UNITS_DIRECTORY}service.d/{name}" for name in ("x.conf", "y.conf"))
+    assert first.startswith(f"{paths}, which each unit")
+
+
+def test_a_unit_that_is_wrong_by_itself_is_not_blamed_on_others(tmp_path: Path) -> None:
+    system, program = with_shared(tmp_path, "x.conf")
+    Path(program).write_text(Path(program).read_text().replace("exit 0", "true"))
+    assert UnitFiles(system, analyze=program).errors[0] == ERRORS["fatal"]
+
+
+def test_a_drop_in_for_a_type_is_not_blamed_for_what_systemd_says_of_itself(tmp_path: Path) -> None:
+    line = ERRORS["of a drop-in for all services"]
+    system, _program = with_shared(tmp_path, "x.conf")
+    program = analyze(tmp_path, line, before='test -e "$SYSTEMD_UNIT_PATH/service.d/x.conf" || exec echo x >&2')
+    assert UnitFiles(system, analyze=program).errors == [line.replace("@/", UNITS_DIRECTORY)]

@@ -63,6 +63,7 @@ class Answers:
         self.others: dict[str, dict[str, str]] = {}
         self.early: list[str] = []
         self.log = [units._ENDED_WELL]
+        self.said = "said\n"
         self.asked: list[list[str]] = []
         files = {"default.target": "multi-user.target", unit: None}
         if wanted:
@@ -78,7 +79,7 @@ class Answers:
         self.asked.append(command)
         if command[0] == "journalctl":
             assert "_PID=1" in command  # whoever runs inside can write the other fields
-            return "said\n" if set(self.log) & set(command) else ""
+            return self.said if set(self.log) & set(command) else ""
         blocks = [self.manager]
         for name in command[4:]:
             blocks.append({"Id": name, **ACTIVE, **self.units.get(name, {})})

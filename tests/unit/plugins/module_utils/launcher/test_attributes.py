@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import attributes
+from ansible_collections.unshare.container.plugins.module_utils.launcher import attributes, linux
 from ansible_collections.unshare.container.plugins.module_utils.launcher.attributes import INFINITY, Attributes
 
 LACKING = {
@@ -18,13 +18,27 @@ LACKING = {
 }
 
 
+@pytest.mark.parametrize("may", [True, False])
 @pytest.mark.parametrize("case", LACKING)
-def test_what_a_process_lacks(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+def test_what_a_process_lacks_is_given_or_said(monkeypatch: pytest.MonkeyPatch, case: str, may: bool) -> None:
     lowered, expected = LACKING[case]
     usual = Attributes.standard()
+    given: dict[int, tuple[int, int]] = {}
+    scheduled: list[int] = []
+
+    def set_limit(pid: int, number: int, soft: int, hard: int) -> None:
+        assert pid == 4711
+        given[number] = (soft, hard)
+        if not may:
+            raise PermissionError
+
     monkeypatch.setattr(attributes, "_limits_of", lambda _pid: {**usual.limits, **lowered})
-    said = usual.lacking(1)
-    if expected is None:
+    monkeypatch.setattr(linux, "set_limit", set_limit)
+    monkeypatch.setattr(usual, "_schedule", scheduled.append)
+    said = usual.complete(4711)
+    assert given == ({number: usual.limits[number] for number in lowered} if expected else {})
+    assert scheduled == [4711]
+    if expected is None or may:
         assert said is None
     else:
         assert said is not None

@@ -45,6 +45,8 @@ PLACES: dict[type[ContractRecord], tuple[str | int, ...]] = {
     contract.File: ("files", "/etc/passwd"),
     contract.Directory: ("directories", 0),
     contract.Port: ("ports", 0),
+    contract.Device: ("devices", 0),
+    contract.Credential: ("credentials", 0),
 }
 
 
@@ -138,6 +140,9 @@ def test_what_is_needed_is_little() -> None:
     found = {(record.__name__, name) for record, name in NEEDED}
     assert {name for record, name in found if record == "Specification"} == SMALL.keys()
     assert found - {("Specification", name) for name in SMALL} == {
+        ("Credential", "name"),
+        ("Device", "path"),
+        ("Device", "target"),
         ("Store", "source"),
         ("Store", "target"),
         ("Init", "argv"),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import typing as t
 from pathlib import Path
 
@@ -51,6 +52,37 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _link(path: Path, target: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.symlink_to(target)
+
+
+@pytest.mark.parametrize(
+    ("path", "disk"),
+    [("sdb", "8:16"), ("sda2", "8:0"), ("dm-0", "8:0"), ("md0", "9:0"), ("dm-2", "9:0")],
+)
+def test_the_disk_that_work_is_counted_on(system: Path, path: str, disk: str) -> None:
+    assert devices.whole_disk("/dev/" + path) == disk
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "disk"),
+    [("/dev/sda2", "btrfs", "8:0"), ("/dev/sdc:/dev/sda3", "bcachefs", None), ("tmpfs", "tmpfs", None)],
+)
+def test_the_disk_of_a_file_system_with_numbers_of_its_own(
+    system: Path, monkeypatch: pytest.MonkeyPatch, source: str, kind: str, disk: str | None
+) -> None:
+    line = f"30 1 0:30 / / rw - {kind} {source} rw"
+    monkeypatch.setattr(mount_table, "read", lambda: [mount_table.MountTableEntry(line)])
+    monkeypatch.setattr(devices.os, "stat", lambda path: os.stat_result((0, 0, 30, *[0] * 7)))
+    assert devices.whole_disk("/srv/x") == disk
+
+
+def test_the_disk_of_a_file(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices.os, "stat", lambda path: os.stat_result((0, 0, os.makedev(8, 1), *[0] * 7)))
+    assert devices.whole_disk("/srv/x") == "8:0"
+
+
+def test_there_is_no_disk_of_a_path_that_leads_nowhere(system: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        devices.whole_disk("/nowhere/x")
 
 
 ONE = [

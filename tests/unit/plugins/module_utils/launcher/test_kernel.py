@@ -160,25 +160,25 @@ def test_who_runs_containers_inside_keeps_proc_bare(
 
 
 @pytest.mark.parametrize(
-    ("limited", "given", "warnings"),
+    ("limited", "lacking", "warnings"),
     [
-        (False, False, ["1 has not 7"]),
-        (True, True, ["1 has not 7"]),
-        (True, False, ["1 lacks some", "1 has not 7"]),
+        (False, "some", ["1 has not 7"]),
+        (True, None, ["1 has not 7"]),
+        (True, "some", ["some", "1 has not 7"]),
     ],
 )
 def test_the_host_gives_what_the_first_process_cannot_take(
-    monkeypatch: pytest.MonkeyPatch, limited: bool, given: bool, warnings: list[str]
+    monkeypatch: pytest.MonkeyPatch, limited: bool, lacking: str | None, warnings: list[str]
 ) -> None:
     asked: list[int] = []
 
-    def give(pid: int) -> bool:
+    def complete(pid: int) -> str | None:
         asked.append(pid)
-        return given
+        return lacking
 
     monkeypatch.setattr(launch_module, "give_oom_score", lambda pid, score: f"{pid} has not {score}")
     launch = launch_module.Launch.__new__(launch_module.Launch)
-    attributes = types.SimpleNamespace(give=give, lacking=lambda pid: f"{pid} lacks some")
+    attributes = types.SimpleNamespace(complete=complete)
     spec = types.SimpleNamespace(oom_score_adj=7)
     launch.plan = t.cast("t.Any", types.SimpleNamespace(attributes=attributes, spec=spec))
     launch.warnings, launch.limited = [], limited

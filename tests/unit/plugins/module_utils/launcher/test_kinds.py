@@ -120,6 +120,8 @@ DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
         "made_once": "",
         "present": False,
     },
+    contract.Device: {"mode": "", "uid": 0, "gid": 0},
+    contract.Credential: {"source": "system", "place": ""},
     contract.Specification: {
         "shared_network": False,
         "network": None,
@@ -127,6 +129,8 @@ DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
         "oom_score_adj": 0,
         "log": "volatile",
         "security": contract.Security(),
+        "devices": [],
+        "credentials": [],
         "file_systems": [],
         "files": {},
         "directories": [],

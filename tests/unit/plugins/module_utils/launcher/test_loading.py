@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import linux, loading, mount_calls
+from ansible_collections.unshare.container.plugins.module_utils.launcher import launch, linux, loading, mount_calls
 
 from .forks import in_fork
 
@@ -48,6 +49,38 @@ def test_nothing_more_can_be_imported_until_it_is_back() -> None:
         assert can_import()
 
     assert in_fork(work) == 0
+
+
+class FirstProcessMadeError(Exception):
+    """The first process was about to be made."""
+
+
+def test_no_process_of_a_start_can_import_from_the_moment_on_that_there_are_two() -> None:
+    def clone(self: launch.Launch, relation: int) -> int:
+        assert not can_import()
+        raise FirstProcessMadeError
+
+    def work() -> None:
+        sys.modules.pop("colorsys", None)
+        launch.Launch._clone = clone  # type: ignore[method-assign]
+        with pytest.raises(FirstProcessMadeError):
+            launch.Launch(t.cast("t.Any", None))._build((-1, -1), (-1, -1), 0.0, linux.SIGCHLD)
+
+    assert in_fork(work) == 0
+
+
+def test_all_functions_of_the_c_library_are_looked_up_at_once() -> None:
+    """A first process's pages are its parent's until it writes to them, and a look-up writes to many."""
+    used = {
+        node.attr
+        for path in PLUGINS.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("libc", "linux.libc")
+    }
+    program = f"from {linux.__name__} import libc; print(*vars(libc))"
+    looked_up = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert "sethostname" in used
+    assert used - set(looked_up.split()) == set()
 
 
 STEPS: dict[str, t.Callable[[], object]] = {

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import os
 import typing as t
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import linux, scheduling
+from ansible_collections.unshare.container.plugins.module_utils.launcher import attributes, linux, scheduling
 from ansible_collections.unshare.container.plugins.module_utils.launcher.attributes import Attributes
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may be scheduled as it likes")
@@ -107,3 +109,44 @@ def test_on_a_machine_of_which_no_numbers_are_known_the_rest_is_given(monkeypatc
         return Attributes.standard().give(0), os.getpriority(os.PRIO_PROCESS, 0)
 
     assert in_child(work) == repr((False, 0))
+
+
+def kept_of_memory() -> tuple[str, int, str]:
+    """Return what a core dump holds, whether there are huge pages, and the policy of the stack's memory."""
+    with open("/proc/self/coredump_filter", encoding="utf-8") as file:
+        core = file.read().strip()
+    policy = "default"
+    if os.path.exists("/proc/self/numa_maps"):
+        with open("/proc/self/numa_maps", encoding="utf-8") as file:
+            (policy,) = [line.split()[1] for line in file if " stack " in line]
+    return core, linux.prctl(42), policy
+
+
+def test_a_callers_choices_about_memory_are_not_kept() -> None:
+    def work() -> object:
+        usual = Attributes.standard()
+        with open("/proc/self/coredump_filter", "w", encoding="utf-8") as file:
+            file.write("0x7f")
+        linux.prctl(linux.PR_SET_THP_DISABLE, 1)
+        with contextlib.suppress(OSError):
+            linux.call(scheduling.SET_MEMPOLICY, "set_mempolicy", 3, ctypes.byref(ctypes.c_ulong(1)), 64)
+        assert kept_of_memory()[:2] == ("0000007f", 1)
+        usual.give(0)
+        attributes.reset_own()
+        return kept_of_memory()
+
+    with open("/proc/1/coredump_filter", encoding="utf-8") as file:
+        assert in_child(work) == repr((file.read().strip(), 0, "default"))
+
+
+def test_a_core_filter_is_taken_over_from_another_process() -> None:
+    def work() -> object:
+        with open("/proc/self/coredump_filter", "w", encoding="utf-8") as file:
+            file.write("0x11")
+        kept = Attributes.of(os.getpid())
+        with open("/proc/self/coredump_filter", "w", encoding="utf-8") as file:
+            file.write("0x33")
+        kept.raised(None).give(0)
+        return kept_of_memory()[0]
+
+    assert in_child(work) == repr("00000011")

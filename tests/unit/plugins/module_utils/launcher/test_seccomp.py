@@ -189,3 +189,44 @@ def test_every_call_where_containers_are_nested() -> None:
 def test_a_foreign_architecture_has_no_calls(nesting: bool) -> None:
     program = compiled(nesting=nesting)
     assert {bpf.run(program, AARCH64, number) for number in range(NUMBERS)} == {ERRNO | ENOSYS}
+
+
+class OldLibrary:
+    """A libseccomp that does not know some calls, and cannot translate their numbers for another architecture."""
+
+    def __init__(self, unknown: t.Collection[str]) -> None:
+        self._library = ctypes.CDLL("libseccomp.so.2")
+        self._unknown = {name.encode(): seccomp.YOUNG[name] for name in unknown}
+        self._others = 0
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._library, name)
+
+    def seccomp_syscall_resolve_name(self, name: bytes) -> int:
+        return -1 if name in self._unknown else int(self._library.seccomp_syscall_resolve_name(name))
+
+    def seccomp_arch_add(self, *arguments: t.Any) -> int:
+        self._others += 1
+        return int(self._library.seccomp_arch_add(*arguments))
+
+    def seccomp_rule_add_array(self, context: t.Any, action: t.Any, number: t.Any, *arguments: t.Any) -> int:
+        if self._others and number.value in self._unknown.values():
+            return -14
+        return int(self._library.seccomp_rule_add_array(context, action, number, *arguments))
+
+
+@pytest.mark.parametrize("unknown", [["fchmodat2"], ["quotactl_fd"], ["setxattrat"], list(seccomp.YOUNG)])
+@pytest.mark.parametrize("nesting", [False, True])
+def test_an_old_library_makes_a_filter_that_refuses_young_calls(nesting: bool, unknown: list[str]) -> None:
+    """Where a call cannot be refused for another architecture, that has none."""
+    library = t.cast("ctypes.CDLL", OldLibrary(unknown))
+    program = bpf.load(seccomp._Builder(library).build(contract.Security(nesting=nesting)))
+    refused = {name: number for name, number in seccomp.YOUNG.items() if nesting or name != "setxattrat"}
+    for number in refused.values():
+        assert bpf.run(program, X86_64, number) != ALLOW
+    assert bpf.run(program, X86_64, 0) == ALLOW
+    if refused.keys() & set(unknown):
+        for architecture, bit in ((I386, 0), (X86_64, X32)):
+            assert {bpf.run(program, architecture, bit | number) for number in range(NUMBERS)} == {ERRNO | ENOSYS}
+    elif not nesting:
+        assert bpf.run(program, I386, 1) == ALLOW

@@ -80,7 +80,7 @@ def test_limits_are_written_and_those_not_asked_for_as_they_are_by_themselves(
 def test_a_limit_that_cannot_be_kept_is_named_with_the_remedy() -> None:
     assert limits.not_kept(ALL, ["memory", "pids"]) == ["cpu_quota", "cpu_weight", "io_weight"]
     assert limits.not_kept({}, []) == []
-    assert limits.warnings_of(["cpu_quota", "tasks_max"]) == [
+    assert limits.warnings_of(["cpu_quota", "tasks_max"], []) == [
         f"limits.{name}: cannot be kept on this host: its unified control groups have no controller '{controller}' "
         "(version 1 holds it, or the kernel lacks it); boot with systemd.unified_cgroup_hierarchy=1"
         for name, controller in (("cpu_quota", "cpu"), ("tasks_max", "pids"))

@@ -26,7 +26,6 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
     notification,
     process,
 )
-from ansible_collections.unshare.container.plugins.module_utils.life import start
 
 LONG = 30
 """Seconds for which a closing would wait."""
@@ -112,16 +111,6 @@ def test_an_answer_is_read_whatever_else_is_said(script: str, said: bytes, over:
         assert questions._read_all(asked.stdout.fileno(), asked.stderr.fileno(), descriptor, deadline) == (said, over)
         os.close(descriptor)
         asked.kill()
-
-
-def test_output_of_an_init_that_is_taken_away(pipe: tuple[int, int]) -> None:
-    os.read(pipe[0], 1)
-    starting = start.Start.__new__(start.Start)
-    starting.said = b""
-    assert starting._keep_output(pipe[0])
-    os.write(pipe[1], b"y")
-    assert starting._keep_output(pipe[0])
-    assert starting.said == b"y"
 
 
 @pytest.mark.parametrize("number", [1, 2])

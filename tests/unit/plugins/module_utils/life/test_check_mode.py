@@ -39,8 +39,8 @@ class Running(FakeContainer):
         self.calls.append("judge")
         return super().judge(timeout)
 
-    def outdated_units(self) -> list[str]:
-        return []
+    def outdated_units(self) -> dict[str, t.Any]:
+        return {}
 
 
 class Deployed:

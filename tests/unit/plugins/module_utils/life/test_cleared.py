@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import types
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life import container as subject
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
+from ansible_collections.unshare.container.plugins.module_utils.state import writers
 
 
 class Groups:
@@ -61,3 +64,21 @@ def test_all_that_a_start_may_have_left_is_cleared(tmp_path: Path, monkeypatch: 
     assert t.cast("t.Any", container.cgroup).done == expected
     assert reaped == [True]
     assert not files or not any((tmp_path / "run").iterdir())
+
+
+def test_a_start_that_is_refused_leaves_what_its_last_run_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    container = Container("x")
+    container.run_directory = str(tmp_path)
+    container.cgroup = t.cast("t.Any", Groups(True))
+    (tmp_path / "system").write_text("")
+    spec = types.SimpleNamespace(file_systems=[])
+    monkeypatch.setattr(subject, "read_spec", lambda _system: spec)
+
+    def refuse(*_arguments: object) -> None:
+        raise LauncherError("another one writes there")
+
+    monkeypatch.setattr(writers, "refuse_second", refuse)
+    with pytest.raises(LauncherError, match="another one writes there"):
+        container.start("/system")
+    assert t.cast("t.Any", container.cgroup).done == []
+    assert [path.name for path in tmp_path.iterdir()] == ["system"]

@@ -22,8 +22,8 @@ def test_roll_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_all: bool
     class One:
         warnings: t.ClassVar[list[str]] = []
 
-        def __init__(self, _layout: t.Any, container: str, _system: t.Any, _options: t.Any, roll_back: bool) -> None:
-            asked[container] = roll_back
+        def __init__(self, _layout: t.Any, container: str, _system: t.Any, _options: t.Any, *given: bool) -> None:
+            asked[container] = given[0]
             self.name = container
 
             self.would_end = self.stays = False
@@ -68,7 +68,7 @@ def test_containers_are_brought_in_that_order(
         warnings: t.ClassVar[list[str]] = []
         earlier: t.ClassVar[list[str]] = []
 
-        def __init__(self, _layout: t.Any, container: str, _system: t.Any, _options: t.Any, _back: bool) -> None:
+        def __init__(self, _layout: t.Any, container: str, _system: t.Any, _options: t.Any, *_given: bool) -> None:
             self.name = container
             self.would_end = self.stays = False
 

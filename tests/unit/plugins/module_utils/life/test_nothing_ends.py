@@ -27,7 +27,7 @@ class Hosted:
         hosted = self
 
         class One:
-            def __init__(self, _layout: t.Any, name: str, _system: t.Any, options: t.Any, _roll_back: bool) -> None:
+            def __init__(self, _layout: t.Any, name: str, _system: t.Any, options: t.Any, *_given: bool) -> None:
                 self.name, self.state = name, options["state"]
                 self.without: list[str] = []
                 self.warnings: list[str] = []

@@ -32,6 +32,7 @@ from ..specifications import specification
 from ..target_helpers import FakeContainer, FakeSystemd
 
 UNIT, OTHER = "unshare-container@web.service", "unshare-container@other.service"
+BY_HAND = ["unshare-by-hand-web.service", "unshare-by-hand-web.scope"]
 
 
 def foreign(directory: Path, script: str) -> Path:
@@ -132,7 +133,7 @@ def test_the_launcher_does_all_with_one_lock(tmp_path: Path, own_launcher: None)
 
 def test_a_unit_is_started_and_stopped_with_what_requires_it(run_directory: Path) -> None:
     systemd, container = FakeSystemd(), FakeContainer()
-    container.cgroup = types.SimpleNamespace(close=lambda: None)  # type: ignore[attr-defined]
+    container.cgroup = types.SimpleNamespace(close=lambda: None)
     chosen = starter(container, systemd)
     with chosen.lock(1):
         assert (run_directory / ".web").is_dir()
@@ -147,6 +148,22 @@ def test_a_unit_is_started_and_stopped_with_what_requires_it(run_directory: Path
     assert not systemd.is_active(UNIT)
     chosen.start(Path("/system"), True, 5)
     assert systemd.orders[1:] == [f"stop {UNIT}", f"start {UNIT}", f"start {OTHER}"]
+
+
+@pytest.mark.parametrize("by_hand", BY_HAND)
+@pytest.mark.parametrize("running", ["/system", None])
+def test_one_that_was_started_by_hand_is_taken_over(run_directory: Path, running: str | None, by_hand: str) -> None:
+    """Its unit may be about to start it again, although it does not run."""
+    systemd, container = FakeSystemd(), FakeContainer()
+    container.cgroup = types.SimpleNamespace(close=lambda: None)
+    chosen = starter(container, systemd)
+    systemd.active.add(by_hand)
+    container.running = running
+    assert chosen.stop(5) == (running is not None)
+    assert systemd.orders == [f"stop {by_hand}"]
+    systemd.active.add(by_hand)
+    chosen.start(Path("/system"), True, 5)
+    assert systemd.orders[1:] == [f"stop {by_hand}", f"start {UNIT}"]
 
 
 def test_the_warnings_of_a_unit_are_those_that_its_start_has_noted(

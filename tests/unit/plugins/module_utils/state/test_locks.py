@@ -98,7 +98,7 @@ def test_a_lock_that_was_not_taken_is_not_given_back(directory: Path, monkeypatc
     def fail(*_arguments: object) -> bool:
         raise PermissionError(13, "no")
 
-    monkeypatch.setattr(locks, "_same", fail)
+    monkeypatch.setattr(locks, "is_same", fail)
     with pytest.raises(LauncherError, match="cannot be locked"):
         made.acquire()
     assert made.descriptor == -1

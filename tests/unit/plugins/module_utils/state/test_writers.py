@@ -13,10 +13,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import linux, mapped, mount_table
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux, mapped, mount_table, process
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Mount
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.state import writers
+from ansible_collections.unshare.container.plugins.module_utils.state import record, writers
+from ansible_collections.unshare.container.plugins.module_utils.state.record import RecordedContainer
 
 from ..specifications import SMALL, specification
 
@@ -38,6 +39,8 @@ class Hosted:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.asked = 0
+        self.does = "runs"
+        self.starting_with: list[str] = []
         self.systems: dict[str, str | None] = {}
         (root / "run").mkdir()
 
@@ -54,8 +57,8 @@ class Hosted:
     def record(self, name: str) -> t.Any:
         self.asked += 1
         system = self.systems[name]
-        status = types.SimpleNamespace(state="running" if system else "stopped", system=system)
-        return types.SimpleNamespace(status=lambda: status)
+        use = record.Use(self.does, system, "\n".join(self.starting_with)) if system else None
+        return types.SimpleNamespace(use=lambda: use)
 
     def start(self, *mounts: dict[str, t.Any], name: str = "web", shared: t.Sequence[Mount] = ()) -> None:
         records = specification(file_systems=list(mounts)).file_systems + list(shared)
@@ -112,6 +115,87 @@ def test_other_file_systems(hosted: Hosted, mount: dict[str, t.Any]) -> None:
     hosted.add("old", mount)
     with pytest.raises(LauncherError, match="'old', which runs, writes to"):
         hosted.start(mount)
+
+
+def test_what_is_being_started_or_ends_counts_as_well(hosted: Hosted) -> None:
+    share = Mount(device=str(hosted.root / "data"), mount_point="/shared", type="none", flags=["bind-mount"])
+    hosted.add("old")
+    hosted.starting_with = [mapped.Mapped(share, "", {}).line()]
+    for hosted.does in ("is being started", "is ending"):
+        with pytest.raises(LauncherError, match=rf"'old', which {hosted.does}, writes to .*/data \(at /shared\)"):
+            hosted.start(bind(hosted.root / "data"))
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> RecordedContainer:
+    found = RecordedContainer("x")
+    found.run_directory = str(tmp_path)
+    return found
+
+
+def test_a_claim_lasts_as_long_as_who_makes_it(container: RecordedContainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert container.use() is None
+    container.claim("/system", "lines\nof shares")
+    found = container.use()
+    assert found is not None
+    assert (found.does, found.system, found.shares) == ("is being started", "/system", "lines\nof shares")
+    container.give_up_claim()
+    assert container.use() is None
+    container.give_up_claim()
+    child = os.fork()
+    if child == 0:
+        container.claim("/system", "")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert (Path(container.run_directory) / record.CLAIM).exists()
+    assert container.use() is None, "who made it has ended"
+    container.claim("/system", "")
+    monkeypatch.setattr(record, "boot_id", lambda: "another boot")
+    assert container.use() is None
+
+
+@pytest.mark.parametrize(("more", "does"), [({}, "runs"), ({"stopping": True}, "is ending")])
+def test_a_record_lasts_as_long_as_its_process(container: RecordedContainer, more: dict[str, t.Any], does: str) -> None:
+    started = process.start_time(os.getpid())
+    container.write_record(
+        {"pid": os.getpid(), "start_time": started, "boot_id": record.boot_id(), "system": "/s", **more}
+    )
+    found = container.use()
+    assert found is not None
+    assert (found.does, found.system, found.shares) == (does, "/s", "")
+    container.claim("/other", "")
+    found = container.use()
+    assert found is not None
+    assert found.does == "is being started", "a claim counts before the record of the run before"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": "1", "start_time": 1}', '{"pid": -1, "start_time": 1}'])
+def test_a_damaged_claim_is_none(container: RecordedContainer, text: str) -> None:
+    (Path(container.run_directory) / record.CLAIM).write_text(text)
+    assert container.use() is None
+
+
+def test_nobody_asks_between_a_question_and_its_claim(
+    container: RecordedContainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    class Held:
+        def __enter__(self) -> None:
+            done.append("held")
+
+        def __exit__(self, *_error: object) -> None:
+            done.append("given back")
+
+    monkeypatch.setattr(writers, "AllocationLock", Held)
+    monkeypatch.setattr(writers, "refuse_second", lambda *_arguments: done.append("asked"))
+    monkeypatch.setattr(container, "claim", lambda system, shares: done.append(f"claimed {system} {shares}"))
+    share = Mount(device=str(tmp_path), mount_point="/shared", type="none", flags=["bind-mount"])
+    writers.claim(container, "/s", [], [share])
+    assert done == ["held", "asked", f"claimed /s /shared {tmp_path} bind-mount private -", "given back"]
+    done.clear()
+    writers.claim(container, "/s", [], [])
+    assert not done
 
 
 def test_who_is_none(hosted: Hosted) -> None:

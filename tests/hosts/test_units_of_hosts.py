@@ -1,0 +1,243 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A container is a unit of its host, however it was started, and systemd's own tools say what is true of it."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.unshare.container.tests.hosts.controller import Controller
+from ansible_collections.unshare.container.tests.hosts.machine import Machine
+from ansible_collections.unshare.container.tests.hosts.test_example import Example
+
+pytestmark = [pytest.mark.root, pytest.mark.on("debian12", "debian13")]
+
+PLAYBOOK = "web.yml"
+UNIT = "unshare-container@web.service"
+BY_HAND = "unshare-by-hand-web.service"
+SCOPE = "unshare-by-hand-web.scope"
+RUN = "/var/lib/unshare/containers/web/current/run-container"
+ENTER = "/run/unshare/web/system/enter-container"
+BOOTED = f"{ENTER} systemctl is-system-running --wait"
+KILLED = "systemd-shutdown[1]: Waiting for process:"
+"""What the console says on the way down when a process did not end in time, and is killed."""
+
+SYSTEM = {
+    "host_name": "web",
+    "services": [
+        {"type": "dbus"},
+        {"type": "unit", "value": {"name": "other", "command": ["/usr/bin/sleep", "infinity"]}},
+    ],
+}
+"""A system whose systemd the host's tools can ask: it has a bus."""
+
+WANTS_MACHINED = "/etc/systemd/system/unshare-container@.service.d/machined.conf"
+IN_FOREGROUND = f"""
+setsid {RUN} </dev/null >/root/said 2>&1 &
+tail --lines=+1 --follow --retry /root/said 2>/dev/null | grep --max-count=1 'running as PID'
+until {BOOTED} | grep running; do :; done 2>/dev/null
+"""
+"""A command that leaves a container in the foreground of a session that has gone, once it has booted."""
+
+
+class Web(Example):
+    """The container `web` with a bus, which nobody starts."""
+
+    def left(self) -> set[str]:
+        """Return what of the collection is on the host; the directory of all transient units is systemd's."""
+        return super().left() - {"/run/systemd/transient"}
+
+    def deploy(self, state: str) -> int:
+        """Deploy it; return how many tasks have changed something."""
+        return self.play(system_container_operating_system=SYSTEM, system_container_state=state)
+
+    def show(self, unit: str, name: str) -> str:
+        """Return a property of a unit."""
+        return self.host.succeed(f"systemctl show --property={name} --value {unit}").strip()
+
+    def first_process(self) -> str:
+        """Return the PID of its first process."""
+        return (
+            self.host.succeed("grep --only-matching '\"pid\": *[0-9]*' /run/unshare/web/state.json")
+            .split(":")[1]
+            .strip()
+        )
+
+    def ends(self, pid: str, unit: str) -> None:
+        """Wait until a process has ended by itself, and its unit with it."""
+        self.host.succeed(f"tail --pid={pid} --follow /dev/null; systemctl stop {unit}")
+
+
+@pytest.fixture
+def web(controller: Controller, host: Machine) -> t.Iterator[Web]:
+    """Yield it, deployed and stopped, and take it away after the test."""
+    web = Web(controller, host)
+    assert web.deploy("stopped") > 0
+    yield web
+    if not host.is_on:
+        host.start()
+    if web.left() != web.before:
+        controller.playbook(PLAYBOOK, system_container_state="absent")
+    assert web.left() == web.before
+
+
+@pytest.fixture
+def machined(host: Machine) -> t.Iterator[None]:
+    """Have systemd-machined run whenever a container is started, as the documentation says."""
+    text = "[Unit]\\nWants=systemd-machined.service\\n"
+    host.succeed(f"install -D <(printf '{text}') {WANTS_MACHINED} && systemctl daemon-reload")
+    yield
+    host.succeed(f"rm --recursive $(dirname {WANTS_MACHINED}) && systemctl daemon-reload")
+
+
+def registered(host: Machine) -> str:
+    """Return the PID of the first process that the host's systemd-machined knows for the container; "" for none."""
+    return host.execute("machinectl show web --property=Leader --value").stdout.strip()
+
+
+def test_what_is_started_by_hand_is_stopped_with_its_host(web: Web) -> None:
+    said = web.host.succeed(f"{RUN} --detach 2>&1")
+    pid = web.first_process()
+    assert f"running as PID {pid}\n" in said
+    assert "warning" not in said
+    assert web.show(BY_HAND, "MainPID") == pid
+    assert f"/machine.slice/{BY_HAND}/" in web.host.succeed(f"cat /proc/{pid}/cgroup")
+    assert BY_HAND in web.host.succeed(f"systemctl status --no-pager {pid}").splitlines()[0]
+    assert f"already runs, as PID {pid}" in web.host.fail(f"{RUN} --detach")
+    web.host.power_off()
+    assert KILLED not in web.host.console
+    web.host.start()
+    assert f"{BY_HAND}: Deactivated successfully" in web.host.succeed("journalctl --boot=-1 --no-pager")
+
+
+def test_what_is_in_the_foreground_is_stopped_with_its_host(web: Web) -> None:
+    web.host.succeed(IN_FOREGROUND)
+    pid = web.first_process()
+    assert f"/machine.slice/{SCOPE}/" in web.host.succeed(f"cat /proc/{pid}/cgroup")
+    assert SCOPE in web.host.succeed(f"systemctl status --no-pager {pid}").splitlines()[0]
+    assert web.host.succeed(f"cat /proc/$(ps --no-headers --format=ppid {pid} | tr --delete ' ')/comm") != "systemd\n"
+    web.host.power_off()
+    assert KILLED not in web.host.console
+    web.host.start()
+    assert f"{SCOPE}: Deactivated successfully" in web.host.succeed("journalctl --boot=-1 --no-pager")
+
+
+def test_a_scope_that_is_stopped_has_its_container_shut_down(web: Web) -> None:
+    web.host.succeed(IN_FOREGROUND)
+    launcher = web.host.succeed(f"ps --no-headers --format=ppid {web.first_process()}").strip()
+    web.host.succeed(f"systemctl stop {SCOPE}; test ! -e /proc/{launcher}; test ! -e /run/unshare")
+    assert "Deactivated successfully" in web.host.succeed(f"journalctl --unit={SCOPE} --no-pager")
+
+
+def test_a_reboot_from_inside_starts_it_again(web: Web) -> None:
+    web.host.succeed(
+        f"install -d -m 0700 '/srv/a $b%c' && {RUN} --detach --share='/srv/a $b%c=/srv/shared' && {BOOTED}"
+    )
+    pid = web.first_process()
+    web.host.execute(f"{ENTER} systemctl reboot")
+    web.host.succeed(f"tail --pid={pid} --follow /dev/null")
+    web.host.wait_for_unit(BY_HAND)
+    assert web.show(BY_HAND, "MainPID") == web.first_process() != pid
+    web.host.succeed(f"{ENTER} mountpoint /srv/shared")
+    web.host.succeed(f"{RUN} --stop; systemctl stop {BY_HAND}; test ! -e /run/unshare; rmdir '/srv/a $b%c'")
+
+
+def test_a_deployment_takes_it_over(web: Web) -> None:
+    web.host.succeed(f"{RUN} --detach && {BOOTED}")
+    pid = web.first_process()
+    web.host.fail(f"systemctl start {UNIT}")
+    assert f"runs outside of its unit, as PID {pid}" in web.host.succeed(f"journalctl --unit={UNIT} --no-pager")
+    assert web.first_process() == pid
+    play = web.controller.playbook(PLAYBOOK, system_container_operating_system=SYSTEM)
+    assert "was started by hand, and runs outside of its unit" in " ".join(play.output.split())
+    assert web.first_process() == pid
+    web.controller.playbook(
+        PLAYBOOK, system_container_operating_system=SYSTEM, system_container_limits={"memory_max": "500M"}
+    )
+    assert web.show(BY_HAND, "MemoryMax") == str(500 << 20)
+    assert web.first_process() == pid
+    assert web.deploy("restarted") > 0
+    assert web.show(UNIT, "MainPID") == web.first_process() != pid
+    assert web.show(BY_HAND, "LoadState") == "not-found"
+    web.deploy("stopped")
+    web.host.succeed(f"{RUN} --detach && {BOOTED}; {ENTER} systemctl reboot || true")
+    web.remove()  # also when it is about to start again
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing(web: Web) -> None:
+    said = web.host.fail(f"{RUN} --detach --share=/nowhere=/data")
+    assert said.startswith("run-container: container web: cannot start: ")
+    assert said.count("run-container: ") == 1
+    assert "/nowhere" in said
+    assert "warning" not in said
+    said = web.host.fail(f"{RUN} --detach --pid-file=/nowhere/pid")
+    assert "/nowhere" in said
+    web.host.succeed(f"systemctl stop {BY_HAND}; test ! -e /run/unshare")
+
+
+@pytest.mark.on("debian13")
+def test_without_systemd_run_it_starts_outside_of_any_unit(web: Web) -> None:
+    programs = "mkdir /root/bin; ln --symbolic /usr/bin/python3 /usr/bin/systemctl /root/bin"
+    said = web.host.succeed(f"{programs}; PATH=/root/bin {RUN} --detach 2>&1; rm --recursive /root/bin")
+    assert "runs in no unit of the host's systemd" in said
+    assert "/unshare/web/" in web.host.succeed(f"cat /proc/{web.first_process()}/cgroup")
+    said = web.host.succeed(f"{RUN} --stop; unshare --mount {RUN} --detach 2>&1; {RUN} --stop")
+    assert "is in another namespace (mnt)" in said
+
+
+@pytest.mark.on("debian13")
+def test_machinectl_says_what_is_true(web: Web, machined: None) -> None:
+    assert web.deploy("started") > 0
+    pid = web.first_process()
+    assert registered(web.host) == pid
+    assert "web" in web.host.succeed("machinectl list --no-legend").split()
+    status = web.host.succeed("machinectl status --no-pager web")
+    assert UNIT in status
+    assert "other.service" in status
+    assert "other.service" in web.host.succeed("systemctl --machine=web list-units --no-pager --plain")
+    assert "sleep infinity" in web.host.succeed("systemd-cgls --no-pager --machine=web")
+    assert "other.service" in web.host.succeed("journalctl --machine=web --no-pager")
+    assert "uid=0(root)" in web.host.succeed("machinectl --quiet shell root@web /usr/bin/id </dev/null")
+    assert web.host.succeed("systemd-run --machine=web --wait --pipe --quiet /usr/bin/hostname") == "web\n"
+    web.host.succeed(f"systemctl restart {UNIT}")
+    assert registered(web.host) == web.first_process() != pid
+    for verb in ("poweroff", "terminate"):
+        pid = web.first_process()
+        web.host.succeed(f"{BOOTED}; machinectl {verb} web")
+        web.ends(pid, UNIT)
+        assert web.show(UNIT, "Result") == "success"
+        assert registered(web.host) == ""
+        web.host.succeed(f"test ! -e /run/unshare; systemctl start {UNIT}")
+        assert registered(web.host) == web.first_process()
+    web.deploy("stopped")
+    assert registered(web.host) == ""
+
+
+@pytest.mark.on("debian13")
+def test_what_was_started_by_hand_is_registered(web: Web) -> None:
+    web.host.succeed(f"systemctl start systemd-machined; {RUN} --detach; {BOOTED}")
+    pid = web.first_process()
+    assert registered(web.host) == pid
+    web.host.execute(f"{ENTER} systemctl reboot")
+    web.host.succeed(f"tail --pid={pid} --follow /dev/null")
+    web.host.wait_for_unit(BY_HAND)
+    assert registered(web.host) == web.first_process() != pid
+    web.host.succeed(f"{RUN} --stop")
+    assert registered(web.host) == ""
+    web.host.succeed(f"systemctl stop {BY_HAND}; systemctl start systemd-machined; {IN_FOREGROUND}")
+    assert registered(web.host) == web.first_process()
+    web.host.succeed(f"machinectl terminate web; systemctl stop {SCOPE}; test ! -e /run/unshare")
+    assert registered(web.host) == ""
+
+
+def test_where_machined_does_not_run_nobody_misses_it(web: Web) -> None:
+    """Debian 12 has none here, and Debian 13 has one that nobody has called: it is not started for a container."""
+    web.host.execute("systemctl stop systemd-machined")
+    said = web.host.succeed(f"{RUN} --detach 2>&1")
+    assert "warning" not in said
+    web.host.succeed(f"{RUN} --stop; systemctl stop {BY_HAND}")
+    play = web.controller.playbook(PLAYBOOK, system_container_operating_system=SYSTEM)
+    assert "machinectl" not in play.output
+    assert web.host.execute("systemctl is-active systemd-machined").stdout == "inactive\n"
