@@ -28,7 +28,7 @@ TOOL = "systemd-creds"
 TOOLS = ("/usr/bin/" + TOOL, "/bin/" + TOOL)
 NO_TOOL = "this host has no %s (systemd 250 or newer), which decrypts it: install it, or use another source" % TOOL
 TIMEOUT = 30.0  # seconds in which it must be decrypted; a TPM takes its time
-LINK = "passes through a symbolic link, and what is read might be another file: name the file itself"
+THROUGH_LINK = "passes through a symbolic link, and what is read might be another file: name the file itself"
 
 
 class NoCredential(LauncherError):
@@ -101,7 +101,7 @@ def _read(path: str, shown: str, name: str) -> bytes:
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise MissingCredential(place + "does not exist on this host") from None
-        said = LINK if error.errno == errno.ELOOP else "cannot be read: %s" % error.strerror
+        said = THROUGH_LINK if error.errno == errno.ELOOP else "cannot be read: %s" % error.strerror
         raise NoCredential(place + said) from None
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -111,7 +110,7 @@ def test_a_start_that_is_not_wanted_any_more_does_not_count() -> None:
 def test_who_reads_that_it_waits_may_ask_for_the_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[int] = []
     former = signal.signal(signal.SIGTERM, lambda caught, _frame: called.append(caught))
-    monkeypatch.setattr(reboots.os, "write", lambda _descriptor, _line: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(reboots.os, "write", lambda _descriptor, _line: signal.raise_signal(signal.SIGTERM))
     try:
         counted = reboots.Reboots("web", wait=reboots.wait)
         assert counted.again()
@@ -135,7 +134,8 @@ def test_a_signal_ends_the_wait_at_once_and_is_no_more_than_that(number: int) ->
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     try:
         began = time.monotonic()
-        timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), number))
+        waiting = threading.get_ident()
+        timer = threading.Timer(0.2, lambda: signal.pthread_kill(waiting, number))
         # A thread that does not take the signal itself.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, reboots.STOPS)
         timer.start()

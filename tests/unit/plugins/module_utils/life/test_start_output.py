@@ -28,7 +28,7 @@ def starting() -> t.Iterator[start.Start]:
     found = start.Start.__new__(start.Start)
     found.container = types.SimpleNamespace(name="web")  # type: ignore[assignment]
     found.ids = Identity(BASE, 65536, False)
-    found.init = found.notification = found.cgroup = found.host_mounts = found.own_output = None
+    found.init = found.notification = found.cgroup = found.host_mounts = found.own_output = found.networking = None
     yield found
     found.close()
 
