@@ -9,8 +9,16 @@ import os
 SETTINGS = "/proc/sys/net"
 
 
-def has_ipv6() -> bool:
-    """Return whether the host's network has IPv6."""
+def has_ipv6(device: str = "default") -> bool:
+    """Return whether a device of this process's network namespace has IPv6; without a name, one that is made now.
+
+    None has where the kernel has none, and none with an mtu that is too small for it.
+    """
+    return setting("ipv6/conf/%s/disable_ipv6" % device) == "0"
+
+
+def kernel_has_ipv6() -> bool:
+    """Return whether any network of this kernel can have IPv6."""
     return os.path.isdir(SETTINGS + "/ipv6")
 
 

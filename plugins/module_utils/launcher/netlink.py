@@ -9,6 +9,7 @@ process has left that. Every error is an `OSError` whose text ends with the kern
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 import select
 from _socket import AF_INET, AF_INET6, AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW
@@ -131,7 +132,9 @@ class Netlink:
     def _messages(self) -> Iterator[tuple[int, int, bytes]]:
         """Yield type, flags and body of the answers to the last request, without end."""
         while True:
-            data = self.socket.recv(BUFFER)
+            data, (sender, _groups) = self.socket.recvfrom(BUFFER)
+            if sender:
+                continue  # root inside a container can write to a socket there, as if it were the kernel
             start = 0
             while start + 16 <= len(data):
                 size, kind, flags, number, _port = unpack_from(HEADER, data, start)
@@ -142,12 +145,16 @@ class Netlink:
                 start += size + 3 & ~3
 
     def await_event(self, seconds: float) -> bool:
-        """Wait until a link has changed. Return whether one has in time."""
+        """Wait until a link has changed, perhaps. Return whether one has in time."""
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)
         if not poll.poll(max(0, int(seconds * 1000))):
             return False
-        self.socket.recv(BUFFER)
+        try:
+            self.socket.recv(BUFFER)
+        except OSError as failure:
+            if failure.errno != errno.ENOBUFS:  # there was more than the socket keeps
+                raise
         return True
 
     def request(self, what: str, kind: int, flags: int, *parts: bytes) -> None:
@@ -192,7 +199,7 @@ class Netlink:
             try:
                 _raise("link %s" % name, flags, body)
             except OSError as failure:
-                if failure.errno != 19:  # ENODEV
+                if failure.errno != errno.ENODEV:
                     raise
             return None
         return None
@@ -265,7 +272,11 @@ class Netlink:
     def make_no_address(self, index: int) -> None:
         """Keep a link from making an address of IPv6 by itself when it is set up."""
         families = _nested(IFLA_FAMILIES, _nested(AF_INET6, _attribute(INET6_MODE, pack("=B", INET6_NO_ADDRESS))))
-        self._change("set addrgenmode of link %d" % index, index, families)
+        try:
+            self._change("set addrgenmode of link %d" % index, index, families)
+        except OSError as failure:
+            if failure.errno != errno.EAFNOSUPPORT:  # it has no IPv6 at all
+                raise
 
     def confine_port(self, index: int, mac: str) -> None:
         """Have a bridge know one address at a port, learn none there, and flood nothing that has another to it."""
