@@ -121,7 +121,8 @@ def _refuse_zones(placed: t.Sequence[_Placed]) -> None:
             )
         except ContractError as error:
             where = " and ".join(where for _net, where in of_zone.values())
-            place = f"{item.place}.{error.place.replace('gateways[0]', 'gateway')}"
+            single = "gateways[0]" if len(item.interface.gateways) == 1 else "gateways"
+            place = f"{item.place}.{error.place.replace(single, 'gateway')}"
             raise DeclarationError(place, f"{error.message} (the subnets of the zone stand at {where})") from error
         for number, text in enumerate(item.interface.addresses):
             place = f"{item.place}.addresses[{number}]"
