@@ -69,6 +69,8 @@ LOSSES = {
     "ip link del {device}": r"eth0: the bridge \w+ was deleted",
     "ip link del {host_name}": r"eth0: its end on the host, \w+, was deleted",
     "ip link set {host_name} nomaster": r"eth0: is no port of the bridge",
+    "ip link set {host_name} down": r"eth0: its end on the host, \w+, is down",
+    "ip link set {device} down": r"eth0: the bridge \w+ is down",
     "ip addr flush dev {device}": r"eth0: the bridge \w+ has lost the address",
 }
 

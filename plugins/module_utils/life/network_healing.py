@@ -55,11 +55,8 @@ class NetworkHealing:
             records = networking.living(host)
             if record.container not in [other.container for other in records]:
                 records.append(record)  # its end on the host is what was deleted
-            try:
-                for question in firewall.questions(networking.rules_of(records)):
-                    firewall.Loading(question + "\n", lock.descriptor).wait()
-            except LauncherError:
-                self.rules = True
+            # One that has ended a moment ago may still be in what was loaded last.
+            self.rules = not (_are_loaded(records, lock) or _are_loaded(NetworkRecord.all_here(), lock))
         found = ["network: %s: %s" % (wire.interface.name, lost) for wire, lost in self.broken]
         return found + ([RULES] if self.rules else [])
 
@@ -76,7 +73,7 @@ class NetworkHealing:
             for wire, _lost in self.broken:
                 wire.prepare(host)
                 if not wire.rejoin(host):
-                    self._connect(wire)
+                    self._connect(wire, host)
                 healed.append("network: %s: is connected again" % wire.interface.name)
             records = networking.living(host)
             networking.open_ways(records)
@@ -85,20 +82,33 @@ class NetworkHealing:
             healed.append("network: the rules of containers are loaded again")
         return healed
 
-    def _connect(self, wire: Wire) -> None:
+    def _connect(self, wire: Wire, host: Netlink) -> None:
         """Make an interface anew; a child configures it, in the container's network namespace."""
         process = self.container.process()
         if process is None:
             return  # it has just ended
         try:
-            wire.attach(process.pid)
+            wire.attach(process)
 
             def configure() -> None:
                 linux.setns(process.descriptor, linux.CLONE_NEWNET)
                 wire.set_inside()
 
             in_child(configure, SECONDS, keep=(process.descriptor,))
-        except TimeoutError:
-            raise LauncherError("network: %s: was not configured in time" % wire.interface.name) from None
+        except BaseException as error:
+            wire.give_back(host)  # half of it would be taken for the whole by the next look
+            if isinstance(error, TimeoutError):
+                raise LauncherError("network: %s: was not configured in time" % wire.interface.name) from None
+            raise
         finally:
             process.close()
+
+
+def _are_loaded(records: list[NetworkRecord], lock: NetworkLock) -> bool:
+    """Return whether the packet filter has the rules of these containers."""
+    try:
+        for question in firewall.questions(networking.rules_of(records)):
+            firewall.Loading(question + "\n", lock.descriptor).wait()
+    except LauncherError:
+        return False
+    return True

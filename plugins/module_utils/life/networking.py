@@ -28,6 +28,7 @@ from ..state.network_record import NetworkRecord, own_namespace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
+    from ..launcher.network_records import Published
     from ..launcher.wires import Wire
     from ..state.record import RecordedContainer
 
@@ -40,6 +41,10 @@ ELSEWHERE = (
     "or do this there"
 )
 TAKEN = "ports: %s is published for container %s already: choose another port, or another of the host's addresses"
+SHUT = (
+    "ports: 127.0.0.1 does not lead to containers by %s here, for its setting net.ipv4.conf.*.route_localnet cannot be "
+    "changed: use another of the host's addresses"
+)
 LOST = (
     "ports: %s: [::1] does not lead to the container here, for the host filters what its bridges forward "
     "(br_netfilter): use 127.0.0.1 or another of the host's addresses; or set net.bridge.bridge-nf-call-ip6tables to "
@@ -68,7 +73,8 @@ class Networking:
     ) -> None:
         if spec.network is None:
             raise LauncherError("container %s: has no network" % container.name)
-        firewall.nft_program()
+        if spec.network.is_filtered:
+            firewall.nft_program()
         self.container = container
         self.system = system
         self.spec = spec
@@ -100,16 +106,11 @@ class Networking:
                 wire.prepare(host)
             records = living(host)
             self._write_names(record, records)
-            self.warnings += open_ways(records) + self._warnings_of_ports()
-            self.loading = load(records, lock)
+            self.warnings += open_ways(records) + warnings_of_ports(self.options.ports)
+            if any(wire.host_name for wire in self.wires):
+                self.loading = load(records, lock)
             if any(wire.interface.kind == ZONE for wire in self.wires):
                 self.chains = firewall.Loading(foreign_filters.QUESTION + "\n", lock.descriptor)
-
-    def _warnings_of_ports(self) -> list[str]:
-        """Return a warning about ports of the loopback of IPv6 that lead nowhere here."""
-        if setting("bridge/bridge-nf-call-ip6tables") != "1":
-            return []
-        return [LOST % port for port in self.options.ports if port.address in ("", "::1")][:1]
 
     def mounts(self) -> list[Mount]:
         """Return the mounts of the files with the names of its zones and the servers that it asks for others."""
@@ -148,16 +149,28 @@ class Networking:
 
     def close(self) -> None:
         """Wait for what a start that has failed meanwhile has left going on."""
-        try:
-            self.finish()
-        except LauncherError:
-            pass  # why the start failed is what is to be said
+        for loading in (self.loading, self.chains):
+            try:
+                if loading is not None:
+                    loading.wait()
+            except LauncherError:
+                pass  # why the start failed is what is to be said
+
+
+def _zones_of(record: NetworkRecord) -> set[str]:
+    return {interface.parent for interface in record.interfaces if interface.kind == ZONE}
 
 
 def _meet(one: NetworkRecord, other: NetworkRecord) -> bool:
     """Return whether two containers are in one zone."""
-    zones = [{item["parent"] for item in record.interfaces if item["kind"] == ZONE} for record in (one, other)]
-    return bool(zones[0] & zones[1])
+    return bool(_zones_of(one) & _zones_of(other))
+
+
+def warnings_of_ports(ports: list[Published]) -> list[str]:
+    """Return a warning about ports of the loopback of IPv6 that lead nowhere here."""
+    if setting("bridge/bridge-nf-call-ip6tables") != "1":
+        return []
+    return [LOST % port for port in ports if port.address in ("", "::1")][:1]
 
 
 def write_servers(record: NetworkRecord, servers: list[str]) -> None:
@@ -221,17 +234,17 @@ def release(name: str) -> None:
             wire_of(interface).give_back(host)
         record.remove()
         records = living(host)
-        used = {interface["device"] for other in records for interface in other.interfaces}
+        used = {interface.device for other in records for interface in other.interfaces}
         for interface in record.interfaces:
-            if interface["kind"] == ZONE and interface["device"] not in used:
-                remove_link(host, interface["device"])
+            if interface.kind == ZONE and interface.device not in used:
+                remove_link(host, interface.device)
         neighbours = [other for other in records if _meet(record, other)]
         for other in neighbours:
             write_hosts(other, records)
         try:
             open_ways(records)
             load(records, lock).wait()
-        except LauncherError:
+        except (LauncherError, OSError):
             pass  # nft was removed, and its rules lead nowhere; the container has ended all the same
     refresh(neighbours)
 
@@ -239,13 +252,14 @@ def release(name: str) -> None:
 def open_ways(records: list[NetworkRecord]) -> list[str]:
     """Have the host forward packets for zones and routed interfaces, and answer on its loopback. Return warnings."""
     warnings = []
-    if any(interface["kind"] in (ZONE, ROUTED) for record in records for interface in record.interfaces):
+    if any(interface.kind in (ZONE, ROUTED) for record in records for interface in record.interfaces):
         if not set_setting("ipv4/ip_forward", "1"):
             warnings.append(CLOSED % ("IPv4", "net.ipv4.ip_forward"))
         if has_ipv6() and not _forward_ipv6():
             warnings.append(CLOSED % ("IPv6", "net.ipv6.conf.all.forwarding"))
     for device, wanted in firewall.takes_loopback(records).items():
-        set_setting("ipv4/conf/%s/route_localnet" % device, "1" if wanted else "0")
+        if not set_setting("ipv4/conf/%s/route_localnet" % device, "1" if wanted else "0") and wanted:
+            warnings.append(SHUT % device)
     return warnings
 
 
@@ -280,7 +294,7 @@ def follow(container: RecordedContainer) -> list[str]:
         record.write()
         write_servers(record, options.nameservers)
         records = living(host)
-        warnings = open_ways(records)
+        warnings = open_ways(records) + warnings_of_ports(options.ports)
         load(records, lock).wait()
     refresh([record])
     return warnings

@@ -1,0 +1,123 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Networks of hosts, and of interfaces, that lack what most have: IPv6, nft, settings that can be changed (N2, N8)."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import typing as t
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.host import firewall
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.life.healing import Healing
+
+from . import network_hosts
+from .network_guests import Guest, state_of, zone
+from .network_hosts import HOST, MACHINE, OUTSIDE, World
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
+
+NAME = "test-network-odd"
+
+
+@pytest.fixture(scope="module")
+def world() -> t.Iterator[World]:
+    """Give machines whose host has switched IPv6 off, as administrators do."""
+    with network_hosts.world("odd") as made:
+        made.host.output("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
+        yield made
+
+
+@contextlib.contextmanager
+def started(world: World, part: str, *interfaces: dict[str, t.Any], **options: t.Any) -> t.Iterator[Guest]:
+    """Give a running container."""
+    guest = Guest(NAME, world, part, *interfaces, **options)
+    try:
+        guest.start()
+        yield guest
+    finally:
+        guest.destroy()
+
+
+def inside(guest: Guest) -> str:
+    """Return what its interfaces are like, but for their numbers."""
+    return re.sub(
+        "@if[0-9]+", "", guest.output("sh", "-c", "ip addr show dev lan0 | tail -n +2; ip -br link; ip route")
+    )
+
+
+def test_a_host_without_ipv6_has_zones_of_ipv4(world: World) -> None:
+    published = [{"port": 8080, "target": 80}]
+    with started(world, "web", zone("one"), ports=published) as web, started(world, "client", zone("one")) as client:
+        assert len(web.addresses()) == len(client.addresses()) == 1
+        assert client.reaches(f"{NAME}-web")
+        assert client.reaches(OUTSIDE)
+        with web.serving(80):
+            assert world.machine.ask(HOST, 8080) == MACHINE
+            assert not world.host.ask("127.0.0.1", 8080).startswith("-")
+    for interface in (zone("one", ["fd00:80::/64"]), {"routed": True, "addresses": ["2001:db8:5::5/128"]}):
+        with pytest.raises(LauncherError, match="is of IPv6, which is switched off on this host"):
+            Guest(NAME, world, "web", interface).start()
+        Guest(NAME, world, "web", interface).destroy()
+
+
+@pytest.mark.parametrize(
+    "interface",
+    [
+        {"routed": True, "addresses": ["203.0.113.5/32"], "mtu": 576, "name": "lan0"},
+        {"zone": "one", "mtu": 1400, "name": "lan0"},
+    ],
+)
+def test_n9_an_interface_that_is_made_again_is_as_before(world: World, interface: dict[str, t.Any]) -> None:
+    """With an mtu that is too small for IPv6, too."""
+    with started(world, "small", interface) as guest:
+        before = inside(guest)
+        assert f"mtu {interface['mtu']}" in guest.output("ip", "link", "show", "lan0")
+        world.host.ip(f"link del {guest.noted()['interfaces'][0]['host_name']}")
+        with world.host.entered(), guest.container.lock(30):
+            healing = Healing(guest.container)
+            healing.look()
+            assert healing.heal(30)
+            assert healing.warnings == []
+        assert inside(guest) == before
+        assert f"mtu {interface['mtu']}" in guest.output("ip", "link", "show", "lan0")
+        assert guest.reaches(OUTSIDE) is ("zone" in interface)  # nobody beyond leads to the other one
+
+
+def test_n9_what_cannot_be_configured_is_not_left_half_made(world: World) -> None:
+    """Root inside has taken the interface's name; the next run tries again, and says why it cannot."""
+    with started(world, "half", {**zone("one"), "name": "lan0"}) as guest:
+        before = state_of(world)
+        device = guest.noted()["interfaces"][0]["host_name"]
+        world.host.ip(f"link del {device}")
+        guest.output("ip", "link", "add", "lan0", "type", "dummy")
+        for _number in range(2):
+            with world.host.entered(), guest.container.lock(30):
+                healing = Healing(guest.container)
+                healing.look()
+                assert [line.partition(",")[0] for line in healing.stale] == ["network: lan0: its end on the host"]
+                healing.heal(30)
+                assert any("add veth" in text for text in healing.warnings)
+        guest.output("ip", "link", "del", "lan0")
+        with world.host.entered(), guest.container.lock(30):
+            healing = Healing(guest.container)
+            healing.look()
+            healing.heal(30)
+            assert healing.warnings == []
+        assert {line for line in before - state_of(world) if line.startswith(("\t", "table"))} == set()
+        assert guest.reaches(OUTSIDE)
+
+
+def test_a_device_of_its_own_needs_no_packet_filter(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(firewall, "DIRECTORIES", ())
+    if world.host.run("ip", "link", "add", "try0", "link", "eth0", "type", "macvlan").returncode:
+        pytest.skip("this kernel has no macvlan")
+    world.host.ip("link del try0")
+    with started(world, "device", {"macvlan": "eth0", "addresses": ["192.0.2.30/24"]}) as guest:
+        assert guest.reaches(MACHINE)
+    with pytest.raises(LauncherError, match="install the package nftables"):
+        Guest(NAME, world, "device", zone("one")).start()
+    Guest(NAME, world, "device", zone("one")).destroy()

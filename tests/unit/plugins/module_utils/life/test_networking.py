@@ -1,0 +1,144 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the host is told and set to for containers' networks, and what a start that has failed leaves going on."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.host.published import parse_ports
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.life import network_healing, networking
+from ansible_collections.unshare.container.plugins.module_utils.life.networking import Networking
+from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
+
+ZONE = {"kind": "zone", "name": "eth0", "parent": "one", "host_name": "u1", "device": "u2"}
+DEVICE = {"kind": "macvlan", "name": "eth0", "parent": "eth1", "device": "eth1"}
+WEB = {"port": 80, "target": 80}
+
+
+class Settings:
+    """The settings of a host's network, of which some cannot be changed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fixed: t.Sequence[str] = (), **values: str) -> None:
+        self.fixed = fixed
+        self.values = {"ipv4/ip_forward": "0", "ipv6/conf/all/forwarding": "0", **values}
+        for name, work in (
+            ("setting", lambda name: self.values.get(name, "")),
+            ("set_setting", self.set),
+            ("has_ipv6", lambda: "no_ipv6" not in values),
+        ):
+            monkeypatch.setattr(networking, name, work)
+        monkeypatch.setattr(networking.os, "listdir", lambda _path: ["all", "default", "eth0", "eth1"])
+
+    def set(self, name: str, value: str) -> bool:
+        if any(name.startswith(part) for part in self.fixed):
+            return self.values.get(name) == value
+        self.values[name] = value
+        return True
+
+
+def record(interface: dict[str, t.Any], *ports: dict[str, t.Any]) -> NetworkRecord:
+    return NetworkRecord("web", {"interfaces": [interface], "ports": list(ports)})
+
+
+def test_a_host_forwards_for_zones_and_answers_on_its_loopback_for_their_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Settings(monkeypatch, **{"ipv6/conf/eth0/accept_ra": "1", "ipv6/conf/eth1/accept_ra": "0"})
+    assert networking.open_ways([record(ZONE, WEB)]) == []
+    forwards = ("ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/u2/route_localnet")
+    assert [host.values[name] for name in forwards] == ["1", "1", "1"]
+    # Else the host would lose its own default route.
+    assert [host.values[f"ipv6/conf/{name}/accept_ra"] for name in ("eth0", "eth1")] == ["2", "0"]
+    assert networking.open_ways([record(ZONE, {**WEB, "address": "192.0.2.1"})]) == []
+    assert host.values["ipv4/conf/u2/route_localnet"] == "0"
+
+
+def test_nothing_is_set_for_interfaces_in_which_the_host_has_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Settings(monkeypatch)
+    before = dict(host.values)
+    assert networking.open_ways([record(DEVICE)]) == networking.open_ways([]) == []
+    assert host.values == before
+
+
+def test_what_cannot_be_set_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    Settings(monkeypatch, fixed=["ipv4", "ipv6"])
+    said = networking.open_ways([record(ZONE, WEB)])
+    assert [word in text for word, text in zip(("IPv4", "IPv6", "127.0.0.1"), said, strict=True)] == [True] * 3
+    assert len(networking.open_ways([record(ZONE)])) == 2
+    Settings(monkeypatch, fixed=["ipv4", "ipv6"], no_ipv6="yes")
+    assert len(networking.open_ways([record(ZONE)])) == 1
+    Settings(monkeypatch, fixed=["ipv4/ip_forward"], **{"ipv4/ip_forward": "1"})
+    assert networking.open_ways([record(ZONE, WEB)]) == []
+
+
+def test_ports_of_the_loopback_that_the_host_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = parse_ports(["127.0.0.1:80:80", "81:80", "[::1]:82:80"])
+    Settings(monkeypatch)
+    assert networking.warnings_of_ports(ports) == []
+    Settings(monkeypatch, **{"bridge/bridge-nf-call-ip6tables": "1"})
+    assert [text.partition(": [")[0] for text in networking.warnings_of_ports(ports)] == ["ports: 81/tcp"]
+    assert networking.warnings_of_ports(ports[:1]) == []
+
+
+class Loading:
+    """A program that loads rules, and fails."""
+
+    def __init__(self) -> None:
+        self.waited = 0
+
+    def wait(self) -> str:
+        self.waited += 1
+        raise LauncherError("refused")
+
+
+def test_a_start_that_has_failed_waits_for_all_that_it_has_begun() -> None:
+    start: t.Any = object.__new__(Networking)
+    start.loading, start.chains = Loading(), Loading()
+    start.close()
+    assert (start.loading.waited, start.chains.waited) == (1, 1)
+    start.loading = start.chains = None
+    start.close()
+
+
+def test_rules_of_one_that_has_just_ended_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others' are loaded again when it is cleared, and until then those of the last start are there."""
+    running, ended = (record({**ZONE, "host_name": name, "mac": "02:00:00:00:00:01"}) for name in ("u1", "u3"))
+    running.namespace = network_healing.own_namespace()
+    loaded = set(network_healing.firewall.questions(networking.rules_of([running, ended])))
+
+    class Asking:
+        def __init__(self, text: str, _held: int) -> None:
+            self.known = text.strip() in loaded
+
+        def wait(self) -> str:
+            if not self.known:
+                raise LauncherError("no such chain")
+            return ""
+
+    class Nothing:
+        descriptor = 0
+
+        def __enter__(self) -> Nothing:
+            return self
+
+        def __exit__(self, *_error: object) -> None:
+            """Have nothing to end."""
+
+    monkeypatch.setattr(network_healing.firewall, "Loading", Asking)
+    monkeypatch.setattr(network_healing, "NetworkLock", Nothing)
+    monkeypatch.setattr(network_healing, "Netlink", Nothing)
+    monkeypatch.setattr(NetworkRecord, "read", lambda _name: running)
+    monkeypatch.setattr(NetworkRecord, "all_here", lambda: [running, ended])
+    monkeypatch.setattr(networking, "living", lambda _host: [running])
+    monkeypatch.setattr(network_healing, "wire_of", lambda _made: Whole())
+    container = t.cast("t.Any", type("Container", (), {"name": "web"}))
+    assert network_healing.NetworkHealing(container).look() == []
+    loaded.clear()
+    assert network_healing.NetworkHealing(container).look() == [network_healing.RULES]
+
+
+class Whole:
+    def lost(self, _host: object) -> str:
+        return ""
