@@ -19,12 +19,9 @@ from ..state.zones import digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict
-
+    from ..launcher.made_interfaces import MadeInterface
     from ..launcher.network_records import Published
     from ..state.network_record import NetworkRecord
-
-    Port = Dict[str, Any]  # an interface, as `NetworkRecord.interfaces` has it
 
 MARK = "made_"  # begins the name of an empty chain, which tells what a table was made of
 TABLES = ("inet unshare", "bridge unshare")
@@ -38,6 +35,7 @@ MISSING = (
     "network: the program 'nft' is missing on this host, which keeps containers apart and leads ports to them: install "
     "the package nftables"
 )
+REJECT = "reject with icmpx type admin-prohibited"  # versions of nft(8) before 1.0 need the word `type`
 # What is said between neighbours of IPv6, and about groups (RFC 4861, RFC 3810).
 NEIGHBOURS = (
     "{ nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query, mld-listener-report, mld2-listener-report }"
@@ -79,23 +77,22 @@ def _set(items: list[str]) -> str:
     return "{ %s }" % ", ".join(items)
 
 
-def _plain(port: Port, version: int) -> list[str]:
+def _plain(port: MadeInterface, version: int) -> list[str]:
     """Return the addresses of an interface of one version of the protocol, without prefix lengths."""
-    found = [item.partition("/")[0] for item in port["addresses"]]
-    return [item for item in found if (":" in item) == (version == 6)]
+    return [item for item in port.plain_addresses() if (":" in item) == (version == 6)]
 
 
 # Between the ports of a bridge: nobody is another one.
 
 
 def _bridge_table(records: list[NetworkRecord]) -> list[str]:
-    ports = [port for record in records for port in record.interfaces if port["kind"] in (ZONE, BRIDGE)]
+    ports = [port for record in records for port in record.interfaces if port.kind in (ZONE, BRIDGE)]
     if not ports:
         return []
     lines = ["table bridge unshare {"]
     for port in ports:
-        lines += _chain(port["host_name"], _port_rules(port))
-    dispatch = _set(['"%s" : goto %s' % (port["host_name"], port["host_name"]) for port in ports])
+        lines += _chain(port.host_name, _port_rules(port))
+    dispatch = _set(['"%s" : goto %s' % (port.host_name, port.host_name) for port in ports])
     lines += _chain("from_ports", ["type filter hook prerouting priority -300", "iifname vmap " + dispatch])
     return [*lines, "}"]
 
@@ -106,9 +103,9 @@ def _chain(name: str, rules: list[str]) -> list[str]:
     return ["  chain %s {" % name, *["    " + rule for rule in rules], "  }"]
 
 
-def _port_rules(port: Port) -> list[str]:
+def _port_rules(port: MadeInterface) -> list[str]:
     """Return what is let through of what comes from a container: that it says who it is, and no more."""
-    mac = port["mac"]
+    mac = port.mac
     rules = [
         "ether saddr != %s drop" % mac,
         "ether type arp arp saddr ether != %s drop" % mac,
@@ -116,7 +113,7 @@ def _port_rules(port: Port) -> list[str]:
         "icmpv6 type { nd-router-advert, nd-redirect } drop",
         "udp sport { 67, 547 } drop",
     ]
-    if port["dhcp"] or not port["addresses"]:
+    if port.dhcp or not port.addresses:
         return [*rules, "ether type { arp, ip, ip6 } accept", "drop"]
     four = _plain(port, 4)
     six = [*_plain(port, 6), link_local(mac)]
@@ -142,8 +139,8 @@ def _zones(records: list[NetworkRecord]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for record in records:
         for port in record.interfaces:
-            if port["kind"] == ZONE:
-                found.setdefault(port["device"], port["subnets"])
+            if port.kind == ZONE:
+                found.setdefault(port.device, port.subnets)
     return found
 
 
@@ -153,7 +150,7 @@ def _quoted(names: list[str]) -> str:
 
 def _inet_table(records: list[NetworkRecord], flows: int) -> list[str]:
     zones = _zones(records)
-    routed = [port["host_name"] for record in records for port in record.interfaces if port["kind"] == ROUTED]
+    routed = [port.host_name for record in records for port in record.interfaces if port.kind == ROUTED]
     inner = [*zones, *routed]
     if not inner:
         return []
@@ -172,13 +169,7 @@ def _inet_table(records: list[NetworkRecord], flows: int) -> list[str]:
             "iifname %s ip saddr 127.0.0.0/8 drop" % ours,
             "iifname %s ip6 daddr ::1 drop" % ours,
             "iifname %s ip6 saddr ::1 drop" % ours,
-            *[
-                rule
-                for record in records
-                for port in record.interfaces
-                if port["kind"] == ROUTED
-                for rule in _own(port)
-            ],
+            *[rule for record in records for port in record.interfaces if port.kind == ROUTED for rule in _own(port)],
         ],
     )
     lines += _chain("to_host", ["type filter hook input priority 0", "iifname %s jump from_container" % ours])
@@ -192,12 +183,12 @@ def _inet_table(records: list[NetworkRecord], flows: int) -> list[str]:
     return [*lines, "}"]
 
 
-def _own(port: Port) -> list[str]:
+def _own(port: MadeInterface) -> list[str]:
     """Return the rules by which nothing comes by a routed interface that is not its own."""
-    six = [*_plain(port, 6), link_local(port["mac"])]
+    six = [*_plain(port, 6), link_local(port.mac)]
     rules = ["icmpv6 type { nd-router-advert, nd-redirect } drop", "ip6 saddr != %s drop" % _set([*six, "::"])]
     rules.append("ip saddr != %s drop" % _set(_plain(port, 4) or ["0.0.0.0"]))
-    return ['iifname "%s" %s' % (port["host_name"], rule) for rule in rules]
+    return ['iifname "%s" %s' % (port.host_name, rule) for rule in rules]
 
 
 def _host_rules(records: list[NetworkRecord]) -> list[str]:
@@ -212,12 +203,12 @@ def _host_rules(records: list[NetworkRecord]) -> list[str]:
         "icmpv6 type %s accept" % NEIGHBOURS,
         "icmpv6 type echo-request accept",
         "meta l4proto tcp reject with tcp reset",
-        "reject with icmpx admin-prohibited",
+        REJECT,
     ]
 
 
 def _all(record: NetworkRecord, version: int) -> list[str]:
-    return [item for port in record.interfaces if port["kind"] in (ZONE, ROUTED) for item in _plain(port, version)]
+    return [item for port in record.interfaces if port.kind in (ZONE, ROUTED) for item in _plain(port, version)]
 
 
 def _forward_rules(zones: dict[str, list[str]], routed: list[str], ours: str) -> list[str]:
@@ -228,8 +219,8 @@ def _forward_rules(zones: dict[str, list[str]], routed: list[str], ours: str) ->
     rules.append("ct status dnat accept")
     if zones:
         bridges = _quoted([*zones])
-        rules.append("iifname %s oifname %s reject with icmpx admin-prohibited" % (bridges, _quoted([*zones, *routed])))
-        rules.append("oifname %s reject with icmpx admin-prohibited" % bridges)
+        rules.append("iifname %s oifname %s %s" % (bridges, _quoted([*zones, *routed]), REJECT))
+        rules.append("oifname %s %s" % (bridges, REJECT))
     return rules
 
 
@@ -276,8 +267,8 @@ def takes_loopback(records: list[NetworkRecord]) -> dict[str, bool]:
     for record in records:
         wanted = any(not port.address or port.address.startswith("127.") for port in record.ports)
         for port in record.interfaces:
-            if port["kind"] in (ZONE, ROUTED):
-                name = port["device"] if port["kind"] == ZONE else port["host_name"]
+            if port.kind in (ZONE, ROUTED):
+                name = port.device if port.kind == ZONE else port.host_name
                 found[name] = found.get(name, False) or wanted
     return found
 

@@ -224,7 +224,7 @@ class Launch:
             said = read_token(ready, "the container's first process did not make its namespaces", deadline)
             self.limited = said == LIMITED
             for wire in self.plan.wires:
-                wire.attach(init.pid)
+                wire.attach(init)
             self._mount_kernel_file_systems(tree, init)
             if self.plan.nesting:
                 kernel.leave_bare(tree)

@@ -15,13 +15,10 @@ from . import linux
 from .errors import LauncherError
 from .excursion import in_child
 from .host_settings import distrust
+from .made_interfaces import DECLARED, MadeInterface
 from .netlink import Netlink
 from .network_records import BRIDGE, IPVLAN, MACVLAN, PHYSICAL, ROUTED, ZONE, Interface
-from .wires import InZone, OnBridge, Wire, remove_link
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from .wires import DECIDED, InZone, OnBridge, Wire, remove_link
 
 FIRST_NAMESPACE = "/proc/1/ns/net"
 BACK_SECONDS = 5.0  # in which a device comes back: the kernel ends a network namespace in its own time
@@ -31,10 +28,14 @@ class Routed(Wire):
     """An interface whose other end is the host's alone: the host routes single addresses there."""
 
     def lost(self, host: Netlink) -> str:
-        return "" if host.link(self.host_name) else "its end on the host, %s, was deleted" % self.host_name
+        end = host.link(self.host_name)
+        return "" if end is not None and end.up else self._lost_end(end)
 
     def rejoin(self, host: Netlink) -> bool:
-        return host.link(self.host_name) is not None
+        end = host.link(self.host_name)
+        if end is not None:
+            self._lead(host, end.index)
+        return end is not None
 
     def check(self, host: Netlink) -> None:
         for index, there in host.addresses():
@@ -53,11 +54,15 @@ class Routed(Wire):
         distrust(self.host_name)
         self.guard(host, link.index)
         host.add_name(link.index, self.other_name)
-        host.set_up(link.index)
+        self._lead(host, link.index)
+
+    def _lead(self, host: Netlink, index: int) -> None:
+        """Have the host's end lead to the container's addresses."""
+        host.set_up(index)
         for gateway in self.gateways:
-            host.add_address(link.index, gateway + ("/64" if ":" in gateway else "/32"))
+            host.add_address(index, gateway + ("/64" if ":" in gateway else "/32"))
         for address in self.addresses:
-            host.add_route(link.index, destination=address)
+            host.add_route(index, destination=address)
 
     def configure(self, inside: Netlink) -> None:
         gateways, self.gateways = self.gateways, []
@@ -99,7 +104,7 @@ class Physical(Wire):
         there = [address for number, address in host.addresses() if number == index and not address.startswith("fe80")]
         if there:
             raise LauncherError("%s: the host has the address %s there: take it away first" % (place, there[0]))
-        self.mac = link.permanent or link.mac
+        self.mac, self.device_kind = link.permanent or link.mac, link.kind
 
     def connect(self, host: Netlink, namespace: int) -> None:
         index = self._needed(host)
@@ -109,21 +114,22 @@ class Physical(Wire):
         host.move(index, namespace, self.interface.name)
 
     def give_back(self, host: Netlink) -> None:
+        if host.link(self.device) is not None:
+            return
         home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             first = os.open(FIRST_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
-        except PermissionError:  # a security module, or a namespace of users, shields that process
+        except OSError:  # a security module, or a namespace of users, shields that process
             first = os.dup(home)  # which is most probably the first one itself
 
         def work() -> None:
             linux.setns(first, linux.CLONE_NEWNET)
-            fetch(self.mac, self.device, home)
+            fetch(self.mac, self.device_kind, self.device, home)
 
         try:
-            if host.link(self.device) is None:
-                in_child(work, BACK_SECONDS + 1, keep=(home, first))
-        except TimeoutError:
-            pass  # somebody keeps the namespace, and the device with it
+            in_child(work, BACK_SECONDS + 1, keep=(home, first))
+        except (TimeoutError, LauncherError):
+            pass  # somebody keeps the namespace, and the device with it; the container has ended all the same
         finally:
             os.close(home)
             os.close(first)
@@ -141,11 +147,12 @@ WIRES: dict[str, type[Wire]] = {
 HOST_OF_ROUTED = {AF_INET: "169.254.1.1", AF_INET6: "fe80::1"}
 
 
-def fetch(mac: str, name: str, home: int) -> None:
+def fetch(mac: str, kind: str, name: str, home: int) -> None:
     """Move a device that comes to this network namespace on, once it is there; give it its name.
 
     Args:
         mac: the hardware address that its maker gave it, or else the one that it had.
+        kind: what the kernel calls its kind: a bridge, or a VLAN, can have the address of a device.
         name: that it had.
         home: descriptor of the namespace from which it came; perhaps this one.
     """
@@ -153,7 +160,7 @@ def fetch(mac: str, name: str, home: int) -> None:
     with Netlink(events=True) as events, Netlink() as here:
         while True:
             for link in here.links():
-                if (link.permanent or link.mac) == mac and link.name != "lo":
+                if ((link.permanent or link.mac), link.kind) == (mac, kind) and link.name != "lo":
                     here.set_down(link.index)
                     here.move(link.index, home, name)
                     return
@@ -161,9 +168,7 @@ def fetch(mac: str, name: str, home: int) -> None:
                 return
 
 
-def wire_of(noted: dict[str, Any]) -> Wire:
+def wire_of(noted: MadeInterface) -> Wire:
     """Return the interface of a running container, from what `Wire.describe` has noted."""
-    names = ("kind", "name", "parent", "dhcp")
-    interface = Interface(**{name: noted[name] for name in names})
-    fields = ("host_name", "other_name", "mac", "host_mac", "addresses", "gateways", "device", "subnets")
-    return WIRES[interface.kind](interface, **{name: noted[name] for name in fields})
+    interface = Interface(**{name: getattr(noted, name) for name in DECLARED})
+    return WIRES[interface.kind](interface, **{name: getattr(noted, name) for name in DECIDED})

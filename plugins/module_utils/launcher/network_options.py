@@ -14,9 +14,7 @@ from .addresses import host_address
 from .errors import LauncherError
 from .kinds import ContractError, ContractRecord
 from .network_records import Published
-from .paths import make_directory, read_text, write_atomically
-
-FILE = "network.json"
+from .paths import NETWORK_FILE, make_directory, read_text, write_atomically
 
 
 class NetworkOptions(ContractRecord):
@@ -42,7 +40,7 @@ class NetworkOptions(ContractRecord):
 
 def read(directory: str) -> NetworkOptions:
     """Return the options kept for the container whose directory this is."""
-    path = os.path.join(directory, FILE)
+    path = os.path.join(directory, NETWORK_FILE)
     text = read_text(path)
     if not text:
         return NetworkOptions()
@@ -55,4 +53,4 @@ def read(directory: str) -> NetworkOptions:
 def write(directory: str, options: NetworkOptions) -> None:
     """Keep the options, durably."""
     make_directory(directory, 0o700)
-    write_atomically(os.path.join(directory, FILE), data.format_nested(options.write()), durable=True)
+    write_atomically(os.path.join(directory, NETWORK_FILE), data.format_nested(options.write()), durable=True)

@@ -43,6 +43,7 @@ ZONE, BRIDGE, ROUTED, MACVLAN, IPVLAN, PHYSICAL = INTERFACES = (
     "ipvlan",
     "physical",
 )
+FILTERED = (ZONE, BRIDGE, ROUTED)  # those with an end on the host, whose packet filter has rules for them
 FOR_DHCP = (BRIDGE, MACVLAN, IPVLAN, PHYSICAL)
 OUTSIDE_MAC = (IPVLAN, PHYSICAL)  # the address of these is the device's
 NAME_LIMIT = 15  # bytes of an interface's name
@@ -244,6 +245,11 @@ class Network(ContractRecord):
     def publishes(self) -> bool:
         """Whether the host can publish ports for the container."""
         return any(interface.kind in (ZONE, ROUTED) for interface in self.interfaces)
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the host's packet filter has rules for an interface."""
+        return any(interface.kind in FILTERED for interface in self.interfaces)
 
     def check(self) -> None:
         self.refuse("interfaces", None if self.interfaces else "names no interface")

@@ -11,6 +11,8 @@ from .targets import plain_path
 
 STATE_DIRECTORY = "/var/lib/unshare"
 RUN_DIRECTORY = "/run/unshare"
+# Of a container with a network of its own: what is kept of that in its directory, and noted in its runtime directory.
+NETWORK_FILE = "network.json"
 UNIT_DIRECTORY = "/etc/systemd/system"
 RUNTIME_UNIT_DIRECTORY = "/run/systemd/system"  # of a host whose /etc is an image
 AT_ONCE = 1 << 14  # bytes; for more the C library asks the kernel, which clears all of it

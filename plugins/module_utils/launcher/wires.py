@@ -21,17 +21,30 @@ from . import port_guard
 from .addresses import address_text, network_of
 from .errors import LauncherError
 from .host_settings import distrust, has_ipv6, set_setting
+from .made_interfaces import DECLARED, MadeInterface
 from .netlink import Netlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from .links import Link
     from .network_records import Interface
+    from .process import Process
 
 # Of the route to ::1 by a zone's bridge: higher than that of the loopback itself, and no two are equal, for the kernel
 # would take the second for the first.
 LOOPBACK_METRIC = 4096
+# What is decided for an interface on its host.
+DECIDED = (
+    "host_name",
+    "other_name",
+    "host_mac",
+    "mac",
+    "addresses",
+    "gateways",
+    "device",
+    "device_kind",
+    "subnets",
+)
 
 
 class Wire:
@@ -45,6 +58,7 @@ class Wire:
         addresses, gateways: inside.
         device: of the host, that it is attached to: a bridge, or a parent.
         subnets: of its zone.
+        device_kind: as `MadeInterface` has it.
     """
 
     def __init__(
@@ -58,6 +72,7 @@ class Wire:
         gateways: list[str] | None = None,
         device: str = "",
         subnets: list[str] | None = None,
+        device_kind: str = "",
     ) -> None:
         self.interface = interface
         self.host_name = host_name
@@ -68,23 +83,12 @@ class Wire:
         self.gateways = gateways or []
         self.device = device
         self.subnets = subnets or []
+        self.device_kind = device_kind
 
-    def describe(self) -> dict[str, Any]:
-        """Return what is noted of the interface while the container runs (N14)."""
-        return {
-            "name": self.interface.name,
-            "kind": self.interface.kind,
-            "parent": self.interface.parent,
-            "host_name": self.host_name,
-            "other_name": self.other_name,
-            "host_mac": self.host_mac,
-            "mac": self.mac,
-            "addresses": self.addresses,
-            "gateways": self.gateways,
-            "device": self.device,
-            "subnets": self.subnets,
-            "dhcp": self.interface.dhcp,
-        }
+    def describe(self) -> MadeInterface:
+        """Return what is noted of the interface while the container runs."""
+        declared = {name: getattr(self.interface, name) for name in DECLARED}
+        return MadeInterface(**declared, **{name: getattr(self, name) for name in DECIDED})
 
     def lost(self, host: Netlink) -> str:
         """Return what has become of the interface on the host while the container runs; empty when all is well."""
@@ -105,10 +109,12 @@ class Wire:
     def prepare(self, host: Netlink) -> None:
         """Make what it shares with other containers, or make it whole again."""
 
-    def attach(self, pid: int) -> None:
-        """Make the interface for the network namespace of a process."""
-        namespace = os.open("/proc/%d/ns/net" % pid, os.O_RDONLY | os.O_CLOEXEC)
+    def attach(self, process: Process) -> None:
+        """Make the interface for the network namespace of a process. Raise LauncherError when that has ended."""
+        namespace = os.open("/proc/%d/ns/net" % process.pid, os.O_RDONLY | os.O_CLOEXEC)
         try:
+            if process.wait(0):  # else its number may be another one's, and the namespace the host's
+                raise LauncherError("network: the container has ended")
             with Netlink() as host:
                 self.connect(host, namespace)
         finally:
@@ -144,7 +150,7 @@ class Wire:
             if ":" not in address:
                 inside.add_address(link.index, address)
         inside.set_up(link.index)
-        if self.settled and has_ipv6():
+        if self.settled and has_ipv6(link.name):
             inside.add_address(link.index, link_local(self.mac) + "/64")
         for address in self.addresses:
             if ":" in address:
@@ -166,6 +172,10 @@ class Wire:
             if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL):
                 raise  # else the kernel has no such filters, and the host's rules are all there is
 
+    def _lost_end(self, end: Link | None) -> str:
+        """Return what has become of the host's end, which is not there or is down."""
+        return "its end on the host, %s, %s" % (self.host_name, "was deleted" if end is None else "is down")
+
     def _needed(self, host: Netlink, kind: str = "") -> int:
         """Return the number of the device that it is attached to.
 
@@ -186,8 +196,8 @@ class OnBridge(Wire):
 
     def lost(self, host: Netlink) -> str:
         port, bridge = host.link(self.host_name), host.link(self.device)
-        if port is None:
-            return "its end on the host, %s, was deleted" % self.host_name
+        if port is None or not port.up:
+            return self._lost_end(port)
         if bridge is None:
             return "the bridge %s was deleted" % self.device
         return "" if port.master == bridge.index else "is no port of the bridge %s any more" % self.device
@@ -232,6 +242,8 @@ class InZone(OnBridge):
         link = host.link(self.device)
         if lost or link is None:
             return lost
+        if not link.up:
+            return "the bridge %s is down" % self.device
         there = [address for index, address in host.addresses() if index == link.index]
         missing = [address for address in map(gateway_of, self.subnets) if address not in there]
         return "the bridge %s has lost the address %s" % (self.device, missing[0]) if missing else ""
@@ -256,11 +268,11 @@ class InZone(OnBridge):
                 host.add_address(link.index, own)
         # Without it the host asks for no neighbour there on behalf of another machine.
         own = link_local(self.host_mac) + "/64"
-        if own not in there:
+        if has_ipv6(self.device) and own not in there:
             host.add_address(link.index, own)
         distrust(self.device)
         # What comes for ::1 is looked up by the interface by which it comes. It is the answer to a published port.
-        if has_ipv6():
+        if has_ipv6(self.device):
             host.add_local_route(link.index, "::1/128", LOOPBACK_METRIC + link.index)
 
 
@@ -295,6 +307,6 @@ def remove_link(host: Netlink, name: str) -> bool:
     try:
         host.delete_link(link.index)
     except OSError as error:
-        if error.errno != 19:  # ENODEV: it has just gone with the container's namespace
+        if error.errno != errno.ENODEV:  # else it has just gone with the container's namespace
             raise
     return True

@@ -12,7 +12,7 @@ from ..launcher import identity
 from ..launcher.contract import Mount
 from ..launcher.errors import AlreadyRunning, LauncherError, NotReady
 from ..launcher.excursion import in_child
-from ..launcher.paths import NEW, make_directory, remove_entries, remove_file
+from ..launcher.paths import NETWORK_FILE, NEW, make_directory, remove_entries, remove_file
 from ..launcher.process import KILL, KILL_SECONDS, Process, reap_left
 from ..launcher.specification import read_spec
 from ..launcher.stop_signals import signal_number
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # All that a container has on the host, in the order of its removal: the ids are given back when nothing bears them any
 # more. Whatever else lies in these directories is somebody's data, perhaps a mapping's, and stays.
-LIMITS_FILE, NETWORK_FILE, CONFIG_FILE = "limits.json", "network.json", "config.json"
+LIMITS_FILE, CONFIG_FILE = "limits.json", "config.json"
 ON_DISK = (
     "current",
     "former",
@@ -50,8 +50,8 @@ RUNTIME = (
     "hosts",
     "nameservers" + NEW,
     "nameservers",
-    "network.json" + NEW,
-    "network.json",
+    NETWORK_FILE + NEW,
+    NETWORK_FILE,
     "mapped" + NEW,
     "mapped",
     "system",
@@ -256,7 +256,7 @@ class Container(RecordedContainer):
         finally:
             if process is not None:
                 process.close()
-        if os.path.lexists(os.path.join(self.run_directory, "network.json")):
+        if os.path.lexists(os.path.join(self.run_directory, NETWORK_FILE)):
             from . import networking
 
             networking.release(self.name)

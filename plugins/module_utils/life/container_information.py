@@ -148,7 +148,7 @@ class Information:
     def _network(self) -> dict[str, list[Any] | None]:
         """Return the interfaces of a network of its own, their addresses, and the ports that the host publishes."""
         record = self._try("its network", lambda: NetworkRecord.read(self.name))
-        interfaces = [{key: item[key] for key in SHOWN} for item in record.interfaces] if record else []
+        interfaces = [{key: getattr(item, key) for key in SHOWN} for item in record.interfaces] if record else []
         ports = [{key: getattr(port, key) for key in Published.KINDS} for port in record.ports] if record else []
         return {"interfaces": interfaces, "addresses": record.addresses() if record else [], "ports": ports}
 

@@ -17,7 +17,7 @@ from ..launcher import automounts, mapped, mount_table, mounts, network_files
 from ..launcher.errors import LauncherError
 from ..launcher.excursion import in_child
 from ..launcher.mapped import Mapped
-from ..launcher.paths import STATE_DIRECTORY, read_text, write_atomically
+from ..launcher.paths import NETWORK_FILE, STATE_DIRECTORY, read_text, write_atomically
 from ..launcher.specification import read_outline
 from ..launcher.targets import is_below, plain_path
 
@@ -74,7 +74,7 @@ class Healing:
                 self._look(known, table)
 
     def _look_at_network(self) -> None:
-        if os.path.exists(os.path.join(self.container.run_directory, "network.json")):
+        if os.path.exists(os.path.join(self.container.run_directory, NETWORK_FILE)):
             from .network_healing import NetworkHealing  # few containers have a network of their own
 
             self._network = NetworkHealing(self.container)

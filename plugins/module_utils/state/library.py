@@ -59,6 +59,7 @@ MODULES = (
     "launcher/linux",
     "launcher/loading",
     "launcher/lookup",
+    "launcher/made_interfaces",
     "launcher/mapped",
     "launcher/memory",
     "launcher/mount_calls",

@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 
 from ..launcher import data
+from ..launcher.kinds import ContractError
+from ..launcher.made_interfaces import MadeInterface
 from ..launcher.names import is_name
 from ..launcher.network_options import NetworkOptions
 from ..launcher.network_records import Published
-from ..launcher.paths import RUN_DIRECTORY, read_text, remove_file, write_atomically
+from ..launcher.paths import NETWORK_FILE, RUN_DIRECTORY, read_text, remove_file, write_atomically
 from ..launcher.process import Process, start_time
 
 TYPE_CHECKING = False
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from ..launcher.netlink import Netlink
     from ..launcher.wires import Wire
 
-FILE = "network.json"
-
 
 class NetworkRecord:
     """The interfaces of one running container, and what the host publishes for it.
@@ -34,7 +34,7 @@ class NetworkRecord:
         container: its name.
         namespace: the number of the network namespace of its host.
         launcher: PID and start time of the process that makes it.
-        interfaces: as `Wire.describe` has them.
+        interfaces: that were made for it.
         ports: that lead to it.
         host_access: whether it reaches the host's services.
         host_name: its own.
@@ -45,7 +45,7 @@ class NetworkRecord:
         self.container = container
         self.namespace: int = noted.get("namespace", 0)
         self.launcher: list[int] = noted.get("launcher") or [0, 0]
-        self.interfaces: list[dict[str, Any]] = noted.get("interfaces") or []
+        self.interfaces = [MadeInterface.noted(item) for item in noted.get("interfaces") or []]
         self.ports: list[Published] = [Published.read(port) for port in noted.get("ports") or []]
         self.host_access: bool = bool(noted.get("host_access"))
         self.host_name: str = noted.get("host_name") or container
@@ -57,7 +57,7 @@ class NetworkRecord:
         noted = {
             "namespace": own_namespace(),
             "launcher": [os.getpid(), start_time(os.getpid()) or 0],
-            "interfaces": [wire.describe() for wire in wires],
+            "interfaces": [wire.describe().note() for wire in wires],
             "ports": [port.write() for port in options.ports],
             "host_access": spec.network is not None and spec.network.host_access,
             "host_name": spec.host_name,
@@ -68,11 +68,11 @@ class NetworkRecord:
     @classmethod
     def read(cls, container: str) -> NetworkRecord | None:
         """Return the record of a container; None when it has none, or a damaged one."""
-        path = os.path.join(RUN_DIRECTORY, container, FILE)
+        path = os.path.join(RUN_DIRECTORY, container, NETWORK_FILE)
         text = read_text(path)
         try:
             return cls(container, data.parse(text, path)) if text else None
-        except ValueError:
+        except (AttributeError, ContractError, TypeError, ValueError):
             return None
 
     @classmethod
@@ -93,28 +93,28 @@ class NetworkRecord:
 
     def addresses(self) -> list[str]:
         """Return the addresses of its interfaces, without prefix lengths."""
-        return [item.partition("/")[0] for interface in self.interfaces for item in interface["addresses"]]
+        return [address for interface in self.interfaces for address in interface.plain_addresses()]
 
     def write(self) -> None:
         """Write the record down."""
         noted = {
             "namespace": self.namespace,
             "launcher": self.launcher,
-            "interfaces": self.interfaces,
+            "interfaces": [interface.note() for interface in self.interfaces],
             "ports": [port.write() for port in self.ports],
             "host_access": self.host_access,
             "host_name": self.host_name,
             "system": self.system,
         }
-        write_atomically(os.path.join(self.directory, FILE), data.format_nested(noted), 0o644)
+        write_atomically(os.path.join(self.directory, NETWORK_FILE), data.format_nested(noted), 0o644)
 
     def remove(self) -> None:
         """Remove the record."""
-        remove_file(os.path.join(self.directory, FILE))
+        remove_file(os.path.join(self.directory, NETWORK_FILE))
 
     def is_alive(self, host: Netlink) -> bool:
         """Return whether the container has an interface on the host, or is just being started."""
-        names = [interface["host_name"] for interface in self.interfaces if interface["host_name"]]
+        names = [interface.host_name for interface in self.interfaces if interface.host_name]
         if not names or any(host.link(name) for name in names):
             return True
         process = Process.find(self.launcher[0], self.launcher[1])

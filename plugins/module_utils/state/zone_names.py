@@ -36,7 +36,7 @@ def hosts_of(record: NetworkRecord, others: list[NetworkRecord]) -> str:
     text = declared(record.system)
     known = _names_in(text)
     lines = _lines(record, record, known, own=True)
-    zones = {interface["parent"] for interface in record.interfaces if interface["kind"] == ZONE}
+    zones = {interface.parent for interface in record.interfaces if interface.kind == ZONE}
     for other in sorted(others, key=lambda item: item.container):
         if other.container != record.container:
             lines += _lines(record, other, known, zones=zones)
@@ -59,15 +59,15 @@ def _lines(
 ) -> list[str]:
     found = []
     for interface in other.interfaces:
-        in_zone = interface["kind"] == ZONE and (own or interface["parent"] in (zones or set()))
+        in_zone = interface.kind == ZONE and (own or interface.parent in (zones or set()))
         if not in_zone and not own:
             continue
         names = [other.container]
         if own:
             names = [record.host_name, record.host_name.partition(".")[0], record.container]
         if in_zone:
-            names.append("%s.%s" % (other.container, interface["parent"]))
+            names.append("%s.%s" % (other.container, interface.parent))
         names = [name for name in dict.fromkeys(names) if name.lower() not in known]
-        for address in interface["addresses"] if names else []:
-            found.append("%s %s\n" % (address.partition("/")[0], " ".join(names)))
+        for address in interface.plain_addresses() if names else []:
+            found.append("%s %s\n" % (address, " ".join(names)))
     return found

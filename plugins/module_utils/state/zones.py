@@ -11,6 +11,11 @@ from __future__ import annotations
 import os
 from _socket import AF_INET, AF_INET6
 
+try:
+    from _blake2 import blake2b
+except ImportError:
+    from hashlib import blake2b
+
 from ..launcher.addresses import (
     BITS,
     VERSIONS,
@@ -21,10 +26,11 @@ from ..launcher.addresses import (
     split_cidr,
 )
 from ..launcher.errors import LauncherError
+from ..launcher.host_settings import has_ipv6, kernel_has_ipv6
 from ..launcher.kinds import ContractError
 from ..launcher.netlink import Netlink
 from ..launcher.network import HOST_OF_ROUTED, WIRES
-from ..launcher.network_records import FOR_DHCP, IPVLAN, MACVLAN, PHYSICAL, ROUTED, ZONE
+from ..launcher.network_records import FILTERED, FOR_DHCP, OUTSIDE_MAC, ROUTED, ZONE
 from ..launcher.paths import STATE_DIRECTORY, read_text
 from ..launcher.wires import Wire, gateway_of
 from .id_ranges import read_config
@@ -40,6 +46,10 @@ PREFIX = "zone."  # of the keys in a container's config.json
 BLOCKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 LEFT_TO_OTHERS = ("10.0.0.0/16", "10.88.0.0/15", "172.17.0.0/16", "192.168.122.0/24")
 AUTOMATIC_LENGTH = 24
+WITHOUT_IPV6 = (
+    "network: %s: %s is of IPv6, which is switched off on this host: switch it on "
+    "(net.ipv6.conf.default.disable_ipv6, ipv6.disable), or leave the address out"
+)
 UNIQUE_LOCAL = 0xFD << 120
 SUBNET_BITS = 64
 
@@ -86,12 +96,12 @@ class Zones:
                 continue
             for key, value in read_config(os.path.join(containers, other)).items():
                 if key.startswith(PREFIX):
-                    self.zone(key[len(PREFIX) :]).add(other, str(value).split(), False)
+                    self.zone(key[len(PREFIX) :]).add(other, _valid(str(value).split()), False)
         for record in NetworkRecord.all_here():
             counts = record.container != name and record.is_alive(host)
             for interface in record.interfaces if counts else []:
-                if interface["kind"] == ZONE:
-                    self.zone(interface["parent"]).add(record.container, interface["addresses"], True)
+                if interface.kind == ZONE:
+                    self.zone(interface.parent).add(record.container, interface.addresses, True)
 
     def zone(self, name: str) -> Zone:
         """Return a zone."""
@@ -109,14 +119,16 @@ class Zones:
         zone = self.zone(interface.parent)
         remembered = _valid(str(config.get(PREFIX + zone.name, "")).split())
         addresses, subnets = [], []
-        for family in (AF_INET, AF_INET6):
+        for family in (AF_INET, AF_INET6) if has_ipv6() else (AF_INET,):
             own = [item for item in remembered if split_cidr(item)[0] == family]
             given = [item for item in interface.addresses if split_cidr(item)[0] == family]
             net = self._subnet(zone, interface, family, given, own)
             address = self._address(zone, net, given, own)
             addresses.append(address)
             subnets.append(network_text(net))
-        config[PREFIX + zone.name] = " ".join(addresses)
+        families = {split_cidr(item)[0] for item in addresses}
+        elsewhere = [item for item in remembered if split_cidr(item)[0] not in families]  # for a host with IPv6 again
+        config[PREFIX + zone.name] = " ".join(addresses + elsewhere)
         zone.add(self.name, addresses, True)
         return addresses, subnets
 
@@ -219,6 +231,16 @@ def _valid(remembered: list[str]) -> list[str]:
     return found
 
 
+def _refuse_ipv6(interface: Interface) -> None:
+    """Raise LauncherError for addresses of IPv6 that an interface could not have here."""
+    declared = (*interface.addresses, *interface.gateways, *interface.subnets)
+    asked = [item for item in declared if ":" in item]
+    # In others, the host has no part.
+    there = has_ipv6() if interface.kind in (ZONE, ROUTED) else kernel_has_ipv6()
+    if asked and not there:
+        raise LauncherError(WITHOUT_IPV6 % (interface.kind, asked[0]))
+
+
 def wire(name: str, network: Network, config: dict[str, object], host: Netlink) -> list[Wire]:
     """Return the interfaces of a container with all that is decided for them on this host.
 
@@ -234,6 +256,7 @@ def wire(name: str, network: Network, config: dict[str, object], host: Netlink) 
     given = {AF_INET6 if ":" in gateway else AF_INET for item in network.interfaces for gateway in item.gateways}
     wires = []
     for interface in network.interfaces:
+        _refuse_ipv6(interface)
         if interface.kind in FOR_DHCP and (interface.dhcp or not interface.addresses):
             given |= {AF_INET, AF_INET6}  # a client inside gets the way out there
         addresses, gateways = list(interface.addresses), list(interface.gateways)
@@ -253,11 +276,9 @@ def wire(name: str, network: Network, config: dict[str, object], host: Netlink) 
         wires.append(
             WIRES[interface.kind](
                 interface,
-                host_name=""
-                if interface.kind in (IPVLAN, MACVLAN, PHYSICAL)
-                else "u" + digest("port", name, interface.name).hex(),
+                host_name="u" + digest("port", name, interface.name).hex() if interface.kind in FILTERED else "",
                 other_name="unshare.%s.%s" % (name, interface.name),
-                mac="" if interface.kind in (IPVLAN, PHYSICAL) else interface.mac or _hardware_address(hashed),
+                mac="" if interface.kind in OUTSIDE_MAC else interface.mac or _hardware_address(hashed),
                 host_mac=_hardware_address(
                     digest("host", interface.parent, *([] if interface.kind == ZONE else [name]))
                 ),
@@ -278,10 +299,6 @@ def bridge_name(zone: str) -> str:
 def digest(*words: str) -> bytes:
     """Return seven bytes that stand for some words: as many as a name has room for in hexadecimal digits."""
     text = "\0".join(words).encode()
-    try:
-        from _blake2 import blake2b
-    except ImportError:
-        from hashlib import blake2b
     return bytes(blake2b(text, digest_size=7).digest())
 
 

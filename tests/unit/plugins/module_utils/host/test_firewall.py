@@ -92,7 +92,7 @@ def test_who_has_host_access_is_known_by_its_addresses() -> None:
     for access in (False, True):
         rules = chain(firewall.ruleset([record(host_access=access)]), "from_container")
         assert [rule for rule in rules if rule in trusted] == (trusted if access else [])
-        assert rules[-1] == "reject with icmpx admin-prohibited"
+        assert rules[-1] == firewall.REJECT
 
 
 @pytest.mark.parametrize(

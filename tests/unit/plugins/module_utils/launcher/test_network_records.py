@@ -149,7 +149,7 @@ def test_options_are_kept_and_read(tmp_path: Path) -> None:
     assert network_options.read(directory).write() == {}
     network_options.write(directory, options)
     assert network_options.read(directory) == options
-    (tmp_path / "web" / network_options.FILE).write_text('{"ports": [{"port": 0, "target": 1}]}')
+    (tmp_path / "web" / network_options.NETWORK_FILE).write_text('{"ports": [{"port": 0, "target": 1}]}')
     with pytest.raises(LauncherError, match="network.json: .*declare the container's ports"):
         network_options.read(directory)
 

@@ -112,7 +112,7 @@ def test_ports_that_a_failure_has_left_out_are_made_good(in_zone: InZone, monkey
     assert in_zone.followed == []
     assert in_zone.bring(False, ports=PORTS)["changed"]
     assert in_zone.followed == [in_zone.kept()]
-    interfaces = [{"host_name": "u1", "addresses": ["10.80.0.2/24", "fd00::2/64"]}]
+    interfaces = [{"kind": "zone", "name": "eth0", "host_name": "u1", "addresses": ["10.80.0.2/24", "fd00::2/64"]}]
     noted.write_text(json.dumps({"interfaces": interfaces, "ports": [port.write() for port in parse_ports(PORTS)]}))
     assert in_zone.bring(True, ports=PORTS)["addresses"] == ["10.80.0.2", "fd00::2"]
     assert not in_zone.bring(True, ports=PORTS)["changed"]
@@ -153,7 +153,7 @@ def test_what_a_task_leaves_out_is_kept(in_zone: InZone) -> None:
 
 @pytest.mark.parametrize("text", ["{", '{"ports": [{"port": 0, "target": 1}]}', '{"port": []}'])
 def test_a_damaged_file_is_written_anew_by_who_says_all_of_it(in_zone: InZone, text: str) -> None:
-    (in_zone.layout.container("web") / network_options.FILE).write_text(text)
+    (in_zone.layout.container("web") / network_options.NETWORK_FILE).write_text(text)
     with pytest.raises(LauncherError, match="declare the container's ports and nameservers again"):
         KeptNetwork(in_zone.layout, "web", in_zone.container, [], None).would_change("started")
     assert in_zone.bring(True, ports=[], nameservers=[])["changed"]
@@ -243,7 +243,7 @@ def test_who_has_a_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     wanted = parse_ports(["22:22"])
     (starting,) = claims.conflicts(HostFacts(), hosted.layout, "web", specification(), (), wanted, hosted.record)
     assert starting.startswith("ports[0]: port 22 (tcp) of the host's network is that of container 'old' (ports[1])")
-    (hosted.layout.container("old") / network_options.FILE).write_text("{")
+    (hosted.layout.container("old") / network_options.NETWORK_FILE).write_text("{")
     assert said("8080:80") == []
 
 

@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import host_settings
 from ansible_collections.unshare.container.plugins.module_utils.launcher.addresses import network_of, split_cidr
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.network_records import Network
@@ -130,6 +131,12 @@ def test_what_is_damaged_is_chosen_again(damaged: str) -> None:
     assert len(wire(config=config).addresses) == 2
 
 
+@pytest.mark.parametrize("damaged", ["web", "10.80.0.2", "10.80.0.300/24 x/64", "/ /"])
+def test_what_is_damaged_of_another_container_is_passed_over(state: Path, damaged: str) -> None:
+    remember(state, "first", "one", "10.80.0.2/24", damaged)
+    assert wire().addresses[0] == "10.80.0.3/24"
+
+
 def test_a_subnet_with_addresses_of_the_host_is_refused() -> None:
     with pytest.raises(
         LauncherError, match=r"10\.80\.0\.0/16 has addresses of the host's interface 2 \(10\.80\.3\.1/24\)"
@@ -167,7 +174,8 @@ def test_names_on_the_host_are_short_and_no_two_are_equal() -> None:
 def record(name: str, *zones_of: str, **fields: t.Any) -> NetworkRecord:
     number = sum(map(ord, name)) % 200 + 2
     interfaces = [
-        {"kind": "zone", "parent": zone, "addresses": [f"10.80.{len(zone)}.{number}/24"]} for zone in zones_of
+        {"kind": "zone", "name": "eth0", "parent": zone, "addresses": [f"10.80.{len(zone)}.{number}/24"]}
+        for zone in zones_of
     ]
     return NetworkRecord(name, {"interfaces": interfaces, **fields})
 
@@ -193,3 +201,48 @@ def test_what_is_declared_comes_first(tmp_path: Path) -> None:
     lines = zone_names.hosts_of(own, [record("db", "one"), record("hidden", "one")]).split("\n")
     assert "127.0.1.1 web" not in lines
     assert [line.split()[1:] for line in lines[4:-1]] == [["web", "web.one"], ["db.one"], ["hidden", "hidden.one"]]
+
+
+@pytest.fixture
+def without_ipv6(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the directory of settings of a host that has switched IPv6 off."""
+    monkeypatch.setattr(host_settings, "SETTINGS", str(tmp_path / "net"))
+    (tmp_path / "net/ipv6/conf/default").mkdir(parents=True)
+    (tmp_path / "net/ipv6/conf/default/disable_ipv6").write_text("1\n")
+    return tmp_path / "net/ipv6"
+
+
+def test_on_a_host_without_ipv6_a_zone_has_none(without_ipv6: Path) -> None:
+    config: dict[str, object] = {"zone.one": "fd00::9/64 10.80.0.9/24"}
+    made = wire(config=config)
+    assert (made.addresses, made.gateways, made.subnets) == (["10.80.0.9/24"], ["10.80.0.1"], ["10.80.0.0/24"])
+    assert config == {"zone.one": "10.80.0.9/24 fd00::9/64"}  # it is to have the same one again
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"subnets": ["fd00::/64"]}, "fd00::/64"),
+        ({"addresses": ["10.80.0.5/24", "fd00::5/64"]}, "fd00::5/64"),
+        ({"kind": "routed", "parent": "", "addresses": ["2001:db8::5/128"]}, "2001:db8::5/128"),
+    ],
+)
+def test_addresses_that_a_host_without_ipv6_has_a_part_in_are_refused(
+    without_ipv6: Path, fields: dict[str, t.Any], named: str
+) -> None:
+    with pytest.raises(LauncherError, match=f"{named} is of IPv6, which is switched off"):
+        wire(**fields)
+
+
+def test_addresses_on_a_lan_need_ipv6_of_the_kernel_alone(without_ipv6: Path) -> None:
+    on_lan: dict[str, t.Any] = {
+        "kind": "bridge",
+        "parent": "br0",
+        "addresses": ["2001:db8::5/64"],
+        "gateways": ["2001:db8::1"],
+    }
+    assert wire(**on_lan).addresses == ["2001:db8::5/64"]
+    without_ipv6.rename(without_ipv6.parent / "ipv4")
+    with pytest.raises(LauncherError, match="bridge: 2001:db8::5/64 is of IPv6"):
+        wire(**on_lan)
+    assert wire(**{**on_lan, "addresses": ["192.0.2.5/24"], "gateways": []}).addresses == ["192.0.2.5/24"]
