@@ -141,7 +141,10 @@ class Networking:
             self.loading.wait()
         if self.chains is not None:
             bridges = [wire.device for wire in self.wires if wire.interface.kind == ZONE]
-            self.warnings += warnings_of_filters(self.chains.wait(), bridges)
+            try:
+                self.warnings += warnings_of_filters(self.chains.wait(), bridges)
+            except LauncherError:
+                pass  # others change them at this moment, and what is lacking is a warning at most
 
     def announce(self) -> None:
         """Have the neighbours know the container, which runs."""
@@ -190,7 +193,10 @@ def write_hosts(record: NetworkRecord, records: list[NetworkRecord]) -> None:
 
 def refresh(records: list[NetworkRecord]) -> None:
     """Bring the network files of running containers up to date, as far as nobody inside holds them."""
-    network_files.refresh_several([(record.directory, record.host_name) for record in records])
+    try:
+        network_files.refresh_several([(record.directory, record.host_name) for record in records])
+    except OSError:
+        pass  # there can be no further process just now; the next run for each does it
 
 
 def load(records: list[NetworkRecord], lock: NetworkLock) -> firewall.Loading:
@@ -238,14 +244,18 @@ def release(name: str) -> None:
         for interface in record.interfaces:
             if interface.kind == ZONE and interface.device not in used:
                 remove_link(host, interface.device)
+        # What cannot be done keeps nobody from stopping: the container has ended all the same, and rules lead nowhere.
         neighbours = [other for other in records if _meet(record, other)]
-        for other in neighbours:
-            write_hosts(other, records)
         try:
             open_ways(records)
             load(records, lock).wait()
         except (LauncherError, OSError):
-            pass  # nft was removed, and its rules lead nowhere; the container has ended all the same
+            pass  # nft was removed, for instance
+        try:
+            for other in neighbours:
+                write_hosts(other, records)
+        except OSError:
+            pass  # a full /run
     refresh(neighbours)
 
 

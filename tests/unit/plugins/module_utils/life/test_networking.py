@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host.published import parse_ports
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life import network_healing, networking
 from ansible_collections.unshare.container.plugins.module_utils.life.networking import Networking
+from ansible_collections.unshare.container.plugins.module_utils.state import network_record
 from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
 
 ZONE = {"kind": "zone", "name": "eth0", "parent": "one", "host_name": "u1", "device": "u2"}
@@ -102,6 +104,67 @@ def test_a_start_that_has_failed_waits_for_all_that_it_has_begun() -> None:
     start.close()
 
 
+def test_a_question_about_others_rules_that_fails_is_no_failure() -> None:
+    start: t.Any = object.__new__(Networking)
+    start.loading, start.chains, start.wires, start.warnings = None, Loading(), [], []
+    start.finish()
+    assert (start.chains.waited, start.warnings) == (1, [])
+    start.loading = Loading()
+    with pytest.raises(LauncherError, match="refused"):
+        start.finish()
+
+
+class Held:
+    """A lock, or a socket, that nobody else has."""
+
+    descriptor = 0
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Have nothing to end."""
+
+
+@pytest.mark.parametrize("failing", ["load", "open_ways", "write_hosts", "refresh_several", "nothing"])
+def test_n9_nothing_keeps_a_container_that_has_ended_from_being_cleared(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a missing nft, nor a full /run: what it had is removed, and each other thing is tried."""
+    done: list[str] = []
+
+    def deed(name: str) -> t.Callable[..., t.Any]:
+        def work(*_arguments: object) -> t.Any:
+            done.append(name)
+            if name == failing:
+                raise OSError(28, "No space left on device")
+            return Held()
+
+        return work
+
+    monkeypatch.setattr(network_record, "RUN_DIRECTORY", str(tmp_path))
+    ended, other = (NetworkRecord(name, {"interfaces": [ZONE]}) for name in ("web", "db"))
+    (tmp_path / "web").mkdir()
+    ended.write()
+    monkeypatch.setattr(Held, "wait", deed("wait"), raising=False)
+    for name in ("load", "open_ways", "write_hosts"):
+        monkeypatch.setattr(networking, name, deed(name))
+    monkeypatch.setattr(networking.network_files, "refresh_several", deed("refresh_several"))
+    monkeypatch.setattr(networking, "NetworkLock", Held)
+    monkeypatch.setattr(networking, "Netlink", Held)
+    monkeypatch.setattr(networking, "living", lambda _host: [other])
+    given_back = type("Wire", (), {"give_back": lambda _self, _host: done.append("give_back")})
+    monkeypatch.setattr(networking, "wire_of", lambda _made: given_back())
+    networking.release("web")
+    assert NetworkRecord.read("web") is None
+    assert done[0] == "give_back"
+    assert {"open_ways", "write_hosts", "refresh_several"} <= set(done)
+    assert ("wait" in done) is (failing not in ("load", "open_ways"))
+    done.clear()
+    networking.release("web")
+    assert done == []
+
+
 def test_rules_of_one_that_has_just_ended_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Others' are loaded again when it is cleared, and until then those of the last start are there."""
     running, ended = (record({**ZONE, "host_name": name, "mac": "02:00:00:00:00:01"}) for name in ("u1", "u3"))
@@ -117,18 +180,9 @@ def test_rules_of_one_that_has_just_ended_are_not_lost(monkeypatch: pytest.Monke
                 raise LauncherError("no such chain")
             return ""
 
-    class Nothing:
-        descriptor = 0
-
-        def __enter__(self) -> Nothing:
-            return self
-
-        def __exit__(self, *_error: object) -> None:
-            """Have nothing to end."""
-
     monkeypatch.setattr(network_healing.firewall, "Loading", Asking)
-    monkeypatch.setattr(network_healing, "NetworkLock", Nothing)
-    monkeypatch.setattr(network_healing, "Netlink", Nothing)
+    monkeypatch.setattr(network_healing, "NetworkLock", Held)
+    monkeypatch.setattr(network_healing, "Netlink", Held)
     monkeypatch.setattr(NetworkRecord, "read", lambda _name: running)
     monkeypatch.setattr(NetworkRecord, "all_here", lambda: [running, ended])
     monkeypatch.setattr(networking, "living", lambda _host: [running])
