@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import os
+from _socket import AF_INET6
 
 from . import port_guard
 from .addresses import address_text, network_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 # Of the route to ::1 by a zone's bridge: higher than that of the loopback itself, and no two are equal, for the kernel
 # would take the second for the first.
 LOOPBACK_METRIC = 4096
+LINK_LOCAL = 0xFE80 << 112
 # What is decided for an interface on its host.
 DECIDED = (
     "host_name",
@@ -289,14 +291,9 @@ def gateway_of(subnet: str) -> str:
 
 def link_local(mac: str) -> str:
     """Return the address of IPv6 that an interface has by its hardware address (RFC 4291, appendix A)."""
-    data = bytearray.fromhex(mac.replace(":", ""))
-    data[0] ^= 2
-    return "fe80::%x:%x:%x:%x" % (
-        data[0] << 8 | data[1],
-        data[2] << 8 | 0xFF,
-        0xFE00 | data[3],
-        data[4] << 8 | data[5],
-    )
+    high, low = bytes.fromhex(mac.replace(":", "")[:6]), bytes.fromhex(mac.replace(":", "")[6:])
+    identifier = bytes((high[0] ^ 2, *high[1:], 0xFF, 0xFE, *low))
+    return address_text(AF_INET6, LINK_LOCAL | int.from_bytes(identifier, "big"))
 
 
 def remove_link(host: Netlink, name: str) -> bool:

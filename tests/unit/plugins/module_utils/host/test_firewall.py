@@ -5,13 +5,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
+import subprocess
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import firewall, foreign_filters
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.wires import link_local
 from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
+
+from ... import golden
 
 MAC = "02:00:00:00:00:01"
 
@@ -195,3 +202,131 @@ def test_firewalld_is_told_in_its_own_words() -> None:
     (found,) = foreign_filters.dropping(text)
     said = foreign_filters.advice(found, ["ubridge"])
     assert "firewall-cmd --permanent --zone=trusted --add-interface=ubridge; firewall-cmd --reload" in said
+
+
+def host_of_all_kinds() -> list[NetworkRecord]:
+    """Return the records of a host whose containers have interfaces of every kind, and ports of every form."""
+    web = port(mac="02:00:00:00:00:0a", host_name="uweb")
+    two = {"parent": "two", "device": "ubridge2", "subnets": ["10.81.0.0/24"]}
+    alone = port(host_name="ualone", mac="02:00:00:00:00:0b", addresses=["10.81.0.2/24"], **two)
+    lan = port(kind="bridge", parent="br0", device="br0", subnets=[])
+    lans = [
+        {**lan, "host_name": "ulan", "mac": "02:00:00:00:00:0c", "addresses": ["192.0.2.30/24", "192.0.2.31/24"]},
+        {**lan, "host_name": "uclient", "mac": "02:00:00:00:00:0d", "addresses": [], "dhcp": True},
+    ]
+    routed = port(
+        kind="routed", parent="", device="", host_name="urouted", mac="02:00:00:00:00:0e", subnets=[],
+        addresses=["203.0.113.5/32", "2001:db8:5::5/128"],
+    )  # fmt: skip
+    six = {**routed, "host_name": "usix", "mac": "02:00:00:00:00:0f", "addresses": ["2001:db8:5::6/128"]}
+    device = port(kind="macvlan", parent="eth0", device="eth0", host_name="", subnets=[])
+    published = [
+        {"port": 80, "target": 8080},
+        {"port": 53, "target": 53, "protocol": "udp", "address": "127.0.0.1"},
+        {"port": 443, "target": 443, "address": "2001:db8::1"},
+    ]
+    return [
+        NetworkRecord("web", {"interfaces": [web, lans[0]], "ports": published, "host_access": True}),
+        NetworkRecord("alone", {"interfaces": [alone], "ports": [{"port": 81, "target": 80}]}),
+        NetworkRecord("client", {"interfaces": [lans[1]], "ports": [{"port": 82, "target": 80}]}),
+        NetworkRecord("routed", {"interfaces": [routed, device], "ports": [{"port": 83, "target": 80}]}),
+        NetworkRecord("six", {"interfaces": [six], "host_access": True}),
+    ]
+
+
+def test_the_rules_of_a_host_with_containers_of_all_kinds() -> None:
+    golden.check("ruleset.nft", firewall.ruleset(host_of_all_kinds(), 1000))
+
+
+def test_nft_takes_the_rules() -> None:
+    """As far as it reads them: the kernel is not asked, for that needs rights."""
+    try:
+        program = firewall.nft_program()
+    except LauncherError:
+        pytest.skip("nft is missing here")
+    command = [program, "--check", "--file", "-"]
+    said = subprocess.run(
+        command, input=firewall.ruleset(host_of_all_kinds()), capture_output=True, text=True, check=False
+    )
+    assert "syntax error" not in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "flows"), [("", 4096), ("many", 4096), ("262144", 4096), ("65536", 4096), ("65520", 4095), ("160", 10)]
+)
+def test_a_container_has_a_part_of_the_connections_that_the_host_keeps(
+    monkeypatch: pytest.MonkeyPatch, setting: str, flows: int
+) -> None:
+    monkeypatch.setattr(firewall, "setting", lambda name: setting if name == "netfilter/nf_conntrack_max" else "")
+    assert firewall.flows_here() == flows
+
+
+def test_the_first_nft_that_can_be_run_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(firewall, "DIRECTORIES", [str(tmp_path / name) for name in ("a", "b", "c")])
+    with pytest.raises(LauncherError, match="install the package nftables"):
+        firewall.nft_program()
+    for name, mode in (("a", 0o644), ("b", 0o755), ("c", 0o755)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "nft").write_text("")
+        (tmp_path / name / "nft").chmod(mode)
+    assert firewall.nft_program() == str(tmp_path / "b/nft")
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the path of a program that is taken for nft."""
+    path = tmp_path / "nft"
+    monkeypatch.setattr(firewall, "nft_program", lambda: str(path))
+    path.touch(0o755)
+    return path
+
+
+def loading(program: Path, script: str, text: str = "table inet unshare\n") -> firewall.Loading:
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    with (program.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return firewall.Loading(text, lock.fileno())
+
+
+def is_held(program: Path) -> bool:
+    with (program.parent / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_a_transaction_says_what_nft_says(program: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    asked = loading(program, 'echo "$@ $LC_ALL"; cat', "x" * 100000)
+    assert asked.wait() == "-f - C\n" + "x" * 100000
+    assert asked.wait() == ""
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_a_transaction_that_fails_says_why_once(program: Path) -> None:
+    failing = loading(program, "echo 'Error: no' >&2; echo '  such thing'; exit 1")
+    with pytest.raises(LauncherError, match="nft has not taken the rules of the containers: Error: no such thing$"):
+        failing.wait()
+    assert failing.wait() == ""
+    with pytest.raises(LauncherError, match="containers: 256$"):
+        loading(program, "exit 1").wait()
+
+
+def test_a_transaction_holds_the_lock_until_its_end(program: Path) -> None:
+    ends = program.parent / "ends"
+    os.mkfifo(ends)
+    going_on = loading(program, f"cat {ends} > /dev/null")
+    assert is_held(program)
+    ends.write_text("")
+    going_on.wait()
+    assert not is_held(program)
+
+
+def test_a_transaction_that_cannot_begin_leaves_nothing_open(program: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    program.unlink()
+    with pytest.raises(FileNotFoundError):
+        firewall.Loading("", 0)
+    assert len(os.listdir("/proc/self/fd")) == len(before)

@@ -15,6 +15,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.kinds i
 from ansible_collections.unshare.container.plugins.module_utils.launcher.made_interfaces import MadeInterface
 from ansible_collections.unshare.container.plugins.module_utils.launcher.network import WIRES, wire_of
 from ansible_collections.unshare.container.plugins.module_utils.launcher.network_records import Interface
+from ansible_collections.unshare.container.plugins.module_utils.launcher.wires import gateway_of, link_local
 
 DECIDED: dict[str, t.Any] = {
     "host_name": "u1",
@@ -81,3 +82,19 @@ def test_no_interface_is_made_for_a_process_that_has_ended(monkeypatch: pytest.M
     wire = WIRES["macvlan"](Interface(kind="macvlan", name="eth0", parent="eth1"))
     with pytest.raises(LauncherError, match="has ended"):
         wire.attach(Ended())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("mac", "address"),
+    [
+        ("02:00:00:00:00:01", "fe80::ff:fe00:1"),
+        ("00:16:3e:aa:bb:cc", "fe80::216:3eff:feaa:bbcc"),
+        ("fe:dc:ba:98:76:54", "fe80::fcdc:baff:fe98:7654"),
+    ],
+)
+def test_a_link_local_address_is_as_the_kernel_writes_it(mac: str, address: str) -> None:
+    assert link_local(mac) == address
+
+
+def test_the_host_has_the_first_address_of_a_zone() -> None:
+    assert [gateway_of(net) for net in ("10.80.0.0/24", "fd00::/64")] == ["10.80.0.1/24", "fd00::1/64"]
