@@ -93,7 +93,7 @@ def test_n9_what_cannot_be_configured_is_not_left_half_made(world: World) -> Non
         before = state_of(world)
         device = guest.noted()["interfaces"][0]["host_name"]
         world.host.ip(f"link del {device}")
-        guest.output("ip", "link", "add", "lan0", "type", "dummy")
+        guest.output("ip", "link", "add", "lan0", "type", "veth", "peer", "name", "other")
         for _number in range(2):
             with world.host.entered(), guest.container.lock(30):
                 healing = Healing(guest.container)

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The rules of the host's packet filter, as text made of the records of containers; and others' filters as text."""
+"""The rules of the host's packet filter, as text made of the records of containers; and its loading."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.host import firewall, foreign_filters
+from ansible_collections.unshare.container.plugins.module_utils.host import firewall
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.wires import link_local
 from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
@@ -162,46 +162,6 @@ def test_equal_rules_have_equal_marks_and_others_have_others() -> None:
     ]
     assert not set(one) & set(other)
     assert firewall.questions(firewall.ruleset([])) == []
-
-
-CHAINS = """
-table ip filter {
-	chain INPUT {
-		type filter hook input priority filter; policy drop;
-	}
-	chain FORWARD {
-		type filter hook forward priority filter; policy %s;
-	}
-	chain DOCKER {
-	}
-}
-table %s unshare {
-	chain between {
-		type filter hook forward priority filter; policy drop;
-	}
-}
-table bridge other {
-	chain forward {
-		type filter hook forward priority filter; policy drop;
-	}
-}
-"""
-
-
-def test_filters_of_others_that_drop_are_found() -> None:
-    assert [str(chain) for chain in foreign_filters.dropping(CHAINS % ("drop", "inet"))] == [
-        "chain FORWARD of table ip filter"
-    ]
-    assert foreign_filters.dropping(CHAINS % ("accept", "inet")) == []
-
-
-def test_firewalld_is_told_in_its_own_words() -> None:
-    text = (
-        "table inet firewalld {\n\tchain filter_FORWARD {\n\t\ttype filter hook forward priority 10; policy accept;\n"
-    )
-    (found,) = foreign_filters.dropping(text)
-    said = foreign_filters.advice(found, ["ubridge"])
-    assert "firewall-cmd --permanent --zone=trusted --add-interface=ubridge; firewall-cmd --reload" in said
 
 
 def host_of_all_kinds() -> list[NetworkRecord]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import types
 import typing as t
 from pathlib import Path
 
@@ -19,17 +20,18 @@ from ansible_collections.unshare.container.plugins.module_utils.state.network_re
 
 
 class Host:
-    """A host's links, addresses and routes."""
+    """A host's links, addresses and routes: all at the link 2, whose name may be given."""
 
-    def __init__(self, addresses: t.Sequence[str] = (), routes: t.Sequence[str] = ()) -> None:
+    def __init__(self, addresses: t.Sequence[str] = (), routes: t.Sequence[str] = (), name: str = "") -> None:
         self.cidrs = [(2, cidr) for cidr in addresses]
         self.nets = [(2, network_of(net)) for net in routes]
+        self.name = name
 
     def links(self) -> list[t.Any]:
-        return []
+        return [types.SimpleNamespace(index=2, name=self.name)] if self.name else []
 
-    def link(self, _name: str) -> bool:
-        return True
+    def link(self, name: str) -> bool | None:
+        return name != "gone" or None
 
     def addresses(self) -> list[tuple[int, str]]:
         return self.cidrs
@@ -158,6 +160,120 @@ def test_the_first_interface_that_can_be_the_way_out_is(before: dict[str, t.Any]
     interfaces = [{"name": "eth0", **before}, {"name": "eth1", "kind": "zone", "parent": "one"}]
     made = zones.wire("web", Network.read({"interfaces": interfaces}), {}, Host())  # type: ignore[arg-type]
     assert len(made[1].gateways) == gateways
+
+
+def run(state: Path, name: str, zone: str, *addresses: str, **fields: t.Any) -> None:
+    """Have a container run in a zone."""
+    interface = {"kind": "zone", "name": "eth0", "parent": zone, "addresses": addresses, "host_name": "u1", **fields}
+    (state / "run" / name).mkdir(parents=True)
+    noted = {"namespace": network_record.own_namespace(), "interfaces": [interface]}
+    (state / "run" / name / "network.json").write_text(json.dumps(noted))
+
+
+def test_the_subnet_of_a_zone_is_that_of_its_running_containers(state: Path) -> None:
+    remember(state, "stopped", "one", "10.80.0.2/24", "fd00::2/64")
+    run(state, "first", "one", "10.90.0.2/24", "fd09::2/64")
+    run(state, "lan", "one", "10.91.0.2/24", kind="bridge")
+    run(state, "ended", "one", "10.92.0.2/24", host_name="gone")
+    config: dict[str, object] = {"zone.one": "10.80.0.3/24 fd00::3/64"}
+    made = wire(config=config)
+    assert made.addresses == ["10.90.0.3/24", "fd09::3/64"]
+    assert made.subnets == ["10.90.0.0/24", "fd09::/64"]
+
+
+def test_two_subnets_of_a_zone_that_runs_are_refused(state: Path) -> None:
+    run(state, "first", "one", "10.90.0.2/24", "fd09::2/64")
+    with pytest.raises(LauncherError) as caught:
+        wire(subnets=["10.80.0.0/24"])
+    assert str(caught.value) == (
+        "network: zone one: its subnet is 10.90.0.0/24, by the running container first, and not 10.80.0.0/24: declare "
+        "one for all containers of the zone, and stop those that run before it changes"
+    )
+    with pytest.raises(LauncherError, match=r"its subnet is fd09::/64, .* and not fd08::/64"):
+        wire(addresses=["fd08::5/64"])
+    assert wire(subnets=["10.90.0.0/24"], addresses=["fd09::5/64"]).addresses == ["10.90.0.3/24", "fd09::5/64"]
+
+
+@pytest.mark.parametrize("how", [remember, run])
+def test_a_subnet_that_meets_that_of_another_zone_is_refused(state: Path, how: t.Callable[..., None]) -> None:
+    how(state, "first", "two", "10.80.5.2/24", "fd00::2/64")
+    with pytest.raises(LauncherError) as caught:
+        wire(subnets=["10.80.0.0/16"])
+    assert str(caught.value) == (
+        "network: zone one: its subnet 10.80.0.0/16 has addresses of zone two (container first): choose another"
+    )
+    assert wire(subnets=["10.81.0.0/16"]).addresses[0] == "10.81.0.2/16"
+
+
+def test_what_the_container_has_itself_is_nobody_elses(state: Path) -> None:
+    remember(state, "web", "one", "10.80.0.2/24", "fd00::2/64")
+    run(state, "web", "one", "10.80.0.2/24", "fd00::2/64")
+    config: dict[str, object] = {"zone.one": "10.80.0.2/24 fd00::2/64", "machine_id": "10.80.0.3/24"}
+    assert wire(config=config).addresses == ["10.80.0.2/24", "fd00::2/64"]
+    (state / "state/containers/other").mkdir()
+    (state / "state/containers/other/config.json").write_text('{"machine_id": "10.80.0.3/24", "uid_base": 65536}')
+    assert wire(addresses=["10.80.0.3/24"]).addresses[0] == "10.80.0.3/24"
+
+
+def test_the_addresses_of_the_zones_own_bridge_are_no_hosts() -> None:
+    given: dict[str, t.Any] = {"subnets": ["10.80.0.0/24"]}
+    assert wire(host=Host(["10.80.0.1/24"], name=zones.bridge_name("one")), **given).subnets[0] == "10.80.0.0/24"
+    with pytest.raises(LauncherError, match=r"of the host's interface eth7 \(10\.80\.0\.1/24\): choose another"):
+        wire(host=Host(["10.80.0.1/24"], name="eth7"), **given)
+
+
+def test_a_full_subnet_has_had_an_address_for_each(state: Path) -> None:
+    for number in range(2, 6):
+        remember(state, f"c{number}", "one", f"10.80.0.{number}/29", f"fd00::{number}/125")
+    assert wire().addresses == ["10.80.0.6/29", "fd00::6/125"]
+    remember(state, "c6", "one", "10.80.0.6/29", "fd00::6/125")
+    with pytest.raises(LauncherError) as caught:
+        wire()
+    assert str(caught.value) == (
+        "network: zone one: its subnet 10.80.0.0/29 has no free address of IPv4: 5 containers have one; remove some, "
+        "or declare a larger subnet for the zone (subnets)"
+    )
+
+
+def test_what_is_routed_has_the_host_as_its_way_out() -> None:
+    addresses = ["203.0.113.5/32", "203.0.113.6/32", "2001:db8::5/128"]
+    made = wire(kind="routed", parent="", addresses=addresses)
+    assert sorted(made.gateways) == ["169.254.1.1", "fe80::1"]
+    assert (made.addresses, made.device, made.subnets) == (addresses, "", [])
+    assert wire(kind="routed", parent="", addresses=addresses[:1]).gateways == ["169.254.1.1"]
+    both = [
+        {"kind": "bridge", "parent": "br0", "name": "eth0", "addresses": ["192.0.2.2/24"], "gateways": ["192.0.2.1"]},
+        {"kind": "routed", "name": "eth1", "addresses": addresses},
+    ]
+    made = zones.wire("web", Network.read({"interfaces": both}), {}, Host())[1]  # type: ignore[arg-type]
+    assert made.gateways == ["fe80::1"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "host_end", "own_mac", "device"),
+    [
+        ("zone", True, True, zones.bridge_name("one")),
+        ("bridge", True, True, "one"),
+        ("macvlan", False, True, "one"),
+        ("ipvlan", False, False, "one"),
+        ("physical", False, False, "one"),
+    ],
+)
+def test_what_each_kind_has_on_the_host(kind: str, host_end: bool, own_mac: bool, device: str) -> None:
+    made = wire(kind=kind)
+    assert (bool(made.host_name), bool(made.mac), made.device) == (host_end, own_mac, device)
+    assert made.other_name == "unshare.web.eth0"
+    if own_mac:
+        assert wire(kind=kind, mac="02:00:5e:10:00:01").mac == "02:00:5e:10:00:01"
+
+
+def test_names_on_the_host_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other versions find by them what this one has made; the hardware address is the machine's own."""
+    monkeypatch.setattr(zones, "read_text", lambda path: "0123456789abcdef\n" if path == "/etc/machine-id" else "")
+    made = wire()
+    assert (made.host_name, made.device) == ("u986ae4fcb8af7b", "u9211cb4b249390")
+    assert (made.mac, made.host_mac) == ("42:e1:6f:73:f5:ef", "ba:a9:9b:32:2d:6e")
+    assert wire(kind="bridge").host_mac == "66:e5:c6:8a:15:28"
 
 
 def test_names_on_the_host_are_short_and_no_two_are_equal() -> None:
