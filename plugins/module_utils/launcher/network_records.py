@@ -47,6 +47,7 @@ FILTERED = (ZONE, BRIDGE, ROUTED)  # those with an end on the host, whose packet
 FOR_DHCP = (BRIDGE, MACVLAN, IPVLAN, PHYSICAL)
 OUTSIDE_MAC = (IPVLAN, PHYSICAL)  # the address of these is the device's
 NAME_LIMIT = 15  # bytes of an interface's name
+MOST_ADDRESSES = 128  # of an interface, for each frame is compared with them
 TAKEN_NAMES = ("lo", "all", "default", ".", "..")
 LEAST_MTU, LEAST_IPV6_MTU, LARGEST_MTU = 68, 1280, 65535
 HEXADECIMAL = frozenset("0123456789abcdef")
@@ -174,6 +175,10 @@ class Interface(ContractRecord):
         return [network_of(item) for item in self.subnets or self.addresses]
 
     def _check_addresses(self) -> None:
+        if len(self.addresses) > MOST_ADDRESSES:
+            self.refuse(
+                "addresses[%d]" % MOST_ADDRESSES, "is one too many: an interface has at most %d" % MOST_ADDRESSES
+            )
         seen: set[str] = set()
         for number, item in enumerate(self.addresses):
             place = "addresses[%d]" % number

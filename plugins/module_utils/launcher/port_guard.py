@@ -76,23 +76,20 @@ def _one_of(values: list[int], settled: bool) -> list[Line]:
 
 
 def _assembled(lines: list[Line]) -> bytes:
+    """Return the code. A condition leads no farther than 255 instructions, so a jump of any length follows it."""
     places: dict[str, int] = {}
-    number = 0
+    steps: list[tuple[int, int, int, int, str]] = []  # what an instruction has, and the label that it jumps to
     for line in lines:
         if isinstance(line, str):
-            places[line] = number
-        else:
-            number += 1
-    code = b""
-    number = 0
-    for line in lines:
-        if isinstance(line, str):
+            places[line] = len(steps)
             continue
-        number += 1
         operation, operand, so, not_so = line
-        steps = [places[label] - number if label else 0 for label in (so, not_so)]
         if operation == JUMP:
-            code += pack("=HBBI", JUMP, 0, 0, steps[0])
-        else:
-            code += pack("=HBBI", operation, steps[0], steps[1], operand)
+            steps.append((JUMP, 0, 0, operand, so))
+            continue
+        steps.append((operation, 0 if so or not not_so else 1, 1 if so else 0, operand, ""))
+        steps += [(JUMP, 0, 0, 0, label) for label in (so, not_so) if label]
+    code = b""
+    for number, (operation, if_so, if_not, operand, label) in enumerate(steps, 1):
+        code += pack("=HBBI", operation, if_so, if_not, places[label] - number if label else operand)
     return code

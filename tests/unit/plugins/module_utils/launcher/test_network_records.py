@@ -44,6 +44,12 @@ LAN: dict[str, t.Any] = {"kind": "bridge", "parent": "br0", "name": "eth1"}
             {"kind": "ipvlan", "parent": "eth0", "name": "eth0", "mac": "02:00:00:00:00:01"},
             "^mac: is that of the device",
         ),
+        (
+            {**LAN, "addresses": [f"10.0.0.{number}/16" for number in range(1, 130)]},
+            r"^addresses\[128\]: .* at most 128$",
+        ),
+        ({**LAN, "mac": "02:00:00:00:00:0g"}, "^mac: .*six bytes"),
+        ({**LAN, "mac": "02:00:00:00:00:011"}, "^mac: .*six bytes"),
         ({**LAN, "mtu": 67}, "^mtu: 67 is no mtu"),
         ({**LAN, "mtu": 65536}, "^mtu: 65536 is no mtu"),
         ({**LAN, "mtu": True}, "^mtu: True is no mtu"),
@@ -88,6 +94,9 @@ def test_what_no_interface_can_be_is_refused(interface: dict[str, t.Any], said: 
         {**LAN, "dhcp": True},
         {**LAN, "dhcp": True, "addresses": ["fd00::2/64"]},
         {**LAN, "addresses": ["10.0.0.2/24"], "mtu": 576},
+        {**LAN, "mtu": 68},
+        {**LAN, "mtu": 65535, "mac": "fe:00:00:00:00:ff", "name": "0123456789abcde"},
+        {**LAN, "addresses": [f"10.0.0.{number}/16" for number in range(1, 129)]},
         {**LAN, "addresses": ["10.0.0.2/24", "fd00::2/64"], "gateways": ["10.0.0.1", "fe80::1"]},
         {"kind": "routed", "name": "eth0", "addresses": ["10.0.0.1/32", "fd00::1/128"]},
     ],
@@ -116,6 +125,35 @@ def test_what_is_good_is_as_it_was_written(interface: dict[str, t.Any]) -> None:
 def test_what_no_network_can_be_is_refused(network: dict[str, t.Any], said: str) -> None:
     with pytest.raises(ContractError, match=said):
         Network.read(network)
+
+
+def test_a_hardware_address_is_written_as_the_kernel_does() -> None:
+    assert Interface.read({**LAN, "mac": "02-AB-00-00-00-01"}).mac == "02:ab:00:00:00:01"
+    assert Interface.read({**LAN, "mac": ""}).mac == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "publishes", "is_filtered"),
+    [
+        ("zone", True, True),
+        ("bridge", False, True),
+        ("routed", True, True),
+        ("macvlan", False, False),
+        ("ipvlan", False, False),
+        ("physical", False, False),
+    ],
+)
+def test_what_the_host_does_for_each_kind(kind: str, publishes: bool, is_filtered: bool) -> None:
+    routed = {"kind": kind, "name": "eth0", "addresses": ["10.0.0.1/32"]}
+    other = {"kind": kind, "name": "eth0", "parent": "one"}
+    for more in ([], [{"kind": "ipvlan", "name": "eth1", "parent": "two"}]):
+        network = Network.read({"interfaces": [*more, routed if kind == "routed" else other]})
+        assert (network.publishes, network.is_filtered) == (publishes, is_filtered)
+
+
+def test_servers_are_a_line_each() -> None:
+    assert resolver.with_servers(["192.0.2.1", "fd00::1"]) == "nameserver 192.0.2.1\nnameserver fd00::1\n"
+    assert resolver.with_servers([]) == ""
 
 
 def test_one_gateway_of_a_kind_is_the_way_out() -> None:

@@ -9,7 +9,7 @@ import socket
 import struct
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import port_guard
+from ansible_collections.unshare.container.plugins.module_utils.launcher import network_records, port_guard
 
 MAC = "02:00:00:00:00:01"
 OWN = ["10.0.0.2/24", "10.0.0.3/24", "fd00::2/64", "fe80::1"]
@@ -81,6 +81,26 @@ def arp(mac: str, sender: str) -> bytes:
 def test_what_is_not_the_containers_is_dropped(sent: bytes, settled: bool, unsettled: bool) -> None:
     assert run(port_guard.guarding(MAC, OWN), sent) == settled
     assert run(port_guard.guarding(MAC, []), sent) == unsettled
+
+
+def test_an_interface_can_have_as_many_addresses_as_are_declared() -> None:
+    """More than a condition of the program can lead over."""
+    half = network_records.MOST_ADDRESSES // 2
+    for many in (
+        [f"10.0.1.{number}/24" for number in range(1, 2 * half + 1)],
+        [f"fd00::1:{number:x}/64" for number in range(1, 2 * half + 1)],
+        [f"10.0.1.{number}/24" for number in range(1, half + 1)] + [f"fd00::1:{n:x}" for n in range(1, half + 1)],
+    ):
+        program = port_guard.guarding(MAC, many)
+        assert len(program) // 8 < 4096  # BPF_MAXINSNS
+        for address in many:
+            plain = address.partition("/")[0]
+            assert run(program, six(plain) if ":" in plain else four(plain))
+        assert not run(program, four("10.0.2.1"))
+        assert not run(program, six("fd00::2:1"))
+        assert not run(program, arp(MAC, "10.0.2.1"))
+        assert run(program, arp(MAC, "0.0.0.0"))
+        assert run(program, frame(0x88CC, b""))
 
 
 def test_without_an_address_of_ipv4_none_is_the_containers() -> None:
