@@ -42,6 +42,9 @@ LEFT_TO_OTHERS = ("10.0.0.0/16", "10.88.0.0/15", "172.17.0.0/16", "192.168.122.0
 AUTOMATIC_LENGTH = 24
 UNIQUE_LOCAL = 0xFD << 120
 SUBNET_BITS = 64
+# The first byte of the host's ends: a bridge has the lowest address of its ports, and one of the administrator's is to
+# keep that of its device.
+HIGHEST = 0xFE
 
 
 class Zone:
@@ -258,9 +261,9 @@ def wire(name: str, network: Network, config: dict[str, object], host: Netlink) 
                 else "u" + digest("port", name, interface.name).hex(),
                 other_name="unshare.%s.%s" % (name, interface.name),
                 mac="" if interface.kind in (IPVLAN, PHYSICAL) else interface.mac or _hardware_address(hashed),
-                host_mac=_hardware_address(
-                    digest("host", interface.parent, *([] if interface.kind == ZONE else [name]))
-                ),
+                host_mac=_hardware_address(digest("host", interface.parent))
+                if interface.kind == ZONE
+                else _hardware_address(digest("host", interface.parent, name), HIGHEST),
                 addresses=addresses,
                 gateways=gateways,
                 device=bridge_name(interface.parent) if interface.kind == ZONE else interface.parent,
@@ -285,6 +288,10 @@ def digest(*words: str) -> bytes:
     return bytes(blake2b(text, digest_size=7).digest())
 
 
-def _hardware_address(data: bytes) -> str:
-    """Return a hardware address that is nobody's by its maker: locally administered, of one station."""
-    return ":".join("%02x" % byte for byte in (data[0] & 0xFC | 2, *data[1:6]))
+def _hardware_address(data: bytes, least: int = 0) -> str:
+    """Return a hardware address that is nobody's by its maker: locally administered, of one station.
+
+    Args:
+        least: its first byte is no less.
+    """
+    return ":".join("%02x" % byte for byte in (data[0] & 0xFC | 2 | least, *data[1:6]))

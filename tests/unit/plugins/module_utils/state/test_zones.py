@@ -70,6 +70,14 @@ def test_a_new_zone_has_private_networks_of_its_own() -> None:
     assert wire(config=config).addresses == [four, six]
 
 
+@pytest.mark.parametrize("name", [f"c{number}" for number in range(20)])
+def test_a_bridge_of_the_administrators_keeps_its_hardware_address(name: str) -> None:
+    """It has the lowest one of its ports."""
+    made = wire(name, kind="bridge", parent="br0")
+    assert made.host_mac.startswith("fe:")
+    assert made.mac != made.host_mac
+
+
 def gateway_text(cidr: str) -> str:
     from ansible_collections.unshare.container.plugins.module_utils.launcher.wires import gateway_of
 
