@@ -66,7 +66,7 @@ INFO_DATA, VETH_PEER = 2, 1
 BRIDGE_FORWARD_DELAY, BRIDGE_STP, BRIDGE_SNOOPING = 1, 5, 23
 INET6_MODE, INET6_NO_ADDRESS = 8, 1
 # A port of a bridge: what it does not do, and what it keeps to. An older kernel leaves out what it does not know.
-PORT_LEARNS, PORT_LOCKED, PORT_FLOODED = 8, 39, 9
+PORT_LEARNS, PORT_LOCKED, PORT_FLOODED, PORT_ROUTER = 8, 39, 9, 25
 MACVLAN_MODE, MACVLAN_BRIDGE, IPVLAN_MODE, IPVLAN_L2 = 1, 4, 1, 0
 NODAD = 2
 STATIC, OF_MASTER = 0x40, 4
@@ -268,8 +268,11 @@ class Netlink:
         self._change("set addrgenmode of link %d" % index, index, families)
 
     def confine_port(self, index: int, mac: str) -> None:
-        """Have a bridge know one address at a port, learn none there, and flood nothing that has another to it."""
-        values = {PORT_LEARNS: 0, PORT_FLOODED: 0, PORT_LOCKED: 1}
+        """Have a bridge know one address at a port, learn none there, and flood nothing that has another to it.
+
+        Nor is a router of multicast there.
+        """
+        values = {PORT_LEARNS: 0, PORT_FLOODED: 0, PORT_LOCKED: 1, PORT_ROUTER: 0}
         port = _nested(IFLA_PORT, *[_attribute(kind, pack("=B", value)) for kind, value in values.items()])
         entry = pack(NEIGHBOUR, AF_BRIDGE, index, STATIC, OF_MASTER, 0) + _attribute(2, _mac(mac))
         self.request("set port %d" % index, SET_LINK, 0, pack(LINK, AF_BRIDGE, 0, index, 0, 0), port)

@@ -187,7 +187,7 @@ def load(records: list[NetworkRecord], lock: NetworkLock) -> firewall.Loading:
 
 def rules_of(records: list[NetworkRecord]) -> str:
     """Return the commands that make the packet filter for these containers."""
-    return firewall.ruleset(records, firewall.flows_here())
+    return firewall.ruleset(records, firewall.flows_here(), firewall.tracks_bridges())
 
 
 def warnings_of_filters(chains: str, bridges: list[str]) -> list[str]:
