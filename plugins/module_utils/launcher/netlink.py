@@ -208,20 +208,22 @@ class Netlink:
         data.append(_attribute(BRIDGE_SNOOPING, b"\0"))
         self._add("add bridge %s" % name, name, "bridge", data, _attribute(IFLA_ADDRESS, _mac(mac)))
 
-    def add_pair(self, name: str, peer: str, namespace: int, mac: str, peer_mac: str, mtu: int, master: int) -> None:
+    def add_pair(
+        self, name: str, peer: str, namespace: int, mac: str, peer_mac: str, mtus: tuple[int, int], master: int
+    ) -> None:
         """Make a pair of linked interfaces (veth(4)). Both are down.
 
         Args:
             name: of the end here.
             peer, namespace: the name of the other end, and a descriptor of the network namespace in which it is made.
             mac, peer_mac: the hardware addresses.
-            mtu: of both; 0 for the kernel's own.
+            mtus: of this end and of the other; 0 for the kernel's own.
             master: number of the bridge whose port this end is, or 0.
         """
-        common = _attribute(IFLA_MTU, mtu) if mtu else b""
+        own, others = (_attribute(IFLA_MTU, mtu) if mtu else b"" for mtu in mtus)
         other = pack(LINK, 0, 0, 0, 0, 0) + _attribute(IFLA_NAME, peer) + _attribute(IFLA_NAMESPACE, namespace)
-        other += _attribute(IFLA_ADDRESS, _mac(peer_mac)) + common
-        parts = [_attribute(IFLA_ADDRESS, _mac(mac)), common, _attribute(IFLA_MASTER, master) if master else b""]
+        other += _attribute(IFLA_ADDRESS, _mac(peer_mac)) + others
+        parts = [_attribute(IFLA_ADDRESS, _mac(mac)), own, _attribute(IFLA_MASTER, master) if master else b""]
         self._add("add veth %s" % name, name, "veth", [_attribute(VETH_PEER, other)], *parts)
 
     def add_on_device(self, kind: str, name: str, parent: int, namespace: int, mac: str, mtu: int) -> None:

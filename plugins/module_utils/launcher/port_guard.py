@@ -3,10 +3,10 @@
 """A filter at the host's end of an interface, which is there as long as that, whoever flushes the host's rules (N4).
 
 It drops what comes with another source address than the container's, and what is for the host's loopback: a bridge
-takes that where a port is published there (CVE-2020-8558). It also drops what a bridge does not pass on as one machine's
-frame to another: what is for bridges themselves (IEEE 802.1D, 7.12.6), which the host would take by the port and so past
-the rules of the bridge; what is of a virtual LAN, which may be another network; and all that is neither IP nor ARP. It
-is classic BPF for the classifier of tc-bpf(8); the rules of the packet filter, which do more, come after it.
+takes that where a port is published there (CVE-2020-8558). It also drops what is for bridges themselves (IEEE 802.1D,
+7.12.6), which the host would take by the port and so past the rules of the bridge; what has the tag of a virtual LAN,
+which may be another network; and all that is neither IP nor ARP. It is classic BPF for the classifier of tc-bpf(8); the
+rules of the packet filter, which do more, come after it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LOAD_HALF, LOAD, AND, EQUAL, JUMP, RETURN = 0x28, 0x20, 0x54, 0x15, 0x05, 0x06
 DROP, GO_ON = 2, 0xFFFFFFFF  # TC_ACT_SHOT, TC_ACT_UNSPEC
-# Offsets in a frame, and that by which the kernel tells whether it has the tag of a virtual LAN (SKF_AD_VLAN_TAG_PRESENT).
+# Offsets in a frame; and by which it is told whether that had the tag of a virtual LAN (SKF_AD_VLAN_TAG_PRESENT).
 TAGGED, STATION = 0xFFFFF030, 0
 KIND, SOURCE_4, DESTINATION_4, STATION_OF_ARP, SENDER_OF_ARP, SOURCE_6 = 12, 26, 30, 22, 28, 22
 IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
@@ -105,7 +105,7 @@ def _assembled(lines: list[Line]) -> bytes:
             steps.append((operation, *(ways if targets else (0, 0)), operand))
             steps += [(JUMP, 0, 0, label) for label in targets]
     code = b""
-    for number, (operation, far, not_far, operand) in enumerate(steps):
-        value = places[operand] - number - 1 if isinstance(operand, str) else operand
-        code += pack("=HBBI", operation, far, not_far, value)
+    for number, (operation, far, not_far, value) in enumerate(steps):
+        reached = places[value] - number - 1 if isinstance(value, str) else value
+        code += pack("=HBBI", operation, far, not_far, reached)
     return code
