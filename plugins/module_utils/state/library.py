@@ -111,6 +111,7 @@ MODULES = (
     "state/mounted_sources",
     "state/network_record",
     "state/record",
+    "state/taken",
     "state/unit_texts",
     "state/writers",
     "state/zone_names",

@@ -60,6 +60,7 @@ LAN: dict[str, t.Any] = {"kind": "bridge", "parent": "br0", "name": "eth1"}
             r"is not in the zone's subnet, 10\.0\.0\.0/24",
         ),
         ({**ZONE, "subnets": ["10.0.0.0/24"], "addresses": ["10.0.0.2/25"]}, "that of the zone's subnet, 24"),
+        ({**LAN, "addresses": [f"10.0.{n}.2/24" for n in range(129)]}, "^addresses: has 129: .* at most 128"),
         ({**LAN, "addresses": ["10.0.0.2/24", "10.0.0.2/16"]}, r"^addresses\[1\]: 10\.0\.0\.2 is there twice"),
         (
             {**LAN, "addresses": ["10.0.0.2/24"], "gateways": ["10.0.1.1"]},
