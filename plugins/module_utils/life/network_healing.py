@@ -7,7 +7,6 @@ Others may have flushed the host's rules, or deleted a zone's bridge or the host
 
 from __future__ import annotations
 
-from ..host import firewall
 from ..launcher import linux
 from ..launcher.errors import LauncherError
 from ..launcher.excursion import in_child
@@ -55,11 +54,7 @@ class NetworkHealing:
             records = networking.living(host)
             if record.container not in [other.container for other in records]:
                 records.append(record)  # its end on the host is what was deleted
-            try:
-                for question in firewall.questions(networking.rules_of(records)):
-                    firewall.Loading(question + "\n", lock.descriptor).wait()
-            except LauncherError:
-                self.rules = True
+            self.rules = not networking.has_rules(records, lock)
         found = ["network: %s: %s" % (wire.interface.name, lost) for wire, lost in self.broken]
         return found + ([RULES] if self.rules else [])
 
