@@ -42,8 +42,8 @@ _HEAD = "# Written by the Ansible collection unshare.container, and removed with
 
 # What one container's program does for all of them; the program that came last is the newest.
 _COMMAND = (
-    "/bin/sh -c 'for each in $$(ls -dt %s/containers/*/current); do"
-    ' "$$each/run-container" --refresh-all; status=$$?; [ $$status -ge 125 ] || exit $$status; done; exit 1\''
+    "/bin/sh -c 'status=0; for each in $$(ls -dt %s/containers/*/current); do"
+    ' "$$each/run-container" --refresh-all; status=$$?; [ $$status -ge 125 ] || break; done; exit $$status\''
 ) % STATE_DIRECTORY
 
 _REFRESH = f"""\

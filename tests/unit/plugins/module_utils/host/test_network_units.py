@@ -156,8 +156,8 @@ def test_nobody_waits_for_a_process_that_is_held_by_root_inside() -> None:
         ({"new": "echo new; exit 1", "old": "echo old"}, "new\n", 1),  # something could not be brought up to date
         ({"new": "echo no option; exit 125", "old": "echo old"}, "no option\nold\n", 0),
         ({"new": None, "old": "echo old"}, "old\n", 0),
-        ({"new": "exit 125", "old": "exit 126"}, "", 1),
-        ({}, "", 1),
+        ({"new": "exit 125", "old": "exit 126"}, "", 126),
+        ({}, "", 0),
     ],
 )
 def test_the_newest_program_that_can_does_it_for_all(
