@@ -24,6 +24,7 @@ from ..state.target import TargetError
 REFRESH = "unshare-network.service"
 CHANGED = "unshare-network-changed.service"
 WATCH = "unshare-network@.path"
+EVERY_WATCH = WATCH.replace("@", "@*")
 FILTERS = ("nftables.service", "firewalld.service")
 """Units that flush the rules of the host's packet filter, those for containers included."""
 
@@ -136,8 +137,9 @@ class NetworkUnits:
     def remove(self, systemd: Any) -> None:
         """Remove the files, and what runs by them."""
         if systemd.present:
-            systemd.stop_all([*self.watches, REFRESH], SECONDS)
-        for link in self.links:
+            systemd.stop_all([EVERY_WATCH, REFRESH], SECONDS)
+        further = self.directory.glob(f"*.wants/{EVERY_WATCH}")  # an administrator's
+        for link in [*self.links, *further]:
             with contextlib.suppress(FileNotFoundError):
                 link.unlink()
             with contextlib.suppress(OSError):  # others want something as well

@@ -32,7 +32,7 @@ ALL = sorted(
         *(f"multi-user.target.wants/{unit}" for unit in WATCHES),
     ]
 )
-RESTART, STOP = f"restart {' '.join(WATCHES)}", f"stop {' '.join([*WATCHES, REFRESH])}"
+RESTART, STOP = f"restart {' '.join(WATCHES)}", f"stop unshare-network@*.path {REFRESH}"
 
 
 @pytest.fixture
@@ -76,6 +76,8 @@ def test_they_come_with_the_first_container_and_go_with_the_last(layout: Layout)
     assert systemd.orders == ["daemon-reload", RESTART, "daemon-reload"]
     assert boot(layout, systemd).apply("absent")
     assert there(layout) == ALL
+    own = layout.root / UNITS / "multi-user.target.wants/unshare-network@run-mine.path"
+    own.symlink_to(f"/{UNITS}/unshare-network@.path")
     assert boot(layout, systemd, "other").apply("absent")
     assert systemd.orders[3:] == ["daemon-reload", STOP, "daemon-reload"]
     assert sorted(path.name for path in (layout.root / UNITS).rglob("*")) == ["nftables.service.wants", "other.service"]
