@@ -250,6 +250,16 @@ def rules_of(records: list[NetworkRecord]) -> str:
     return firewall.ruleset(records, firewall.flows_here(), firewall.tracks_bridges())
 
 
+def has_rules(records: list[NetworkRecord], lock: NetworkLock) -> bool:
+    """Return whether the host's packet filter is the one for these containers."""
+    try:
+        for question in firewall.questions(rules_of(records)):
+            firewall.Loading(question + "\n", lock.descriptor).wait()
+    except LauncherError:
+        return False
+    return True
+
+
 def warnings_of_filters(chains: str, bridges: list[str]) -> list[str]:
     """Return a warning for each chain of the host's own that drops what it does not know, and knows no such bridge.
 
