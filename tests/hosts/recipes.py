@@ -26,6 +26,7 @@ PACKAGES = (
     "sudo",
     # What containers run, and what asks them.
     "curl",
+    "nftables",
     "nginx",
     "redis-server",
 )

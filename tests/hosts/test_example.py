@@ -73,11 +73,11 @@ class Example:
     def serves(self) -> None:
         """See that all is well inside, and that the web server answers."""
         assert self.host.execute(f"{ENTER} systemctl is-system-running --wait").stdout.strip() == "running"
-        assert self.host.succeed("curl --silent --show-error --fail http://127.0.0.1:8080/") == PAGE
+        assert self.host.succeed("curl --silent --show-error --fail http://127.0.0.1/") == PAGE
 
     def serves_nothing(self) -> None:
         """See that there is no web server."""
-        assert "onnect to 127.0.0.1" in self.host.fail("curl --silent --show-error http://127.0.0.1:8080/")
+        assert "onnect to 127.0.0.1" in self.host.fail("curl --silent --show-error http://127.0.0.1/")
 
     def left(self) -> set[str]:
         """Return what of the collection is on the host."""

@@ -38,9 +38,10 @@ class SystemdHost:
         assert not result.get("failed"), f"{result.get('msg')}\n{done.stderr}"
         return result
 
-    def write(self, name: str, host_name: str = "inside", services: t.Any = ()) -> str:
+    def write(self, name: str, host_name: str = "inside", services: t.Any = (), **network: t.Any) -> str:
         """Write the system of a container there; its directory."""
-        system = files_of(contain({"host_name": host_name, "services": list(services)}), name=name)
+        derived = contain({"host_name": host_name, "services": list(services)}, **network)
+        system = files_of(derived, name=name, **network)
         return str(self.module("container_script", system=system, boot=render_boot(system))["system"])
 
     def container(self, name: str, **arguments: t.Any) -> Mapping:

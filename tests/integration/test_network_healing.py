@@ -100,6 +100,19 @@ def test_n8_the_rules_come_back_by_a_command_too(world: World, pair: Pair) -> No
     assert state_of(world) ^ before == set()
 
 
+@pytest.mark.parametrize("deed", LOSSES)
+def test_n8_n9_one_command_mends_all_that_run(world: World, pair: Pair, deed: str) -> None:
+    before = state_of(world)
+    world.host.output(*deed.format(**pair.web.noted()["interfaces"][0]).split())
+    assert state_of(world) != before
+    world.host.output(str(pair.client.system / "run-container"), "--refresh-all")
+    for one, other in (pair, reversed(pair)):
+        assert all(one.reaches(address) for address in other.addresses())
+        assert one.reaches(OUTSIDE)
+    lacking = before - state_of(world)
+    assert {line for line in lacking if line.startswith(("\t", "table"))} == set()
+
+
 def test_n9_a_bridge_that_comes_back_has_the_ports_of_all(world: World, pair: Pair) -> None:
     """One run for one container mends that; the others' runs mend theirs."""
     assert heal(pair.web) == ([], [])

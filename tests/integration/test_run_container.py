@@ -27,10 +27,11 @@ class Foreground:
 
     Args:
         ignoring: whether its caller ignores signals.
+        by: a command that runs it.
     """
 
-    def __init__(self, machine: Machine, *arguments: str, ignoring: bool = False) -> None:
-        command = [str(machine.system / "run-container"), *arguments]
+    def __init__(self, machine: Machine, *arguments: str, ignoring: bool = False, by: t.Sequence[str] = ()) -> None:
+        command = [*by, str(machine.system / "run-container"), *arguments]
         self.process = subprocess.Popen(
             signals.ignoring(*command) if ignoring else command,
             stdin=subprocess.DEVNULL,

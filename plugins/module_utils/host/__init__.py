@@ -28,6 +28,7 @@ What is asked of it first, then what is left on it:
     module_log   a module whose arguments the host's log does not have
     systemd_units   the unit of a container, as text, and the host's systemd
     unit_by_hand   the transient unit of a container that is started by hand
+    network_units   the units by which those that run follow their host
     bus          a call over its system bus
     boot         a container's unit and limits, as files that are kept
     reboots      how often a container that reboots itself is started again

@@ -25,6 +25,7 @@ from ..state.target import Layout, TargetError, explain
 from . import held_limits, ports
 from .container_options import OPTIONS
 from .limits import Limits
+from .network_units import NetworkUnits
 from .systemd_units import (
     BOOT_DROP_IN,
     LIMITS_DROP_IN,
@@ -92,6 +93,7 @@ class Boot:
         self.drop_in = self.directory / f"{self.unit}.d" / BOOT_DROP_IN
         self.limits_drop_in = self.drop_in.with_name(LIMITS_DROP_IN)
         self.wanted = self.directory / WANTS / self.unit
+        self.shared = NetworkUnits(self.directory, layout.root)
         self.warnings: list[str] = []
 
     # What is, and what will be.
@@ -121,7 +123,11 @@ class Boot:
         """Return whether `apply(state)` would change anything."""
         if state == "absent":
             return self._has_files()
-        return any(_text(path) != text for path, text in self._files().items()) or self.describe() != self.plan(state)
+        lacks = any(_text(path) != text for path, text in self._files().items())
+        return lacks or self._lacks_links() or self.describe() != self.plan(state)
+
+    def _lacks_links(self) -> bool:
+        return bool(self.systemd.present and not self.shared.are_linked())
 
     def facts(self) -> dict[str, Any]:
         """Return the part of a module's result that these settings make."""
@@ -262,6 +268,7 @@ class Boot:
 
     def _apply_unit(self) -> None:
         try:
+            shared = self._lacks_links() or any(_text(path) != text for path, text in self.shared.files().items())
             for path, text in self._files().items():
                 if _text(path) != text:
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -271,7 +278,9 @@ class Boot:
             elif self._will_be_enabled() and not self.is_enabled():
                 self.wanted.parent.mkdir(parents=True, exist_ok=True)
                 self.wanted.symlink_to("/" + str(self.template.relative_to(self.layout.root)))
+            self.shared.link()
             self.systemd.reload()
+            self.warnings += self.shared.begin(self.systemd) if shared else []
         except OSError as error:
             raise TargetError(f"the unit {self.unit} cannot be written: {explain(error)}") from error
 
@@ -285,6 +294,7 @@ class Boot:
         with contextlib.suppress(OSError):  # an administrator's own drop-ins stay
             self.drop_in.parent.rmdir()
         if self._is_orphan():
+            self.shared.remove(self.systemd)
             self.template.unlink()
         if self.systemd.present:
             self.systemd.reload()
@@ -297,6 +307,7 @@ class Boot:
             return {}
         return {
             self.template: template(self.systemd.version()),
+            **self.shared.files(),
             self.drop_in: self._drop_in(),
             self.limits_drop_in: limits_drop_in(kept_limits.by_disk(self.wanted_limits())),
         }

@@ -29,6 +29,9 @@ TABLES = ("inet unshare", "bridge unshare")
 # than some, for the kernel goes through them when there is a new one.
 SHARE_OF_FLOWS = 16
 MOST_FLOWS = 4096
+EARLY = "type filter hook prerouting priority -300"
+# What is published on the loopback is for the host alone: a machine beside it can send packets there as well.
+NOT_OF_LOOPBACK = ["ip daddr 127.0.0.0/8 return", "ip6 daddr ::1 return"]
 OUTPUT_LIMIT = 1 << 24  # bytes of what nft says
 DIRECTORIES = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin")
 MISSING = (
@@ -41,17 +44,21 @@ NEIGHBOURS = (
     "{ nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query, mld-listener-report, mld2-listener-report }"
 )
 
+# The first fragment of a packet says what that is (RFC 7112): it could be put together to what is dropped here.
+WHOLE = "meta l4proto != 255"  # true where there is a protocol; 255 is reserved
 
-def ruleset(records: list[NetworkRecord], flows: int = MOST_FLOWS) -> str:
+
+def ruleset(records: list[NetworkRecord], flows: int = MOST_FLOWS, bridged: bool = False) -> str:
     """Return the commands for nft(8) that make the tables of these containers, and remove what was there before.
 
     Args:
         flows: how many connections an address of a container may have that the host keeps track of.
+        bridged: whether it keeps track of those that only cross a bridge, too (`tracks_bridges`).
     """
     lines = []
     for table in TABLES:
         lines += ["table %s" % table, "delete table %s" % table]
-    tables = _bridge_table(records) + _inet_table(records, flows)
+    tables = _bridge_table(records) + _inet_table(records, flows, bridged)
     mark = "  chain %s%s { }" % (MARK, digest(*tables).hex())
     for line in tables:
         lines += [line, mark] if line.startswith("table ") else [line]
@@ -93,7 +100,7 @@ def _bridge_table(records: list[NetworkRecord]) -> list[str]:
     for port in ports:
         lines += _chain(port.host_name, _port_rules(port))
     dispatch = _set(['"%s" : goto %s' % (port.host_name, port.host_name) for port in ports])
-    lines += _chain("from_ports", ["type filter hook prerouting priority -300", "iifname vmap " + dispatch])
+    lines += _chain("from_ports", [EARLY, "iifname vmap " + dispatch])
     return [*lines, "}"]
 
 
@@ -108,13 +115,17 @@ def _port_rules(port: MadeInterface) -> list[str]:
     mac = port.mac
     rules = [
         "ether saddr != %s drop" % mac,
+        # A frame with the tag of a virtual LAN is of none of these.
+        "ether type != { arp, ip, ip6 } drop",
         "ether type arp arp saddr ether != %s drop" % mac,
         # Nobody else is a router, or gives addresses.
-        "icmpv6 type { nd-router-advert, nd-redirect } drop",
+        "icmpv6 type { nd-router-advert, nd-redirect, mld-listener-query } drop",
+        "ip protocol igmp @th,0,8 0x11 drop",
         "udp sport { 67, 547 } drop",
+        "exthdr frag exists icmpv6 type 133-137 drop",  # neighbours say nothing in fragments (RFC 6980)
     ]
     if port.dhcp or not port.addresses:
-        return [*rules, "ether type { arp, ip, ip6 } accept", "drop"]
+        return [*rules, "ether type { arp, ip } accept", "ether type ip6 %s accept" % WHOLE, "drop"]
     four = _plain(port, 4)
     six = [*_plain(port, 6), link_local(mac)]
     numbers = ["0x%032x" % parse_address(item)[1] for item in six]
@@ -125,7 +136,7 @@ def _port_rules(port: MadeInterface) -> list[str]:
     rules += [
         "icmpv6 type nd-neighbor-advert @th,64,128 != %s drop" % _set(numbers),
         "ip6 saddr :: icmpv6 type mld2-listener-report accept",
-        "ip6 saddr %s accept" % _set(six),
+        "ip6 saddr %s %s accept" % (_set(six), WHOLE),
         "drop",
     ]
     return rules
@@ -148,14 +159,20 @@ def _quoted(names: list[str]) -> str:
     return _set(['"%s"' % name for name in names])
 
 
-def _inet_table(records: list[NetworkRecord], flows: int) -> list[str]:
+def _inet_table(records: list[NetworkRecord], flows: int, bridged: bool) -> list[str]:
     zones = _zones(records)
-    routed = [port.host_name for record in records for port in record.interfaces if port.kind == ROUTED]
+    interfaces = [port for record in records for port in record.interfaces]
+    routed = [port.host_name for port in interfaces if port.kind == ROUTED]
     inner = [*zones, *routed]
+    lines = _stations([port for port in interfaces if port.kind == BRIDGE], flows) if bridged else []
+    # A frame for bridges themselves comes to the host by the port, where no rule of the bridge is asked.
+    ports = [port.host_name for port in interfaces if port.kind in (ZONE, BRIDGE)]
+    by_port = ["iifname %s drop" % _quoted(ports)] if ports else []
     if not inner:
-        return []
+        lines += _chain("early", [EARLY, *by_port]) if ports else []
+        return ["table inet unshare {", *lines, "}"] if lines else []
     ours = _quoted(inner)
-    lines = ["table inet unshare {"]
+    stations = {port.device: port.host_mac for port in interfaces if port.kind == ZONE}
     for version in (4, 6):
         lines.append("  set flows%d { type ipv%d_addr; flags dynamic; size 65535; }" % (version, version))
     counted = "ct state new add @flows%d { %s saddr ct count over %d } drop"
@@ -164,23 +181,37 @@ def _inet_table(records: list[NetworkRecord], flows: int) -> list[str]:
     lines += _chain(
         "early",
         [
-            "type filter hook prerouting priority -300",
+            EARLY,
+            *by_port,
             "iifname %s ip daddr 127.0.0.0/8 drop" % ours,
             "iifname %s ip saddr 127.0.0.0/8 drop" % ours,
             "iifname %s ip6 daddr ::1 drop" % ours,
             "iifname %s ip6 saddr ::1 drop" % ours,
-            *[rule for record in records for port in record.interfaces if port.kind == ROUTED for rule in _own(port)],
+            *[rule for port in interfaces if port.kind == ROUTED for rule in _own(port)],
         ],
     )
     lines += _chain("to_host", ["type filter hook input priority 0", "iifname %s jump from_container" % ours])
     lines += _chain("from_container", _host_rules(records))
-    lines += _chain("between", _forward_rules(zones, routed, ours))
+    lines += _chain("between", _forward_rules(zones, routed, ours, stations))
     lines += _chain("leads", _published(records))
-    for hook, priority in (("prerouting", -100), ("output", -100)):
-        head = "type nat hook %s priority %d" % (hook, priority)
-        lines += _chain("leads_" + hook, [head, "fib daddr type local jump leads"])
+    for hook, first in (("prerouting", NOT_OF_LOOPBACK), ("output", [])):
+        head = "type nat hook %s priority -100" % hook
+        lines += _chain("leads_" + hook, [head, *first, "fib daddr type local jump leads"])
     lines += _chain("leaves", ["type nat hook postrouting priority 100", *_masquerade(zones, routed)])
-    return [*lines, "}"]
+    return ["table inet unshare {", *lines, "}"]
+
+
+def _stations(ports: list[MadeInterface], flows: int) -> list[str]:
+    """Return the rules by which the host keeps track of no more than its part of what crosses a bridge of its own."""
+    if not ports:
+        return []
+    counted = "iifname %s ether saddr %s ct state new add @stations { ether saddr ct count over %d } drop"
+    bridges = _quoted([*dict.fromkeys(port.device for port in ports)])
+    rule = counted % (bridges, _set([port.mac for port in ports]), flows)
+    lines = ["  set stations { type ether_addr; flags dynamic; size 65535; }"]
+    for hook in ("input", "forward"):
+        lines += _chain("counted_" + hook, ["type filter hook %s priority 0" % hook, rule])
+    return lines
 
 
 def _own(port: MadeInterface) -> list[str]:
@@ -211,12 +242,16 @@ def _all(record: NetworkRecord, version: int) -> list[str]:
     return [item for port in record.interfaces if port.kind in (ZONE, ROUTED) for item in _plain(port, version)]
 
 
-def _forward_rules(zones: dict[str, list[str]], routed: list[str], ours: str) -> list[str]:
+def _forward_rules(zones: dict[str, list[str]], routed: list[str], ours: str, stations: dict[str, str]) -> list[str]:
     rules = ["type filter hook forward priority 0", "iifname %s jump counted" % ours]
-    # Where br_netfilter is on, what stays in a bridge comes by here.
-    rules += ['iifname "%s" oifname "%s" accept' % (bridge, bridge) for bridge in zones]
     rules.append("ct state established,related accept")
     rules.append("ct status dnat accept")
+    for bridge in zones:
+        # Neighbours reach each other without the host. It would look for each of a subnet's addresses, and its table of
+        # neighbours, which is one for all its interfaces, has room for few.
+        both = 'iifname "%s" oifname "%s"' % (bridge, bridge)
+        rules.append("%s ether daddr %s drop" % (both, stations[bridge]))
+        rules.append("%s accept" % both)  # where br_netfilter is on, what stays in a bridge comes by here
     if zones:
         bridges = _quoted([*zones])
         rules.append("iifname %s oifname %s %s" % (bridges, _quoted([*zones, *routed]), REJECT))
@@ -277,6 +312,11 @@ def flows_here() -> int:
     """Return how many connections an address of a container may have that the host keeps track of."""
     most = setting("netfilter/nf_conntrack_max")
     return min(MOST_FLOWS, int(most) // SHARE_OF_FLOWS) if most.isdigit() else MOST_FLOWS
+
+
+def tracks_bridges() -> bool:
+    """Return whether the host keeps track of connections that only cross one of its bridges (br_netfilter)."""
+    return "1" in [setting("bridge/bridge-nf-call-" + tables) for tables in ("iptables", "ip6tables")]
 
 
 def nft_program() -> str:

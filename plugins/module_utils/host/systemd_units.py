@@ -20,6 +20,7 @@ from ..state.target import TargetError
 from . import reboots
 from .container_options import OPTIONS
 from .limits import Limits
+from .network_units import FILTERS
 from .unit_by_hand import MARGIN, SLICE, TRANSIENT_UNITS, as_word
 
 TEMPLATE_UNIT = "unshare-container@.service"
@@ -41,9 +42,7 @@ _TEMPLATE = """\
 [Unit]
 Description=System container %%i
 After=network.target systemd-machined.service
-# Both flush the rules of the host's packet filter, those for containers included.
-After=nftables.service firewalld.service
-ReloadPropagatedFrom=nftables.service firewalld.service
+After=%(filters)s
 RequiresMountsFor=/var/lib/unshare/containers/%%i
 AssertPathExists=/var/lib/unshare/containers/%%i/current/run-container
 StartLimitIntervalSec=%(interval)ds
@@ -81,6 +80,7 @@ def template(version: int) -> str:
         "drop_in": BOOT_DROP_IN,
         "limits": LIMITS_DROP_IN,
         "slice": SLICE,
+        "filters": " ".join(FILTERS),
         "elsewhere": RUNS_ELSEWHERE,
         "back_off": back_off,
         "burst": reboots.BURST,
@@ -209,6 +209,14 @@ class Systemd:
         """Start the unit, and wait for it. Raises TargetError with the end of the unit's log."""
         self._run("reset-failed", unit)
         self._order(timeout + 2 * MARGIN, "start", unit)
+
+    def restart(self, units: list[str], timeout: float) -> None:
+        """Stop the units that are active, start all of them, and wait for that."""
+        self._order(timeout, "restart", *units)
+
+    def stop_all(self, units: list[str], timeout: float) -> None:
+        """Stop the units, and wait for that."""
+        self._order(timeout, "stop", *units)
 
     def stop(self, unit: str, timeout: float) -> None:
         """Stop the unit, and wait for it."""

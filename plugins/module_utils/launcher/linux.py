@@ -295,6 +295,16 @@ def execveat(directory: int, name: str, arguments: list[str], environment: dict[
     result_of(syscall(number, directory, os.fsencode(name), argv, envp, AT_SYMLINK_NOFOLLOW), "execveat(%s)", name)
 
 
+def inotify_open() -> int:
+    """Return the descriptor of a new watch of files, close-on-exec (inotify_init1(2))."""
+    return result_of(libc.inotify_init1(os.O_CLOEXEC), "inotify_init1()")
+
+
+def inotify_add(descriptor: int, path: str, mask: int) -> int:
+    """Watch a path for what `mask` says. Return the number that events of it have."""
+    return result_of(libc.inotify_add_watch(descriptor, os.fsencode(path), mask), "inotify_add_watch(%s)", path)
+
+
 def set_host_name(name: str) -> None:
     """Set the host name of the calling process's uts namespace (sethostname(2))."""
     data = os.fsencode(name)

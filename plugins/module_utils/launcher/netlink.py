@@ -67,7 +67,7 @@ INFO_DATA, VETH_PEER = 2, 1
 BRIDGE_FORWARD_DELAY, BRIDGE_STP, BRIDGE_SNOOPING = 1, 5, 23
 INET6_MODE, INET6_NO_ADDRESS = 8, 1
 # A port of a bridge: what it does not do, and what it keeps to. An older kernel leaves out what it does not know.
-PORT_LEARNS, PORT_LOCKED, PORT_FLOODED = 8, 39, 9
+PORT_LEARNS, PORT_LOCKED, PORT_FLOODED, PORT_ROUTER = 8, 39, 9, 25
 MACVLAN_MODE, MACVLAN_BRIDGE, IPVLAN_MODE, IPVLAN_L2 = 1, 4, 1, 0
 NODAD = 2
 STATIC, OF_MASTER = 0x40, 4
@@ -215,20 +215,22 @@ class Netlink:
         data.append(_attribute(BRIDGE_SNOOPING, b"\0"))
         self._add("add bridge %s" % name, name, "bridge", data, _attribute(IFLA_ADDRESS, _mac(mac)))
 
-    def add_pair(self, name: str, peer: str, namespace: int, mac: str, peer_mac: str, mtu: int, master: int) -> None:
+    def add_pair(
+        self, name: str, peer: str, namespace: int, mac: str, peer_mac: str, mtus: tuple[int, int], master: int
+    ) -> None:
         """Make a pair of linked interfaces (veth(4)). Both are down.
 
         Args:
             name: of the end here.
             peer, namespace: the name of the other end, and a descriptor of the network namespace in which it is made.
             mac, peer_mac: the hardware addresses.
-            mtu: of both; 0 for the kernel's own.
+            mtus: of this end and of the other; 0 for the kernel's own.
             master: number of the bridge whose port this end is, or 0.
         """
-        common = _attribute(IFLA_MTU, mtu) if mtu else b""
+        own, others = (_attribute(IFLA_MTU, mtu) if mtu else b"" for mtu in mtus)
         other = pack(LINK, 0, 0, 0, 0, 0) + _attribute(IFLA_NAME, peer) + _attribute(IFLA_NAMESPACE, namespace)
-        other += _attribute(IFLA_ADDRESS, _mac(peer_mac)) + common
-        parts = [_attribute(IFLA_ADDRESS, _mac(mac)), common, _attribute(IFLA_MASTER, master) if master else b""]
+        other += _attribute(IFLA_ADDRESS, _mac(peer_mac)) + others
+        parts = [_attribute(IFLA_ADDRESS, _mac(mac)), own, _attribute(IFLA_MASTER, master) if master else b""]
         self._add("add veth %s" % name, name, "veth", [_attribute(VETH_PEER, other)], *parts)
 
     def add_on_device(self, kind: str, name: str, parent: int, namespace: int, mac: str, mtu: int) -> None:
@@ -279,8 +281,11 @@ class Netlink:
                 raise
 
     def confine_port(self, index: int, mac: str) -> None:
-        """Have a bridge know one address at a port, learn none there, and flood nothing that has another to it."""
-        values = {PORT_LEARNS: 0, PORT_FLOODED: 0, PORT_LOCKED: 1}
+        """Have a bridge know one address at a port, learn none there, and flood nothing that has another to it.
+
+        Nor is a router of multicast there.
+        """
+        values = {PORT_LEARNS: 0, PORT_FLOODED: 0, PORT_LOCKED: 1, PORT_ROUTER: 0}
         port = _nested(IFLA_PORT, *[_attribute(kind, pack("=B", value)) for kind, value in values.items()])
         entry = pack(NEIGHBOUR, AF_BRIDGE, index, STATIC, OF_MASTER, 0) + _attribute(2, _mac(mac))
         self.request("set port %d" % index, SET_LINK, 0, pack(LINK, AF_BRIDGE, 0, index, 0, 0), port)

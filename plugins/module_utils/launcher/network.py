@@ -21,6 +21,10 @@ from .network_records import BRIDGE, IPVLAN, MACVLAN, PHYSICAL, ROUTED, ZONE, In
 from .wires import DECIDED, InZone, OnBridge, Wire, remove_link
 
 FIRST_NAMESPACE = "/proc/1/ns/net"
+VIRTUAL = (
+    "%s: is no device of the machine's but a virtual one (%s), which the kernel deletes when the container ends: make "
+    "it again before the next start"
+)
 BACK_SECONDS = 5.0  # in which a device comes back: the kernel ends a network namespace in its own time
 
 
@@ -46,7 +50,8 @@ class Routed(Wire):
 
     def connect(self, host: Netlink, namespace: int) -> None:
         remove_link(host, self.host_name)
-        host.add_pair(self.host_name, self.interface.name, namespace, self.host_mac, self.mac, self.interface.mtu, 0)
+        mtu = self.interface.mtu
+        host.add_pair(self.host_name, self.interface.name, namespace, self.host_mac, self.mac, (mtu, mtu), 0)
         link = host.link(self.host_name)
         if link is None:
             raise LauncherError("network: the interface %s has vanished" % self.host_name)
@@ -82,6 +87,14 @@ class OnDevice(Wire):
 
     def check(self, host: Netlink) -> None:
         self._needed(host)
+        link = host.link(self.device)
+        place = "network: %s: %s" % (self.interface.kind, self.device)
+        if link is not None and link.master:
+            form = "%s: is a part of another interface of the host (a bridge's port, or of a bond): name that"
+            raise LauncherError(form % place)
+        if link is not None and self.interface.mtu > link.mtu:
+            form = "%s: its mtu is %d, and that of the container's interface is to be %d: choose a smaller one (mtu)"
+            raise LauncherError(form % (place, link.mtu, self.interface.mtu))
 
     def connect(self, host: Netlink, namespace: int) -> None:
         interface = self.interface
@@ -105,6 +118,8 @@ class Physical(Wire):
         if there:
             raise LauncherError("%s: the host has the address %s there: take it away first" % (place, there[0]))
         self.mac, self.device_kind = link.permanent or link.mac, link.kind
+        if link.kind not in ("", "can"):
+            self.warning = VIRTUAL % (place, link.kind)
 
     def connect(self, host: Netlink, namespace: int) -> None:
         index = self._needed(host)

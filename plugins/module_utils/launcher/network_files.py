@@ -150,7 +150,7 @@ def refresh_several(containers: list[tuple[str, str]]) -> None:
 
     try:
         if containers:
-            in_child(work, MOMENT, keep=())
+            in_child(work, MOMENT / 2, keep=())
     except (TimeoutError, LauncherError):
         for run_directory, host_name in containers:
             try:

@@ -46,8 +46,8 @@ ZONE, BRIDGE, ROUTED, MACVLAN, IPVLAN, PHYSICAL = INTERFACES = (
 FILTERED = (ZONE, BRIDGE, ROUTED)  # those with an end on the host, whose packet filter has rules for them
 FOR_DHCP = (BRIDGE, MACVLAN, IPVLAN, PHYSICAL)
 OUTSIDE_MAC = (IPVLAN, PHYSICAL)  # the address of these is the device's
+MOST_ADDRESSES = 128  # of one interface: each is looked for in what comes from there (`port_guard`)
 NAME_LIMIT = 15  # bytes of an interface's name
-MOST_ADDRESSES = 128  # of an interface, for each frame is compared with them
 TAKEN_NAMES = ("lo", "all", "default", ".", "..")
 LEAST_MTU, LEAST_IPV6_MTU, LARGEST_MTU = 68, 1280, 65535
 HEXADECIMAL = frozenset("0123456789abcdef")
@@ -176,9 +176,7 @@ class Interface(ContractRecord):
 
     def _check_addresses(self) -> None:
         if len(self.addresses) > MOST_ADDRESSES:
-            self.refuse(
-                "addresses[%d]" % MOST_ADDRESSES, "is one too many: an interface has at most %d" % MOST_ADDRESSES
-            )
+            self.refuse("addresses", "has %d: an interface has at most %d" % (len(self.addresses), MOST_ADDRESSES))
         seen: set[str] = set()
         for number, item in enumerate(self.addresses):
             place = "addresses[%d]" % number

@@ -3,8 +3,10 @@
 """A filter at the host's end of an interface, which is there as long as that, whoever flushes the host's rules (N4).
 
 It drops what comes with another source address than the container's, and what is for the host's loopback: a bridge
-takes that where a port is published there (CVE-2020-8558). It is classic BPF for the classifier of tc-bpf(8); the rules
-of the packet filter, which do more, come after it.
+takes that where a port is published there (CVE-2020-8558). It also drops what is for bridges themselves (IEEE 802.1D,
+7.12.6), which the host would take by the port and so past the rules of the bridge; what has the tag of a virtual LAN,
+which may be another network; and all that is neither IP nor ARP. It is classic BPF for the classifier of tc-bpf(8); the
+rules of the packet filter, which do more, come after it.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ if TYPE_CHECKING:
 
 LOAD_HALF, LOAD, AND, EQUAL, JUMP, RETURN = 0x28, 0x20, 0x54, 0x15, 0x05, 0x06
 DROP, GO_ON = 2, 0xFFFFFFFF  # TC_ACT_SHOT, TC_ACT_UNSPEC
-# Offsets in a frame.
+# Offsets in a frame; and by which it is told whether that had the tag of a virtual LAN (SKF_AD_VLAN_TAG_PRESENT).
+TAGGED, STATION = 0xFFFFF030, 0
 KIND, SOURCE_4, DESTINATION_4, STATION_OF_ARP, SENDER_OF_ARP, SOURCE_6 = 12, 26, 30, 22, 28, 22
 IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
 LOOPBACK, LOOPBACK_MASK = 0x7F000000, 0xFF000000
+OF_BRIDGES, OF_BRIDGES_ENDING, ENDING_MASK = 0x0180C200, 0, 0xFFF0  # 01:80:c2:00:00:00 to :0f
 
 
 def guarding(mac: str, addresses: list[str]) -> bytes:
@@ -38,10 +42,18 @@ def guarding(mac: str, addresses: list[str]) -> bytes:
     four = [value for family, value in parts if value < 1 << 32]
     six = [value for family, value in parts if value >= 1 << 32]
     lines: list[Line] = [
+        (LOAD, TAGGED, "", ""),
+        (EQUAL, 0, "", "drop"),
+        (LOAD, STATION, "", ""),
+        (EQUAL, OF_BRIDGES, "", "kind"),
+        (LOAD_HALF, STATION + 4, "", ""),
+        (AND, ENDING_MASK, "", ""),
+        (EQUAL, OF_BRIDGES_ENDING, "drop", ""),
+        "kind",
         (LOAD_HALF, KIND, "", ""),
         (EQUAL, IPV4, "four", ""),
         (EQUAL, IPV6, "six", ""),
-        (EQUAL, ARP, "arp", "go on"),
+        (EQUAL, ARP, "arp", "drop"),
         "four",
         (LOAD, DESTINATION_4, "", ""),
         (AND, LOOPBACK_MASK, "", ""),
@@ -76,20 +88,24 @@ def _one_of(values: list[int], settled: bool) -> list[Line]:
 
 
 def _assembled(lines: list[Line]) -> bytes:
-    """Return the code. A condition leads no farther than 255 instructions, so a jump of any length follows it."""
+    """Return the code. A comparison reaches 255 lines far, and so steps over jumps, which reach all."""
     places: dict[str, int] = {}
-    steps: list[tuple[int, int, int, int, str]] = []  # what an instruction has, and the label that it jumps to
+    steps: list[tuple[int, int, int, int | str]] = []  # code, how far if it is so, and if not, operand or label
     for line in lines:
         if isinstance(line, str):
             places[line] = len(steps)
             continue
         operation, operand, so, not_so = line
+        targets = [label for label in (so, not_so) if label]
         if operation == JUMP:
-            steps.append((JUMP, 0, 0, operand, so))
-            continue
-        steps.append((operation, 0 if so or not not_so else 1, 1 if so else 0, operand, ""))
-        steps += [(JUMP, 0, 0, 0, label) for label in (so, not_so) if label]
+            steps.append((JUMP, 0, 0, so))
+        else:
+            # Where only one of the two has a label, the other one goes on behind the jump.
+            ways = (0, 1) if so else (1, 0)
+            steps.append((operation, *(ways if targets else (0, 0)), operand))
+            steps += [(JUMP, 0, 0, label) for label in targets]
     code = b""
-    for number, (operation, if_so, if_not, operand, label) in enumerate(steps, 1):
-        code += pack("=HBBI", operation, if_so, if_not, places[label] - number if label else operand)
+    for number, (operation, far, not_far, value) in enumerate(steps):
+        reached = places[value] - number - 1 if isinstance(value, str) else value
+        code += pack("=HBBI", operation, far, not_far, reached)
     return code

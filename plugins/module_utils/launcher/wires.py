@@ -24,6 +24,7 @@ from .errors import LauncherError
 from .host_settings import distrust, has_ipv6, set_setting
 from .made_interfaces import DECLARED, MadeInterface
 from .netlink import Netlink
+from .network_records import BRIDGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +62,12 @@ class Wire:
         device: of the host, that it is attached to: a bridge, or a parent.
         subnets: of its zone.
         device_kind: as `MadeInterface` has it.
+
+    Attributes:
+        warning: what is to be known about it, as far as it is known after `check`.
     """
+
+    warning = ""
 
     def __init__(
         self,
@@ -190,6 +196,7 @@ class Wire:
             raise LauncherError("%s: the host has no such interface: make it, or name another" % place)
         if kind and link.kind != kind:
             raise LauncherError("%s: is no %s but a %s: name another" % (place, kind, link.kind or "device"))
+        self.device = link.name  # where another of its names was given
         return link.index
 
 
@@ -219,8 +226,13 @@ class OnBridge(Wire):
     def connect(self, host: Netlink, namespace: int) -> None:
         remove_link(host, self.host_name)
         master = self._needed(host, "bridge")
-        name, mtu = self.interface.name, self.interface.mtu
-        host.add_pair(self.host_name, name, namespace, self.host_mac, self.mac, mtu, master)
+        bridge = host.link(self.device)
+        usual = bridge.mtu if bridge is not None else 0
+        mtu = self.interface.mtu or usual
+        # A bridge has the least mtu of its ports, and one of the administrator's keeps its own.
+        own = max(mtu, usual) if self.interface.kind == BRIDGE else mtu
+        name = self.interface.name
+        host.add_pair(self.host_name, name, namespace, self.host_mac, self.mac, (own, mtu), master)
         link = host.link(self.host_name)
         if link is None:
             raise LauncherError("network: the interface %s has vanished" % self.host_name)

@@ -16,9 +16,11 @@ from ..launcher.courier import Courier, Shared, size_of
 from ..launcher.errors import LauncherError, NotRunning, TooMuch
 from ..launcher.printable import one_line, print_warning
 from ..launcher.process import KILL, PAUSE, SCOPE_STOP, Process
+from ..launcher.specification import read_outline
 from ..launcher.stop_signals import signal_number
 from ..state.record import Status
 from .container import Container
+from .follower import Follower
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ def _run_once(
                 status = machined.registered(container, status)
         pid = int(status.pid or 0)
         supervisor = _Supervisor(Process.pin_child(pid), stop_signal(container), timeout)
+        follower = Follower(container.run_directory, read_outline(system).host_name)
         try:
             ended = supervisor.relay(terminal.Relay(output.courier), lambda: explain(status))
         except BaseException:
@@ -92,6 +95,7 @@ def _run_once(
                 container.stop(0)
             raise
         finally:
+            follower.close()
             supervisor.process.close()
     finally:
         output.close()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ..launcher.contract import Specification
-RUN_FLAGS = ("detach", "service", "again", "stop", "clear", "refresh", "help")
+RUN_FLAGS = ("detach", "service", "again", "stop", "clear", "refresh", "refresh-all", "help")
 
 RUN_USAGE = """\
 Usage: run-container [OPTION]...
@@ -41,6 +41,7 @@ itself off; a reboot from inside runs it again; SIGINT, SIGTERM and SIGHUP stop 
   --again                   start it as it was, if it was left running, has rebooted itself, and nothing has started it
   --refresh                 copy the host's network files again for the running container, and mend what others have
                             taken of its network: rules of the packet filter, a bridge
+  --refresh-all             the same for all running containers of this host
   --stop                    stop the container
   --clear                   remove what a container that has ended by itself left in memory
   --timeout=SECONDS         how long it may take to become ready (30), and to stop (30)
@@ -177,6 +178,13 @@ def _run(directory: str, arguments: Arguments) -> int:
             with container.lock(timeout):
                 network_healing.mend(container)
         return 0
+    if "refresh-all" in arguments.values:
+        from . import following
+
+        complaints = following.refresh_all(timeout)
+        for complaint in complaints:
+            print_error("run-container", complaint)
+        return 1 if complaints else 0
     if "stop" in arguments.values:
         with container.lock(timeout):
             container.stop(timeout)

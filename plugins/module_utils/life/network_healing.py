@@ -7,7 +7,6 @@ Others may have flushed the host's rules, or deleted a zone's bridge or the host
 
 from __future__ import annotations
 
-from ..host import firewall
 from ..launcher import linux
 from ..launcher.errors import LauncherError
 from ..launcher.excursion import in_child
@@ -56,7 +55,9 @@ class NetworkHealing:
             if record.container not in [other.container for other in records]:
                 records.append(record)  # its end on the host is what was deleted
             # One that has ended a moment ago may still be in what was loaded last.
-            self.rules = not (_are_loaded(records, lock) or _are_loaded(NetworkRecord.all_here(), lock))
+            self.rules = not (
+                networking.has_rules(records, lock) or networking.has_rules(NetworkRecord.all_here(), lock)
+            )
         found = ["network: %s: %s" % (wire.interface.name, lost) for wire, lost in self.broken]
         return found + ([RULES] if self.rules else [])
 
@@ -102,13 +103,3 @@ class NetworkHealing:
             raise
         finally:
             process.close()
-
-
-def _are_loaded(records: list[NetworkRecord], lock: NetworkLock) -> bool:
-    """Return whether the packet filter has the rules of these containers."""
-    try:
-        for question in firewall.questions(networking.rules_of(records)):
-            firewall.Loading(question + "\n", lock.descriptor).wait()
-    except LauncherError:
-        return False
-    return True

@@ -38,6 +38,8 @@ from .network_record import NetworkRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Iterable
+
     from ..launcher.addresses import Net
     from ..launcher.network_records import Interface, Network
 
@@ -52,6 +54,11 @@ WITHOUT_IPV6 = (
 )
 UNIQUE_LOCAL = 0xFD << 120
 SUBNET_BITS = 64
+ATTEMPTS = 64  # to find one of IPv6 by chance
+FULL = "network: zone %s: this host has routes to all of %s: choose a subnet for the zone (subnets)"
+# The first byte of the host's ends: a bridge has the lowest address of its ports, and one of the administrator's is to
+# keep that of its device.
+HIGHEST = 0xFE
 
 
 class Zone:
@@ -84,21 +91,23 @@ class Zones:
     Args:
         name: of the container for which they are looked at.
         host: the host's links and addresses.
+        without: containers that are to end meanwhile.
     """
 
-    def __init__(self, name: str, host: Netlink) -> None:
+    def __init__(self, name: str, host: Netlink, without: Iterable[str] = ()) -> None:
         self.name = name
         self.host = host
         self.zones: dict[str, Zone] = {}
         containers = os.path.join(STATE_DIRECTORY, "containers")
+        gone = {name, *without}
         for other in sorted(os.listdir(containers)) if os.path.isdir(containers) else []:
-            if other == name:
+            if other in gone:
                 continue
             for key, value in read_config(os.path.join(containers, other)).items():
                 if key.startswith(PREFIX):
                     self.zone(key[len(PREFIX) :]).add(other, _valid(str(value).split()), False)
         for record in NetworkRecord.all_here():
-            counts = record.container != name and record.is_alive(host)
+            counts = record.container not in gone and record.is_alive(host)
             for interface in record.interfaces if counts else []:
                 if interface.kind == ZONE:
                     self.zone(interface.parent).add(record.container, interface.addresses, True)
@@ -149,7 +158,10 @@ class Zones:
             return asked[0]
         remembered = [net for net in zone.remembered if net[0] == family]
         known = running + [network_of(item) for item in own] + remembered
-        return known[0] if known else self._free_subnet(zone, family)
+        if not known:
+            return self._free_subnet(zone, family)
+        self._refuse_foreign(zone, known[0])
+        return known[0]
 
     def _refuse_foreign(self, zone: Zone, net: Net) -> None:
         for other in self.zones.values():
@@ -159,11 +171,16 @@ class Zones:
                     raise LauncherError(form % (zone.name, network_text(net), other.name, container))
         links = {link.index: link for link in self.host.links()}
         own = [link.index for link in links.values() if link.name == bridge_name(zone.name)]
+        form = "network: zone %s: its subnet %s has addresses %s (%s): choose another for the zone (subnets)"
         for index, cidr in self.host.addresses():
             if index not in own and share_addresses(net, network_of(cidr)):
-                form = "network: zone %s: its subnet %s has addresses of the host's interface %s (%s): choose another"
                 name = links[index].name if index in links else str(index)
-                raise LauncherError(form % (zone.name, network_text(net), name, cidr))
+                raise LauncherError(form % (zone.name, network_text(net), "of the host's interface " + name, cidr))
+        for index, route in self.host.routes():
+            # A route to more than the subnet is for what is left of it.
+            if index not in own and route[2] >= net[2] and share_addresses(net, route):
+                what = "to which the host has another route"
+                raise LauncherError(form % (zone.name, network_text(net), what, network_text(route)))
 
     def _occupied(self, family: int) -> list[Net]:
         nets = [net for zone in self.zones.values() for net in (*zone.running, *zone.remembered)]
@@ -175,11 +192,12 @@ class Zones:
     def _free_subnet(self, zone: Zone, family: int) -> Net:
         occupied = self._occupied(family)
         if family == AF_INET6:
-            while True:
+            for _attempt in range(ATTEMPTS):
                 value = UNIQUE_LOCAL | int.from_bytes(os.urandom(5), "big") << 80
                 net = (family, value, SUBNET_BITS)
                 if not any(share_addresses(net, other) for other in occupied):
                     return net
+            raise LauncherError(FULL % (zone.name, "fd00::/8"))
         low = BITS[family] - AUTOMATIC_LENGTH
         for block in map(network_of, BLOCKS):
             if any(other[2] <= block[2] and share_addresses(block, other) for other in occupied):
@@ -190,8 +208,7 @@ class Zones:
                 net = (family, block[1] + ((start + step) % count << low), AUTOMATIC_LENGTH)
                 if not any(share_addresses(net, other) for other in occupied):
                     return net
-        form = "network: zone %s: this host has routes to all of %s: choose a subnet for the zone (subnets)"
-        raise LauncherError(form % (zone.name, ", ".join(BLOCKS)))
+        raise LauncherError(FULL % (zone.name, ", ".join(BLOCKS)))
 
     def _address(self, zone: Zone, net: Net, given: list[str], own: list[str]) -> str:
         for item in given:
@@ -241,18 +258,21 @@ def _refuse_ipv6(interface: Interface) -> None:
         raise LauncherError(WITHOUT_IPV6 % (interface.kind, asked[0]))
 
 
-def wire(name: str, network: Network, config: dict[str, object], host: Netlink) -> list[Wire]:
+def wire(
+    name: str, network: Network, config: dict[str, object], host: Netlink, without: Iterable[str] = ()
+) -> list[Wire]:
     """Return the interfaces of a container with all that is decided for them on this host.
 
     Args:
         name: the container's.
         config: what is remembered of it; gets the addresses that are allocated.
         host: the host's links.
+        without: containers that are to end meanwhile.
 
     Raises:
         LauncherError: the host cannot give what was declared.
     """
-    zones = Zones(name, host) if any(interface.kind == ZONE for interface in network.interfaces) else None
+    zones = Zones(name, host, without) if any(interface.kind == ZONE for interface in network.interfaces) else None
     given = {AF_INET6 if ":" in gateway else AF_INET for item in network.interfaces for gateway in item.gateways}
     wires = []
     for interface in network.interfaces:
@@ -279,9 +299,9 @@ def wire(name: str, network: Network, config: dict[str, object], host: Netlink) 
                 host_name="u" + digest("port", name, interface.name).hex() if interface.kind in FILTERED else "",
                 other_name="unshare.%s.%s" % (name, interface.name),
                 mac="" if interface.kind in OUTSIDE_MAC else interface.mac or _hardware_address(hashed),
-                host_mac=_hardware_address(
-                    digest("host", interface.parent, *([] if interface.kind == ZONE else [name]))
-                ),
+                host_mac=_hardware_address(digest("host", interface.parent))
+                if interface.kind == ZONE
+                else _hardware_address(digest("host", interface.parent, name), HIGHEST),
                 addresses=addresses,
                 gateways=gateways,
                 device=bridge_name(interface.parent) if interface.kind == ZONE else interface.parent,
@@ -302,6 +322,10 @@ def digest(*words: str) -> bytes:
     return bytes(blake2b(text, digest_size=7).digest())
 
 
-def _hardware_address(data: bytes) -> str:
-    """Return a hardware address that is nobody's by its maker: locally administered, of one station."""
-    return ":".join("%02x" % byte for byte in (data[0] & 0xFC | 2, *data[1:6]))
+def _hardware_address(data: bytes, least: int = 0) -> str:
+    """Return a hardware address that is nobody's by its maker: locally administered, of one station.
+
+    Args:
+        least: its first byte is no less.
+    """
+    return ":".join("%02x" % byte for byte in (data[0] & 0xFC | 2 | least, *data[1:6]))

@@ -161,6 +161,14 @@ class FakeSystemd(Systemd):
             raise TargetError("systemctl start: it went wrong")
         self.active.add(unit)
 
+    def restart(self, units: list[str], timeout: float) -> None:
+        self.orders.append(f"restart {' '.join(units)}")
+        if self.broken:
+            raise TargetError("systemctl restart: it went wrong")
+
     def stop(self, unit: str, timeout: float) -> None:
         self.orders.append(f"stop {unit}")
         self.active.discard(unit)
+
+    def stop_all(self, units: list[str], timeout: float) -> None:
+        self.orders.append(f"stop {' '.join(units)}")

@@ -31,6 +31,7 @@ def port(**fields: t.Any) -> dict[str, t.Any]:
         "device": "ubridge",
         "host_name": "uport",
         "mac": MAC,
+        "host_mac": "02:00:00:00:00:ff",
         "addresses": ["10.80.0.2/24", "fd00::2/64"],
         "subnets": ["10.80.0.0/24", "fd00::/64"],
         "dhcp": False,
@@ -69,7 +70,7 @@ def test_a_port_lets_its_own_addresses_through_and_nothing_else() -> None:
         "arp saddr ip { 10.80.0.2 } accept",
         "ip saddr { 10.80.0.2 } accept",
         "ip6 saddr :: icmpv6 type mld2-listener-report accept",
-        f"ip6 saddr {{ fd00::2, {link_local(MAC)} }} accept",
+        f"ip6 saddr {{ fd00::2, {link_local(MAC)} }} meta l4proto != 255 accept",
     ]
     order = [index for index, rule in enumerate(rules) if "nd-neighbor-advert" in rule]
     assert order[0] < rules.index(accepted[-1])
@@ -84,14 +85,52 @@ def test_a_port_without_ipv4_lets_none_through() -> None:
 def test_a_port_whose_addresses_nobody_knows_has_its_hardware_address(fields: dict[str, t.Any]) -> None:
     rules = chain(firewall.ruleset([record(port(kind="bridge", **fields))]), "uport")
     assert rules[0] == f"ether saddr != {MAC} drop"
-    assert rules[-2:] == ["ether type { arp, ip, ip6 } accept", "drop"]
+    assert rules[1] == "ether type != { arp, ip, ip6 } drop"
+    assert rules[-3:] == ["ether type { arp, ip } accept", "ether type ip6 meta l4proto != 255 accept", "drop"]
     assert any("nd-router-advert" in rule and rule.endswith("drop") for rule in rules)
 
 
 def test_a_bridge_of_the_administrators_has_no_rules_of_a_zone() -> None:
     text = firewall.ruleset([record(port(kind="bridge", device="br0"))])
     assert "table bridge unshare {" in text
-    assert "table inet unshare {" not in text
+    assert re.findall("chain (?!made_)(.*) {", text) == ["uport", "from_ports", "early"]
+    assert " ct " not in text  # by which the host would begin to keep track of all connections
+
+
+@pytest.mark.parametrize("kind", ["zone", "bridge"])
+def test_what_comes_to_the_host_by_a_port_itself_is_dropped(kind: str) -> None:
+    rules = chain(firewall.ruleset([record(port(kind=kind))]), "early")
+    assert rules[1] == 'iifname { "uport" } drop'
+
+
+def test_where_bridges_are_tracked_their_ports_have_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = [record(port(kind="bridge", device="br0", mac=mac)) for mac in (MAC, "02:00:00:00:00:02")]
+    text = firewall.ruleset(ports, 7, bridged=True)
+    for hook in ("input", "forward"):
+        _head, rule = chain(text, f"counted_{hook}")
+        assert rule.startswith(f'iifname {{ "br0" }} ether saddr {{ {MAC}, 02:00:00:00:00:02 }} ct state new ')
+        assert rule.endswith("add @stations { ether saddr ct count over 7 } drop")
+    assert "stations" not in firewall.ruleset([record()], 7, bridged=True)
+    for tables in ("iptables", "ip6tables", ""):
+        monkeypatch.setattr(firewall, "setting", lambda name, on=tables: "1" if on and name.endswith(f"-{on}") else "0")
+        assert firewall.tracks_bridges() == bool(tables)
+
+
+def test_the_host_is_no_way_between_neighbours_but_by_a_published_port() -> None:
+    rules = chain(firewall.ruleset([record()]), "between")
+    both = 'iifname "ubridge" oifname "ubridge"'
+    order = ["ct status dnat accept", f"{both} ether daddr 02:00:00:00:00:ff drop", f"{both} accept"]
+    assert [rule for rule in rules if rule in order] == order
+
+
+def test_a_port_of_the_loopback_is_published_for_the_host_alone() -> None:
+    text = firewall.ruleset([record(ports=[{"port": 80, "target": 80, "address": "127.0.0.1"}])])
+    assert chain(text, "leads_prerouting")[1:] == [
+        "ip daddr 127.0.0.0/8 return",
+        "ip6 daddr ::1 return",
+        "fib daddr type local jump leads",
+    ]
+    assert chain(text, "leads_output")[1:] == ["fib daddr type local jump leads"]
 
 
 def test_who_has_host_access_is_known_by_its_addresses() -> None:

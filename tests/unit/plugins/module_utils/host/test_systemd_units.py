@@ -23,7 +23,6 @@ TEMPLATE = f"""\
 Description=System container %i
 After=network.target systemd-machined.service
 After=nftables.service firewalld.service
-ReloadPropagatedFrom=nftables.service firewalld.service
 RequiresMountsFor=/var/lib/unshare/containers/%i
 AssertPathExists={PROGRAM}
 StartLimitIntervalSec=600s

@@ -9,21 +9,22 @@ import socket
 import struct
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import network_records, port_guard
+from ansible_collections.unshare.container.plugins.module_utils.launcher import port_guard
+from ansible_collections.unshare.container.plugins.module_utils.launcher.network_records import MOST_ADDRESSES
 
 MAC = "02:00:00:00:00:01"
 OWN = ["10.0.0.2/24", "10.0.0.3/24", "fd00::2/64", "fe80::1"]
 
 
-def run(program: bytes, frame: bytes) -> bool:
-    """Return whether a program lets a frame go on."""
+def run(program: bytes, frame: bytes, tagged: bool = False) -> bool:
+    """Return whether a program lets a frame go on; the kernel keeps the tag of a virtual LAN beside it."""
     code = [struct.unpack_from("=HBBI", program, place) for place in range(0, len(program), 8)]
     value = place = 0
     while True:
         operation, so, not_so, operand = code[place]
         place += 1
         if operation == port_guard.LOAD:
-            (value,) = struct.unpack_from("!I", frame, operand)
+            value = tagged if operand == port_guard.TAGGED else struct.unpack_from("!I", frame, operand)[0]
         elif operation == port_guard.LOAD_HALF:
             (value,) = struct.unpack_from("!H", frame, operand)
         elif operation == port_guard.AND:
@@ -37,8 +38,8 @@ def run(program: bytes, frame: bytes) -> bool:
             return {port_guard.DROP: False, port_guard.GO_ON: True}[operand]
 
 
-def frame(kind: int, payload: bytes) -> bytes:
-    return bytes(12) + struct.pack("!H", kind) + payload.ljust(46, b"\0")
+def frame(kind: int, payload: bytes, station: str = "") -> bytes:
+    return bytes.fromhex(station.replace(":", "")).ljust(12, b"\0") + struct.pack("!H", kind) + payload.ljust(46, b"\0")
 
 
 def four(source: str, destination: str = "10.0.0.1") -> bytes:
@@ -75,7 +76,9 @@ def arp(mac: str, sender: str) -> bytes:
         (arp(MAC, "10.0.0.1"), False, True),
         (arp("02:00:00:00:00:02", "10.0.0.2"), False, False),
         (arp("03:00:00:00:00:01", "10.0.0.2"), False, False),
-        (frame(0x88CC, b""), True, True),
+        (frame(0x88CC, b""), False, False),
+        (frame(0x8100, b""), False, False),
+        (frame(0x0026, b"\x42\x42\x03"), False, False),
     ],
 )
 def test_what_is_not_the_containers_is_dropped(sent: bytes, settled: bool, unsettled: bool) -> None:
@@ -83,24 +86,30 @@ def test_what_is_not_the_containers_is_dropped(sent: bytes, settled: bool, unset
     assert run(port_guard.guarding(MAC, []), sent) == unsettled
 
 
-def test_an_interface_can_have_as_many_addresses_as_are_declared() -> None:
-    """More than a condition of the program can lead over."""
-    half = network_records.MOST_ADDRESSES // 2
-    for many in (
-        [f"10.0.1.{number}/24" for number in range(1, 2 * half + 1)],
-        [f"fd00::1:{number:x}/64" for number in range(1, 2 * half + 1)],
-        [f"10.0.1.{number}/24" for number in range(1, half + 1)] + [f"fd00::1:{n:x}" for n in range(1, half + 1)],
-    ):
-        program = port_guard.guarding(MAC, many)
-        assert len(program) // 8 < 4096  # BPF_MAXINSNS
-        for address in many:
-            plain = address.partition("/")[0]
-            assert run(program, six(plain) if ":" in plain else four(plain))
-        assert not run(program, four("10.0.2.1"))
-        assert not run(program, six("fd00::2:1"))
-        assert not run(program, arp(MAC, "10.0.2.1"))
-        assert run(program, arp(MAC, "0.0.0.0"))
-        assert run(program, frame(0x88CC, b""))
+@pytest.mark.parametrize("sent", [four("10.0.0.2"), six("fd00::2"), arp(MAC, "10.0.0.2")])
+@pytest.mark.parametrize("own", [OWN, []])
+def test_what_is_for_bridges_or_another_network_is_dropped(sent: bytes, own: list[str]) -> None:
+    """The host takes the former by the port itself, where no rule of the bridge is asked."""
+    program = port_guard.guarding(MAC, own)
+    assert not run(program, sent, tagged=True)
+    for last in range(256):
+        to_bridges = bytes.fromhex("0180c20000%02x" % last) + sent[6:]
+        assert run(program, to_bridges) == (last > 15)
+    for station in ("0180c2000100", "0180c3000000", "ffffffffffff", "01005e000001", "333300000001"):
+        assert run(program, bytes.fromhex(station) + sent[6:])
+
+
+def test_each_of_many_addresses_is_the_containers() -> None:
+    own = [f"10.0.{n}.2/24" for n in range(MOST_ADDRESSES // 2)]
+    own += [f"fd00::{n:x}:2/64" for n in range(MOST_ADDRESSES // 2)]
+    program = port_guard.guarding(MAC, own)
+    assert len(program) // 8 <= 4096  # BPF_MAXINSNS
+    for address in own:
+        plain = address.partition("/")[0]
+        assert run(program, six(plain) if ":" in plain else four(plain))
+    assert not run(program, six("fd00::2:3"))
+    assert not run(program, four("10.0.1.3"))
+    assert not run(program, four("10.0.0.2", "127.0.0.1"))
 
 
 def test_without_an_address_of_ipv4_none_is_the_containers() -> None:

@@ -73,6 +73,14 @@ def test_a_new_zone_has_private_networks_of_its_own() -> None:
     assert wire(config=config).addresses == [four, six]
 
 
+@pytest.mark.parametrize("name", [f"c{number}" for number in range(20)])
+def test_a_bridge_of_the_administrators_keeps_its_hardware_address(name: str) -> None:
+    """It has the lowest one of its ports."""
+    made = wire(name, kind="bridge", parent="br0")
+    assert made.host_mac.startswith("fe:")
+    assert made.mac != made.host_mac
+
+
 def gateway_text(cidr: str) -> str:
     from ansible_collections.unshare.container.plugins.module_utils.launcher.wires import gateway_of
 
@@ -144,6 +152,31 @@ def test_a_subnet_with_addresses_of_the_host_is_refused() -> None:
         LauncherError, match=r"10\.80\.0\.0/16 has addresses of the host's interface 2 \(10\.80\.3\.1/24\)"
     ):
         wire(host=Host(["10.80.3.1/24"]), subnets=["10.80.0.0/16"])
+
+
+@pytest.mark.parametrize("interface", [{"subnets": ["10.80.0.0/24"]}, {"addresses": ["10.80.0.9/24"]}, {}])
+@pytest.mark.parametrize("route", ["10.80.0.0/24", "10.80.0.128/25", "10.80.0.7/32"])
+def test_a_subnet_to_which_the_host_has_another_route_is_refused(
+    state: Path, route: str, interface: dict[str, t.Any]
+) -> None:
+    remember(state, "first", "one", "10.80.0.2/24", "fd00::2/64")
+    said = rf"zone one: its subnet 10\.80\.0\.0/24 has addresses to which the host has another route \({route}\)"
+    with pytest.raises(LauncherError, match=said):
+        wire(host=Host(routes=[route]), **interface)
+    wire(host=Host(routes=["10.80.0.0/16", "10.80.1.0/24"]), **interface)
+
+
+def test_a_remembered_subnet_of_which_the_host_has_an_address_by_now_is_refused(state: Path) -> None:
+    remember(state, "first", "one", "10.80.0.2/24", "fd00::2/64")
+    with pytest.raises(LauncherError, match=r"its subnet 10\.80\.0\.0/24 .*host's interface 2 \(10\.80\.0\.20/24\)"):
+        wire(host=Host(["10.80.0.20/24"]))
+
+
+@pytest.mark.parametrize("route", ["fd00::/8", "fc00::/7"])
+def test_a_host_with_routes_to_all_of_ipv6_has_no_room(route: str) -> None:
+    with pytest.raises(LauncherError, match=r"zone one: this host has routes to all of fd00::/8.*\(subnets\)"):
+        wire(host=Host(routes=[route]))
+    assert wire(host=Host(routes=[route]), subnets=["fd01::/64"]).addresses[1] == "fd01::2/64"
 
 
 @pytest.mark.parametrize(

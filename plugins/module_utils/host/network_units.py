@@ -1,0 +1,149 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The units by which running containers follow their host's network (N7, N8). No process of theirs stays.
+
+Three things set them off: a change of a file with name servers or names, a start of what flushes the rules of the
+packet filter, and a reload of that. The first two start CHANGED, which has REFRESH begin anew; a reload reaches REFRESH
+itself.
+
+systemd does not watch a path while the unit runs that the path starts. So that unit ends at once, and the work comes
+after it: a change meanwhile is either seen by the work or starts it again. Nor does it keep an event of one path of a
+unit when there is one of another: so each path has a unit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from ..launcher.paths import STATE_DIRECTORY
+from ..state.target import TargetError
+
+REFRESH = "unshare-network.service"
+CHANGED = "unshare-network-changed.service"
+WATCH = "unshare-network@.path"
+EVERY_WATCH = WATCH.replace("@", "@*")
+FILTERS = ("nftables.service", "firewalld.service")
+"""Units that flush the rules of the host's packet filter, those for containers included."""
+
+WATCHED = (
+    "etc",
+    "etc-resolv.conf",  # where that is a link to elsewhere
+    "run-systemd-resolve",
+    "run-resolvconf",
+    "run-NetworkManager",
+    "run-connman",
+)
+"""Paths as systemd-escape(1) has them. Of a directory systemd misses nothing that happens in it; of a file it may."""
+
+SECONDS = 30.0
+_HEAD = "# Written by the Ansible collection unshare.container, and removed with the last container.\n"
+
+# What one container's program does for all of them; the program that came last is the newest.
+_COMMAND = (
+    "/bin/sh -c 'status=0; for each in $$(ls -dt %s/containers/*/current); do"
+    ' "$$each/run-container" --refresh-all; status=$$?; [ $$status -ge 125 ] || break; done; exit $$status\''
+) % STATE_DIRECTORY
+
+_REFRESH = f"""\
+{_HEAD}
+[Unit]
+Description=Network of the host in all system containers
+After={CHANGED} {" ".join(FILTERS)}
+ReloadPropagatedFrom={" ".join(FILTERS)}
+RequiresMountsFor={STATE_DIRECTORY}
+StartLimitIntervalSec=0
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={_COMMAND}
+ExecReload={_COMMAND}
+# It begins anew when there is a change meanwhile.
+SuccessExitStatus=SIGTERM
+# Root inside a container can hold the one that writes its files, and nobody waits for that one.
+KillMode=process
+"""
+_CHANGED = f"""\
+{_HEAD}
+[Unit]
+Description=Change of the host's network, for system containers
+After={" ".join(FILTERS)}
+StartLimitIntervalSec=0
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'exec systemctl --no-block restart {REFRESH}'
+
+[Install]
+WantedBy={" ".join(FILTERS)}
+"""
+_WATCH = f"""\
+{_HEAD}
+[Unit]
+Description=Name servers and names of the host in %f, for system containers
+Wants={REFRESH}
+
+[Path]
+PathChanged=%f
+Unit={CHANGED}
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+class NetworkUnits:
+    """The files of these units, which the containers of a host share.
+
+    :param directory: where units are written to.
+    :param root: the host's `/`.
+    """
+
+    def __init__(self, directory: Path, root: Path) -> None:
+        self.directory = directory
+        self.links: dict[Path, str] = {}
+        self.watches = [WATCH.replace("@", f"@{place}") for place in WATCHED]
+        links = [("multi-user.target", unit, WATCH) for unit in self.watches]
+        links += [(wanting, CHANGED, CHANGED) for wanting in FILTERS]
+        for wanting, unit, file in links:
+            self.links[directory / f"{wanting}.wants" / unit] = "/" + str((directory / file).relative_to(root))
+
+    def files(self) -> dict[Path, str]:
+        """Return the text of each file, by path."""
+        return {self.directory / REFRESH: _REFRESH, self.directory / CHANGED: _CHANGED, self.directory / WATCH: _WATCH}
+
+    def are_linked(self) -> bool:
+        """Return whether the links are there by which others start them."""
+        return all(link.is_symlink() for link in self.links)
+
+    def link(self) -> None:
+        """Make these links."""
+        for link, target in self.links.items():
+            if not link.is_symlink():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(target)
+
+    def begin(self, systemd: Any) -> list[str]:
+        """Have the host be watched from now on, by the units as they are. Return a warning where that is not so."""
+        try:
+            systemd.restart(self.watches, SECONDS)
+        except TargetError as error:
+            return [f"running containers do not follow the host's name servers, and flushed rules stay away: {error}"]
+        return []
+
+    def remove(self, systemd: Any) -> None:
+        """Remove the files, and what runs by them."""
+        if systemd.present:
+            systemd.stop_all([EVERY_WATCH, REFRESH], SECONDS)
+        further = self.directory.glob(f"*.wants/{EVERY_WATCH}")  # an administrator's
+        for link in [*self.links, *further]:
+            with contextlib.suppress(FileNotFoundError):
+                link.unlink()
+            with contextlib.suppress(OSError):  # others want something as well
+                link.parent.rmdir()
+        for path in self.files():
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
