@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which addresses containers get in zones, and what they know of each other."""
+"""Which addresses containers get in zones."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 from ansible_collections.unshare.container.plugins.module_utils.launcher.addresses import network_of, split_cidr
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.network_records import Network
-from ansible_collections.unshare.container.plugins.module_utils.state import network_record, zone_names, zones
-from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
+from ansible_collections.unshare.container.plugins.module_utils.state import network_record, zones
 
 
 class Host:
@@ -248,6 +247,15 @@ def test_what_the_container_has_itself_is_nobody_elses(state: Path) -> None:
     assert wire(addresses=["10.80.0.3/24"]).addresses[0] == "10.80.0.3/24"
 
 
+def test_all_others_count_whatever_their_names(state: Path) -> None:
+    for number, name in enumerate(("b", "a", "c"), 2):
+        remember(state, name, "one", f"10.80.0.{number}/24", f"fd00::{number}/64")
+    assert wire("a").addresses == ["10.80.0.3/24", "fd00::3/64"]
+    assert wire("c", addresses=["10.80.0.4/24"]).addresses[0] == "10.80.0.4/24"
+    with pytest.raises(LauncherError, match="is that of container c"):
+        wire("a", addresses=["10.80.0.4/24"])
+
+
 def test_the_addresses_of_the_zones_own_bridge_are_no_hosts() -> None:
     given: dict[str, t.Any] = {"subnets": ["10.80.0.0/24"]}
     assert wire(host=Host(["10.80.0.1/24"], name=zones.bridge_name("one")), **given).subnets[0] == "10.80.0.0/24"
@@ -320,38 +328,6 @@ def test_names_on_the_host_are_short_and_no_two_are_equal() -> None:
     assert not any(int(made.mac[:2], 16) & 1 for made in found)
 
 
-def record(name: str, *zones_of: str, **fields: t.Any) -> NetworkRecord:
-    number = sum(map(ord, name)) % 200 + 2
-    interfaces = [
-        {"kind": "zone", "name": "eth0", "parent": zone, "addresses": [f"10.80.{len(zone)}.{number}/24"]}
-        for zone in zones_of
-    ]
-    return NetworkRecord(name, {"interfaces": interfaces, **fields})
-
-
-def test_a_container_knows_its_zones_by_name(tmp_path: Path) -> None:
-    own, same, other = (
-        record("web", "one", host_name="www.example.org"),
-        record("db", "one", "three"),
-        record("x", "four"),
-    )
-    lines = zone_names.hosts_of(own, [own, same, other]).split("\n")
-    assert lines[:2] == ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
-    assert lines[2].split()[1:] == ["www.example.org", "www", "web", "web.one"]
-    assert lines[3].split()[1:] == ["db", "db.one"]
-    assert len(lines) == 5
-
-
-def test_what_is_declared_comes_first(tmp_path: Path) -> None:
-    (tmp_path / "root/etc").mkdir(parents=True)
-    text = "127.0.0.1 localhost\n127.0.1.1 web\n# 10.0.0.9 hidden\n10.66.0.1 DB # the old one\n10.66.0.2"
-    (tmp_path / "root/etc/hosts").write_text(text)
-    own = record("web", "one", system=str(tmp_path))
-    lines = zone_names.hosts_of(own, [record("db", "one"), record("hidden", "one")]).split("\n")
-    assert "127.0.1.1 web" not in lines
-    assert [line.split()[1:] for line in lines[4:-1]] == [["web", "web.one"], ["db.one"], ["hidden", "hidden.one"]]
-
-
 @pytest.fixture
 def without_ipv6(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the directory of settings of a host that has switched IPv6 off."""
@@ -394,4 +370,6 @@ def test_addresses_on_a_lan_need_ipv6_of_the_kernel_alone(without_ipv6: Path) ->
     without_ipv6.rename(without_ipv6.parent / "ipv4")
     with pytest.raises(LauncherError, match="bridge: 2001:db8::5/64 is of IPv6"):
         wire(**on_lan)
+    with pytest.raises(LauncherError, match="bridge: fe80::1 is of IPv6"):
+        wire(**{**on_lan, "addresses": ["192.0.2.5/24"], "gateways": ["fe80::1"]})
     assert wire(**{**on_lan, "addresses": ["192.0.2.5/24"], "gateways": []}).addresses == ["192.0.2.5/24"]
