@@ -116,3 +116,12 @@ def test_without_an_address_of_ipv4_none_is_the_containers() -> None:
     program = port_guard.guarding(MAC, ["fd00::2/64"])
     assert not run(program, four("10.0.0.2"))
     assert run(program, six("fd00::2"))
+
+
+def test_the_words_are_those_of_the_kernel() -> None:
+    """As bpf_common.h, filter.h and pkt_cls.h of Linux have them; the verdicts are TC_ACT_SHOT and TC_ACT_UNSPEC."""
+    known = port_guard
+    assert (known.LOAD_HALF, known.LOAD) == (0x00 | 0x08 | 0x20, 0x00 | 0x00 | 0x20)
+    assert (known.AND, known.EQUAL, known.JUMP, known.RETURN) == (0x04 | 0x50, 0x05 | 0x10, 0x05 | 0x00, 0x06)
+    assert (known.DROP, known.GO_ON) == (2, 2**32 - 1)
+    assert known.TAGGED == 2**32 - 0x1000 + 48
