@@ -33,6 +33,7 @@ TABLES = ("inet unshare", "bridge unshare")
 SHARE_OF_FLOWS = 16
 MOST_FLOWS = 4096
 OUTPUT_LIMIT = 1 << 24  # bytes of what nft says
+PROGRAM = "nft"
 DIRECTORIES = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin")
 MISSING = (
     "network: the program 'nft' is missing on this host, which keeps containers apart and leads ports to them: install "
@@ -291,7 +292,7 @@ def flows_here() -> int:
 def nft_program() -> str:
     """Return the path of nft. Raise LauncherError where it is missing."""
     for directory in DIRECTORIES:
-        path = os.path.join(directory, "nft")
+        path = os.path.join(directory, PROGRAM)
         if os.access(path, os.X_OK):
             return path
     raise LauncherError(MISSING)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Collection, Iterable, NamedTuple
 
-from ..host import claims, facts, health_units, looking, preflight, preflight_sources
+from ..host import claims, facts, health_units, looking, preflight, preflight_network, preflight_sources
 from ..host.preflight_paths import UnitPaths
 from ..host.preflight_programs import Programs
 from ..host.preflight_units import NamesInUnits
@@ -106,6 +106,7 @@ def _examine(
         unknown = health_units.missing_units(units, specification.files, specification.init.environment, programs.boot)
         problems += [f"health.units[{index}]: {text}" for index, text in unknown]
     conflicts = claims.conflicts(host, layout, name, specification, without, published)
+    conflicts += preflight_network.conflicts(name, specification, without)
     return Examined(problems, conflicts, missing + paths.missing, preflight.warnings_of_start(host, specification))
 
 

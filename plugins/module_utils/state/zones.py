@@ -32,6 +32,8 @@ from .network_record import NetworkRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Iterable
+
     from ..launcher.addresses import Net
     from ..launcher.network_records import Interface, Network
 
@@ -74,21 +76,23 @@ class Zones:
     Args:
         name: of the container for which they are looked at.
         host: the host's links and addresses.
+        without: containers that do not count.
     """
 
-    def __init__(self, name: str, host: Netlink) -> None:
+    def __init__(self, name: str, host: Netlink, without: Iterable[str] = ()) -> None:
         self.name = name
         self.host = host
+        apart = {name, *without}
         self.zones: dict[str, Zone] = {}
         containers = os.path.join(STATE_DIRECTORY, "containers")
         for other in sorted(os.listdir(containers)) if os.path.isdir(containers) else []:
-            if other == name:
+            if other in apart:
                 continue
             for key, value in read_config(os.path.join(containers, other)).items():
                 if key.startswith(PREFIX):
                     self.zone(key[len(PREFIX) :]).add(other, str(value).split(), False)
         for record in NetworkRecord.all_here():
-            counts = record.container != name and record.is_alive(host)
+            counts = record.container not in apart and record.is_alive(host)
             for interface in record.interfaces if counts else []:
                 if interface["kind"] == ZONE:
                     self.zone(interface["parent"]).add(record.container, interface["addresses"], True)
@@ -219,18 +223,21 @@ def _valid(remembered: list[str]) -> list[str]:
     return found
 
 
-def wire(name: str, network: Network, config: dict[str, object], host: Netlink) -> list[Wire]:
+def wire(
+    name: str, network: Network, config: dict[str, object], host: Netlink, without: Iterable[str] = ()
+) -> list[Wire]:
     """Return the interfaces of a container with all that is decided for them on this host.
 
     Args:
         name: the container's.
         config: what is remembered of it; gets the addresses that are allocated.
         host: the host's links.
+        without: containers whose addresses in zones do not count.
 
     Raises:
         LauncherError: the host cannot give what was declared.
     """
-    zones = Zones(name, host) if any(interface.kind == ZONE for interface in network.interfaces) else None
+    zones = Zones(name, host, without) if any(interface.kind == ZONE for interface in network.interfaces) else None
     given = {AF_INET6 if ":" in gateway else AF_INET for item in network.interfaces for gateway in item.gateways}
     wires = []
     for interface in network.interfaces:
