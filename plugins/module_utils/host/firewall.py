@@ -16,6 +16,7 @@ from ..launcher.host_settings import setting
 from ..launcher.network_records import BRIDGE, ROUTED, ZONE
 from ..launcher.wires import link_local
 from ..state.zones import digest
+from .distribution import DEBIAN_PACKAGES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ OUTPUT_LIMIT = 1 << 24  # bytes of what nft says
 PROGRAM = "nft"
 DIRECTORIES = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin")
 MISSING = (
-    "network: the program 'nft' is missing on this host, which keeps containers apart and leads ports to them: install "
-    "the package nftables"
+    "network: the program '%s' is missing on this host, which keeps containers apart and leads ports to them: install "
+    "the package %s" % (PROGRAM, DEBIAN_PACKAGES.packet_filter)
 )
 # What is said between neighbours of IPv6, and about groups (RFC 4861, RFC 3810).
 NEIGHBOURS = (

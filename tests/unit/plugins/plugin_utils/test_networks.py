@@ -193,6 +193,14 @@ def test_n13_a_client_has_the_interfaces_that_are_left_to_it(network: t.Any, cli
 
 
 @pytest.mark.parametrize(
+    ("network", "needed"),
+    [("none", False), ("host", False), ({"zone": "web"}, True), ({"macvlan": "eno1", "dhcp": True}, True)],
+)
+def test_n8_the_packet_filter_is_among_the_packages_that_the_host_needs(network: t.Any, needed: bool) -> None:
+    assert ("nftables" in rendered(network, ["dhcp-client"])["packages"]) == needed
+
+
+@pytest.mark.parametrize(
     ("client", "speaks"), [("dhcp-client", False), ("dhcpcd", False), ("network-manager", True), ("connman", True)]
 )
 @pytest.mark.parametrize(
