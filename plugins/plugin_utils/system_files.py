@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ..module_utils.host.distribution import DEBIAN_PACKAGES
 from ..module_utils.launcher import contract, targets
 from ..module_utils.launcher.contract import Init, Mount, Security, Specification, Store
 from ..module_utils.launcher.host_files import HOST_FILES
@@ -135,7 +136,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         "spec": specification,
         "activation": folded["activation"],
         "programs": folded["programs"],
-        "packages": sorted(set(folded["packages"])),
+        "packages": sorted({*folded["packages"], *([DEBIAN_PACKAGES.packet_filter] if network.own else [])}),
     }
 
 

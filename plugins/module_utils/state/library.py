@@ -18,6 +18,7 @@ NAME = "library"
 # The members of the library, so that nothing that merely lies in a directory is taken for one.
 MODULES = (
     "host/bus",
+    "host/distribution",
     "host/firewall",
     "host/foreign_filters",
     "host/reboots",

@@ -169,7 +169,7 @@ def test_rules_of_one_that_has_just_ended_are_not_lost(monkeypatch: pytest.Monke
     """Others' are loaded again when it is cleared, and until then those of the last start are there."""
     running, ended = (record({**ZONE, "host_name": name, "mac": "02:00:00:00:00:01"}) for name in ("u1", "u3"))
     running.namespace = network_healing.own_namespace()
-    loaded = set(network_healing.firewall.questions(networking.rules_of([running, ended])))
+    loaded = set(networking.firewall.questions(networking.rules_of([running, ended])))
 
     class Asking:
         def __init__(self, text: str, _held: int) -> None:
@@ -180,7 +180,7 @@ def test_rules_of_one_that_has_just_ended_are_not_lost(monkeypatch: pytest.Monke
                 raise LauncherError("no such chain")
             return ""
 
-    monkeypatch.setattr(network_healing.firewall, "Loading", Asking)
+    monkeypatch.setattr(networking.firewall, "Loading", Asking)
     monkeypatch.setattr(network_healing, "NetworkLock", Held)
     monkeypatch.setattr(network_healing, "Netlink", Held)
     monkeypatch.setattr(NetworkRecord, "read", lambda _name: running)
