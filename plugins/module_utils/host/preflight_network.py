@@ -18,8 +18,8 @@ from ..launcher.network_records import PHYSICAL
 from ..launcher.paths import STATE_DIRECTORY
 from ..state import zones
 from ..state.id_ranges import read_config
+from ..state.network_conflicts import refuse_taken
 from ..state.network_record import NetworkRecord
-from ..state.taken import refuse_taken
 from . import firewall
 
 if TYPE_CHECKING:

@@ -83,7 +83,7 @@ class Ill(Exception):
         self.final = final
 
 
-Made = TypeVar("Made")
+Answer = TypeVar("Answer")
 
 Probe = Callable[[Any, float], Optional[float]]
 """A check of a container (a `life.container.Container`) within so many seconds; raises Ill or OSError.
@@ -269,7 +269,7 @@ def address_of(container: Any, given: str) -> str:
 _NOT_OWN = [network_of(item) for item in OF_NO_WIRE]
 
 
-def _inside(container: Any, make: Callable[[], Made]) -> Made:
+def _inside(container: Any, make: Callable[[], Answer]) -> Answer:
     """Make a socket in the container's network namespace. This thread is in it for so long."""
     process = container.process()
     if process is None:

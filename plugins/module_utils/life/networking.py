@@ -21,7 +21,7 @@ from ..launcher.network_records import ROUTED, ZONE
 from ..launcher.paths import read_text, write_atomically
 from ..launcher.targets import plain_path
 from ..launcher.wires import remove_link
-from ..state import taken, zone_names, zones
+from ..state import network_conflicts, zone_names, zones
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
 
@@ -87,7 +87,7 @@ class Networking:
     def _refuse_taken(self, host: Netlink) -> None:
         """Raise LauncherError when another container that runs, or is being started, has what this one is to have."""
         others = [record for record in living(host) if record.container != self.container.name]
-        taken.refuse_taken(self.wires, others, host)
+        network_conflicts.refuse_taken(self.wires, others, host)
         for record in others:
             for port in self.options.ports:
                 if any(port.meets(other) for other in record.ports):
