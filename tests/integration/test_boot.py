@@ -31,6 +31,22 @@ def test_systemd_is_pid_1_and_all_is_well(make_machine: MakeMachine) -> None:
     assert "Europe/Paris" in machine.output("readlink", "/etc/localtime")
 
 
+def test_what_systemd_makes_at_run_time_is_there_after_a_reload(make_machine: MakeMachine) -> None:
+    """A unit, and what is set for another one: systemd forgets each when it does not look where it has written them."""
+    machine = make_machine()
+    machine.start()
+    machine.output("systemd-run", "--unit=made", "--timer-property=AccuracySec=1s", "--on-active=1h", "/usr/bin/true")
+    machine.output("systemctl", "set-property", "--runtime", "systemd-journald.service", "TasksMax=123")
+    machine.output("systemctl", "daemon-reload")
+    show = ("systemctl", "show", "--value", "--property")
+    for unit in ("made.timer", "made.service"):
+        assert machine.output(*show, "LoadState", unit).strip() == "loaded"
+        assert machine.output(*show, "FragmentPath", unit).strip() == f"/run/systemd/transient/{unit}"
+    assert machine.output(*show, "TasksMax", "systemd-journald.service").strip() == "123"
+    machine.output("systemctl", "stop", "made.timer")
+    assert machine.run(*show, "LoadState", "made.timer").stdout.strip() == "not-found"
+
+
 def test_s6_root_is_a_writable_tmpfs_that_ends_with_the_container(make_machine: MakeMachine) -> None:
     machine = make_machine()
     machine.start()
