@@ -17,7 +17,7 @@ from . import credentials, kernel, lookup, memory, mount_calls, mounts, nodes, o
 from .errors import LauncherError
 from .paths import STATE_DIRECTORY
 from .records import Records
-from .targets import CREDENTIALS, DEVICES, FUSE, MERGED, NO_FUSE, RUN, STANDARD_LINKS, TEMPORARY, plain_path
+from .targets import CREDENTIALS, DEVICES, FUSE, MERGED, NO_FUSE, OUTPUT_LOG, RUN, STANDARD_LINKS, TEMPORARY, plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,6 +130,8 @@ class Builder:
         self.warnings += nodes.populate(self.tree, spec.devices, self.identity.base)
         mounted = self._mount_own()
         self._link_store(spec.store.target)
+        if self.plan.output is None:
+            self._place(OUTPUT_LOG.lstrip("/"), 0o600, b"")
         self._copy_files(spec.files)
         self._place("etc/machine-id", 0o444, (self.plan.machine_id + "\n").encode())
         self._place("run/host/container-manager", 0o444, b"unshare\n")

@@ -82,6 +82,7 @@ MODULES = (
     "launcher/written_paths",
     "life/again",
     "life/by_hand",
+    "life/commands",
     "life/container",
     "life/foreground",
     "life/fuse",
