@@ -20,6 +20,7 @@ its modules:
                  host a container cannot write to, `reachable` who else could run what it writes, `ownership` whose
                  it is, `file_systems` which paths of the host are in a record, `written_paths` which of them are
                  written to, and `memory` how large a tmpfs is
+    mount_units  what a container's systemd is told of them
     automounts   what of the host is mounted when somebody asks for it
     mapped       what was at the sources of mappings, for who asks later whether that is so still
     kernel       /proc, /sys and /dev of the container, and what is masked of them; `nodes` are the devices that it is

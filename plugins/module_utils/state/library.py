@@ -58,6 +58,7 @@ MODULES = (
     "launcher/memory",
     "launcher/mount_calls",
     "launcher/mount_table",
+    "launcher/mount_units",
     "launcher/mounts",
     "launcher/names",
     "launcher/needs",
