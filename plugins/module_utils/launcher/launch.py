@@ -176,12 +176,15 @@ class Launch:
         soft, hard = linux.get_limit(0, linux.RLIMIT_NPROC)
         if self.plan.tasks is not None:
             linux.set_limit(0, linux.RLIMIT_NPROC, min(self.plan.tasks, hard), hard)
+        pid = -1
         try:
             if relation == linux.CLONE_PARENT:
-                return linux.clone3(CLONED | linux.CLONE_PARENT, 0, self.plan.cgroup)
-            return linux.clone3(CLONED, linux.SIGCHLD, self.plan.cgroup)
+                pid = linux.clone3(CLONED | linux.CLONE_PARENT, 0, self.plan.cgroup)
+            else:
+                pid = linux.clone3(CLONED, linux.SIGCHLD, self.plan.cgroup)
+            return pid
         finally:
-            if self.plan.tasks is not None:
+            if self.plan.tasks is not None and pid != 0:  # the init sets no limit: the caller may have set it already
                 linux.set_limit(0, linux.RLIMIT_NPROC, soft, hard)
 
     def _write_id_maps(self, init: int) -> None:

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
+from ansible_collections.unshare.container.plugins.module_utils.launcher import attributes, linux
 from ansible_collections.unshare.container.plugins.module_utils.launcher.attributes import INFINITY, Attributes
 
 LACKING = {
@@ -54,3 +56,19 @@ def test_what_a_process_lacks_is_given_or_said(monkeypatch: pytest.MonkeyPatch, 
         assert said is not None
         assert expected in said
         assert "CAP_SYS_RESOURCE" in said
+
+
+def test_limits_that_cannot_be_set_at_all_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What protects the host, such as SELinux, may refuse it."""
+    usual = Attributes.standard()
+
+    def refuse(*_arguments: int) -> t.NoReturn:
+        raise PermissionError
+
+    monkeypatch.setattr(linux, "set_limit", refuse)
+    monkeypatch.setattr(linux, "get_limit", refuse)
+    monkeypatch.setattr(attributes, "_limits_of", lambda _pid: {**usual.limits, 4: (0, 0), 8: (INFINITY, INFINITY)})
+    monkeypatch.setattr(usual, "_schedule", lambda _pid: None)
+    said = usual.impose(4711)
+    assert said is not None
+    assert said.startswith("resource limits: CORE (hard) is 0, not infinity; ")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -13,7 +14,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import kernel, mounts
+from ansible_collections.unshare.container.plugins.module_utils.launcher import kernel, linux, mounts
 from ansible_collections.unshare.container.plugins.module_utils.launcher import launch as launch_module
 
 READ_ONLY, NO_SET_ID, NO_PROGRAMS = 1, 2, 8  # MOUNT_ATTR_* of linux/mount.h
@@ -183,6 +184,34 @@ def test_the_host_gives_limits_to_the_first_process(
     launch._give_attributes(1)
     assert launch.warnings == warnings
     assert asked == [(1,), (1, 7)]
+
+
+@pytest.mark.parametrize("relation", [linux.SIGCHLD, linux.CLONE_PARENT])
+@pytest.mark.parametrize(("cloned", "restored"), [(0, False), (4711, True), (-1, True)])
+def test_the_first_process_sets_none_of_its_limits(
+    monkeypatch: pytest.MonkeyPatch, relation: int, cloned: int, restored: bool
+) -> None:
+    """Its caller does, perhaps before it runs at all; and the caller has its own limit on tasks again."""
+
+    def clone3(_flags: int, _signal: int, _cgroup: int) -> int:
+        if cloned < 0:
+            raise OSError(errno.EAGAIN, "no")
+        return cloned
+
+    limits: list[tuple[int, ...]] = []
+    for name in ("setresgid", "setresuid"):
+        monkeypatch.setattr(launch_module.os, name, lambda *_ids: None)
+    monkeypatch.setattr(linux, "prctl", lambda *_arguments: 0)
+    monkeypatch.setattr(linux, "get_limit", lambda _pid, _number: (5000, 6000))
+    monkeypatch.setattr(linux, "set_limit", lambda *limit: limits.append(limit))
+    monkeypatch.setattr(linux, "clone3", clone3)
+    launch = launch_module.Launch.__new__(launch_module.Launch)
+    plan = types.SimpleNamespace(identity=types.SimpleNamespace(base=1), tasks=100, cgroup=3)
+    launch.plan = t.cast("t.Any", plan)
+    with contextlib.suppress(OSError):
+        assert launch._clone(relation) == cloned
+    tasks = linux.RLIMIT_NPROC
+    assert limits == [(0, tasks, 100, 6000), *[(0, tasks, 5000, 6000)] * restored]
 
 
 @pytest.fixture
