@@ -14,6 +14,8 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import mounts
 
 if t.TYPE_CHECKING:
+    from pathlib import Path
+
     from .conftest import MakeMachine
 
 pytestmark = pytest.mark.root
@@ -116,6 +118,24 @@ def test_s13_mounts_are_locked(make_machine: MakeMachine) -> None:
         "libc.mount(None, b'/usr', None, 32 | 4096, None); print(ctypes.get_errno())\n"
     )
     assert machine.output("python3", "-c", script).split() == ["22", "1"]  # EINVAL, EPERM
+
+
+def test_s13_systemd_stops_no_mount_that_is_locked(make_machine: MakeMachine, tmp_path: Path) -> None:
+    """It would try in vain, with a process for each; a mount that somebody has made inside is its to unmount."""
+    mapping = {"source": str(tmp_path), "target": "/srv/the-data"}
+    machine = make_machine(mappings=[mapping])
+    machine.start()
+    machine.output("mkdir", "/mnt/own")
+    machine.output("mount", "-t", "tmpfs", "own", "/mnt/own")
+    # The answer to the second question comes when systemd knows of the mount.
+    ask = "until systemctl is-active -q mnt-own.mount; do :; done; systemctl show -p Id -p Conflicts '*.mount'"
+    units = [
+        dict(line.split("=", 1) for line in unit.split("\n"))
+        for unit in machine.shell(ask).stdout.strip().split("\n\n")
+    ]
+    conflicts = {unit["Id"]: unit["Conflicts"] for unit in units}
+    assert {"tmp.mount", "usr.mount", "srv-the\\x2ddata.mount"} < set(conflicts)
+    assert [name for name, of_unit in conflicts.items() if "umount.target" in of_unit] == ["mnt-own.mount"]
 
 
 def test_a_restart_keeps_ids_and_machine_id(make_machine: MakeMachine) -> None:
