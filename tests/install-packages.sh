@@ -4,7 +4,8 @@
 
 # Usage: install-packages.sh FILE
 # Installs the Debian packages that FILE lists and this machine lacks. Their services are not started: while apt-get
-# runs, a policy-rc.d refuses that, and what stood in its place is put back afterwards, also after a failure.
+# runs, a policy-rc.d refuses that, and what stood in its place is put back afterwards, also after a failure. Nor does
+# the next boot start them: what the installation has enabled is disabled again.
 
 set -eu
 
@@ -18,11 +19,19 @@ done
 
 policy=/usr/sbin/policy-rc.d
 kept=$(mktemp -d)
+enabled() {
+    find /etc/systemd/system /etc/rc2.d -type l \( -path '*.wants/*' -o -path '*.requires/*' -o -path '/etc/rc2.d/S*' \) \
+        2>/dev/null | sort
+}
+enabled >"$kept/before"
 restore() {
     rm -f "$policy"
     if [ -e "$kept/policy" ] || [ -L "$kept/policy" ]; then
         mv "$kept/policy" "$policy"
     fi
+    enabled | comm -13 "$kept/before" - | sed 's,.*/,,; s,^S[0-9][0-9],,' | sort -u |
+        xargs --no-run-if-empty systemctl disable --no-reload --
+    rm "$kept/before"
     rmdir "$kept"
 }
 trap restore EXIT

@@ -70,7 +70,8 @@ options:
             type: int
             required: true
           address:
-            description: An address of IPv4 or IPv6, as the container knows it.
+            description: An address of IPv4 or IPv6, as the container knows it, or V(own) for the first one of its
+              interfaces, by which others reach it.
             type: str
             default: 127.0.0.1
       http:
@@ -84,7 +85,8 @@ options:
             type: int
             default: 80
           address:
-            description: An address of IPv4 or IPv6, as the container knows it.
+            description: An address of IPv4 or IPv6, as the container knows it, or V(own) for the first one of its
+              interfaces, by which others reach it.
             type: str
             default: 127.0.0.1
           host:

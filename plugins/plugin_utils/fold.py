@@ -48,7 +48,7 @@ def fold(
     types = registry.registry(system)
     nodes = _nodes(essential, f"{PATH}.essential_services", types, essential=True)
     nodes += _nodes(system.services, f"{PATH}.services", types)
-    nodes = _with_missing(nodes, types, shared_network)
+    nodes = _with_missing(nodes, types, shared_network, for_clients)
     by_type: dict[str, list[_Node]] = {}
     for node in nodes:
         by_type.setdefault(node.kind.name, []).append(node)
@@ -84,14 +84,20 @@ def _left_to_host(kind: ServiceType, shared_network: bool) -> bool:
     return kind.bare_metal is not None or kind.network or (shared_network and kind.name == "hosts")
 
 
-def _with_missing(nodes: list[_Node], types: Mapping[str, ServiceType], shared_network: bool) -> list[_Node]:
-    """Return the services, and each absent one that others contribute to, with its default value."""
+def _with_missing(
+    nodes: list[_Node], types: Mapping[str, ServiceType], shared_network: bool, for_clients: tuple[str, ...]
+) -> list[_Node]:
+    """Return the services, and each absent one that others contribute to, with its default value.
+
+    A network's client brings the message bus where an interface is left to it; elsewhere it has nothing to do.
+    """
     present = {node.kind.name for node in nodes}
     result = list(nodes)
     for node in result:
         for target in node.kind.targets(node.value):
             kind = registry.find(types, target, node.path)
-            if target in present or _left_to_host(kind, shared_network):
+            idle = node.kind.network and not for_clients
+            if target in present or idle or _left_to_host(kind, shared_network):
                 continue
             if kind.default is REQUIRED:
                 raise DeclarationError(

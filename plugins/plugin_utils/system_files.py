@@ -7,12 +7,14 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ..module_utils.host.distribution import DEBIAN_PACKAGES
 from ..module_utils.launcher import contract, targets
 from ..module_utils.launcher.contract import Init, Mount, Security, Specification, Store
 from ..module_utils.launcher.host_files import HOST_FILES
 from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
 from ..module_utils.launcher.stop_signals import signal_number
+from ..module_utils.state.declared_units import UNIT_PATH
 from . import base_units, checks, credentials, devices, mount_conflicts, networks, tmpfs, unit_starters
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
@@ -34,7 +36,7 @@ SYSTEMD = Init(
     argv=[DEBIAN.systemd],
     environment={
         "PATH": DEBIAN.path,
-        "SYSTEMD_UNIT_PATH": "/etc/systemd/system",
+        "SYSTEMD_UNIT_PATH": UNIT_PATH,
         "SYSTEMD_GENERATOR_PATH": "/etc/systemd/generators",
         "SYSTEMD_ENVIRONMENT_GENERATOR_PATH": "/etc/systemd/generators",
     },
@@ -135,7 +137,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         "spec": specification,
         "activation": folded["activation"],
         "programs": folded["programs"],
-        "packages": sorted(set(folded["packages"])),
+        "packages": sorted({*folded["packages"], *([DEBIAN_PACKAGES.packet_filter] if network.own else [])}),
     }
 
 

@@ -76,8 +76,8 @@ class Fleet:
                 machine.start()
         self.containers = {}
         self.play()
-        for name, machine in self.controller.machines.items():
-            assert left(machine) == self.before[name], name
+        others = {name: left(machine) ^ self.before[name] for name, machine in self.controller.machines.items()}
+        assert not any(others.values()), others
 
 
 def hosts(names: t.Iterable[str]) -> str:

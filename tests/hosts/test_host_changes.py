@@ -117,6 +117,7 @@ def fleet(controller: Controller, host: Machine) -> t.Iterator[Fleet]:
     fleet.play()
 
 
+@pytest.mark.shows("limits", "limits inside")
 def test_limits(fleet: Fleet) -> None:
     """R4, R7, R13, P4: changed while it runs, of units inside, of what is in a tmpfs; nothing of it stays."""
     limited: dict[str, t.Any] = {"operating_system": {"host_name": "limited"}}
@@ -183,6 +184,7 @@ def test_limits(fleet: Fleet) -> None:
     fleet.host.fail("ls /var/lib/unshare")
 
 
+@pytest.mark.shows("upgrade")
 def test_the_host_is_upgraded(fleet: Fleet) -> None:
     """P5: redis, while two containers use it; then it is taken away."""
     fleet.containers = {
@@ -226,6 +228,7 @@ OF_PATH = f"profile {PROGRAM} {PROGRAM} flags=(complain) {{ file, }}"
 CONFINED = "cat /proc/1/attr/current; cat /proc/$(systemctl show --property=MainPID --value program)/attr/current"
 
 
+@pytest.mark.shows("apparmor")
 def test_profiles_of_the_hosts_paths(fleet: Fleet) -> None:
     """R10: one applies to a path inside, too, unless the containers have the profile of docs/security.md."""
     host = fleet.host
@@ -257,6 +260,7 @@ def test_profiles_of_the_hosts_paths(fleet: Fleet) -> None:
         host.execute(f"apparmor_parser --remove <<< {shlex.quote(OF_PATH)}")
 
 
+@pytest.mark.shows("mounts")
 def test_mounts_come_before_and_go_after(fleet: Fleet) -> None:
     """R5, P3: at boot a container waits for the file system of a mapping, and at shutdown that waits for it."""
     host = fleet.host

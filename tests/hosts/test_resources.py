@@ -40,6 +40,7 @@ MEBIBYTE = 1 << 20
 READ = "/run/unshare/bound/system/enter-container dd if=/usr/unshare-test of=/dev/null bs=1M iflag=direct status=none"
 
 
+@pytest.mark.shows("limits")
 def test_limits_are_in_force(controller: Controller, host: Machine) -> None:
     controller.write("inventory/hosts.ini", f"{HOST}\n")
     controller.write("bound.yml", PLAYBOOK)

@@ -28,12 +28,12 @@ SYSTEM = {
     "host_name": "web",
     "services": [
         {"type": "dbus"},
+        {"type": "login"},
         {"type": "unit", "value": {"name": "other", "command": ["/usr/bin/sleep", "infinity"]}},
     ],
 }
-"""A system whose systemd the host's tools can ask: it has a bus."""
+"""A system whose systemd and logind the host's tools can ask: it has a bus."""
 
-WANTS_MACHINED = "/etc/systemd/system/unshare-container@.service.d/machined.conf"
 IN_FOREGROUND = f"""
 setsid {RUN} </dev/null >/root/said 2>&1 &
 tail --lines=+1 --follow --retry /root/said 2>/dev/null | grep --max-count=1 'running as PID'
@@ -44,10 +44,6 @@ until {BOOTED} | grep running; do :; done 2>/dev/null
 
 class Web(Example):
     """The container `web` with a bus, which nobody starts."""
-
-    def left(self) -> set[str]:
-        """Return what of the collection is on the host; the directory of all transient units is systemd's."""
-        return super().left() - {"/run/systemd/transient"}
 
     def deploy(self, state: str) -> int:
         """Deploy it; return how many tasks have changed something."""
@@ -80,16 +76,7 @@ def web(controller: Controller, host: Machine) -> t.Iterator[Web]:
         host.start()
     if web.left() != web.before:
         controller.playbook(PLAYBOOK, system_container_state="absent")
-    assert web.left() == web.before
-
-
-@pytest.fixture
-def machined(host: Machine) -> t.Iterator[None]:
-    """Have systemd-machined run whenever a container is started, as the documentation says."""
-    text = "[Unit]\\nWants=systemd-machined.service\\n"
-    host.succeed(f"install -D <(printf '{text}') {WANTS_MACHINED} && systemctl daemon-reload")
-    yield
-    host.succeed(f"rm --recursive $(dirname {WANTS_MACHINED}) && systemctl daemon-reload")
+    assert not web.left() ^ web.before
 
 
 def registered(host: Machine) -> str:
@@ -97,6 +84,7 @@ def registered(host: Machine) -> str:
     return host.execute("machinectl show web --property=Leader --value").stdout.strip()
 
 
+@pytest.mark.shows("by hand")
 def test_what_is_started_by_hand_is_stopped_with_its_host(web: Web) -> None:
     said = web.host.succeed(f"{RUN} --detach 2>&1")
     pid = web.first_process()
@@ -112,6 +100,7 @@ def test_what_is_started_by_hand_is_stopped_with_its_host(web: Web) -> None:
     assert f"{BY_HAND}: Deactivated successfully" in web.host.succeed("journalctl --boot=-1 --no-pager")
 
 
+@pytest.mark.shows("by hand")
 def test_what_is_in_the_foreground_is_stopped_with_its_host(web: Web) -> None:
     web.host.succeed(IN_FOREGROUND)
     pid = web.first_process()
@@ -124,6 +113,7 @@ def test_what_is_in_the_foreground_is_stopped_with_its_host(web: Web) -> None:
     assert f"{SCOPE}: Deactivated successfully" in web.host.succeed("journalctl --boot=-1 --no-pager")
 
 
+@pytest.mark.shows("by hand")
 def test_a_scope_that_is_stopped_has_its_container_shut_down(web: Web) -> None:
     web.host.succeed(IN_FOREGROUND)
     launcher = web.host.succeed(f"ps --no-headers --format=ppid {web.first_process()}").strip()
@@ -131,6 +121,7 @@ def test_a_scope_that_is_stopped_has_its_container_shut_down(web: Web) -> None:
     assert "Deactivated successfully" in web.host.succeed(f"journalctl --unit={SCOPE} --no-pager")
 
 
+@pytest.mark.shows("by hand")
 def test_a_reboot_from_inside_starts_it_again(web: Web) -> None:
     web.host.succeed(
         f"install -d -m 0700 '/srv/a $b%c' && {RUN} --detach --share='/srv/a $b%c=/srv/shared' && {BOOTED}"
@@ -144,6 +135,7 @@ def test_a_reboot_from_inside_starts_it_again(web: Web) -> None:
     web.host.succeed(f"{RUN} --stop; systemctl stop {BY_HAND}; test ! -e /run/unshare; rmdir '/srv/a $b%c'")
 
 
+@pytest.mark.shows("by hand")
 def test_a_deployment_takes_it_over(web: Web) -> None:
     web.host.succeed(f"{RUN} --detach && {BOOTED}")
     pid = web.first_process()
@@ -166,6 +158,7 @@ def test_a_deployment_takes_it_over(web: Web) -> None:
     web.remove()  # also when it is about to start again
 
 
+@pytest.mark.shows("by hand")
 def test_a_start_that_fails_says_why_and_leaves_nothing(web: Web) -> None:
     said = web.host.fail(f"{RUN} --detach --share=/nowhere=/data")
     assert said.startswith("run-container: container web: cannot start: ")
@@ -178,6 +171,7 @@ def test_a_start_that_fails_says_why_and_leaves_nothing(web: Web) -> None:
 
 
 @pytest.mark.on("debian13")
+@pytest.mark.shows("by hand")
 def test_without_systemd_run_it_starts_outside_of_any_unit(web: Web) -> None:
     programs = "mkdir /root/bin; ln --symbolic /usr/bin/python3 /usr/bin/systemctl /root/bin"
     said = web.host.succeed(f"{programs}; PATH=/root/bin {RUN} --detach 2>&1; rm --recursive /root/bin")
@@ -188,11 +182,15 @@ def test_without_systemd_run_it_starts_outside_of_any_unit(web: Web) -> None:
 
 
 @pytest.mark.on("debian13")
-def test_machinectl_says_what_is_true(web: Web, machined: None) -> None:
+@pytest.mark.shows("machined")
+def test_machinectl_says_what_is_true(web: Web) -> None:
+    """The start of the container has had systemd-machined started, which did not run."""
+    web.host.succeed("systemctl stop systemd-machined")
     assert web.deploy("started") > 0
     pid = web.first_process()
-    assert registered(web.host) == pid
+    assert web.host.succeed("systemctl is-active systemd-machined") == "active\n"
     assert "web" in web.host.succeed("machinectl list --no-legend").split()
+    assert registered(web.host) == pid
     status = web.host.succeed("machinectl status --no-pager web")
     assert UNIT in status
     assert "other.service" in status
@@ -201,6 +199,10 @@ def test_machinectl_says_what_is_true(web: Web, machined: None) -> None:
     assert "other.service" in web.host.succeed("journalctl --machine=web --no-pager")
     assert "uid=0(root)" in web.host.succeed("machinectl --quiet shell root@web /usr/bin/id </dev/null")
     assert web.host.succeed("systemd-run --machine=web --wait --pipe --quiet /usr/bin/hostname") == "web\n"
+    session = "systemd-run --machine=web --quiet --unit=session --property=PAMName=login --uid=root"
+    web.host.succeed(f"{session} /usr/bin/sleep infinity")
+    assert " root " in web.host.succeed("loginctl --machine=web --no-legend list-sessions")
+    web.host.succeed("systemctl --machine=web stop session")
     web.host.succeed(f"systemctl restart {UNIT}")
     assert registered(web.host) == web.first_process() != pid
     for verb in ("poweroff", "terminate"):
@@ -216,8 +218,9 @@ def test_machinectl_says_what_is_true(web: Web, machined: None) -> None:
 
 
 @pytest.mark.on("debian13")
+@pytest.mark.shows("machined")
 def test_what_was_started_by_hand_is_registered(web: Web) -> None:
-    web.host.succeed(f"systemctl start systemd-machined; {RUN} --detach; {BOOTED}")
+    web.host.succeed(f"systemctl stop systemd-machined; {RUN} --detach; {BOOTED}")
     pid = web.first_process()
     assert registered(web.host) == pid
     web.host.execute(f"{ENTER} systemctl reboot")
@@ -226,18 +229,22 @@ def test_what_was_started_by_hand_is_registered(web: Web) -> None:
     assert registered(web.host) == web.first_process() != pid
     web.host.succeed(f"{RUN} --stop")
     assert registered(web.host) == ""
-    web.host.succeed(f"systemctl stop {BY_HAND}; systemctl start systemd-machined; {IN_FOREGROUND}")
+    web.host.succeed(f"systemctl stop {BY_HAND} systemd-machined; {IN_FOREGROUND}")
     assert registered(web.host) == web.first_process()
     web.host.succeed(f"machinectl terminate web; systemctl stop {SCOPE}; test ! -e /run/unshare")
     assert registered(web.host) == ""
 
 
-def test_where_machined_does_not_run_nobody_misses_it(web: Web) -> None:
-    """Debian 12 has none here, and Debian 13 has one that nobody has called: it is not started for a container."""
-    web.host.execute("systemctl stop systemd-machined")
-    said = web.host.succeed(f"{RUN} --detach 2>&1")
-    assert "warning" not in said
-    web.host.succeed(f"{RUN} --stop; systemctl stop {BY_HAND}")
-    play = web.controller.playbook(PLAYBOOK, system_container_operating_system=SYSTEM)
-    assert "machinectl" not in play.output
-    assert web.host.execute("systemctl is-active systemd-machined").stdout == "inactive\n"
+@pytest.mark.shows("no machined")
+def test_where_there_is_no_machined_nobody_misses_it(web: Web) -> None:
+    """Debian 12 has none here; that of Debian 13 is masked."""
+    web.host.succeed("systemctl stop systemd-machined || true; systemctl mask --runtime systemd-machined")
+    try:
+        said = web.host.succeed(f"{RUN} --detach 2>&1")
+        assert "warning" not in said
+        web.host.succeed(f"{RUN} --stop; systemctl stop {BY_HAND}")
+        play = web.controller.playbook(PLAYBOOK, system_container_operating_system=SYSTEM)
+        assert "machinectl" not in play.output
+        assert web.host.execute("systemctl is-active systemd-machined").stdout == "inactive\n"
+    finally:
+        web.host.succeed("systemctl unmask --runtime systemd-machined")

@@ -14,6 +14,8 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import mounts
 
 if t.TYPE_CHECKING:
+    from pathlib import Path
+
     from .conftest import MakeMachine
 
 pytestmark = pytest.mark.root
@@ -29,6 +31,22 @@ def test_systemd_is_pid_1_and_all_is_well(make_machine: MakeMachine) -> None:
     assert machine.container.failed_units() == []
     assert machine.output("hostname").strip() == machine.name
     assert "Europe/Paris" in machine.output("readlink", "/etc/localtime")
+
+
+def test_what_systemd_makes_at_run_time_is_there_after_a_reload(make_machine: MakeMachine) -> None:
+    """A unit, and what is set for another one: systemd forgets each when it does not look where it has written them."""
+    machine = make_machine()
+    machine.start()
+    machine.output("systemd-run", "--unit=made", "--timer-property=AccuracySec=1s", "--on-active=1h", "/usr/bin/true")
+    machine.output("systemctl", "set-property", "--runtime", "systemd-journald.service", "TasksMax=123")
+    machine.output("systemctl", "daemon-reload")
+    show = ("systemctl", "show", "--value", "--property")
+    for unit in ("made.timer", "made.service"):
+        assert machine.output(*show, "LoadState", unit).strip() == "loaded"
+        assert machine.output(*show, "FragmentPath", unit).strip() == f"/run/systemd/transient/{unit}"
+    assert machine.output(*show, "TasksMax", "systemd-journald.service").strip() == "123"
+    machine.output("systemctl", "stop", "made.timer")
+    assert machine.run(*show, "LoadState", "made.timer").stdout.strip() == "not-found"
 
 
 def test_s6_root_is_a_writable_tmpfs_that_ends_with_the_container(make_machine: MakeMachine) -> None:
@@ -100,6 +118,24 @@ def test_s13_mounts_are_locked(make_machine: MakeMachine) -> None:
         "libc.mount(None, b'/usr', None, 32 | 4096, None); print(ctypes.get_errno())\n"
     )
     assert machine.output("python3", "-c", script).split() == ["22", "1"]  # EINVAL, EPERM
+
+
+def test_s13_systemd_stops_no_mount_that_is_locked(make_machine: MakeMachine, tmp_path: Path) -> None:
+    """It would try in vain, with a process for each; a mount that somebody has made inside is its to unmount."""
+    mapping = {"source": str(tmp_path), "target": "/srv/the-data"}
+    machine = make_machine(mappings=[mapping])
+    machine.start()
+    machine.output("mkdir", "/mnt/own")
+    machine.output("mount", "-t", "tmpfs", "own", "/mnt/own")
+    # The answer to the second question comes when systemd knows of the mount.
+    ask = "until systemctl is-active -q mnt-own.mount; do :; done; systemctl show -p Id -p Conflicts '*.mount'"
+    units = [
+        dict(line.split("=", 1) for line in unit.split("\n"))
+        for unit in machine.shell(ask).stdout.strip().split("\n\n")
+    ]
+    conflicts = {unit["Id"]: unit["Conflicts"] for unit in units}
+    assert {"tmp.mount", "usr.mount", "srv-the\\x2ddata.mount"} < set(conflicts)
+    assert [name for name, of_unit in conflicts.items() if "umount.target" in of_unit] == ["mnt-own.mount"]
 
 
 def test_a_restart_keeps_ids_and_machine_id(make_machine: MakeMachine) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import subprocess
 import typing as t
@@ -15,12 +16,15 @@ import pytest
 from ansible_collections.unshare.container.plugins.plugin_utils.debian import DEBIAN
 
 from . import network_hosts
+from .conftest import Machine
 from .network_hosts import HOST, OUTSIDE, ROUTER, World
 from .test_guides_networking import running
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
 ADDRESSES = [f"192.0.2.{number}" for number in range(100, 111)]
+NAMESERVER = "192.0.2.53"
+RESOLVER = "/etc/resolv.conf"
 SERVER = (
     "dnsmasq",
     "--keep-in-foreground",
@@ -30,6 +34,7 @@ SERVER = (
     "--log-facility=-",
     f"--dhcp-range={ADDRESSES[0]},{ADDRESSES[-1]},1h",
     f"--dhcp-option=option:router,{ROUTER}",
+    f"--dhcp-option=option:dns-server,{NAMESERVER}",
     "--dhcp-authoritative",
     "--dhcp-leasefile=/dev/null",
     "--pid-file=",
@@ -76,15 +81,33 @@ def serving(world: World) -> t.Iterator[t.Callable[[], str]]:
             process.kill()
 
 
-@pytest.mark.parametrize(("client", "program"), [("dhcp-client", "dhclient"), ("dhcpcd", "dhcpcd")])
-def test_n13_a_client_gets_an_address_in_the_lan(world: World, client: str, program: str) -> None:
+def settled(machine: Machine) -> list[str]:
+    """Return the addresses of the interface that is none of the client's."""
+    (found,) = json.loads(machine.output("ip", "-j", "address", "show", "eth1"))
+    return sorted(item["local"] for item in found["addr_info"] if item["scope"] == "global")
+
+
+@pytest.mark.parametrize(
+    ("client", "program", "servers"),
+    [
+        ("dhcp-client", "dhclient", [NAMESERVER]),
+        ("dhcpcd", "dhcpcd", [NAMESERVER]),
+        ("network-manager", "NetworkManager", [NAMESERVER]),
+        ("connman", "connmand", ["127.0.0.1", "::1"]),  # which asks the LAN's itself
+    ],
+)
+def test_n13_a_client_gets_an_address_in_the_lan(world: World, client: str, program: str, servers: list[str]) -> None:
+    """And leaves the interface that it is not asked for as it is. Two of them bring the message bus that they need."""
     if not shutil.which(DEBIAN.of(client).programs[program]) or not shutil.which("dnsmasq"):
         pytest.skip(f"{program} or dnsmasq is not installed")
+    # What comes by a wire has its checksum, and connman looks at it; a pair of interfaces leaves that out.
+    world.machine.output("ethtool", "-K", "eth0", "tx", "off")
     options = {
         "operating_system": {"host_name": "desk", "services": [{"type": client}]},
-        "network": {"bridge": "br0", "dhcp": True},
+        "network": [{"bridge": "br0", "dhcp": True}, {"zone": "desks"}],
     }
     with serving(world) as given, running(world, options) as machine:
+        before = settled(machine)
         address = given()
         assert address in ADDRESSES
         # It is configured after that; each second another echo is asked for.
@@ -94,3 +117,7 @@ def test_n13_a_client_gets_an_address_in_the_lan(world: World, client: str, prog
         (route,) = json.loads(machine.output("ip", "-j", "route", "show", "default"))
         assert (route["gateway"], route["dev"]) == (ROUTER, "eth0")
         assert machine.output("systemctl", "is-active", client).strip() == "active"
+        assert settled(machine) == before
+        machine.output("bash", "-c", f"grep -m1 ^nameserver <(exec timeout 20 tail -n +1 -F {RESOLVER})")
+        said = machine.output("cat", RESOLVER)
+        assert sorted(re.findall(r"^nameserver (\S+)$", said, re.MULTILINE)) == servers

@@ -17,7 +17,7 @@ from ansible_collections.unshare.container.plugins.module_utils.inside import qu
 from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.kernel import PTYS
-from ansible_collections.unshare.container.plugins.module_utils.life import foreground
+from ansible_collections.unshare.container.plugins.module_utils.life import commands
 
 from .conftest import Host
 from .eval_commands import Evaluator
@@ -134,7 +134,7 @@ def test_an_entry_that_fails_leaves_nothing(
         patch.setattr(os, "isatty", lambda _descriptor: terminal_there)
         patch.setattr(module, name, Failing(getattr(module, name), times))
         with pytest.raises((LauncherError, OSError)):
-            foreground.enter(machine.container, ["true"], "root")
+            commands.enter(machine.container, ["true"], "root")
     machine.container.cgroup.close()
     assert Host.descriptors().keys() == before.keys()
 

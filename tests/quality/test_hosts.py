@@ -321,6 +321,18 @@ def test_each_row_of_the_table_is_shown_by_a_test() -> None:
     assert shown() == set(results.ROWS)
 
 
+def test_each_test_of_a_host_that_runs_containers_counts_for_a_row() -> None:
+    """Those of the machines count for none."""
+    texts = [path.read_text() for path in (ROOT / "tests/hosts").glob("test_*.py") if path.stem != "test_machines"]
+    tests = [
+        test for text in texts for test in re.findall(r"^((?:@.*\n(?:[ )].*\n)*)*)def (test_\w+)", text, re.MULTILINE)
+    ]
+    unable = {f'on("{name}")' for name, recipe in RECIPES.items() if not recipe.runs_containers}
+    assert len(tests) > 20
+    counts = {name: "mark.shows(" in marks or any(mark in marks for mark in unable) for marks, name in tests}
+    assert [name for name, each in counts.items() if not each] == []
+
+
 def test_the_table_is_made_of_the_record() -> None:
     assert hosts_table.updated(hosts_table.PAGE.read_text("utf-8")) == hosts_table.PAGE.read_text("utf-8")
 

@@ -15,7 +15,7 @@ KNOWN = {
     "module_utils/launcher/printable.py": 1,
     "module_utils/launcher/excursion.py": 1,  # of its own, and the kernel's words
     "module_utils/host/reboots.py": 1,  # the container's name alone
-    "module_utils/life/foreground.py": 1,  # the report for programs, made printable there
+    "module_utils/life/commands.py": 1,  # the report for programs, made printable there
     "module_utils/life/main.py": 3,  # the usage of both, and the PID
 }
 

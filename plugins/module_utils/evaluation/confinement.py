@@ -78,11 +78,8 @@ class Confinement:
         leave_session_keyring()
         last = max(len(CAPABILITIES) + 1, 48)
         for number in range(last):
-            if number not in self.kept:
-                try:
-                    linux.prctl(linux.PR_CAPBSET_DROP, number)
-                except OSError:
-                    break  # the first number that this kernel does not know
+            if number not in self.kept and not linux.drop_from_bounding_set(number):
+                break  # the first number that this kernel does not know
         linux.prctl(linux.PR_CAP_AMBIENT, linux.PR_CAP_AMBIENT_CLEAR_ALL)
         linux.prctl(linux.PR_SET_SECUREBITS, 0)
         mask = sum(1 << number for number in self.kept)

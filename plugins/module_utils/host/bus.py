@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A call of a method over the host's system bus (the D-Bus specification), of a service that runs already.
+"""A call of a method over the host's system bus (the D-Bus specification).
 
 A start of a container makes one such call. busctl(1) would cost a process, and be needed on the host.
 """
@@ -48,14 +48,23 @@ class BusError(Exception):
 
 
 def call(
-    service: str, path: str, interface: str, method: str, signature: str, values: list[Any], seconds: float, bus: str
+    service: str,
+    path: str,
+    interface: str,
+    method: str,
+    signature: str,
+    values: list[Any],
+    seconds: float,
+    bus: str,
+    starts: bool = False,
 ) -> None:
-    """Call a method, and wait for its answer. Do not start the service.
+    """Call a method, and wait for its answer.
 
     Args:
         signature: the types of `values`, each `s`, `u` or `ay`.
         seconds: for all of it.
         bus: path of the bus's socket.
+        starts: whether the bus starts the service if that does not run.
 
     Raises:
         BusError: the answer is an error.
@@ -65,13 +74,20 @@ def call(
         connection = _Connection(channel, time.monotonic() + seconds)
         connection.greet(bus)
         hello = message(1, BUS, "/org/freedesktop/DBus", BUS, "Hello", "", [])
-        connection.send(hello + message(2, service, path, interface, method, signature, values))
+        connection.send(hello + message(2, service, path, interface, method, signature, values, starts))
         connection.await_answer(1)
         connection.await_answer(2)
 
 
 def message(
-    serial: int, service: str, path: str, interface: str, method: str, signature: str, values: list[Any]
+    serial: int,
+    service: str,
+    path: str,
+    interface: str,
+    method: str,
+    signature: str,
+    values: list[Any],
+    starts: bool = False,
 ) -> bytes:
     """Return the call of a method as it goes over the bus."""
     body = marshalled(signature, values)
@@ -84,7 +100,7 @@ def message(
     fields = b""
     for code, kind, value in named + ([(FIELD_SIGNATURE, "g", signature)] if signature else []):
         fields = _aligned(fields, 8) + bytes((code, 1, ord(kind), 0)) + marshalled(kind, [value])
-    start = (ord("l"), METHOD_CALL, NO_AUTO_START, 1, len(body), serial, len(fields))
+    start = (ord("l"), METHOD_CALL, 0 if starts else NO_AUTO_START, 1, len(body), serial, len(fields))
     return _aligned(struct.pack("<" + HEADER, *start) + fields, 8) + body
 
 

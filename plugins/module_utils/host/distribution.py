@@ -12,11 +12,17 @@ from typing import NamedTuple
 
 
 class HostPackages(NamedTuple):
-    """The packages that merge /usr, contain systemd, and contain the library that compiles the system-call filter."""
+    """The packages that merge /usr, contain systemd, and contain the library that compiles the system-call filter.
+
+    `packet_filter`: the one with the program that makes the rules for containers with a network of their own.
+    """
 
     merged_usr: str
     systemd: str
     libseccomp: str
+    packet_filter: str
 
 
-DEBIAN_PACKAGES = HostPackages(merged_usr="usrmerge", systemd="systemd", libseccomp="libseccomp2")
+DEBIAN_PACKAGES = HostPackages(
+    merged_usr="usrmerge", systemd="systemd", libseccomp="libseccomp2", packet_filter="nftables"
+)

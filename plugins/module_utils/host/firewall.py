@@ -16,6 +16,7 @@ from ..launcher.host_settings import setting
 from ..launcher.network_records import BRIDGE, ROUTED, ZONE
 from ..launcher.wires import link_local
 from ..state.zones import digest
+from .distribution import DEBIAN_PACKAGES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,10 +34,11 @@ EARLY = "type filter hook prerouting priority -300"
 # What is published on the loopback is for the host alone: a machine beside it can send packets there as well.
 NOT_OF_LOOPBACK = ["ip daddr 127.0.0.0/8 return", "ip6 daddr ::1 return"]
 OUTPUT_LIMIT = 1 << 24  # bytes of what nft says
+PROGRAM = "nft"
 DIRECTORIES = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin")
 MISSING = (
-    "network: the program 'nft' is missing on this host, which keeps containers apart and leads ports to them: install "
-    "the package nftables"
+    "network: the program '%s' is missing on this host, which keeps containers apart and leads ports to them: install "
+    "the package %s" % (PROGRAM, DEBIAN_PACKAGES.packet_filter)
 )
 REJECT = "reject with icmpx type admin-prohibited"  # versions of nft(8) before 1.0 need the word `type`
 # What is said between neighbours of IPv6, and about groups (RFC 4861, RFC 3810).
@@ -322,7 +324,7 @@ def tracks_bridges() -> bool:
 def nft_program() -> str:
     """Return the path of nft. Raise LauncherError where it is missing."""
     for directory in DIRECTORIES:
-        path = os.path.join(directory, "nft")
+        path = os.path.join(directory, PROGRAM)
         if os.access(path, os.X_OK):
             return path
     raise LauncherError(MISSING)

@@ -3,8 +3,8 @@
 
 """The units that a container's health names: does its system have them?
 
-systemd inside reads the units in one directory alone, and all that is there comes from the system. So what is missing
-is known before a start, on the controller and on the host alike.
+systemd inside boots with the units of one directory alone, and all that is there comes from the system. So what is
+missing is known before a start, on the controller and on the host alike.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Collection, Mapping
 
-from ..state.declared_units import UNITS_DIRECTORY
+from ..state.declared_units import MADE_AT_RUN_TIME, UNITS_DIRECTORY
 from .unit_settings import FROM_FILES, is_there
 
 UNIT_PATH, GENERATORS = "SYSTEMD_UNIT_PATH", "SYSTEMD_GENERATOR_PATH"
@@ -33,7 +33,8 @@ def missing_units(
     :param boot: the text of the script that prepares the root, or of the parts that a declaration adds to it.
     """
     generators = (environment.get(GENERATORS) or "/nosuch") + "/"
-    if environment.get(UNIT_PATH, "") + "/" != UNITS_DIRECTORY or BRINGS_UNITS in boot:
+    places = [path for path in environment.get(UNIT_PATH, "").split(":") if path not in MADE_AT_RUN_TIME]
+    if places != [UNITS_DIRECTORY[:-1]] or BRINGS_UNITS in boot:
         return []  # it may have units from elsewhere
     if any(path.startswith(generators) for path in files):
         return []

@@ -162,6 +162,14 @@ def _credentials(host: HostFacts, specification: Specification) -> list[str]:
     return [] if _kernel(host, specification) else preflight_credentials.unavailable(host, specification)[1]
 
 
+def _network(host: HostFacts, specification: Specification) -> list[str]:
+    if specification.network is None or not specification.network.is_filtered:
+        return []
+    from . import preflight_network
+
+    return preflight_network.absent(host)
+
+
 def _version(version: tuple[int, ...]) -> str:
     return ".".join(str(part) for part in version)
 
@@ -181,14 +189,15 @@ def problems(host: HostFacts, specification: Specification) -> list[str]:
 
 
 def missing_sources(host: HostFacts, specification: Specification) -> list[str]:
-    """Return which sources of required mappings, devices and credentials are missing, each with a remedy.
+    """Return which sources of required mappings, devices, credentials and programs are missing, each with a remedy.
 
     A task of the play may make them.
     """
     if _kernel(host, specification):
         return []
     credentials = preflight_credentials.unavailable(host, specification)[0]
-    return preflight_sources.required(host, specification) + preflight_devices.absent(host, specification) + credentials
+    devices = preflight_devices.absent(host, specification)
+    return preflight_sources.required(host, specification) + devices + credentials + _network(host, specification)
 
 
 def warnings(host: HostFacts, specification: Specification) -> list[str]:

@@ -9,9 +9,9 @@ import select
 import time
 
 from ..launcher.errors import LauncherError
-from ..launcher.init import OUTPUT_LOG
 from ..launcher.process import KILL, Process, reap_left, reap_within
 from ..launcher.specification import read_outline
+from ..launcher.targets import OUTPUT_LOG
 from .enter import REAP_TIMEOUT, Entry
 from .streams import Pipes
 

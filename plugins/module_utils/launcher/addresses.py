@@ -30,6 +30,9 @@ NOBODYS = (
     ("reserved", "240.0.0.0/4", "::ffff:0:0/96"),
 )
 
+# No other machine is reached from these, and by these.
+OF_NO_WIRE = ("127.0.0.0/8", "::1/128", "169.254.0.0/16", "fe80::/10")
+
 
 def parse_address(address: str) -> tuple[int, int]:
     """Return the family of an address, and the address as a number.

@@ -44,7 +44,7 @@ BELOW = (
     "who starts the container, and bound what a unit inside can ask for"
 )
 NAME_WIDTH = 25  # of the first column of /proc/PID/limits
-LAST_SIGNAL = 64
+RESET = tuple(set(range(1, 65)) - {9, 19})  # all signals but SIGKILL and SIGSTOP
 CAP_SYS_RESOURCE = 24
 FIRST_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO of the kernel
 LEAST_OOM_SCORE = -1000
@@ -123,20 +123,17 @@ class Attributes:
             found.limits[number] = max(now[0], soft), max(now[1], hard)
         return found
 
-    def complete(self, pid: int) -> str | None:
-        """Give another process what it could not give itself. Return what it still lacks, as a warning, or None."""
-        has = _limits_of(pid)
+    def impose(self, pid: int) -> str | None:
+        """Give another process these attributes. Return what it lacks nevertheless, as a warning, or None."""
         found = []
-        for number, (soft, hard) in sorted(self.limits.items()):
-            now = has.get(number, (soft, hard))
-            if now[0] >= soft and now[1] >= hard:
-                continue
+        for number, wanted in sorted(self.limits.items()):
             try:
-                linux.set_limit(pid, number, soft, hard)
+                linux.set_limit(pid, number, *wanted)
             except PermissionError:
-                for kind, mine, wanted in zip(("", " (hard)"), now, (soft, hard)):
-                    if mine < wanted:
-                        found.append("%s%s is %d, not %s" % (NAMES[number], kind, mine, _words(wanted)))
+                now = _set_lowered(pid, number, *wanted)
+                for kind, mine, asked in zip(("", " (hard)"), now, wanted):
+                    if mine < asked:
+                        found.append("%s%s is %d, not %s" % (NAMES[number], kind, mine, _words(asked)))
         self._schedule(pid)
         return BELOW % ", ".join(found) if found else None
 
@@ -163,8 +160,7 @@ class Attributes:
             except PermissionError:
                 complete = False
                 if pid == 0:
-                    ceiling = linux.get_own_limit(number)[1]
-                    linux.set_limit(pid, number, min(soft, ceiling), min(hard, ceiling))
+                    _set_lowered(pid, number, soft, hard)
         return self._schedule(pid) and complete
 
     def _schedule(self, pid: int) -> bool:
@@ -244,6 +240,19 @@ def _write(path: str, text: bytes) -> None:
         os.close(descriptor)
 
 
+def _set_lowered(pid: int, number: int, soft: int, hard: int) -> tuple[int, int]:
+    """Set a limit of a process (0: the calling one) as near to these as its hard limit allows. Return what it has."""
+    try:
+        ceiling = linux.get_limit(pid, number)[1]
+        lowered = min(soft, ceiling), min(hard, ceiling)
+        linux.set_limit(pid, number, *lowered)
+        return lowered
+    except PermissionError:  # what protects the host may let nobody set the limits of another process
+        if pid == 0:
+            raise
+        return _limits_of(pid).get(number, (soft, hard))
+
+
 def _words(limit: int) -> str:
     return "infinity" if limit == INFINITY else str(limit)
 
@@ -263,7 +272,7 @@ def reset_own() -> None:
     Signals that Python, or its caller, ignores or blocks would stay so after exec. These include the signals that the C
     library keeps for itself and lets nobody set; another library may have ignored them.
     """
-    linux.default_signals(*(set(range(1, LAST_SIGNAL + 1)) - {_signal.SIGKILL, _signal.SIGSTOP}))
+    linux.default_signals(*RESET)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
     linux.prctl(linux.PR_SET_TIMERSLACK, TIMER_SLACK)
     linux.personality(0)

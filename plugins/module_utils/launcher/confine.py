@@ -68,10 +68,8 @@ def give_up(security: Security, bound: int = ALL_CAPABILITIES) -> None:
         if not (nesting and name in NESTING_KEEPS):
             kept &= ~(1 << number)
     for number in (number for number in range(CAPABILITIES) if not kept >> number & 1):
-        try:
-            linux.prctl(linux.PR_CAPBSET_DROP, number)
-        except OSError:
-            break  # this kernel knows no capability of this number, nor of a higher one (EINVAL)
+        if not linux.drop_from_bounding_set(number):
+            break  # nor does this kernel know a higher one
     linux.prctl(linux.PR_CAP_AMBIENT, linux.PR_CAP_AMBIENT_CLEAR_ALL)
     linux.capset(kept, kept, 0)
     if security.no_new_privileges:

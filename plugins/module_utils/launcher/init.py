@@ -27,18 +27,19 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 BOOT = root.SELF + "/boot"
-OUTPUT_LOG = "/run/output.log"
-# What the init says when its namespaces are made: that all is well, or that the host's root must raise its limits.
-READY, LIMITED = b"1", b"2"
 SPECIAL_BITS = 0o6000  # set-user-ID and set-group-ID
 
 
 class FirstProcess:
-    """The first process of the container that `launch` starts. The object is made and used in that process alone."""
+    """The first process of the container that `launch` starts. The caller makes the object, and that process runs it.
+
+    What can be prepared is prepared by the caller: each page of memory that the process touches is copied for it.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.spec = plan.spec
+        self.environment = self._environment()
 
     def run(self, report: int, ids: int, ready: int, built: int, go: int) -> NoReturn:
         """Wait for each of the caller's steps, and run `boot`.
@@ -53,15 +54,13 @@ class FirstProcess:
             wanted = (report, ids, ready, built, go, self.plan.output)
             report, ids, ready, built, go, output = keep_only(*wanted)
             read_token(ids, "the launcher ended before it gave the container its ids")
-            complete = self.plan.attributes.give(0)
-            self._make_namespaces(ready, READY if complete else LIMITED)
+            self._make_namespaces(ready)
             reset_own()
             confine.give_up(self.spec.security)
             # The filter takes a while, and the root is not there yet.
             filtered = not self._makes_special_directories()
             if filtered:
                 confine.filter_calls(self.plan.filter_program)
-            environment = self._environment()
             read_token(built, "the launcher ended before the container's root was built")
             linux.unshare(linux.CLONE_NEWNS)
             # Within the container alone. systemd leaves it to a container's manager, and needs it for credentials.
@@ -76,17 +75,17 @@ class FirstProcess:
             boot = program.find(top, BOOT, [BOOT])
             os.umask(UMASK)
             read_token(go, "the launcher ended before the container's start was recorded")
-            boot.execute(environment)
+            boot.execute(self.environment)
         except BaseException as error:
             tell(report, "in the container: ", error)
         os._exit(1)
 
-    def _make_namespaces(self, ready: int, token: bytes) -> None:
+    def _make_namespaces(self, ready: int) -> None:
         os.setgroups([])
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
         linux.unshare(self.plan.made)
-        write_all(ready, token)
+        write_all(ready, b"1")
         os.setsid()
         linux.set_host_name(self.spec.host_name)
         if not self.plan.shared_network:
@@ -145,7 +144,7 @@ class FirstProcess:
 
     def _connect_standard_streams(self, top: int, output: int) -> None:
         if output < 0:
-            output = lookup.open_found(top, OUTPUT_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            output = lookup.open_found(top, targets.OUTPUT_LOG, os.O_WRONLY | os.O_APPEND)
         if self.plan.console is not None:
             os.dup2(output, 0)
             fcntl.ioctl(0, linux.TIOCSCTTY, 0)

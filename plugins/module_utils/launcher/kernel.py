@@ -164,32 +164,34 @@ def mount_message_queues(tree: mounts.Tree, record: Mount) -> None:
 
 def restrict(tree: mounts.Tree, null: int) -> None:
     """Mask the files that reveal the host's hardware and kernel; make those that control it read-only."""
-    empty = None  # one directory of the tree that was hidden, and hides the others
-    hidden = QUIET | mount_calls.MOUNT_ATTR_RDONLY
+    covers: dict[
+        bool, int
+    ] = {}  # by whether it is a directory: the mount that hides the first, and copies of it others
     for path in MASKED:
         try:
             target = tree.open(path)
         except FileNotFoundError:
             continue
-        if not stat.S_ISDIR(os.fstat(target).st_mode):
-            # Read-only, or a root inside with the host's own ids could take everybody's access to the null device.
-            mount = mounts.bind(null, hidden, None, recursive=False, nodes=True)
-        elif empty is None:
-            mount = empty = mounts.tmpfs("0755", "4k", "2", hidden)
+        directory = stat.S_ISDIR(os.fstat(target).st_mode)
+        if directory in covers:
+            mount = mount_calls.open_tree(covers[directory], "", False)
+        elif directory:
+            mount = covers[directory] = mounts.tmpfs("0755", "4k", "2", READ_ONLY_QUIET)
         else:
-            mount = mount_calls.open_tree(empty, "", False)
+            # Read-only, or a root inside with the host's own ids could take everybody's access to the null device.
+            mount = covers[directory] = mounts.bind(null, READ_ONLY_QUIET, None, recursive=False, nodes=True)
         mount_calls.move_mount(mount, target)
         os.close(target)
-        if mount != empty:
+        if mount not in covers.values():
             os.close(mount)
-    if empty is not None:
-        os.close(empty)
+    for mount in covers.values():
+        os.close(mount)
     for path in READ_ONLY:
         try:
             target = tree.open(path)
         except FileNotFoundError:
             continue
-        mount = mounts.bind(target, QUIET | mount_calls.MOUNT_ATTR_RDONLY, None, recursive=False)
+        mount = mounts.bind(target, READ_ONLY_QUIET, None, recursive=False)
         mount_calls.move_mount(mount, target)
         os.close(mount)
         os.close(target)

@@ -15,13 +15,13 @@ takes a copy of that namespace into its own user namespace. Crossing that border
     caller                               init (the module `init`)
     private mount namespace
     clone the init ────────────────────▶ closes what it need not keep, waits for its ids
-    write uid and gid maps ── "ids" ───▶ takes uid 0, makes its namespaces
+    write uid and gid maps
+    set its limits ────────── "ids" ───▶ takes uid 0, makes its namespaces
     build the tree ◀─────── "namespaces" host name, loopback, gives up what it need not keep,
                                          takes its system-call filter
     mount proc, sysfs, cgroup2, masks
     pivot the root ───────── "root" ───▶ copies the mount namespace
     back to the host's                   makes its directories, finds its program
-    give it what only the host can give
     note PID and start time ─ "go" ────▶ runs `boot`
 
 What fails in the init is reported through one close-on-exec pipe; its end without a report means that `boot` runs
@@ -39,7 +39,7 @@ from .attributes import give_oom_score
 from .errors import LauncherError
 from .excursion import Excursion, NoWayBack, Visit, in_child
 from .handshake import error_line, read_token, write_all
-from .init import LIMITED, FirstProcess
+from .init import FirstProcess
 from .loading import load_nothing_more
 from .plan import CLONED, Plan
 from .process import KILL, Process
@@ -64,7 +64,6 @@ class Launch:
     Attributes:
         cloned: the process id of its first process, 0 before there is one.
         init: that process, a child of the caller.
-        limited: whether it may not have all of its limits.
         warnings: what the root was built without, a line each.
         mapped: what was found at the sources of its mappings, a line each (`mapped`).
     """
@@ -73,7 +72,6 @@ class Launch:
         self.plan = plan
         self.cloned = 0
         self.init: Process | None = None
-        self.limited = True
         self.warnings: list[str] = []
         self.mapped: list[str] = []
 
@@ -93,8 +91,6 @@ class Launch:
             self._build_here(excursion, report, go, deadline)
         else:
             self._build_in_child(report, go, deadline)
-        if self.init is not None:
-            self._give_attributes(self.init.pid)
 
     def _build_here(self, excursion: Excursion, report: Pipe, go: Pipe, deadline: float) -> None:
         collects = gc.isenabled()
@@ -146,14 +142,16 @@ class Launch:
             for _number in range(3):
                 pipes.append(os.pipe())
             ids, ready, built = pipes
+            first_process = FirstProcess(self.plan)
             load_nothing_more()
             self.cloned = pid = self._clone(relation)
             if pid == 0:
-                FirstProcess(self.plan).run(report[1], ids[0], ready[1], built[0], go[0])
+                first_process.run(report[1], ids[0], ready[1], built[0], go[0])
             os.close(ready[1])
             pipes[1] = (ready[0], -1)
             self.init = init = Process.pin_child(pid)
             self._write_id_maps(init.pid)
+            self._give_attributes(init.pid)
             write_all(ids[1], b"1")
             self._make_root(init, ready[0], deadline)
             write_all(built[1], b"1")
@@ -175,15 +173,18 @@ class Launch:
         linux.prctl(linux.PR_SET_SECUREBITS, linux.SECBIT_NO_SETUID_FIXUP)
         os.setresgid(-1, base, -1)
         os.setresuid(-1 if self.plan.tasks is None else base, base, -1)
-        soft, hard = linux.get_own_limit(linux.RLIMIT_NPROC)
+        soft, hard = linux.get_limit(0, linux.RLIMIT_NPROC)
         if self.plan.tasks is not None:
             linux.set_limit(0, linux.RLIMIT_NPROC, min(self.plan.tasks, hard), hard)
+        pid = -1
         try:
             if relation == linux.CLONE_PARENT:
-                return linux.clone3(CLONED | linux.CLONE_PARENT, 0, self.plan.cgroup)
-            return linux.clone3(CLONED, linux.SIGCHLD, self.plan.cgroup)
+                pid = linux.clone3(CLONED | linux.CLONE_PARENT, 0, self.plan.cgroup)
+            else:
+                pid = linux.clone3(CLONED, linux.SIGCHLD, self.plan.cgroup)
+            return pid
         finally:
-            if self.plan.tasks is not None:
+            if self.plan.tasks is not None and pid != 0:  # the init sets no limit: the caller may have set it already
                 linux.set_limit(0, linux.RLIMIT_NPROC, soft, hard)
 
     def _write_id_maps(self, init: int) -> None:
@@ -221,8 +222,7 @@ class Launch:
                 source.close()
             self.warnings += builder.warnings
             self.mapped = builder.records.mapped
-            said = read_token(ready, "the container's first process did not make its namespaces", deadline)
-            self.limited = said == LIMITED
+            read_token(ready, "the container's first process did not make its namespaces", deadline)
             for wire in self.plan.wires:
                 wire.attach(init)
             self._mount_kernel_file_systems(tree, init)
@@ -239,8 +239,11 @@ class Launch:
                 os.close(descriptor)
 
     def _give_attributes(self, init: int) -> None:
-        """Give the init what it cannot take itself, while it looks for its program; warn about what cannot be given."""
-        lacking = self.plan.attributes.complete(init) if self.limited else None
+        """Give the init its limits and priorities, and warn about what cannot be given.
+
+        The owner of its user namespace, which this process is by its effective id, may do so without CAP_SYS_RESOURCE.
+        """
+        lacking = self.plan.attributes.impose(init)
         self.warnings += filter(None, [lacking, give_oom_score(init, self.plan.spec.oom_score_adj)])
 
     def _mount_kernel_file_systems(self, tree: mounts.Tree, init: Process) -> None:

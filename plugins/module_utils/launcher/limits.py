@@ -157,9 +157,9 @@ def _reason(name: str, controllers: list[str]) -> str:
 def unfit(limits: dict[str, Any], controllers: list[str]) -> list[str]:
     """Return a warning for each processor and each disk in the limits that this host does not have."""
     found = []
-    present = read_text(ONLINE).strip()
-    if "cpuset" in limits and LIMITS["cpuset"].controller in controllers and present:
-        absent = sorted(processors(limits["cpuset"]) - processors(present))
+    if "cpuset" in limits and LIMITS["cpuset"].controller in controllers:
+        present = read_text(ONLINE).strip()
+        absent = sorted(processors(limits["cpuset"]) - processors(present)) if present else []
         if absent:
             said = "limits.cpuset: cannot be kept on this host: it has no processor %d, only %s"
             found.append(said % (absent[0], present))

@@ -78,6 +78,7 @@ RESOLVE_NO_SYMLINKS = 0x04
 # in a row by chance, a thousand times never.
 OPEN_TRIES = 1000
 EAGAIN = 11
+EINVAL = 22
 
 PR_SET_PDEATHSIG = 1
 PR_GET_PDEATHSIG = 2
@@ -220,6 +221,14 @@ def prctl(option: int, second: int = 0, third: int = 0) -> int:
     return result_of(result, "prctl(%d, %d)", option, second)
 
 
+def drop_from_bounding_set(capability: int) -> bool:
+    """Drop a capability for this process and all that come of it. Return whether the kernel knows this capability."""
+    result = libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), _ZERO, _ZERO, _ZERO)
+    if result < 0 and ctypes.get_errno() == EINVAL:
+        return False
+    return result_of(result, "prctl(PR_CAPBSET_DROP, %d)", capability) == 0
+
+
 def parent_death_signal() -> int:
     """Return the signal that this process gets when its parent dies, or 0 (PR_GET_PDEATHSIG)."""
     number = ctypes.c_int()
@@ -228,10 +237,10 @@ def parent_death_signal() -> int:
     return number.value
 
 
-def get_own_limit(number: int) -> tuple[int, int]:
-    """Return the soft and the hard resource limit of this number of the calling process (prlimit(2))."""
+def get_limit(pid: int, number: int) -> tuple[int, int]:
+    """Return the soft and the hard limit of this number of a process, or of the calling one (0) (prlimit(2))."""
     limits = _Limits()
-    result_of(libc.prlimit(0, number, None, limits), "prlimit(%d)", number)
+    result_of(libc.prlimit(pid, number, None, limits), "prlimit(%d, %d)", pid, number)
     return limits[0], limits[1]
 
 

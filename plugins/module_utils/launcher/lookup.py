@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from . import linux
 
@@ -100,24 +101,21 @@ def find(root: int, path: str, links: set[int] | None = None, magic: bool = True
 
 def _enter(way: list[int], name: str) -> str | None:
     """Go one directory further, or return the text of the link that is there instead."""
-    try:
+    target = _link(way[-1], name)
+    if target is None:
         way.append(os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=way[-1]))
-        return None
-    except NotADirectoryError:
-        target = _link(way[-1], name)
-        if target is None:
-            raise
-        return target
+    return target
 
 
 def _link(directory: int, name: str) -> str | None:
     """Return the text of a link, or None when there is no link of this name."""
     try:
-        return os.readlink(name, dir_fd=directory)
+        if stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            return os.readlink(name, dir_fd=directory)
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.ENOENT):
-            return None
-        raise
+        if error.errno not in (errno.EINVAL, errno.ENOENT):
+            raise
+    return None
 
 
 def open_found(root: int, path: str, flags: int, mode: int = 0) -> int:

@@ -172,8 +172,12 @@ class Netlink:
                 _raise(what, answer_flags, body)
                 return
 
-    def dump(self, kind: int, body: bytes) -> list[bytes]:
-        """Return all objects of a kind. What changes meanwhile may be there or not."""
+    def dump(self, kind: int, body: bytes, most: int = 0) -> list[bytes]:
+        """Return all objects of a kind. What changes meanwhile may be there or not.
+
+        Args:
+            most: end after so many, where somebody inside may have made very many; the socket is of no more use then.
+        """
         self._send(kind, DUMP, body)
         found: list[bytes] = []
         for answer, flags, message in self._messages():
@@ -182,6 +186,8 @@ class Netlink:
             if answer == ERROR:
                 _raise("dump", flags, message)
             found.append(message)
+            if len(found) == most:
+                return found
         return found
 
     # Links.
@@ -349,10 +355,14 @@ class Netlink:
         parts = [head, _attribute(1, _packed(family, value)), _attribute(4, index), _attribute(6, metric)]
         self.request("add local route %s" % destination, NEW_ROUTE, CREATE | REPLACE, *parts)
 
-    def addresses(self) -> list[tuple[int, str]]:
-        """Return the number of a link and an address of it with the length of its prefix, for each address."""
+    def addresses(self, most: int = 0) -> list[tuple[int, str]]:
+        """Return the number of a link and an address of it with the length of its prefix, for each address.
+
+        Args:
+            most: as `dump` has it.
+        """
         found = []
-        for message in self.dump(GET_ADDRESS, pack(ADDRESS, 0, 0, 0, 0, 0)):
+        for message in self.dump(GET_ADDRESS, pack(ADDRESS, 0, 0, 0, 0, 0), most):
             family, length, _flags, _scope, index = unpack_from(ADDRESS, message)
             values = dict(attributes_of(message, calcsize(ADDRESS)))
             address = values.get(2, values.get(1))

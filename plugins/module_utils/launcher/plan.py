@@ -33,7 +33,7 @@ class Plan:
         notify_path: socket for the init's notification, or none.
         console: path of a pty for `/dev/console`, or none.
         output: descriptor that becomes PID 1's standard output and error (and input, when `console` is given);
-            by default a file of the container's own, `init.OUTPUT_LOG`, which lasts as long as the container.
+            by default a file of the container's own, `targets.OUTPUT_LOG`, which lasts as long as the container.
         extra_file_systems: further mount records (S11).
         tasks: how many tasks it may have, where its control group has no controller that counts them.
         host_mounts: descriptor of the host's mount namespace, when a mapping is to see what is mounted there later.

@@ -13,11 +13,11 @@ import os
 import stat
 import time
 
-from . import credentials, kernel, lookup, memory, mount_calls, mounts, nodes, own_directories
+from . import credentials, kernel, lookup, memory, mount_calls, mount_units, mounts, nodes, own_directories
 from .errors import LauncherError
 from .paths import STATE_DIRECTORY
 from .records import Records
-from .targets import CREDENTIALS, DEVICES, FUSE, MERGED, NO_FUSE, RUN, STANDARD_LINKS, TEMPORARY, plain_path
+from .targets import CREDENTIALS, DEVICES, FUSE, MERGED, NO_FUSE, OUTPUT_LOG, RUN, STANDARD_LINKS, TEMPORARY, plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ class Builder:
         self.deadline = deadline
         self.warnings: list[str] = []
         self.records = Records(tree, plan, source.store, id_map, deadline, self.warnings, network)
+        self._shared: list[str] = []  # the directories of the store's tree that are mounted
         self._made = set(SKELETON)
         self._links = [name for name, _target in STANDARD_LINKS] + list(MERGED)
 
@@ -130,12 +131,17 @@ class Builder:
         self.warnings += nodes.populate(self.tree, spec.devices, self.identity.base)
         mounted = self._mount_own()
         self._link_store(spec.store.target)
+        if self.plan.output is None:
+            self._place(OUTPUT_LOG.lstrip("/"), 0o600, b"")
         self._copy_files(spec.files)
         self._place("etc/machine-id", 0o444, (self.plan.machine_id + "\n").encode())
         self._place("run/host/container-manager", 0o444, b"unshare\n")
         self._share_host_files(spec)
         self._make_directories()
-        for record in spec.file_systems + self.plan.extra_file_systems:
+        records = spec.file_systems + self.plan.extra_file_systems
+        if spec.init.systemd:
+            self._tell_of_mounts([TEMPORARY, *(record.mount_point for record in records), *self._shared])
+        for record in records:
             if record.type not in NAMESPACED and record not in mounted:
                 self.records.mount(record)
         if self.plan.credentials:
@@ -257,11 +263,21 @@ class Builder:
             status = os.fstat(source)
             if stat.S_ISDIR(status.st_mode):
                 self.records.attach_bind(source, path, mount_calls.MOUNT_ATTR_RDONLY, path)
+                self._shared.append(path)
             elif stat.S_ISREG(status.st_mode):
                 content = _read_shared(source, path, self.deadline)
                 self._place(path.lstrip("/"), stat.S_IMODE(status.st_mode) & PERMISSIONS, content)
         finally:
             os.close(source)
+
+    def _tell_of_mounts(self, points: list[str]) -> None:
+        """Tell the container's systemd what it cannot unmount, before anything of a container's own is mounted."""
+        self._place(mount_units.FILE.lstrip("/"), 0o644, mount_units.TEXT)
+        for path in mount_units.drop_ins(map(plain_path, points)):
+            try:
+                os.symlink(mount_units.LOCKED, path.lstrip("/"))
+            except FileExistsError:
+                pass  # the system has settings of its own for that unit
 
 
 def _read_shared(source: int, path: str, deadline: float) -> bytes:

@@ -60,6 +60,7 @@ class Target:
         self.above = above
 
 
+OUTPUT_LOG = "/run/output.log"
 TARGETS = (
     Target("/proc", _KERNELS, below=True),
     Target("/sys", _KERNELS, below=True),
@@ -67,7 +68,7 @@ TARGETS = (
     Target("/run", "which the container makes itself, empty at each start: map what lies in it"),
     Target("/run/current-system", "which holds the program that the container starts with", below=True),
     Target("/run/host", "where the launcher tells the container's init about itself", below=True),
-    Target("/run/output.log", "which takes what the container's first process says", below=True),
+    Target(OUTPUT_LOG, "which takes what the container's first process says", below=True),
     Target("/run/systemd", "which belongs to the container's systemd", below=True),
     Target("/var/run", _LINK, below=True, above=False),
     Target("/var/lock", _LINK, below=True, above=False),

@@ -7,7 +7,7 @@ By hand, by a unit, or by the module, a container is started and stopped by the 
     container    start, stop and removal; `fuse` ends the file systems on which killed processes wait
     start        the caller's side of a start: the record, the wait for readiness
     main         the command lines of `run-container` and `enter-container`
-    foreground   both with a person in front of them
+    foreground   a container with a person in front of it; `commands` the same for a command in one
     service      a start as a unit of systemd; `machined` registers it
     by_hand      a start as a transient unit, which is left running
     networking   a container's part of the host's network; `network_healing` what a running one has lost of it

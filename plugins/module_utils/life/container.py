@@ -16,6 +16,7 @@ from ..launcher.paths import NETWORK_FILE, NEW, make_directory, remove_entries, 
 from ..launcher.process import KILL, KILL_SECONDS, Process, reap_left
 from ..launcher.specification import read_spec
 from ..launcher.stop_signals import signal_number
+from ..launcher.written_paths import paths_written
 from ..state.locks import AllocationLock
 from ..state.record import CLAIM, RecordedContainer, Status, explained
 
@@ -102,22 +103,29 @@ class Container(RecordedContainer):
             NotReady: launched, and not ready in time (it still runs), or ended by itself.
             LauncherError: it could not be launched.
         """
-        from ..state import writers  # who only enters a container does without this
-
-        running = self.status()
+        cleared = self._is_cleared()
+        running = Status("stopped") if cleared else self.status()
         if running.state == "running":
             raise AlreadyRunning("container %s: already runs, as PID %s" % (self.name, running.pid))
         spec = read_spec(system)
         shares = extra_file_systems or []
-        if not self._is_cleared():  # a start that is refused removes nothing of the last run, such as a reboot's mark
-            writers.refuse_second(self.name, spec.file_systems + shares)
-        self.stop(timeout)
+        writes = any(paths_written(record) for record in spec.file_systems + shares)
+        if writes:
+            from ..state import writers  # much code, of which a container that writes nowhere on the host needs none
+
+            if not cleared:  # a start that is refused removes nothing of the last run, such as a reboot's mark
+                writers.refuse_second(self.name, spec.file_systems + shares)
+        if not cleared:
+            self.stop(timeout)
+        reap_left()
         remove_file(os.path.join(self.directory, "config.json" + NEW))
-        writers.claim(self, system, spec.file_systems, shares)
+        if writes:
+            writers.claim(self, system, spec.file_systems, shares)
         try:
             return self._start(system, spec, wait, timeout, console, output, shares, before_boot)
         finally:
-            self.give_up_claim()
+            if writes:
+                self.give_up_claim()
 
     def _start(
         self,

@@ -12,13 +12,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Collection, Iterable, NamedTuple
 
-from ..host import claims, facts, health_units, looking, preflight, preflight_sources
+from ..host import claims, facts, health_units, looking, preflight, preflight_network, preflight_sources
 from ..host.preflight_paths import UnitPaths
 from ..host.preflight_programs import Programs
 from ..host.preflight_units import NamesInUnits
 from ..launcher.errors import LauncherError
 from ..launcher.specification import read_spec
-from ..state import id_ranges
 from ..state.system_damage import NO_MANIFEST, damages, summary_of_damages
 from ..state.target import Layout, TargetError
 
@@ -107,11 +106,7 @@ def _examine(
         unknown = health_units.missing_units(units, specification.files, specification.init.environment, programs.boot)
         problems += [f"health.units[{index}]: {text}" for index, text in unknown]
     conflicts = claims.conflicts(host, layout, name, specification, without, published)
-    if specification.network is not None and str(layout.root) == "/":
-        from . import networking  # much code, of which most runs need none
-
-        config = id_ranges.read_config(str(layout.container(name)))
-        conflicts += networking.problems(name, specification, config, without)
+    conflicts += preflight_network.conflicts(name, specification, without)
     return Examined(problems, conflicts, missing + paths.missing, preflight.warnings_of_start(host, specification))
 
 

@@ -17,14 +17,17 @@ import os
 import re
 import socket
 import time
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable, Iterator, Optional, TypeVar
 
 from ..host.container_options import HEALTH
 from ..inside import questions
 from ..inside.units import GOING_DOWN, RUNNING
 from ..launcher import linux
+from ..launcher.addresses import OF_NO_WIRE, contains, network_of, parse_address
 from ..launcher.errors import LauncherError, OptionError
 from ..launcher.excursion import NoWayBack, Visit
+from ..launcher.kinds import ContractError
+from ..launcher.netlink import Netlink
 
 PAUSES = (0.2, 0.2, 0.3, 0.5, 1.0)
 """Seconds between two rounds, the last of them from then on: a check leaves traces in the logs that it looks into."""
@@ -34,6 +37,11 @@ PATIENCE = 5.0
 
 COMPLAINT_LIMIT = 1000
 """Characters of a complaint: what the container says of itself may be of any length."""
+
+MOST_ADDRESSES = 100  # that are looked at: root inside may make any number
+
+OWN = "own"
+"""Said in the place of an address: the first one of the container's interfaces, one of IPv4 if there is any."""
 
 DEFAULTS: dict[str, Any] = {name: option["default"] for name, option in HEALTH.items()}
 """The health of a container of which no more is said."""
@@ -53,6 +61,11 @@ def check_health(health: dict[str, Any], place: str) -> None:
             where = f"{place}.{kind}[{index}]"
             if not 1 <= entry["port"] <= 65535:
                 raise OptionError(f"{where}.port", f"{entry['port']} is not a port (1 to 65535)")
+            try:
+                parse_address("::" if entry["address"] == OWN else entry["address"])
+            except ContractError as error:
+                said = f"{error.message}; '{OWN}' stands for the container's own one"
+                raise OptionError(f"{where}.address", said) from None
             for key in ("path", "host"):
                 text = entry.get(key, "/")
                 if any(not " " < character <= "~" for character in text) or (key == "path" and text[:1] != "/"):
@@ -69,6 +82,8 @@ class Ill(Exception):
         super().__init__(message)
         self.final = final
 
+
+Answer = TypeVar("Answer")
 
 Probe = Callable[[Any, float], Optional[float]]
 """A check of a container (a `life.container.Container`) within so many seconds; raises Ill or OSError.
@@ -172,19 +187,20 @@ def _unit(name: str) -> Probe:
 
 def _tcp(entry: dict[str, Any]) -> Probe:
     def probe(container: Any, timeout: float) -> None:
-        with connection(container, entry["address"], entry["port"], timeout):
+        with connection(container, address_of(container, entry["address"]), entry["port"], timeout):
             pass
 
     return probe
 
 
 def _http(entry: dict[str, Any]) -> Probe:
-    where = f"http://{entry['address']}:{entry['port']}{entry['path']}"
     request = f"GET {entry['path']} HTTP/1.1\r\nHost: {entry['host']}\r\nConnection: close\r\n\r\n"
 
     def probe(container: Any, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        with connection(container, entry["address"], entry["port"], timeout) as connected:
+        address = address_of(container, entry["address"])
+        where = f"http://{f'[{address}]' if ':' in address else address}:{entry['port']}{entry['path']}"
+        with connection(container, address, entry["port"], timeout) as connected:
             connected.settimeout(_left(deadline))
             connected.sendall(request.encode("ascii", "replace"))
             said = b""
@@ -229,7 +245,7 @@ def _left(deadline: float) -> float:
 def connection(container: Any, address: str, port: int, timeout: float) -> Iterator[socket.socket]:
     """Open a TCP connection to `address` from inside the container's network. Raise OSError naming both."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with _socket_inside(container, family) as made:
+    with _inside(container, lambda: socket.socket(family, socket.SOCK_STREAM)) as made:
         made.settimeout(timeout)
         try:
             made.connect((address, port))
@@ -238,16 +254,31 @@ def connection(container: Any, address: str, port: int, timeout: float) -> Itera
             raise OSError(f"port {port} of {address}: {error.strerror or error}") from error
 
 
-def _socket_inside(container: Any, family: int) -> socket.socket:
-    """Make a socket in the container's network namespace. This thread is in it for one system call."""
+def address_of(container: Any, given: str) -> str:
+    """Return the address that a check is to ask. Raise Ill when it is the container's own, and it has none yet."""
+    if given != OWN:
+        return given
+    with _inside(container, Netlink) as made:
+        there = [address for _index, address in made.addresses(MOST_ADDRESSES)]
+    found = [address for address in there if not any(contains(net, address) for net in _NOT_OWN)]
+    if not found:
+        raise Ill("its interfaces have no address")
+    return sorted(found, key=lambda address: ":" in address)[0].partition("/")[0]
+
+
+_NOT_OWN = [network_of(item) for item in OF_NO_WIRE]
+
+
+def _inside(container: Any, make: Callable[[], Answer]) -> Answer:
+    """Make a socket in the container's network namespace. This thread is in it for so long."""
     process = container.process()
     if process is None:
         raise Ill("it has ended")
     try:
         if os.path.samefile("/proc/self/ns/net", "/proc/%d/ns/net" % process.pid):
-            return socket.socket(family, socket.SOCK_STREAM)
+            return make()
         with Visit(process.descriptor, linux.CLONE_NEWNET):
-            return socket.socket(family, socket.SOCK_STREAM)
+            return make()
     except (NoWayBack, FileNotFoundError) as error:
         raise Ill("its network cannot be asked from here: %s" % error) from error
     finally:

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The registration of a container with systemd-machined of the host, for machinectl(1) and the options `--machine=`.
 
-Where it does not run, it is not started for this, and nothing is said. What goes wrong is a warning.
+The host's bus starts it, as it does for systemd-nspawn(1). Where it is not installed, or is masked, nothing is said and
+nothing is waited for. What else goes wrong is a warning.
 
 systemd-machined finds the unit of a container by itself, and forgets the container with the unit. But a unit that is
 started again has another PID 1, under the same name: so the end of a container takes its registration away.
@@ -21,9 +22,17 @@ if TYPE_CHECKING:
 
     from ..state.record import RecordedContainer, Status
 
-EXCHANGE_SECONDS = 5.0  # for the whole exchange
+EXCHANGE_SECONDS = 5.0  # for a whole exchange with one that runs
+START_SECONDS = 15.0  # if it may have to be started
 SERVICE, OBJECT = "org.freedesktop.machine1", "/org/freedesktop/machine1"
-NOT_THERE = ("org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner")
+NOT_THERE = (
+    "org.freedesktop.DBus.Error.ServiceUnknown",
+    "org.freedesktop.DBus.Error.NameHasNoOwner",
+    "org.freedesktop.systemd1.NoSuchUnit",
+    "org.freedesktop.systemd1.ShuttingDown",
+    "org.freedesktop.systemd1.UnitMasked",
+)
+NO_SYSTEMD = "org.freedesktop.DBus.Error.Spawn."  # the bus has no systemd to start it: PID 1 is another init
 NOT_REGISTERED = "container %s: is not registered with systemd-machined, so machinectl does not know it: %s"
 
 
@@ -49,27 +58,27 @@ def registered(container: RecordedContainer, status: Status) -> Status:
 
 
 def register(name: str, machine_id: str, pid: int) -> bool:
-    """Register the container that has this first process. Return whether systemd-machined runs, and has it now."""
+    """Register the container that has this first process. Return whether systemd-machined has it now."""
     values = [name, bytes.fromhex(machine_id), "unshare", "container", pid, ""]  # its root is nowhere on the host
-    return _call("RegisterMachine", "sayssus", values)
+    return _call("RegisterMachine", "sayssus", values, START_SECONDS, True)
 
 
 def unregister(name: str) -> None:
     """Take a container's registration away, whatever has become of it: it is forgotten with the unit anyway."""
     try:
-        _call("UnregisterMachine", "s", [name])
+        _call("UnregisterMachine", "s", [name], EXCHANGE_SECONDS, False)
     except (OSError, ValueError, bus.BusError):
         pass
 
 
-def _call(method: str, signature: str, values: list[Any]) -> bool:
-    """Call a method of systemd-machined. Return whether it runs."""
+def _call(method: str, signature: str, values: list[Any], seconds: float, starts: bool) -> bool:
+    """Call a method of systemd-machined. Return whether there is one."""
     try:
-        bus.call(SERVICE, OBJECT, SERVICE + ".Manager", method, signature, values, EXCHANGE_SECONDS, bus.SYSTEM_BUS)
+        bus.call(SERVICE, OBJECT, SERVICE + ".Manager", method, signature, values, seconds, bus.SYSTEM_BUS, starts)
     except (FileNotFoundError, ConnectionRefusedError):
         return False  # there is no bus
     except bus.BusError as error:
-        if error.name not in NOT_THERE:
+        if error.name not in NOT_THERE and not error.name.startswith(NO_SYSTEMD):
             raise
         return False
     return True

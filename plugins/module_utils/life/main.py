@@ -255,7 +255,7 @@ def enter_container_main() -> int:
             return 0
         if os.geteuid() != 0:
             raise LauncherError("enter-container: must be run as root")
-        from . import foreground
+        from . import commands
 
         name = container_of(os.path.basename(directory))
         if name is None:
@@ -270,10 +270,10 @@ def enter_container_main() -> int:
             limit = arguments.last("limit", "")
             if limit and not (limit.isascii() and limit.isdigit()):
                 raise LauncherError("--limit=%s: must be a number of bytes" % limit)
-            return foreground.enter_for_program(
+            return commands.enter_for_program(
                 container, arguments.rest, user, token, discard, skip, start, int(limit) if limit else None
             )
-        return foreground.enter(container, arguments.rest or None, user, start)
+        return commands.enter(container, arguments.rest or None, user, start)
     except (LauncherError, OSError) as error:
         print_error("enter-container", str(error))
         return 125

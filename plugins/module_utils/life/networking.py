@@ -17,18 +17,16 @@ from ..launcher.errors import LauncherError
 from ..launcher.host_settings import has_ipv6, set_setting, setting
 from ..launcher.netlink import Netlink
 from ..launcher.network import wire_of
-from ..launcher.network_records import PHYSICAL, ROUTED, ZONE
+from ..launcher.network_records import ROUTED, ZONE
 from ..launcher.paths import read_text, write_atomically
 from ..launcher.targets import plain_path
 from ..launcher.wires import remove_link
-from ..state import taken, zone_names, zones
+from ..state import network_conflicts, zone_names, zones
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterable
-
     from ..launcher.contract import Specification
     from ..launcher.network_records import Published
     from ..launcher.wires import Wire
@@ -89,7 +87,7 @@ class Networking:
     def _refuse_taken(self, host: Netlink) -> None:
         """Raise LauncherError when another container that runs, or is being started, has what this one is to have."""
         others = [record for record in living(host) if record.container != self.container.name]
-        taken.refuse_taken(self.wires, others, host)
+        network_conflicts.refuse_taken(self.wires, others, host)
         for record in others:
             for port in self.options.ports:
                 if any(port.meets(other) for other in record.ports):
@@ -163,14 +161,11 @@ def _zones_of(record: NetworkRecord) -> set[str]:
     return {interface.parent for interface in record.interfaces if interface.kind == ZONE}
 
 
-def decide(
-    name: str, spec: Specification, config: dict[str, object], host: Netlink, without: Iterable[str] = ()
-) -> list[Wire]:
+def decide(name: str, spec: Specification, config: dict[str, object], host: Netlink) -> list[Wire]:
     """Return the interfaces of a container, after a look at what the host has of what they need.
 
     Args:
         config: what is remembered of the container; gets the addresses that are allocated.
-        without: containers that are to end meanwhile.
 
     Raises:
         LauncherError: the host cannot give what was declared.
@@ -179,30 +174,10 @@ def decide(
         raise LauncherError("container %s: has no network" % name)
     if spec.network.is_filtered:
         firewall.nft_program()
-    wires = zones.wire(name, spec.network, config, host, without)
-    own = NetworkRecord.read(name)
-    moved = [item.parent for item in own.interfaces if item.kind == PHYSICAL] if own is not None else []
+    wires = zones.wire(name, spec.network, config, host)
     for wire in wires:
-        if wire.interface.kind != PHYSICAL or wire.device not in moved:  # it comes back before
-            wire.check(host)
+        wire.check(host)
     return wires
-
-
-def problems(name: str, spec: Specification, config: dict[str, object], without: Iterable[str] = ()) -> list[str]:
-    """Return why this host cannot give a container its network; nothing is changed.
-
-    Args:
-        config: what is remembered of the container.
-        without: containers that are to end meanwhile.
-    """
-    gone = {name, *without}
-    try:
-        with Netlink() as host:
-            wires = decide(name, spec, dict(config), host, without)
-            taken.refuse_taken(wires, [record for record in living(host) if record.container not in gone], host)
-    except (LauncherError, OSError) as error:
-        return [str(error)]
-    return []
 
 
 def _meet(one: NetworkRecord, other: NetworkRecord) -> bool:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The units that a system declares: which there are, what starts them, and what systemd says of their files.
 
-A container's systemd sees the units in one directory alone, and all that is there comes from the specification. So
-what is to run follows from that, without a word of the container's.
+A container's systemd boots with the units of one directory alone, and all that is there comes from the specification.
+So what is to run follows from that, without a word of the container's.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from .unit_texts import Settings
 
 UNITS_DIRECTORY = "/etc/systemd/system/"
+# What systemd-run(1) and `systemctl set-property --runtime` have systemd write. No boot finds anything there, but
+# systemd forgets what it does not find again when it is reloaded.
+MADE_AT_RUN_TIME = ("/run/systemd/system.control", "/run/systemd/transient")
+UNIT_PATH = ":".join((*MADE_AT_RUN_TIME, UNITS_DIRECTORY[:-1]))
 BOOT_TARGET = "default.target"
 # What every boot starts, as the distribution's own targets say (bootup(7)).
 BASIC_TARGETS = (

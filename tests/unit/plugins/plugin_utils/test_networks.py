@@ -26,6 +26,7 @@ from ansible_collections.unshare.container.plugins.plugin_utils.services import 
 from ansible_collections.unshare.container.plugins.plugin_utils.system_files import system_files
 
 DHCLIENT = "-d -lf /var/lib/dhcp-client/dhclient.leases -pf /run/dhclient.pid"
+DHCPCD = "--nobackground --option=domain_name_servers,domain_name,domain_search,classless_static_routes,interface_mtu"
 ZONE = {"kind": "zone", "parent": "web", "name": "eth0"}
 MODES: list[tuple[t.Any, bool, bool]] = [
     (None, False, False),
@@ -158,9 +159,9 @@ def test_n3_the_network_is_there_for_who_requires_it(network: t.Any) -> None:
 @pytest.mark.parametrize(
     ("network", "client", "command"),
     [
-        ("none", "dhcpcd", "/usr/sbin/dhcpcd --nobackground"),
-        ({"zone": "web"}, "dhcpcd", "/usr/sbin/dhcpcd --nobackground"),
-        ({"bridge": "br0"}, "dhcpcd", "/usr/sbin/dhcpcd --nobackground eth0"),
+        ("none", "dhcpcd", f"/usr/sbin/dhcpcd {DHCPCD}"),
+        ({"zone": "web"}, "dhcpcd", f"/usr/sbin/dhcpcd {DHCPCD}"),
+        ({"bridge": "br0"}, "dhcpcd", f"/usr/sbin/dhcpcd {DHCPCD} eth0"),
         (
             [{"zone": "a"}, {"bridge": "b"}, {"physical": "c", "name": "lan"}],
             "dhcp-client",
@@ -173,6 +174,12 @@ def test_n3_the_network_is_there_for_who_requires_it(network: t.Any) -> None:
             f"/usr/sbin/dhclient {DHCLIENT} eth0",
         ),
         ({"bridge": "br0"}, "network-manager", "/usr/sbin/NetworkManager --no-daemon"),
+        (
+            [{"zone": "a"}, {"bridge": "b"}, {"physical": "c", "name": "lan"}],
+            "connman",
+            "/usr/sbin/connmand -n -i eth1,lan",
+        ),
+        ({"zone": "web"}, "connman", "/usr/sbin/connmand -n -i lo"),
     ],
 )
 def test_n13_a_client_has_the_interfaces_that_are_left_to_it(network: t.Any, client: str, command: str) -> None:
@@ -183,6 +190,29 @@ def test_n13_a_client_has_the_interfaces_that_are_left_to_it(network: t.Any, cli
     assert (command.split()[0] in [item["program"] for item in made["programs"]]) == needed
     packages = networking.DEBIAN.of(client).packages
     assert set(packages) <= set(made["packages"]) if needed else not set(packages) & set(made["packages"])
+
+
+@pytest.mark.parametrize(
+    ("network", "needed"),
+    [("none", False), ("host", False), ({"zone": "web"}, True), ({"macvlan": "eno1", "dhcp": True}, True)],
+)
+def test_n8_the_packet_filter_is_among_the_packages_that_the_host_needs(network: t.Any, needed: bool) -> None:
+    assert ("nftables" in rendered(network, ["dhcp-client"])["packages"]) == needed
+
+
+@pytest.mark.parametrize(
+    ("client", "speaks"), [("dhcp-client", False), ("dhcpcd", False), ("network-manager", True), ("connman", True)]
+)
+@pytest.mark.parametrize(
+    ("network", "left"), [("none", False), ({"zone": "web"}, False), ({"bridge": "br0"}, True), ("host", False)]
+)
+def test_n13_a_client_that_speaks_over_the_bus_has_one(client: str, speaks: bool, network: t.Any, left: bool) -> None:
+    """Where an interface is left to it; elsewhere it brings no program that the host would need for nothing."""
+    made = rendered(network, [client])
+    has = speaks and left
+    assert ("/etc/systemd/system/dbus.socket" in made["files"]) == has
+    assert ("/usr/bin/dbus-daemon" in [item["program"] for item in made["programs"]]) == has
+    assert ("dbus" in made["packages"]) == has
 
 
 def test_n12_the_ports_of_services_are_the_hosts_with_its_network_alone() -> None:

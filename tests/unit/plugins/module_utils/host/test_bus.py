@@ -93,8 +93,8 @@ SIGNAL = answer(1, kind=4)
 """A signal may come in between; here it even says what an answer would."""
 
 
-def call(where: Bus, seconds: float = 20) -> None:
-    bus.call(SERVICE, OBJECT, "a.b", "Do", "suay", ["hi", 42, b"\7"], seconds, where.path)
+def call(where: Bus, seconds: float = 20, **options: bool) -> None:
+    bus.call(SERVICE, OBJECT, "a.b", "Do", "suay", ["hi", 42, b"\7"], seconds, where.path, **options)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -107,6 +107,12 @@ def test_each_byte_is_as_the_specification_has_it(tmp_path: Path, order: str) ->
     assert hello[:16] == b"l\1\2\1\0\0\0\0\1\0\0\0\x6d\0\0\0"
     assert b"\3\1s\0\x05\0\0\0Hello\0" in hello
     assert rest == CALL
+
+
+def test_the_bus_is_to_start_a_service_where_that_is_asked_for(tmp_path: Path) -> None:
+    with Bus(tmp_path / "bus", [answer(1), answer(2)]) as where:
+        call(where, starts=True)
+    assert where.said[128:] == b"l\1\0" + CALL[3:]
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

@@ -13,13 +13,14 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import confine, contract
+from ansible_collections.unshare.container.plugins.module_utils.launcher import confine, contract, linux
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_outline, read_spec
 from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
 from ..target_helpers import content
+from .forks import in_fork
 
 # linux/capability.h
 DROPPED = {16, 17, 25, *range(29, 41)}
@@ -36,11 +37,15 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     made: Calls = []
 
     def prctl(option: int, second: int = 0, third: int = 0) -> int:
-        if option == BOUNDING_DROP and second > LAST:
-            raise OSError(errno.EINVAL, "no such capability")
         made.append((option, second))
         return 0
 
+    def drop(number: int) -> bool:
+        if number <= LAST:
+            made.append((BOUNDING_DROP, number))
+        return number <= LAST
+
+    monkeypatch.setattr(confine.linux, "drop_from_bounding_set", drop)
     monkeypatch.setattr(confine.linux, "prctl", prctl)
     monkeypatch.setattr(confine.linux, "capset", lambda *sets: made.append(("capset", *sets)))
     monkeypatch.setattr(confine.linux, "join_new_session_keyring", lambda: made.append(("keyring",)))
@@ -67,6 +72,17 @@ def test_what_lies_outside_a_bound_is_given_up_as_well(calls: Calls) -> None:
     confine.give_up(contract.Security(), bound=1 << 5 | 1 << 16)
     assert ("capset", 1 << 5, 1 << 5, 0) in calls
     assert {call[1] for call in calls if call[0] == BOUNDING_DROP} == set(range(LAST + 1)) - {5}
+
+
+def test_a_capability_that_the_kernel_does_not_know_is_no_error_and_a_refusal_is() -> None:
+    def work() -> None:
+        assert not linux.drop_from_bounding_set(63)
+        assert linux.drop_from_bounding_set(LAST)
+        os.setresuid(65534, 65534, 65534)
+        with pytest.raises(PermissionError, match="PR_CAPBSET_DROP"):
+            linux.drop_from_bounding_set(LAST)
+
+    assert in_fork(work) == 0
 
 
 def test_keyrings_that_are_refused_are_none(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:

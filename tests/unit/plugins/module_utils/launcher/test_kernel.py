@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -13,7 +14,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import kernel, mounts
+from ansible_collections.unshare.container.plugins.module_utils.launcher import kernel, linux, mounts
 from ansible_collections.unshare.container.plugins.module_utils.launcher import launch as launch_module
 
 READ_ONLY, NO_SET_ID, NO_PROGRAMS = 1, 2, 8  # MOUNT_ATTR_* of linux/mount.h
@@ -138,7 +139,7 @@ def test_who_runs_containers_inside_keeps_proc_bare(
     builder = types.SimpleNamespace(build=lambda: None, warnings=[], records=types.SimpleNamespace(mapped=[]))
     monkeypatch.setattr(launch_module.root, "Source", lambda _store: types.SimpleNamespace(close=lambda: None))
     monkeypatch.setattr(launch_module.root, "Builder", lambda *_arguments: builder)
-    monkeypatch.setattr(launch_module, "read_token", lambda *_arguments: launch_module.LIMITED)
+    monkeypatch.setattr(launch_module, "read_token", lambda *_arguments: b"1")
     monkeypatch.setattr(launch_module.Launch, "_mount_kernel_file_systems", lambda *_arguments: None)
     monkeypatch.setattr(launch_module, "load_nothing_more", lambda: None)
     for name in ("pivot_root", "unmount"):
@@ -156,35 +157,62 @@ def test_who_runs_containers_inside_keeps_proc_bare(
     )
     launch._make_root(t.cast("t.Any", types.SimpleNamespace(pid=1)), 0, 0.0)
     assert called == done
-    assert launch.limited
 
 
 @pytest.mark.parametrize(
-    ("limited", "lacking", "warnings"),
-    [
-        (False, "some", ["1 has not 7"]),
-        (True, None, ["1 has not 7"]),
-        (True, "some", ["some", "1 has not 7"]),
-    ],
+    ("lacking", "score", "warnings"),
+    [(None, None, []), (None, "1 has not 7", ["1 has not 7"]), ("some", "1 has not 7", ["some", "1 has not 7"])],
 )
-def test_the_host_gives_what_the_first_process_cannot_take(
-    monkeypatch: pytest.MonkeyPatch, limited: bool, lacking: str | None, warnings: list[str]
+def test_the_host_gives_limits_to_the_first_process(
+    monkeypatch: pytest.MonkeyPatch, lacking: str | None, score: str | None, warnings: list[str]
 ) -> None:
-    asked: list[int] = []
+    asked: list[tuple[int, ...]] = []
 
-    def complete(pid: int) -> str | None:
-        asked.append(pid)
+    def impose(pid: int) -> str | None:
+        asked.append((pid,))
         return lacking
 
-    monkeypatch.setattr(launch_module, "give_oom_score", lambda pid, score: f"{pid} has not {score}")
+    def give_oom_score(pid: int, adjustment: int) -> str | None:
+        asked.append((pid, adjustment))
+        return score
+
+    monkeypatch.setattr(launch_module, "give_oom_score", give_oom_score)
     launch = launch_module.Launch.__new__(launch_module.Launch)
-    attributes = types.SimpleNamespace(complete=complete)
+    attributes = types.SimpleNamespace(impose=impose)
     spec = types.SimpleNamespace(oom_score_adj=7)
     launch.plan = t.cast("t.Any", types.SimpleNamespace(attributes=attributes, spec=spec))
-    launch.warnings, launch.limited = [], limited
+    launch.warnings = []
     launch._give_attributes(1)
     assert launch.warnings == warnings
-    assert asked == [1] * limited
+    assert asked == [(1,), (1, 7)]
+
+
+@pytest.mark.parametrize("relation", [linux.SIGCHLD, linux.CLONE_PARENT])
+@pytest.mark.parametrize(("cloned", "restored"), [(0, False), (4711, True), (-1, True)])
+def test_the_first_process_sets_none_of_its_limits(
+    monkeypatch: pytest.MonkeyPatch, relation: int, cloned: int, restored: bool
+) -> None:
+    """Its caller does, perhaps before it runs at all; and the caller has its own limit on tasks again."""
+
+    def clone3(_flags: int, _signal: int, _cgroup: int) -> int:
+        if cloned < 0:
+            raise OSError(errno.EAGAIN, "no")
+        return cloned
+
+    limits: list[tuple[int, ...]] = []
+    for name in ("setresgid", "setresuid"):
+        monkeypatch.setattr(launch_module.os, name, lambda *_ids: None)
+    monkeypatch.setattr(linux, "prctl", lambda *_arguments: 0)
+    monkeypatch.setattr(linux, "get_limit", lambda _pid, _number: (5000, 6000))
+    monkeypatch.setattr(linux, "set_limit", lambda *limit: limits.append(limit))
+    monkeypatch.setattr(linux, "clone3", clone3)
+    launch = launch_module.Launch.__new__(launch_module.Launch)
+    plan = types.SimpleNamespace(identity=types.SimpleNamespace(base=1), tasks=100, cgroup=3)
+    launch.plan = t.cast("t.Any", plan)
+    with contextlib.suppress(OSError):
+        assert launch._clone(relation) == cloned
+    tasks = linux.RLIMIT_NPROC
+    assert limits == [(0, tasks, 100, 6000), *[(0, tasks, 5000, 6000)] * restored]
 
 
 @pytest.fixture

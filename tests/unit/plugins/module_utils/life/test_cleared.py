@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Mount
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life import container as subject
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
@@ -71,7 +72,8 @@ def test_a_start_that_is_refused_leaves_what_its_last_run_left(tmp_path: Path, m
     container.run_directory = str(tmp_path)
     container.cgroup = t.cast("t.Any", Groups(True))
     (tmp_path / "system").write_text("")
-    spec = types.SimpleNamespace(file_systems=[])
+    written = Mount(device="/data", mount_point="/data", type="none", flags=["bind-mount"])
+    spec = types.SimpleNamespace(file_systems=[written])
     monkeypatch.setattr(subject, "read_spec", lambda _system: spec)
 
     def refuse(*_arguments: object) -> None:

@@ -10,7 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.host import claims, preflight
+from ansible_collections.unshare.container.plugins.module_utils.host import claims, preflight, preflight_network
 from ansible_collections.unshare.container.plugins.module_utils.life import examination
 from ansible_collections.unshare.container.plugins.module_utils.life import host_containers as subject
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
@@ -88,9 +88,12 @@ def test_all_is_asked_of_the_system_on_the_host(life: Life, monkeypatch: pytest.
     (system / "spec.json").write_text(json.dumps(spec))
     monkeypatch.setattr(preflight, "problems", lambda host, specification: [])
     monkeypatch.setattr(claims, "conflicts", lambda *arguments: [f"conflict of {arguments[2]} without {arguments[4]}"])
+    monkeypatch.setattr(
+        preflight_network, "conflicts", lambda name, _spec, without: [f"no bridge for {name} without {without}"]
+    )
     found = examination.examine(life.layout, "web", system, ["other"])
     assert "nosuchinit" in found.problems[0]
-    assert found.conflicts == ["conflict of web without ['other']"]
+    assert found.conflicts == ["conflict of web without ['other']", "no bridge for web without ['other']"]
     with pytest.raises(
         TargetError, match=r"'web' cannot be started, and is left as it is: .*nosuchinit.*; conflict of"
     ):

@@ -14,7 +14,7 @@ import types
 import typing as t
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError, OptionError
 from ansible_collections.unshare.container.plugins.module_utils.life import health
 
 from ..target_helpers import FakeContainer
@@ -224,7 +224,7 @@ def test_commands(monkeypatch: pytest.MonkeyPatch, status: int, said: str, messa
     ],
 )
 def test_http(monkeypatch: pytest.MonkeyPatch, answer: bytes, message: str | None) -> None:
-    monkeypatch.setattr(health, "_socket_inside", lambda _container, family: socket.socket(family))
+    monkeypatch.setattr(health, "_inside", lambda _container, make: make())
     with socket.create_server(("127.0.0.1", 0)) as server:
         asked = []
 
@@ -246,7 +246,7 @@ def test_http(monkeypatch: pytest.MonkeyPatch, answer: bytes, message: str | Non
 
 
 def test_http_that_comes_byte_by_byte_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "_socket_inside", lambda _container, family: socket.socket(family))
+    monkeypatch.setattr(health, "_inside", lambda _container, make: make())
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -271,8 +271,76 @@ def test_http_that_comes_byte_by_byte_ends_in_time(monkeypatch: pytest.MonkeyPat
         thread.join()
 
 
+class Inside:
+    """The addresses of a container's network."""
+
+    addresses_there: t.ClassVar[list[str]] = []
+
+    def __enter__(self) -> Inside:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+    def addresses(self, most: int) -> list[tuple[int, str]]:
+        return [(index, item) for index, item in enumerate(self.addresses_there)][:most]
+
+
+LINK_LOCAL = ["127.0.0.1/8", "::1/128", "fe80::1/64", "169.254.9.9/16"]
+
+
+@pytest.mark.parametrize(
+    ("there", "asked"),
+    [
+        ([*LINK_LOCAL, "10.80.0.2/24", "fd00:80::2/64"], "10.80.0.2"),
+        ([*LINK_LOCAL, "fd00:80::2/64", "10.80.0.2/24", "192.0.2.5/24"], "10.80.0.2"),
+        ([*LINK_LOCAL, "fd00:80::2/64", "fd00:81::2/64"], "fd00:80::2"),
+        (LINK_LOCAL, None),
+        ([], None),
+    ],
+)
+def test_n14_its_own_address_is_what_others_reach_it_by(
+    monkeypatch: pytest.MonkeyPatch, there: list[str], asked: str | None
+) -> None:
+    """One that a client inside has not got yet is waited for."""
+    tried: list[str] = []
+
+    @contextlib.contextmanager
+    def connection(_container: t.Any, address: str, _port: int, _timeout: float) -> t.Iterator[t.Any]:
+        tried.append(address)
+        yield None
+
+    monkeypatch.setattr(health, "_inside", lambda _container, make: make())
+    monkeypatch.setattr(health, "Netlink", Inside)
+    monkeypatch.setattr(Inside, "addresses_there", there)
+    monkeypatch.setattr(health, "connection", connection)
+    (probe,) = health.probes_of(wanted(running=False, tcp=[{"port": 80, "address": "own"}]))
+    if asked is None:
+        with pytest.raises(health.Ill, match="^its interfaces have no address$") as error:
+            probe(FakeContainer(), 1.0)
+        assert not error.value.final
+        return
+    probe(FakeContainer(), 1.0)
+    assert tried == [asked]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "10.80.0.2", "own"])
+@pytest.mark.parametrize("kind", ["tcp", "http"])
+def test_n14_addresses_that_can_be_asked(kind: str, address: str) -> None:
+    health.check_health(wanted(**{kind: [{"port": 80, "address": address, "path": "/", "host": "a"}]}), "health")
+
+
+@pytest.mark.parametrize("address", ["", "localhost", "own.example.org", "10.80.0.2/24", "Own", "10.80.0.256", "[::1]"])
+@pytest.mark.parametrize("kind", ["tcp", "http"])
+def test_n14_a_name_is_no_address(kind: str, address: str) -> None:
+    """The host would look it up, and not the container."""
+    entry = {"port": 80, "address": address, "path": "/", "host": "a"}
+    with pytest.raises(OptionError, match=rf"health\.{kind}\[0\]\.address: .*is no IPv4 or IPv6 address; 'own' stands"):
+        health.check_health(wanted(**{kind: [entry]}), "health")
+
+
 def test_a_port_that_is_closed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "_socket_inside", lambda _container, family: socket.socket(family))
+    monkeypatch.setattr(health, "_inside", lambda _container, make: make())
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     probe = health.probes_of(wanted(running=False, tcp=[{"port": port, "address": "127.0.0.1"}]))[0]

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A container is registered with systemd-machined where that runs, until it ends; nothing of that fails a start."""
+"""A container is registered with systemd-machined where there is one, until it ends; nothing of that fails a start."""
 
 from __future__ import annotations
 
@@ -20,10 +20,19 @@ MACHINE_ID = "00112233445566778899aabbccddeeff"
 MANAGER = ("org.freedesktop.machine1", "/org/freedesktop/machine1", "org.freedesktop.machine1.Manager")
 REGISTERED = (*MANAGER, "RegisterMachine", "sayssus", ["web", bytes.fromhex(MACHINE_ID), "unshare", "container", 7, ""])
 UNREGISTERED = (*MANAGER, "UnregisterMachine", "s", ["web"])
-ABSENT = ("org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner")
+ABSENT = (
+    "org.freedesktop.DBus.Error.ServiceUnknown",
+    "org.freedesktop.DBus.Error.NameHasNoOwner",
+    "org.freedesktop.DBus.Error.Spawn.ChildExited",
+    "org.freedesktop.DBus.Error.Spawn.ExecFailed",
+    "org.freedesktop.systemd1.NoSuchUnit",
+    "org.freedesktop.systemd1.ShuttingDown",
+    "org.freedesktop.systemd1.UnitMasked",
+)
 FAILURES = [
     bus.BusError("org.freedesktop.machine1.MachineExists", "Machine 'web' already exists"),
     bus.BusError("org.freedesktop.DBus.Error.AccessDenied", "Access denied"),
+    bus.BusError("org.freedesktop.DBus.Error.TimedOut", "Failed to activate service"),
     TimeoutError("no answer in time"),
     ConnectionResetError(104, "reset"),
     ValueError("the bus has closed the connection"),
@@ -43,8 +52,11 @@ class Calls:
         self.failure: Exception | None = None
 
     def call(self, *arguments: t.Any) -> None:
-        *call, seconds, path = arguments
-        assert (seconds, path) == (machined.EXCHANGE_SECONDS, "/run/dbus/system_bus_socket")
+        """Keep a call; a registration alone may start the service."""
+        *call, seconds, path, starts = arguments
+        assert path == "/run/dbus/system_bus_socket"
+        assert starts == (call[3] == "RegisterMachine")
+        assert seconds == (machined.START_SECONDS if starts else machined.EXCHANGE_SECONDS)
         self.made.append(tuple(call))
         if self.failure is not None:
             raise self.failure
@@ -80,7 +92,7 @@ def test_it_is_registered_and_that_is_noted(calls: Calls, container: Container) 
 
 
 @pytest.mark.parametrize("failure", NOWHERE, ids=repr)
-def test_where_it_does_not_run_nothing_is_said(calls: Calls, container: Container, failure: Exception) -> None:
+def test_where_there_is_none_nothing_is_said(calls: Calls, container: Container, failure: Exception) -> None:
     calls.failure = failure
     assert register(container) == ({"pid": 7, "start_time": 1}, [])
 
