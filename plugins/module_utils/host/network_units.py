@@ -43,8 +43,9 @@ _HEAD = "# Written by the Ansible collection unshare.container, and removed with
 
 # What one container's program does for all of them; the program that came last is the newest.
 _COMMAND = (
-    "/bin/sh -c 'status=0; for each in $$(ls -dt %s/containers/*/current); do"
-    ' "$$each/run-container" --refresh-all; status=$$?; [ $$status -ge 125 ] || break; done; exit $$status\''
+    '/bin/sh -c \'trap "" TERM; status=0; for each in $$(ls -dt %s/containers/*/current); do'
+    ' "$$each/run-container" --refresh-all --timeout=3; status=$$?;'
+    " [ $$status -ge 125 ] || break; done; exit $$status'"
 ) % STATE_DIRECTORY
 
 _REFRESH = f"""\
@@ -61,10 +62,13 @@ Type=oneshot
 RemainAfterExit=yes
 ExecStart={_COMMAND}
 ExecReload={_COMMAND}
-# It begins anew when there is a change meanwhile.
-SuccessExitStatus=SIGTERM
+# With a change meanwhile it begins anew, after what it does.
+TimeoutStopSec=10s
 # Root inside a container can hold the one that writes its files, and nobody waits for that one.
 KillMode=process
+# What is watched may change often, so the log has only what could not be done.
+SyslogLevel=warning
+LogLevelMax=notice
 """
 _CHANGED = f"""\
 {_HEAD}
@@ -76,6 +80,8 @@ StartLimitIntervalSec=0
 [Service]
 Type=oneshot
 ExecStart=/bin/sh -c 'exec systemctl --no-block restart {REFRESH}'
+SyslogLevel=warning
+LogLevelMax=notice
 
 [Install]
 WantedBy={" ".join(FILTERS)}

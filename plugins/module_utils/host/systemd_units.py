@@ -215,8 +215,9 @@ class Systemd:
         self._order(timeout, "restart", *units)
 
     def stop_all(self, units: list[str], timeout: float) -> None:
-        """Stop the units, and wait for that."""
+        """Stop the units, wait for that, and have systemd forget how they ended."""
         self._order(timeout, "stop", *units)
+        self._run("reset-failed", *units)
 
     def stop(self, unit: str, timeout: float) -> None:
         """Stop the unit, and wait for it."""

@@ -33,12 +33,21 @@ def refresh_all(timeout: float) -> list[str]:
     for name in cut_off:
         container = RecordedContainer(name)
         try:
-            with container.lock(timeout):
-                if container.use() is not None:
-                    network_healing.mend(container)
+            if _runs(container):  # a start makes what there is not yet
+                with container.lock(timeout):
+                    if _runs(container):
+                        network_healing.mend(container)
         except (LauncherError, OSError) as error:
             complaints.append("container %s: %s" % (name, error))
     return complaints
+
+
+def _runs(container: RecordedContainer) -> bool:
+    process = container.process()
+    if process is None:
+        return False
+    process.close()
+    return True
 
 
 def refresh_copies() -> list[str]:

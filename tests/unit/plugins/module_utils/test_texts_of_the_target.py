@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import limits, systemd_units
+from ansible_collections.unshare.container.plugins.module_utils.host.network_units import NetworkUnits
 from ansible_collections.unshare.container.plugins.module_utils.host.systemd_units import Systemd, UnitOptions
 from ansible_collections.unshare.container.plugins.module_utils.state import generations
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
@@ -41,6 +42,9 @@ def test_the_unit_of_a_container() -> None:
         "limits": systemd_units.limits_drop_in(limits.parse_limits(LIMITS)),
         "no limits": systemd_units.limits_drop_in({}),
     }
+    shared = NetworkUnits(Path("/etc/systemd/system"), Path("/"))
+    parts.update({f"{path.name}, for all containers": text for path, text in shared.files().items()})
+    parts["links to these"] = "".join(f"{link} -> {target}\n" for link, target in shared.links.items())
     golden.check("unit.txt", "".join(f"=== {title}\n{text}\n" for title, text in parts.items()))
     assert UnitOptions.read(options.text()) == options._replace(after=("app", "db"), requires=("cache", "db"))
 

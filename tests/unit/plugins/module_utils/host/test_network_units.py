@@ -57,6 +57,14 @@ def values(unit: str, key: str) -> list[str]:
     return re.findall(rf"^{key}=(.*)$", texts()[unit], re.MULTILINE)
 
 
+def command_of_shell(state: Path) -> str:
+    """Return what the shell is told, for another directory of state."""
+    (command,) = values(REFRESH, "ExecStart")
+    found = re.fullmatch("/bin/sh -c '([^']*)'", command)
+    assert found
+    return found[1].replace("$$", "$").replace(STATE_DIRECTORY, str(state))
+
+
 def boot(layout: Layout, systemd: FakeSystemd, name: str = "web") -> Boot:
     return Boot(layout, name, FakeContainer(), systemd=systemd)
 
@@ -147,6 +155,22 @@ def test_the_rules_come_back_after_each_start_and_each_reload_and_nothing_of_con
     assert values(REFRESH, "ExecReload") == values(REFRESH, "ExecStart")
 
 
+@pytest.mark.parametrize("unit", [CHANGED, REFRESH])
+def test_the_log_has_what_could_not_be_done_and_no_more(unit: str) -> None:
+    assert (values(unit, "SyslogLevel"), values(unit, "LogLevelMax")) == (["warning"], ["notice"])
+
+
+def test_a_further_change_waits_for_the_end_of_what_is_being_done(tmp_path: Path) -> None:
+    """Its main process heeds no SIGTERM, so nothing is left over for systemd to complain of."""
+    done = tmp_path / "containers/web/current"
+    done.mkdir(parents=True)
+    program = done / "run-container"
+    program.write_text(f"#!/bin/sh\nkill -TERM $PPID\necho done >{tmp_path}/said\n")
+    program.chmod(0o755)
+    assert subprocess.run(["/bin/sh", "-c", command_of_shell(tmp_path)], timeout=30).returncode == 0
+    assert (tmp_path / "said").read_text() == "done\n"
+
+
 def test_nobody_waits_for_a_process_that_is_held_by_root_inside() -> None:
     assert values(REFRESH, "KillMode") == ["process"]
 
@@ -170,17 +194,13 @@ def test_the_newest_program_that_can_does_it_for_all(
         system = tmp_path / "systems" / name
         system.mkdir(parents=True)
         if script is not None:
-            (system / "run-container").write_text(f'#!/bin/sh\ntest "$*" = --refresh-all || exit 3\n{script}\n')
+            (system / "run-container").write_text(f'#!/bin/sh\ntest "$1" = --refresh-all || exit 3\n{script}\n')
             (system / "run-container").chmod(0o755)
         (tmp_path / "containers" / name).mkdir()
         link = tmp_path / "containers" / name / "current"
         link.symlink_to(system)
         subprocess.run(["touch", "-h", "-d", f"-{age} hours", str(link)], check=True)
-    (command,) = values(REFRESH, "ExecStart")
-    script_of_shell = re.fullmatch("/bin/sh -c '([^']*)'", command)
-    assert script_of_shell
-    text = script_of_shell[1].replace("$$", "$").replace(STATE_DIRECTORY, str(tmp_path))
-    done = subprocess.run(["/bin/sh", "-c", text], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["/bin/sh", "-c", command_of_shell(tmp_path)], capture_output=True, text=True, timeout=30)
     assert (done.stdout, done.returncode) == (said, status)
 
 

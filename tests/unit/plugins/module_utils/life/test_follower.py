@@ -156,7 +156,7 @@ def test_who_holds_its_copies_keeps_nobody_else_waiting(etc: Path, running: t.Ca
         replace(etc / "resolv.conf", "new\n")
         began = time.monotonic()
         assert following.refresh_all(1) == []
-        assert time.monotonic() - began < SECONDS
+        assert time.monotonic() - began < 10 * SECONDS  # it would be for ever
         assert [copy.read_text() for copy in others] == ["new\n"] * 2
     finally:
         os.close(descriptor)
