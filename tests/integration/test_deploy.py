@@ -122,7 +122,7 @@ def test_web_site_answers_on_the_hosts_port_when_the_network_is_shared(
     changed = copy.deepcopy(declared)
     service = next(s for s in changed["services"] if s["type"] == "static-web-server")
     service["value"].update(port=port, address="127.0.0.1")
-    deployed.update(operating_system=changed, system_container_shared_network=True)
+    deployed.update(operating_system=changed, system_container_network="host")
     deploy(deployed)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
         assert b"Served from a system container" in answer.read()

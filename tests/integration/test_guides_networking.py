@@ -9,6 +9,7 @@ import contextlib
 import json
 import re
 import typing as t
+from pathlib import Path
 
 import pytest
 import yaml
@@ -25,6 +26,7 @@ from ansible_collections.unshare.container.tests import followed
 
 from . import network_hosts
 from .conftest import INTERPRETER, Host, Machine, render_boot
+from .connection_hosts import ansible
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -78,13 +80,29 @@ def addresses(machine: Machine) -> dict[str, set[str]]:
     }
 
 
-def test_the_networks_of_the_page() -> None:
+def says_addresses(world: network_hosts.World, play: list[dict[str, t.Any]], directory: Path) -> None:
+    """Run a play of the page, which says what addresses the containers of a host have."""
+    here = {"ansible_connection": "local", "ansible_python_interpreter": INTERPRETER}
+    (directory / "hosts.json").write_text(json.dumps({play[0]["hosts"]: {"hosts": {"host": here}}}))
+    (directory / "play.json").write_text(json.dumps(play))
+    with running(world, {"network": {"zone": "web"}}) as machine:
+        found = addresses(machine)["eth0"]
+        done = ansible("ansible-playbook", "-i", directory / "hosts.json", directory / "play.json", directory=directory)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (said,) = re.findall(rf'"{NAME}": \[(.*?)\]', done.stdout, re.DOTALL)
+        assert set(re.findall(r'"(.*?)"', said)) == {item.partition("/")[0] for item in found}
+
+
+def test_the_networks_of_the_page(tmp_path: Path) -> None:
     with followed.Page("docs/networking.md", __file__) as page, network_hosts.world("guide") as world:
         world.host.ip(*DEVICES)
         for step in page.rest():
             if step.block.language == "text":
                 continue  # a drawing
             given = yaml.safe_load(step.text)
+            if isinstance(given, list):
+                says_addresses(world, given, tmp_path)
+                continue
             options = {key.removeprefix("system_container_"): value for key, value in given.items()}
             network = read_network(options["network"])
             if not all(is_known(world, item.kind) for item in network.interfaces):

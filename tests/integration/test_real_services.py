@@ -1,7 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The second example: services whose programs come from packages of this machine, deployed and used."""
+"""The second example: services whose programs come from packages of this machine, deployed and used.
+
+The host has a network of its own here, and another machine beside it that uses the published ports.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.unshare.container.tests.integration import network_hosts
 from ansible_collections.unshare.container.tests.integration.conftest import Machine
 from ansible_collections.unshare.container.tests.integration.playbooks import REPOSITORY, playbook
 
@@ -53,7 +57,14 @@ def variables(tmp_path_factory: pytest.TempPathFactory, key: Path) -> dict[str, 
 
 
 @pytest.fixture(scope="module")
-def services(variables: dict[str, t.Any]) -> t.Iterator[Machine]:
+def world() -> t.Iterator[network_hosts.World]:
+    """Yield a host of its own network, which this process is on, and a machine beside it."""
+    with network_hosts.world("services") as found, found.host.entered():
+        yield found
+
+
+@pytest.fixture(scope="module")
+def services(variables: dict[str, t.Any], world: network_hosts.World) -> t.Iterator[Machine]:
     """Yield the example, deployed; its packages are on the test machine already."""
     try:
         playbook("deploy-container.yml", INVENTORY, variables=variables).succeeded()
@@ -67,24 +78,26 @@ def test_nothing_failed(services: Machine) -> None:
     assert services.container.failed_units() == []
 
 
-def test_sshd_accepts_the_declared_key_and_no_other(services: Machine, key: Path, tmp_path: Path) -> None:
-    # The client runs inside, for the container's network is its own; it gets the key on its standard input.
+@pytest.mark.usefixtures("services")
+def test_sshd_accepts_the_declared_key_and_no_other(world: network_hosts.World, key: Path, tmp_path: Path) -> None:
     login = (
-        "umask 077; cat > /tmp/key; ssh -i /tmp/key -p 2222 -o BatchMode=yes -o StrictHostKeyChecking=no"
-        " -o UserKnownHostsFile=/dev/null -o IdentitiesOnly=yes -F /dev/null alice@127.0.0.1 id -un"
+        *("ssh", "-p", "2222", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"),
+        *("-o", "UserKnownHostsFile=/dev/null", "-o", "IdentitiesOnly=yes", "-F", "/dev/null"),
     )
-    accepted = services.shell(login, input=key.read_text())
+    there = (f"alice@{network_hosts.HOST}", "id", "-un")
+    accepted = world.machine.run(*login, "-i", str(key), *there)
     assert accepted.stdout.strip() == "alice", accepted.stderr
     other = tmp_path / "other"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True, timeout=30)
-    refused = services.shell(login, input=other.read_text())
+    refused = world.machine.run(*login, "-i", str(other), *there)
     assert refused.returncode == 255
     assert "Permission denied" in refused.stderr
 
 
-def test_nginx_answers(services: Machine) -> None:
-    get = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8080/').read().decode())"
-    assert services.output("python3", "-c", get).strip() == "nginx answers"
+@pytest.mark.usefixtures("services")
+@pytest.mark.parametrize("address", [network_hosts.HOST, f"[{network_hosts.HOST6}]"])
+def test_nginx_answers(world: network_hosts.World, address: str) -> None:
+    assert world.machine.output("curl", "--silent", f"http://{address}:8080/").strip() == "nginx answers"
 
 
 def test_postgresql_answers(services: Machine) -> None:
