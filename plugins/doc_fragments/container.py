@@ -40,7 +40,9 @@ options:
     type: dict
     suboptions:
       timeout:
-        description: Seconds within which all checks must pass, after the container has become ready.
+        description:
+          - Seconds within which all checks must pass, after the container has become ready. A single one may take a
+            sixth of them, and 5 seconds at least.
         type: raw
         default: 30
       steady:

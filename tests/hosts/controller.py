@@ -23,6 +23,9 @@ PLAY_SECONDS = 60.0
 START_SECONDS = 300
 """How long a container may take to become ready, or to stop, on an emulated processor that others keep busy."""
 
+PATIENT: dict[str, t.Any] = {"timeout": START_SECONDS, "health": {"timeout": START_SECONDS}}
+"""Options that give a container this time."""
+
 SSH_ARGUMENTS = "-o ControlMaster=auto -o ControlPersist=120s -o ServerAliveInterval=20 -o ServerAliveCountMax=6"
 """One login for all tasks, and an end of a connection whose host has lost its power. To compress would cost time."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from pathlib import Path
 
-from ansible_collections.unshare.container.tests.hosts.controller import PLAY_SECONDS, START_SECONDS, Controller
+from ansible_collections.unshare.container.tests.hosts.controller import PATIENT, PLAY_SECONDS, Controller
 from ansible_collections.unshare.container.tests.hosts.machine import Machine
 from ansible_collections.unshare.container.tests.hosts.test_example import OURS
 from ansible_collections.unshare.container.tests.integration.playbooks import Run
@@ -24,8 +24,7 @@ SITE = """
 
 def declared(host_name: str, *services: dict[str, t.Any], **options: t.Any) -> dict[str, t.Any]:
     """Return an entry of the variable `containers`, with the time that a container takes on an emulated processor."""
-    operating_system = {"host_name": host_name, "services": list(services)}
-    return {"operating_system": operating_system, "timeout": START_SECONDS, **options}
+    return {"operating_system": {"host_name": host_name, "services": list(services)}, **PATIENT, **options}
 
 
 def daemon(name: str, *command: str, **value: t.Any) -> dict[str, t.Any]:

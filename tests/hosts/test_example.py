@@ -10,8 +10,9 @@ import typing as t
 import pytest
 from ansible_collections.unshare.container.tests import guides
 from ansible_collections.unshare.container.tests.hosts.conftest import HOST
-from ansible_collections.unshare.container.tests.hosts.controller import START_SECONDS, Controller
+from ansible_collections.unshare.container.tests.hosts.controller import PATIENT, Controller
 from ansible_collections.unshare.container.tests.hosts.machine import Machine
+from ansible_collections.unshare.container.tests.integration.playbooks import Run
 
 pytestmark = pytest.mark.root
 
@@ -59,10 +60,14 @@ class Example:
                 controller.write(block.file, block.text)
         self.before = self.left()
 
+    def run(self, **variables: t.Any) -> Run:
+        """Run the playbook."""
+        patient = {f"system_container_{option}": value for option, value in PATIENT.items()}
+        return self.controller.playbook(PLAYBOOK, **patient, **variables)
+
     def play(self, **variables: t.Any) -> int:
         """Run the playbook; return how many tasks have changed something."""
-        variables["system_container_timeout"] = START_SECONDS
-        return self.controller.playbook(PLAYBOOK, **variables).counts(HOST)["changed"]
+        return self.run(**variables).counts(HOST)["changed"]
 
     def remove(self) -> None:
         """Have the container removed, and see that nothing of the collection stays."""
@@ -92,7 +97,7 @@ def example(controller: Controller, host: Machine) -> t.Iterator[Example]:
     if not host.is_on:
         host.start()
     if example.left() != example.before:
-        controller.playbook(PLAYBOOK, system_container_state="absent")
+        example.play(system_container_state="absent")
 
 
 @pytest.mark.on("debian12", "debian13")

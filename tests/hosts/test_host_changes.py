@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.unshare.container.tests import followed
 from ansible_collections.unshare.container.tests.hosts.conftest import HOST
 from ansible_collections.unshare.container.tests.hosts.controller import Controller
-from ansible_collections.unshare.container.tests.hosts.fleet import SITE
+from ansible_collections.unshare.container.tests.hosts.fleet import SITE, declared
 from ansible_collections.unshare.container.tests.hosts.machine import Machine
 from ansible_collections.unshare.container.tests.integration.playbooks import Run
 
@@ -89,6 +89,10 @@ class Fleet:
     def changes(self, *arguments: str) -> int:
         return self.play(*arguments).counts(HOST)["changed"]
 
+    def said(self) -> str:
+        """Return what a play says, in one line: Ansible breaks its warnings into several."""
+        return " ".join(self.play().output.split())
+
     def rollout(self, *arguments: str, **variables: t.Any) -> Run:
         return self.controller.run_playbook(
             "unshare.container.rollout", *arguments, target=HOST, containers=self.containers, **variables
@@ -120,7 +124,7 @@ def fleet(controller: Controller, host: Machine) -> t.Iterator[Fleet]:
 @pytest.mark.shows("limits", "limits inside")
 def test_limits(fleet: Fleet) -> None:
     """R4, R7, R13, P4: changed while it runs, of units inside, of what is in a tmpfs; nothing of it stays."""
-    limited: dict[str, t.Any] = {"operating_system": {"host_name": "limited"}}
+    limited: dict[str, t.Any] = declared("limited")
     limited["limits"] = {"memory_max": "512M", "tasks_max": 1000}
     fleet.containers = {"limited": limited}
     assert fleet.changes() > 0
@@ -187,16 +191,14 @@ def test_limits(fleet: Fleet) -> None:
 @pytest.mark.shows("upgrade")
 def test_the_host_is_upgraded(fleet: Fleet) -> None:
     """P5: redis, while two containers use it; then it is taken away."""
-    fleet.containers = {
-        name: {"operating_system": {"host_name": name, "services": [{"type": "redis"}]}} for name in REDIS
-    }
+    fleet.containers = {name: declared(name, {"type": "redis"}) for name in REDIS}
     fleet.play()
     before = [fleet.main_pid(name, "redis.service") for name in REDIS]
     pids = [fleet.unit_property(name, "MainPID") for name in REDIS]
     fleet.host.succeed(REPACK)
     fleet.host.succeed(INSTALL)
     try:
-        said = fleet.play().output
+        said = fleet.said()
         assert said.count("outdated software") == 2
         assert "redis.service" in said
         said = fleet.rollout("--check", rollout_restart_outdated=True).output
@@ -209,7 +211,7 @@ def test_the_host_is_upgraded(fleet: Fleet) -> None:
         after = [fleet.main_pid(name, "redis.service") for name in REDIS]
         assert not set(after).intersection(before)
         assert [fleet.unit_property(name, "MainPID") for name in REDIS] == pids
-        assert "outdated software" not in fleet.play().output
+        assert "outdated software" not in fleet.said()
 
         fleet.host.succeed("dpkg --purge --force-depends redis-server redis-tools 2>&1")
         stopped = fleet.rollout(rollout_restart_outdated=True)
@@ -233,8 +235,7 @@ def test_profiles_of_the_hosts_paths(fleet: Fleet) -> None:
     """R10: one applies to a path inside, too, unless the containers have the profile of docs/security.md."""
     host = fleet.host
     service = {"type": "unit", "value": {"name": "program", "command": [PROGRAM, "infinity"]}}
-    system: dict[str, t.Any] = {"host_name": "profiled", "services": [service]}
-    fleet.containers = {"profiled": {"operating_system": system}}
+    fleet.containers = {"profiled": declared("profiled", service)}
     with followed.Page("docs/security.md", __file__) as page:
         files = [page.take(f"/etc/{path}") for path in (PROFILE, DROP_IN)]
     host.succeed(f"cp /usr/bin/sleep {PROGRAM}")
@@ -269,14 +270,8 @@ def test_mounts_come_before_and_go_after(fleet: Fleet) -> None:
     host.succeed("echo 'late /srv/late tmpfs nofail,x-systemd.requires=slow.service 0 0' >> /etc/fstab")
     try:
         host.succeed("systemctl daemon-reload && systemctl start srv-late.mount", 60)
-        system = {"host_name": "late"}
-        fleet.containers = {
-            "late": {
-                "operating_system": system,
-                "mappings": [{"source": "/srv/late", "target": "/late"}],
-                "enabled": True,
-            }
-        }
+        mapping = {"source": "/srv/late", "target": "/late"}
+        fleet.containers = {"late": declared("late", mappings=[mapping], enabled=True)}
         fleet.play()
         host.reboot()
         host.wait_for_unit("unshare-container@late.service", 90)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from ansible_collections.unshare.container.tests.hosts.conftest import HOST
-from ansible_collections.unshare.container.tests.hosts.controller import Controller
+from ansible_collections.unshare.container.tests.hosts.controller import PATIENT, Controller
 from ansible_collections.unshare.container.tests.hosts.machine import Machine
 
 pytestmark = [
@@ -29,6 +29,8 @@ PLAYBOOK = """
         system_container_operating_system:
           host_name: bound
           services: []
+        system_container_timeout: %(timeout)d
+        system_container_health: {timeout: %(timeout)d}
         system_container_limits:
           memory_max: 512M
           swap_max: 64M
@@ -43,7 +45,7 @@ READ = "/run/unshare/bound/system/enter-container dd if=/usr/unshare-test of=/de
 @pytest.mark.shows("limits")
 def test_limits_are_in_force(controller: Controller, host: Machine) -> None:
     controller.write("inventory/hosts.ini", f"{HOST}\n")
-    controller.write("bound.yml", PLAYBOOK)
+    controller.write("bound.yml", PLAYBOOK % PATIENT)
     host.succeed("dd if=/dev/urandom of=/usr/unshare-test bs=1M count=24 status=none && sync")
     try:
         assert controller.playbook("bound.yml").counts(HOST)["changed"] > 0

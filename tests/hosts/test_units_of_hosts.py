@@ -8,13 +8,13 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.unshare.container.tests.hosts.conftest import HOST
 from ansible_collections.unshare.container.tests.hosts.controller import Controller
 from ansible_collections.unshare.container.tests.hosts.machine import Machine
 from ansible_collections.unshare.container.tests.hosts.test_example import Example
 
 pytestmark = [pytest.mark.root, pytest.mark.on("debian12", "debian13")]
 
-PLAYBOOK = "web.yml"
 UNIT = "unshare-container@web.service"
 BY_HAND = "unshare-by-hand-web.service"
 SCOPE = "unshare-by-hand-web.scope"
@@ -43,7 +43,30 @@ until {BOOTED} | grep running; do :; done 2>/dev/null
 
 
 class Web(Example):
-    """The container `web` with a bus, which nobody starts."""
+    """The container `web` with a bus, which nobody starts. To deploy and remove it costs more time than most tests.
+
+    Attributes:
+        stopped: what of the collection is on the host while it is deployed, and stopped.
+    """
+
+    def __init__(self, controller: Controller, host: Machine) -> None:
+        super().__init__(controller, host)
+        self.stopped: set[str] = set()
+
+    def make_ready(self) -> None:
+        """Have it on the host, and stopped."""
+        if not self.stopped:
+            assert self.deploy("stopped") > 0
+            self.stopped = self.active()
+
+    def active(self) -> set[str]:
+        """Return what of the collection is on the host, beside what it keeps there."""
+        return {line for line in self.left() if not line.startswith("/var/lib/unshare")}
+
+    def remove(self) -> None:
+        """Have it removed, and see that nothing stays."""
+        super().remove()
+        self.stopped = set()
 
     def deploy(self, state: str) -> int:
         """Deploy it; return how many tasks have changed something."""
@@ -66,17 +89,29 @@ class Web(Example):
         self.host.succeed(f"tail --pid={pid} --follow /dev/null; systemctl stop {unit}")
 
 
-@pytest.fixture
-def web(controller: Controller, host: Machine) -> t.Iterator[Web]:
-    """Yield it, deployed and stopped, and take it away after the test."""
-    web = Web(controller, host)
-    assert web.deploy("stopped") > 0
+@pytest.fixture(scope="module")
+def deployed(shared: Machine, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Web]:
+    """Yield it as all tests here share it, and take it away after them."""
+    if not shared.is_on:
+        shared.start()
+    web = Web(Controller(tmp_path_factory.mktemp("web"), {HOST: shared}), shared)
     yield web
+    if not shared.is_on:
+        shared.start()
+    if web.stopped:
+        web.remove()
+
+
+@pytest.fixture
+def web(deployed: Web, host: Machine) -> t.Iterator[Web]:
+    """Yield it, deployed and stopped, and see that it is so again after the test, or removed."""
+    deployed.make_ready()
+    yield deployed
     if not host.is_on:
         host.start()
-    if web.left() != web.before:
-        controller.playbook(PLAYBOOK, system_container_state="absent")
-    assert not web.left() ^ web.before
+    if deployed.stopped:
+        host.execute(f"systemctl stop {UNIT} {BY_HAND} {SCOPE}; {RUN} --stop")
+        assert not deployed.active() ^ deployed.stopped
 
 
 def registered(host: Machine) -> str:
@@ -142,12 +177,10 @@ def test_a_deployment_takes_it_over(web: Web) -> None:
     web.host.fail(f"systemctl start {UNIT}")
     assert f"runs outside of its unit, as PID {pid}" in web.host.succeed(f"journalctl --unit={UNIT} --no-pager")
     assert web.first_process() == pid
-    play = web.controller.playbook(PLAYBOOK, system_container_operating_system=SYSTEM)
+    play = web.run(system_container_operating_system=SYSTEM)
     assert "was started by hand, and runs outside of its unit" in " ".join(play.output.split())
     assert web.first_process() == pid
-    web.controller.playbook(
-        PLAYBOOK, system_container_operating_system=SYSTEM, system_container_limits={"memory_max": "500M"}
-    )
+    web.run(system_container_operating_system=SYSTEM, system_container_limits={"memory_max": "500M"})
     assert web.show(BY_HAND, "MemoryMax") == str(500 << 20)
     assert web.first_process() == pid
     assert web.deploy("restarted") > 0
@@ -243,7 +276,7 @@ def test_where_there_is_no_machined_nobody_misses_it(web: Web) -> None:
         said = web.host.succeed(f"{RUN} --detach 2>&1")
         assert "warning" not in said
         web.host.succeed(f"{RUN} --stop; systemctl stop {BY_HAND}")
-        play = web.controller.playbook(PLAYBOOK, system_container_operating_system=SYSTEM)
+        play = web.run(system_container_operating_system=SYSTEM)
         assert "machinectl" not in play.output
         assert web.host.execute("systemctl is-active systemd-machined").stdout == "inactive\n"
     finally:

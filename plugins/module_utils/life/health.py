@@ -32,8 +32,8 @@ from ..launcher.netlink import Netlink
 PAUSES = (0.2, 0.2, 0.3, 0.5, 1.0)
 """Seconds between two rounds, the last of them from then on: a check leaves traces in the logs that it looks into."""
 
-PATIENCE = 5.0
-"""Seconds that a single check may take, unless the time limit comes first."""
+PATIENCE, SHARE = 5.0, 6
+"""Seconds that a single check may take at least, and the part of the time limit, unless that comes first."""
 
 COMPLAINT_LIMIT = 1000
 """Characters of a complaint: what the container says of itself may be of any length."""
@@ -104,6 +104,7 @@ def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | N
     :param probes: the checks, by default those that `health` asks for.
     """
     deadline = time.monotonic() + health["timeout"]
+    patience = max(PATIENCE, health["timeout"] / SHARE)
     probes = probes_of(health) if probes is None else probes
     well_since = None
     pauses = iter(PAUSES)
@@ -114,7 +115,7 @@ def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | N
         final = False
         before = steady = health["steady"]
         for probe in probes:
-            left = min(PATIENCE, deadline - time.monotonic())
+            left = min(patience, deadline - time.monotonic())
             if left <= 0:
                 complaints.append("the time limit was over before all was asked")
                 break

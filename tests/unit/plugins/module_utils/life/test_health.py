@@ -100,6 +100,20 @@ def test_all_checks_together_end_in_the_time_limit(clock: Clock, timeout: float)
     assert clock.now - 100.0 <= timeout + 0.001
 
 
+@pytest.mark.parametrize(("timeout", "longest"), [(2.0, 2.0), (5.0, 5.0), (30.0, 5.0), (31.0, 31 / 6), (300.0, 50.0)])
+def test_a_single_check_has_its_share_of_the_time_limit(clock: Clock, timeout: float, longest: float) -> None:
+    """A host that is slow, and is given more time, is given it for each answer, too."""
+    given: list[float] = []
+
+    def probe(_container: t.Any, seconds: float) -> None:
+        given.append(seconds)
+
+    container = FakeContainer()
+    container.running = "/system"
+    assert health.await_health(container, wanted(timeout=timeout), [probe]) == []
+    assert given == [longest]
+
+
 def test_a_round_that_was_cut_short_does_not_hide_what_was_wrong_before(clock: Clock) -> None:
     answers = iter(["it is ill"])
 
