@@ -10,7 +10,7 @@ SETTINGS = "/proc/sys/net"
 
 
 def has_ipv6() -> bool:
-    """Return whether the host's network has IPv6."""
+    """Return whether the kernel has IPv6: it can be started without (`ipv6.disable=1`)."""
     return os.path.isdir(SETTINGS + "/ipv6")
 
 
@@ -38,6 +38,11 @@ def set_setting(name: str, value: str) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+def have_ipv6(device: str) -> None:
+    """Have IPv6 at a device of ours, where the administrator has turned it off for those of the host."""
+    set_setting("ipv6/conf/%s/disable_ipv6" % device, "0")
 
 
 def distrust(device: str) -> None:

@@ -9,6 +9,7 @@ process has left that. Every error is an `OSError` whose text ends with the kern
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 import select
 from _socket import AF_INET, AF_INET6, AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW
@@ -267,7 +268,11 @@ class Netlink:
     def make_no_address(self, index: int) -> None:
         """Keep a link from making an address of IPv6 by itself when it is set up."""
         families = _nested(IFLA_FAMILIES, _nested(AF_INET6, _attribute(INET6_MODE, pack("=B", INET6_NO_ADDRESS))))
-        self._change("set addrgenmode of link %d" % index, index, families)
+        try:
+            self._change("set addrgenmode of link %d" % index, index, families)
+        except OSError as failure:
+            if failure.errno not in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
+                raise  # else the kernel has no IPv6
 
     def confine_port(self, index: int, mac: str) -> None:
         """Have a bridge know one address at a port, learn none there, and flood nothing that has another to it.

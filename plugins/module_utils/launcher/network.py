@@ -14,7 +14,7 @@ from _socket import AF_INET, AF_INET6
 from . import linux
 from .errors import LauncherError
 from .excursion import in_child
-from .host_settings import distrust
+from .host_settings import distrust, have_ipv6
 from .netlink import Netlink
 from .network_records import BRIDGE, IPVLAN, MACVLAN, PHYSICAL, ROUTED, ZONE, Interface
 from .wires import InZone, OnBridge, Wire, remove_link
@@ -55,6 +55,7 @@ class Routed(Wire):
         if link is None:
             raise LauncherError("network: the interface %s has vanished" % self.host_name)
         host.make_no_address(link.index)
+        have_ipv6(self.host_name)
         distrust(self.host_name)
         self.guard(host, link.index)
         host.add_name(link.index, self.other_name)

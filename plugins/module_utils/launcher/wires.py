@@ -20,7 +20,7 @@ import os
 from . import port_guard
 from .addresses import address_text, network_of
 from .errors import LauncherError
-from .host_settings import distrust, has_ipv6, set_setting
+from .host_settings import distrust, has_ipv6, have_ipv6, set_setting
 from .netlink import Netlink
 from .network_records import BRIDGE
 
@@ -140,6 +140,7 @@ class Wire:
             raise LauncherError("network: its interface %s has vanished" % self.interface.name)
         if self.settled:
             inside.make_no_address(link.index)
+            have_ipv6(link.name)
             set_setting("ipv6/conf/%s/accept_ra" % link.name, "0")
         # As systemd has it on machines. Clients of DHCP set it where it is not so, and inside nobody can.
         set_setting("ipv4/conf/%s/promote_secondaries" % link.name, "1")
@@ -257,6 +258,7 @@ class InZone(OnBridge):
                 raise LauncherError("network: the bridge %s has vanished" % self.device)
         if not link.up:
             host.make_no_address(link.index)
+            have_ipv6(self.device)
             host.set_up(link.index)
         name = zone_name(self.interface.parent)
         if name not in link.others:
@@ -268,7 +270,7 @@ class InZone(OnBridge):
                 host.add_address(link.index, own)
         # Without it the host asks for no neighbour there on behalf of another machine.
         own = link_local(self.host_mac) + "/64"
-        if own not in there:
+        if own not in there and has_ipv6():
             host.add_address(link.index, own)
         distrust(self.device)
         # What comes for ::1 is looked up by the interface by which it comes. It is the answer to a published port.

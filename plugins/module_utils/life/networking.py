@@ -20,7 +20,7 @@ from ..launcher.network import wire_of
 from ..launcher.network_records import PHYSICAL, ROUTED, ZONE
 from ..launcher.paths import read_text, write_atomically
 from ..launcher.targets import plain_path
-from ..launcher.wires import remove_link
+from ..launcher.wires import remove_link, zone_name
 from ..state import taken, zone_names, zones
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Iterable
 
     from ..launcher.contract import Specification
+    from ..launcher.network_records import Published
     from ..launcher.wires import Wire
     from ..state.record import RecordedContainer
 
@@ -42,6 +43,14 @@ ELSEWHERE = (
     "or do this there"
 )
 TAKEN = "ports: %s is published for container %s already: choose another port, or another of the host's addresses"
+WITHOUT_IPV6 = (
+    "network.interfaces[%d]: %s: the kernel of this host was started without IPv6 (ipv6.disable): leave it out, or "
+    "start the host with IPv6"
+)
+NOBODYS = (
+    "ports: %s: the host has no such address now, so that the port leads nowhere until it has: name one of the host's, "
+    "or none for all of them"
+)
 LOST = (
     "ports: %s: [::1] does not lead to the container here, for the host filters what its bridges forward "
     "(br_netfilter): use 127.0.0.1 or another of the host's addresses; or set net.bridge.bridge-nf-call-ip6tables to "
@@ -99,17 +108,12 @@ class Networking:
             for wire in self.wires:
                 wire.prepare(host)
             records = living(host)
+            remove_unused_bridges(host, records)
             self._write_names(record, records)
-            self.warnings += open_ways(records) + self._warnings_of_ports()
+            self.warnings += open_ways(records) + warnings_of_ports(self.options.ports, host)
             self.loading = load(records, lock)
             if any(wire.interface.kind == ZONE for wire in self.wires):
                 self.chains = firewall.Loading(foreign_filters.QUESTION + "\n", lock.descriptor)
-
-    def _warnings_of_ports(self) -> list[str]:
-        """Return a warning about ports of the loopback of IPv6 that lead nowhere here."""
-        if setting("bridge/bridge-nf-call-ip6tables") != "1":
-            return []
-        return [LOST % port for port in self.options.ports if port.address in ("", "::1")][:1]
 
     def mounts(self) -> list[Mount]:
         """Return the mounts of the files with the names of its zones and the servers that it asks for others."""
@@ -154,6 +158,16 @@ class Networking:
             pass  # why the start failed is what is to be said
 
 
+def warnings_of_ports(ports: list[Published], host: Netlink) -> list[str]:
+    """Return a warning about each port that leads nowhere here."""
+    there = {cidr.partition("/")[0] for _index, cidr in host.addresses()}
+    far = [port for port in ports if port.address and not port.address.startswith("127.") and port.address != "::1"]
+    found = [NOBODYS % port for port in far if port.address not in there]
+    if setting("bridge/bridge-nf-call-ip6tables") == "1":
+        found += [LOST % port for port in ports if port.address in ("", "::1")][:1]
+    return found
+
+
 def decide(
     name: str, spec: Specification, config: dict[str, object], host: Netlink, without: Iterable[str] = ()
 ) -> list[Wire]:
@@ -170,6 +184,10 @@ def decide(
         raise LauncherError("container %s: has no network" % name)
     firewall.nft_program()
     wires = zones.wire(name, spec.network, config, host, without)
+    for index, interface in enumerate(spec.network.interfaces if not has_ipv6() else []):
+        for item in [*interface.addresses, *interface.subnets, *interface.gateways]:
+            if ":" in item:
+                raise LauncherError(WITHOUT_IPV6 % (index, item))
     own = NetworkRecord.read(name)
     moved = [item["parent"] for item in own.interfaces if item["kind"] == PHYSICAL] if own is not None else []
     for wire in wires:
@@ -262,10 +280,7 @@ def release(name: str) -> None:
             wire_of(interface).give_back(host)
         record.remove()
         records = living(host)
-        used = {interface["device"] for other in records for interface in other.interfaces}
-        for interface in record.interfaces:
-            if interface["kind"] == ZONE and interface["device"] not in used:
-                remove_link(host, interface["device"])
+        remove_unused_bridges(host, records)
         neighbours = [other for other in records if _meet(record, other)]
         for other in neighbours:
             write_hosts(other, records)
@@ -275,6 +290,15 @@ def release(name: str) -> None:
         except LauncherError:
             pass  # nft was removed, and its rules lead nowhere; the container has ended all the same
     refresh(neighbours)
+
+
+def remove_unused_bridges(host: Netlink, records: list[NetworkRecord]) -> None:
+    """Remove the bridges of zones that have none of these containers, whoever has left them."""
+    used = {interface["device"] for record in records for interface in record.interfaces}
+    for link in host.links():
+        found = [name[len(zone_name("")) :] for name in link.others if name.startswith(zone_name(""))]
+        if link.kind == "bridge" and link.name not in used and link.name in map(zones.bridge_name, found):
+            remove_link(host, link.name)
 
 
 def open_ways(records: list[NetworkRecord]) -> list[str]:
@@ -321,7 +345,7 @@ def follow(container: RecordedContainer) -> list[str]:
         record.write()
         write_servers(record, options.nameservers)
         records = living(host)
-        warnings = open_ways(records)
+        warnings = open_ways(records) + warnings_of_ports(options.ports, host)
         load(records, lock).wait()
     refresh([record])
     return warnings

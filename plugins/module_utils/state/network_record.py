@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from ..launcher import data
+from ..launcher.kinds import ContractError
 from ..launcher.names import is_name
 from ..launcher.network_options import NetworkOptions
 from ..launcher.network_records import Published
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from ..launcher.wires import Wire
 
 FILE = "network.json"
+KINDS = (("namespace", int), ("launcher", list), ("interfaces", list), ("ports", list), ("system", str))
+# What is read of an interface.
+NOTED = frozenset("name kind parent host_name mac host_mac addresses gateways device subnets dhcp".split())
 
 
 class NetworkRecord:
@@ -71,8 +75,12 @@ class NetworkRecord:
         path = os.path.join(RUN_DIRECTORY, container, FILE)
         text = read_text(path)
         try:
-            return cls(container, data.parse(text, path)) if text else None
-        except ValueError:
+            noted = data.parse(text, path) if text else {}
+            whole = all(isinstance(noted.get(key), kind) for key, kind in KINDS)
+            if not whole or not all(isinstance(item, dict) and {*item} >= NOTED for item in noted["interfaces"]):
+                return None
+            return cls(container, noted)
+        except (ContractError, ValueError, TypeError, AttributeError):
             return None
 
     @classmethod

@@ -21,6 +21,7 @@ from ..launcher.addresses import (
     split_cidr,
 )
 from ..launcher.errors import LauncherError
+from ..launcher.host_settings import has_ipv6
 from ..launcher.kinds import ContractError
 from ..launcher.netlink import Netlink
 from ..launcher.network import HOST_OF_ROUTED, WIRES
@@ -95,7 +96,7 @@ class Zones:
                 continue
             for key, value in read_config(os.path.join(containers, other)).items():
                 if key.startswith(PREFIX):
-                    self.zone(key[len(PREFIX) :]).add(other, str(value).split(), False)
+                    self.zone(key[len(PREFIX) :]).add(other, _valid(str(value).split()), False)
         for record in NetworkRecord.all_here():
             counts = record.container not in gone and record.is_alive(host)
             for interface in record.interfaces if counts else []:
@@ -118,14 +119,18 @@ class Zones:
         zone = self.zone(interface.parent)
         remembered = _valid(str(config.get(PREFIX + zone.name, "")).split())
         addresses, subnets = [], []
+        kept: list[str] = []
         for family in (AF_INET, AF_INET6):
             own = [item for item in remembered if split_cidr(item)[0] == family]
             given = [item for item in interface.addresses if split_cidr(item)[0] == family]
+            if family == AF_INET6 and not has_ipv6():
+                kept = own  # of no use now
+                continue
             net = self._subnet(zone, interface, family, given, own)
             address = self._address(zone, net, given, own)
             addresses.append(address)
             subnets.append(network_text(net))
-        config[PREFIX + zone.name] = " ".join(addresses)
+        config[PREFIX + zone.name] = " ".join(addresses + kept)
         zone.add(self.name, addresses, True)
         return addresses, subnets
 
