@@ -76,10 +76,9 @@ class NetworkRecord:
         text = read_text(path)
         try:
             noted = data.parse(text, path) if text else {}
-            whole = all(isinstance(noted.get(key), kind) for key, kind in KINDS)
-            if not whole or not all(isinstance(item, dict) and {*item} >= NOTED for item in noted["interfaces"]):
-                return None
-            return cls(container, noted)
+            whole = all(isinstance(noted.get(key, kind()), kind) for key, kind in KINDS)
+            record = cls(container, noted) if text and whole else None
+            return record if record and all({*item} >= NOTED for item in record.interfaces) else None
         except (ContractError, ValueError, TypeError, AttributeError):
             return None
 

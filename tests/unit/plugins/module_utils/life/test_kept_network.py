@@ -19,6 +19,8 @@ from ansible_collections.unshare.container.plugins.module_utils.host.published i
 from ansible_collections.unshare.container.plugins.module_utils.launcher import network_options
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.network_options import NetworkOptions
+from ansible_collections.unshare.container.plugins.module_utils.launcher.network_records import Interface
+from ansible_collections.unshare.container.plugins.module_utils.launcher.wires import Wire
 from ansible_collections.unshare.container.plugins.module_utils.life import examination, networking
 from ansible_collections.unshare.container.plugins.module_utils.life.kept_network import KeptNetwork
 from ansible_collections.unshare.container.plugins.module_utils.life.one_container import OneContainer
@@ -112,7 +114,10 @@ def test_ports_that_a_failure_has_left_out_are_made_good(in_zone: InZone, monkey
     assert in_zone.followed == []
     assert in_zone.bring(False, ports=PORTS)["changed"]
     assert in_zone.followed == [in_zone.kept()]
-    interfaces = [{"host_name": "u1", "addresses": ["10.80.0.2/24", "fd00::2/64"]}]
+    wire = Wire(
+        Interface(kind="zone", parent="web", name="eth0"), host_name="u1", addresses=["10.80.0.2/24", "fd00::2/64"]
+    )
+    interfaces = [wire.describe()]
     noted.write_text(json.dumps({"interfaces": interfaces, "ports": [port.write() for port in parse_ports(PORTS)]}))
     assert in_zone.bring(True, ports=PORTS)["addresses"] == ["10.80.0.2", "fd00::2"]
     assert not in_zone.bring(True, ports=PORTS)["changed"]
