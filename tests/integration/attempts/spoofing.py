@@ -20,8 +20,8 @@ WORDS: dict[str, t.Any] = {}
 IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
 UDP, ICMP6, FRAGMENT, HOP_BY_HOP, DESTINATION = 17, 58, 44, 0, 60
 BROADCAST = "ff:ff:ff:ff:ff:ff"
-OF_BRIDGES = ["01:80:c2:00:00:%02x" % last for last in range(17)]
-"""A bridge keeps a frame for itself that is for one of these but the last."""
+OF_BRIDGES = ["01:80:c2:00:00:%02x" % last for last in range(16)]
+"""A bridge keeps a frame for itself that is for one of these (IEEE 802.1D, 7.12.6)."""
 
 SPOOFING, REACHING = "spoofing", "reaching"
 
@@ -113,6 +113,7 @@ class Frames:
         self.as_another_station()
         self.as_another_address()
         self.as_another_neighbour()
+        self.as_a_router_of_multicast()
         self.as_a_server()
         self.to_what_is_closed()
 
@@ -261,15 +262,13 @@ class Frames:
         ]
 
     def as_a_router_of_multicast(self) -> None:
-        own, everybody = self.own, "01:00:5e:00:00:01"
+        own = self.own
         self.add(
             SPOOFING,
             "a question of IGMP",
             lambda mark: [
                 ethernet(
-                    everybody,
-                    own["mac"],
-                    IPV4,
+                    *("01:00:5e:00:00:01", own["mac"], IPV4),
                     ipv4(own["four"], "224.0.0.1", b"\x11\x64\xee\x9b\0\0\0\0" + mark, 2, b"\x94\x04\0\0"),
                 )
             ],
@@ -297,7 +296,6 @@ class Frames:
         own, victim = self.own, self.victim
         router = struct.pack("!BBHII", 64, 0, 1800, 0, 0)
         prefix = option(3, struct.pack("!BBIII", 64, 0xC0, 3600, 3600, 0) + packed("2001:db8:66::"))
-        self.as_a_router_of_multicast()
         advertisement = struct.pack("!I", 0x60000000) + packed(self.host["six"]) + option(2, hardware(own["mac"]))
         for name, kind, body in (
             ("a router", 134, router + prefix),
@@ -310,10 +308,11 @@ class Frames:
                     f"{name} {what}",
                     lambda mark, k=kind, b=body, s=is_seen: self.in_fragments(mark, k, b, s),
                 )
-            for what, before in (("", b""), (" behind an extension", bytes([ICMP6, 0, 1, 4, 0, 0, 0, 0]))):
+            ways = (("", b""), (" behind an extension", bytes([ICMP6, 0, 1, 4, 0, 0, 0, 0])))
+            for what, before in ways if kind != 136 else ():
                 self.add(
                     SPOOFING,
-                    f"what a {name} says{what}" if name == "router" else f"a {name}{what}",
+                    f"what {name} says{what}" if kind == 134 else f"{name}{what}",
                     lambda mark, k=kind, b=body, e=before: [
                         ethernet(
                             "33:33:00:00:00:01",
