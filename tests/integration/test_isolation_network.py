@@ -17,9 +17,9 @@ from ansible_collections.unshare.container.plugins.module_utils.life import netw
 
 from . import isolation_record, network_hosts
 from .attempts import spoofing
-from .isolation import MODES, package
+from .isolation import ATTEMPTS, MODES, package
 from .network_guests import Guest, zone
-from .network_hosts import HOST, HOST6, OUTSIDE, PYTHON, World, running
+from .network_hosts import HOST, HOST6, MACHINE, OUTSIDE, PYTHON, World, running
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
@@ -64,6 +64,48 @@ for port in range(1, int(sys.argv[2]) + 1):
     sender.sendto(b"x", (sys.argv[1], port))
 """
 """Begin so many connections."""
+
+CAT = 'cat > /tmp/frames && exec /usr/bin/python3 -I /tmp/frames "$1"'
+
+WIRE = """
+WORDS.update(json.loads(sys.argv[1]))
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+wire.bind(("eth0", 0))
+"""
+
+SEEK = (
+    WIRE
+    + """
+own, host = WORDS["own"], WORDS["host"]
+for number in range(1500):
+    there = "%s::1:%x" % (WORDS["zone"], number)
+    packet = ipv6(own["six"], there, datagram(own["six"], there, (7, 9), b"x"))
+    wire.send(ethernet(host["mac"], own["mac"], IPV6, packet))
+print("sent")
+"""
+)
+"""Have the host look for many neighbours."""
+
+FROM_BESIDE = (
+    WIRE
+    + """
+for to, mark in (("127.0.0.1", b"mark"), ("127.1.2.3", b"mark"), (WORDS["to"], b"allowed")):
+    packet = ipv4(WORDS["from"], to, datagram(WORDS["from"], to, (7, WORDS["port"]), mark))
+    wire.send(ethernet(WORDS["host"], WORDS["machine"], IPV4, packet))
+"""
+)
+
+TREE = (
+    WIRE
+    + """
+mac = hardware(WORDS["own"]["mac"])
+said = b"\\x42\\x42\\x03" + bytes(7) + mac + bytes(6) + mac + bytes.fromhex("80010000140002000f00")
+for _number in range(3):
+    wire.send(hardware("01:80:c2:00:00:00") + mac + struct.pack("!H", len(said)) + said.ljust(46, b"\\0"))
+print("sent")
+"""
+)
+"""Say that here is the root of the spanning tree, with the highest priority."""
 
 SAY = "import socket, sys; socket.socket(2, 2).sendto(b'end', ('127.0.0.1', int(sys.argv[1])))"
 
@@ -110,6 +152,11 @@ def evil(request: pytest.FixtureRequest, world: World) -> t.Iterator[tuple[str, 
         guest.destroy()
 
 
+def package_text(name: str) -> str:
+    """Return the functions of a module of attempts, without a call of any."""
+    return (ATTEMPTS / f"{name}.py").read_text()
+
+
 def words_of(guest: Guest) -> dict[str, str]:
     noted = guest.noted()["interfaces"][0]
     four, six = guest.addresses()
@@ -151,6 +198,9 @@ def attack(world: World, attacker: Guest, players: Players) -> tuple[dict[str, s
         "the host by multicast of IPv4": "224.0.0.1",
         "the host by multicast of IPv6": "ff02::1",
         "the host by multicast of IPv6 on itself": "ff01::1",
+        "the host by IPv4 and the addresses of bridges": HOST,
+        "the host by IPv6 and the addresses of bridges": HOST6,
+        "the host by the zone's IPv4 and the addresses of bridges": host["four"],
         "a container of another zone by IPv4": other.addresses()[0],
         "a container of another zone by IPv6": other.addresses()[1],
         "the host by another zone's address of IPv4": theirs["gateways"][0],
@@ -210,8 +260,9 @@ def test_n4_after_a_flush_of_the_rules_it_is_still_nobody_else(world: World, pla
             for row, marks in ((spoofing.SPOOFING, seen), (spoofing.REACHING, heard))
         }
         closed = {
-            spoofing.SPOOFING: "hardware address|address of IPv|ARP for|ARP as|in a fragment|as a neighbour$",
-            spoofing.REACHING: "loopback|source route",
+            spoofing.SPOOFING: "hardware address|virtual LAN|a frame of|address of IPv|ARP for|ARP as|in a fragment|"
+            "as a neighbour$",
+            spoofing.REACHING: "loopback|source route|of bridges",
         }
         for row, names in open_words.items():
             assert {name for name in names if re.search(closed[row], name)} == set()
@@ -221,6 +272,71 @@ def test_n4_after_a_flush_of_the_rules_it_is_still_nobody_else(world: World, pla
             for guest in (players.victim, players.other):
                 network_healing.mend(guest.container)
         attacker.destroy()
+
+
+def test_n11_the_host_looks_for_no_neighbours_of_a_zone_by_another(world: World, players: Players) -> None:
+    """Its table of neighbours has room for 1,024 of all its interfaces."""
+    victim, device = players.victim, players.victim.noted()["interfaces"][0]["device"]
+    host, own = host_words(world, victim), words_of(victim)
+    zone_of = victim.noted()["interfaces"][0]["subnets"][1].partition("::")[0]
+    given = {"own": own, "host": host, "zone": zone_of}
+    code = package_text("spoofing") + SEEK
+    assert victim.output("sh", "-c", CAT, "sh", json.dumps(given), input=code.encode(), text=False) == b"sent\n"
+    found = world.host.output("ip", "-6", "neigh", "show", "nud", "all", "dev", device)
+    assert len(found.splitlines()) < 50
+
+
+def test_n5_what_is_published_on_the_loopback_is_for_the_host_alone(world: World, players: Players) -> None:
+    """A machine beside the host sends it a packet for 127.0.0.1, and knows its hardware address."""
+    host, machine = (
+        json.loads(there.output("ip", "-j", "link", "show", "eth0"))[0]["address"]
+        for there in (world.host, world.machine)
+    )
+    guest = Guest(NAME, world, "loop", zone("three"), ports=[{"port": 8082, "target": 82, "protocol": "udp"}])
+    try:
+        guest.start()
+        with running(guest.command(PYTHON, "-c", LISTEN, "82")) as heard:
+            given = json.dumps({"host": host, "machine": machine, "from": MACHINE, "to": HOST, "port": 8082})
+            world.machine.output(PYTHON, "-", given, input=package_text("spoofing") + FROM_BESIDE)
+            assert read_until(heard, "allowed") == set()
+    finally:
+        guest.destroy()
+
+
+@contextlib.contextmanager
+def on_a_bridge(world: World, *options: str) -> t.Iterator[Guest]:
+    """Yield a container that runs on a bridge of the administrator's."""
+    world.host.ip(f"link add br7 type bridge {' '.join(options)}", "link set br7 up", "addr add 203.0.113.1/24 dev br7")
+    guest = Guest(NAME, world, "lan", {"bridge": "br7", "addresses": ["203.0.113.9/24"]})
+    try:
+        guest.start()
+        yield guest
+    finally:
+        guest.destroy()
+        world.host.ip("link del br7")
+
+
+def test_n4_root_inside_is_not_the_root_of_a_spanning_tree(world: World) -> None:
+    with on_a_bridge(world, "stp_state", "1") as guest:
+        root, number = ("cat", "/sys/class/net/br7/bridge/root_id"), ("cat", "/sys/class/net/br7/bridge/bridge_id")
+        assert world.host.output(*root) == world.host.output(*number)
+        given = {"own": {"mac": guest.noted()["interfaces"][0]["mac"]}}
+        code = package_text("spoofing") + TREE
+        assert guest.output("sh", "-c", CAT, "sh", json.dumps(given), input=code.encode(), text=False) == b"sent\n"
+        assert world.host.output(*root) == world.host.output(*number)
+
+
+def test_n11_what_is_kept_of_a_bridge_of_the_administrators_is_bounded(world: World) -> None:
+    """Where the host tracks what crosses its bridges, a container has its part; else it is as any machine there."""
+    with on_a_bridge(world, "forward_delay", "0") as guest:
+        assert guest.reaches("203.0.113.1")
+        with world.host.entered():
+            part, tracked = firewall.flows_here(), firewall.tracks_bridges()
+        counter = ("cat", "/proc/sys/net/netfilter/nf_conntrack_count")
+        there = int(world.host.output(*counter))
+        guest.output(PYTHON, "-c", FLOOD, "203.0.113.1", str(2 * part))
+        kept = int(world.host.output(*counter))
+        assert kept <= there + part + 500 if tracked else kept >= there + 2 * part - 500
 
 
 def test_n11_what_the_host_keeps_track_of_is_bounded(world: World, players: Players) -> None:

@@ -46,8 +46,9 @@ NEIGHBOURS = (
     "{ nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query, mld-listener-report, mld2-listener-report }"
 )
 
-# The first fragment of a packet says what that is (RFC 7112): it could be put together to what is dropped here.
-WHOLE = "meta l4proto != 255"  # true where there is a protocol; 255 is reserved
+# Packets of IPv6 that can be looked at: in one piece; and in fragments, of which the first one has what the rules look
+# for (RFC 7112). Otherwise it could be put together to what is dropped here.
+WHOLE = ("exthdr frag missing", "frag frag-off != 0", "@th,0,64 != 0")
 
 
 def ruleset(records: list[NetworkRecord], flows: int = MOST_FLOWS, bridged: bool = False) -> str:
@@ -127,7 +128,7 @@ def _port_rules(port: MadeInterface) -> list[str]:
         "exthdr frag exists icmpv6 type 133-137 drop",  # neighbours say nothing in fragments (RFC 6980)
     ]
     if port.dhcp or not port.addresses:
-        return [*rules, "ether type { arp, ip } accept", "ether type ip6 %s accept" % WHOLE, "drop"]
+        return [*rules, "ether type { arp, ip } accept", *["ether type ip6 %s accept" % one for one in WHOLE], "drop"]
     four = _plain(port, 4)
     six = [*_plain(port, 6), link_local(mac)]
     numbers = ["0x%032x" % parse_address(item)[1] for item in six]
@@ -138,7 +139,7 @@ def _port_rules(port: MadeInterface) -> list[str]:
     rules += [
         "icmpv6 type nd-neighbor-advert @th,64,128 != %s drop" % _set(numbers),
         "ip6 saddr :: icmpv6 type mld2-listener-report accept",
-        "ip6 saddr %s %s accept" % (_set(six), WHOLE),
+        *["ip6 saddr %s %s accept" % (_set(six), one) for one in WHOLE],
         "drop",
     ]
     return rules

@@ -283,7 +283,7 @@ class Netlink:
         try:
             self._change("set addrgenmode of link %d" % index, index, families)
         except OSError as failure:
-            if failure.errno != errno.EAFNOSUPPORT:  # it has no IPv6 at all
+            if failure.errno not in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP):  # it has no IPv6 at all
                 raise
 
     def confine_port(self, index: int, mac: str) -> None:

@@ -20,7 +20,7 @@ from ..launcher.network import wire_of
 from ..launcher.network_records import ROUTED, ZONE
 from ..launcher.paths import read_text, write_atomically
 from ..launcher.targets import plain_path
-from ..launcher.wires import remove_link
+from ..launcher.wires import remove_link, zone_name
 from ..state import network_conflicts, zone_names, zones
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
@@ -44,6 +44,10 @@ TAKEN = "ports: %s is published for container %s already: choose another port, o
 SHUT = (
     "ports: 127.0.0.1 does not lead to containers by %s here, for its setting net.ipv4.conf.*.route_localnet cannot be "
     "changed: use another of the host's addresses"
+)
+NOBODYS = (
+    "ports: %s: the host has no such address now, so that the port leads nowhere until it has: name one of the host's, "
+    "or none for all of them"
 )
 LOST = (
     "ports: %s: [::1] does not lead to the container here, for the host filters what its bridges forward "
@@ -102,8 +106,9 @@ class Networking:
             for wire in self.wires:
                 wire.prepare(host)
             records = living(host)
+            remove_unused_bridges(host, records)
             self._write_names(record, records)
-            self.warnings += open_ways(records) + warnings_of_ports(self.options.ports)
+            self.warnings += open_ways(records) + warnings_of_ports(self.options.ports, host)
             if any(wire.host_name for wire in self.wires):
                 self.loading = load(records, lock)
             if any(wire.interface.kind == ZONE for wire in self.wires):
@@ -161,6 +166,16 @@ def _zones_of(record: NetworkRecord) -> set[str]:
     return {interface.parent for interface in record.interfaces if interface.kind == ZONE}
 
 
+def warnings_of_ports(ports: list[Published], host: Netlink) -> list[str]:
+    """Return a warning about each port that leads nowhere here."""
+    there = {cidr.partition("/")[0] for _index, cidr in host.addresses()}
+    far = [port for port in ports if port.address and not port.address.startswith("127.") and port.address != "::1"]
+    found = [NOBODYS % port for port in far if port.address not in there]
+    if setting("bridge/bridge-nf-call-ip6tables") == "1":
+        found += [LOST % port for port in ports if port.address in ("", "::1")][:1]
+    return found
+
+
 def decide(name: str, spec: Specification, config: dict[str, object], host: Netlink) -> list[Wire]:
     """Return the interfaces of a container, after a look at what the host has of what they need.
 
@@ -183,13 +198,6 @@ def decide(name: str, spec: Specification, config: dict[str, object], host: Netl
 def _meet(one: NetworkRecord, other: NetworkRecord) -> bool:
     """Return whether two containers are in one zone."""
     return bool(_zones_of(one) & _zones_of(other))
-
-
-def warnings_of_ports(ports: list[Published]) -> list[str]:
-    """Return a warning about ports of the loopback of IPv6 that lead nowhere here."""
-    if setting("bridge/bridge-nf-call-ip6tables") != "1":
-        return []
-    return [LOST % port for port in ports if port.address in ("", "::1")][:1]
 
 
 def write_servers(record: NetworkRecord, servers: list[str]) -> None:
@@ -266,10 +274,7 @@ def release(name: str) -> None:
             wire_of(interface).give_back(host)
         record.remove()
         records = living(host)
-        used = {interface.device for other in records for interface in other.interfaces}
-        for interface in record.interfaces:
-            if interface.kind == ZONE and interface.device not in used:
-                remove_link(host, interface.device)
+        remove_unused_bridges(host, records)
         # What cannot be done keeps nobody from stopping: the container has ended all the same, and rules lead nowhere.
         neighbours = [other for other in records if _meet(record, other)]
         try:
@@ -283,6 +288,15 @@ def release(name: str) -> None:
         except OSError:
             pass  # a full /run
     refresh(neighbours)
+
+
+def remove_unused_bridges(host: Netlink, records: list[NetworkRecord]) -> None:
+    """Remove the bridges of zones that have none of these containers, whoever has left them."""
+    used = {interface.device for record in records for interface in record.interfaces}
+    for link in host.links():
+        found = [name[len(zone_name("")) :] for name in link.others if name.startswith(zone_name(""))]
+        if link.kind == "bridge" and link.name not in used and link.name in map(zones.bridge_name, found):
+            remove_link(host, link.name)
 
 
 def open_ways(records: list[NetworkRecord]) -> list[str]:
@@ -330,7 +344,7 @@ def follow(container: RecordedContainer) -> list[str]:
         record.write()
         write_servers(record, options.nameservers)
         records = living(host)
-        warnings = open_ways(records) + warnings_of_ports(options.ports)
+        warnings = open_ways(records) + warnings_of_ports(options.ports, host)
         load(records, lock).wait()
     refresh([record])
     return warnings

@@ -18,8 +18,11 @@ WORDS: dict[str, t.Any] = {}
 """`own`, `victim`, `host`: each with `mac`, `four`, `six`, `local`; `reach`: what may not be reached, by its name."""
 
 IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
-UDP, ICMP6, FRAGMENT, HOP_BY_HOP = 17, 58, 44, 0
+UDP, ICMP6, FRAGMENT, HOP_BY_HOP, DESTINATION = 17, 58, 44, 0, 60
 BROADCAST = "ff:ff:ff:ff:ff:ff"
+OF_BRIDGES = ["01:80:c2:00:00:%02x" % last for last in range(16)]
+"""A bridge keeps a frame for itself that is for one of these (IEEE 802.1D, 7.12.6)."""
+
 SPOOFING, REACHING = "spoofing", "reaching"
 
 
@@ -40,6 +43,10 @@ def checksum(data: bytes) -> int:
 
 def ethernet(destination: str, source: str, kind: int, payload: bytes) -> bytes:
     return hardware(destination) + hardware(source) + struct.pack("!H", kind) + payload.ljust(46, b"\0")
+
+
+def tagged(frame: bytes, kind: int, number: int = 5) -> bytes:
+    return frame[:12] + struct.pack("!HH", kind, number) + frame[12:]
 
 
 def datagram(source: str, destination: str, ports: tuple[int, int], data: bytes) -> bytes:
@@ -106,6 +113,7 @@ class Frames:
         self.as_another_station()
         self.as_another_address()
         self.as_another_neighbour()
+        self.as_a_router_of_multicast()
         self.as_a_server()
         self.to_what_is_closed()
 
@@ -124,6 +132,16 @@ class Frames:
             "thousands of hardware addresses",
             lambda mark: [self.udp(mark, four, host, "02:00:5e:01:%02x:%02x" % divmod(n, 256)) for n in range(3000)],
         )
+        for name, kind in (("802.1Q", 0x8100), ("802.1ad", 0x88A8)):
+            self.add(
+                SPOOFING,
+                f"an own datagram in a virtual LAN of {name}",
+                lambda mark, k=kind: [
+                    tagged(self.udp(mark, self.own[version], there), k)
+                    for there in (victim, host)
+                    for version in ("four", "six")
+                ],
+            )
         inner = self.udp(b"%s", four, victim)
         for name, kind, between in (
             ("802.1Q", 0x8100, b"\x00\x05"),
@@ -227,18 +245,74 @@ class Frames:
             SPOOFING, "a solicitation as nobody", lambda mark: advert(mark, victim["six"], "::", "ff02::1", b"", 135)
         )
 
+    def in_fragments(self, mark: bytes, kind: int, body: bytes, is_seen: bool) -> list[bytes]:
+        """Return two fragments of a message of ICMPv6; the first one ends behind its type, or already before it."""
+        own, to = self.own, "ff02::1"
+        size = 16 if is_seen else 24  # of an option that fills
+        before = bytes([ICMP6, size // 8 - 1, 1, size - 4]) + mark.ljust(size - 4, b"\0")
+        whole, cut = before + icmp6(own["local"], to, kind, body), 24 if is_seen else 16
+        return [
+            ethernet(
+                "33:33:00:00:00:01",
+                own["mac"],
+                IPV6,
+                ipv6(own["local"], to, struct.pack("!BBHI", DESTINATION, 0, offset | more, 9) + part, FRAGMENT),
+            )
+            for offset, more, part in ((0, 1, whole[:cut]), (cut, 0, whole[cut:]))
+        ]
+
+    def as_a_router_of_multicast(self) -> None:
+        own = self.own
+        self.add(
+            SPOOFING,
+            "a question of IGMP",
+            lambda mark: [
+                ethernet(
+                    *("01:00:5e:00:00:01", own["mac"], IPV4),
+                    ipv4(own["four"], "224.0.0.1", b"\x11\x64\xee\x9b\0\0\0\0" + mark, 2, b"\x94\x04\0\0"),
+                )
+            ],
+        )
+        hop = bytes([ICMP6, 0, 5, 2, 0, 0, 1, 0])
+        self.add(
+            SPOOFING,
+            "a question of MLD",
+            lambda mark: [
+                ethernet(
+                    "33:33:00:00:00:01",
+                    own["mac"],
+                    IPV6,
+                    ipv6(
+                        own["local"],
+                        "ff02::1",
+                        hop + icmp6(own["local"], "ff02::1", 130, bytes(20) + mark),
+                        HOP_BY_HOP,
+                    ),
+                )
+            ],
+        )
+
     def as_a_server(self) -> None:
         own, victim = self.own, self.victim
         router = struct.pack("!BBHII", 64, 0, 1800, 0, 0)
         prefix = option(3, struct.pack("!BBIII", 64, 0xC0, 3600, 3600, 0) + packed("2001:db8:66::"))
+        advertisement = struct.pack("!I", 0x60000000) + packed(self.host["six"]) + option(2, hardware(own["mac"]))
         for name, kind, body in (
-            ("router", 134, router + prefix),
-            ("redirect", 137, bytes(4) + packed(own["local"]) * 2),
+            ("a router", 134, router + prefix),
+            ("a redirect", 137, bytes(4) + packed(own["local"]) * 2),
+            ("an advertisement for the host", 136, advertisement),
         ):
-            for what, before in (("", b""), (" behind an extension", bytes([ICMP6, 0, 1, 4, 0, 0, 0, 0]))):
+            for what, is_seen in (("in fragments", True), ("behind the end of a fragment", False)):
                 self.add(
                     SPOOFING,
-                    f"what a {name} says{what}" if name == "router" else f"a {name}{what}",
+                    f"{name} {what}",
+                    lambda mark, k=kind, b=body, s=is_seen: self.in_fragments(mark, k, b, s),
+                )
+            ways = (("", b""), (" behind an extension", bytes([ICMP6, 0, 1, 4, 0, 0, 0, 0])))
+            for what, before in ways if kind != 136 else ():
+                self.add(
+                    SPOOFING,
+                    f"what {name} says{what}" if kind == 134 else f"{name}{what}",
                     lambda mark, k=kind, b=body, e=before: [
                         ethernet(
                             "33:33:00:00:00:01",
@@ -282,12 +356,13 @@ class Frames:
         for name, address in WORDS["reach"].items():
             source = own["four"] if ":" not in address else own["local"] if address.startswith("fe80") else own["six"]
 
-            def make(mark: bytes, a: str = address, s: str = source) -> list[bytes]:
+            def make(mark: bytes, a: str = address, s: str = source, name: str = name) -> list[bytes]:
                 if ":" in a:
                     packet, kind = ipv6(s, a, datagram(s, a, (7, port), mark)), IPV6
                 else:
                     packet, kind = ipv4(s, a, datagram(s, a, (7, port), mark)), IPV4
-                return [ethernet(there, own["mac"], kind, packet) for there in (host["mac"], BROADCAST)]
+                stations = OF_BRIDGES if name.endswith("of bridges") else [host["mac"], BROADCAST]
+                return [ethernet(there, own["mac"], kind, packet) for there in stations]
 
             self.add(REACHING, f"send to {name}", make)
         # Loose and strict source routes (RFC 791): by the host to its loopback, and to another zone.

@@ -17,6 +17,8 @@ from ansible_collections.unshare.container.plugins.module_utils.inside.outdated 
 from ansible_collections.unshare.container.plugins.module_utils.inside.units import Judgement
 from ansible_collections.unshare.container.plugins.module_utils.launcher import mount_table
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.network_records import Interface
+from ansible_collections.unshare.container.plugins.module_utils.launcher.wires import Wire
 from ansible_collections.unshare.container.plugins.module_utils.life import container_information
 from ansible_collections.unshare.container.plugins.module_utils.life.container_information import (
     Information,
@@ -107,7 +109,12 @@ def test_n14_the_addresses_and_ports(layout: Layout, monkeypatch: pytest.MonkeyP
     assert [gather(layout, running)[key] for key in ("interfaces", "addresses", "ports")] == [[], [], []]
     interface = {"name": "eth0", "kind": "zone", "parent": "web", "host_name": "u1", "mac": "02:00:00:00:00:01"}
     addresses = {"addresses": ["10.80.0.2/24", "fd00::2/64"], "gateways": ["10.80.0.1", "fd00::1"]}
-    noted = {"interfaces": [{**interface, **addresses, "device": "u2"}], "ports": [{"port": 8080, "target": 80}]}
+    made = {
+        **Wire(Interface(kind="zone", name="eth0", parent="web"), device="u2").describe().note(),
+        **interface,
+        **addresses,
+    }
+    noted = {"interfaces": [made], "ports": [{"port": 8080, "target": 80}]}
     (layout.root / "run/web").mkdir(parents=True)
     (layout.root / "run/web/network.json").write_text(json.dumps(noted))
     facts = gather(layout, running)

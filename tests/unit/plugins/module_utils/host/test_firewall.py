@@ -70,7 +70,7 @@ def test_a_port_lets_its_own_addresses_through_and_nothing_else() -> None:
         "arp saddr ip { 10.80.0.2 } accept",
         "ip saddr { 10.80.0.2 } accept",
         "ip6 saddr :: icmpv6 type mld2-listener-report accept",
-        f"ip6 saddr {{ fd00::2, {link_local(MAC)} }} meta l4proto != 255 accept",
+        *[f"ip6 saddr {{ fd00::2, {link_local(MAC)} }} {whole} accept" for whole in firewall.WHOLE],
     ]
     order = [index for index, rule in enumerate(rules) if "nd-neighbor-advert" in rule]
     assert order[0] < rules.index(accepted[-1])
@@ -86,7 +86,8 @@ def test_a_port_whose_addresses_nobody_knows_has_its_hardware_address(fields: di
     rules = chain(firewall.ruleset([record(port(kind="bridge", **fields))]), "uport")
     assert rules[0] == f"ether saddr != {MAC} drop"
     assert rules[1] == "ether type != { arp, ip, ip6 } drop"
-    assert rules[-3:] == ["ether type { arp, ip } accept", "ether type ip6 meta l4proto != 255 accept", "drop"]
+    six = [f"ether type ip6 {whole} accept" for whole in firewall.WHOLE]
+    assert rules[-5:] == ["ether type { arp, ip } accept", *six, "drop"]
     assert any("nd-router-advert" in rule and rule.endswith("drop") for rule in rules)
 
 

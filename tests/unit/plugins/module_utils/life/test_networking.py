@@ -75,13 +75,33 @@ def test_what_cannot_be_set_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert networking.open_ways([record(ZONE, WEB)]) == []
 
 
+class Addresses:
+    """A host with one address."""
+
+    def addresses(self) -> list[tuple[int, str]]:
+        return [(2, "192.0.2.10/24")]
+
+
+def leading_nowhere(*ports: str) -> list[str]:
+    return [
+        text.partition(": ")[2]
+        for text in networking.warnings_of_ports(parse_ports(ports), t.cast("t.Any", Addresses()))
+    ]
+
+
 def test_ports_of_the_loopback_that_the_host_filters(monkeypatch: pytest.MonkeyPatch) -> None:
-    ports = parse_ports(["127.0.0.1:80:80", "81:80", "[::1]:82:80"])
+    ports = ("127.0.0.1:80:80", "81:80", "[::1]:82:80")
     Settings(monkeypatch)
-    assert networking.warnings_of_ports(ports) == []
+    assert leading_nowhere(*ports) == []
     Settings(monkeypatch, **{"bridge/bridge-nf-call-ip6tables": "1"})
-    assert [text.partition(": [")[0] for text in networking.warnings_of_ports(ports)] == ["ports: 81/tcp"]
-    assert networking.warnings_of_ports(ports[:1]) == []
+    assert [text.partition(": [")[0] for text in leading_nowhere(*ports)] == ["81/tcp"]
+    assert leading_nowhere(*ports[:1]) == []
+
+
+def test_ports_of_addresses_that_the_host_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    Settings(monkeypatch)
+    found = leading_nowhere("192.0.2.10:80:80", "192.0.2.11:81:80", "127.0.0.5:82:80")
+    assert [text.partition(":")[0] for text in found] == ["192.0.2.11"]
 
 
 class Loading:
@@ -147,7 +167,7 @@ def test_n9_nothing_keeps_a_container_that_has_ended_from_being_cleared(
     (tmp_path / "web").mkdir()
     ended.write()
     monkeypatch.setattr(Held, "wait", deed("wait"), raising=False)
-    for name in ("load", "open_ways", "write_hosts"):
+    for name in ("load", "open_ways", "write_hosts", "remove_unused_bridges"):
         monkeypatch.setattr(networking, name, deed(name))
     monkeypatch.setattr(networking.network_files, "refresh_several", deed("refresh_several"))
     monkeypatch.setattr(networking, "NetworkLock", Held)

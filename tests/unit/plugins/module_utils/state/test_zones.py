@@ -134,13 +134,25 @@ def test_a_subnet_that_changes_while_nobody_runs_is_taken(state: Path) -> None:
     assert wire(subnets=["10.90.0.0/24"]).addresses == ["10.90.0.2/24", "fd00::3/64"]
 
 
+def test_a_kernel_without_ipv6_has_zones_of_ipv4(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of IPv6 stays so."""
+    remember(state, "first", "one", "10.80.0.2/24", "fd00::2/64")
+    monkeypatch.setattr(zones, "has_ipv6", lambda: False)
+    config: dict[str, object] = {"zone.one": "10.80.0.7/24 fd00::7/64"}
+    made = wire(config=config)
+    assert made.addresses == ["10.80.0.7/24"]
+    assert made.subnets == ["10.80.0.0/24"]
+    assert made.gateways == ["10.80.0.1"]
+    assert config == {"zone.one": "10.80.0.7/24 fd00::7/64"}
+
+
 @pytest.mark.parametrize("damaged", ["web", "10.80.0.2", "10.80.0.300/24 x/64", "/ /"])
 def test_what_is_damaged_is_chosen_again(damaged: str) -> None:
     config: dict[str, object] = {"zone.one": damaged}
     assert len(wire(config=config).addresses) == 2
 
 
-@pytest.mark.parametrize("damaged", ["web", "10.80.0.2", "10.80.0.300/24 x/64", "/ /"])
+@pytest.mark.parametrize("damaged", ["web", "10.80.0.2", "10.80.0.300/24 x/64", "/ /", "None"])
 def test_what_is_damaged_of_another_container_is_passed_over(state: Path, damaged: str) -> None:
     remember(state, "first", "one", "10.80.0.2/24", damaged)
     assert wire().addresses[0] == "10.80.0.3/24"
