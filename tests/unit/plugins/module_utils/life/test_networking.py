@@ -85,7 +85,7 @@ class Addresses:
 def leading_nowhere(*ports: str) -> list[str]:
     return [
         text.partition(": ")[2]
-        for text in networking.warnings_of_ports(parse_ports(ports), t.cast("t.Any", Addresses()))
+        for text in networking.warnings_of_ports(parse_ports([*ports]), t.cast("t.Any", Addresses()))
     ]
 
 
