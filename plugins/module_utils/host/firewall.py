@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The host's packet filter for containers with a network of their own (N4, N5, N8, N11).
 
-All rules are in two tables of nftables, `inet unshare` and `bridge unshare`. They are made anew, from the records of
-all running containers, whenever one comes or goes, in one transaction. Nothing else of the host's rules is touched.
+All rules are in two tables of nftables, `inet unshare` and `bridge unshare`, and follow from the records of all running
+containers. When one comes or goes they change in one transaction (`firewall_change`), or are all made anew. Nothing
+else of the host's rules is touched. What belongs to one container or port has a chain of its own, found by a map.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ def _bridge_table(records: list[NetworkRecord]) -> list[str]:
     lines = ["table bridge unshare {"]
     for port in ports:
         lines += _chain(port["host_name"], _port_rules(port))
-    dispatch = _set(['"%s" : goto %s' % (port["host_name"], port["host_name"]) for port in ports])
-    lines += _chain("from_ports", ["type filter hook prerouting priority -300", "iifname vmap " + dispatch])
+    lines += _map("ports", "ifname", ['"%s" : goto %s' % (port["host_name"], port["host_name"]) for port in ports])
+    lines += _chain("from_ports", ["type filter hook prerouting priority -300", "iifname vmap @ports"])
     return [*lines, "}"]
 
 
@@ -104,6 +105,12 @@ def _chain(name: str, rules: list[str]) -> list[str]:
     if rules and rules[0].startswith("type "):
         rules = [rules[0] + "; policy accept;", *rules[1:]]
     return ["  chain %s {" % name, *["    " + rule for rule in rules], "  }"]
+
+
+def _map(name: str, kind: str, elements: list[str]) -> list[str]:
+    """Return the lines of a map from a kind of keys to chains."""
+    lines = ["type %s : verdict" % kind] + (["elements = " + _set(elements)] if elements else [])
+    return ["  map %s {" % name, *["    " + line for line in lines], "  }"]
 
 
 def _port_rules(port: Port) -> list[str]:
@@ -184,7 +191,7 @@ def _inet_table(records: list[NetworkRecord], flows: int) -> list[str]:
     lines += _chain("to_host", ["type filter hook input priority 0", "iifname %s jump from_container" % ours])
     lines += _chain("from_container", _host_rules(records))
     lines += _chain("between", _forward_rules(zones, routed, ours))
-    lines += _chain("leads", _published(records))
+    lines += _published(records)
     for hook, priority in (("prerouting", -100), ("output", -100)):
         head = "type nat hook %s priority %d" % (hook, priority)
         lines += _chain("leads_" + hook, [head, "fib daddr type local jump leads"])
@@ -234,15 +241,23 @@ def _forward_rules(zones: dict[str, list[str]], routed: list[str], ours: str) ->
 
 
 def _published(records: list[NetworkRecord]) -> list[str]:
-    rules = []
+    """Return the lines of the chain `leads`, and of one for each port of the host that is published."""
+    chains: dict[str, list[str]] = {}
+    elements: dict[str, list[str]] = {"tcp": [], "udp": []}
     for record in records:
         for version in (4, 6):
             target = _all(record, version)[:1]
             for port in record.ports if target else []:
                 rule = _lead(port, version, target[0])
+                name = "%s_%d" % (port.protocol, port.port)
+                if rule and name not in chains:
+                    elements[port.protocol].append("%d : goto %s" % (port.port, name))
                 if rule:
-                    rules.append(rule)
-    return rules
+                    chains.setdefault(name, []).append(rule)
+    lines = [line for name, rules in chains.items() for line in _chain(name, rules)]
+    for protocol in elements:
+        lines += _map(protocol + "_ports", "inet_service", elements[protocol])
+    return lines + _chain("leads", ["%s dport vmap @%s_ports" % (protocol, protocol) for protocol in elements])
 
 
 def _lead(port: Published, version: int, target: str) -> str | None:

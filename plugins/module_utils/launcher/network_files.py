@@ -111,14 +111,14 @@ def refresh(run_directory: str, host_name: str, check: bool = False, seconds: fl
     return said.split("\n") if said else []
 
 
-def _refresh(directory: str, host_name: str, check: bool) -> list[str]:
+def _refresh(directory: str, host_name: str, check: bool, paths: tuple[str, ...] = NETWORK_FILES) -> list[str]:
     """Do the work of `refresh`, in a process of its own: one that is held keeps others from being held as well."""
     try:
         fcntl.flock(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_EX)
     except FileNotFoundError:
         return []  # the container has just ended
     changed = []
-    for path in NETWORK_FILES:
+    for path in paths:
         copy = os.path.join(directory, os.path.basename(path))
         try:
             former = _read(copy, os.O_NOFOLLOW)
@@ -136,8 +136,8 @@ def _refresh(directory: str, host_name: str, check: bool) -> list[str]:
     return changed
 
 
-def refresh_several(containers: list[tuple[str, str]]) -> None:
-    """Bring the copies of several running containers up to date, each given as for `refresh`.
+def refresh_several(containers: list[tuple[str, str]], paths: tuple[str, ...] = NETWORK_FILES) -> None:
+    """Bring the copies of some files of several running containers up to date, each given as for `refresh`.
 
     One process does it for all. When somebody holds it, the others get one each, and what stays held is left so.
     """
@@ -146,7 +146,7 @@ def refresh_several(containers: list[tuple[str, str]]) -> None:
         for run_directory, host_name in containers:
             directory = os.path.join(run_directory, DIRECTORY)
             if os.path.isdir(directory):
-                _refresh(directory, host_name, False)
+                _refresh(directory, host_name, False, paths)
 
     try:
         if containers:

@@ -19,6 +19,7 @@ NAME = "library"
 MODULES = (
     "host/bus",
     "host/firewall",
+    "host/firewall_change",
     "host/foreign_filters",
     "host/reboots",
     "host/unit_by_hand",

@@ -88,7 +88,7 @@ class Zones:
                 if key.startswith(PREFIX):
                     self.zone(key[len(PREFIX) :]).add(other, str(value).split(), False)
         for record in NetworkRecord.all_here():
-            counts = record.container != name and record.is_alive(host)
+            counts = record.container != name and record.is_alive()
             for interface in record.interfaces if counts else []:
                 if interface["kind"] == ZONE:
                     self.zone(interface["parent"]).add(record.container, interface["addresses"], True)

@@ -113,7 +113,10 @@ def test_who_has_host_access_is_known_by_its_addresses() -> None:
     ],
 )
 def test_a_published_port_leads_to_the_container(published: dict[str, t.Any], rules: list[str]) -> None:
-    assert chain(firewall.ruleset([record(ports=[published])]), "leads") == rules
+    text = firewall.ruleset([record(ports=[published])])
+    name = "{}_{}".format(published.get("protocol", "tcp"), published["port"])
+    assert chain(text, name) == rules
+    assert f"    elements = {{ {published['port']} : goto {name} }}" in text
 
 
 def test_a_container_without_a_zone_gets_no_port() -> None:

@@ -178,7 +178,7 @@ def test_a_container_knows_its_zones_by_name(tmp_path: Path) -> None:
         record("db", "one", "three"),
         record("x", "four"),
     )
-    lines = zone_names.hosts_of(own, [own, same, other]).split("\n")
+    lines = zone_names.hosts_of(own, zone_names.entries_of([own, same, other])).split("\n")
     assert lines[:2] == ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
     assert lines[2].split()[1:] == ["www.example.org", "www", "web", "web.one"]
     assert lines[3].split()[1:] == ["db", "db.one"]
@@ -190,6 +190,6 @@ def test_what_is_declared_comes_first(tmp_path: Path) -> None:
     text = "127.0.0.1 localhost\n127.0.1.1 web\n# 10.0.0.9 hidden\n10.66.0.1 DB # the old one\n10.66.0.2"
     (tmp_path / "root/etc/hosts").write_text(text)
     own = record("web", "one", system=str(tmp_path))
-    lines = zone_names.hosts_of(own, [record("db", "one"), record("hidden", "one")]).split("\n")
+    lines = zone_names.hosts_of(own, zone_names.entries_of([record("db", "one"), record("hidden", "one")])).split("\n")
     assert "127.0.1.1 web" not in lines
     assert [line.split()[1:] for line in lines[4:-1]] == [["web", "web.one"], ["db.one"], ["hidden", "hidden.one"]]
