@@ -30,7 +30,7 @@ def record(number: int, **fields: t.Any) -> NetworkRecord:
         "subnets": [f"10.80.{number % 2}.0/24", f"fd00:{number % 2}::/64"],
         "dhcp": False,
     }
-    ports = [{"port": 8000 + number, "target": 80}] if number % 3 == 0 else []
+    ports: list[dict[str, t.Any]] = [{"port": 8000 + number, "target": 80}] if number % 3 == 0 else []
     if number % 3 == 1:
         ports = [{"port": 53, "target": 53, "protocol": "udp", "address": f"192.0.2.{number}"}]
     given = {"interfaces": [interface], "ports": ports, "host_access": number % 4 == 0, **fields}
