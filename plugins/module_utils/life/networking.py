@@ -102,7 +102,7 @@ class Networking:
             write_hosts([record], records)
             self.warnings += open_ways(records) + self._warnings_of_ports()
             self.rules = Rules(records, lock, _without(record, records))
-            if any(wire.interface.kind == ZONE for wire in self.wires):
+            if any(wire.interface.kind == ZONE for wire in self.wires) and foreign_filters.are_there():
                 self.chains = firewall.Loading(foreign_filters.QUESTION + "\n", lock.descriptor)
 
     def _warnings_of_ports(self) -> list[str]:

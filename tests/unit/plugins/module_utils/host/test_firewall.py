@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import re
+import struct
 import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import firewall, foreign_filters
+from ansible_collections.unshare.container.plugins.module_utils.launcher import netlink
 from ansible_collections.unshare.container.plugins.module_utils.launcher.wires import link_local
 from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
 
@@ -198,3 +200,18 @@ def test_firewalld_is_told_in_its_own_words() -> None:
     (found,) = foreign_filters.dropping(text)
     said = foreign_filters.advice(found, ["ubridge"])
     assert "firewall-cmd --permanent --zone=trusted --add-interface=ubridge; firewall-cmd --reload" in said
+
+
+@pytest.mark.parametrize(
+    ("tables", "there"), [([], False), (["unshare", "unshare"], False), (["unshare", "filter"], True), (None, True)]
+)
+def test_tables_of_others_are_there(monkeypatch: pytest.MonkeyPatch, tables: list[str] | None, there: bool) -> None:
+    def dump(_self: netlink.Netlink, kind: int, _body: bytes) -> list[bytes]:
+        assert kind == 0xA01
+        if tables is None:
+            raise PermissionError
+        names = [name.encode() + b"\0" for name in tables]
+        return [bytes(4) + struct.pack("=HH", len(name) + 4, 1) + name for name in names]
+
+    monkeypatch.setattr(netlink.Netlink, "dump", dump)
+    assert foreign_filters.are_there() is there
