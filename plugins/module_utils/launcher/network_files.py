@@ -125,11 +125,12 @@ def _refresh(directory: str, host_name: str, check: bool, paths: tuple[str, ...]
         except FileNotFoundError:
             continue  # not shared with this container
         content = _wanted(path, os.path.dirname(directory))
-        if content is None or _shown(path, content, host_name) == former:
+        shown = b"" if content is None else _shown(path, content, host_name)
+        if content is None or shown == former:
             continue
         if not check:
             try:
-                _write(copy, _shown(path, content, host_name))
+                _write(copy, shown)
             except FileNotFoundError:
                 continue  # the container has just ended
         changed.append(path)
@@ -208,13 +209,12 @@ def _shown(path: str, content: bytes | None, host_name: str) -> bytes:
 
 def with_own_name(hosts: bytes, host_name: str) -> bytes:
     """Return the text of hosts(5) with a line for a container's names, for those that it does not have."""
-    names = [host_name] if "." not in host_name else [host_name, host_name.split(".")[0]]
-    known: set[bytes] = set()
+    missing = [host_name] if "." not in host_name else [host_name, host_name.split(".")[0]]
     for line in hosts.split(b"\n"):
-        known.update(word.lower() for word in line.partition(b"#")[0].split()[1:])
-    missing = [name for name in names if name.lower().encode() not in known]
-    if not missing:
-        return hosts
+        known = line.partition(b"#")[0].lower().split()[1:]
+        missing = [name for name in missing if name.lower().encode() not in known]
+        if not missing:
+            return hosts  # in a zone of many containers, far from the end
     ended = not hosts or hosts.endswith(b"\n")
     return hosts + (b"" if ended else b"\n") + b"127.0.1.1 " + " ".join(missing).encode() + b"\n"
 
