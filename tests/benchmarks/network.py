@@ -117,6 +117,8 @@ class Session:
                 seconds = booted.many(machines, then=look)[0]
                 self.results.add(f"together {count}", kind, seconds, "s")
                 self.results.add(f"together {count} CPU", kind, used[0] / count * 1000)
+                said = f"  {count}, {kind}: {seconds:.2f} s, CPU of each launcher {used[0] / count * 1000:.1f} ms"
+                print(said, file=sys.stderr, flush=True)
                 if len(set(addresses)) != (2 * count if kind == ZONE else 0):
                     self._judge(f"{count} containers of a zone have addresses of their own", False)
 
