@@ -16,6 +16,8 @@ from ansible_collections.unshare.container.plugins.module_utils.life.container i
 from .subjects import BootedByNspawn, skeleton
 
 MEBIBYTE = 1 << 20
+TIMEOUT = 300.0
+"""Seconds in which a system is ready, also when many start."""
 SETTLE = 2.0
 """Seconds after which what boots is idle."""
 
@@ -25,14 +27,14 @@ class Ours:
 
     name = "module"
 
-    def __init__(self, system: Path, number: int) -> None:
+    def __init__(self, system: Path, number: int | str) -> None:
         self.system = system
-        self.container = Container(f"bench-{number}")
+        self.container = Container(number if isinstance(number, str) else f"bench-{number}")
 
     def start(self) -> float:
         began = time.perf_counter()
         with self.container.lock(60):
-            self.container.start(str(self.system), timeout=60)
+            self.container.start(str(self.system), timeout=TIMEOUT)
         return time.perf_counter() - began
 
     def stop(self) -> None:
@@ -88,8 +90,12 @@ class ByNspawn:
         return found
 
 
-def many(systems: list[t.Any], measure: bool = False) -> tuple[float, dict[str, float]]:
+def many(
+    systems: list[t.Any], measure: bool = False, then: t.Callable[[], None] = lambda: None
+) -> tuple[float, dict[str, float]]:
     """Start all at once, each from a process of its own; the seconds until the last is ready, and figures for each.
+
+    :param then: called when all are ready.
 
     A system of systemd-nspawn has a supervisor that stays, so its start is one of this process's.
     """
@@ -107,6 +113,7 @@ def many(systems: list[t.Any], measure: bool = False) -> tuple[float, dict[str, 
             for system in systems:
                 system.booted.await_ready()
         seconds = time.perf_counter() - began
+        then()
         figures = {}
         if measure:
             time.sleep(SETTLE)

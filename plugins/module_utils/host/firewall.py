@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The host's packet filter for containers with a network of their own (N4, N5, N8, N11).
 
-All rules are in two tables of nftables, `inet unshare` and `bridge unshare`. They are made anew, from the records of
-all running containers, whenever one comes or goes, in one transaction. Nothing else of the host's rules is touched.
+All rules are in two tables of nftables, `inet unshare` and `bridge unshare`, and follow from the records of all running
+containers. When one comes or goes they change in one transaction (`firewall_change`), or are all made anew. Nothing
+else of the host's rules is touched. What belongs to one container or port has a chain of its own, found by a map.
 """
 
 from __future__ import annotations
@@ -102,8 +103,8 @@ def _bridge_table(records: list[NetworkRecord]) -> list[str]:
     lines = ["table bridge unshare {"]
     for port in ports:
         lines += _chain(port.host_name, _port_rules(port))
-    dispatch = _set(['"%s" : goto %s' % (port.host_name, port.host_name) for port in ports])
-    lines += _chain("from_ports", [EARLY, "iifname vmap " + dispatch])
+    lines += _map("ports", "ifname", ['"%s" : goto %s' % (port.host_name, port.host_name) for port in ports])
+    lines += _chain("from_ports", [EARLY, "iifname vmap @ports"])
     return [*lines, "}"]
 
 
@@ -111,6 +112,12 @@ def _chain(name: str, rules: list[str]) -> list[str]:
     if rules and rules[0].startswith("type "):
         rules = [rules[0] + "; policy accept;", *rules[1:]]
     return ["  chain %s {" % name, *["    " + rule for rule in rules], "  }"]
+
+
+def _map(name: str, kind: str, elements: list[str]) -> list[str]:
+    """Return the lines of a map from a kind of keys to chains."""
+    lines = ["type %s : verdict" % kind] + (["elements = " + _set(elements)] if elements else [])
+    return ["  map %s {" % name, *["    " + line for line in lines], "  }"]
 
 
 def _port_rules(port: MadeInterface) -> list[str]:
@@ -170,7 +177,8 @@ def _inet_table(records: list[NetworkRecord], flows: int, bridged: bool) -> list
     lines = _stations([port for port in interfaces if port.kind == BRIDGE], flows) if bridged else []
     # A frame for bridges themselves comes to the host by the port, where no rule of the bridge is asked.
     ports = [port.host_name for port in interfaces if port.kind in (ZONE, BRIDGE)]
-    by_port = ["iifname %s drop" % _quoted(ports)] if ports else []
+    by_port = ["iifname vmap @ends"] if ports else []
+    lines += _map("ends", "ifname", ['"%s" : drop' % name for name in ports]) if ports else []
     if not inner:
         lines += _chain("early", [EARLY, *by_port]) if ports else []
         return ["table inet unshare {", *lines, "}"] if lines else []
@@ -196,7 +204,7 @@ def _inet_table(records: list[NetworkRecord], flows: int, bridged: bool) -> list
     lines += _chain("to_host", ["type filter hook input priority 0", "iifname %s jump from_container" % ours])
     lines += _chain("from_container", _host_rules(records))
     lines += _chain("between", _forward_rules(zones, routed, ours, stations))
-    lines += _chain("leads", _published(records))
+    lines += _published(records)
     for hook, first in (("prerouting", NOT_OF_LOOPBACK), ("output", [])):
         head = "type nat hook %s priority -100" % hook
         lines += _chain("leads_" + hook, [head, *first, "fib daddr type local jump leads"])
@@ -263,15 +271,23 @@ def _forward_rules(zones: dict[str, list[str]], routed: list[str], ours: str, st
 
 
 def _published(records: list[NetworkRecord]) -> list[str]:
-    rules = []
+    """Return the lines of the chain `leads`, and of one for each port of the host that is published."""
+    chains: dict[str, list[str]] = {}
+    elements: dict[str, list[str]] = {"tcp": [], "udp": []}
     for record in records:
         for version in (4, 6):
             target = _all(record, version)[:1]
             for port in record.ports if target else []:
                 rule = _lead(port, version, target[0])
+                name = "%s_%d" % (port.protocol, port.port)
+                if rule and name not in chains:
+                    elements[port.protocol].append("%d : goto %s" % (port.port, name))
                 if rule:
-                    rules.append(rule)
-    return rules
+                    chains.setdefault(name, []).append(rule)
+    lines = [line for name, rules in chains.items() for line in _chain(name, rules)]
+    for protocol in elements:
+        lines += _map(protocol + "_ports", "inet_service", elements[protocol])
+    return lines + _chain("leads", ["%s dport vmap @%s_ports" % (protocol, protocol) for protocol in elements])
 
 
 def _lead(port: Published, version: int, target: str) -> str | None:

@@ -8,6 +8,14 @@ told of a zone's bridge, by its owner's means. Nothing of it is changed here.
 
 from __future__ import annotations
 
+from ..launcher.links import attributes_of, text_in
+from ..launcher.netlink import Netlink
+
+NETLINK_NETFILTER = 12
+GET_TABLES = 10 << 8 | 1  # of nftables: NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE
+MESSAGE_HEAD = 4  # bytes of a nfgenmsg
+TABLE_NAME = 1
+
 QUESTION = "list chains"
 """What is asked of nft(8); the text that it answers with is read here."""
 
@@ -17,6 +25,19 @@ FORM = (
     "network: the host's own packet filter (%s) drops what it does not know, and so what the host forwards for "
     "containers: tell it, for instance by: %s"
 )
+
+
+def are_there() -> bool:
+    """Return whether there are tables of others in this network namespace; also where the kernel does not say."""
+    try:
+        with Netlink(family=NETLINK_NETFILTER) as netfilter:
+            tables = netfilter.dump(GET_TABLES, bytes(MESSAGE_HEAD))
+    except OSError:
+        return True
+    names = [
+        text_in(value) for table in tables for kind, value in attributes_of(table, MESSAGE_HEAD) if kind == TABLE_NAME
+    ]
+    return any(name != OURS for name in names)
 
 
 class Chain:

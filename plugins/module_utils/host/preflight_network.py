@@ -57,7 +57,7 @@ def conflicts(name: str, specification: Specification, without: Iterable[str] = 
                 said.append(str(error))
         others = [record for record in NetworkRecord.all_here() if record.container not in going]
         try:
-            refuse_taken(wires, [record for record in others if record.is_alive(host)], host)
+            refuse_taken(wires, [record for record in others if record.is_alive()], host)
         except LauncherError as error:
             said.append(str(error))
     return said

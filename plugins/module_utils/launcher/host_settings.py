@@ -22,6 +22,14 @@ def kernel_has_ipv6() -> bool:
     return os.path.isdir(SETTINGS + "/ipv6")
 
 
+def has_interface(name: str) -> bool:
+    """Return whether there is an interface of this name.
+
+    Unlike a question by netlink(7), this one does not wait while somebody changes any interface of the machine.
+    """
+    return os.path.isdir(os.path.join(SETTINGS, "ipv4/conf", name))
+
+
 def setting(name: str) -> str:
     """Return a setting of this process's network namespace (sysctl(8), with slashes); empty where there is none."""
     try:

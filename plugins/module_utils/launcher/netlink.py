@@ -102,10 +102,11 @@ class Netlink:
 
     Args:
         events: whether it hears of each change of a link, for `await_event`.
+        family: of netlink(7), for `dump`.
     """
 
-    def __init__(self, events: bool = False) -> None:
-        self.socket = _socket.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)
+    def __init__(self, events: bool = False, family: int = NETLINK_ROUTE) -> None:
+        self.socket = _socket.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, family)
         self.number = 0
         if events:
             self.socket.bind((0, LINK_EVENTS))

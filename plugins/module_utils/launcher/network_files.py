@@ -111,33 +111,34 @@ def refresh(run_directory: str, host_name: str, check: bool = False, seconds: fl
     return said.split("\n") if said else []
 
 
-def _refresh(directory: str, host_name: str, check: bool) -> list[str]:
+def _refresh(directory: str, host_name: str, check: bool, paths: tuple[str, ...] = NETWORK_FILES) -> list[str]:
     """Do the work of `refresh`, in a process of its own: one that is held keeps others from being held as well."""
     try:
         fcntl.flock(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_EX)
     except FileNotFoundError:
         return []  # the container has just ended
     changed = []
-    for path in NETWORK_FILES:
+    for path in paths:
         copy = os.path.join(directory, os.path.basename(path))
         try:
             former = _read(copy, os.O_NOFOLLOW)
         except FileNotFoundError:
             continue  # not shared with this container
         content = _wanted(path, os.path.dirname(directory))
-        if content is None or _shown(path, content, host_name) == former:
+        shown = b"" if content is None else _shown(path, content, host_name)
+        if content is None or shown == former:
             continue
         if not check:
             try:
-                _write(copy, _shown(path, content, host_name))
+                _write(copy, shown)
             except FileNotFoundError:
                 continue  # the container has just ended
         changed.append(path)
     return changed
 
 
-def refresh_several(containers: list[tuple[str, str]]) -> None:
-    """Bring the copies of several running containers up to date, each given as for `refresh`.
+def refresh_several(containers: list[tuple[str, str]], paths: tuple[str, ...] = NETWORK_FILES) -> None:
+    """Bring the copies of some files of several running containers up to date, each given as for `refresh`.
 
     One process does it for all. When somebody holds it, the others get one each, and what stays held is left so.
     """
@@ -146,7 +147,7 @@ def refresh_several(containers: list[tuple[str, str]]) -> None:
         for run_directory, host_name in containers:
             directory = os.path.join(run_directory, DIRECTORY)
             if os.path.isdir(directory):
-                _refresh(directory, host_name, False)
+                _refresh(directory, host_name, False, paths)
 
     try:
         if containers:
@@ -208,13 +209,12 @@ def _shown(path: str, content: bytes | None, host_name: str) -> bytes:
 
 def with_own_name(hosts: bytes, host_name: str) -> bytes:
     """Return the text of hosts(5) with a line for a container's names, for those that it does not have."""
-    names = [host_name] if "." not in host_name else [host_name, host_name.split(".")[0]]
-    known: set[bytes] = set()
+    missing = [host_name] if "." not in host_name else [host_name, host_name.split(".")[0]]
     for line in hosts.split(b"\n"):
-        known.update(word.lower() for word in line.partition(b"#")[0].split()[1:])
-    missing = [name for name in names if name.lower().encode() not in known]
-    if not missing:
-        return hosts
+        known = line.partition(b"#")[0].lower().split()[1:]
+        missing = [name for name in missing if name.lower().encode() not in known]
+        if not missing:
+            return hosts  # in a zone of many containers, far from the end
     ended = not hosts or hosts.endswith(b"\n")
     return hosts + (b"" if ended else b"\n") + b"127.0.1.1 " + " ".join(missing).encode() + b"\n"
 

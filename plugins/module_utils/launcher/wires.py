@@ -247,9 +247,7 @@ class InZone(OnBridge):
     """An interface whose other end is a port of its zone's bridge, which comes and goes with the zone's containers."""
 
     def check(self, host: Netlink) -> None:
-        link = host.link(self.device)
-        if link is not None and link.kind != "bridge":
-            raise LauncherError("network: zone %s: %s is no bridge: delete it" % (self.interface.parent, self.device))
+        """Look for nothing: its bridge is made, and looked at, when no others wait for their addresses any more."""
 
     def lost(self, host: Netlink) -> str:
         lost = super().lost(host)
@@ -269,6 +267,8 @@ class InZone(OnBridge):
             link = host.link(self.device)
             if link is None:
                 raise LauncherError("network: the bridge %s has vanished" % self.device)
+        if link.kind != "bridge":
+            raise LauncherError("network: zone %s: %s is no bridge: delete it" % (self.interface.parent, self.device))
         if not link.up:
             host.make_no_address(link.index)
             host.set_up(link.index)

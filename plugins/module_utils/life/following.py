@@ -75,8 +75,8 @@ def _mend_rules() -> list[str]:
         return []
     with NetworkLock() as lock, Netlink() as host:
         records = NetworkRecord.all_here()
-        living = networking.living(host)
+        living = networking.living()
         if not networking.has_rules(living, lock):
             networking.open_ways(living)
-            networking.load(living, lock).wait()
+            networking.Rules(living, lock).wait(lock)
         return [record.container for record in records if any(wire_of(item).lost(host) for item in record.interfaces)]

@@ -51,7 +51,7 @@ class NetworkHealing:
                 lost = wire.lost(host)
                 if lost:
                     self.broken.append((wire, lost))
-            records = networking.living(host)
+            records = networking.living()
             if record.container not in [other.container for other in records]:
                 records.append(record)  # its end on the host is what was deleted
             # One that has ended a moment ago may still be in what was loaded last.
@@ -76,9 +76,9 @@ class NetworkHealing:
                 if not wire.rejoin(host):
                     self._connect(wire, host)
                 healed.append("network: %s: is connected again" % wire.interface.name)
-            records = networking.living(host)
+            records = networking.living()
             networking.open_ways(records)
-            networking.load(records, lock).wait()
+            networking.Rules(records, lock).wait()
         if self.rules:
             healed.append("network: the rules of containers are loaded again")
         return healed

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from ..host import firewall, foreign_filters
+from ..host import firewall, firewall_change, foreign_filters
 from ..launcher import network_files, network_options, resolver
 from ..launcher.contract import Mount
 from ..launcher.errors import LauncherError
@@ -79,9 +79,8 @@ class Networking:
         self.system = system
         self.spec = spec
         self.warnings: list[str] = []
-        self.loading: firewall.Loading | None = None
+        self.rules: Rules | None = None
         self.chains: firewall.Loading | None = None
-        self.neighbours: list[NetworkRecord] = []
         self.options = network_options.read(container.directory)
         with Netlink() as host:
             self.wires = decide(container.name, spec, config, host)
@@ -90,7 +89,7 @@ class Networking:
 
     def _refuse_taken(self, host: Netlink) -> None:
         """Raise LauncherError when another container that runs, or is being started, has what this one is to have."""
-        others = [record for record in living(host) if record.container != self.container.name]
+        others = [record for record in living() if record.container != self.container.name]
         network_conflicts.refuse_taken(self.wires, others, host)
         for record in others:
             for port in self.options.ports:
@@ -105,13 +104,14 @@ class Networking:
             record.write()
             for wire in self.wires:
                 wire.prepare(host)
-            records = living(host)
+            records = living()
             remove_unused_bridges(host, records)
-            self._write_names(record, records)
+            write_servers(record, self.options.nameservers)
+            write_hosts([record], records)
             self.warnings += open_ways(records) + warnings_of_ports(self.options.ports, host)
             if any(wire.host_name for wire in self.wires):
-                self.loading = load(records, lock)
-            if any(wire.interface.kind == ZONE for wire in self.wires):
+                self.rules = Rules(records, lock, _without(record, records))
+            if any(wire.interface.kind == ZONE for wire in self.wires) and foreign_filters.are_there():
                 self.chains = firewall.Loading(foreign_filters.QUESTION + "\n", lock.descriptor)
 
     def mounts(self) -> list[Mount]:
@@ -128,19 +128,10 @@ class Networking:
         flags = ["bind-mount", "read-only"]
         return [Mount(device=path, mount_point=path, type="none", flags=flags) for path in paths if path not in taken]
 
-    def _write_names(self, record: NetworkRecord, records: list[NetworkRecord]) -> None:
-        """Write what its own files are made of, and what those of its neighbours are."""
-        write_servers(record, self.options.nameservers)
-        self.neighbours = [
-            other for other in records if other.container != self.container.name and _meet(record, other)
-        ]
-        for one in [record, *self.neighbours]:
-            write_hosts(one, records)
-
     def finish(self) -> None:
         """Wait until the packet filter is loaded. Raise LauncherError when it could not be."""
-        if self.loading is not None:
-            self.loading.wait()
+        if self.rules is not None:
+            self.rules.wait()
         if self.chains is not None:
             bridges = [wire.device for wire in self.wires if wire.interface.kind == ZONE]
             try:
@@ -148,13 +139,22 @@ class Networking:
             except LauncherError:
                 pass  # others change them at this moment, and what is lacking is a warning at most
 
-    def announce(self) -> None:
-        """Have the neighbours know the container, which runs."""
-        refresh(self.neighbours)
+    def announce(self) -> list[str]:
+        """Have the neighbours know the container, which runs, and others that have come meanwhile. Return warnings."""
+        try:
+            with NetworkLock():
+                records = living()
+                own = [record for record in records if record.container == self.container.name]
+                changed = [other for record in own for other in neighbours_of(record, records)]
+                changed = write_hosts(changed, records)
+        except LauncherError as error:
+            return ["network: the container's neighbours do not know its name yet: %s" % error]
+        refresh_names(changed)
+        return []
 
     def close(self) -> None:
         """Wait for what a start that has failed meanwhile has left going on."""
-        for loading in (self.loading, self.chains):
+        for loading in (self.rules, self.chains):
             try:
                 if loading is not None:
                     loading.wait()
@@ -195,6 +195,11 @@ def decide(name: str, spec: Specification, config: dict[str, object], host: Netl
     return wires
 
 
+def neighbours_of(record: NetworkRecord, records: list[NetworkRecord]) -> list[NetworkRecord]:
+    """Return the other containers of a container's zones."""
+    return [other for other in _without(record, records) if _meet(record, other)]
+
+
 def _meet(one: NetworkRecord, other: NetworkRecord) -> bool:
     """Return whether two containers are in one zone."""
     return bool(_zones_of(one) & _zones_of(other))
@@ -206,26 +211,75 @@ def write_servers(record: NetworkRecord, servers: list[str]) -> None:
     write_atomically(path, resolver.with_servers(servers))
 
 
-def write_hosts(record: NetworkRecord, records: list[NetworkRecord]) -> None:
-    """Write what a container's file of names is made of, unless it has just ended."""
-    path = os.path.join(record.directory, network_files.OWN[network_files.HOSTS])
-    try:
-        write_atomically(path, zone_names.hosts_of(record, records))
-    except FileNotFoundError:
-        pass
+def write_hosts(changed: list[NetworkRecord], records: list[NetworkRecord]) -> list[NetworkRecord]:
+    """Write what the files of names of some containers are made of. Return those for which it was another.
+
+    Args:
+        records: of all containers.
+    """
+    found = []
+    entries = zone_names.entries_of(records)
+    for record in changed:
+        path = os.path.join(record.directory, network_files.OWN[network_files.HOSTS])
+        text = zone_names.hosts_of(record, entries)
+        if read_text(path) == text:
+            continue
+        try:
+            write_atomically(path, text)
+        except FileNotFoundError:
+            continue  # it has just ended
+        found.append(record)
+    return found
 
 
-def refresh(records: list[NetworkRecord]) -> None:
-    """Bring the network files of running containers up to date, as far as nobody inside holds them."""
+def refresh_names(records: list[NetworkRecord]) -> None:
+    """Bring the names that running containers know up to date, as far as nobody inside holds them."""
+    containers = [(record.directory, record.host_name) for record in records]
     try:
-        network_files.refresh_several([(record.directory, record.host_name) for record in records])
+        network_files.refresh_several(containers, (network_files.HOSTS,))
     except OSError:
         pass  # there can be no further process just now; the next run for each does it
 
 
-def load(records: list[NetworkRecord], lock: NetworkLock) -> firewall.Loading:
-    """Begin to load the packet filter for these containers, and keep the lock until that has ended."""
-    return firewall.Loading(rules_of(records), lock.descriptor)
+class Rules:
+    """The rules of the packet filter for some containers, loaded by a program that keeps the lock until it ends.
+
+    Args:
+        records: of all containers.
+        former: of those that the rules were made for that are there; None to make all rules anew.
+    """
+
+    def __init__(
+        self, records: list[NetworkRecord], lock: NetworkLock, former: list[NetworkRecord] | None = None
+    ) -> None:
+        new = rules_of(records)
+        change = None if former is None else firewall_change.change(rules_of(former), new)
+        self.is_change = change is not None
+        self.loading = firewall.Loading(new if change is None else change, lock.descriptor)
+
+    def wait(self, lock: NetworkLock | None = None) -> None:
+        """Wait until they are loaded. Where the former ones were not there, all are made anew.
+
+        Args:
+            lock: that the caller holds, if it does.
+
+        Raises:
+            LauncherError: they could not be loaded.
+        """
+        try:
+            self.loading.wait()
+        except LauncherError:
+            if not self.is_change:
+                raise
+            if lock is not None:
+                Rules(living(), lock).wait()
+            else:
+                with NetworkLock() as own:
+                    Rules(living(), own).wait()
+
+
+def _without(record: NetworkRecord, records: list[NetworkRecord]) -> list[NetworkRecord]:
+    return [other for other in records if other.container != record.container]
 
 
 def rules_of(records: list[NetworkRecord]) -> str:
@@ -259,9 +313,9 @@ def warnings_of_filters(chains: str, bridges: list[str]) -> list[str]:
     return found
 
 
-def living(host: Netlink) -> list[NetworkRecord]:
+def living() -> list[NetworkRecord]:
     """Return the records of the containers of this network namespace that run, or are being started."""
-    return [record for record in NetworkRecord.all_here() if record.is_alive(host)]
+    return [record for record in NetworkRecord.all_here() if record.is_alive()]
 
 
 def release(name: str) -> None:
@@ -273,21 +327,21 @@ def release(name: str) -> None:
         for interface in record.interfaces:
             wire_of(interface).give_back(host)
         record.remove()
-        records = living(host)
+        records = living()
         remove_unused_bridges(host, records)
         # What cannot be done keeps nobody from stopping: the container has ended all the same, and rules lead nowhere.
-        neighbours = [other for other in records if _meet(record, other)]
         try:
             open_ways(records)
-            load(records, lock).wait()
+            former = sorted([*_without(record, records), record], key=lambda item: item.container)
+            Rules(records, lock, former).wait(lock)
         except (LauncherError, OSError):
             pass  # nft was removed, for instance
+        changed = neighbours_of(record, records)
         try:
-            for other in neighbours:
-                write_hosts(other, records)
+            changed = write_hosts(changed, records)
         except OSError:
             pass  # a full /run
-    refresh(neighbours)
+    refresh_names(changed)
 
 
 def remove_unused_bridges(host: Netlink, records: list[NetworkRecord]) -> None:
@@ -340,11 +394,12 @@ def follow(container: RecordedContainer) -> list[str]:
         if record.namespace != own_namespace():
             raise LauncherError(ELSEWHERE % container.name)
         options = network_options.read(container.directory)
+        former = living()
         record.ports = options.ports
         record.write()
         write_servers(record, options.nameservers)
-        records = living(host)
+        records = living()
         warnings = open_ways(records) + warnings_of_ports(options.ports, host)
-        load(records, lock).wait()
-    refresh([record])
+        Rules(records, lock, former).wait(lock)
+    network_files.refresh_several([(record.directory, record.host_name)])
     return warnings

@@ -156,7 +156,7 @@ class Start:
         # An init that does not notify is ready when it runs, which comes next when that is written down.
         record = self._launch(launch, deadline, wait and self.notification is None)
         if self.networking is not None:
-            self.networking.announce()
+            self.warnings += self.networking.announce()
         if wait and self.notification is not None and self.init is not None:
             self._await_ready(self.init, self.notification, deadline, timeout)
             record["boot_seconds"] = self._seconds()

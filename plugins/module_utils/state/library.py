@@ -20,6 +20,7 @@ MODULES = (
     "host/bus",
     "host/distribution",
     "host/firewall",
+    "host/firewall_change",
     "host/foreign_filters",
     "host/reboots",
     "host/unit_by_hand",

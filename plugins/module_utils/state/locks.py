@@ -30,7 +30,7 @@ MODE = 0o311  # of a directory that is locked: its files can be reached by name
 READ = 0o400
 READ_OR_WRITE = 0o066
 NETWORK_LOCK = RUN_DIRECTORY + ".network"
-ALLOCATION_TIMEOUT = 30.0  # seconds
+ALLOCATION_TIMEOUT = 30.0  # seconds for which one holder may have what each holds for a moment
 
 
 def open_to_lock(directory: str) -> int:
@@ -121,6 +121,24 @@ def _hold(descriptor: int, what: str, timeout: float, deadline: float) -> None:
         raise LauncherError(message) from None
 
 
+def _hold_in_turn(descriptor: int, what: str) -> None:
+    """Hold what each holds for a moment, however many there are before: wait while it goes from one to another.
+
+    Raises:
+        LauncherError: one process has had it at the ends of two periods of `ALLOCATION_TIMEOUT` seconds.
+    """
+    first = ""
+    while True:
+        try:
+            _hold(descriptor, what, ALLOCATION_TIMEOUT, time.monotonic() + ALLOCATION_TIMEOUT)
+            return
+        except LauncherError:
+            last = holder(descriptor)
+            if last == first:
+                raise
+            first = last
+
+
 class Lock:
     """The lock of one container: its runtime directory itself, so that no file is left. As a context, it is held.
 
@@ -194,7 +212,6 @@ class AllocationLock:
 
     def __enter__(self) -> None:
         containers = os.path.join(STATE_DIRECTORY, "containers")
-        deadline = time.monotonic() + ALLOCATION_TIMEOUT
         while True:
             make_directory(containers, 0o700)
             try:
@@ -202,7 +219,7 @@ class AllocationLock:
             except FileNotFoundError:
                 continue  # the last container has just been removed
             try:
-                _hold(self.descriptor, containers, ALLOCATION_TIMEOUT, deadline)
+                _hold_in_turn(self.descriptor, containers)
                 if is_same(self.descriptor, containers):
                     return
             except BaseException:
@@ -224,7 +241,7 @@ class NetworkLock:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self.descriptor = os.open(NETWORK_LOCK, flags, 0o600)
         try:
-            _hold(self.descriptor, NETWORK_LOCK, ALLOCATION_TIMEOUT, time.monotonic() + ALLOCATION_TIMEOUT)
+            _hold_in_turn(self.descriptor, NETWORK_LOCK)
         except BaseException:
             os.close(self.descriptor)
             raise

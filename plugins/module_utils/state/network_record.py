@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from ..launcher import data
+from ..launcher.host_settings import has_interface
 from ..launcher.kinds import ContractError
 from ..launcher.made_interfaces import MadeInterface
 from ..launcher.names import is_name
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..launcher.contract import Specification
-    from ..launcher.netlink import Netlink
     from ..launcher.wires import Wire
 
 
@@ -112,10 +112,10 @@ class NetworkRecord:
         """Remove the record."""
         remove_file(os.path.join(self.directory, NETWORK_FILE))
 
-    def is_alive(self, host: Netlink) -> bool:
+    def is_alive(self) -> bool:
         """Return whether the container has an interface on the host, or is just being started."""
         names = [interface.host_name for interface in self.interfaces if interface.host_name]
-        if not names or any(host.link(name) for name in names):
+        if not names or any(map(has_interface, names)):
             return True
         process = Process.find(self.launcher[0], self.launcher[1])
         if process is None:

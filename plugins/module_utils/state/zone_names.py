@@ -14,6 +14,7 @@ from ..launcher.paths import read_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..launcher.made_interfaces import MadeInterface
     from .network_record import NetworkRecord
 WITHOUT_ADDRESS = "127.0.1.1"
 
@@ -27,20 +28,46 @@ def declared(system: str) -> str:
     return "".join(line + "\n" for line in text.split("\n") if line and line.split()[:1] != [WITHOUT_ADDRESS])
 
 
-def hosts_of(record: NetworkRecord, others: list[NetworkRecord]) -> str:
+class Entry:
+    """What others of a zone know of one container there: its names, and its addresses."""
+
+    def __init__(self, container: str, interface: MadeInterface) -> None:
+        self.container = container
+        self.zone: str = interface.parent
+        self.names = [container, "%s.%s" % (container, self.zone)]
+        self.addresses = interface.plain_addresses()
+        self.folded = {name.lower() for name in self.names}
+        self.whole = self._lines(self.names)
+
+    def text(self, known: set[str]) -> str:
+        """Return the lines for a container that knows some names, in lower case, already."""
+        if known.isdisjoint(self.folded):
+            return self.whole
+        return self._lines([name for name in self.names if name.lower() not in known])
+
+    def _lines(self, names: list[str]) -> str:
+        return "".join("%s %s\n" % (address, " ".join(names)) for address in self.addresses if names)
+
+
+def entries_of(records: list[NetworkRecord]) -> list[Entry]:
+    """Return what is known of the containers of this host in their zones: made once for the texts of all."""
+    found = []
+    for record in sorted(records, key=lambda item: item.container):
+        found += [Entry(record.container, item) for item in record.interfaces if item.kind == ZONE]
+    return found
+
+
+def hosts_of(record: NetworkRecord, entries: list[Entry]) -> str:
     """Return the text for a container.
 
     Args:
-        others: the running containers of this host, itself included or not.
+        entries: of the running containers of this host, itself included or not.
     """
     text = declared(record.system)
     known = _names_in(text)
-    lines = _lines(record, record, known, own=True)
     zones = {interface.parent for interface in record.interfaces if interface.kind == ZONE}
-    for other in sorted(others, key=lambda item: item.container):
-        if other.container != record.container:
-            lines += _lines(record, other, known, zones=zones)
-    return text + "".join(lines)
+    others = [entry for entry in entries if entry.zone in zones and entry.container != record.container]
+    return text + "".join([*_own(record, known), *[entry.text(known) for entry in others]])
 
 
 def _names_in(text: str) -> set[str]:
@@ -50,23 +77,13 @@ def _names_in(text: str) -> set[str]:
     return found
 
 
-def _lines(
-    record: NetworkRecord,
-    other: NetworkRecord,
-    known: set[str],
-    own: bool = False,
-    zones: set[str] | None = None,
-) -> list[str]:
+def _own(record: NetworkRecord, known: set[str]) -> list[str]:
+    """Return the lines of a container's own names."""
     found = []
-    for interface in other.interfaces:
-        in_zone = interface.kind == ZONE and (own or interface.parent in (zones or set()))
-        if not in_zone and not own:
-            continue
-        names = [other.container]
-        if own:
-            names = [record.host_name, record.host_name.partition(".")[0], record.container]
-        if in_zone:
-            names.append("%s.%s" % (other.container, interface.parent))
+    for interface in record.interfaces:
+        names = [record.host_name, record.host_name.partition(".")[0], record.container]
+        if interface.kind == ZONE:
+            names.append("%s.%s" % (record.container, interface.parent))
         names = [name for name in dict.fromkeys(names) if name.lower() not in known]
         for address in interface.plain_addresses() if names else []:
             found.append("%s %s\n" % (address, " ".join(names)))

@@ -107,7 +107,7 @@ class Zones:
                 if key.startswith(PREFIX):
                     self.zone(key[len(PREFIX) :]).add(other, _valid(str(value).split()), False)
         for record in NetworkRecord.all_here():
-            counts = record.container not in gone and record.is_alive(host)
+            counts = record.container not in gone and record.is_alive()
             for interface in record.interfaces if counts else []:
                 if interface.kind == ZONE:
                     self.zone(interface.parent).add(record.container, interface.addresses, True)

@@ -101,7 +101,8 @@ def test_a_bridge_of_the_administrators_has_no_rules_of_a_zone() -> None:
 @pytest.mark.parametrize("kind", ["zone", "bridge"])
 def test_what_comes_to_the_host_by_a_port_itself_is_dropped(kind: str) -> None:
     rules = chain(firewall.ruleset([record(port(kind=kind))]), "early")
-    assert rules[1] == 'iifname { "uport" } drop'
+    assert rules[1] == "iifname vmap @ends"
+    assert 'elements = { "uport" : drop }' in firewall.ruleset([record(port(kind=kind))])
 
 
 def test_where_bridges_are_tracked_their_ports_have_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +161,10 @@ def test_who_has_host_access_is_known_by_its_addresses() -> None:
     ],
 )
 def test_a_published_port_leads_to_the_container(published: dict[str, t.Any], rules: list[str]) -> None:
-    assert chain(firewall.ruleset([record(ports=[published])]), "leads") == rules
+    text = firewall.ruleset([record(ports=[published])])
+    name = "{}_{}".format(published.get("protocol", "tcp"), published["port"])
+    assert chain(text, name) == rules
+    assert f"    elements = {{ {published['port']} : goto {name} }}" in text
 
 
 def test_a_container_without_a_zone_gets_no_port() -> None:

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import foreign_filters
 from ansible_collections.unshare.container.plugins.module_utils.host.foreign_filters import Chain
+from ansible_collections.unshare.container.plugins.module_utils.launcher import netlink
 
 
 def listed(family: str, table: str, chain: str, hook: str = "forward", policy: str = "drop") -> str:
@@ -97,3 +100,18 @@ def test_its_owner_is_told_in_the_words_of_the_tool(
 def test_what_nft_is_asked() -> None:
     assert foreign_filters.QUESTION == "list chains"
     assert Chain("ip", "filter", "FORWARD").question == "list table ip filter"
+
+
+@pytest.mark.parametrize(
+    ("tables", "there"), [([], False), (["unshare", "unshare"], False), (["unshare", "filter"], True), (None, True)]
+)
+def test_tables_of_others_are_there(monkeypatch: pytest.MonkeyPatch, tables: list[str] | None, there: bool) -> None:
+    def dump(_self: netlink.Netlink, kind: int, _body: bytes) -> list[bytes]:
+        assert kind == 0xA01
+        if tables is None:
+            raise PermissionError
+        names = [name.encode() + b"\0" for name in tables]
+        return [bytes(4) + struct.pack("=HH", len(name) + 4, 1) + name for name in names]
+
+    monkeypatch.setattr(netlink.Netlink, "dump", dump)
+    assert foreign_filters.are_there() is there

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -102,3 +103,23 @@ def test_a_lock_that_was_not_taken_is_not_given_back(directory: Path, monkeypatc
     with pytest.raises(LauncherError, match="cannot be locked"):
         made.acquire()
     assert made.descriptor == -1
+
+
+@pytest.mark.parametrize(("holders", "waits", "held"), [("aa", 2, False), ("abb", 3, False), ("abab", 5, True)])
+def test_who_waits_in_a_queue_gives_up_when_one_holder_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holders: str, waits: int, held: bool
+) -> None:
+    monkeypatch.setattr(locks, "NETWORK_LOCK", str(tmp_path / "lock"))
+    left = iter(holders)
+    waited: list[float] = []
+
+    def hold(_descriptor: int, what: str, timeout: float, _deadline: float) -> None:
+        waited.append(timeout)
+        if not held or len(waited) <= len(holders):
+            raise LauncherError(what)
+
+    monkeypatch.setattr(locks, "holder", lambda _descriptor: next(left))
+    monkeypatch.setattr(locks, "_hold", hold)
+    with contextlib.nullcontext() if held else pytest.raises(LauncherError), locks.NetworkLock():
+        pass
+    assert waited == [locks.ALLOCATION_TIMEOUT] * waits

@@ -21,13 +21,17 @@ def record(name: str, *zones_of: str, **fields: t.Any) -> NetworkRecord:
     return NetworkRecord(name, {"interfaces": interfaces, **fields})
 
 
+def hosts_of(own: NetworkRecord, records: list[NetworkRecord]) -> str:
+    return zone_names.hosts_of(own, zone_names.entries_of(records))
+
+
 def test_a_container_knows_its_zones_by_name(tmp_path: Path) -> None:
     own, same, other = (
         record("web", "one", host_name="www.example.org"),
         record("db", "one", "three"),
         record("x", "four"),
     )
-    lines = zone_names.hosts_of(own, [own, same, other]).split("\n")
+    lines = hosts_of(own, [own, same, other]).split("\n")
     assert lines[:2] == ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
     assert lines[2].split()[1:] == ["www.example.org", "www", "web", "web.one"]
     assert lines[3].split()[1:] == ["db", "db.one"]
@@ -39,7 +43,7 @@ def test_what_is_declared_comes_first(tmp_path: Path) -> None:
     text = "127.0.0.1 localhost\n127.0.1.1 web\n# 10.0.0.9 hidden\n10.66.0.1 DB # the old one\n10.66.0.2"
     (tmp_path / "root/etc/hosts").write_text(text)
     own = record("web", "one", system=str(tmp_path))
-    lines = zone_names.hosts_of(own, [record("db", "one"), record("hidden", "one")]).split("\n")
+    lines = hosts_of(own, [record("db", "one"), record("hidden", "one")]).split("\n")
     assert "127.0.1.1 web" not in lines
     assert [line.split()[1:] for line in lines[4:-1]] == [["web", "web.one"], ["db.one"], ["hidden", "hidden.one"]]
 
@@ -56,7 +60,7 @@ def test_each_address_has_a_line_and_only_zones_lead_to_others() -> None:
         return NetworkRecord(name, {"interfaces": [zone, lan]})
 
     others = [both("db", 3), both("api", 4)]
-    assert zone_names.hosts_of(both("web", 2), others).split("\n")[2:] == [
+    assert hosts_of(both("web", 2), others).split("\n")[2:] == [
         "10.80.0.2 web web.one",
         "fd00::2 web web.one",
         "192.0.2.2 web",
@@ -66,4 +70,4 @@ def test_each_address_has_a_line_and_only_zones_lead_to_others() -> None:
         "fd00::3 db db.one",
         "",
     ]
-    assert len(zone_names.hosts_of(record("alone"), others).split("\n")) == 3
+    assert len(hosts_of(record("alone"), others).split("\n")) == 3

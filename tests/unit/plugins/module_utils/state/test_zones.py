@@ -29,9 +29,6 @@ class Host:
     def links(self) -> list[t.Any]:
         return [types.SimpleNamespace(index=2, name=self.name)] if self.name else []
 
-    def link(self, name: str) -> bool | None:
-        return name != "gone" or None
-
     def addresses(self) -> list[tuple[int, str]]:
         return self.cidrs
 
@@ -43,6 +40,7 @@ class Host:
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(zones, "STATE_DIRECTORY", str(tmp_path / "state"))
     monkeypatch.setattr(network_record, "RUN_DIRECTORY", str(tmp_path / "run"))
+    monkeypatch.setattr(network_record, "has_interface", lambda name: name != "gone")
     return tmp_path
 
 

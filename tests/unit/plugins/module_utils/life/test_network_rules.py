@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a start does for the network that others share: rules that change or are made anew, and names of neighbours."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.host import firewall
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.life import networking
+from ansible_collections.unshare.container.plugins.module_utils.state import locks, network_record
+from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
+
+
+def record(number: int) -> NetworkRecord:
+    interface = {
+        "name": "eth0",
+        "kind": "zone",
+        "parent": "web",
+        "device": "ubridge",
+        "host_name": f"uport{number}",
+        "mac": f"02:00:00:00:00:{number:02x}",
+        "addresses": [f"10.80.0.{number}/24", f"fd00::{number}/64"],
+        "subnets": ["10.80.0.0/24", "fd00::/64"],
+        "dhcp": False,
+    }
+    return NetworkRecord(f"c{number}", {"interfaces": [interface], "system": "/missing"})
+
+
+class Nft:
+    """A packet filter that has the rules of some containers."""
+
+    def __init__(self, there: list[NetworkRecord]) -> None:
+        self.marks = firewall.questions(networking.rules_of(there))
+        self.given: list[str] = []
+
+    def load(self, text: str, _held: int) -> Nft:
+        self.given.append(text)
+        return self
+
+    def wait(self) -> str:
+        asked = [
+            line.replace("delete", "list") for line in self.given[-1].splitlines() if line.startswith("delete chain")
+        ]
+        if not set(asked) <= set(self.marks):
+            raise LauncherError("no such chain")
+        return ""
+
+
+@pytest.fixture
+def nft(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> t.Callable[..., Nft]:
+    monkeypatch.setattr(locks, "NETWORK_LOCK", str(tmp_path / "lock"))
+
+    def make(there: list[NetworkRecord], living: list[NetworkRecord]) -> Nft:
+        made = Nft(there)
+        monkeypatch.setattr(firewall, "Loading", made.load)
+        monkeypatch.setattr(networking, "living", lambda: living)
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("holds", [True, False], ids=["lock held", "lock free"])
+def test_rules_that_are_not_those_expected_are_made_anew(nft: t.Callable[..., Nft], holds: bool) -> None:
+    former, new = [record(2)], [record(2), record(3)]
+    flushed = nft([], [*new, record(4)])
+    with locks.NetworkLock() as lock:
+        rules = networking.Rules(new, lock, former)
+        if holds:
+            rules.wait(lock)
+    if not holds:
+        rules.wait()
+    assert len(flushed.given) == 2
+    assert flushed.given[1] == networking.rules_of([*new, record(4)])  # another one has come meanwhile
+
+
+def test_rules_that_are_those_expected_change(nft: t.Callable[..., Nft]) -> None:
+    former, new = [record(2)], [record(2), record(3)]
+    there = nft(former, new)
+    with locks.NetworkLock() as lock:
+        networking.Rules(new, lock, former).wait(lock)
+    (given,) = there.given
+    assert "uport3" in given
+    assert "uport2" not in given
+
+
+def test_rules_that_nft_refuses_as_a_whole_are_an_error(
+    nft: t.Callable[..., Nft], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nft([], [record(2)])
+
+    def refuse(_self: Nft) -> str:
+        raise LauncherError("refused")
+
+    monkeypatch.setattr(Nft, "wait", refuse)
+    with locks.NetworkLock() as lock, pytest.raises(LauncherError, match="refused"):
+        networking.Rules([record(2)], lock, [record(3)]).wait(lock)
+
+
+def test_only_names_that_have_changed_are_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(network_record, "RUN_DIRECTORY", str(tmp_path))
+    two, three, ended = record(2), record(3), record(4)
+    for name in ("c2", "c3"):
+        (tmp_path / name).mkdir()
+    assert networking.write_hosts([two, three, ended], [two, three]) == [two, three]
+    assert networking.write_hosts([two, three], [two, three]) == []
+    assert networking.write_hosts([two, three], [three]) == [three]
+    assert "c3.web" in (tmp_path / "c2/hosts").read_text()
