@@ -224,7 +224,7 @@ def test_a_bridge_of_the_administrators_keeps_what_it_has(world: World) -> None:
 
 
 def test_what_another_one_has_is_refused(world: World) -> None:
-    interfaces = [
+    interfaces: list[dict[str, t.Any]] = [
         {"bridge": "br5", "addresses": OWN, "mac": "02:00:00:00:00:77"},
         {"routed": True, "addresses": ROUTED},
     ]

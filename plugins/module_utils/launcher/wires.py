@@ -28,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .links import Link
     from .network_records import Interface
 
 # Of the route to ::1 by a zone's bridge: higher than that of the loopback itself, and no two are equal, for the kernel
@@ -281,6 +282,12 @@ class InZone(OnBridge):
 def zone_name(zone: str) -> str:
     """Return the alternative name of a zone's bridge."""
     return "unshare-" + zone
+
+
+def zones_of_bridge(link: Link) -> list[str]:
+    """Return the zone whose bridge a link is by its alternative names, or none."""
+    first = zone_name("")
+    return [name[len(first) :] for name in link.others if link.kind == "bridge" and name.startswith(first)]
 
 
 def gateway_of(subnet: str) -> str:

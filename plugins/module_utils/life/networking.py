@@ -20,8 +20,8 @@ from ..launcher.network import wire_of
 from ..launcher.network_records import PHYSICAL, ROUTED, ZONE
 from ..launcher.paths import read_text, write_atomically
 from ..launcher.targets import plain_path
-from ..launcher.wires import remove_link, zone_name
-from ..state import taken, zone_names, zones
+from ..launcher.wires import remove_link, zones_of_bridge
+from ..state import occupied, zone_names, zones
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
 
@@ -93,7 +93,7 @@ class Networking:
     def _refuse_taken(self, host: Netlink) -> None:
         """Raise LauncherError when another container that runs, or is being started, has what this one is to have."""
         others = [record for record in living(host) if record.container != self.container.name]
-        taken.refuse_taken(self.wires, others, host)
+        occupied.refuse_taken(self.wires, others, host)
         for record in others:
             for port in self.options.ports:
                 if any(port.meets(other) for other in record.ports):
@@ -207,7 +207,7 @@ def problems(name: str, spec: Specification, config: dict[str, object], without:
     try:
         with Netlink() as host:
             wires = decide(name, spec, dict(config), host, without)
-            taken.refuse_taken(wires, [record for record in living(host) if record.container not in gone], host)
+            occupied.refuse_taken(wires, [record for record in living(host) if record.container not in gone], host)
     except (LauncherError, OSError) as error:
         return [str(error)]
     return []
@@ -296,8 +296,7 @@ def remove_unused_bridges(host: Netlink, records: list[NetworkRecord]) -> None:
     """Remove the bridges of zones that have none of these containers, whoever has left them."""
     used = {interface["device"] for record in records for interface in record.interfaces}
     for link in host.links():
-        found = [name[len(zone_name("")) :] for name in link.others if name.startswith(zone_name(""))]
-        if link.kind == "bridge" and link.name not in used and link.name in map(zones.bridge_name, found):
+        if link.name not in used and link.name in map(zones.bridge_name, zones_of_bridge(link)):
             remove_link(host, link.name)
 
 

@@ -11,7 +11,7 @@ In the order in which they stand on each other:
     record       what was noted of a start, and whether that runs still; `network_record` what a container has of the
                  host's network meanwhile
     zones        which addresses each container has in its zones for life, and what its interfaces are called;
-                 `zone_names` what it knows of its neighbours; `taken` what others have of what it is to have
+                 `zone_names` what it knows of its neighbours; `occupied` what others have of what it is to have
     mounted_sources   where containers write on the host: what was mounted at their start
     writers      who of those that run writes to one directory with another
     system_content, system_diff   a system before it is on the disk, and how two differ

@@ -13,7 +13,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.errors 
 from ansible_collections.unshare.container.plugins.module_utils.launcher.network_records import Interface
 from ansible_collections.unshare.container.plugins.module_utils.launcher.wires import Wire
 from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
-from ansible_collections.unshare.container.plugins.module_utils.state.taken import refuse_taken
+from ansible_collections.unshare.container.plugins.module_utils.state.occupied import refuse_taken
 
 MAC, OTHER = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
