@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import network
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.life import examination
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
 from . import network_hosts
 from .network_guests import Guest, state_of, zone
@@ -176,3 +178,66 @@ def test_n2_a_device_is_the_containers_while_it_runs(world: World, monkeypatch: 
     finally:
         guest.destroy()
         first.remove()
+
+
+@pytest.mark.parametrize(
+    ("interface", "said"),
+    [
+        ({"bridge": "br4"}, "network: bridge: br4: the host has no such interface"),
+        ({"bridge": "eth9"}, "network: bridge: eth9: is no bridge but a veth"),
+        ({"bridge": "br5", "addresses": [f"{HOST}/24"]}, f"the address {HOST}/24 is that of the host's interface br5"),
+        ({"routed": True, "addresses": [f"{HOST}/32"]}, f"the address {HOST}/32 is one of the host's own"),
+        ({"macvlan": "eth0"}, "network: macvlan: eth0: is a part of another interface"),
+        ({"macvlan": "eth9", "mtu": 9000}, "network: macvlan: eth9: its mtu is 1500"),
+        (zone("lan", ["192.0.2.0/24"]), "its subnet 192.0.2.0/24 has addresses of the host's interface br5"),
+        ({"bridge": "br5", "addresses": OWN}, ""),
+        (zone("lan"), ""),
+    ],
+)
+def test_what_the_host_cannot_give_is_known_before_anything_ends(
+    world: World, interface: dict[str, t.Any], said: str
+) -> None:
+    """The one of its name that runs is stopped after that."""
+    guest = Guest(NAME, world, "asked", interface)
+    try:
+        before = state_of(world)
+        with world.host.entered():
+            found = examination.examine(Layout(), guest.name, guest.system).conflicts
+        assert [said in conflict for conflict in found] == ([True] if said else [])
+        assert state_of(world) == before
+    finally:
+        guest.destroy()
+
+
+def test_a_bridge_of_the_administrators_keeps_what_it_has(world: World) -> None:
+    """A bridge takes the lowest hardware address and mtu of its ports."""
+
+    def of_bridge() -> tuple[str, int]:
+        link = json.loads(world.host.output("ip", "-j", "link", "show", "br5"))[0]
+        return link["address"], link["mtu"]
+
+    before = of_bridge()
+    with started(world, "small", {"bridge": "br5", "addresses": OWN, "mtu": 1300}) as guest:
+        assert of_bridge() == before
+        assert guest.output("cat", "/sys/class/net/eth0/mtu") == "1300\n"
+        assert guest.reaches(MACHINE)
+
+
+def test_what_another_one_has_is_refused(world: World) -> None:
+    interfaces: list[dict[str, t.Any]] = [
+        {"bridge": "br5", "addresses": OWN, "mac": "02:00:00:00:00:77"},
+        {"routed": True, "addresses": ROUTED},
+    ]
+    with started(world, "first", *interfaces):
+        for other in (
+            {"bridge": "br5", "addresses": OWN},
+            {"bridge": "br5", "addresses": ["192.0.2.31/24"], "mac": "02:00:00:00:00:77"},
+            {"routed": True, "addresses": ROUTED},
+        ):
+            second = Guest(NAME, world, "second", other)
+            try:
+                with pytest.raises(LauncherError, match=rf"is that of container {NAME}-first: choose another"):
+                    second.start()
+            finally:
+                second.destroy()
+        assert world.outside.reaches("203.0.113.5")

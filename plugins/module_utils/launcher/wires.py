@@ -295,6 +295,12 @@ def zone_name(zone: str) -> str:
     return "unshare-" + zone
 
 
+def zones_of_bridge(link: Link) -> list[str]:
+    """Return the zone whose bridge a link is by its alternative names, or none."""
+    first = zone_name("")
+    return [name[len(first) :] for name in link.others if link.kind == "bridge" and name.startswith(first)]
+
+
 def gateway_of(subnet: str) -> str:
     """Return the host's address in a zone's subnet, with the length of its prefix: the first one."""
     family, value, length = network_of(subnet)

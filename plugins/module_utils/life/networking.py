@@ -20,7 +20,7 @@ from ..launcher.network import wire_of
 from ..launcher.network_records import ROUTED, ZONE
 from ..launcher.paths import read_text, write_atomically
 from ..launcher.targets import plain_path
-from ..launcher.wires import remove_link, zone_name
+from ..launcher.wires import remove_link, zones_of_bridge
 from ..state import network_conflicts, zone_names, zones
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
@@ -348,8 +348,7 @@ def remove_unused_bridges(host: Netlink, records: list[NetworkRecord]) -> None:
     """Remove the bridges of zones that have none of these containers, whoever has left them."""
     used = {interface.device for record in records for interface in record.interfaces}
     for link in host.links():
-        found = [name[len(zone_name("")) :] for name in link.others if name.startswith(zone_name(""))]
-        if link.kind == "bridge" and link.name not in used and link.name in map(zones.bridge_name, found):
+        if link.name not in used and link.name in map(zones.bridge_name, zones_of_bridge(link)):
             remove_link(host, link.name)
 
 
