@@ -56,7 +56,7 @@ ASIDE = "PathExistsGlob=/var/lib/unshare/systems/.aside-*"
 """That is there while a system is written."""
 
 ON_TRIAL = "PathExists=/var/lib/unshare/containers/web/former"
-"""That is there from a switch until the container is found to be well."""
+"""That is there from a switch until the container is found to be well, with `roll_back`."""
 
 REBOOT = "systemctl --no-block reboot"
 CUT = "/bin/sh -c 'echo b >/proc/sysrq-trigger'"
@@ -122,8 +122,10 @@ def test_a_boot_starts_what_is_enabled_in_its_order(fleet: Fleet, host: Machine)
 )
 def test_what_runs_after_an_interruption_is_whole(fleet: Fleet, host: Machine, moment: str, action: str) -> None:
     """It is the former system or the new one, and the next run finishes what was begun."""
-    former = {"web": declared("web", daemon("former", "/usr/bin/sleep", "infinity"), enabled=True)}
-    latter = {"web": declared("web", daemon("latter", "/usr/bin/sleep", "infinity"), enabled=True)}
+    former, latter = (
+        {"web": declared("web", daemon(name, "/usr/bin/sleep", "infinity"), enabled=True, roll_back=True)}
+        for name in ("former", "latter")
+    )
     fleet.containers = former
     fleet.play()
     fleet.containers = latter
