@@ -48,20 +48,28 @@ _COMMAND = (
     " [ $$status -ge 125 ] || break; done; exit $$status'"
 ) % STATE_DIRECTORY
 
-_REFRESH = f"""\
-{_HEAD}
+_WORDS = {
+    "head": _HEAD,
+    "command": _COMMAND,
+    "state": STATE_DIRECTORY,
+    "filters": " ".join(FILTERS),
+    "refresh": REFRESH,
+    "changed": CHANGED,
+}
+_REFRESH = """\
+%(head)s
 [Unit]
 Description=Network of the host in all system containers
-After={CHANGED} {" ".join(FILTERS)}
-ReloadPropagatedFrom={" ".join(FILTERS)}
-RequiresMountsFor={STATE_DIRECTORY}
+After=%(changed)s %(filters)s
+ReloadPropagatedFrom=%(filters)s
+RequiresMountsFor=%(state)s
 StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart={_COMMAND}
-ExecReload={_COMMAND}
+ExecStart=%(command)s
+ExecReload=%(command)s
 # With a change meanwhile it begins anew, after what it does.
 TimeoutStopSec=10s
 # Root inside a container can hold the one that writes its files, and nobody waits for that one.
@@ -70,31 +78,31 @@ KillMode=process
 SyslogLevel=warning
 LogLevelMax=notice
 """
-_CHANGED = f"""\
-{_HEAD}
+_CHANGED = """\
+%(head)s
 [Unit]
 Description=Change of the host's network, for system containers
-After={" ".join(FILTERS)}
+After=%(filters)s
 StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c 'exec systemctl --no-block restart {REFRESH}'
+ExecStart=/bin/sh -c 'exec systemctl --no-block restart %(refresh)s'
 SyslogLevel=warning
 LogLevelMax=notice
 
 [Install]
-WantedBy={" ".join(FILTERS)}
+WantedBy=%(filters)s
 """
-_WATCH = f"""\
-{_HEAD}
+_WATCH = """\
+%(head)s
 [Unit]
-Description=Name servers and names of the host in %f, for system containers
-Wants={REFRESH}
+Description=Name servers and names of the host in %%f, for system containers
+Wants=%(refresh)s
 
 [Path]
-PathChanged=%f
-Unit={CHANGED}
+PathChanged=%%f
+Unit=%(changed)s
 
 [Install]
 WantedBy=multi-user.target
@@ -119,7 +127,8 @@ class NetworkUnits:
 
     def files(self) -> dict[Path, str]:
         """Return the text of each file, by path."""
-        return {self.directory / REFRESH: _REFRESH, self.directory / CHANGED: _CHANGED, self.directory / WATCH: _WATCH}
+        texts = {REFRESH: _REFRESH, CHANGED: _CHANGED, WATCH: _WATCH}
+        return {self.directory / name: text % _WORDS for name, text in texts.items()}
 
     def are_linked(self) -> bool:
         """Return whether the links are there by which others start them."""
