@@ -14,10 +14,6 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.network
 from ansible_collections.unshare.container.plugins.module_utils.launcher.wires import Wire
 from ansible_collections.unshare.container.plugins.module_utils.state.network_conflicts import refuse_taken
 from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
-<<<<<<<< HEAD:tests/unit/plugins/module_utils/state/test_network_conflicts.py
-========
-from ansible_collections.unshare.container.plugins.module_utils.state.occupied import refuse_taken
->>>>>>>> n14c:tests/unit/plugins/module_utils/state/test_occupied.py
 
 MAC, OTHER = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
