@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from ..launcher.network_records import Published
     from ..state.network_record import NetworkRecord
 
-MARK = "made_"  # begins the name of an empty chain, which tells what a table was made of
+MARK = "made_"  # begins the name of a chain to which nothing leads, which tells what a table was made of
+MARK_RULE = "return"  # what is in it, unless somebody has flushed the table
 TABLES = ("inet unshare", "bridge unshare")
 # Connections that the host keeps track of for one address of a container: one of so many parts of all, and not more
 # than some, for the kernel goes through them when there is a new one.
@@ -63,7 +64,7 @@ def ruleset(records: list[NetworkRecord], flows: int = MOST_FLOWS, bridged: bool
     for table in TABLES:
         lines += ["table %s" % table, "delete table %s" % table]
     tables = _bridge_table(records) + _inet_table(records, flows, bridged)
-    mark = "  chain %s%s { }" % (MARK, digest(*tables).hex())
+    mark = "  chain %s%s { %s; }" % (MARK, digest(*tables).hex(), MARK_RULE)
     for line in tables:
         lines += [line, mark] if line.startswith("table ") else [line]
     return "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ for, it fails as a whole, and all is to be made anew.
 
 from __future__ import annotations
 
-from .firewall import MARK
+from .firewall import MARK, MARK_RULE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,10 +36,12 @@ def change(former: str, new: str) -> str | None:
         other = others[name]
         if _lasting(table) != _lasting(other):
             return None
-        first += ["delete %s" % _placed(name, item) for item in table if MARK in item]
+        for mark in [_placed(name, item) for item in table if MARK in item]:
+            first += ["flush %s" % mark, "delete %s" % mark]
         first += _grown(name, table, other)
         last += _shrunk(name, table, other)
-        last += ["add %s" % _placed(name, item) for item in other if MARK in item]
+        for mark in [_placed(name, item) for item in other if MARK in item]:
+            last += ["add %s" % mark, "add rule %s %s" % (mark[len("chain ") :], MARK_RULE)]
     return "\n".join(first + last) + "\n"
 
 

@@ -10,7 +10,8 @@ By hand, by a unit, or by the module, a container is started and stopped by the 
     foreground   a container with a person in front of it; `commands` the same for a command in one
     service      a start as a unit of systemd; `machined` registers it
     by_hand      a start as a transient unit, which is left running
-    networking   a container's part of the host's network; `network_healing` what a running one has lost of it
+    networking   a container's part of the host's network; `network_rules` the packet
+                 filter's; `network_healing` what a running one has lost of it
     following    what follows the host in all that run; `follower` for one in the foreground
     again        a start of a container that has rebooted itself
 

@@ -16,7 +16,7 @@ from ..launcher.specification import read_outline
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord
 from ..state.record import RecordedContainer
-from . import network_healing, networking
+from . import network_healing, network_rules, networking
 
 
 def refresh_all(timeout: float) -> list[str]:
@@ -75,8 +75,8 @@ def _mend_rules() -> list[str]:
         return []
     with NetworkLock() as lock, Netlink() as host:
         records = NetworkRecord.all_here()
-        living = networking.living()
-        if not networking.has_rules(living, lock):
+        living = network_rules.living()
+        if not network_rules.has_rules(living, lock):
             networking.open_ways(living)
-            networking.Rules(living, lock).wait(lock)
+            network_rules.Rules(living, lock).wait(lock)
         return [record.container for record in records if any(wire_of(item).lost(host) for item in record.interfaces)]

@@ -15,7 +15,7 @@ from ..launcher.network import wire_of
 from ..launcher.wires import Wire
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
-from . import networking
+from . import network_rules, networking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,12 +51,12 @@ class NetworkHealing:
                 lost = wire.lost(host)
                 if lost:
                     self.broken.append((wire, lost))
-            records = networking.living()
+            records = network_rules.living()
             if record.container not in [other.container for other in records]:
                 records.append(record)  # its end on the host is what was deleted
             # One that has ended a moment ago may still be in what was loaded last.
             self.rules = not (
-                networking.has_rules(records, lock) or networking.has_rules(NetworkRecord.all_here(), lock)
+                network_rules.has_rules(records, lock) or network_rules.has_rules(NetworkRecord.all_here(), lock)
             )
         found = ["network: %s: %s" % (wire.interface.name, lost) for wire, lost in self.broken]
         return found + ([RULES] if self.rules else [])
@@ -76,9 +76,9 @@ class NetworkHealing:
                 if not wire.rejoin(host):
                     self._connect(wire, host)
                 healed.append("network: %s: is connected again" % wire.interface.name)
-            records = networking.living()
+            records = network_rules.living()
             networking.open_ways(records)
-            networking.Rules(records, lock).wait()
+            network_rules.Rules(records, lock).wait()
         if self.rules:
             healed.append("network: the rules of containers are loaded again")
         return healed

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from ..host import firewall, firewall_change, foreign_filters
+from ..host import firewall, foreign_filters
 from ..launcher import network_files, network_options, resolver
 from ..launcher.contract import Mount
 from ..launcher.errors import LauncherError
@@ -24,6 +24,7 @@ from ..launcher.wires import remove_link, zones_of_bridge
 from ..state import network_conflicts, zone_names, zones
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
+from .network_rules import Rules, living, warnings_of_filters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -241,81 +242,8 @@ def refresh_names(records: list[NetworkRecord]) -> None:
         pass  # there can be no further process just now; the next run for each does it
 
 
-class Rules:
-    """The rules of the packet filter for some containers, loaded by a program that keeps the lock until it ends.
-
-    Args:
-        records: of all containers.
-        former: of those that the rules were made for that are there; None to make all rules anew.
-    """
-
-    def __init__(
-        self, records: list[NetworkRecord], lock: NetworkLock, former: list[NetworkRecord] | None = None
-    ) -> None:
-        new = rules_of(records)
-        change = None if former is None else firewall_change.change(rules_of(former), new)
-        self.is_change = change is not None
-        self.loading = firewall.Loading(new if change is None else change, lock.descriptor)
-
-    def wait(self, lock: NetworkLock | None = None) -> None:
-        """Wait until they are loaded. Where the former ones were not there, all are made anew.
-
-        Args:
-            lock: that the caller holds, if it does.
-
-        Raises:
-            LauncherError: they could not be loaded.
-        """
-        try:
-            self.loading.wait()
-        except LauncherError:
-            if not self.is_change:
-                raise
-            if lock is not None:
-                Rules(living(), lock).wait()
-            else:
-                with NetworkLock() as own:
-                    Rules(living(), own).wait()
-
-
 def _without(record: NetworkRecord, records: list[NetworkRecord]) -> list[NetworkRecord]:
     return [other for other in records if other.container != record.container]
-
-
-def rules_of(records: list[NetworkRecord]) -> str:
-    """Return the commands that make the packet filter for these containers."""
-    return firewall.ruleset(records, firewall.flows_here(), firewall.tracks_bridges())
-
-
-def has_rules(records: list[NetworkRecord], lock: NetworkLock) -> bool:
-    """Return whether the host's packet filter is the one for these containers."""
-    try:
-        for question in firewall.questions(rules_of(records)):
-            firewall.Loading(question + "\n", lock.descriptor).wait()
-    except LauncherError:
-        return False
-    return True
-
-
-def warnings_of_filters(chains: str, bridges: list[str]) -> list[str]:
-    """Return a warning for each chain of the host's own that drops what it does not know, and knows no such bridge.
-
-    Args:
-        chains: what nft(8) says of all of them.
-    """
-    found = []
-    for chain in foreign_filters.dropping(chains):
-        with NetworkLock() as lock:
-            known = firewall.Loading(chain.question + "\n", lock.descriptor).wait()
-        strange = [bridge for bridge in dict.fromkeys(bridges) if bridge not in known]
-        if strange:
-            found.append(foreign_filters.advice(chain, strange))
-    return found
-
-
-def living() -> list[NetworkRecord]:
-    """Return the records of the containers of this network namespace that run, or are being started."""
-    return [record for record in NetworkRecord.all_here() if record.is_alive()]
 
 
 def release(name: str) -> None:

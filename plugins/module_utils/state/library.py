@@ -109,6 +109,7 @@ MODULES = (
     "life/machined",
     "life/main",
     "life/network_healing",
+    "life/network_rules",
     "life/networking",
     "life/service",
     "life/start",

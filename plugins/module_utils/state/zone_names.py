@@ -28,7 +28,7 @@ def declared(system: str) -> str:
     return "".join(line + "\n" for line in text.split("\n") if line and line.split()[:1] != [WITHOUT_ADDRESS])
 
 
-class Entry:
+class Neighbour:
     """What others of a zone know of one container there: its names, and its addresses."""
 
     def __init__(self, container: str, interface: MadeInterface) -> None:
@@ -49,15 +49,15 @@ class Entry:
         return "".join("%s %s\n" % (address, " ".join(names)) for address in self.addresses if names)
 
 
-def entries_of(records: list[NetworkRecord]) -> list[Entry]:
+def entries_of(records: list[NetworkRecord]) -> list[Neighbour]:
     """Return what is known of the containers of this host in their zones: made once for the texts of all."""
     found = []
     for record in sorted(records, key=lambda item: item.container):
-        found += [Entry(record.container, item) for item in record.interfaces if item.kind == ZONE]
+        found += [Neighbour(record.container, item) for item in record.interfaces if item.kind == ZONE]
     return found
 
 
-def hosts_of(record: NetworkRecord, entries: list[Entry]) -> str:
+def hosts_of(record: NetworkRecord, entries: list[Neighbour]) -> str:
     """Return the text for a container.
 
     Args:

@@ -92,8 +92,7 @@ class Nft:
                 self.chains[table], self.maps[table] = {}, {}
             elif line.startswith("  chain "):
                 name = words[1]
-                self.chains[table][name] = []
-                rules = self.chains[table][name]
+                rules = self.chains[table][name] = [firewall.MARK_RULE] if firewall.MARK in name else []
             elif line.startswith("  map "):
                 name = words[1]
                 rules = self.maps[table][name] = []
@@ -137,8 +136,8 @@ def test_a_change_begins_with_the_marks_of_the_former_rules() -> None:
     commands = (change(former, new) or "").splitlines()
     marks = [question.replace("list", "delete") for question in firewall.questions(former)]
     assert [line for line in commands if line.startswith("delete chain")] == marks
-    assert commands[0] == marks[0]
-    assert [line for line in commands if firewall.MARK in line and line.startswith("add")] == [
+    assert commands[:2] == [marks[0].replace("delete", "flush"), marks[0]]
+    assert [line for line in commands if firewall.MARK in line and line.startswith("add chain")] == [
         question.replace("list", "add") for question in firewall.questions(new)
     ]
 

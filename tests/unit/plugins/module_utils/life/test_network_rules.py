@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import firewall
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.life import networking
+from ansible_collections.unshare.container.plugins.module_utils.life import network_rules, networking
 from ansible_collections.unshare.container.plugins.module_utils.state import locks, network_record
 from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
 
@@ -35,7 +35,7 @@ class Nft:
     """A packet filter that has the rules of some containers."""
 
     def __init__(self, there: list[NetworkRecord]) -> None:
-        self.marks = firewall.questions(networking.rules_of(there))
+        self.marks = firewall.questions(network_rules.rules_of(there))
         self.given: list[str] = []
 
     def load(self, text: str, _held: int) -> Nft:
@@ -58,7 +58,7 @@ def nft(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> t.Callable[..., Nft]
     def make(there: list[NetworkRecord], living: list[NetworkRecord]) -> Nft:
         made = Nft(there)
         monkeypatch.setattr(firewall, "Loading", made.load)
-        monkeypatch.setattr(networking, "living", lambda: living)
+        monkeypatch.setattr(network_rules, "living", lambda: living)
         return made
 
     return make
@@ -69,20 +69,20 @@ def test_rules_that_are_not_those_expected_are_made_anew(nft: t.Callable[..., Nf
     former, new = [record(2)], [record(2), record(3)]
     flushed = nft([], [*new, record(4)])
     with locks.NetworkLock() as lock:
-        rules = networking.Rules(new, lock, former)
+        rules = network_rules.Rules(new, lock, former)
         if holds:
             rules.wait(lock)
     if not holds:
         rules.wait()
     assert len(flushed.given) == 2
-    assert flushed.given[1] == networking.rules_of([*new, record(4)])  # another one has come meanwhile
+    assert flushed.given[1] == network_rules.rules_of([*new, record(4)])  # another one has come meanwhile
 
 
 def test_rules_that_are_those_expected_change(nft: t.Callable[..., Nft]) -> None:
     former, new = [record(2)], [record(2), record(3)]
     there = nft(former, new)
     with locks.NetworkLock() as lock:
-        networking.Rules(new, lock, former).wait(lock)
+        network_rules.Rules(new, lock, former).wait(lock)
     (given,) = there.given
     assert "uport3" in given
     assert "uport2" not in given
@@ -98,7 +98,7 @@ def test_rules_that_nft_refuses_as_a_whole_are_an_error(
 
     monkeypatch.setattr(Nft, "wait", refuse)
     with locks.NetworkLock() as lock, pytest.raises(LauncherError, match="refused"):
-        networking.Rules([record(2)], lock, [record(3)]).wait(lock)
+        network_rules.Rules([record(2)], lock, [record(3)]).wait(lock)
 
 
 def test_only_names_that_have_changed_are_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host.published import parse_ports
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.life import network_healing, networking
+from ansible_collections.unshare.container.plugins.module_utils.life import network_healing, network_rules, networking
 from ansible_collections.unshare.container.plugins.module_utils.life.networking import Networking
 from ansible_collections.unshare.container.plugins.module_utils.state import network_record
 from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
@@ -189,7 +189,7 @@ def test_rules_of_one_that_has_just_ended_are_not_lost(monkeypatch: pytest.Monke
     """Others' are loaded again when it is cleared, and until then those of the last start are there."""
     running, ended = (record({**ZONE, "host_name": name, "mac": "02:00:00:00:00:01"}) for name in ("u1", "u3"))
     running.namespace = network_healing.own_namespace()
-    loaded = set(networking.firewall.questions(networking.rules_of([running, ended])))
+    loaded = set(network_rules.firewall.questions(network_rules.rules_of([running, ended])))
 
     class Asking:
         def __init__(self, text: str, _held: int) -> None:
@@ -198,17 +198,21 @@ def test_rules_of_one_that_has_just_ended_are_not_lost(monkeypatch: pytest.Monke
         def wait(self) -> str:
             if not self.known:
                 raise LauncherError("no such chain")
-            return ""
+            return "" if flushed else "chain made_1 {\n\t\treturn\n\t}\n"
 
-    monkeypatch.setattr(networking.firewall, "Loading", Asking)
+    flushed = False
+    monkeypatch.setattr(network_rules.firewall, "Loading", Asking)
     monkeypatch.setattr(network_healing, "NetworkLock", Held)
     monkeypatch.setattr(network_healing, "Netlink", Held)
     monkeypatch.setattr(NetworkRecord, "read", lambda _name: running)
     monkeypatch.setattr(NetworkRecord, "all_here", lambda: [running, ended])
-    monkeypatch.setattr(networking, "living", lambda: [running])
+    monkeypatch.setattr(network_rules, "living", lambda: [running])
     monkeypatch.setattr(network_healing, "wire_of", lambda _made: Whole())
     container = t.cast("t.Any", type("Container", (), {"name": "web"}))
     assert network_healing.NetworkHealing(container).look() == []
+    flushed = True  # as `nft flush table` does, which leaves the chains
+    assert network_healing.NetworkHealing(container).look() == [network_healing.RULES]
+    flushed = False
     loaded.clear()
     assert network_healing.NetworkHealing(container).look() == [network_healing.RULES]
 
