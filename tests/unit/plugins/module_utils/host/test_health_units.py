@@ -116,7 +116,7 @@ def test_a_file_that_brings_units(path: str, places: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "places", ["", "/srv/units", UNIT_DIRECTORIES + ":", UNIT_PATH + ":/srv/units", "/run/systemd/transient"]
+    "places", ["", "/srv/units", UNIT_DIRECTORIES + ":", UNIT_DIRECTORIES + ":/srv/units", "/run/systemd/transient"]
 )
 def test_a_place_that_may_have_units(places: str) -> None:
     assert health_units.missing_units(["x"], [], {"SYSTEMD_UNIT_PATH": places}, "") == []
