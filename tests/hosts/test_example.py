@@ -23,14 +23,17 @@ OURS = """
 find /run/unshare -mindepth 1
 find /var/lib/unshare
 find /etc/systemd/system /run/systemd/system /run/systemd/transient -mindepth 1
-cut --delimiter=' ' --fields=4,5 /proc/self/mountinfo
+awk '$5 !~ "^/run/credentials/" || /unshare/ { print $4, $5 }' /proc/self/mountinfo
 find /sys/fs/cgroup -type d -path '*unshare*'
 for process in /proc/[0-9]*; do
     tr '\\0' ' ' <$process/cmdline | grep -E 'unshare/|-container '
 done
 true
 """
-"""A command that lists what of the collection can be on a host: files, units, mounts, control groups, processes."""
+"""A command that lists what of the collection can be on a host: files, units, mounts, control groups, processes.
+
+Systemd mounts credentials for other units, such as a getty, when those start.
+"""
 
 OTHER = {
     "host_name": "web",
