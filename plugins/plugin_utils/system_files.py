@@ -12,7 +12,7 @@ from ..module_utils.launcher.contract import Init, Mount, Security, Specificatio
 from ..module_utils.launcher.host_files import HOST_FILES
 from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
-from ..module_utils.state.declared_units import UNIT_PATH
+from ..module_utils.state.declared_units import UNIT_PLACES
 from . import base_units, checks, credentials, devices, mount_conflicts, tmpfs, unit_starters
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
@@ -34,7 +34,7 @@ SYSTEMD = Init(
     argv=[DEBIAN.systemd],
     environment={
         "PATH": DEBIAN.path,
-        "SYSTEMD_UNIT_PATH": UNIT_PATH,
+        "SYSTEMD_UNIT_PATH": UNIT_PLACES,
         "SYSTEMD_GENERATOR_PATH": "/etc/systemd/generators",
         "SYSTEMD_ENVIRONMENT_GENERATOR_PATH": "/etc/systemd/generators",
     },
