@@ -14,7 +14,7 @@ from ..module_utils.launcher.host_files import HOST_FILES
 from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
 from ..module_utils.launcher.stop_signals import signal_number
-from ..module_utils.state.declared_units import UNIT_DIRECTORIES
+from ..module_utils.state.declared_units import UNIT_PLACES
 from . import base_units, checks, credentials, devices, mount_conflicts, networks, tmpfs, unit_starters
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
@@ -36,7 +36,7 @@ SYSTEMD = Init(
     argv=[DEBIAN.systemd],
     environment={
         "PATH": DEBIAN.path,
-        "SYSTEMD_UNIT_PATH": UNIT_DIRECTORIES,
+        "SYSTEMD_UNIT_PATH": UNIT_PLACES,
         "SYSTEMD_GENERATOR_PATH": "/etc/systemd/generators",
         "SYSTEMD_ENVIRONMENT_GENERATOR_PATH": "/etc/systemd/generators",
     },

@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 from ansible_collections.unshare.container.tests.hosts.conftest import HOST
-from ansible_collections.unshare.container.tests.hosts.controller import Controller
+from ansible_collections.unshare.container.tests.hosts.controller import START_SECONDS, Controller
 from ansible_collections.unshare.container.tests.hosts.machine import Machine
 from ansible_collections.unshare.container.tests.hosts.test_example import Example
 
@@ -19,6 +19,7 @@ UNIT = "unshare-container@web.service"
 BY_HAND = "unshare-by-hand-web.service"
 SCOPE = "unshare-by-hand-web.scope"
 RUN = "/var/lib/unshare/containers/web/current/run-container"
+START = f"{RUN} --detach --timeout={START_SECONDS}"
 ENTER = "/run/unshare/web/system/enter-container"
 BOOTED = f"{ENTER} systemctl is-system-running --wait"
 KILLED = "systemd-shutdown[1]: Waiting for process:"
@@ -35,7 +36,7 @@ SYSTEM = {
 """A system whose systemd and logind the host's tools can ask: it has a bus."""
 
 IN_FOREGROUND = f"""
-setsid {RUN} </dev/null >/root/said 2>&1 &
+setsid {RUN} --timeout={START_SECONDS} </dev/null >/root/said 2>&1 &
 tail --lines=+1 --follow --retry /root/said 2>/dev/null | grep --max-count=1 'running as PID'
 until {BOOTED} | grep running; do :; done 2>/dev/null
 """
@@ -121,14 +122,14 @@ def registered(host: Machine) -> str:
 
 @pytest.mark.shows("by hand")
 def test_what_is_started_by_hand_is_stopped_with_its_host(web: Web) -> None:
-    said = web.host.succeed(f"{RUN} --detach 2>&1")
+    said = web.host.succeed(f"{START} 2>&1")
     pid = web.first_process()
     assert f"running as PID {pid}\n" in said
     assert "warning" not in said
     assert web.show(BY_HAND, "MainPID") == pid
     assert f"/machine.slice/{BY_HAND}/" in web.host.succeed(f"cat /proc/{pid}/cgroup")
     assert BY_HAND in web.host.succeed(f"systemctl status --no-pager {pid}").splitlines()[0]
-    assert f"already runs, as PID {pid}" in web.host.fail(f"{RUN} --detach")
+    assert f"already runs, as PID {pid}" in web.host.fail(START)
     web.host.power_off()
     assert KILLED not in web.host.console
     web.host.start()
@@ -158,9 +159,7 @@ def test_a_scope_that_is_stopped_has_its_container_shut_down(web: Web) -> None:
 
 @pytest.mark.shows("by hand")
 def test_a_reboot_from_inside_starts_it_again(web: Web) -> None:
-    web.host.succeed(
-        f"install -d -m 0700 '/srv/a $b%c' && {RUN} --detach --share='/srv/a $b%c=/srv/shared' && {BOOTED}"
-    )
+    web.host.succeed(f"install -d -m 0700 '/srv/a $b%c' && {START} --share='/srv/a $b%c=/srv/shared' && {BOOTED}")
     pid = web.first_process()
     web.host.execute(f"{ENTER} systemctl reboot")
     web.host.succeed(f"tail --pid={pid} --follow /dev/null")
@@ -172,7 +171,7 @@ def test_a_reboot_from_inside_starts_it_again(web: Web) -> None:
 
 @pytest.mark.shows("by hand")
 def test_a_deployment_takes_it_over(web: Web) -> None:
-    web.host.succeed(f"{RUN} --detach && {BOOTED}")
+    web.host.succeed(f"{START} && {BOOTED}")
     pid = web.first_process()
     web.host.fail(f"systemctl start {UNIT}")
     assert f"runs outside of its unit, as PID {pid}" in web.host.succeed(f"journalctl --unit={UNIT} --no-pager")
@@ -187,18 +186,18 @@ def test_a_deployment_takes_it_over(web: Web) -> None:
     assert web.show(UNIT, "MainPID") == web.first_process() != pid
     assert web.show(BY_HAND, "LoadState") == "not-found"
     web.deploy("stopped")
-    web.host.succeed(f"{RUN} --detach && {BOOTED}; {ENTER} systemctl reboot || true")
+    web.host.succeed(f"{START} && {BOOTED}; {ENTER} systemctl reboot || true")
     web.remove()  # also when it is about to start again
 
 
 @pytest.mark.shows("by hand")
 def test_a_start_that_fails_says_why_and_leaves_nothing(web: Web) -> None:
-    said = web.host.fail(f"{RUN} --detach --share=/nowhere=/data")
+    said = web.host.fail(f"{START} --share=/nowhere=/data")
     assert said.startswith("run-container: container web: cannot start: ")
     assert said.count("run-container: ") == 1
     assert "/nowhere" in said
     assert "warning" not in said
-    said = web.host.fail(f"{RUN} --detach --pid-file=/nowhere/pid")
+    said = web.host.fail(f"{START} --pid-file=/nowhere/pid")
     assert "/nowhere" in said
     web.host.succeed(f"systemctl stop {BY_HAND}; test ! -e /run/unshare")
 
@@ -207,10 +206,10 @@ def test_a_start_that_fails_says_why_and_leaves_nothing(web: Web) -> None:
 @pytest.mark.shows("by hand")
 def test_without_systemd_run_it_starts_outside_of_any_unit(web: Web) -> None:
     programs = "mkdir /root/bin; ln --symbolic /usr/bin/python3 /usr/bin/systemctl /root/bin"
-    said = web.host.succeed(f"{programs}; PATH=/root/bin {RUN} --detach 2>&1; rm --recursive /root/bin")
+    said = web.host.succeed(f"{programs}; PATH=/root/bin {START} 2>&1; rm --recursive /root/bin")
     assert "runs in no unit of the host's systemd" in said
     assert "/unshare/web/" in web.host.succeed(f"cat /proc/{web.first_process()}/cgroup")
-    said = web.host.succeed(f"{RUN} --stop; unshare --mount {RUN} --detach 2>&1; {RUN} --stop")
+    said = web.host.succeed(f"{RUN} --stop; unshare --mount {START} 2>&1; {RUN} --stop")
     assert "is in another namespace (mnt)" in said
 
 
@@ -232,10 +231,8 @@ def test_machinectl_says_what_is_true(web: Web) -> None:
     assert "other.service" in web.host.succeed("journalctl --machine=web --no-pager")
     assert "uid=0(root)" in web.host.succeed("machinectl --quiet shell root@web /usr/bin/id </dev/null")
     assert web.host.succeed("systemd-run --machine=web --wait --pipe --quiet /usr/bin/hostname") == "web\n"
-    session = "--unit=session --property=Type=exec --property=PAMName=login --uid=root /usr/bin/sleep infinity"
-    web.host.succeed(f"systemd-run --machine=web --quiet {session}")
-    assert " root " in web.host.succeed("loginctl --machine=web --no-legend list-sessions")
-    web.host.succeed("systemctl --machine=web stop session")
+    # It is the logind inside that answers. A host without libpam-systemd has no module that registers a session.
+    assert web.host.succeed("loginctl --machine=web --no-legend list-sessions") == ""
     web.host.succeed(f"systemctl restart {UNIT}")
     assert registered(web.host) == web.first_process() != pid
     for verb in ("poweroff", "terminate"):
@@ -253,7 +250,7 @@ def test_machinectl_says_what_is_true(web: Web) -> None:
 @pytest.mark.on("debian13")
 @pytest.mark.shows("machined")
 def test_what_was_started_by_hand_is_registered(web: Web) -> None:
-    web.host.succeed(f"systemctl stop systemd-machined; {RUN} --detach; {BOOTED}")
+    web.host.succeed(f"systemctl stop systemd-machined; {START}; {BOOTED}")
     pid = web.first_process()
     assert registered(web.host) == pid
     web.host.execute(f"{ENTER} systemctl reboot")
@@ -273,7 +270,7 @@ def test_where_there_is_no_machined_nobody_misses_it(web: Web) -> None:
     """Debian 12 has none here; that of Debian 13 is masked."""
     web.host.succeed("systemctl stop systemd-machined || true; systemctl mask --runtime systemd-machined")
     try:
-        said = web.host.succeed(f"{RUN} --detach 2>&1")
+        said = web.host.succeed(f"{START} 2>&1")
         assert "warning" not in said
         web.host.succeed(f"{RUN} --stop; systemctl stop {BY_HAND}")
         play = web.run(system_container_operating_system=SYSTEM)

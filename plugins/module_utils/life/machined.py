@@ -31,6 +31,7 @@ NOT_THERE = (
     "org.freedesktop.systemd1.NoSuchUnit",
     "org.freedesktop.systemd1.ShuttingDown",
     "org.freedesktop.systemd1.UnitMasked",
+    "org.freedesktop.DBus.Error.FileExists",  # as well, after a reload: the name that the bus asks for is an alias
 )
 NO_SYSTEMD = "org.freedesktop.DBus.Error.Spawn."  # the bus has no systemd to start it: PID 1 is another init
 NOT_REGISTERED = "container %s: is not registered with systemd-machined, so machinectl does not know it: %s"

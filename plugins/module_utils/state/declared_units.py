@@ -24,7 +24,7 @@ UNITS_DIRECTORY = "/etc/systemd/system/"
 # What systemd-run(1) and `systemctl set-property --runtime` have systemd write. No boot finds anything there, but
 # systemd forgets what it does not find again when it is reloaded.
 MADE_AT_RUN_TIME = ("/run/systemd/system.control", "/run/systemd/transient")
-UNIT_DIRECTORIES = ":".join((*MADE_AT_RUN_TIME, UNITS_DIRECTORY[:-1]))
+UNIT_PLACES = ":".join((*MADE_AT_RUN_TIME, UNITS_DIRECTORY[:-1]))
 BOOT_TARGET = "default.target"
 # What every boot starts, as the distribution's own targets say (bootup(7)).
 BASIC_TARGETS = (

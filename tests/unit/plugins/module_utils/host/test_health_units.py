@@ -15,7 +15,7 @@ from ansible_collections.unshare.container.plugins.filter.container_record impor
 from ansible_collections.unshare.container.plugins.module_utils.host import claims, health_units, preflight
 from ansible_collections.unshare.container.plugins.module_utils.life import examination, one_container
 from ansible_collections.unshare.container.plugins.module_utils.life.one_container import OneContainer
-from ansible_collections.unshare.container.plugins.module_utils.state.declared_units import UNIT_DIRECTORIES
+from ansible_collections.unshare.container.plugins.module_utils.state.declared_units import UNIT_PLACES
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 from ansible_collections.unshare.container.plugins.modules.containers import options_of
 from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import (
@@ -108,7 +108,7 @@ def test_two_declarations_of_one_system_are_looked_at_each(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("path", ["/etc/systemd/generators/mine", "/etc/systemd/system/x.service"])
-@pytest.mark.parametrize("places", ["/etc/systemd/system", UNIT_DIRECTORIES])
+@pytest.mark.parametrize("places", ["/etc/systemd/system", UNIT_PLACES])
 def test_a_file_that_brings_units(path: str, places: str) -> None:
     environment = {"SYSTEMD_UNIT_PATH": places, "SYSTEMD_GENERATOR_PATH": "/etc/systemd/generators"}
     assert health_units.missing_units(["x"], [path], environment, "") == []
@@ -116,13 +116,13 @@ def test_a_file_that_brings_units(path: str, places: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "places", ["", "/srv/units", UNIT_DIRECTORIES + ":", UNIT_DIRECTORIES + ":/srv/units", "/run/systemd/transient"]
+    "places", ["", "/srv/units", UNIT_PLACES + ":", UNIT_PLACES + ":/srv/units", "/run/systemd/transient"]
 )
 def test_a_place_that_may_have_units(places: str) -> None:
     assert health_units.missing_units(["x"], [], {"SYSTEMD_UNIT_PATH": places}, "") == []
 
 
-ENVIRONMENT = {"SYSTEMD_UNIT_PATH": UNIT_DIRECTORIES}
+ENVIRONMENT = {"SYSTEMD_UNIT_PATH": UNIT_PLACES}
 
 
 @pytest.fixture

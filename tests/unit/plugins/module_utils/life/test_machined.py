@@ -21,6 +21,7 @@ MANAGER = ("org.freedesktop.machine1", "/org/freedesktop/machine1", "org.freedes
 REGISTERED = (*MANAGER, "RegisterMachine", "sayssus", ["web", bytes.fromhex(MACHINE_ID), "unshare", "container", 7, ""])
 UNREGISTERED = (*MANAGER, "UnregisterMachine", "s", ["web"])
 ABSENT = (
+    "org.freedesktop.DBus.Error.FileExists",
     "org.freedesktop.DBus.Error.ServiceUnknown",
     "org.freedesktop.DBus.Error.NameHasNoOwner",
     "org.freedesktop.DBus.Error.Spawn.ChildExited",
