@@ -60,6 +60,8 @@ ONLY_CHECKED = {
     ("tests/benchmarks/README.md", "make benchmark"): LONG,
     ("tests/benchmarks/README.md", "make benchmark BENCHMARK_ARGS"): LONG,
     ("tests/benchmarks/README.md", "make benchmark-connection"): LONG,
+    ("tests/benchmarks/README.md", "make benchmark-network"): LONG,
+    ("tests/benchmarks/README.md", "make benchmark-network BENCHMARK_ARGS"): LONG,
     ("tests/mutation/README.md", "make mutation"): LONG,
     ("tests/mutation/README.md", "make mutation SAMPLE"): LONG,
     ("tests/mutation/README.md", "make mutation MUTATION_ARGS='--room"): LONG,

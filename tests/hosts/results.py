@@ -26,6 +26,7 @@ ROWS = {
     "interrupted": "whole after a power cut or a reboot while a system is written or switched",
     "rollout": "a rollout in waves over all of these hosts, with a reboot in its middle",
     "connection": "connection plugin and inventory plugin over SSH",
+    "network": "a zone and its published port through a reboot; name servers and the packet filter follow the host",
     "limits": "limits of a container: at a start, changed while it runs, taken away",
     "limits inside": "limits of units inside",
     "upgrade": "software of the host that is upgraded, or removed, under running containers",

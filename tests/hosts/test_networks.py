@@ -56,6 +56,7 @@ def first_process(host: Machine, name: str) -> str:
     return host.succeed(f"systemctl show --property=MainPID --value {unit(name)}").strip()
 
 
+@pytest.mark.shows("network")
 def test_n8_rules_come_back_when_the_hosts_packet_filter_begins_anew(fleet: Fleet, host: Machine) -> None:
     pids = [first_process(host, name) for name in fleet.containers]
     until(host, ASK)
@@ -71,6 +72,7 @@ def test_n8_rules_come_back_when_the_hosts_packet_filter_begins_anew(fleet: Flee
     assert [first_process(host, name) for name in fleet.containers] == pids
 
 
+@pytest.mark.shows("network")
 def test_n7_name_servers_are_followed(fleet: Fleet, host: Machine) -> None:
     pids = [first_process(host, name) for name in fleet.containers]
     host.succeed("touch /etc/resolv.conf && cp -a /etc/resolv.conf /etc/resolv.conf.former")
@@ -84,6 +86,7 @@ def test_n7_name_servers_are_followed(fleet: Fleet, host: Machine) -> None:
         host.succeed(FORGET_SERVERS)
 
 
+@pytest.mark.shows("network")
 def test_a_zone_across_a_reboot_and_a_power_off(fleet: Fleet, host: Machine) -> None:
     host.succeed("systemctl enable nftables")
     try:
@@ -102,6 +105,7 @@ def test_a_zone_across_a_reboot_and_a_power_off(fleet: Fleet, host: Machine) -> 
         host.succeed("systemctl disable nftables")
 
 
+@pytest.mark.shows("network")
 def test_the_units_go_with_the_last_container(fleet: Fleet, host: Machine) -> None:
     assert WATCH in host.succeed(FILES)
     for name in list(fleet.containers):

@@ -34,7 +34,7 @@ class Host:
     def link(self, name: str) -> t.Any:
         number = list(LINKS).index(name) + 1 if name in LINKS else 0
         link = types.SimpleNamespace(
-            index=number, name=name, kind=LINKS.get(name), master=0, permanent="", mac="02:00:00:00:00:01"
+            index=number, name=name, kind=LINKS.get(name), master=0, mtu=1500, permanent="", mac="02:00:00:00:00:01"
         )
         return link if number else None
 
