@@ -35,12 +35,15 @@ RUNNING = "result.containers | map(attribute='state') | unique == ['running']"
 
 
 def tasks() -> list[dict[str, t.Any]]:
-    """Return the tasks of all examples, in an order in which each finds what it speaks of."""
+    """Return the tasks of all examples, in an order in which each finds what it speaks of.
+
+    The one that publishes a port is left out, for the host of this test has this machine's own network.
+    """
     several = yaml.safe_load(containers.EXAMPLES)
     text = container_script.EXAMPLES + system_container.EXAMPLES
     text = text.replace("{{ operating_system", "{{ web_operating_system")
     text = text.replace(".containerized_operating_system", ".containerized_operating_system(mappings=['/srv/www'])")
-    one = yaml.safe_load(text)
+    one = [task for task in yaml.safe_load(text) if not any("ports" in options for options in task.values())]
     info = yaml.safe_load(system_container_info.EXAMPLES)
     shown = {"ansible.builtin.assert": {"that": ["result.containers | length == 2", RUNNING]}}
     return [*several[1:], *one, several[0], *info[:1], shown, *info[1:], *yaml.safe_load(rollout_step.EXAMPLES)]

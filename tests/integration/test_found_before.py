@@ -41,7 +41,7 @@ def alone(name: str, sections: dict[str, t.Any]) -> dict[str, t.Any]:
 
 def served(port: int) -> dict[str, t.Any]:
     service = {"type": "static-web-server", "value": {"port": port}}
-    return {"operating_system": {"services": [service]}, "shared_network": True}
+    return {"operating_system": {"services": [service]}, "network": "host"}
 
 
 class Suite:
@@ -89,7 +89,7 @@ class Suite:
             "cases_N5_device": ({"mappings": ["/dev/null=/x"]}, "/dev/null is a device"),
             "cases_010": ({"mappings": [f"{directory}/dir=/run/current-system"]}, "holds the program that"),
             "cases_02": (
-                {"operating_system": {"services": [service, {"type": "openssh"}]}, "shared_network": True},
+                {"operating_system": {"services": [service, {"type": "openssh"}]}, "network": "host"},
                 r"listen\[0\] \(port 80\), .*value\.port \(port 22\): .*ip_unprivileged_port_start to 22",
             ),
             "cases_01_U1": ({"operating_system": {"services": [{"type": "nginx"}]}}, r"value\.servers: is empty"),

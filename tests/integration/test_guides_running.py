@@ -103,7 +103,10 @@ def test_running_from_deployment_to_removal(reader: HostReader) -> None:
         reader.run('test ! -e /run/unshare/web && test -z "$(ls /var/lib/unshare/systems)"')
 
 
-SOMETIMES = {"former", "limits.json", "journal", "cgroup", "network", "starting", ".web", "unshare.ids"}
+SOMETIMES = {
+    *("former", "limits.json", "journal", "cgroup", "network", "starting", ".web", "unshare.ids"),
+    *("network.json", "hosts", "unshare.network"),
+}
 """What the drawing itself calls conditional, by its last part."""
 
 
@@ -117,7 +120,7 @@ def drawn_paths(drawing: str) -> list[str]:
             continue
         while above and above[-1][0] >= indent:
             above.pop()
-        name = re.sub(r"<hash>|<n>", "*", line.split()[0].replace("<name>", "web")).rstrip("/")
+        name = re.sub(r"<hash>|<n>", "*", line.split()[0].replace("<name>", "web")).rstrip("/,")
         above.append((indent, os.path.join(above[-1][1] if above else "", name)))
         found.append(above[-1][1])
     return found
