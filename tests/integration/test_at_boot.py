@@ -149,7 +149,7 @@ def test_a_container_that_the_boot_does_not_start_has_a_unit(host: SystemdHost, 
     assert time.monotonic() - begun < 20
     assert not host.runs("web")
     host.container("web", state="absent")
-    assert host.machine.shell("ls -R /etc/systemd/system | grep unshare-container").stdout == ""
+    assert host.machine.shell("ls -R /etc/systemd/system | grep unshare-container@").stdout == ""
 
 
 def test_ansible_reboots_a_container_with_a_unit(host: SystemdHost) -> None:
@@ -172,7 +172,7 @@ def test_the_module_and_systemd_agree(host: SystemdHost) -> None:
     arguments: Mapping = {"system": system, "enabled": True, "timeout": 20.0}
     planned = host.container("web", check=True, **arguments)
     assert planned["changed"]
-    assert host.machine.shell("ls /etc/systemd/system | grep unshare-container").stdout == ""
+    assert host.machine.shell("ls /etc/systemd/system | grep unshare-container@").stdout == ""
     assert host.container("web", **arguments)["changed"]
     for check in (True, False):
         assert not host.container("web", check=check, **arguments)["changed"]
@@ -208,7 +208,7 @@ def test_the_module_and_systemd_agree(host: SystemdHost) -> None:
     assert not host.container("web", enabled=False)["changed"]
     assert host.container("web", state="stopped")["changed"]
     host.container("web", state="absent")
-    assert host.machine.shell("ls -R /etc/systemd/system | grep unshare-container").stdout == ""
+    assert host.machine.shell("ls -R /etc/systemd/system | grep unshare-container@").stdout == ""
 
 
 def test_no_unit_is_made_that_systemd_forgets(forgetful_host: SystemdHost) -> None:
