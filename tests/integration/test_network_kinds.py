@@ -184,11 +184,11 @@ def test_n2_a_device_is_the_containers_while_it_runs(world: World, monkeypatch: 
     ("interface", "said"),
     [
         ({"bridge": "br4"}, "network: bridge: br4: the host has no such interface"),
-        ({"bridge": "eth9"}, "network: bridge: eth9: is no bridge but a veth"),
+        ({"bridge": "eth7"}, "network: bridge: eth7: is no bridge but a veth"),
         ({"bridge": "br5", "addresses": [f"{HOST}/24"]}, f"the address {HOST}/24 is that of the host's interface br5"),
         ({"routed": True, "addresses": [f"{HOST}/32"]}, f"the address {HOST}/32 is one of the host's own"),
         ({"macvlan": "eth0"}, "network: macvlan: eth0: is a part of another interface"),
-        ({"macvlan": "eth9", "mtu": 9000}, "network: macvlan: eth9: its mtu is 1500"),
+        ({"macvlan": "eth7", "mtu": 9000}, "network: macvlan: eth7: its mtu is 1500"),
         (zone("lan", ["192.0.2.0/24"]), "its subnet 192.0.2.0/24 has addresses of the host's interface br5"),
         ({"bridge": "br5", "addresses": OWN}, ""),
         (zone("lan"), ""),
@@ -199,6 +199,7 @@ def test_what_the_host_cannot_give_is_known_before_anything_ends(
 ) -> None:
     """The one of its name that runs is stopped after that."""
     guest = Guest(NAME, world, "asked", interface)
+    world.host.ip("link add eth7 type veth peer name eth8")
     try:
         before = state_of(world)
         with world.host.entered():
@@ -206,6 +207,7 @@ def test_what_the_host_cannot_give_is_known_before_anything_ends(
         assert [said in conflict for conflict in found] == ([True] if said else [])
         assert state_of(world) == before
     finally:
+        world.host.ip("link del eth7")
         guest.destroy()
 
 

@@ -43,10 +43,9 @@ def started(world: World, part: str, *interfaces: dict[str, t.Any], **options: t
 
 
 def inside(guest: Guest) -> str:
-    """Return what its interfaces are like, but for their numbers."""
-    return re.sub(
-        "@if[0-9]+", "", guest.output("sh", "-c", "ip addr show dev lan0 | tail -n +2; ip -br link; ip route")
-    )
+    """Return what its interfaces are like, but for their numbers, and for the width of columns that these make."""
+    said = guest.output("sh", "-c", "ip addr show dev lan0 | tail -n +2; ip -br link; ip route")
+    return re.sub(" +", " ", re.sub("@if[0-9]+", "", said))
 
 
 def test_a_host_without_ipv6_has_zones_of_ipv4(world: World) -> None:
