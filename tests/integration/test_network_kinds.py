@@ -169,6 +169,7 @@ def test_n2_a_device_is_the_containers_while_it_runs(world: World, monkeypatch: 
         monkeypatch.setattr(network, "FIRST_NAMESPACE", str(first.path))
         guest.start()
         assert host.run("ip", "link", "show", "eth9").returncode != 0
+        world.machine.output("ip", "neighbour", "flush", "all")  # an earlier test's container had the address elsewhere
         with guest.serving(80):
             assert world.machine.ask("192.0.2.30", 80) == MACHINE
         guest.stop()
