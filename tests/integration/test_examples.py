@@ -58,6 +58,19 @@ def srv() -> t.Iterator[Path]:
     shutil.rmtree(path)
 
 
+@pytest.fixture
+def forwarding() -> t.Iterator[None]:
+    """Have this machine forward packets afterwards as it did before: the zones of the examples are its own."""
+    conf = Path("/proc/sys/net/ipv6/conf")
+    settings = [Path("/proc/sys/net/ipv4/ip_forward"), conf / "all/forwarding", *conf.glob("*/accept_ra")]
+    before = {path: path.read_text() for path in settings if path.exists()}
+    yield
+    for path, value in before.items():
+        if path.exists() and path.read_text() != value:
+            path.write_text(value)
+
+
+@pytest.mark.usefixtures("forwarding")
 def test_examples_of_the_modules_that_run_containers(tmp_path: Path, srv: Path) -> None:
     for name in ("www", "database", "reports"):
         (srv / name).mkdir()
