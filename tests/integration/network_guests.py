@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import typing as t
@@ -81,3 +82,16 @@ def state_of(world: World) -> set[str]:
     return {
         line for line in lines if not line.startswith(("anycast ", "local fe80:", "fe80:")) and "ct count" not in line
     }
+
+
+@contextlib.contextmanager
+def started(prefix: str, world: World, part: str, *interfaces: dict[str, t.Any], **options: t.Any) -> t.Iterator[Guest]:
+    """Give a running container; afterwards the host is as before."""
+    before = state_of(world)
+    guest = Guest(prefix, world, part, *interfaces, **options)
+    try:
+        guest.start()
+        yield guest
+    finally:
+        guest.destroy()
+    assert state_of(world) ^ before == set()

@@ -152,8 +152,11 @@ class World:
     def make(self) -> None:
         """Make them."""
         self.lan.make("link add br0 type bridge forward_delay 0", "link set br0 up")
-        for number, there in enumerate((self.host, self.machine, self.router)):
+        for there in (self.host, self.machine, self.router, self.outside):
             there.make()
+        for there in (self.machine, self.router, self.outside):  # else they say nothing for a second or two
+            there.output("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0")
+        for number, there in enumerate((self.host, self.machine, self.router)):
             self.lan.ip(
                 f"link add p{number} type veth peer name eth0 netns {there.name}",
                 f"link set p{number} master br0",
@@ -164,7 +167,6 @@ class World:
             there.ip("link set eth0 up", f"addr add {four}/24 dev eth0", f"addr add {six}/64 dev eth0 nodad")
         for there in (self.host, self.machine):
             there.ip(f"route add default via {ROUTER}", f"route add default via {ROUTER6}")
-        self.outside.make()
         self.router.ip(f"link add eth1 type veth peer name eth0 netns {self.outside.name}", "link set eth1 up")
         self.router.ip("addr add 198.51.100.1/24 dev eth1", "addr add 2001:db8:2::1/64 dev eth1 nodad")
         self.outside.ip("link set eth0 up", f"addr add {OUTSIDE}/24 dev eth0", f"addr add {OUTSIDE6}/64 dev eth0 nodad")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import subprocess
@@ -19,7 +18,7 @@ from ansible_collections.unshare.container.plugins.module_utils.life import exam
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
 from . import network_hosts
-from .network_guests import Guest, state_of, zone
+from .network_guests import Guest, started, state_of, zone
 from .network_hosts import HOST, HOST6, MACHINE, MACHINE6, OUTSIDE, OUTSIDE6, ROUTER, ROUTER6, World
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
@@ -54,21 +53,8 @@ def world() -> t.Iterator[World]:
         yield made
 
 
-@contextlib.contextmanager
-def started(world: World, part: str, *interfaces: dict[str, t.Any], **options: t.Any) -> t.Iterator[Guest]:
-    """Give a running container; afterwards the host is as before."""
-    before = state_of(world)
-    guest = Guest(NAME, world, part, *interfaces, **options)
-    try:
-        guest.start()
-        yield guest
-    finally:
-        guest.destroy()
-    assert state_of(world) ^ before == set()
-
-
 def test_n2_on_a_bridge_it_is_a_machine_of_the_lan(world: World) -> None:
-    with started(world, "lan", {"bridge": "br5", "addresses": OWN, "gateway": [ROUTER, ROUTER6]}) as guest:
+    with started(NAME, world, "lan", {"bridge": "br5", "addresses": OWN, "gateway": [ROUTER, ROUTER6]}) as guest:
         with guest.serving(80), world.machine.serving(7000):
             assert world.machine.ask("192.0.2.30", 80) == MACHINE
             assert world.machine.ask("2001:db8:1::30", 80) == MACHINE6
@@ -79,7 +65,7 @@ def test_n2_on_a_bridge_it_is_a_machine_of_the_lan(world: World) -> None:
 
 
 def test_n4_on_a_bridge_it_has_no_address_but_its_own(world: World) -> None:
-    with started(world, "lan", {"bridge": "br5", "addresses": OWN}) as guest, world.machine.serving(7000):
+    with started(NAME, world, "lan", {"bridge": "br5", "addresses": OWN}) as guest, world.machine.serving(7000):
         taken = guest.shell(
             "ip addr add 192.0.2.31/24 dev eth0 && ip addr add 2001:db8:1::31/64 dev eth0 nodad"
             " && ping -n -c1 -W1 -I 192.0.2.30 192.0.2.20"
@@ -91,7 +77,7 @@ def test_n4_on_a_bridge_it_has_no_address_but_its_own(world: World) -> None:
 
 
 def test_n2_what_is_routed_is_reached_by_its_own_address(world: World) -> None:
-    with started(world, "routed", {"routed": True, "addresses": ROUTED}) as guest:
+    with started(NAME, world, "routed", {"routed": True, "addresses": ROUTED}) as guest:
         with guest.serving(80), world.outside.serving(7000):
             for address, seen in ((OUTSIDE, ROUTED[0]), (OUTSIDE6, ROUTED[1])):
                 assert guest.ask(address, 7000) == seen.partition("/")[0]
@@ -112,7 +98,7 @@ def test_n2_on_a_device_it_is_a_machine_of_the_lan(world: World, kind: str) -> N
     if world.host.run("ip", "link", "add", "try0", "link", "eth9", "type", kind).returncode:
         pytest.skip(f"this kernel has no {kind}")
     world.host.ip("link del try0")
-    with started(world, kind, {kind: "eth9", "addresses": OWN, "gateway": [ROUTER]}) as guest:
+    with started(NAME, world, kind, {kind: "eth9", "addresses": OWN, "gateway": [ROUTER]}) as guest:
         with guest.serving(80):
             assert world.machine.ask("192.0.2.30", 80) == MACHINE
         assert guest.reaches(OUTSIDE)
@@ -120,7 +106,7 @@ def test_n2_on_a_device_it_is_a_machine_of_the_lan(world: World, kind: str) -> N
 
 def test_n2_several_interfaces_each_do_their_part(world: World) -> None:
     both = ({"bridge": "br5", "addresses": OWN}, zone("one"))
-    with started(world, "both", *both) as guest, started(world, "zone", zone("one")) as other:
+    with started(NAME, world, "both", *both) as guest, started(NAME, world, "zone", zone("one")) as other:
         assert guest.reaches(MACHINE)
         assert guest.reaches(other.addresses()[0])
         assert other.reaches(guest.addresses(1)[1])
@@ -139,7 +125,7 @@ def test_n13_a_client_inside_asks_the_dhcp_server_of_the_lan(world: World, tmp_p
     client = {"services": [{"type": "dhcp-client"}]}
     with subprocess.Popen(server) as process:
         try:
-            with started(world, "client", {"bridge": "br5", "dhcp": True}, declared=client) as guest:
+            with started(NAME, world, "client", {"bridge": "br5", "dhcp": True}, declared=client) as guest:
                 shown = guest.output("sh", "-c", "until ip -4 -o addr show dev eth0 | grep -w inet; do sleep 0.1; done")
                 assert re.search(r"inet 192\.0\.2\.1[0-2][0-9]/24", shown)
                 assert guest.reaches(OUTSIDE)
@@ -220,7 +206,7 @@ def test_a_bridge_of_the_administrators_keeps_what_it_has(world: World) -> None:
         return link["address"], link["mtu"]
 
     before = of_bridge()
-    with started(world, "small", {"bridge": "br5", "addresses": OWN, "mtu": 1300}) as guest:
+    with started(NAME, world, "small", {"bridge": "br5", "addresses": OWN, "mtu": 1300}) as guest:
         assert of_bridge() == before
         assert guest.output("cat", "/sys/class/net/eth0/mtu") == "1300\n"
         assert guest.reaches(MACHINE)
@@ -231,7 +217,7 @@ def test_what_another_one_has_is_refused(world: World) -> None:
         {"bridge": "br5", "addresses": OWN, "mac": "02:00:00:00:00:77"},
         {"routed": True, "addresses": ROUTED},
     ]
-    with started(world, "first", *interfaces):
+    with started(NAME, world, "first", *interfaces):
         for other in (
             {"bridge": "br5", "addresses": OWN},
             {"bridge": "br5", "addresses": ["192.0.2.31/24"], "mac": "02:00:00:00:00:77"},

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import typing as t
 
@@ -15,7 +14,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.errors 
 from ansible_collections.unshare.container.plugins.module_utils.life.healing import Healing
 
 from . import network_hosts
-from .network_guests import Guest, state_of, zone
+from .network_guests import Guest, started, state_of, zone
 from .network_hosts import HOST, MACHINE, OUTSIDE, World
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
@@ -31,17 +30,6 @@ def world() -> t.Iterator[World]:
         yield made
 
 
-@contextlib.contextmanager
-def started(world: World, part: str, *interfaces: dict[str, t.Any], **options: t.Any) -> t.Iterator[Guest]:
-    """Give a running container."""
-    guest = Guest(NAME, world, part, *interfaces, **options)
-    try:
-        guest.start()
-        yield guest
-    finally:
-        guest.destroy()
-
-
 def inside(guest: Guest) -> str:
     """Return what its interfaces are like, but for their numbers, and for the width of columns that these make."""
     said = guest.output("sh", "-c", "ip addr show dev lan0 | tail -n +2; ip -br link; ip route")
@@ -50,7 +38,10 @@ def inside(guest: Guest) -> str:
 
 def test_a_host_without_ipv6_has_zones_of_ipv4(world: World) -> None:
     published = [{"port": 8080, "target": 80}]
-    with started(world, "web", zone("one"), ports=published) as web, started(world, "client", zone("one")) as client:
+    with (
+        started(NAME, world, "web", zone("one"), ports=published) as web,
+        started(NAME, world, "client", zone("one")) as client,
+    ):
         assert len(web.addresses()) == len(client.addresses()) == 1
         assert client.reaches(f"{NAME}-web")
         assert client.reaches(OUTSIDE)
@@ -72,7 +63,7 @@ def test_a_host_without_ipv6_has_zones_of_ipv4(world: World) -> None:
 )
 def test_n9_an_interface_that_is_made_again_is_as_before(world: World, interface: dict[str, t.Any]) -> None:
     """With an mtu that is too small for IPv6, too."""
-    with started(world, "small", interface) as guest:
+    with started(NAME, world, "small", interface) as guest:
         before = inside(guest)
         assert f"mtu {interface['mtu']}" in guest.output("ip", "link", "show", "lan0")
         world.host.ip(f"link del {guest.noted()['interfaces'][0]['host_name']}")
@@ -88,7 +79,7 @@ def test_n9_an_interface_that_is_made_again_is_as_before(world: World, interface
 
 def test_n9_what_cannot_be_configured_is_not_left_half_made(world: World) -> None:
     """Root inside has taken the interface's name; the next run tries again, and says why it cannot."""
-    with started(world, "half", {**zone("one"), "name": "lan0"}) as guest:
+    with started(NAME, world, "half", {**zone("one"), "name": "lan0"}) as guest:
         before = state_of(world)
         device = guest.noted()["interfaces"][0]["host_name"]
         world.host.ip(f"link del {device}")
@@ -115,7 +106,7 @@ def test_a_device_of_its_own_needs_no_packet_filter(world: World, monkeypatch: p
     if world.host.run("ip", "link", "add", "try0", "link", "eth0", "type", "macvlan").returncode:
         pytest.skip("this kernel has no macvlan")
     world.host.ip("link del try0")
-    with started(world, "device", {"macvlan": "eth0", "addresses": ["192.0.2.30/24"]}) as guest:
+    with started(NAME, world, "device", {"macvlan": "eth0", "addresses": ["192.0.2.30/24"]}) as guest:
         assert guest.reaches(MACHINE)
     with pytest.raises(LauncherError, match="install the package nftables"):
         Guest(NAME, world, "device", zone("one")).start()

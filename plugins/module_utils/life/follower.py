@@ -36,7 +36,10 @@ class Follower:
         if not os.path.isdir(os.path.join(run_directory, network_files.DIRECTORY)):
             return
         parent = os.getpid()
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError:
+            return  # there are too many processes; the container runs all the same, as below
         if child == 0:
             _be_child(parent, run_directory, host_name)
         try:

@@ -162,3 +162,17 @@ def test_who_holds_its_copies_keeps_nobody_else_waiting(etc: Path, running: t.Ca
         os.close(descriptor)
     assert following.refresh_all(1) == []
     assert held.read_text() == "new\n"
+
+
+def test_a_container_runs_on_where_there_can_be_no_further_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(tmp_path / "web")
+
+    def refuse() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(follower.os, "fork", refuse)
+    made = Follower(str(tmp_path / "web"), "web")
+    assert made.process is None
+    made.close()
