@@ -117,8 +117,8 @@ class Host:
             own: a part of the names of containers that this run makes without `write_system`.
         """
         after = cls.snapshot()
-        # Another run's container may have a name that begins with one of this run's.
-        names = [rf"{re.escape(name)}(?![\w-])" for name in cls.names]
+        # Another run's container may have a name that begins or ends with one of this run's.
+        names = [rf"(?:(?<![\w-])|(?<=[0-9a-f]{{32}}-)){re.escape(name)}(?![\w-])" for name in cls.names]
         ours = re.compile("|".join([re.escape(own), re.escape(cls.directory or own), *names]))
         found: Mapping = {}
         for key in after.keys() - {"descriptors"}:
