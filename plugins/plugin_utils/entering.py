@@ -110,7 +110,7 @@ class Become:
 
     @property
     def prompt(self) -> t.Any:
-        """The plugin's password prompt; "" without a password, when a prompt is an error."""
+        """Return the plugin's password prompt; "" without a password, when a prompt is an error."""
         return self._plugin.prompt if self._plugin.expect_prompt() else ""
 
     def check_password_prompt(self, line: bytes) -> bool:

@@ -56,28 +56,28 @@ class NetworkChoice(t.NamedTuple):
 
     @property
     def interfaces(self) -> list[Interface]:
-        """The interfaces of its own, beside the loopback."""
+        """Return the interfaces of its own, beside the loopback."""
         return [] if self.own is None else self.own.interfaces
 
     @property
     def is_up(self) -> bool:
-        """Whether more than a loopback is there before the container starts."""
+        """Return whether more than a loopback is there before the container starts."""
         return self.shared or self.own is not None
 
     @property
     def publishes(self) -> bool:
-        """Whether the host can publish ports of it."""
+        """Return whether the host can publish ports of it."""
         return self.own is not None and self.own.publishes
 
     @property
     def for_clients(self) -> tuple[str, ...]:
-        """The names of the interfaces that are left to a DHCP client inside."""
+        """Return the names of the interfaces that are left to a DHCP client inside."""
         lan = [item for item in self.interfaces if item.kind in FOR_DHCP]
         return tuple(item.name for item in lan if item.dhcp or not item.addresses)
 
     @property
     def place_of_dhcp(self) -> str | None:
-        """Where a DHCP client is asked for; None where nowhere."""
+        """Return where a DHCP client is asked for; None where nowhere."""
         found = [place for item, place in zip(self.interfaces, self.places, strict=True) if item.dhcp]
         return f"{found[0]}.dhcp" if found else None
 

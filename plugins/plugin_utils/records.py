@@ -122,17 +122,17 @@ class FileSystem(Record):
 
     @property
     def place(self) -> str:
-        """The mount point in its plain form."""
+        """Return the mount point in its plain form."""
         return checks.absolute_path(self.mount_point, "mount_point")
 
     @property
     def is_containers_own(self) -> bool:
-        """Whether every container makes its own of this, such as /proc, so that this one is left out."""
+        """Return whether every container makes its own of this, such as /proc, so that this one is left out."""
         return targets.is_containers_own(self.type, self.place, self.options)
 
     @property
     def mounted_at_start(self) -> bool:
-        """Whether the launcher mounts it: if needed for boot, or a tmpfs (S2).
+        """Return whether the launcher mounts it: if needed for boot, or a tmpfs (S2).
 
         An init would mount a tmpfs over the directories that have been made there for services and users.
         """
@@ -219,7 +219,7 @@ class FileSystemMapping(Record):
 
     @property
     def place(self) -> str:
-        """The target in its plain form; the source when none was given."""
+        """Return the target in its plain form; the source when none was given."""
         return checks.absolute_path(self.source if self.target is None else self.target, "target")
 
     def verify(self, path: str) -> None:
@@ -287,7 +287,7 @@ class UserAccount(Record):
 
     @property
     def home(self) -> str:
-        """The home directory, /home/NAME when none is given."""
+        """Return the home directory, /home/NAME when none is given."""
         return self.home_directory or f"/home/{self.name}"
 
     def verify(self, path: str) -> None:

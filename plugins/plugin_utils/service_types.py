@@ -179,12 +179,12 @@ class ServiceType:
 
     @property
     def units(self) -> tuple[str, ...]:
-        """The distribution's units that the type stands for."""
+        """Return the distribution's units that the type stands for."""
         return self.software.units
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """The packages needed to run it."""
+        """Return the packages needed to run it."""
         return self.software.packages
 
     def read(self, value: t.Any, path: str) -> t.Any:

@@ -41,12 +41,12 @@ class Unit:
 
     @property
     def suffix(self) -> str:
-        """The kind of unit, with its dot."""
+        """Return the kind of unit, with its dot."""
         return self.name[self.name.rindex(".") :]
 
     @property
     def is_template(self) -> bool:
-        """Whether only instances of it run, such as NAME@INSTANCE.service."""
+        """Return whether only instances of it run, such as NAME@INSTANCE.service."""
         return unit_texts.is_template(self.name)
 
     def settings(self, section: str) -> list[tuple[str, str, str]] | None:

@@ -55,7 +55,7 @@ class Elf(NamedTuple):
 
     @property
     def machine(self) -> int:
-        """The machine's number in `e_machine`."""
+        """Return the machine's number in `e_machine`."""
         return self.kind[2]
 
 

@@ -104,7 +104,7 @@ class Boot:
 
     @property
     def timeout(self) -> float:
-        """The seconds for becoming ready, and for stopping: the value given, else the value in the unit."""
+        """Return the seconds for becoming ready, and for stopping: the value given, else the value in the unit."""
         return self._unit_options().timeout
 
     def describe(self) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Chain:
 
     @property
     def question(self) -> str:
-        """What is asked of nft(8) to see whether the chain knows of a bridge."""
+        """Return what is asked of nft(8) to see whether the chain knows of a bridge."""
         return "list table %s %s" % (self.family, self.table)
 
 

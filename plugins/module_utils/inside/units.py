@@ -126,12 +126,12 @@ class Judgement:
 
     @property
     def units(self) -> list[str]:
-        """The names of the units that do not do what was declared."""
+        """Return the names of the units that do not do what was declared."""
         return [problem.unit for problem in self.problems]
 
     @property
     def final(self) -> bool:
-        """Whether waiting will not mend what is wrong."""
+        """Return whether waiting will not mend what is wrong."""
         return any(not problem.passing for problem in self.problems)
 
     def texts(self) -> list[str]:

@@ -51,7 +51,7 @@ class ControlGroup:
 
     @property
     def whole(self) -> str:
-        """The path, from the root of the hierarchy on, of the group that holds all of the container's groups."""
+        """Return the path, from the root of the hierarchy on, of the group that holds all of the container's groups."""
         if self._made is not None:
             return self._made
         if self._unit is not None:
@@ -61,7 +61,7 @@ class ControlGroup:
 
     @property
     def path(self) -> str:
-        """The path of the payload, the group that is delegated to root inside.
+        """Return the path of the payload, the group that is delegated to root inside.
 
         The launcher of an older system delegates the whole.
         """
@@ -76,7 +76,7 @@ class ControlGroup:
 
     @property
     def of_unit(self) -> bool:
-        """Whether the whole is a unit's group, so that the limits are the unit's."""
+        """Return whether the whole is a unit's group, so that the limits are the unit's."""
         return self._unit is not None or os.path.exists(self._note)
 
     def move_below_unit(self, unit: str = "") -> bool:
@@ -99,7 +99,7 @@ class ControlGroup:
 
     @property
     def hierarchy(self) -> int:
-        """The descriptor of the unified hierarchy's root, as this process's cgroup namespace shows it."""
+        """Return the descriptor of the unified hierarchy's root, as this process's cgroup namespace shows it."""
         if self._hierarchy is None:
             path = _mounted_hierarchy()
             if path is None:
@@ -261,7 +261,7 @@ class ControlGroup:
 
     @property
     def _populated_parts(self) -> list[str]:
-        """The groups that hold the container's processes, in the order in which to kill them.
+        """Return the groups that hold the container's processes, in the order in which to kill them.
 
         Root inside with the host root's id may be able to move a process from the first into the second, never back.
         """

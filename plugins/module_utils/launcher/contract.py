@@ -163,7 +163,7 @@ class Mount(ContractRecord):
 
     @property
     def source(self) -> str:
-        """The source of the mount: a path or a name."""
+        """Return the source of the mount: a path or a name."""
         if isinstance(self.device, str):
             return self.device
         kind, value = next(iter(self.device.items()))
@@ -171,17 +171,17 @@ class Mount(ContractRecord):
 
     @property
     def is_bind(self) -> bool:
-        """Whether it is a bind mount."""
+        """Return whether it is a bind mount."""
         return "bind-mount" in self.flags
 
     @property
     def is_tmpfs(self) -> bool:
-        """Whether it is a new tmpfs."""
+        """Return whether it is a new tmpfs."""
         return self.type == "tmpfs" and not self.is_bind
 
     @property
     def read_only(self) -> bool:
-        """Whether the mount is read-only."""
+        """Return whether the mount is read-only."""
         return "read-only" in self.flags
 
     def check(self) -> None:

@@ -25,12 +25,12 @@ class Identity:
 
     @property
     def map_line(self) -> str:
-        """The line for `/proc/PID/uid_map` and `gid_map` (user_namespaces(7))."""
+        """Return the line for `/proc/PID/uid_map` and `gid_map` (user_namespaces(7))."""
         return "0 %d %d\n" % (self.base, self.count)
 
     @property
     def maps_files(self) -> bool:
-        """Whether shared files need an id map to look inside as they do on the host."""
+        """Return whether shared files need an id map to look inside as they do on the host."""
         return self.base != 0
 
 

@@ -246,12 +246,12 @@ class Network(ContractRecord):
 
     @property
     def publishes(self) -> bool:
-        """Whether the host can publish ports for the container."""
+        """Return whether the host can publish ports for the container."""
         return any(interface.kind in (ZONE, ROUTED) for interface in self.interfaces)
 
     @property
     def is_filtered(self) -> bool:
-        """Whether the host's packet filter has rules for an interface."""
+        """Return whether the host's packet filter has rules for an interface."""
         return any(interface.kind in FILTERED for interface in self.interfaces)
 
     def check(self) -> None:

@@ -168,7 +168,7 @@ class Wire:
 
     @property
     def settled(self) -> bool:
-        """Whether all of its addresses are known; otherwise somebody inside settles them."""
+        """Return whether all of its addresses are known; otherwise somebody inside settles them."""
         return bool(self.mac and self.addresses and not self.interface.dhcp)
 
     def guard(self, host: Netlink, index: int) -> None:

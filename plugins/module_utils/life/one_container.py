@@ -224,7 +224,7 @@ class OneContainer:
 
     @property
     def warnings(self) -> list[str]:
-        """The warnings for the user, each once."""
+        """Return the warnings for the user, each once."""
         return list(
             dict.fromkeys(self.cycle.warnings + self.boot.warnings + self.healing_warnings + self.refreshing.warnings)
         )

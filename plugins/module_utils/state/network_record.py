@@ -88,7 +88,7 @@ class NetworkRecord:
 
     @property
     def directory(self) -> str:
-        """The container's runtime directory."""
+        """Return the container's runtime directory."""
         return os.path.join(RUN_DIRECTORY, self.container)
 
     def addresses(self) -> list[str]:
