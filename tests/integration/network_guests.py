@@ -11,9 +11,16 @@ import re
 import typing as t
 from pathlib import Path
 
+from ansible_collections.unshare.container.plugins.module_utils.host.published import parse_nameservers, parse_ports
 from ansible_collections.unshare.container.plugins.module_utils.launcher import network_options
+from ansible_collections.unshare.container.plugins.module_utils.launcher.network_options import NetworkOptions
+from ansible_collections.unshare.container.plugins.module_utils.state import library
+from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
+from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
+from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import declared_containers, derive
 
-from .conftest import Machine, write_system
+from .conftest import INTERPRETER, Host, Machine, render_boot, write_system
 from .network_hosts import ASK, ECHO, PYTHON, World, running
 
 
@@ -28,7 +35,7 @@ class Guest(Machine):
         declared = {"host_name": name, **options.pop("declared", {})}
         super().__init__(name, write_system(declared, name, network=network, **options))
         self.world = world
-        network_options.write(self.container.directory, network_options.NetworkOptions.read(held))
+        network_options.write(self.container.directory, NetworkOptions.read(held))
 
     def start(self, **arguments: t.Any) -> t.Any:
         with self.world.host.entered():
@@ -95,3 +102,28 @@ def started(prefix: str, world: World, part: str, *interfaces: dict[str, t.Any],
     finally:
         guest.destroy()
     assert state_of(world) ^ before == set()
+
+
+@contextlib.contextmanager
+def running_as_declared(name: str, world: World, options: dict[str, t.Any]) -> t.Iterator[Machine]:
+    """Give a running container that is declared as in an inventory; afterwards it is gone.
+
+    Args:
+        name: of it, which no other file of tests has.
+        options: of its entry in `containers`.
+    """
+    (declared,) = declared_containers({name: {"operating_system": {"host_name": "guide"}, **options}})
+    system = derive(declared)
+    Host.names.add(name)
+    content = SystemContent(system, render_boot(system), library.sources(), INTERPRETER, {}, name)
+    machine = Machine(name, Systems(Layout()).write(content, None))
+    kept = NetworkOptions(
+        ports=parse_ports(declared.options["ports"]), nameservers=parse_nameservers(declared.options["nameservers"])
+    )
+    network_options.write(machine.container.directory, kept)
+    with world.host.entered():
+        try:
+            machine.start()
+            yield machine
+        finally:
+            machine.destroy()

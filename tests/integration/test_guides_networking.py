@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import typing as t
@@ -13,20 +12,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.unshare.container.plugins.module_utils.host.published import parse_nameservers, parse_ports
-from ansible_collections.unshare.container.plugins.module_utils.launcher import network_options
-from ansible_collections.unshare.container.plugins.module_utils.launcher.network_options import NetworkOptions
-from ansible_collections.unshare.container.plugins.module_utils.state import library
-from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
-from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
-from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
-from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import declared_containers, derive
 from ansible_collections.unshare.container.plugins.plugin_utils.networks import read_network
 from ansible_collections.unshare.container.tests import followed
 
 from . import network_hosts
-from .conftest import INTERPRETER, Host, Machine, render_boot
+from .conftest import INTERPRETER, Machine
 from .connection_hosts import ansible
+from .network_guests import running_as_declared
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -38,27 +30,6 @@ DEVICES = (
     *(f"link set {name} up" for name in ("br0", "eno1", "other1", "other2")),
 )
 """Those of the host that the page names, beside what it has."""
-
-
-@contextlib.contextmanager
-def running(world: network_hosts.World, options: dict[str, t.Any]) -> t.Iterator[Machine]:
-    """Give a container with the options of a page, which is gone afterwards."""
-    entry = {"operating_system": {"host_name": "guide"}, **options}
-    (declared,) = declared_containers({NAME: entry})
-    system = derive(declared)
-    Host.names.add(NAME)
-    content = SystemContent(system, render_boot(system), library.sources(), INTERPRETER, {}, NAME)
-    machine = Machine(NAME, Systems(Layout()).write(content, None))
-    kept = NetworkOptions(
-        ports=parse_ports(declared.options["ports"]), nameservers=parse_nameservers(declared.options["nameservers"])
-    )
-    network_options.write(machine.container.directory, kept)
-    with world.host.entered():
-        try:
-            machine.start()
-            yield machine
-        finally:
-            machine.destroy()
 
 
 def is_known(world: network_hosts.World, kind: str) -> bool:
@@ -85,7 +56,7 @@ def says_addresses(world: network_hosts.World, play: list[dict[str, t.Any]], dir
     here = {"ansible_connection": "local", "ansible_python_interpreter": INTERPRETER}
     (directory / "hosts.json").write_text(json.dumps({play[0]["hosts"]: {"hosts": {"host": here}}}))
     (directory / "play.json").write_text(json.dumps(play))
-    with running(world, {"network": {"zone": "web"}}) as machine:
+    with running_as_declared(NAME, world, {"network": {"zone": "web"}}) as machine:
         found = addresses(machine)["eth0"]
         done = ansible("ansible-playbook", "-i", directory / "hosts.json", directory / "play.json", directory=directory)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -107,7 +78,7 @@ def test_the_networks_of_the_page(tmp_path: Path) -> None:
             network = read_network(options["network"])
             if not all(is_known(world, item.kind) for item in network.interfaces):
                 continue
-            with running(world, options) as machine:
+            with running_as_declared(NAME, world, options) as machine:
                 found = addresses(machine)
                 if network.shared:
                     assert {"eno1", "br0"} <= set(found), step.block.place

@@ -17,11 +17,12 @@ from ansible_collections.unshare.container.plugins.plugin_utils.debian import DE
 
 from . import network_hosts
 from .conftest import Machine
+from .network_guests import running_as_declared
 from .network_hosts import HOST, OUTSIDE, ROUTER, World
-from .test_guides_networking import running
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
+NAME = "test-network-clients"
 ADDRESSES = [f"192.0.2.{number}" for number in range(100, 111)]
 NAMESERVER = "192.0.2.53"
 RESOLVER = "/etc/resolv.conf"
@@ -106,7 +107,7 @@ def test_n13_a_client_gets_an_address_in_the_lan(world: World, client: str, prog
         "operating_system": {"host_name": "desk", "services": [{"type": client}]},
         "network": [{"bridge": "br0", "dhcp": True}, {"zone": "desks"}],
     }
-    with serving(world) as given, running(world, options) as machine:
+    with serving(world) as given, running_as_declared(NAME, world, options) as machine:
         before = settled(machine)
         address = given()
         assert address in ADDRESSES

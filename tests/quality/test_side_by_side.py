@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import signal
@@ -165,3 +166,44 @@ def test_no_file_of_tests_takes_the_containers_of_another_for_its_own() -> None:
         (file, other) for file, name in names for other in words if other != file and name in " ".join(words[other])
     ]
     assert taken == []
+
+
+def names_of_containers(tree: ast.Module) -> set[str]:
+    """Return the constants of a file of tests that have names of its containers."""
+    found = set()
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and re.search(r"""['"{]test-|PREFIX""", ast.unparse(node.value)):
+            found |= {word.id for target in node.targets for word in ast.walk(target) if isinstance(word, ast.Name)}
+    return found
+
+
+def borrowed(trees: t.Mapping[str, ast.Module]) -> list[tuple[str, str, str]]:
+    """Return what files of tests import from each other that makes containers of the other's names."""
+    found = []
+    for file, tree in trees.items():
+        for node in ast.walk(tree):
+            lender = trees.get(node.module or "") if isinstance(node, ast.ImportFrom) and node.level == 1 else None
+            if lender is None or not isinstance(node, ast.ImportFrom):
+                continue
+            names = names_of_containers(lender)
+            wanted = {alias.name for alias in node.names}
+            for item in lender.body:
+                if isinstance(item, (ast.FunctionDef, ast.ClassDef)) and item.name in wanted:
+                    words = {word.id for word in ast.walk(item) if isinstance(word, ast.Name)}
+                    found += [(file, item.name, name) for name in sorted(words & names)]
+            found += [(file, name, name) for name in sorted(wanted & names)]
+    return found
+
+
+def test_no_file_of_tests_makes_the_containers_of_another() -> None:
+    """Both may run at once; what two of them need, and which is told the name, stands in a file without tests."""
+    directory = Path(__file__).parents[1] / "integration"
+    trees = {path.stem: ast.parse(path.read_text()) for path in directory.glob("test_*.py")}
+    assert sum(len(names_of_containers(tree)) for tree in trees.values()) > 50
+    assert borrowed(trees) == []
+
+
+def test_a_borrowed_name_is_noticed() -> None:
+    lender = ast.parse('NAME = "test-mine"\ndef run():\n    start(NAME)\ndef look():\n    pass\n')
+    borrower = ast.parse("from .test_lender import look, run\nfrom .helpers import other\n")
+    assert borrowed({"test_lender": lender, "test_borrower": borrower}) == [("test_borrower", "run", "NAME")]
