@@ -95,8 +95,13 @@ def test_n9_who_has_neither_an_interface_nor_a_launcher_has_ended(
 
 def test_a_record_is_read_again_when_it_is_another_one(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    work = NetworkRecord.read.__func__  # type: ignore[attr-defined]
-    monkeypatch.setattr(NetworkRecord, "read", classmethod(lambda cls, name: read.append(name) or work(cls, name)))
+    work = NetworkRecord.read
+
+    def count(name: str) -> NetworkRecord | None:
+        read.append(name)
+        return work(name)
+
+    monkeypatch.setattr(NetworkRecord, "read", count)
     for name in ("web", "db"):
         (run / name).mkdir()
         NetworkRecord(name, {"namespace": network_record.own_namespace(), "interfaces": [PORT]}).write()
