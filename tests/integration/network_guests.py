@@ -14,6 +14,7 @@ from pathlib import Path
 from ansible_collections.unshare.container.plugins.module_utils.host.published import parse_nameservers, parse_ports
 from ansible_collections.unshare.container.plugins.module_utils.launcher import network_options
 from ansible_collections.unshare.container.plugins.module_utils.launcher.network_options import NetworkOptions
+from ansible_collections.unshare.container.plugins.module_utils.life.healing import Healing
 from ansible_collections.unshare.container.plugins.module_utils.state import library
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
@@ -31,11 +32,17 @@ class Guest(Machine):
         name = f"{prefix}-{part}"
         network = {"interfaces": [{"name": f"eth{number}", **item} for number, item in enumerate(interfaces)]}
         network.update({key: options.pop(key) for key in ("host_access",) if key in options})
-        held = {key: options.pop(key) for key in ("ports", "nameservers") if key in options}
-        declared = {"host_name": name, **options.pop("declared", {})}
-        super().__init__(name, write_system(declared, name, network=network, **options))
+        self.held = {key: options.pop(key) for key in ("ports", "nameservers") if key in options}
+        self.declared = {"host_name": name, **options.pop("declared", {})}
+        self.options = {"network": network, **options}
+        super().__init__(name, write_system(self.declared, name, **self.options))
         self.world = world
-        network_options.write(self.container.directory, NetworkOptions.read(held))
+        self.deploy()
+
+    def deploy(self) -> None:
+        """Have what was declared be on the host, as a deployment does before it starts the container."""
+        assert write_system(self.declared, self.name, **self.options) == self.system
+        network_options.write(self.container.directory, NetworkOptions.read(self.held))
 
     def start(self, **arguments: t.Any) -> t.Any:
         with self.world.host.entered():
@@ -89,6 +96,19 @@ def state_of(world: World) -> set[str]:
     return {
         line for line in lines if not line.startswith(("anycast ", "local fe80:", "fe80:")) and "ct count" not in line
     }
+
+
+def heal(guest: Guest) -> tuple[list[str], list[str]]:
+    """Do what a run does for a container that goes on running; what it lacked, and what was mended."""
+    with guest.world.host.entered(), guest.container.lock(30):
+        healing = Healing(guest.container)
+        healing.look()
+        lacked, mended = healing.stale, healing.heal(30)
+        assert healing.warnings == []
+        again = Healing(guest.container)
+        again.look()
+        assert again.stale == []
+    return lacked, mended
 
 
 @contextlib.contextmanager

@@ -63,6 +63,21 @@ except OSError as error:
 """
 PYTHON = "/usr/bin/python3"
 
+OWN_RULES = """
+table inet own {
+  chain keep {
+    type filter hook forward priority 10; policy accept;
+    ip saddr 203.0.113.7 drop
+  }
+}
+table ip other {
+  chain nat {
+    type nat hook postrouting priority 100;
+  }
+}
+"""
+"""Rules of the host's own, that stay."""
+
 
 @contextlib.contextmanager
 def running(command: list[str]) -> t.Iterator[t.TextIO]:

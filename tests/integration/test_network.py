@@ -17,7 +17,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.errors 
 
 from . import network_hosts
 from .network_guests import Guest, state_of, zone
-from .network_hosts import HOST, HOST6, MACHINE, MACHINE6, OUTSIDE, OUTSIDE6, World
+from .network_hosts import HOST, HOST6, MACHINE, MACHINE6, OUTSIDE, OUTSIDE6, OWN_RULES, World
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
@@ -30,20 +30,6 @@ PORTS: list[dict[str, t.Any]] = [
     {"port": 8082, "target": 80, "address": HOST},
     {"port": 8083, "target": 80, "address": HOST6},
 ]
-OWN_RULES = """
-table inet own {
-  chain keep {
-    type filter hook forward priority 10; policy accept;
-    ip saddr 203.0.113.7 drop
-  }
-}
-table ip other {
-  chain nat {
-    type nat hook postrouting priority 100;
-  }
-}
-"""
-"""Rules of the host's own, that stay."""
 
 
 class Pair(t.NamedTuple):

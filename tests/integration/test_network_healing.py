@@ -1,31 +1,25 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A container's network after somebody has taken a part of it away, and after launchers that were killed (N8, N9)."""
+"""A container's network after somebody has taken a part of it away (N8, N9)."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import random
 import re
-import signal
-import subprocess
-import time
 import typing as t
+from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.life.healing import Healing
+from ansible_collections.unshare.container.plugins.module_utils.life import network_healing
 
 from . import network_hosts
-from .network_guests import Guest, state_of, zone
+from .network_guests import Guest, heal, state_of, zone
 from .network_hosts import OUTSIDE, World
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
 NAME = "test-network-healing"
-KILLS = int(os.environ.get("NETWORK_KILLS", "8"))
-"""How often a launcher is killed."""
 
 
 @pytest.fixture(scope="module")
@@ -49,23 +43,11 @@ def pair(world: World) -> t.Iterator[Pair]:
         yield Pair(*made)
 
 
-def heal(guest: Guest) -> tuple[list[str], list[str]]:
-    """Do what a run does for a container that goes on running; what it lacked, and what was mended."""
-    with guest.world.host.entered(), guest.container.lock(30):
-        healing = Healing(guest.container)
-        healing.look()
-        lacked, mended = healing.stale, healing.heal(30)
-        assert healing.warnings == []
-        again = Healing(guest.container)
-        again.look()
-        assert again.stale == []
-    return lacked, mended
-
-
 LOSSES = {
     "nft flush ruleset": r"packet filter has lost the rules",
     "nft delete table bridge unshare": r"packet filter has lost the rules",
     "nft delete table inet unshare": r"packet filter has lost the rules",
+    "nft delete element bridge unshare ports {{ {host_name} }}": r"packet filter has lost the rules",
     "ip link del {device}": r"eth0: the bridge \w+ was deleted",
     "ip link del {host_name}": r"eth0: its end on the host, \w+, was deleted",
     "ip link set {host_name} nomaster": r"eth0: is no port of the bridge",
@@ -93,6 +75,32 @@ def test_n8_n9_what_was_taken_away_comes_back_with_the_next_run(world: World, pa
     assert {line for line in lacking if line.startswith(("\t", "table"))} == set()
 
 
+@pytest.mark.parametrize("place", ["bridge unshare {host_name}", "inet unshare from_container"])
+def test_n8_a_rule_that_somebody_has_deleted_comes_back(world: World, pair: Pair, place: str) -> None:
+    chain = place.format(**pair.web.noted()["interfaces"][0]).split()
+    before = world.host.output("nft", "list", "chain", *chain)
+    last = re.findall(r"# handle (\d+)", world.host.output("nft", "-a", "list", "chain", *chain))[-2]
+    world.host.output("nft", "delete", "rule", *chain, "handle", last)
+    assert world.host.output("nft", "list", "chain", *chain) != before
+    lacked, mended = heal(pair.client)
+    assert lacked == [network_healing.RULES]
+    assert mended
+    assert world.host.output("nft", "list", "chain", *chain) == before
+
+
+def test_n6_names_that_a_killed_launcher_has_not_told_are_known_after_the_next_run(pair: Pair) -> None:
+    """One that has ended, and that nobody took out; and one of which its neighbours have not heard."""
+    names = Path(pair.client.container.run_directory, "hosts")
+    known = names.read_text()
+    names.write_text("10.80.99.99 gone gone.one\n" + known)
+    assert network_healing.NAMES in heal(pair.client)[0]
+    assert names.read_text() == known
+    names.write_text("127.0.0.1 localhost\n")
+    assert network_healing.NAMES in heal(pair.web)[0]
+    assert names.read_text() == known
+    assert heal(pair.client) == ([], [])
+
+
 def test_n8_the_rules_come_back_by_a_command_too(world: World, pair: Pair) -> None:
     before = state_of(world)
     world.host.output("nft", "flush", "ruleset")
@@ -117,32 +125,3 @@ def test_n9_a_bridge_that_comes_back_has_the_ports_of_all(world: World, pair: Pa
     """One run for one container mends that; the others' runs mend theirs."""
     assert heal(pair.web) == ([], [])
     assert heal(pair.client) == ([], [])
-
-
-def test_n9_a_killed_launcher_leaves_nothing_that_keeps_a_start_from_its_work(world: World) -> None:
-    guest = Guest(NAME, world, "killed", zone("two"))
-    before = state_of(world)
-    command = world.host.command(str(guest.system / "run-container"), "--detach")
-    try:
-        began = time.monotonic()
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
-        lasts = time.monotonic() - began
-        for _number in range(KILLS):
-            guest.stop(5)
-            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as launcher:
-                # Not a wait for anything: the moment is what is tried.
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    launcher.wait(random.uniform(0, lasts))
-                launcher.send_signal(signal.SIGKILL)
-            with contextlib.suppress(Exception):
-                guest.start()
-            assert guest.reaches(OUTSIDE)
-            process = guest.container.process()
-            assert process is not None
-            os.kill(process.pid, signal.SIGKILL)
-            process.close()
-        guest.start()
-        assert guest.reaches(OUTSIDE)
-    finally:
-        guest.destroy()
-    assert state_of(world) ^ before == set()

@@ -10,26 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
-import random
-import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher.process import start_time
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 
 from .conftest import Host, Machine, MakeMachine, write_system
-from .lives import Remains, Run, host_unchanged, kill_pid, nothing_in_memory, pause, reach, rounds, seeded
+from .kills import Killer
+from .lives import Remains, Run, host_unchanged, nothing_in_memory, reach, rounds, seeded
 
 PREFIX = "test-kill"
 pytestmark = [pytest.mark.root, pytest.mark.timeout(1200)]
 __all__ = ["host_unchanged"]
-
-LAUNCH, BOOT, STOP = 0.02, 0.25, 0.15
-"""Seconds that a launch, a boot and a stop take, about: the span in which a kill is to fall."""
 
 
 @pytest.fixture
@@ -59,75 +53,6 @@ def test_many_starts_and_stops(machine: Machine) -> None:
         # What is kept on the disk, and what the first start imports, is there from the first round on.
         remains = remains or Remains(PREFIX)
         remains.check()
-
-
-class Killer:
-    """Kills one thing at one moment, chosen at random, of a start, of a running container or of a stop."""
-
-    def __init__(self, machine: Machine, choices: random.Random) -> None:
-        self.machine = machine
-        self.choices = choices
-        self.done: dict[str, int] = {}
-        self.last = ""
-
-    def strike(self) -> None:
-        act = self.choices.choice([self.in_start, self.in_start, self.in_script, self.in_run, self.in_stop])
-        act()
-
-    def _moment(self, *spans: float) -> None:
-        pause(self.choices.uniform(0, self.choices.choice(spans)))
-
-    def _count(self, what: str, hit: bool) -> None:
-        key = what if hit else what + " (too late)"
-        self.done[key] = self.done.get(key, 0) + 1
-        self.last = key
-
-    def _init(self) -> int:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            return int(json.loads(Path("/run/unshare", PREFIX, "state.json").read_text())["pid"])
-        return 0
-
-    def in_start(self) -> None:
-        reach(PREFIX, "stopped")
-        run = Run(lambda: reach(PREFIX, "started", self.machine.system))
-        victim = self.choices.choice(["caller", "child"])
-        self._moment(LAUNCH, BOOT)
-        if victim == "caller":
-            self._count("module in its start", run.process.wait(0) is False)
-            run.kill()
-        else:
-            children = run.children()  # PID 1, or one that helps with the root
-            self._count("PID 1 in its start", bool(children) and kill_pid(self.choices.choice(children)))
-        status, said = run.end()
-        known = ("LauncherError", "UnhealthyError", "NotRunning")  # another run may stop it in between
-        assert status in (0, -9) or any(kind in said for kind in known), said
-
-    def in_script(self) -> None:
-        reach(PREFIX, "stopped")
-        arguments = self.choices.choice([[], ["--detach"]])
-        null = subprocess.DEVNULL
-        script = subprocess.Popen([str(self.machine.system / "run-container"), *arguments], stdout=null, stderr=null)
-        self._moment(LAUNCH * 3, BOOT * 2)
-        self._count("run-container " + "".join(arguments), script.poll() is None)
-        script.kill()
-        script.wait(60)
-
-    def in_run(self) -> None:
-        reach(PREFIX, "started", self.machine.system)
-        self._count("PID 1 in its run", kill_pid(self._init()))
-
-    def in_stop(self) -> None:
-        reach(PREFIX, "started", self.machine.system)
-        init = self._init()
-        run = Run(lambda: reach(PREFIX, self.choices.choice(["stopped", "absent"])))
-        self._moment(STOP)
-        if self.choices.random() < 0.3:
-            self._count("PID 1 in a stop", start_time(init) is not None and kill_pid(init))
-            assert run.end()[0] == 0
-        else:
-            self._count("module in a stop", run.process.wait(0) is False)
-            run.kill()
-            run.end()
 
 
 def test_kills_at_any_moment_leave_a_state_from_which_the_next_run_goes_on(machine: Machine, kept: Path) -> None:

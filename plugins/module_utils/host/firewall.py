@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from ..launcher.network_records import Published
     from ..state.network_record import NetworkRecord
 
-MARK = "made_"  # begins the name of a chain to which nothing leads, which tells what a table was made of
-MARK_RULE = "return"  # what is in it, unless somebody has flushed the table
+MARK = "made_"  # begins the name of an empty chain, which tells what a table was made of
 TABLES = ("inet unshare", "bridge unshare")
 # Connections that the host keeps track of for one address of a container: one of so many parts of all, and not more
 # than some, for the kernel goes through them when there is a new one.
@@ -48,9 +47,19 @@ NEIGHBOURS = (
     "{ nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query, mld-listener-report, mld2-listener-report }"
 )
 
+# What all ports have in common. Nobody else is a router, or gives addresses; neighbours say nothing in fragments
+# (RFC 6980).
+ROLES = "roles"
+ROLE_RULES = [
+    "icmpv6 type { nd-router-advert, nd-redirect, mld-listener-query } drop",
+    "ip protocol igmp @th,0,8 0x11 drop",
+    "udp sport { 67, 547 } drop",
+    "exthdr frag exists icmpv6 type 133-137 drop",
+]
 # Packets of IPv6 that can be looked at: in one piece; and in fragments, of which the first one has what the rules look
 # for (RFC 7112). Otherwise it could be put together to what is dropped here.
-WHOLE = ("exthdr frag missing", "frag frag-off != 0", "@th,0,64 != 0")
+PIECES = "pieces"
+PIECE_RULES = ["exthdr frag missing accept", "frag frag-off != 0 accept", "@th,0,64 != 0 accept", "drop"]
 
 
 def ruleset(records: list[NetworkRecord], flows: int = MOST_FLOWS, bridged: bool = False) -> str:
@@ -64,29 +73,19 @@ def ruleset(records: list[NetworkRecord], flows: int = MOST_FLOWS, bridged: bool
     for table in TABLES:
         lines += ["table %s" % table, "delete table %s" % table]
     tables = _bridge_table(records) + _inet_table(records, flows, bridged)
-    mark = "  chain %s%s { %s; }" % (MARK, digest(*tables).hex(), MARK_RULE)
+    mark = _chain(MARK + digest(*tables).hex(), [])
     for line in tables:
-        lines += [line, mark] if line.startswith("table ") else [line]
+        lines += [line, *mark] if line.startswith("table ") else [line]
     return "\n".join(lines) + "\n"
-
-
-def questions(commands: str) -> list[str]:
-    """Return a command for each table that some commands of `ruleset` make: it fails unless the table is there.
-
-    They are to be given one by one, for older versions of nft(8) know the tables of one family at a time.
-    """
-    table = ""
-    lines: list[str] = []
-    for line in commands.split("\n"):
-        if line.endswith("{") and line.startswith("table "):
-            table = line[:-2]
-        elif MARK in line:
-            lines.append("list chain %s %s" % (table[len("table ") :], line.split()[1]))
-    return lines
 
 
 def _set(items: list[str]) -> str:
     return "{ %s }" % ", ".join(items)
+
+
+def _one_of(items: list[str]) -> str:
+    """Return a set, or the only thing that is in it: with that the kernel compares, and looks nothing up."""
+    return items[0] if len(items) == 1 else _set(items)
 
 
 def _plain(port: MadeInterface, version: int) -> list[str]:
@@ -101,7 +100,7 @@ def _bridge_table(records: list[NetworkRecord]) -> list[str]:
     ports = [port for record in records for port in record.interfaces if port.kind in (ZONE, BRIDGE)]
     if not ports:
         return []
-    lines = ["table bridge unshare {"]
+    lines = ["table bridge unshare {", *_chain(ROLES, ROLE_RULES), *_chain(PIECES, PIECE_RULES)]
     for port in ports:
         lines += _chain(port.host_name, _port_rules(port))
     lines += _map("ports", "ifname", ['"%s" : goto %s' % (port.host_name, port.host_name) for port in ports])
@@ -124,33 +123,30 @@ def _map(name: str, kind: str, elements: list[str]) -> list[str]:
 def _port_rules(port: MadeInterface) -> list[str]:
     """Return what is let through of what comes from a container: that it says who it is, and no more."""
     mac = port.mac
-    rules = [
-        "ether saddr != %s drop" % mac,
-        # A frame with the tag of a virtual LAN is of none of these.
-        "ether type != { arp, ip, ip6 } drop",
-        "ether type arp arp saddr ether != %s drop" % mac,
-        # Nobody else is a router, or gives addresses.
-        "icmpv6 type { nd-router-advert, nd-redirect, mld-listener-query } drop",
-        "ip protocol igmp @th,0,8 0x11 drop",
-        "udp sport { 67, 547 } drop",
-        "exthdr frag exists icmpv6 type 133-137 drop",  # neighbours say nothing in fragments (RFC 6980)
-    ]
-    if port.dhcp or not port.addresses:
-        return [*rules, "ether type { arp, ip } accept", *["ether type ip6 %s accept" % one for one in WHOLE], "drop"]
     four = _plain(port, 4)
     six = [*_plain(port, 6), link_local(mac)]
     numbers = ["0x%032x" % parse_address(item)[1] for item in six]
+    settled = port.addresses and not port.dhcp
+    # A frame with the tag of a virtual LAN is of none of these kinds.
+    rules = ["ether saddr != %s drop" % mac, "ether type != { arp, ip, ip6 } drop"]
+    # Most of all that comes, which the other rules say nothing of.
+    if settled:
+        rules += ["ip saddr %s ip protocol tcp accept" % _one_of(four)] if four else []
+        rules.append("ip6 saddr %s meta l4proto tcp goto %s" % (_set(six), PIECES))
+    rules += ["jump %s" % ROLES, "ether type arp arp saddr ether != %s drop" % mac]
+    if not settled:
+        return [*rules, "ether type ip6 goto %s" % PIECES, "accept"]
     if four:
         # A sender of 0.0.0.0 asks whether an address is free, and nobody learns anything of it (RFC 5227).
-        rules += ["arp operation request arp saddr ip 0.0.0.0 accept", "arp saddr ip %s accept" % _set(four)]
-        rules += ["ip saddr %s accept" % _set(four)]
-    rules += [
+        rules += ["arp operation request arp saddr ip 0.0.0.0 accept", "arp saddr ip %s accept" % _one_of(four)]
+        rules += ["ip saddr %s accept" % _one_of(four)]
+    return [
+        *rules,
         "icmpv6 type nd-neighbor-advert @th,64,128 != %s drop" % _set(numbers),
         "ip6 saddr :: icmpv6 type mld2-listener-report accept",
-        *["ip6 saddr %s %s accept" % (_set(six), one) for one in WHOLE],
+        "ip6 saddr %s goto %s" % (_set(six), PIECES),
         "drop",
     ]
-    return rules
 
 
 # Between a zone and all else.
@@ -167,7 +163,7 @@ def _zones(records: list[NetworkRecord]) -> dict[str, list[str]]:
 
 
 def _quoted(names: list[str]) -> str:
-    return _set(['"%s"' % name for name in names])
+    return _one_of(['"%s"' % name for name in names])
 
 
 def _inet_table(records: list[NetworkRecord], flows: int, bridged: bool) -> list[str]:
@@ -195,10 +191,11 @@ def _inet_table(records: list[NetworkRecord], flows: int, bridged: bool) -> list
         [
             EARLY,
             *by_port,
-            "iifname %s ip daddr 127.0.0.0/8 drop" % ours,
-            "iifname %s ip saddr 127.0.0.0/8 drop" % ours,
-            "iifname %s ip6 daddr ::1 drop" % ours,
-            "iifname %s ip6 saddr ::1 drop" % ours,
+            "iifname != %s accept" % ours,
+            "ip daddr 127.0.0.0/8 drop",
+            "ip saddr 127.0.0.0/8 drop",
+            "ip6 daddr ::1 drop",
+            "ip6 saddr ::1 drop",
             *[rule for port in interfaces if port.kind == ROUTED for rule in _own(port)],
         ],
     )
@@ -255,9 +252,8 @@ def _all(record: NetworkRecord, version: int) -> list[str]:
 
 
 def _forward_rules(zones: dict[str, list[str]], routed: list[str], ours: str, stations: dict[str, str]) -> list[str]:
-    rules = ["type filter hook forward priority 0", "iifname %s jump counted" % ours]
-    rules.append("ct state established,related accept")
-    rules.append("ct status dnat accept")
+    rules = ["type filter hook forward priority 0", "ct state established,related accept"]
+    rules += ["iifname %s jump counted" % ours, "ct status dnat accept"]
     for bridge in zones:
         # Neighbours reach each other without the host. It would look for each of a subnet's addresses, and its table of
         # neighbours, which is one for all its interfaces, has room for few.

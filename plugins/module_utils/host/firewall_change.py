@@ -9,11 +9,13 @@ for, it fails as a whole, and all is to be made anew.
 
 from __future__ import annotations
 
-from .firewall import MARK, MARK_RULE
+from .firewall import MARK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Dict, List
+
+    from .loaded_rules import Outline
 
     Table = Dict[str, List[str]]  # `chain NAME` or the like, with the lines of what is in it
 
@@ -36,13 +38,36 @@ def change(former: str, new: str) -> str | None:
         other = others[name]
         if _lasting(table) != _lasting(other):
             return None
-        for mark in [_placed(name, item) for item in table if MARK in item]:
-            first += ["flush %s" % mark, "delete %s" % mark]
+        first += ["delete %s" % _placed(name, item) for item in table if MARK in item]
         first += _grown(name, table, other)
         last += _shrunk(name, table, other)
-        for mark in [_placed(name, item) for item in other if MARK in item]:
-            last += ["add %s" % mark, "add rule %s %s" % (mark[len("chain ") :], MARK_RULE)]
+        last += ["add %s" % _placed(name, item) for item in other if MARK in item]
     return "\n".join(first + last) + "\n"
+
+
+def outlines(text: str) -> dict[str, Outline]:
+    """Return the outline of each table that a text of `firewall.ruleset` makes, as `loaded_rules` has it."""
+    found: dict[str, Outline] = {}
+    for name, table in _tables(text).items():
+        outline = found.setdefault(name, {})
+        for item, lines in table.items():
+            if item.startswith("chain "):
+                outline[item] = len(_rules(lines))
+            elif item.startswith("map "):
+                outline[item] = len(_elements(lines))
+    return found
+
+
+def marks(text: str) -> dict[str, str]:
+    """Return the name of the chain in each table that such a text makes which tells what that was made of."""
+    table = ""
+    found = {}
+    for line in text.split("\n"):
+        if line.startswith("table "):
+            table = line[len("table ") : -2]
+        elif line.startswith("  chain " + MARK):
+            found[table] = line.split()[1]
+    return found
 
 
 def _tables(text: str) -> dict[str, Table]:

@@ -8,13 +8,7 @@ told of a zone's bridge, by its owner's means. Nothing of it is changed here.
 
 from __future__ import annotations
 
-from ..launcher.links import attributes_of, text_in
-from ..launcher.netlink import Netlink
-
-NETLINK_NETFILTER = 12
-GET_TABLES = 10 << 8 | 1  # of nftables: NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE
-MESSAGE_HEAD = 4  # bytes of a nfgenmsg
-TABLE_NAME = 1
+from . import loaded_rules
 
 QUESTION = "list chains"
 """What is asked of nft(8); the text that it answers with is read here."""
@@ -30,14 +24,9 @@ FORM = (
 def are_there() -> bool:
     """Return whether there are tables of others in this network namespace; also where the kernel does not say."""
     try:
-        with Netlink(family=NETLINK_NETFILTER) as netfilter:
-            tables = netfilter.dump(GET_TABLES, bytes(MESSAGE_HEAD))
+        return bool(loaded_rules.tables() - {OURS})
     except OSError:
         return True
-    names = [
-        text_in(value) for table in tables for kind, value in attributes_of(table, MESSAGE_HEAD) if kind == TABLE_NAME
-    ]
-    return any(name != OURS for name in names)
 
 
 class Chain:

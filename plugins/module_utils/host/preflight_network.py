@@ -44,7 +44,9 @@ def conflicts(name: str, specification: Specification, without: Iterable[str] = 
     config = read_config(os.path.join(STATE_DIRECTORY, "containers", name))  # what it gets is for its start to remember
     with Netlink() as host:
         try:
-            wires = zones.wire(name, specification.network, config, host, going)
+            others = [record for record in NetworkRecord.all_here() if record.container not in going]
+            others = [record for record in others if record.is_alive()]
+            wires = zones.wire(name, specification.network, config, host, others, going)
         except LauncherError as error:
             return [str(error)]
         lent, said = _lent(going), []
@@ -55,9 +57,8 @@ def conflicts(name: str, specification: Specification, without: Iterable[str] = 
                 wire.check(host)
             except LauncherError as error:
                 said.append(str(error))
-        others = [record for record in NetworkRecord.all_here() if record.container not in going]
         try:
-            refuse_taken(wires, [record for record in others if record.is_alive()], host)
+            refuse_taken(wires, others, host)
         except LauncherError as error:
             said.append(str(error))
     return said

@@ -76,7 +76,7 @@ def _mend_rules() -> list[str]:
     with NetworkLock() as lock, Netlink() as host:
         records = NetworkRecord.all_here()
         living = network_rules.living()
-        if not network_rules.has_rules(living, lock):
+        if not network_rules.has_rules(living):
             networking.open_ways(living)
             network_rules.Rules(living, lock).wait(lock)
         return [record.container for record in records if any(wire_of(item).lost(host) for item in record.interfaces)]

@@ -15,13 +15,11 @@ from ..launcher.network import wire_of
 from ..launcher.wires import Wire
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
+from ..state.record import RecordedContainer
 from . import network_rules, networking
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..state.record import RecordedContainer
-
 RULES = "network: the host's packet filter has lost the rules of containers"
+NAMES = "network: the names of containers in its zones are not up to date"
 SECONDS = 5.0  # in which an interface is configured inside
 
 
@@ -39,13 +37,14 @@ class NetworkHealing:
         self.container = container
         self.broken: list[tuple[Wire, str]] = []
         self.rules = False
+        self.names = False
 
     def look(self) -> list[str]:
         """Return what it lacks, a line each; nothing is changed."""
         record = NetworkRecord.read(self.container.name)
         if record is None or record.namespace != own_namespace():
             return []
-        with NetworkLock() as lock, Netlink() as host:
+        with NetworkLock(), Netlink() as host:
             for interface in record.interfaces:
                 wire = wire_of(interface)
                 lost = wire.lost(host)
@@ -55,11 +54,10 @@ class NetworkHealing:
             if record.container not in [other.container for other in records]:
                 records.append(record)  # its end on the host is what was deleted
             # One that has ended a moment ago may still be in what was loaded last.
-            self.rules = not (
-                network_rules.has_rules(records, lock) or network_rules.has_rules(NetworkRecord.all_here(), lock)
-            )
+            self.rules = not (network_rules.has_rules(records) or network_rules.has_rules(NetworkRecord.all_here()))
+            self.names = _has_old_names(record, records)
         found = ["network: %s: %s" % (wire.interface.name, lost) for wire, lost in self.broken]
-        return found + ([RULES] if self.rules else [])
+        return found + ([RULES] if self.rules else []) + ([NAMES] if self.names else [])
 
     def heal(self) -> list[str]:
         """Mend what `look` has found; return what was mended, a line each.
@@ -68,7 +66,7 @@ class NetworkHealing:
             LauncherError, OSError: something could not be mended.
         """
         if not self.broken and not self.rules:
-            return []
+            return self._heal_names()
         healed = []
         with NetworkLock() as lock, Netlink() as host:
             for wire, _lost in self.broken:
@@ -81,7 +79,19 @@ class NetworkHealing:
             network_rules.Rules(records, lock).wait()
         if self.rules:
             healed.append("network: the rules of containers are loaded again")
-        return healed
+        return healed + self._heal_names()
+
+    def _heal_names(self) -> list[str]:
+        """Have the container and its neighbours know each other."""
+        record = NetworkRecord.read(self.container.name)
+        if not self.names or record is None:
+            return []
+        with NetworkLock():
+            records = network_rules.living()
+            strangers = networking.strangers_to(record, records)
+            changed = networking.write_hosts([record, *strangers], records)
+        networking.refresh_names(changed)
+        return ["network: the names in its zones are up to date"]
 
     def _connect(self, wire: Wire, host: Netlink) -> None:
         """Make an interface anew; a child configures it, in the container's network namespace."""
@@ -103,3 +113,22 @@ class NetworkHealing:
             raise
         finally:
             process.close()
+
+
+def _has_old_names(record: NetworkRecord, records: list[NetworkRecord]) -> bool:
+    """Return whether a container, or a neighbour, lacks a name, or has that of one which has ended.
+
+    Args:
+        records: of those that run, or are being started: these make themselves known when they run.
+    """
+    stale = networking.outdated([record, *networking.strangers_to(record, records)], records)
+    running = list(filter(_runs, records)) if stale else []
+    return bool(networking.outdated([one for one, _text in stale], running))
+
+
+def _runs(record: NetworkRecord) -> bool:
+    process = RecordedContainer(record.container).process()
+    if process is None:
+        return False
+    process.close()
+    return True

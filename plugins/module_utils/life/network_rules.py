@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ..host import firewall, firewall_change, foreign_filters
+from ..host import firewall, firewall_change, foreign_filters, loaded_rules
 from ..launcher.errors import LauncherError
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord
@@ -26,13 +26,27 @@ class Rules:
     def __init__(
         self, records: list[NetworkRecord], lock: NetworkLock, former: list[NetworkRecord] | None = None
     ) -> None:
-        new = rules_of(records)
+        self.new = new = rules_of(records)
         change = None if former is None else firewall_change.change(rules_of(former), new)
         self.is_change = change is not None
         self.loading = firewall.Loading(new if change is None else change, lock.descriptor)
 
+    def wait_loaded(self) -> None:
+        """Wait until the kernel has them; the program may still be there, as long as that forgets what they replace.
+
+        Raises:
+            LauncherError: as for `wait`.
+        """
+        marks = firewall_change.marks(self.new)
+        try:
+            if marks and all(mark in loaded_rules.chains(table) for table, mark in marks.items()):
+                return
+        except OSError:
+            pass  # the kernel does not say
+        self.wait()
+
     def wait(self, lock: NetworkLock | None = None) -> None:
-        """Wait until they are loaded. Where the former ones were not there, all are made anew.
+        """Wait until the program has loaded them. Where the former ones were not there, all are made anew.
 
         Args:
             lock: that the caller holds, if it does.
@@ -57,15 +71,16 @@ def rules_of(records: list[NetworkRecord]) -> str:
     return firewall.ruleset(records, firewall.flows_here(), firewall.tracks_bridges())
 
 
-def has_rules(records: list[NetworkRecord], lock: NetworkLock) -> bool:
-    """Return whether the host's packet filter is the one for these containers."""
+def has_rules(records: list[NetworkRecord]) -> bool:
+    """Return whether the host's packet filter is the one for these containers, and has lost nothing."""
+    expected = firewall_change.outlines(rules_of(records))
     try:
-        for question in firewall.questions(rules_of(records)):
-            if firewall.MARK_RULE not in firewall.Loading(question + "\n", lock.descriptor).wait():
-                return False  # somebody has flushed the table, whose chains stay
-    except LauncherError:
+        return all(
+            loaded_rules.outline(table, [item[len("map ") :] for item in outline if item.startswith("map ")]) == outline
+            for table, outline in expected.items()
+        )
+    except OSError:
         return False
-    return True
 
 
 def warnings_of_filters(chains: str, bridges: list[str]) -> list[str]:

@@ -84,13 +84,17 @@ class Networking:
         self.chains: firewall.Loading | None = None
         self.options = network_options.read(container.directory)
         with Netlink() as host:
-            self.wires = decide(container.name, spec, config, host)
+            others = self._others()
+            self.wires = decide(container.name, spec, config, host, others)
             self.warnings += [wire.warning for wire in self.wires if wire.warning]
-            self._refuse_taken(host)
+            self._refuse_taken(others, host)
 
-    def _refuse_taken(self, host: Netlink) -> None:
-        """Raise LauncherError when another container that runs, or is being started, has what this one is to have."""
-        others = [record for record in living() if record.container != self.container.name]
+    def _others(self) -> list[NetworkRecord]:
+        """Return the other containers that run, or are being started."""
+        return [record for record in living() if record.container != self.container.name]
+
+    def _refuse_taken(self, others: list[NetworkRecord], host: Netlink) -> None:
+        """Raise LauncherError when another container has what this one is to have."""
         network_conflicts.refuse_taken(self.wires, others, host)
         for record in others:
             for port in self.options.ports:
@@ -101,17 +105,18 @@ class Networking:
         """Note what the container gets, make what it shares with others, and begin to load the packet filter."""
         record = NetworkRecord.make(self.spec, self.system, self.wires, self.options)
         with NetworkLock() as lock, Netlink() as host:
-            self._refuse_taken(host)  # again, for another one may have begun meanwhile
+            others = self._others()
+            self._refuse_taken(others, host)  # again, for another one may have begun meanwhile
             record.write()
+            records = in_order([*others, record])
+            if any(wire.host_name for wire in self.wires):
+                self.rules = Rules(records, lock, others)
             for wire in self.wires:
                 wire.prepare(host)
-            records = living()
             remove_unused_bridges(host, records)
             write_servers(record, self.options.nameservers)
             write_hosts([record], records)
             self.warnings += open_ways(records) + warnings_of_ports(self.options.ports, host)
-            if any(wire.host_name for wire in self.wires):
-                self.rules = Rules(records, lock, _without(record, records))
             if any(wire.interface.kind == ZONE for wire in self.wires) and foreign_filters.are_there():
                 self.chains = firewall.Loading(foreign_filters.QUESTION + "\n", lock.descriptor)
 
@@ -132,7 +137,7 @@ class Networking:
     def finish(self) -> None:
         """Wait until the packet filter is loaded. Raise LauncherError when it could not be."""
         if self.rules is not None:
-            self.rules.wait()
+            self.rules.wait_loaded()
         if self.chains is not None:
             bridges = [wire.device for wire in self.wires if wire.interface.kind == ZONE]
             try:
@@ -146,7 +151,7 @@ class Networking:
             with NetworkLock():
                 records = living()
                 own = [record for record in records if record.container == self.container.name]
-                changed = [other for record in own for other in neighbours_of(record, records)]
+                changed = [other for record in own for other in strangers_to(record, records)]
                 changed = write_hosts(changed, records)
         except LauncherError as error:
             return ["network: the container's neighbours do not know its name yet: %s" % error]
@@ -154,7 +159,7 @@ class Networking:
         return []
 
     def close(self) -> None:
-        """Wait for what a start that has failed meanwhile has left going on."""
+        """Wait for what the start has left going on."""
         for loading in (self.rules, self.chains):
             try:
                 if loading is not None:
@@ -177,11 +182,14 @@ def warnings_of_ports(ports: list[Published], host: Netlink) -> list[str]:
     return found
 
 
-def decide(name: str, spec: Specification, config: dict[str, object], host: Netlink) -> list[Wire]:
+def decide(
+    name: str, spec: Specification, config: dict[str, object], host: Netlink, others: list[NetworkRecord]
+) -> list[Wire]:
     """Return the interfaces of a container, after a look at what the host has of what they need.
 
     Args:
         config: what is remembered of the container; gets the addresses that are allocated.
+        others: the other containers that run, or are being started.
 
     Raises:
         LauncherError: the host cannot give what was declared.
@@ -190,7 +198,7 @@ def decide(name: str, spec: Specification, config: dict[str, object], host: Netl
         raise LauncherError("container %s: has no network" % name)
     if spec.network.is_filtered:
         firewall.nft_program()
-    wires = zones.wire(name, spec.network, config, host)
+    wires = zones.wire(name, spec.network, config, host, others)
     for wire in wires:
         wire.check(host)
     return wires
@@ -199,6 +207,31 @@ def decide(name: str, spec: Specification, config: dict[str, object], host: Netl
 def neighbours_of(record: NetworkRecord, records: list[NetworkRecord]) -> list[NetworkRecord]:
     """Return the other containers of a container's zones."""
     return [other for other in _without(record, records) if _meet(record, other)]
+
+
+def strangers_to(record: NetworkRecord, records: list[NetworkRecord]) -> list[NetworkRecord]:
+    """Return those of a container's neighbours that do not know its name, as far as a quick look tells.
+
+    Of many that start at once, the first one whose neighbours are written makes all of them known.
+    """
+    names = zone_names.entries_of([record])
+    return [other for other in neighbours_of(record, records) if not _knows(other, names)]
+
+
+def _knows(record: NetworkRecord, names: list[zone_names.Neighbour]) -> bool:
+    zones_here = _zones_of(record)
+    text = read_text(_hosts_file(record))
+    return all(name.whole in text for name in names if name.zone in zones_here)
+
+
+def _hosts_file(record: NetworkRecord) -> str:
+    """Return the path of what a container's file of names is made of."""
+    return os.path.join(record.directory, network_files.OWN[network_files.HOSTS])
+
+
+def in_order(records: list[NetworkRecord]) -> list[NetworkRecord]:
+    """Return records as `living` has them: rules are compared as texts."""
+    return sorted(records, key=lambda record: record.container)
 
 
 def _meet(one: NetworkRecord, other: NetworkRecord) -> bool:
@@ -219,18 +252,24 @@ def write_hosts(changed: list[NetworkRecord], records: list[NetworkRecord]) -> l
         records: of all containers.
     """
     found = []
-    entries = zone_names.entries_of(records)
-    for record in changed:
-        path = os.path.join(record.directory, network_files.OWN[network_files.HOSTS])
-        text = zone_names.hosts_of(record, entries)
-        if read_text(path) == text:
-            continue
+    for record, text in outdated(changed, records):
         try:
-            write_atomically(path, text)
+            write_atomically(_hosts_file(record), text)
         except FileNotFoundError:
             continue  # it has just ended
         found.append(record)
     return found
+
+
+def outdated(some: list[NetworkRecord], records: list[NetworkRecord]) -> list[tuple[NetworkRecord, str]]:
+    """Return those of some containers whose names are other ones now, each with what its file is to be made of.
+
+    Args:
+        records: of all containers.
+    """
+    entries = zone_names.entries_of(records)
+    texts = [(record, zone_names.hosts_of(record, entries)) for record in some]
+    return [(record, text) for record, text in texts if read_text(_hosts_file(record)) != text]
 
 
 def refresh_names(records: list[NetworkRecord]) -> None:
@@ -252,24 +291,41 @@ def release(name: str) -> None:
     if record is None:
         return
     with NetworkLock() as lock, Netlink() as host:
-        for interface in record.interfaces:
-            wire_of(interface).give_back(host)
-        record.remove()
-        records = living()
-        remove_unused_bridges(host, records)
-        # What cannot be done keeps nobody from stopping: the container has ended all the same, and rules lead nowhere.
+        records = _without(record, living())
+        rules = None
         try:
-            open_ways(records)
-            former = sorted([*_without(record, records), record], key=lambda item: item.container)
-            Rules(records, lock, former).wait(lock)
+            rules = Rules(records, lock, in_order([*records, record]))  # beside what follows, for both wait long
         except (LauncherError, OSError):
             pass  # nft was removed, for instance
+        try:
+            for interface in record.interfaces:
+                wire_of(interface).give_back(host)
+            record.remove()
+            remove_unused_bridges(host, records)
+        finally:
+            _settle(records, rules, lock)
         changed = neighbours_of(record, records)
         try:
             changed = write_hosts(changed, records)
         except OSError:
             pass  # a full /run
     refresh_names(changed)
+
+
+def _settle(records: list[NetworkRecord], rules: Rules | None, lock: NetworkLock) -> None:
+    """Have the host be set for the containers that are left, and wait until it has their rules.
+
+    What cannot be done keeps nobody from stopping: the container has ended all the same, and rules lead nowhere.
+    """
+    try:
+        open_ways(records)
+    except OSError:
+        pass
+    try:
+        if rules is not None:
+            rules.wait(lock)
+    except (LauncherError, OSError):
+        pass
 
 
 def remove_unused_bridges(host: Netlink, records: list[NetworkRecord]) -> None:

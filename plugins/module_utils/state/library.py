@@ -22,6 +22,7 @@ MODULES = (
     "host/firewall",
     "host/firewall_change",
     "host/foreign_filters",
+    "host/loaded_rules",
     "host/reboots",
     "host/unit_by_hand",
     "inside/account",

@@ -77,11 +77,11 @@ class NetworkRecord:
 
     @classmethod
     def all_here(cls) -> list[NetworkRecord]:
-        """Return the records of all containers of this network namespace."""
+        """Return the records of all containers of this network namespace. They are not to be changed."""
         here = own_namespace()
         found = []
         for name in sorted(os.listdir(RUN_DIRECTORY)) if os.path.isdir(RUN_DIRECTORY) else []:
-            record = cls.read(name) if is_name(name) else None
+            record = _read_once(name) if is_name(name) else None
             if record is not None and record.namespace == here:
                 found.append(record)
         return found
@@ -122,6 +122,24 @@ class NetworkRecord:
             return False
         process.close()
         return True
+
+
+# What this process has read, with the identity of the file: a start looks at all records several times.
+_known: dict[str, tuple[tuple[int, int], NetworkRecord | None]] = {}
+
+
+def _read_once(container: str) -> NetworkRecord | None:
+    """Return the record of a container, which is read again when its file is another one."""
+    path = os.path.join(RUN_DIRECTORY, container, NETWORK_FILE)
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    identity = status.st_ino, status.st_mtime_ns
+    known = _known.get(path)
+    if known is None or known[0] != identity:
+        known = _known[path] = identity, NetworkRecord.read(container)
+    return known[1]
 
 
 def own_namespace() -> int:

@@ -34,7 +34,6 @@ from ..launcher.network_records import FILTERED, FOR_DHCP, OUTSIDE_MAC, ROUTED, 
 from ..launcher.paths import STATE_DIRECTORY, read_text
 from ..launcher.wires import Wire, gateway_of
 from .id_ranges import read_config
-from .network_record import NetworkRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 
     from ..launcher.addresses import Net
     from ..launcher.network_records import Interface, Network
+    from .network_record import NetworkRecord
 
 PREFIX = "zone."  # of the keys in a container's config.json
 # Where automatic subnets of IPv4 are taken from, and what of that others take when they start.
@@ -91,10 +91,11 @@ class Zones:
     Args:
         name: of the container for which they are looked at.
         host: the host's links and addresses.
+        others: the other containers that run, or are being started.
         without: containers that are to end meanwhile.
     """
 
-    def __init__(self, name: str, host: Netlink, without: Iterable[str] = ()) -> None:
+    def __init__(self, name: str, host: Netlink, others: list[NetworkRecord], without: Iterable[str] = ()) -> None:
         self.name = name
         self.host = host
         self.zones: dict[str, Zone] = {}
@@ -106,9 +107,8 @@ class Zones:
             for key, value in read_config(os.path.join(containers, other)).items():
                 if key.startswith(PREFIX):
                     self.zone(key[len(PREFIX) :]).add(other, _valid(str(value).split()), False)
-        for record in NetworkRecord.all_here():
-            counts = record.container not in gone and record.is_alive()
-            for interface in record.interfaces if counts else []:
+        for record in others:
+            for interface in record.interfaces:
                 if interface.kind == ZONE:
                     self.zone(interface.parent).add(record.container, interface.addresses, True)
 
@@ -259,7 +259,12 @@ def _refuse_ipv6(interface: Interface) -> None:
 
 
 def wire(
-    name: str, network: Network, config: dict[str, object], host: Netlink, without: Iterable[str] = ()
+    name: str,
+    network: Network,
+    config: dict[str, object],
+    host: Netlink,
+    others: list[NetworkRecord],
+    without: Iterable[str] = (),
 ) -> list[Wire]:
     """Return the interfaces of a container with all that is decided for them on this host.
 
@@ -267,12 +272,14 @@ def wire(
         name: the container's.
         config: what is remembered of it; gets the addresses that are allocated.
         host: the host's links.
+        others: the other containers that run, or are being started.
         without: containers that are to end meanwhile.
 
     Raises:
         LauncherError: the host cannot give what was declared.
     """
-    zones = Zones(name, host, without) if any(interface.kind == ZONE for interface in network.interfaces) else None
+    in_zones = any(interface.kind == ZONE for interface in network.interfaces)
+    zones = Zones(name, host, others, without) if in_zones else None
     given = {AF_INET6 if ":" in gateway else AF_INET for item in network.interfaces for gateway in item.gateways}
     wires = []
     for interface in network.interfaces:

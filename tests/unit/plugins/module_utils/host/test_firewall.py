@@ -13,7 +13,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.host import firewall
+from ansible_collections.unshare.container.plugins.module_utils.host import firewall, firewall_change
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.wires import link_local
 from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
@@ -64,16 +64,33 @@ def test_a_port_lets_its_own_addresses_through_and_nothing_else() -> None:
     rules = chain(firewall.ruleset([record()]), "uport")
     assert rules[0] == f"ether saddr != {MAC} drop"
     assert rules[-1] == "drop"
-    accepted = [rule for rule in rules if rule.endswith("accept")]
+    accepted = [rule for rule in rules if rule.endswith(("accept", "goto pieces"))]
+    six = f"ip6 saddr {{ fd00::2, {link_local(MAC)} }}"
     assert accepted == [
+        "ip saddr 10.80.0.2 ip protocol tcp accept",
+        f"{six} meta l4proto tcp goto pieces",
         "arp operation request arp saddr ip 0.0.0.0 accept",
-        "arp saddr ip { 10.80.0.2 } accept",
-        "ip saddr { 10.80.0.2 } accept",
+        "arp saddr ip 10.80.0.2 accept",
+        "ip saddr 10.80.0.2 accept",
         "ip6 saddr :: icmpv6 type mld2-listener-report accept",
-        *[f"ip6 saddr {{ fd00::2, {link_local(MAC)} }} {whole} accept" for whole in firewall.WHOLE],
+        f"{six} goto pieces",
     ]
     order = [index for index, rule in enumerate(rules) if "nd-neighbor-advert" in rule]
     assert order[0] < rules.index(accepted[-1])
+
+
+def test_n11_what_comes_first_is_nothing_that_a_later_rule_would_drop() -> None:
+    """These are about other protocols than TCP, or about frames that are looked at before."""
+    text = firewall.ruleset([record()])
+    rules = chain(text, "uport")
+    assert [rule.rpartition(" ")[2] for rule in rules[:2]] == ["drop", "drop"]
+    assert all(" tcp " in rule for rule in rules[2:4])
+    assert rules[4] == "jump roles"
+    protocols = ("icmpv6", "igmp", "udp")
+    assert all(
+        rule.endswith(" drop") and any(f"{word} " in rule for word in protocols) for rule in chain(text, "roles")
+    )
+    assert chain(text, "pieces")[-1] == "drop"
 
 
 def test_a_port_without_ipv4_lets_none_through() -> None:
@@ -86,15 +103,18 @@ def test_a_port_whose_addresses_nobody_knows_has_its_hardware_address(fields: di
     rules = chain(firewall.ruleset([record(port(kind="bridge", **fields))]), "uport")
     assert rules[0] == f"ether saddr != {MAC} drop"
     assert rules[1] == "ether type != { arp, ip, ip6 } drop"
-    six = [f"ether type ip6 {whole} accept" for whole in firewall.WHOLE]
-    assert rules[-5:] == ["ether type { arp, ip } accept", *six, "drop"]
-    assert any("nd-router-advert" in rule and rule.endswith("drop") for rule in rules)
+    assert rules[2:] == [
+        "jump roles",
+        f"ether type arp arp saddr ether != {MAC} drop",
+        "ether type ip6 goto pieces",
+        "accept",
+    ]
 
 
 def test_a_bridge_of_the_administrators_has_no_rules_of_a_zone() -> None:
     text = firewall.ruleset([record(port(kind="bridge", device="br0"))])
     assert "table bridge unshare {" in text
-    assert re.findall("chain (?!made_)(.*) {", text) == ["uport", "from_ports", "early"]
+    assert re.findall("chain (?!made_)(.*) {", text) == ["roles", "pieces", "uport", "from_ports", "early"]
     assert " ct " not in text  # by which the host would begin to keep track of all connections
 
 
@@ -110,7 +130,7 @@ def test_where_bridges_are_tracked_their_ports_have_a_part(monkeypatch: pytest.M
     text = firewall.ruleset(ports, 7, bridged=True)
     for hook in ("input", "forward"):
         _head, rule = chain(text, f"counted_{hook}")
-        assert rule.startswith(f'iifname {{ "br0" }} ether saddr {{ {MAC}, 02:00:00:00:00:02 }} ct state new ')
+        assert rule.startswith(f'iifname "br0" ether saddr {{ {MAC}, 02:00:00:00:00:02 }} ct state new ')
         assert rule.endswith("add @stations { ether saddr ct count over 7 } drop")
     assert "stations" not in firewall.ruleset([record()], 7, bridged=True)
     for tables in ("iptables", "ip6tables", ""):
@@ -196,16 +216,14 @@ def test_what_is_routed_has_its_own_addresses_alone() -> None:
 
 def test_equal_rules_have_equal_marks_and_others_have_others() -> None:
     one, same, other = (
-        firewall.questions(firewall.ruleset(records))
+        firewall_change.marks(firewall.ruleset(records))
         for records in ([record()], [record()], [record(host_access=True)])
     )
     assert one == same
-    assert [question.rpartition("_")[0] for question in one] == [
-        "list chain bridge unshare made",
-        "list chain inet unshare made",
-    ]
-    assert not set(one) & set(other)
-    assert firewall.questions(firewall.ruleset([])) == []
+    assert [*one] == ["bridge unshare", "inet unshare"]
+    assert all(mark.startswith(firewall.MARK) for mark in one.values())
+    assert not {*one.values()} & {*other.values()}
+    assert firewall_change.marks(firewall.ruleset([])) == {}
 
 
 def host_of_all_kinds() -> list[NetworkRecord]:

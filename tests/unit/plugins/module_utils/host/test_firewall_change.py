@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import firewall
-from ansible_collections.unshare.container.plugins.module_utils.host.firewall_change import change
+from ansible_collections.unshare.container.plugins.module_utils.host.firewall_change import change, marks, outlines
 from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
 
 Filter = dict[str, dict[str, list[str]]]
@@ -92,7 +92,7 @@ class Nft:
                 self.chains[table], self.maps[table] = {}, {}
             elif line.startswith("  chain "):
                 name = words[1]
-                rules = self.chains[table][name] = [firewall.MARK_RULE] if firewall.MARK in name else []
+                rules = self.chains[table][name] = []
             elif line.startswith("  map "):
                 name = words[1]
                 rules = self.maps[table][name] = []
@@ -134,12 +134,29 @@ def test_whatever_comes_and_goes_the_rules_are_those_made_anew() -> None:
 def test_a_change_begins_with_the_marks_of_the_former_rules() -> None:
     former, new = firewall.ruleset([record(0)]), firewall.ruleset([record(0), record(2)])
     commands = (change(former, new) or "").splitlines()
-    marks = [question.replace("list", "delete") for question in firewall.questions(former)]
-    assert [line for line in commands if line.startswith("delete chain")] == marks
-    assert commands[:2] == [marks[0].replace("delete", "flush"), marks[0]]
+    gone = [f"delete chain {table} {mark}" for table, mark in marks(former).items()]
+    assert [line for line in commands if line.startswith("delete chain")] == gone
+    assert commands[0] == gone[0]
     assert [line for line in commands if firewall.MARK in line and line.startswith("add chain")] == [
-        question.replace("list", "add") for question in firewall.questions(new)
+        f"add chain {table} {mark}" for table, mark in marks(new).items()
     ]
+
+
+def test_n8_an_outline_has_the_number_of_all_that_can_be_missed() -> None:
+    text = firewall.ruleset([record(0), record(1)])
+    anew = Nft()
+    anew.load(text)
+    expected = {
+        table: {
+            **{f"chain {name}": len(rules) for name, rules in anew.chains[table].items()},
+            **{f"map {name}": len(items) for name, items in anew.maps[table].items()},
+        }
+        for table in anew.chains
+    }
+    assert outlines(text) == expected
+    assert expected["bridge unshare"]["map ports"] == 2
+    assert expected["inet unshare"]["chain tcp_8000"] == 2
+    assert outlines(firewall.ruleset([])) == {}
 
 
 def test_a_change_has_nothing_of_those_that_stay() -> None:

@@ -9,7 +9,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.host import firewall
+from ansible_collections.unshare.container.plugins.module_utils.host import firewall, firewall_change, loaded_rules
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life import network_rules, networking
 from ansible_collections.unshare.container.plugins.module_utils.state import locks, network_record
@@ -35,18 +35,18 @@ class Nft:
     """A packet filter that has the rules of some containers."""
 
     def __init__(self, there: list[NetworkRecord]) -> None:
-        self.marks = firewall.questions(network_rules.rules_of(there))
+        self.marks = firewall_change.marks(network_rules.rules_of(there))
         self.given: list[str] = []
+        self.waited = 0
 
     def load(self, text: str, _held: int) -> Nft:
         self.given.append(text)
         return self
 
     def wait(self) -> str:
-        asked = [
-            line.replace("delete", "list") for line in self.given[-1].splitlines() if line.startswith("delete chain")
-        ]
-        if not set(asked) <= set(self.marks):
+        self.waited += 1
+        asked = {line.split()[-1] for line in self.given[-1].splitlines() if line.startswith("delete chain")}
+        if not asked <= {*self.marks.values()}:
             raise LauncherError("no such chain")
         return ""
 
@@ -88,6 +88,52 @@ def test_rules_that_are_those_expected_change(nft: t.Callable[..., Nft]) -> None
     assert "uport2" not in given
 
 
+def test_who_waits_until_the_kernel_has_them_does_not_wait_for_the_program(
+    nft: t.Callable[..., Nft], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits, in its end, until the kernel has forgotten what they replace."""
+    former, new = [record(2)], [record(2), record(3)]
+    there = nft(former, new)
+    marks = firewall_change.marks(network_rules.rules_of(new))
+    has = {table: {mark, "other"} for table, mark in marks.items()}
+    monkeypatch.setattr(loaded_rules, "chains", lambda table: has[table])
+    with locks.NetworkLock() as lock:
+        rules = network_rules.Rules(new, lock, former)
+        rules.wait_loaded()
+        assert there.waited == 0
+        has["inet unshare"] = {"made_another"}
+        rules.wait_loaded()
+        assert there.waited == 1
+
+        def refuse(_table: str) -> set[str]:
+            raise PermissionError(1, "not for everybody")
+
+        monkeypatch.setattr(loaded_rules, "chains", refuse)
+        rules.wait_loaded()
+        assert there.waited == 2
+        network_rules.Rules([], lock).wait_loaded()
+        assert there.waited == 3
+
+
+def test_n8_rules_are_there_when_nothing_of_them_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [record(2)]
+    has = firewall_change.outlines(network_rules.rules_of(records))
+
+    def outline(table: str, maps: list[str]) -> dict[str, int]:
+        if table not in has:
+            raise FileNotFoundError(2, "no such table")
+        assert maps == [item[len("map ") :] for item in has[table] if item.startswith("map ")]
+        return dict(has[table])
+
+    monkeypatch.setattr(loaded_rules, "outline", outline)
+    assert network_rules.has_rules(records)
+    assert not network_rules.has_rules([record(3)])
+    has["bridge unshare"]["chain uport2"] -= 1  # somebody has deleted a rule
+    assert not network_rules.has_rules(records)
+    del has["bridge unshare"]
+    assert not network_rules.has_rules(records)
+
+
 def test_rules_that_nft_refuses_as_a_whole_are_an_error(
     nft: t.Callable[..., Nft], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,3 +156,14 @@ def test_only_names_that_have_changed_are_written(monkeypatch: pytest.MonkeyPatc
     assert networking.write_hosts([two, three], [two, three]) == []
     assert networking.write_hosts([two, three], [three]) == [three]
     assert "c3.web" in (tmp_path / "c2/hosts").read_text()
+
+
+def test_n6_those_that_do_not_know_a_container_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(network_record, "RUN_DIRECTORY", str(tmp_path))
+    two, three, new = records = [record(number) for number in (2, 3, 4)]
+    for item in records:
+        (tmp_path / item.container).mkdir()
+    networking.write_hosts([two], records)
+    networking.write_hosts([three, new], [two, three])
+    assert networking.strangers_to(new, records) == [three]
+    assert [item for item, _text in networking.outdated(records, records)] == [three]

@@ -91,3 +91,29 @@ def test_n9_who_has_neither_an_interface_nor_a_launcher_has_ended(
     record = NetworkRecord("web", {"interfaces": interfaces, "launcher": who[launcher]})
     monkeypatch.setattr(network_record, "has_interface", lambda name: name in links)
     assert record.is_alive() is alive
+
+
+def test_a_record_is_read_again_when_it_is_another_one(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    work = NetworkRecord.read
+
+    def count(name: str) -> NetworkRecord | None:
+        read.append(name)
+        return work(name)
+
+    monkeypatch.setattr(NetworkRecord, "read", count)
+    for name in ("web", "db"):
+        (run / name).mkdir()
+        NetworkRecord(name, {"namespace": network_record.own_namespace(), "interfaces": [PORT]}).write()
+    first = NetworkRecord.all_here()
+    assert [record.container for record in first] == read == ["db", "web"]
+    assert NetworkRecord.all_here() == first
+    assert len(read) == 2
+    changed = NetworkRecord.read("web")
+    assert changed is not None
+    changed.host_name = "www"
+    changed.write()
+    assert [record.host_name for record in NetworkRecord.all_here()] == ["db", "www"]
+    assert read == ["db", "web", "web", "web"]
+    changed.remove()
+    assert [record.container for record in NetworkRecord.all_here()] == ["db"]

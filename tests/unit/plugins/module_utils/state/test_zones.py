@@ -16,6 +16,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.address
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.network_records import Network
 from ansible_collections.unshare.container.plugins.module_utils.state import network_record, zones
+from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
 
 
 class Host:
@@ -54,7 +55,12 @@ def wire(
     name: str = "web", config: dict[str, object] | None = None, host: Host | None = None, **interface: t.Any
 ) -> t.Any:
     read = Network.read({"interfaces": [{"kind": "zone", "parent": "one", "name": "eth0", **interface}]})
-    return zones.wire(name, read, {} if config is None else config, host or Host())[0]  # type: ignore[arg-type]
+    made = zones.wire(name, read, {} if config is None else config, host or Host(), others(name))  # type: ignore[arg-type]
+    return made[0]
+
+
+def others(name: str) -> list[NetworkRecord]:
+    return [record for record in NetworkRecord.all_here() if record.container != name and record.is_alive()]
 
 
 def test_a_new_zone_has_private_networks_of_its_own() -> None:
@@ -200,7 +206,7 @@ def test_a_host_with_routes_to_all_of_ipv6_has_no_room(route: str) -> None:
 )
 def test_the_first_interface_that_can_be_the_way_out_is(before: dict[str, t.Any], gateways: int) -> None:
     interfaces = [{"name": "eth0", **before}, {"name": "eth1", "kind": "zone", "parent": "one"}]
-    made = zones.wire("web", Network.read({"interfaces": interfaces}), {}, Host())  # type: ignore[arg-type]
+    made = zones.wire("web", Network.read({"interfaces": interfaces}), {}, Host(), others("web"))  # type: ignore[arg-type]
     assert len(made[1].gateways) == gateways
 
 
@@ -296,7 +302,7 @@ def test_what_is_routed_has_the_host_as_its_way_out() -> None:
         {"kind": "bridge", "parent": "br0", "name": "eth0", "addresses": ["192.0.2.2/24"], "gateways": ["192.0.2.1"]},
         {"kind": "routed", "name": "eth1", "addresses": addresses},
     ]
-    made = zones.wire("web", Network.read({"interfaces": both}), {}, Host())[1]  # type: ignore[arg-type]
+    made = zones.wire("web", Network.read({"interfaces": both}), {}, Host(), others("web"))[1]  # type: ignore[arg-type]
     assert made.gateways == ["fe80::1"]
 
 
