@@ -92,6 +92,7 @@ MODULES = (
     "launcher/scheduling",
     "launcher/specification",
     "launcher/stop_signals",
+    "launcher/store",
     "launcher/targets",
     "launcher/times",
     "launcher/trees",

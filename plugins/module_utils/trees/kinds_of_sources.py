@@ -1,0 +1,16 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The table of what a tree can be made from."""
+
+from __future__ import annotations
+
+from typing import Dict, Type
+
+from .images import ImageSource
+from .sources import ArchiveSource, CommandSource, DirectorySource, MmdebstrapSource, Source
+
+SOURCES: Dict[str, Type[Source]] = {
+    kind.KIND: kind for kind in (MmdebstrapSource, ArchiveSource, ImageSource, DirectorySource, CommandSource)
+}
+"""The kinds, by the names of the module's options for them."""
