@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tree
 short_description: Make a tree, software of its own for containers
-version_added: 0.1.0
+version_added: 0.2.0
 description:
   - Makes a tree, a directory with the software of a distribution, which containers then run instead of the host's, with
     C(store={'tree' - NAME}) in their declaration.
@@ -198,7 +198,7 @@ former_content:
   returned: when that was another
   type: str
   sample: 0f343b0931126a20f133d67c2b018a3b
-path:
+root:
   description: Its root directory.
   returned: when it is not absent, and known
   type: str

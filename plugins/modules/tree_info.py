@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tree_info
 short_description: Gather facts about the trees of a host
-version_added: 0.1.0
+version_added: 0.2.0
 description:
   - Returns the trees of this host, what they were made from, and what uses them.
 author:
@@ -67,7 +67,7 @@ trees:
       returned: success
       type: str
       sample: 5c1f3a9c1f0d7a5a0a1e5a86c1d4e7b2
-    path:
+    root:
       description: Its root directory.
       returned: success
       type: str

@@ -72,7 +72,7 @@ class Snapshot:
                 {
                     "boot": boot,
                     "store": _store(specification.store),
-                    "mounts": _lines(_mount(mount) for mount in specification.file_systems),
+                    "mounts": _lines(_mount(mount, specification.store) for mount in specification.file_systems),
                     "directories": _lines(_directory(entry) for entry in specification.directories),
                     "files taken from beside the store": _lines(specification.host_files),
                     "settings": _settings(specification),
@@ -204,8 +204,10 @@ def _store(store: Store) -> str:
     return f"{store.tree} at {store.content}\n" if store.tree else f"{store.source} at {store.target}\n"
 
 
-def _mount(mount: Mount) -> str:
+def _mount(mount: Mount, store: Store) -> str:
     device = mount.device
+    if store.tree and device == store.source:
+        device = f"the tree {store.tree}"  # its content is shown as the store's
     if isinstance(device, dict):
         device = " ".join(f"{key}={value}" for key, value in sorted(device.items()))
     details = list(mount.flags)

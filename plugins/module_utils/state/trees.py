@@ -126,7 +126,7 @@ class Trees:
             is_new = not os.path.lexists(place)
             if is_new:
                 write_atomically(str(aside / FACTS), text_of(facts), durable=True)
-                os.chown(aside, 0, 0)
+                os.chown(aside, os.geteuid(), os.getegid())
                 os.chmod(aside, 0o700)
                 sync_directory(str(aside))
                 aside.rename(place)

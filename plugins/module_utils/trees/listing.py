@@ -61,7 +61,7 @@ class Listing:
         facts = self.trees.facts(content)
         told: Dict[str, Any] = {
             "content": content,
-            "path": str(self.trees.path(content)),
+            "root": str(self.trees.path(content)),
             "size": facts.size,
             "files": facts.files,
             "distribution": facts.distribution,

@@ -125,7 +125,7 @@ class TreeMaking:
         root, scratch = aside / ROOT, aside / SCRATCH
         for path in (root, scratch):
             path.mkdir()
-            os.chown(path, 0, 0)
+            os.chown(path, os.geteuid(), os.getegid())
             path.chmod(0o755)
         try:
             self.source.make(Order(str(root), str(scratch), self.size_limit, self.timeout))
@@ -161,7 +161,7 @@ class TreeMaking:
             "changed": changed,
             "name": self.name,
             "content": record.content,
-            "path": str(self.trees.path(record.content)),
+            "root": str(self.trees.path(record.content)),
             "size": facts.size,
             "files": facts.files,
             "distribution": facts.distribution,
