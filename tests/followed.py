@@ -46,6 +46,7 @@ RUN_BY = {
 
 LONG = "measures for minutes, or hours; its options are compared with those of the program"
 IMAGES = "needs a registry of images; its options are compared with those of the program"
+MIRROR = "needs a mirror of Debian; `test_trees` does the same with packages of its own"
 UPGRADES = "upgrades the machine that runs the tests"
 
 ONLY_CHECKED = {
@@ -57,6 +58,9 @@ ONLY_CHECKED = {
     ("docs/day-2.md", "apt-get update"): UPGRADES,
     ("docs/day-2.md", "apt-get upgrade"): UPGRADES,
     ("docs/rollout.md", "make benchmark-fleet"): LONG,
+    ("docs/trees.md", "- name: Make a tree of Debian 13"): MIRROR,
+    ("docs/trees.md", "containers:"): MIRROR,
+    ("docs/trees.md", "- name: Renew the tree"): MIRROR,
     ("tests/benchmarks/README.md", "make benchmark"): LONG,
     ("tests/benchmarks/README.md", "make benchmark BENCHMARK_ARGS"): LONG,
     ("tests/benchmarks/README.md", "make benchmark-connection"): LONG,
