@@ -193,8 +193,8 @@ class DerivedSystems:
         digest = content.content_digest()
         specification = content.specification
         needed = {"written": written(specification), "ports": [port.write() for port in specification.ports]}
-        announced = {"digest": digest, "security": specification.security.write(), "needs": needed}
-        announced["tree"] = specification.store.tree or None
+        tree = specification.store.tree or None
+        announced = {"digest": digest, "security": specification.security.write(), "tree": tree, "needs": needed}
         result = {"name": declared.name, **announced, "system": apart, "boot": boot, "secrets": secrets}
         self._write(declared.key, json.dumps(result))
         self._write(declared.key + ".announced", json.dumps(announced))

@@ -251,7 +251,9 @@ def tree_of_store(value: t.Any) -> str:
         return ""
     beside = sorted(set(map(str, value)) - {"tree"})
     if beside:
-        raise DeclarationError(f"store.{beside[0]}", "not beside 'tree': the tree says where it is, and is seen at /usr")
+        raise DeclarationError(
+            f"store.{beside[0]}", "not beside 'tree': the tree says where it is, and is seen at /usr"
+        )
     if not is_name(value["tree"]):
         raise DeclarationError(
             "store.tree",

@@ -68,8 +68,8 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     """Return the `system` mapping of a container's operating system (a result of containerized_operating_system).
 
     Arguments: name, network, shared_network, private_users (auto, identity or a first host id), store (a path,
-    SOURCE=TARGET, or a mapping), oom_score_adj, log (volatile or persistent), init, security, devices, credentials. Raise
-    DeclarationError with the place.
+    SOURCE=TARGET, or a mapping), oom_score_adj, log (volatile or persistent), init, security, devices, credentials.
+    Raise DeclarationError with the place.
     """
     system = operating_system(declared)
     if system.essential_services is None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -281,19 +282,23 @@ test "$TREE" = "$1"
 echo kept > "$1/usr/kept"
 mount -t tmpfs tmpfs "$1/etc"
 echo hidden > "$1/etc/hidden"
-sleep 1000 &
-echo $! > "$2"
+sleep 1000 3> %s &
 """
 
 
 def test_t2_what_a_command_mounts_and_leaves_running_ends_with_it(tmp_path: Path) -> None:
-    given = {"argv": ["sh", "-c", FILL.replace("$2", str(tmp_path / "pid")), "fill"]}
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    held = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    given = {"argv": ["sh", "-c", FILL % fifo, "fill"]}
     made = making(tmp_path / "host", "command", given).reach("present")
     tree = Path(made["root"])
     assert (tree / "usr/kept").read_text() == "kept\n"
     assert os.listdir(tree / "etc") == []
-    found = subprocess.run(["pgrep", "-f", "sleep 1000"], capture_output=True, text=True, check=False, timeout=60)
-    assert found.stdout == ""
+    poll = select.poll()
+    poll.register(held, select.POLLIN)
+    assert poll.poll(10_000) == [(held, select.POLLHUP)]  # it was opened, and nobody has it any more
+    os.close(held)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +324,7 @@ from pathlib import Path
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 from ansible_collections.unshare.container.plugins.module_utils.trees.kinds_of_sources import SOURCES
 from ansible_collections.unshare.container.plugins.module_utils.trees.making import TreeMaking
-source = SOURCES["command"]({"argv": ["sh", "-c", 'mkdir "$1/usr"; echo x > "$1/usr/x"; echo > %s; sleep 1000', "x"]})
+source = SOURCES["command"]({"argv": ["sh", "-c", 'mkdir "$1/usr"; exec 3> %s; echo started >&3; sleep 1000', "x"]})
 TreeMaking(Layout(Path(sys.argv[1])), "test-trees", source, 1 << 30, 60.0).reach("latest")
 """
 
@@ -330,10 +335,12 @@ def test_t2_a_run_that_is_killed_leaves_what_the_next_one_removes(tmp_path: Path
     make_bootable(source, "1")
     os.mkfifo(fifo)
     former = making(root, "directory", {"path": str(source)}).reach("present")
-    with subprocess.Popen([sys.executable, "-c", KILLED % fifo, str(root)]) as process:
-        fifo.read_text()  # which waits for the program
+    command = [sys.executable, "-c", KILLED % fifo, str(root)]
+    with subprocess.Popen(command) as process, fifo.open() as program:  # which waits for the program
+        assert program.readline() == "started\n"
         assert any(name.startswith(".aside-") for name in left(root))
         process.send_signal(signal.SIGKILL)
+        assert program.read() == ""  # which waits for the end of all that has it
     assert Path(former["root"]).is_dir()
     again = making(root, "directory", {"path": str(source)}).reach("present")
     assert not again["changed"]
@@ -371,7 +378,15 @@ def test_t2_owners_rights_and_capabilities_survive(tmp_path: Path) -> None:
     file.chmod(0o4755)
     of_directory = making(root, "directory", {"path": str(source)}).reach("present")
     archive = tmp_path / "tree.tar.zst"
-    command = ["tar", "--create", "--zstd", "--xattrs", "--xattrs-include=*", f"--file={archive}", f"--directory={source}"]
+    command = [
+        "tar",
+        "--create",
+        "--zstd",
+        "--xattrs",
+        "--xattrs-include=*",
+        f"--file={archive}",
+        f"--directory={source}",
+    ]
     subprocess.run([*command, "."], check=True, timeout=60)
     of_archive = making(root, "archive", {"path": str(archive)}).reach("present")
     assert of_archive["content"] == of_directory["content"]

@@ -340,7 +340,9 @@ class Specification(ContractRecord):
     def with_tree(self, content: str) -> Specification:
         """Return the specification whose store is of a tree by its name, with the content that the name leads to."""
         store = Store.of_tree(self.store.tree, content)
-        mounts = [mount.replacing(device=store.source) if self._is_store(mount) else mount for mount in self.file_systems]
+        mounts = [
+            mount.replacing(device=store.source) if self._is_store(mount) else mount for mount in self.file_systems
+        ]
         return self.replacing(store=store, file_systems=mounts)
 
     def hidden_file(self, point: str) -> str | None:

@@ -94,7 +94,9 @@ class Information:
         status = self._try("its state", self.container.status)
         running = status is not None and status.state == "running"
         facts: dict[str, Any] = {"name": self.name, "state": self._state(status)}
-        facts.update(self._try("its generations", self._generations) or {"system": None, "store": None, "generations": []})
+        facts.update(
+            self._try("its generations", self._generations) or {"system": None, "store": None, "generations": []}
+        )
         facts["ready"] = bool(running and status.ready)
         for key in ("pid", "uid_base", "uid_count", "boot_seconds", "started"):
             facts[key] = getattr(status, key) if running else None

@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from ..launcher.contract import Directory, Mount, Specification
     from ..launcher.store import Store
 
-NOT_SETTINGS = ("store", "files", "directories", "host_files", "file_systems", "ports", "launcher", "python", "filter_digest")
+NOT_SETTINGS = (
+    "store",
+    "files",
+    "directories",
+    "host_files",
+    "file_systems",
+    "ports",
+    "launcher",
+    "python",
+    "filter_digest",
+)
 """Parts of the specification that are shown in a way of their own."""
 
 PARTS = (

@@ -9,7 +9,7 @@ Both are small files of JSON, each replaced whole.
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 from ..launcher import kinds
 from ..launcher.data import is_integer
@@ -86,7 +86,7 @@ def parsed(text: str) -> Any:
         raise ContractError("is damaged (%s)" % error) from None
 
 
-def changed_packages(before: dict[str, str], after: dict[str, str]) -> List[Change]:
+def changed_packages(before: dict[str, str], after: dict[str, str]) -> list[Change]:
     """Return the packages that differ, by name."""
     names = sorted({*before, *after})
     return [
@@ -96,6 +96,6 @@ def changed_packages(before: dict[str, str], after: dict[str, str]) -> List[Chan
     ]
 
 
-def package_lines(changes: List[Change], key: str) -> str:
+def package_lines(changes: list[Change], key: str) -> str:
     """Return the lines of a diff's side (`before` or `after`) for packages that differ."""
     return "".join("%s %s\n" % (change["name"], change[key]) for change in changes if change[key])

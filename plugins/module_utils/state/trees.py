@@ -14,7 +14,7 @@ import contextlib
 import fcntl
 import os
 from pathlib import Path
-from typing import Iterator, List
+from typing import Iterator
 
 from ..launcher.errors import LauncherError
 from ..launcher.kinds import ContractError
@@ -51,13 +51,13 @@ class Trees:
         """Return the directory in which the tree of a name is made."""
         return self.layout.trees / (ASIDE + name)
 
-    def names(self) -> List[str]:
+    def names(self) -> list[str]:
         """Return the names that lead to trees, sorted."""
         found = _listed(self.names_directory)
         names = [name[: -len(RECORD)] for name in found if name.endswith(RECORD)]
         return sorted(name for name in names if is_name(name))
 
-    def contents(self) -> List[str]:
+    def contents(self) -> list[str]:
         """Return the contents that are stored, sorted."""
         return sorted(name for name in _listed(self.layout.trees) if is_digest(name))
 
@@ -146,12 +146,12 @@ class Trees:
             if self.names_directory.is_dir():
                 sync_directory(str(self.names_directory))
 
-    def users(self) -> dict[str, List[str]]:
+    def users(self) -> dict[str, list[str]]:
         """Return the names of the systems on the disk that are made for trees, by the contents of these.
 
         :raises TargetError: a system cannot be read.
         """
-        found: dict[str, List[str]] = {}
+        found: dict[str, list[str]] = {}
         for name in _listed(self.layout.systems):
             if container_of(name) is None:
                 continue
@@ -163,7 +163,7 @@ class Trees:
                 found.setdefault(content, []).append(name)
         return found
 
-    def unused(self) -> List[str]:
+    def unused(self) -> list[str]:
         """Return the contents that neither a name nor a system uses. Raise TargetError when that cannot be known."""
         named = {record.content for record in map(self.record, self.names()) if record is not None}
         unnamed = [content for content in self.contents() if content not in named]
@@ -172,7 +172,7 @@ class Trees:
         used = self.users()
         return [content for content in unnamed if content not in used]
 
-    def collect(self) -> List[str]:
+    def collect(self) -> list[str]:
         """Remove the trees that nothing uses, and what runs that died have left. Return the former.
 
         :raises TargetError: when that cannot be done.
@@ -183,7 +183,9 @@ class Trees:
             with exclusive(self.layout.trees), self._no_new_systems():
                 removed = self.unused()
                 for content in removed:
-                    (self.layout.trees / content).rename(self.layout.trees / (GONE + content))
+                    gone = self.layout.trees / (GONE + content)
+                    remove_tree(str(gone))  # of a run that died, before the same content was made again
+                    (self.layout.trees / content).rename(gone)
             self._remove_leftovers()
         except (OSError, LauncherError) as error:
             reason = explain(error) if isinstance(error, OSError) else str(error)
@@ -231,7 +233,7 @@ def facts_in(directory: Path, content: str) -> TreeFacts:
     return TreeFacts()
 
 
-def _listed(directory: Path) -> List[str]:
+def _listed(directory: Path) -> list[str]:
     try:
         return sorted(os.listdir(directory))
     except FileNotFoundError:

@@ -15,7 +15,7 @@ import stat
 import subprocess
 import tarfile
 import tempfile
-from typing import IO, Any, Callable, List
+from typing import IO, Any, Callable
 
 from ..launcher import linux
 from ..launcher.process import KILL
@@ -73,7 +73,7 @@ class Stream:
         """Return so many bytes, fewer at the end alone. Raise Refused when that is more than a header can have."""
         if not 0 <= size <= HEADER_LIMIT:
             raise Refused(f"a header of it is larger than {HEADER_LIMIT} bytes")
-        parts: List[bytes] = []
+        parts: list[bytes] = []
         if self._behind and size:
             self._behind = False
             parts.append(self._last)
@@ -137,8 +137,8 @@ class Archive:
         if self._said is not None:
             self._said.close()
 
-    def _unpacking(self, file: IO[bytes], command: List[str], package: str) -> IO[bytes]:
-        self._said = tempfile.TemporaryFile()
+    def _unpacking(self, file: IO[bytes], command: list[str], package: str) -> IO[bytes]:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  it is closed with the archive
         file.seek(0)
         try:
             self._program = subprocess.Popen(
@@ -164,7 +164,7 @@ class Archive:
                     member = tar.next()
                     if member is None:
                         break
-                    tar.members = []  # which would keep all of them
+                    setattr(tar, "members", [])  # noqa: B010  which would keep all of them, and typeshed lacks
                     act(entry_of(member, tar))
             if not self.stream.ended:
                 raise Refused("it ends without the mark of an archive's end: it is cut off")

@@ -17,7 +17,6 @@ import hashlib
 import os
 import re
 import stat
-from typing import Dict, List
 
 from ..launcher import linux, lookup, trees
 from ..launcher.errors import LauncherError
@@ -78,9 +77,9 @@ class Content:
     def __init__(self, root: str, budget: Budget) -> None:
         self.root = root
         self._budget = budget
-        self._lines: List[bytes] = []
+        self._lines: list[bytes] = []
         self._size = 0
-        self._seen: Dict[int, bytes] = {}  # digests of files with several names, by inode
+        self._seen: dict[int, bytes] = {}  # digests of files with several names, by inode
         self._refuse_links()
         above, name = os.path.split(root)
         parent = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -99,9 +98,7 @@ class Content:
             packages, distribution = packages_of(tree), distribution_of(tree)
         finally:
             os.close(tree)
-        self.facts = TreeFacts(
-            size=self._size, files=len(self._lines), packages=packages, distribution=distribution
-        )
+        self.facts = TreeFacts(size=self._size, files=len(self._lines), packages=packages, distribution=distribution)
 
     def _refuse_links(self) -> None:
         for name in OF_THE_TREE:
@@ -111,7 +108,7 @@ class Content:
         if not os.path.lexists(os.path.join(self.root, "usr")):
             raise Refused("it has no /usr: it is no tree of a distribution")
 
-    def _enter(self, descriptor: int) -> List[str]:
+    def _enter(self, descriptor: int) -> list[str]:
         path = os.readlink("/proc/self/fd/%d" % descriptor)[len(os.path.realpath(self.root)) :].lstrip("/")
         self._add(path, descriptor, os.fstat(descriptor), b"")
         found = []
@@ -182,7 +179,7 @@ class Content:
         self._lines.append(b"".join(b"%d:%s," % (len(part), part) for part in [*said, content]))
 
 
-def _attributes(descriptor: int) -> List[bytes]:
+def _attributes(descriptor: int) -> list[bytes]:
     """Return the extended attributes of an open file, after those that no tree has were removed."""
     try:
         names = sorted(os.listxattr(descriptor))

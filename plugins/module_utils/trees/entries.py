@@ -10,7 +10,7 @@ way to it is a link is for the writer to see, who has the tree.
 from __future__ import annotations
 
 import os
-from typing import Callable, Dict
+from typing import Callable
 
 from ..state.target import TargetError
 
@@ -102,7 +102,7 @@ class Entry:
         mtime: float = 0.0,
         size: int = 0,
         target: str = "",
-        attributes: Dict[str, bytes] | None = None,
+        attributes: dict[str, bytes] | None = None,
         read: Read | None = None,
         descriptor: int = -1,
     ) -> None:

@@ -92,7 +92,7 @@ def fetched(url: str, checksum: str, path: str, limit: int, place: str) -> IO[by
     """
     shown = without_password(url)
     request = urllib.request.Request(url, headers={"User-Agent": "unshare.container", "Accept-Encoding": "identity"})
-    file = open(path, "xb+")
+    file = open(path, "xb+")  # noqa: SIM115  the caller closes it
     try:
         try:
             with urllib.request.urlopen(request, timeout=SILENCE) as answer:

@@ -17,7 +17,7 @@ import os
 import platform
 import re
 import stat
-from typing import IO, Any, List, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from ..launcher import lookup
 from ..state.target import TargetError
@@ -70,9 +70,7 @@ class ImageSource(ArchiveSource):
         else:
             directory = os.path.join(order.scratch, "image")
             os.mkdir(directory, 0o700)
-            with self.open(order) as file, Archive(file, place, order.size_limit) as archive:
-                with TreeWriter(directory, Budget(order.size_limit)) as writer:
-                    archive.each(writer.put)
+            self.unpack(order, place, directory, lambda entry: entry)
         root = lookup.open_root(directory)
         try:
             image = Image(root, self.given.get("reference"))
@@ -102,13 +100,13 @@ class Image:
             descriptor = lookup.open_below(self.root, path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
             raise Refused(f"{shown(path)} of the image cannot be read: {error.strerror}") from None
-        file = open(descriptor, "rb")
+        file = open(descriptor, "rb")  # noqa: SIM115  the caller closes it
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             file.close()
             raise Refused(f"{shown(path)} of the image is no file")
         return file
 
-    def layers(self) -> List[Layer]:
+    def layers(self) -> list[Layer]:
         """Return the layers, lowest first. Raise Refused when they are not what the documents say."""
         try:
             try:
@@ -123,7 +121,7 @@ class Image:
             raise Refused(f"it has {len(found)} layers")
         return found
 
-    def _described(self, index: Any, depth: int) -> List[Layer]:
+    def _described(self, index: Any, depth: int) -> list[Layer]:
         """Return the layers of the image that an index of the OCI names."""
         chosen = self._choose(index["manifests"])
         document = self._blob(chosen)
@@ -137,7 +135,7 @@ class Image:
         self._refuse_other_count(len(layers), len(unpacked))
         return [Layer(_blob_path(each["digest"]), each["digest"], diff) for each, diff in zip(layers, unpacked)]
 
-    def _choose(self, manifests: List[Any]) -> Any:
+    def _choose(self, manifests: list[Any]) -> Any:
         """Return the one of several that was asked for, or is for this machine."""
         found = manifests
         if self.reference is not None:
@@ -153,7 +151,7 @@ class Image:
             raise Refused(f"it has no image {self.reference!r} for {here}; it has {known or 'none with a name'}")
         raise Refused(f"it has several images: name one of {known or 'them'} in image.reference")
 
-    def _saved(self) -> List[Layer]:
+    def _saved(self) -> list[Layer]:
         """Return the layers of the image that `docker save` describes."""
         images = self._json(SAVED, self._read(SAVED))
         if self.reference is not None:

@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Dict, Type
-
 from .images import ImageSource
 from .sources import ArchiveSource, CommandSource, DirectorySource, MmdebstrapSource, Source
 
-SOURCES: Dict[str, Type[Source]] = {
+SOURCES: dict[str, type[Source]] = {
     kind.KIND: kind for kind in (MmdebstrapSource, ArchiveSource, ImageSource, DirectorySource, CommandSource)
 }
 """The kinds, by the names of the module's options for them."""

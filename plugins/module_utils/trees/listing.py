@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any
 
 from ..state.target import Layout, TargetError
 from ..state.trees import Trees
@@ -21,9 +21,9 @@ class Listing:
     def __init__(self, layout: Layout, packages: bool = False) -> None:
         self.trees = Trees(layout)
         self.packages = packages
-        self.errors: List[str] = []
+        self.errors: list[str] = []
 
-    def named(self, names: List[str] | None = None) -> List[Dict[str, Any]]:
+    def named(self, names: list[str] | None = None) -> list[dict[str, Any]]:
         """Return what is told of the trees of some names, or of all; those that are missing are left out."""
         used = self._used()
         found = []
@@ -43,13 +43,13 @@ class Listing:
             )
         return found
 
-    def unnamed(self) -> List[Dict[str, Any]]:
+    def unnamed(self) -> list[dict[str, Any]]:
         """Return what is told of the trees that no name leads to, and that systems which are kept are made for."""
         named = {record.content for record in map(self.trees.record, self.trees.names()) if record is not None}
         used = self._used()
         return [self._told(content, used) for content in self.trees.contents() if content not in named]
 
-    def _used(self) -> Dict[str, List[str]]:
+    def _used(self) -> dict[str, list[str]]:
         try:
             return self.trees.users()
         except TargetError as error:
@@ -57,9 +57,9 @@ class Listing:
                 self.errors.append(str(error))
             return {}
 
-    def _told(self, content: str, used: Dict[str, List[str]]) -> Dict[str, Any]:
+    def _told(self, content: str, used: dict[str, list[str]]) -> dict[str, Any]:
         facts = self.trees.facts(content)
-        told: Dict[str, Any] = {
+        told: dict[str, Any] = {
             "content": content,
             "root": str(self.trees.path(content)),
             "size": facts.size,

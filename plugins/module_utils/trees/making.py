@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 from ..launcher.errors import LauncherError
 from ..launcher.paths import remove_tree
@@ -45,9 +45,9 @@ class TreeMaking:
         self.size_limit = size_limit
         self.timeout = timeout
         self.check = check
-        self.warnings: List[str] = []
+        self.warnings: list[str] = []
 
-    def reach(self, state: str) -> Dict[str, Any]:
+    def reach(self, state: str) -> dict[str, Any]:
         """Bring the tree into a state, and return the module's result.
 
         :raises TargetError, OSError: that cannot be done; nothing has changed then, and nothing is left.
@@ -68,7 +68,7 @@ class TreeMaking:
             return self._foreseen(former)
         return self._make(state, former)
 
-    def _remove(self, former: TreeRecord | None) -> Dict[str, Any]:
+    def _remove(self, former: TreeRecord | None) -> dict[str, Any]:
         changed = former is not None or self.name in self.trees.names()
         if changed and not self.check:
             self.trees.forget(self.name)
@@ -82,20 +82,20 @@ class TreeMaking:
         self._collect()
         if not self.check:
             self.trees.remove_empty()
-        result: Dict[str, Any] = {"changed": changed, "name": self.name}
+        result: dict[str, Any] = {"changed": changed, "name": self.name}
         if changed:
             facts = self.trees.facts(former.content) if former is not None else TreeFacts()
             result["diff"] = self._difference(former, None, changed_packages(facts.packages, {}))
         return result
 
-    def _foreseen(self, former: TreeRecord | None) -> Dict[str, Any]:
+    def _foreseen(self, former: TreeRecord | None) -> dict[str, Any]:
         """Return the result of a run that would make the tree, for as much as can be said before."""
         assert self.source is not None
         after = f"{UNKNOWN}, from {self.source.describe()}\n"
         before = f"{former.content}, from {former.description}\n" if former is not None else ""
         return {"changed": True, "name": self.name, "diff": self._entry(before, after)}
 
-    def _make(self, state: str, former: TreeRecord | None) -> Dict[str, Any]:
+    def _make(self, state: str, former: TreeRecord | None) -> dict[str, Any]:
         assert self.source is not None
         try:
             with self.trees.making(self.name, self.timeout) as aside:
@@ -153,11 +153,11 @@ class TreeMaking:
         former: TreeRecord | None,
         record: TreeRecord,
         facts: TreeFacts | None = None,
-        changes: List[Change] | None = None,
-    ) -> Dict[str, Any]:
+        changes: list[Change] | None = None,
+    ) -> dict[str, Any]:
         facts = facts or self.trees.facts(record.content)
         changed = former is None or _differ(former, record)
-        result: Dict[str, Any] = {
+        result: dict[str, Any] = {
             "changed": changed,
             "name": self.name,
             "content": record.content,
@@ -174,12 +174,14 @@ class TreeMaking:
         return result
 
     def _difference(
-        self, former: TreeRecord | None, record: TreeRecord | None, changes: List[Change]
-    ) -> Dict[str, str]:
-        before, after = ("" if each is None else f"{each.content}, from {each.description}\n" for each in (former, record))
+        self, former: TreeRecord | None, record: TreeRecord | None, changes: list[Change]
+    ) -> dict[str, str]:
+        before, after = (
+            "" if each is None else f"{each.content}, from {each.description}\n" for each in (former, record)
+        )
         return self._entry(before + package_lines(changes, "before"), after + package_lines(changes, "after"))
 
-    def _entry(self, before: str, after: str) -> Dict[str, str]:
+    def _entry(self, before: str, after: str) -> dict[str, str]:
         title = f"tree {self.name}"
         return {"before": before, "after": after, "before_header": title, "after_header": title}
 

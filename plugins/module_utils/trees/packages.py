@@ -13,7 +13,6 @@ import shlex
 import shutil
 import stat
 import subprocess
-from typing import Dict, List, Tuple
 
 from ..launcher import lookup
 
@@ -27,7 +26,7 @@ WORDS = ("ID", "VERSION_ID", "PRETTY_NAME")
 SIZE_LIMIT, WORD_LIMIT, SECONDS = 1 << 26, 200, 60
 
 
-def packages_of(root: int) -> Dict[str, str]:
+def packages_of(root: int) -> dict[str, str]:
     """Return the versions of a tree's packages by their names; none where no database can be read.
 
     :param root: descriptor of its root.
@@ -43,7 +42,7 @@ def packages_of(root: int) -> Dict[str, str]:
     return _from_rpm(root)
 
 
-def distribution_of(root: int) -> Dict[str, str]:
+def distribution_of(root: int) -> dict[str, str]:
     """Return some words of a tree's os-release(5), by lower-case names."""
     for path in RELEASES:
         text = _read(root, path)
@@ -52,13 +51,11 @@ def distribution_of(root: int) -> Dict[str, str]:
     return {}
 
 
-def from_dpkg(text: str) -> Dict[str, str]:
-    """Return the installed packages in the text of dpkg's status; one of several architectures is named with its own."""
-    found: List[Tuple[str, str, str]] = []
+def from_dpkg(text: str) -> dict[str, str]:
+    """Return the installed packages in the text of dpkg's status; one of several architectures has that in its name."""
+    found: list[tuple[str, str, str]] = []
     for paragraph in text.split("\n\n"):
-        fields = dict(
-            line.partition(": ")[::2] for line in paragraph.split("\n") if line[:1] not in ("", " ", "\t")
-        )
+        fields = dict(line.partition(": ")[::2] for line in paragraph.split("\n") if line[:1] not in ("", " ", "\t"))
         name, version = fields.get("Package", ""), fields.get("Version", "")
         if name and version and fields.get("Status", "install ok installed").endswith(" installed"):
             found.append((name[:WORD_LIMIT], fields.get("Architecture", ""), version[:WORD_LIMIT]))
@@ -67,7 +64,7 @@ def from_dpkg(text: str) -> Dict[str, str]:
     return {f"{name}:{kind}" if name in several else name: version for name, kind, version in found}
 
 
-def from_apk(text: str) -> Dict[str, str]:
+def from_apk(text: str) -> dict[str, str]:
     """Return the packages in the text of apk's database."""
     found = {}
     for paragraph in text.split("\n\n"):
@@ -77,7 +74,7 @@ def from_apk(text: str) -> Dict[str, str]:
     return found
 
 
-def from_os_release(text: str) -> Dict[str, str]:
+def from_os_release(text: str) -> dict[str, str]:
     """Return some words of an os-release(5)."""
     found = {}
     for line in text.split("\n"):
@@ -93,7 +90,7 @@ def from_os_release(text: str) -> Dict[str, str]:
     return found
 
 
-def _from_rpm(root: int) -> Dict[str, str]:
+def _from_rpm(root: int) -> dict[str, str]:
     """Return the packages of rpm's database, where this host has an rpm that can read it."""
     program = shutil.which("rpm")
     for path in RPM if program else ():
@@ -103,7 +100,14 @@ def _from_rpm(root: int) -> Dict[str, str]:
             continue
         try:
             said = subprocess.run(
-                [str(program), "--dbpath", "/proc/self/fd/%d" % directory, "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n"],
+                [
+                    str(program),
+                    "--dbpath",
+                    "/proc/self/fd/%d" % directory,
+                    "-qa",
+                    "--qf",
+                    "%{NAME} %{VERSION}-%{RELEASE}\n",
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

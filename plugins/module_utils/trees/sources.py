@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import stat
-from typing import Any, Dict, List
+from typing import Any, Callable
 
 from ..launcher import linux, trees
 from ..launcher.errors import LauncherError
@@ -55,7 +55,7 @@ class Source:
 
     KIND = ""
 
-    def __init__(self, given: Dict[str, Any]) -> None:
+    def __init__(self, given: dict[str, Any]) -> None:
         self.given = given
 
     def digest(self) -> str:
@@ -80,13 +80,15 @@ class ArchiveSource(Source):
 
     KIND = "archive"
 
-    def __init__(self, given: Dict[str, Any]) -> None:
+    def __init__(self, given: dict[str, Any]) -> None:
         super().__init__(given)
         self.path, self.url, self.checksum = (given.get(key) for key in ("path", "url", "checksum"))
         if (self.path is None) == (self.url is None):
             raise TargetError(f"{self.KIND}: needs either 'path' or 'url'")
         if self.url is not None and not self.checksum:
-            raise TargetError(f"{self.KIND}.checksum: is required for a URL: whoever answers there could answer anything")
+            raise TargetError(
+                f"{self.KIND}.checksum: is required for a URL: whoever answers there could answer anything"
+            )
         if self.url is not None:
             fetching.check_url(self.url, f"{self.KIND}.url")
         if self.checksum:
@@ -115,17 +117,28 @@ class ArchiveSource(Source):
         return opened
 
     def make(self, order: Order) -> None:
-        place = f"{self.KIND}: {self.describe().partition(' ')[2]}"
-        with self.open(order) as file, Archive(file, place, order.size_limit) as archive:
-            with TreeWriter(order.root, Budget(order.size_limit)) as writer:
+        place = self.describe().replace(" ", ": ", 1)
+        self.unpack(order, place, order.root, _without_whiteouts)
 
-                def put(entry: Entry) -> None:
-                    if entry.path.rpartition("/")[2].startswith(WHITEOUT):
-                        said = "is a whiteout, as a layer of an image has them: use 'image' for that"
-                        raise entries.Refused(f"{entries.shown(entry.path)} {said}")
-                    writer.put(entry)
+    def unpack(self, order: Order, place: str, directory: str, look: Callable[[Entry], Entry]) -> None:
+        """Unpack the file to a directory.
 
-                archive.each(put)
+        :param place: what the file is called in messages.
+        :param look: is asked about each entry, and may refuse it.
+        :raises TargetError, OSError: it cannot be read, or written, or something in it is refused.
+        """
+        budget = Budget(order.size_limit)
+        with self.open(order) as file, Archive(file, place, order.size_limit) as archive, TreeWriter(
+            directory, budget
+        ) as writer:
+            archive.each(lambda entry: writer.put(look(entry)))
+
+
+def _without_whiteouts(entry: Entry) -> Entry:
+    if entry.path.rpartition("/")[2].startswith(WHITEOUT):
+        said = "is a whiteout, as a layer of an image has them: use 'image' for that"
+        raise entries.Refused(f"{entries.shown(entry.path)} {said}")
+    return entry
 
 
 class DirectorySource(Source):
@@ -133,7 +146,7 @@ class DirectorySource(Source):
 
     KIND = "directory"
 
-    def __init__(self, given: Dict[str, Any]) -> None:
+    def __init__(self, given: dict[str, Any]) -> None:
         super().__init__(given)
         self.path = str(given["path"])
         if not self.path.startswith("/"):
@@ -170,9 +183,9 @@ class DirectorySource(Source):
 def _copy(top: int, writer: TreeWriter) -> None:
     """Copy a directory with all that is in it, whoever changes it meanwhile; what is mounted in it stays empty."""
     root = os.readlink("/proc/self/fd/%d" % top)
-    names: Dict[tuple[int, int], str] = {}
+    names: dict[tuple[int, int], str] = {}
 
-    def enter(descriptor: int) -> List[str]:
+    def enter(descriptor: int) -> list[str]:
         path = os.readlink("/proc/self/fd/%d" % descriptor)[len(root) :].strip("/")
         writer.put(_entry(path, entries.DIRECTORY, os.fstat(descriptor), descriptor))
         found = []
@@ -203,7 +216,7 @@ def _is_mounted(directory: int, name: str) -> bool:
 
 
 def _copy_one(
-    writer: TreeWriter, directory: int, name: str, path: str, status: os.stat_result, names: Dict[tuple[int, int], str]
+    writer: TreeWriter, directory: int, name: str, path: str, status: os.stat_result, names: dict[tuple[int, int], str]
 ) -> None:
     if stat.S_ISLNK(status.st_mode):
         writer.put(_entry(path, entries.LINK, status, -1, os.readlink(name, dir_fd=directory)))
@@ -252,13 +265,13 @@ def _entry(path: str, kind: str, status: os.stat_result, descriptor: int, target
 
 
 class CommandSource(Source):
-    """A command of the user's that fills the empty directory which is its last argument, and `TREE` in its environment."""
+    """A command of the user's, which fills an empty directory: its last argument, and `TREE` in its environment."""
 
     KIND = "command"
 
-    def __init__(self, given: Dict[str, Any]) -> None:
+    def __init__(self, given: dict[str, Any]) -> None:
         super().__init__(given)
-        self.argv: List[str] = list(given["argv"])
+        self.argv: list[str] = list(given["argv"])
         if not self.argv or not all(self.argv[:1]) or any("\0" in word for word in self.argv):
             raise TargetError("command.argv: must name a program")
         self.environment = {str(name): str(value) for name, value in (given.get("environment") or {}).items()}
@@ -280,7 +293,7 @@ class MmdebstrapSource(Source):
 
     KIND = "mmdebstrap"
 
-    def __init__(self, given: Dict[str, Any]) -> None:
+    def __init__(self, given: dict[str, Any]) -> None:
         super().__init__(given)
         self.suite = str(given["suite"])
         for key in ("suite", "variant", "packages", "mirrors", "components", "keyrings"):
@@ -296,7 +309,7 @@ class MmdebstrapSource(Source):
         if shutil.which("mmdebstrap") is None:
             raise TargetError("mmdebstrap: is not on this host: install the package mmdebstrap")
 
-    def argv(self, root: str) -> List[str]:
+    def argv(self, root: str) -> list[str]:
         """Return the command line that fills a directory."""
         given = self.given
         words = ["mmdebstrap", "--quiet", "--format=directory", f"--variant={given.get('variant') or 'minbase'}"]

@@ -11,18 +11,18 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from typing import Dict, List
+from typing import IO
 
 from ..launcher import linux
 from ..launcher.process import KILL
 from ..state.target import TargetError
 
 APART = ("unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--")
-SAID = 4000
-"""Bytes of the end of what a program has said that an error repeats."""
+SAID = 2000
+"""Bytes of the beginning, and of the end, of what a program has said that an error repeats."""
 
 
-def run_apart(argv: List[str], environment: Dict[str, str], directory: str, timeout: float, what: str) -> None:
+def run_apart(argv: list[str], environment: dict[str, str], directory: str, timeout: float, what: str) -> None:
     """Run a program to its end.
 
     :param directory: its working directory.
@@ -46,12 +46,23 @@ def run_apart(argv: List[str], environment: Dict[str, str], directory: str, time
         try:
             status = process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise TargetError(f"{what}: has not ended after {timeout:g} s, and was ended; set timeout to more") from None
+            raise TargetError(
+                f"{what}: has not ended after {timeout:g} s, and was ended; set timeout to more"
+            ) from None
         finally:
             process.kill()
             process.wait()
         if status:
-            size = said.seek(0, os.SEEK_END)
-            said.seek(max(0, size - SAID))
-            words = said.read().decode("utf-8", "replace").strip()
+            words = _said(said)
             raise TargetError(f"{what}: has failed with status {status}: {words or 'it has said nothing'}")
+
+
+def _said(output: IO[bytes]) -> str:
+    """Return what a program has said, without the middle of much."""
+    size = output.seek(0, os.SEEK_END)
+    output.seek(0)
+    text = output.read(SAID)
+    if size > 2 * SAID:
+        output.seek(size - SAID)
+        text += b"\n[...]\n"
+    return (text + output.read()).decode("utf-8", "replace").strip()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import Callable, Dict
+from typing import Callable
 
 from ..launcher import linux
 from ..launcher.errors import LauncherError
@@ -40,9 +40,9 @@ class TreeWriter:
         self.place = root
         self.root = os.open(root, _DIRECTORY)
         self.budget = budget
-        self._times: Dict[str, float] = {}
+        self._times: dict[str, float] = {}
         self._parent, self._parent_path = os.dup(self.root), ""
-        self._write: Dict[str, Callable[[int, str, Entry], None]] = {
+        self._write: dict[str, Callable[[int, str, Entry], None]] = {
             entries.DIRECTORY: self._write_directory,
             entries.FILE: self._write_file,
             entries.LINK: self._write_link,

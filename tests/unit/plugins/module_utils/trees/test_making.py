@@ -183,7 +183,9 @@ def test_t2_a_disk_that_refuses_leaves_nothing(
     renew(source, "2")
     with monkeypatch.context() as patch:
         patch.setattr(making_module, "synchronise", refuse)
-        with pytest.raises(TargetError, match=f"cannot be made: {os.strerror(number)}: /somewhere; nothing was changed"):
+        with pytest.raises(
+            TargetError, match=f"cannot be made: {os.strerror(number)}: /somewhere; nothing was changed"
+        ):
             making(root, "directory", source).reach("latest")
     assert left(root) == before
     assert Trees(Layout(root)).content(NAME) == first["content"]
