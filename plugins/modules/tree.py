@@ -20,7 +20,7 @@ description:
   - It is made aside, and gets its place with one rename. A run that dies leaves nothing but what the next run removes.
   - A tree goes when no name leads to it, and no system that the host keeps is made for it.
   - What belongs to one machine alone is taken out, such as logs, caches, host keys of SSH, the machine id and devices.
-    The page R(Trees,ansible_collections.unshare.container.docsite.trees) of the documentation lists it.
+    The page C(docs/trees.md) lists it.
 author:
   - The unshare.container authors (@unshare)
 extends_documentation_fragment:

@@ -177,7 +177,7 @@ class Trees:
 
         :raises TargetError: when that cannot be done.
         """
-        if not self.layout.trees.is_dir():
+        if not self._may_hold_unused():
             return []
         try:
             with exclusive(self.layout.trees), self._no_new_systems():
@@ -191,6 +191,11 @@ class Trees:
             reason = explain(error) if isinstance(error, OSError) else str(error)
             raise TargetError(f"cannot remove a tree that nothing uses: {reason}") from error
         return removed
+
+    def _may_hold_unused(self) -> bool:
+        """Return whether there is anything that no name leads to; most runs find nothing, and hold nobody up."""
+        named = {record.content for record in map(self.record, self.names()) if record is not None}
+        return bool(set(_listed(self.layout.trees)) - named - {self.names_directory.name})
 
     @contextlib.contextmanager
     def _no_new_systems(self) -> Iterator[None]:

@@ -75,7 +75,7 @@ class Content:
     """
 
     def __init__(self, root: str, budget: Budget) -> None:
-        self.root = root
+        self.root = os.path.realpath(root)
         self._budget = budget
         self._lines: list[bytes] = []
         self._size = 0
@@ -109,7 +109,7 @@ class Content:
             raise Refused("it has no /usr: it is no tree of a distribution")
 
     def _enter(self, descriptor: int) -> list[str]:
-        path = os.readlink("/proc/self/fd/%d" % descriptor)[len(os.path.realpath(self.root)) :].lstrip("/")
+        path = os.readlink("/proc/self/fd/%d" % descriptor)[len(self.root) :].lstrip("/")
         self._add(path, descriptor, os.fstat(descriptor), b"")
         found = []
         for name in os.listdir(descriptor):

@@ -15,6 +15,7 @@ from typing import Callable
 from ..state.target import TargetError
 
 NAME_LIMIT, PATH_LIMIT = 255, 4095  # bytes, of Linux
+DEPTH_LIMIT = 200  # directories in each other; those of a distribution are 15
 ENTRIES = 2_000_000
 """The number of files, directories and links that a tree may have; a large distribution's desktop has 500,000."""
 
@@ -61,6 +62,8 @@ def path_in_tree(name: str, what: str = "") -> str:
     path = "/".join(parts)
     if any(len(os.fsencode(part)) > NAME_LIMIT for part in parts) or len(os.fsencode(path)) > PATH_LIMIT:
         raise Refused(f"{said} is longer than a path can be")
+    if len(parts) > DEPTH_LIMIT:
+        raise Refused(f"{said} lies in more than {DEPTH_LIMIT} directories")
     return path
 
 

@@ -82,6 +82,7 @@ HOSTILE: dict[str, tuple[list[t.Any], str]] = {
     "a link to nowhere": ([member("etc/link", linkname="", **LINK)], "'etc/link' is a link to '', which is no path"),
     "an unknown type": ([member("etc/odd", type=b"Z")], "'etc/odd' is of the unknown type b'Z'"),
     "a long name": ([member("etc/" + "n" * 300, b"x")], "is longer than a path can be"),
+    "a vast depth": ([member("a/" * 2000 + "f", b"x")], "lies in more than 200 directories"),
     "a control character": ([member("/etc/\x1b[2J", b"x")], r"'/etc/\\x1b[2J' is an absolute name"),
     "an owner that nobody is": ([member("etc/f", pax_headers={"uid": str(1 << 40)})], "an owner that no file can have"),
     "a negative size": ([member("etc/f", pax_headers={"size": "-1024"})], "damaged|no file can have|backward"),
