@@ -39,6 +39,7 @@ RUN_BY = {
     "docs/services.md": f"{INTEGRATION}/test_guides_declared.py",
     "docs/services.md#Changing a list of services": f"{QUALITY}/test_guides.py",
     "docs/testing-your-roles.md": f"{INTEGRATION}/test_molecule.py",
+    "docs/trees.md": f"{INTEGRATION}/test_trees.py",
     "roles/containers/README.md": f"{INTEGRATION}/test_guides_declared.py",
     "roles/system_container/README.md": f"{INTEGRATION}/test_guides_declared.py",
 }
@@ -46,7 +47,6 @@ RUN_BY = {
 
 LONG = "measures for minutes, or hours; its options are compared with those of the program"
 IMAGES = "needs a registry of images; its options are compared with those of the program"
-MIRROR = "needs a mirror of Debian; `test_trees` does the same with packages of its own"
 UPGRADES = "upgrades the machine that runs the tests"
 
 ONLY_CHECKED = {
@@ -58,9 +58,6 @@ ONLY_CHECKED = {
     ("docs/day-2.md", "apt-get update"): UPGRADES,
     ("docs/day-2.md", "apt-get upgrade"): UPGRADES,
     ("docs/rollout.md", "make benchmark-fleet"): LONG,
-    ("docs/trees.md", "- name: Make a tree of Debian 13"): MIRROR,
-    ("docs/trees.md", "containers:"): MIRROR,
-    ("docs/trees.md", "- name: Renew the tree"): MIRROR,
     ("tests/benchmarks/README.md", "make benchmark"): LONG,
     ("tests/benchmarks/README.md", "make benchmark BENCHMARK_ARGS"): LONG,
     ("tests/benchmarks/README.md", "make benchmark-connection"): LONG,

@@ -163,7 +163,7 @@ EXAMPLES = r"""
     system_container_store: {tree: debian13}
     system_container_operating_system:
       host_name: web
-      services: [{type: nginx, value: {servers: [{port: 8080}]}}]
+      services: [{type: nginx, value: {servers: [{root: /srv/www}]}}]
 
 - name: Renew it once a week, and say which packages have changed
   unshare.container.tree:
@@ -239,7 +239,7 @@ from ..module_utils.launcher.errors import LauncherError
 from ..module_utils.launcher.names import is_name
 from ..module_utils.launcher.process import heed_children
 from ..module_utils.state.target import Layout, TargetError, message_of, require_root
-from ..module_utils.trees.kinds_of_sources import SOURCES
+from ..module_utils.trees.kinds_of_sources import TREE_SOURCES
 from ..module_utils.trees.making import TreeMaking
 
 ROOT = Path("/")
@@ -294,14 +294,14 @@ def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
             f"name: {name!r} cannot name a tree; use 1 to 63 lower-case letters, digits and dashes, beginning with a "
             "letter or a digit"
         )
-    kinds = [kind for kind in SOURCES if given[kind] is not None]
+    kinds = [kind for kind in TREE_SOURCES if given[kind] is not None]
     if state != "absent" and len(kinds) != 1:
         said = "nothing says" if not kinds else f"{' and '.join(kinds)} both say"
-        raise TargetError(f"{said} what the tree {name!r} is made from: give one of {', '.join(SOURCES)}")
+        raise TargetError(f"{said} what the tree {name!r} is made from: give one of {', '.join(TREE_SOURCES)}")
     source = None
     if state != "absent":
         value = given[kinds[0]]
-        source = SOURCES[kinds[0]](value if isinstance(value, dict) else {"path": value})
+        source = TREE_SOURCES[kinds[0]](value if isinstance(value, dict) else {"path": value})
     try:
         size_limit = human_to_bytes(given["size_limit"])
     except ValueError as error:

@@ -20,9 +20,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
-from ansible_collections.unshare.container.plugins.module_utils.trees.kinds_of_sources import SOURCES
+from ansible_collections.unshare.container.plugins.module_utils.trees.kinds_of_sources import TREE_SOURCES
 from ansible_collections.unshare.container.plugins.module_utils.trees.making import TreeMaking
+from ansible_collections.unshare.container.tests import followed
 
 from .conftest import INTERPRETER
 from .playbooks import REPOSITORY
@@ -30,6 +32,7 @@ from .playbooks import REPOSITORY
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300), pytest.mark.usefixtures("host_unchanged")]
 
 NAME = "test-trees"
+TREE = "unshare.container.tree"
 PROGRAMS = ("sh", "cat", "sleep", "mkdir", "chmod", "chown", "ln", "rm", "touch")
 WAITING = {"argv": ["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"]}
 STATUS = "Package: hello\nStatus: install ok installed\nArchitecture: all\nVersion: {version}\n\n"
@@ -63,7 +66,7 @@ def make_bootable(tree: Path, version: str) -> None:
 
 def making(root: Path, kind: str | None, given: dict[str, t.Any] | None = None, timeout: float = 60.0) -> TreeMaking:
     """Return what makes the tree NAME on a host below a root."""
-    source = None if kind is None else SOURCES[kind](given or {})
+    source = None if kind is None else TREE_SOURCES[kind](given or {})
     return TreeMaking(Layout(root), NAME, source, 1 << 30, timeout)
 
 
@@ -322,9 +325,10 @@ KILLED = """\
 import sys
 from pathlib import Path
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
-from ansible_collections.unshare.container.plugins.module_utils.trees.kinds_of_sources import SOURCES
+from ansible_collections.unshare.container.plugins.module_utils.trees.kinds_of_sources import TREE_SOURCES
 from ansible_collections.unshare.container.plugins.module_utils.trees.making import TreeMaking
-source = SOURCES["command"]({"argv": ["sh", "-c", 'mkdir "$1/usr"; exec 3> %s; echo started >&3; sleep 1000', "x"]})
+script = 'mkdir "$1/usr"; exec 3> %s; echo started >&3; sleep 1000'
+source = TREE_SOURCES["command"]({"argv": ["sh", "-c", script, "x"]})
 TreeMaking(Layout(Path(sys.argv[1])), "test-trees", source, 1 << 30, 60.0).reach("latest")
 """
 
@@ -419,3 +423,26 @@ def test_t2_an_archive_of_a_real_program_is_the_directory_that_it_was_made_of(tm
         with tarfile.open(tmp_path / "a.tar", "w", format=form) as tar:
             tar.add(source, arcname=".")
         assert making(root, "archive", {"path": str(tmp_path / "a.tar")}).reach("latest")["content"] == expected
+
+
+def test_the_page_of_trees(tmp_path: Path, packages: PackageSource) -> None:
+    """Its tasks as they stand, with packages of the tests' own; the container is looked at before there is a tree."""
+    packages.add("1")
+    with followed.Page("docs/trees.md", __file__) as page:
+        (make,) = yaml.safe_load(page.take("- name: Make a tree").text)
+        entry = yaml.safe_load(page.take("containers:").text)["containers"]["web"]
+        renew, show = yaml.safe_load(page.take("- name: Renew").text)
+    assert entry["store"] == {"tree": make[TREE]["name"]}
+    play = Played(tmp_path)
+    look = {"containers": {NAME: {**entry, "store": {"tree": NAME}}}}
+    play.task("looked", "unshare.container.containers", look, check_mode=True)
+    for name, task in (("made", make), ("renewed", renew)):
+        play.task(name, TREE, {**task[TREE], "name": NAME, "mmdebstrap": packages.given()})
+    assert renew["register"] == "renewed"
+    play.task("shown", "ansible.builtin.debug", show["ansible.builtin.debug"])
+    play.tree("gone", state="absent")
+    done = play.run()
+    assert done["looked"]["changed"], done["looked"]
+    assert done["made"]["changed"], done["made"]
+    assert (done["renewed"]["changed"], done["shown"]["renewed.package_changes"]) == (False, [])
+    assert done["gone"]["changed"]

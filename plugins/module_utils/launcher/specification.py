@@ -63,7 +63,7 @@ class Claims(ContractRecord):
     }
 
 
-class Software(ContractRecord):
+class StoreOutline(ContractRecord):
     """The software that a system of any version is made for."""
 
     store: contract.Store
@@ -95,8 +95,8 @@ def read_store(system: str) -> contract.Store:
     return _read(system, _software).store
 
 
-def _software(written: dict[str, Any]) -> Software:
-    return Software.read({name: written[name] for name in Software.KINDS if name in written})
+def _software(written: dict[str, Any]) -> StoreOutline:
+    return StoreOutline.read({name: written[name] for name in StoreOutline.KINDS if name in written})
 
 
 def _claims(written: dict[str, Any]) -> Claims:

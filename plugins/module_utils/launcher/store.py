@@ -37,7 +37,7 @@ class Store(ContractRecord):
     def of_tree(cls, name: str, content: str | None = None) -> Store:
         """Return the store that is in the tree of a name; with its content, as a start needs it."""
         source = "%s/trees/%s/root%s" % (STATE_DIRECTORY, content or name, targets.STORE)
-        return cls(source=source, target=targets.STORE, tree=name)
+        return Store(source=source, target=targets.STORE, tree=name)
 
     @property
     def content(self) -> str:

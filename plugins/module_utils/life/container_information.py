@@ -143,11 +143,11 @@ class Information:
                 "system": str(generations.system_of(self.layout, self.name, each)),
                 "current": each == number,
                 "well": generations.was_well(self.layout, self.name, each),
-                "store": software.describe(generations.system_of(self.layout, self.name, each)),
+                "store": software.store_of(generations.system_of(self.layout, self.name, each)),
             }
             for each in generations.numbers(self.layout, self.name)
         ]
-        store = software.describe(current)
+        store = software.store_of(current)
         return {"system": str(current) if current else None, "store": store, "generations": found}
 
     def _network(self) -> dict[str, list[Any] | None]:

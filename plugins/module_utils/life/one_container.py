@@ -287,7 +287,7 @@ class OneContainer:
         result: dict[str, Any] = {"changed": changed, "name": self.name, "state": after["state"]}
         if after["current"]:
             result["system"] = str(cycle.layout.systems / after["current"])
-            store = software.describe(cycle.layout.systems / after["current"])
+            store = software.store_of(cycle.layout.systems / after["current"])
             if store is not None:
                 result["store"] = store
         if after["state"] != "absent":

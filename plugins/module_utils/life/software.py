@@ -46,7 +46,7 @@ def lacks_tree(layout: Layout, content: SystemContent) -> str | None:
     return f"{TREE}the tree {name!r} was made just now; run again"
 
 
-def describe(system: Path | None) -> dict[str, Any] | None:
+def store_of(system: Path | None) -> dict[str, Any] | None:
     """Return the store of a system on the disk: `source`, and of a tree `tree` and `content`; None where none is known.
 
     `tree` is the name that was declared, which may lead to another content by now.

@@ -176,7 +176,7 @@ def stage(
         staged.warnings += units.warnings
     if diff and staged.changed:
         current = layout.current_system(content.name)
-        packages = system_diff.packages_of(content.specification, layout.trees)
+        packages = system_diff.tree_packages(content.specification, layout.trees)
         wanted = system_diff.of_content(content, seccomp_filter, packages)
         found = system_diff.differences(system_diff.of_directory(current), wanted)
         staged.difference = system_diff.marked(found, current, staged.path)

@@ -137,13 +137,13 @@ def of_directory(directory: Path | None) -> Snapshot:
         }
         filter_path = directory / confine.FILTER
         seccomp_filter = filter_path.read_bytes() if filter_path.exists() else None
-        packages = packages_of(specification, directory.parent.parent / "trees")
+        packages = tree_packages(specification, directory.parent.parent / "trees")
         return Snapshot(specification, contents, (directory / "boot").read_text("utf-8"), seccomp_filter, packages)
     except (OSError, ValueError, LauncherError):
         return Snapshot(None, {}, "")
 
 
-def packages_of(specification: Specification, trees: Path) -> dict[str, str]:
+def tree_packages(specification: Specification, trees: Path) -> dict[str, str]:
     """Return the packages of the tree, in a directory of trees, that is a system's store, by name; none without one."""
     content = specification.store.content
     return facts_in(trees, content).packages if content else {}

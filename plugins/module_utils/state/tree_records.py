@@ -73,7 +73,7 @@ class TreeFacts(ContractRecord):
     }
 
 
-def text_of(record: ContractRecord) -> str:
+def record_text(record: ContractRecord) -> str:
     """Return a record as the text of its file."""
     return json.dumps(record.write(), indent=1, sort_keys=True) + "\n"
 

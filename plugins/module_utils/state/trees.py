@@ -23,15 +23,15 @@ from ..launcher.paths import read_text, remove_file, remove_tree, sync_directory
 from ..launcher.specification import read_store
 from .locks import open_to_lock
 from .target import Layout, TargetError, exclusive, explain, make_private_directory
-from .tree_records import TreeFacts, TreeRecord, parsed, text_of
+from .tree_records import TreeFacts, TreeRecord, parsed, record_text
 
-ROOT = "root"
+ROOT_NAME = "root"
 """The tree itself, in the directory of its content."""
 
 FACTS = "facts.json"
 ASIDE = ".aside-"
 GONE = ".gone-"
-RECORD = ".json"
+RECORD_SUFFIX = ".json"
 LIMIT = 1 << 24
 """Bytes of a record's file."""
 
@@ -45,7 +45,7 @@ class Trees:
 
     def path(self, content: str) -> Path:
         """Return the root directory of the tree of this content, whether or not there is one."""
-        return self.layout.trees / content / ROOT
+        return self.layout.trees / content / ROOT_NAME
 
     def aside(self, name: str) -> Path:
         """Return the directory in which the tree of a name is made."""
@@ -54,7 +54,7 @@ class Trees:
     def names(self) -> list[str]:
         """Return the names that lead to trees, sorted."""
         found = _listed(self.names_directory)
-        names = [name[: -len(RECORD)] for name in found if name.endswith(RECORD)]
+        names = [name[: -len(RECORD_SUFFIX)] for name in found if name.endswith(RECORD_SUFFIX)]
         return sorted(name for name in names if is_name(name))
 
     def contents(self) -> list[str]:
@@ -94,7 +94,7 @@ class Trees:
         return TreeRecord.read(parsed(text)) if text else None
 
     def _place(self, name: str) -> Path:
-        return self.names_directory / (name + RECORD)
+        return self.names_directory / (name + RECORD_SUFFIX)
 
     @contextlib.contextmanager
     def making(self, name: str, timeout: float) -> Iterator[Path]:
@@ -125,7 +125,7 @@ class Trees:
         with exclusive(self.layout.trees):
             is_new = not os.path.lexists(place)
             if is_new:
-                write_atomically(str(aside / FACTS), text_of(facts), durable=True)
+                write_atomically(str(aside / FACTS), record_text(facts), durable=True)
                 os.chown(aside, os.geteuid(), os.getegid())
                 os.chmod(aside, 0o700)
                 sync_directory(str(aside))
@@ -137,7 +137,7 @@ class Trees:
     def point(self, name: str, record: TreeRecord) -> None:
         """Let a name lead to a content. Raise OSError."""
         make_private_directory(self.names_directory)
-        write_atomically(str(self._place(name)), text_of(record), durable=True)
+        write_atomically(str(self._place(name)), record_text(record), durable=True)
 
     def forget(self, name: str) -> None:
         """Let a name lead to nothing. Raise OSError, TargetError."""

@@ -21,7 +21,7 @@ from ..launcher import linux
 from ..launcher.process import KILL
 from ..state.target import TargetError
 from . import entries
-from .entries import Entry, Refused, path_in_tree, shown
+from .entries import Refused, TreeEntry, path_in_tree, shown_name
 
 HEADER_LIMIT = 1 << 20  # bytes that one header, with its long names and attributes, can have
 BLOCK = tarfile.BLOCKSIZE
@@ -153,7 +153,7 @@ class Archive:
         assert self._program.stdout is not None
         return self._program.stdout
 
-    def each(self, act: Callable[[Entry], None]) -> None:
+    def each(self, act: Callable[[TreeEntry], None]) -> None:
         """Call `act` with the entry of each member, in order. It reads the content of each, if at all, then.
 
         :raises Refused: it is damaged, cut off, or no archive, or a member of it can be in no tree, or `act` refuses.
@@ -202,23 +202,23 @@ class Archive:
             raise Refused(f"{self.place}: cannot be unpacked, it is damaged or cut off ({words[:200]})")
 
 
-def entry_of(member: tarfile.TarInfo, tar: tarfile.TarFile) -> Entry:
+def entry_of(member: tarfile.TarInfo, tar: tarfile.TarFile) -> TreeEntry:
     """Return the entry of a member. Raise Refused for what can be in no tree."""
     path = path_in_tree(member.name)
     kind, target = _kind(member), ""
-    if kind == entries.LINK:
+    if kind == entries.SYMBOLIC_LINK:
         target = member.linkname
     elif kind == entries.HARD_LINK:
-        target = path_in_tree(member.linkname, f", to which {shown(member.name)} is a hard link,")
+        target = path_in_tree(member.linkname, f", to which {shown_name(member.name)} is a hard link,")
     if member.size < 0 or not 0 <= member.uid < 1 << 32 or not 0 <= member.gid < 1 << 32:
-        raise Refused(f"{shown(member.name)} has a size or an owner that no file can have")
+        raise Refused(f"{shown_name(member.name)} has a size or an owner that no file can have")
     attributes = {
         name[len(ATTRIBUTE) :]: value.encode("utf-8", "surrogateescape")
         for name, value in member.pax_headers.items()
         if name.startswith(ATTRIBUTE)
     }
     content = tar.extractfile(member) if kind == entries.FILE and member.size else None
-    return Entry(
+    return TreeEntry(
         path,
         kind,
         stat.S_IMODE(member.mode),
@@ -236,7 +236,7 @@ def _kind(member: tarfile.TarInfo) -> str:
     if member.isdir():
         return entries.DIRECTORY
     if member.issym():
-        return entries.LINK
+        return entries.SYMBOLIC_LINK
     if member.islnk():
         return entries.HARD_LINK
     if member.isfifo():
@@ -246,4 +246,4 @@ def _kind(member: tarfile.TarInfo) -> str:
         return entries.WHITEOUT_DEVICE if whiteout else entries.DEVICE
     if member.isreg():
         return entries.FILE
-    raise Refused(f"{shown(member.name)} is of the unknown type {member.type!r}")
+    raise Refused(f"{shown_name(member.name)} is of the unknown type {member.type!r}")

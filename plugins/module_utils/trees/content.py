@@ -11,6 +11,7 @@ where software needs that it is there (`NOT_COUNTED`).
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fnmatch
 import hashlib
@@ -18,11 +19,11 @@ import os
 import re
 import stat
 
-from ..launcher import linux, lookup, trees
+from ..launcher import lookup, trees
 from ..launcher.errors import LauncherError
 from ..launcher.names import DIGITS
 from ..state.tree_records import TreeFacts
-from .entries import Budget, Refused, is_kept, shown
+from .entries import Budget, Refused, is_attribute_kept, shown_name
 from .packages import distribution_of, packages_of
 
 TAKEN_OUT = (
@@ -63,7 +64,7 @@ READ_SIZE = 1 << 18
 _taken_out = re.compile("|".join(map(fnmatch.translate, TAKEN_OUT)))
 
 
-class Content:
+class TreeContent:
     """A tree that was made, looked through once.
 
     :param root: its root directory, which nobody else has.
@@ -126,7 +127,7 @@ class Content:
     def _look(self, directory: int, name: str, path: str, status: os.stat_result) -> None:
         kind = stat.S_IFMT(status.st_mode)
         if kind in (stat.S_IFCHR, stat.S_IFBLK):
-            raise Refused(f"{shown(path)} is a device, or a whiteout of overlayfs, and can be in no tree")
+            raise Refused(f"{shown_name(path)} is a device, or a whiteout of overlayfs, and can be in no tree")
         if kind == stat.S_IFSOCK:
             os.unlink(name, dir_fd=directory)  # nobody listens
             return
@@ -189,7 +190,7 @@ def _attributes(descriptor: int) -> list[bytes]:
         return []
     found = []
     for name in names:
-        if is_kept(name):
+        if is_attribute_kept(name):
             found += [os.fsencode(name), os.getxattr(descriptor, name)]
         elif not name.startswith("security."):  # labels are the host's, and are not part of the tree
             os.removexattr(descriptor, name)
@@ -206,6 +207,8 @@ def synchronise(directory: str) -> None:
     """Bring all of a file system to its disk, before what was written there gets its name. Raise OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        linux.result_of(linux.libc.syncfs(descriptor), "syncfs(%s)", directory)
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), directory)
     finally:
         os.close(descriptor)

@@ -20,7 +20,7 @@ ENTRIES = 2_000_000
 """The number of files, directories and links that a tree may have; a large distribution's desktop has 500,000."""
 
 SHOWN = 120  # characters of a name in a message
-DIRECTORY, FILE, LINK, HARD_LINK, FIFO, DEVICE, WHITEOUT_DEVICE = (
+DIRECTORY, FILE, SYMBOLIC_LINK, HARD_LINK, FIFO, DEVICE, WHITEOUT_DEVICE = (
     "directory",
     "file",
     "link",
@@ -39,7 +39,7 @@ class Refused(TargetError):
     """What cannot be in a tree, or not there."""
 
 
-def shown(name: str) -> str:
+def shown_name(name: str) -> str:
     """Return a name for a message: it may be anything, and of any length."""
     text = name if len(name) <= SHOWN else name[: SHOWN // 2] + "[...]" + name[-SHOWN // 2 :]
     return ascii(text)
@@ -51,7 +51,7 @@ def path_in_tree(name: str, what: str = "") -> str:
     :param what: what names it, for the error, when it is not the name of an entry itself.
     :raises Refused: it would lie outside, or no file can have that name.
     """
-    said = f"{shown(name)}{what}"
+    said = f"{shown_name(name)}{what}"
     if name.startswith("/"):
         raise Refused(f"{said} is an absolute name, which would lead out of the tree")
     parts = [part for part in name.split("/") if part not in ("", ".")]
@@ -67,7 +67,7 @@ def path_in_tree(name: str, what: str = "") -> str:
     return path
 
 
-def is_kept(attribute: str) -> bool:
+def is_attribute_kept(attribute: str) -> bool:
     """Return whether an extended attribute is part of a tree.
 
     Labels of a security module are this host's to give, and what overlayfs notes for itself would lead a container's
@@ -78,7 +78,7 @@ def is_kept(attribute: str) -> bool:
     return attribute in KEPT_ATTRIBUTES
 
 
-class Entry:
+class TreeEntry:
     """One file, directory, link or the like.
 
     Attributes:
@@ -88,7 +88,7 @@ class Entry:
         mtime: in seconds since 1970; Python's compiled files name that of their source.
         size: bytes of a file.
         target: the text of a link; of a hard link the path, in the tree, of the file that it names.
-        attributes: the extended ones, by name; only those that `is_kept` are written.
+        attributes: the extended ones, by name; only those that `is_attribute_kept` are written.
         read: returns up to so many bytes of a file, in order, and nothing at its end.
         descriptor: of a file on this host, whose content the kernel can copy; else -1.
     """
@@ -140,8 +140,8 @@ class Budget:
         self._bytes += max(0, size)
         if self._bytes > self.size:
             raise Refused(
-                f"{shown(path)} would make the tree larger than {self.size} bytes: set size_limit to more if it is "
-                "meant to be"
+                f"{shown_name(path)} would make the tree larger than {self.size} bytes: set size_limit to more if it "
+                "is meant to be"
             )
         if self._count > self.entries:
-            raise Refused(f"{shown(path)} is one of more than {self.entries} files, which no tree may have")
+            raise Refused(f"{shown_name(path)} is one of more than {self.entries} files, which no tree may have")

@@ -23,7 +23,7 @@ from ..launcher import lookup
 from ..state.target import TargetError
 from . import entries
 from .archives import Archive
-from .entries import Budget, Entry, Refused, path_in_tree, shown
+from .entries import Budget, Refused, TreeEntry, path_in_tree, shown_name
 from .fetching import held_to
 from .sources import WHITEOUT, ArchiveSource, Order
 from .writer import TreeWriter
@@ -99,11 +99,11 @@ class Image:
         try:
             descriptor = lookup.open_below(self.root, path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
-            raise Refused(f"{shown(path)} of the image cannot be read: {error.strerror}") from None
+            raise Refused(f"{shown_name(path)} of the image cannot be read: {error.strerror}") from None
         file = open(descriptor, "rb")  # noqa: SIM115  the caller closes it
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             file.close()
-            raise Refused(f"{shown(path)} of the image is no file")
+            raise Refused(f"{shown_name(path)} of the image is no file")
         return file
 
     def layers(self) -> list[Layer]:
@@ -163,7 +163,7 @@ class Image:
         text = self._read(path)
         named = re.search("[0-9a-f]{64}", path)
         if named and hashlib.sha256(text).hexdigest() != named.group():
-            raise Refused(f"{shown(path)} of the image has another digest than its name says")
+            raise Refused(f"{shown_name(path)} of the image has another digest than its name says")
         unpacked = self._json(path, text)["rootfs"]["diff_ids"]
         self._refuse_other_count(len(layers), len(unpacked))
         return [Layer(path_in_tree(each), "", diff) for each, diff in zip(layers, unpacked)]
@@ -178,7 +178,7 @@ class Image:
         path = _blob_path(descriptor["digest"])
         with self.open(path) as file:
             if os.fstat(file.fileno()).st_size > DOCUMENT_LIMIT:
-                raise Refused(f"{shown(path)} of the image is larger than {DOCUMENT_LIMIT} bytes")
+                raise Refused(f"{shown_name(path)} of the image is larger than {DOCUMENT_LIMIT} bytes")
             _hold(file, descriptor["digest"], path)
             return self._json(path, file.read(DOCUMENT_LIMIT))
 
@@ -186,7 +186,7 @@ class Image:
         with self.open(path_in_tree(path)) as file:
             text = file.read(DOCUMENT_LIMIT + 1)
         if len(text) > DOCUMENT_LIMIT:
-            raise Refused(f"{shown(path)} of the image is larger than {DOCUMENT_LIMIT} bytes")
+            raise Refused(f"{shown_name(path)} of the image is larger than {DOCUMENT_LIMIT} bytes")
         return text
 
     @staticmethod
@@ -194,19 +194,19 @@ class Image:
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise Refused(f"{shown(path)} of the image is no JSON ({error})") from None
+            raise Refused(f"{shown_name(path)} of the image is no JSON ({error})") from None
 
 
 def _blob_path(digest: Any) -> str:
     algorithm, _colon, digits = str(digest).partition(":")
     if algorithm not in ("sha256", "sha512") or not re.fullmatch("[0-9a-f]{64}|[0-9a-f]{128}", digits):
-        raise Refused(f"{shown(str(digest))} is no digest of a part of an image")
+        raise Refused(f"{shown_name(str(digest))} is no digest of a part of an image")
     return f"blobs/{algorithm}/{digits}"
 
 
 def _hold(file: IO[bytes], digest: str, path: str) -> None:
     try:
-        held_to(file, digest, f"{shown(path)} of the image")
+        held_to(file, digest, f"{shown_name(path)} of the image")
     except TargetError as error:
         raise Refused(str(error)) from None
 
@@ -217,14 +217,14 @@ def _apply(image: Image, layer: Layer, writer: TreeWriter, limit: int) -> None:
         if layer.digest:
             _hold(file, layer.digest, layer.path)
     for act in (_take_away, _add):
-        with image.open(layer.path) as file, Archive(file, f"its layer {shown(layer.path)}", limit) as archive:
+        with image.open(layer.path) as file, Archive(file, f"its layer {shown_name(layer.path)}", limit) as archive:
             archive.each(functools.partial(act, writer))
             found = f"sha256:{archive.stream.digest.hexdigest()}"
             if found != layer.unpacked:
-                raise Refused(f"its layer {shown(layer.path)} unpacks to {found}, and not to {layer.unpacked}")
+                raise Refused(f"its layer {shown_name(layer.path)} unpacks to {found}, and not to {layer.unpacked}")
 
 
-def _take_away(writer: TreeWriter, entry: Entry) -> None:
+def _take_away(writer: TreeWriter, entry: TreeEntry) -> None:
     """Take away what lower layers have, for a whiteout."""
     hidden = hidden_by(entry)
     if hidden is None:
@@ -236,7 +236,7 @@ def _take_away(writer: TreeWriter, entry: Entry) -> None:
         writer.remove(f"{hidden.path}/{name}" if hidden.path else name)
 
 
-def _add(writer: TreeWriter, entry: Entry) -> None:
+def _add(writer: TreeWriter, entry: TreeEntry) -> None:
     """Add what the layer has itself."""
     if hidden_by(entry) is None:
         writer.put(entry)
@@ -249,7 +249,7 @@ class Hidden(NamedTuple):
     content: bool
 
 
-def hidden_by(entry: Entry) -> Hidden | None:
+def hidden_by(entry: TreeEntry) -> Hidden | None:
     """Return what an entry of a layer hides, or None when it is no whiteout.
 
     :raises Refused: it is a whiteout that hides nothing a tree can have.
@@ -257,16 +257,16 @@ def hidden_by(entry: Entry) -> Hidden | None:
     above, _slash, name = entry.path.rpartition("/")
     below = [part for part in above.split("/") if part.startswith(WHITEOUT)]
     if below:
-        raise Refused(f"{shown(entry.path)} lies below {shown(below[0])}, which is a whiteout")
+        raise Refused(f"{shown_name(entry.path)} lies below {shown_name(below[0])}, which is a whiteout")
     if not name.startswith(WHITEOUT):
         return None
     hidden = name[len(WHITEOUT) :]
     if name == OPAQUE:
         found = Hidden(above, True)
     elif hidden in ("", ".", "..") or hidden.startswith(WHITEOUT):
-        raise Refused(f"{shown(entry.path)} is a whiteout of what no tree has")
+        raise Refused(f"{shown_name(entry.path)} is a whiteout of what no tree has")
     else:
         found = Hidden(f"{above}/{hidden}" if above else hidden, False)
     if entry.kind not in (entries.FILE, entries.HARD_LINK):
-        raise Refused(f"{shown(entry.path)} is a whiteout, and a {entry.kind}: it should be an empty file")
+        raise Refused(f"{shown_name(entry.path)} is a whiteout, and a {entry.kind}: it should be an empty file")
     return found

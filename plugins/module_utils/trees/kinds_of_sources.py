@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from .images import ImageSource
-from .sources import ArchiveSource, CommandSource, DirectorySource, MmdebstrapSource, Source
+from .sources import ArchiveSource, CommandSource, DirectorySource, MmdebstrapSource, TreeSource
 
-SOURCES: dict[str, type[Source]] = {
+TREE_SOURCES: dict[str, type[TreeSource]] = {
     kind.KIND: kind for kind in (MmdebstrapSource, ArchiveSource, ImageSource, DirectorySource, CommandSource)
 }
 """The kinds, by the names of the module's options for them."""

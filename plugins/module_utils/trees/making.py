@@ -14,10 +14,10 @@ from ..launcher.errors import LauncherError
 from ..launcher.paths import remove_tree
 from ..state.target import Layout, TargetError, explain
 from ..state.tree_records import Change, TreeFacts, TreeRecord, changed_packages, package_lines
-from ..state.trees import ROOT, Trees
-from .content import Content, synchronise
+from ..state.trees import ROOT_NAME, Trees
+from .content import TreeContent, synchronise
 from .entries import Budget
-from .sources import Order, Source
+from .sources import Order, TreeSource
 
 SCRATCH = "scratch"
 UNKNOWN = "unknown until it is made"
@@ -36,7 +36,7 @@ class TreeMaking:
     """
 
     def __init__(
-        self, layout: Layout, name: str, source: Source | None, size_limit: int, timeout: float, check: bool = False
+        self, layout: Layout, name: str, source: TreeSource | None, size_limit: int, timeout: float, check: bool = False
     ) -> None:
         self.layout = layout
         self.trees = Trees(layout)
@@ -119,10 +119,10 @@ class TreeMaking:
         self._collect()
         return self._result(former, record, made.facts, changes)
 
-    def _fill(self, aside: Path) -> Content:
+    def _fill(self, aside: Path) -> TreeContent:
         """Make the tree in a directory aside. Return its content. Raise TargetError, OSError."""
         assert self.source is not None
-        root, scratch = aside / ROOT, aside / SCRATCH
+        root, scratch = aside / ROOT_NAME, aside / SCRATCH
         for path in (root, scratch):
             path.mkdir()
             os.chown(path, os.geteuid(), os.getegid())
@@ -131,7 +131,7 @@ class TreeMaking:
             self.source.make(Order(str(root), str(scratch), self.size_limit, self.timeout))
             if not root.is_dir() or root.is_symlink():
                 raise TargetError(f"{self.source.KIND}: has removed the directory that it was to fill")
-            content = Content(str(root), Budget(self.size_limit))
+            content = TreeContent(str(root), Budget(self.size_limit))
         except TargetError as error:
             raise TargetError(f"tree {self.name!r}: {error}; nothing was changed") from error
         remove_tree(str(scratch))

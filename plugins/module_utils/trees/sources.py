@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a tree can be made from. Each is a class with the same few methods, found in `kinds_of_sources.SOURCES`."""
+"""What a tree can be made from. Each is a class with the same few methods, found in `kinds_of_sources.TREE_SOURCES`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..launcher.targets import is_below, plain_path
 from ..state.target import TargetError
 from . import entries, fetching, tools
 from .archives import Archive
-from .entries import Budget, Entry, path_in_tree
+from .entries import Budget, TreeEntry, path_in_tree
 from .writer import TreeWriter
 
 WHITEOUT = ".wh."
@@ -45,7 +45,7 @@ class Order:
         self.timeout = timeout
 
 
-class Source:
+class TreeSource:
     """What a tree is made from.
 
     :param given: the options of its kind, checked by Ansible's specification of them.
@@ -75,7 +75,7 @@ class Source:
         raise NotImplementedError
 
 
-class ArchiveSource(Source):
+class ArchiveSource(TreeSource):
     """An archive of a tree, by tar, perhaps compressed by gzip, xz or zstd."""
 
     KIND = "archive"
@@ -120,7 +120,7 @@ class ArchiveSource(Source):
         place = self.describe().replace(" ", ": ", 1)
         self.unpack(order, place, order.root, _without_whiteouts)
 
-    def unpack(self, order: Order, place: str, directory: str, look: Callable[[Entry], Entry]) -> None:
+    def unpack(self, order: Order, place: str, directory: str, look: Callable[[TreeEntry], TreeEntry]) -> None:
         """Unpack the file to a directory.
 
         :param place: what the file is called in messages.
@@ -134,14 +134,14 @@ class ArchiveSource(Source):
             archive.each(lambda entry: writer.put(look(entry)))
 
 
-def _without_whiteouts(entry: Entry) -> Entry:
+def _without_whiteouts(entry: TreeEntry) -> TreeEntry:
     if entry.path.rpartition("/")[2].startswith(WHITEOUT):
         said = "is a whiteout, as a layer of an image has them: use 'image' for that"
-        raise entries.Refused(f"{entries.shown(entry.path)} {said}")
+        raise entries.Refused(f"{entries.shown_name(entry.path)} {said}")
     return entry
 
 
-class DirectorySource(Source):
+class DirectorySource(TreeSource):
     """A directory of this host that holds a tree."""
 
     KIND = "directory"
@@ -219,7 +219,7 @@ def _copy_one(
     writer: TreeWriter, directory: int, name: str, path: str, status: os.stat_result, names: dict[tuple[int, int], str]
 ) -> None:
     if stat.S_ISLNK(status.st_mode):
-        writer.put(_entry(path, entries.LINK, status, -1, os.readlink(name, dir_fd=directory)))
+        writer.put(_entry(path, entries.SYMBOLIC_LINK, status, -1, os.readlink(name, dir_fd=directory)))
         return
     if not stat.S_ISREG(status.st_mode):
         kind = entries.FIFO if stat.S_ISFIFO(status.st_mode) else entries.DEVICE
@@ -235,7 +235,7 @@ def _copy_one(
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise entries.Refused(f"{entries.shown(path)} was exchanged while it was copied: try again")
+            raise entries.Refused(f"{entries.shown_name(path)} was exchanged while it was copied: try again")
         writer.put(_entry(path, entries.FILE, status, descriptor))
     finally:
         os.close(descriptor)
@@ -243,13 +243,15 @@ def _copy_one(
         names[identity] = path
 
 
-def _entry(path: str, kind: str, status: os.stat_result, descriptor: int, target: str = "") -> Entry:
+def _entry(path: str, kind: str, status: os.stat_result, descriptor: int, target: str = "") -> TreeEntry:
     """Return the entry of what is on this host; `descriptor` is that of an open file or directory, else -1."""
     attributes = {}
     if descriptor >= 0:
-        attributes = {name: os.getxattr(descriptor, name) for name in os.listxattr(descriptor) if entries.is_kept(name)}
+        attributes = {
+            name: os.getxattr(descriptor, name) for name in os.listxattr(descriptor) if entries.is_attribute_kept(name)
+        }
     is_file = kind == entries.FILE
-    return Entry(
+    return TreeEntry(
         path_in_tree(path),
         kind,
         stat.S_IMODE(status.st_mode),
@@ -264,7 +266,7 @@ def _entry(path: str, kind: str, status: os.stat_result, descriptor: int, target
     )
 
 
-class CommandSource(Source):
+class CommandSource(TreeSource):
     """A command of the user's, which fills an empty directory: its last argument, and `TREE` in its environment."""
 
     KIND = "command"
@@ -288,7 +290,7 @@ class CommandSource(Source):
         tools.run_apart([*self.argv, order.root], environment, order.scratch, order.timeout, f"command: {self.argv[0]}")
 
 
-class MmdebstrapSource(Source):
+class MmdebstrapSource(TreeSource):
     """A distribution of the Debian family, installed by mmdebstrap from its packages."""
 
     KIND = "mmdebstrap"

@@ -18,14 +18,14 @@ from ..launcher import linux
 from ..launcher.errors import LauncherError
 from ..launcher.trees import remove
 from . import entries
-from .entries import Budget, Entry, Refused, shown
+from .entries import Budget, Refused, TreeEntry, shown_name
 
 _BELOW = linux.RESOLVE_IN_ROOT | linux.RESOLVE_NO_SYMLINKS | linux.RESOLVE_NO_XDEV
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_COPIED_BY_KERNEL = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF)
 PART = 1 << 18  # bytes that are copied at a time
-DEVICES = "dev"
+OWN_DEVICES = "dev"
 """The directory whose devices are left out: each container makes its own."""
 
 
@@ -42,10 +42,10 @@ class TreeWriter:
         self.budget = budget
         self._times: dict[str, float] = {}
         self._parent, self._parent_path = os.dup(self.root), ""
-        self._write: dict[str, Callable[[int, str, Entry], None]] = {
+        self._write: dict[str, Callable[[int, str, TreeEntry], None]] = {
             entries.DIRECTORY: self._write_directory,
             entries.FILE: self._write_file,
-            entries.LINK: self._write_link,
+            entries.SYMBOLIC_LINK: self._write_link,
             entries.HARD_LINK: self._write_hard_link,
             entries.FIFO: self._write_fifo,
         }
@@ -61,7 +61,7 @@ class TreeWriter:
             os.close(self._parent)
             os.close(self.root)
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: TreeEntry) -> None:
         """Write an entry. What had its path is replaced, except that a directory keeps what is in it.
 
         :raises Refused: it cannot be in a tree, or not there.
@@ -82,7 +82,7 @@ class TreeWriter:
         except OSError as error:
             if error.errno in (errno.ENOTSUP, errno.ENODATA) and entry.attributes:
                 said = "has extended attributes, which the file system of /var/lib/unshare does not keep"
-                raise Refused(f"{shown(entry.path)} {said}") from error
+                raise Refused(f"{shown_name(entry.path)} {said}") from error
             raise
 
     def remove(self, path: str) -> bool:
@@ -102,11 +102,11 @@ class TreeWriter:
             return []
 
     @staticmethod
-    def _pass_over(entry: Entry) -> None:
+    def _pass_over(entry: TreeEntry) -> None:
         if entry.kind == entries.WHITEOUT_DEVICE:
-            raise Refused(f"{shown(entry.path)} is a whiteout of overlayfs, and no file of a tree")
-        if not entry.path.startswith(DEVICES + "/"):
-            raise Refused(f"{shown(entry.path)} is a device, and outside of /dev none can be in a tree")
+            raise Refused(f"{shown_name(entry.path)} is a whiteout of overlayfs, and no file of a tree")
+        if not entry.path.startswith(OWN_DEVICES + "/"):
+            raise Refused(f"{shown_name(entry.path)} is a device, and outside of /dev none can be in a tree")
 
     def _directory(self, path: str, what: str, make: bool = True) -> int:
         """Return a descriptor of a directory of the tree, which stays open until the next call.
@@ -126,7 +126,9 @@ class TreeWriter:
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
                 kind = "a link" if error.errno == errno.ELOOP else "no directory"
-                raise Refused(f"{shown(what)} lies below {shown(self._obstacle(path))}, which is {kind}") from None
+                raise Refused(
+                    f"{shown_name(what)} lies below {shown_name(self._obstacle(path))}, which is {kind}"
+                ) from None
             if error.errno != errno.ENOENT or not make:
                 raise
         above, _slash, name = path.rpartition("/")
@@ -165,7 +167,7 @@ class TreeWriter:
         self._times = {each: time for each, time in self._times.items() if not (each + "/").startswith(path + "/")}
         return True
 
-    def _write_directory(self, directory: int, name: str, entry: Entry) -> None:
+    def _write_directory(self, directory: int, name: str, entry: TreeEntry) -> None:
         try:
             os.mkdir(name, 0o700, dir_fd=directory)
         except FileExistsError:
@@ -178,13 +180,13 @@ class TreeWriter:
         finally:
             os.close(descriptor)
 
-    def _set_directory(self, descriptor: int, entry: Entry) -> None:
-        for attribute in filter(entries.is_kept, os.listxattr(descriptor)):
+    def _set_directory(self, descriptor: int, entry: TreeEntry) -> None:
+        for attribute in filter(entries.is_attribute_kept, os.listxattr(descriptor)):
             os.removexattr(descriptor, attribute)
         _set_all(descriptor, entry)
         self._times[entry.path] = entry.mtime
 
-    def _write_file(self, directory: int, name: str, entry: Entry) -> None:
+    def _write_file(self, directory: int, name: str, entry: TreeEntry) -> None:
         self._remove(directory, name, entry.path)
         descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=directory)
         try:
@@ -194,18 +196,18 @@ class TreeWriter:
         finally:
             os.close(descriptor)
 
-    def _write_link(self, directory: int, name: str, entry: Entry) -> None:
+    def _write_link(self, directory: int, name: str, entry: TreeEntry) -> None:
         if not entry.target or "\0" in entry.target or len(os.fsencode(entry.target)) > entries.PATH_LIMIT:
-            raise Refused(f"{shown(entry.path)} is a link to {shown(entry.target)}, which is no path")
+            raise Refused(f"{shown_name(entry.path)} is a link to {shown_name(entry.target)}, which is no path")
         self._remove(directory, name, entry.path)
         os.symlink(entry.target, name, dir_fd=directory)
         os.chown(name, entry.uid, entry.gid, dir_fd=directory, follow_symlinks=False)
 
-    def _write_hard_link(self, directory: int, name: str, entry: Entry) -> None:
+    def _write_hard_link(self, directory: int, name: str, entry: TreeEntry) -> None:
         if entry.target == entry.path:
-            raise Refused(f"{shown(entry.path)} is a hard link to itself")
+            raise Refused(f"{shown_name(entry.path)} is a hard link to itself")
         above, _slash, source = entry.target.rpartition("/")
-        said = f"{shown(entry.path)} is a hard link to {shown(entry.target)}"
+        said = f"{shown_name(entry.path)} is a hard link to {shown_name(entry.target)}"
         try:
             beside = self._open(above, entry.target, make=False)
         except (FileNotFoundError, Refused) as error:
@@ -222,7 +224,7 @@ class TreeWriter:
         finally:
             os.close(beside)
 
-    def _write_fifo(self, directory: int, name: str, entry: Entry) -> None:
+    def _write_fifo(self, directory: int, name: str, entry: TreeEntry) -> None:
         self._remove(directory, name, entry.path)
         os.mkfifo(name, 0o600, dir_fd=directory)
         os.chown(name, entry.uid, entry.gid, dir_fd=directory, follow_symlinks=False)
@@ -238,11 +240,11 @@ class TreeWriter:
                 os.close(descriptor)
 
 
-def _set_all(descriptor: int, entry: Entry) -> None:
+def _set_all(descriptor: int, entry: TreeEntry) -> None:
     """Give an open file its owner, attributes and mode, in the order in which none takes another away."""
     os.fchown(descriptor, entry.uid, entry.gid)
     for attribute, value in entry.attributes.items():
-        if entries.is_kept(attribute):
+        if entries.is_attribute_kept(attribute):
             os.setxattr(descriptor, attribute, value)
     os.fchmod(descriptor, entry.mode)
 
@@ -254,7 +256,7 @@ def _set_time(descriptor: int, mtime: float) -> None:
         pass  # a time that no file here can have, such as one of the year 9999
 
 
-def _copy(descriptor: int, entry: Entry) -> None:
+def _copy(descriptor: int, entry: TreeEntry) -> None:
     """Write the content of a file; what is empty in it takes no room on the disk."""
     left = entry.size
     while left and entry.descriptor >= 0:
@@ -270,7 +272,7 @@ def _copy(descriptor: int, entry: Entry) -> None:
     while left:
         part = entry.read(min(left, PART)) if entry.read is not None else b""
         if not part:
-            raise Refused(f"{shown(entry.path)} ends {left} bytes before it should: the source is cut off")
+            raise Refused(f"{shown_name(entry.path)} ends {left} bytes before it should: the source is cut off")
         left -= len(part)
         if part.count(0) == len(part):
             os.lseek(descriptor, len(part), os.SEEK_CUR)

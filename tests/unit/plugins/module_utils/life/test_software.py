@@ -74,8 +74,8 @@ def test_t1_a_system_says_which_tree_it_is_for(layout: Layout) -> None:
     assert specification.store == Store.of_tree("base", ONE)
     assert specification.file_systems[0].device == f"/var/lib/unshare/trees/{ONE}/root/usr"
     assert read_store(str(path)).content == ONE
-    assert software.describe(path) == {"source": specification.store.source, "tree": "base", "content": ONE}
-    assert software.describe(path.with_name("nothing")) is None
+    assert software.store_of(path) == {"source": specification.store.source, "tree": "base", "content": ONE}
+    assert software.store_of(path.with_name("nothing")) is None
 
 
 def test_t1_a_tree_that_a_system_is_for_is_kept(layout: Layout) -> None:
@@ -132,7 +132,7 @@ def test_t1_a_difference_shows_content_and_packages(layout: Layout) -> None:
     store_tree(layout, ONE)
     path = Systems(layout).write(content(layout), None)
     store_tree(layout, TWO, version="2")
-    packages = system_diff.packages_of(content(layout).specification, layout.trees)
+    packages = system_diff.tree_packages(content(layout).specification, layout.trees)
     shown = system_diff.differences(
         system_diff.of_directory(path), system_diff.of_content(content(layout), None, packages)
     )

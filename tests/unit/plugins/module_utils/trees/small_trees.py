@@ -12,7 +12,7 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
-from ansible_collections.unshare.container.plugins.module_utils.trees.kinds_of_sources import SOURCES
+from ansible_collections.unshare.container.plugins.module_utils.trees.kinds_of_sources import TREE_SOURCES
 from ansible_collections.unshare.container.plugins.module_utils.trees.making import TreeMaking
 
 NAME = "small"
@@ -57,7 +57,7 @@ def making(
     root: Path, kind: str | None, given: dict[str, t.Any] | None = None, check: bool = False, limit: int = LIMIT
 ) -> TreeMaking:
     """Return what makes the tree NAME below a root."""
-    source = None if kind is None else SOURCES[kind](given or {})
+    source = None if kind is None else TREE_SOURCES[kind](given or {})
     return TreeMaking(Layout(root), NAME, source, limit, 60.0, check)
 
 
