@@ -285,7 +285,8 @@ test "$TREE" = "$1"
 echo kept > "$1/usr/kept"
 mount -t tmpfs tmpfs "$1/etc"
 echo hidden > "$1/etc/hidden"
-sleep 1000 3> %s &
+exec 3> %s
+sleep 1000 &
 """
 
 
@@ -300,8 +301,9 @@ def test_t2_what_a_command_mounts_and_leaves_running_ends_with_it(tmp_path: Path
     assert os.listdir(tree / "etc") == []
     poll = select.poll()
     poll.register(held, select.POLLIN)
-    assert poll.poll(10_000) == [(held, select.POLLHUP)]  # it was opened, and nobody has it any more
+    ended = poll.poll(10_000)
     os.close(held)
+    assert ended == [(held, select.POLLHUP)]  # it was opened, and nobody has it any more
 
 
 @pytest.mark.parametrize(
