@@ -262,7 +262,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "mirrors": _WORDS,
             "variant": {"type": "str", "default": "minbase"},
             "components": _WORDS,
-            "keyrings": {"type": "list", "elements": "path", "default": []},
+            "keyrings": {"type": "list", "elements": "path", "default": [], "no_log": False},  # of public keys
             "options": _WORDS,
         },
     },

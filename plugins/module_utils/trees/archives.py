@@ -150,7 +150,8 @@ class Archive:
             )
         except FileNotFoundError:
             raise TargetError(f"{self.place}: needs the program {command[0]}: install the package {package}") from None
-        assert self._program.stdout is not None
+        if self._program.stdout is None:
+            raise TargetError(f"{self.place}: the output of {command[0]} cannot be read")
         return self._program.stdout
 
     def each(self, act: Callable[[TreeEntry], None]) -> None:
@@ -175,7 +176,7 @@ class Archive:
             raise Refused(f"{self.place}: is damaged, cut off, or no tar archive ({error})") from error
         except Refused as error:
             self._check_program(ended=False)
-            raise Refused(f"{self.place}: {error}") from error
+            raise Refused(f"{self.place}: {error}") from None
 
     def _opened(self) -> tarfile.TarFile:
         stream: Any = self.stream

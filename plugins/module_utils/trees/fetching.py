@@ -95,7 +95,7 @@ def fetched(url: str, checksum: str, path: str, limit: int, place: str) -> IO[by
     file = open(path, "xb+")  # noqa: SIM115  the caller closes it
     try:
         try:
-            with urllib.request.urlopen(request, timeout=SILENCE) as answer:
+            with urllib.request.build_opener().open(request, timeout=SILENCE) as answer:
                 _receive(answer.read, file, limit, f"{place}: {shown}")
         except urllib.error.HTTPError as error:
             raise TargetError(f"{place}: {shown} cannot be fetched: {error.code} {error.reason}") from None

@@ -78,7 +78,7 @@ class ImageSource(ArchiveSource):
                 for layer in image.layers():
                     _apply(image, layer, writer, order.size_limit)
         except Refused as error:
-            raise Refused(f"{place}: {error}") from error
+            raise Refused(f"{place}: {error}") from None
         finally:
             os.close(root)
 

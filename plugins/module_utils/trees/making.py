@@ -57,16 +57,22 @@ class TreeMaking:
             former = None  # somebody has removed it
         if state == "absent":
             return self._remove(former)
-        assert self.source is not None
-        if state == "present" and former is not None and former.source == self.source.digest():
+        source = self._wanted()
+        if state == "present" and former is not None and former.source == source.digest():
             self._collect()
             return self._result(former, former)
-        self.source.refuse()
-        if self.check and (former is None or self.source.KIND == "command" or state == "present"):
-            if former is not None and self.source.KIND == "command":
+        source.refuse()
+        if self.check and (former is None or source.KIND == "command" or state == "present"):
+            if former is not None and source.KIND == "command":
                 self.warnings.append(NOT_RUN.format(self.name))
             return self._foreseen(former)
         return self._make(state, former)
+
+    def _wanted(self) -> TreeSource:
+        """Return what the tree is made from. Raise TargetError where nothing was given."""
+        if self.source is None:
+            raise TargetError(f"nothing says what the tree {self.name!r} is made from")
+        return self.source
 
     def _remove(self, former: TreeRecord | None) -> dict[str, Any]:
         changed = former is not None or self.name in self.trees.names()
@@ -90,23 +96,23 @@ class TreeMaking:
 
     def _foreseen(self, former: TreeRecord | None) -> dict[str, Any]:
         """Return the result of a run that would make the tree, for as much as can be said before."""
-        assert self.source is not None
-        after = f"{UNKNOWN}, from {self.source.describe()}\n"
+        source = self._wanted()
+        after = f"{UNKNOWN}, from {source.describe()}\n"
         before = f"{former.content}, from {former.description}\n" if former is not None else ""
         return {"changed": True, "name": self.name, "diff": self._entry(before, after)}
 
     def _make(self, state: str, former: TreeRecord | None) -> dict[str, Any]:
-        assert self.source is not None
+        source = self._wanted()
         try:
             with self.trees.making(self.name, self.timeout) as aside:
                 known = self.trees.record(self.name)
-                if state == "present" and known is not None and known.source == self.source.digest():
+                if state == "present" and known is not None and known.source == source.digest():
                     return self._result(former, known)  # another run was faster
                 made = self._fill(aside)
                 record = TreeRecord(
                     content=made.digest,
-                    source=self.source.digest(),
-                    description=self.source.describe(),
+                    source=source.digest(),
+                    description=source.describe(),
                     made=int(time.time()),
                 )
                 packages = self.trees.facts(former.content).packages if former is not None else {}
@@ -121,16 +127,16 @@ class TreeMaking:
 
     def _fill(self, aside: Path) -> TreeContent:
         """Make the tree in a directory aside. Return its content. Raise TargetError, OSError."""
-        assert self.source is not None
+        source = self._wanted()
         root, scratch = aside / ROOT_NAME, aside / SCRATCH
         for path in (root, scratch):
             path.mkdir()
             os.chown(path, os.geteuid(), os.getegid())
             path.chmod(0o755)
         try:
-            self.source.make(Order(str(root), str(scratch), self.size_limit, self.timeout))
+            source.make(Order(str(root), str(scratch), self.size_limit, self.timeout))
             if not root.is_dir() or root.is_symlink():
-                raise TargetError(f"{self.source.KIND}: has removed the directory that it was to fill")
+                raise TargetError(f"{source.KIND}: has removed the directory that it was to fill")
             content = TreeContent(str(root), Budget(self.size_limit))
         except TargetError as error:
             raise TargetError(f"tree {self.name!r}: {error}; nothing was changed") from error

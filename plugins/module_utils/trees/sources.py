@@ -175,7 +175,7 @@ class DirectorySource(TreeSource):
             with TreeWriter(order.root, Budget(order.size_limit)) as writer:
                 _copy(top, writer)
         except entries.Refused as error:
-            raise entries.Refused(f"directory: {self.path}: {error}") from error
+            raise entries.Refused(f"directory: {self.path}: {error}") from None
         finally:
             os.close(top)
 
