@@ -304,6 +304,9 @@ options:
     description:
       - The directory that holds the container's software, as a path, as V(SOURCE=TARGET) or as a mapping of C(source)
         and C(target). A path that ends with C(/usr) is seen as C(/usr) inside.
+      - Or a mapping of C(tree), the name of a tree that M(unshare.container.tree) has made on the host. What the name
+        leads to when the container is deployed is part of its system, so that a new tree is a change, and a roll-back
+        brings the former software back. A tree that the host does not have is an error before anything changes.
       - A file system of the machine that is mounted at its target is dropped.
     type: raw
     default: /usr

@@ -215,8 +215,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "secrets": {"type": "dict", "default": {}, "no_log": True},
 }
 
-ANNOUNCED: dict[str, t.Any] = {"digest": {"type": "str"}, "security": {"type": "dict"}}
-"""The action plugin's announcement of a system: the digest of its content, and the settings of its filter."""
+ANNOUNCED: dict[str, t.Any] = {"digest": {"type": "str"}, "security": {"type": "dict"}, "tree": {"type": "str"}}
+"""The action plugin's announcement of a system: the digest of its content, its filter's settings, its tree."""
 
 
 def options_of(entry: t.Any, place: str) -> dict[str, t.Any]:

@@ -115,6 +115,11 @@ system:
   returned: when there is one
   type: str
   sample: /var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web
+store:
+  description: The software of that system, as RV(unshare.container.system_container_info#module:containers[].store).
+  returned: when the system is on the host
+  type: dict
+  sample: {source: /usr}
 pid:
   description: PID, on the host, of the container's first process.
   returned: when it runs

@@ -99,13 +99,25 @@ containers:
       returned: success
       type: str
       sample: /var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web
+    store:
+      description:
+        - The software of the system that is current, with C(source), its directory on the host. Of a tree also C(tree),
+          the name that was declared, and C(content), what it led to then, by which M(unshare.container.tree_info) names
+          it.
+      returned: success
+      type: dict
+      sample:
+        source: /var/lib/unshare/trees/5c1f3a9c1f0d7a5a0a1e5a86c1d4e7b2/root/usr
+        tree: debian13
+        content: 5c1f3a9c1f0d7a5a0a1e5a86c1d4e7b2
     generations:
-      description: The systems that were current, oldest first.
+      description: The systems that were current, oldest first, each with its software.
       returned: success
       type: list
       elements: dict
       sample:
-        - {number: 1, system: /var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web, current: true, well: true}
+        - {number: 1, system: /var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web, current: true, well: true,
+           store: {source: /usr}}
     uid_base:
       description: The host's id that is 0 inside.
       returned: success

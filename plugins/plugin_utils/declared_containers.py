@@ -50,8 +50,8 @@ PLACE = "containers"
 STARTING = ("started", "restarted")
 """States in which a container runs, has what it needs for itself alone, and needs the declaration of its system."""
 
-ANNOUNCED = ("digest", "security")
-"""The keys from which a host makes a system's name: the digest of its content, and the settings of its filter."""
+ANNOUNCED = ("digest", "security", "tree")
+"""The keys from which a host makes a system's name: the digest of its content, its filter's settings, its tree."""
 
 NEEDED = "is required: the declaration of the machine that the container is made from"
 IGNORE_SYSTEM = ("rolled_back", "absent")
@@ -154,7 +154,7 @@ class DerivedSystems:
         self.directory = Path(directory) / "unshare-systems"
 
     def announcement(self, declared: Declared) -> Mapping:
-        """Return what a host needs to name the container's system: `digest` and `security`, None without a system."""
+        """Return what a host needs to name the container's system, by ANNOUNCED; None for each without a system."""
         if not declared.derivation:
             return dict.fromkeys(ANNOUNCED)
         known = self._read(declared.key + ".announced")
@@ -193,7 +193,8 @@ class DerivedSystems:
         digest = content.content_digest()
         specification = content.specification
         needed = {"written": written(specification), "ports": [port.write() for port in specification.ports]}
-        announced = {"digest": digest, "security": specification.security.write(), "needs": needed}
+        tree = specification.store.tree or None
+        announced = {"digest": digest, "security": specification.security.write(), "tree": tree, "needs": needed}
         result = {"name": declared.name, **announced, "system": apart, "boot": boot, "secrets": secrets}
         self._write(declared.key, json.dumps(result))
         self._write(declared.key + ".announced", json.dumps(announced))

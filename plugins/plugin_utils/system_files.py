@@ -21,7 +21,7 @@ from .debian import DEBIAN
 from .errors import DeclarationError, contracted
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, default_name, operating_system
-from .records import FileSystem, FileSystemMapping, store_mapping
+from .records import FileSystem, FileSystemMapping, store_mapping, tree_of_store
 from .validation import Spec, validate
 
 _INIT: Spec = {
@@ -67,9 +67,9 @@ CONTAINER_FILE_SYSTEMS = (
 def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     """Return the `system` mapping of a container's operating system (a result of containerized_operating_system).
 
-    Arguments: name, network, shared_network, private_users (auto, identity or a first host id), store (a path or
-    SOURCE=TARGET), oom_score_adj, log (volatile or persistent), init, security, devices, credentials. Raise
-    DeclarationError with the place.
+    Arguments: name, network, shared_network, private_users (auto, identity or a first host id), store (a path,
+    SOURCE=TARGET, or a mapping), oom_score_adj, log (volatile or persistent), init, security, devices, credentials.
+    Raise DeclarationError with the place.
     """
     system = operating_system(declared)
     if system.essential_services is None:
@@ -149,6 +149,9 @@ def container_name(system: OperatingSystem, name: str | None) -> str:
 
 
 def _store(value: t.Any) -> Store:
+    tree = tree_of_store(value)
+    if tree:
+        return Store.of_tree(tree)
     mapping = store_mapping(value)
     return Store(source=checks.absolute_path(mapping.source, "store.source"), target=mapping.place)
 

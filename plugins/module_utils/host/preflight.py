@@ -82,7 +82,8 @@ def _control_groups(host: HostFacts, specification: Specification) -> list[str]:
 def _store(host: HostFacts, specification: Specification) -> list[str]:
     if _kernel(host, specification):
         return []  # one without openat2 cannot look into a tree
-    source, target = specification.store.source, specification.store.target
+    source, target, tree = specification.store.source, specification.store.target, specification.store.tree
+    doing = f"make the tree {tree!r} with" if tree else "install"
     try:
         kind = _kind(host, source)
     except OSError as error:
@@ -93,11 +94,11 @@ def _store(host: HostFacts, specification: Specification) -> list[str]:
         return [f"the store {source} is not a directory on this host"]
     if target == "/usr" and not _is_merged(host, posixpath.dirname(source.rstrip("/")) or "/"):
         said = f"beside the store {source} there is a bin that is not a link into it; containers need a merged /usr"
-        return [f"{said}: install the package {DEBIAN_PACKAGES.merged_usr}"]  # its systemd is beside it, too
+        return [f"{said}: {doing} the package {DEBIAN_PACKAGES.merged_usr}"]  # its systemd is beside it, too
     program = specification.init.argv[0]
     view = StoreView(specification, host.root)
     if specification.init.systemd and program.startswith(target + "/") and not view.is_program(program):
-        return [f"the store {source} has no systemd ({program}): install the package {DEBIAN_PACKAGES.systemd}"]
+        return [f"the store {source} has no systemd ({program}): {doing} the package {DEBIAN_PACKAGES.systemd}"]
     return []
 
 

@@ -26,6 +26,8 @@ from . import looking
 SEARCHED = ("bin", "sbin", "libexec", "games")
 """The directories below the store in which a program named without a directory is looked for."""
 
+INSTALL = "install it, or map it into the container"
+
 NAMES_READ = 100_000
 """The number of names that are compared with patterns, altogether; `/usr/bin` of a large host has 5,000."""
 
@@ -82,6 +84,7 @@ class StoreView:
         self.root = root
         self.source = specification.store.source
         self.target = specification.store.target
+        self.tree = specification.store.tree
         self.files = specification.files
         self.binds = {self.target: Bind(self.source)}
         beside = posixpath.dirname(self.source.rstrip("/")) or "/"
@@ -122,7 +125,8 @@ class StoreView:
         """Return why a program cannot be run, to follow its name, with what to do: the remedy for one not there."""
         mode = self.mode(program) if program.startswith("/") else 0
         if not mode:
-            return f"which is not there: {remedy or 'install it, or map it into the container'}"
+            otherwise = "make the tree with it, or map it into the container" if self.tree else INSTALL
+            return f"which is not there: {remedy or otherwise}"
         if not stat.S_ISREG(mode):
             return "which is no file: name the program itself"
         own = self._follow(program) in self.files
@@ -293,11 +297,10 @@ def check_programs(view: StoreView, programs: list[dict[str, Any]], more: Sequen
     lines = []
     for entry in missing:
         package = entry.get("package")
-        why = view.refusal(str(entry["program"]), f"install the package {package}" if package else "")
+        remedy = f"{'make the tree with' if view.tree else 'install'} the package {package}" if package else ""
+        why = view.refusal(str(entry["program"]), remedy)
         lines.append(f"service {entry['service']} runs {entry['program']}, {why}")
-    raise TargetError(
-        f"the store {view.source} lacks programs; nothing was changed. "
-        + "; ".join([*lines, *more])
-        + " (the role installs packages that it knows by itself with system_container_install_packages: true)"
-        * any(entry.get("package") for entry in missing)
-    )
+    store = f"the tree {view.tree!r}" if view.tree else f"the store {view.source}"
+    hint = " (the role installs packages that it knows by itself with system_container_install_packages: true)"
+    hinted = not view.tree and any(entry.get("package") for entry in missing)
+    raise TargetError(f"{store} lacks programs; nothing was changed. {'; '.join([*lines, *more])}{hint * hinted}")

@@ -7,8 +7,8 @@ directory, and under a unit at host boot. They import nothing of the other rooms
 its modules:
 
     specification   what is to be started, read from `spec.json`; `contract` has the records in it, which the controller
-                 makes, of `kinds`; `needs` of what no start asks for, `network_records` of a network of its own, with
-                 `addresses`; `network_options` of what may change of that
+                 makes, of `kinds`; `store` of the software, `needs` of what no start asks for, `network_records` of a
+                 network of its own, with `addresses`; `network_options` of what may change of that
                  without a restart; `stop_signals` is one of the kinds
     identity     the ids that a container has on the host
     cgroup       the delegated control group it lives in; `limits` says how much of the host that may take

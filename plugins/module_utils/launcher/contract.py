@@ -17,6 +17,7 @@ from .data import is_integer
 from .kinds import ContractError, ContractRecord
 from .needs import Credential, Device, Port
 from .stop_signals import signal_name
+from .store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,23 +66,6 @@ def _network(value: object) -> Network:
     from .network_records import Network  # most containers have none, and its import takes its time
 
     return Network.read(value)
-
-
-class Store(ContractRecord):
-    """The software that a container runs, shared by the host.
-
-    Attributes:
-        source: directory of the host.
-        target: where the container has it.
-    """
-
-    source: str
-    target: str
-
-    KINDS = {"source": kinds.source, "target": kinds.path}
-
-    def check(self) -> None:
-        self.refuse("target", targets.refusal_of_place(self.target))
 
 
 class Init(ContractRecord):
@@ -352,6 +336,14 @@ class Specification(ContractRecord):
     def _is_store(self, mount: Mount) -> bool:
         place = (mount.mount_point, mount.device)
         return place == (self.store.target, self.store.source) and mount.is_bind and mount.read_only
+
+    def with_tree(self, content: str) -> Specification:
+        """Return the specification whose store is of a tree by its name, with the content that the name leads to."""
+        store = Store.of_tree(self.store.tree, content)
+        mounts = [
+            mount.replacing(device=store.source) if self._is_store(mount) else mount for mount in self.file_systems
+        ]
+        return self.replacing(store=store, file_systems=mounts)
 
     def hidden_file(self, point: str) -> str | None:
         """Return why a mount at a point would hide one of the system's files, naming the file; else None."""

@@ -18,6 +18,11 @@ def is_name(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= NAME_LIMIT and value[0] != "-" and _LETTERS.issuperset(value)
 
 
+def is_digest(value: object) -> bool:
+    """Return whether a value is a digest by which something is stored."""
+    return isinstance(value, str) and len(value) == DIGITS and _HEXADECIMAL.issuperset(value)
+
+
 def system_name(digest: str, container: str) -> str:
     """Return the name of the directory of a container's system."""
     return "%s-%s" % (digest, container)
@@ -26,6 +31,6 @@ def system_name(digest: str, container: str) -> str:
 def container_of(name: str) -> str | None:
     """Return the container of the system in a directory of this name, or None when it is no system's name."""
     digest, dash, container = name[:DIGITS], name[DIGITS : DIGITS + 1], name[DIGITS + 1 :]
-    if len(digest) == DIGITS and _HEXADECIMAL.issuperset(digest) and dash == "-" and is_name(container):
+    if is_digest(digest) and dash == "-" and is_name(container):
         return container
     return None

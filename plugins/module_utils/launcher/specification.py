@@ -63,6 +63,14 @@ class Claims(ContractRecord):
     }
 
 
+class StoreOutline(ContractRecord):
+    """The software that a system of any version is made for."""
+
+    store: contract.Store
+
+    KINDS: ClassVar[dict[str, Kind]] = {"store": contract.Store.read}
+
+
 def read_spec(system: str) -> contract.Specification:
     """Return the specification in a system's directory.
 
@@ -80,6 +88,15 @@ def read_outline(system: str) -> Outline:
 def read_claims(system: str) -> Claims:
     """Return what a system's container has of the host; errors are those of `read_spec`."""
     return _read(system, _claims)
+
+
+def read_store(system: str) -> contract.Store:
+    """Return which store a system is made for; errors are those of `read_spec`."""
+    return _read(system, _software).store
+
+
+def _software(written: dict[str, Any]) -> StoreOutline:
+    return StoreOutline.read({name: written[name] for name in StoreOutline.KINDS if name in written})
 
 
 def _claims(written: dict[str, Any]) -> Claims:

@@ -20,6 +20,7 @@ For the modules:
     staging      have a system on the host
     examination  what keeps a container from starting from a system, before another is stopped for it
     starting     start a system with the launcher that it brings
+    software     which tree a container's software is of, and when that goes
     life_cycle   what a state that is asked for takes, the way back included
     strangers    what an error says of a name that no container of the host has
     check_mode   what check mode says of one that goes on running

@@ -20,6 +20,7 @@ from ..launcher.specification import read_outline
 from ..state import generations
 from ..state.network_record import NetworkRecord
 from ..state.target import Layout, TargetError
+from . import software
 
 LOG_LIMIT = 256 * 1024
 """Bytes of a log that are returned at most, its end."""
@@ -93,7 +94,9 @@ class Information:
         status = self._try("its state", self.container.status)
         running = status is not None and status.state == "running"
         facts: dict[str, Any] = {"name": self.name, "state": self._state(status)}
-        facts.update(self._try("its generations", self._generations) or {"system": None, "generations": []})
+        facts.update(
+            self._try("its generations", self._generations) or {"system": None, "store": None, "generations": []}
+        )
         facts["ready"] = bool(running and status.ready)
         for key in ("pid", "uid_base", "uid_count", "boot_seconds", "started"):
             facts[key] = getattr(status, key) if running else None
@@ -140,10 +143,12 @@ class Information:
                 "system": str(generations.system_of(self.layout, self.name, each)),
                 "current": each == number,
                 "well": generations.was_well(self.layout, self.name, each),
+                "store": software.store_of(generations.system_of(self.layout, self.name, each)),
             }
             for each in generations.numbers(self.layout, self.name)
         ]
-        return {"system": str(current) if current else None, "generations": found}
+        store = software.store_of(current)
+        return {"system": str(current) if current else None, "store": store, "generations": found}
 
     def _network(self) -> dict[str, list[Any] | None]:
         """Return the interfaces of a network of its own, their addresses, and the ports that the host publishes."""

@@ -23,6 +23,7 @@ from ..state.system_content import digest_on_target
 from ..state.systems import Systems
 from ..state.target import Layout, TargetError
 from .one_container import ERRORS, OneContainer, failure
+from .software import content_of_tree
 
 Result = Dict[str, Any]
 
@@ -80,7 +81,8 @@ class HostContainers:
 
     :param root: the host's `/`, another directory in tests.
     :param declared: name to options, by `container_options.TASK_OPTIONS` with defaults filled in; `digest`, that of the
-        content of the system to make current (None for the one that is); and `security`, those settings of it.
+        content of the system to make current (None for the one that is); `security`, those settings of it; and `tree`,
+        the name of the tree that it is made for, if any.
     :param systems: name to `system` and `boot`, for the systems whose content was sent.
     :param secrets: name to path to content, of the files marked as secret.
     :param make: makes the launcher's view of a container from its name.
@@ -301,10 +303,12 @@ class HostContainers:
     def _path(self, name: str) -> Path | None:
         """Return the place of the system to make current; None keeps the current one.
 
-        :raises TargetError: its system-call filter, a part of its name, cannot be made.
+        :raises TargetError: its system-call filter, a part of its name, cannot be made, or there is no such tree.
         """
         digest = self.declared[name]["digest"]
         if not digest:
             return None
         python = facts.HostFacts(self.root).interpreter
-        return self.layout.systems / system_name(digest_on_target(digest, python, self._filter(name)), name)
+        tree = self.declared[name].get("tree")
+        content = content_of_tree(self.layout, tree, self.check) if tree else ""
+        return self.layout.systems / system_name(digest_on_target(digest, python, self._filter(name), content), name)

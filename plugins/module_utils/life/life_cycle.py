@@ -22,7 +22,7 @@ from ..state import generations
 from ..state.record import Status
 from ..state.systems import Systems
 from ..state.target import Layout, TargetError, message_of, remove_empty
-from . import failure_report, strangers
+from . import failure_report, software, strangers
 from .container import ON_DISK
 from .health import DEFAULTS, await_health
 from .starting import LauncherStarter, Starter
@@ -376,7 +376,8 @@ class LifeCycle:
     def _prune(self) -> None:
         running = self.running_system()
         self.removed = generations.to_remove(self.layout, self.name, running, self.keep)
-        generations.prune(self.layout, self.name, running, self.keep)
+        if generations.prune(self.layout, self.name, running, self.keep):
+            self.warnings += software.collect(self.layout)
 
     def _refuse_stranger(self, state: str) -> None:
         """Raise TargetError for a state of a container of which this host has nothing, unless that is meant."""
@@ -396,5 +397,6 @@ class LifeCycle:
         self.starter.remove(self.timeout)
         systems = Systems(self.layout)
         systems.remove(systems.of_container(self.name))
+        self.warnings += software.collect(self.layout)
         remove_empty(self.layout)
         self.changed = True

@@ -17,7 +17,7 @@ from ..launcher.errors import LauncherError
 from ..state import generations
 from ..state.system_damage import damages
 from ..state.target import Layout, TargetError, message_of
-from . import check_mode, health
+from . import check_mode, health, software
 from .healing import Healing
 from .kept_network import KeptNetwork
 from .life_cycle import LifeCycle, UnhealthyError
@@ -287,6 +287,9 @@ class OneContainer:
         result: dict[str, Any] = {"changed": changed, "name": self.name, "state": after["state"]}
         if after["current"]:
             result["system"] = str(cycle.layout.systems / after["current"])
+            store = software.store_of(cycle.layout.systems / after["current"])
+            if store is not None:
+                result["store"] = store
         if after["state"] != "absent":
             result.update(boot.facts())
         if not check or not changed:

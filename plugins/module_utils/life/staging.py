@@ -24,6 +24,7 @@ from ..state.system_damage import damages, summary_of_damages
 from ..state.systems import Systems
 from ..state.target import Layout, TargetError
 from . import main as _library_main  # noqa: F401  Ansible sends what is imported: all of the library
+from . import software
 
 
 class Staged:
@@ -127,13 +128,21 @@ def stage(
     :raises TargetError: when the system, the host or the store stand in the way.
     """
     host = facts.HostFacts(root)
-    content = SystemContent(system, boot, library.sources(), host.interpreter, secrets, name)
-    needed = preflight.check_host(host, content.specification, check)
-    view = store.StoreView(content.specification, root)
     layout = Layout(root)
+
+    def resolve(tree: str) -> str:
+        return software.content_of_tree(layout, tree, check)
+
+    content = SystemContent(system, boot, library.sources(), host.interpreter, secrets, name, resolve)
     systems = Systems(layout)
     seccomp_filter = system_filter.compiled(content.specification.security)
     staged = Staged(content, systems.path(content, seccomp_filter))
+    lacking = software.lacks_tree(layout, content)
+    if lacking:
+        staged.warnings.append(lacking)
+        return staged
+    needed = preflight.check_host(host, content.specification, check)
+    view = store.StoreView(content.specification, root)
     units = unit_files.UnitFiles(content, root) if staged.changed else None
     named = look_for_named(host, view, content, units)
     refused = named.refused + ([] if check else named.absent)
@@ -167,7 +176,8 @@ def stage(
         staged.warnings += units.warnings
     if diff and staged.changed:
         current = layout.current_system(content.name)
-        wanted = system_diff.of_content(content, seccomp_filter)
+        packages = system_diff.tree_packages(content.specification, layout.trees)
+        wanted = system_diff.of_content(content, seccomp_filter, packages)
         found = system_diff.differences(system_diff.of_directory(current), wanted)
         staged.difference = system_diff.marked(found, current, staged.path)
     if not check:

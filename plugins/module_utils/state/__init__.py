@@ -21,5 +21,6 @@ In the order in which they stand on each other:
     declared_units  which units a system declares, and what starts them
     system_damage   whether a system on the disk is what was written
     systems      systems on the disk
+    trees        software for containers that is not the host's own, on the disk; `tree_records` is what is noted of it
     generations  which of them were current, and which one is
 """

@@ -93,6 +93,7 @@ MODULES = (
     "launcher/scheduling",
     "launcher/specification",
     "launcher/stop_signals",
+    "launcher/store",
     "launcher/targets",
     "launcher/times",
     "launcher/trees",

@@ -11,7 +11,7 @@ import hashlib
 import json
 import posixpath
 import re
-from typing import Any, Dict
+from typing import Any, Callable, Dict
 
 from ..launcher import confine, contract, kinds
 from ..launcher.identity import COUNT
@@ -109,8 +109,10 @@ class SystemContent:
     :param secrets: path to content, for the files marked as secret whose content is not in `system`.
     :param launcher: file name to text, the launcher's sources.
     :param python: the interpreter that runs the launcher on the target.
+    :param tree: says to which content the name of a tree leads on this host, empty for none; None on the controller.
     :raises TargetError: naming the place in `system` that is wrong.
     :ivar specification: the content of `spec.json`.
+    :ivar tree: the content of the tree that the system is made for; empty without one, or where the host has none.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class SystemContent:
         python: str,
         secrets: dict[str, str] | None = None,
         name: str | None = None,
+        tree: Callable[[str], str] | None = None,
     ) -> None:
         self.name = check_name(name or str(system["name"]))
         self.boot = boot
@@ -129,33 +132,38 @@ class SystemContent:
         beside = _beside(system)
         self.files = _files(system["files"], secrets or {})
         beside["files"] = {path: file.record().write() for path, file in sorted(self.files.items())}
-        self.specification = _specification(system["spec"], beside, self.name).replacing(
+        self._declared = _specification(system["spec"], beside, self.name).replacing(
             launcher=fingerprint(self.launcher), python=self.python
         )
+        name_of_tree = self._declared.store.tree
+        self.tree = tree(name_of_tree) if tree is not None and name_of_tree else ""
+        self.specification = self._declared.with_tree(self.tree) if self.tree else self._declared
 
     def content_digest(self) -> str:
         """Return the part of the digest that does not depend on a target, known before a host is asked."""
         contents = {path: hashlib.sha256(file.content).hexdigest() for path, file in self.files.items()}
-        specification = self.specification.replacing(python="").write()
+        specification = self._declared.replacing(python="").write()
         return hashlib.sha256(canonical([specification, contents, self.boot])).hexdigest()
 
     def digest(self, seccomp_filter: bytes | None) -> str:
         """Return a digest that any change of behaviour changes, and nothing else."""
-        return digest_on_target(self.content_digest(), self.python, seccomp_filter)
+        return digest_on_target(self.content_digest(), self.python, seccomp_filter, self.tree)
 
     def directory_name(self, seccomp_filter: bytes | None) -> str:
         """Return the name of the system's directory."""
         return system_name(self.digest(seccomp_filter), self.name)
 
 
-def digest_on_target(content_digest: str, python: str, seccomp_filter: bytes | None) -> str:
+def digest_on_target(content_digest: str, python: str, seccomp_filter: bytes | None, tree: str = "") -> str:
     """Return the digest of a system, from that of its content and what the target adds.
 
     :param python: the path of the target's Python.
     :param seccomp_filter: the system-call filter as the target compiles it, None for none.
+    :param tree: the content of the tree that the system is made for, empty without one.
     """
     filter_digest = None if seccomp_filter is None else confine.digest_of(seccomp_filter)
-    return hashlib.sha256(canonical([content_digest, scripts(python), filter_digest])).hexdigest()[:DIGITS]
+    parts = [content_digest, scripts(python), filter_digest, *([tree] if tree else [])]
+    return hashlib.sha256(canonical(parts)).hexdigest()[:DIGITS]
 
 
 def scripts(python: str) -> dict[str, str]:

@@ -18,15 +18,29 @@ from ..launcher import confine
 from ..launcher.errors import LauncherError
 from ..launcher.specification import read_spec
 from .system_content import SystemContent
+from .tree_records import changed_packages, package_lines
+from .trees import facts_in
 
 if TYPE_CHECKING:
     from ..launcher.contract import Directory, Mount, Specification
+    from ..launcher.store import Store
 
-NOT_SETTINGS = ("files", "directories", "host_files", "file_systems", "ports", "launcher", "python", "filter_digest")
+NOT_SETTINGS = (
+    "store",
+    "files",
+    "directories",
+    "host_files",
+    "file_systems",
+    "ports",
+    "launcher",
+    "python",
+    "filter_digest",
+)
 """Parts of the specification that are shown in a way of their own."""
 
 PARTS = (
     "boot",
+    "store",
     "mounts",
     "directories",
     "files taken from beside the store",
@@ -46,6 +60,7 @@ Difference = Dict[str, str]
 class Snapshot:
     """A system in the form of a diff: every part by its title, as text.
 
+    :param packages: those of the tree that is its store, by name, with their versions.
     :ivar known: whether there is one, which could be read.
     """
 
@@ -55,7 +70,9 @@ class Snapshot:
         contents: dict[str, bytes],
         boot: str,
         seccomp_filter: bytes | None = None,
+        packages: dict[str, str] | None = None,
     ) -> None:
+        self.packages = packages or {}
         self.known = specification is not None
         self.files = specification.files if specification else {}
         self.contents = contents
@@ -64,7 +81,8 @@ class Snapshot:
             self.parts.update(
                 {
                     "boot": boot,
-                    "mounts": _lines(_mount(mount) for mount in specification.file_systems),
+                    "store": _store(specification.store),
+                    "mounts": _lines(_mount(mount, specification.store) for mount in specification.file_systems),
                     "directories": _lines(_directory(entry) for entry in specification.directories),
                     "files taken from beside the store": _lines(specification.host_files),
                     "settings": _settings(specification),
@@ -98,10 +116,12 @@ class Snapshot:
         return f"mode {entry.mode}, owner {entry.uid}:{entry.gid}\n"
 
 
-def of_content(content: SystemContent, seccomp_filter: bytes | None) -> Snapshot:
-    """Return the snapshot of the system that would be written."""
+def of_content(
+    content: SystemContent, seccomp_filter: bytes | None, packages: dict[str, str] | None = None
+) -> Snapshot:
+    """Return the snapshot of the system that would be written; `packages` are those of the tree that is its store."""
     contents = {path: file.content for path, file in content.files.items() if file.link is None}
-    return Snapshot(content.specification, contents, content.boot, seccomp_filter)
+    return Snapshot(content.specification, contents, content.boot, seccomp_filter, packages)
 
 
 def of_directory(directory: Path | None) -> Snapshot:
@@ -117,9 +137,16 @@ def of_directory(directory: Path | None) -> Snapshot:
         }
         filter_path = directory / confine.FILTER
         seccomp_filter = filter_path.read_bytes() if filter_path.exists() else None
-        return Snapshot(specification, contents, (directory / "boot").read_text("utf-8"), seccomp_filter)
+        packages = tree_packages(specification, directory.parent.parent / "trees")
+        return Snapshot(specification, contents, (directory / "boot").read_text("utf-8"), seccomp_filter, packages)
     except (OSError, ValueError, LauncherError):
         return Snapshot(None, {}, "")
+
+
+def tree_packages(specification: Specification, trees: Path) -> dict[str, str]:
+    """Return the packages of the tree, in a directory of trees, that is a system's store, by name; none without one."""
+    content = specification.store.content
+    return facts_in(trees, content).packages if content else {}
 
 
 def differences(before: Snapshot, after: Snapshot) -> list[Difference]:
@@ -129,7 +156,11 @@ def differences(before: Snapshot, after: Snapshot) -> list[Difference]:
         result += _file_differences(path, before, after)
     for title in after.parts:
         if before.parts[title] != after.parts[title]:
-            result.append(_difference(title, before.parts[title], after.parts[title]))
+            former, new = before.parts[title], after.parts[title]
+            if title == "store" and before.packages and after.packages:
+                changes = changed_packages(before.packages, after.packages)
+                former, new = former + package_lines(changes, "before"), new + package_lines(changes, "after")
+            result.append(_difference(title, former, new))
     return result
 
 
@@ -179,8 +210,14 @@ def _lines(lines: Any) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _mount(mount: Mount) -> str:
+def _store(store: Store) -> str:
+    return f"{store.tree} at {store.content}\n" if store.tree else f"{store.source} at {store.target}\n"
+
+
+def _mount(mount: Mount, store: Store) -> str:
     device = mount.device
+    if store.tree and device == store.source:
+        device = f"the tree {store.tree}"  # its content is shown as the store's
     if isinstance(device, dict):
         device = " ".join(f"{key}={value}" for key, value in sorted(device.items()))
     details = list(mount.flags)

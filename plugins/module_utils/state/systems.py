@@ -59,6 +59,7 @@ class Systems:
             with exclusive(self.layout.systems):
                 with contextlib.suppress(LauncherError, OSError):  # what stays is a worry of the next removal
                     self._remove_leftovers()
+                self._refuse_lost_tree(content)
                 if self.is_whole(path):
                     os.utime(path)  # asked for just now: later than the systems that a switch to it may remove
                 else:
@@ -69,6 +70,15 @@ class Systems:
                 "writable by root, on a file system with free space"
             ) from error
         return path
+
+    def _refuse_lost_tree(self, content: SystemContent) -> None:
+        """Refuse a system for a tree that was collected since its name was looked up.
+
+        While the directory of systems is held, and from then on, none that a system is made for is.
+        """
+        if content.tree and not (self.layout.trees / content.tree).is_dir():
+            name = content.specification.store.tree
+            raise TargetError(f"the tree {name!r} was made anew meanwhile; run again")
 
     def touch(self, path: Path) -> None:
         """Mark a system as used just now, so that it is newer than those that a switch may remove.

@@ -43,6 +43,7 @@ class Layout:
         self.state = root / "var/lib/unshare"
         self.systems = self.state / "systems"
         self.containers = self.state / "containers"
+        self.trees = self.state / "trees"
 
     def container(self, name: str) -> Path:
         """Return the directory of the container called `name`."""

@@ -147,7 +147,7 @@ def test_a_difference_of_content_is_shown_once_whether_or_not_it_is_staged(
     assert planned["diff"] == done["diff"]
     titles = [entry["after_header"] for entry in done["diff"]]
     assert titles == [*titles[:-1], f"container {NAME}"]
-    assert titles[:-1] == ["/etc/hostname", "boot", "settings", "system-call filter", "launcher"]
+    assert titles[:-1] == ["/etc/hostname", "boot", "store", "settings", "system-call filter", "launcher"]
     again = target.run_module(containers.main, **given)
     assert (again["changed"], "diff" in again) == (False, False)
 

@@ -24,6 +24,8 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "eval_container": {"argv": ["/bin/true"]},
     "system_container": {"name": "x"},
     "system_container_info": {},
+    "tree": {"name": "x", "state": "absent"},
+    "tree_info": {},
 }
 BYTES = os.fsdecode(b"own\xff\xc3\xa9")  # a name as Python has it
 TEXT = "own\ufffd\u00e9"

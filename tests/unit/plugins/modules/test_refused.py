@@ -36,6 +36,8 @@ TASKS: list[tuple[str, dict[str, t.Any]]] = [
     ("container_script", {"system": {"name": "web", "files": {}, "spec": SMALL}, "boot": ""}),
     ("system_container_info", {}),
     ("containers", {"containers": {"web": {"state": "stopped"}}}),
+    ("tree", {"name": "web", "state": "absent"}),
+    ("tree_info", {}),
     *(("system_container", {"name": "web", "state": state}) for state in ("started", "stopped", "absent")),
 ]
 

@@ -92,7 +92,10 @@ def test_a_container_that_runs(layout: Layout) -> None:
     facts = gather(layout, container, log_lines=2)
     assert (facts["state"], facts["ready"], facts["pid"], facts["errors"]) == ("running", True, 7, [])
     assert facts["system"] == facts["running_system"] == str(layout.systems / SYSTEM)
-    assert facts["generations"] == [{"number": 1, "system": facts["system"], "current": True, "well": False}]
+    (generation,) = facts["generations"]
+    store = {"source": "/usr"}
+    assert generation == {"number": 1, "system": facts["system"], "current": True, "well": False, "store": store}
+    assert facts["store"] == store
     assert facts["memory"] == {"current": 100, "peak": None, "maximum": None, "swap": None}
     assert facts["cpu"] == {"usage_seconds": 1.5, "user_seconds": 1.0, "system_seconds": 0.5}
     assert facts["failed_units"] == ["bad.service"]

@@ -31,6 +31,7 @@ REQUIRED: dict[str, dict[str, t.Any]] = {
     "system_container_info": {},
     "eval_container": {"argv": ["/bin/true"]},
     "containers": {},
+    "tree": {"name": "web", "state": "absent"},
 }
 """What the modules with time limits need beside them."""
 

@@ -116,7 +116,7 @@ def test_what_is_left_out_is_nobody_elses() -> None:
 def test_a_state_without_a_system_has_none(tmp_path: Path) -> None:
     derivation = subject.DerivedSystems(str(tmp_path))
     for state in ("absent", "rolled_back"):
-        assert derivation.announcement(declared(state=state)) == {"digest": None, "security": None}
+        assert derivation.announcement(declared(state=state)) == {"digest": None, "security": None, "tree": None}
 
 
 def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
@@ -125,7 +125,8 @@ def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
     announced = derivation.announcement(item)
     sent = derivation.system(item)
     content = SystemContent(sent["system"], sent["boot"], library.sources(), "/usr/bin/python3", sent["secrets"], "web")
-    assert announced == {"digest": content.content_digest(), "security": content.specification.security.write()}
+    security = content.specification.security.write()
+    assert announced == {"digest": content.content_digest(), "security": security, "tree": None}
     assert derivation.announcement(item) == announced
     assert "$6$salt$hash" not in str(sent["system"])
     assert "$6$salt$hash" in str(sent["secrets"])

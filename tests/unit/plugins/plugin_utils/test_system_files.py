@@ -36,6 +36,13 @@ def test_s1_store_first_then_mappings_then_container_file_systems(server: System
     ]  # fmt: skip
 
 
+def test_t1_a_store_that_is_a_tree_is_named_and_nothing_more(server: System) -> None:
+    spec = render(server, store={"tree": "debian13"})["spec"]
+    place = "/var/lib/unshare/trees/debian13/root/usr"
+    assert spec["store"] == {"source": place, "target": "/usr", "tree": "debian13"}
+    assert (spec["file_systems"][0]["device"], spec["file_systems"][0]["mount_point"]) == (place, "/usr")
+
+
 def test_c12_container_file_systems(server: System) -> None:
     mounts = {item["mount_point"]: item for item in render(server)["spec"]["file_systems"]}
     assert mounts["/dev/pts"]["options"] == "newinstance,ptmxmode=0666,mode=620"
@@ -109,6 +116,11 @@ def test_another_init(server: System) -> None:
         ({"private_users": True}, "private_users: "),
         ({"store": {"source": "/usr", "writable": True}}, "store.writable"),
         ({"store": "/gnu=/"}, "store.target"),
+        ({"store": {"tree": "Debian"}}, "store.tree: 'Debian' cannot name a tree"),
+        ({"store": {"tree": "../etc"}}, "store.tree: "),
+        ({"store": {"tree": 13}}, "store.tree: 13 "),
+        ({"store": {"tree": "debian", "target": "/usr"}}, "store.target: not beside 'tree'"),
+        ({"store": {"tree": "debian", "writable": True}}, "store.writable: not beside 'tree'"),
         ({"init": {"argv": []}}, "init.argv"),
         ({"init": {"argv": ["sh"]}}, r"init.argv\[0\]"),
         ({"init": {"argv": ["/x"], "stop_signal": "SIGFOO"}}, "init.stop_signal"),

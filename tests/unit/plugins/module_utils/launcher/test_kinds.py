@@ -100,7 +100,7 @@ def test_a_list_is_made_of_a_tuple() -> None:
 
 
 DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
-    contract.Store: {},
+    contract.Store: {"tree": ""},
     contract.Init: {"environment": {}, "ready": "exec", "stop_signal": "SIGTERM", "systemd": False},
     contract.Security: {"no_new_privileges": False, "nesting": False, "fuse": False},
     contract.Mount: {

@@ -128,7 +128,6 @@ def test_what_is_shown_of_a_system_to_the_letter() -> None:
         "init": {"argv": ["/usr/lib/systemd/systemd"], "ready": "notify", "systemd": True},
         "log": "persistent",
         "name": "web",
-        "store": {"source": "/usr", "target": "/usr"},
     }
     assert shown == {
         "/etc/blob": "binary, 2 bytes\n",
@@ -139,6 +138,7 @@ def test_what_is_shown_of_a_system_to_the_letter() -> None:
         "/etc/systemd/system/default.target": "link to /usr/lib/systemd/system/multi-user.target\n",
         "/etc/text": "one\n",
         "boot": "#!/bin/sh\n",
+        "store": "/usr at /usr\n",
         "mounts": "/a from /srv, none (bind-mount, required)\n/b from label=x, ext4 (ro, mount_may_fail)\n"
         "/c from none, tmpfs (no flags)\n",
         "directories": "/var/lib/web mode 0755, owner 0:0\n",
@@ -153,7 +153,15 @@ def test_the_titles_are_in_order() -> None:
     titles = [entry["after_header"] for entry in differences(of_directory(None), of_content(full(), b"x"))]
     files = [title for title in titles if title.startswith("/")]
     assert titles == sorted(files) + [
-        *("boot", "mounts", "directories", "files taken from beside the store", "settings", "system-call filter"),
+        *(
+            "boot",
+            "store",
+            "mounts",
+            "directories",
+            "files taken from beside the store",
+            "settings",
+            "system-call filter",
+        ),
         "launcher",
     ]
 

@@ -1,0 +1,17 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Making trees: software for containers that is not the host's own.
+
+In the order in which they stand on each other:
+
+    entries      what goes into a tree, one record each, and how much of it may
+    writer       writes entries, each below the tree's root
+    archives     reads an archive as entries
+    packages     which packages and which distribution a tree has
+    content      what is taken out of a tree that was made, and the digest of the rest, which names it
+    fetching     files of the host, or fetched by a URL, held to their checksums
+    tools        runs a program that fills a tree, apart
+    sources      what a tree can be made from, a class each; `images`, from layers; `kinds_of_sources` has the table
+    making       the verbs: present, latest, absent
+    listing      what is told of the trees of a host
+"""

@@ -1,0 +1,331 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a tree can be made from. Each is a class with the same few methods, found in `kinds_of_sources.TREE_SOURCES`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+from typing import Any, Callable
+
+from ..launcher import linux, trees
+from ..launcher.errors import LauncherError
+from ..launcher.paths import refusal_of_root
+from ..launcher.targets import is_below, plain_path
+from ..state.target import TargetError
+from . import entries, fetching, tools
+from .archives import Archive
+from .entries import Budget, TreeEntry, path_in_tree
+from .writer import TreeWriter
+
+WHITEOUT = ".wh."
+"""What the names of files begin with that stand, in a layer of an image, for what the layer takes away."""
+
+DAY = 1577836800
+"""The time that programs take for now (SOURCE_DATE_EPOCH), where they note when they made something."""
+
+
+class Order:
+    """How a tree is to be made.
+
+    :ivar root: its root, an empty directory.
+    :ivar scratch: an empty directory beside it, for what is needed on the way.
+    :ivar size_limit: bytes that it may have.
+    :ivar timeout: seconds that programs may take.
+    """
+
+    def __init__(self, root: str, scratch: str, size_limit: int, timeout: float) -> None:
+        self.root = root
+        self.scratch = scratch
+        self.size_limit = size_limit
+        self.timeout = timeout
+
+
+class TreeSource:
+    """What a tree is made from.
+
+    :param given: the options of its kind, checked by Ansible's specification of them.
+    :raises TargetError: naming the option that is of no use.
+    :cvar KIND: the name of the module's option for it.
+    """
+
+    KIND = ""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self.given = given
+
+    def digest(self) -> str:
+        """Return a digest of what was declared: with another one, the tree is to be made anew."""
+        text = json.dumps([self.KIND, self.given], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def describe(self) -> str:
+        """Return what it is in a few words, without what may be secret."""
+        raise NotImplementedError
+
+    def refuse(self) -> None:
+        """Raise TargetError for what is missing on this host, before anything is made."""
+
+    def make(self, order: Order) -> None:
+        """Fill the root. Raise TargetError, OSError."""
+        raise NotImplementedError
+
+
+class ArchiveSource(TreeSource):
+    """An archive of a tree, by tar, perhaps compressed by gzip, xz or zstd."""
+
+    KIND = "archive"
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        super().__init__(given)
+        self.path, self.url, self.checksum = (given.get(key) for key in ("path", "url", "checksum"))
+        if (self.path is None) == (self.url is None):
+            raise TargetError(f"{self.KIND}: needs either 'path' or 'url'")
+        if self.url is not None and not self.checksum:
+            raise TargetError(
+                f"{self.KIND}.checksum: is required for a URL: whoever answers there could answer anything"
+            )
+        if self.url is not None:
+            fetching.check_url(self.url, f"{self.KIND}.url")
+        if self.checksum:
+            self.checksum = fetching.check_checksum(self.checksum, f"{self.KIND}.checksum")
+
+    def describe(self) -> str:
+        where = self.path if self.path is not None else fetching.without_password(self.url or "")
+        return f"{self.KIND} {where}"
+
+    def refuse(self) -> None:
+        if self.path is not None:
+            fetching.opened(self.path, f"{self.KIND}.path").close()
+
+    def open(self, order: Order) -> Any:
+        """Return the file, open, once it has its checksum. Raise TargetError."""
+        if self.url is not None:
+            file = os.path.join(order.scratch, "fetched")
+            return fetching.fetched(self.url, str(self.checksum), file, order.size_limit, f"{self.KIND}.url")
+        opened = fetching.opened(str(self.path), f"{self.KIND}.path")
+        if self.checksum:
+            try:
+                fetching.held_to(opened, self.checksum, f"{self.KIND}.path: {self.path}")
+            except BaseException:
+                opened.close()
+                raise
+        return opened
+
+    def make(self, order: Order) -> None:
+        place = self.describe().replace(" ", ": ", 1)
+        self.unpack(order, place, order.root, _without_whiteouts)
+
+    def unpack(self, order: Order, place: str, directory: str, look: Callable[[TreeEntry], TreeEntry]) -> None:
+        """Unpack the file to a directory.
+
+        :param place: what the file is called in messages.
+        :param look: is asked about each entry, and may refuse it.
+        :raises TargetError, OSError: it cannot be read, or written, or something in it is refused.
+        """
+        budget = Budget(order.size_limit)
+        with self.open(order) as file, Archive(file, place, order.size_limit) as archive, TreeWriter(
+            directory, budget
+        ) as writer:
+            archive.each(lambda entry: writer.put(look(entry)))
+
+
+def _without_whiteouts(entry: TreeEntry) -> TreeEntry:
+    if entry.path.rpartition("/")[2].startswith(WHITEOUT):
+        said = "is a whiteout, as a layer of an image has them: use 'image' for that"
+        raise entries.Refused(f"{entries.shown_name(entry.path)} {said}")
+    return entry
+
+
+class DirectorySource(TreeSource):
+    """A directory of this host that holds a tree."""
+
+    KIND = "directory"
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        super().__init__(given)
+        self.path = str(given["path"])
+        if not self.path.startswith("/"):
+            raise TargetError(f"directory: {self.path!r} must be an absolute path")
+        reason = refusal_of_root(self.path)
+        if reason:
+            raise TargetError(f"directory: {reason}")
+
+    def describe(self) -> str:
+        return f"directory {self.path}"
+
+    def refuse(self) -> None:
+        os.close(self._open())
+
+    def _open(self) -> int:
+        try:
+            return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise TargetError(f"directory: {self.path} cannot be read: {error.strerror}") from None
+
+    def make(self, order: Order) -> None:
+        if is_below(order.root, plain_path(os.path.realpath(self.path))):
+            raise TargetError(f"directory: {self.path} holds the directory that trees are kept in, and so itself")
+        top = self._open()
+        try:
+            with TreeWriter(order.root, Budget(order.size_limit)) as writer:
+                _copy(top, writer)
+        except entries.Refused as error:
+            raise entries.Refused(f"directory: {self.path}: {error}") from None
+        finally:
+            os.close(top)
+
+
+def _copy(top: int, writer: TreeWriter) -> None:
+    """Copy a directory with all that is in it, whoever changes it meanwhile; what is mounted in it stays empty."""
+    root = os.readlink("/proc/self/fd/%d" % top)
+    names: dict[tuple[int, int], str] = {}
+
+    def enter(descriptor: int) -> list[str]:
+        path = os.readlink("/proc/self/fd/%d" % descriptor)[len(root) :].strip("/")
+        writer.put(_entry(path, entries.DIRECTORY, os.fstat(descriptor), descriptor))
+        found = []
+        for name in sorted(os.listdir(descriptor)):
+            below = f"{path}/{name}" if path else name
+            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                if _is_mounted(descriptor, name):
+                    writer.put(_entry(below, entries.DIRECTORY, status, -1))
+                else:
+                    found.append(name)
+            elif not stat.S_ISSOCK(status.st_mode):
+                _copy_one(writer, descriptor, name, below, status, names)
+        return found
+
+    try:
+        trees.walk(top, ".", root, enter)
+    except LauncherError as error:
+        raise entries.Refused(str(error)) from error
+
+
+def _is_mounted(directory: int, name: str) -> bool:
+    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        return linux.is_root_of_mount(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _copy_one(
+    writer: TreeWriter, directory: int, name: str, path: str, status: os.stat_result, names: dict[tuple[int, int], str]
+) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        writer.put(_entry(path, entries.SYMBOLIC_LINK, status, -1, os.readlink(name, dir_fd=directory)))
+        return
+    if not stat.S_ISREG(status.st_mode):
+        kind = entries.FIFO if stat.S_ISFIFO(status.st_mode) else entries.DEVICE
+        if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+            kind = entries.WHITEOUT_DEVICE
+        writer.put(_entry(path, kind, status, -1))
+        return
+    identity = (status.st_dev, status.st_ino)
+    if status.st_nlink > 1 and identity in names:
+        writer.put(_entry(path, entries.HARD_LINK, status, -1, names[identity]))
+        return
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise entries.Refused(f"{entries.shown_name(path)} was exchanged while it was copied: try again")
+        writer.put(_entry(path, entries.FILE, status, descriptor))
+    finally:
+        os.close(descriptor)
+    if status.st_nlink > 1:
+        names[identity] = path
+
+
+def _entry(path: str, kind: str, status: os.stat_result, descriptor: int, target: str = "") -> TreeEntry:
+    """Return the entry of what is on this host; `descriptor` is that of an open file or directory, else -1."""
+    attributes = {}
+    if descriptor >= 0:
+        attributes = {
+            name: os.getxattr(descriptor, name) for name in os.listxattr(descriptor) if entries.is_attribute_kept(name)
+        }
+    is_file = kind == entries.FILE
+    return TreeEntry(
+        path_in_tree(path),
+        kind,
+        stat.S_IMODE(status.st_mode),
+        status.st_uid,
+        status.st_gid,
+        status.st_mtime,
+        status.st_size if is_file else 0,
+        target,
+        attributes,
+        (lambda size: os.read(descriptor, size)) if is_file else None,
+        descriptor if is_file else -1,
+    )
+
+
+class CommandSource(TreeSource):
+    """A command of the user's, which fills an empty directory: its last argument, and `TREE` in its environment."""
+
+    KIND = "command"
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        super().__init__(given)
+        self.argv: list[str] = list(given["argv"])
+        if not self.argv or not all(self.argv[:1]) or any("\0" in word for word in self.argv):
+            raise TargetError("command.argv: must name a program")
+        self.environment = {str(name): str(value) for name, value in (given.get("environment") or {}).items()}
+
+    def describe(self) -> str:
+        return f"command {self.argv[0]}"
+
+    def refuse(self) -> None:
+        if shutil.which(self.argv[0]) is None:
+            raise TargetError(f"command.argv: {self.argv[0]} is no program on this host")
+
+    def make(self, order: Order) -> None:
+        environment = {"SOURCE_DATE_EPOCH": str(DAY), **self.environment, "TREE": order.root, "TMPDIR": order.scratch}
+        tools.run_apart([*self.argv, order.root], environment, order.scratch, order.timeout, f"command: {self.argv[0]}")
+
+
+class MmdebstrapSource(TreeSource):
+    """A distribution of the Debian family, installed by mmdebstrap from its packages."""
+
+    KIND = "mmdebstrap"
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        super().__init__(given)
+        self.suite = str(given["suite"])
+        for key in ("suite", "variant", "packages", "mirrors", "components", "keyrings"):
+            values = given.get(key) or []
+            for value in [values] if isinstance(values, str) else values:
+                if value.startswith("-") or not value.strip() or "\n" in value or "\0" in value:
+                    raise TargetError(f"mmdebstrap.{key}: {value!r} is of no use there: options belong into 'options'")
+
+    def describe(self) -> str:
+        return f"mmdebstrap {self.suite}"
+
+    def refuse(self) -> None:
+        if shutil.which("mmdebstrap") is None:
+            raise TargetError("mmdebstrap: is not on this host: install the package mmdebstrap")
+
+    def argv(self, root: str) -> list[str]:
+        """Return the command line that fills a directory."""
+        given = self.given
+        words = ["mmdebstrap", "--quiet", "--format=directory", f"--variant={given.get('variant') or 'minbase'}"]
+        words += [f"--include={package}" for package in given.get("packages") or []]
+        if given.get("components"):
+            words.append("--components=" + ",".join(given["components"]))
+        words += [f"--keyring={path}" for path in given.get("keyrings") or []]
+        words += list(given.get("options") or [])
+        return [*words, self.suite, root, *(given.get("mirrors") or [])]
+
+    def make(self, order: Order) -> None:
+        environment = {"SOURCE_DATE_EPOCH": str(DAY), "TMPDIR": order.scratch, "LC_ALL": "C.UTF-8"}
+        tools.run_apart(self.argv(order.root), environment, order.scratch, order.timeout, "mmdebstrap")
+        for name in ("etc/hostname", "etc/resolv.conf"):  # it copies those of this host
+            path = os.path.join(order.root, name)
+            if os.path.isfile(path) and not os.path.islink(path):
+                os.unlink(path)
