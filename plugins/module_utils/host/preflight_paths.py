@@ -16,7 +16,7 @@ import stat
 from typing import TYPE_CHECKING, Iterator, NamedTuple
 
 from ..launcher import targets
-from ..launcher.root import SKELETON
+from ..launcher.declared_root import SKELETON
 from ..state import unit_texts
 from .preflight_mounts import answers
 from .preflight_programs import KEPT
