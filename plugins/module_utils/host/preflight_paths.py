@@ -177,7 +177,7 @@ class UnitPaths:
             return False
         mount = self._mount_of(path)
         if mount is None:
-            return True
+            return not self.specification.root.is_machine  # its tree's units make what they like
         if not mount.is_bind or not mount.read_only or mount.mount_may_fail:
             return False
         rest = path[len(targets.plain_path(mount.mount_point).rstrip("/")) :]

@@ -49,6 +49,11 @@ def prepare(directory: str, specification: Specification) -> str | None:
     return path
 
 
+def is_there(directory: str) -> bool:
+    """Return whether a container has a layer, by its directory on the host."""
+    return os.path.lexists(os.path.join(directory, NAME))
+
+
 def refusal(directory: str, specification: Specification) -> str | None:
     """Return why the layer that a container has cannot be over the tree of a specification, or None."""
     if not specification.root.is_kept:
