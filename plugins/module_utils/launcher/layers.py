@@ -49,12 +49,19 @@ def mount(tree: int, layer: int, id_map: int | None, target: int, name: str, in_
     Raises:
         LauncherError: the kernel cannot do that, or would only let it be read.
     """
-    parts = mounts.tmpfs("0700", "64k", "16")
-    mount_calls.move_mount(parts, target)
-    opened = [parts]
+    opened = [layer] if in_memory else []
     try:
-        lower = _attach(parts, "tree", _copy(tree, mount_calls.MOUNT_ATTR_RDONLY, id_map, name), opened)
-        over = _attach(parts, "layer", layer if in_memory else _copy(layer, 0, id_map, name), opened)
+        parts = mounts.tmpfs("0700", "64k", "16")
+        opened.append(parts)
+        mount_calls.move_mount(parts, target)
+        lower = _copy(tree, mount_calls.MOUNT_ATTR_RDONLY, id_map, name)
+        opened.append(lower)
+        over = layer
+        if not in_memory:
+            over = _copy(layer, 0, id_map, name)
+            opened.append(over)
+        _attach(parts, "tree", lower)
+        _attach(parts, "layer", over)
         for part in (UPPER, WORK):
             try:
                 os.mkdir(part, 0o755, dir_fd=over)
@@ -92,13 +99,11 @@ def _copy(directory: int, attributes: int, id_map: int | None, name: str) -> int
         raise LauncherError(message % (name, error.strerror)) from error
 
 
-def _attach(parts: int, name: str, copy: int, opened: list[int]) -> int:
+def _attach(parts: int, name: str, part: int) -> None:
     """Attach a part of the overlay: the kernel takes none that is nowhere mounted."""
-    opened.append(copy)
     os.mkdir(name, 0o700, dir_fd=parts)
     place = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parts)
     try:
-        mount_calls.move_mount(copy, place)
+        mount_calls.move_mount(part, place)
     finally:
         os.close(place)
-    return copy

@@ -37,7 +37,7 @@ LAYER_OPTIONS = {"mode": "0755", "size": "40%", "nr_inodes": "1m"}
 NEEDED = ("etc", "usr", "var")
 POINTS = ("dev", "proc", "run", "sys", "tmp")
 IN_MEMORY = (RUN, TEMPORARY, "/dev")
-SIZE_LIMIT = 1 << 24  # bytes of a file of accounts
+SIZE_LIMIT, LINES_LIMIT = 1 << 22, 1 << 16  # bytes, and lines, of a file of accounts
 NOTE_LIMIT = 1 << 24  # bytes of the list of what was written
 WHERE = "%s of the machine's root, as its tree or its layer has it, "
 
@@ -157,12 +157,14 @@ class MachineRoot:
             content = bytearray()
             while len(content) <= SIZE_LIMIT:
                 part = os.read(descriptor, 1 << 16)
-                if not part:
-                    return content.decode("utf-8", "surrogateescape")
                 content += part
+                if not part and content.count(b"\n") <= LINES_LIMIT:
+                    return content.decode("utf-8", "surrogateescape")
+                if not part:
+                    break
         finally:
             os.close(descriptor)
-        raise LauncherError((WHERE + "is larger than %d bytes") % (path, SIZE_LIMIT))
+        raise LauncherError((WHERE + "has more than %d bytes, or %d lines") % (path, SIZE_LIMIT, LINES_LIMIT))
 
     def link_store(self) -> None:
         """Make no link: the tree has its own."""
