@@ -42,7 +42,7 @@ class _Table:
     """One of the files: its lines in their order, and those of accounts by name, of which the first counts."""
 
     def __init__(self, text: str, fields: int) -> None:
-        self.lines: list[Fields] = [line.split(":") for line in text.splitlines() if line]
+        self.lines: list[Fields] = [line.split(":") for line in text.split("\n") if line]
         self.by_name: dict[str, Fields] = {}
         for line in self.lines:
             if len(line) == fields and line[0] not in ("", "+", "-"):
