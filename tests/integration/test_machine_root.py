@@ -17,10 +17,13 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import facts, preflight
 from ansible_collections.unshare.container.plugins.module_utils.launcher import layers
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import STATE_DIRECTORY
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
 from ansible_collections.unshare.container.plugins.module_utils.state import kept_layer
 
 from . import isolation, isolation_record, machine_tree
+from .connection_hosts import ansible
+from .playbooks import playbook
 
 if t.TYPE_CHECKING:
     from .conftest import Machine, MakeMachine
@@ -28,6 +31,7 @@ if t.TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 NAME = "test-machine-root"
+INVENTORY = "examples/inventory"
 EPHEMERAL: t.Any = "machine"
 KEPT = {"kind": "machine", "layer": "kept"}
 SLEEPS = {"Service": {"ExecStart": "/usr/bin/sleep infinity", "User": "ann"}}
@@ -224,6 +228,35 @@ def test_t5_it_boots_as_other_containers_do(make_machine: MakeMachine, tree: Pat
         assert machine.output("systemctl", "is-system-running") == "running\n"
         assert machine.output("stat", "--format=%u", "/", "/etc", "/usr/bin/su") == "0\n0\n0\n"
         machine.stop()
+
+
+def test_t5_a_machine_is_deployed_and_ansible_works_in_it(tree: Path, tmp_path: Path) -> None:
+    """Once, with health; again, which changes nothing; and a task inside, which installs."""
+    variables = {
+        "system_container_name": NAME,
+        "operating_system": {"host_name": NAME, **DECLARED},
+        "system_container_store": f"{tree}/usr",
+        "system_container_root": KEPT,
+        "system_container_mappings": [],
+        "system_container_health": {"units": ["sleeps.service", "dbus.service"], "commands": [{"argv": ["/bin/true"]}]},
+    }
+    try:
+        assert playbook("deploy-container.yml", INVENTORY, "--check", variables=variables).succeeded().changed() == 2
+        assert not Path(STATE_DIRECTORY, "containers", NAME).exists()
+        assert playbook("deploy-container.yml", INVENTORY, variables=variables).succeeded().changed() == 2
+        assert playbook("deploy-container.yml", INVENTORY, variables=variables).succeeded().changed() == 0
+        plugin = ["--connection", "unshare.container.nsenter", "--inventory", f"{NAME},"]
+        task = ["--module-name", "ansible.builtin.user", "--args", "name=eve uid=4001"]
+        done = ansible("ansible", "all", *plugin, *task, directory=tmp_path)
+        assert "CHANGED" in done.stdout, done.stdout + done.stderr
+        assert "eve:x:4001:" in Path(STATE_DIRECTORY, "containers", NAME, "layer/upper/etc/passwd").read_text()
+        variables["operating_system"] = {"host_name": NAME}
+        assert playbook("deploy-container.yml", INVENTORY, variables=variables).succeeded().changed() == 2
+        done = ansible("ansible", "all", *plugin, *task, directory=tmp_path)
+        assert "SUCCESS" in done.stdout, done.stdout + done.stderr
+    finally:
+        playbook("destroy-container.yml", INVENTORY, variables=variables).succeeded()
+    assert not Path(STATE_DIRECTORY, "containers", NAME).exists()
 
 
 def test_t7_entering_needs_no_python_inside(make_machine: MakeMachine, tree: Path) -> None:
