@@ -205,7 +205,9 @@ def test_t5_another_tree_below_a_kept_layer_is_refused(make_machine: MakeMachine
         assert said.startswith(f"the kept layer of container {NAME} belongs over the tree {tree}")
         with pytest.raises(LauncherError, match="belongs over the tree"):
             moved.start()
-        machine_of(make_machine, other).start()  # which is ephemeral, and does not touch it
+        ephemeral = machine_of(make_machine, other)  # which does not touch it
+        ephemeral.start()
+        ephemeral.stop()
 
 
 @pytest.mark.parametrize(
@@ -264,6 +266,7 @@ def test_t7_entering_needs_no_python_inside(make_machine: MakeMachine, tree: Pat
         said = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout.split()
         assert said == ["/dev/pts/0", "0"]
         assert machine.container.judge().problems == []
+        machine.stop()
 
 
 ALLOWED = ("software", "set-user-ID")
