@@ -12,7 +12,7 @@ import dataclasses
 import typing as t
 
 from ..module_utils.launcher.contract import Store
-from ..module_utils.launcher.root_options import DECLARED, LAYERS, MACHINE, ROOT_KINDS, Root, tree_of
+from ..module_utils.launcher.root_options import DECLARED_KIND, LAYERS, MACHINE_KIND, ROOT_KINDS, Root, tree_of
 from ..module_utils.launcher.targets import STORE
 from . import base_units, etc_files
 from .errors import DeclarationError
@@ -22,7 +22,7 @@ from .registry import BUILT_IN
 from .validation import Spec, describe, validate
 
 _ROOT: Spec = {
-    "kind": {"type": "str", "choices": list(ROOT_KINDS), "default": DECLARED},
+    "kind": {"type": "str", "choices": list(ROOT_KINDS), "default": DECLARED_KIND},
     "layer": {"type": "str", "choices": list(LAYERS)},
 }
 KEPT_OF_BASE = ("resolv.conf",)
@@ -39,9 +39,9 @@ def read_root(value: t.Any, store: Store) -> Root:
     if not isinstance(value, dict):
         raise DeclarationError("root", f"must be a kind of root or a mapping, not {describe(value)}")
     given = validate(value, _ROOT, "root")
-    if given["kind"] == DECLARED:
+    if given["kind"] == DECLARED_KIND:
         if given["layer"] is not None:
-            raise DeclarationError("root.layer", f"is for the kind '{MACHINE}': leave it out, or name that kind")
+            raise DeclarationError("root.layer", f"is for the kind '{MACHINE_KIND}': leave it out, or name that kind")
         return Root()
     if store.target != STORE or not store.source.rstrip("/").endswith(STORE) or tree_of(store.source) == "/":
         raise DeclarationError(
@@ -49,7 +49,7 @@ def read_root(value: t.Any, store: Store) -> Root:
             f"'{store.source}' is not the `usr` of a tree, and a machine's root is a whole tree: give the container "
             "one of its own, store: /srv/trees/NAME/usr",
         )
-    return Root(kind=MACHINE, layer=given["layer"] or Root.layer)
+    return Root(kind=MACHINE_KIND, layer=given["layer"] or Root.layer)
 
 
 def of_machine(system: OperatingSystem) -> list[Service]:
@@ -68,7 +68,9 @@ def with_accounts(root: Root, system: OperatingSystem) -> Root:
     """Return the root with the accounts that the declaration itself has."""
     if not root.is_machine:
         return root
-    return root.replacing(
+    return Root(
+        kind=root.kind,
+        layer=root.layer,
         users={user.name: user.uid is not None for user in system.users},
         groups={group.name: group.gid is not None for group in system.groups},
     )

@@ -88,7 +88,7 @@ class StoreView:
         self.target = specification.store.target
         self.files = specification.files
         self.is_machine = specification.root.is_machine
-        self.changed_inside = specification.root.is_kept and kept_layer.is_there(
+        self.changed_inside = specification.root.is_kept and kept_layer.has_layer(
             str(root / STATE_DIRECTORY.lstrip("/") / "containers" / specification.name)
         )
         self.binds = {"/": Bind(tree_of(self.source))} if self.is_machine else {self.target: Bind(self.source)}

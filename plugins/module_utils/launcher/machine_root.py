@@ -36,7 +36,7 @@ WRITTEN = "written"  # in a kept layer's directory: the paths that the declarati
 LAYER_OPTIONS = {"mode": "0755", "size": "40%", "nr_inodes": "1m"}
 NEEDED = ("etc", "usr", "var")
 POINTS = ("dev", "proc", "run", "sys", "tmp")
-IN_MEMORY = (RUN, TEMPORARY, "/dev")
+NOT_OF_LAYER = (RUN, TEMPORARY, "/dev")
 SIZE_LIMIT, LINES_LIMIT = 1 << 22, 1 << 16  # bytes, and lines, of a file of accounts
 NOTE_LIMIT = 1 << 24  # bytes of the list of what was written
 WHERE = "%s of the machine's root, as its tree or its layer has it, "
@@ -228,7 +228,7 @@ class MachineRoot:
 
     def _note(self, path: str) -> None:
         """Note a path that is about to be written, where it lasts."""
-        if self._written >= 0 and not any(("/" + path).startswith(above + "/") for above in IN_MEMORY):
+        if self._written >= 0 and not any(("/" + path).startswith(above + "/") for above in NOT_OF_LAYER):
             write_all(self._written, os.fsencode(path) + b"\0")
 
     def _find(self, path: str) -> tuple[int, str]:

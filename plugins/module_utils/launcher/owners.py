@@ -42,7 +42,7 @@ class Owners:
     def of_text(cls, text: str) -> Owners:
         """Return what a text of `text` says."""
         found = cls()
-        for line in text.splitlines():
+        for line in filter(None, text.split("\n")):
             kind, declared, own = line.split(" ")
             (found.users if kind == "u" else found.groups)[int(declared)] = int(own)
         return found

@@ -10,10 +10,10 @@ from . import kinds
 from .kinds import ContractRecord
 from .targets import plain_path
 
-DECLARED, MACHINE = "declared", "machine"
-ROOT_KINDS = (DECLARED, MACHINE)
-EPHEMERAL, KEPT = "ephemeral", "kept"
-LAYERS = (EPHEMERAL, KEPT)
+DECLARED_KIND, MACHINE_KIND = "declared", "machine"
+ROOT_KINDS = (DECLARED_KIND, MACHINE_KIND)
+EPHEMERAL_LAYER, KEPT_LAYER = "ephemeral", "kept"
+LAYERS = (EPHEMERAL_LAYER, KEPT_LAYER)
 
 
 class Root(ContractRecord):
@@ -28,8 +28,8 @@ class Root(ContractRecord):
         groups: the same of groups.
     """
 
-    kind: str = DECLARED
-    layer: str = EPHEMERAL
+    kind: str = DECLARED_KIND
+    layer: str = EPHEMERAL_LAYER
     users: dict[str, bool] = {}
     groups: dict[str, bool] = {}
 
@@ -43,15 +43,15 @@ class Root(ContractRecord):
     @property
     def is_machine(self) -> bool:
         """Whether it is a whole tree."""
-        return self.kind == MACHINE
+        return self.kind == MACHINE_KIND
 
     @property
     def is_kept(self) -> bool:
         """Whether what is written to it lasts."""
-        return self.is_machine and self.layer == KEPT
+        return self.is_machine and self.layer == KEPT_LAYER
 
     def check(self) -> None:
-        if not self.is_machine and (self.layer != EPHEMERAL or self.users or self.groups):
+        if not self.is_machine and (self.layer != EPHEMERAL_LAYER or self.users or self.groups):
             self.refuse("layer", "is for the kind 'machine': a declared root is made anew at each start")
 
 

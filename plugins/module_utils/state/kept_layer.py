@@ -49,7 +49,7 @@ def prepare(directory: str, specification: Specification) -> str | None:
     return path
 
 
-def is_there(directory: str) -> bool:
+def has_layer(directory: str) -> bool:
     """Return whether a container has a layer, by its directory on the host."""
     return os.path.lexists(os.path.join(directory, NAME))
 

@@ -162,10 +162,15 @@ def _records(contribution: Contribution, key: str, kind: t.Any) -> list[t.Any]:
     ]
 
 
+def _accounts_of(value: accounts.Accounts, context: Context) -> accounts.Accounts:
+    """Return the accounts that the system brings; a machine has the tree's own."""
+    system = context.operating_system
+    return value.without_base(system.users, system.groups) if context.machine else value
+
+
 def _account_files(value: accounts.Accounts, context: Context) -> dict[str, t.Any]:
     shadow = DEBIAN.groups["shadow"]
-    if context.machine:
-        value = value.without_base(context.operating_system.users, context.operating_system.groups)
+    value = _accounts_of(value, context)
     files = {
         "passwd": {"content": value.passwd()},
         "group": {"content": value.group()},
@@ -302,7 +307,7 @@ TYPES = (
         "Users and groups.",
         essential=True,
         combine=_accounts,
-        extensions={"etc": _account_files, "activation": lambda value, context: value.homes()},
+        extensions={"etc": _account_files, "activation": lambda value, context: _accounts_of(value, context).homes()},
     ),
     ServiceType(
         "pam",

@@ -91,11 +91,11 @@ def test_each_is_made_by_one_of_them_in_the_declared_order() -> None:
     assert [entry.path for entry in left] == ["/usr/x", "/dev/x"]
 
 
-def make(top: Path, *entries: Directory) -> None:
-    """Make directories in a root that has its first ones, and belongs to this process's user."""
+def make(top: Path, *entries: Directory, base: int | None = None) -> None:
+    """Make directories in a root that has its first ones, and belongs to this process's user, or to another."""
     for name in SKELETON:
         (top / name).mkdir()
-    plan = types.SimpleNamespace(identity=types.SimpleNamespace(base=os.getuid()))
+    plan = types.SimpleNamespace(identity=types.SimpleNamespace(base=os.getuid() if base is None else base))
     DeclaredRoot(t.cast("t.Any", plan), t.cast("t.Any", None)).make_directories(list(entries))
 
 
@@ -124,9 +124,7 @@ def test_they_belong_to_whom_they_are_declared_for(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     given: list[tuple[t.Any, ...]] = []
     monkeypatch.setattr(os, "chown", lambda *arguments: given.append(arguments))
-    made = builder(tmp_path, Directory(path="/srv/a", uid=33, gid=44), Directory(path="/srv/b"))
-    made.identity.base = 1000
-    made._make_directories()
+    make(tmp_path, Directory(path="/srv/a", uid=33, gid=44), Directory(path="/srv/b"), base=1000)
     assert given == [("srv/a", 1033, 1044), ("srv/b", 1000, 1000)]
 
 

@@ -27,7 +27,7 @@ def test_it_is_made_for_its_tree_and_for_root_alone(tmp_path: Path) -> None:
     path = kept_layer.prepare(str(tmp_path), machine())
     assert path == str(tmp_path / "layer")
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o700
-    assert kept_layer.is_there(str(tmp_path))
+    assert kept_layer.has_layer(str(tmp_path))
     assert kept_layer.prepare(str(tmp_path), machine()) == path
     assert kept_layer.prepare(str(tmp_path), machine("/srv//trees/a/")) == path
 
@@ -43,5 +43,5 @@ def test_nothing_is_kept_of_other_roots(tmp_path: Path) -> None:
     assert kept_layer.prepare(str(tmp_path), machine(layer="ephemeral")) is None
     assert kept_layer.prepare(str(tmp_path), specification()) is None
     assert list(tmp_path.iterdir()) == []
-    assert not kept_layer.is_there(str(tmp_path))
+    assert not kept_layer.has_layer(str(tmp_path))
     assert kept_layer.refusal(str(tmp_path), machine()) is None
