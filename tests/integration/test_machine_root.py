@@ -344,6 +344,16 @@ def fifo(path: Path, _victim: Path) -> None:
     os.mkfifo(path)
 
 
+def empty(path: Path, _victim: Path) -> None:
+    """Make an empty file."""
+    path.touch()
+
+
+def crowded(path: Path, _victim: Path) -> None:
+    """Make a file with more lines than a host would want to read."""
+    path.write_text("a\n" * 70_000)
+
+
 def device(path: Path, _victim: Path) -> None:
     """Make a node of a disk that this machine may have."""
     os.mknod(path, stat.S_IFBLK | 0o666, os.makedev(254, 0))
@@ -361,11 +371,11 @@ WRITTEN: dict[str, tuple[Change, str]] = {
     "var is a link upward": (replaced("var", link_to("../" * 20 + "VICTIM")), "/var of the machine's root"),
     "dev is a link": (replaced("dev", link_to("VICTIM")), ""),
     "run is a link": (replaced("run", link_to("VICTIM")), ""),
-    "tmp is a file": (replaced("tmp", lambda path, _victim: path.write_text("") and None), ""),
+    "tmp is a file": (replaced("tmp", empty), ""),
     "proc is a fifo": (replaced("proc", fifo), ""),
     "sys is a link": (replaced("sys", link_to("/proc/1/root")), ""),
     "passwd has too many lines": (
-        replaced("etc/passwd", lambda path, _victim: path.write_text("a\n" * 70_000) and None),
+        replaced("etc/passwd", crowded),
         "/etc/passwd of the machine's root.* has more than",
     ),
     "passwd is a link": (replaced("etc/passwd", link_to("VICTIM/passwd")), ""),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-import typing as t
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from ..specifications import specification
 
 def machine(tree: str = "/srv/trees/a", layer: str = "kept") -> Specification:
     store = {"source": f"{tree}/usr", "target": "/usr"}
-    return t.cast(Specification, specification(store=store, root={"kind": "machine", "layer": layer}))
+    return specification(store=store, root={"kind": "machine", "layer": layer})
 
 
 def test_it_is_made_for_its_tree_and_for_root_alone(tmp_path: Path) -> None:
