@@ -11,12 +11,13 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..launcher import identity, layers, linux, lookup, mount_calls, root
+from ..launcher import identity, layers, linux, lookup, mount_calls
 from ..launcher.declared_root import SKELETON
 from ..launcher.errors import LauncherError
 from ..launcher.excursion import in_child
 from ..launcher.paths import STATE_DIRECTORY
 from ..launcher.root_options import tree_of
+from ..launcher.source import Source
 from ..state import kept_layer
 from . import id_maps
 from .store import StoreView, open_bind_source
@@ -125,7 +126,7 @@ def _mount(specification: Specification, namespace: int) -> str:
     linux.prctl(linux.PR_SET_SECUREBITS, linux.SECBIT_NO_SETUID_FIXUP)
     os.setresgid(-1, id_maps.OWN_RANGES, -1)
     os.setresuid(-1, id_maps.OWN_RANGES, -1)
-    source = root.Source(specification.store)
+    source = Source(specification.store)
     target = lookup.open_root("/run")
     layer = layers.memory_layer([("mode", "0755"), ("size", "64k")])
     layers.mount(source.tree, layer, namespace, target, tree_of(specification.store.source), True)

@@ -16,6 +16,7 @@ its modules:
     own_directories  which of the declared directories the host's root makes
     launch       the processes and namespaces of a start, and how they wait for each other (`handshake`); `excursion` is
                  how the caller gets to where it builds, and back
+    source       the store, and the tree that it is in
     root         the file tree that the container sees, built by the host's root: a `declared_root`, of the declaration
                  alone, or a `machine_root`, a whole tree, over which `layers` puts what is written, with the accounts
                  of both (`merged_accounts`); `root_options` says which it is, and `owners` which ids are others than

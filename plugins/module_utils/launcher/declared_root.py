@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .contract import Directory
     from .plan import Plan
-    from .root import Source
+    from .source import Source
 
 READ_SIZE = 1 << 16
 SKELETON = ("dev", "etc", "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr", "var")

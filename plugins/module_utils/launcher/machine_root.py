@@ -29,7 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .contract import Directory
     from .plan import Plan
-    from .root import Source
+    from .source import Source
 
 WRITTEN = "written"  # in a kept layer's directory: the paths that the declaration has written there, a NUL after each
 # Of the machine's memory, for an ephemeral layer: packages are to find room in it.

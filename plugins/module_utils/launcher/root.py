@@ -16,13 +16,13 @@ import time
 from . import credentials, kernel, lookup, memory, mount_calls, mount_units, mounts, nodes
 from .declared_root import DeclaredRoot, read_file
 from .errors import LauncherError
-from .paths import STATE_DIRECTORY
 from .records import Records
+from .source import Source
 from .targets import CREDENTIALS, DEVICES, FUSE, NETWORK_FILES, NO_FUSE, OUTPUT_LOG, RUN, TEMPORARY, plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .contract import File, Mount, Specification, Store
+    from .contract import File, Mount, Specification
     from .machine_root import MachineRoot
     from .plan import Plan
 
@@ -41,42 +41,6 @@ def kind_of(spec: Specification) -> type[DeclaredRoot] | type[MachineRoot]:
     from .machine_root import MachineRoot  # most containers are none, and its import takes its time
 
     return MachineRoot
-
-
-class Source:
-    """The store on the host, and the tree that it is part of. Both are opened once, without links on the way.
-
-    Somebody, such as root inside where they lie in a writable mapping, may be able to replace them at any time. An open
-    descriptor keeps naming the same directory.
-
-    Attributes:
-        tree: descriptor (`O_PATH`) of the directory that the store is in. The links in that are the tree's own.
-        store: descriptor (`O_PATH`) of the store.
-        name: its name in the tree.
-
-    Raises:
-        LauncherError: it does not exist, or a link is on the way.
-        OSError: it cannot be opened.
-    """
-
-    def __init__(self, store: Store) -> None:
-        path = plain_path(store.source)
-        above, _slash, self.name = path.rpartition("/")
-        try:
-            self.tree = mounts.open_source(above or "/", False, STATE_DIRECTORY)
-            try:
-                self.store = mounts.open_unlinked(self.tree, self.name, path)
-            except BaseException:
-                os.close(self.tree)
-                raise
-        except FileNotFoundError:
-            raise LauncherError("%s: the store does not exist" % path) from None
-        except LauncherError as error:
-            raise LauncherError("the store cannot be bound to %s: %s" % (store.target, error)) from error
-
-    def close(self) -> None:
-        os.close(self.store)
-        os.close(self.tree)
 
 
 class Builder:

@@ -96,6 +96,7 @@ MODULES = (
     "launcher/root",
     "launcher/root_options",
     "launcher/scheduling",
+    "launcher/source",
     "launcher/specification",
     "launcher/stop_signals",
     "launcher/targets",
