@@ -385,6 +385,18 @@ options:
         only root can read them. A changed value is a change of the system.
     type: dict
     default: {}
+  root:
+    description:
+      - What the container's C(/) is, V(declared) or V(machine), or a mapping of C(kind) and C(layer).
+      - V(declared) is made of the declaration alone, in memory and anew at each start, with the software read-only.
+      - V(machine) is the whole tree that the O(store) is in, with its configuration, its package database and its
+        enabled units. What the declaration says is added to that. Root inside can change all of it, install packages,
+        and make set-user-ID programs. The tree itself is never changed, and any number of containers can have it.
+      - With C(layer) V(ephemeral), the default, what is written lies in memory, and is gone when the container stops.
+        With V(kept) it lies in the container's directory on the host, and is there until the container is V(absent).
+      - A machine needs Linux 5.19, and a tree of its own, such as V(/srv/trees/web/usr) for O(store).
+    type: raw
+    default: declared
   log:
     description:
       - What becomes of the container's log when it ends.

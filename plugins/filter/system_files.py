@@ -100,6 +100,7 @@ def system_files(
     network: t.Any = None,
     devices: t.Any = None,
     credentials: t.Any = None,
+    root: t.Any = "declared",
 ) -> dict[str, t.Any]:
     """Return the rendered system."""
     return render(
@@ -115,6 +116,7 @@ def system_files(
         network=network,
         devices=devices,
         credentials=credentials,
+        root=root,
     )
 
 

@@ -44,7 +44,7 @@ options:
       - The containers of the host, by their names.
       - Each is a mapping of C(operating_system), C(mappings), C(network), C(shared_network),
         C(extra_file_systems), C(keep_services), C(private_users), C(init), C(security), C(oom_score_adj), C(devices),
-        C(credentials), C(log) and C(store), which its system is made from, and of C(state), C(generation),
+        C(credentials), C(log), C(store) and C(root), which its system is made from, and of C(state), C(generation),
         C(keep_generations), C(health), C(roll_back), C(wait), C(timeout), C(allow_failed_units), C(enabled), C(after),
         C(requires), C(restart), C(limits), C(ports) and C(nameservers), which its host gets.
       - These are the variables of the role P(unshare.container.system_container#role), without C(system_container_) and

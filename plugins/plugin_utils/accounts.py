@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import typing as t
 
@@ -145,6 +146,24 @@ class Accounts:
                     place = self.places.get(user.name, f"{path}.users")
                     raise DeclarationError(place, f"'{user.name}' is in the unknown group '{group}'{known}")
 
+    def without_base(self, users: t.Iterable[UserAccount], groups: t.Iterable[UserGroup]) -> Accounts:
+        """Return the accounts without those that every system has anyhow.
+
+        :param users: the declared ones, which are meant, also where every system has them.
+        :param groups: the same of groups; those that an account is in stay, too.
+        """
+        found = copy.copy(self)
+        base = {user.name for user in base_users()} - {user.name for user in users}
+        found.users = [user for user in self.users if user.name not in base]
+        needed = {name for user in found.users for name in (user.group, *user.supplementary_groups)}
+        everywhere = {group.name for group in base_groups()} - {group.name for group in groups} - needed
+        found.groups = [group for group in self.groups if group.name not in everywhere]
+        return found
+
+    def members(self, group: UserGroup) -> str:
+        """Return the members of a group as the files have them, beside the users whose group it is."""
+        return ",".join(user.name for user in self.users if group.name in user.supplementary_groups)
+
     def passwd(self) -> str:
         """Return /etc/passwd."""
         return "".join(
@@ -154,11 +173,11 @@ class Accounts:
 
     def group(self) -> str:
         """Return /etc/group."""
-        return "".join(f"{group.name}:x:{self.gids[group.name]}:{self._members(group)}\n" for group in self.groups)
+        return "".join(f"{group.name}:x:{self.gids[group.name]}:{self.members(group)}\n" for group in self.groups)
 
     def gshadow(self) -> str:
         """Return /etc/gshadow: no group has a password."""
-        return "".join(f"{group.name}:*::{self._members(group)}\n" for group in self.groups)
+        return "".join(f"{group.name}:*::{self.members(group)}\n" for group in self.groups)
 
     def shadow(self) -> str:
         """Return /etc/shadow: accounts without a password are locked, passwords never age."""
@@ -182,6 +201,3 @@ class Accounts:
             "uid": self.uids[user.name],
             "gid": self.gids[user.group],
         }
-
-    def _members(self, group: UserGroup) -> str:
-        return ",".join(user.name for user in self.users if group.name in user.supplementary_groups)

@@ -84,6 +84,17 @@ Before=final.target systemd-reboot.service
 Type=oneshot
 ExecStart=chmod +t /sys/fs/cgroup
 """
+# File systems of the kernel that its own root alone can mount: no service type has them.
+OF_METAL = (
+    "dev-hugepages.mount",
+    "sys-fs-fuse-connections.mount",
+    "sys-kernel-config.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "proc-sys-fs-binfmt_misc.automount",
+    "proc-sys-fs-binfmt_misc.mount",
+    "systemd-binfmt.service",
+)
 PERSISTENT_UNITS = ("systemd-journal-flush.service",)
 
 # What a systemd container needs nothing for, though services may require it by these names.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from ..module_utils.host.container_options import OPTIONS
 from ..module_utils.launcher.contract import Security, Specification
+from ..module_utils.launcher.root_options import Root
 from ..module_utils.launcher.targets import STORE
 from .validation import Spec
 
@@ -39,6 +40,7 @@ DERIVED: Spec = {
     "credentials": {"type": "dict", "default": {}},
     "log": {"type": "str", "choices": ["volatile", "persistent"], "default": "volatile"},
     "store": {"type": "raw", "default": STORE},
+    "root": {"type": "raw", "default": Root.kind},
 }
 """The options that a container's system is made from. The derivation checks raw values and elements in depth."""
 
@@ -61,5 +63,6 @@ RENDERING = (
     "credentials",
     "log",
     "store",
+    "root",
 )
 """Names of the options that the filter `system_files` takes."""

@@ -178,8 +178,15 @@ def base_etc() -> dict[str, t.Any]:
     }
 
 
-def locale_files(system: OperatingSystem) -> dict[str, t.Any]:
-    """Return the files of locale, time zone, issue and sudo."""
+def session_files(variables: dict[str, str], context: Context) -> dict[str, t.Any]:
+    """Return the files of the variables of every session; of a machine those alone that the declaration says."""
+    locale = variables.get("LANG") if context.machine else context.operating_system.locale
+    files = {"environment": {"content": environment(variables)}} if variables or not context.machine else {}
+    return {**files, **({"default/locale": {"content": f"LANG={locale}\n"}} if locale else {})}
+
+
+def locale_files(system: OperatingSystem, machine: bool = False) -> dict[str, t.Any]:
+    """Return the files of locale, time zone, issue and sudo; of a machine those alone that the declaration says."""
     files: dict[str, t.Any] = {
         "locale.conf": {"content": f"LANG={system.locale}\n"},
         "timezone": {"content": system.timezone + "\n"},
@@ -188,6 +195,9 @@ def locale_files(system: OperatingSystem) -> dict[str, t.Any]:
     }
     if system.issue is not None:
         files["issue"] = {"content": system.issue}
+    if machine:
+        fields = {"locale.conf": "locale", "sudoers": "sudoers", "issue": "issue"}
+        files = {name: item for name, item in files.items() if fields.get(name, "timezone") in system.given}
     return files
 
 

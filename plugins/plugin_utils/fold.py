@@ -35,6 +35,7 @@ def fold(
     shared_network: bool = False,
     log: str = "volatile",
     store: str = STORE,
+    machine: bool = False,
     oom_score_adj: int = 0,
     for_clients: tuple[str, ...] = (),
 ) -> dict[str, t.Any]:
@@ -61,6 +62,7 @@ def fold(
         types=frozenset(by_type),
         met_by_host=registry.met_by_host(types),
         store=store,
+        machine=machine,
         for_clients=for_clients,
     )
     return _evaluate(order, by_type, nodes, context)

@@ -46,6 +46,8 @@ class FoldedSystem:
             raise DeclarationError(path, f"there is no {kind} '{name}': {_WAYS[kind]}" + suggestion(name, known))
 
     def _has_other_accounts(self) -> bool:
+        if self.context.machine:
+            return True  # the tree's own
         text = content_of(self.files.get(name_services.NAME_SERVICES, {"content": ""}))
         return name_services.has_others(self.files, self.mounted(), text)
 

@@ -37,6 +37,7 @@ class Context:
     types: frozenset[str] = frozenset()
     met_by_host: frozenset[str] = frozenset()
     store: str = STORE
+    machine: bool = False
     accounts: Accounts | None = None
     for_clients: tuple[str, ...] = ()
 

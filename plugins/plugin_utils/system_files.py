@@ -15,7 +15,7 @@ from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
 from ..module_utils.launcher.stop_signals import signal_number
 from ..module_utils.state.declared_units import UNIT_PLACES
-from . import base_units, checks, credentials, devices, mount_conflicts, networks, tmpfs, unit_starters
+from . import base_units, checks, credentials, devices, mount_conflicts, networks, roots, tmpfs, unit_starters
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
 from .errors import DeclarationError, contracted
@@ -68,8 +68,8 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     """Return the `system` mapping of a container's operating system (a result of containerized_operating_system).
 
     Arguments: name, network, shared_network, private_users (auto, identity or a first host id), store (a path,
-    SOURCE=TARGET, or a mapping), oom_score_adj, log (volatile or persistent), init, security, devices, credentials.
-    Raise DeclarationError with the place.
+    SOURCE=TARGET, or a mapping), root, oom_score_adj, log (volatile or persistent), init, security, devices,
+    credentials. Raise DeclarationError with the place.
     """
     system = operating_system(declared)
     if system.essential_services is None:
@@ -87,14 +87,16 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     name = container_name(system, given["name"])
     network = networks.read_network(given["network"], given["shared_network"])
     store = _store(given["store"])
-    init = _init(given["init"])
+    root = roots.read_root(given["root"], store)
+    init = _init(given["init"], root.is_machine)
     oom_score_adj = _oom_score(given["oom_score_adj"])
     folded = fold(
         system,
-        system.essential_services,
+        roots.of_machine(system) if root.is_machine else system.essential_services,
         shared_network=network.shared,
         log=given["log"],
         store=store.target,
+        machine=root.is_machine,
         oom_score_adj=oom_score_adj,
         for_clients=network.for_clients,
     )
@@ -105,8 +107,10 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         files = base_units.shielded(files)
         unit_starters.refuse_left_out(folded["units"], files)
         unit_starters.refuse_templates(folded["units"], files, "\n".join(folded["activation"]))
+        if root.is_machine:
+            files.update(roots.masked(files, network.shared))
     names = _names(files)
-    file_systems = _file_systems(system, folded["file_systems"], store, names)
+    file_systems = _file_systems(system, folded["file_systems"], store, names, root.is_machine)
     mounts = mount_conflicts.Mounts(file_systems, system.file_systems, store.target)
     mount_conflicts.refuse(files, mounts, given["log"], folded["origins"])
     directories = _directories(folded["directories"], file_systems, files, names["uid"])
@@ -120,12 +124,13 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         private_users=private_users,
         store=store,
         init=init,
+        root=roots.with_accounts(root, system),
         file_systems=file_systems,
         oom_score_adj=oom_score_adj,
         devices=devices.devices(given["devices"], names),
         credentials=given_credentials,
         log=given["log"],
-        security=Security(**given["security"]),
+        security=Security(**given["security"], set_user_id=root.is_machine),
         ports=folded["ports"] if network.shared else [],
     ).write()
     contracted(PATH, lambda: Specification.read(specification))  # as the target does
@@ -133,7 +138,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         "name": name,
         "files": dict(sorted({**files, **secret_files}.items())),
         "directories": mount_conflicts.kept_directories(directories, mounts, folded["origins"]),
-        "host_files": sorted({*HOST_FILES, *folded["host_files"]} - files.keys()),
+        "host_files": [] if root.is_machine else sorted({*HOST_FILES, *folded["host_files"]} - files.keys()),
         "spec": specification,
         "activation": folded["activation"],
         "programs": folded["programs"],
@@ -173,9 +178,11 @@ def _private_users(value: t.Any) -> str | int:
     raise DeclarationError("private_users", f"{value!r} is not 'auto', 'identity' or a positive multiple of {COUNT}")
 
 
-def _init(value: t.Any) -> Init:
+def _init(value: t.Any, machine: bool) -> Init:
+    # A machine has its tree's own units and generators beside the declared ones.
+    systemd = SYSTEMD.replacing(environment={"PATH": DEBIAN.path}) if machine else SYSTEMD
     if value is None or value == "systemd":
-        return SYSTEMD
+        return systemd
     if not isinstance(value, dict):
         raise DeclarationError("init", "must be 'systemd' or a mapping with `argv`")
     checked = validate(value, _INIT, "init")
@@ -190,7 +197,7 @@ def _init(value: t.Any) -> Init:
         if not isinstance(text, str) or "\0" in text:
             raise DeclarationError(f"init.environment.{name}", "must be a string without NUL")
     contracted("init.stop_signal", lambda: signal_number(checked["stop_signal"]))
-    base = SYSTEMD.environment if checked["systemd"] else {"PATH": DEBIAN.path}
+    base = systemd.environment if checked["systemd"] else {"PATH": DEBIAN.path}
     return Init(**{**checked, "environment": {**base, **checked["environment"]}})
 
 
@@ -204,9 +211,16 @@ def _names(files: dict[str, t.Any]) -> dict[str, dict[str, int]]:
 
 
 def _file_systems(
-    system: OperatingSystem, of_services: list[FileSystem], store: Store, names: dict[str, dict[str, int]]
+    system: OperatingSystem,
+    of_services: list[FileSystem],
+    store: Store,
+    names: dict[str, dict[str, int]],
+    machine: bool,
 ) -> list[Mount]:
-    """Return what the script mounts (S1, S2): the store first, parents before what lies in them, otherwise in order."""
+    """Return what the script mounts (S1, S2): the store first, parents before what lies in them, otherwise in order.
+
+    A machine's store is in its root already.
+    """
     first = FileSystemMapping(source=store.source, target=store.target, required=True).bind_mount()
     mounted = []
     for index, item in enumerate([*system.file_systems, *of_services]):
@@ -222,7 +236,8 @@ def _file_systems(
             mounted.append(record)
     places = {item.mount_point for item in mounted}
     extra = [item for item in CONTAINER_FILE_SYSTEMS if item.mount_point not in places]
-    return sorted([first.mount_record(), *mounted, *extra], key=lambda item: item.mount_point.count("/"))
+    stores = [] if machine else [first.mount_record()]
+    return sorted([*stores, *mounted, *extra], key=lambda item: item.mount_point.count("/"))
 
 
 def _directories(

@@ -130,10 +130,10 @@ class TestNesting:
             source = os.open(data / "own" / part, os.O_PATH)
             stack.callback(os.close, source)
             host = guarded.GuardedHost(guarded.RUNS)
-            assert check_bind(host, source, "it", "/data", True) is None
+            assert check_bind(host, source, "it", "/data", "security.nesting") is None
             stack.enter_context(mounted("--bind", data / "own upper", public))
             with pytest.raises(guarded.WritableSource, match=f"it as {public}"):
-                check_bind(guarded.GuardedHost(guarded.RUNS), source, "it", "/data", True)
+                check_bind(guarded.GuardedHost(guarded.RUNS), source, "it", "/data", "security.nesting")
 
     def test_nosuid_is_enough_where_all_of_it_is(self, make_machine: MakeMachine, public: Path) -> None:
         with mounted("-t", "tmpfs", "-o", "nosuid,mode=0755", "tmpfs", public):

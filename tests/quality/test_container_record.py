@@ -78,9 +78,11 @@ GIVEN: dict[str, t.Any] = {
     "ports": ["8080:80"],
     "nameservers": ["192.0.2.53"],
 }
-"""Another value than the default for every option, but for SHARED, which contradicts one of them."""
+"""Another value than the default for every option, but for SHARED, each of which contradicts one of them."""
 
-SHARED = {"shared_network": True}
+SHARED = {"shared_network": True, "root": "machine"}
+OF_MACHINE = {"store": "/srv/tree/usr", "mappings": ["/srv/given"]}
+"""What such a root needs beside it."""
 
 SHOW = """
 import json, pathlib
@@ -231,9 +233,12 @@ def test_an_entry_has_the_record(tmp_path: Path) -> None:
     assert bare.options == spelt.options
     derivation = DerivedSystems(str(tmp_path))
     assert derivation.announcement(bare) == derivation.announcement(spelt)
-    for name in DERIVED.keys() - {"operating_system"}:
+    for name in sorted(DERIVED.keys() - {"operating_system"}, key="root".__eq__):
         value = {**GIVEN, **SHARED}[name]
         given = {"store": GIVEN["store"], name: value} if name == "mappings" else {name: value}
+        given = {**OF_MACHINE, **given} if name == "root" else given
+        if name == "root":
+            (bare,) = declared_containers({"web": {"operating_system": SYSTEM, **OF_MACHINE}})
         (other,) = declared_containers({"web": {"operating_system": SYSTEM, **given}})
         assert derivation.announcement(other) != derivation.announcement(bare), f"{name} decides nothing"
 
@@ -300,7 +305,12 @@ def test_what_the_role_is_told_arrives(tmp_path: Path) -> None:
         (role / part).symlink_to(ROLE / part)
     (role / "tasks").mkdir()
     (role / "tasks/main.yml").write_text(yaml.safe_dump(tasks))
-    shared = {**without(GIVEN, "generation", "network", "ports", "nameservers"), **SHARED, "state": "started"}
+    shared = {
+        **without(GIVEN, "generation", "network", "ports", "nameservers"),
+        **SHARED,
+        **OF_MACHINE,
+        "state": "started",
+    }
     given_back = {**GIVEN, "state": "rolled_back"}
     states = {"restarted": without(GIVEN, "generation"), "started": shared, "rolled_back": given_back}
     plays = [

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import select
+from typing import Iterator
 
 from ..launcher import linux, mount_table, mounts
 from ..launcher.identity import available
@@ -47,6 +48,23 @@ def _try(source: int) -> bool:
 
     :raises OSError: that could not be tried.
     """
+    with user_namespace() as namespace:
+        try:
+            mount = mounts.bind(source, 0, namespace)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EPERM):
+                raise
+            return False
+        os.close(mount)
+        return True
+
+
+@contextlib.contextmanager
+def user_namespace() -> Iterator[int]:
+    """Give the descriptor of a user namespace whose ids are those from OWN_RANGES on.
+
+    :raises OSError: none can be made.
+    """
     ready, told = os.pipe()
     child = os.fork()
     if child == 0:
@@ -59,14 +77,7 @@ def _try(source: int) -> bool:
             with open(f"/proc/{child}/{name}", "w", encoding="ascii") as file:
                 file.write(MAP)
         with open(f"/proc/{child}/ns/user", "rb") as namespace:
-            try:
-                mount = mounts.bind(source, 0, namespace.fileno())
-            except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.EPERM):
-                    raise
-                return False
-            os.close(mount)
-            return True
+            yield namespace.fileno()
     finally:
         os.close(ready)
         with contextlib.suppress(ProcessLookupError):

@@ -15,7 +15,15 @@ from typing import Callable, List
 from ..launcher import confine, identity, lookup, targets
 from ..launcher.contract import Specification
 from ..state.target import NEEDS_ROOT, TargetError
-from . import looking, nested, preflight_credentials, preflight_devices, preflight_sources, preflight_targets
+from . import (
+    looking,
+    nested,
+    preflight_credentials,
+    preflight_devices,
+    preflight_machine,
+    preflight_sources,
+    preflight_targets,
+)
 from .distribution import DEBIAN_PACKAGES
 from .facts import HostFacts
 from .preflight_directories import lost_data, missing, owners
@@ -82,6 +90,8 @@ def _control_groups(host: HostFacts, specification: Specification) -> list[str]:
 def _store(host: HostFacts, specification: Specification) -> list[str]:
     if _kernel(host, specification):
         return []  # one without openat2 cannot look into a tree
+    if specification.root.is_machine:
+        return preflight_machine.refused(host, specification)
     source, target, tree = specification.store.source, specification.store.target, specification.store.tree
     doing = f"make the tree {tree!r} with" if tree else "install"
     try:

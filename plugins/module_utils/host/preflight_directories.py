@@ -51,7 +51,7 @@ def lost_data(host: HostFacts, specification: Specification) -> list[str]:
         if not entry.data and not entry.made_once:
             continue
         mount = _mount_of(host, specification, entry.path)
-        in_memory = mount is None or mount.type in targets.IN_MEMORY
+        in_memory = not specification.root.is_kept if mount is None else mount.type in targets.IN_MEMORY
         if not in_memory or (mount is not None and targets.plain_path(mount.mount_point) == entry.path):
             continue
         warnings.append(_said(entry))

@@ -43,7 +43,7 @@ class Sources:
         self.host = host
         self.store = specification.store.source
         self.records = specification.file_systems
-        self.nesting = specification.security.nesting
+        self.strictly = reachable.strictly_for(specification)
         self.runs: guarded.GuardedHost | None = None
         if not any(self._device(record) for record in self.records):
             return
@@ -73,8 +73,8 @@ class Sources:
                 return self._look_at_bind(self.runs, record, device, writable)
             if writable:
                 self.runs.refuse_writable_file_system(record, device)
-                if self.nesting:
-                    reachable.check_file_system(self.runs, record, device, True)
+                if self.strictly:
+                    reachable.check_file_system(self.runs, record, device, self.strictly)
                 return []
             return list(filter(None, [self.runs.warning_of_file_system(record, device)]))
         except LauncherError as error:
@@ -93,8 +93,8 @@ class Sources:
         try:
             if writable:
                 runs.refuse_writable(source, device)
-                if self.nesting:
-                    reachable.check_bind(runs, source, device, record.mount_point, True)
+                if self.strictly:
+                    reachable.check_bind(runs, source, device, record.mount_point, self.strictly)
                 return []
             return list(filter(None, [runs.warning(source, device)]))
         finally:

@@ -16,7 +16,7 @@ import stat
 from typing import TYPE_CHECKING, Iterator, NamedTuple
 
 from ..launcher import targets
-from ..launcher.root import SKELETON
+from ..launcher.declared_root import SKELETON
 from ..state import unit_texts
 from .preflight_mounts import answers
 from .preflight_programs import KEPT
@@ -177,7 +177,7 @@ class UnitPaths:
             return False
         mount = self._mount_of(path)
         if mount is None:
-            return True
+            return not self.specification.root.is_machine  # its tree's units make what they like
         if not mount.is_bind or not mount.read_only or mount.mount_may_fail:
             return False
         rest = path[len(targets.plain_path(mount.mount_point).rstrip("/")) :]

@@ -212,7 +212,7 @@ class Programs:
             if targets.is_below(path, targets.plain_path(mount.mount_point))
         ]
         if not around:
-            return True
+            return not self.view.changed_inside
         nearest = max(around, key=lambda mount: len(mount.mount_point))
         rest = path[len(targets.plain_path(nearest.mount_point)) :]
         return nearest.is_bind and nearest.read_only and answers(self.host, nearest.source + rest)

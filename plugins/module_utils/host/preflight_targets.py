@@ -16,11 +16,11 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..launcher import linux, lookup, mount_table, mounts, targets
+from ..launcher.declared_root import SKELETON
 from ..launcher.errors import LauncherError
 from ..launcher.excursion import in_child
 from ..launcher.paths import STATE_DIRECTORY
 from ..launcher.records import refusal_of_source
-from ..launcher.root import SKELETON
 from . import id_maps
 from .preflight_mounts import FIXED, answers
 from .store import open_bind_source
@@ -88,6 +88,8 @@ class PlannedRoot:
             return UNKNOWN if entry.link is not None else FILE
         if path in PLACED:
             return FILE
+        if self.specification.root.is_machine:
+            return UNKNOWN  # what else is there its tree knows, or its layer
         if path[1:] in targets.MERGED or path[1:] in dict(targets.STANDARD_LINKS):
             return UNKNOWN
         if path in self.specification.host_files:

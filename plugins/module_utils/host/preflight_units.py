@@ -39,6 +39,8 @@ class NamesInUnits:
 
     def problems(self) -> list[str]:
         """Return one sentence per name that stands for nothing, and without which a unit does not run."""
+        if self.specification.root.is_machine:
+            return []  # its tree has units and accounts of its own
         return self._triggered() + self._required(BINDS) + self._accounts()
 
     def warnings(self) -> list[str]:
@@ -46,7 +48,7 @@ class NamesInUnits:
 
         systemd starts the unit that requires it at boot all the same, and at no other time.
         """
-        return self._required(NEEDS)
+        return [] if self.specification.root.is_machine else self._required(NEEDS)
 
     def _triggered(self) -> list[str]:
         """Return one sentence per socket, timer or path whose unit is missing."""

@@ -20,6 +20,9 @@ from typing import Any, NamedTuple, Sequence
 
 from ..launcher import linux, lookup, targets
 from ..launcher.contract import Specification
+from ..launcher.paths import STATE_DIRECTORY
+from ..launcher.root_options import tree_of
+from ..state import kept_layer
 from ..state.target import TargetError
 from . import looking
 
@@ -78,6 +81,7 @@ class StoreView:
 
     :param specification: its store, its file systems bound from the host, and the files that it brings itself.
     :param root: where the host's own tree is; another than `/` in tests.
+    :ivar changed_inside: whether root inside may have installed what the tree does not have, in a layer that is kept.
     """
 
     def __init__(self, specification: Specification, root: Path = Path("/")) -> None:
@@ -86,7 +90,11 @@ class StoreView:
         self.target = specification.store.target
         self.tree = specification.store.tree
         self.files = specification.files
-        self.binds = {self.target: Bind(self.source)}
+        self.is_machine = specification.root.is_machine
+        self.changed_inside = specification.root.is_kept and kept_layer.has_layer(
+            str(root / STATE_DIRECTORY.lstrip("/") / "containers" / specification.name)
+        )
+        self.binds = {"/": Bind(tree_of(self.source))} if self.is_machine else {self.target: Bind(self.source)}
         beside = posixpath.dirname(self.source.rstrip("/")) or "/"
         for path in specification.host_files:
             self.binds[path] = Bind(beside, path[1:])
@@ -249,7 +257,7 @@ class StoreView:
         entry = self.files.get(path)
         if entry is not None:
             return entry.link
-        if path[1:] in targets.MERGED and self.target == targets.STORE:
+        if path[1:] in targets.MERGED and self.target == targets.STORE and not self.is_machine:
             return posixpath.join("usr", path[1:])
         if path in self.binds:
             return None  # a mount, whose source was followed when it was bound
@@ -281,7 +289,7 @@ class StoreView:
 
 def missing_programs(view: StoreView, programs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return those of `programs` (service, program, package) that the container could not run, in their order."""
-    return [entry for entry in programs if not view.find(str(entry["program"]))]
+    return [entry for entry in programs if not view.changed_inside and not view.find(str(entry["program"]))]
 
 
 def check_programs(view: StoreView, programs: list[dict[str, Any]], more: Sequence[str] = ()) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from ..launcher.limits import properties
 from ..launcher.paths import STATE_DIRECTORY
 from ..launcher.process import SCOPE_STOP
+from ..launcher.root_options import tree_of
 from ..launcher.targets import NETWORK_FILES, plain_path
 from ..launcher.times import as_text
 from . import reboots
@@ -114,6 +115,8 @@ def paths_of_host(spec: Specification, further: Sequence[Mount] = ()) -> list[st
     records = [item for item in [*spec.file_systems, *further] if item.is_bind and not item.mount_may_fail]
     paths = {plain_path(item.source) for item in records if plain_path(item.source) not in NETWORK_FILES}
     paths.update(item.place for item in spec.credentials if item.source == "path")
+    if spec.root.is_machine:
+        paths.add(tree_of(spec.store.source))  # which no mount record names
     return sorted(path for path in paths if _is_text(path))
 
 

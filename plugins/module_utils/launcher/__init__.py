@@ -16,9 +16,11 @@ its modules:
     own_directories  which of the declared directories the host's root makes
     launch       the processes and namespaces of a start, and how they wait for each other (`handshake`); `excursion` is
                  how the caller gets to where it builds, and back
-    root         the file tree that the container sees, built by the host's root; `host_files` of the store's tree,
-                 `network_files` of the host's,
-                 which `watch` tells of
+    source       the store, and the tree that it is in
+    root         the file tree that the container sees, built by the host's root: a `declared_root`, of the declaration
+                 alone, or a `machine_root`, a whole tree, over which `layers` puts what is written, with the accounts
+                 of both (`merged_accounts`); `root_options` says which it is, and `owners` which ids are others than
+                 declared; `host_files` of the store's tree, `network_files` of the host's, which `watch` tells of
     records      the mappings and file systems in it; `targets` says where nothing can be mounted, `guarded` what of the
                  host a container cannot write to, `reachable` who else could run what it writes, `ownership` whose
                  it is, `file_systems` which paths of the host are in a record, `written_paths` which of them are

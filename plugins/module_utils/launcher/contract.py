@@ -16,6 +16,7 @@ from . import file_systems, kinds, targets
 from .data import is_integer
 from .kinds import ContractError, ContractRecord
 from .needs import Credential, Device, Port
+from .root_options import Root
 from .stop_signals import signal_name
 from .store import Store
 
@@ -100,13 +101,23 @@ class Init(ContractRecord):
 
 
 class Security(ContractRecord):
-    """The exceptions from the usual isolation; `docs/security.md` says what each gives up."""
+    """The exceptions from the usual isolation; `docs/security.md` says what each gives up.
+
+    Attributes:
+        set_user_id: whether set-user-ID files can be made, as in a machine, which is declared by its root.
+    """
 
     no_new_privileges: bool = False
     nesting: bool = False
     fuse: bool = False
+    set_user_id: bool = False
 
-    KINDS = {"no_new_privileges": kinds.boolean, "nesting": kinds.boolean, "fuse": kinds.boolean}
+    KINDS = {
+        "no_new_privileges": kinds.boolean,
+        "nesting": kinds.boolean,
+        "fuse": kinds.boolean,
+        "set_user_id": kinds.boolean,
+    }
 
 
 class Mount(ContractRecord):
@@ -248,6 +259,7 @@ class Specification(ContractRecord):
         host_name: what PID 1 finds as such.
         store: the software.
         init: the program.
+        root: what its `/` is made of.
         shared_network: whether it has the host's network.
         network: the interfaces of its own network; none for a loopback alone.
         private_users: `auto`, `identity`, or the first of its ids on the host.
@@ -273,6 +285,7 @@ class Specification(ContractRecord):
     host_name: str
     store: Store
     init: Init
+    root: Root = Root()
     shared_network: bool = False
     network: Network | None = None
     private_users: str | int = "auto"
@@ -296,6 +309,7 @@ class Specification(ContractRecord):
         "host_name": kinds.text,
         "store": Store.read,
         "init": Init.read,
+        "root": Root.read,
         "shared_network": kinds.boolean,
         "network": _network,
         "private_users": kinds.private_users,
@@ -317,6 +331,8 @@ class Specification(ContractRecord):
     def check(self) -> None:
         if self.network is not None and self.shared_network:
             self.refuse("network", "names interfaces, and the container has the host's network")
+        if self.security.set_user_id and not self.root.is_machine:
+            self.refuse("security.set_user_id", "is for a machine, whose files no user of the host can reach")
         for name in self.files:
             reason = targets.refusal_of_file(name, self.store.target)
             if reason:

@@ -19,6 +19,7 @@ from .descriptors import keep_only
 from .errors import LauncherError
 from .handshake import read_token, tell, write_all
 from .loading import load_nothing_more
+from .owners import Owners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 BOOT = root.SELF + "/boot"
+OWNERS_SIZE = 1 << 22  # bytes of what is noted of the ids of accounts
 SPECIAL_BITS = 0o6000  # set-user-ID and set-group-ID
 
 
@@ -34,10 +36,16 @@ class FirstProcess:
     """The first process of the container that `launch` starts. The caller makes the object, and that process runs it.
 
     What can be prepared is prepared by the caller: each page of memory that the process touches is copied for it.
+
+    Args:
+        plan: what it is for.
+        noted: descriptor of a file in which the builder of a machine's root says which ids of accounts are others than
+            declared (`owners`); negative with another root.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, noted: int = -1) -> None:
         self.plan = plan
+        self.noted = noted
         self.spec = plan.spec
         self.environment = self._environment()
 
@@ -51,8 +59,8 @@ class FirstProcess:
         """
         try:
             load_nothing_more()
-            wanted = (report, ids, ready, built, go, self.plan.output)
-            report, ids, ready, built, go, output = keep_only(*wanted)
+            wanted = (report, ids, ready, built, go, self.plan.output, self.noted)
+            report, ids, ready, built, go, output, noted = keep_only(*wanted)
             read_token(ids, "the launcher ended before it gave the container its ids")
             self._make_namespaces(ready)
             reset_own()
@@ -62,13 +70,14 @@ class FirstProcess:
             if filtered:
                 confine.filter_calls(self.plan.filter_program)
             read_token(built, "the launcher ended before the container's root was built")
+            owners = Owners() if noted < 0 else Owners.of_text(os.pread(noted, OWNERS_SIZE, 0).decode())
             linux.unshare(linux.CLONE_NEWNS)
             # Within the container alone. systemd leaves it to a container's manager, and needs it for credentials.
             mount_calls.make_shared("/")
             os.chdir("/")
             top = lookup.open_root("/")
             os.umask(0)
-            self._make_directories(top)
+            self._make_directories(top, owners)
             if not filtered:
                 confine.filter_calls(self.plan.filter_program)
             self._connect_standard_streams(top, output)
@@ -95,12 +104,15 @@ class FirstProcess:
         """Return whether a directory has a bit, mostly set-group-ID, that nobody can set once calls are filtered."""
         return any(int(entry.mode, 8) & SPECIAL_BITS for entry in self.plan.left)
 
-    def _make_directories(self, top: int) -> None:
+    def _make_directories(self, top: int, owners: Owners) -> None:
         """Make the directories that may lie in writable mappings, as the container's own root.
 
         What the host had there before is left as it is (`ownership`).
+
+        Args:
+            owners: the ids of accounts that are others than declared.
         """
-        entries = [entry for entry in self.plan.left if not entry.present]
+        entries = [owners.of_directory(entry) for entry in self.plan.left if not entry.present]
         own = self._own_file_systems(top) if entries else set()
         for entry in entries:
             try:

@@ -15,7 +15,7 @@ import stat
 from . import linux, mount_calls, mounts
 from .errors import LauncherError
 from .excursion import in_child
-from .targets import CONSOLE, DEVICE_LINKS
+from .targets import CONSOLE, DEVICE_LINKS, RUN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ MASKED = (
 )
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
-UNNAMED = ".boot-id"  # the name in the root directory that a file has until it is mounted
+UNNAMED = ".boot-id"  # the name in /run that a file has until it is mounted
 
 # Ptys of a container's own devpts. All containers share 3,072 (kernel.pty.max less kernel.pty.reserve, which is the
 # host's), so that one which takes all of its own leaves enough to others; yet a session each for many people.
@@ -213,13 +213,14 @@ def name_boot(tree: mounts.Tree) -> None:
         target = tree.open(BOOT_ID)
     except FileNotFoundError:
         return
-    file = os.open(UNNAMED, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444, dir_fd=tree.root)
+    directory = tree.open(RUN, os.O_PATH | os.O_DIRECTORY)  # which is new with each start
+    file = os.open(UNNAMED, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444, dir_fd=directory)
     os.fchmod(file, 0o444)
     os.write(file, _random_uuid().encode())
     mount = mounts.bind(file, READ_ONLY_QUIET, None, recursive=False)
     mount_calls.move_mount(mount, target)
-    os.unlink(UNNAMED, dir_fd=tree.root)  # not before: the kernel attaches nothing that has no name
-    for descriptor in (mount, file, target):
+    os.unlink(UNNAMED, dir_fd=directory)  # not before: the kernel attaches nothing that has no name
+    for descriptor in (mount, file, directory, target):
         os.close(descriptor)
 
 

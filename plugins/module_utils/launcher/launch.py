@@ -49,6 +49,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Tuple
 
+    from .machine_root import MachineRoot
+
     Pipe = Tuple[int, int]  # its read end and its write end
 
 
@@ -66,6 +68,7 @@ class Launch:
         init: that process, a child of the caller.
         warnings: what the root was built without, a line each.
         mapped: what was found at the sources of its mappings, a line each (`mapped`).
+        kind: that of its root.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -74,6 +77,7 @@ class Launch:
         self.init: Process | None = None
         self.warnings: list[str] = []
         self.mapped: list[str] = []
+        self.kind: type[root.DeclaredRoot] | type[MachineRoot] = root.DeclaredRoot
 
     # The caller.
 
@@ -138,11 +142,15 @@ class Launch:
             relation: whose child the init is: `SIGCHLD` for this process's, `CLONE_PARENT` for that of its parent.
         """
         pipes: list[Pipe] = []
+        noted = -1
         try:
             for _number in range(3):
                 pipes.append(os.pipe())
             ids, ready, built = pipes
-            first_process = FirstProcess(self.plan)
+            self.kind = root.kind_of(self.plan.spec)
+            if self.plan.spec.root.is_machine:
+                noted = os.memfd_create("owners", os.MFD_CLOEXEC)
+            first_process = FirstProcess(self.plan, noted)
             load_nothing_more()
             self.cloned = pid = self._clone(relation)
             if pid == 0:
@@ -153,14 +161,14 @@ class Launch:
             self._write_id_maps(init.pid)
             self._give_attributes(init.pid)
             write_all(ids[1], b"1")
-            self._make_root(init, ready[0], deadline)
+            self._make_root(init, ready[0], deadline, noted)
             write_all(built[1], b"1")
         except BaseException:
             if self.init is not None:
                 self.init.signal(KILL)  # before it sees the pipes close, and says that
             raise
         finally:
-            for descriptor in (descriptor for pipe in pipes for descriptor in pipe):
+            for descriptor in [noted, *(descriptor for pipe in pipes for descriptor in pipe)]:
                 if descriptor >= 0:
                     os.close(descriptor)
 
@@ -195,7 +203,13 @@ class Launch:
             finally:
                 os.close(descriptor)
 
-    def _make_root(self, init: Process, ready: int, deadline: float) -> None:
+    def _make_root(self, init: Process, ready: int, deadline: float, noted: int) -> None:
+        """Make the root of this mount namespace what the container is to see.
+
+        Args:
+            noted: descriptor of a file in memory in which a machine's root says which ids of accounts are others than
+                declared, for the first process; negative with another root.
+        """
         opened: list[int] = []
 
         def keep(descriptor: int) -> int:
@@ -212,13 +226,15 @@ class Launch:
             network = None
             if self.plan.copies is not None:
                 network = keep(os.open(self.plan.copies, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-            tree = root.attach_root(self.plan)
-            keep(tree.root)
             source = root.Source(self.plan.spec.store)
+            kind = self.kind(self.plan, source, noted)
             try:
-                builder = root.Builder(tree, self.plan, source, id_map, notify, network, deadline)
+                tree = kind.attach(id_map)
+                keep(tree.root)
+                builder = root.Builder(kind, tree, self.plan, source, id_map, notify, network, deadline)
                 builder.build()
             finally:
+                kind.close()
                 source.close()
             self.warnings += builder.warnings
             self.mapped = builder.records.mapped

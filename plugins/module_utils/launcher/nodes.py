@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Callable
 
     from .needs import Device
+    from .owners import Owners
 
 DEEPEST, MOST = 4, 512  # directories in one another, and nodes, that one device brings
 # Character devices by their numbers (devices.txt of the kernel).
@@ -194,11 +195,12 @@ def _use_of(number: str) -> str | None:
     return None
 
 
-def populate(tree: mounts.Tree, wanted: list[Device], base: int) -> list[str]:
+def populate(tree: mounts.Tree, wanted: list[Device], base: int, owners: Owners) -> list[str]:
     """Make a container's nodes in its /dev. Return warnings.
 
     Args:
         base: the host's id of root inside.
+        owners: the ids of accounts that are others than declared.
 
     Raises:
         LauncherError: one is missing, or cannot be given to a container.
@@ -216,12 +218,12 @@ def populate(tree: mounts.Tree, wanted: list[Device], base: int) -> list[str]:
             reason = refusal(node)
             if reason:
                 raise LauncherError("%s: %s" % (place, reason))
-            if not _make(tree, node, device, base) and (device.mode or device.uid or device.gid):
+            if not _make(tree, node, device, base, owners) and (device.mode or device.uid or device.gid):
                 warnings.append(NOT_OWN % (place, node.target))
     return warnings
 
 
-def _make(tree: mounts.Tree, node: Node, device: Device, base: int) -> bool:
+def _make(tree: mounts.Tree, node: Node, device: Device, base: int, owners: Owners) -> bool:
     """Make a node, or bind the host's where the kernel lets this host make none. Return whether it was made."""
     above, _slash, name = plain_path(node.target).rpartition("/")
     directory = tree.target(above, True, above=True)
@@ -232,7 +234,8 @@ def _make(tree: mounts.Tree, node: Node, device: Device, base: int) -> bool:
         except PermissionError:
             _bind(tree, node)
             return False
-        os.chown(name, base + device.uid, base + device.gid, dir_fd=directory, follow_symlinks=False)
+        uid, gid = base + owners.user(device.uid), base + owners.group(device.gid)
+        os.chown(name, uid, gid, dir_fd=directory, follow_symlinks=False)
         return True
     finally:
         os.close(directory)

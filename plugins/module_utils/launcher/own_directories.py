@@ -26,6 +26,8 @@ def divide(spec: Specification, records: list[Mount]) -> tuple[list[Directory], 
     Args:
         records: all mounts of the start.
     """
+    if spec.root.is_machine:
+        return [], list(spec.directories)  # its tree, or a layer that root inside has written, has links anywhere
     links = {*LINKS, *(path for path, file in spec.files.items() if file.link is not None)}
     points = {plain_path(record.mount_point) for record in records if not _is_own(record)}
     if any(_is_at_or_below(point, links) for point in points):

@@ -40,6 +40,7 @@ class Plan:
         memory_limit: how many bytes of memory it may have, or none.
         credentials: by their names.
         wires: the interfaces of its own network.
+        layer: directory of the host that has the kept layer of a machine, or none.
 
     Attributes:
         filter_program: the compiled system-call filter, or none.
@@ -69,6 +70,7 @@ class Plan:
         memory_limit: int | None = None,
         credentials: dict[str, bytes] | None = None,
         wires: list[Wire] | None = None,
+        layer: str | None = None,
     ) -> None:
         self.system = system
         self.spec = spec
@@ -85,6 +87,7 @@ class Plan:
         self.memory = Memory(memory_limit)
         self.credentials = credentials or {}
         self.wires = wires or []
+        self.layer = layer
         self.filter_program = confine.read_filter(system, spec.filter_digest)
         self.shared_network = spec.shared_network
         self.made = MADE if self.shared_network else MADE | linux.CLONE_NEWNET

@@ -3,10 +3,10 @@
 """Checks whether users of the host could run, with root's rights, what root inside leaves in writable storage.
 
 The system-call filter refuses to make set-user-ID programs, but overlayfs, mounted inside, copies one up in the kernel.
-With `security.nesting`, openat2(2) makes one. overlayfs copies up a file capability, too, since root inside then has
-CAP_SETFCAP, and the id map turns the container's root into the host's. Three things protect users of the host: a
-directory above the storage, which root inside cannot change, keeps them away; `nosuid` takes the program's rights;
-`noexec` prevents that it runs.
+With `security.nesting`, openat2(2) makes one, and in a machine so does chmod(2). With the first, overlayfs copies up a
+file capability, too, since root inside then has CAP_SETFCAP, and the id map turns the container's root into the host's.
+Three things protect users of the host: a directory above the storage, which root inside cannot change, keeps them away;
+`nosuid` takes the program's rights; `noexec` prevents that it runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .targets import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .contract import Mount
+    from .contract import Mount, Specification
 
 REMEDY = (
     "let a directory above it (its parent for one; its own mode is for root inside to change) belong to root and have "
@@ -33,7 +33,14 @@ USER, GROUP_OBJ, GROUP, MASK = 0x02, 0x04, 0x08, 0x10
 EXECUTE = 1
 
 
-def check_bind(host: guarded.GuardedHost, source: int, name: str, point: str, nesting: bool) -> str | None:
+def strictly_for(specification: Specification) -> str:
+    """Return the option for which no user of the host may reach what a container writes to; or "" for none."""
+    if specification.security.nesting:
+        return "security.nesting"
+    return "root: machine" if specification.root.is_machine else ""
+
+
+def check_bind(host: guarded.GuardedHost, source: int, name: str, point: str, strictly: str) -> str | None:
     """Return a warning when users of the host can reach a directory that a container is to write to, or None.
 
     Args:
@@ -41,31 +48,31 @@ def check_bind(host: guarded.GuardedHost, source: int, name: str, point: str, ne
         source: a descriptor of what is mapped; in what is no directory nothing can be made.
         name: its path, for the text.
         point: where the container has it.
-        nesting: whether the container has `security.nesting`.
+        strictly: the option for which it may not be so, or "".
 
     Raises:
-        guarded.WritableSource: with nesting, instead of the warning.
+        guarded.WritableSource: with that, instead of the warning.
     """
     if not stat.S_ISDIR(os.fstat(source).st_mode):
         return None
-    return _said(host, host.shown(source), name, point, nesting)
+    return _said(host, host.shown(source), name, point, strictly)
 
 
-def check_file_system(host: guarded.GuardedHost, record: Mount, device: str, nesting: bool) -> str | None:
+def check_file_system(host: guarded.GuardedHost, record: Mount, device: str, strictly: str) -> str | None:
     """Return the same as `check_bind` for a file system that the container mounts, and that the host mounts, too."""
-    return _said(host, host.shown_of_file_system(record, device), device, record.mount_point, nesting)
+    return _said(host, host.shown_of_file_system(record, device), device, record.mount_point, strictly)
 
 
-def _said(host: guarded.GuardedHost, shown: list[tuple[str, str]], name: str, point: str, nesting: bool) -> str | None:
+def _said(host: guarded.GuardedHost, shown: list[tuple[str, str]], name: str, point: str, strictly: str) -> str | None:
     way = next((path for path, mapped in shown if _is_reachable(host, path, mapped)), None)
     if way is None:
         return None
     known = "" if way == name else " as %s" % way
-    if nesting:
+    if strictly:
         raise guarded.WritableSource(
-            "%s: with security.nesting it cannot be writable at %s, for users of this host can reach it%s, and root "
+            "%s: with %s it cannot be writable at %s, for users of this host can reach it%s, and root "
             "inside could leave programs there that run with rights of the host's root; %s"
-            % (name, point, known, REMEDY)
+            % (name, strictly, point, known, REMEDY)
         )
     return (
         "%s: users of this host can reach it%s, so root inside could leave set-user-ID programs of the host's root "

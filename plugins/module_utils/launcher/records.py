@@ -24,6 +24,7 @@ from . import (
 )
 from .errors import LauncherError
 from .excursion import in_child
+from .owners import Owners
 from .paths import STATE_DIRECTORY
 from .targets import IN_MEMORY, NETWORK_FILES, is_below, plain_path
 
@@ -66,6 +67,8 @@ class Records:
 
     Attributes:
         mapped: what was found at the sources of mappings, a line each (`mapped`).
+        owners: the ids of accounts that are others than declared.
+        strictly: the option for which no user of the host may reach what the container writes to, or "".
     """
 
     def __init__(
@@ -88,6 +91,8 @@ class Records:
         self.warnings = warnings
         self.network = network
         self.mapped: list[str] = []
+        self.owners = Owners()
+        self.strictly = reachable.strictly_for(plan.spec)
         self._mounts = table
         self._host: guarded.GuardedHost | None = None
         self._served: list[str] = []
@@ -183,7 +188,7 @@ class Records:
             try:
                 if not in_memory and not read_only:
                     self._runs().refuse_writable_mount(mount, kind, device)
-                    self._warn(reachable.check_file_system(self._runs(), record, device, self.plan.nesting))
+                    self._warn(reachable.check_file_system(self._runs(), record, device, self.strictly))
                 if self.id_map is not None and not in_memory:
                     mount_calls.mount_setattr(mount, 0, False, self.id_map)
             except (LauncherError, OSError):
@@ -213,7 +218,8 @@ class Records:
             if name == "newinstance" or not name:
                 continue  # every devpts mount is its own since Linux 4.7
             if name in ("uid", "gid") and value.isdigit():
-                value = str(self.identity.base + int(value))
+                own = self.owners.user if name == "uid" else self.owners.group
+                value = str(self.identity.base + own(int(value)))
             options.append((name, value if equals else None))
         if record.type == "devpts":
             # Group tty, so that mode=620 means what it does on a host.
@@ -259,7 +265,7 @@ class Records:
                 self._warn(self._runs().warning(source, path))
             if writable:
                 attributes |= mount_calls.MOUNT_ATTR_NOSUID
-                self._warn(reachable.check_bind(self._runs(), source, path, point, self.plan.nesting))
+                self._warn(reachable.check_bind(self._runs(), source, path, point, self.strictly))
             self.attach_bind(source, point, attributes, path, record.propagation)
             if writable:
                 self._warn(self._foreign_file(source, path, record))

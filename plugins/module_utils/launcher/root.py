@@ -13,18 +13,19 @@ import os
 import stat
 import time
 
-from . import credentials, kernel, lookup, memory, mount_calls, mount_units, mounts, nodes, own_directories
+from . import credentials, kernel, lookup, memory, mount_calls, mount_units, mounts, nodes
+from .declared_root import DeclaredRoot, read_file
 from .errors import LauncherError
-from .paths import STATE_DIRECTORY
 from .records import Records
-from .targets import CREDENTIALS, DEVICES, FUSE, MERGED, NO_FUSE, OUTPUT_LOG, RUN, STANDARD_LINKS, TEMPORARY, plain_path
+from .source import Source
+from .targets import CREDENTIALS, DEVICES, FUSE, NETWORK_FILES, NO_FUSE, OUTPUT_LOG, RUN, TEMPORARY, plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .contract import File, Mount, Specification, Store
+    from .contract import File, Mount, Specification
+    from .machine_root import MachineRoot
     from .plan import Plan
 
-SKELETON = ("dev", "etc", "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr", "var")
 SELF = "/run/current-system"
 READ_SIZE = 1 << 16
 PERMISSIONS = 0o777
@@ -33,57 +34,21 @@ SHARED_LIMIT = 1 << 24  # bytes of a file beside the store that are copied into 
 NAMESPACED = ("mqueue",)
 
 
-def attach_root(plan: Plan) -> mounts.Tree:
-    """Mount a tmpfs for `/` at a directory of the host, visible in this mount namespace only. Return its tree."""
-    options = plan.memory.options("/", memory.with_defaults([], memory.ROOT_OPTIONS))
-    mount = mounts.filesystem("tmpfs", options)
-    target = os.open(plan.staging, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    mount_calls.move_mount(mount, target)
-    os.close(target)
-    return mounts.Tree(mount)
+def kind_of(spec: Specification) -> type[DeclaredRoot] | type[MachineRoot]:
+    """Return the kind of root that a container has. Nobody can ask that between entering and executing."""
+    if not spec.root.is_machine:
+        return DeclaredRoot
+    from .machine_root import MachineRoot  # most containers are none, and its import takes its time
 
-
-class Source:
-    """The store on the host, and the tree that it is part of. Both are opened once, without links on the way.
-
-    Somebody, such as root inside where they lie in a writable mapping, may be able to replace them at any time. An open
-    descriptor keeps naming the same directory.
-
-    Attributes:
-        tree: descriptor (`O_PATH`) of the directory that the store is in. The links in that are the tree's own.
-        store: descriptor (`O_PATH`) of the store.
-        name: its name in the tree.
-
-    Raises:
-        LauncherError: it does not exist, or a link is on the way.
-        OSError: it cannot be opened.
-    """
-
-    def __init__(self, store: Store) -> None:
-        path = plain_path(store.source)
-        above, _slash, self.name = path.rpartition("/")
-        try:
-            self.tree = mounts.open_source(above or "/", False, STATE_DIRECTORY)
-            try:
-                self.store = mounts.open_unlinked(self.tree, self.name, path)
-            except BaseException:
-                os.close(self.tree)
-                raise
-        except FileNotFoundError:
-            raise LauncherError("%s: the store does not exist" % path) from None
-        except LauncherError as error:
-            raise LauncherError("the store cannot be bound to %s: %s" % (store.target, error)) from error
-
-    def close(self) -> None:
-        os.close(self.store)
-        os.close(self.tree)
+    return MachineRoot
 
 
 class Builder:
     """The construction of a root tree, with everything but the kernel's namespaced file systems.
 
     Args:
-        tree: the empty root.
+        kind: what the root is made of, which says how files get there.
+        tree: the root.
         plan: what it is for: system, spec, identity, console, machine id, extra mappings.
         source: its store on the host.
         id_map: descriptor of the container's user namespace, when shared files are to be id-mapped.
@@ -98,6 +63,7 @@ class Builder:
 
     def __init__(
         self,
+        kind: DeclaredRoot | MachineRoot,
         tree: mounts.Tree,
         plan: Plan,
         source: Source,
@@ -106,6 +72,7 @@ class Builder:
         network: int | None,
         deadline: float,
     ) -> None:
+        self.kind = kind
         self.tree = tree
         self.plan = plan
         self.source = source
@@ -115,33 +82,31 @@ class Builder:
         self.warnings: list[str] = []
         self.records = Records(tree, plan, source.store, id_map, deadline, self.warnings, network)
         self._shared: list[str] = []  # the directories of the store's tree that are mounted
-        self._made = set(SKELETON)
-        self._links = [name for name, _target in STANDARD_LINKS] + list(MERGED)
 
     def build(self) -> None:
         """Build the tree; the working directory is its root afterwards."""
         spec = self.plan.spec
         os.umask(0)
         os.fchdir(self.tree.root)
-        for name in SKELETON:
-            os.mkdir(name, 0o700 if name == "root" else 0o755)
-        for name, target in STANDARD_LINKS:
-            os.symlink(target, name)
+        self.kind.lay_out()
+        self.records.owners = owners = self.kind.owners
         kernel.populate_devices(self.tree, self.plan.console, self._devices(), early_log=spec.init.systemd)
-        self.warnings += nodes.populate(self.tree, spec.devices, self.identity.base)
+        self.warnings += nodes.populate(self.tree, spec.devices, self.identity.base, owners)
         mounted = self._mount_own()
-        self._link_store(spec.store.target)
+        self.kind.link_store()
         if self.plan.output is None:
-            self._place(OUTPUT_LOG.lstrip("/"), 0o600, b"")
+            self.kind.place(OUTPUT_LOG.lstrip("/"), 0o600, b"")
         self._copy_files(spec.files)
-        self._place("etc/machine-id", 0o444, (self.plan.machine_id + "\n").encode())
-        self._place("run/host/container-manager", 0o444, b"unshare\n")
+        self.kind.place("etc/machine-id", 0o444, (self.plan.machine_id + "\n").encode())
+        self.kind.place("run/host/container-manager", 0o444, b"unshare\n")
         self._share_host_files(spec)
-        self._make_directories()
+        self.kind.make_directories(self.plan.built)
         records = spec.file_systems + self.plan.extra_file_systems
         if spec.init.systemd:
             self._tell_of_mounts([TEMPORARY, *(record.mount_point for record in records), *self._shared])
         for record in records:
+            if record.is_bind and record.mount_point in NETWORK_FILES:
+                self.kind.make_mount_point(record.mount_point.lstrip("/"))
             if record.type not in NAMESPACED and record not in mounted:
                 self.records.mount(record)
         if self.plan.credentials:
@@ -182,66 +147,17 @@ class Builder:
             mounted += declared
         return mounted
 
-    def _link_store(self, target: str) -> None:
-        """Make `/bin`, `/lib64` and the like, as far as the store has them (merged /usr)."""
-        for name in MERGED:
-            path = os.path.join(self.source.name, name)
-            try:
-                os.close(lookup.open_below(self.source.tree, path, os.O_PATH | os.O_DIRECTORY))
-            except OSError:
-                continue
-            os.symlink(os.path.join(target.lstrip("/"), name), name)
-
     def _copy_files(self, files: dict[str, File]) -> None:
-        base = self.identity.base
         for path, entry in files.items():
             if path.startswith(CREDENTIALS + "/"):
                 continue
             relative = path.lstrip("/")
             if entry.link is not None:
-                self._make_parents(relative)
-                os.symlink(entry.link, relative)
+                self.kind.link(relative, entry.link)
             else:
-                content = _read(os.path.join(self.plan.system, "root", relative))
-                self._place(relative, int(entry.mode, 8), content, base + entry.uid, base + entry.gid)
-        self._place(SELF.lstrip("/") + "/boot", 0o555, _read(os.path.join(self.plan.system, "boot")))
-
-    def _make_parents(self, path: str) -> None:
-        parent = path.rpartition("/")[0]
-        if parent and parent not in self._made:
-            self._make_parents(parent)
-            try:
-                os.mkdir(parent, 0o755)
-            except FileExistsError:
-                # An absolute link would lead out of the tree, which is not the root yet; those made here are relative.
-                if not stat.S_ISDIR(os.lstat(parent).st_mode) and parent not in self._links:
-                    raise LauncherError("/%s: is below /%s, which is no directory" % (path, parent)) from None
-            self._made.add(parent)
-
-    def _place(self, path: str, mode: int, content: bytes, uid: int | None = None, gid: int | None = None) -> None:
-        """Write a file of the tree, before anything of a container's own storage is mounted."""
-        self._make_parents(path)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-        try:
-            while content:
-                content = content[os.write(descriptor, content) :]
-            if uid is not None and gid is not None and (uid, gid) != (self.identity.base, self.identity.base):
-                os.fchown(descriptor, uid, gid)
-                os.fchmod(descriptor, mode)
-        finally:
-            os.close(descriptor)
-
-    def _make_directories(self) -> None:
-        """Make the directories that are in memory only, before anything of a container's own storage is mounted."""
-        base = self.identity.base
-        for entry in self.plan.built:
-            path = entry.path.strip("/")
-            try:
-                self._make_parents(path + "/")
-                os.chown(path, base + entry.uid, base + entry.gid)
-                os.chmod(path, int(entry.mode, 8))
-            except OSError as error:
-                raise LauncherError(own_directories.UNMADE % (entry.path, error)) from error
+                content = read_file(os.path.join(self.plan.system, "root", relative))
+                self.kind.place(relative, int(entry.mode, 8), content, entry.uid, entry.gid)
+        self.kind.place(SELF.lstrip("/") + "/boot", 0o555, read_file(os.path.join(self.plan.system, "boot")))
 
     def _share_host_files(self, spec: Specification) -> None:
         """Share the listed configuration of the software, from the tree that the store is part of.
@@ -249,7 +165,7 @@ class Builder:
         Directories are bound read-only, files copied. They hold no secret, and what the system itself declares wins.
         """
         for path in spec.host_files:
-            if path not in spec.files and path not in self._made:
+            if path not in spec.files and not self.kind.is_made(path):
                 self._share_host_file(path)
 
     def _share_host_file(self, path: str) -> None:
@@ -266,18 +182,16 @@ class Builder:
                 self._shared.append(path)
             elif stat.S_ISREG(status.st_mode):
                 content = _read_shared(source, path, self.deadline)
-                self._place(path.lstrip("/"), stat.S_IMODE(status.st_mode) & PERMISSIONS, content)
+                self.kind.place(path.lstrip("/"), stat.S_IMODE(status.st_mode) & PERMISSIONS, content)
         finally:
             os.close(source)
 
     def _tell_of_mounts(self, points: list[str]) -> None:
         """Tell the container's systemd what it cannot unmount, before anything of a container's own is mounted."""
-        self._place(mount_units.FILE.lstrip("/"), 0o644, mount_units.TEXT)
+        self.kind.place(mount_units.FILE.lstrip("/"), 0o644, mount_units.TEXT)
         for path in mount_units.drop_ins(map(plain_path, points)):
-            try:
-                os.symlink(mount_units.LOCKED, path.lstrip("/"))
-            except FileExistsError:
-                pass  # the system has settings of its own for that unit
+            # The system may have settings of its own for that unit.
+            self.kind.link_unless_there(path.lstrip("/"), mount_units.LOCKED)
 
 
 def _read_shared(source: int, path: str, deadline: float) -> bytes:
@@ -301,19 +215,5 @@ def _read_shared(source: int, path: str, deadline: float) -> bytes:
                 raise LauncherError("%s of the store's tree: is larger than %d bytes" % (path, SHARED_LIMIT))
             if not part:
                 return bytes(content)
-    finally:
-        os.close(descriptor)
-
-
-def _read(path: str) -> bytes:
-    """Return the content of a regular file of the system."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        parts = []
-        while True:
-            part = os.read(descriptor, READ_SIZE)
-            parts.append(part)
-            if len(part) < READ_SIZE:
-                return b"".join(parts)
     finally:
         os.close(descriptor)

@@ -4,7 +4,8 @@
 
 A system container runs any program, so the filter allows every call except those on a list: calls that reach the kernel
 beyond its namespaces, calls that past escapes used, and calls that would leave a set-user-id file of the host's root in
-a writable mapping. (It cannot keep overlayfs from that, which copies modes inside the kernel; see `reachable`.)
+a writable mapping. (It cannot keep overlayfs from that, which copies modes inside the kernel; see `reachable`.) A
+machine may have such files, for no user of the host can reach its layer, or a mapping that it writes to.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class _Builder:
                 if not (nesting and name in NESTING_NEEDS):
                     self._refuse(name, ENOSYS)
             self._refuse("fchmodat2", ENOSYS)
-            for bit in (SET_USER_ID, SET_GROUP_ID):
+            for bit in () if security.set_user_id else (SET_USER_ID, SET_GROUP_ID):
                 for name, argument in MODES.items():
                     self._refuse(name, EPERM, (argument, bit, bit))
                 for name, (flags, mode) in OPENS.items():

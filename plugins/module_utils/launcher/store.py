@@ -41,7 +41,7 @@ class Store(ContractRecord):
 
     @property
     def content(self) -> str:
-        """The content of the tree, or nothing where there is no tree, or the host has yet to say."""
+        """Return the content of the tree, or nothing where there is no tree, or the host has yet to say."""
         parts = self.source.split("/") if self.tree else []
         return parts[-3] if len(parts) > 2 and is_digest(parts[-3]) else ""
 

@@ -37,6 +37,7 @@ ON_DISK = (
     NEW,
     "generations",
     "journal",
+    "layer",
     LIMITS_FILE + NEW,
     LIMITS_FILE,
     NETWORK_FILE + NEW,
@@ -157,8 +158,14 @@ class Container(RecordedContainer):
                 id_ranges.write_config(self.directory, config)
         shared = extra + self._kept_journal(spec)
         notes = {"foreground": output is not None, "shares": bool(extra), "timeout": timeout}
+        layer = None
+        if spec.root.is_kept:
+            from ..state import kept_layer
+
+            layer = kept_layer.prepare(self.directory, spec)
+        machine_id = str(config["machine_id"])
         starting = Start(
-            self, system, spec, ids, str(config["machine_id"]), console, output, shared, notes, before_boot, networking
+            self, system, spec, ids, machine_id, console, output, shared, notes, before_boot, networking, layer
         )
         try:
             return starting.run(wait, timeout)

@@ -73,7 +73,7 @@ def look_for_named(
     names = NamesInUnits(content.specification, programs.read, programs.texts)
     paths = UnitPaths(programs)
     missing, warnings = programs.said([] if units is None else units.commands)
-    if content.specification.init.systemd:
+    if content.specification.init.systemd and not content.specification.root.is_machine:  # which has its tree's units
         warnings = warnings + unread(content.files, programs.texts, content.boot)
     return Named(
         words.problems() + programs.init() + names.problems() + paths.refused,

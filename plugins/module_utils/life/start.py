@@ -49,6 +49,7 @@ class Start:
         notes: dict[str, Any],
         before_boot: Callable[[], None] | None = None,
         networking: Networking | None = None,
+        layer: str | None = None,
     ) -> None:
         self.container = container
         self.system = system
@@ -68,6 +69,7 @@ class Start:
         self.notes = notes
         self.before_boot = before_boot
         self.networking = networking
+        self.layer = layer
 
     def _prepare(self, deadline: float) -> Launch:
         """Make what the processes of the start need on the host; the caller undoes it."""
@@ -101,6 +103,7 @@ class Start:
                 limits.memory(bounds),
                 credentials.read_all(self.spec, self.system),
                 self.networking.wires if self.networking is not None else None,
+                self.layer,
             )
         )
         self.warnings += confine.given_up(self.spec.security, self.ids, launch.plan.filter_program)

@@ -18,7 +18,6 @@ from ..service_types import (
     Contribution,
     Placed,
     ServiceType,
-    always,
     placed_list,
     placed_mapping,
 )
@@ -163,15 +162,23 @@ def _records(contribution: Contribution, key: str, kind: t.Any) -> list[t.Any]:
     ]
 
 
+def _accounts_of(value: accounts.Accounts, context: Context) -> accounts.Accounts:
+    """Return the accounts that the system brings; a machine has the tree's own."""
+    system = context.operating_system
+    return value.without_base(system.users, system.groups) if context.machine else value
+
+
 def _account_files(value: accounts.Accounts, context: Context) -> dict[str, t.Any]:
     shadow = DEBIAN.groups["shadow"]
-    return {
+    value = _accounts_of(value, context)
+    files = {
         "passwd": {"content": value.passwd()},
         "group": {"content": value.group()},
         "shadow": {"content": value.shadow(), "mode": "0640", "gid": shadow, "secret": True},
         "gshadow": {"content": value.gshadow(), "mode": "0640", "gid": shadow, "secret": True},
         "shells": {"content": etc_files.shells(value)},
     }
+    return {name: item for name, item in files.items() if not context.machine or name != "shells"}
 
 
 def _activation(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
@@ -196,7 +203,7 @@ def _activation(value: t.Any, contributions: list[Contribution], context: Contex
 
 
 def _pam(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
-    base = pam.services(login="login" in context.types)
+    base = {} if context.machine else pam.services(login="login" in context.types)
     added = placed_mapping(value, contributions, path)
     for name, (text, place) in added.items():
         if not isinstance(text, str) or "/" in name:
@@ -205,7 +212,10 @@ def _pam(value: t.Any, contributions: list[Contribution], context: Context, path
 
 
 def _environment(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
-    variables = {"LANG": context.operating_system.locale, "PATH": DEBIAN.path}
+    given = context.operating_system.given
+    variables = {} if context.machine else {"LANG": context.operating_system.locale, "PATH": DEBIAN.path}
+    if context.machine and "locale" in given:
+        variables["LANG"] = context.operating_system.locale
     for name, (text, place) in placed_mapping(value, contributions, path).items():
         checks.environment_name(name, place)
         variables[name] = checks.line(checks.text(text, place), place)
@@ -281,7 +291,7 @@ TYPES = (
         "cleanup",
         "The directories that a fresh root has.",
         essential=True,
-        extensions={"activation": lambda value, context: etc_files.root_directories()},
+        extensions={"activation": lambda value, context: [] if context.machine else etc_files.root_directories()},
     ),
     ServiceType(
         "etc",
@@ -297,7 +307,7 @@ TYPES = (
         "Users and groups.",
         essential=True,
         combine=_accounts,
-        extensions={"etc": _account_files, "activation": lambda value, context: value.homes()},
+        extensions={"etc": _account_files, "activation": lambda value, context: _accounts_of(value, context).homes()},
     ),
     ServiceType(
         "pam",
@@ -341,7 +351,7 @@ TYPES = (
         default=[],
         extensions={
             "system": lambda value, context: {"packages": value},
-            "etc": always({"profile": {"content": etc_files.PROFILE}}),
+            "etc": lambda value, context: {} if context.machine else {"profile": {"content": etc_files.PROFILE}},
         },
     ),
     ServiceType(
@@ -350,18 +360,13 @@ TYPES = (
         essential=True,
         combine=_environment,
         default={},
-        extensions={
-            "etc": lambda value, context: {
-                "environment": {"content": etc_files.environment(value)},
-                "default/locale": {"content": f"LANG={context.operating_system.locale}\n"},
-            }
-        },
+        extensions={"etc": etc_files.session_files},
     ),
     ServiceType(
         "locale",
         "Language and time zone.",
         essential=True,
-        extensions={"etc": lambda value, context: etc_files.locale_files(context.operating_system)},
+        extensions={"etc": lambda value, context: etc_files.locale_files(context.operating_system, context.machine)},
     ),
     ServiceType(
         "privileged-programs",

@@ -48,6 +48,7 @@ SPECIFICATION: dict[str, t.Any] = {
     "credentials": [{"name": "token", "source": "system"}],
     "log": "volatile",
     "security": {"no_new_privileges": False, "nesting": False},
+    "root": {"kind": "declared", "layer": "ephemeral"},
 }
 
 SMALL: dict[str, t.Any] = {

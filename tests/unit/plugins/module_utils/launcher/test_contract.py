@@ -41,6 +41,7 @@ PLACES: dict[type[ContractRecord], tuple[str | int, ...]] = {
     contract.Store: ("store",),
     contract.Init: ("init",),
     contract.Security: ("security",),
+    contract.Root: ("root",),
     contract.Mount: ("file_systems", 0),
     contract.File: ("files", "/etc/passwd"),
     contract.Directory: ("directories", 0),

@@ -135,7 +135,6 @@ def test_who_runs_containers_inside_keeps_proc_bare(
     for name in ("restrict", "leave_bare", "name_boot"):
         monkeypatch.setattr(kernel, name, lambda *_arguments, name=name: called.append(name))
     monkeypatch.setattr(kernel, "open_null", lambda: os.open("/dev/null", os.O_PATH))
-    monkeypatch.setattr(launch_module.root, "attach_root", lambda _staging: types.SimpleNamespace(root=directory))
     builder = types.SimpleNamespace(build=lambda: None, warnings=[], records=types.SimpleNamespace(mapped=[]))
     monkeypatch.setattr(launch_module.root, "Source", lambda _store: types.SimpleNamespace(close=lambda: None))
     monkeypatch.setattr(launch_module.root, "Builder", lambda *_arguments: builder)
@@ -147,6 +146,9 @@ def test_who_runs_containers_inside_keeps_proc_bare(
     monkeypatch.chdir(tmp_path)
     launch = launch_module.Launch.__new__(launch_module.Launch)
     launch.warnings = []
+    tree = types.SimpleNamespace(root=directory)
+    kind = types.SimpleNamespace(attach=lambda _id_map: tree, close=lambda: None)
+    launch.kind = t.cast("t.Any", lambda *_arguments: kind)
     plan = {
         "identity": types.SimpleNamespace(maps_files=False),
         "wires": [],
@@ -155,7 +157,7 @@ def test_who_runs_containers_inside_keeps_proc_bare(
     launch.plan = t.cast(
         "t.Any", types.SimpleNamespace(**plan, notify_path=None, copies=None, staging=str(tmp_path), nesting=nesting)
     )
-    launch._make_root(t.cast("t.Any", types.SimpleNamespace(pid=1)), 0, 0.0)
+    launch._make_root(t.cast("t.Any", types.SimpleNamespace(pid=1)), 0, 0.0, -1)
     assert called == done
 
 

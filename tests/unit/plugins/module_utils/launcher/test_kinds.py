@@ -102,7 +102,7 @@ def test_a_list_is_made_of_a_tuple() -> None:
 DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
     contract.Store: {"tree": ""},
     contract.Init: {"environment": {}, "ready": "exec", "stop_signal": "SIGTERM", "systemd": False},
-    contract.Security: {"no_new_privileges": False, "nesting": False, "fuse": False},
+    contract.Security: {"no_new_privileges": False, "nesting": False, "fuse": False, "set_user_id": False},
     contract.Mount: {
         "flags": [],
         "options": None,
@@ -123,6 +123,7 @@ DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
     contract.Device: {"mode": "", "uid": 0, "gid": 0},
     contract.Credential: {"source": "system", "place": ""},
     contract.Specification: {
+        "root": contract.Root(),
         "shared_network": False,
         "network": None,
         "private_users": "auto",

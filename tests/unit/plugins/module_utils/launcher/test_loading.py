@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import types
 import typing as t
 from pathlib import Path
 
@@ -55,7 +56,8 @@ class FirstProcessMadeError(Exception):
     """The first process was about to be made."""
 
 
-def test_no_process_of_a_start_can_import_from_the_moment_on_that_there_are_two() -> None:
+@pytest.mark.parametrize("is_machine", [False, True])
+def test_no_process_of_a_start_can_import_from_the_moment_on_that_there_are_two(is_machine: bool) -> None:
     def clone(self: launch.Launch, relation: int) -> int:
         assert not can_import()
         raise FirstProcessMadeError
@@ -63,9 +65,10 @@ def test_no_process_of_a_start_can_import_from_the_moment_on_that_there_are_two(
     def work() -> None:
         sys.modules.pop("colorsys", None)
         launch.Launch._clone = clone  # type: ignore[method-assign]
-        launch.FirstProcess = t.cast("t.Any", lambda _plan: None)  # type: ignore[misc]
+        launch.FirstProcess = t.cast("t.Any", lambda _plan, _noted: None)  # type: ignore[misc]
+        plan = types.SimpleNamespace(spec=types.SimpleNamespace(root=types.SimpleNamespace(is_machine=is_machine)))
         with pytest.raises(FirstProcessMadeError):
-            launch.Launch(t.cast("t.Any", None))._build((-1, -1), (-1, -1), 0.0, linux.SIGCHLD)
+            launch.Launch(t.cast("t.Any", plan))._build((-1, -1), (-1, -1), 0.0, linux.SIGCHLD)
 
     assert in_fork(work) == 0
 

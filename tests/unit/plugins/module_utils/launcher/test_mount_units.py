@@ -13,7 +13,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import mount_units, root
+from ansible_collections.unshare.container.plugins.module_utils.launcher import declared_root, mount_units, root
 
 NAMES = {
     "/tmp": "tmp.mount",
@@ -60,7 +60,9 @@ def test_s13_what_the_system_says_of_a_unit_itself_stays(tmp_path: Path, monkeyp
     own = units / "tmp.mount.d"
     own.mkdir(parents=True)
     placed: dict[str, bytes] = {}
-    builder = types.SimpleNamespace(_place=lambda path, _mode, content: placed.update({path: content}))
+    kind = declared_root.DeclaredRoot(t.cast("t.Any", None), t.cast("t.Any", None))
+    monkeypatch.setattr(kind, "place", lambda path, _mode, content: placed.update({path: content}))
+    builder = types.SimpleNamespace(kind=kind)
     root.Builder._tell_of_mounts(t.cast("t.Any", builder), ["/tmp", "/srv/a/", "/srv/a"])
     link = units / "srv-a.mount.d"
     assert sorted(path.name for path in units.iterdir()) == ["srv-a.mount.d", "tmp.mount.d"]

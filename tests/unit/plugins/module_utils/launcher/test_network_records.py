@@ -31,6 +31,7 @@ LAN: dict[str, t.Any] = {"kind": "bridge", "parent": "br0", "name": "eth1"}
         ({**LAN, "parent": "b" * 300}, "^parent: 'b+ is no name of an interface"),
         ({**LAN, "parent": ""}, "^parent: is empty"),
         ({**LAN, "name": "lo"}, "^name: 'lo' is no name of an interface"),
+        *[({**LAN, "name": name}, "^name: .* is no name of an interface") for name in ("all", "default", ".", "..")],
         ({**LAN, "name": "a/b"}, "^name: 'a/b' is no name"),
         ({**LAN, "name": "eth%d"}, "^name: 'eth%d' is no name"),
         ({**LAN, "name": "0123456789abcdef"}, "^name: .* at most 15"),

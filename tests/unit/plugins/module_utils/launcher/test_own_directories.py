@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import own_directories
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Directory
+from ansible_collections.unshare.container.plugins.module_utils.launcher.declared_root import SKELETON, DeclaredRoot
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.launcher.root import SKELETON, Builder
 
 from ..specifications import mount, specification
 
@@ -91,15 +91,12 @@ def test_each_is_made_by_one_of_them_in_the_declared_order() -> None:
     assert [entry.path for entry in left] == ["/usr/x", "/dev/x"]
 
 
-def builder(top: Path, *entries: Directory) -> Builder:
-    """Return a builder whose tree has its first directories, and belongs to this process's user."""
+def make(top: Path, *entries: Directory, base: int | None = None) -> None:
+    """Make directories in a root that has its first ones, and belongs to this process's user, or to another."""
     for name in SKELETON:
         (top / name).mkdir()
-    made = Builder.__new__(Builder)
-    made._made, made._links = set(SKELETON), ["bin"]
-    made.identity = t.cast("t.Any", types.SimpleNamespace(base=os.getuid()))
-    made.plan = t.cast("t.Any", types.SimpleNamespace(built=list(entries)))
-    return made
+    plan = types.SimpleNamespace(identity=types.SimpleNamespace(base=os.getuid() if base is None else base))
+    DeclaredRoot(t.cast("t.Any", plan), t.cast("t.Any", None)).make_directories(list(entries))
 
 
 def mode(path: Path) -> int:
@@ -116,7 +113,7 @@ def test_they_are_made_with_their_modes(tmp_path: Path, monkeypatch: pytest.Monk
     ]
     before = os.umask(0)
     try:
-        builder(tmp_path, *entries)._make_directories()
+        make(tmp_path, *entries)
     finally:
         os.umask(before)
     found = {path: mode(tmp_path / path) for path in ("var/lib/a/b", "var/lib/a", "var/lib", "root", "var/tmp")}
@@ -127,9 +124,7 @@ def test_they_belong_to_whom_they_are_declared_for(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     given: list[tuple[t.Any, ...]] = []
     monkeypatch.setattr(os, "chown", lambda *arguments: given.append(arguments))
-    made = builder(tmp_path, Directory(path="/srv/a", uid=33, gid=44), Directory(path="/srv/b"))
-    made.identity.base = 1000
-    made._make_directories()
+    make(tmp_path, Directory(path="/srv/a", uid=33, gid=44), Directory(path="/srv/b"), base=1000)
     assert given == [("srv/a", 1033, 1044), ("srv/b", 1000, 1000)]
 
 
@@ -141,4 +136,4 @@ def test_an_error_names_the_directory(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "chown", refuse)
     with pytest.raises(LauncherError, match=rf"^directory /srv/a: cannot be made as declared: .*{error.strerror}"):
-        builder(tmp_path, Directory(path="/srv/a"))._make_directories()
+        make(tmp_path, Directory(path="/srv/a"))

@@ -138,9 +138,9 @@ def test_in_what_is_no_directory_nothing_can_be_made(public: Path, kind: str) ->
         try:
             if refused:
                 with pytest.raises(guarded.WritableSource):
-                    reachable.check_bind(host, source, "it", "/data", True)
+                    reachable.check_bind(host, source, "it", "/data", "root: machine")
             else:
-                assert reachable.check_bind(host, source, "it", "/data", True) is None
+                assert reachable.check_bind(host, source, "it", "/data", "root: machine") is None
         finally:
             os.close(source)
 

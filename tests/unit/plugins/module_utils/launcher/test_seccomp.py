@@ -172,6 +172,15 @@ def test_no_new_privileges_is_no_matter_of_the_filter() -> None:
     assert compiled(no_new_privileges=True) == compiled()
 
 
+def test_t5_a_machine_makes_set_user_id_files_and_does_nothing_else_more() -> None:
+    machine, other = compiled(set_user_id=True), compiled()
+    for number in range(NUMBERS):
+        for arguments in CALLS:
+            said = bpf.run(other, X86_64, number, *arguments)
+            makes = number in (*MODES[X86_64], *OPENS[X86_64]) and said == ERRNO | EPERM
+            assert bpf.run(machine, X86_64, number, *arguments) == (ALLOW if makes else said)
+
+
 def test_every_call_where_containers_are_nested() -> None:
     """No attribute can be set; on an architecture of which one such call cannot be refused, no call is answered."""
     expected = plain(0) | dict.fromkeys(ATTRIBUTES.values(), EOPNOTSUPP)

@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A tree of this machine's own distribution for tests, made once by mmdebstrap and kept by the hash of its recipe."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import tempfile
+import typing as t
+from pathlib import Path
+
+CACHE = Path(__file__).parents[2] / ".cache" / "trees"
+PACKAGES = ("dbus", "python3", "systemd-sysv")
+LEFT_OUT = ("doc", "info", "locale", "man")
+SECONDS = 600
+
+
+def recipe() -> list[str]:
+    """Return the command that makes the tree, but for the directory."""
+    return [
+        "mmdebstrap",
+        "--mode=root",
+        "--variant=minbase",
+        "--format=directory",
+        f"--include={','.join(PACKAGES)}",
+        *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in LEFT_OUT),
+        platform.freedesktop_os_release()["VERSION_CODENAME"],
+    ]
+
+
+def made() -> Path:
+    """Return the tree, which is made if this machine has none of this recipe. Nobody may change it."""
+    command = recipe()
+    tree = CACHE / hashlib.sha256("\0".join(command).encode()).hexdigest()[:16]
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not tree.is_dir():
+            with tempfile.TemporaryDirectory(dir=CACHE, prefix="making-") as directory:
+                subprocess.run([*command, f"{directory}/tree"], check=True, timeout=SECONDS, capture_output=True)
+                os.rename(f"{directory}/tree", tree)
+    return tree
+
+
+@contextlib.contextmanager
+def copied(*without: str) -> t.Iterator[Path]:
+    """Give a copy of the tree that a test may change by replacing files: they are the same ones until then.
+
+    Args:
+        without: patterns of paths that it does not have.
+    """
+    tree = made()
+    copy = Path(tempfile.mkdtemp(dir=CACHE, prefix="copy-"))
+    try:
+        subprocess.run(["cp", "--archive", "--link", f"{tree}/.", str(copy)], check=True, timeout=SECONDS)
+        for pattern in without:
+            for path in copy.glob(pattern):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+        yield copy
+    finally:
+        shutil.rmtree(copy)
+
+
+def state(tree: Path) -> dict[str, t.Any]:
+    """Return what would show a change of any file of a tree."""
+    found: dict[str, t.Any] = {}
+    for directory, directories, names in os.walk(tree):
+        for name in [*directories, *names]:
+            path = os.path.join(directory, name)
+            status = os.lstat(path)
+            times = (status.st_mtime_ns,) if stat.S_ISDIR(status.st_mode) else (status.st_mtime_ns, status.st_ino)
+            found[path] = (status.st_mode, status.st_uid, status.st_gid, status.st_size, *times)
+    return found
