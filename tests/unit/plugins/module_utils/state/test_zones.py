@@ -106,8 +106,16 @@ def test_what_the_host_has_routes_to_is_left_to_it(routes: list[str]) -> None:
 
 
 def test_a_host_with_routes_to_all_has_no_room() -> None:
-    with pytest.raises(LauncherError, match=r"zone one: this host has routes to all of .*\(subnets\)"):
+    blocks = r"10\.0\.0\.0/8, 172\.16\.0\.0/12, 192\.168\.0\.0/16"
+    with pytest.raises(
+        LauncherError, match=rf"^network: zone one: this host has routes to all of {blocks}: .*\(subnets\)"
+    ):
         wire(host=Host(routes=zones.BLOCKS))
+
+
+def test_what_others_take_when_they_start_is_left_to_them() -> None:
+    """The networks of cloud hosts, podman, Docker and libvirt."""
+    assert zones.LEFT_TO_OTHERS == ("10.0.0.0/16", "10.88.0.0/15", "172.17.0.0/16", "192.168.122.0/24")
 
 
 def test_an_exhausted_subnet_says_so(state: Path) -> None:
@@ -158,7 +166,7 @@ def test_what_is_damaged_is_chosen_again(damaged: str) -> None:
 
 @pytest.mark.parametrize("damaged", ["web", "10.80.0.2", "10.80.0.300/24 x/64", "/ /", "None"])
 def test_what_is_damaged_of_another_container_is_passed_over(state: Path, damaged: str) -> None:
-    remember(state, "first", "one", "10.80.0.2/24", damaged)
+    remember(state, "first", "one", damaged, "10.80.0.2/24", damaged)
     assert wire().addresses[0] == "10.80.0.3/24"
 
 
