@@ -33,7 +33,7 @@ export RUFF_CACHE_DIR := .cache/ruff
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: docs security-table help deploy check destroy test lint unit integration benchmark benchmark-connection benchmark-fleet benchmark-network benchmark-packages test-hosts test-hosts-long hosts-table test-packages host-packages changelog constraints sanity importer build clean molecule mutation golden \
+.PHONY: docs security-table help deploy check destroy test lint unit integration benchmark benchmark-connection benchmark-fleet benchmark-network benchmark-packages test-hosts test-hosts-long hosts-table test-packages test-tree host-packages changelog constraints sanity importer build clean molecule mutation golden \
 	lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs
 
 help: ## list the targets
@@ -52,13 +52,13 @@ destroy: $(VENV)/deploy $(COLLECTION) ## take away everything that deploy made
 
 ## Tests. One run of several processes, so that one closing line counts them all.
 
-test: lint sanity importer test-packages $(OLDEST)/installed ## every check and test (as root)
+test: lint sanity importer test-packages test-tree $(OLDEST)/installed ## every check and test (as root)
 	$(SIDE_BY_SIDE) $(PYTEST_ARGS) tests/quality tests/unit tests/integration
 
 unit: $(VENV)/development $(COLLECTION) ## tests that need neither root nor a host
 	$(BIN)/pytest $(PYTEST_ARGS) tests/quality tests/unit
 
-integration: $(VENV)/development $(OLDEST)/installed $(COLLECTION) test-packages ## tests that boot containers (as root)
+integration: $(VENV)/development $(OLDEST)/installed $(COLLECTION) test-packages test-tree ## tests that boot containers (as root)
 	$(SIDE_BY_SIDE) $(PYTEST_ARGS) tests/integration
 
 # A machine has two processors of its own, so one process is enough for two of this machine's.
@@ -78,6 +78,9 @@ molecule: $(VENV)/development $(COLLECTION) test-packages ## the Molecule scenar
 
 test-packages: ## install the Debian packages that tests need, without starting their services
 	sh tests/install-packages.sh requirements/debian.txt
+
+test-tree: $(VENV)/development $(COLLECTION) test-packages ## make the tree that the tests of machine roots share
+	$(BIN)/python -m ansible_collections.unshare.container.tests.integration.machine_tree
 
 host-packages: ## install the Debian packages that make and run virtual machines
 	sh tests/install-packages.sh requirements/hosts.txt

@@ -37,7 +37,10 @@ def recipe() -> list[str]:
 
 
 def made() -> Path:
-    """Return the tree, which is made if this machine has none of this recipe. Nobody may change it."""
+    """Return the tree, which is made if this machine has none of this recipe. Nobody may change it.
+
+    `make` has it made before the tests, which ask nobody outside.
+    """
     command = recipe()
     tree = CACHE / hashlib.sha256("\0".join(command).encode()).hexdigest()[:16]
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -45,7 +48,7 @@ def made() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not tree.is_dir():
             with tempfile.TemporaryDirectory(dir=CACHE, prefix="making-") as directory:
-                subprocess.run([*command, f"{directory}/tree"], check=True, timeout=SECONDS, capture_output=True)
+                subprocess.run([*command, f"{directory}/tree"], check=True, timeout=SECONDS)
                 os.rename(f"{directory}/tree", tree)
     return tree
 
@@ -82,3 +85,7 @@ def state(tree: Path) -> dict[str, t.Any]:
             times = (status.st_mtime_ns,) if stat.S_ISDIR(status.st_mode) else (status.st_mtime_ns, status.st_ino)
             found[path] = (status.st_mode, status.st_uid, status.st_gid, status.st_size, *times)
     return found
+
+
+if __name__ == "__main__":
+    print(made())
