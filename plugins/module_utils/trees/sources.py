@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import shutil
 import stat
 from typing import Any, Callable
 
-from ..launcher import linux, trees
+from ..launcher import linux, lookup, trees
 from ..launcher.errors import LauncherError
 from ..launcher.paths import refusal_of_root
 from ..launcher.targets import is_below, plain_path
@@ -24,6 +25,9 @@ from .writer import TreeWriter
 
 WHITEOUT = ".wh."
 """What the names of files begin with that stand, in a layer of an image, for what the layer takes away."""
+
+COPIES = ("hostname", "resolv.conf")
+"""What mmdebstrap copies from this host's /etc."""
 
 DAY = 1577836800
 """The time that programs take for now (SOURCE_DATE_EPOCH), where they note when they made something."""
@@ -325,7 +329,22 @@ class MmdebstrapSource(TreeSource):
     def make(self, order: Order) -> None:
         environment = {"SOURCE_DATE_EPOCH": str(DAY), "TMPDIR": order.scratch, "LC_ALL": "C.UTF-8"}
         tools.run_apart(self.argv(order.root), environment, order.scratch, order.timeout, "mmdebstrap")
-        for name in ("etc/hostname", "etc/resolv.conf"):  # it copies those of this host
-            path = os.path.join(order.root, name)
-            if os.path.isfile(path) and not os.path.islink(path):
-                os.unlink(path)
+        _remove_copies(order.root)
+
+
+def _remove_copies(root: str) -> None:
+    """Remove the files of this host that mmdebstrap has copied to a tree. A link in place of its `etc` stays in it."""
+    top = lookup.open_root(root)
+    try:
+        directory = lookup.open_below(top, "etc", lookup.DIRECTORY)
+        try:
+            for name in COPIES:
+                with contextlib.suppress(FileNotFoundError):
+                    if stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+                        os.unlink(name, dir_fd=directory)
+        finally:
+            os.close(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # a tree of some other packages
+    finally:
+        os.close(top)

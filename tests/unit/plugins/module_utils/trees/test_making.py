@@ -18,6 +18,7 @@ from ansible_collections.unshare.container.plugins.module_utils.state import tre
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError, exclusive
 from ansible_collections.unshare.container.plugins.module_utils.state.trees import Trees
 from ansible_collections.unshare.container.plugins.module_utils.trees import making as making_module
+from ansible_collections.unshare.container.plugins.module_utils.trees import sources
 from ansible_collections.unshare.container.plugins.module_utils.trees.listing import Listing
 
 from .small_trees import NAME, archive, directory, left, make_tree, making, member
@@ -314,3 +315,19 @@ def test_t2_a_collection_waits_for_who_writes_a_system(root: Path, monkeypatch: 
     monkeypatch.setattr(trees_module.Trees, "users", users)
     assert Trees(layout).collect() == []
     assert held == [True]
+
+
+def test_t2_what_mmdebstrap_copies_is_removed_from_the_tree_alone(tmp_path: Path) -> None:
+    """A package may have put a link in place of the directory, which leads to this host's for whoever follows it."""
+    host = tmp_path / "host"
+    for place in (host, tmp_path / "tree/inside"):
+        place.mkdir(parents=True)
+        (place / "hostname").write_text("here\n")
+    (tmp_path / "tree/etc").symlink_to(host)
+    sources._remove_copies(str(tmp_path / "tree"))
+    assert (host / "hostname").read_text() == "here\n"
+    (tmp_path / "tree/etc").unlink()
+    (tmp_path / "tree/etc").symlink_to("/inside")
+    (tmp_path / "tree/inside/resolv.conf").symlink_to("/run/systemd/resolve/stub-resolv.conf")
+    sources._remove_copies(str(tmp_path / "tree"))
+    assert os.listdir(tmp_path / "tree/inside") == ["resolv.conf"]
