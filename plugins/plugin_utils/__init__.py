@@ -8,6 +8,7 @@ A declaration, checked:
                  changes its services, `mappings` makes mappings by themselves
     container_record   the options of one container; `declared_containers` has all that are declared for a host, and
                  `namesakes` refuses two of one name
+    stores       a container's store, a directory or a tree
     networks     a container's network; `networks_of_host` refuses two that want the same of their host
     validation   types and keys; `checks` of single values, `errors` with the place that the user wrote
 

@@ -19,9 +19,10 @@ from .essential_services import (
 from .file_origins import of_essential
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, operating_system
-from .records import FileSystem, FileSystemMapping, Service, store_mapping
+from .records import FileSystem, FileSystemMapping, Service
 from .service_types import ServiceType
 from .services import base, networking
+from .stores import store_mapping
 from .validation import plain, strict
 from .without_effect import without_effect
 

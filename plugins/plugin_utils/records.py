@@ -10,8 +10,6 @@ import ipaddress
 import typing as t
 
 from ..module_utils.launcher import contract, file_systems, targets
-from ..module_utils.launcher.names import is_name
-from ..module_utils.launcher.store import Store
 from . import checks, specs
 from .errors import DeclarationError, contracted
 from .validation import Spec, describe, plain, validate
@@ -242,44 +240,6 @@ class FileSystemMapping(Record):
             required=self.required,
             propagation=self.propagation,
         )
-
-
-def tree_of_store(value: t.Any) -> str:
-    """Return the name of the tree that the store is of; empty where it is a directory of the host's."""
-    value = plain(value, "store")
-    if not isinstance(value, dict) or "tree" not in value:
-        return ""
-    beside = sorted(set(map(str, value)) - {"tree"})
-    if beside:
-        raise DeclarationError(
-            f"store.{beside[0]}", "not beside 'tree': the tree says where it is, and is seen at /usr"
-        )
-    if not is_name(value["tree"]):
-        raise DeclarationError(
-            "store.tree",
-            f"{value['tree']!r} cannot name a tree; use 1 to 63 lower-case letters, digits and dashes, beginning with "
-            "a letter or a digit",
-        )
-    return str(value["tree"])
-
-
-def store_mapping(value: t.Any) -> FileSystemMapping:
-    """Return the mapping of the store.
-
-    It is SOURCE=TARGET, both keys, or a path, of which one that ends with /usr is seen at /usr; or the key `tree`.
-    """
-    value = plain(value, "store")
-    tree = tree_of_store(value)
-    if tree:
-        value = {"source": Store.of_tree(tree).source, "target": targets.STORE}
-    if isinstance(value, str) and "=" not in value and value.endswith(targets.STORE):
-        value = {"source": value, "target": targets.STORE}
-    if not isinstance(value, (str, dict)):
-        raise DeclarationError("store", f"must be a path, SOURCE=TARGET or a mapping, not {describe(value)}")
-    mapping = FileSystemMapping.from_mapping(value, "store")
-    if mapping.writable:
-        raise DeclarationError("store.writable", "the store is always read-only")
-    return mapping
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,13 +15,13 @@ from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
 from ..module_utils.launcher.stop_signals import signal_number
 from ..module_utils.state.declared_units import UNIT_PLACES
-from . import base_units, checks, credentials, devices, mount_conflicts, networks, roots, tmpfs, unit_starters
+from . import base_units, checks, credentials, devices, mount_conflicts, networks, roots, stores, tmpfs, unit_starters
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
 from .errors import DeclarationError, contracted
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, default_name, operating_system
-from .records import FileSystem, FileSystemMapping, store_mapping, tree_of_store
+from .records import FileSystem, FileSystemMapping
 from .validation import Spec, validate
 
 _INIT: Spec = {
@@ -86,7 +86,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         )
     name = container_name(system, given["name"])
     network = networks.read_network(given["network"], given["shared_network"])
-    store = _store(given["store"])
+    store = stores.store_record(given["store"])
     root = roots.read_root(given["root"], store)
     init = _init(given["init"], root.is_machine)
     oom_score_adj = _oom_score(given["oom_score_adj"])
@@ -151,14 +151,6 @@ def container_name(system: OperatingSystem, name: str | None) -> str:
     if name is None:
         return default_name({"host_name": system.host_name})
     return checks.name_of_container(name, "name")
-
-
-def _store(value: t.Any) -> Store:
-    tree = tree_of_store(value)
-    if tree:
-        return Store.of_tree(tree)
-    mapping = store_mapping(value)
-    return Store(source=checks.absolute_path(mapping.source, "store.source"), target=mapping.place)
 
 
 def _oom_score(value: int) -> int:

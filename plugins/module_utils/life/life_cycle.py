@@ -360,9 +360,7 @@ class LifeCycle:
     def has_systemd(self) -> bool:
         """Return whether the current system's init is systemd, so that it has units and a journal."""
         current = self.layout.current_system(self.name)
-        if current is None:
-            return False
-        return read_outline(str(current)).init.systemd
+        return current is not None and read_outline(str(current)).init.systemd
 
     def _unhealthy(self, message: str) -> UnhealthyError:
         """Return the error that says why, and then shows the log of what is to blame; no log is worth another error."""

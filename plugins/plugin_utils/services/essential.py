@@ -13,14 +13,7 @@ from ..debian import DEBIAN
 from ..errors import DeclarationError
 from ..operating_system import PATH
 from ..records import UserAccount, UserGroup
-from ..service_types import (
-    Context,
-    Contribution,
-    Placed,
-    ServiceType,
-    placed_list,
-    placed_mapping,
-)
+from ..service_types import Context, Contribution, Placed, ServiceType, placed_list, placed_mapping
 from ..validation import Spec, describe, strict
 
 _PROGRAM: Spec = {
@@ -171,14 +164,14 @@ def _accounts_of(value: accounts.Accounts, context: Context) -> accounts.Account
 def _account_files(value: accounts.Accounts, context: Context) -> dict[str, t.Any]:
     shadow = DEBIAN.groups["shadow"]
     value = _accounts_of(value, context)
-    files = {
+    shells = {} if context.machine else {"shells": {"content": etc_files.shells(value)}}
+    return {
         "passwd": {"content": value.passwd()},
         "group": {"content": value.group()},
         "shadow": {"content": value.shadow(), "mode": "0640", "gid": shadow, "secret": True},
         "gshadow": {"content": value.gshadow(), "mode": "0640", "gid": shadow, "secret": True},
-        "shells": {"content": etc_files.shells(value)},
+        **shells,
     }
-    return {name: item for name, item in files.items() if not context.machine or name != "shells"}
 
 
 def _activation(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
@@ -212,10 +205,9 @@ def _pam(value: t.Any, contributions: list[Contribution], context: Context, path
 
 
 def _environment(value: t.Any, contributions: list[Contribution], context: Context, path: str) -> dict[str, t.Any]:
-    given = context.operating_system.given
-    variables = {} if context.machine else {"LANG": context.operating_system.locale, "PATH": DEBIAN.path}
-    if context.machine and "locale" in given:
-        variables["LANG"] = context.operating_system.locale
+    system = context.operating_system
+    variables = {"LANG": system.locale} if not context.machine or "locale" in system.given else {}
+    variables.update({} if context.machine else {"PATH": DEBIAN.path})
     for name, (text, place) in placed_mapping(value, contributions, path).items():
         checks.environment_name(name, place)
         variables[name] = checks.line(checks.text(text, place), place)

@@ -20,9 +20,9 @@ from ansible_collections.unshare.container.plugins.plugin_utils.operating_system
 from ansible_collections.unshare.container.plugins.plugin_utils.records import (
     FileSystem,
     FileSystemMapping,
-    store_mapping,
 )
 from ansible_collections.unshare.container.plugins.plugin_utils.registry import BUILT_IN
+from ansible_collections.unshare.container.plugins.plugin_utils.stores import store_mapping
 
 Fields = dict[str, t.Any]
 
