@@ -147,8 +147,12 @@ def test_n2_a_device_is_the_containers_while_it_runs(world: World, monkeypatch: 
     """The kernel deletes a virtual one with the namespace; here one with its address stands for a real one's return."""
     host, first = world.host, network_hosts.Namespace(f"{world.host.name}-first")
     link = json.loads(host.output("ip", "-j", "link", "show", "eth9"))[0]
-    with pytest.raises(LauncherError, match="physical: br5: is part of the host's own network"):
-        Guest(NAME, world, "device", {"physical": "br5"}).start()
+    refused = Guest(NAME, world, "device", {"physical": "br5"})
+    try:
+        with pytest.raises(LauncherError, match="physical: br5: is part of the host's own network"):
+            refused.start()
+    finally:
+        refused.destroy()
     guest = Guest(NAME, world, "device", {"physical": "eth9", "addresses": OWN, "gateway": [ROUTER], "name": "lan0"})
     try:
         first.make("link add dev7 type veth peer name dev8", f"link set dev7 address {link['address']}")
