@@ -25,7 +25,7 @@ from ansible_collections.unshare.container.plugins.module_utils.state.record imp
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, make_private_directory
-from ansible_collections.unshare.container.tests import mountinfo
+from ansible_collections.unshare.container.tests import claims, mountinfo
 from ansible_collections.unshare.container.tests.integration import shared_directories
 from ansible_collections.unshare.container.tests.integration.eval_commands import ORDINARY, Evaluator
 from ansible_collections.unshare.container.tests.integration.fuse_servers import Silent, need_fuse
@@ -51,16 +51,36 @@ contain = containerized_operating_system.FilterModule().filters()["containerized
 files_of = system_files.FilterModule().filters()["system_files"]
 
 
+def running_file() -> str:
+    """Return the path of the file of tests that pytest runs, as pytest gives it; nothing in a benchmark."""
+    return os.environ.get("PYTEST_CURRENT_TEST", "").split("::")[0]
+
+
 class Host:
     """What of this machine a container must leave as it was. Other programs, and other tests, may run beside it.
 
     Attributes:
-        names: of the containers that this run of the tests has made.
+        makers: the file of tests that has made the container of a name, for each name of this run.
         directory: of this run's temporary files.
     """
 
-    names: t.ClassVar[set[str]] = set()
+    makers: t.ClassVar[dict[str, str]] = {}
     directory: t.ClassVar[str] = ""
+
+    @classmethod
+    def claim(cls, name: str) -> None:
+        """Give a container's name to the file of tests that runs: two files may run at once, and the name is one.
+
+        Raises:
+            AssertionError: when another file of this run has the name.
+        """
+        file = running_file()
+        maker = cls.makers.setdefault(name, file)
+        if name.startswith(DEFAULT_NAME):  # It is this process's own, and the files of a process follow each other.
+            cls.makers[name] = maker = file
+        elif claims.DIRECTORY in os.environ:
+            maker = claims.claimant(f"container {name}", file)
+        assert maker == file, f"{maker} makes a container {name}, too: call this one otherwise"
 
     @classmethod
     def mounts(cls) -> set[str]:
@@ -118,7 +138,8 @@ class Host:
         """
         after = cls.snapshot()
         # Another run's container may have a name that begins or ends with one of this run's.
-        names = [rf"(?:(?<![\w-])|(?<=[0-9a-f]{{32}}-)){re.escape(name)}(?![\w-])" for name in cls.names]
+        made = [name for name, file in cls.makers.items() if file == running_file()]
+        names = [rf"(?:(?<![\w-])|(?<=[0-9a-f]{{32}}-)){re.escape(name)}(?![\w-])" for name in made]
         ours = re.compile("|".join([re.escape(own), re.escape(cls.directory or own), *names]))
         found: Mapping = {}
         for key in after.keys() - {"descriptors"}:
@@ -267,7 +288,7 @@ def write_system(operating_system: Mapping, name: str, filtered: bool = True, **
         key: options.pop(key) for key in ("mappings", "extra_file_systems", "keep_services") if key in options
     }
     shared_network, network = options.pop("shared_network", False), options.pop("network", None)
-    Host.names.add(name)
+    Host.claim(name)
     derived = contain(operating_system, shared_network=shared_network, network=network, **containing)
     security = dict(options.pop("security", {}))
     # What the controller refuses comes to the target behind its back, for the launcher refuses it as well.

@@ -134,7 +134,7 @@ def running_as_declared(name: str, world: World, options: dict[str, t.Any]) -> t
     """
     (declared,) = declared_containers({name: {"operating_system": {"host_name": "guide"}, **options}})
     system = derive(declared)
-    Host.names.add(name)
+    Host.claim(name)
     content = SystemContent(system, render_boot(system), library.sources(), INTERPRETER, {}, name)
     machine = Machine(name, Systems(Layout()).write(content, None))
     kept = NetworkOptions(

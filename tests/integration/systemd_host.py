@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import json
 import typing as t
+from pathlib import Path
+
+import ansible
 
 from .conftest import INTERPRETER, contain, files_of, render_boot
 
 if t.TYPE_CHECKING:
-    from .conftest import Machine, Mapping
+    from .conftest import Machine, MakeMachine, Mapping
+
+COLLECTION = Path(__file__).resolve().parents[2]
+PACKAGES = Path(ansible.__file__).resolve().parents[1]
+KEEP_UNITS = "cp -an /etc/systemd/system/. /persistent/ && mount --bind /persistent /etc/systemd/system"
 
 MODULES = "ansible_collections.unshare.container.plugins.modules."
 RUN_MODULE = "import runpy, sys; runpy.run_module(sys.argv.pop(), run_name='__main__')"
@@ -71,3 +78,27 @@ class SystemdHost:
         """Return whether the launcher finds the container running."""
         result = self.module("system_container", check=True, name=name)
         return not result["changed"]
+
+
+def started(name: str, make_machine: MakeMachine, disk: Path) -> SystemdHost:
+    """Start a host, and return it.
+
+    Args:
+        name: of the container that it is.
+        disk: a directory, for what it keeps when it reboots: its units, and /var/lib/unshare.
+    """
+    for directory in ("state", "units"):
+        (disk / directory).mkdir()
+    machine = make_machine(
+        {"services": [{"type": "simple", "value": {"target": "activation", "value": [KEEP_UNITS]}}]},
+        name=name,
+        mappings=[
+            {"source": str(disk / "state"), "target": "/var/lib/unshare", "writable": True},
+            {"source": str(disk / "units"), "target": "/persistent", "writable": True},
+            {"source": str(COLLECTION), "target": "/opt/collections/ansible_collections/unshare/container"},
+            {"source": str(PACKAGES), "target": "/opt/packages"},
+        ],
+        security={"nesting": True},
+    )
+    machine.start()
+    return SystemdHost(machine)

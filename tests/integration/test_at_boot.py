@@ -15,13 +15,12 @@ import time
 import typing as t
 from pathlib import Path
 
-import ansible
 import pytest
 import yaml
 from ansible_collections.unshare.container.tests import followed
 
 from .conftest import INTERPRETER
-from .systemd_host import SystemdHost
+from .systemd_host import SystemdHost, started
 from .test_reboot import DECLARED, LOGIN, rebooting
 
 if t.TYPE_CHECKING:
@@ -29,29 +28,12 @@ if t.TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 
-COLLECTION = Path(__file__).resolve().parents[2]
-PACKAGES = Path(ansible.__file__).resolve().parents[1]
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
-KEEP_UNITS = "cp -an /etc/systemd/system/. /persistent/ && mount --bind /persistent /etc/systemd/system"
 
 
 @pytest.fixture
 def host(make_machine: MakeMachine, tmp_path: Path) -> SystemdHost:
-    for directory in ("state", "units"):
-        (tmp_path / directory).mkdir()
-    machine = make_machine(
-        {"services": [{"type": "simple", "value": {"target": "activation", "value": [KEEP_UNITS]}}]},
-        name="test-boot-host",
-        mappings=[
-            {"source": str(tmp_path / "state"), "target": "/var/lib/unshare", "writable": True},
-            {"source": str(tmp_path / "units"), "target": "/persistent", "writable": True},
-            {"source": str(COLLECTION), "target": "/opt/collections/ansible_collections/unshare/container"},
-            {"source": str(PACKAGES), "target": "/opt/packages"},
-        ],
-        security={"nesting": True},
-    )
-    machine.start()
-    return SystemdHost(machine)
+    return started("test-boot-host", make_machine, tmp_path)
 
 
 TRANSIENT_UNITS = "/run/systemd/transient"
@@ -320,7 +302,7 @@ def test_the_page_about_starting_with_the_host(host: SystemdHost) -> None:
     with followed.Page("docs/at-boot.md", __file__) as page:
         options = {**yaml.safe_load(page.take("system_container_enabled").text)}
         options.update(yaml.safe_load(page.take("system_container_limits").text))
-    text = (COLLECTION / "docs/at-boot.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/at-boot.md").read_text()
     files = re.findall(r"^\| `(unshare-container@\S+)` \|", text, re.MULTILINE)
     (link,) = re.findall(r"`(multi-user\.target\.wants/\S+)`", text)
     assert len(files) == 3

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import INTERPRETER
-from .systemd_host import SystemdHost
-from .test_at_boot import host  # noqa: F401
+from .systemd_host import SystemdHost, started
 from .test_run_container import Foreground
 
 if t.TYPE_CHECKING:
@@ -106,23 +105,24 @@ print(sorted(seconds)[len(seconds) // 2], max(seconds))
 
 
 @pytest.fixture
-def followed(host: SystemdHost) -> SystemdHost:  # noqa: F811
+def followed(make_machine: MakeMachine, tmp_path: Path) -> SystemdHost:
     """Return a host with a container that shares its network, and one in a zone."""
     networks: dict[str, dict[str, t.Any]] = {
         "shared": {"network": "host", "shared_network": True},
         "zoned": {"network": {"zone": "web"}},
     }
+    host = started("test-followed-host", make_machine, tmp_path)
     for name in NAMES:
         host.container(name, system=host.write(name, name, **networks[name]), enabled=True)
     return host
 
 
-def pids(host: SystemdHost) -> list[str]:  # noqa: F811
+def pids(host: SystemdHost) -> list[str]:
     """Return the PIDs of the containers' first processes, as their host has them."""
     return [host.show(name, "MainPID")[0] for name in NAMES]
 
 
-def await_rules(host: SystemdHost) -> None:  # noqa: F811
+def await_rules(host: SystemdHost) -> None:
     """Wait until the rules for containers are there again."""
     tables = "nft list table inet unshare && nft list table bridge unshare"
     host.machine.output("timeout", "15", "sh", "-c", f"until {tables}; do :; done >/dev/null 2>&1")

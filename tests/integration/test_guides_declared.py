@@ -152,7 +152,8 @@ def test_all_that_the_pages_declare_runs(declared: Declarations, reader: HostRea
 def test_services_of_the_page(reader: HostReader) -> None:
     units = inside(reader, "services", "systemctl is-active cron web api hello.timer")
     assert units.split() == ["active"] * 4
-    assert inside(reader, "services", "systemctl start hello && journalctl --output=cat --unit=hello | grep -x hello")
+    logged = "journalctl --sync && journalctl --output=cat --unit=hello | grep -x hello"
+    assert inside(reader, "services", f"systemctl start hello && {logged}")
     assert inside(reader, "services", "cat /etc/motd") == "Welcome."
     environment = inside(reader, "services", "systemctl show --property=Environment --property=After api")
     assert "Environment=A=1 B=2" in environment

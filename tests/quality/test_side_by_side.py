@@ -15,6 +15,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.tests import claims
 
 FILES = 9
 TEST = """
@@ -193,6 +194,13 @@ def borrowed(trees: t.Mapping[str, ast.Module]) -> list[tuple[str, str, str]]:
                     found += [(file, item.name, name) for name in sorted(words & names)]
             found += [(file, name, name) for name in sorted(wanted & names)]
     return found
+
+
+def test_a_name_is_of_the_first_that_claims_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(claims.DIRECTORY, str(tmp_path))
+    asked = [claims.claimant("container test-one", f"tests/test_{number}.py") for number in (1, 2, 1)]
+    assert asked == ["tests/test_1.py"] * 3
+    assert claims.claimant("container test-two", "tests/test_2.py") == "tests/test_2.py"
 
 
 def test_no_file_of_tests_makes_the_containers_of_another() -> None:
