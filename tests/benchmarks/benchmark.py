@@ -10,24 +10,19 @@ least beside them; the ratio is that of the medians to the peer's that a benchma
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
+import contextlib
 import random
-import signal
+import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import typing as t
 from pathlib import Path
 
-from ansible_collections.unshare.container.plugins.module_utils.launcher import linux, mount_calls
-from ansible_collections.unshare.container.tests.benchmarks import booted, subjects
+from ansible_collections.unshare.container.tests.benchmarks import booted, sessions, subjects
 from ansible_collections.unshare.container.tests.integration.conftest import write_system
 
 TRUE = ["/usr/bin/true"]
-BENCHMARKS = ("launch", "mounts", "ready", "together", "memory")
 REFERENCE = {"launch": "crun", "mounts": "crun", "ready": "systemd-nspawn -b"}
 TARGETS = {
     ("launch", "module", "crun"): 0.9,
@@ -38,89 +33,24 @@ TARGETS = {
 """What the launcher is to reach: the ratio of its median to a peer's, at most."""
 
 
-class Results:
-    """Samples by benchmark and subject, as text and as JSON."""
+class Launcher(sessions.Session):
+    """The launcher beside its peers."""
 
-    def __init__(self) -> None:
-        self.samples: dict[str, dict[str, list[float]]] = {}
-        self.units: dict[str, str] = {}
+    BENCHMARKS = ("launch", "mounts", "ready", "together", "memory")
 
-    def add(self, benchmark: str, subject: str, value: float, unit: str = "ms") -> None:
-        self.samples.setdefault(benchmark, {}).setdefault(subject, []).append(round(value, 3))
-        self.units[benchmark] = unit
-
-    def median(self, benchmark: str, subject: str) -> float | None:
-        samples = self.samples.get(benchmark, {}).get(subject)
-        return statistics.median(samples) if samples else None
-
-    def table(self) -> str:
-        """All of it, with ratios, and the targets."""
-        lines = [f"{'benchmark':18} {'subject':22} {'median':>10} {'least':>10} {'spread':>7}  of peer"]
-        for benchmark, by_subject in self.samples.items():
-            reference = REFERENCE.get(benchmark.split()[0], "")
-            base = self.median(benchmark, reference)
-            for subject, samples in sorted(by_subject.items(), key=lambda item: statistics.median(item[1])):
-                middle = statistics.median(samples)
-                quarters = statistics.quantiles(samples, n=4) if len(samples) > 3 else [middle] * 3
-                spread = (quarters[2] - quarters[0]) / middle if middle else 0
-                ratio = f"{middle / base:.2f} {reference}" if base else ""
-                figures = f"{middle:>7.2f} {self.units[benchmark]:2} {min(samples):>7.2f} {self.units[benchmark]:2}"
-                lines.append(f"{benchmark:18} {subject:22} {figures} {spread:>6.0%}  {ratio}")
-        for (benchmark, subject, peer), most in TARGETS.items():
-            ours, theirs = self.median(benchmark, subject), self.median(benchmark, peer)
-            if ours is not None and theirs:
-                word = "met" if ours / theirs <= most else "MISSED"
-                lines.append(f"target: {benchmark}, {subject} at most {most} of {peer}: {ours / theirs:.2f}, {word}")
-        return "\n".join(lines)
-
-    def document(self) -> dict[str, t.Any]:
-        """For a plot: one entry a benchmark and subject, with every sample."""
-        results = [
-            {"benchmark": benchmark, "subject": subject, "unit": self.units[benchmark], "samples": samples}
-            for benchmark, by_subject in self.samples.items()
-            for subject, samples in by_subject.items()
-        ]
-        host = {"kernel": platform.release(), "processors": os.cpu_count(), "load": os.getloadavg()}
-        host["python"] = platform.python_version()
-        return {"host": host, "versions": versions(), "results": results}
-
-
-def versions() -> dict[str, str]:
-    """Return the first line that each installed peer prints as its version."""
-    found = {}
-    for name in {name.partition(",")[0]: True for name in subjects.PEERS}:
-        try:
-            said = subprocess.run([name, "--version"], capture_output=True, text=True, timeout=20).stdout
-        except OSError:
-            continue
-        found[name] = said.partition("\n")[0]
-    return found
-
-
-def in_turns(results: Results, benchmark: str, rounds: int, all_subjects: list[t.Any]) -> None:
-    """Measure each `rounds` times, all once before any twice, in an order that changes."""
-    order = list(all_subjects)
-    for subject in order:
-        subject.run()
-    for _round in range(rounds):
-        random.shuffle(order)
-        for subject in order:
-            before = subject.processor()
-            results.add(benchmark, subject.name, subject.run() * 1000)
-            results.add(benchmark + " CPU", subject.name, (subject.processor() - before) * 1000)
-
-
-class Session:
-    """One run of the benchmarks, in a directory of its own."""
-
-    def __init__(self, directory: Path, arguments: argparse.Namespace) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, arguments: argparse.Namespace, undo: contextlib.ExitStack) -> None:
+        super().__init__(directory, arguments, undo)
         self.rounds: int = arguments.rounds
         self.counts: list[int] = arguments.counts
-        self.results = Results()
         self.base = write_system({"host_name": "bench"}, "bench")
+        undo.callback(shutil.rmtree, self.base)
         self.peers = subjects.peers(directory)
         self.all = self._subjects()
+        for name in ("bench-module", "bench"):
+            undo.callback(booted.forget, name)
+        for subject in self.all:
+            if isinstance(subject, subjects.Module):
+                undo.callback(subject.close)
 
     def _subjects(self) -> list[t.Any]:
         found: list[t.Any] = list(self.peers)
@@ -139,7 +69,7 @@ class Session:
         """Time a program that ends at once: from the call until all is cleared away."""
         for subject in self.all:
             subject.prepare(TRUE, [])
-        in_turns(self.results, "launch", self.rounds, self.all)
+        sessions.in_turns(self.results, "launch", self.rounds, self.all)
 
     def mounts(self) -> None:
         """Time the same program with 10, 100 and 500 directories bound read-only."""
@@ -149,7 +79,7 @@ class Session:
                 path.mkdir(parents=True, exist_ok=True)
             for subject in self.all:
                 subject.prepare(TRUE, shared)
-            in_turns(self.results, f"mounts {count}", max(3, self.rounds // (1 + count // 50)), self.all)
+            sessions.in_turns(self.results, f"mounts {count}", max(3, self.rounds // (1 + count // 50)), self.all)
 
     def ready(self) -> None:
         """Time a base system with systemd: from the call until it says that it is ready."""
@@ -187,53 +117,35 @@ class Session:
             for name, value in figures.items():
                 self.results.add(name, f"systemd-nspawn -b, of {count}", value, "MB")
 
-    def close(self) -> None:
-        for subject in self.all:
-            if isinstance(subject, subjects.Module):
-                subject.close()
-        subprocess.run(["rm", "-rf", self.base], check=True)
-        subjects.forget_groups_of_nspawn()
-        for name in ("bench-module", "bench"):
-            booted.forget(name)
-
-
-def own_mounts() -> None:
-    """Enter a mount namespace in which control groups are as crun wants them: version 2, alone."""
-    linux.unshare(linux.CLONE_NEWNS)
-    mount_calls.make_private("/")
-    if not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
-        subprocess.run(["umount", "--lazy", "/sys/fs/cgroup"], check=True)
-        subprocess.run(["mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"], check=True)
+    def text(self) -> str:
+        """Return all of it for people, with ratios, and the targets."""
+        lines = [f"{'benchmark':18} {'subject':22} {'median':>10} {'least':>10} {'spread':>7}  of peer"]
+        for benchmark, by_subject in self.results.samples.items():
+            reference = REFERENCE.get(benchmark.split()[0], "")
+            base = self.results.median(benchmark, reference)
+            for subject, samples in sorted(by_subject.items(), key=lambda item: statistics.median(item[1])):
+                middle = statistics.median(samples)
+                quarters = statistics.quantiles(samples, n=4) if len(samples) > 3 else [middle] * 3
+                spread = (quarters[2] - quarters[0]) / middle if middle else 0
+                ratio = f"{middle / base:.2f} {reference}" if base else ""
+                unit = self.results.units[benchmark]
+                figures = f"{middle:>7.2f} {unit:2} {min(samples):>7.2f} {unit:2}"
+                lines.append(f"{benchmark:18} {subject:22} {figures} {spread:>6.0%}  {ratio}")
+        for (benchmark, subject, peer), most in TARGETS.items():
+            ours, theirs = self.results.median(benchmark, subject), self.results.median(benchmark, peer)
+            if ours is not None and theirs:
+                word = "met" if ours / theirs <= most else "MISSED"
+                lines.append(f"target: {benchmark}, {subject} at most {most} of {peer}: {ours / theirs:.2f}, {word}")
+        return "\n".join(lines)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("benchmarks", nargs="*", choices=[*BENCHMARKS, []], help="all of them by default")
-    parser.add_argument("--rounds", type=int, default=30, help="how often a launch is measured (30)")
+    """Measure what the command line names."""
+    parser = sessions.parser_of(Launcher, __doc__, rounds=30)
     parser.add_argument(
         "--counts", type=int, nargs="+", default=[1, 10, 50, 100], help="containers at once (1 10 50 100)"
     )
-    parser.add_argument("--output", type=Path, help="file for the results as JSON")
-    arguments = parser.parse_args()
-    if os.geteuid() != 0:
-        parser.error("must be run as root")
-    # An end like that of Ctrl-C, after which what was made is taken away.
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    own_mounts()
-    with tempfile.TemporaryDirectory(prefix="benchmark-", dir="/var/tmp") as name:
-        directory = Path(name)
-        directory.chmod(0o755)
-        session = Session(directory, arguments)
-        try:
-            for benchmark in arguments.benchmarks or BENCHMARKS:
-                print(f"{benchmark}: {getattr(session, benchmark).__doc__}", file=sys.stderr)
-                getattr(session, benchmark)()
-        finally:
-            session.close()
-    print(session.results.table())
-    if arguments.output:
-        arguments.output.write_text(json.dumps(session.results.document(), indent=1) + "\n")
-    return 0
+    return sessions.run(Launcher, parser)
 
 
 if __name__ == "__main__":

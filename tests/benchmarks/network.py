@@ -10,25 +10,23 @@ directory is in memory, as on other hosts. What is compared is measured in turns
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
 import resource
-import signal
+import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.unshare.container.tests.benchmarks import booted, subjects, traffic
-from ansible_collections.unshare.container.tests.benchmarks.benchmark import Results, own_mounts
+from ansible_collections.unshare.container.tests.benchmarks import booted, sessions, traffic
 from ansible_collections.unshare.container.tests.integration.conftest import write_system
 from ansible_collections.unshare.container.tests.integration.network_hosts import Namespace
 
-BENCHMARKS = ("ready", "together", "throughput")
 NONE, ZONE = "no network", "zone"
 NETWORKS: dict[str, t.Any] = {
     NONE: None,
@@ -46,20 +44,23 @@ def processor(who: int) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-class Session:
-    """One run of the benchmarks, in a directory of its own."""
+class Networks(sessions.Session):
+    """Containers with a network of their own, on a host that is a network namespace."""
 
-    def __init__(self, directory: Path, arguments: argparse.Namespace) -> None:
-        self.directory = directory
-        self.arguments = arguments
-        self.results = Results()
-        self.unable: dict[str, str] = {}
-        self.lines: list[str] = []
-        self.missed = False
-        self.bases = {
-            kind: write_system({"host_name": "bench"}, f"bench-base-{number}", network=network)
-            for number, (kind, network) in enumerate(NETWORKS.items())
-        }
+    BENCHMARKS = ("ready", "together", "throughput")
+
+    def __init__(self, directory: Path, arguments: argparse.Namespace, undo: contextlib.ExitStack) -> None:
+        super().__init__(directory, arguments, undo)
+        Path("/run/unshare").mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run/unshare"], check=True)
+        self.bases: dict[str, Path] = {}
+        for number, (kind, network) in enumerate(NETWORKS.items()):
+            self.bases[kind] = write_system({"host_name": "bench"}, f"bench-base-{number}", network=network)
+            undo.callback(shutil.rmtree, self.bases[kind])
+        host = Namespace(f"bench-{os.getpid()}")
+        undo.callback(host.remove)
+        host.make("link add uplink type bridge", f"addr add {traffic.HOST}/24 dev uplink", "link set uplink up")
+        undo.enter_context(host.entered())
 
     def _system(self, kind: str, name: str) -> Path:
         """Return a system of a kind for a container of this name; made when there is none."""
@@ -95,11 +96,7 @@ class Session:
                 f"{benchmark}, zone beside none: {ratios[0]:.2f} by the least, {ratios[1]:.2f} by medians"
             )
             if benchmark == "ready":
-                self._judge(f"ready at most {MOST_READY} times", min(ratios) <= MOST_READY)
-
-    def _judge(self, target: str, met: bool) -> None:
-        self.lines.append(f"target: {target}: {'met' if met else 'MISSED'}")
-        self.missed = self.missed or not met
+                self.judge(f"ready at most {MOST_READY} times", min(ratios) <= MOST_READY)
 
     def together(self) -> None:
         """Many at once until the last is ready, with a zone and without, and the CPU of all launchers."""
@@ -120,7 +117,7 @@ class Session:
                 said = f"  {count}, {kind}: {seconds:.2f} s, CPU of each launcher {used[0] / count * 1000:.1f} ms"
                 print(said, file=sys.stderr, flush=True)
                 if len(set(addresses)) != (2 * count if kind == ZONE else 0):
-                    self._judge(f"{count} containers of a zone have addresses of their own", False)
+                    self.judge(f"{count} containers of a zone have addresses of their own", False)
 
     def throughput(self) -> None:
         """Send by iperf3 between two containers and their host, beside peers."""
@@ -170,23 +167,7 @@ class Session:
                 said = f"{benchmark}, beside {name}: {ratios[0]:.2f} by the most, {ratios[1]:.2f} by medians"
                 self.lines.append(said)
                 if name != traffic.ByHand.name and self.results.units[benchmark] == "Gbit/s":
-                    self._judge(f"{benchmark} at least {LEAST_THROUGHPUT} of {name}", max(ratios) >= LEAST_THROUGHPUT)
-
-    def text(self) -> str:
-        """Return all of it, for people."""
-        lines = [f"{'benchmark':28} {'subject':22} {'median':>8} {'least':>8} {'most':>8}"]
-        for benchmark, by_subject in self.results.samples.items():
-            for subject, samples in by_subject.items():
-                figures = [statistics.median(samples), min(samples), max(samples)]
-                text = " ".join(f"{figure:>8.2f}" for figure in figures)
-                lines.append(f"{benchmark:28} {subject:22} {text} {self.results.units[benchmark]}")
-        lines += self.lines
-        return "\n".join([*lines, *[f"not measured: {name}: {why}" for name, why in self.unable.items()]])
-
-    def close(self) -> None:
-        """Take away what is left."""
-        subprocess.run(["rm", "-rf", *self.bases.values()], check=True)
-        subjects.forget_groups_of_nspawn()
+                    self.judge(f"{benchmark} at least {LEAST_THROUGHPUT} of {name}", max(ratios) >= LEAST_THROUGHPUT)
 
 
 def _addresses(name: str) -> list[str]:
@@ -196,43 +177,14 @@ def _addresses(name: str) -> list[str]:
 
 
 def main() -> int:
-    """Measure, print a table, and write JSON when asked to; 1 when a target is missed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("benchmarks", nargs="*", choices=[*BENCHMARKS, []], help="all of them by default")
-    parser.add_argument("--rounds", type=int, default=10, help="how often each is measured (10)")
+    """Measure what the command line names."""
+    parser = sessions.parser_of(Networks, __doc__, rounds=10)
     parser.add_argument(
         "--counts", type=int, nargs="+", default=[10, 50, 100, 200], help="containers at once (10 50 100 200)"
     )
     parser.add_argument("--seconds", type=float, default=2, help="that are sent (2)")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 4], help="connections that are sent by (1 4)")
-    parser.add_argument("--output", type=Path, help="file for the results as JSON")
-    arguments = parser.parse_args()
-    if os.geteuid() != 0:
-        parser.error("must be run as root")
-    # An end like that of Ctrl-C, after which what was made is taken away.
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    own_mounts()
-    Path("/run/unshare").mkdir(exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run/unshare"], check=True)
-    host = Namespace(f"bench-{os.getpid()}")
-    with tempfile.TemporaryDirectory(prefix="benchmark-", dir="/var/tmp") as name:
-        directory = Path(name)
-        directory.chmod(0o755)
-        session = Session(directory, arguments)
-        try:
-            host.make("link add uplink type bridge", f"addr add {traffic.HOST}/24 dev uplink", "link set uplink up")
-            with host.entered():
-                for benchmark in arguments.benchmarks or BENCHMARKS:
-                    print(f"{benchmark}: {getattr(session, benchmark).__doc__}", file=sys.stderr)
-                    getattr(session, benchmark)()
-        finally:
-            host.remove()
-            session.close()
-    print(session.text())
-    if arguments.output:
-        document = {**session.results.document(), "not_measured": session.unable, "compared": session.lines}
-        arguments.output.write_text(json.dumps(document, indent=1) + "\n")
-    return int(session.missed)
+    return sessions.run(Networks, parser)
 
 
 if __name__ == "__main__":
