@@ -33,7 +33,7 @@ export RUFF_CACHE_DIR := .cache/ruff
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: docs security-table help deploy check destroy test lint unit integration benchmark benchmark-connection benchmark-fleet benchmark-network benchmark-packages test-hosts test-hosts-long hosts-table test-packages test-tree host-packages changelog constraints sanity importer build clean molecule mutation golden \
+.PHONY: docs security-table help deploy check destroy test lint unit integration benchmark benchmark-connection benchmark-fleet benchmark-network benchmark-packages benchmark-roots test-hosts test-hosts-long hosts-table test-packages test-tree host-packages changelog constraints sanity importer build clean molecule mutation golden \
 	lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs
 
 help: ## list the targets
@@ -100,6 +100,10 @@ benchmark-connection: $(VENV)/development $(COLLECTION) test-packages ## measure
 benchmark-network: $(VENV)/development $(COLLECTION) test-packages benchmark-packages ## measure what a network costs a container (as root)
 	mkdir -p .cache
 	$(BIN)/python -m ansible_collections.unshare.container.tests.benchmarks.network --output .cache/benchmark-network.json $(BENCHMARK_ARGS)
+
+benchmark-roots: $(VENV)/development $(COLLECTION) test-tree benchmark-packages ## measure what a machine's root costs, beside peers (as root)
+	mkdir -p .cache
+	$(BIN)/python -m ansible_collections.unshare.container.tests.benchmarks.roots --output .cache/benchmark-roots.json $(BENCHMARK_ARGS)
 
 benchmark-fleet: $(VENV)/development $(COLLECTION) test-packages ## measure what a fleet costs its controller (as root)
 	$(BIN)/python -m ansible_collections.unshare.container.tests.benchmarks.fleet $(BENCHMARK_ARGS)

@@ -85,7 +85,7 @@ class Launcher(sessions.Session):
         """Time a base system with systemd: from the call until it says that it is ready."""
         found: list[t.Any] = [booted.Ours(self.base, 0)]
         if self._has_nspawn():
-            found.append(booted.ByNspawn(self.directory, 0))
+            found.append(booted.by_nspawn(self.directory, 0))
         for number in range(max(3, self.rounds // 3) + 1):
             random.shuffle(found)
             for system in found:
@@ -102,7 +102,7 @@ class Launcher(sessions.Session):
             seconds, _figures = booted.many([booted.Ours(self.base, number) for number in range(count)])
             self.results.add(f"together {count}", "module", seconds, "s")
             if count <= 10 and self._has_nspawn():
-                seconds, _figures = booted.many([booted.ByNspawn(self.directory, number) for number in range(count)])
+                seconds, _figures = booted.many([booted.by_nspawn(self.directory, number) for number in range(count)])
                 self.results.add(f"together {count}", "systemd-nspawn -b", seconds, "s")
 
     def memory(self) -> None:
@@ -113,7 +113,7 @@ class Launcher(sessions.Session):
             self.results.add(name, f"module, of {count}", value, "MB")
         if self._has_nspawn():
             count = min(10, count)
-            _seconds, figures = booted.many([booted.ByNspawn(self.directory, n) for n in range(count)], measure=True)
+            _seconds, figures = booted.many([booted.by_nspawn(self.directory, n) for n in range(count)], measure=True)
             for name, value in figures.items():
                 self.results.add(name, f"systemd-nspawn -b, of {count}", value, "MB")
 

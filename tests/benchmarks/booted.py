@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import time
 import typing as t
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 
-from .subjects import BootedByNspawn, skeleton
+from .subjects import nspawn, skeleton
 
 MEBIBYTE = 1 << 20
 TIMEOUT = 300.0
@@ -53,27 +55,60 @@ class Ours:
         return [int(pid) for file in files for pid in Path(file).read_text().split()]
 
 
-class ByNspawn:
-    """A base system booted by systemd-nspawn from a tree of the same kind."""
+class Peer:
+    """A system that another program boots, and which says when it is ready (`sd_notify`).
 
-    name = "systemd-nspawn -b"
+    Args:
+        name: of the program, in the results.
+        number: which tells several apart.
+        words: the command that boots it, and which ends with it.
+        stopped_by: the command that stops it; without one, its program gets SIGTERM.
+    """
 
-    def __init__(self, directory: Path, number: int) -> None:
-        self.number = number
-        self.root = directory / f"boot-{number}"
-        self.booted: BootedByNspawn | None = None
-        if not self.root.exists():
-            skeleton(self.root)
+    def __init__(self, name: str, number: int, words: list[str], stopped_by: list[str] | None = None) -> None:
+        self.name = name
+        self.words = words
+        self.stopped_by = stopped_by
+        self.path = f"/run/bench-notify-{os.getpid()}-{name.replace(' ', '-')}-{number}"
+
+    def begin(self) -> None:
+        """Start it, and do not wait."""
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.path)
+        self.socket.settimeout(60)
+        environment = {**os.environ, "NOTIFY_SOCKET": self.path, "SYSTEMD_LOG_LEVEL": "warning"}
+        null = subprocess.DEVNULL
+        self.process = subprocess.Popen(
+            self.words, env=environment, stdin=null, stdout=null, stderr=subprocess.PIPE, text=True
+        )
+
+    def await_ready(self) -> None:
+        """Wait until it is ready."""
+        try:
+            while b"READY=1" not in self.socket.recv(4096).split(b"\n"):
+                pass
+        except TimeoutError as error:
+            self.process.kill()
+            raise RuntimeError(f"{self.name}: {self.process.communicate()[1]}") from error
 
     def start(self) -> float:
         began = time.perf_counter()
-        self.booted = BootedByNspawn(self.root, self.number)
-        self.booted.await_ready()
+        self.begin()
+        self.await_ready()
         return time.perf_counter() - began
 
     def stop(self) -> None:
-        assert self.booted is not None
-        self.booted.stop()
+        if self.stopped_by:
+            subprocess.run(self.stopped_by, capture_output=True, check=False, timeout=60)
+        else:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+        self.socket.close()
+        os.unlink(self.path)
 
     def time(self) -> float:
         seconds = self.start()
@@ -81,13 +116,23 @@ class ByNspawn:
         return seconds
 
     def processes(self) -> list[int]:
-        assert self.booted is not None
-        found, new = [], [self.booted.process.pid]
+        found, new = [], [self.process.pid]
         while new:
             found += new
             children = [Path(f"/proc/{pid}/task/{pid}/children").read_text().split() for pid in new]
             new = [int(child) for of_one in children for child in of_one]
         return found
+
+
+BOOTED_BY_NSPAWN = ("--console=read-only", "--notify-ready=yes", "--boot")
+
+
+def by_nspawn(directory: Path, number: int) -> Peer:
+    """Return a base system of the host's /usr that systemd-nspawn boots."""
+    root = directory / f"boot-{number}"
+    if not root.exists():
+        skeleton(root)
+    return Peer("systemd-nspawn -b", number, nspawn(root, [*BOOTED_BY_NSPAWN, f"--machine=bench-{number}"]))
 
 
 def many(
@@ -97,7 +142,7 @@ def many(
 
     :param then: called when all are ready.
 
-    A system of systemd-nspawn has a supervisor that stays, so its start is one of this process's.
+    A peer's system has a supervisor that stays, so its start is one of this process's.
     """
     before = used_memory()
     began = time.perf_counter()
@@ -109,9 +154,9 @@ def many(
                 raise RuntimeError(f"{len(failed)} of {len(systems)} did not start")
         else:
             for system in systems:
-                system.booted = BootedByNspawn(system.root, system.number)
+                system.begin()
             for system in systems:
-                system.booted.await_ready()
+                system.await_ready()
         seconds = time.perf_counter() - began
         then()
         figures = {}

@@ -15,8 +15,6 @@ import json
 import os
 import resource
 import shutil
-import signal
-import socket
 import subprocess
 import time
 import typing as t
@@ -361,31 +359,3 @@ def peers(directory: Path) -> list[Command]:
                 continue
             found.append(peer)
     return found
-
-
-class BootedByNspawn:
-    """A base system of `systemd-nspawn --boot`, ready."""
-
-    def __init__(self, root: Path, number: int) -> None:
-        self.path = f"/run/bench-notify-{os.getpid()}-{number}"
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(self.path)
-        self.socket.settimeout(60)
-        options = ["--console=read-only", "--notify-ready=yes", "--boot", f"--machine=bench-{number}"]
-        environment = {**os.environ, "NOTIFY_SOCKET": self.path, "SYSTEMD_LOG_LEVEL": "warning"}
-        null = subprocess.DEVNULL
-        self.process = subprocess.Popen(nspawn(root, options), env=environment, stdin=null, stdout=null, stderr=null)
-
-    def await_ready(self) -> None:
-        while b"READY=1" not in self.socket.recv(4096).split(b"\n"):
-            pass
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.socket.close()
-        os.unlink(self.path)
