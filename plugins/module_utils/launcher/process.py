@@ -176,11 +176,20 @@ class Process:
         return bool(poll.poll(None if deadline is None else milliseconds(deadline - time.monotonic())))
 
     def heeds(self, number: int) -> bool:
-        """Return whether the process catches, blocks or ignores a signal.
+        """Return whether the process catches, blocks, ignores or awaits a signal.
 
-        The kernel drops any other signal for a PID 1 (pid_namespaces(7)).
+        The kernel drops any other signal for a PID 1 (pid_namespaces(7)). What an init such as busybox's or tini awaits by
+        sigtimedwait(2) is in none of the masks meanwhile, and not said elsewhere.
         """
-        return number == KILL or any(self._has(mask, number) for mask in ("SigCgt", "SigBlk", "SigIgn"))
+        masks = ("SigCgt", "SigBlk", "SigIgn")
+        return number == KILL or any(self._has(mask, number) for mask in masks) or self._awaits_signals()
+
+    def _awaits_signals(self) -> bool:
+        """Return whether the process is in sigtimedwait(2) or a relative of it."""
+        try:
+            return "sigtimedwait" in read_text("/proc/%d/wchan" % self.pid)
+        except ProcessLookupError:
+            return False
 
     def _has(self, mask: str, number: int) -> bool:
         """Return whether a signal is in one of the masks of proc_pid_status(5)."""
