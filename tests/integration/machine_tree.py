@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A tree of this machine's own distribution for tests, made once by mmdebstrap and kept by the hash of its recipe."""
+"""Trees for tests, made once by mmdebstrap and kept by the hash of their recipe."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ LEFT_OUT = ("doc", "info", "locale", "man")
 SECONDS = 600
 
 
-def recipe() -> list[str]:
-    """Return the command that makes the tree, but for the directory."""
+def recipe(suite: str = "", packages: t.Sequence[str] = PACKAGES) -> list[str]:
+    """Return the command that makes a tree, but for the directory. Without a suite it is this machine's own."""
     return [
         "mmdebstrap",
         "--mode=root",
         "--variant=minbase",
         "--format=directory",
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join(packages)}",
         *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in LEFT_OUT),
-        platform.freedesktop_os_release()["VERSION_CODENAME"],
+        suite or platform.freedesktop_os_release()["VERSION_CODENAME"],
     ]
 
 
-def made() -> Path:
-    """Return the tree, which is made if this machine has none of this recipe. Nobody may change it.
+def made(suite: str = "", packages: t.Sequence[str] = PACKAGES) -> Path:
+    """Return a tree, which is made if this machine has none of this recipe. Nobody may change it.
 
-    `make` has it made before the tests, which ask nobody outside.
+    `make` has that of this machine's distribution made before the tests, which ask nobody outside.
     """
-    command = recipe()
+    command = recipe(suite, packages)
     tree = CACHE / hashlib.sha256("\0".join(command).encode()).hexdigest()[:16]
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:

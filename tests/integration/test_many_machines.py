@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +18,7 @@ from ansible_collections.unshare.container.plugins.module_utils.host import fact
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
 
 from . import machine_tree
+from .lives import rounds
 
 if t.TYPE_CHECKING:
     from .conftest import MakeMachine
@@ -26,7 +26,7 @@ if t.TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
 NAME = "test-many-machines"
-COUNT = 50 if os.environ.get("UNSHARE_FULL") else 10
+COUNT = rounds(10, 50)
 INSTALLING = 10
 SOURCE = "deb [trusted=yes] file:/srv/packages ./\n"
 DECLARED: dict[str, t.Any] = {
