@@ -28,6 +28,13 @@ _ROOT: Spec = {
 KEPT_OF_BASE = ("resolv.conf",)
 """Files of the default `etc` that a machine has from there as well."""
 
+_NO_USER_NAMESPACES_PATH = f"{base_units.DIRECTORY}/service.d/unshare-no-user-namespaces.conf"
+_NO_USER_NAMESPACES = """\
+# Without security.nesting there are no user namespaces inside, and a unit that asks for one would not start.
+[Service]
+PrivateUsers=no
+"""
+
 
 def read_root(value: t.Any, store: Store) -> Root:
     """Return what the root is made of, without the accounts: a kind, or a mapping of `kind` and `layer`.
@@ -76,15 +83,26 @@ def with_accounts(root: Root, system: OperatingSystem) -> Root:
     )
 
 
-def masked(files: t.Mapping[str, t.Any], shared_network: bool) -> dict[str, dict[str, str]]:
-    """Return links that mask the units of a tree that only a machine of metal needs, by path.
+def units_of_tree(
+    files: t.Mapping[str, t.Any], services: t.Iterable[Service], shared_network: bool, nesting: bool
+) -> dict[str, dict[str, str]]:
+    """Return files, by path, that make the units of a tree fit a container.
+
+    Masked are the units that only a machine of metal needs, and those of the software of declared services: what was
+    declared takes their place, and both would want the same port. Without nesting, no unit gets a user namespace.
 
     :param files: of the system, by path. A unit that is among them is meant.
+    :param services: the declared ones.
     :param shared_network: whether the host configures the network.
+    :param nesting: whether user namespaces can be made inside.
     """
+    declared = {service.type for service in services}
     names = list(base_units.OF_METAL)
-    for kind in BUILT_IN.values():
-        if kind.bare_metal is not None or (kind.network and shared_network):
+    for name, kind in BUILT_IN.items():
+        if kind.bare_metal is not None or (kind.network and shared_network) or name in declared:
             names += kind.units
     paths = {f"{base_units.DIRECTORY}/{name}" for name in names if name not in base_units.UNITS}
-    return {path: base_units.link("/dev/null") for path in sorted(paths - files.keys())}
+    found = {path: base_units.link("/dev/null") for path in sorted(paths - files.keys())}
+    if not nesting:
+        found[_NO_USER_NAMESPACES_PATH] = {"content": _NO_USER_NAMESPACES}
+    return found

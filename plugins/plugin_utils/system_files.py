@@ -108,7 +108,8 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         unit_starters.refuse_left_out(folded["units"], files)
         unit_starters.refuse_templates(folded["units"], files, "\n".join(folded["activation"]))
         if root.is_machine:
-            files.update(roots.masked(files, network.shared))
+            nesting = given["security"]["nesting"]
+            files.update(roots.units_of_tree(files, system.services, network.shared, nesting))
     names = _names(files)
     file_systems = _file_systems(system, folded["file_systems"], store, names, root.is_machine)
     mounts = mount_conflicts.Mounts(file_systems, system.file_systems, store.target)

@@ -114,16 +114,17 @@ def fleet() -> t.Iterator[Fleet]:
         yield made
 
 
-def test_t1_t4_software_follows_its_rollout(fleet: Fleet) -> None:
+@pytest.mark.parametrize("root", ["declared", "machine"])
+def test_t1_t4_t5_software_follows_its_rollout(fleet: Fleet, root: str) -> None:
     """From one distribution to the other and back; what fails comes back to the software it had."""
     for suite in ("bookworm", "trixie"):
-        done = roll_out(fleet, suite, "declared")
+        done = roll_out(fleet, suite, root)
         assert done.code == 0, done.output
         assert [runs(host, suite) for host in fleet.hosts] == [True, True], [versions(host) for host in fleet.hosts]
-    failed = roll_out(fleet, "bookworm", "declared", broken=True)
+    failed = roll_out(fleet, "bookworm", root, broken=True)
     assert failed.code != 0
     assert "rolled back" in failed.output
     assert [runs(host, "trixie") for host in fleet.hosts] == [True, True], [versions(host) for host in fleet.hosts]
-    done = roll_out(fleet, "bookworm", "declared")
+    done = roll_out(fleet, "bookworm", root)
     assert done.code == 0, done.output
     assert [runs(host, "bookworm") for host in fleet.hosts] == [True, True], [versions(host) for host in fleet.hosts]

@@ -92,6 +92,16 @@ def test_t5_many_machines_install_packages_at_once(make_machine: MakeMachine, tm
     assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} == set()
 
 
+def test_t5_a_unit_of_a_package_that_asks_for_a_user_namespace_starts(make_machine: MakeMachine) -> None:
+    """As that of Debian's redis does."""
+    machine = make_machine({}, name=NAME, store=f"{machine_tree.made()}/usr", root="machine")
+    machine.start()
+    unit = "/usr/lib/systemd/system/of-the-tests.service"
+    text = "[Service]\nExecStart=/usr/bin/sleep infinity\nType=exec\nPrivateUsers=true\nNoNewPrivileges=true\n"
+    machine.output("sh", "-ec", f"printf '{text}' > {unit}; systemctl daemon-reload; systemctl start of-the-tests")
+    assert machine.output("systemctl", "is-active", "of-the-tests") == "active\n"
+
+
 @pytest.fixture
 def busybox_tree() -> t.Iterator[Path]:
     """Give a tree of busybox alone, which no distribution has made."""

@@ -178,8 +178,8 @@ class Process:
     def heeds(self, number: int) -> bool:
         """Return whether the process catches, blocks, ignores or awaits a signal.
 
-        The kernel drops any other signal for a PID 1 (pid_namespaces(7)). What an init such as busybox's or tini awaits by
-        sigtimedwait(2) is in none of the masks meanwhile, and not said elsewhere.
+        The kernel drops any other signal for a PID 1 (pid_namespaces(7)). What an init such as busybox's or tini awaits
+        by sigtimedwait(2) is in none of the masks meanwhile, and not said elsewhere.
         """
         masks = ("SigCgt", "SigBlk", "SigIgn")
         return number == KILL or any(self._has(mask, number) for mask in masks) or self._awaits_signals()

@@ -81,6 +81,24 @@ def test_t5_units_that_only_metal_needs_are_masked() -> None:
     assert "content" in render({"services": [own]})["files"]["/etc/systemd/system/fstrim.service"]
 
 
+def test_t5_a_declared_service_takes_the_place_of_the_trees_own_units() -> None:
+    """Both would want the same port, and the same directory."""
+    units = "/etc/systemd/system/"
+    plain = render()["files"]
+    files = render({"services": [{"type": "openssh"}, {"type": "postgresql"}]})["files"]
+    for name in ("ssh.socket", "postgresql@.service"):
+        assert units + name not in plain
+        assert files[units + name] == {"link": "/dev/null"}
+    assert "content" in files[units + "postgresql.service"]
+
+
+def test_t5_units_of_the_tree_ask_for_no_user_namespace() -> None:
+    path = "/etc/systemd/system/service.d/unshare-no-user-namespaces.conf"
+    assert "[Service]\nPrivateUsers=no\n" in render()["files"][path]["content"]
+    assert path not in render(security={"nesting": True})["files"]
+    assert path not in render(root="declared")["files"]
+
+
 def test_t5_the_kind_and_the_layer() -> None:
     assert render()["spec"]["root"]["kind"] == "machine"
     assert render(root={"kind": "machine"})["spec"]["root"] == {"kind": "machine"}
