@@ -116,7 +116,7 @@ trees:
       sample: {nginx-light: 1.26.3-3}
 unnamed:
   description: The trees that no name leads to any more, and that are kept since systems are made for them, or kept
-    layers belong over them. Each is as described for C(trees), without C(name), C(source) and C(made).
+    layers belong over them. Each is as in RV(trees), without what belongs to the name.
   returned: success
   type: list
   elements: dict
