@@ -29,11 +29,11 @@ def raw(name: str, kind: bytes, content: bytes = b"") -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT) + block(content)
 
 
-def extended(kind: bytes = tarfile.XHDTYPE, **words: str) -> bytes:
-    """Return an extended header; in the words "_" stands for "."."""
+def extended(words: dict[str, str], kind: bytes = tarfile.XHDTYPE) -> bytes:
+    """Return an extended header."""
     lines = b""
     for name, value in words.items():
-        text = f" {name.replace('_', '.')}={value}\n"
+        text = f" {name}={value}\n"
         length = next(size for size in range(len(text), len(text) + 9) if size == len(f"{size}{text}"))
         lines += f"{length}{text}".encode()
     return raw("headers", kind, lines)
@@ -51,16 +51,16 @@ def old_sparse(blocks: int) -> bytes:
     return bytes(header) + (hole * 21 + b"\1").ljust(BLOCK, b"\0") * blocks
 
 
-SPARSE = {"GNU_sparse_major": "1", "GNU_sparse_minor": "0", "GNU_sparse_name": "usr/f", "GNU_sparse_realsize": "9"}
+SPARSE = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "usr/f", "GNU.sparse.realsize": "9"}
 HOLES = b"%d\n" % archives.HEADER_LIMIT + b"0\n" * archives.HEADER_LIMIT
 TOO_LARGE = "the headers of one of its members are larger than"
 BOMBS: dict[str, tuple[bytes, str]] = {
     "a chain of long names": (raw("name", tarfile.GNUTYPE_LONGNAME, b"abc\0") * 3000, f"is damaged|{TOO_LARGE}"),
-    "a chain of extended headers": (extended(comment="x") * 3000, f"is damaged|{TOO_LARGE}"),
-    "a list of holes": (extended(**SPARSE) + raw("usr/f", tarfile.REGTYPE, HOLES), TOO_LARGE),
+    "a chain of extended headers": (extended({"comment": "x"}) * 3000, f"is damaged|{TOO_LARGE}"),
+    "a list of holes": (extended(SPARSE) + raw("usr/f", tarfile.REGTYPE, HOLES), TOO_LARGE),
     "an old list of holes": (old_sparse(3000), TOO_LARGE),
     "headers for all members": (
-        b"".join(extended(tarfile.XGLTYPE, **{f"k{n}": "x"}) + raw(f"usr/{n}", tarfile.REGTYPE) for n in range(99)),
+        b"".join(extended({f"k{n}": "x"}, tarfile.XGLTYPE) + raw(f"usr/{n}", tarfile.REGTYPE) for n in range(99)),
         "it has more than 64 headers for all members",
     ),
     "digits without an end": (raw("headers", tarfile.XHDTYPE, b"1" * (1 << 19)), "more than 256 digits in a row"),
@@ -82,12 +82,12 @@ def test_t2_holes_and_headers_of_an_honest_archive_are_read(tmp_path: Path) -> N
     """Some for all members, as `git archive` writes them, and a file with more holes than one block lists."""
     holes = [f"{place * 1024}\n512\n" for place in range(400)]
     content = block(f"{len(holes)}\n{''.join(holes)}".encode()) + b"x" * 512 * len(holes)
-    words = {**SPARSE, "GNU_sparse_realsize": str(1024 * len(holes))}
+    words = {**SPARSE, "GNU.sparse.realsize": str(1024 * len(holes))}
     path = tmp_path / "a.tar"
     path.write_bytes(
-        extended(tarfile.XGLTYPE, comment="0" * 40)
+        extended({"comment": "0" * 40}, tarfile.XGLTYPE)
         + raw("usr", tarfile.DIRTYPE)
-        + extended(**words)
+        + extended(words)
         + raw("usr/f", tarfile.REGTYPE, content)
         + END
     )
