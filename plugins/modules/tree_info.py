@@ -103,14 +103,20 @@ trees:
       type: list
       elements: str
       sample: [0f343b0931126a20f133d67c2b018a3b-web]
+    layers:
+      description: The containers whose kept layers belong over it. It stays as long as they do.
+      returned: success
+      type: list
+      elements: str
+      sample: [web]
     packages:
       description: Versions by the names of packages, where its package database could be read.
       returned: when O(packages=true)
       type: dict
       sample: {nginx-light: 1.26.3-3}
 unnamed:
-  description: The trees that no name leads to any more, and that are kept since systems are made for them. Each is as
-    in RV(trees), without what belongs to the name.
+  description: The trees that no name leads to any more, and that are kept since systems are made for them, or kept
+    layers belong over them. Each is as in RV(trees), without what belongs to the name.
   returned: success
   type: list
   elements: dict

@@ -17,8 +17,16 @@ import tempfile
 import typing as t
 from pathlib import Path
 
+from ansible_collections.unshare.container.plugins.module_utils.host import facts, preflight
+from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
+
+if t.TYPE_CHECKING:
+    from .conftest import Machine, MakeMachine
+
 CACHE = Path(__file__).parents[2] / ".cache" / "trees"
 PACKAGES = ("dbus", "python3", "systemd-sysv")
+EPHEMERAL: t.Any = "machine"
+KEPT = {"kind": "machine", "layer": "kept"}
 LEFT_OUT = ("doc", "info", "locale", "man")
 SECONDS = 600
 
@@ -85,6 +93,34 @@ def state(tree: Path) -> dict[str, t.Any]:
             times = (status.st_mtime_ns,) if stat.S_ISDIR(status.st_mode) else (status.st_mtime_ns, status.st_ino)
             found[path] = (status.st_mode, status.st_uid, status.st_gid, status.st_size, *times)
     return found
+
+
+@contextlib.contextmanager
+def unchanged() -> t.Iterator[Path]:
+    """Give the tree, which must be the same afterwards."""
+    path = made()
+    before = state(path)
+    yield path
+    after = state(path)
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    assert not changed, changed
+
+
+def machine_of(
+    make_machine: MakeMachine, tree: Path, root: t.Any = EPHEMERAL, declared: t.Any = None, **options: t.Any
+) -> Machine:
+    """Make a container whose root is a tree."""
+    return make_machine(declared, **{"store": f"{tree}/usr", "root": root, **options})
+
+
+def layer_of(machine: Machine) -> Path:
+    """Return the directory of its kept layer on the host."""
+    return Path(machine.container.directory, "layer")
+
+
+def problems(machine: Machine) -> list[str]:
+    """Return what a deployment would say of this host."""
+    return preflight.problems(facts.HostFacts(), read_spec(str(machine.system)))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Callable, List
 
 from ..launcher import confine, identity, lookup, targets
 from ..launcher.contract import Specification
+from ..launcher.program import SHELL
 from ..state.target import NEEDS_ROOT, TargetError
 from . import (
     looking,
@@ -109,6 +110,8 @@ def _store(host: HostFacts, specification: Specification) -> list[str]:
     view = StoreView(specification, host.root)
     if specification.init.systemd and program.startswith(target + "/") and not view.is_program(program):
         return [f"the store {source} has no systemd ({program}): {doing} the package {DEBIAN_PACKAGES.systemd}"]
+    if tree and not view.is_program(target + SHELL):
+        return [f"the tree {tree!r} has no {SHELL}, which every container begins with: install it in the tree (dash)"]
     return []
 
 

@@ -16,6 +16,7 @@ from ..launcher.declared_root import SKELETON
 from ..launcher.errors import LauncherError
 from ..launcher.excursion import in_child
 from ..launcher.paths import STATE_DIRECTORY
+from ..launcher.program import SHELL
 from ..launcher.root_options import tree_of
 from ..launcher.source import Source
 from ..state import kept_layer
@@ -69,7 +70,12 @@ def _of_tree(host: HostFacts, specification: Specification) -> list[str]:
     finally:
         os.close(tree)
     program = specification.init.argv[0]
-    if not found and not StoreView(specification, host.root).is_program(program):
+    view = StoreView(specification, host.root)
+    if not found and not view.is_program(SHELL):
+        found.append(
+            f"the tree {path} has no {SHELL}, which every container begins with: install it in the tree (dash)"
+        )
+    if not found and not view.is_program(program):
         init = "systemd" if specification.init.systemd else "the init"
         found.append(
             f"the tree {path} has no {program}, {init} of the container: install it in the tree, name another tree, or "

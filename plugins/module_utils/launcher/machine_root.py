@@ -133,7 +133,7 @@ class MachineRoot:
             if path in files
         }
         spec = self.plan.spec.root
-        texts, self.owners = merged_accounts.merge(own, declared, spec.users, spec.groups)
+        texts, self.owners = merged_accounts.merge(own, declared, spec.users, spec.groups, self.plan.identity.count)
         write_all(self.noted, self.owners.text().encode())
         for path, text in texts.items():
             if path in files and text != own[path]:

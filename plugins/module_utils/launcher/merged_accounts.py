@@ -32,6 +32,10 @@ OTHER_ID = (
     "the %s '%s' has the id %d in the tree or in its layer, where its files belong to that, and the declaration says "
     "%d: leave the id out, or say that one"
 )
+BEYOND = (
+    "the %s '%s' has the id %d in the tree or in its layer, and this container has ids up to %d: give it one of these "
+    "there, or call the declared one otherwise"
+)
 TAKEN = (
     "the %s '%s' cannot have the declared id %d: '%s' has it in the tree or in its layer; leave the id out, or say "
     "another one"
@@ -67,22 +71,25 @@ class _Table:
         return "".join(":".join(line) + "\n" for line in self.lines)
 
 
-def merge(own: Texts, declared: Texts, users: Mapping[str, bool], groups: Mapping[str, bool]) -> tuple[Texts, Owners]:
+def merge(
+    own: Texts, declared: Texts, users: Mapping[str, bool], groups: Mapping[str, bool], count: int = COUNT
+) -> tuple[Texts, Owners]:
     """Return the texts of the files with the declared accounts in them, by path, and the ids that are others.
 
     Args:
         own: the texts that are there; one that is missing is empty.
         declared: the same of the declaration, which has the accounts alone that the machine is to have.
         users, groups: names of those that the declaration itself has, each with whether it says the id.
+        count: how many ids the container has.
 
     Raises:
-        LauncherError: an id that the declaration says cannot be had.
+        LauncherError: an id that the declaration says cannot be had, or the container does not have one that is there.
     """
     tables = {path: _Table(own.get(path, ""), fields) for path, fields in FILES.items()}
     wanted = {path: _Table(declared.get(path, ""), fields) for path, fields in FILES.items()}
     owners = Owners(
-        _number_all("user", tables[PASSWD], wanted[PASSWD], users),
-        _number_all("group", tables[GROUP], wanted[GROUP], groups),
+        _number_all("user", tables[PASSWD], wanted[PASSWD], users, count),
+        _number_all("group", tables[GROUP], wanted[GROUP], groups, count),
     )
     for line in wanted[PASSWD].by_name.values():
         _merge_user(tables[PASSWD], line, line[0] in users, owners)
@@ -98,7 +105,7 @@ def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 11 else None
 
 
-def _number_all(kind: str, table: _Table, wanted: _Table, said: Mapping[str, bool]) -> dict[int, int]:
+def _number_all(kind: str, table: _Table, wanted: _Table, said: Mapping[str, bool], count: int) -> dict[int, int]:
     """Return the ids of declared accounts that are others than declared, by these."""
     taken = table.ids()
     found: dict[int, int] = {}
@@ -114,6 +121,8 @@ def _number_all(kind: str, table: _Table, wanted: _Table, said: Mapping[str, boo
             continue
         if number != declared and said.get(name):
             raise LauncherError(OTHER_ID % (kind, name, number, declared))
+        if number >= count:
+            raise LauncherError(BEYOND % (kind, name, number, count - 1))
         if number != declared:
             found[declared] = number
     for name, declared in waiting:

@@ -6,14 +6,21 @@ from __future__ import annotations
 
 from . import kinds, targets
 from .kinds import ContractError, ContractRecord
-from .names import is_digest, is_name
+from .names import is_digest, is_tree_name
 from .paths import STATE_DIRECTORY
 
 
 def _tree_name(value: object) -> str:
-    if not is_name(value):
+    if not is_tree_name(value):
         raise ContractError("is no tree's name")
     return str(value)
+
+
+def content_in(path: str) -> str:
+    """Return the content of the stored tree that a path of the host lies in; empty where it lies in none."""
+    start = "%s/trees/" % STATE_DIRECTORY
+    name = path[len(start) :].split("/")[0] if path.startswith(start) else ""
+    return name if is_digest(name) else ""
 
 
 class Store(ContractRecord):
@@ -42,8 +49,7 @@ class Store(ContractRecord):
     @property
     def content(self) -> str:
         """Return the content of the tree, or nothing where there is no tree, or the host has yet to say."""
-        parts = self.source.split("/") if self.tree else []
-        return parts[-3] if len(parts) > 2 and is_digest(parts[-3]) else ""
+        return content_in(self.source) if self.tree else ""
 
     def check(self) -> None:
         self.refuse("target", targets.refusal_of_place(self.target))

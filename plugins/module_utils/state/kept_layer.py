@@ -43,9 +43,8 @@ def prepare(directory: str, specification: Specification) -> str | None:
         raise LauncherError(reason)
     path = os.path.join(directory, NAME)
     make_directory(path, 0o700)
-    noted = os.path.join(path, TREE)
-    if not os.path.exists(noted):
-        write_atomically(noted, tree_of(specification.store.source) + "\n")
+    if not tree_below(directory):
+        write_atomically(os.path.join(path, TREE), tree_of(specification.store.source) + "\n", durable=True)
     return path
 
 
@@ -54,10 +53,15 @@ def has_layer(directory: str) -> bool:
     return os.path.lexists(os.path.join(directory, NAME))
 
 
+def tree_below(directory: str) -> str:
+    """Return the path of the tree that the layer of a container belongs over; empty where it has no layer."""
+    return read_text(os.path.join(directory, NAME, TREE)).rstrip("\n")
+
+
 def refusal(directory: str, specification: Specification) -> str | None:
     """Return why the layer that a container has cannot be over the tree of a specification, or None."""
     if not specification.root.is_kept:
         return None
-    former = read_text(os.path.join(directory, NAME, TREE)).rstrip("\n")
+    former = tree_below(directory)
     tree = tree_of(specification.store.source)
     return OTHER_TREE % (specification.name, former, tree) if former and former != tree else None

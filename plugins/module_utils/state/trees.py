@@ -4,8 +4,8 @@
 """The trees of a host: immutable, stored by their content, found by names, and collected when nothing uses them.
 
 A tree is made in a directory aside, which its maker holds, and gets its place by one rename. So what lies aside and is
-held by nobody is left from a run that died. A tree goes when no name leads to it, and no system on the disk is made for
-it: while a generation is kept, or a container runs, its software is.
+held by nobody is left from a run that died. A tree goes when no name leads to it, no system on the disk is made for it,
+and no kept layer belongs over it: while a generation is kept, or a container runs, its software is.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 from pathlib import Path
 from typing import Iterator
 
 from ..launcher.errors import LauncherError
 from ..launcher.kinds import ContractError
-from ..launcher.names import container_of, is_digest, is_name
+from ..launcher.names import container_of, is_digest, is_tree_name
 from ..launcher.paths import read_text, remove_file, remove_tree, sync_directory, write_atomically
 from ..launcher.specification import read_store
+from ..launcher.store import content_in
+from . import kept_layer
 from .locks import open_to_lock
 from .target import Layout, TargetError, exclusive, explain, make_private_directory
 from .tree_records import TreeFacts, TreeRecord, parsed, record_text
@@ -55,7 +58,7 @@ class Trees:
         """Return the names that lead to trees, sorted."""
         found = _listed(self.names_directory)
         names = [name[: -len(RECORD_SUFFIX)] for name in found if name.endswith(RECORD_SUFFIX)]
-        return sorted(name for name in names if is_name(name))
+        return sorted(filter(is_tree_name, names))
 
     def contents(self) -> list[str]:
         """Return the contents that are stored, sorted."""
@@ -149,6 +152,8 @@ class Trees:
     def users(self) -> dict[str, list[str]]:
         """Return the names of the systems on the disk that are made for trees, by the contents of these.
 
+        A system that names a stored tree by its path counts as well.
+
         :raises TargetError: a system cannot be read.
         """
         found: dict[str, list[str]] = {}
@@ -156,21 +161,34 @@ class Trees:
             if container_of(name) is None:
                 continue
             try:
-                content = read_store(str(self.layout.systems / name)).content
+                content = content_in(read_store(str(self.layout.systems / name)).source)
             except LauncherError as error:
                 raise TargetError(f"which trees are used cannot be known: {error}") from error
             if content:
                 found.setdefault(content, []).append(name)
         return found
 
+    def layers(self) -> dict[str, list[str]]:
+        """Return the names of the containers whose kept layers belong over trees, by the contents of these."""
+        found: dict[str, list[str]] = {}
+        for name in _listed(self.layout.containers):
+            directory = str(self.layout.container(name))
+            content = content_in(kept_layer.tree_below(directory)) if kept_layer.has_layer(directory) else ""
+            if content:
+                found.setdefault(content, []).append(name)
+        return found
+
     def unused(self) -> list[str]:
-        """Return the contents that neither a name nor a system uses. Raise TargetError when that cannot be known."""
-        named = {record.content for record in map(self.record, self.names()) if record is not None}
-        unnamed = [content for content in self.contents() if content not in named]
+        """Return the contents that no name, system or layer uses. Raise TargetError when that cannot be known."""
+        records = {name: self.record(name) for name in self.names()}
+        unnamed = set(self.contents()) - {record.content for record in records.values() if record is not None}
         if not unnamed:
             return []
-        used = self.users()
-        return [content for content in unnamed if content not in used]
+        damaged = [name for name, record in records.items() if record is None]
+        if damaged:
+            said = f"the record of the tree {damaged[0]!r} is damaged: make it again, or remove it ({MODULE})"
+            raise TargetError(f"which trees are used cannot be known: {said}")
+        return sorted(unnamed - self.users().keys() - self.layers().keys())
 
     def collect(self) -> list[str]:
         """Remove the trees that nothing uses, and what runs that died have left. Return the former.
@@ -183,9 +201,9 @@ class Trees:
             with exclusive(self.layout.trees), self._no_new_systems():
                 removed = self.unused()
                 for content in removed:
-                    gone = self.layout.trees / (GONE + content)
-                    remove_tree(str(gone))  # of a run that died, before the same content was made again
-                    (self.layout.trees / content).rename(gone)
+                    # Another run may be removing the same content, from before it was made again.
+                    gone = f"{GONE}{content}-{secrets.token_hex(4)}"
+                    (self.layout.trees / content).rename(self.layout.trees / gone)
             self._remove_leftovers()
         except (OSError, LauncherError) as error:
             reason = explain(error) if isinstance(error, OSError) else str(error)
@@ -209,9 +227,7 @@ class Trees:
     def _remove_leftovers(self) -> None:
         for name in _listed(self.layout.trees):
             path = str(self.layout.trees / name)
-            if name.startswith(GONE):
-                remove_tree(path)
-            elif name.startswith(ASIDE):
+            if name.startswith((GONE, ASIDE)):
                 with contextlib.suppress(FileNotFoundError), _held_by_nobody(path) as free:
                     if free:
                         remove_tree(path)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import subprocess
 import tarfile
@@ -23,7 +24,9 @@ from ..state.target import TargetError
 from . import entries
 from .entries import Refused, TreeEntry, path_in_tree, shown_name
 
-HEADER_LIMIT = 1 << 20  # bytes that one header, with its long names and attributes, can have
+HEADER_LIMIT = 1 << 20  # bytes that the headers of one member, with its long names, attributes and holes, can have
+GLOBAL_LIMIT = 64  # headers that are for all members that follow
+DIGITS_LIMIT = 256  # digits in a row; for more, some versions of tarfile take as long as their square
 BLOCK = tarfile.BLOCKSIZE
 PART = 1 << 18  # bytes that are read at a time
 BEYOND = 1 << 30  # bytes that an archive may have beside the content of its files
@@ -36,6 +39,8 @@ PROGRAMS = (
 
 ATTRIBUTE = "SCHILY.xattr."
 """Prefix of the headers that have extended attributes, as GNU tar, libarchive and Go write them."""
+
+_many_digits = re.compile(rb"[0-9]{%d}" % (DIGITS_LIMIT + 1))
 
 
 class Stream:
@@ -54,6 +59,15 @@ class Stream:
         self._position = 0
         self._behind = False
         self._last = b""
+        self._left: int | None = HEADER_LIMIT
+
+    def expect_headers(self) -> None:
+        """Bound what is read from now on as the headers of one member, however many of them `tarfile` asks for."""
+        self._left = HEADER_LIMIT
+
+    def expect_content(self) -> None:
+        """Let be read as much from now on as the content of a member has."""
+        self._left = None
 
     def tell(self) -> int:
         return self._position - self._behind
@@ -71,8 +85,10 @@ class Stream:
 
     def read(self, size: int = -1) -> bytes:
         """Return so many bytes, fewer at the end alone. Raise Refused when that is more than a header can have."""
-        if not 0 <= size <= HEADER_LIMIT:
-            raise Refused(f"a header of it is larger than {HEADER_LIMIT} bytes")
+        if self._left is not None:
+            self._left -= size
+        if not 0 <= size <= HEADER_LIMIT or (self._left or 0) < 0:
+            raise Refused(f"the headers of one of its members are larger than {HEADER_LIMIT} bytes")
         parts: list[bytes] = []
         if self._behind and size:
             self._behind = False
@@ -85,8 +101,9 @@ class Stream:
             parts.append(part)
             size -= len(part)
         found = b"".join(parts)
-        if len(found) == BLOCK:
-            self.ended = not found.strip(b"\0")
+        self.ended = len(found) == BLOCK and not found.strip(b"\0")
+        if self._left is not None and _many_digits.search(found):
+            raise Refused(f"a header of it has more than {DIGITS_LIMIT} digits in a row")
         return found
 
     def drain(self) -> None:
@@ -162,16 +179,20 @@ class Archive:
         try:
             with self._opened() as tar:
                 while True:
+                    self.stream.expect_headers()
                     member = tar.next()
                     if member is None:
                         break
+                    if len(tar.pax_headers) > GLOBAL_LIMIT:
+                        raise Refused(f"it has more than {GLOBAL_LIMIT} headers for all members")
                     setattr(tar, "members", [])  # noqa: B010  which would keep all of them, and typeshed lacks
+                    self.stream.expect_content()
                     act(entry_of(member, tar))
             if not self.stream.ended:
                 raise Refused("it ends without the mark of an archive's end: it is cut off")
             self.stream.drain()
             self._check_program(ended=True)
-        except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+        except (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError) as error:
             self._check_program(ended=True)
             raise Refused(f"{self.place}: is damaged, cut off, or no tar archive ({error})") from error
         except Refused as error:

@@ -52,15 +52,22 @@ EMPTIED = ("etc/machine-id",)
 """Files that become empty, which systemd takes for those of a machine that has not been started yet."""
 
 NOT_COUNTED = ("etc/ssl/certs/ssl-cert-snakeoil.pem", "etc/ssl/private/ssl-cert-snakeoil.key")
-"""A certificate for tests, which the package ssl-cert makes anew each time. So is its name's hash in etc/ssl/certs."""
+"""A certificate for tests, which the package ssl-cert makes anew each time. So is its name's hash in etc/ssl/certs.
+
+Whoever makes a tree may know the digest of somebody else's. So it counts as any file where it is no such certificate.
+"""
 
 ACCOUNTS = ("etc/shadow", "etc/shadow-")
 """Files in which the day stands on which an account was made (shadow(5)); that day does not count."""
+
+CERTIFICATE, CERTIFICATE_LIMIT = b"-----BEGIN ", 1 << 16  # what a file of NOT_COUNTED begins with, and its bytes
+ACCOUNTS_LIMIT = 1 << 22  # bytes of a file of accounts; each day of a larger one counts
 
 OF_THE_TREE = ("etc", "usr", "dev", "proc", "sys", "run", "var")
 """Directories that a container makes or mounts over. As links they would lead elsewhere."""
 
 READ_SIZE = 1 << 18
+_hash_of_certificate = re.compile(r"etc/ssl/certs/[0-9a-f]{8}(\.[0-9]+)?")
 _taken_out = re.compile("|".join(map(fnmatch.translate, TAKEN_OUT)))
 
 
@@ -133,7 +140,7 @@ class TreeContent:
             return
         if kind == stat.S_IFLNK:
             target = os.readlink(name, dir_fd=directory)
-            if os.path.basename(target) not in map(os.path.basename, NOT_COUNTED):
+            if target != os.path.basename(NOT_COUNTED[0]) or not _hash_of_certificate.fullmatch(path):
                 self._add(path, -1, status, os.fsencode(target))
             return
         if kind != stat.S_IFREG:
@@ -143,18 +150,22 @@ class TreeContent:
         descriptor = os.open(name, flags, dir_fd=directory)
         try:
             if path in EMPTIED and status.st_size:
+                if status.st_nlink > 1:
+                    raise Refused(f"{path} is to be empty, and is a hard link to another file")
                 os.truncate("/proc/self/fd/%d" % descriptor, 0)
                 status = os.fstat(descriptor)
-            self._add(path, descriptor, status, self._digest(path, descriptor, status))
+            size = status.st_size if status.st_ino not in self._seen else 0
+            self._add(path, descriptor, status, self._digest(path, descriptor, status), size)
         finally:
             os.close(descriptor)
 
     def _digest(self, path: str, descriptor: int, status: os.stat_result) -> bytes:
-        if path in NOT_COUNTED:
+        is_small = status.st_size <= CERTIFICATE_LIMIT
+        if path in NOT_COUNTED and is_small and os.pread(descriptor, len(CERTIFICATE), 0) == CERTIFICATE:
             return b""
-        if path in ACCOUNTS:
+        if path in ACCOUNTS and status.st_size <= ACCOUNTS_LIMIT:
             with open(descriptor, "rb", closefd=False) as stream:
-                return hashlib.sha256(_without_days(stream.read(1 << 22))).digest()
+                return hashlib.sha256(_without_days(stream.read())).digest()
         known = self._seen.get(status.st_ino)
         if known is not None:
             return known
@@ -169,10 +180,8 @@ class TreeContent:
             self._seen[status.st_ino] = found.digest()
         return found.digest()
 
-    def _add(self, path: str, descriptor: int, status: os.stat_result, content: bytes) -> None:
-        regular = stat.S_ISREG(status.st_mode)
-        known = regular and status.st_ino in self._seen
-        self._budget.spend(path, status.st_size if regular and not known else 0)
+    def _add(self, path: str, descriptor: int, status: os.stat_result, content: bytes, size: int = 0) -> None:
+        self._budget.spend(path, size)
         said = [os.fsencode(path), b"%o %d %d" % (status.st_mode, status.st_uid, status.st_gid)]
         if descriptor >= 0:
             said += _attributes(descriptor)
@@ -200,7 +209,7 @@ def _attributes(descriptor: int) -> list[bytes]:
 def _without_days(text: bytes) -> bytes:
     """Return the text of shadow(5) without the days on which passwords were last changed."""
     lines = [line.split(b":") for line in text.split(b"\n")]
-    return b"\n".join(b":".join(fields[:2] + [b""] + fields[3:]) if len(fields) > 3 else fields[0] for fields in lines)
+    return b"\n".join(b":".join(fields[:2] + [b""] * (len(fields) > 2) + fields[3:]) for fields in lines)
 
 
 def synchronise(directory: str) -> None:

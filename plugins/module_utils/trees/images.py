@@ -75,8 +75,9 @@ class ImageSource(ArchiveSource):
         try:
             image = Image(root, self.given.get("reference"))
             with TreeWriter(order.root, Budget(order.size_limit)) as writer:
+                left = order.size_limit  # of all layers, whose content may be none of the tree's in the end
                 for layer in image.layers():
-                    _apply(image, layer, writer, order.size_limit)
+                    left -= _apply(image, layer, writer, left)
         except Refused as error:
             raise Refused(f"{place}: {error}") from None
         finally:
@@ -211,8 +212,9 @@ def _hold(file: IO[bytes], digest: str, path: str) -> None:
         raise Refused(str(error)) from None
 
 
-def _apply(image: Image, layer: Layer, writer: TreeWriter, limit: int) -> None:
-    """Apply a layer to the tree of those below it."""
+def _apply(image: Image, layer: Layer, writer: TreeWriter, limit: int) -> int:
+    """Apply a layer to the tree of those below it. Return its bytes, unpacked."""
+    size = 0
     with image.open(layer.path) as file:
         if layer.digest:
             _hold(file, layer.digest, layer.path)
@@ -222,6 +224,8 @@ def _apply(image: Image, layer: Layer, writer: TreeWriter, limit: int) -> None:
             found = f"sha256:{archive.stream.digest.hexdigest()}"
             if found != layer.unpacked:
                 raise Refused(f"its layer {shown_name(layer.path)} unpacks to {found}, and not to {layer.unpacked}")
+            size = archive.stream.tell()
+    return size
 
 
 def _take_away(writer: TreeWriter, entry: TreeEntry) -> None:

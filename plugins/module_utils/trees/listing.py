@@ -44,7 +44,7 @@ class Listing:
         return found
 
     def unnamed(self) -> list[dict[str, Any]]:
-        """Return what is told of the trees that no name leads to, and that systems which are kept are made for."""
+        """Return what is told of the trees that no name leads to, and that kept systems or layers need."""
         named = {record.content for record in map(self.trees.record, self.trees.names()) if record is not None}
         used = self._used()
         return [self._told(content, used) for content in self.trees.contents() if content not in named]
@@ -66,6 +66,7 @@ class Listing:
             "files": facts.files,
             "distribution": facts.distribution,
             "systems": sorted(used.get(content, [])),
+            "layers": self.trees.layers().get(content, []),
         }
         if self.packages:
             told["packages"] = facts.packages

@@ -66,6 +66,7 @@ class TreeMaking:
             if former is not None and source.KIND == "command":
                 self.warnings.append(NOT_RUN.format(self.name))
             return self._foreseen(former)
+        self._collect()  # what runs that died have left may take the room that this one needs
         return self._make(state, former)
 
     def _wanted(self) -> TreeSource:
@@ -79,12 +80,7 @@ class TreeMaking:
         if changed and not self.check:
             self.trees.forget(self.name)
         if former is not None:
-            users = self.trees.users().get(former.content, [])
-            if users:
-                self.warnings.append(
-                    f"tree {self.name!r}: its content stays as long as systems are kept that are made for it: "
-                    + ", ".join(sorted(users))
-                )
+            self._tell_of_users(former.content)
         self._collect()
         if not self.check:
             self.trees.remove_empty()
@@ -93,6 +89,20 @@ class TreeMaking:
             facts = self.trees.facts(former.content) if former is not None else TreeFacts()
             result["diff"] = self._difference(former, None, changed_packages(facts.packages, {}))
         return result
+
+    def _tell_of_users(self, content: str) -> None:
+        said = f"tree {self.name!r}: its content stays as long as"
+        layers = self.trees.layers().get(content, [])
+        if layers:
+            self.warnings.append(f"{said} these containers have kept layers over it: {', '.join(layers)}")
+        try:
+            systems = self.trees.users().get(content, [])
+        except TargetError as error:
+            if self.check:
+                self.warnings.append(str(error))
+            return  # the collection says so
+        if systems:
+            self.warnings.append(f"{said} systems are kept that are made for it: {', '.join(sorted(systems))}")
 
     def _foreseen(self, former: TreeRecord | None) -> dict[str, Any]:
         """Return the result of a run that would make the tree, for as much as can be said before."""

@@ -8,11 +8,13 @@ Whoever made the tree wrote these files. Each is opened below the tree's root, a
 
 from __future__ import annotations
 
+import collections
 import os
 import shlex
 import shutil
 import stat
 import subprocess
+from typing import Iterable, Iterator
 
 from ..launcher import lookup
 
@@ -24,6 +26,8 @@ WORDS = ("ID", "VERSION_ID", "PRETTY_NAME")
 """What is told of os-release(5)."""
 
 SIZE_LIMIT, WORD_LIMIT, SECONDS = 1 << 26, 200, 60
+PARAGRAPHS_LIMIT, PARAGRAPH_LIMIT = 200_000, 1 << 20  # paragraphs of a database, and characters of one
+WORDS_LIMIT = 1 << 20  # characters of all names and versions; a machine with 20,000 packages has as many
 
 
 def packages_of(root: int) -> dict[str, str]:
@@ -54,23 +58,45 @@ def distribution_of(root: int) -> dict[str, str]:
 def from_dpkg(text: str) -> dict[str, str]:
     """Return the installed packages in the text of dpkg's status; one of several architectures has that in its name."""
     found: list[tuple[str, str, str]] = []
-    for paragraph in text.split("\n\n"):
+    for paragraph in _paragraphs(text):
         fields = dict(line.partition(": ")[::2] for line in paragraph.split("\n") if line[:1] not in ("", " ", "\t"))
         name, version = fields.get("Package", ""), fields.get("Version", "")
         if name and version and fields.get("Status", "install ok installed").endswith(" installed"):
-            found.append((name[:WORD_LIMIT], fields.get("Architecture", ""), version[:WORD_LIMIT]))
-    names = [name for name, _architecture, _version in found]
-    several = {name for name in set(names) if names.count(name) > 1} if len(set(names)) < len(names) else set()
-    return {f"{name}:{kind}" if name in several else name: version for name, kind, version in found}
+            found.append((name[:WORD_LIMIT], fields.get("Architecture", "")[:WORD_LIMIT], version[:WORD_LIMIT]))
+    count = collections.Counter(name for name, _architecture, _version in found)
+    return _bounded((f"{name}:{kind}" if count[name] > 1 else name, version) for name, kind, version in found)
 
 
 def from_apk(text: str) -> dict[str, str]:
     """Return the packages in the text of apk's database."""
-    found = {}
-    for paragraph in text.split("\n\n"):
+    found = []
+    for paragraph in _paragraphs(text):
         fields = dict(line.partition(":")[::2] for line in paragraph.split("\n"))
         if fields.get("P") and fields.get("V"):
-            found[fields["P"][:WORD_LIMIT]] = fields["V"][:WORD_LIMIT]
+            found.append((fields["P"][:WORD_LIMIT], fields["V"][:WORD_LIMIT]))
+    return _bounded(found)
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """Yield the parts of a text between empty lines, up to a limit."""
+    start = 0
+    for _number in range(PARAGRAPHS_LIMIT):
+        end = text.find("\n\n", start)
+        yield text[start : min(end if end >= 0 else len(text), start + PARAGRAPH_LIMIT)]
+        if end < 0:
+            return
+        start = end + 2
+
+
+def _bounded(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return names with their versions, as far as they fit in the facts of a tree."""
+    found: dict[str, str] = {}
+    left = WORDS_LIMIT
+    for name, version in pairs:
+        left -= len(name) + len(version)
+        if left < 0:
+            break
+        found[name] = version
     return found
 
 
@@ -120,7 +146,8 @@ def _from_rpm(root: int) -> dict[str, str]:
         finally:
             os.close(directory)
         lines = said.stdout.decode("utf-8", "replace").split("\n")
-        found = {name: version for name, space, version in (line.partition(" ") for line in lines) if space}
+        words = (line.partition(" ") for line in lines)
+        found = _bounded((name[:WORD_LIMIT], version[:WORD_LIMIT]) for name, space, version in words if space)
         if found:
             return found
     return {}

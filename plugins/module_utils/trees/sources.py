@@ -79,6 +79,12 @@ class TreeSource:
         raise NotImplementedError
 
 
+def _refuse_relative(path: str, place: str) -> None:
+    """Raise TargetError for a path that begins somewhere else in each run."""
+    if not path.startswith("/"):
+        raise TargetError(f"{place}: {path!r} must be an absolute path")
+
+
 class ArchiveSource(TreeSource):
     """An archive of a tree, by tar, perhaps compressed by gzip, xz or zstd."""
 
@@ -89,6 +95,8 @@ class ArchiveSource(TreeSource):
         self.path, self.url, self.checksum = (given.get(key) for key in ("path", "url", "checksum"))
         if (self.path is None) == (self.url is None):
             raise TargetError(f"{self.KIND}: needs either 'path' or 'url'")
+        if self.path is not None:
+            _refuse_relative(self.path, f"{self.KIND}.path")
         if self.url is not None and not self.checksum:
             raise TargetError(
                 f"{self.KIND}.checksum: is required for a URL: whoever answers there could answer anything"
@@ -153,8 +161,7 @@ class DirectorySource(TreeSource):
     def __init__(self, given: dict[str, Any]) -> None:
         super().__init__(given)
         self.path = str(given["path"])
-        if not self.path.startswith("/"):
-            raise TargetError(f"directory: {self.path!r} must be an absolute path")
+        _refuse_relative(self.path, "directory")
         reason = refusal_of_root(self.path)
         if reason:
             raise TargetError(f"directory: {reason}")
@@ -280,6 +287,8 @@ class CommandSource(TreeSource):
         self.argv: list[str] = list(given["argv"])
         if not self.argv or not all(self.argv[:1]) or any("\0" in word for word in self.argv):
             raise TargetError("command.argv: must name a program")
+        if "/" in self.argv[0]:
+            _refuse_relative(self.argv[0], "command.argv")
         self.environment = {str(name): str(value) for name, value in (given.get("environment") or {}).items()}
 
     def describe(self) -> str:
@@ -307,6 +316,8 @@ class MmdebstrapSource(TreeSource):
             for value in [values] if isinstance(values, str) else values:
                 if value.startswith("-") or not value.strip() or "\n" in value or "\0" in value:
                     raise TargetError(f"mmdebstrap.{key}: {value!r} is of no use there: options belong into 'options'")
+        for path in given.get("keyrings") or []:
+            _refuse_relative(path, "mmdebstrap.keyrings")
 
     def describe(self) -> str:
         return f"mmdebstrap {self.suite}"

@@ -77,13 +77,7 @@ class TreeWriter:
             self._set_directory(self.root, entry)
             return
         above, _slash, name = entry.path.rpartition("/")
-        try:
-            self._write[entry.kind](self._directory(above, entry.path), name, entry)
-        except OSError as error:
-            if error.errno in (errno.ENOTSUP, errno.ENODATA) and entry.attributes:
-                said = "has extended attributes, which the file system of /var/lib/unshare does not keep"
-                raise Refused(f"{shown_name(entry.path)} {said}") from error
-            raise
+        self._write[entry.kind](self._directory(above, entry.path), name, entry)
 
     def remove(self, path: str) -> bool:
         """Remove what has a path, and all below it. Return whether there was anything. Raise as `put`."""
@@ -245,8 +239,19 @@ def _set_all(descriptor: int, entry: TreeEntry) -> None:
     os.fchown(descriptor, entry.uid, entry.gid)
     for attribute, value in entry.attributes.items():
         if entries.is_attribute_kept(attribute):
-            os.setxattr(descriptor, attribute, value)
+            _set_attribute(descriptor, entry.path, attribute, value)
     os.fchmod(descriptor, entry.mode)
+
+
+def _set_attribute(descriptor: int, path: str, attribute: str, value: bytes) -> None:
+    try:
+        os.setxattr(descriptor, attribute, value)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            said = "has extended attributes, which the file system of /var/lib/unshare does not keep"
+            raise Refused(f"{shown_name(path)} {said}") from error
+        said = f"the attribute {shown_name(attribute)}, which cannot be set to its {len(value)} bytes"
+        raise Refused(f"{shown_name(path)} has {said}: {error.strerror}") from error
 
 
 def _set_time(descriptor: int, mtime: float) -> None:

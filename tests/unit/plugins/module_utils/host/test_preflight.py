@@ -20,6 +20,7 @@ from ansible_collections.unshare.container.plugins.module_utils.host.preflight i
 from ansible_collections.unshare.container.plugins.module_utils.host.preflight_mounts import Sources, answers, types
 from ansible_collections.unshare.container.plugins.module_utils.launcher import mount_table
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Specification
+from ansible_collections.unshare.container.plugins.module_utils.launcher.store import Store
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 
 from ..specifications import specification
@@ -162,6 +163,21 @@ def test_pipes_of_a_tree_are_not_waited_for(host: HostFacts, tree: Path) -> None
     os.mkfifo(tree / "bin")
     (said,) = problems(host, TREE)  # whose systemd is elsewhere until it is merged
     assert said.startswith("beside the store /srv/tree/usr there is a bin that is not a link into it")
+
+
+def test_t4_a_tree_without_a_shell_is_refused(host: HostFacts, tree: Path) -> None:
+    """A container begins with a script of the shell, whatever its init is."""
+    store = Store.of_tree("debian", "0" * 32)
+    place = host.root / store.source.lstrip("/")
+    place.parent.parent.mkdir(parents=True)
+    tree.rename(place.parent)
+    given = specification(store=store.write())
+    (said,) = problems(host, given)
+    assert said == "the tree 'debian' has no /bin/sh, which every container begins with: install it in the tree (dash)"
+    (place / "bin").mkdir()
+    (place / "bin/sh").symlink_to("dash")
+    (place / "bin/dash").touch(0o755)
+    assert problems(host, given) == []
 
 
 def test_a_store_that_a_start_would_not_follow(host: HostFacts, tree: Path) -> None:

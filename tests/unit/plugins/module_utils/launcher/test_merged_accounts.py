@@ -94,6 +94,21 @@ def test_no_free_id_is_an_error() -> None:
         merge({PASSWD: everybody}, declared("web", 101, 0), {}, {})
 
 
+@pytest.mark.parametrize("number", [65536, 4294967295, 9999999999])
+def test_an_id_that_the_container_does_not_have_is_an_error(number: int) -> None:
+    """Nothing can be given to it: the id on the host would be somebody else's, or none."""
+    for path, kind in ((PASSWD, "user"), (GROUP, "group")):
+        own = {path: declared("ann", number, number)[path]}
+        with pytest.raises(
+            LauncherError, match=f"the {kind} 'ann' has the id {number} .* this container has ids up to 65535"
+        ):
+            merge(own, declared("ann", 1000, 1000), {"ann": False}, {"ann": False})
+    texts, _owners = merge(own, declared("web", 1000, 1000), {"web": False}, {"web": False})
+    assert texts[GROUP].startswith(own[GROUP])
+    _texts, owners = merge(own, declared("ann", 1000, 1000), {}, {}, count=1 << 34)
+    assert owners.group(1000) == number
+
+
 HOSTILE = "+::::::\n:x:0:0\nroot\nbus:x:no:-1:::\nx:x:99999999999999999999:0:::\n\u00e9:x:\u0661:0:::\n# a comment\n"
 
 

@@ -44,3 +44,12 @@ def test_nothing_is_kept_of_other_roots(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     assert not kept_layer.has_layer(str(tmp_path))
     assert kept_layer.refusal(str(tmp_path), machine()) is None
+
+
+def test_a_layer_whose_note_was_lost_is_noted_again(tmp_path: Path) -> None:
+    """A host that loses its power may leave the file, and none of its text."""
+    kept_layer.prepare(str(tmp_path), machine())
+    (tmp_path / "layer/tree").write_text("")
+    kept_layer.prepare(str(tmp_path), machine())
+    with pytest.raises(LauncherError, match="belongs over the tree /srv/trees/a"):
+        kept_layer.prepare(str(tmp_path), machine("/srv/trees/b"))

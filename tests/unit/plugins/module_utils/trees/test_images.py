@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
+from ansible_collections.unshare.container.plugins.module_utils.trees import archives
 from ansible_collections.unshare.container.plugins.module_utils.trees.images import ARCHITECTURES
 
 from .small_trees import archive, directory, left, make_tree, making, member
@@ -139,6 +140,17 @@ def test_t2_layers_are_applied_and_whiteouts_are_honoured(tmp_path: Path, layout
     """An opaque directory keeps what its own layer has, though that comes before the whiteout."""
     layout.index(layout.image(LOWER, UPPER))
     assert content(reached(tmp_path, layout.path)["root"]) == EXPECTED
+
+
+def test_t2_layers_are_bounded_together(tmp_path: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One small file may be a thousand layers, each of which unpacks to much, and leaves nothing in the tree."""
+    monkeypatch.setattr(archives, "BEYOND", 1 << 20)
+    much = (member("usr/.wh.gone", bytes(1 << 19)),)
+    layout.index(layout.image(LOWER, *[much] * 10))
+    assert reached(tmp_path, layout.path)["changed"]
+    layout.index(layout.image(LOWER, *[much] * 40))
+    with pytest.raises(TargetError, match=r"its layer .*: it unpacks to more than \d+ bytes"):
+        reached(tmp_path, layout.path, reference="latest")
 
 
 def test_t2_an_archive_of_an_image_is_the_same_tree(tmp_path: Path, layout: Layout) -> None:

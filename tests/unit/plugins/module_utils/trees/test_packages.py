@@ -12,9 +12,13 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import lookup
 from ansible_collections.unshare.container.plugins.module_utils.state.tree_records import (
+    TreeFacts,
     changed_packages,
     package_lines,
+    parsed,
+    record_text,
 )
+from ansible_collections.unshare.container.plugins.module_utils.state.trees import LIMIT
 from ansible_collections.unshare.container.plugins.module_utils.trees import packages
 
 DPKG = """\
@@ -110,3 +114,23 @@ def test_t2_what_differs_is_named_with_both_versions() -> None:
     ]
     assert package_lines(changes, "before") == "a 1\nb 1\n"
     assert package_lines(changes, "after") == "a 2\nd 1\n"
+
+
+LONG = "Package: {0:0200}\nVersion: {0:0200}\n\n"
+BOMBS = {
+    "packages of distinct names": "".join(f"Package: p{n}\nVersion: 1\n\n" for n in range(190_000)) + DPKG,
+    "packages of long names": "".join(map(LONG.format, range(100_000))),
+    "empty paragraphs": "\n" * (1 << 25),
+    "one paragraph": "ab\n" * (1 << 24),
+}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("what", BOMBS)
+def test_t2_a_vast_database_of_packages_is_read_up_to_a_limit(tmp_path: Path, tree: int, what: str) -> None:
+    """What is told of it can be read again, whatever it holds."""
+    place(tmp_path, "var/lib/dpkg/status", BOMBS[what])
+    facts = TreeFacts(packages=packages.packages_of(tree))
+    text = record_text(facts)
+    assert len(text) < LIMIT
+    assert TreeFacts.read(parsed(text)).packages == facts.packages
