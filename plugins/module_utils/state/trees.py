@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import Iterator
 
@@ -31,6 +32,12 @@ ROOT_NAME = "root"
 FACTS = "facts.json"
 ASIDE = ".aside-"
 GONE = ".gone-"
+RECEIVED = ".received-"
+"""What the directory of a file is called that comes to this host in pieces (`trees/arriving`)."""
+
+KEPT_FOR = 3 * 86400.0
+"""Seconds for which a file that has arrived in part is kept for a run that goes on with it."""
+
 RECORD_SUFFIX = ".json"
 LIMIT = 1 << 24
 """Bytes of a record's file."""
@@ -139,6 +146,14 @@ class Trees:
         make_private_directory(self.names_directory)
         write_atomically(str(self._place(name)), record_text(record), durable=True)
 
+    def lead(self, name: str, record: TreeRecord) -> bool:
+        """Let a name lead to a content, if that is stored. Return whether it is. Raise OSError, TargetError."""
+        with exclusive(self.layout.trees):
+            if not self.path(record.content).is_dir():
+                return False
+            self.point(name, record)
+            return True
+
     def forget(self, name: str) -> None:
         """Let a name lead to nothing. Raise OSError, TargetError."""
         with exclusive(self.layout.trees):
@@ -211,10 +226,8 @@ class Trees:
             path = str(self.layout.trees / name)
             if name.startswith(GONE):
                 remove_tree(path)
-            elif name.startswith(ASIDE):
-                with contextlib.suppress(FileNotFoundError), _held_by_nobody(path) as free:
-                    if free:
-                        remove_tree(path)
+            elif name.startswith(ASIDE) or (name.startswith(RECEIVED) and _last_change(path) < time.time() - KEPT_FOR):
+                _remove_unheld(path)
 
     def remove_empty(self) -> None:
         """Remove the directories of trees where there is none any more."""
@@ -248,6 +261,21 @@ def _listed(directory: Path) -> list[str]:
 def _empty(directory: Path) -> None:
     for name in os.listdir(directory):
         remove_tree(str(directory / name))
+
+
+def _last_change(directory: str) -> float:
+    """Return when something in a directory was last written, in seconds since 1970."""
+    found = [0.0]
+    with contextlib.suppress(FileNotFoundError):
+        found = [os.stat(directory).st_mtime]
+        found += [os.stat(os.path.join(directory, name)).st_mtime for name in os.listdir(directory)]
+    return max(found)
+
+
+def _remove_unheld(directory: str) -> None:
+    with contextlib.suppress(FileNotFoundError), _held_by_nobody(directory) as free:
+        if free:
+            remove_tree(directory)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ In the order in which they stand on each other:
     packages     which packages and which distribution a tree has
     content      what is taken out of a tree that was made, and the digest of the rest, which names it
     fetching     files of the host, or fetched by a URL, held to their checksums
+    arriving     files that come in pieces, what of them is there kept for the next run
     tools        runs a program that fills a tree, apart
     sources      what a tree can be made from, a class each; `images`, from layers; `kinds_of_sources` has the table
     making       the verbs: present, latest, absent

@@ -134,7 +134,7 @@ class TreeMaking:
             os.chown(path, os.geteuid(), os.getegid())
             path.chmod(0o755)
         try:
-            source.make(Order(str(root), str(scratch), self.size_limit, self.timeout))
+            source.make(Order(str(root), str(scratch), str(self.layout.trees), self.size_limit, self.timeout))
             if not root.is_dir() or root.is_symlink():
                 raise TargetError(f"{source.KIND}: has removed the directory that it was to fill")
             content = TreeContent(str(root), Budget(self.size_limit))

@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 import stat
-from typing import Any, Callable
+from pathlib import Path
+from typing import IO, Any, Callable, Iterator
 
 from ..launcher import linux, lookup, trees
 from ..launcher.errors import LauncherError
@@ -20,6 +21,7 @@ from ..launcher.targets import is_below, plain_path
 from ..state.target import TargetError
 from . import entries, fetching, tools
 from .archives import Archive
+from .arriving import Arrival
 from .entries import Budget, TreeEntry, path_in_tree
 from .writer import TreeWriter
 
@@ -38,13 +40,15 @@ class Order:
 
     :ivar root: its root, an empty directory.
     :ivar scratch: an empty directory beside it, for what is needed on the way.
+    :ivar kept: a directory of this host, for what a run that is interrupted leaves to the next one.
     :ivar size_limit: bytes that it may have.
-    :ivar timeout: seconds that programs may take.
+    :ivar timeout: seconds that programs may take, and that another run which gets the same file is waited for.
     """
 
-    def __init__(self, root: str, scratch: str, size_limit: int, timeout: float) -> None:
+    def __init__(self, root: str, scratch: str, kept: str, size_limit: int, timeout: float) -> None:
         self.root = root
         self.scratch = scratch
+        self.kept = kept
         self.size_limit = size_limit
         self.timeout = timeout
 
@@ -106,19 +110,23 @@ class ArchiveSource(TreeSource):
         if self.path is not None:
             fetching.opened(self.path, f"{self.KIND}.path").close()
 
-    def open(self, order: Order) -> Any:
-        """Return the file, open, once it has its checksum. Raise TargetError."""
+    @contextlib.contextmanager
+    def open(self, order: Order) -> Iterator[IO[bytes]]:
+        """Yield the file, open, once it has its checksum. Raise TargetError, OSError."""
         if self.url is not None:
-            file = os.path.join(order.scratch, "fetched")
-            return fetching.fetched(self.url, str(self.checksum), file, order.size_limit, f"{self.KIND}.url")
-        opened = fetching.opened(str(self.path), f"{self.KIND}.path")
-        if self.checksum:
-            try:
-                fetching.held_to(opened, self.checksum, f"{self.KIND}.path: {self.path}")
-            except BaseException:
-                opened.close()
-                raise
-        return opened
+            url, checksum, place = self.url, str(self.checksum), f"{self.KIND}.url"
+
+            def complete(file: IO[bytes]) -> None:
+                fetching.fetched(url, checksum, file, order.size_limit, place)
+
+            what = f"{place}: {fetching.without_password(url)}"
+            with Arrival(Path(order.kept), checksum, order.timeout).whole(what, complete) as file:
+                yield file
+            return
+        with fetching.opened(str(self.path), f"{self.KIND}.path") as file:
+            if self.checksum:
+                fetching.held_to(file, self.checksum, f"{self.KIND}.path: {self.path}")
+            yield file
 
     def make(self, order: Order) -> None:
         place = self.describe().replace(" ", ": ", 1)
