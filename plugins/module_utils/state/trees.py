@@ -35,8 +35,12 @@ GONE = ".gone-"
 RECEIVED = ".received-"
 """What the directory of a file is called that comes to this host in pieces (`trees/arriving`)."""
 
+ARCHIVED = ".archived-"
+"""What the directory of an archive is called that is made of a stored tree, to be taken away (`trees/archiving`)."""
+
+PARTIAL = (RECEIVED, ARCHIVED)
 KEPT_FOR = 3 * 86400.0
-"""Seconds for which a file that has arrived in part is kept for a run that goes on with it."""
+"""Seconds for which a file that has arrived, or was taken away, in part is kept for a run that goes on with it."""
 
 RECORD_SUFFIX = ".json"
 LIMIT = 1 << 24
@@ -226,7 +230,7 @@ class Trees:
             path = str(self.layout.trees / name)
             if name.startswith(GONE):
                 remove_tree(path)
-            elif name.startswith(ASIDE) or (name.startswith(RECEIVED) and _last_change(path) < time.time() - KEPT_FOR):
+            elif name.startswith(ASIDE) or (name.startswith(PARTIAL) and _last_change(path) < time.time() - KEPT_FOR):
                 _remove_unheld(path)
 
     def remove_empty(self) -> None:

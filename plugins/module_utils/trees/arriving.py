@@ -19,27 +19,13 @@ from typing import IO, Callable, Iterator
 
 from ..launcher.paths import remove_tree
 from ..state.target import TargetError, exclusive
+from ..state.tree_records import Piece
 from ..state.trees import RECEIVED
-from .fetching import PART, Interrupted, held_to
+from . import fetching
+from .fetching import Interrupted, held_to
 
 FILE = "file"
-DIGITS = 32
-
-
-class Piece:
-    """A piece of a file, which lies in a file of its own, wherever whoever sent it could write.
-
-    :ivar path: that file.
-    :ivar offset: where the piece belongs.
-    :ivar size: its bytes.
-    :ivar digest: their SHA-256, in hexadecimal.
-    """
-
-    def __init__(self, path: str, offset: int, size: int, digest: str) -> None:
-        self.path = path
-        self.offset = offset
-        self.size = size
-        self.digest = digest
+SHOWN_DIGITS = 32
 
 
 class Arrival:
@@ -53,7 +39,7 @@ class Arrival:
     def __init__(self, directory: Path, checksum: str, timeout: float) -> None:
         self.checksum = checksum
         self.timeout = timeout
-        self.directory = directory / (RECEIVED + checksum.partition(":")[2][:DIGITS])
+        self.directory = directory / (RECEIVED + checksum.partition(":")[2][:SHOWN_DIGITS])
 
     def length(self) -> int:
         """Return how many of its bytes are there."""
@@ -80,7 +66,10 @@ class Arrival:
         :raises OSError: it cannot be written; what was there before is still there.
         """
         with self.held() as file:
-            if piece.offset != file.seek(0, os.SEEK_END):
+            there = file.seek(0, os.SEEK_END)
+            if piece.offset != there:
+                if not there:
+                    self.remove()  # it was made just now, for another run has removed it: it has the tree
                 return True
             is_whole = False
             try:
@@ -129,7 +118,7 @@ def _copied(piece: Piece, file: IO[bytes]) -> bool:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return False
         while left:
-            part = source.read(min(left, PART))
+            part = source.read(min(left, fetching.PART))
             if not part:
                 return False
             digest.update(part)

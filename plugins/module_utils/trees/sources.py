@@ -19,6 +19,7 @@ from ..launcher.errors import LauncherError
 from ..launcher.paths import refusal_of_root
 from ..launcher.targets import is_below, plain_path
 from ..state.target import TargetError
+from ..state.tree_records import TreeFacts
 from . import entries, fetching, tools
 from .archives import Archive
 from .arriving import Arrival
@@ -30,6 +31,8 @@ WHITEOUT = ".wh."
 
 COPIES = ("hostname", "resolv.conf")
 """What mmdebstrap copies from this host's /etc."""
+
+Put = Callable[[TreeEntry], None]
 
 DAY = 1577836800
 """The time that programs take for now (SOURCE_DATE_EPOCH), where they note when they made something."""
@@ -59,9 +62,15 @@ class TreeSource:
     :param given: the options of its kind, checked by Ansible's specification of them.
     :raises TargetError: naming the option that is of no use.
     :cvar KIND: the name of the module's option for it.
+    :cvar IS_FIXED: whether one declaration makes one tree, whenever it is made.
+    :ivar content: the digest of the content of the tree that will be made, where that is known before.
+    :ivar facts: those of that tree.
     """
 
     KIND = ""
+    IS_FIXED = False
+    content = ""
+    facts = TreeFacts()
 
     def __init__(self, given: dict[str, Any]) -> None:
         self.given = given
@@ -77,6 +86,21 @@ class TreeSource:
 
     def refuse(self) -> None:
         """Raise TargetError for what is missing on this host, before anything is made."""
+
+    def take(self, kept: Path, timeout: float) -> None:
+        """Take what was sent to this host for it.
+
+        :param kept: where a run leaves to the next one what it needs.
+        :param timeout: seconds to wait for another run.
+        :raises TargetError: that cannot be done.
+        """
+
+    def lacking(self, _kept: Path, _size_limit: int) -> dict[str, Any] | None:
+        """Return what is to be sent before it can be made, for whoever sends it; None when nothing is.
+
+        :raises TargetError: there is no room for it.
+        """
+        return None
 
     def make(self, order: Order) -> None:
         """Fill the root. Raise TargetError, OSError."""
@@ -120,6 +144,7 @@ class ArchiveSource(TreeSource):
                 fetching.fetched(url, checksum, file, order.size_limit, place)
 
             what = f"{place}: {fetching.without_password(url)}"
+            # Held until it is unpacked: another run that gets the same file finds it whole, or fetches it.
             with Arrival(Path(order.kept), checksum, order.timeout).whole(what, complete) as file:
                 yield file
             return
@@ -185,32 +210,35 @@ class DirectorySource(TreeSource):
         top = self._open()
         try:
             with TreeWriter(order.root, Budget(order.size_limit)) as writer:
-                _copy(top, writer)
+                put_all(top, writer.put)
         except entries.Refused as error:
             raise entries.Refused(f"directory: {self.path}: {error}") from None
         finally:
             os.close(top)
 
 
-def _copy(top: int, writer: TreeWriter) -> None:
-    """Copy a directory with all that is in it, whoever changes it meanwhile; what is mounted in it stays empty."""
+def put_all(top: int, put: Put) -> None:
+    """Call `put` with an entry for a directory and for all that is in it; what is mounted in it stays empty.
+
+    :raises Refused: somebody changes it meanwhile, or something in it can be in no tree.
+    """
     root = os.readlink("/proc/self/fd/%d" % top)
     names: dict[tuple[int, int], str] = {}
 
     def enter(descriptor: int) -> list[str]:
         path = os.readlink("/proc/self/fd/%d" % descriptor)[len(root) :].strip("/")
-        writer.put(_entry(path, entries.DIRECTORY, os.fstat(descriptor), descriptor))
+        put(_entry(path, entries.DIRECTORY, os.fstat(descriptor), descriptor))
         found = []
         for name in sorted(os.listdir(descriptor)):
             below = f"{path}/{name}" if path else name
             status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
                 if _is_mounted(descriptor, name):
-                    writer.put(_entry(below, entries.DIRECTORY, status, -1))
+                    put(_entry(below, entries.DIRECTORY, status, -1))
                 else:
                     found.append(name)
             elif not stat.S_ISSOCK(status.st_mode):
-                _copy_one(writer, descriptor, name, below, status, names)
+                _put_one(put, descriptor, name, below, status, names)
         return found
 
     try:
@@ -227,28 +255,28 @@ def _is_mounted(directory: int, name: str) -> bool:
         os.close(descriptor)
 
 
-def _copy_one(
-    writer: TreeWriter, directory: int, name: str, path: str, status: os.stat_result, names: dict[tuple[int, int], str]
+def _put_one(
+    put: Put, directory: int, name: str, path: str, status: os.stat_result, names: dict[tuple[int, int], str]
 ) -> None:
     if stat.S_ISLNK(status.st_mode):
-        writer.put(_entry(path, entries.SYMBOLIC_LINK, status, -1, os.readlink(name, dir_fd=directory)))
+        put(_entry(path, entries.SYMBOLIC_LINK, status, -1, os.readlink(name, dir_fd=directory)))
         return
     if not stat.S_ISREG(status.st_mode):
         kind = entries.FIFO if stat.S_ISFIFO(status.st_mode) else entries.DEVICE
         if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
             kind = entries.WHITEOUT_DEVICE
-        writer.put(_entry(path, kind, status, -1))
+        put(_entry(path, kind, status, -1))
         return
     identity = (status.st_dev, status.st_ino)
     if status.st_nlink > 1 and identity in names:
-        writer.put(_entry(path, entries.HARD_LINK, status, -1, names[identity]))
+        put(_entry(path, entries.HARD_LINK, status, -1, names[identity]))
         return
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise entries.Refused(f"{entries.shown_name(path)} was exchanged while it was copied: try again")
-        writer.put(_entry(path, entries.FILE, status, descriptor))
+        put(_entry(path, entries.FILE, status, descriptor))
     finally:
         os.close(descriptor)
     if status.st_nlink > 1:
