@@ -40,6 +40,7 @@ RUN_BY = {
     "docs/services.md#Changing a list of services": f"{QUALITY}/test_guides.py",
     "docs/testing-your-roles.md": f"{INTEGRATION}/test_molecule.py",
     "docs/trees.md": f"{INTEGRATION}/test_trees.py",
+    "docs/trees.md#To a fleet": f"{INTEGRATION}/test_trees_fleet.py",
     "roles/containers/README.md": f"{INTEGRATION}/test_guides_declared.py",
     "roles/system_container/README.md": f"{INTEGRATION}/test_guides_declared.py",
 }

@@ -47,6 +47,11 @@ class ActionModule(HidingAction):
             said = namesake_in_run(str(constants.DEFAULT_LOCAL_TMP), str(target), name, host_name)  # type: ignore[attr-defined]
             if said:
                 raise AnsibleActionFail(said)
+        if "foreseen_trees" in arguments:
+            raise AnsibleActionFail("foreseen_trees: is filled in by the action plugin, and cannot be given")
+        foreseen = self.foreseen_trees(task_vars)
+        if foreseen:
+            arguments["foreseen_trees"] = foreseen
         used = occurring(texts, arguments)
         if isinstance(system, dict) and isinstance(system.get("files"), dict):
             arguments["system"], secrets = split_secrets(with_secrets(system, used))

@@ -26,11 +26,12 @@ from ansible_collections.unshare.container.plugins.plugin_utils.declared_contain
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.hiding_action import HidingAction
 from ansible_collections.unshare.container.plugins.plugin_utils.namesakes import namesake_in_run
+from ansible_collections.unshare.container.plugins.plugin_utils.shipping import Shipping, declared_trees
 from ansible_collections.unshare.container.plugins.plugin_utils.unknown_names import refuse_alike
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import shown
 
 ROLE = "unshare.container.containers"
-VARIABLES = ("purge", "restart_outdated", "roll_back", "stage", "result")
+VARIABLES = ("purge", "restart_outdated", "roll_back", "stage", "trees", "result")
 """The variables of the role of the same name, without their prefix."""
 
 
@@ -47,15 +48,24 @@ class ActionModule(HidingAction):
         role = getattr(self._task, "_role", None)
         if role is not None and role.get_name() == ROLE:
             refuse_alike(task_vars or {}, VARIABLES, "containers_", "the role")
-        for reserved in ("systems", "secrets"):
+        for reserved in ("systems", "secrets", "foreseen_trees"):
             if reserved in arguments:
                 raise AnsibleActionFail(f"{reserved}: is filled in from 'containers', and cannot be given")
+        trees = declared_trees(arguments.pop("trees", {}))
+        if trees and self.is_detached:
+            raise AnsibleActionFail("async: nobody would bring the 'trees'; leave out 'async', or make them before")
         declared = declared_containers(arguments.get("containers", {}), texts)
         derivation = DerivedSystems(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
         refuse_shared(declared, derivation)
         refuse_unknown_units(declared, derivation)
         self._refuse_namesakes(declared, task_vars)
         arguments["containers"] = {item.name: {**item.options, **derivation.announcement(item)} for item in declared}
+        brought = self._bring_trees(trees, task_vars)
+        if brought and brought[-1].get("failed"):
+            return shown(_with_trees({"changed": False}, brought), texts)
+        foreseen = self.foreseen_trees(task_vars)
+        if foreseen:
+            arguments["foreseen_trees"] = foreseen
         # Nobody is there to answer a host that names systems in the result of a task with `async`.
         lacked = [item for item in declared if self.is_detached or derivation.is_lacked(item)]
         done = self._send(arguments, [derivation.system(item) for item in lacked], task_vars)
@@ -65,7 +75,19 @@ class ActionModule(HidingAction):
                 derivation.note_lacked(item)
             done = self._send(arguments, [derivation.system(item) for item in lacked], task_vars)
         self._explain(declared, done)
+        _with_trees(done, brought)
         return shown(done, {text for item in declared for text in item.vaulted})
+
+    def _bring_trees(self, trees: dict[str, dict[str, Any]], task_vars: dict[str, Any] | None) -> list[dict[str, Any]]:
+        """Bring trees to the host, until one cannot be. Return the results of the module `tree`."""
+        brought: list[dict[str, Any]] = []
+        for name, options in trees.items():
+            done = Shipping(self, {**options, "name": name}, task_vars, f"trees.{name}.").bring()
+            brought.append(done)
+            if done.get("failed"):
+                done["msg"] = f"trees.{name}: {done.get('msg', 'has failed')}"
+                break
+        return brought
 
     def _refuse_namesakes(self, declared: list[Declared], task_vars: dict[str, Any] | None) -> None:
         """Refuse a container that another task of this run has declared with another host name."""
@@ -97,3 +119,19 @@ class ActionModule(HidingAction):
             if lines:
                 reports.append({"prepared": f"container {item.name}, of its declaration:\n" + "\n".join(lines) + "\n"})
         done["diff"] = reports + done["diff"]
+
+
+def _with_trees(done: dict[str, Any], brought: list[dict[str, Any]]) -> dict[str, Any]:
+    """Add the results of trees to that of the containers, and return it."""
+    if not brought:
+        return done
+    differences: list[Any] = [tree.pop("diff") for tree in brought if "diff" in tree]
+    kept = ("name", "changed", "content", "former_content", "package_changes", "failed", "msg")
+    done["trees"] = [{key: tree[key] for key in kept if key in tree} for tree in brought]
+    done["changed"] = bool(done.get("changed")) or any(tree.get("changed") for tree in brought)
+    if differences:
+        found = done.get("diff", [])
+        done["diff"] = differences + (found if isinstance(found, list) else [found])
+    if brought[-1].get("failed"):
+        done.update(failed=True, msg=brought[-1]["msg"])
+    return done

@@ -51,6 +51,7 @@ class ActionModule(containers.ActionModule):
                     "choices": ["begin", "stage", "open_wave", "switch", "note", "undo", "report"],
                 },
                 "containers": {"type": "dict", "default": {}},
+                "trees": {"type": "dict", "default": {}},
                 "purge": {"type": "bool"},
                 "restart_outdated": {"type": "bool", "default": False},
                 "wave": {"type": "int", "default": 0},
@@ -102,7 +103,7 @@ class ActionModule(containers.ActionModule):
     def step_stage(self, variables: dict[str, Any]) -> dict[str, Any]:
         try:
             self._check(variables)
-            done = self._contain({"stage": True, **self._restarts}, variables)
+            done = self._contain({"stage": True, "trees": self.given["trees"], **self._restarts}, variables)
         except AnsibleActionFail as error:
             done = {"failed": True, "changed": False, "msg": str(error)}
         if done.get("failed"):

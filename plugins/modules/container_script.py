@@ -150,6 +150,10 @@ options:
       - Content of the files marked as secret, by path.
       - Filled from O(system) by the action plugin.
     type: dict
+  foreseen_trees:
+    description: The trees that earlier tasks of the run would make, in check mode. Filled in by the action plugin.
+    type: dict
+    default: {}
 seealso:
   - module: unshare.container.system_container
   - plugin: unshare.container.system_files
@@ -245,6 +249,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "named_after_host_name": {"type": "bool", "default": False},
     "boot": {"type": "str"},
     "secrets": {"type": "dict", "no_log": True},
+    "foreseen_trees": {"type": "dict", "default": {}},
 }
 
 
@@ -259,7 +264,14 @@ def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
     if given["named_after_host_name"]:
         refuse_namesake(given["system"], given["name"], root)
     staged = stage(
-        given["system"], given["boot"], given["secrets"], given["name"], root, module.check_mode, module._diff
+        given["system"],
+        given["boot"],
+        given["secrets"],
+        given["name"],
+        root,
+        module.check_mode,
+        module._diff,
+        foreseen_trees=given["foreseen_trees"],
     )
     for warning in staged.warnings:
         module.warn(warning)

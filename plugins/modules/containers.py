@@ -54,6 +54,14 @@ options:
       - They are brought into their states in this order.
     type: dict
     required: true
+  trees:
+    description:
+      - The trees that the containers name in their C(store), by their names. Each is a mapping of the options of
+        M(unshare.container.tree), without C(name).
+      - They are brought to the host before anything else, in this order, with O(stage=true) as well. When one of them
+        cannot be, nothing is done about the containers.
+    type: dict
+    default: {}
   purge:
     description:
       - V(true) removes the containers that are on the host and not in O(containers), whoever made them. The data in
@@ -90,6 +98,10 @@ options:
     default: {}
   secrets:
     description: The content of their secret files. Filled in by the action plugin.
+    type: dict
+    default: {}
+  foreseen_trees:
+    description: The trees that earlier tasks of the run would make, in check mode. Filled in by the action plugin.
     type: dict
     default: {}
 seealso:
@@ -170,6 +182,12 @@ containers:
       pid: 4711
       boot_seconds: 0.21
       failed_units: []
+trees:
+  description: The results of the trees, as M(unshare.container.tree) returns them, in the order of O(trees).
+  returned: with O(trees)
+  type: list
+  elements: dict
+  sample: [{name: debian13, changed: true, content: 5c1f3a9c1f0d7a5a0a1e5a86c1d4e7b2}]
 unnamed:
   description: Containers that are on the host and not in O(containers).
   returned: always
@@ -213,6 +231,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "restart_outdated": {"type": "bool", "default": False},
     "systems": {"type": "dict", "default": {}},
     "secrets": {"type": "dict", "default": {}, "no_log": True},
+    "trees": {"type": "dict", "default": {}},
+    "foreseen_trees": {"type": "dict", "default": {}},
 }
 
 ANNOUNCED: dict[str, t.Any] = {"digest": {"type": "str"}, "security": {"type": "dict"}, "tree": {"type": "str"}}
@@ -255,6 +275,7 @@ def run(module: AnsibleModule, root: Path) -> dict[str, t.Any]:
         module.check_mode,
         bool(module._diff),
         given["restart_outdated"],
+        given["foreseen_trees"],
     )
     missing = host.missing()
     if missing:

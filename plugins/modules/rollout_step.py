@@ -43,6 +43,10 @@ options:
     description: The containers of the host, as in M(unshare.container.containers).
     type: dict
     default: {}
+  trees:
+    description: The trees of the host, as in M(unshare.container.containers). Used by O(step=stage).
+    type: dict
+    default: {}
   purge:
     description: As in M(unshare.container.containers). Used by O(step=switch).
     type: bool

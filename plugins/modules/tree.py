@@ -32,6 +32,9 @@ attributes:
       again. A command is never run in check mode; with O(state=latest) it counts as a change then, with a warning.
   diff_mode:
     details: Shows the content before and after, and the packages that differ, with their versions.
+  action:
+    description: Has an action plugin, which sends an archive of the controller's.
+    support: full
   idempotent:
     details: With O(state=present) nothing is made again as long as the declaration is the same. With
       O(state=latest) the tree is made anew each time, and C(changed) says that its content is another.
@@ -99,6 +102,15 @@ options:
       checksum:
         description: Checksum of the file, as V(sha256:DIGITS), V(sha384:DIGITS) or V(sha512:DIGITS).
         type: str
+  controller:
+    description:
+      - Makes the tree from an archive that is on the controller, as M(unshare.container.tree_archive) writes it, or
+        from any other that O(archive) would take. A relative path is looked for as M(ansible.builtin.copy) does.
+      - It is sent over Ansible's connection, in pieces. What has arrived is kept on the host for three days, and a run
+        after one that was interrupted goes on from there. The whole is held to its checksum before it is unpacked.
+      - A host that has the tree already is sent nothing. Which content an archive has is known before when
+        M(unshare.container.tree_archive) has written it; of another one only after it was sent once.
+    type: path
   image:
     description:
       - Makes the tree from an image, an OCI layout or what C(docker save) writes. Layers are held to their digests.
@@ -143,7 +155,12 @@ options:
     description: Seconds that C(mmdebstrap) or the command may take.
     type: raw
     default: 3600
+  sent:
+    description: What the action plugin sends of the archive that O(controller) names, and says of it. Filled in by it.
+    type: dict
+    default: {}
 seealso:
+  - module: unshare.container.tree_archive
   - module: unshare.container.tree_info
   - module: unshare.container.containers
 """
@@ -173,6 +190,11 @@ EXAMPLES = r"""
       suite: trixie
       packages: [systemd, nginx-light, redis-server]
   register: debian13
+
+- name: Bring a tree to the host that was built once, elsewhere
+  unshare.container.tree:
+    name: debian13
+    controller: /srv/trees/debian13.tar.zst
 
 - name: Fetch a tree that was built once
   unshare.container.tree:
@@ -220,6 +242,10 @@ files:
   returned: when it is not absent, and known
   type: int
   sample: 9120
+awaits:
+  description: What the host lacks of the archive that is sent to it. This answer is for the action plugin.
+  returned: never to a task
+  type: dict
 distribution:
   description: What its C(os-release) says.
   returned: when it is not absent, and known
@@ -267,6 +293,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         },
     },
     "archive": {"type": "dict", "options": _FROM_FILE},
+    "controller": {"type": "path"},
     "image": {"type": "dict", "options": {**_FROM_FILE, "reference": {"type": "str"}}},
     "directory": {"type": "path"},
     "command": {
@@ -278,6 +305,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     },
     "size_limit": {"type": "str", "default": "20G"},
     "timeout": TimeLimit(3600),
+    "sent": {"type": "dict", "default": {}},
 }
 
 
@@ -301,7 +329,7 @@ def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
     source = None
     if state != "absent":
         value = given[kinds[0]]
-        source = TREE_SOURCES[kinds[0]](value if isinstance(value, dict) else {"path": value})
+        source = TREE_SOURCES[kinds[0]](value if isinstance(value, dict) else {"path": value, **given["sent"]})
     try:
         size_limit = human_to_bytes(given["size_limit"])
     except ValueError as error:

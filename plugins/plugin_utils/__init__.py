@@ -44,8 +44,11 @@ The parts of Ansible's plugins:
     filters, hiding_action   what all filters, and all actions, share; `differences` shows each difference once
     unknown_names   variables and keys that nothing reads
     vaulted, secrets   values of the vault, and secret contents: kept out of results and logs
+    foreseen_trees   trees that a task would make in check mode, for those after it
     rollout, rollout_page   the journal of a rollout, and its page; `rollout_variables` checks those of the
                  playbook
+    shipping     trees on their way to hosts; `tree_archives` knows the archives that they come from, and `taking` takes
+                 those from hosts
     container_listing, entering, local_command, ssh_ways   containers as hosts: which there are, tasks in them, and
                  how SSH leads to them
 """

@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase
 
 from .differences import shown_once
 from .errors import DeclarationError
+from .foreseen_trees import foreseen_trees
 from .vaulted import hidden, message_without, occurring, reveals, shown, vaulted_texts
 
 R = t.TypeVar("R")
@@ -83,6 +84,13 @@ class HidingAction(ActionBase):
             self.MODULE, module_args=arguments, task_vars=task_vars, wrap_async=self.is_detached
         )
         return done
+
+    def foreseen_trees(self, task_vars: dict[str, t.Any] | None) -> dict[str, str]:
+        """Return the trees that earlier tasks of a run in check mode would make on the host."""
+        if not self._task.check_mode:
+            return {}
+        target = str(self._task.delegate_to or (task_vars or {}).get("inventory_hostname", ""))
+        return foreseen_trees(str(constants.DEFAULT_LOCAL_TMP), target)  # type: ignore[attr-defined]
 
     def _differences(
         self, result: dict[str, t.Any], task_vars: dict[str, t.Any] | None, texts: frozenset[str]

@@ -35,7 +35,10 @@ def check_variables(variables: t.Any, names: t.Iterable[str] = ()) -> None:
     names = list(names)
     refuse_alike(names, {*KNOWN, *REGISTERED}, PREFIX, "the playbook rollout")
     refuse_alike(
-        names, ("purge", "restart_outdated", "roll_back", "stage", "result"), "containers_", "the playbook rollout"
+        names,
+        ("purge", "restart_outdated", "roll_back", "stage", "trees", "result"),
+        "containers_",
+        "the playbook rollout",
     )
     given = {key: plain(item, key) for key, item in dict(variables).items()}
     if PREFIX + "waves" in given:

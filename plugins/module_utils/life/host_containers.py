@@ -87,6 +87,7 @@ class HostContainers:
     :param secrets: name to path to content, of the files marked as secret.
     :param make: makes the launcher's view of a container from its name.
     :param restart_outdated: whether units that run outdated software are restarted, in containers that go on running.
+    :param foreseen_trees: the trees that earlier tasks would make, as `software.content_of_tree` takes them.
     """
 
     def __init__(
@@ -99,7 +100,9 @@ class HostContainers:
         check: bool = False,
         diff: bool = False,
         restart_outdated: bool = False,
+        foreseen_trees: dict[str, str] | None = None,
     ) -> None:
+        self.foreseen_trees = foreseen_trees or {}
         self.root = root
         self.layout = Layout(root)
         self.declared = declared
@@ -265,6 +268,7 @@ class HostContainers:
             self.check,
             self.diff,
             self._others(name),
+            self.foreseen_trees,
         )
         self._warn(staged.warnings)
         if self.check and staged.changed:
@@ -310,5 +314,5 @@ class HostContainers:
             return None
         python = facts.HostFacts(self.root).interpreter
         tree = self.declared[name].get("tree")
-        content = content_of_tree(self.layout, tree, self.check) if tree else ""
+        content = content_of_tree(self.layout, tree, self.check, self.foreseen_trees) if tree else ""
         return self.layout.systems / system_name(digest_on_target(digest, python, self._filter(name), content), name)

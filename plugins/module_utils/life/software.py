@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..launcher.errors import LauncherError
+from ..launcher.names import is_digest
 from ..launcher.specification import read_store
 from ..state.target import Layout, TargetError
 from ..state.trees import Trees
@@ -19,13 +20,18 @@ if TYPE_CHECKING:
 TREE = "store.tree: "
 
 
-def content_of_tree(layout: Layout, name: str, check: bool) -> str:
+def content_of_tree(layout: Layout, name: str, check: bool, foreseen: dict[str, str] | None = None) -> str:
     """Return the content that the name of a tree leads to on this host.
 
     :param check: only find out what would be done: an earlier task may be about to make the tree, and so nothing is
         returned for one that is missing.
+    :param foreseen: the trees that earlier tasks would make; of each the content, empty where it is not known. What
+        the name leads to now is not what it would lead to then.
     :raises TargetError: there is no such tree.
     """
+    if check and foreseen and name in foreseen:
+        content = foreseen[name]
+        return content if is_digest(content) and Trees(layout).path(content).is_dir() else ""
     try:
         return Trees(layout).content(name)
     except TargetError as error:
@@ -34,11 +40,17 @@ def content_of_tree(layout: Layout, name: str, check: bool) -> str:
         raise TargetError(f"{TREE}{error}; nothing was changed") from None
 
 
-def lacks_tree(layout: Layout, content: SystemContent) -> str | None:
-    """Return a warning about a system that is looked at for a tree which this host does not have yet, or None."""
+def lacks_tree(layout: Layout, content: SystemContent, foreseen: dict[str, str] | None = None) -> str | None:
+    """Return a warning about a system that is looked at for a tree which this host does not have yet, or None.
+
+    :param foreseen: the trees that earlier tasks would make, as `content_of_tree` takes them.
+    """
     name = content.specification.store.tree
     if not name or content.tree:
         return None
+    if foreseen and name in foreseen:
+        said = f"the tree {name!r} would be made by an earlier task of this run"
+        return f"{TREE}{said}; nothing else can be said of container {content.name!r} before it is"
     try:
         Trees(layout).content(name)
     except TargetError as error:

@@ -116,6 +116,7 @@ def stage(
     check: bool,
     diff: bool,
     without: Iterable[str] = (),
+    foreseen_trees: dict[str, str] | None = None,
 ) -> Staged:
     """Put a system on the host below `root`, whole. Return the result.
 
@@ -125,19 +126,20 @@ def stage(
         install it. So are a missing source of a required mapping and what a unit needs of the host, which such a task
         may be about to make, and what another container has, which it may be about to end.
     :param without: containers that are to end in the same run, or to change.
+    :param foreseen_trees: the trees that earlier tasks would make, as `software.content_of_tree` takes them.
     :raises TargetError: when the system, the host or the store stand in the way.
     """
     host = facts.HostFacts(root)
     layout = Layout(root)
 
     def resolve(tree: str) -> str:
-        return software.content_of_tree(layout, tree, check)
+        return software.content_of_tree(layout, tree, check, foreseen_trees)
 
     content = SystemContent(system, boot, library.sources(), host.interpreter, secrets, name, resolve)
     systems = Systems(layout)
     seccomp_filter = system_filter.compiled(content.specification.security)
     staged = Staged(content, systems.path(content, seccomp_filter))
-    lacking = software.lacks_tree(layout, content)
+    lacking = software.lacks_tree(layout, content, foreseen_trees)
     if lacking:
         staged.warnings.append(lacking)
         return staged

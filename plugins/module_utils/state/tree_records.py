@@ -73,6 +73,46 @@ class TreeFacts(ContractRecord):
     }
 
 
+def _content_or_none(value: object) -> str:
+    return "" if value == "" else _content(value)
+
+
+class TreeArchive(ContractRecord):
+    """An archive of a tree, as the controller has it.
+
+    Attributes:
+        checksum: of its file, ALGORITHM:DIGITS.
+        size: bytes of its file.
+        content: the digest of the content of the tree in it; empty where only unpacking it can tell.
+        facts: of that tree, where they are known.
+    """
+
+    checksum: str
+    size: int
+    content: str = ""
+    facts: TreeFacts = TreeFacts()
+
+    KINDS = {"checksum": kinds.text, "size": _count, "content": _content_or_none, "facts": TreeFacts.read}
+
+
+class Piece(ContractRecord):
+    """A piece of an archive, which lies on the host in a file of its own, wherever whoever sent it could write.
+
+    Attributes:
+        path: that file.
+        offset: where the piece belongs.
+        size: its bytes.
+        digest: their SHA-256, in hexadecimal.
+    """
+
+    path: str
+    offset: int
+    size: int
+    digest: str
+
+    KINDS = {"path": kinds.path, "offset": _count, "size": _count, "digest": kinds.text}
+
+
 def record_text(record: ContractRecord) -> str:
     """Return a record as the text of its file."""
     return json.dumps(record.write(), indent=1, sort_keys=True) + "\n"

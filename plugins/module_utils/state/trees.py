@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import Iterator
 
@@ -34,6 +35,16 @@ ROOT_NAME = "root"
 FACTS = "facts.json"
 ASIDE = ".aside-"
 GONE = ".gone-"
+RECEIVED = ".received-"
+"""What the directory of a file is called that comes to this host in pieces (`trees/arriving`)."""
+
+ARCHIVED = ".archived-"
+"""What the directory of an archive is called that is made of a stored tree, to be taken away (`trees/archiving`)."""
+
+PARTIAL = (RECEIVED, ARCHIVED)
+KEPT_FOR = 3 * 86400.0
+"""Seconds for which a file that has arrived, or was taken away, in part is kept for a run that goes on with it."""
+
 RECORD_SUFFIX = ".json"
 LIMIT = 1 << 24
 """Bytes of a record's file."""
@@ -142,6 +153,14 @@ class Trees:
         make_private_directory(self.names_directory)
         write_atomically(str(self._place(name)), record_text(record), durable=True)
 
+    def lead(self, name: str, record: TreeRecord) -> bool:
+        """Let a name lead to a content, if that is stored. Return whether it is. Raise OSError, TargetError."""
+        with exclusive(self.layout.trees):
+            if not self.path(record.content).is_dir():
+                return False
+            self.point(name, record)
+            return True
+
     def forget(self, name: str) -> None:
         """Let a name lead to nothing. Raise OSError, TargetError."""
         with exclusive(self.layout.trees):
@@ -227,10 +246,9 @@ class Trees:
     def _remove_leftovers(self) -> None:
         for name in _listed(self.layout.trees):
             path = str(self.layout.trees / name)
-            if name.startswith((GONE, ASIDE)):
-                with contextlib.suppress(FileNotFoundError), _held_by_nobody(path) as free:
-                    if free:
-                        remove_tree(path)
+            is_old = name.startswith(PARTIAL) and _last_change(path) < time.time() - KEPT_FOR
+            if name.startswith((GONE, ASIDE)) or is_old:
+                _remove_unheld(path)
 
     def remove_empty(self) -> None:
         """Remove the directories of trees where there is none any more."""
@@ -264,6 +282,21 @@ def _listed(directory: Path) -> list[str]:
 def _empty(directory: Path) -> None:
     for name in os.listdir(directory):
         remove_tree(str(directory / name))
+
+
+def _last_change(directory: str) -> float:
+    """Return when something in a directory was last written, in seconds since 1970."""
+    found = [0.0]
+    with contextlib.suppress(FileNotFoundError):
+        found = [os.stat(directory).st_mtime]
+        found += [os.stat(os.path.join(directory, name)).st_mtime for name in os.listdir(directory)]
+    return max(found)
+
+
+def _remove_unheld(directory: str) -> None:
+    with contextlib.suppress(FileNotFoundError), _held_by_nobody(directory) as free:
+        if free:
+            remove_tree(directory)
 
 
 @contextlib.contextmanager

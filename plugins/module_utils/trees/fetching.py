@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import re
 import stat
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import IO, Callable
+from typing import IO, Any, Callable
 
 from ..state.target import TargetError, explain
 
@@ -23,6 +24,20 @@ SCHEMES = ("http", "https", "ftp")
 PART = 1 << 20
 SILENCE = 60.0
 """Seconds after which a server that says nothing is given up."""
+
+ATTEMPTS = 5
+"""Connections that one run makes for a file, each of which has brought something of it."""
+
+PARTIAL, BEYOND_ITS_END = 206, 416
+"""What a server answers that sends a part of a file, and one whose file has no such part (RFC 9110)."""
+
+
+class Interrupted(TargetError):
+    """A file cannot be fetched now, and what has come of it is kept."""
+
+
+class _Lost(Exception):
+    """A connection has not brought what it was to bring."""
 
 
 def check_checksum(checksum: str, place: str) -> str:
@@ -62,13 +77,9 @@ def opened(path: str, place: str) -> IO[bytes]:
     return open(descriptor, "rb")
 
 
-def held_to(file: IO[bytes], checksum: str, what: str) -> None:
-    """Compare a file with its checksum. It is at its beginning afterwards.
-
-    :param what: what it is called, for the error.
-    :raises TargetError: it is another one.
-    """
-    algorithm, _colon, expected = checksum.partition(":")
+def digest_of(file: IO[bytes], checksum: str) -> str:
+    """Return the checksum of a file, by the algorithm of another one. The file is at its beginning afterwards."""
+    algorithm = checksum.partition(":")[0]
     digest = hashlib.new(algorithm)
     file.seek(0)
     while True:
@@ -77,42 +88,101 @@ def held_to(file: IO[bytes], checksum: str, what: str) -> None:
             break
         digest.update(part)
     file.seek(0)
-    if digest.hexdigest() != expected:
+    return f"{algorithm}:{digest.hexdigest()}"
+
+
+def held_to(file: IO[bytes], checksum: str, what: str) -> None:
+    """Compare a file with its checksum. It is at its beginning afterwards.
+
+    :param what: what it is called, for the error.
+    :raises TargetError: it is another one.
+    """
+    found = digest_of(file, checksum)
+    if found != checksum:
         raise TargetError(
-            f"{what}: has the checksum {algorithm}:{digest.hexdigest()}, and not {checksum}: it is another file, cut "
-            "off, or was exchanged"
+            f"{what}: has the checksum {found}, and not {checksum}: it is another file, cut off, or was exchanged"
         )
 
 
-def fetched(url: str, checksum: str, path: str, limit: int, place: str) -> IO[bytes]:
-    """Fetch a file to a new path of this host, and return it, open, once it has its checksum.
+def fetched(url: str, checksum: str, file: IO[bytes], limit: int, place: str) -> None:
+    """Fetch what a file lacks. What is there already, of a run that was interrupted, is not fetched again.
 
+    :param checksum: which the file is held to afterwards. When what was there does not lead to it, all is fetched anew.
     :param limit: how many bytes it may have.
-    :raises TargetError: it cannot be fetched, is too large, or another one.
+    :raises Interrupted: it cannot be fetched now, and what is there is worth keeping.
+    :raises TargetError: it cannot be fetched, or is too large.
+    :raises OSError: it cannot be written.
     """
-    shown = without_password(url)
-    request = urllib.request.Request(url, headers={"User-Agent": "unshare.container", "Accept-Encoding": "identity"})
-    file = open(path, "xb+")  # noqa: SIM115  the caller closes it
-    try:
+    what = f"{place}: {without_password(url)}"
+    was_there = file.seek(0, os.SEEK_END) > 0
+    _complete(url, file, limit, what)
+    if was_there and digest_of(file, checksum) != checksum:
+        file.truncate(0)
+        _complete(url, file, limit, what)
+
+
+def _complete(url: str, file: IO[bytes], limit: int, what: str) -> None:
+    """Fetch what a file lacks, also when the connection is lost on the way, as long as each brings something."""
+    for attempt in range(ATTEMPTS):
+        before = file.seek(0, os.SEEK_END)
         try:
-            with urllib.request.build_opener().open(request, timeout=SILENCE) as answer:
-                _receive(answer.read, file, limit, f"{place}: {shown}")
-        except urllib.error.HTTPError as error:
-            raise TargetError(f"{place}: {shown} cannot be fetched: {error.code} {error.reason}") from None
-        except urllib.error.URLError as error:
-            raise TargetError(f"{place}: {shown} cannot be fetched: {error.reason}") from None
-        except (OSError, ValueError) as error:
-            reason = explain(error) if isinstance(error, OSError) else str(error)
-            raise TargetError(f"{place}: {shown} cannot be fetched: {reason}") from None
-        held_to(file, checksum, f"{place}: {shown}")
-    except BaseException:
-        file.close()
-        raise
-    return file
+            _fetch(url, file, limit, what)
+            return
+        except _Lost as error:
+            there = file.seek(0, os.SEEK_END)
+            if there > before and attempt + 1 < ATTEMPTS:
+                continue
+            if there:
+                said = f"{there} bytes of it are kept, and the next run goes on from there"
+                raise Interrupted(f"{what} cannot be fetched: {error}; {said}") from None
+            raise TargetError(f"{what} cannot be fetched: {error}") from None
 
 
-def _receive(read: Callable[[int], bytes], file: IO[bytes], limit: int, what: str) -> None:
-    size = 0
+def _fetch(url: str, file: IO[bytes], limit: int, what: str) -> None:
+    """Fetch what a file lacks by one connection. Raise _Lost when that does not bring all of it."""
+    headers = {"User-Agent": "unshare.container", "Accept-Encoding": "identity"}
+    there = file.seek(0, os.SEEK_END)
+    if there:
+        headers["Range"] = f"bytes={there}-"
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        with urllib.request.build_opener().open(request, timeout=SILENCE) as answer:
+            if not _goes_on(answer, there):
+                file.truncate(0)
+                there = 0
+            promised = answer.headers.get("Content-Length", "")
+            _receive(_reading(answer), file, there, limit, what)
+    except urllib.error.HTTPError as error:
+        if error.code == BEYOND_ITS_END:
+            return  # it is there whole, or it is another one, which its checksum tells
+        raise _Lost(f"{error.code} {error.reason}") from None
+    except urllib.error.URLError as error:
+        raise _Lost(str(error.reason)) from None
+    received = file.seek(0, os.SEEK_END) - there
+    if promised.isdigit() and received < int(promised):
+        raise _Lost(f"the connection has ended after {received} of {promised} bytes")
+
+
+def _goes_on(answer: Any, there: int) -> bool:
+    """Return whether the answer of a server begins behind so many bytes that are there."""
+    said = answer.headers.get("Content-Range", "") if getattr(answer, "status", None) == PARTIAL else ""
+    return there > 0 and said.startswith(f"bytes {there}-")
+
+
+def _reading(answer: Any) -> Callable[[int], bytes]:
+    """Return what reads an answer, and raises _Lost when the network fails."""
+
+    def read(size: int) -> bytes:
+        try:
+            part: bytes = answer.read(size)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise _Lost(explain(error) if isinstance(error, OSError) else str(error)) from None
+        return part
+
+    return read
+
+
+def _receive(read: Callable[[int], bytes], file: IO[bytes], size: int, limit: int, what: str) -> None:
     while True:
         part = read(PART)
         if not part:
@@ -120,4 +190,5 @@ def _receive(read: Callable[[int], bytes], file: IO[bytes], limit: int, what: st
         size += len(part)
         if size > limit:
             raise TargetError(f"{what}: is larger than {limit} bytes: set size_limit to more if it is meant to be")
-        file.write(part)
+        while part:
+            part = part[file.write(part) :]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, TypeVar
 
 from ..launcher.errors import LauncherError
 from ..launcher.paths import remove_tree
@@ -18,6 +18,8 @@ from ..state.trees import ROOT_NAME, Trees
 from .content import TreeContent, synchronise
 from .entries import Budget
 from .sources import Order, TreeSource
+
+T = TypeVar("T")
 
 SCRATCH = "scratch"
 UNKNOWN = "unknown until it is made"
@@ -52,22 +54,60 @@ class TreeMaking:
 
         :raises TargetError, OSError: that cannot be done; nothing has changed then, and nothing is left.
         """
+        if self.source is not None and state != "absent" and not self.check:
+            self._named(lambda source: source.take(self.layout.trees, self.timeout))
         former = self.trees.record(self.name)
         if former is not None and not self.trees.path(former.content).is_dir():
             former = None  # somebody has removed it
         if state == "absent":
             return self._remove(former)
         source = self._wanted()
-        if state == "present" and former is not None and former.source == source.digest():
+        if former is not None and self._is_made(state, former):
             self._collect()
             return self._result(former, former)
         source.refuse()
-        if self.check and (former is None or source.KIND == "command" or state == "present"):
+        if source.content and self.trees.path(source.content).is_dir():
+            led = self._lead(former)
+            if led is not None:
+                return led
+        fixed = state == "present" or source.IS_FIXED
+        if self.check and (former is None or source.KIND == "command" or fixed):
             if former is not None and source.KIND == "command":
                 self.warnings.append(NOT_RUN.format(self.name))
             return self._foreseen(former)
         self._collect()  # what runs that died have left may take the room that this one needs
+        lacking = self._named(lambda source: source.lacking(self.layout.trees, self.size_limit))
+        if lacking is not None:
+            return {"changed": False, "name": self.name, "awaits": lacking}
         return self._make(state, former)
+
+    def _is_made(self, state: str, known: TreeRecord) -> bool:
+        """Return whether what the name leads to need not be made anew."""
+        source = self._wanted()
+        is_of_it = known.source == source.digest() or source.content == known.content
+        return (state == "present" or source.IS_FIXED) and is_of_it
+
+    def _named(self, ask: Callable[[TreeSource], T]) -> T:
+        """Return what a source answers. Raise TargetError, with the tree's name."""
+        try:
+            return ask(self._wanted())
+        except TargetError as error:
+            raise TargetError(f"tree {self.name!r}: {error}; nothing was changed") from error
+
+    def _lead(self, former: TreeRecord | None) -> dict[str, Any] | None:
+        """Let the name lead to a tree that is stored already, and return the module's result; None when it has gone."""
+        record = self._record(self._wanted().content)
+        if not self.check and not self.trees.lead(self.name, record):
+            return None
+        facts = self.trees.facts(record.content)
+        packages = self.trees.facts(former.content).packages if former is not None else {}
+        self._collect()
+        return self._result(former, record, facts, changed_packages(packages, facts.packages))
+
+    def _record(self, content: str) -> TreeRecord:
+        """Return the record of what the name is to lead to, from now on."""
+        source = self._wanted()
+        return TreeRecord(content=content, source=source.digest(), description=source.describe(), made=int(time.time()))
 
     def _wanted(self) -> TreeSource:
         """Return what the tree is made from. Raise TargetError where nothing was given."""
@@ -107,24 +147,22 @@ class TreeMaking:
     def _foreseen(self, former: TreeRecord | None) -> dict[str, Any]:
         """Return the result of a run that would make the tree, for as much as can be said before."""
         source = self._wanted()
+        if source.content:
+            packages = self.trees.facts(former.content).packages if former is not None else {}
+            changes = changed_packages(packages, source.facts.packages)
+            return self._result(former, self._record(source.content), source.facts, changes)
         after = f"{UNKNOWN}, from {source.describe()}\n"
         before = f"{former.content}, from {former.description}\n" if former is not None else ""
         return {"changed": True, "name": self.name, "diff": self._entry(before, after)}
 
     def _make(self, state: str, former: TreeRecord | None) -> dict[str, Any]:
-        source = self._wanted()
         try:
             with self.trees.making(self.name, self.timeout) as aside:
                 known = self.trees.record(self.name)
-                if state == "present" and known is not None and known.source == source.digest():
+                if known is not None and self._is_made(state, known):
                     return self._result(former, known)  # another run was faster
                 made = self._fill(aside)
-                record = TreeRecord(
-                    content=made.digest,
-                    source=source.digest(),
-                    description=source.describe(),
-                    made=int(time.time()),
-                )
+                record = self._record(made.digest)
                 packages = self.trees.facts(former.content).packages if former is not None else {}
                 changes = changed_packages(packages, made.facts.packages)
                 if not self.check and (former is None or _differ(former, record)):
@@ -144,10 +182,15 @@ class TreeMaking:
             os.chown(path, os.geteuid(), os.getegid())
             path.chmod(0o755)
         try:
-            source.make(Order(str(root), str(scratch), self.size_limit, self.timeout))
+            source.make(Order(str(root), str(scratch), str(self.layout.trees), self.size_limit, self.timeout))
             if not root.is_dir() or root.is_symlink():
                 raise TargetError(f"{source.KIND}: has removed the directory that it was to fill")
             content = TreeContent(str(root), Budget(self.size_limit))
+            if source.content not in ("", content.digest):
+                raise TargetError(
+                    f"{source.describe()}: is said to have the content {source.content}, and has {content.digest}: "
+                    "another version has written it, or its description is of another file; write it again"
+                )
         except TargetError as error:
             raise TargetError(f"tree {self.name!r}: {error}; nothing was changed") from error
         remove_tree(str(scratch))

@@ -11,15 +11,18 @@ import json
 import os
 import shutil
 import stat
-from typing import Any, Callable
+from pathlib import Path
+from typing import IO, Any, Callable, Iterator
 
 from ..launcher import linux, lookup, trees
 from ..launcher.errors import LauncherError
 from ..launcher.paths import refusal_of_root
 from ..launcher.targets import is_below, plain_path
 from ..state.target import TargetError
+from ..state.tree_records import TreeFacts
 from . import entries, fetching, tools
 from .archives import Archive
+from .arriving import Arrival
 from .entries import Budget, TreeEntry, path_in_tree
 from .writer import TreeWriter
 
@@ -28,6 +31,8 @@ WHITEOUT = ".wh."
 
 COPIES = ("hostname", "resolv.conf")
 """What mmdebstrap copies from this host's /etc."""
+
+Put = Callable[[TreeEntry], None]
 
 DAY = 1577836800
 """The time that programs take for now (SOURCE_DATE_EPOCH), where they note when they made something."""
@@ -38,13 +43,15 @@ class Order:
 
     :ivar root: its root, an empty directory.
     :ivar scratch: an empty directory beside it, for what is needed on the way.
+    :ivar kept: a directory of this host, for what a run that is interrupted leaves to the next one.
     :ivar size_limit: bytes that it may have.
-    :ivar timeout: seconds that programs may take.
+    :ivar timeout: seconds that programs may take, and that another run which gets the same file is waited for.
     """
 
-    def __init__(self, root: str, scratch: str, size_limit: int, timeout: float) -> None:
+    def __init__(self, root: str, scratch: str, kept: str, size_limit: int, timeout: float) -> None:
         self.root = root
         self.scratch = scratch
+        self.kept = kept
         self.size_limit = size_limit
         self.timeout = timeout
 
@@ -55,9 +62,15 @@ class TreeSource:
     :param given: the options of its kind, checked by Ansible's specification of them.
     :raises TargetError: naming the option that is of no use.
     :cvar KIND: the name of the module's option for it.
+    :cvar IS_FIXED: whether one declaration makes one tree, whenever it is made.
+    :ivar content: the digest of the content of the tree that will be made, where that is known before.
+    :ivar facts: those of that tree.
     """
 
     KIND = ""
+    IS_FIXED = False
+    content = ""
+    facts = TreeFacts()
 
     def __init__(self, given: dict[str, Any]) -> None:
         self.given = given
@@ -73,6 +86,21 @@ class TreeSource:
 
     def refuse(self) -> None:
         """Raise TargetError for what is missing on this host, before anything is made."""
+
+    def take(self, kept: Path, timeout: float) -> None:
+        """Take what was sent to this host for it.
+
+        :param kept: where a run leaves to the next one what it needs.
+        :param timeout: seconds to wait for another run.
+        :raises TargetError: that cannot be done.
+        """
+
+    def lacking(self, _kept: Path, _size_limit: int) -> dict[str, Any] | None:
+        """Return what is to be sent before it can be made, for whoever sends it; None when nothing is.
+
+        :raises TargetError: there is no room for it.
+        """
+        return None
 
     def make(self, order: Order) -> None:
         """Fill the root. Raise TargetError, OSError."""
@@ -114,19 +142,24 @@ class ArchiveSource(TreeSource):
         if self.path is not None:
             fetching.opened(self.path, f"{self.KIND}.path").close()
 
-    def open(self, order: Order) -> Any:
-        """Return the file, open, once it has its checksum. Raise TargetError."""
+    @contextlib.contextmanager
+    def open(self, order: Order) -> Iterator[IO[bytes]]:
+        """Yield the file, open, once it has its checksum. Raise TargetError, OSError."""
         if self.url is not None:
-            file = os.path.join(order.scratch, "fetched")
-            return fetching.fetched(self.url, str(self.checksum), file, order.size_limit, f"{self.KIND}.url")
-        opened = fetching.opened(str(self.path), f"{self.KIND}.path")
-        if self.checksum:
-            try:
-                fetching.held_to(opened, self.checksum, f"{self.KIND}.path: {self.path}")
-            except BaseException:
-                opened.close()
-                raise
-        return opened
+            url, checksum, place = self.url, str(self.checksum), f"{self.KIND}.url"
+
+            def complete(file: IO[bytes]) -> None:
+                fetching.fetched(url, checksum, file, order.size_limit, place)
+
+            what = f"{place}: {fetching.without_password(url)}"
+            # Held until it is unpacked: another run that gets the same file finds it whole, or fetches it.
+            with Arrival(Path(order.kept), checksum, order.timeout).whole(what, complete) as file:
+                yield file
+            return
+        with fetching.opened(str(self.path), f"{self.KIND}.path") as file:
+            if self.checksum:
+                fetching.held_to(file, self.checksum, f"{self.KIND}.path: {self.path}")
+            yield file
 
     def make(self, order: Order) -> None:
         place = self.describe().replace(" ", ": ", 1)
@@ -184,32 +217,35 @@ class DirectorySource(TreeSource):
         top = self._open()
         try:
             with TreeWriter(order.root, Budget(order.size_limit)) as writer:
-                _copy(top, writer)
+                put_all(top, writer.put)
         except entries.Refused as error:
             raise entries.Refused(f"directory: {self.path}: {error}") from None
         finally:
             os.close(top)
 
 
-def _copy(top: int, writer: TreeWriter) -> None:
-    """Copy a directory with all that is in it, whoever changes it meanwhile; what is mounted in it stays empty."""
+def put_all(top: int, put: Put) -> None:
+    """Call `put` with an entry for a directory and for all that is in it; what is mounted in it stays empty.
+
+    :raises Refused: somebody changes it meanwhile, or something in it can be in no tree.
+    """
     root = os.readlink("/proc/self/fd/%d" % top)
     names: dict[tuple[int, int], str] = {}
 
     def enter(descriptor: int) -> list[str]:
         path = os.readlink("/proc/self/fd/%d" % descriptor)[len(root) :].strip("/")
-        writer.put(_entry(path, entries.DIRECTORY, os.fstat(descriptor), descriptor))
+        put(_entry(path, entries.DIRECTORY, os.fstat(descriptor), descriptor))
         found = []
         for name in sorted(os.listdir(descriptor)):
             below = f"{path}/{name}" if path else name
             status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
                 if _is_mounted(descriptor, name):
-                    writer.put(_entry(below, entries.DIRECTORY, status, -1))
+                    put(_entry(below, entries.DIRECTORY, status, -1))
                 else:
                     found.append(name)
             elif not stat.S_ISSOCK(status.st_mode):
-                _copy_one(writer, descriptor, name, below, status, names)
+                _put_one(put, descriptor, name, below, status, names)
         return found
 
     try:
@@ -226,28 +262,28 @@ def _is_mounted(directory: int, name: str) -> bool:
         os.close(descriptor)
 
 
-def _copy_one(
-    writer: TreeWriter, directory: int, name: str, path: str, status: os.stat_result, names: dict[tuple[int, int], str]
+def _put_one(
+    put: Put, directory: int, name: str, path: str, status: os.stat_result, names: dict[tuple[int, int], str]
 ) -> None:
     if stat.S_ISLNK(status.st_mode):
-        writer.put(_entry(path, entries.SYMBOLIC_LINK, status, -1, os.readlink(name, dir_fd=directory)))
+        put(_entry(path, entries.SYMBOLIC_LINK, status, -1, os.readlink(name, dir_fd=directory)))
         return
     if not stat.S_ISREG(status.st_mode):
         kind = entries.FIFO if stat.S_ISFIFO(status.st_mode) else entries.DEVICE
         if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
             kind = entries.WHITEOUT_DEVICE
-        writer.put(_entry(path, kind, status, -1))
+        put(_entry(path, kind, status, -1))
         return
     identity = (status.st_dev, status.st_ino)
     if status.st_nlink > 1 and identity in names:
-        writer.put(_entry(path, entries.HARD_LINK, status, -1, names[identity]))
+        put(_entry(path, entries.HARD_LINK, status, -1, names[identity]))
         return
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise entries.Refused(f"{entries.shown_name(path)} was exchanged while it was copied: try again")
-        writer.put(_entry(path, entries.FILE, status, descriptor))
+        put(_entry(path, entries.FILE, status, descriptor))
     finally:
         os.close(descriptor)
     if status.st_nlink > 1:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
 import types
 import typing as t
 from pathlib import Path
@@ -32,6 +34,11 @@ class Run:
         self.detached: list[bool] = []
         self.answers: list[Answer] = []
         self.shown: list[str] = []
+        self.remote = "/there"
+
+    def put(self, local: str, remote: str) -> None:
+        """Put a file on the host."""
+        shutil.copyfile(local, remote)
 
     def __call__(
         self,
@@ -45,9 +52,11 @@ class Run:
     ) -> dict[str, t.Any]:
         """Run a task of the plugin KIND with ARGUMENTS and further KEYWORDS on HOST, and return its result."""
         others = {"async_val": 0, "action": "x", "environment": None, "no_log": False, "delegate_to": None}
+        others["get_search_path"] = lambda: ["/"]
         task: t.Any = types.SimpleNamespace(args=arguments, check_mode=check, diff=diff, **{**others, **keywords})
         nothing: t.Any = None
-        connection: t.Any = types.SimpleNamespace(_shell=types.SimpleNamespace(tmpdir="/there"), has_native_async=False)
+        shell = types.SimpleNamespace(tmpdir=self.remote, join_path=os.path.join)
+        connection: t.Any = types.SimpleNamespace(_shell=shell, has_native_async=False, put_file=self.put)
         action: t.Any = kind(task, connection, nothing, DataLoader(), nothing, None)
         action._execute_module = self._execute
         action._display = types.SimpleNamespace(display=self.shown.append)

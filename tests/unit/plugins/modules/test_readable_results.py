@@ -25,6 +25,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "system_container": {"name": "x"},
     "system_container_info": {},
     "tree": {"name": "x", "state": "absent"},
+    "tree_archive": {"name": "x", "path": "/x.tar"},
     "tree_info": {},
 }
 BYTES = os.fsdecode(b"own\xff\xc3\xa9")  # a name as Python has it

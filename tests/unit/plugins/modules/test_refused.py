@@ -37,6 +37,7 @@ TASKS: list[tuple[str, dict[str, t.Any]]] = [
     ("system_container_info", {}),
     ("containers", {"containers": {"web": {"state": "stopped"}}}),
     ("tree", {"name": "web", "state": "absent"}),
+    ("tree_archive", {"name": "web", "path": "/web.tar"}),
     ("tree_info", {}),
     *(("system_container", {"name": "web", "state": state}) for state in ("started", "stopped", "absent")),
 ]

@@ -32,6 +32,7 @@ REQUIRED: dict[str, dict[str, t.Any]] = {
     "eval_container": {"argv": ["/bin/true"]},
     "containers": {},
     "tree": {"name": "web", "state": "absent"},
+    "tree_archive": {"name": "web", "path": "/web.tar"},
 }
 """What the modules with time limits need beside them."""
 

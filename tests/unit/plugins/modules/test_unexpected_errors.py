@@ -28,6 +28,7 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, t.Any], str]] = {
     "system_container": (("Container", "OneContainer.bring"), {"name": "web"}, "container 'web'"),
     "system_container_info": (("Container", "Information.gather"), {"name": ["web"]}, "web"),
     "tree": (("TreeMaking", "TreeMaking.reach"), {"name": "web", "directory": "/srv"}, "tree 'web'"),
+    "tree_archive": (("Trees", "Trees.content"), {"name": "web", "path": "/web.tar"}, "tree 'web'"),
     "tree_info": (("Listing", "Listing.unnamed"), {}, "the trees of this host"),
 }
 """Where something fails, the arguments, and what the message must name."""

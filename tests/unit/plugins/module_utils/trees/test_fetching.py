@@ -8,28 +8,54 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import os
 import threading
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
+from ansible_collections.unshare.container.plugins.module_utils.state.trees import KEPT_FOR, Trees
 from ansible_collections.unshare.container.plugins.module_utils.trees import fetching
+from ansible_collections.unshare.container.plugins.module_utils.trees.arriving import Arrival
 
 from .small_trees import archive, directory, left, making, member
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
-    """A server of files; it cuts off what is called so."""
+    """A server of files. Each answer for a file ends after `most` bytes, whatever it has promised.
+
+    Attributes:
+        most: bytes of an answer.
+        ranges: whether a part of a file can be asked for.
+        begins: where each answer has begun in its file.
+    """
+
+    most = 1 << 30
+    ranges = True
+    begins: t.ClassVar[list[int]] = []
 
     def do_GET(self) -> None:
-        if self.path != "/cut":
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
             super().do_GET()
             return
-        self.send_response(200)
-        self.send_header("Content-Length", "100000")
+        content, begin = path.read_bytes(), 0
+        asked = self.headers.get("Range")
+        if asked and self.ranges:
+            begin = int(asked.removeprefix("bytes=").removesuffix("-"))
+            if begin >= len(content):
+                self.send_error(416)
+                return
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
+        else:
+            self.send_response(200)
+        self.begins.append(begin)
+        self.send_header("Content-Length", str(len(content) - begin))
         self.end_headers()
-        self.wfile.write(b"x" * 100)
+        self.wfile.write(content[begin:][: self.most])
 
     def log_message(self, *_words: t.Any) -> None:
         """Say nothing."""
@@ -41,6 +67,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[str]:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "served").mkdir()
+    monkeypatch.setattr(Server, "begins", [])
     handler = functools.partial(Server, directory=str(tmp_path / "served"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -64,9 +91,10 @@ def test_t3_a_tree_is_fetched_and_held_to_its_checksum(tmp_path: Path, url: str)
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("missing", "cannot be fetched: 404"), ("cut", "cannot be fetched|cut off, or was exchanged")],
+    [("missing", "cannot be fetched: 404"), ("other", "cut off, or was exchanged")],
 )
 def test_t3_what_cannot_be_fetched_leaves_nothing(tmp_path: Path, url: str, name: str, said: str) -> None:
+    (tmp_path / "served/other").write_bytes(b"x" * 100)
     given = {"url": f"{url}/{name}", "checksum": "sha256:" + "0" * 64}
     with pytest.raises(TargetError, match=said):
         making(tmp_path / "root", "archive", given).reach("present")
@@ -85,6 +113,81 @@ def test_t3_nobody_there_is_said(tmp_path: Path, url: str) -> None:
     given = {"url": "http://127.0.0.1:9/a", "checksum": "sha256:" + "0" * 64}
     with pytest.raises(TargetError, match="archive.url: http://127.0.0.1:9/a cannot be fetched: "):
         making(tmp_path / "root", "archive", given).reach("present")
+
+
+def served(tmp_path: Path) -> bytes:
+    """Serve an archive. Return its bytes."""
+    return archive(tmp_path / "served/a.tar", directory("usr"), member("usr/f", b"x" * 50_000)).read_bytes()
+
+
+def given_for(url: str, content: bytes) -> dict[str, t.Any]:
+    """Return the options of a tree of the archive that is served."""
+    return {"url": f"{url}/a.tar", "checksum": f"sha256:{hashlib.sha256(content).hexdigest()}"}
+
+
+def test_t3_a_connection_that_is_lost_on_the_way_is_made_again(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = served(tmp_path)
+    most = len(content) // 3 + 1
+    monkeypatch.setattr(Server, "most", most)
+    assert making(tmp_path / "root", "archive", given_for(url, content)).reach("present")["changed"]
+    assert Server.begins == [0, most, 2 * most]
+
+
+def test_t3_the_next_run_fetches_what_an_interrupted_one_lacks(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = served(tmp_path)
+    given = given_for(url, content)
+    monkeypatch.setattr(Server, "most", 1000)
+    with pytest.raises(TargetError, match="after 1000 of .*; 5000 bytes of it are kept, and the next run goes"):
+        making(tmp_path / "root", "archive", given).reach("present")
+    monkeypatch.setattr(Server, "most", 1 << 30)
+    Server.begins.clear()
+    made = making(tmp_path / "root", "archive", given).reach("present")
+    assert Server.begins == [5000]
+    assert left(tmp_path / "root") == sorted([made["content"], "names", f"names/{made['name']}.json"])
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("there", [b"wrong", b"wrong" * 50_000])
+def test_t3_what_is_there_and_is_of_another_file_is_fetched_anew(
+    tmp_path: Path, url: str, there: bytes, ranges: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that sends no parts, or has another file by now, is believed as little as one that does."""
+    content = served(tmp_path)
+    given = given_for(url, content)
+    monkeypatch.setattr(Server, "ranges", ranges)
+    arrival = Arrival(Layout(tmp_path / "root").trees, given["checksum"], 1.0)
+    with arrival.held() as file:
+        file.write(there)
+    assert making(tmp_path / "root", "archive", given).reach("present")["changed"]
+    assert Server.begins[-1] == 0
+
+
+def test_t3_what_is_there_whole_is_not_fetched_again(tmp_path: Path, url: str) -> None:
+    """Of a run that was killed while it unpacked."""
+    content = served(tmp_path)
+    given = given_for(url, content)
+    with Arrival(Layout(tmp_path / "root").trees, given["checksum"], 1.0).held() as file:
+        file.write(content)
+    assert making(tmp_path / "root", "archive", given).reach("present")["changed"]
+    assert Server.begins == []
+
+
+def test_t3_what_nobody_goes_on_with_is_removed_after_days(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    old, new, held = (Arrival(Layout(root).trees, "sha256:" + digit * 64, 1.0) for digit in "abc")
+    for arrival in (old, new, held):
+        with arrival.held() as file:
+            file.write(b"x")
+    for arrival in (old, held):
+        for path in (arrival.directory, arrival.directory / "file"):
+            os.utime(path, (time.time() - KEPT_FOR - 60,) * 2)
+    with held.held():
+        Trees(Layout(root)).collect()
+    assert left(root) == sorted([new.directory.name, held.directory.name])
 
 
 @pytest.mark.parametrize(
