@@ -96,6 +96,13 @@ def test_n2_what_is_routed_is_reached_by_its_own_address(world: World) -> None:
 @pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
 def test_n2_on_a_device_it_is_a_machine_of_the_lan(world: World, kind: str) -> None:
     if world.host.run("ip", "link", "add", "try0", "link", "eth9", "type", kind).returncode:
+        guest = Guest(NAME, world, kind, {kind: "eth9", "addresses": OWN})
+        try:
+            with world.host.entered():
+                (said,) = examination.examine(Layout(), guest.name, guest.system).conflicts
+            assert said.startswith(f"network: {kind}: the kernel of this host has no such interfaces")
+        finally:
+            guest.destroy()
         pytest.skip(f"this kernel has no {kind}")
     world.host.ip("link del try0")
     with started(NAME, world, kind, {kind: "eth9", "addresses": OWN, "gateway": [ROUTER]}) as guest:
