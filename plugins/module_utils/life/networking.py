@@ -25,11 +25,11 @@ from ..state import network_conflicts, zone_names, zones
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
 from .network_rules import Rules, living, warnings_of_filters
+from .network_warnings import warnings_of_addresses, warnings_of_ports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
-    from ..launcher.network_records import Published
     from ..launcher.wires import Wire
     from ..state.record import RecordedContainer
 
@@ -45,15 +45,6 @@ TAKEN = "ports: %s is published for container %s already: choose another port, o
 SHUT = (
     "ports: 127.0.0.1 does not lead to containers by %s here, for its setting net.ipv4.conf.*.route_localnet cannot be "
     "changed: use another of the host's addresses"
-)
-NOBODYS = (
-    "ports: %s: the host has no such address now, so that the port leads nowhere until it has: name one of the host's, "
-    "or none for all of them"
-)
-LOST = (
-    "ports: %s: [::1] does not lead to the container here, for the host filters what its bridges forward "
-    "(br_netfilter): use 127.0.0.1 or another of the host's addresses; or set net.bridge.bridge-nf-call-ip6tables to "
-    "0, if nothing else on the host needs it"
 )
 
 
@@ -87,6 +78,7 @@ class Networking:
             others = self._others()
             self.wires = decide(container.name, spec, config, host, others)
             self.warnings += [wire.warning for wire in self.wires if wire.warning]
+            self.warnings += warnings_of_addresses(spec)
             self._refuse_taken(others, host)
 
     def _others(self) -> list[NetworkRecord]:
@@ -170,16 +162,6 @@ class Networking:
 
 def _zones_of(record: NetworkRecord) -> set[str]:
     return {interface.parent for interface in record.interfaces if interface.kind == ZONE}
-
-
-def warnings_of_ports(ports: list[Published], host: Netlink) -> list[str]:
-    """Return a warning about each port that leads nowhere here."""
-    there = {cidr.partition("/")[0] for _index, cidr in host.addresses()}
-    far = [port for port in ports if port.address and not port.address.startswith("127.") and port.address != "::1"]
-    found = [NOBODYS % port for port in far if port.address not in there]
-    if setting("bridge/bridge-nf-call-ip6tables") == "1":
-        found += [LOST % port for port in ports if port.address in ("", "::1")][:1]
-    return found
 
 
 def decide(
