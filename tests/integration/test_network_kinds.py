@@ -241,3 +241,23 @@ def test_what_another_one_has_is_refused(world: World) -> None:
             finally:
                 second.destroy()
         assert world.outside.reaches("203.0.113.5")
+
+
+def test_n9_on_a_device_too_what_has_ended_unseen_has_no_address(world: World) -> None:
+    if world.host.run("ip", "link", "add", "try0", "link", "eth9", "type", "macvlan").returncode:
+        pytest.skip("this kernel has no macvlan")
+    world.host.ip("link del try0")
+    interface = {"macvlan": "eth9", "addresses": OWN}
+    with started(NAME, world, "killed", interface) as first:
+        second = Guest(NAME, world, "next", interface)
+        try:
+            with pytest.raises(LauncherError, match=rf"is that of container {first.name}: choose another"):
+                second.start()
+            process = first.container.process()
+            assert process is not None
+            process.end()
+            process.close()
+            second.start()
+            assert second.reaches(MACHINE)
+        finally:
+            second.destroy()

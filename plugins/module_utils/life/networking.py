@@ -30,6 +30,7 @@ from .network_warnings import warnings_of_addresses, warnings_of_ports
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
+    from ..launcher.network_records import Published
     from ..launcher.wires import Wire
     from ..state.record import RecordedContainer
 
@@ -88,10 +89,7 @@ class Networking:
     def _refuse_taken(self, others: list[NetworkRecord], host: Netlink) -> None:
         """Raise LauncherError when another container has what this one is to have."""
         network_conflicts.refuse_taken(self.wires, others, host)
-        for record in others:
-            for port in self.options.ports:
-                if any(port.meets(other) for other in record.ports):
-                    raise LauncherError(TAKEN % (port, record.container))
+        refuse_published(self.options.ports, others)
 
     def prepare(self) -> None:
         """Note what the container gets, make what it shares with others, and begin to load the packet filter."""
@@ -162,6 +160,14 @@ class Networking:
 
 def _zones_of(record: NetworkRecord) -> set[str]:
     return {interface.parent for interface in record.interfaces if interface.kind == ZONE}
+
+
+def refuse_published(ports: list[Published], others: list[NetworkRecord]) -> None:
+    """Raise LauncherError when the host publishes one of some ports for another container."""
+    for record in others:
+        for port in ports:
+            if any(port.meets(other) for other in record.ports):
+                raise LauncherError(TAKEN % (port, record.container))
 
 
 def decide(
@@ -350,7 +356,7 @@ def follow(container: RecordedContainer) -> list[str]:
     """Give a running container the options that are kept for it now. Return warnings.
 
     Raises:
-        LauncherError: its host has another network than this process.
+        LauncherError: its host has another network than this process, or publishes a port for another container.
     """
     with NetworkLock() as lock, Netlink() as host:
         record = NetworkRecord.read(container.name)
@@ -360,6 +366,7 @@ def follow(container: RecordedContainer) -> list[str]:
             raise LauncherError(ELSEWHERE % container.name)
         options = network_options.read(container.directory)
         former = living()
+        refuse_published(options.ports, _without(record, former))  # since it was asked, another one may have begun
         record.ports = options.ports
         record.write()
         write_servers(record, options.nameservers)

@@ -211,7 +211,7 @@ def test_bad_input(root: Path, run_module: RunModule, changes: dict[str, t.Any],
 def test_an_interface_that_the_host_cannot_give_yet_is_a_warning_of_check_mode(
     root: Path, run_module: RunModule
 ) -> None:
-    """An earlier task may make the bridge. The run looks for it before anything ends, when the container is to start."""
+    """An earlier task may make the bridge. The run looks for it when the container is to start."""
     (root / "usr/sbin").mkdir()
     (root / "usr/sbin/nft").touch(0o755)
     interfaces = [{"kind": "bridge", "name": "eth0", "parent": "br-of-nobody", "addresses": ["192.0.2.5/24"]}]
