@@ -75,17 +75,11 @@ class Routed(Wire):
         for address in self.addresses:
             host.add_route(index, destination=address)
 
-    def configure(self, inside: Netlink) -> None:
-        gateways, self.gateways = self.gateways, []
-        super().configure(inside)
-        self.gateways = gateways
-        link = inside.link(self.interface.name)
-        if link is None:
-            return  # somebody inside has just deleted it
-        for gateway in gateways:
-            if ":" not in gateway:
-                inside.add_route(link.index, destination=gateway + "/32")
-            inside.add_route(link.index, gateway=gateway)
+    def lead_out(self, inside: Netlink, index: int) -> None:
+        for gateway in self.gateways:
+            if ":" not in gateway:  # it is in no network of the interface's
+                inside.add_route(index, destination=gateway + "/32")
+            inside.add_route(index, gateway=gateway)
 
 
 class OnDevice(Wire):
