@@ -128,10 +128,8 @@ def test_n13_an_interface_to_which_nobody_gives_an_address(
     interface: dict[str, t.Any], warned: bool, machine: bool
 ) -> None:
     """The tree of a machine may have a client that the declaration does not know of."""
-    root = {"kind": "machine"} if machine else {}
-    spec = t.cast(
-        "t.Any", SimpleNamespace(root=Root(**root), network=Network(interfaces=[Interface(name="lan", **interface)]))
-    )
+    root = Root(kind="machine") if machine else Root()
+    spec = t.cast("t.Any", SimpleNamespace(root=root, network=Network(interfaces=[Interface(name="lan", **interface)])))
     found = network_warnings.warnings_of_addresses(spec)
     assert [text.partition(": nobody")[0] for text in found] == (
         [f"network: {interface['kind']}: lan"] if warned and not machine else []
