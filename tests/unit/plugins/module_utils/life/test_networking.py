@@ -138,6 +138,13 @@ def test_n13_an_interface_to_which_nobody_gives_an_address(
     assert network_warnings.warnings_of_addresses(spec) == []
 
 
+def test_n5_a_port_of_the_host_is_one_containers() -> None:
+    others = [record(ZONE, WEB)]
+    networking.refuse_published(parse_ports(["81:80", "80:80/udp"]), others)
+    with pytest.raises(LauncherError, match="ports: 127.0.0.1:80/tcp is published for container web already"):
+        networking.refuse_published(parse_ports(["81:80", "127.0.0.1:80:80"]), others)
+
+
 class Loading:
     """A program that loads rules, and fails."""
 
