@@ -288,7 +288,8 @@ options:
         is that device, which the host has back when the container ends.
       - Further keys of an interface are C(addresses), a list of such as V(192.0.2.5/24), C(gateway), one address, or a
         list of one of IPv4 and one of IPv6, C(mac), C(mtu), C(name), the one inside, which is V(eth0), V(eth1) and so
-        on by default, and C(dhcp), whether a DHCP client of the declaration configures it.
+        on by default, and C(dhcp), whether a DHCP client of the declaration configures it. A client also configures
+        an interface on a bridge or a device that has no C(addresses).
       - With C(host_access), in the mapping of an interface, too, the container reaches what the host itself serves;
         this is for zones and routed interfaces, and false by default.
     type: raw

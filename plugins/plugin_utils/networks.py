@@ -70,10 +70,26 @@ class NetworkChoice(t.NamedTuple):
         return self.own is not None and self.own.publishes
 
     @property
+    def is_filtered(self) -> bool:
+        """Return whether the host's packet filter has rules for an interface."""
+        return self.own is not None and self.own.is_filtered
+
+    @property
     def for_clients(self) -> tuple[str, ...]:
         """Return the names of the interfaces that are left to a DHCP client inside."""
         lan = [item for item in self.interfaces if item.kind in FOR_DHCP]
         return tuple(item.name for item in lan if item.dhcp or not item.addresses)
+
+    def left_to_client(self) -> NetworkChoice:
+        """Return the network of a declaration with a DHCP client, whose interfaces say themselves what is left to it.
+
+        The target knows nothing of clients: one of them writes the list of name servers, for instance.
+        """
+        if self.own is None:
+            return self
+        names = self.for_clients
+        interfaces = [item.replacing(dhcp=item.name in names) for item in self.interfaces]
+        return self._replace(own=self.own.replacing(interfaces=interfaces))
 
     @property
     def place_of_dhcp(self) -> str | None:

@@ -22,6 +22,7 @@ from .errors import DeclarationError, contracted
 from .fold import fold
 from .operating_system import PATH, OperatingSystem, default_name, operating_system
 from .records import FileSystem, FileSystemMapping
+from .services.networking import clients
 from .validation import Spec, validate
 
 _INIT: Spec = {
@@ -86,6 +87,8 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         )
     name = container_name(system, given["name"])
     network = networks.read_network(given["network"], given["shared_network"])
+    if clients(service.type for service in system.services):
+        network = network.left_to_client()
     store = stores.store_record(given["store"])
     root = roots.read_root(given["root"], store)
     init = _init(given["init"], root.is_machine)
@@ -143,7 +146,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         "spec": specification,
         "activation": folded["activation"],
         "programs": folded["programs"],
-        "packages": sorted({*folded["packages"], *([DEBIAN_PACKAGES.packet_filter] if network.own else [])}),
+        "packages": sorted({*folded["packages"], *([DEBIAN_PACKAGES.packet_filter] if network.is_filtered else [])}),
     }
 
 

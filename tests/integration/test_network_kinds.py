@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import network
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life import examination
+from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
 from . import network_hosts
@@ -96,6 +97,13 @@ def test_n2_what_is_routed_is_reached_by_its_own_address(world: World) -> None:
 @pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
 def test_n2_on_a_device_it_is_a_machine_of_the_lan(world: World, kind: str) -> None:
     if world.host.run("ip", "link", "add", "try0", "link", "eth9", "type", kind).returncode:
+        guest = Guest(NAME, world, kind, {kind: "eth9", "addresses": OWN})
+        try:
+            with world.host.entered():
+                (said,) = examination.examine(Layout(), guest.name, guest.system).conflicts
+            assert said.startswith(f"network: {kind}: the kernel of this host has no such interfaces")
+        finally:
+            guest.destroy()
         pytest.skip(f"this kernel has no {kind}")
     world.host.ip("link del try0")
     with started(NAME, world, kind, {kind: "eth9", "addresses": OWN, "gateway": [ROUTER]}) as guest:
@@ -234,3 +242,35 @@ def test_what_another_one_has_is_refused(world: World) -> None:
             finally:
                 second.destroy()
         assert world.outside.reaches("203.0.113.5")
+
+
+@pytest.fixture
+def device(world: World) -> t.Iterator[str]:
+    """Give a device of the host."""
+    world.host.ip("link add eth7 type veth peer name eth8", "link set eth8 up", "link set eth7 up")
+    yield "eth7"
+    world.host.ip("link del eth7")
+
+
+def test_n9_on_a_device_too_what_has_ended_unseen_has_no_address(world: World, device: str) -> None:
+    if world.host.run("ip", "link", "add", "try0", "link", device, "type", "macvlan").returncode:
+        pytest.skip("this kernel has no macvlan")
+    world.host.ip("link del try0")
+    interface = {"macvlan": device, "addresses": OWN}
+    with started(NAME, world, "killed", interface) as first:
+        second = Guest(NAME, world, "next", interface)
+        try:
+            with pytest.raises(LauncherError, match=rf"is that of container {first.name}: choose another"):
+                second.start()
+            process = first.container.process()
+            assert process is not None
+            process.end()
+            process.close()
+            record = NetworkRecord.read(first.name)
+            assert record is not None
+            record.launcher = [0x7FFFFFFF, 0]  # a module has ended long since; this process has not
+            record.write()
+            second.start()
+            assert second.noted()["interfaces"][0]["addresses"] == OWN
+        finally:
+            second.destroy()

@@ -42,11 +42,8 @@ if TYPE_CHECKING:
 NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
 NEW_LINK, DELETE_LINK, GET_LINK, SET_LINK = 16, 17, 18, 19
-NEW_ADDRESS, GET_ADDRESS = 20, 22
-NEW_ROUTE, GET_ROUTE = 24, 26
-NEW_NEIGHBOUR = 28
+NEW_ADDRESS, GET_ADDRESS, NEW_ROUTE, GET_ROUTE, NEW_NEIGHBOUR = 20, 22, 24, 26, 28
 NEW_QUEUE, NEW_FILTER = 36, 44
-QUEUE = "=BxxxiIII"
 CLSACT, CLSACT_PARENT, INGRESS, DIRECT = 0xFFFF0000, 0xFFFFFFF1, 0xFFFFFFF2, 1
 FIRST_OF_ALL = 1 << 16 | _socket.htons(3)  # the priority, and ETH_P_ALL
 NEW_PROPERTY = 108  # RTM_NEWLINKPROP, Linux 5.5
@@ -56,7 +53,7 @@ CAPPED, HAS_EXPLANATION = 0x100, 0x200
 EXPLANATION = 1
 NESTED = 0x8000
 
-HEADER, ADDRESS, ROUTE, NEIGHBOUR = "=IHHII", "=BBBBi", "=BBBBBBBBI", "=BxxxiHBB"
+HEADER, ADDRESS, ROUTE, NEIGHBOUR, QUEUE = "=IHHII", "=BBBBi", "=BBBBBBBBI", "=BxxxiHBB", "=BxxxiIII"
 AF_BRIDGE = 7
 BUFFER = 1 << 17
 
@@ -72,8 +69,7 @@ MACVLAN_MODE, MACVLAN_BRIDGE, IPVLAN_MODE, IPVLAN_L2 = 1, 4, 1, 0
 NODAD = 2
 STATIC, OF_MASTER = 0x40, 4
 MAIN_TABLE, LOCAL_TABLE, STATIC_ROUTE = 254, 255, 4
-UNIVERSE, ON_LINK, ON_HOST = 0, 253, 254
-UNICAST, TO_HOST = 1, 2
+UNIVERSE, ON_LINK, UNICAST, TO_HOST = 0, 253, 1, 2
 
 
 def _attribute(kind: int, value: bytes | str | int) -> bytes:
@@ -266,6 +262,10 @@ class Netlink:
     def set_mtu(self, index: int, mtu: int) -> None:
         """Set the mtu of a link, in bytes."""
         self._change("set mtu %d" % mtu, index, _attribute(IFLA_MTU, mtu))
+
+    def set_name(self, index: int, name: str) -> None:
+        """Give a link, which is down, another name."""
+        self._change("set name %s" % name, index, _attribute(IFLA_NAME, name))
 
     def set_master(self, index: int, master: int) -> None:
         """Make a link a port of a bridge, or of none (0)."""

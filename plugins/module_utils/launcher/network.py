@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from _socket import AF_INET, AF_INET6
@@ -20,7 +21,11 @@ from .netlink import Netlink
 from .network_records import BRIDGE, IPVLAN, MACVLAN, PHYSICAL, ROUTED, ZONE, Interface
 from .wires import DECIDED, InZone, OnBridge, Wire, remove_link
 
-FIRST_NAMESPACE = "/proc/1/ns/net"
+OWN_NAMESPACE, FIRST_NAMESPACE = "/proc/self/ns/net", "/proc/1/ns/net"
+UNKNOWN_KIND = (
+    "network: {0}: the kernel of this host has no such interfaces: load or install its module {0} (on Ubuntu it may be "
+    "in linux-modules-extra-…), or have the device be a port of a bridge, and say that (bridge)"
+)
 VIRTUAL = (
     "%s: is no device of the machine's but a virtual one (%s), which the kernel deletes when the container ends: make "
     "it again before the next start"
@@ -70,23 +75,21 @@ class Routed(Wire):
         for address in self.addresses:
             host.add_route(index, destination=address)
 
-    def configure(self, inside: Netlink) -> None:
-        gateways, self.gateways = self.gateways, []
-        super().configure(inside)
-        self.gateways = gateways
-        link = inside.link(self.interface.name)
-        if link is None:
-            return  # somebody inside has just deleted it
-        for gateway in gateways:
-            if ":" not in gateway:
-                inside.add_route(link.index, destination=gateway + "/32")
-            inside.add_route(link.index, gateway=gateway)
+    def lead_out(self, inside: Netlink, index: int) -> None:
+        for gateway in self.gateways:
+            if ":" not in gateway:  # it is in no network of the interface's
+                inside.add_route(index, destination=gateway + "/32")
+            inside.add_route(index, gateway=gateway)
 
 
 class OnDevice(Wire):
     """An interface on a device of the host's, without an end on the host: the device's network sees it."""
 
+    # Until it is configured: before Linux 6.15 the name of a new one must be no interface's of the host, either.
+    first_name = ""
+
     def check(self, host: Netlink) -> None:
+        self._refuse_unknown(host)
         self._needed(host)
         link = host.link(self.device)
         place = "network: %s: %s" % (self.interface.kind, self.device)
@@ -100,7 +103,27 @@ class OnDevice(Wire):
     def connect(self, host: Netlink, namespace: int) -> None:
         interface = self.interface
         parent = self._needed(host)
-        host.add_on_device(interface.kind, interface.name, parent, namespace, self.mac, interface.mtu)
+        self.first_name = _unused_name()
+        host.add_on_device(interface.kind, self.first_name, parent, namespace, self.mac, interface.mtu)
+
+    def configure(self, inside: Netlink) -> None:
+        link = inside.link(self.first_name)
+        if link is not None:
+            inside.set_name(link.index, self.interface.name)
+        super().configure(inside)
+
+    def _refuse_unknown(self, host: Netlink) -> None:
+        """Refuse a kind that the kernel does not have. It is asked for one on no device, which it never makes."""
+        here = os.open(OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            host.add_on_device(self.interface.kind, _unused_name(), 0, here, "", 0)
+        except OSError as failure:
+            if failure.errno == errno.EOPNOTSUPP:
+                raise LauncherError(UNKNOWN_KIND.format(self.interface.kind)) from None
+            if failure.errno != errno.ENODEV:
+                raise
+        finally:
+            os.close(here)
 
 
 class Physical(Wire):
@@ -132,7 +155,7 @@ class Physical(Wire):
     def give_back(self, host: Netlink) -> None:
         if host.link(self.device) is not None:
             return
-        home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        home = os.open(OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
         try:
             first = os.open(FIRST_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:  # a security module, or a namespace of users, shields that process
@@ -161,6 +184,11 @@ WIRES: dict[str, type[Wire]] = {
 }
 # The host's address for a container that is routed: the same everywhere, for nobody else is at that wire.
 HOST_OF_ROUTED = {AF_INET: "169.254.1.1", AF_INET6: "fe80::1"}
+
+
+def _unused_name() -> str:
+    """Return a name that no interface has."""
+    return "u" + os.urandom(7).hex()
 
 
 def fetch(mac: str, kind: str, name: str, home: int) -> None:

@@ -163,8 +163,12 @@ class Wire:
         for address in self.addresses:
             if ":" in address:
                 inside.add_address(link.index, address)
+        self.lead_out(inside, link.index)
+
+    def lead_out(self, inside: Netlink, index: int) -> None:
+        """Make the routes by its gateways."""
         for gateway in self.gateways:
-            inside.add_route(link.index, gateway=gateway)
+            inside.add_route(index, gateway=gateway)
 
     @property
     def settled(self) -> bool:

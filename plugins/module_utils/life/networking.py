@@ -25,6 +25,7 @@ from ..state import network_conflicts, zone_names, zones
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
 from .network_rules import Rules, living, warnings_of_filters
+from .network_warnings import warnings_of_addresses, warnings_of_ports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,15 +46,6 @@ TAKEN = "ports: %s is published for container %s already: choose another port, o
 SHUT = (
     "ports: 127.0.0.1 does not lead to containers by %s here, for its setting net.ipv4.conf.*.route_localnet cannot be "
     "changed: use another of the host's addresses"
-)
-NOBODYS = (
-    "ports: %s: the host has no such address now, so that the port leads nowhere until it has: name one of the host's, "
-    "or none for all of them"
-)
-LOST = (
-    "ports: %s: [::1] does not lead to the container here, for the host filters what its bridges forward "
-    "(br_netfilter): use 127.0.0.1 or another of the host's addresses; or set net.bridge.bridge-nf-call-ip6tables to "
-    "0, if nothing else on the host needs it"
 )
 
 
@@ -87,6 +79,7 @@ class Networking:
             others = self._others()
             self.wires = decide(container.name, spec, config, host, others)
             self.warnings += [wire.warning for wire in self.wires if wire.warning]
+            self.warnings += warnings_of_addresses(spec)
             self._refuse_taken(others, host)
 
     def _others(self) -> list[NetworkRecord]:
@@ -96,10 +89,7 @@ class Networking:
     def _refuse_taken(self, others: list[NetworkRecord], host: Netlink) -> None:
         """Raise LauncherError when another container has what this one is to have."""
         network_conflicts.refuse_taken(self.wires, others, host)
-        for record in others:
-            for port in self.options.ports:
-                if any(port.meets(other) for other in record.ports):
-                    raise LauncherError(TAKEN % (port, record.container))
+        refuse_published(self.options.ports, others)
 
     def prepare(self) -> None:
         """Note what the container gets, make what it shares with others, and begin to load the packet filter."""
@@ -172,14 +162,12 @@ def _zones_of(record: NetworkRecord) -> set[str]:
     return {interface.parent for interface in record.interfaces if interface.kind == ZONE}
 
 
-def warnings_of_ports(ports: list[Published], host: Netlink) -> list[str]:
-    """Return a warning about each port that leads nowhere here."""
-    there = {cidr.partition("/")[0] for _index, cidr in host.addresses()}
-    far = [port for port in ports if port.address and not port.address.startswith("127.") and port.address != "::1"]
-    found = [NOBODYS % port for port in far if port.address not in there]
-    if setting("bridge/bridge-nf-call-ip6tables") == "1":
-        found += [LOST % port for port in ports if port.address in ("", "::1")][:1]
-    return found
+def refuse_published(ports: list[Published], others: list[NetworkRecord]) -> None:
+    """Raise LauncherError when the host publishes one of some ports for another container."""
+    for record in others:
+        for port in ports:
+            if any(port.meets(other) for other in record.ports):
+                raise LauncherError(TAKEN % (port, record.container))
 
 
 def decide(
@@ -368,7 +356,7 @@ def follow(container: RecordedContainer) -> list[str]:
     """Give a running container the options that are kept for it now. Return warnings.
 
     Raises:
-        LauncherError: its host has another network than this process.
+        LauncherError: its host has another network than this process, or publishes a port for another container.
     """
     with NetworkLock() as lock, Netlink() as host:
         record = NetworkRecord.read(container.name)
@@ -378,6 +366,7 @@ def follow(container: RecordedContainer) -> list[str]:
             raise LauncherError(ELSEWHERE % container.name)
         options = network_options.read(container.directory)
         former = living()
+        refuse_published(options.ports, _without(record, former))  # since it was asked, another one may have begun
         record.ports = options.ports
         record.write()
         write_servers(record, options.nameservers)

@@ -9,7 +9,17 @@ import os
 from pathlib import Path
 from typing import Any, Iterable, NamedTuple
 
-from ..host import claims, facts, looking, preflight, preflight_sources, store, system_filter, unit_files
+from ..host import (
+    claims,
+    facts,
+    looking,
+    preflight,
+    preflight_network,
+    preflight_sources,
+    store,
+    system_filter,
+    unit_files,
+)
 from ..host.preflight_content import Content
 from ..host.preflight_hidden import hidden_mappings
 from ..host.preflight_paths import UnitPaths
@@ -158,7 +168,10 @@ def stage(
     staged.warnings += named.warnings
     if check:
         staged.warnings += looking.in_time(
-            lambda: claims.conflicts(host, layout, content.name, content.specification, without)
+            lambda: [
+                *claims.conflicts(host, layout, content.name, content.specification, without),
+                *preflight_network.conflicts(content.name, content.specification, without),
+            ]
         )
     if staged.damages:
         done = "would be" if check else "was"

@@ -119,6 +119,7 @@ MODULES = (
     "life/main",
     "life/network_healing",
     "life/network_rules",
+    "life/network_warnings",
     "life/networking",
     "life/service",
     "life/start",

@@ -18,6 +18,7 @@ from ..launcher.network_options import NetworkOptions
 from ..launcher.network_records import Published
 from ..launcher.paths import NETWORK_FILE, RUN_DIRECTORY, read_text, remove_file, write_atomically
 from ..launcher.process import Process, start_time
+from .record import RecordedContainer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,11 +114,16 @@ class NetworkRecord:
         remove_file(os.path.join(self.directory, NETWORK_FILE))
 
     def is_alive(self) -> bool:
-        """Return whether the container has an interface on the host, or is just being started."""
+        """Return whether the container has an interface on the host, or is just being started.
+
+        One that has none there, such as on a device, lives as long as its first process runs.
+        """
         names = [interface.host_name for interface in self.interfaces if interface.host_name]
-        if not names or any(map(has_interface, names)):
+        if any(map(has_interface, names)):
             return True
         process = Process.find(self.launcher[0], self.launcher[1])
+        if process is None and not names:
+            process = RecordedContainer(self.container).process()
         if process is None:
             return False
         process.close()

@@ -206,3 +206,16 @@ def test_bad_input(root: Path, run_module: RunModule, changes: dict[str, t.Any],
     assert failed["failed"]
     assert __import__("re").search(message, failed["msg"])
     assert not (root / "var").exists()
+
+
+def test_an_interface_that_the_host_cannot_give_yet_is_a_warning_of_check_mode(
+    root: Path, run_module: RunModule
+) -> None:
+    """An earlier task may make the bridge. The run looks for it when the container is to start."""
+    (root / "usr/sbin").mkdir()
+    (root / "usr/sbin/nft").touch(0o755)
+    interfaces = [{"kind": "bridge", "name": "eth0", "parent": "br-of-nobody", "addresses": ["192.0.2.5/24"]}]
+    given = arguments(spec={**SYSTEM["spec"], "network": {"interfaces": interfaces}})
+    said = "network: bridge: br-of-nobody: the host has no such interface: make it, or name another"
+    assert said in run_module(container_script.main, check=True, **given)["warnings"]
+    assert said not in run_module(container_script.main, **given).get("warnings", [])

@@ -108,9 +108,11 @@ def test_n2_interfaces(network: t.Any, records: list[dict[str, t.Any]]) -> None:
     assert [item.write() for item in choice.interfaces] == records
     assert choice.own.host_access == (isinstance(network, dict) and network.get("host_access", False))
     spec = rendered(network, ["dhcpcd"])["spec"]
-    assert spec["network"] == choice.own.write()
+    left = choice.left_to_client()
+    assert left.own is not None
+    assert spec["network"] == left.own.write()
     assert "shared_network" not in spec
-    assert Specification.read(spec).network == choice.own
+    assert Specification.read(spec).network == left.own
 
 
 def test_n1_the_two_words_for_the_hosts_network_are_one() -> None:
@@ -194,10 +196,25 @@ def test_n13_a_client_has_the_interfaces_that_are_left_to_it(network: t.Any, cli
 
 @pytest.mark.parametrize(
     ("network", "needed"),
-    [("none", False), ("host", False), ({"zone": "web"}, True), ({"macvlan": "eno1", "dhcp": True}, True)],
+    [
+        ("none", False),
+        ("host", False),
+        ({"zone": "web"}, True),
+        ({"bridge": "br0"}, True),
+        ({"macvlan": "eno1", "dhcp": True}, False),
+        ([{"macvlan": "eno1", "dhcp": True}, {"zone": "web"}], True),
+    ],
 )
 def test_n8_the_packet_filter_is_among_the_packages_that_the_host_needs(network: t.Any, needed: bool) -> None:
     assert ("nftables" in rendered(network, ["dhcp-client"])["packages"]) == needed
+
+
+@pytest.mark.parametrize("types", [["dhcp-client"], []])
+def test_n13_the_target_is_told_which_interfaces_a_client_configures(types: list[str]) -> None:
+    """Whether they were given to it by word, or by having no address; without a client none is."""
+    network = [{"bridge": "a"}, {"bridge": "b", "addresses": ["192.0.2.5/24"]}, {"zone": "c"}]
+    interfaces = rendered(network, types)["spec"]["network"]["interfaces"]
+    assert [item.get("dhcp", False) for item in interfaces] == [bool(types), False, False]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import types
 import typing as t
@@ -46,6 +47,10 @@ class Host:
 
     def routes(self) -> list[t.Any]:
         return []
+
+    def add_on_device(self, _kind: str, _name: str, parent: int, *_others: t.Any) -> None:
+        assert parent == 0, "it is asked whether the kernel knows the kind, and no more"
+        raise OSError(errno.ENODEV, "No such device")
 
 
 @pytest.fixture(autouse=True)

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import typing as t
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host.published import parse_ports
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.life import network_healing, network_rules, networking
+from ansible_collections.unshare.container.plugins.module_utils.launcher.network_records import Interface, Network
+from ansible_collections.unshare.container.plugins.module_utils.launcher.root_options import Root
+from ansible_collections.unshare.container.plugins.module_utils.life import (
+    network_healing,
+    network_rules,
+    network_warnings,
+    networking,
+)
 from ansible_collections.unshare.container.plugins.module_utils.life.networking import Networking
 from ansible_collections.unshare.container.plugins.module_utils.state import network_record
 from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
@@ -33,6 +41,7 @@ class Settings:
             ("has_ipv6", lambda: "no_ipv6" not in values),
         ):
             monkeypatch.setattr(networking, name, work)
+        monkeypatch.setattr(network_warnings, "setting", networking.setting)
         monkeypatch.setattr(networking.os, "listdir", lambda _path: ["all", "default", "eth0", "eth1"])
 
     def set(self, name: str, value: str) -> bool:
@@ -85,7 +94,7 @@ class Addresses:
 def leading_nowhere(*ports: str) -> list[str]:
     return [
         text.partition(": ")[2]
-        for text in networking.warnings_of_ports(parse_ports([*ports]), t.cast("t.Any", Addresses()))
+        for text in network_warnings.warnings_of_ports(parse_ports([*ports]), t.cast("t.Any", Addresses()))
     ]
 
 
@@ -102,6 +111,38 @@ def test_ports_of_addresses_that_the_host_has_not(monkeypatch: pytest.MonkeyPatc
     Settings(monkeypatch)
     found = leading_nowhere("192.0.2.10:80:80", "192.0.2.11:81:80", "127.0.0.5:82:80")
     assert [text.partition(":")[0] for text in found] == ["192.0.2.11"]
+
+
+@pytest.mark.parametrize(
+    ("interface", "warned"),
+    [
+        ({"kind": "bridge", "parent": "br0"}, True),
+        ({"kind": "macvlan", "parent": "eno1"}, True),
+        ({"kind": "bridge", "parent": "br0", "dhcp": True}, False),
+        ({"kind": "bridge", "parent": "br0", "addresses": ["192.0.2.5/24"]}, False),
+        ({"kind": "zone", "parent": "web"}, False),
+    ],
+)
+@pytest.mark.parametrize("machine", [False, True])
+def test_n13_an_interface_to_which_nobody_gives_an_address(
+    interface: dict[str, t.Any], warned: bool, machine: bool
+) -> None:
+    """The tree of a machine may have a client that the declaration does not know of."""
+    root = Root(kind="machine") if machine else Root()
+    spec = t.cast("t.Any", SimpleNamespace(root=root, network=Network(interfaces=[Interface(name="lan", **interface)])))
+    found = network_warnings.warnings_of_addresses(spec)
+    assert [text.partition(": nobody")[0] for text in found] == (
+        [f"network: {interface['kind']}: lan"] if warned and not machine else []
+    )
+    spec.network = None
+    assert network_warnings.warnings_of_addresses(spec) == []
+
+
+def test_n5_a_port_of_the_host_is_one_containers() -> None:
+    others = [record(ZONE, WEB)]
+    networking.refuse_published(parse_ports(["81:80", "80:80/udp"]), others)
+    with pytest.raises(LauncherError, match="ports: 127.0.0.1:80/tcp is published for container web already"):
+        networking.refuse_published(parse_ports(["81:80", "127.0.0.1:80:80"]), others)
 
 
 class Loading:

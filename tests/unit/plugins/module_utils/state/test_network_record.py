@@ -11,11 +11,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher.process import start_time
+from ansible_collections.unshare.container.plugins.module_utils.launcher.process import Process, start_time
 from ansible_collections.unshare.container.plugins.module_utils.state import network_record
 from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
 
 PORT = {"kind": "zone", "name": "eth0", "host_name": "u1", "addresses": ["10.80.0.2/24", "fd00::2/64"]}
+DEVICE = {**PORT, "kind": "macvlan", "host_name": ""}
 
 
 @pytest.fixture(autouse=True)
@@ -79,17 +80,28 @@ def test_records_of_other_network_namespaces_are_not_ours(run: Path) -> None:
         ([PORT], [], "runs", True),
         ([PORT], [], "another with its number", False),
         ([PORT, {**PORT, "host_name": "u2"}], ["u2"], "gone", True),
-        ([{**PORT, "kind": "macvlan", "host_name": ""}], [], "gone", True),
-        ([{**PORT, "kind": "macvlan", "host_name": ""}, PORT], [], "gone", False),
+        ([DEVICE], [], "gone", False),
+        ([DEVICE], [], "gone, and its container runs", True),
+        ([PORT], [], "gone, and its container runs", False),
+        ([DEVICE], [], "runs", True),
+        ([DEVICE, PORT], [], "gone", False),
     ],
 )
 def test_n9_who_has_neither_an_interface_nor_a_launcher_has_ended(
     interfaces: list[t.Any], links: list[str], launcher: str, alive: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = start_time(os.getpid()) or 0
-    who = {"gone": [0x7FFFFFFF, own], "runs": [os.getpid(), own], "another with its number": [os.getpid(), own - 1]}
+    gone = [0x7FFFFFFF, own]
+    who = {
+        "gone": gone,
+        "gone, and its container runs": gone,
+        "runs": [os.getpid(), own],
+        "another with its number": [os.getpid(), own - 1],
+    }
     record = NetworkRecord("web", {"interfaces": interfaces, "launcher": who[launcher]})
     monkeypatch.setattr(network_record, "has_interface", lambda name: name in links)
+    found = Process.find(os.getpid(), own) if launcher.endswith("container runs") else None
+    monkeypatch.setattr(network_record.RecordedContainer, "process", lambda _self: found)
     assert record.is_alive() is alive
 
 
