@@ -47,13 +47,15 @@ NEIGHBOURS = (
     "{ nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query, mld-listener-report, mld2-listener-report }"
 )
 
-# What all ports have in common. Nobody else is a router, or gives addresses; neighbours say nothing in fragments
-# (RFC 6980).
+# What all ports have in common. Nobody else is a router, or gives addresses: a client of DHCP takes what comes to its
+# own port, whatever port that is from. Neighbours say nothing in fragments (RFC 6980).
 ROLES = "roles"
 ROLE_RULES = [
+    "icmp type { redirect, router-advertisement } drop",
     "icmpv6 type { nd-router-advert, nd-redirect, mld-listener-query } drop",
     "ip protocol igmp @th,0,8 0x11 drop",
     "udp sport { 67, 547 } drop",
+    "udp dport { 68, 546 } drop",
     "exthdr frag exists icmpv6 type 133-137 drop",
 ]
 # Packets of IPv6 that can be looked at: in one piece; and in fragments, of which the first one has what the rules look
@@ -226,7 +228,8 @@ def _stations(ports: list[MadeInterface], flows: int) -> list[str]:
 def _own(port: MadeInterface) -> list[str]:
     """Return the rules by which nothing comes by a routed interface that is not its own."""
     six = [*_plain(port, 6), link_local(port.mac)]
-    rules = ["icmpv6 type { nd-router-advert, nd-redirect } drop", "ip6 saddr != %s drop" % _set([*six, "::"])]
+    rules = ["icmp type { redirect, router-advertisement } drop", "icmpv6 type { nd-router-advert, nd-redirect } drop"]
+    rules.append("ip6 saddr != %s drop" % _set([*six, "::"]))
     rules.append("ip saddr != %s drop" % _set(_plain(port, 4) or ["0.0.0.0"]))
     return ['iifname "%s" %s' % (port.host_name, rule) for rule in rules]
 

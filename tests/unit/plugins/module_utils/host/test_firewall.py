@@ -86,7 +86,7 @@ def test_n11_what_comes_first_is_nothing_that_a_later_rule_would_drop() -> None:
     assert [rule.rpartition(" ")[2] for rule in rules[:2]] == ["drop", "drop"]
     assert all(" tcp " in rule for rule in rules[2:4])
     assert rules[4] == "jump roles"
-    protocols = ("icmpv6", "igmp", "udp")
+    protocols = ("icmp", "icmpv6", "igmp", "udp")
     assert all(
         rule.endswith(" drop") and any(f"{word} " in rule for word in protocols) for rule in chain(text, "roles")
     )
