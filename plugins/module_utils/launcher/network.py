@@ -14,11 +14,11 @@ from _socket import AF_INET, AF_INET6
 from . import linux
 from .errors import LauncherError
 from .excursion import in_child
-from .host_settings import distrust
+from .host_settings import distrust, has_ipv6
 from .made_interfaces import DECLARED, MadeInterface
 from .netlink import Netlink
 from .network_records import BRIDGE, IPVLAN, MACVLAN, PHYSICAL, ROUTED, ZONE, Interface
-from .wires import DECIDED, InZone, OnBridge, Wire, remove_link
+from .wires import DECIDED, LOOPBACK_METRIC, InZone, OnBridge, Wire, remove_link
 
 FIRST_NAMESPACE = "/proc/1/ns/net"
 VIRTUAL = (
@@ -69,6 +69,8 @@ class Routed(Wire):
             host.add_address(index, gateway + ("/64" if ":" in gateway else "/32"))
         for address in self.addresses:
             host.add_route(index, destination=address)
+        if has_ipv6(self.host_name):  # as for a zone's bridge
+            host.add_local_route(index, "::1/128", LOOPBACK_METRIC + index)
 
     def configure(self, inside: Netlink) -> None:
         gateways, self.gateways = self.gateways, []

@@ -16,7 +16,7 @@ from ..launcher.wires import Wire
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
 from ..state.record import RecordedContainer
-from . import network_rules, networking
+from . import host_ways, network_rules, networking
 
 RULES = "network: the host's packet filter has lost the rules of containers"
 NAMES = "network: the names of containers in its zones are not up to date"
@@ -75,7 +75,7 @@ class NetworkHealing:
                     self._connect(wire, host)
                 healed.append("network: %s: is connected again" % wire.interface.name)
             records = network_rules.living()
-            networking.open_ways(records)
+            host_ways.open_ways(records)
             network_rules.Rules(records, lock).wait()
         if self.rules:
             healed.append("network: the rules of containers are loaded again")
