@@ -65,11 +65,14 @@ class Routed(Wire):
     def _lead(self, host: Netlink, index: int) -> None:
         """Have the host's end lead to the container's addresses."""
         host.set_up(index)
+        six = has_ipv6(self.host_name)  # somebody may have switched it off meanwhile
         for gateway in self.gateways:
-            host.add_address(index, gateway + ("/64" if ":" in gateway else "/32"))
+            if six or ":" not in gateway:
+                host.add_address(index, gateway + ("/64" if ":" in gateway else "/32"))
         for address in self.addresses:
-            host.add_route(index, destination=address)
-        if has_ipv6(self.host_name):  # as for a zone's bridge
+            if six or ":" not in address:
+                host.add_route(index, destination=address)
+        if six:  # as for a zone's bridge
             host.add_local_route(index, "::1/128", LOOPBACK_METRIC + index)
 
     def configure(self, inside: Netlink) -> None:

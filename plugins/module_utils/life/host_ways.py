@@ -60,11 +60,16 @@ def open_routed(record: NetworkRecord) -> list[str]:
     return _open_loopback({device: devices[device] for device in routed})
 
 
-def closed_ways(records: list[NetworkRecord]) -> list[str]:
-    """Return the settings that somebody has set back and that can be set again, as sysctl(8) calls them."""
-    wanted = {FORWARDING[version]: "1" for version in _forwarded(records)}
-    for device, takes in takes_loopback(records).items():
-        wanted[LOOPBACK % device] = "1" if takes else "0"
+def closed_ways(record: NetworkRecord, records: list[NetworkRecord]) -> list[str]:
+    """Return the settings for a container that somebody has set back, if they can be set, as sysctl(8) calls them.
+
+    Args:
+        records: of all containers; others have a part in a zone's bridge.
+    """
+    wanted = {FORWARDING[version]: "1" for version in _forwarded([record])}
+    devices = takes_loopback(records)
+    for device in takes_loopback([record]):
+        wanted[LOOPBACK % device] = "1" if devices[device] else "0"
     return [
         "net." + name.replace("/", ".")
         for name, value in wanted.items()

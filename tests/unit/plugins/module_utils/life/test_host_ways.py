@@ -151,3 +151,20 @@ def test_n5_the_loopback_leads_to_what_is_routed_once_that_is_made(monkeypatch: 
     assert "ipv4/conf/u2/route_localnet" not in host.values  # others have a part in that
     Settings(monkeypatch, fixed=["ipv4/conf"])
     assert [text.partition(" by ")[2][:2] for text in host_ways.open_routed(both)] == ["u5"]
+
+
+def test_n9_what_somebody_has_set_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    web, other = record(ZONE, WEB), record(ROUTED, WEB)
+    host = Settings(monkeypatch, **{"ipv4/conf/u2/route_localnet": "0", "ipv4/conf/u5/route_localnet": "0"})
+    names = ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.ipv4.conf.u2.route_localnet"]
+    assert host_ways.closed_ways(web, [other, web]) == names
+    host_ways.open_ways([other, web])
+    assert host_ways.closed_ways(web, [other, web]) == []
+    # A neighbour's port is no matter of who has none; that the bridge takes the loopback for nobody is one.
+    assert host_ways.closed_ways(record(ZONE), [web, record(ZONE)]) == []
+    assert host_ways.closed_ways(record(ZONE), [record(ZONE)]) == names[2:]
+    assert host_ways.closed_ways(record(DEVICE), [record(DEVICE), web]) == []
+    del host.values["ipv4/conf/u2/route_localnet"]  # the bridge was deleted, which is found elsewhere
+    assert host_ways.closed_ways(web, [web]) == []
+    Settings(monkeypatch, fixed=["ipv4", "ipv6"], **{"ipv4/conf/u2/route_localnet": "0"})
+    assert host_ways.closed_ways(web, [web]) == []  # or each run would find it anew

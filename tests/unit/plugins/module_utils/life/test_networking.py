@@ -121,6 +121,7 @@ def test_rules_of_one_that_has_just_ended_are_not_lost(monkeypatch: pytest.Monke
     monkeypatch.setattr(network_rules, "living", lambda: [running])
     monkeypatch.setattr(network_healing, "wire_of", lambda _made: Whole())
     monkeypatch.setattr(network_healing, "_has_old_names", lambda _record, _records: False)
+    monkeypatch.setattr(network_healing.host_ways, "closed_ways", lambda _record, _records: [])
     container = t.cast("t.Any", type("Container", (), {"name": "web"}))
     assert network_healing.NetworkHealing(container).look() == []
     loaded["inet unshare"] = dict.fromkeys(loaded["inet unshare"], 0)  # as `nft flush table` does: the chains stay
