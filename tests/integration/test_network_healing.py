@@ -15,7 +15,7 @@ from ansible_collections.unshare.container.plugins.module_utils.life import netw
 
 from . import network_hosts
 from .network_guests import Guest, heal, state_of, zone
-from .network_hosts import OUTSIDE, World
+from .network_hosts import HOST, HOST6, OUTSIDE, OUTSIDE6, ROUTER6, World
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
@@ -36,7 +36,8 @@ class Pair(t.NamedTuple):
 @pytest.fixture(scope="module")
 def pair(world: World) -> t.Iterator[Pair]:
     with contextlib.ExitStack() as stack:
-        made = [Guest(NAME, world, part, zone("one")) for part in ("web", "client")]
+        ports = {"web": [{"port": 8080, "target": 80}], "client": []}
+        made = [Guest(NAME, world, part, zone("one"), ports=ports[part]) for part in ports]
         for guest in made:
             stack.callback(guest.destroy)
             guest.start()
@@ -55,6 +56,7 @@ LOSSES = {
     "ip link set {device} down": r"eth0: the bridge \w+ is down",
     "ip addr flush dev {device}": r"eth0: the bridge \w+ has lost the address",
 }
+SET_BACK = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.ipv4.conf.{device}.route_localnet")
 
 
 @pytest.mark.parametrize("deed", LOSSES)
@@ -73,6 +75,42 @@ def test_n8_n9_what_was_taken_away_comes_back_with_the_next_run(world: World, pa
     assert pair.web.reaches(OUTSIDE)
     lacking = before - state_of(world)
     assert {line for line in lacking if line.startswith(("\t", "table"))} == set()
+
+
+@pytest.mark.parametrize("name", SET_BACK)
+def test_n9_what_somebody_has_set_back_is_set_again(world: World, pair: Pair, name: str) -> None:
+    setting = name.format(**pair.web.noted()["interfaces"][0])
+    assert world.host.output("sysctl", "-n", setting) == "1\n"
+    world.host.output("sysctl", "-qw", f"{setting}=0")
+    lacked, mended = heal(pair.client)
+    assert lacked == [network_healing.WAYS % setting]
+    assert mended
+    assert world.host.output("sysctl", "-n", setting) == "1\n"
+    world.host.output("sysctl", "-qw", f"{setting}=0")
+    world.host.output(str(pair.client.system / "run-container"), "--refresh-all")
+    assert world.host.output("sysctl", "-n", setting) == "1\n"
+
+
+def test_n9_a_host_that_has_switched_ipv6_off_meanwhile_has_zones_of_ipv4(world: World, pair: Pair) -> None:
+    """And has them again when it is switched on."""
+    routed = {"routed": True, "addresses": ["203.0.113.5/32", "2001:db8:5::5/128"]}
+    alone, off = Guest(NAME, world, "routed", routed), "net.ipv6.conf.all.disable_ipv6"
+    try:
+        alone.start()
+        world.host.output("sysctl", "-qw", f"{off}=1")
+        assert heal(pair.web) == heal(pair.client) == heal(alone) == ([], [])
+        world.host.ip(f"link del {pair.web.noted()['interfaces'][0]['device']}")
+        world.host.ip(f"link del {alone.noted()['interfaces'][0]['host_name']}")
+        for guest in (pair.web, pair.client, alone):
+            heal(guest)
+            assert guest.reaches(HOST)
+    finally:
+        alone.destroy()
+        world.host.output("sysctl", "-qw", f"{off}=0")
+        world.host.ip(f"addr add {HOST6}/64 dev eth0 nodad", f"route add default via {ROUTER6}")
+    for guest in (pair.web, pair.client):
+        heal(guest)
+        assert guest.reaches(OUTSIDE6)
 
 
 @pytest.mark.parametrize("place", ["bridge unshare {host_name}", "inet unshare from_container"])

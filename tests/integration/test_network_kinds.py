@@ -19,6 +19,7 @@ from ansible_collections.unshare.container.plugins.module_utils.state.network_re
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
 from . import network_hosts
+from .conftest import heard
 from .network_guests import Guest, started, state_of, zone
 from .network_hosts import HOST, HOST6, MACHINE, MACHINE6, OUTSIDE, OUTSIDE6, ROUTER, ROUTER6, World
 
@@ -92,6 +93,24 @@ def test_n2_what_is_routed_is_reached_by_its_own_address(world: World) -> None:
             world.host.ip(f"route add {address} dev {guest.noted()['interfaces'][0]['host_name']}")
             there = OUTSIDE6 if ":" in address else OUTSIDE
             assert guest.run("ping", "-n", "-c1", "-W1", "-I", address.partition("/")[0], there).returncode != 0
+
+
+def test_n5_a_port_of_what_is_routed_answers_everywhere(world: World) -> None:
+    """By the host's loopback too, and for the container itself; a port without an address to lead to is said."""
+    interface, ports = {"routed": True, "addresses": ROUTED}, [{"port": 8080, "target": 80}]
+    with started(NAME, world, "routed", interface, ports=ports) as guest, guest.serving(80):
+        assert heard(guest.container.status().warnings) == []
+        for address in ("127.0.0.1", "::1", HOST, HOST6):
+            assert not world.host.ask(address, 8080).startswith("-")
+        for address, seen in ((HOST, MACHINE), (HOST6, MACHINE6)):
+            assert world.machine.ask(address, 8080) == seen
+            assert not guest.ask(address, 8080).startswith("-")
+    far = [{"port": 8080, "target": 80, "address": HOST6}]
+    four = Guest(NAME, world, "routed", {"routed": True, "addresses": ROUTED[:1]}, ports=far)
+    try:
+        assert [text.partition(": the")[0] for text in four.start().warnings] == [f"ports: [{HOST6}]:8080/tcp"]
+    finally:
+        four.destroy()
 
 
 @pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])

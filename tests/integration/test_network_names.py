@@ -10,7 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import network_files
+from ansible_collections.unshare.container.plugins.module_utils.launcher import network_files, resolver
 
 from . import network_hosts
 from .network_guests import Guest, zone
@@ -91,8 +91,10 @@ def test_n6_what_is_declared_comes_first(make: t.Callable[..., Guest]) -> None:
     [
         ("nameserver 192.0.2.53\nsearch example.org\n", "", "nameserver 192.0.2.53\nsearch example.org\n"),
         ("nameserver 127.0.0.53\nsearch a\n", "nameserver 192.0.2.54\nsearch a\n", "nameserver 192.0.2.54\nsearch a\n"),
-        ("nameserver ::1\nnameserver 192.0.2.55\n", "", "nameserver 192.0.2.55\n"),
+        ("nameserver ::1\nnameserver fe80::1%eth0\nnameserver 192.0.2.55\n", "", "nameserver 192.0.2.55\n"),
         ("nameserver 127.0.0.1\n", "nameserver 127.0.0.1\n", ""),
+        ("nameserver 0.0.0.0\n", "", ""),
+        ("search a\n", "", "search a\n"),
     ],
 )
 def test_n7_the_servers_of_the_host_that_are_reached_from_inside(
@@ -100,8 +102,9 @@ def test_n7_the_servers_of_the_host_that_are_reached_from_inside(
 ) -> None:
     use_resolver(monkeypatch, tmp_path, host, behind)
     guest = make("web", "one")
-    guest.start()
+    warnings = guest.start().warnings
     assert resolver_of(guest) == seen
+    assert warnings == ([] if seen else [resolver.NONE])
     # The host's file is replaced by a rename, as most programs do it, and the next run, or entry, follows.
     (tmp_path / "new").write_text("nameserver 192.0.2.99\n")
     (tmp_path / "new").rename(tmp_path / "resolv.conf")

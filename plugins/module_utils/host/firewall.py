@@ -47,13 +47,15 @@ NEIGHBOURS = (
     "{ nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query, mld-listener-report, mld2-listener-report }"
 )
 
-# What all ports have in common. Nobody else is a router, or gives addresses; neighbours say nothing in fragments
-# (RFC 6980).
+# What all ports have in common. Nobody else is a router, or gives addresses: a client of DHCP takes what comes to its
+# own port, whatever port that is from. Neighbours say nothing in fragments (RFC 6980).
 ROLES = "roles"
 ROLE_RULES = [
+    "icmp type { redirect, router-advertisement } drop",
     "icmpv6 type { nd-router-advert, nd-redirect, mld-listener-query } drop",
     "ip protocol igmp @th,0,8 0x11 drop",
     "udp sport { 67, 547 } drop",
+    "udp dport { 68, 546 } drop",
     "exthdr frag exists icmpv6 type 133-137 drop",
 ]
 # Packets of IPv6 that can be looked at: in one piece; and in fragments, of which the first one has what the rules look
@@ -169,7 +171,8 @@ def _quoted(names: list[str]) -> str:
 def _inet_table(records: list[NetworkRecord], flows: int, bridged: bool) -> list[str]:
     zones = _zones(records)
     interfaces = [port for record in records for port in record.interfaces]
-    routed = [port.host_name for port in interfaces if port.kind == ROUTED]
+    alone = [port for port in interfaces if port.kind == ROUTED]
+    routed = [port.host_name for port in alone]
     inner = [*zones, *routed]
     lines = _stations([port for port in interfaces if port.kind == BRIDGE], flows) if bridged else []
     # A frame for bridges themselves comes to the host by the port, where no rule of the bridge is asked.
@@ -196,7 +199,7 @@ def _inet_table(records: list[NetworkRecord], flows: int, bridged: bool) -> list
             "ip saddr 127.0.0.0/8 drop",
             "ip6 daddr ::1 drop",
             "ip6 saddr ::1 drop",
-            *[rule for port in interfaces if port.kind == ROUTED for rule in _own(port)],
+            *[rule for port in alone for rule in _own(port)],
         ],
     )
     lines += _chain("to_host", ["type filter hook input priority 0", "iifname %s jump from_container" % ours])
@@ -206,7 +209,7 @@ def _inet_table(records: list[NetworkRecord], flows: int, bridged: bool) -> list
     for hook, first in (("prerouting", NOT_OF_LOOPBACK), ("output", [])):
         head = "type nat hook %s priority -100" % hook
         lines += _chain("leads_" + hook, [head, *first, "fib daddr type local jump leads"])
-    lines += _chain("leaves", ["type nat hook postrouting priority 100", *_masquerade(zones, routed)])
+    lines += _chain("leaves", ["type nat hook postrouting priority 100", *_masquerade(zones, alone)])
     return ["table inet unshare {", *lines, "}"]
 
 
@@ -226,7 +229,8 @@ def _stations(ports: list[MadeInterface], flows: int) -> list[str]:
 def _own(port: MadeInterface) -> list[str]:
     """Return the rules by which nothing comes by a routed interface that is not its own."""
     six = [*_plain(port, 6), link_local(port.mac)]
-    rules = ["icmpv6 type { nd-router-advert, nd-redirect } drop", "ip6 saddr != %s drop" % _set([*six, "::"])]
+    rules = ["icmp type { redirect, router-advertisement } drop", "icmpv6 type { nd-router-advert, nd-redirect } drop"]
+    rules.append("ip6 saddr != %s drop" % _set([*six, "::"]))
     rules.append("ip saddr != %s drop" % _set(_plain(port, 4) or ["0.0.0.0"]))
     return ['iifname "%s" %s' % (port.host_name, rule) for rule in rules]
 
@@ -267,15 +271,22 @@ def _forward_rules(zones: dict[str, list[str]], routed: list[str], ours: str, st
     return rules
 
 
+def targets_of(record: NetworkRecord) -> dict[int, MadeInterface]:
+    """Return the interface to which the ports of a container lead, for each version of the protocol that one has."""
+    ports = [port for port in record.interfaces if port.kind in (ZONE, ROUTED)]
+    found = {version: [port for port in ports if _plain(port, version)] for version in (4, 6)}
+    return {version: having[0] for version, having in found.items() if having}
+
+
 def _published(records: list[NetworkRecord]) -> list[str]:
     """Return the lines of the chain `leads`, and of one for each port of the host that is published."""
     chains: dict[str, list[str]] = {}
     elements: dict[str, list[str]] = {"tcp": [], "udp": []}
     for record in records:
-        for version in (4, 6):
-            target = _all(record, version)[:1]
-            for port in record.ports if target else []:
-                rule = _lead(port, version, target[0])
+        for version, interface in targets_of(record).items():
+            target = _plain(interface, version)[0]
+            for port in record.ports:
+                rule = _lead(port, version, target)
                 name = "%s_%d" % (port.protocol, port.port)
                 if rule and name not in chains:
                     elements[port.protocol].append("%d : goto %s" % (port.port, name))
@@ -291,16 +302,16 @@ def _lead(port: Published, version: int, target: str) -> str | None:
     word = "ip" if version == 4 else "ip6"
     place = "meta nfproto ipv%d" % version
     if port.address:
-        if (":" in port.address) != (version == 6):
+        if port.version != version:
             return None
         place = "%s daddr %s" % (word, port.address)
     where = "[%s]:%d" % (target, port.target) if version == 6 else "%s:%d" % (target, port.target)
     return "%s %s dport %d dnat %s to %s" % (place, port.protocol, port.port, word, where)
 
 
-def _masquerade(zones: dict[str, list[str]], routed: list[str]) -> list[str]:
+def _masquerade(zones: dict[str, list[str]], routed: list[MadeInterface]) -> list[str]:
     rules = []
-    for device, subnets in [*zones.items(), *[(name, []) for name in routed]]:
+    for device, subnets in [*zones.items(), *[(port.host_name, []) for port in routed]]:
         # The loopback's addresses mean something else inside.
         rules.append('oifname "%s" ip saddr 127.0.0.0/8 masquerade' % device)
         rules.append('oifname "%s" ip6 saddr ::1 masquerade' % device)
@@ -309,19 +320,12 @@ def _masquerade(zones: dict[str, list[str]], routed: list[str]) -> list[str]:
             rules.append('%s saddr %s oifname != "%s" masquerade' % (word, subnet, device))
             # A container that reaches another one of its zone by a published port: the answer has to come back by here.
             rules.append('%s saddr %s oifname "%s" ct status dnat masquerade' % (word, subnet, device))
+    for port in routed:
+        for version, word in ((4, "ip"), (6, "ip6")):
+            own = _plain(port, version)  # as above, for one that reaches itself so
+            form = '%s saddr %s oifname "%s" ct status dnat masquerade'
+            rules += [form % (word, _set(own), port.host_name)] if own else []
     return rules
-
-
-def takes_loopback(records: list[NetworkRecord]) -> dict[str, bool]:
-    """Return whether a port is published on the loopback of IPv4 for a container there, for each device of the host."""
-    found: dict[str, bool] = {}
-    for record in records:
-        wanted = any(not port.address or port.address.startswith("127.") for port in record.ports)
-        for port in record.interfaces:
-            if port.kind in (ZONE, ROUTED):
-                name = port.device if port.kind == ZONE else port.host_name
-                found[name] = found.get(name, False) or wanted
-    return found
 
 
 def flows_here() -> int:

@@ -56,6 +56,11 @@ def set_setting(name: str, value: str) -> bool:
         os.close(descriptor)
 
 
+def can_set(name: str) -> bool:
+    """Return whether this process can set a setting of its network namespace."""
+    return os.access(os.path.join(SETTINGS, name), os.W_OK)
+
+
 def distrust(device: str) -> None:
     """Have the host take no routes from who is at a device."""
     for name in ("ipv6/conf/%s/accept_ra", "ipv6/conf/%s/accept_redirects", "ipv4/conf/%s/accept_redirects"):

@@ -15,11 +15,11 @@ from _socket import AF_INET, AF_INET6
 from . import linux
 from .errors import LauncherError
 from .excursion import in_child
-from .host_settings import distrust
+from .host_settings import distrust, has_ipv6
 from .made_interfaces import DECLARED, MadeInterface
 from .netlink import Netlink
 from .network_records import BRIDGE, IPVLAN, MACVLAN, PHYSICAL, ROUTED, ZONE, Interface
-from .wires import DECIDED, InZone, OnBridge, Wire, remove_link
+from .wires import DECIDED, LOOPBACK_METRIC, InZone, OnBridge, Wire, remove_link
 
 OWN_NAMESPACE, FIRST_NAMESPACE = "/proc/self/ns/net", "/proc/1/ns/net"
 UNKNOWN_KIND = (
@@ -70,10 +70,15 @@ class Routed(Wire):
     def _lead(self, host: Netlink, index: int) -> None:
         """Have the host's end lead to the container's addresses."""
         host.set_up(index)
+        six = has_ipv6(self.host_name)  # somebody may have switched it off meanwhile
         for gateway in self.gateways:
-            host.add_address(index, gateway + ("/64" if ":" in gateway else "/32"))
+            if six or ":" not in gateway:
+                host.add_address(index, gateway + ("/64" if ":" in gateway else "/32"))
         for address in self.addresses:
-            host.add_route(index, destination=address)
+            if six or ":" not in address:
+                host.add_route(index, destination=address)
+        if six:  # as for a zone's bridge
+            host.add_local_route(index, "::1/128", LOOPBACK_METRIC + index)
 
     def lead_out(self, inside: Netlink, index: int) -> None:
         for gateway in self.gateways:

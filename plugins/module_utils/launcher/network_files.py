@@ -82,6 +82,10 @@ def prepare(run_directory: str, records: list[Mount], host_name: str, owner: int
             if record.required:
                 raise LauncherError("%s: the source of the mapping to %s does not exist" % (path, path))
             warnings.append(ABSENT % path)
+        if path == RESOLVER and _lacks_servers(run_directory, content):
+            from . import resolver
+
+            warnings.append(resolver.NONE)
         make_directory(directory)
         _write(os.path.join(directory, os.path.basename(path)), _shown(path, content, host_name), owner)
     return warnings
@@ -172,11 +176,21 @@ def _wanted(path: str, run_directory: str) -> bytes | None:
     from . import resolver
 
     host = _content(path) or b""
-    text = resolver.without_loopback(host.decode("utf-8", "replace"))
+    text = resolver.reached_from_inside(host.decode("utf-8", "replace"))
     if not resolver.has_servers(text):
         behind = (_content(WITHOUT_STUB) or b"").decode("utf-8", "replace")
-        text = resolver.without_loopback(behind) or text
+        text = resolver.reached_from_inside(behind) or text
     return text.encode()
+
+
+def _lacks_servers(run_directory: str, content: bytes | None) -> bool:
+    """Return whether the host has servers, and a container with a network of its own gets none of them."""
+    if not os.path.exists(os.path.join(run_directory, OWN[RESOLVER])):
+        return False
+    from . import resolver
+
+    host, own = (text.decode("utf-8", "replace") for text in (_content(RESOLVER) or b"", content or b""))
+    return resolver.has_servers(host) and not resolver.has_servers(own)
 
 
 def _content(path: str) -> bytes | None:

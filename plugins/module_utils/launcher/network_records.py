@@ -298,6 +298,11 @@ class Published(ContractRecord):
         "address": lambda value: value if value == "" else host_address(value),
     }
 
+    @property
+    def version(self) -> int:
+        """Return the version of the protocol of its address; 0 for one of all addresses."""
+        return (6 if ":" in self.address else 4) if self.address else 0
+
     def meets(self, other: Published) -> bool:
         """Return whether both cannot be published on one host."""
         same = (self.port, self.protocol) == (other.port, other.protocol)

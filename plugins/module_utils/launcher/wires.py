@@ -261,7 +261,7 @@ class InZone(OnBridge):
         if not link.up:
             return "the bridge %s is down" % self.device
         there = [address for index, address in host.addresses() if index == link.index]
-        missing = [address for address in map(gateway_of, self.subnets) if address not in there]
+        missing = [address for address in self._own() if address not in there]
         return "the bridge %s has lost the address %s" % (self.device, missing[0]) if missing else ""
 
     def prepare(self, host: Netlink) -> None:
@@ -280,8 +280,7 @@ class InZone(OnBridge):
         if name not in link.others:
             host.add_name(link.index, name)
         there = [address for index, address in host.addresses() if index == link.index]
-        for subnet in self.subnets:
-            own = gateway_of(subnet)
+        for own in self._own():
             if own not in there:
                 host.add_address(link.index, own)
         # Without it the host asks for no neighbour there on behalf of another machine.
@@ -292,6 +291,10 @@ class InZone(OnBridge):
         # What comes for ::1 is looked up by the interface by which it comes. It is the answer to a published port.
         if has_ipv6(self.device):
             host.add_local_route(link.index, "::1/128", LOOPBACK_METRIC + link.index)
+
+    def _own(self) -> list[str]:
+        """Return the host's addresses on the bridge: none of IPv6 where somebody has switched that off meanwhile."""
+        return [own for own in map(gateway_of, self.subnets) if ":" not in own or has_ipv6(self.device)]
 
 
 def zone_name(zone: str) -> str:

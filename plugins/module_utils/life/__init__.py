@@ -11,7 +11,8 @@ By hand, by a unit, or by the module, a container is started and stopped by the 
     service      a start as a unit of systemd; `machined` registers it
     by_hand      a start as a transient unit, which is left running
     networking   a container's part of the host's network; `network_rules` the packet
-                 filter's; `network_healing` what a running one has lost of it;
+                 filter's; `host_ways` the settings by which that lets packets through;
+                 `network_healing` what a running one has lost of it;
                  `network_warnings` where it does not lead
     following    what follows the host in all that run; `follower` for one in the foreground
     again        a start of a container that has rebooted itself

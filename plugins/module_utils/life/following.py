@@ -16,7 +16,7 @@ from ..launcher.specification import read_outline
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord
 from ..state.record import RecordedContainer
-from . import network_healing, network_rules, networking
+from . import host_ways, network_healing, network_rules
 
 
 def refresh_all(timeout: float) -> list[str]:
@@ -69,14 +69,14 @@ def refresh_copies() -> list[str]:
 
 
 def _mend_rules() -> list[str]:
-    """Load the rules of containers again where somebody has flushed them. Return who has lost an interface."""
+    """Load the rules of containers, and set the host for them, where that is lost. Return who lacks an interface."""
     records = NetworkRecord.all_here()
     if not records:
         return []
     with NetworkLock() as lock, Netlink() as host:
         records = NetworkRecord.all_here()
         living = network_rules.living()
+        host_ways.open_ways(living)
         if not network_rules.has_rules(living):
-            networking.open_ways(living)
             network_rules.Rules(living, lock).wait(lock)
         return [record.container for record in records if any(wire_of(item).lost(host) for item in record.interfaces)]

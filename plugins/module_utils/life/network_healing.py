@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a running container has lost of the host's network, and its mending (N8, N9).
 
-Others may have flushed the host's rules, or deleted a zone's bridge or the host's end of an interface.
+Others may have flushed the host's rules, set back that it forwards, or deleted a zone's bridge or the host's end of an
+interface.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from ..launcher.wires import Wire
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
 from ..state.record import RecordedContainer
-from . import network_rules, networking
+from . import host_ways, network_rules, networking
 
 RULES = "network: the host's packet filter has lost the rules of containers"
+WAYS = "network: somebody has changed what the host needs for containers: %s"
 NAMES = "network: the names of containers in its zones are not up to date"
 SECONDS = 5.0  # in which an interface is configured inside
 
@@ -37,6 +39,7 @@ class NetworkHealing:
         self.container = container
         self.broken: list[tuple[Wire, str]] = []
         self.rules = False
+        self.ways: list[str] = []
         self.names = False
 
     def look(self) -> list[str]:
@@ -55,9 +58,12 @@ class NetworkHealing:
                 records.append(record)  # its end on the host is what was deleted
             # One that has ended a moment ago may still be in what was loaded last.
             self.rules = not (network_rules.has_rules(records) or network_rules.has_rules(NetworkRecord.all_here()))
+            self.ways = host_ways.closed_ways(record, records)
             self.names = _has_old_names(record, records)
         found = ["network: %s: %s" % (wire.interface.name, lost) for wire, lost in self.broken]
-        return found + ([RULES] if self.rules else []) + ([NAMES] if self.names else [])
+        found += [RULES] if self.rules else []
+        found += [WAYS % ", ".join(self.ways)] if self.ways else []
+        return found + ([NAMES] if self.names else [])
 
     def heal(self) -> list[str]:
         """Mend what `look` has found; return what was mended, a line each.
@@ -65,7 +71,7 @@ class NetworkHealing:
         Raises:
             LauncherError, OSError: something could not be mended.
         """
-        if not self.broken and not self.rules:
+        if not self.broken and not self.rules and not self.ways:
             return self._heal_names()
         healed = []
         with NetworkLock() as lock, Netlink() as host:
@@ -75,10 +81,13 @@ class NetworkHealing:
                     self._connect(wire, host)
                 healed.append("network: %s: is connected again" % wire.interface.name)
             records = network_rules.living()
-            networking.open_ways(records)
-            network_rules.Rules(records, lock).wait()
+            host_ways.open_ways(records)
+            if self.broken or self.rules:
+                network_rules.Rules(records, lock).wait()
         if self.rules:
             healed.append("network: the rules of containers are loaded again")
+        if self.ways:
+            healed.append("network: the host is set for containers again: %s" % ", ".join(self.ways))
         return healed + self._heal_names()
 
     def _heal_names(self) -> list[str]:

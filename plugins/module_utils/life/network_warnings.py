@@ -4,22 +4,27 @@
 
 from __future__ import annotations
 
+from ..host import firewall
 from ..launcher.host_settings import setting
-from ..launcher.network_records import FOR_DHCP
+from ..launcher.network_records import FOR_DHCP, ZONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
     from ..launcher.netlink import Netlink
-    from ..launcher.network_records import Published
+    from ..state.network_record import NetworkRecord
 
+WITHOUT_ADDRESS = (
+    "network: %s: %s: nobody gives it an address: give it 'addresses', or declare a DHCP client, such as the service "
+    "dhcp-client, and 'dhcp: true'"
+)
 NOBODYS = (
     "ports: %s: the host has no such address now, so that the port leads nowhere until it has: name one of the host's, "
     "or none for all of them"
 )
-WITHOUT_ADDRESS = (
-    "network: %s: %s: nobody gives it an address: give it 'addresses', or declare a DHCP client, such as the service "
-    "dhcp-client, and 'dhcp: true'"
+WITHOUT_VERSION = (
+    "ports: %s: the container has no address of IPv%d, so that the port leads nowhere: name an address of the other "
+    "version, or none for all of the host's"
 )
 LOST = (
     "ports: %s: [::1] does not lead to the container here, for the host filters what its bridges forward "
@@ -38,11 +43,14 @@ def warnings_of_addresses(spec: Specification) -> list[str]:
     return [WITHOUT_ADDRESS % (item.kind, item.name) for item in bare]
 
 
-def warnings_of_ports(ports: list[Published], host: Netlink) -> list[str]:
-    """Return a warning about each port that leads nowhere here."""
+def warnings_of_ports(record: NetworkRecord, host: Netlink) -> list[str]:
+    """Return a warning about each port of a container that leads nowhere here."""
+    ports = record.ports
     there = {cidr.partition("/")[0] for _index, cidr in host.addresses()}
     far = [port for port in ports if port.address and not port.address.startswith("127.") and port.address != "::1"]
     found = [NOBODYS % port for port in far if port.address not in there]
-    if setting("bridge/bridge-nf-call-ip6tables") == "1":
+    targets = firewall.targets_of(record)
+    found += [WITHOUT_VERSION % (port, port.version) for port in ports if port.address and port.version not in targets]
+    if setting("bridge/bridge-nf-call-ip6tables") == "1" and 6 in targets and targets[6].kind == ZONE:
         found += [LOST % port for port in ports if port.address in ("", "::1")][:1]
     return found

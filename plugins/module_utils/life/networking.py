@@ -14,16 +14,16 @@ from ..host import firewall, foreign_filters
 from ..launcher import network_files, network_options, resolver
 from ..launcher.contract import Mount
 from ..launcher.errors import LauncherError
-from ..launcher.host_settings import has_ipv6, set_setting, setting
 from ..launcher.netlink import Netlink
 from ..launcher.network import wire_of
-from ..launcher.network_records import ROUTED, ZONE
+from ..launcher.network_records import ZONE
 from ..launcher.paths import read_text, write_atomically
 from ..launcher.targets import plain_path
 from ..launcher.wires import remove_link, zones_of_bridge
 from ..state import network_conflicts, zone_names, zones
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
+from .host_ways import open_routed, open_ways
 from .network_rules import Rules, living, warnings_of_filters
 from .network_warnings import warnings_of_addresses, warnings_of_ports
 
@@ -34,19 +34,11 @@ if TYPE_CHECKING:
     from ..launcher.wires import Wire
     from ..state.record import RecordedContainer
 
-CLOSED = (
-    "network: this host forwards no packets of %s, and that cannot be changed here (%s): containers reach others of "
-    "their zone, and nothing beyond"
-)
 ELSEWHERE = (
     "container %s: runs in another network namespace of the host, whose ports are not changed from here: restart it, "
     "or do this there"
 )
 TAKEN = "ports: %s is published for container %s already: choose another port, or another of the host's addresses"
-SHUT = (
-    "ports: 127.0.0.1 does not lead to containers by %s here, for its setting net.ipv4.conf.*.route_localnet cannot be "
-    "changed: use another of the host's addresses"
-)
 
 
 class Networking:
@@ -72,6 +64,7 @@ class Networking:
         self.system = system
         self.spec = spec
         self.warnings: list[str] = []
+        self.record: NetworkRecord | None = None
         self.rules: Rules | None = None
         self.chains: firewall.Loading | None = None
         self.options = network_options.read(container.directory)
@@ -93,7 +86,7 @@ class Networking:
 
     def prepare(self) -> None:
         """Note what the container gets, make what it shares with others, and begin to load the packet filter."""
-        record = NetworkRecord.make(self.spec, self.system, self.wires, self.options)
+        record = self.record = NetworkRecord.make(self.spec, self.system, self.wires, self.options)
         with NetworkLock() as lock, Netlink() as host:
             others = self._others()
             self._refuse_taken(others, host)  # again, for another one may have begun meanwhile
@@ -106,7 +99,7 @@ class Networking:
             remove_unused_bridges(host, records)
             write_servers(record, self.options.nameservers)
             write_hosts([record], records)
-            self.warnings += open_ways(records) + warnings_of_ports(self.options.ports, host)
+            self.warnings += open_ways(records) + warnings_of_ports(record, host)
             if any(wire.interface.kind == ZONE for wire in self.wires) and foreign_filters.are_there():
                 self.chains = firewall.Loading(foreign_filters.QUESTION + "\n", lock.descriptor)
 
@@ -125,7 +118,9 @@ class Networking:
         return [Mount(device=path, mount_point=path, type="none", flags=flags) for path in paths if path not in taken]
 
     def finish(self) -> None:
-        """Wait until the packet filter is loaded. Raise LauncherError when it could not be."""
+        """Do what has to wait for the interfaces, and for the packet filter. Raise LauncherError without the latter."""
+        if self.record is not None:
+            self.warnings += open_routed(self.record)
         if self.rules is not None:
             self.rules.wait_loaded()
         if self.chains is not None:
@@ -324,34 +319,6 @@ def remove_unused_bridges(host: Netlink, records: list[NetworkRecord]) -> None:
             remove_link(host, link.name)
 
 
-def open_ways(records: list[NetworkRecord]) -> list[str]:
-    """Have the host forward packets for zones and routed interfaces, and answer on its loopback. Return warnings."""
-    warnings = []
-    if any(interface.kind in (ZONE, ROUTED) for record in records for interface in record.interfaces):
-        if not set_setting("ipv4/ip_forward", "1"):
-            warnings.append(CLOSED % ("IPv4", "net.ipv4.ip_forward"))
-        if has_ipv6() and not _forward_ipv6():
-            warnings.append(CLOSED % ("IPv6", "net.ipv6.conf.all.forwarding"))
-    for device, wanted in firewall.takes_loopback(records).items():
-        if not set_setting("ipv4/conf/%s/route_localnet" % device, "1" if wanted else "0") and wanted:
-            warnings.append(SHUT % device)
-    return warnings
-
-
-def _forward_ipv6() -> bool:
-    """Have the host forward packets of IPv6. Return whether it does.
-
-    The kernel then heeds no announcement of a router any more unless it is told to do so in any case (`accept_ra` 2):
-    the host would lose its own default route.
-    """
-    if setting("ipv6/conf/all/forwarding") == "1":
-        return True
-    for name in os.listdir("/proc/sys/net/ipv6/conf"):
-        if name != "all" and setting("ipv6/conf/%s/accept_ra" % name) == "1":
-            set_setting("ipv6/conf/%s/accept_ra" % name, "2")
-    return set_setting("ipv6/conf/all/forwarding", "1")
-
-
 def follow(container: RecordedContainer) -> list[str]:
     """Give a running container the options that are kept for it now. Return warnings.
 
@@ -371,7 +338,7 @@ def follow(container: RecordedContainer) -> list[str]:
         record.write()
         write_servers(record, options.nameservers)
         records = living()
-        warnings = open_ways(records) + warnings_of_ports(options.ports, host)
+        warnings = open_ways(records) + warnings_of_ports(record, host)
         Rules(records, lock, former).wait(lock)
     network_files.refresh_several([(record.directory, record.host_name)])
     return warnings

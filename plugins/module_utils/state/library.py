@@ -115,6 +115,7 @@ MODULES = (
     "life/following",
     "life/foreground",
     "life/fuse",
+    "life/host_ways",
     "life/machined",
     "life/main",
     "life/network_healing",

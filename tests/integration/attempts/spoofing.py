@@ -18,7 +18,7 @@ WORDS: dict[str, t.Any] = {}
 """`own`, `victim`, `host`: each with `mac`, `four`, `six`, `local`; `reach`: what may not be reached, by its name."""
 
 IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
-UDP, ICMP6, FRAGMENT, HOP_BY_HOP, DESTINATION = 17, 58, 44, 0, 60
+ICMP, UDP, ICMP6, FRAGMENT, HOP_BY_HOP, DESTINATION = 1, 17, 58, 44, 0, 60
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 OF_BRIDGES = ["01:80:c2:00:00:%02x" % last for last in range(16)]
 """A bridge keeps a frame for itself that is for one of these (IEEE 802.1D, 7.12.6)."""
@@ -108,6 +108,14 @@ class Frames:
             source, to[version], datagram(source, to[version], (7, port), mark)
         )
         return ethernet(to["mac"], mac or self.own["mac"], IPV6 if version == "six" else IPV4, packet)
+
+    def icmp4(self, to: dict[str, str], kind: int, body: bytes) -> bytes:
+        """Return a frame with a message of ICMP to a neighbour."""
+        said = struct.pack("!BBH", kind, 0, checksum(bytes([kind, 0, 0, 0]) + body)) + body
+        return ethernet(to["mac"], self.own["mac"], IPV4, ipv4(self.own["four"], to["four"], said, ICMP))
+
+    def to_all(self, packet: bytes) -> bytes:
+        return ethernet("33:33:00:00:00:01", self.own["mac"], IPV6, packet)
 
     def all(self) -> None:
         self.as_another_station()
@@ -252,12 +260,7 @@ class Frames:
         before = bytes([ICMP6, size // 8 - 1, 1, size - 4]) + mark.ljust(size - 4, b"\0")
         whole, cut = before + icmp6(own["local"], to, kind, body), 24 if is_seen else 16
         return [
-            ethernet(
-                "33:33:00:00:00:01",
-                own["mac"],
-                IPV6,
-                ipv6(own["local"], to, struct.pack("!BBHI", DESTINATION, 0, offset | more, 9) + part, FRAGMENT),
-            )
+            self.to_all(ipv6(own["local"], to, struct.pack("!BBHI", DESTINATION, 0, offset | more, 9) + part, FRAGMENT))
             for offset, more, part in ((0, 1, whole[:cut]), (cut, 0, whole[cut:]))
         ]
 
@@ -278,25 +281,22 @@ class Frames:
             SPOOFING,
             "a question of MLD",
             lambda mark: [
-                ethernet(
-                    "33:33:00:00:00:01",
-                    own["mac"],
-                    IPV6,
+                self.to_all(
                     ipv6(
                         own["local"],
                         "ff02::1",
                         hop + icmp6(own["local"], "ff02::1", 130, bytes(20) + mark),
                         HOP_BY_HOP,
-                    ),
+                    )
                 )
             ],
         )
 
     def as_a_server(self) -> None:
-        own, victim = self.own, self.victim
+        own, victim, host = self.own, self.victim, self.host
         router = struct.pack("!BBHII", 64, 0, 1800, 0, 0)
         prefix = option(3, struct.pack("!BBIII", 64, 0xC0, 3600, 3600, 0) + packed("2001:db8:66::"))
-        advertisement = struct.pack("!I", 0x60000000) + packed(self.host["six"]) + option(2, hardware(own["mac"]))
+        advertisement = struct.pack("!I", 0x60000000) + packed(host["six"]) + option(2, hardware(own["mac"]))
         for name, kind, body in (
             ("a router", 134, router + prefix),
             ("a redirect", 137, bytes(4) + packed(own["local"]) * 2),
@@ -314,39 +314,40 @@ class Frames:
                     SPOOFING,
                     f"what {name} says{what}" if kind == 134 else f"{name}{what}",
                     lambda mark, k=kind, b=body, e=before: [
-                        ethernet(
-                            "33:33:00:00:00:01",
-                            own["mac"],
-                            IPV6,
+                        self.to_all(
                             ipv6(
                                 own["local"],
                                 "ff02::1",
                                 e + icmp6(own["local"], "ff02::1", k, b + option(200, mark)),
                                 HOP_BY_HOP if e else ICMP6,
-                            ),
+                            )
                         )
                     ],
                 )
+        for name, kind, body in (
+            ("what a router of IPv4 says", 9, b"\x01\x02\x07\x08" + packed(own["four"]) + bytes(4)),
+            ("a redirect of IPv4", 5, packed(own["four"])),
+        ):
+            self.add(
+                SPOOFING, name, lambda mark, k=kind, b=body: [self.icmp4(to, k, b + mark) for to in (victim, host)]
+            )
         for name, source, to, ports in (
             ("an offer of DHCP", own["four"], "255.255.255.255", (67, 68)),
             ("an answer of DHCPv6", own["local"], "ff02::1", (547, 546)),
+            ("an offer of DHCP from another port", own["four"], "255.255.255.255", (1067, 68)),
+            ("an answer of DHCPv6 from another port", own["local"], "ff02::1", (1547, 546)),
         ):
             self.add(
                 SPOOFING,
                 name,
                 lambda mark, s=source, to_=to, p=ports: [
                     ethernet(
-                        BROADCAST,
+                        there,
                         own["mac"],
                         IPV6 if ":" in s else IPV4,
                         (ipv6 if ":" in s else ipv4)(s, to_, datagram(s, to_, p, mark)),
-                    ),
-                    ethernet(
-                        victim["mac"],
-                        own["mac"],
-                        IPV6 if ":" in s else IPV4,
-                        (ipv6 if ":" in s else ipv4)(s, to_, datagram(s, to_, p, mark)),
-                    ),
+                    )
+                    for there in (BROADCAST, victim["mac"])
                 ],
             )
 

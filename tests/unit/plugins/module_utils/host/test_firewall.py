@@ -86,7 +86,7 @@ def test_n11_what_comes_first_is_nothing_that_a_later_rule_would_drop() -> None:
     assert [rule.rpartition(" ")[2] for rule in rules[:2]] == ["drop", "drop"]
     assert all(" tcp " in rule for rule in rules[2:4])
     assert rules[4] == "jump roles"
-    protocols = ("icmpv6", "igmp", "udp")
+    protocols = ("icmp", "icmpv6", "igmp", "udp")
     assert all(
         rule.endswith(" drop") and any(f"{word} " in rule for word in protocols) for rule in chain(text, "roles")
     )
@@ -192,19 +192,18 @@ def test_a_container_without_a_zone_gets_no_port() -> None:
     assert "dnat ip to" not in text
 
 
-@pytest.mark.parametrize(
-    ("ports", "taken"),
-    [
-        ([], False),
-        ([{"port": 80, "target": 80}], True),
-        ([{"port": 80, "target": 80, "address": "127.0.0.1"}], True),
-        ([{"port": 80, "target": 80, "address": "192.0.2.1"}], False),
-        ([{"port": 80, "target": 80, "address": "::1"}], False),
-    ],
-)
-def test_a_bridge_takes_the_loopback_for_a_port_of_it_alone(ports: list[dict[str, t.Any]], taken: bool) -> None:
-    records = [record(), record(ports=ports), record(port(device="other"))]
-    assert firewall.takes_loopback(records) == {"ubridge": taken, "other": False}
+def test_n5_what_is_routed_reaches_its_own_published_port() -> None:
+    rules = chain(firewall.ruleset([record(port(kind="routed", subnets=[]))]), "leaves")
+    assert 'ip saddr { 10.80.0.2 } oifname "uport" ct status dnat masquerade' in rules
+    assert 'ip6 saddr { fd00::2 } oifname "uport" ct status dnat masquerade' in rules
+    assert len(rules) == 5  # a hook, and the loopback of both versions
+
+
+def test_ports_lead_to_the_first_interface_with_an_address_of_the_version() -> None:
+    six, both = port(kind="routed", addresses=["fd00:1::2/128"], host_name="usix"), port(host_name="uboth")
+    targets = firewall.targets_of(record(port(kind="bridge"), six, both))
+    assert {version: target.host_name for version, target in targets.items()} == {4: "uboth", 6: "usix"}
+    assert firewall.targets_of(record(port(kind="bridge"))) == {}
 
 
 def test_what_is_routed_has_its_own_addresses_alone() -> None:

@@ -200,14 +200,16 @@ def test_a_port_that_is_published_twice_is_refused() -> None:
     ("text", "left"),
     [
         ("nameserver 127.0.0.53\n", ""),
-        ("nameserver ::1\nnameserver fe80::1%eth0\n", "nameserver fe80::1%eth0\n"),
+        ("nameserver ::1\nnameserver fe80::1%eth0\nnameserver 2001:db8::1\n", "nameserver 2001:db8::1\n"),
+        ("nameserver 0.0.0.0\nnameserver ::\nnameserver ::ffff:127.0.0.1\nnameserver 0\nnameserver 127.1\n", ""),
+        ("nameserver ::ffff:192.0.2.1\n", "nameserver ::ffff:192.0.2.1\n"),
         ("search a b\nnameserver 127.1.2.3\nnameserver 192.0.2.1\n", "search a b\nnameserver 192.0.2.1\n"),
         ("# nameserver 127.0.0.1\noptions edns0\nnameserver\n", "# nameserver 127.0.0.1\noptions edns0\nnameserver\n"),
         ("nameserver web\n", "nameserver web\n"),
     ],
 )
-def test_servers_of_the_hosts_loopback_are_left_out(text: str, left: str) -> None:
-    assert resolver.without_loopback(text) == left
+def test_n7_servers_that_the_host_alone_reaches_are_left_out(text: str, left: str) -> None:
+    assert resolver.reached_from_inside(text) == left
 
 
 def test_a_text_has_servers_or_not() -> None:

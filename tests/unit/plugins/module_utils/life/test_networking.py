@@ -29,88 +29,8 @@ DEVICE = {"kind": "macvlan", "name": "eth0", "parent": "eth1", "device": "eth1"}
 WEB = {"port": 80, "target": 80}
 
 
-class Settings:
-    """The settings of a host's network, of which some cannot be changed."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, fixed: t.Sequence[str] = (), **values: str) -> None:
-        self.fixed = fixed
-        self.values = {"ipv4/ip_forward": "0", "ipv6/conf/all/forwarding": "0", **values}
-        for name, work in (
-            ("setting", lambda name: self.values.get(name, "")),
-            ("set_setting", self.set),
-            ("has_ipv6", lambda: "no_ipv6" not in values),
-        ):
-            monkeypatch.setattr(networking, name, work)
-        monkeypatch.setattr(network_warnings, "setting", networking.setting)
-        monkeypatch.setattr(networking.os, "listdir", lambda _path: ["all", "default", "eth0", "eth1"])
-
-    def set(self, name: str, value: str) -> bool:
-        if any(name.startswith(part) for part in self.fixed):
-            return self.values.get(name) == value
-        self.values[name] = value
-        return True
-
-
 def record(interface: dict[str, t.Any], *ports: dict[str, t.Any]) -> NetworkRecord:
     return NetworkRecord("web", {"interfaces": [interface], "ports": list(ports)})
-
-
-def test_a_host_forwards_for_zones_and_answers_on_its_loopback_for_their_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    host = Settings(monkeypatch, **{"ipv6/conf/eth0/accept_ra": "1", "ipv6/conf/eth1/accept_ra": "0"})
-    assert networking.open_ways([record(ZONE, WEB)]) == []
-    forwards = ("ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/u2/route_localnet")
-    assert [host.values[name] for name in forwards] == ["1", "1", "1"]
-    # Else the host would lose its own default route.
-    assert [host.values[f"ipv6/conf/{name}/accept_ra"] for name in ("eth0", "eth1")] == ["2", "0"]
-    assert networking.open_ways([record(ZONE, {**WEB, "address": "192.0.2.1"})]) == []
-    assert host.values["ipv4/conf/u2/route_localnet"] == "0"
-
-
-def test_nothing_is_set_for_interfaces_in_which_the_host_has_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    host = Settings(monkeypatch)
-    before = dict(host.values)
-    assert networking.open_ways([record(DEVICE)]) == networking.open_ways([]) == []
-    assert host.values == before
-
-
-def test_what_cannot_be_set_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    Settings(monkeypatch, fixed=["ipv4", "ipv6"])
-    said = networking.open_ways([record(ZONE, WEB)])
-    assert [word in text for word, text in zip(("IPv4", "IPv6", "127.0.0.1"), said, strict=True)] == [True] * 3
-    assert len(networking.open_ways([record(ZONE)])) == 2
-    Settings(monkeypatch, fixed=["ipv4", "ipv6"], no_ipv6="yes")
-    assert len(networking.open_ways([record(ZONE)])) == 1
-    Settings(monkeypatch, fixed=["ipv4/ip_forward"], **{"ipv4/ip_forward": "1"})
-    assert networking.open_ways([record(ZONE, WEB)]) == []
-
-
-class Addresses:
-    """A host with one address."""
-
-    def addresses(self) -> list[tuple[int, str]]:
-        return [(2, "192.0.2.10/24")]
-
-
-def leading_nowhere(*ports: str) -> list[str]:
-    return [
-        text.partition(": ")[2]
-        for text in network_warnings.warnings_of_ports(parse_ports([*ports]), t.cast("t.Any", Addresses()))
-    ]
-
-
-def test_ports_of_the_loopback_that_the_host_filters(monkeypatch: pytest.MonkeyPatch) -> None:
-    ports = ("127.0.0.1:80:80", "81:80", "[::1]:82:80")
-    Settings(monkeypatch)
-    assert leading_nowhere(*ports) == []
-    Settings(monkeypatch, **{"bridge/bridge-nf-call-ip6tables": "1"})
-    assert [text.partition(": [")[0] for text in leading_nowhere(*ports)] == ["81/tcp"]
-    assert leading_nowhere(*ports[:1]) == []
-
-
-def test_ports_of_addresses_that_the_host_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    Settings(monkeypatch)
-    found = leading_nowhere("192.0.2.10:80:80", "192.0.2.11:81:80", "127.0.0.5:82:80")
-    assert [text.partition(":")[0] for text in found] == ["192.0.2.11"]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +89,7 @@ def test_a_start_that_has_failed_waits_for_all_that_it_has_begun() -> None:
 
 def test_a_question_about_others_rules_that_fails_is_no_failure() -> None:
     start: t.Any = object.__new__(Networking)
-    start.rules, start.chains, start.wires, start.warnings = None, Loading(), [], []
+    start.rules, start.chains, start.wires, start.warnings, start.record = None, Loading(), [], [], None
     start.finish()
     assert (start.chains.waited, start.warnings) == (1, [])
     start.rules = Loading()
@@ -242,6 +162,7 @@ def test_rules_of_one_that_has_just_ended_are_not_lost(monkeypatch: pytest.Monke
     monkeypatch.setattr(network_rules, "living", lambda: [running])
     monkeypatch.setattr(network_healing, "wire_of", lambda _made: Whole())
     monkeypatch.setattr(network_healing, "_has_old_names", lambda _record, _records: False)
+    monkeypatch.setattr(network_healing.host_ways, "closed_ways", lambda _record, _records: [])
     container = t.cast("t.Any", type("Container", (), {"name": "web"}))
     assert network_healing.NetworkHealing(container).look() == []
     loaded["inet unshare"] = dict.fromkeys(loaded["inet unshare"], 0)  # as `nft flush table` does: the chains stay
