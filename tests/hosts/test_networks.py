@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import typing as t
-from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.tests.hosts.conftest import HOST
@@ -32,10 +31,15 @@ CHANGES = {
 """How the host's name servers change, in the order in which the test has them change."""
 
 
-@pytest.fixture
-def fleet(host: Machine, tmp_path: Path) -> t.Iterator[Fleet]:
-    """Yield the host with a container in a zone, with a published port, and one that has the host's network."""
-    fleet = Fleet(tmp_path, {HOST: host})
+@pytest.fixture(scope="module")
+def fleet(shared: Machine, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Fleet]:
+    """Yield the host with a container in a zone, with a published port, and one that has the host's network.
+
+    All tests here share them; the last one removes them.
+    """
+    if not shared.is_on:
+        shared.start()
+    fleet = Fleet(tmp_path_factory.mktemp("networks"), {HOST: shared})
     web = declared("web", daemon("serves", *SERVES), enabled=True)
     fleet.containers = {
         "web": {**web, "network": {"zone": "one"}, "ports": ["8081:8080"]},
