@@ -262,7 +262,7 @@ from ansible.module_utils.common.text.formatters import human_to_bytes
 from ..module_utils.host.module_log import Unlogged
 from ..module_utils.host.time_limits import TimeLimit, check_time_limits
 from ..module_utils.launcher.errors import LauncherError
-from ..module_utils.launcher.names import is_tree_name
+from ..module_utils.launcher.names import is_name
 from ..module_utils.launcher.process import heed_children
 from ..module_utils.state.target import Layout, TargetError, message_of, require_root
 from ..module_utils.trees.kinds_of_sources import TREE_SOURCES
@@ -317,10 +317,10 @@ def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
     given = module.params
     check_time_limits(given, ARGUMENT_SPEC)
     name, state = given["name"], given["state"]
-    if not is_tree_name(name):
+    if not is_name(name):
         raise TargetError(
             f"name: {name!r} cannot name a tree; use 1 to 63 lower-case letters, digits and dashes, beginning with a "
-            "letter or a digit, and no digest"
+            "letter or a digit"
         )
     kinds = [kind for kind in TREE_SOURCES if given[kind] is not None]
     if state != "absent" and len(kinds) != 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ..module_utils.launcher import targets
-from ..module_utils.launcher.names import is_tree_name
+from ..module_utils.launcher.names import is_name
 from ..module_utils.launcher.store import Store
 from . import checks
 from .errors import DeclarationError
@@ -35,11 +35,11 @@ def _tree(value: t.Any) -> str:
         raise DeclarationError(
             f"store.{beside[0]}", "not beside 'tree': the tree says where it is, and is seen at /usr"
         )
-    if not is_tree_name(value["tree"]):
+    if not is_name(value["tree"]):
         raise DeclarationError(
             "store.tree",
             f"{value['tree']!r} cannot name a tree; use 1 to 63 lower-case letters, digits and dashes, beginning with "
-            "a letter or a digit, and no digest",
+            "a letter or a digit",
         )
     return str(value["tree"])
 

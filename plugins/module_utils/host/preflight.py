@@ -12,9 +12,8 @@ import re
 import stat
 from typing import Callable, List
 
-from ..launcher import confine, identity, lookup, targets
+from ..launcher import confine, identity, lookup, program, targets
 from ..launcher.contract import Specification
-from ..launcher.program import SHELL
 from ..state.target import NEEDS_ROOT, TargetError
 from . import (
     looking,
@@ -106,12 +105,13 @@ def _store(host: HostFacts, specification: Specification) -> list[str]:
     if target == "/usr" and not _is_merged(host, posixpath.dirname(source.rstrip("/")) or "/"):
         said = f"beside the store {source} there is a bin that is not a link into it; containers need a merged /usr"
         return [f"{said}: {doing} the package {DEBIAN_PACKAGES.merged_usr}"]  # its systemd is beside it, too
-    program = specification.init.argv[0]
+    first = specification.init.argv[0]
     view = StoreView(specification, host.root)
-    if specification.init.systemd and program.startswith(target + "/") and not view.is_program(program):
-        return [f"the store {source} has no systemd ({program}): {doing} the package {DEBIAN_PACKAGES.systemd}"]
-    if tree and not view.is_program(target + SHELL):
-        return [f"the tree {tree!r} has no {SHELL}, which every container begins with: install it in the tree (dash)"]
+    if specification.init.systemd and first.startswith(target + "/") and not view.is_program(first):
+        return [f"the store {source} has no systemd ({first}): {doing} the package {DEBIAN_PACKAGES.systemd}"]
+    if tree and not view.is_program(target + program.SHELL):
+        said = f"the tree {tree!r} has no {program.SHELL}, which every container begins with"
+        return [f"{said}: install it in the tree (dash)"]
     return []
 
 

@@ -11,12 +11,11 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..launcher import identity, layers, linux, lookup, mount_calls
+from ..launcher import identity, layers, linux, lookup, mount_calls, program
 from ..launcher.declared_root import SKELETON
 from ..launcher.errors import LauncherError
 from ..launcher.excursion import in_child
 from ..launcher.paths import STATE_DIRECTORY
-from ..launcher.program import SHELL
 from ..launcher.root_options import tree_of
 from ..launcher.source import Source
 from ..state import kept_layer
@@ -69,16 +68,16 @@ def _of_tree(host: HostFacts, specification: Specification) -> list[str]:
         found = [said for name in SKELETON for said in _of_directory(tree, path, name)]
     finally:
         os.close(tree)
-    program = specification.init.argv[0]
+    first = specification.init.argv[0]
     view = StoreView(specification, host.root)
-    if not found and not view.is_program(SHELL):
+    if not found and not view.is_program(program.SHELL):
         found.append(
-            f"the tree {path} has no {SHELL}, which every container begins with: install it in the tree (dash)"
+            f"the tree {path} has no {program.SHELL}, which every container begins with: install it in the tree (dash)"
         )
-    if not found and not view.is_program(program):
+    if not found and not view.is_program(first):
         init = "systemd" if specification.init.systemd else "the init"
         found.append(
-            f"the tree {path} has no {program}, {init} of the container: install it in the tree, name another tree, or "
+            f"the tree {path} has no {first}, {init} of the container: install it in the tree, name another tree, or "
             "another init"
         )
     return found

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The names of containers, systems and trees.
+"""The names of containers and systems.
 
 A system's directory is named by its digest and its container, `<digest>-<container>`.
 """
@@ -21,11 +21,6 @@ def is_name(value: object) -> bool:
 def is_digest(value: object) -> bool:
     """Return whether a value is a digest by which something is stored."""
     return isinstance(value, str) and len(value) == DIGITS and _HEXADECIMAL.issuperset(value)
-
-
-def is_tree_name(value: object) -> bool:
-    """Return whether a value is a tree's name; what looks like the digest of a content would be taken for that."""
-    return is_name(value) and not is_digest(value)
 
 
 def system_name(digest: str, container: str) -> str:

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from . import kinds, targets
 from .kinds import ContractError, ContractRecord
-from .names import is_digest, is_tree_name
+from .names import is_digest, is_name
 from .paths import STATE_DIRECTORY
 
 
 def _tree_name(value: object) -> str:
-    if not is_tree_name(value):
+    if not is_name(value):
         raise ContractError("is no tree's name")
     return str(value)
 

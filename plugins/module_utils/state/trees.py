@@ -20,7 +20,7 @@ from typing import Iterator
 
 from ..launcher.errors import LauncherError
 from ..launcher.kinds import ContractError
-from ..launcher.names import container_of, is_digest, is_tree_name
+from ..launcher.names import container_of, is_digest, is_name
 from ..launcher.paths import read_text, remove_file, remove_tree, sync_directory, write_atomically
 from ..launcher.specification import read_store
 from ..launcher.store import content_in
@@ -69,7 +69,7 @@ class Trees:
         """Return the names that lead to trees, sorted."""
         found = _listed(self.names_directory)
         names = [name[: -len(RECORD_SUFFIX)] for name in found if name.endswith(RECORD_SUFFIX)]
-        return sorted(filter(is_tree_name, names))
+        return sorted(name for name in names if is_name(name))
 
     def contents(self) -> list[str]:
         """Return the contents that are stored, sorted."""

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import store
-from ansible_collections.unshare.container.plugins.module_utils.launcher.kinds import ContractError
 from ansible_collections.unshare.container.plugins.module_utils.state import kept_layer
 from ansible_collections.unshare.container.plugins.module_utils.state import trees as trees_module
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
@@ -136,11 +135,7 @@ def test_t2_what_a_run_that_died_has_left_takes_no_room_from_the_next(
     assert making(layout.root, "directory", source).reach("present")["changed"]
 
 
-def test_t1_no_name_is_taken_for_a_content() -> None:
-    """The path of a store says of a tree its name at first, and then its content."""
-    with pytest.raises(ContractError, match="is no tree's name"):
-        store.Store.read(store.Store.of_tree("0" * 32).write())
-    assert store.Store.of_tree("debian").content == ""
-    assert store.Store.of_tree("debian", "0" * 32).content == "0" * 32
+def test_t1_a_path_in_a_stored_tree_has_its_content() -> None:
+    assert store.content_in(store.Store.of_tree("debian", "0" * 32).source) == "0" * 32
     assert store.content_in("/var/lib/unshare/trees/names/x/root/usr") == ""
     assert store.content_in("/srv/trees/" + "0" * 32) == ""
