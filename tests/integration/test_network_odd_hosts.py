@@ -101,6 +101,28 @@ def test_n9_what_cannot_be_configured_is_not_left_half_made(world: World) -> Non
         assert guest.reaches(OUTSIDE)
 
 
+def test_n10_names_that_an_interface_of_the_host_has_already(world: World) -> None:
+    """That of a container's interface is for people alone; by that of a zone its bridge is found again."""
+    taken = f"unshare.{NAME}-named.eth0"
+    world.host.ip("link add own0 type bridge", f"link property add dev own0 altname {taken}")
+    try:
+        with started(NAME, world, "named", zone("named")) as guest:
+            assert guest.reaches(OUTSIDE)
+        world.host.ip("link property add dev own0 altname unshare-named-at-length")
+        before = state_of(world)
+        guest = Guest(NAME, world, "named", zone("named-at-length"))
+        try:
+            with pytest.raises(
+                LauncherError, match="named-at-length: .* unshare-named-at-length, .* interface own0: take it"
+            ):
+                guest.start()
+        finally:
+            guest.destroy()
+        assert state_of(world) == before
+    finally:
+        world.host.ip("link del own0")
+
+
 def test_a_device_of_its_own_needs_no_packet_filter(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(firewall, "DIRECTORIES", ())
     if world.host.run("ip", "link", "add", "try0", "link", "eth0", "type", "macvlan").returncode:

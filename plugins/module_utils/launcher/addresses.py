@@ -30,8 +30,10 @@ NOBODYS = (
     ("reserved", "240.0.0.0/4", "::ffff:0:0/96"),
 )
 
+# Of one wire: no host leads to these from another one (RFC 3927, RFC 4291).
+LINK_LOCAL = ("169.254.0.0/16", "fe80::/10")
 # No other machine is reached from these, and by these.
-OF_NO_WIRE = ("127.0.0.0/8", "::1/128", "169.254.0.0/16", "fe80::/10")
+OF_NO_WIRE = ("127.0.0.0/8", "::1/128", *LINK_LOCAL)
 
 
 def parse_address(address: str) -> tuple[int, int]:
@@ -146,6 +148,11 @@ def share_addresses(one: Net, other: Net) -> bool:
     """Return whether two networks have addresses in common."""
     low = BITS[one[0]] - min(one[2], other[2])
     return one[0] == other[0] and one[1] >> low == other[1] >> low
+
+
+def is_link_local(net: Net) -> bool:
+    """Return whether a network has addresses of one wire alone."""
+    return any(share_addresses(network_of(item), net) for item in LINK_LOCAL)
 
 
 def host_address(value: object) -> str:

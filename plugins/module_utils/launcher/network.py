@@ -19,7 +19,7 @@ from .host_settings import distrust, has_ipv6
 from .made_interfaces import DECLARED, MadeInterface
 from .netlink import Netlink
 from .network_records import BRIDGE, IPVLAN, MACVLAN, PHYSICAL, ROUTED, ZONE, Interface
-from .wires import DECIDED, LOOPBACK_METRIC, InZone, OnBridge, Wire, remove_link
+from .wires import DECIDED, LOOPBACK_METRIC, InZone, OnBridge, Wire, add_name, remove_link
 
 OWN_NAMESPACE, FIRST_NAMESPACE = "/proc/self/ns/net", "/proc/1/ns/net"
 UNKNOWN_KIND = (
@@ -64,7 +64,7 @@ class Routed(Wire):
         host.make_no_address(link.index)
         distrust(self.host_name)
         self.guard(host, link.index)
-        host.add_name(link.index, self.other_name)
+        add_name(host, link.index, self.other_name)
         self._lead(host, link.index)
 
     def _lead(self, host: Netlink, index: int) -> None:

@@ -19,6 +19,7 @@ from .addresses import (
     contains,
     host_address,
     interface_address,
+    is_link_local,
     network_of,
     network_text,
     split_cidr,
@@ -49,6 +50,7 @@ OUTSIDE_MAC = (IPVLAN, PHYSICAL)  # the address of these is the device's
 MOST_ADDRESSES = 128  # of one interface: each is looked for in what comes from there (`port_guard`)
 NAME_LIMIT = 15  # bytes of an interface's name
 TAKEN_NAMES = ("lo", "all", "default", ".", "..")
+LINK_LOCAL = "%s is of one wire alone (link-local), and the host leads to no such address: use another network"
 LEAST_MTU, LEAST_IPV6_MTU, LARGEST_MTU = 68, 1280, 65535
 HEXADECIMAL = frozenset("0123456789abcdef")
 
@@ -161,6 +163,12 @@ class Interface(ContractRecord):
     def _check_subnets(self) -> None:
         self.refuse("subnets", "is for zones" if self.subnets and self.kind != ZONE else None)
         self._one_of_each("subnets", self.subnets)
+        self._refuse_link_local("subnets", self.subnets)
+
+    def _refuse_link_local(self, field: str, items: list[str]) -> None:
+        for number, item in enumerate(items):
+            if is_link_local(network_of(item)):
+                self.refuse("%s[%d]" % (field, number), LINK_LOCAL % item)
 
     def _one_of_each(self, field: str, items: list[str]) -> None:
         families = set()
@@ -195,6 +203,8 @@ class Interface(ContractRecord):
             self._one_of_each("addresses", self.addresses)
         if self.kind == ROUTED and not self.addresses:
             self.refuse("addresses", "is missing: the host routes them to the container")
+        if self.kind in (ZONE, ROUTED):
+            self._refuse_link_local("addresses", self.addresses)
 
     def _refusal_in_zone(self, item: str) -> str | None:
         family, value, length = split_cidr(item)

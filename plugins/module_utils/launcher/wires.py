@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 # Of the route to ::1 by a zone's bridge: higher than that of the loopback itself, and no two are equal, for the kernel
 # would take the second for the first.
 LOOPBACK_METRIC = 4096
+NAMED = (
+    "network: zone %s: its bridge is to be known as %s, which is a name of the host's interface %s: take it from that "
+    "(ip link property del)"
+)
 LINK_LOCAL = 0xFE80 << 112
 # What is decided for an interface on its host.
 DECIDED = (
@@ -243,7 +247,7 @@ class OnBridge(Wire):
         host.make_no_address(link.index)
         host.confine_port(link.index, self.mac)
         self.guard(host, link.index)
-        host.add_name(link.index, self.other_name)
+        add_name(host, link.index, self.other_name)
         host.set_up(link.index)
 
 
@@ -265,7 +269,12 @@ class InZone(OnBridge):
         return "the bridge %s has lost the address %s" % (self.device, missing[0]) if missing else ""
 
     def prepare(self, host: Netlink) -> None:
+        name = zone_name(self.interface.parent)
         link = host.link(self.device)
+        if link is None or name not in link.others:
+            for other in host.links():
+                if name in (other.name, *other.others):
+                    raise LauncherError(NAMED % (self.interface.parent, name, other.name))
         if link is None:
             host.add_bridge(self.device, self.host_mac)
             link = host.link(self.device)
@@ -276,7 +285,6 @@ class InZone(OnBridge):
         if not link.up:
             host.make_no_address(link.index)
             host.set_up(link.index)
-        name = zone_name(self.interface.parent)
         if name not in link.others:
             host.add_name(link.index, name)
         there = [address for index, address in host.addresses() if index == link.index]
@@ -319,6 +327,15 @@ def link_local(mac: str) -> str:
     high, low = bytes.fromhex(mac.replace(":", "")[:6]), bytes.fromhex(mac.replace(":", "")[6:])
     identifier = bytes((high[0] ^ 2, *high[1:], 0xFF, 0xFE, *low))
     return address_text(AF_INET6, LINK_LOCAL | int.from_bytes(identifier, "big"))
+
+
+def add_name(host: Netlink, index: int, name: str) -> None:
+    """Give a link an alternative name, for people that look for it, unless another link has it."""
+    try:
+        host.add_name(index, name)
+    except OSError as error:
+        if error.errno != errno.EEXIST:
+            raise
 
 
 def remove_link(host: Netlink, name: str) -> bool:
