@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # Of the route to ::1 by a zone's bridge: higher than that of the loopback itself, and no two are equal, for the kernel
 # would take the second for the first.
 LOOPBACK_METRIC = 4096
-NAMED = (
+NAME_OF_ANOTHER = (
     "network: zone %s: its bridge is to be known as %s, which is a name of the host's interface %s: take it from that "
     "(ip link property del)"
 )
@@ -274,7 +274,7 @@ class InZone(OnBridge):
         if link is None or name not in link.others:
             for other in host.links():
                 if name in (other.name, *other.others):
-                    raise LauncherError(NAMED % (self.interface.parent, name, other.name))
+                    raise LauncherError(NAME_OF_ANOTHER % (self.interface.parent, name, other.name))
         if link is None:
             host.add_bridge(self.device, self.host_mac)
             link = host.link(self.device)
