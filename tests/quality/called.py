@@ -64,7 +64,9 @@ def accept_make(words: list[str]) -> None:
         if name in ("BENCHMARK_ARGS", "MUTATION_ARGS"):
             programs = {"benchmark": "benchmarks/benchmark", "mutation": "mutation/main"}
             source = programs.get(words[0], f"benchmarks/{words[0].removeprefix('benchmark-')}")
-            known = (REPOSITORY / "tests" / f"{source}.py").read_text()
+            known = "".join(
+                (REPOSITORY / "tests" / f"{name}.py").read_text() for name in (source, "benchmarks/sessions")
+            )
             for option in re.findall(r"--[\w-]+", value):
                 assert f'"{option}"' in known, option
 
