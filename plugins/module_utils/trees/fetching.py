@@ -146,18 +146,22 @@ def _fetch(url: str, file: IO[bytes], limit: int, what: str) -> None:
         headers["Range"] = f"bytes={there}-"
     request = urllib.request.Request(url, headers=headers)
     try:
-        with urllib.request.build_opener().open(request, timeout=SILENCE) as answer:
-            if not _goes_on(answer, there):
-                file.truncate(0)
-                there = 0
-            promised = answer.headers.get("Content-Length", "")
-            _receive(_reading(answer), file, there, limit, what)
+        answer = urllib.request.build_opener().open(request, timeout=SILENCE)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == BEYOND_ITS_END:
             return  # it is there whole, or it is another one, which its checksum tells
         raise _Lost(f"{error.code} {error.reason}") from None
     except urllib.error.URLError as error:
         raise _Lost(str(error.reason)) from None
+    except (OSError, http.client.HTTPException) as error:  # urllib passes on what goes wrong with the answer
+        raise _Lost(_said(error)) from None
+    with answer:
+        if not _goes_on(answer, there):
+            file.truncate(0)
+            there = 0
+        promised = answer.headers.get("Content-Length", "")
+        _receive(_reading(answer), file, there, limit, what)
     received = file.seek(0, os.SEEK_END) - there
     if promised.isdigit() and received < int(promised):
         raise _Lost(f"the connection has ended after {received} of {promised} bytes")
@@ -176,10 +180,15 @@ def _reading(answer: Any) -> Callable[[int], bytes]:
         try:
             part: bytes = answer.read(size)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise _Lost(explain(error) if isinstance(error, OSError) else str(error)) from None
+            raise _Lost(_said(error)) from None
         return part
 
     return read
+
+
+def _said(error: Exception) -> str:
+    """Return what an error of the network says, which may be nothing but its kind."""
+    return (explain(error) if isinstance(error, OSError) else str(error)) or type(error).__name__
 
 
 def _receive(read: Callable[[int], bytes], file: IO[bytes], size: int, limit: int, what: str) -> None:

@@ -30,10 +30,12 @@ class Server(http.server.SimpleHTTPRequestHandler):
         most: bytes of an answer.
         ranges: whether a part of a file can be asked for.
         begins: where each answer has begun in its file.
+        spoiled: what it says in place of an answer, before it hangs up.
     """
 
     most = 1 << 30
     ranges = True
+    spoiled: bytes | None = None
     begins: t.ClassVar[list[int]] = []
 
     def do_GET(self) -> None:
@@ -43,6 +45,9 @@ class Server(http.server.SimpleHTTPRequestHandler):
             return
         content, begin = path.read_bytes(), 0
         asked = self.headers.get("Range")
+        if self.spoiled is not None:
+            self.wfile.write(self.spoiled)
+            return
         if asked and self.ranges:
             begin = int(asked.removeprefix("bytes=").removesuffix("-"))
             if begin >= len(content):
@@ -133,6 +138,21 @@ def test_t3_a_connection_that_is_lost_on_the_way_is_made_again(
     monkeypatch.setattr(Server, "most", most)
     assert making(tmp_path / "root", "archive", given_for(url, content)).reach("present")["changed"]
     assert Server.begins == [0, most, 2 * most]
+
+
+@pytest.mark.parametrize("spoiled", [b"", b"no answer\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 200 + b"\r\n"])
+def test_t3_what_answers_in_another_way_is_named_and_keeps_what_is_there(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch, spoiled: bytes
+) -> None:
+    content = served(tmp_path)
+    given = given_for(url, content)
+    monkeypatch.setattr(fetching, "ATTEMPTS", 1)
+    monkeypatch.setattr(Server, "most", 100)
+    with pytest.raises(TargetError, match="100 bytes of it are kept"):
+        making(tmp_path / "root", "archive", given).reach("present")
+    monkeypatch.setattr(Server, "spoiled", spoiled)
+    with pytest.raises(TargetError, match="archive.url: http://.* cannot be fetched: .+; 100 bytes of it are kept"):
+        making(tmp_path / "root", "archive", given).reach("present")
 
 
 def test_t3_the_next_run_fetches_what_an_interrupted_one_lacks(
