@@ -28,6 +28,9 @@ SILENCE = 60.0
 ATTEMPTS = 5
 """Connections that one run makes for a file, each of which has brought something of it."""
 
+LONGEST_REASON = 200
+"""Characters of a reason that the network gives."""
+
 PARTIAL, BEYOND_ITS_END = 206, 416
 """What a server answers that sends a part of a file, and one whose file has no such part (RFC 9110)."""
 
@@ -129,13 +132,14 @@ def _complete(url: str, file: IO[bytes], limit: int, what: str) -> None:
             _fetch(url, file, limit, what)
             return
         except _Lost as error:
+            reason = " ".join(str(error).split())[:LONGEST_REASON]  # perhaps the server's words
             there = file.seek(0, os.SEEK_END)
             if there > before and attempt + 1 < ATTEMPTS:
                 continue
             if there:
                 said = f"{there} bytes of it are kept, and the next run goes on from there"
-                raise Interrupted(f"{what} cannot be fetched: {error}; {said}") from None
-            raise TargetError(f"{what} cannot be fetched: {error}") from None
+                raise Interrupted(f"{what} cannot be fetched: {reason}; {said}") from None
+            raise TargetError(f"{what} cannot be fetched: {reason}") from None
 
 
 def _fetch(url: str, file: IO[bytes], limit: int, what: str) -> None:
