@@ -17,13 +17,13 @@ from ..state.target import TargetError, explain, make_private_directory
 from ..state.tree_records import Piece, TreeArchive
 from .arriving import Arrival
 from .fetching import check_checksum
-from .sources import ArchiveSource, Order, TreeSource
+from .sources import Order, PackedSource
 
 SPARE = 16 << 20
 """Bytes that stay free on the file system of trees, beside those of an archive and its tree."""
 
 
-class SentSource(ArchiveSource):
+class SentSource(PackedSource):
     """An archive of the controller's.
 
     :param given: `path`, that on the controller; `archive`, the fields of its `TreeArchive`; perhaps `piece`, those of
@@ -34,7 +34,7 @@ class SentSource(ArchiveSource):
     IS_FIXED = True
 
     def __init__(self, given: dict[str, Any]) -> None:
-        TreeSource.__init__(self, given)
+        super().__init__(given)
         self.path = str(given["path"])
         if given.get("archive") is None:
             raise TargetError("controller: needs this collection's action plugin, which sends the archive")
@@ -51,8 +51,8 @@ class SentSource(ArchiveSource):
         text = json.dumps([self.KIND, self.content or self.sum])
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def refuse(self) -> None:
-        pass  # the controller has read it
+    def describe(self) -> str:
+        return f"{self.KIND} {self.path}"
 
     def take(self, kept: Path, timeout: float) -> None:
         if self.piece is None:

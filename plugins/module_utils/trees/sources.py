@@ -113,8 +113,33 @@ def _refuse_relative(path: str, place: str) -> None:
         raise TargetError(f"{place}: {path!r} must be an absolute path")
 
 
-class ArchiveSource(TreeSource):
-    """An archive of a tree, by tar, perhaps compressed by gzip, xz or zstd."""
+class PackedSource(TreeSource):
+    """One file that has a tree in it, by tar, perhaps compressed by gzip, xz or zstd."""
+
+    def open(self, order: Order) -> contextlib.AbstractContextManager[IO[bytes]]:
+        """Yield the file, open, once it has its checksum. Raise TargetError, OSError."""
+        raise NotImplementedError
+
+    def make(self, order: Order) -> None:
+        place = self.describe().replace(" ", ": ", 1)
+        self.unpack(order, place, order.root, _without_whiteouts)
+
+    def unpack(self, order: Order, place: str, directory: str, look: Callable[[TreeEntry], TreeEntry]) -> None:
+        """Unpack the file to a directory.
+
+        :param place: what the file is called in messages.
+        :param look: is asked about each entry, and may refuse it.
+        :raises TargetError, OSError: it cannot be read, or written, or something in it is refused.
+        """
+        budget = Budget(order.size_limit)
+        with self.open(order) as file, Archive(file, place, order.size_limit) as archive, TreeWriter(
+            directory, budget
+        ) as writer:
+            archive.each(lambda entry: writer.put(look(entry)))
+
+
+class ArchiveSource(PackedSource):
+    """An archive that is on this host, or is fetched by its URL."""
 
     KIND = "archive"
 
@@ -144,7 +169,6 @@ class ArchiveSource(TreeSource):
 
     @contextlib.contextmanager
     def open(self, order: Order) -> Iterator[IO[bytes]]:
-        """Yield the file, open, once it has its checksum. Raise TargetError, OSError."""
         if self.url is not None:
             url, checksum, place = self.url, str(self.checksum), f"{self.KIND}.url"
 
@@ -160,23 +184,6 @@ class ArchiveSource(TreeSource):
             if self.checksum:
                 fetching.held_to(file, self.checksum, f"{self.KIND}.path: {self.path}")
             yield file
-
-    def make(self, order: Order) -> None:
-        place = self.describe().replace(" ", ": ", 1)
-        self.unpack(order, place, order.root, _without_whiteouts)
-
-    def unpack(self, order: Order, place: str, directory: str, look: Callable[[TreeEntry], TreeEntry]) -> None:
-        """Unpack the file to a directory.
-
-        :param place: what the file is called in messages.
-        :param look: is asked about each entry, and may refuse it.
-        :raises TargetError, OSError: it cannot be read, or written, or something in it is refused.
-        """
-        budget = Budget(order.size_limit)
-        with self.open(order) as file, Archive(file, place, order.size_limit) as archive, TreeWriter(
-            directory, budget
-        ) as writer:
-            archive.each(lambda entry: writer.put(look(entry)))
 
 
 def _without_whiteouts(entry: TreeEntry) -> TreeEntry:
