@@ -75,12 +75,15 @@ class Host:
             AssertionError: when another file of this run has the name.
         """
         file = running_file()
-        maker = cls.makers.setdefault(name, file)
+        if cls.makers.get(name) == file:
+            return
+        maker = cls.makers.get(name, file)
         if name.startswith(DEFAULT_NAME):  # It is this process's own, and the files of a process follow each other.
-            cls.makers[name] = maker = file
+            maker = file
         elif claims.DIRECTORY in os.environ:
             maker = claims.claimant(f"container {name}", file)
         assert maker == file, f"{maker} makes a container {name}, too: call this one otherwise"
+        cls.makers[name] = file
 
     @classmethod
     def mounts(cls) -> set[str]:
