@@ -54,15 +54,13 @@ class TreeMaking:
 
         :raises TargetError, OSError: that cannot be done; nothing has changed then, and nothing is left.
         """
-        if self.source is not None and state != "absent" and not self.check:
-            self._named(lambda source: source.take(self.layout.trees, self.timeout))
         former = self.trees.record(self.name)
         if former is not None and not self.trees.path(former.content).is_dir():
             former = None  # somebody has removed it
         if state == "absent":
             return self._remove(former)
         source = self._wanted()
-        if former is not None and self._is_made(state, former):
+        if former is not None and self._is_made(state, former):  # also by another run, while a piece was on its way
             self._collect()
             return self._result(former, former)
         source.refuse()
@@ -75,6 +73,8 @@ class TreeMaking:
             if former is not None and source.KIND == "command":
                 self.warnings.append(NOT_RUN.format(self.name))
             return self._foreseen(former)
+        if not self.check:
+            self._named(lambda source: source.take(self.layout.trees, self.timeout))
         self._collect()  # what runs that died have left may take the room that this one needs
         lacking = self._named(lambda source: source.lacking(self.layout.trees, self.size_limit))
         if lacking is not None:
