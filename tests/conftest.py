@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import typing as t
 from pathlib import Path
@@ -41,6 +42,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if reason is not None and item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def importing() -> t.Iterator[None]:
+    """Hold a file of tests to how this process imports: what comes after it imports as it would alone."""
+    before = [*sys.meta_path, *sys.path_hooks]
+    yield
+    assert [*sys.meta_path, *sys.path_hooks] == before, "this file has changed how Python imports"
 
 
 @pytest.fixture

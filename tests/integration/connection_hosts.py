@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -157,24 +158,38 @@ def _enter_group(group: int) -> None:
     os.close(descriptor)
 
 
+@contextlib.contextmanager
+def ansible_finds_collections() -> t.Iterator[None]:
+    """Have Ansible's own finder of collections in this process, which looks up the plugins, for as long as this lasts.
+
+    Python's imports are its affair as well while it is there, and it refuses those of a collection that Python itself
+    had begun to import, as every other test does.
+    """
+    from ansible.plugins.loader import init_plugin_loader
+    from ansible.utils.collection_loader import AnsibleCollectionConfig
+
+    init_plugin_loader([str(COLLECTIONS)])
+    try:
+        yield
+    finally:
+        AnsibleCollectionConfig.collection_finder._remove()
+
+
 def connect(**variables: t.Any) -> nsenter.Connection:
     """Return the connection plugin with these variables, as a task has it."""
     from ansible import constants
     from ansible.playbook.play_context import PlayContext
-    from ansible.plugins.loader import init_plugin_loader
-    from ansible.utils.collection_loader import AnsibleCollectionConfig
 
-    if AnsibleCollectionConfig.collection_finder is None:
-        init_plugin_loader([str(COLLECTIONS)])
     options = yaml.safe_load(nsenter.DOCUMENTATION)["options"]
     constants.config.initialize_plugin_configuration_definitions("connection", PLUGIN, options)
-    connection = nsenter.Connection(PlayContext())
-    connection._load_name = PLUGIN
     extras = {name: value for name, value in variables.items() if name.startswith("ansible_ssh_")}
-    connection.set_options(var_options={**variables, "_extras": extras})
-    inner = connection.ssh_type_conn
-    if inner is not None:
-        inner.set_options(var_options=variables)  # as the executor does
+    with ansible_finds_collections():
+        connection = nsenter.Connection(PlayContext())
+        connection._load_name = PLUGIN
+        connection.set_options(var_options={**variables, "_extras": extras})
+        inner = connection.ssh_type_conn
+        if inner is not None:
+            inner.set_options(var_options=variables)  # as the executor does
     return connection
 
 

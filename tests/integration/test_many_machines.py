@@ -18,16 +18,12 @@ from ansible_collections.unshare.container.plugins.module_utils.host import fact
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
 
 from . import machine_tree
-from .lives import FULL, rounds
+from .lives import rounds
 
 if t.TYPE_CHECKING:
     from .conftest import MakeMachine
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.timeout(240),
-    pytest.mark.skipif(not FULL, reason="it is slow: UNSHARE_FULL=1"),
-]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
 NAME = "test-many-machines"
 COUNT = rounds(10, 50)
