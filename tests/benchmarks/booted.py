@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+import traceback
 import typing as t
 from pathlib import Path
 
@@ -180,6 +181,8 @@ def _fork(system: Ours) -> int:
         try:
             system.start()
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     return pid

@@ -47,14 +47,17 @@ class Roots(sessions.Session):
     def __init__(self, directory: Path, arguments: argparse.Namespace, undo: contextlib.ExitStack) -> None:
         super().__init__(directory, arguments, undo)
         self.tree = machine_tree.made().resolve()
+        self.made: dict[str, booted.Ours] = {}
 
     def _ours(self, kind: str, number: int) -> booted.Ours:
         """Return a container of ours, which is taken away at the end."""
         name = f"bench-{[*ROOTS].index(kind)}-{number}"
-        system = write_system({"host_name": "bench"}, name, store=f"{self.tree}/usr", root=ROOTS[kind])
-        self.undo.callback(shutil.rmtree, system)
-        self.undo.callback(booted.forget, name)
-        return booted.Ours(system, name)
+        if name not in self.made:
+            system = write_system({"host_name": "bench"}, name, store=f"{self.tree}/usr", root=ROOTS[kind])
+            self.undo.callback(shutil.rmtree, system)
+            self.undo.callback(booted.forget, name)
+            self.made[name] = booted.Ours(system, name)
+        return self.made[name]
 
     def _peers(self, number: int) -> list[booted.Peer]:
         """Return those that are installed."""
