@@ -11,7 +11,7 @@ from __future__ import annotations
 from struct import pack
 
 from ..launcher.links import attributes_of, text_in
-from ..launcher.netlink import NETLINK_NETFILTER, Netlink
+from ..launcher.netlink_socket import NETLINK_NETFILTER, NetlinkSocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ TABLE, CHAIN_OF_RULE, NAME_OF_CHAIN, SET_OF_ELEMENTS, ELEMENTS = 1, 2, 3, 2, 3
 
 def tables() -> set[str]:
     """Return the names of all tables of this network namespace. Raise OSError where the kernel does not say."""
-    with Netlink(family=NETLINK_NETFILTER) as netfilter:
+    with NetlinkSocket(family=NETLINK_NETFILTER) as netfilter:
         return set(_texts(netfilter.dump(GET_TABLE, bytes(HEAD)), TABLE))
 
 
 def chains(table: str) -> set[str]:
     """Return the names of the chains of a table: `bridge NAME`, for instance. Raise OSError as above."""
-    with Netlink(family=NETLINK_NETFILTER) as netfilter:
+    with NetlinkSocket(family=NETLINK_NETFILTER) as netfilter:
         return _chains(netfilter, table)
 
 
@@ -47,7 +47,7 @@ def outline(table: str, maps: list[str]) -> Outline:
     Raises:
         OSError: there is no such table or map, or the kernel does not say.
     """
-    with Netlink(family=NETLINK_NETFILTER) as netfilter:
+    with NetlinkSocket(family=NETLINK_NETFILTER) as netfilter:
         found = dict.fromkeys(["chain " + name for name in _chains(netfilter, table)], 0)
         for name in _texts(netfilter.dump(GET_RULE, _head(table)), CHAIN_OF_RULE):
             found["chain " + name] = found.get("chain " + name, 0) + 1
@@ -58,7 +58,7 @@ def outline(table: str, maps: list[str]) -> Outline:
     return found
 
 
-def _chains(netfilter: Netlink, table: str) -> set[str]:
+def _chains(netfilter: NetlinkSocket, table: str) -> set[str]:
     """Return the names of the chains of a table. The kernel gives those of all tables of its family."""
     name = table.partition(" ")[2]
     answers = netfilter.dump(GET_CHAIN, _head(table))

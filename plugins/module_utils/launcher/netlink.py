@@ -2,17 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The kernel's interface to links, addresses and routes (rtnetlink(7)), a thin wrapper for each message.
 
-No command is needed on the host. A socket belongs to the network namespace in which it was opened, also after its
-process has left that. Every error is an `OSError` whose text ends with the kernel's own explanation, if it gives one.
+No command is needed on the host.
 """
 
 from __future__ import annotations
 
 import _socket
 import errno
-import os
-import select
-from _socket import AF_INET, AF_INET6, AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW
+from _socket import AF_INET, AF_INET6
 from struct import calcsize, error, pack, unpack_from
 
 from .addresses import BITS, address_text, split_cidr
@@ -30,36 +27,31 @@ from .links import (
     UP,
     Link,
     attributes_of,
-    text_in,
 )
+from .netlink_socket import NetlinkSocket, raise_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator
+    from typing import TypeVar
 
     from .addresses import Net
 
-NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
-SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
+    T = TypeVar("T")
+
 NEW_LINK, DELETE_LINK, GET_LINK, SET_LINK = 16, 17, 18, 19
 NEW_ADDRESS, GET_ADDRESS, NEW_ROUTE, GET_ROUTE, NEW_NEIGHBOUR = 20, 22, 24, 26, 28
 NEW_QUEUE, NEW_FILTER = 36, 44
 CLSACT, CLSACT_PARENT, INGRESS, DIRECT = 0xFFFF0000, 0xFFFFFFF1, 0xFFFFFFF2, 1
 FIRST_OF_ALL = 1 << 16 | _socket.htons(3)  # the priority, and ETH_P_ALL
 NEW_PROPERTY = 108  # RTM_NEWLINKPROP, Linux 5.5
-ERROR, DONE = 2, 3
-REQUEST, ACKNOWLEDGE, REPLACE, EXCLUSIVE, CREATE, DUMP = 1, 4, 0x100, 0x200, 0x400, 0x300
-CAPPED, HAS_EXPLANATION = 0x100, 0x200
-EXPLANATION = 1
+REPLACE, EXCLUSIVE, CREATE = 0x100, 0x200, 0x400
 NESTED = 0x8000
 
-HEADER, ADDRESS, ROUTE, NEIGHBOUR, QUEUE = "=IHHII", "=BBBBi", "=BBBBBBBBI", "=BxxxiHBB", "=BxxxiIII"
+ADDRESS, ROUTE, NEIGHBOUR, QUEUE = "=BBBBi", "=BBBBBBBBI", "=BxxxiHBB", "=BxxxiIII"
 AF_BRIDGE = 7
-BUFFER = 1 << 17
 
 # Attributes of links.
 IFLA_PORT, IFLA_FAMILIES, IFLA_NAMESPACE = 12, 26, 28
-LINK_EVENTS = 1  # RTMGRP_LINK
 INFO_DATA, VETH_PEER = 2, 1
 BRIDGE_FORWARD_DELAY, BRIDGE_STP, BRIDGE_SNOOPING = 1, 5, 23
 INET6_MODE, INET6_NO_ADDRESS = 8, 1
@@ -93,99 +85,8 @@ def _packed(family: int, value: int) -> bytes:
     return value.to_bytes(BITS[family] // 8, "big")
 
 
-class Netlink:
-    """A socket for the links, addresses and routes of the network namespace in which it is made.
-
-    Args:
-        events: whether it hears of each change of a link, for `await_event`.
-        family: of netlink(7), for `dump`.
-    """
-
-    def __init__(self, events: bool = False, family: int = NETLINK_ROUTE) -> None:
-        self.socket = _socket.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, family)
-        self.number = 0
-        if events:
-            self.socket.bind((0, LINK_EVENTS))
-        for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
-            try:
-                self.socket.setsockopt(SOL_NETLINK, option, 1)
-            except OSError:
-                pass  # then errors have no explanation
-
-    def close(self) -> None:
-        """Close the socket."""
-        self.socket.close()
-
-    def __enter__(self) -> Netlink:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
-
-    def _send(self, kind: int, flags: int, body: bytes) -> None:
-        self.number += 1
-        self.socket.send(pack(HEADER, len(body) + 16, kind, flags | REQUEST, self.number, 0) + body)
-
-    def _messages(self) -> Iterator[tuple[int, int, bytes]]:
-        """Yield type, flags and body of the answers to the last request, without end."""
-        while True:
-            data, (sender, _groups) = self.socket.recvfrom(BUFFER)
-            if sender:
-                continue  # root inside a container can write to a socket there, as if it were the kernel
-            start = 0
-            while start + 16 <= len(data):
-                size, kind, flags, number, _port = unpack_from(HEADER, data, start)
-                if size < 16:
-                    break
-                if number == self.number:
-                    yield kind, flags, data[start + 16 : start + size]
-                start += size + 3 & ~3
-
-    def await_event(self, seconds: float) -> bool:
-        """Wait until a link has changed, perhaps. Return whether one has in time."""
-        poll = select.poll()
-        poll.register(self.socket, select.POLLIN)
-        if not poll.poll(max(0, int(seconds * 1000))):
-            return False
-        try:
-            self.socket.recv(BUFFER)
-        except OSError as failure:
-            if failure.errno != errno.ENOBUFS:  # there was more than the socket keeps
-                raise
-        return True
-
-    def request(self, what: str, kind: int, flags: int, *parts: bytes) -> None:
-        """Send a request, and wait for its acknowledgement.
-
-        Args:
-            what: is being done, for the error.
-
-        Raises:
-            OSError: the kernel refuses it; its file name is `what`.
-        """
-        self._send(kind, flags | ACKNOWLEDGE, b"".join(parts))
-        for answer, answer_flags, body in self._messages():
-            if answer == ERROR:
-                _raise(what, answer_flags, body)
-                return
-
-    def dump(self, kind: int, body: bytes, most: int = 0) -> list[bytes]:
-        """Return all objects of a kind. What changes meanwhile may be there or not.
-
-        Args:
-            most: end after so many, where somebody inside may have made very many; the socket is of no more use then.
-        """
-        self._send(kind, DUMP, body)
-        found: list[bytes] = []
-        for answer, flags, message in self._messages():
-            if answer == DONE:
-                return found
-            if answer == ERROR:
-                _raise("dump", flags, message)
-            found.append(message)
-            if len(found) == most:
-                return found
-        return found
+class Netlink(NetlinkSocket):
+    """A socket for the links, addresses and routes of the network namespace in which it is made."""
 
     # Links.
 
@@ -200,7 +101,7 @@ class Netlink:
             if answer == NEW_LINK:
                 return Link(body)
             try:
-                _raise("link %s" % name, flags, body)
+                raise_error("link %s" % name, flags, body)
             except OSError as failure:
                 if failure.errno != errno.ENODEV:
                     raise
@@ -385,16 +286,18 @@ class Netlink:
                 found.append((index, (family, int.from_bytes(values[1], "big"), length)))
         return found
 
+    def named_addresses(self) -> list[tuple[str, str]]:
+        """Return what `addresses` does, with the names of links."""
+        return self._named(self.addresses())
 
-def _raise(what: str, flags: int, body: bytes) -> None:
-    """Raise the OSError of an acknowledgement, unless it is none."""
-    (number,) = unpack_from("=i", body)
-    if not number:
-        return
-    text = os.strerror(-number)
-    if flags & HAS_EXPLANATION:
-        size = unpack_from("=I", body, 4)[0] if not flags & CAPPED else 16
-        for kind, value in attributes_of(body, 4 + (size + 3 & ~3)):
-            if kind == EXPLANATION:
-                text += " (%s)" % text_in(value)
-    raise OSError(-number, text, what)
+    def named_routes(self) -> list[tuple[str, Net]]:
+        """Return what `routes` does, with the names of links; that of a route by several or none is empty."""
+        return self._named(self.routes())
+
+    def _named(self, found: list[tuple[int, T]]) -> list[tuple[str, T]]:
+        """Return the name of a link with what was found of it. A link that has gone meanwhile is left out.
+
+        The links are asked for last, so that one which has come meanwhile is known.
+        """
+        names = {0: "", **{link.index: link.name for link in self.links()}}
+        return [(names[index], value) for index, value in found if index in names]

@@ -47,12 +47,11 @@ class Routed(Wire):
         return end is not None
 
     def check(self, host: Netlink) -> None:
-        names = {link.index: link.name for link in host.links()}
-        for index, there in host.addresses():
+        for name, there in host.named_addresses():
             for address in self.addresses:
                 if address.partition("/")[0] == there.partition("/")[0]:
                     form = "network: routed: the address %s is one of the host's own (interface %s): choose another"
-                    raise LauncherError(form % (address, names.get(index, index)))
+                    raise LauncherError(form % (address, name))
 
     def connect(self, host: Netlink, namespace: int) -> None:
         remove_link(host, self.host_name)

@@ -169,16 +169,14 @@ class Zones:
                 if other is not zone and share_addresses(net, known):
                     form = "network: zone %s: its subnet %s has addresses of zone %s (container %s): choose another"
                     raise LauncherError(form % (zone.name, network_text(net), other.name, container))
-        links = {link.index: link for link in self.host.links()}
-        own = [link.index for link in links.values() if link.name == bridge_name(zone.name)]
+        bridge = bridge_name(zone.name)
         form = "network: zone %s: its subnet %s has addresses %s (%s): choose another for the zone (subnets)"
-        for index, cidr in self.host.addresses():
-            if index not in own and share_addresses(net, network_of(cidr)):
-                name = links[index].name if index in links else str(index)
+        for name, cidr in self.host.named_addresses():
+            if name != bridge and share_addresses(net, network_of(cidr)):
                 raise LauncherError(form % (zone.name, network_text(net), "of the host's interface " + name, cidr))
-        for index, route in self.host.routes():
+        for name, route in self.host.named_routes():
             # A route to more than the subnet is for what is left of it.
-            if index not in own and route[2] >= net[2] and share_addresses(net, route):
+            if name != bridge and route[2] >= net[2] and share_addresses(net, route):
                 what = "to which the host has another route"
                 raise LauncherError(form % (zone.name, network_text(net), what, network_text(route)))
 

@@ -10,7 +10,7 @@ import struct
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import foreign_filters
 from ansible_collections.unshare.container.plugins.module_utils.host.foreign_filters import Chain
-from ansible_collections.unshare.container.plugins.module_utils.launcher import netlink
+from ansible_collections.unshare.container.plugins.module_utils.launcher import netlink_socket
 
 
 def listed(family: str, table: str, chain: str, hook: str = "forward", policy: str = "drop") -> str:
@@ -106,12 +106,12 @@ def test_what_nft_is_asked() -> None:
     ("tables", "there"), [([], False), (["unshare", "unshare"], False), (["unshare", "filter"], True), (None, True)]
 )
 def test_tables_of_others_are_there(monkeypatch: pytest.MonkeyPatch, tables: list[str] | None, there: bool) -> None:
-    def dump(_self: netlink.Netlink, kind: int, _body: bytes) -> list[bytes]:
+    def dump(_self: netlink_socket.NetlinkSocket, kind: int, _body: bytes) -> list[bytes]:
         assert kind == 0xA01
         if tables is None:
             raise PermissionError
         names = [name.encode() + b"\0" for name in tables]
         return [bytes(4) + struct.pack("=HH", len(name) + 4, 1) + name for name in names]
 
-    monkeypatch.setattr(netlink.Netlink, "dump", dump)
+    monkeypatch.setattr(netlink_socket.NetlinkSocket, "dump", dump)
     assert foreign_filters.are_there() is there

@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import loaded_rules
-from ansible_collections.unshare.container.plugins.module_utils.launcher import netlink
+from ansible_collections.unshare.container.plugins.module_utils.launcher import netlink_socket
 from ansible_collections.unshare.container.plugins.module_utils.launcher.links import attributes_of, text_in
 
 HEAD = bytes(4)
@@ -58,7 +58,7 @@ class Kernel:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     made = Kernel()
-    monkeypatch.setattr(netlink.Netlink, "dump", lambda *words: made.dump(*words))
+    monkeypatch.setattr(netlink_socket.NetlinkSocket, "dump", lambda *words: made.dump(*words))
     return made
 
 

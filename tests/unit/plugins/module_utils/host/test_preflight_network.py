@@ -45,7 +45,10 @@ class Host:
     def addresses(self) -> list[tuple[int, str]]:
         return [(2, "192.0.2.10/24")]
 
-    def routes(self) -> list[t.Any]:
+    def named_addresses(self) -> list[tuple[str, str]]:
+        return [(self.links()[1].name, "192.0.2.10/24")]
+
+    def named_routes(self) -> list[t.Any]:
         return []
 
     def add_on_device(self, _kind: str, _name: str, parent: int, *_others: t.Any) -> None:

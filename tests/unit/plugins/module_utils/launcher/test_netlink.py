@@ -11,67 +11,8 @@ import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import host_settings, links, netlink
-from ansible_collections.unshare.container.plugins.module_utils.launcher.netlink import Netlink
-
-KERNEL, SOMEBODY = 0, 4711
-
-
-def message(kind: int, body: bytes, number: int, flags: int = 0) -> bytes:
-    return struct.pack("=IHHII", len(body) + 16, kind, flags, number, 0) + body
-
-
-def acknowledgement(code: int, number: int, explanation: str = "") -> bytes:
-    body = struct.pack("=i", -code) + bytes(16)
-    flags = netlink.CAPPED
-    if explanation:
-        flags |= netlink.HAS_EXPLANATION
-        body += netlink._attribute(netlink.EXPLANATION, explanation)
-    return message(netlink.ERROR, body, number, flags)
-
-
-class Socket:
-    """A socket whose answers are made beforehand, each with its sender."""
-
-    def __init__(self, *answers: tuple[bytes, int]) -> None:
-        self.answers = list(answers)
-        self.sent: list[bytes] = []
-
-    def send(self, data: bytes) -> None:
-        self.sent.append(data)
-
-    def recvfrom(self, _size: int) -> tuple[bytes, tuple[int, int]]:
-        data, sender = self.answers.pop(0)
-        return data, (sender, 0)
-
-    def close(self) -> None:
-        """Have nothing to close."""
-
-
-def answering(*answers: tuple[bytes, int]) -> t.Any:
-    made: t.Any = Netlink()
-    made.close()
-    made.socket = Socket(*answers)
-    return made
-
-
-def test_an_error_says_what_was_done_and_why_it_is_refused() -> None:
-    asked = answering((acknowledgement(errno.EPERM, 1, "no right"), KERNEL))
-    with pytest.raises(OSError, match=r"Operation not permitted \(no right\)") as caught:
-        asked.set_mtu(3, 1400)
-    assert (caught.value.errno, caught.value.filename) == (errno.EPERM, "set mtu 1400")
-
-
-def test_nobody_else_answers_for_the_kernel() -> None:
-    """Root inside a container can send to a socket in its network namespace."""
-    forged = acknowledgement(errno.EPERM, 1)
-    asked = answering((forged, SOMEBODY), (acknowledgement(0, 1), KERNEL))
-    asked.set_up(3)
-    assert asked.socket.answers == []
-
-
-def test_answers_to_former_requests_are_passed_over() -> None:
-    asked = answering((acknowledgement(errno.EPERM, 7), KERNEL), (acknowledgement(0, 1), KERNEL))
-    asked.set_up(3)
+from ansible_collections.unshare.container.plugins.module_utils.launcher.netlink_socket import DONE, DUMP_INTERRUPTED
+from ansible_collections.unshare.container.tests.kernel_answers import KERNEL, acknowledgement, answering, message
 
 
 @pytest.mark.parametrize("code", [0, errno.EAFNOSUPPORT])
@@ -103,38 +44,11 @@ def test_a_link_is_read_from_its_attributes() -> None:
     assert (link.master, link.mtu, link.kind, link.others, link.up) == (7, 1400, "veth", ["unshare.web.eth0"], True)
 
 
-def test_more_events_than_a_socket_keeps_are_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
-        code = errno.ENOBUFS
-
-        def fileno(self) -> int:
-            return 0
-
-        def recv(self, _size: int) -> bytes:
-            raise OSError(self.code, "")
-
-    class Ready:
-        def register(self, *_arguments: object) -> None:
-            """Take any."""
-
-        def poll(self, milliseconds: int) -> list[int]:
-            return [1] if milliseconds else []
-
-    monkeypatch.setattr(netlink.select, "poll", Ready)
-    listening = answering()
-    listening.socket = Full()
-    assert listening.await_event(1)
-    assert not listening.await_event(-1)
-    listening.socket.code = errno.EBADF
-    with pytest.raises(OSError, match="Errno 9"):
-        listening.await_event(1)
-
-
 def test_addresses_and_routes_as_the_kernel_lists_them() -> None:
     four = struct.pack("=BBBBi", 2, 24, 0, 0, 3) + netlink._attribute(1, bytes((10, 0, 0, 0)))
     local = struct.pack("=BBBBi", 2, 24, 0, 0, 3)
     local += netlink._attribute(1, bytes((10, 0, 0, 9))) + netlink._attribute(2, bytes((10, 0, 0, 2)))
-    done = (message(netlink.DONE, bytes(4), 1), KERNEL)
+    done = (message(DONE, bytes(4), 1), KERNEL)
     asked = answering((message(20, four, 1) + message(20, local, 1), KERNEL), done)
     assert asked.addresses() == [(3, "10.0.0.0/24"), (3, "10.0.0.2/24")]
     default = struct.pack("=BBBBBBBBI", 2, 0, 0, 0, 254, 0, 0, 1, 0)
@@ -143,6 +57,39 @@ def test_addresses_and_routes_as_the_kernel_lists_them() -> None:
     short = b"\2"
     asked = answering((message(24, default, 1) + message(24, route, 1) + message(24, short, 1), KERNEL), done)
     assert asked.routes() == [(5, (2, 10 << 24 | 9 << 16, 16))]
+
+
+def link_of(index: int, name: str) -> bytes:
+    return struct.pack("=BxHiII", 0, 1, index, links.UP, 0) + netlink._attribute(links.IFLA_NAME, name)
+
+
+def test_what_is_made_while_the_host_is_looked_at_has_a_name() -> None:
+    """The bridge of a zone may be another start's, at this moment: its address is no foreign one (N8)."""
+    address = struct.pack("=BBBBi", 2, 24, 0, 0, 3) + netlink._attribute(1, bytes((10, 0, 0, 1)))
+    gone = struct.pack("=BBBBi", 2, 24, 0, 0, 9) + netlink._attribute(1, bytes((10, 0, 9, 1)))
+    addresses = message(20, address, 1) + message(20, gone, 1) + message(DONE, bytes(4), 1)
+    names = message(netlink.NEW_LINK, link_of(3, "bridge"), 2) + message(DONE, bytes(4), 2)
+    assert answering((addresses, KERNEL), (names, KERNEL)).named_addresses() == [("bridge", "10.0.0.1/24")]
+    route = struct.pack("=BBBBBBBBI", 2, 16, 0, 0, 254, 0, 0, 7, 0) + netlink._attribute(1, bytes((10, 9, 0, 0)))
+    routes = message(24, route, 1) + message(DONE, bytes(4), 1)
+    assert answering((routes, KERNEL), (names, KERNEL)).named_routes() == [("", (2, 10 << 24 | 9 << 16, 16))]
+
+
+@pytest.mark.parametrize("where", ["object", "end"])
+def test_a_listing_that_a_change_has_interrupted_is_made_again(where: str) -> None:
+    """It may lack what was there all the time."""
+
+    def listing(number: int, *names: str, interrupted: bool = False) -> tuple[bytes, int]:
+        flags = DUMP_INTERRUPTED if interrupted else 0
+        of_object, of_end = (flags, 0) if where == "object" else (0, flags)
+        text = b"".join(message(netlink.NEW_LINK, link_of(1, name), number, of_object) for name in names)
+        return text + message(DONE, bytes(4), number, of_end), KERNEL
+
+    asked = answering(listing(1, "lo", interrupted=True), listing(2, "lo", "eth0"))
+    assert [link.name for link in asked.links()] == ["lo", "eth0"]
+    asked = answering(*(listing(number, "lo", interrupted=True) for number in range(1, 9)))
+    assert [link.name for link in asked.links()] == ["lo"]
+    assert len(asked.socket.answers) == 3, "who keeps changing it is not waited for without end"
 
 
 @pytest.mark.parametrize(("value", "has"), [("0\n", True), ("1\n", False), (None, False)])

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import types
 import typing as t
 from pathlib import Path
 
@@ -20,21 +19,24 @@ from ansible_collections.unshare.container.plugins.module_utils.state.network_re
 
 
 class Host:
-    """A host's links, addresses and routes: all at the link 2, whose name may be given."""
+    """A host's links, addresses and routes: all at the link 2."""
 
-    def __init__(self, addresses: t.Sequence[str] = (), routes: t.Sequence[str] = (), name: str = "") -> None:
+    def __init__(self, addresses: t.Sequence[str] = (), routes: t.Sequence[str] = (), name: str = "eth0") -> None:
         self.cidrs = [(2, cidr) for cidr in addresses]
         self.nets = [(2, network_of(net)) for net in routes]
         self.name = name
-
-    def links(self) -> list[t.Any]:
-        return [types.SimpleNamespace(index=2, name=self.name)] if self.name else []
 
     def addresses(self) -> list[tuple[int, str]]:
         return self.cidrs
 
     def routes(self) -> list[t.Any]:
         return self.nets
+
+    def named_addresses(self) -> list[tuple[str, str]]:
+        return [(self.name, cidr) for _index, cidr in self.cidrs]
+
+    def named_routes(self) -> list[t.Any]:
+        return [(self.name, net) for _index, net in self.nets]
 
 
 @pytest.fixture(autouse=True)
@@ -172,7 +174,7 @@ def test_what_is_damaged_of_another_container_is_passed_over(state: Path, damage
 
 def test_a_subnet_with_addresses_of_the_host_is_refused() -> None:
     with pytest.raises(
-        LauncherError, match=r"10\.80\.0\.0/16 has addresses of the host's interface 2 \(10\.80\.3\.1/24\)"
+        LauncherError, match=r"10\.80\.0\.0/16 has addresses of the host's interface eth0 \(10\.80\.3\.1/24\)"
     ):
         wire(host=Host(["10.80.3.1/24"]), subnets=["10.80.0.0/16"])
 
