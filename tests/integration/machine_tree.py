@@ -1,7 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Trees for tests, made once by mmdebstrap and kept by the hash of their recipe."""
+"""Trees for tests, made once by mmdebstrap and kept by the hash of their recipe.
+
+Each has a repository of packages that can be installed from it, in `/srv/packages`, so that no test asks a mirror.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,31 @@ if t.TYPE_CHECKING:
     from .conftest import Machine, MakeMachine
 
 CACHE = Path(__file__).parents[2] / ".cache" / "trees"
-PACKAGES = ("dbus", "python3", "systemd-sysv")
+PACKAGES = ("dbus", "python3", "python3-apt", "systemd-sysv")
+SUITES = ("bookworm", "trixie")
+"""Those that `make` has trees of, beside that of this machine's own distribution."""
 EPHEMERAL: t.Any = "machine"
 KEPT = {"kind": "machine", "layer": "kept"}
 LEFT_OUT = ("doc", "info", "locale", "man")
 SECONDS = 600
+
+OFFER = """
+set -eu
+archives="$1/var/cache/apt/archives" offered="$1/srv/packages"
+rm -f "$archives"/*.deb
+APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get --yes --quiet --download-only install nginx-light
+mkdir "$offered"
+find "$archives" -name '*.deb' -exec mv -t "$offered" {} +
+cd "$offered"
+find . -name '*.deb' | LC_ALL=C sort | while read -r file; do
+    dpkg-deb --field "$file"
+    digest=$(sha256sum < "$file" | cut -c-64)
+    printf 'Filename: %s\\nSize: %s\\nSHA256: %s\\n\\n' "$file" "$(stat -c %s "$file")" "$digest"
+done > Packages
+rm -rf "$1"/etc/apt/sources.list.d/*
+echo 'deb [trusted=yes] file:/srv/packages ./' > "$1/etc/apt/sources.list"
+"""
+"""Keep nginx-light, with all that it needs beyond the tree, as the tree's one source of packages."""
 
 
 def recipe(suite: str = "", packages: t.Sequence[str] = PACKAGES) -> list[str]:
@@ -40,6 +63,7 @@ def recipe(suite: str = "", packages: t.Sequence[str] = PACKAGES) -> list[str]:
         "--format=directory",
         f"--include={','.join(packages)}",
         *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in LEFT_OUT),
+        f"--customize-hook={OFFER}",
         suite or platform.freedesktop_os_release()["VERSION_CODENAME"],
     ]
 
@@ -47,7 +71,7 @@ def recipe(suite: str = "", packages: t.Sequence[str] = PACKAGES) -> list[str]:
 def made(suite: str = "", packages: t.Sequence[str] = PACKAGES) -> Path:
     """Return a tree, which is made if this machine has none of this recipe. Nobody may change it.
 
-    `make` has that of this machine's distribution made before the tests, which ask nobody outside.
+    `make` has those of `SUITES` and of this machine's distribution made before the tests, which ask nobody outside.
     """
     command = recipe(suite, packages)
     tree = CACHE / hashlib.sha256("\0".join(command).encode()).hexdigest()[:16]
@@ -124,4 +148,5 @@ def problems(machine: Machine) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(made())
+    for each in ("", *SUITES):
+        print(made(each))

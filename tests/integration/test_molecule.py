@@ -6,10 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import typing as t
 from pathlib import Path
 
 import pytest
@@ -17,34 +13,9 @@ import yaml
 from ansible_collections.unshare.container.tests import followed
 from ansible_collections.unshare.container.tests.integration.playbooks import REPOSITORY
 
+from .scenarios import molecule, write
+
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("host_unchanged")]
-
-SECONDS = 280
-
-
-def molecule(*arguments: str, directory: Path, state: Path, fails: bool = False) -> str:
-    """Run Molecule; what it printed.
-
-    Args:
-        arguments: its arguments.
-        directory: where it is run.
-        state: where it keeps its files.
-        fails: whether it must fail, instead of succeed.
-    """
-    command = [str(Path(sys.executable).with_name("molecule")), *arguments]
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))},
-        "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".collections"),
-        "ANSIBLE_HOME": str(state / "ansible"),
-        "LC_ALL": "C.UTF-8",
-        "MOLECULE_EPHEMERAL_DIRECTORY": str(state / "molecule"),
-        "NO_COLOR": "1",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    options: dict[str, t.Any] = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "timeout": SECONDS}
-    result = subprocess.run(command, cwd=directory, env=environment, check=False, **options)
-    assert (result.returncode != 0) == fails, f"{result.stdout}\n{result.stderr}"
-    return result.stdout + result.stderr
 
 
 def test_default_one_host_from_check_mode_to_destroy(tmp_path: Path) -> None:
@@ -77,10 +48,7 @@ def test_a_users_own_role_as_the_documentation_tells(tmp_path: Path) -> None:
         test = page.take("molecule test")
         install = page.take("- name: Install what the service runs on")
         prepare = page.take("- name: Show systemd the package's unit")
-        for step in page.rest():
-            path = role / str(step.block.file)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(step.text)
+        write(page.rest(), role)
     # What the section about packages says: a variable of the role, and what is done before.
     with (role / "tasks/main.yml").open("a") as tasks:
         tasks.write(f"\n{install.text}")
