@@ -19,7 +19,7 @@ description:
     that holds the locale alone first.
   - When the network is shared, the network's files leave the C(etc) service, and the C(hosts) service goes.
 extends_documentation_fragment:
-  - unshare.container.container.network
+  - unshare.container.system.network
 options:
   _input:
     description: The operating system, as described in the documentation of the collection.

@@ -21,9 +21,9 @@ description:
   - Pure. The input is not changed, and the same input gives the same output.
 positional: mappings
 extends_documentation_fragment:
-  - unshare.container.container.derived
-  - unshare.container.container.network
-  - unshare.container.container.store
+  - unshare.container.system.derived
+  - unshare.container.system.network
+  - unshare.container.system.store
 options:
   _input:
     description: The operating system, as described in the documentation of the collection.

@@ -20,9 +20,9 @@ description:
     (files, directories, mounts, the init, and what must be installed).
 positional: name
 extends_documentation_fragment:
-  - unshare.container.container.network
-  - unshare.container.container.store
-  - unshare.container.container.rendered
+  - unshare.container.system.network
+  - unshare.container.system.store
+  - unshare.container.system.rendered
 options:
   _input:
     description: The operating system, as described in the documentation of the collection.

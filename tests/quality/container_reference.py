@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the roles say about the options of a container, made from its record and from the documentation fragment.
+"""What the roles say about the options of a container, made from its record and from the documentation fragments.
 
 Run as a program, it brings the files up to date.
 """
@@ -12,7 +12,7 @@ import typing as t
 from pathlib import Path
 
 import yaml
-from ansible_collections.unshare.container.plugins.doc_fragments.container import ModuleDocFragment
+from ansible_collections.unshare.container.plugins.doc_fragments import container, system
 from ansible_collections.unshare.container.plugins.plugin_utils.container_record import RECORD
 
 Options = dict[str, dict[str, t.Any]]
@@ -45,9 +45,9 @@ _Dumper.add_representer(
 
 
 def documented() -> Options:
-    """Return the options of all sections of the fragment, each of which must stand in one of them."""
+    """Return the options of all sections of the fragments, each of which must stand in one of them."""
     found: Options = {}
-    for name, text in vars(ModuleDocFragment).items():
+    for name, text in [*vars(container.ModuleDocFragment).items(), *vars(system.ModuleDocFragment).items()]:
         if name.isupper():
             for option, entry in yaml.safe_load(text)["options"].items():
                 assert option not in found, f"{option} is described twice"

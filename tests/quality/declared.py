@@ -126,7 +126,7 @@ def accept_role(entry: t.Any, variables: dict[str, t.Any]) -> None:
     """Take the variables of a role of the collection."""
     name = entry if isinstance(entry, str) else entry.get("role") or entry["name"]
     if not name.startswith(OWN):
-        assert name in ("greeting",), f"no role of the page: {name}"
+        assert name in ("greeting", "website"), f"no role of the page: {name}"
         return
     role = REPOSITORY / "roles" / name.removeprefix(OWN)
     specification = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
@@ -239,6 +239,7 @@ def accept_mapping(content: dict[str, t.Any]) -> None:
 
 FOREIGN_FILES = {
     "molecule/default/molecule.yml": "Molecule's; test_molecule runs it",
+    "website/molecule/default/molecule.yml": "Molecule's; test_molecule_packages runs it",
     "execution-environment.yml": "ansible-builder's; needs a registry of images",
     "defaults/main.yml": "variables of the reader's own role; test_molecule runs it",
 }

@@ -26,9 +26,9 @@ its modules:
                  it is, `file_systems` which paths of the host are in a record, `written_paths` which of them are
                  written to, and `memory` how large a tmpfs is
     mount_units  what a container's systemd is told of them
-    network      the kinds of interfaces of a network of its own: `wires`, made by `netlink` (with `links`) and
-                 `host_settings`, with a `port_guard` at the host's end; `made_interfaces` is what is noted of them,
-                 and `resolver` says which servers it asks
+    network      the kinds of interfaces of a network of its own: `wires`, made by `netlink` (by a `netlink_socket`,
+                 with `links`) and `host_settings`, with a `port_guard` at the host's end; `made_interfaces` is what
+                 is noted of them, and `resolver` says which servers it asks
     automounts   what of the host is mounted when somebody asks for it
     mapped       what was at the sources of mappings, for who asks later whether that is so still
     kernel       /proc, /sys and /dev of the container, and what is masked of them; `nodes` are the devices that it is

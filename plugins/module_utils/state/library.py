@@ -76,6 +76,7 @@ MODULES = (
     "launcher/names",
     "launcher/needs",
     "launcher/netlink",
+    "launcher/netlink_socket",
     "launcher/network",
     "launcher/network_files",
     "launcher/network_options",

@@ -7,6 +7,7 @@ In the order in which they stand on each other:
     entries      what goes into a tree, one record each, and how much of it may
     writer       writes entries, each below the tree's root
     archives     reads an archive as entries
+    copying      reads a directory as entries
     packages     which packages and which distribution a tree has
     content      what is taken out of a tree that was made, and the digest of the rest, which names it
     fetching     files of the host, or fetched by a URL, held to their checksums

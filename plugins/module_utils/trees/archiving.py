@@ -25,8 +25,8 @@ from ..state.tree_records import TreeArchive, parsed, record_text
 from ..state.trees import ARCHIVED, LIMIT, Trees
 from . import entries, fetching
 from .archives import ATTRIBUTE
+from .copying import put_all
 from .entries import Refused, TreeEntry
-from .sources import put_all
 
 FILE, DESCRIPTION_FILE = "file", "archive.json"
 COMPRESSORS = {

@@ -193,7 +193,7 @@ def test_a_subnet_to_which_the_host_has_another_route_is_refused(
 
 def test_a_remembered_subnet_of_which_the_host_has_an_address_by_now_is_refused(state: Path) -> None:
     remember(state, "first", "one", "10.80.0.2/24", "fd00::2/64")
-    with pytest.raises(LauncherError, match=r"its subnet 10\.80\.0\.0/24 .*host's interface 2 \(10\.80\.0\.20/24\)"):
+    with pytest.raises(LauncherError, match=r"its subnet 10\.80\.0\.0/24 .*host's interface eth0 \(10\.80\.0\.20/24\)"):
         wire(host=Host(["10.80.0.20/24"]))
 
 
