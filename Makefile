@@ -17,6 +17,7 @@ PLAYBOOK_ARGS ?=
 PYTEST_ARGS ?=
 PROCESSES ?=
 HOSTS ?=
+CHOSEN = not long
 HOST_PROCESSES ?= 2
 BENCHMARK_ARGS ?=
 SAMPLE ?= 0
@@ -33,7 +34,7 @@ export RUFF_CACHE_DIR := .cache/ruff
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: docs security-table help deploy check destroy test lint unit integration benchmark benchmark-connection benchmark-fleet benchmark-network benchmark-packages benchmark-roots test-hosts test-hosts-long hosts-table test-packages test-tree host-packages changelog constraints sanity importer build clean molecule mutation golden \
+.PHONY: docs security-table help deploy check destroy test test-long lint unit integration benchmark benchmark-connection benchmark-fleet benchmark-network benchmark-packages benchmark-roots test-hosts test-hosts-long hosts-table test-packages test-tree host-packages changelog constraints sanity importer build clean molecule mutation golden \
 	lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs
 
 help: ## list the targets
@@ -52,8 +53,11 @@ destroy: $(VENV)/deploy $(COLLECTION) ## take away everything that deploy made
 
 ## Tests. One run of several processes, so that one closing line counts them all.
 
-test: lint sanity importer test-packages test-tree $(OLDEST)/installed ## every check and test (as root)
-	$(SIDE_BY_SIDE) $(PYTEST_ARGS) tests/quality tests/unit tests/integration
+test: lint sanity importer test-packages test-tree $(OLDEST)/installed ## every check, and every test but the long ones (as root)
+	$(SIDE_BY_SIDE) -m "$(CHOSEN)" $(PYTEST_ARGS) tests/quality tests/unit tests/integration
+
+test-long: $(VENV)/development $(OLDEST)/installed $(COLLECTION) test-packages test-tree ## the long ones: many hosts, many rounds (as root)
+	$(SIDE_BY_SIDE) -m long $(PYTEST_ARGS) tests/integration
 
 unit: $(VENV)/development $(COLLECTION) ## tests that need neither root nor a host
 	$(BIN)/pytest $(PYTEST_ARGS) tests/quality tests/unit
@@ -64,9 +68,9 @@ integration: $(VENV)/development $(OLDEST)/installed $(COLLECTION) test-packages
 # A machine has two processors of its own, so one process is enough for two of this machine's.
 test-hosts: PROCESSES = $(HOST_PROCESSES)
 test-hosts: $(VENV)/development $(COLLECTION) host-packages ## tests on virtual machines that boot (as root; HOSTS=debian12,debian13: on these)
-	$(SIDE_BY_SIDE) $(PYTEST_ARGS) $(HOSTS:%=--hosts=%) $(ONLY_LONG) tests/hosts
+	$(SIDE_BY_SIDE) $(PYTEST_ARGS) $(HOSTS:%=--hosts=%) -m "$(CHOSEN)" tests/hosts
 
-test-hosts-long: ONLY_LONG = --long
+test-hosts-long: CHOSEN = long
 test-hosts-long: test-hosts ## those of them that take an hour more: power cuts at random moments, 20 containers
 
 hosts-table: $(VENV)/development $(COLLECTION) ## run the tests on hosts, and make the table of docs/requirements.md of their results (as root)

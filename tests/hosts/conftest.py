@@ -28,7 +28,6 @@ HOST = "one.example.org"
 MARKERS = (
     "fails_on(host, reason): the test is known to fail on a host; it must not pass there unnoticed",
     "on(host, ...): the test is about what some hosts have, and runs on these alone",
-    "long: the test takes half an hour, and runs with --long, which leaves out all others",
     "shows(row, ...): the test shows what a row of the table in docs/requirements.md says",
     "once: the test is about machines, not about a distribution, and runs on the newest host alone",
 )
@@ -44,8 +43,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAMES",
         help=f"the hosts to test on, with commas between them: {', '.join(RECIPES)} (default: all)",
     )
-
-    parser.addoption("--long", action="store_true", help="run the long tests on hosts, and no others")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -78,15 +75,12 @@ def recipe_of(item: pytest.Item) -> t.Any:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out tests that are not asked for, expect known failures, and give each test the time that it may take."""
-    long = config.getoption("--long")
     without = [
         item
         for item in items
         if item.path.is_relative_to(Path(__file__).parent)
-        and (
-            (item.get_closest_marker("on") and not isinstance(recipe_of(item), Recipe))
-            or bool(item.get_closest_marker("long")) != long
-        )
+        and item.get_closest_marker("on")
+        and not isinstance(recipe_of(item), Recipe)
     ]
     if without:
         items[:] = [item for item in items if item not in without]

@@ -134,6 +134,7 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data
 
 
+@pytest.mark.long
 def test_twenty_hosts() -> None:
     with Fleet(20) as fleet:
         Run(fleet, "one").deploy().succeeded()

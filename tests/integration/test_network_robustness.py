@@ -22,7 +22,7 @@ from .lives import Run, nothing_in_memory, reach, rounds, seeded
 from .network_guests import Guest, heal, state_of, zone
 from .network_hosts import OUTSIDE, OWN_RULES, World
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(1200)]
 
 NAME = "test-network-kill"
 DEEDS = (

@@ -288,8 +288,8 @@ def test_a_test_that_is_about_some_hosts_runs_on_these_alone(hosts: str, expecte
 
 
 def test_long_tests_run_alone_and_only_if_they_are_asked_for() -> None:
-    _code, usual = collect("--collect-only", "-q", "--hosts=debian13")
-    _code, long = collect("--collect-only", "-q", "--hosts=debian13", "--long")
+    _code, usual = collect("--collect-only", "-q", "--hosts=debian13", "-m", "not long")
+    _code, long = collect("--collect-only", "-q", "--hosts=debian13", "-m", "long")
     usual_tests, long_tests = ({line for line in text.splitlines() if "::" in line} for text in (usual, long))
     assert any("::test_power_cuts_at_random_moments[" in line for line in long_tests)
     assert not usual_tests & long_tests
