@@ -22,21 +22,19 @@ class Host:
     """A host's links, addresses and routes: all at the link 2."""
 
     def __init__(self, addresses: t.Sequence[str] = (), routes: t.Sequence[str] = (), name: str = "eth0") -> None:
-        self.cidrs = [(2, cidr) for cidr in addresses]
-        self.nets = [(2, network_of(net)) for net in routes]
-        self.name = name
+        self.cidrs, self.nets, self.name = addresses, [*map(network_of, routes)], name
 
     def addresses(self) -> list[tuple[int, str]]:
-        return self.cidrs
+        return [(2, cidr) for cidr in self.cidrs]
 
     def routes(self) -> list[t.Any]:
-        return self.nets
+        return [(2, net) for net in self.nets]
 
     def named_addresses(self) -> list[tuple[str, str]]:
-        return [(self.name, cidr) for _index, cidr in self.cidrs]
+        return [(self.name, cidr) for cidr in self.cidrs]
 
     def named_routes(self) -> list[t.Any]:
-        return [(self.name, net) for _index, net in self.nets]
+        return [(self.name, net) for net in self.nets]
 
 
 @pytest.fixture(autouse=True)
