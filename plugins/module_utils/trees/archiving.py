@@ -70,12 +70,17 @@ class StoredArchive:
             known = self._known()
             if known is not None:
                 return known
+            is_made = False
             try:
-                return self._make()
+                found = self._make()
+                is_made = True
+                return found
             except (OSError, LauncherError) as error:
-                remove_tree(str(self.directory))
                 reason = explain(error) if isinstance(error, OSError) else str(error)
                 raise TargetError(f"the archive of the tree cannot be made: {reason}") from error
+            finally:
+                if not is_made:
+                    remove_tree(str(self.directory))
 
     def piece(self, offset: int, length: int) -> bytes:
         """Return a piece of it. Raise OSError."""
