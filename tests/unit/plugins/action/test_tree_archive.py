@@ -291,3 +291,28 @@ def test_t3_an_archive_that_cannot_be_made_leaves_nothing_on_the_host(
     said = taken.take(tmp_path / "out/a.tar.zst")["msg"]
     assert program[0] in said
     assert [name for name in left(taken.root) if name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "link", "name"),
+    [
+        (b"user.a=b", b"c", "x", "x"),
+        (b"user.\xff", b"c", "x", "x"),
+        (b"user.a", b"1" * 300, "x", "x"),
+        (b"user.a", b"c", "1" * 300, "x"),
+        (b"user.a", b"c", "x", ".wh.x"),
+    ],
+)
+def test_t3_what_no_host_would_read_from_the_archive_is_refused_before_it_is_made(
+    taken: Taken, tmp_path: Path, attribute: bytes, value: bytes, link: str, name: str
+) -> None:
+    """Or the archive would be of another tree than it is said to be, and each host would refuse it."""
+    source = tmp_path / "source"
+    os.setxattr(source / "usr/bin/hello", attribute, value)
+    (source / "usr/link").symlink_to(link)
+    (source / "usr" / name).write_text("x")
+    making(taken.root, "directory", {"path": str(source)}).reach("latest")
+    said = taken.take(tmp_path / "out/a.tar.gz")["msg"]
+    assert said.startswith("the archive of the tree cannot be made: 'usr/"), said
+    assert os.listdir(tmp_path / "out") == []
+    assert [name for name in left(taken.root) if name.startswith(".")] == []
