@@ -26,7 +26,7 @@ from ansible_collections.unshare.container.plugins.plugin_utils.declared_contain
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.hiding_action import HidingAction
 from ansible_collections.unshare.container.plugins.plugin_utils.namesakes import namesake_in_run
-from ansible_collections.unshare.container.plugins.plugin_utils.shipping import Shipping, declared_trees
+from ansible_collections.unshare.container.plugins.plugin_utils.shipping import Shipping, declared_trees, refuse_absent
 from ansible_collections.unshare.container.plugins.plugin_utils.unknown_names import refuse_alike
 from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import shown
 
@@ -55,6 +55,7 @@ class ActionModule(HidingAction):
         if trees and self.is_detached:
             raise AnsibleActionFail("async: nobody would bring the 'trees'; leave out 'async', or make them before")
         declared = declared_containers(arguments.get("containers", {}), texts)
+        refuse_absent(trees, {item.name: item.derivation.get("store") for item in declared})
         derivation = DerivedSystems(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
         refuse_shared(declared, derivation)
         refuse_unknown_units(declared, derivation)

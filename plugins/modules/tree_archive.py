@@ -116,6 +116,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.host.module_log import Unlogged
 from ..module_utils.host.time_limits import TimeLimit, check_time_limits
 from ..module_utils.launcher.errors import LauncherError
+from ..module_utils.launcher.names import is_name
 from ..module_utils.launcher.process import heed_children
 from ..module_utils.state.target import Layout, TargetError, message_of, require_root
 from ..module_utils.state.trees import Trees
@@ -139,7 +140,10 @@ def answer(given: dict[str, t.Any], asked: dict[str, t.Any], layout: Layout, che
 
     :raises TargetError, LauncherError, OSError: when the tree is not there, or cannot be read.
     """
-    name, form = given["name"], next((end for end in COMPRESSORS if given["path"].endswith(end)), None)
+    name = given["name"]
+    if not is_name(name):
+        raise TargetError(f"name: {name!r} is no tree's name: lower-case letters, digits and dashes make one")
+    form = next((end for end in COMPRESSORS if given["path"].endswith(end)), None)
     if form is None:
         raise TargetError(
             f"path: {given['path']} says not how it is to be compressed: end it in {', '.join(COMPRESSORS)}"

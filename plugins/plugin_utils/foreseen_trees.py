@@ -7,12 +7,16 @@ The host cannot tell, so the controller notes them.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import typing as t
 from pathlib import Path
 
 from ..module_utils.launcher.paths import write_atomically
+
+ARCHIVES = "\0archives"
+"""What stands in place of a host for the archives that would be written on the controller, by their paths."""
 
 
 def note_foreseen(directory: str, target: str, name: str, content: str | None) -> None:
@@ -23,12 +27,14 @@ def note_foreseen(directory: str, target: str, name: str, content: str | None) -
     :param content: that of the tree; empty where it is not known before.
     """
     place = _place(directory, target)
-    found = foreseen_trees(directory, target)
-    found.pop(name, None)
-    if content is not None:
-        found[name] = content
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(str(place), json.dumps(found))
+    with open(f"{place}.lock", "w", encoding="ascii") as lock:  # tasks of several hosts may be delegated to this one
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = foreseen_trees(directory, target)
+        found.pop(name, None)
+        if content is not None:
+            found[name] = content
+        write_atomically(str(place), json.dumps(found))
 
 
 def foreseen_trees(directory: str, target: str) -> dict[str, str]:

@@ -18,9 +18,9 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.launcher.names import is_name
-from ..module_utils.state.tree_records import Piece
+from ..module_utils.state.tree_records import Piece, TreeArchive
 from .errors import DeclarationError
-from .foreseen_trees import note_foreseen
+from .foreseen_trees import ARCHIVES, foreseen_trees, note_foreseen
 from .tree_archives import LocalArchive
 from .validation import describe, plain
 
@@ -60,6 +60,23 @@ def declared_trees(value: t.Any) -> dict[str, dict[str, t.Any]]:
         if "name" in options:
             raise DeclarationError(f"trees.{name}.name", "is the key of the tree, and cannot be given beside it")
     return found
+
+
+def refuse_absent(trees: dict[str, dict[str, t.Any]], stores: dict[str, t.Any]) -> None:
+    """Refuse trees that are taken away while containers are declared with them.
+
+    :param trees: as `declared_trees` returns them.
+    :param stores: what is declared as the stores of containers, by their names.
+    :raises DeclarationError: naming the place.
+    """
+    for container, store in stores.items():
+        tree = store.get("tree") if isinstance(store, dict) else None
+        if isinstance(tree, str) and trees.get(tree, {}).get("state") == "absent":
+            raise DeclarationError(
+                f"trees.{tree}.state",
+                f"'absent' takes away the tree that container {container!r} is declared with: leave the tree, or give "
+                "the container another store",
+            )
 
 
 class Progress:
@@ -147,8 +164,13 @@ class Shipping:
             raise AnsibleActionFail(f"{self.place}sent: is filled in from 'controller', and cannot be given")
         if not isinstance(path, str) or self.arguments.get("state") == "absent":
             return self._run({})
-        found = self.action._find_needle("files", path)
         directory = str(constants.DEFAULT_LOCAL_TMP)  # type: ignore[attr-defined]
+        foreseen = foreseen_trees(directory, ARCHIVES) if self.action._task.check_mode else {}
+        place = os.path.abspath(os.path.expanduser(os.path.expandvars(path)))
+        if place in foreseen:  # an earlier task would write it
+            unwritten = TreeArchive(checksum=f"sha256:{'0' * 64}", size=0, content=foreseen[place])
+            return self._run({"archive": unwritten.write()})
+        found = self.action._find_needle("files", path)
         with LocalArchive(found, directory, f"{self.place}controller") as archive:
             sent = {"archive": archive.archive.write()}
             done = self._run(sent)

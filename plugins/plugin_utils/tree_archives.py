@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Archives of trees on the controller: what is known of one before any host has it.
 
-Beside an archive that `tree_archive` has written lies a description, `FILE.json`, with its checksum and the content of
-its tree. Of another archive the checksum alone is known; a run computes it once, for all of its hosts.
+A run computes the checksum of an archive once, for all of its hosts. Beside an archive that `tree_archive` has written
+lies a description, `FILE.json`, with that checksum and the content of its tree.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from pathlib import Path
 
 from ..module_utils.launcher.kinds import ContractError
 from ..module_utils.launcher.paths import write_atomically
-from ..module_utils.state.tree_records import TreeArchive, parsed
+from ..module_utils.state.tree_records import TreeArchive, parsed, plain_words
 from .errors import DeclarationError
 
 DESCRIPTION = ".json"
 """What is added to an archive's name for that of its description."""
 
+WAY = "write the archive again with unshare.container.tree_archive, or remove that file"
 PART = 1 << 20
 LARGEST_DESCRIPTION = 1 << 24
 
@@ -49,7 +50,11 @@ class LocalArchive:
             self._status = os.fstat(descriptor)
             if not stat.S_ISREG(self._status.st_mode):
                 raise DeclarationError(place, f"{path} is no file")
-            self.archive = self._described() or self._summed(Path(directory))
+            described = self._described()
+            self.archive = self._summed(Path(directory))
+            if described is not None:
+                self._refuse_other(described)
+                self.archive = described
         except BaseException:
             self.file.close()
             raise
@@ -92,15 +97,21 @@ class LocalArchive:
             return None
         except (OSError, UnicodeDecodeError) as error:
             raise DeclarationError(self.place, f"{description} cannot be read: {error}") from None
-        way = "write the archive again with unshare.container.tree_archive, or remove that file"
         try:
-            found = TreeArchive.read(parsed(text))
+            return TreeArchive.read(parsed(text))
         except ContractError as error:
-            raise DeclarationError(self.place, f"{description} describes no archive ({error}): {way}") from None
-        if found.size != self._status.st_size:
-            said = f"describes a file of {found.size} bytes, and {self.path} has {self._status.st_size}"
-            raise DeclarationError(self.place, f"{description} {said}: {way}")
-        return found
+            said = f"{description} describes no archive ({plain_words(str(error))}): {WAY}"
+            raise DeclarationError(self.place, said) from None
+
+    def _refuse_other(self, described: TreeArchive) -> None:
+        """Refuse a description of another file: a host that has the content of that one would be sent nothing."""
+        known, said = self.archive, ""
+        if described.size != known.size:
+            said = f"describes a file of {described.size} bytes, and {self.path} has {known.size}"
+        elif described.checksum != known.checksum:
+            said = f"describes another file, and {self.path} has the checksum {known.checksum}"
+        if said:
+            raise DeclarationError(self.place, f"{self.path}{DESCRIPTION} {said}: {WAY}")
 
     def _summed(self, directory: Path) -> TreeArchive:
         """Return what can be known of it without a description. The first task of a run that asks computes it."""

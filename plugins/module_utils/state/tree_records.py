@@ -20,6 +20,11 @@ Change = Dict[str, str]
 """A package that differs: `name`, `before` and `after`, its versions, empty where it is not there."""
 
 
+def plain_words(text: str) -> str:
+    """Return a text of somebody's for a person to read, in one line: what a terminal would obey is a `?` in it."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def _content(value: object) -> str:
     if not is_digest(value):
         raise ContractError("is no content of a tree")
@@ -30,6 +35,14 @@ def _count(value: object) -> int:
     if not isinstance(value, int) or not is_integer(value) or value < 0:
         raise ContractError("is no count")
     return value
+
+
+def _word(value: object) -> str:
+    """Return a text that is shown in one line. Raise ContractError for one that a terminal would obey."""
+    text = kinds.text_or_none(value)
+    if not text.isprintable():
+        raise ContractError("has a character that cannot be shown")
+    return text
 
 
 class TreeRecord(ContractRecord):
@@ -68,8 +81,8 @@ class TreeFacts(ContractRecord):
     KINDS = {
         "size": _count,
         "files": _count,
-        "packages": kinds.mapping_of(kinds.text, kinds.text_or_none),
-        "distribution": kinds.mapping_of(kinds.text, kinds.text_or_none),
+        "packages": kinds.mapping_of(_word, _word),
+        "distribution": kinds.mapping_of(kinds.text, _word),
     }
 
 

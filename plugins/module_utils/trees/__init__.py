@@ -10,6 +10,7 @@ In the order in which they stand on each other:
     copying      reads a directory as entries
     packages     which packages and which distribution a tree has
     content      what is taken out of a tree that was made, and the digest of the rest, which names it
+    connections  to servers that may be hostile, bounded in time and memory
     fetching     files of the host, or fetched by a URL, held to their checksums
     arriving     files that come in pieces, what of them is there kept for the next run
     tools        runs a program that fills a tree, apart

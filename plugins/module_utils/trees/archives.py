@@ -40,7 +40,7 @@ PROGRAMS = (
 ATTRIBUTE = "SCHILY.xattr."
 """Prefix of the headers that have extended attributes, as GNU tar, libarchive and Go write them."""
 
-_many_digits = re.compile(rb"[0-9]{%d}" % (DIGITS_LIMIT + 1))
+many_digits = re.compile(rb"[0-9]{%d}" % (DIGITS_LIMIT + 1))
 
 
 class Stream:
@@ -102,7 +102,7 @@ class Stream:
             size -= len(part)
         found = b"".join(parts)
         self.ended = len(found) == BLOCK and not found.strip(b"\0")
-        if self._left is not None and _many_digits.search(found):
+        if self._left is not None and many_digits.search(found):
             raise Refused(f"a header of it has more than {DIGITS_LIMIT} digits in a row")
         return found
 

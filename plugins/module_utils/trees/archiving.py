@@ -24,9 +24,10 @@ from ..state.target import Layout, TargetError, exclusive, explain
 from ..state.tree_records import TreeArchive, parsed, record_text
 from ..state.trees import ARCHIVED, LIMIT, Trees
 from . import entries, fetching
-from .archives import ATTRIBUTE
+from .archives import ATTRIBUTE, DIGITS_LIMIT, many_digits
 from .copying import put_all
 from .entries import Refused, TreeEntry
+from .sources import WHITEOUT
 
 FILE, DESCRIPTION_FILE = "file", "archive.json"
 COMPRESSORS = {
@@ -70,12 +71,17 @@ class StoredArchive:
             known = self._known()
             if known is not None:
                 return known
+            is_made = False
             try:
-                return self._make()
+                found = self._make()
+                is_made = True
+                return found
             except (OSError, LauncherError) as error:
-                remove_tree(str(self.directory))
                 reason = explain(error) if isinstance(error, OSError) else str(error)
                 raise TargetError(f"the archive of the tree cannot be made: {reason}") from error
+            finally:
+                if not is_made:
+                    remove_tree(str(self.directory))
 
     def piece(self, offset: int, length: int) -> bytes:
         """Return a piece of it. Raise OSError."""
@@ -154,9 +160,26 @@ def _pack(top: int, file: IO[bytes]) -> None:
         put_all(top, put)
 
 
+def _refuse_unreadable(entry: TreeEntry) -> None:
+    """Refuse what a host would not read from an archive as it is in the tree: better here than on each of them."""
+    said = ""
+    if entry.path.rpartition("/")[2].startswith(WHITEOUT):
+        said = "has the name of a whiteout, as a layer of an image has them"
+    if many_digits.search(os.fsencode(entry.target)):
+        said = f"is a link to a name with more than {DIGITS_LIMIT} digits in a row"
+    for attribute, value in entry.attributes.items():
+        if any(each == "=" or "\udc80" <= each <= "\udcff" for each in attribute):
+            said = f"has the attribute {entries.shown_name(attribute)}, whose name has a '=' or is no UTF-8"
+        elif many_digits.search(value):
+            said = f"has the attribute {entries.shown_name(attribute)} with more than {DIGITS_LIMIT} digits in a row"
+    if said:
+        raise Refused(f"the archive of the tree cannot be made: {entries.shown_name(entry.path)} {said}")
+
+
 def _member(entry: TreeEntry) -> tarfile.TarInfo:
     if entry.kind not in _TYPES:
         raise Refused(f"{entries.shown_name(entry.path)} is a {entry.kind}, and can be in no tree")
+    _refuse_unreadable(entry)
     member = tarfile.TarInfo(entry.path or ".")
     member.type = _TYPES[entry.kind]
     member.mode, member.uid, member.gid = stat.S_IMODE(entry.mode), entry.uid, entry.gid

@@ -60,7 +60,11 @@ def path_in_tree(name: str, what: str = "") -> str:
     if "\0" in name:
         raise Refused(f"{said} holds a NUL")
     path = "/".join(parts)
-    if any(len(os.fsencode(part)) > NAME_LIMIT for part in parts) or len(os.fsencode(path)) > PATH_LIMIT:
+    try:
+        is_long = any(len(os.fsencode(part)) > NAME_LIMIT for part in parts) or len(os.fsencode(path)) > PATH_LIMIT
+    except UnicodeEncodeError:  # as a document of JSON can have it
+        raise Refused(f"{said} is no text, and no file can have that name") from None
+    if is_long:
         raise Refused(f"{said} is longer than a path can be")
     if len(parts) > DEPTH_LIMIT:
         raise Refused(f"{said} lies in more than {DEPTH_LIMIT} directories")

@@ -12,19 +12,17 @@ import re
 import stat
 import urllib.error
 import urllib.parse
-import urllib.request
 from typing import IO, Any, Callable
 
 from ..state.target import TargetError, explain
+from ..state.tree_records import plain_words
+from . import connections
 
 ALGORITHMS = {"sha256": 64, "sha384": 96, "sha512": 128}
 """The digests that a checksum can be of, with their lengths in hexadecimal digits."""
 
 SCHEMES = ("http", "https", "ftp")
 PART = 1 << 20
-SILENCE = 60.0
-"""Seconds after which a server that says nothing is given up."""
-
 ATTEMPTS = 5
 """Connections that one run makes for a file, each of which has brought something of it."""
 
@@ -56,16 +54,16 @@ def check_url(url: str, place: str) -> str:
     """Return a URL. Raise TargetError when nothing can be fetched by it."""
     try:
         parts = urllib.parse.urlsplit(url)
-    except ValueError as error:
-        raise TargetError(f"{place}: {url!r} is no URL ({error})") from None
-    if parts.scheme not in SCHEMES or not parts.netloc or re.search(r"[\s\x00-\x1f]", url):
+    except ValueError:  # whose words may have the password
+        raise TargetError(f"{place}: {without_password(url)!r} is no URL") from None
+    if parts.scheme not in SCHEMES or not parts.netloc or re.search(r"[\s\x00-\x1f\x7f]", url):
         raise TargetError(f"{place}: {without_password(url)!r} is no URL of {', '.join(SCHEMES)}")
     return url
 
 
 def without_password(url: str) -> str:
     """Return a URL without the name and password, and the query, that may be in it."""
-    return re.sub(r"\?.*", "", re.sub(r"//[^/@]*@", "//", url))
+    return re.sub(r"(?s)\?.*", "", re.sub(r"//[^/]*@", "//", url, count=1))
 
 
 def opened(path: str, place: str) -> IO[bytes]:
@@ -132,7 +130,7 @@ def _complete(url: str, file: IO[bytes], limit: int, what: str) -> None:
             _fetch(url, file, limit, what)
             return
         except _Lost as error:
-            reason = " ".join(str(error).split())[:LONGEST_REASON]  # perhaps the server's words
+            reason = plain_words(" ".join(str(error).split())[:LONGEST_REASON])  # perhaps the server's words
             there = file.seek(0, os.SEEK_END)
             if there > before and attempt + 1 < ATTEMPTS:
                 continue
@@ -148,9 +146,8 @@ def _fetch(url: str, file: IO[bytes], limit: int, what: str) -> None:
     there = file.seek(0, os.SEEK_END)
     if there:
         headers["Range"] = f"bytes={there}-"
-    request = urllib.request.Request(url, headers=headers)
     try:
-        answer = urllib.request.build_opener().open(request, timeout=SILENCE)
+        answer = connections.answer_to(url, headers)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == BEYOND_ITS_END:
@@ -158,7 +155,8 @@ def _fetch(url: str, file: IO[bytes], limit: int, what: str) -> None:
         raise _Lost(f"{error.code} {error.reason}") from None
     except urllib.error.URLError as error:
         raise _Lost(str(error.reason)) from None
-    except (OSError, http.client.HTTPException) as error:  # urllib passes on what goes wrong with the answer
+    except (OSError, ValueError, ArithmeticError, http.client.HTTPException) as error:
+        # urllib passes on what goes wrong with the answer, such as a redirection to what is no URL.
         raise _Lost(_said(error)) from None
     with answer:
         if not _goes_on(answer, there):
@@ -167,7 +165,7 @@ def _fetch(url: str, file: IO[bytes], limit: int, what: str) -> None:
         promised = answer.headers.get("Content-Length", "")
         _receive(_reading(answer), file, there, limit, what)
     received = file.seek(0, os.SEEK_END) - there
-    if promised.isdigit() and received < int(promised):
+    if re.fullmatch("[0-9]{1,18}", promised) and received < int(promised):
         raise _Lost(f"the connection has ended after {received} of {promised} bytes")
 
 

@@ -21,6 +21,7 @@ from typing import IO, Any, NamedTuple
 
 from ..launcher import lookup
 from ..state.target import TargetError
+from ..state.tree_records import plain_words
 from . import entries
 from .archives import Archive
 from .entries import Budget, Refused, TreeEntry, path_in_tree, shown_name
@@ -34,6 +35,7 @@ OPAQUE = WHITEOUT + WHITEOUT + ".opq"
 INDEX, SAVED = "index.json", "manifest.json"
 DOCUMENT_LIMIT = 1 << 22  # bytes of a document of JSON
 LAYERS_LIMIT, DEPTH_LIMIT = 1000, 4
+SHOWN_NAMES = 20  # of images, in a message
 NAME = "org.opencontainers.image.ref.name"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x", "riscv64": "riscv64"}
 
@@ -147,7 +149,7 @@ class Image:
         if len(found) == 1:
             return found[0]
         names = [str((each.get("annotations") or {}).get(NAME)) for each in manifests]
-        known = ", ".join(name for name in names if name != "None")
+        known = ", ".join([plain_words(name)[: entries.SHOWN] for name in names if name != "None"][:SHOWN_NAMES])
         if not found:
             raise Refused(f"it has no image {self.reference!r} for {here}; it has {known or 'none with a name'}")
         raise Refused(f"it has several images: name one of {known or 'them'} in image.reference")

@@ -17,6 +17,7 @@ import subprocess
 from typing import Iterable, Iterator
 
 from ..launcher import lookup
+from ..state.tree_records import plain_words
 
 DPKG = ("var/lib/dpkg/status",)
 APK = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
@@ -92,7 +93,8 @@ def _bounded(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return names with their versions, as far as they fit in the facts of a tree."""
     found: dict[str, str] = {}
     left = WORDS_LIMIT
-    for name, version in pairs:
+    for given in pairs:
+        name, version = map(plain_words, given)
         left -= len(name) + len(version)
         if left < 0:
             break
@@ -112,7 +114,7 @@ def from_os_release(text: str) -> dict[str, str]:
         except ValueError:
             continue
         if words and words[0]:
-            found[name.lower()] = words[0][:WORD_LIMIT]
+            found[name.lower()] = plain_words(words[0][:WORD_LIMIT])
     return found
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 from ansible import constants
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible_collections.unshare.container.plugins.action.tree import ActionModule
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 from ansible_collections.unshare.container.plugins.module_utils.trees import making
 from ansible_collections.unshare.container.plugins.module_utils.trees.arriving import Arrival
 from ansible_collections.unshare.container.plugins.module_utils.trees.kinds_of_sources import TREE_SOURCES
 from ansible_collections.unshare.container.plugins.plugin_utils import shipping
+from ansible_collections.unshare.container.plugins.plugin_utils.foreseen_trees import ARCHIVES, note_foreseen
 from ansible_collections.unshare.container.tests.unit.plugins.module_utils.trees.small_trees import (
     archive,
     directory,
@@ -280,3 +281,42 @@ def test_t3_a_person_sees_how_far_it_is() -> None:
 )
 def test_t3_pieces_are_as_large_as_the_connection_is_fast(size: int, seconds: float, following: int) -> None:
     assert shipping._following(size, seconds) == following
+
+
+def test_t3_another_archive_of_the_same_size_is_not_taken_for_the_one_that_is_described(
+    shipped: Shipped, path: Path
+) -> None:
+    """Archives that are not compressed often are, and a host that has the former content would be sent nothing."""
+    described(path, shipped.tree(path)["content"])
+    assert not shipped.tree(path)["changed"]
+    size = path.stat().st_size
+    archive(path, directory("usr"), member("usr/f", b"y" * 3000))
+    assert path.stat().st_size == size
+    with pytest.raises(AnsibleActionFail, match=r"a\.tar\.json describes another file, .*: write the archive again"):
+        shipped.tree(path)
+    Path(f"{path}.json").unlink()
+    assert shipped.tree(path)["changed"]
+
+
+def test_t3_no_description_speaks_to_the_terminal(shipped: Shipped, path: Path) -> None:
+    for facts in ({"packages": {"a\x1b[2J": "1"}}, {"packages": {"a": "1\r2"}}, {"distribution": {"id": "\x9b"}}):
+        described(path, "0" * 32, facts=facts)
+        with pytest.raises(AnsibleActionFail, match="describes no archive") as caught:
+            shipped.tree(path)
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_t3_check_mode_knows_an_archive_that_an_earlier_task_would_write(
+    shipped: Shipped, path: Path, tmp_path: Path, is_there: bool
+) -> None:
+    content = shipped.tree(path)["content"]
+    shipped.check = True
+    if not is_there:
+        path.unlink()
+        with pytest.raises(AnsibleError, match="Could not find or access"):
+            shipped(ActionModule, {"name": "small", "controller": str(path)}, check=True)
+    for foreseen, is_changed in ((content, False), ("0" * 32, True), ("", True)):
+        note_foreseen(str(tmp_path / "run"), ARCHIVES, str(path), foreseen)
+        done = shipped(ActionModule, {"name": "small", "controller": str(path)}, check=True)
+        assert done["changed"] is is_changed, done

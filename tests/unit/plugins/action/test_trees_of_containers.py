@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
@@ -15,6 +17,7 @@ from ansible_collections.unshare.container.plugins.action.rollout_step import Ac
 from ansible_collections.unshare.container.plugins.action.tree import ActionModule as Tree
 from ansible_collections.unshare.container.plugins.module_utils.life import software
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
+from ansible_collections.unshare.container.plugins.plugin_utils.foreseen_trees import foreseen_trees, note_foreseen
 
 from .conftest import Run
 
@@ -69,6 +72,32 @@ def test_what_declares_no_trees_is_refused(run: Run, trees: t.Any, said: str) ->
     with pytest.raises(AnsibleActionFail, match=said):
         run(Containers, {"containers": WEB, "trees": trees})
     assert run.sent == []
+
+
+def test_a_tree_that_a_container_is_declared_with_is_not_taken_away(run: Run) -> None:
+    """The name would be gone before the container is refused that needs it."""
+    with pytest.raises(AnsibleActionFail, match=r"trees\.debian13\.state: 'absent' takes away .* container 'web'"):
+        run(Containers, {"containers": WEB, "trees": {"debian13": {"state": "absent"}}})
+    assert run.sent == []
+    gone = {"web": {**WEB["web"], "state": "absent"}}
+    run(Containers, {"containers": gone, "trees": {"debian13": {"state": "absent"}}})
+    assert names(run) == ["tree", "containers"]
+
+
+def test_tasks_of_many_hosts_that_are_delegated_to_one_note_what_they_foresee(tmp_path: Path) -> None:
+    count, workers = 60, 6
+
+    def note(worker: int) -> None:
+        for number in range(worker, count, workers):
+            note_foreseen(str(tmp_path), "builder", f"tree{number}", "")
+
+    started = [multiprocessing.get_context("fork").Process(target=note, args=(worker,)) for worker in range(workers)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(60)
+    assert [process.exitcode for process in started] == [0] * workers
+    assert len(foreseen_trees(str(tmp_path), "builder")) == count
 
 
 def test_nobody_would_bring_trees_without_the_plugin(run: Run) -> None:

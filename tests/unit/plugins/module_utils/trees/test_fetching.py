@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import functools
 import hashlib
 import http.server
 import os
+import resource
 import threading
 import time
 import typing as t
@@ -17,7 +20,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 from ansible_collections.unshare.container.plugins.module_utils.state.trees import KEPT_FOR, Trees
-from ansible_collections.unshare.container.plugins.module_utils.trees import fetching
+from ansible_collections.unshare.container.plugins.module_utils.trees import connections, fetching
 from ansible_collections.unshare.container.plugins.module_utils.trees.arriving import Arrival
 
 from .small_trees import archive, directory, left, making, member
@@ -225,3 +228,118 @@ def test_t3_no_message_has_a_password(url: str, shown: str) -> None:
 def test_t3_a_url_of_no_use_is_refused(url: str) -> None:
     with pytest.raises(TargetError, match=r"archive\.url: .* is no URL"):
         fetching.check_url(url, "archive.url")
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, *parts: bytes) -> None:
+    """Let the server answer with these bytes, the last of them again and again, until the client has gone."""
+
+    def answer(self: Server) -> None:
+        for part in parts:
+            self.wfile.write(part)
+        with contextlib.suppress(OSError):
+            while parts[-1]:
+                self.wfile.write(parts[-1])
+
+    monkeypatch.setattr(Server, "do_GET", answer)
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+ELSEWHERE = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: "
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+ZEROS = bytes(1 << 16)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (OK + b"Content-Length: \xb2\r\n\r\nx", b""),
+        (OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\nx", b""),
+        (ELSEWHERE + b"http://[\r\n\r\n", b""),
+        (ELSEWHERE + b"http://a..b/\r\n\r\n", b""),
+        (ELSEWHERE + b"http://127.0.0.1:99999/\r\n\r\n", b""),
+        (ELSEWHERE + b"file:///etc/passwd\r\n\r\n", b""),
+        (b"HTTP/1.1 404 \x1b[2J\r\n\r\n", b""),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\n\r\n", ZEROS),
+        (CHUNKED + b"-1\r\n", ZEROS),
+        (CHUNKED + b"-5\r\n", ZEROS),
+        (CHUNKED + b"1\r\nx\r\n0\r\n", b"A: b\r\n" * 1000),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 1000,),
+    ],
+)
+def test_t3_no_answer_costs_more_than_an_error(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch, parts: tuple[bytes, ...]
+) -> None:
+    """None ends in an error of Python's, lasts for ever, or is held in memory whole."""
+    answering(monkeypatch, *parts)
+    given = {"url": f"{url}/a", "checksum": "sha256:" + "0" * 64}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(TargetError) as caught:
+        making(tmp_path / "root", "archive", given, limit=1 << 30).reach("present")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
+    assert str(caught.value).isprintable()
+
+
+def test_t3_a_server_that_is_all_too_slow_is_given_up(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then would keep the run, and all that wait for it, for as long as the server likes."""
+    monkeypatch.setattr(connections, "SILENCE", 0.5)
+    for beginning in (OK + b"Content-Length: 100000\r\n\r\n", OK + b"X: "):
+        came = threading.Event()
+
+        def answer(self: Server, beginning: bytes = beginning, came: threading.Event = came) -> None:
+            self.wfile.write(beginning)
+            with contextlib.suppress(OSError):
+                while not came.wait(0.1):
+                    self.wfile.write(b"x")
+
+        monkeypatch.setattr(Server, "do_GET", answer)
+        given = {"url": f"{url}/a", "checksum": "sha256:" + "0" * 64}
+        with pytest.raises(TargetError, match="which is too slow"):
+            making(tmp_path / "root", "archive", given).reach("present")
+        came.set()
+
+
+@pytest.mark.parametrize(("given", "expected"), [("user:p%40ss", "user:p@ss"), ("user:a@b", "user:a@b"), ("", None)])
+def test_t3_a_url_s_name_and_password_are_for_its_server_alone(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch, given: str, expected: str | None
+) -> None:
+    content = served(tmp_path)
+    found: list[str | None] = []
+
+    def answer(self: Server) -> None:
+        found.append(self.headers.get("Authorization"))
+        if self.path == "/first":
+            self.send_response(302)
+            self.send_header("Location", f"{url}/a.tar")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    monkeypatch.setattr(Server, "do_GET", answer)
+    place = f"{url}/first".replace("//", f"//{given}@" if given else "//")
+    assert making(tmp_path / "root", "archive", {**given_for(url, content), "url": place}).reach("present")["changed"]
+    said = None if expected is None else "Basic " + base64.b64encode(expected.encode()).decode()
+    assert found == [said, None]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:topsecret@127.0.0.1:9/x",
+        "http://user:top@topsecret@127.0.0.1:9/x",
+        "http://user:topsecret@a..b/x",
+        "http://user:topsecret@[::1/x",
+        "http://user:topsecret@ho\u2100st/x",
+        "http://127.0.0.1:9/x?a=\ntopsecret",
+        "http://127.0.0.1:9/x?a=\x7ftopsecret",
+    ],
+)
+def test_t3_no_error_of_a_url_has_its_password(tmp_path: Path, url: str) -> None:
+    with pytest.raises(TargetError) as caught:
+        making(tmp_path, "archive", {"url": url, "checksum": "sha256:" + "0" * 64}).reach("present")
+    assert "topsecret" not in str(caught.value)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
-from ansible_collections.unshare.container.plugins.module_utils.trees import archives
+from ansible_collections.unshare.container.plugins.module_utils.trees import archives, images
 from ansible_collections.unshare.container.plugins.module_utils.trees.images import ARCHITECTURES
 
 from .small_trees import archive, directory, left, make_tree, making, member
@@ -268,3 +268,22 @@ def test_t2_documents_that_name_files_outside_get_nothing(tmp_path: Path) -> Non
     (image / "manifest.json").write_text(json.dumps([{"Config": "link", "Layers": []}]))
     with pytest.raises(TargetError, match="'link' of the image cannot be read"):
         reached(tmp_path, image)
+
+
+@pytest.mark.parametrize("name", ["\ud800", "\x1b[2J", "x" * 100_000])
+def test_t1_what_an_image_s_documents_say_is_shown_to_a_person(tmp_path: Path, name: str) -> None:
+    """No error of Python's about a name that is no text, and nothing that a terminal would obey, nor fills it."""
+    image = tmp_path / "image"
+    image.mkdir()
+    manifests = [{"annotations": {images.NAME: f"{name}{number}"}} for number in range(100)]
+    for document, content in (
+        ("manifest.json", [{"Config": name, "Layers": []}]),
+        ("manifest.json", [{"Config": "config", "Layers": [name]}]),
+        ("index.json", {"manifests": manifests}),
+    ):
+        (image / "config").write_text(json.dumps({"rootfs": {"diff_ids": ["sha256:0"]}}))
+        (image / document).write_text(json.dumps(content))
+        with pytest.raises(TargetError) as caught:
+            making(tmp_path / "root", "image", {"path": str(image)}).reach("present")
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 5000

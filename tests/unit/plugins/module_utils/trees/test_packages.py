@@ -134,3 +134,11 @@ def test_t2_a_vast_database_of_packages_is_read_up_to_a_limit(tmp_path: Path, tr
     text = record_text(facts)
     assert len(text) < LIMIT
     assert TreeFacts.read(parsed(text)).packages == facts.packages
+
+
+def test_no_package_speaks_to_the_terminal() -> None:
+    """Names and versions are somebody else's, and stand in what `--diff` shows."""
+    status = "Package: a\x1b[2J\nVersion: 1\r2\nStatus: install ok installed\n"
+    assert packages.from_dpkg(status) == {"a?[2J": "1?2"}
+    assert packages.from_apk("P:a\x9b\nV:1\x07\n") == {"a?": "1?"}
+    assert packages.from_os_release("ID='\x1b[31m'\n") == {"id": "?[31m"}
