@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import os
@@ -65,7 +66,7 @@ def check_url(url: str, place: str) -> str:
 
 def without_password(url: str) -> str:
     """Return a URL without the name and password, and the query, that may be in it."""
-    return re.sub(r"\?.*", "", re.sub(r"//[^/@]*@", "//", url))
+    return re.sub(r"\?.*", "", re.sub(r"//[^/?#]*@", "//", url))
 
 
 def opened(path: str, place: str) -> IO[bytes]:
@@ -148,9 +149,8 @@ def _fetch(url: str, file: IO[bytes], limit: int, what: str) -> None:
     there = file.seek(0, os.SEEK_END)
     if there:
         headers["Range"] = f"bytes={there}-"
-    request = urllib.request.Request(url, headers=headers)
     try:
-        answer = urllib.request.build_opener().open(request, timeout=SILENCE)
+        answer = urllib.request.build_opener().open(_request(url, headers), timeout=SILENCE)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == BEYOND_ITS_END:
@@ -169,6 +169,19 @@ def _fetch(url: str, file: IO[bytes], limit: int, what: str) -> None:
     received = file.seek(0, os.SEEK_END) - there
     if promised.isdigit() and received < int(promised):
         raise _Lost(f"the connection has ended after {received} of {promised} bytes")
+
+
+def _request(url: str, headers: dict[str, str]) -> urllib.request.Request:
+    """Return a request. A name and password in the URL are for that server alone, and for none that it leads to."""
+    parts = urllib.parse.urlsplit(url)
+    said, at, host = parts.netloc.rpartition("@")
+    if not at or parts.scheme not in ("http", "https"):  # of FTP, urllib reads them itself
+        return urllib.request.Request(url, headers=headers)
+    request = urllib.request.Request(urllib.parse.urlunsplit(parts._replace(netloc=host)), headers=headers)
+    user, _colon, password = said.partition(":")
+    pair = b":".join(map(urllib.parse.unquote_to_bytes, (user, password)))
+    request.add_unredirected_header("Authorization", "Basic " + base64.b64encode(pair).decode("ascii"))
+    return request
 
 
 def _goes_on(answer: Any, there: int) -> bool:
