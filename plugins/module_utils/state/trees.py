@@ -96,7 +96,8 @@ class Trees:
             others = f" (it has {', '.join(known)})" if known else ""
             raise TargetError(f"this host has no tree {name!r}{others}: make it before, by a task of {MODULE}")
         if not self.path(record.content).is_dir():
-            raise TargetError(f"the tree {name!r} is damaged, {self.path(record.content)} is missing: make it again ({MODULE})")
+            missing = self.path(record.content)
+            raise TargetError(f"the tree {name!r} is damaged, {missing} is missing: make it again ({MODULE})")
         return record.content
 
     def facts(self, content: str) -> TreeFacts:
