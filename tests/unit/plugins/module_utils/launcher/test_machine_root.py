@@ -30,7 +30,8 @@ def root(tmp_path: Path) -> t.Iterator[MachineRoot]:
     entry = SimpleNamespace(mode="0644", uid=0, gid=0)
     accounts = SimpleNamespace(users={"ann": True}, groups={})
     spec = SimpleNamespace(files={"/etc/passwd": entry}, root=accounts)
-    plan: t.Any = SimpleNamespace(spec=spec, system=str(tmp_path / "system"), identity=Identity(os.geteuid(), COUNT, True))
+    identity = Identity(os.geteuid(), COUNT, True)
+    plan: t.Any = SimpleNamespace(spec=spec, system=str(tmp_path / "system"), identity=identity)
     source: t.Any = None
     with (tmp_path / "noted").open("wb", buffering=0) as noted:
         made = MachineRoot(plan, source, noted.fileno())
