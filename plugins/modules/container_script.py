@@ -202,10 +202,9 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.module_log import Unlogged
-from ..module_utils.launcher.errors import LauncherError
-from ..module_utils.launcher.process import heed_children
+from ..module_utils.host.module_main import run_to_its_end, said_of
 from ..module_utils.life.staging import refuse_namesake, stage
-from ..module_utils.state.target import TargetError, message_of
+from ..module_utils.state.target import TargetError
 
 ROOT = Path("/")
 
@@ -293,13 +292,12 @@ class ContainerScriptModule(Unlogged, AnsibleModule):
 
 def main() -> t.NoReturn:
     """Run as a module."""
-    heed_children()
-    module = ContainerScriptModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    try:
-        result = run(module, ROOT)
-    except (TargetError, LauncherError, OSError) as error:
-        module.fail_json(msg=message_of(error, module.params["name"] or module.params["system"]["name"]))
-    module.exit_json(**result)
+    run_to_its_end(
+        ContainerScriptModule,
+        ARGUMENT_SPEC,
+        lambda module: run(module, ROOT),
+        lambda given, error: said_of(f"container {given['name'] or given['system']['name']!r}", error),
+    )
 
 
 if __name__ == "__main__":

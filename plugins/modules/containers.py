@@ -211,13 +211,13 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ..module_utils.host.container_options import TASK_OPTIONS
 from ..module_utils.host.module_log import Unlogged
+from ..module_utils.host.module_main import run_to_its_end, said_of
 from ..module_utils.launcher.errors import OptionError
-from ..module_utils.launcher.process import heed_children
 from ..module_utils.life.container import Container
 from ..module_utils.life.host_containers import HostContainers
 from ..module_utils.life.one_container import check
 from ..module_utils.state.system_content import check_name
-from ..module_utils.state.target import TargetError, explain, require_root
+from ..module_utils.state.target import TargetError
 
 ROOT = Path("/")
 
@@ -317,19 +317,12 @@ class ContainersModule(Unlogged, AnsibleModule):
 
 def main() -> t.NoReturn:
     """Run as a module."""
-    heed_children()
-    module = ContainersModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    try:
-        require_root()
-        result = run(module, ROOT)
-    except TargetError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        which = ", ".join(module.params["containers"])
-        module.fail_json(msg=f"the containers of this host ({which}): {explain(error)}")
-    if result.pop("failed", False):
-        module.fail_json(**result)
-    module.exit_json(**result)
+    run_to_its_end(
+        ContainersModule,
+        ARGUMENT_SPEC,
+        lambda module: run(module, ROOT),
+        lambda given, error: said_of(f"the containers of this host ({', '.join(given['containers'])})", error),
+    )
 
 
 if __name__ == "__main__":

@@ -218,12 +218,12 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.container_options import TASK_OPTIONS
 from ..module_utils.host.module_log import Unlogged
-from ..module_utils.launcher.process import heed_children
+from ..module_utils.host.module_main import run_to_its_end
 from ..module_utils.life import main as _library_main  # noqa: F401  all of it is sent, to be compared
 from ..module_utils.life.container import Container
-from ..module_utils.life.one_container import ERRORS, OneContainer, check, failure
+from ..module_utils.life.one_container import OneContainer, check, failure
 from ..module_utils.state.system_content import check_name
-from ..module_utils.state.target import Layout, require_root
+from ..module_utils.state.target import Layout
 
 ROOT = Path("/")
 
@@ -256,14 +256,12 @@ class SystemContainerModule(Unlogged, AnsibleModule):
 
 def main() -> t.NoReturn:
     """Run as a module."""
-    heed_children()
-    module = SystemContainerModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    try:
-        require_root()
-        result = run(module, Layout(ROOT))
-    except ERRORS as error:
-        module.fail_json(**failure(error, module.params["name"]))
-    module.exit_json(**result)
+    run_to_its_end(
+        SystemContainerModule,
+        ARGUMENT_SPEC,
+        lambda module: run(module, Layout(ROOT)),
+        lambda given, error: failure(error, given["name"]),
+    )
 
 
 if __name__ == "__main__":

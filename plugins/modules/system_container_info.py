@@ -238,14 +238,13 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.module_main import run_to_its_end, said_of
 from ..module_utils.host.readable_results import ReadableResults
 from ..module_utils.host.time_limits import TimeLimit, check_time_limits
-from ..module_utils.launcher.errors import LauncherError
-from ..module_utils.launcher.process import heed_children
 from ..module_utils.life.container import Container
 from ..module_utils.life.container_information import Information, names
 from ..module_utils.state.system_content import check_name
-from ..module_utils.state.target import Layout, TargetError, explain, require_root
+from ..module_utils.state.target import Layout, TargetError
 
 ROOT = Path("/")
 
@@ -281,17 +280,12 @@ class SystemContainerInfoModule(ReadableResults, AnsibleModule):
 
 def main() -> t.NoReturn:
     """Run as a module."""
-    heed_children()
-    module = SystemContainerInfoModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    try:
-        require_root()
-        result = run(module.params, Layout(ROOT))
-    except (TargetError, LauncherError) as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        which = ", ".join(module.params["name"] or ["all"])
-        module.fail_json(msg=f"the containers of this host ({which}): {explain(error)}")
-    module.exit_json(**result)
+    run_to_its_end(
+        SystemContainerInfoModule,
+        ARGUMENT_SPEC,
+        lambda module: run(module.params, Layout(ROOT)),
+        lambda given, error: said_of(f"the containers of this host ({', '.join(given['name'] or ['all'])})", error),
+    )
 
 
 if __name__ == "__main__":

@@ -37,7 +37,8 @@ attributes:
     support: full
   idempotent:
     details: With O(state=present) nothing is made again as long as the declaration is the same. With
-      O(state=latest) the tree is made anew each time, and C(changed) says that its content is another.
+      O(state=latest) the tree is made anew each time, unless a checksum says what it is, and C(changed) says that its
+      content is another.
 options:
   name:
     description: Name of the tree, of lower-case letters, digits and dashes.
@@ -46,7 +47,8 @@ options:
   state:
     description:
       - V(present) makes the tree when there is none of this name, or it was declared otherwise.
-      - V(latest) makes it anew, and keeps the new one only when its content is another.
+      - V(latest) makes it anew, and keeps the new one only when its content is another. What has a checksum is always
+        the same tree, and is not made again.
       - V(absent) takes the name away. The tree goes when nothing uses it any more.
     type: str
     choices: [present, latest, absent]
@@ -100,7 +102,8 @@ options:
         description: A URL (http, https, ftp) from which the host gets it. O(archive.checksum) is required then.
         type: str
       checksum:
-        description: Checksum of the file, as V(sha256:DIGITS), V(sha384:DIGITS) or V(sha512:DIGITS).
+        description: Checksum of the file, as V(sha256:DIGITS), V(sha384:DIGITS) or V(sha512:DIGITS). A file of the same
+          checksum is the same one, wherever it comes from.
         type: str
   controller:
     description:
@@ -260,11 +263,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.formatters import human_to_bytes
 
 from ..module_utils.host.module_log import Unlogged
+from ..module_utils.host.module_main import run_to_its_end, said_of
 from ..module_utils.host.time_limits import TimeLimit, check_time_limits
-from ..module_utils.launcher.errors import LauncherError
-from ..module_utils.launcher.names import is_name
-from ..module_utils.launcher.process import heed_children
-from ..module_utils.state.target import Layout, TargetError, message_of, require_root
+from ..module_utils.launcher.names import NO_NAME, is_name
+from ..module_utils.state.target import Layout, TargetError
 from ..module_utils.trees.kinds_of_sources import TREE_SOURCES
 from ..module_utils.trees.making import TreeMaking
 
@@ -318,10 +320,7 @@ def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
     check_time_limits(given, ARGUMENT_SPEC)
     name, state = given["name"], given["state"]
     if not is_name(name):
-        raise TargetError(
-            f"name: {name!r} cannot name a tree; use 1 to 63 lower-case letters, digits and dashes, beginning with a "
-            "letter or a digit"
-        )
+        raise TargetError("name: " + NO_NAME % (name, "tree"))
     kinds = [kind for kind in TREE_SOURCES if given[kind] is not None]
     if state != "absent" and len(kinds) != 1:
         said = "nothing says" if not kinds else f"{' and '.join(kinds)} both say"
@@ -351,14 +350,12 @@ class TreeModule(Unlogged, AnsibleModule):
 
 def main() -> t.NoReturn:
     """Run as a module."""
-    heed_children()
-    module = TreeModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    try:
-        require_root()
-        result = run(module, Layout(ROOT))
-    except (TargetError, LauncherError, OSError) as error:
-        module.fail_json(msg=message_of(error, module.params["name"]).replace("container ", "tree ", 1))
-    module.exit_json(**result)
+    run_to_its_end(
+        TreeModule,
+        ARGUMENT_SPEC,
+        lambda module: run(module, Layout(ROOT)),
+        lambda given, error: said_of(f"tree {given['name']!r}", error),
+    )
 
 
 if __name__ == "__main__":

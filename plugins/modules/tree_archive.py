@@ -114,11 +114,10 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.host.module_log import Unlogged
+from ..module_utils.host.module_main import run_to_its_end, said_of
 from ..module_utils.host.time_limits import TimeLimit, check_time_limits
-from ..module_utils.launcher.errors import LauncherError
-from ..module_utils.launcher.names import is_name
-from ..module_utils.launcher.process import heed_children
-from ..module_utils.state.target import Layout, TargetError, message_of, require_root
+from ..module_utils.launcher.names import NO_NAME, is_name
+from ..module_utils.state.target import Layout, TargetError
 from ..module_utils.state.trees import Trees
 from ..module_utils.trees.archiving import COMPRESSORS, StoredArchive
 
@@ -135,6 +134,12 @@ ASKED: dict[str, t.Any] = {"content": "", "offset": None, "length": 0, "taken": 
 """What the action plugin asks: the content that it has, or has begun to take; a piece; or that it has all pieces."""
 
 
+def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
+    """Return the module's result. Raise as `answer`."""
+    check_time_limits(module.params, ARGUMENT_SPEC)
+    return answer(module.params, {**ASKED, **module.params["asked"]}, layout, module.check_mode)
+
+
 def answer(given: dict[str, t.Any], asked: dict[str, t.Any], layout: Layout, check: bool) -> dict[str, t.Any]:
     """Return what the host answers to the plugin's question.
 
@@ -142,7 +147,7 @@ def answer(given: dict[str, t.Any], asked: dict[str, t.Any], layout: Layout, che
     """
     name = given["name"]
     if not is_name(name):
-        raise TargetError(f"name: {name!r} is no tree's name: lower-case letters, digits and dashes make one")
+        raise TargetError("name: " + NO_NAME % (name, "tree"))
     form = next((end for end in COMPRESSORS if given["path"].endswith(end)), None)
     if form is None:
         raise TargetError(
@@ -174,16 +179,12 @@ class TreeArchiveModule(Unlogged, AnsibleModule):
 
 def main() -> t.NoReturn:
     """Run as a module."""
-    heed_children()
-    module = TreeArchiveModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    try:
-        require_root()
-        check_time_limits(module.params, ARGUMENT_SPEC)
-        asked = {**ASKED, **module.params["asked"]}
-        result = answer(module.params, asked, Layout(ROOT), module.check_mode)
-    except (TargetError, LauncherError, OSError) as error:
-        module.fail_json(msg=message_of(error, module.params["name"]).replace("container ", "tree ", 1))
-    module.exit_json(**result)
+    run_to_its_end(
+        TreeArchiveModule,
+        ARGUMENT_SPEC,
+        lambda module: run(module, Layout(ROOT)),
+        lambda given, error: said_of(f"tree {given['name']!r}", error),
+    )
 
 
 if __name__ == "__main__":

@@ -134,9 +134,9 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host.module_main import run_to_its_end, said_of
 from ..module_utils.host.readable_results import ReadableResults
-from ..module_utils.launcher.process import heed_children
-from ..module_utils.state.target import Layout, TargetError, explain, require_root
+from ..module_utils.state.target import Layout
 from ..module_utils.trees.listing import Listing
 
 ROOT = Path("/")
@@ -161,16 +161,12 @@ class TreeInfoModule(ReadableResults, AnsibleModule):
 
 def main() -> t.NoReturn:
     """Run as a module."""
-    heed_children()
-    module = TreeInfoModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    try:
-        require_root()
-        result = run(module.params, Layout(ROOT))
-    except TargetError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(msg=f"the trees of this host: {explain(error)}")
-    module.exit_json(**result)
+    run_to_its_end(
+        TreeInfoModule,
+        ARGUMENT_SPEC,
+        lambda module: run(module.params, Layout(ROOT)),
+        lambda given, error: said_of("the trees of this host", error),
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ..module_utils.launcher.names import is_name
+from ..module_utils.launcher.names import NO_NAME, is_name
 from ..module_utils.state.tree_records import Piece, TreeArchive
 from .errors import DeclarationError
 from .foreseen_trees import ARCHIVES, foreseen_trees, note_foreseen
@@ -50,11 +50,7 @@ def declared_trees(value: t.Any) -> dict[str, dict[str, t.Any]]:
         raise DeclarationError("trees", f"must be a mapping of names to trees, not {describe(found)}")
     for name, options in found.items():
         if not is_name(name):
-            raise DeclarationError(
-                "trees",
-                f"{name!r} cannot name a tree; use 1 to 63 lower-case letters, digits and dashes, beginning with a "
-                "letter or a digit",
-            )
+            raise DeclarationError("trees", NO_NAME % (name, "tree"))
         if not isinstance(options, dict):
             raise DeclarationError(f"trees.{name}", f"must be a mapping of options, not {describe(options)}")
         if "name" in options:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ..module_utils.launcher import targets
-from ..module_utils.launcher.names import is_name
+from ..module_utils.launcher.names import NO_NAME, is_name
 from ..module_utils.launcher.store import Store
 from . import checks
 from .errors import DeclarationError
@@ -36,11 +36,7 @@ def _tree(value: t.Any) -> str:
             f"store.{beside[0]}", "not beside 'tree': the tree says where it is, and is seen at /usr"
         )
     if not is_name(value["tree"]):
-        raise DeclarationError(
-            "store.tree",
-            f"{value['tree']!r} cannot name a tree; use 1 to 63 lower-case letters, digits and dashes, beginning with "
-            "a letter or a digit",
-        )
+        raise DeclarationError("store.tree", NO_NAME % (value["tree"], "tree"))
     return str(value["tree"])
 
 

@@ -22,6 +22,8 @@ from pathlib import Path
 
 from ansible_collections.unshare.container.tests import mountinfo
 
+from .playbooks import Run, ended
+
 INTERPRETER = "/usr/bin/python3"
 STATE = "/var/lib/unshare"
 FIRST_ID, IDS = 0x70000000, 65536
@@ -251,6 +253,10 @@ class Fleet:
             "LC_ALL": "C.UTF-8",
             **more,
         }
+
+    def playbook(self, *words: str, timeout: float = 300) -> Run:
+        """Run ansible-playbook with some words. Return the run."""
+        return ended(words, self.environment(), timeout=timeout)
 
 
 _octets = itertools.cycle(range(100, 200))

@@ -20,6 +20,7 @@ import tempfile
 import typing as t
 from pathlib import Path
 
+import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import facts, preflight
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
 
@@ -128,6 +129,13 @@ def unchanged() -> t.Iterator[Path]:
     after = state(path)
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     assert not changed, changed
+
+
+@pytest.fixture(scope="module")
+def unchanged_tree() -> t.Iterator[Path]:
+    """Give the tree, which must be the same after all tests of a file."""
+    with unchanged() as path:
+        yield path
 
 
 def machine_of(

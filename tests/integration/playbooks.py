@@ -15,6 +15,9 @@ import typing as t
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
+PLAYBOOK = (
+    shutil.which("ansible-playbook", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") or "ansible-playbook"
+)
 RECAP = re.compile(r"^(?P<host>\S+)\s+: (?P<counts>ok=\d+.*)$", re.MULTILINE)
 
 
@@ -45,11 +48,19 @@ class Run:
         return self
 
 
+def ended(
+    words: t.Sequence[str], environment: t.Mapping[str, str], directory: Path = REPOSITORY, timeout: float = 300
+) -> Run:
+    """Run ansible-playbook with some words, in a directory. Return the run."""
+    result = subprocess.run(
+        [PLAYBOOK, *words], capture_output=True, text=True, timeout=timeout, env=environment, cwd=directory, check=False
+    )
+    return Run(result.returncode, result.stdout + result.stderr)
+
+
 def playbook(name: str, inventory: str, *arguments: str, variables: dict[str, t.Any] | None = None) -> Run:
     """Run a playbook of the collection with one of the example inventories."""
-    command = [
-        shutil.which("ansible-playbook", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-        or "ansible-playbook",
+    words = [
         f"--inventory={REPOSITORY / inventory}",
         str(REPOSITORY / "playbooks" / name),
         f"--extra-vars={json.dumps(variables or {})}",
@@ -62,7 +73,4 @@ def playbook(name: str, inventory: str, *arguments: str, variables: dict[str, t.
         "ANSIBLE_NOCOLOR": "1",
         "LC_ALL": "C.UTF-8",
     }
-    result = subprocess.run(
-        command, capture_output=True, text=True, timeout=240, env=environment, cwd=REPOSITORY, check=False
-    )
-    return Run(result.returncode, result.stdout + result.stderr)
+    return ended(words, environment)

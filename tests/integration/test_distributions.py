@@ -9,16 +9,14 @@ The trees come from the distributions' mirrors, so this runs with `UNSHARE_FULL=
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import typing as t
-from pathlib import Path
 
 import pytest
 
 from . import machine_tree
 from .fleet_hosts import Fleet, FleetHost
 from .lives import FULL
+from .playbooks import Run
 
 pytestmark = [
     pytest.mark.root,
@@ -27,7 +25,6 @@ pytestmark = [
 ]
 
 NAME = "test-distributions"
-PLAYBOOK = str(Path(sys.executable).parent / "ansible-playbook")
 PACKAGES = ("dbus", "nginx-light", "postgresql", "redis-server", "systemd-sysv")
 DISTRIBUTIONS = {
     "bookworm": {"nginx": "1.22.", "redis": "7.0.", "postgresql": "15."},
@@ -53,23 +50,12 @@ ASKED = {
 }
 
 
-class Played(t.NamedTuple):
-    """How a run of ansible-playbook has ended."""
-
-    code: int
-    output: str
-
-
-def play(fleet: Fleet, playbook: str, **variables: t.Any) -> Played:
+def play(fleet: Fleet, playbook: str, **variables: t.Any) -> Run:
     """Run a playbook on all hosts."""
-    command = [PLAYBOOK, "-i", str(fleet.inventory(variables)), playbook]
-    done = subprocess.run(
-        command, env=fleet.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600
-    )
-    return Played(done.returncode, done.stdout)
+    return fleet.playbook("-i", str(fleet.inventory(variables)), playbook, timeout=600)
 
 
-def roll_out(fleet: Fleet, suite: str, root: t.Any, broken: bool = False) -> Played:
+def roll_out(fleet: Fleet, suite: str, root: t.Any, broken: bool = False) -> Run:
     """Roll the declaration out on the tree of a suite."""
     services = [*SERVICES, BROKEN] if broken else SERVICES
     container = {

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
@@ -19,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from .fleet_hosts import Fleet, FleetHost
+from .playbooks import PLAYBOOK
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(420)]
 
-PLAYBOOK = str(Path(sys.executable).parent / "ansible-playbook")
 NAME = "test-web"
 HEALTH = {"http": [{"port": 8080}], "units": ["static-web-server.service"], "timeout": 8, "steady": 0.6}
 DEPLOY = [{"hosts": "all", "gather_facts": False, "roles": ["unshare.container.containers"]}]
@@ -53,7 +52,7 @@ class Run:
         self.fleet = fleet
         self.page = fleet.directory / "rollout.html"
         extra = {"rollout_waves": [1, "30%", "100%"], "rollout_page": str(self.page), **variables}
-        self.command = [PLAYBOOK, "-i", str(path), "-e", json.dumps(extra)]
+        self.words = ["-i", str(path), "-e", json.dumps(extra)]
 
     def deploy(self) -> Run:
         """Deploy at once."""
@@ -66,15 +65,8 @@ class Run:
         return self._run("unshare.container.rollout")
 
     def _run(self, playbook: str) -> Run:
-        done = subprocess.run(
-            [*self.command, playbook],
-            env=self.fleet.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-        )
-        self.code, self.output = done.returncode, done.stdout
+        done = self.fleet.playbook(*self.words, playbook)
+        self.code, self.output = done.code, done.output
         return self
 
     def succeeded(self) -> Run:
@@ -166,7 +158,7 @@ def test_twenty_hosts() -> None:
 
         # The controller is killed in the middle of the second wave; another run finishes it.
         run = Run(fleet, "four")
-        playbook = [*run.command, "unshare.container.rollout"]
+        playbook = [PLAYBOOK, *run.words, "unshare.container.rollout"]
         controller = subprocess.Popen(
             playbook, env=fleet.environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import stat
@@ -17,30 +18,21 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
 from ansible_collections.unshare.container.plugins.module_utils.state import kept_layer
+from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 
 from . import isolation, machine_tree
 from .machine_tree import KEPT, layer_of, problems
 
 if t.TYPE_CHECKING:
-    from .conftest import Machine, MakeMachine
+    from .conftest import MakeMachine
 
 pytestmark = pytest.mark.root
 
 NAME = "test-isolation-machine"
 ANN = {"name": "ann", "uid": 1234, "supplementary_groups": ["sudo"]}
 SECRET = "of the host\n"
-
-
-@pytest.fixture(scope="module")
-def tree() -> t.Iterator[Path]:
-    """Give the tree, which must be the same after all tests of this file."""
-    with machine_tree.unchanged() as path:
-        yield path
-
-
-def machine_of(make_machine: MakeMachine, *arguments: t.Any, **options: t.Any) -> Machine:
-    """Make a container whose root is a tree; arguments as `machine_tree.machine_of` has them."""
-    return machine_tree.machine_of(make_machine, *arguments, **{"name": NAME, **options})
+tree = machine_tree.unchanged_tree
+machine_of = functools.partial(machine_tree.machine_of, name=NAME)
 
 
 @pytest.fixture
@@ -119,6 +111,8 @@ WRITTEN: dict[str, tuple[Change, str]] = {
     "passwd is a link": (replaced("etc/passwd", link_to("VICTIM/passwd")), ""),
     "group is a fifo": (replaced("etc/group", fifo), ""),
     "shadow is a device": (replaced("etc/shadow", device), ""),
+    "new accounts are a link": (replaced("etc/passwd.unshare", link_to("VICTIM/passwd")), ""),
+    "new accounts are full": (replaced("etc/passwd.unshare", filled), "/etc/passwd.unshare of the .* is in the place"),
     "hostname is a link": (replaced("etc/hostname", link_to("VICTIM/hostname")), ""),
     "machine-id is a device": (replaced("etc/machine-id", device), ""),
     "hosts is a fifo": (replaced("etc/hosts", fifo), ""),
@@ -262,7 +256,7 @@ def test_what_users_of_the_host_can_reach_is_not_writable(make_machine: MakeMach
 
 
 def test_a_machine_needs_a_tree_of_its_own(make_machine: MakeMachine) -> None:
-    with pytest.raises(Exception, match="store: '/usr' is not the `usr` of a tree"):
+    with pytest.raises(DeclarationError, match="store: '/usr' is not the `usr` of a tree"):
         make_machine(root="machine")
-    with pytest.raises(Exception, match="root.layer: is for the kind 'machine'"):
+    with pytest.raises(DeclarationError, match="root.layer: is for the kind 'machine'"):
         make_machine(root={"kind": "declared", "layer": "kept"})

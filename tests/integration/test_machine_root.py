@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import platform
 import stat
 import subprocess
 import typing as t
@@ -45,18 +47,8 @@ chmod 4755 /root/p/usr/bin/id-of-root
 dpkg-deb --build /root/p /root/of-the-tests.deb
 """
 OF_METAL = ("systemd-udevd.service", "getty@tty1.service", "sys-kernel-debug.mount", "fstrim.timer")
-
-
-@pytest.fixture(scope="module")
-def tree() -> t.Iterator[Path]:
-    """Give the tree, which must be the same after all tests of this file."""
-    with machine_tree.unchanged() as path:
-        yield path
-
-
-def machine_of(make_machine: MakeMachine, *arguments: t.Any, **options: t.Any) -> Machine:
-    """Make a container whose root is a tree; arguments as `machine_tree.machine_of` has them."""
-    return machine_tree.machine_of(make_machine, *arguments, **{"name": NAME, **options})
+tree = machine_tree.unchanged_tree
+machine_of = functools.partial(machine_tree.machine_of, name=NAME)
 
 
 def test_t5_the_declaration_lies_on_top_of_the_tree(make_machine: MakeMachine, tree: Path) -> None:
@@ -232,18 +224,37 @@ def test_t5_a_machine_is_deployed_and_ansible_works_in_it(tree: Path, tmp_path: 
     assert not Path(STATE_DIRECTORY, "containers", NAME).exists()
 
 
+def entered(machine: Machine) -> list[str]:
+    """Return the terminal and the user of a command in a machine that is entered from a terminal."""
+    entering = [str(machine.system / "enter-container"), "--", "sh", "-c", "tty; id -u"]
+    words = ["script", "--quiet", "--return", "--command", " ".join(map(repr, entering)), "/dev/null"]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+
+
 def test_t7_entering_needs_no_python_inside(make_machine: MakeMachine, tree: Path) -> None:
     with machine_tree.copied("usr/bin/python*", "usr/lib/python*", "usr/share/python*", "etc/python*") as bare:
         machine = machine_of(make_machine, bare, declared={"users": [ANN]})
         machine.start()
         assert machine.shell("ls /usr/bin/python* /usr/lib/python*").stdout == ""
         assert machine.output("id", "-un", user="ann") == "ann\n"
-        entering = [str(machine.system / "enter-container"), "--", "sh", "-c", "tty; id -u"]
-        words = ["script", "--quiet", "--return", "--command", " ".join(map(repr, entering)), "/dev/null"]
-        said = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout.split()
-        assert said == ["/dev/pts/0", "0"]
+        assert entered(machine) == ["/dev/pts/0", "0"]
         assert machine.container.judge().problems == []
         machine.stop()
+
+
+def test_t7_entering_works_where_another_python_is_inside(make_machine: MakeMachine) -> None:
+    """One of the suites has another one than this host, whose own runs what enters."""
+    versions = [platform.python_version()]
+    for suite in machine_tree.SUITES:
+        machine = machine_of(make_machine, machine_tree.made(suite), declared={"users": [ANN]})
+        machine.start()
+        versions.append(machine.output("python3", "-c", "import platform; print(platform.python_version())").strip())
+        assert machine.output("id", "-un", user="ann") == "ann\n"
+        assert entered(machine) == ["/dev/pts/0", "0"]
+        assert machine.container.judge().problems == []
+        machine.stop()
+    minor = {version.rpartition(".")[0] for version in versions}
+    assert len(minor) > 1
 
 
 ALLOWED = ("software", "set-user-ID")

@@ -11,7 +11,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 import typing as t
 from pathlib import Path
@@ -20,12 +19,12 @@ import pytest
 import yaml
 from ansible_collections.unshare.container.tests import followed
 
+from .bootable_trees import WAITING, make_bootable
 from .fleet_hosts import Fleet, FleetHost
-from .test_trees import WAITING, make_bootable
+from .playbooks import PLAYBOOK
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(420)]
 
-PLAYBOOK = str(Path(sys.executable).parent / "ansible-playbook")
 TREE, ARCHIVE = "unshare.container.tree", "unshare.container.tree_archive"
 NAME, BOX = "test-shipped", "test-box"
 TREES = "/var/lib/unshare/trees"
@@ -59,7 +58,7 @@ class Plays:
 
     def run(self, tasks: list[dict[str, t.Any]], hosts: str = "all", *words: str) -> dict[str, list[dict[str, t.Any]]]:
         """Run tasks. Return their results by hosts."""
-        self.play(self.command(tasks, hosts, *words))
+        self.play(*self.command(tasks, hosts, *words)[1:])
         results = self.fleet.directory / "results"
         found = {path.name: json.loads(path.read_text()) for path in results.iterdir()}
         assert found, self.output
@@ -67,21 +66,13 @@ class Plays:
             path.unlink()
         return found
 
-    def play(self, command: list[str]) -> None:
-        done = subprocess.run(
-            command,
-            env=self.fleet.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=240,
-        )
-        self.code, self.output = done.returncode, done.stdout
+    def play(self, *words: str) -> None:
+        done = self.fleet.playbook(*words)
+        self.code, self.output = done.code, done.output
 
     def rollout(self, *words: str, **variables: t.Any) -> None:
         """Run the playbook `rollout`."""
-        command = [PLAYBOOK, "-i", str(self.inventory), *words, "-e", json.dumps(variables)]
-        self.play([*command, "unshare.container.rollout"])
+        self.play("-i", str(self.inventory), *words, "-e", json.dumps(variables), "unshare.container.rollout")
 
 
 def make_archive(path: Path, version: str, large: int, seed: int = 1) -> Path:

@@ -28,6 +28,7 @@ What is asked of it first, then what is left on it:
     time_limits  time limits among the options of modules
     readable_results   a module all of whose result is valid UTF-8
     module_log   a module whose arguments the host's log does not have
+    module_main  what every module does first and last
     systemd_units   the unit of a container, as text, and the host's systemd
     unit_by_hand   the transient unit of a container that is started by hand
     network_units   the units by which those that run follow their host

@@ -27,13 +27,14 @@ from .targets import RUN, TEMPORARY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .contract import Directory
+    from .contract import Directory, File
     from .plan import Plan
     from .source import Source
 
 WRITTEN = "written"  # in a kept layer's directory: the paths that the declaration has written there, a NUL after each
 # Of the machine's memory, for an ephemeral layer: packages are to find room in it.
 LAYER_OPTIONS = {"mode": "0755", "size": "40%", "nr_inodes": "1m"}
+ASIDE = ".unshare"  # behind the name of a file of accounts, where the new one is written
 NEEDED = ("etc", "usr", "var")
 POINTS = ("dev", "proc", "run", "sys", "tmp")
 NOT_OF_LAYER = (RUN, TEMPORARY, "/dev")
@@ -137,9 +138,19 @@ class MachineRoot:
         write_all(self.noted, self.owners.text().encode())
         for path, text in texts.items():
             if path in files and text != own[path]:
-                entry = files[path]
-                content = text.encode("utf-8", "surrogateescape")
-                self._write(path[1:], int(entry.mode, 8), content, entry.uid, entry.gid)
+                self._replace(path[1:], files[path], text.encode("utf-8", "surrogateescape"), not own[path])
+
+    def _replace(self, path: str, entry: File, content: bytes, is_other: bool) -> None:
+        """Write a file of accounts, the former one until it is there whole: a kept layer may have the only one.
+
+        Args:
+            is_other: whether nothing is there, or something that is no file of accounts.
+        """
+        aside = path + ASIDE
+        self._note(aside)
+        self._write(aside, int(entry.mode, 8), content, entry.uid, entry.gid, self._written >= 0)
+        directory, name = self._clear(path) if is_other else self._find(path)
+        os.rename(name + ASIDE, name, src_dir_fd=directory, dst_dir_fd=directory)
 
     def _read(self, path: str) -> str:
         """Return the text of a file of accounts; nothing of what is no regular file."""
@@ -180,7 +191,7 @@ class MachineRoot:
         self._note(path)
         self._write(path, mode, content, uid, gid)
 
-    def _write(self, path: str, mode: int, content: bytes, uid: int, gid: int) -> None:
+    def _write(self, path: str, mode: int, content: bytes, uid: int, gid: int, durable: bool = False) -> None:
         directory, name = self._clear(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(name, flags, 0o600, dir_fd=directory)
@@ -189,6 +200,8 @@ class MachineRoot:
             base = self.plan.identity.base
             os.fchown(descriptor, base + self.owners.user(uid), base + self.owners.group(gid))
             os.fchmod(descriptor, mode)
+            if durable:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
 

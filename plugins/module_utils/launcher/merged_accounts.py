@@ -130,16 +130,16 @@ def _number_all(kind: str, table: _Table, wanted: _Table, said: Mapping[str, boo
         if taken.get(declared, name) != name:
             if said.get(name):
                 raise LauncherError(TAKEN % (kind, name, declared, taken[declared]))
-            number = found[declared] = _free(declared, taken)
+            number = found[declared] = _free(declared, taken, count)
         taken[number] = name
     return found
 
 
-def _free(declared: int, taken: dict[int, str]) -> int:
-    """Return a free id of the same range as a declared one."""
+def _free(declared: int, taken: dict[int, str], count: int) -> int:
+    """Return a free id of the same range as a declared one, which the container has."""
     candidates = SYSTEM_IDS if declared <= LAST_SYSTEM_ID else OTHER_IDS
-    free = next((number for number in candidates if number not in taken), None)
-    if free is None or free >= COUNT:
+    free = next((number for number in candidates if number not in taken and number < count), None)
+    if free is None:
         raise LauncherError("no id is free in the tree or its layer for an account with the declared id %d" % declared)
     return free
 

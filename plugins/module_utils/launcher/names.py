@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The names of containers and systems.
+"""The names of containers, trees and systems.
 
 A system's directory is named by its digest and its container, `<digest>-<container>`.
 """
@@ -8,13 +8,14 @@ A system's directory is named by its digest and its container, `<digest>-<contai
 from __future__ import annotations
 
 NAME_LIMIT = 63  # of a container
+NO_NAME = "%r cannot name a %s; use 1 to 63 lower-case letters, digits and dashes, beginning with a letter or a digit"
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 DIGITS = 32  # of a digest, hexadecimal
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
 
 def is_name(value: object) -> bool:
-    """Return whether a value is a container's name, which can be part of a path."""
+    """Return whether a value is the name of a container or of a tree, which can be part of a path."""
     return isinstance(value, str) and 0 < len(value) <= NAME_LIMIT and value[0] != "-" and _LETTERS.issuperset(value)
 
 

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple
 
 from ..host import facts, system_filter
+from ..host.module_main import ERRORS
 from ..launcher.contract import Security, Specification
 from ..launcher.names import is_name, system_name
 from ..state.system_content import digest_on_target
 from ..state.systems import Systems
 from ..state.target import Layout, TargetError
-from .one_container import ERRORS, OneContainer, failure
+from .one_container import OneContainer, failure
 from .software import content_of_tree
 
 Result = Dict[str, Any]

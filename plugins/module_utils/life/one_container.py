@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Iterable
 from ..host import published, time_limits
 from ..host.boot import Boot, known_specification
 from ..host.container_options import TASK_OPTIONS
-from ..host.limits import LimitError, parse_limits
+from ..host.limits import parse_limits
 from ..launcher.errors import LauncherError
 from ..state import generations
 from ..state.system_damage import damages
@@ -27,9 +27,6 @@ from .starting import starter
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
     from .examination import Examined
-
-ERRORS = (TargetError, LauncherError, LimitError, OSError)
-"""The errors that `failure` turns into a result."""
 
 
 def check(options: dict[str, Any], place: str = "") -> None:

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict
 
 from ..launcher import confine, contract, kinds
 from ..launcher.identity import COUNT
-from ..launcher.names import DIGITS, is_name, system_name
+from ..launcher.names import DIGITS, NO_NAME, is_name, system_name
 from .library import fingerprint
 from .target import TargetError
 
@@ -52,10 +52,7 @@ finally:
 def check_name(name: str) -> str:
     """Return `name`. Raise TargetError when it cannot name a container."""
     if not is_name(name):
-        raise TargetError(
-            f"name: {name!r} cannot name a container; use 1 to 63 lower-case letters, digits and dashes, "
-            "beginning with a letter or a digit"
-        )
+        raise TargetError("name: " + NO_NAME % (name, "container"))
     return name
 
 

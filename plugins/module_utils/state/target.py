@@ -77,7 +77,12 @@ def explain(error: OSError) -> str:
 
 def message_of(error: Exception, name: str) -> str:
     """Return the message about an error for a person. An unexplained OSError is said of the container."""
-    return f"container {name!r}: {explain(error)}" if isinstance(error, OSError) else str(error)
+    return message_about(error, f"container {name!r}")
+
+
+def message_about(error: Exception, what: str) -> str:
+    """Return the message about an error for a person. An unexplained OSError is said of `what`."""
+    return f"{what}: {explain(error)}" if isinstance(error, OSError) else str(error)
 
 
 def make_private_directory(path: Path) -> None:

@@ -96,7 +96,8 @@ class Trees:
             others = f" (it has {', '.join(known)})" if known else ""
             raise TargetError(f"this host has no tree {name!r}{others}: make it before, by a task of {MODULE}")
         if not self.path(record.content).is_dir():
-            raise TargetError(f"the tree {name!r} is damaged, {self.path(record.content)} is missing: {AGAIN}")
+            missing = self.path(record.content)
+            raise TargetError(f"the tree {name!r} is damaged, {missing} is missing: make it again ({MODULE})")
         return record.content
 
     def facts(self, content: str) -> TreeFacts:
@@ -137,8 +138,10 @@ class Trees:
         place = self.layout.trees / record.content
         make_private_directory(self.names_directory)
         with exclusive(self.layout.trees):
-            is_new = not os.path.lexists(place)
+            is_new = not self.path(record.content).is_dir()
             if is_new:
+                if os.path.lexists(place):  # damaged: somebody has removed its root
+                    place.rename(self._gone(record.content))
                 write_atomically(str(aside / FACTS), record_text(facts), durable=True)
                 os.chown(aside, os.geteuid(), os.getegid())
                 os.chmod(aside, 0o700)
@@ -220,14 +223,16 @@ class Trees:
             with exclusive(self.layout.trees), self._no_new_systems():
                 removed = self.unused()
                 for content in removed:
-                    # Another run may be removing the same content, from before it was made again.
-                    gone = f"{GONE}{content}-{secrets.token_hex(4)}"
-                    (self.layout.trees / content).rename(self.layout.trees / gone)
+                    (self.layout.trees / content).rename(self._gone(content))
             self._remove_leftovers()
         except (OSError, LauncherError) as error:
             reason = explain(error) if isinstance(error, OSError) else str(error)
             raise TargetError(f"cannot remove a tree that nothing uses: {reason}") from error
         return removed
+
+    def _gone(self, content: str) -> Path:
+        """Return a path for a tree that is to be removed; another run may be removing one of the same content."""
+        return self.layout.trees / f"{GONE}{content}-{secrets.token_hex(4)}"
 
     def _may_hold_unused(self) -> bool:
         """Return whether there is anything that no name leads to; most runs find nothing, and hold nobody up."""
@@ -261,7 +266,6 @@ class Trees:
 
 
 MODULE = "unshare.container.tree"
-AGAIN = f"make it again ({MODULE} with state: latest)"
 
 
 def facts_in(directory: Path, content: str) -> TreeFacts:

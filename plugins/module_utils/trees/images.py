@@ -10,6 +10,7 @@ whiteout hides what lower layers have, and nothing of its own, wherever in the l
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -27,7 +28,7 @@ from .archives import Archive
 from .entries import Budget, Refused, TreeEntry, path_in_tree, shown_name
 from .fetching import held_to
 from .sources import WHITEOUT, ArchiveSource, Order
-from .writer import TreeWriter
+from .writer import InTheWay, TreeWriter
 
 OPAQUE = WHITEOUT + WHITEOUT + ".opq"
 """The name of the whiteout that hides all that lower layers have in its directory."""
@@ -231,21 +232,27 @@ def _apply(image: Image, layer: Layer, writer: TreeWriter, limit: int) -> int:
 
 
 def _take_away(writer: TreeWriter, entry: TreeEntry) -> None:
-    """Take away what lower layers have, for a whiteout."""
+    """Take away what lower layers have, for a whiteout.
+
+    Lower layers have nothing where a link or a file of theirs is in the way; `_add` refuses one that stays there.
+    """
     hidden = hidden_by(entry)
     if hidden is None:
         return
-    if not hidden.content:
-        writer.remove(hidden.path)
-        return
-    for name in writer.names(hidden.path):
-        writer.remove(f"{hidden.path}/{name}" if hidden.path else name)
+    with contextlib.suppress(InTheWay):
+        if not hidden.content:
+            writer.remove(hidden.path)
+            return
+        for name in writer.names(hidden.path):
+            writer.remove(f"{hidden.path}/{name}" if hidden.path else name)
 
 
 def _add(writer: TreeWriter, entry: TreeEntry) -> None:
-    """Add what the layer has itself."""
+    """Add what the layer has itself. Raise Refused for a whiteout that is in no directory of the tree."""
     if hidden_by(entry) is None:
         writer.put(entry)
+    else:
+        writer.check_place(entry.path)
 
 
 class Hidden(NamedTuple):

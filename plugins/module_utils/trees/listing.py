@@ -25,7 +25,7 @@ class Listing:
 
     def named(self, names: list[str] | None = None) -> list[dict[str, Any]]:
         """Return what is told of the trees of some names, or of all; those that are missing are left out."""
-        used = self._used()
+        used, layers = self._used(), self.trees.layers()
         found = []
         for name in self.trees.names() if names is None else names:
             record = self.trees.record(name)
@@ -38,7 +38,7 @@ class Listing:
                     "name": name,
                     "made": record.made,
                     "source": record.description,
-                    **self._told(record.content, used),
+                    **self._told(record.content, used, layers),
                 }
             )
         return found
@@ -46,8 +46,8 @@ class Listing:
     def unnamed(self) -> list[dict[str, Any]]:
         """Return what is told of the trees that no name leads to, and that kept systems or layers need."""
         named = {record.content for record in map(self.trees.record, self.trees.names()) if record is not None}
-        used = self._used()
-        return [self._told(content, used) for content in self.trees.contents() if content not in named]
+        used, layers = self._used(), self.trees.layers()
+        return [self._told(content, used, layers) for content in self.trees.contents() if content not in named]
 
     def _used(self) -> dict[str, list[str]]:
         try:
@@ -57,7 +57,7 @@ class Listing:
                 self.errors.append(str(error))
             return {}
 
-    def _told(self, content: str, used: dict[str, list[str]]) -> dict[str, Any]:
+    def _told(self, content: str, used: dict[str, list[str]], layers: dict[str, list[str]]) -> dict[str, Any]:
         facts = self.trees.facts(content)
         told: dict[str, Any] = {
             "content": content,
@@ -66,7 +66,7 @@ class Listing:
             "files": facts.files,
             "distribution": facts.distribution,
             "systems": sorted(used.get(content, [])),
-            "layers": self.trees.layers().get(content, []),
+            "layers": layers.get(content, []),
         }
         if self.packages:
             told["packages"] = facts.packages

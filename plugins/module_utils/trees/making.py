@@ -54,9 +54,7 @@ class TreeMaking:
 
         :raises TargetError, OSError: that cannot be done; nothing has changed then, and nothing is left.
         """
-        former = self.trees.record(self.name)
-        if former is not None and not self.trees.path(former.content).is_dir():
-            former = None  # somebody has removed it
+        former = self._stored()
         if state == "absent":
             return self._remove(former)
         source = self._wanted()
@@ -68,7 +66,7 @@ class TreeMaking:
             led = self._lead(former)
             if led is not None:
                 return led
-        fixed = state == "present" or source.IS_FIXED
+        fixed = state == "present" or source.is_fixed
         if self.check and (former is None or source.KIND == "command" or fixed):
             if former is not None and source.KIND == "command":
                 self.warnings.append(NOT_RUN.format(self.name))
@@ -81,11 +79,16 @@ class TreeMaking:
             return {"changed": False, "name": self.name, "awaits": lacking}
         return self._make(state, former)
 
+    def _stored(self) -> TreeRecord | None:
+        """Return what the name leads to; None where there is nothing, or somebody has removed it."""
+        record = self.trees.record(self.name)
+        return record if record is not None and self.trees.path(record.content).is_dir() else None
+
     def _is_made(self, state: str, known: TreeRecord) -> bool:
         """Return whether what the name leads to need not be made anew."""
         source = self._wanted()
         is_of_it = known.source == source.digest() or source.content == known.content
-        return (state == "present" or source.IS_FIXED) and is_of_it
+        return (state == "present" or source.is_fixed) and is_of_it
 
     def _named(self, ask: Callable[[TreeSource], T]) -> T:
         """Return what a source answers. Raise TargetError, with the tree's name."""
@@ -158,7 +161,7 @@ class TreeMaking:
     def _make(self, state: str, former: TreeRecord | None) -> dict[str, Any]:
         try:
             with self.trees.making(self.name, self.timeout) as aside:
-                known = self.trees.record(self.name)
+                known = self._stored()
                 if known is not None and self._is_made(state, known):
                     return self._result(former, known)  # another run was faster
                 made = self._fill(aside)

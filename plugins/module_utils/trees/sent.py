@@ -31,7 +31,7 @@ class SentSource(PackedSource):
     """
 
     KIND = "controller"
-    IS_FIXED = True
+    is_fixed = True
 
     def __init__(self, given: dict[str, Any]) -> None:
         super().__init__(given)

@@ -60,13 +60,13 @@ class TreeSource:
     :param given: the options of its kind, checked by Ansible's specification of them.
     :raises TargetError: naming the option that is of no use.
     :cvar KIND: the name of the module's option for it.
-    :cvar IS_FIXED: whether one declaration makes one tree, whenever it is made.
+    :ivar is_fixed: whether one declaration makes one tree, whenever it is made.
     :ivar content: the digest of the content of the tree that will be made, where that is known before.
     :ivar facts: those of that tree.
     """
 
     KIND = ""
-    IS_FIXED = False
+    is_fixed = False
     content = ""
     facts = TreeFacts()
 
@@ -156,6 +156,14 @@ class ArchiveSource(PackedSource):
             fetching.check_url(self.url, f"{self.KIND}.url")
         if self.checksum:
             self.checksum = fetching.check_checksum(self.checksum, f"{self.KIND}.checksum")
+            self.is_fixed = True
+
+    def digest(self) -> str:
+        """Return the same for one file wherever it lies: a URL may have a token that is another in each run."""
+        if not self.checksum:
+            return super().digest()
+        said = {**self.given, "path": None, "url": None, "checksum": self.checksum}
+        return hashlib.sha256(json.dumps([self.KIND, said], sort_keys=True).encode()).hexdigest()
 
     def describe(self) -> str:
         where = self.path if self.path is not None else fetching.without_password(self.url or "")

@@ -9,6 +9,7 @@ All is done below the descriptor of the tree's root; a path is resolved by the k
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -27,6 +28,10 @@ _NOT_COPIED_BY_KERNEL = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSU
 PART = 1 << 18  # bytes that are copied at a time
 OWN_DEVICES = "dev"
 """The directory whose devices are left out: each container makes its own."""
+
+
+class InTheWay(Refused):
+    """A path that leads through a link, or through something else that is no directory."""
 
 
 class TreeWriter:
@@ -89,11 +94,16 @@ class TreeWriter:
         return self._remove(directory, name, path)
 
     def names(self, path: str) -> list[str]:
-        """Return the names in a directory of the tree; none where there is none."""
+        """Return the names in a directory of the tree; none where there is none. Raise InTheWay."""
         try:
             return os.listdir(self._directory(path, path, make=False))
         except FileNotFoundError:
             return []
+
+    def check_place(self, path: str) -> None:
+        """Raise InTheWay when a path lies below a link of the tree, or below what else is no directory."""
+        with contextlib.suppress(FileNotFoundError):
+            self._directory(path.rpartition("/")[0], path, make=False)
 
     @staticmethod
     def _pass_over(entry: TreeEntry) -> None:
@@ -106,7 +116,7 @@ class TreeWriter:
         """Return a descriptor of a directory of the tree, which stays open until the next call.
 
         :param make: whether it and what is above it are made when they are missing.
-        :raises Refused: a link is on the way, or something else than a directory.
+        :raises InTheWay: a link is on the way, or something else than a directory.
         """
         if path != self._parent_path:
             opened = self._open(path, what, make)
@@ -120,7 +130,7 @@ class TreeWriter:
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
                 kind = "a link" if error.errno == errno.ELOOP else "no directory"
-                raise Refused(
+                raise InTheWay(
                     f"{shown_name(what)} lies below {shown_name(self._obstacle(path))}, which is {kind}"
                 ) from None
             if error.errno != errno.ENOENT or not make:

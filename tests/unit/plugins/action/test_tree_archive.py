@@ -266,7 +266,7 @@ def test_t3_a_host_does_not_name_files_of_the_controller(checksum: str) -> None:
 
 def test_t3_a_name_that_is_none_reads_no_other_file(taken: Taken, tmp_path: Path) -> None:
     done = taken(ActionModule, {"name": "../names/small", "path": str(tmp_path / "out/a.tar")})
-    assert "is no tree's name" in done["msg"]
+    assert "cannot name a tree" in done["msg"]
 
 
 def test_t3_check_mode_foresees_the_archive_of_a_tree_that_would_be_another(taken: Taken, tmp_path: Path) -> None:

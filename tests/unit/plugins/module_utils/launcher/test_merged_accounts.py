@@ -92,6 +92,10 @@ def test_no_free_id_is_an_error() -> None:
     everybody = "".join(f"u{number}:x:{number}:0::/:/bin/sh\n" for number in range(101, 900))
     with pytest.raises(LauncherError, match="no id is free"):
         merge({PASSWD: everybody}, declared("web", 101, 0), {}, {})
+    first = "u101:x:101:0::/:/bin/sh\n"
+    assert merge({PASSWD: first}, declared("web", 101, 0), {}, {}, count=103)[1].users == {101: 102}
+    with pytest.raises(LauncherError, match="no id is free"):
+        merge({PASSWD: first}, declared("web", 101, 0), {}, {}, count=102)
 
 
 @pytest.mark.parametrize("number", [65536, 4294967295, 9999999999])

@@ -33,6 +33,8 @@ class Server(http.server.SimpleHTTPRequestHandler):
         most: bytes of an answer.
         ranges: whether a part of a file can be asked for.
         begins: where each answer has begun in its file.
+        credentials: what each request has said in `Authorization`.
+        leads_to: the server to which every request but those that come by that name is led.
         spoiled: what it says in place of an answer, before it hangs up.
     """
 
@@ -40,8 +42,16 @@ class Server(http.server.SimpleHTTPRequestHandler):
     ranges = True
     spoiled: bytes | None = None
     begins: t.ClassVar[list[int]] = []
+    credentials: t.ClassVar[list[str | None]] = []
+    leads_to: str | None = None
 
     def do_GET(self) -> None:
+        self.credentials.append(self.headers.get("Authorization"))
+        if self.leads_to and self.headers["Host"] not in self.leads_to:
+            self.send_response(302)
+            self.send_header("Location", self.leads_to + self.path)
+            self.end_headers()
+            return
         path = Path(self.translate_path(self.path))
         if not path.is_file():
             super().do_GET()
@@ -76,6 +86,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[str]:
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "served").mkdir()
     monkeypatch.setattr(Server, "begins", [])
+    monkeypatch.setattr(Server, "credentials", [])
     handler = functools.partial(Server, directory=str(tmp_path / "served"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -94,7 +105,7 @@ def test_t3_a_tree_is_fetched_and_held_to_its_checksum(tmp_path: Path, url: str)
     assert not making(tmp_path / "root", "archive", given).reach("present")["changed"]
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(TargetError, match="has the checksum sha512:.* or was exchanged; nothing was changed"):
-        making(tmp_path / "root", "archive", given).reach("latest")
+        making(tmp_path / "other", "archive", given).reach("present")
 
 
 @pytest.mark.parametrize(
@@ -217,11 +228,36 @@ def test_t3_what_nobody_goes_on_with_is_removed_after_days(tmp_path: Path) -> No
     ("url", "shown"),
     [
         ("https://user:secret@example.org/a.tar?token=secret", "https://example.org/a.tar"),
+        ("https://user:sec@ret@example.org", "https://example.org"),
         ("https://example.org/a@b", "https://example.org/a@b"),
     ],
 )
 def test_t3_no_message_has_a_password(url: str, shown: str) -> None:
     assert fetching.without_password(url) == shown
+
+
+def test_t3_a_name_and_password_are_for_that_server_alone(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = given_for(url, served(tmp_path))
+    monkeypatch.setattr(Server, "leads_to", url.replace("127.0.0.1", "localhost"))
+    given["url"] = given["url"].replace("//", "//user:p%40ss@")
+    assert making(tmp_path / "root", "archive", given).reach("present")["changed"]
+    assert Server.credentials == ["Basic " + base64.b64encode(b"user:p@ss").decode(), None]
+
+
+@pytest.mark.parametrize("state", ["present", "latest"])
+def test_t3_a_file_that_the_host_has_unpacked_is_not_fetched_from_elsewhere(
+    tmp_path: Path, url: str, state: str
+) -> None:
+    """Its checksum says what it is; a URL may have a token that is another in each run."""
+    given = given_for(url, served(tmp_path))
+    making(tmp_path / "root", "archive", given).reach("present")
+    Server.begins.clear()
+    again = {**given, "url": given["url"] + "?token=2", "checksum": given["checksum"].upper().replace("SHA", "sha")}
+    assert not making(tmp_path / "root", "archive", again).reach(state)["changed"]
+    assert not making(tmp_path / "root", "archive", again, check=True).reach(state)["changed"]
+    assert Server.begins == []
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "http://", "data:,x", "http://a b/", "http://[x/"])

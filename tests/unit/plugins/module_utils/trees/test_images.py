@@ -142,6 +142,18 @@ def test_t2_layers_are_applied_and_whiteouts_are_honoured(tmp_path: Path, layout
     assert content(reached(tmp_path, layout.path)["root"]) == EXPECTED
 
 
+def test_t2_a_directory_takes_the_place_of_a_link_or_a_file(tmp_path: Path, layout: Layout) -> None:
+    """A layer has an opaque whiteout then, of what was below no directory."""
+    lower = [*LOWER, member("usr/link", linkname="share", **LINK), member("usr/file", b"lower")]
+    upper = [directory("usr/link"), member("usr/link/.wh..wh..opq"), member("usr/link/.wh.kept")]
+    upper += [directory("usr/file"), member("usr/file/.wh..wh..opq"), member("usr/file/new", b"upper")]
+    layout.index(layout.image(lower, upper))
+    found = content(reached(tmp_path, layout.path)["root"])
+    below = {name: text for name, text in found.items() if name.startswith(("usr/link", "usr/file"))}
+    assert below == {"usr/link": None, "usr/file": None, "usr/file/new": b"upper"}
+    assert found["usr/share/kept"] == b"lower"
+
+
 def test_t2_layers_are_bounded_together(tmp_path: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """One small file may be a thousand layers, each of which unpacks to much, and leaves nothing in the tree."""
     monkeypatch.setattr(archives, "BEYOND", 1 << 20)
@@ -204,7 +216,7 @@ def test_t2_a_whiteout_in_the_wrong_place_is_refused(tmp_path: Path, layout: Lay
     if what == "below a link":
         link = [member("usr/dir", linkname="/etc", **LINK)]
         layout.index(layout.image(LOWER, [member("usr/.wh.dir")], link, [member("usr/dir/.wh.passwd")]))
-        said = "'usr/dir/passwd' lies below 'usr/dir', which is a link"
+        said = "'usr/dir/.wh.passwd' lies below 'usr/dir', which is a link"
     else:
         layout.index(layout.image(LOWER, members))
     with pytest.raises(TargetError, match=said.replace(".", r"\.")):

@@ -237,6 +237,9 @@ def test_t2_a_damaged_record_is_said_and_made_anew(root: Path, source: dict[str,
     trees.path(trees.content(NAME)).rename(root / "elsewhere")
     with pytest.raises(TargetError, match="is damaged, .* is missing"):
         trees.content(NAME)
+    healed = making(root, "directory", source).reach("present")
+    assert (Path(healed["root"]) / "usr/bin/hello").read_text() == "version 1\n"
+    assert left(root) == [healed["content"], "names", f"names/{NAME}.json"]
 
 
 @pytest.mark.parametrize(
