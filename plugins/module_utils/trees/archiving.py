@@ -9,6 +9,7 @@ It lies where trees are kept, in a directory that is named by the tree's content
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import subprocess
@@ -138,13 +139,22 @@ def _write(top: int, file: IO[bytes], command: tuple[str, ...]) -> None:
         try:
             if program.stdin is not None:
                 _pack(top, program.stdin)
+                program.stdin.close()
         except BrokenPipeError:
-            pass  # it has failed, which its status says
+            _close(program.stdin)  # it has failed, which its status says
         except BaseException:
             program.kill()
+            _close(program.stdin)  # or what it has not read yet would be the error
             raise
     if program.returncode:
         raise TargetError(f"{command[0]} has failed with status {program.returncode}; is the disk full?")
+
+
+def _close(file: IO[bytes] | None) -> None:
+    """Close what a program that has ended was to read."""
+    if file is not None:
+        with contextlib.suppress(BrokenPipeError):
+            file.close()
 
 
 def _pack(top: int, file: IO[bytes]) -> None:
