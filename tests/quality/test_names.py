@@ -36,7 +36,7 @@ REPLACING = {"os.rename", "os.replace", "tempfile.mkstemp", "tempfile.NamedTempo
 def test_files_are_replaced_in_one_way() -> None:
     """By `write_atomically`; directories and links, which it cannot write, get their names by methods of a Path.
 
-    It takes a path of the host's, so what lies in a machine's root, which may be hostile, is replaced below a descriptor.
+    It takes a path of the host's. What lies in a machine's root, which may be hostile, is replaced below a descriptor.
     """
     found = {
         str(path.relative_to(ROOT))
