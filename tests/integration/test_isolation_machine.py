@@ -13,12 +13,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible.errors import AnsibleFilterError
 from ansible_collections.unshare.container.plugins.module_utils.host import facts, preflight
 from ansible_collections.unshare.container.plugins.module_utils.launcher import layers
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
 from ansible_collections.unshare.container.plugins.module_utils.state import kept_layer
-from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 
 from . import isolation, machine_tree
 from .machine_tree import KEPT, layer_of, problems
@@ -256,7 +256,7 @@ def test_what_users_of_the_host_can_reach_is_not_writable(make_machine: MakeMach
 
 
 def test_a_machine_needs_a_tree_of_its_own(make_machine: MakeMachine) -> None:
-    with pytest.raises(DeclarationError, match="store: '/usr' is not the `usr` of a tree"):
+    with pytest.raises(AnsibleFilterError, match="store: '/usr' is not the `usr` of a tree"):
         make_machine(root="machine")
-    with pytest.raises(DeclarationError, match="root.layer: is for the kind 'machine'"):
+    with pytest.raises(AnsibleFilterError, match="root.layer: is for the kind 'machine'"):
         make_machine(root={"kind": "declared", "layer": "kept"})
