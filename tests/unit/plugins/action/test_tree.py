@@ -280,3 +280,10 @@ def test_t3_a_person_sees_how_far_it_is() -> None:
 )
 def test_t3_pieces_are_as_large_as_the_connection_is_fast(size: int, seconds: float, following: int) -> None:
     assert shipping._following(size, seconds) == following
+
+
+def test_t3_an_archive_that_is_not_there_is_said_with_the_way_out(shipped: Shipped, tmp_path: Path) -> None:
+    with pytest.raises(AnsibleActionFail, match="^controller: .*/none.tar' is not on the controller") as refused:
+        shipped.tree(tmp_path / "none.tar")
+    assert "give 'archive' for a file of the host" in str(refused.value)
+    assert "remote_src" not in str(refused.value)

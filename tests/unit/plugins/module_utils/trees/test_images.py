@@ -268,3 +268,8 @@ def test_t2_documents_that_name_files_outside_get_nothing(tmp_path: Path) -> Non
     (image / "manifest.json").write_text(json.dumps([{"Config": "link", "Layers": []}]))
     with pytest.raises(TargetError, match="'link' of the image cannot be read"):
         reached(tmp_path, image)
+
+
+def test_t2_a_directory_that_is_no_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="has neither 'index.json', as an OCI layout, nor 'manifest.json', as"):
+        reached(tmp_path, make_tree(tmp_path / "image"))
