@@ -13,7 +13,7 @@ short_description: Make a tree, software of its own for containers
 version_added: 0.2.0
 description:
   - Makes a tree, a directory with the software of a distribution, which containers then run instead of the host's, with
-    C(store={'tree' - NAME}) in their declaration.
+    C(store.tree) in their declaration.
   - A tree is stored below C(/var/lib/unshare/trees) under the digest of its content, and never changes. Equal trees are
     stored once. O(name) leads to one of them; a system of a container is made for the one that it led to then. So a
     container changes its software with its next deployment, and a roll-back brings the former software back.
@@ -331,8 +331,10 @@ def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
         source = TREE_SOURCES[kinds[0]](value if isinstance(value, dict) else {"path": value, **given["sent"]})
     try:
         size_limit = human_to_bytes(given["size_limit"])
-    except ValueError as error:
-        raise TargetError(f"size_limit: {error}") from None
+    except ValueError:
+        raise TargetError(
+            f"size_limit: {given['size_limit']!r} is no size; write a number of bytes, or one with K, M, G or T, as 20G"
+        ) from None
     making = TreeMaking(layout, name, source, size_limit, given["timeout"], module.check_mode)
     try:
         result = making.reach(state)

@@ -14,7 +14,7 @@ import time
 import typing as t
 
 from ansible import constants
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.launcher.names import NO_NAME, is_name
@@ -38,6 +38,10 @@ SHOWN_EVERY = 5.0
 """Seconds between two lines that say how far the transfer is."""
 
 MIB = 1 << 20
+
+
+EXAMPLES = {"archive": "path: %s", "command": "argv: [%s]", "image": "path: %s", "mmdebstrap": "suite: %s"}
+"""Parameters that have options, each with the one that is always needed."""
 
 
 def declared_trees(value: t.Any) -> dict[str, dict[str, t.Any]]:
@@ -124,6 +128,14 @@ def _following(size: int, seconds: float) -> int:
     return max(LEAST, min(int(size * factor), MOST))
 
 
+def _searched(error: AnsibleError) -> str:
+    """Return where Ansible has looked for a file, as an error says it."""
+    lines = [
+        line[1:].partition(" on the Ansible Controller")[0] for line in str(error).splitlines() if line[:1] == "\t"
+    ]
+    return ", ".join(dict.fromkeys(lines)) or "it stands there"
+
+
 class Shipping:
     """One tree on its way to one host.
 
@@ -158,6 +170,7 @@ class Shipping:
         path = self.arguments.get("controller")
         if "sent" in self.arguments:
             raise AnsibleActionFail(f"{self.place}sent: is filled in from 'controller', and cannot be given")
+        self._refuse_words()
         if not isinstance(path, str) or self.arguments.get("state") == "absent":
             return self._run({})
         directory = str(constants.DEFAULT_LOCAL_TMP)  # type: ignore[attr-defined]
@@ -166,11 +179,31 @@ class Shipping:
         if place in foreseen:  # an earlier task would write it
             unwritten = TreeArchive(checksum=f"sha256:{'0' * 64}", size=0, content=foreseen[place])
             return self._run({"archive": unwritten.write()})
-        found = self.action._find_needle("files", path)
+        found = self._found(path)
         with LocalArchive(found, directory, f"{self.place}controller") as archive:
             sent = {"archive": archive.archive.write()}
             done = self._run(sent)
             return self._send(archive, sent, done) if "awaits" in done else done
+
+    def _found(self, path: str) -> str:
+        """Return the path of an archive of the controller's."""
+        try:
+            found: str = self.action._find_needle("files", path)
+        except AnsibleError as error:
+            raise AnsibleActionFail(
+                f"{self.place}controller: '{path}' is not on the controller (looked for as {_searched(error)}): write "
+                "it with unshare.container.tree_archive, correct the path, or give 'archive' for a file of the host"
+            ) from None  # whose words speak of the module copy
+        return found
+
+    def _refuse_words(self) -> None:
+        """Refuse one word where options are to be; the module would not say of which of its parameters it speaks."""
+        for key, example in EXAMPLES.items():
+            value = self.arguments.get(key)
+            if isinstance(value, str) and "=" not in value and not value.lstrip().startswith("{"):
+                raise AnsibleActionFail(
+                    f"{self.place}{key}: must be a mapping of options, as {{{example % value}}}, not one word"
+                )
 
     def _run(self, sent: dict[str, t.Any]) -> dict[str, t.Any]:
         arguments = {**self.arguments, "sent": sent} if sent else self.arguments

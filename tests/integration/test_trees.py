@@ -217,8 +217,8 @@ def test_t2_a_tree_of_packages_says_which_have_changed(tmp_path: Path, packages:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"packages": ["no-such-package"]}, "no-such-package"),
-        ({"mirrors": ["deb [trusted=yes] copy:///nowhere/at/all ./"]}, "mmdebstrap: has failed with status"),
+        ({"packages": ["no-such-package"]}, "[0-9]: (?!I: )(.|\n)*Unable to locate package no-such"),
+        ({"mirrors": ["deb [trusted=yes] copy:///nowhere/at/all ./"]}, "has failed with (.|\n)*/nowhere/at/all/"),
         ({"options": ["--no-such-option"]}, "no-such-option"),
     ],
 )

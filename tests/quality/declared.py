@@ -137,7 +137,7 @@ def accept_role(entry: t.Any, variables: dict[str, t.Any]) -> None:
     for own in ("install_packages", "own_variables"):
         options.pop(own, None)
     if options:
-        accept_options(templated(options, item="web"))
+        accept_options(templated(options, item="web", hostvars={"web": {"suite": "trixie"}}))
 
 
 def accept_task(task: dict[str, t.Any]) -> None:

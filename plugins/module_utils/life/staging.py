@@ -20,6 +20,7 @@ from ..host import (
     system_filter,
     unit_files,
 )
+from ..host.preflight_accounts import contradictions
 from ..host.preflight_content import Content
 from ..host.preflight_hidden import hidden_mappings
 from ..host.preflight_paths import UnitPaths
@@ -86,7 +87,11 @@ def look_for_named(
     if content.specification.init.systemd and not content.specification.root.is_machine:  # which has its tree's units
         warnings = warnings + unread(content.files, programs.texts, content.boot)
     return Named(
-        words.problems() + programs.init() + names.problems() + paths.refused,
+        contradictions(view, content.specification, content.files)
+        + words.problems()
+        + programs.init()
+        + names.problems()
+        + paths.refused,
         list(dict.fromkeys(programs.units() + missing)),
         paths.missing,
         list(dict.fromkeys(words.warnings() + programs.warnings() + warnings + names.warnings() + paths.warnings))

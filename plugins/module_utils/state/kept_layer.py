@@ -22,8 +22,8 @@ NAME = "layer"  # in the container's directory
 TREE = "tree"  # in the layer's: the path of the tree below it
 OTHER_TREE = (
     "the kept layer of container %s belongs over the tree %s, whose packages its package database knows, and cannot be "
-    "over %s: name the former tree, and install in the container what is to change; or remove the container with its "
-    "layer (state: absent) first"
+    "over %s: name the former tree (store: %s/usr, where its name leads to another one now), and install in the "
+    "container what is to change; or remove the container with its layer (state: absent) first"
 )
 
 
@@ -64,4 +64,4 @@ def refusal(directory: str, specification: Specification) -> str | None:
         return None
     former = tree_below(directory)
     tree = tree_of(specification.store.source)
-    return OTHER_TREE % (specification.name, former, tree) if former and former != tree else None
+    return OTHER_TREE % (specification.name, former, tree, former) if former and former != tree else None

@@ -94,7 +94,7 @@ class Trees:
         if record is None:
             known = self.names()
             others = f" (it has {', '.join(known)})" if known else ""
-            raise TargetError(f"this host has no tree {name!r}{others}: make it before, by a task of {MODULE}")
+            raise TargetError(f"this host has no tree {name!r}{others}: make it first, with a task of {MODULE}")
         if not self.path(record.content).is_dir():
             missing = self.path(record.content)
             raise TargetError(f"the tree {name!r} is damaged, {missing} is missing: make it again ({MODULE})")

@@ -116,6 +116,7 @@ class Image:
             try:
                 self.open(INDEX).close()
             except Refused:
+                self._refuse_neither()
                 found = self._saved()
             else:
                 found = self._described(self._json(INDEX, self._read(INDEX)), DEPTH_LIMIT)
@@ -124,6 +125,12 @@ class Image:
         if not 0 < len(found) <= LAYERS_LIMIT:
             raise Refused(f"it has {len(found)} layers")
         return found
+
+    def _refuse_neither(self) -> None:
+        try:
+            self.open(SAVED).close()
+        except Refused:
+            raise Refused(f"has neither {INDEX!r}, as an OCI layout, nor {SAVED!r}, as `docker save` writes") from None
 
     def _described(self, index: Any, depth: int) -> list[Layer]:
         """Return the layers of the image that an index of the OCI names."""

@@ -32,6 +32,9 @@ WHITEOUT = ".wh."
 COPIES = ("hostname", "resolv.conf")
 """What mmdebstrap copies from this host's /etc."""
 
+NOISE = ("I: ", "W: Download is performed unsandboxed ")
+"""How lines of mmdebstrap begin that tell nobody why it has failed."""
+
 DAY = 1577836800
 """The time that programs take for now (SOURCE_DATE_EPOCH), where they note when they made something."""
 
@@ -289,7 +292,7 @@ class MmdebstrapSource(TreeSource):
     def argv(self, root: str) -> list[str]:
         """Return the command line that fills a directory."""
         given = self.given
-        words = ["mmdebstrap", "--quiet", "--format=directory", f"--variant={given.get('variant') or 'minbase'}"]
+        words = ["mmdebstrap", "--format=directory", f"--variant={given.get('variant') or 'minbase'}"]
         words += [f"--include={package}" for package in given.get("packages") or []]
         if given.get("components"):
             words.append("--components=" + ",".join(given["components"]))
@@ -299,7 +302,7 @@ class MmdebstrapSource(TreeSource):
 
     def make(self, order: Order) -> None:
         environment = {"SOURCE_DATE_EPOCH": str(DAY), "TMPDIR": order.scratch, "LC_ALL": "C.UTF-8"}
-        tools.run_apart(self.argv(order.root), environment, order.scratch, order.timeout, "mmdebstrap")
+        tools.run_apart(self.argv(order.root), environment, order.scratch, order.timeout, "mmdebstrap", NOISE)
         _remove_copies(order.root)
 
 

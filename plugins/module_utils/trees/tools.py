@@ -22,12 +22,15 @@ SAID = 2000
 """Bytes of the beginning, and of the end, of what a program has said that an error repeats."""
 
 
-def run_apart(argv: list[str], environment: dict[str, str], directory: str, timeout: float, what: str) -> None:
+def run_apart(
+    argv: list[str], environment: dict[str, str], directory: str, timeout: float, what: str, noise: tuple[str, ...] = ()
+) -> None:
     """Run a program to its end.
 
     :param directory: its working directory.
     :param timeout: seconds that it may take.
     :param what: what it is called in messages.
+    :param noise: how the lines begin that an error leaves out.
     :raises TargetError: it is not there, fails, or takes longer. Nothing of it runs then.
     """
     with tempfile.TemporaryFile() as said:
@@ -53,16 +56,17 @@ def run_apart(argv: list[str], environment: dict[str, str], directory: str, time
             process.kill()
             process.wait()
         if status:
-            words = _said(said)
+            words = _said(said, noise)
             raise TargetError(f"{what}: has failed with status {status}: {words or 'it has said nothing'}")
 
 
-def _said(output: IO[bytes]) -> str:
-    """Return what a program has said, without the middle of much."""
+def _said(output: IO[bytes], noise: tuple[str, ...]) -> str:
+    """Return what a program has said, without the middle of much, and without the noise."""
     size = output.seek(0, os.SEEK_END)
     output.seek(0)
     text = output.read(SAID)
     if size > 2 * SAID:
         output.seek(size - SAID)
         text += b"\n[...]\n"
-    return (text + output.read()).decode("utf-8", "replace").strip()
+    lines = (text + output.read()).decode("utf-8", "replace").splitlines()
+    return "\n".join(line for line in lines if not line.startswith(noise)).strip()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible import constants
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleActionFail
 from ansible_collections.unshare.container.plugins.action.tree import ActionModule
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 from ansible_collections.unshare.container.plugins.module_utils.trees import making
@@ -314,9 +314,16 @@ def test_t3_check_mode_knows_an_archive_that_an_earlier_task_would_write(
     shipped.check = True
     if not is_there:
         path.unlink()
-        with pytest.raises(AnsibleError, match="Could not find or access"):
+        with pytest.raises(AnsibleActionFail, match="is not on the controller"):
             shipped(ActionModule, {"name": "small", "controller": str(path)}, check=True)
     for foreseen, is_changed in ((content, False), ("0" * 32, True), ("", True)):
         note_foreseen(str(tmp_path / "run"), ARCHIVES, str(path), foreseen)
         done = shipped(ActionModule, {"name": "small", "controller": str(path)}, check=True)
         assert done["changed"] is is_changed, done
+
+
+def test_t3_an_archive_that_is_not_there_is_said_with_the_way_out(shipped: Shipped, tmp_path: Path) -> None:
+    with pytest.raises(AnsibleActionFail, match="^controller: .*/none.tar' is not on the controller") as refused:
+        shipped.tree(tmp_path / "none.tar")
+    assert "give 'archive' for a file of the host" in str(refused.value)
+    assert "remote_src" not in str(refused.value)

@@ -66,6 +66,8 @@ def test_without_one_of_its_trees_nothing_is_done_about_containers(run: Run) -> 
         ({"x": "y"}, "trees.x: must be a mapping of options"),
         ({"x": {"name": "y"}}, "trees.x.name: is the key of the tree"),
         ({"x": {"sent": {}}}, "trees.x.sent: is filled in"),
+        ({"x": {"mmdebstrap": "trixie"}}, "trees.x.mmdebstrap: must be a mapping of options, as {suite: trixie}"),
+        ({"x": {"archive": "/a.tar"}}, "trees.x.archive: must be a mapping of options, as {path: /a.tar}"),
     ],
 )
 def test_what_declares_no_trees_is_refused(run: Run, trees: t.Any, said: str) -> None:

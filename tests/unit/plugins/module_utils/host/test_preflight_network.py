@@ -48,6 +48,9 @@ class Host:
     def named_addresses(self) -> list[tuple[str, str]]:
         return [(self.links()[1].name, "192.0.2.10/24")]
 
+    def routes(self) -> list[t.Any]:
+        return []
+
     def named_routes(self) -> list[t.Any]:
         return []
 

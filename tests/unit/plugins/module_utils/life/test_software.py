@@ -106,7 +106,7 @@ def test_t1_a_missing_tree_is_refused_by_its_place(layout: Layout) -> None:
     with pytest.raises(TargetError) as error:
         content(layout)
     assert str(error.value) == (
-        "store.tree: this host has no tree 'base': make it before, by a task of unshare.container.tree; "
+        "store.tree: this host has no tree 'base': make it first, with a task of unshare.container.tree; "
         "nothing was changed"
     )
     store_tree(layout, ONE, name="other")

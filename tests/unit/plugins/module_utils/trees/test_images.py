@@ -299,3 +299,8 @@ def test_t1_what_an_image_s_documents_say_is_shown_to_a_person(tmp_path: Path, n
             making(tmp_path / "root", "image", {"path": str(image)}).reach("present")
         assert str(caught.value).isprintable()
         assert len(str(caught.value)) < 5000
+
+
+def test_t2_a_directory_that_is_no_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="has neither 'index.json', as an OCI layout, nor 'manifest.json', as"):
+        reached(tmp_path, make_tree(tmp_path / "image"))
