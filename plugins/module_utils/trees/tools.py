@@ -68,5 +68,5 @@ def _said(output: IO[bytes], noise: tuple[str, ...]) -> str:
     if size > 2 * SAID:
         output.seek(size - SAID)
         text += b"\n[...]\n"
-    lines = (text + output.read()).decode("utf-8", "replace").splitlines()
+    lines = (text + output.read()).decode("utf-8", "replace").split("\n")
     return "\n".join(line for line in lines if not line.startswith(noise)).strip()
