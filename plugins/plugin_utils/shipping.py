@@ -130,9 +130,7 @@ def _following(size: int, seconds: float) -> int:
 
 def _searched(error: AnsibleError) -> str:
     """Return where Ansible has looked for a file, as an error says it."""
-    lines = [
-        line[1:].partition(" on the Ansible Controller")[0] for line in str(error).split("\n") if line[:1] == "\t"
-    ]
+    lines = [line[1:].partition(" on the Ansible Controller")[0] for line in str(error).split("\n") if line[:1] == "\t"]
     return ", ".join(dict.fromkeys(lines)) or "it stands there"
 
 
