@@ -91,9 +91,9 @@ class _Answer(http.client.HTTPResponse):
         self._paced = _Paced(self.fp.detach())
         self.fp = io.BufferedReader(self._paced)
 
-    def read(self, size: int | None = None) -> bytes:
+    def read(self, amt: int | None = None) -> bytes:
         self._paced.ask()
-        return super().read(size)
+        return super().read(amt)
 
 
 class _Bounded(urllib.request.AbstractHTTPHandler):
