@@ -30,6 +30,6 @@ cd "$tree/ansible_collections/unshare/container"
 version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 # pslint needs PowerShell, which the collection has nothing for.
 if ! ansible-test sanity --color no --python "$version" --skip-test pslint >"$HOME/log" 2>&1; then
-    grep -E '^(ERROR|FATAL)' "$HOME/log" || cat "$HOME/log"
+    sed -n -e '/^ERROR/p' -e '/^FATAL/,$p' "$HOME/log" | grep . || cat "$HOME/log"
     exit 1
 fi

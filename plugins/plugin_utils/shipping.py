@@ -40,7 +40,7 @@ SHOWN_EVERY = 5.0
 MIB = 1 << 20
 
 
-EXAMPLES = {"archive": "path: %s", "command": "argv: [%s]", "image": "path: %s", "mmdebstrap": "suite: %s"}
+MEANT = {"archive": "path: %s", "command": "argv: [%s]", "image": "path: %s", "mmdebstrap": "suite: %s"}
 """Parameters that have options, each with the one that is always needed."""
 
 
@@ -196,7 +196,7 @@ class Shipping:
 
     def _refuse_words(self) -> None:
         """Refuse one word where options are to be; the module would not say of which of its parameters it speaks."""
-        for key, example in EXAMPLES.items():
+        for key, example in MEANT.items():
             value = self.arguments.get(key)
             if isinstance(value, str) and "=" not in value and not value.lstrip().startswith("{"):
                 raise AnsibleActionFail(
