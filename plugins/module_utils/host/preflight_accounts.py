@@ -13,9 +13,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from ..launcher import lookup
+from ..launcher import lookup, merged_accounts
 from ..launcher.errors import LauncherError
-from ..launcher.merged_accounts import FILES, merge
 from ..launcher.root_options import tree_of
 from .store import open_bind_source
 
@@ -38,10 +37,12 @@ def contradictions(view: StoreView, specification: Specification, files: dict[st
     """
     if not specification.root.is_machine or view.changed_inside:
         return []
-    declared = {path: files[path].content.decode("utf-8", "surrogateescape") for path in FILES if path in files}
+    declared = {
+        path: files[path].content.decode("utf-8", "surrogateescape") for path in merged_accounts.FILES if path in files
+    }
     try:
         own = _texts(view.root, tree_of(specification.store.source))
-        merge(own, declared, specification.root.users, specification.root.groups, ALL_IDS)
+        merged_accounts.merge(own, declared, specification.root.users, specification.root.groups, ALL_IDS)
     except LauncherError as error:
         return [f"operating_system: {error}"]
     return []
@@ -54,7 +55,7 @@ def _texts(root: Path, path: str) -> dict[str, str]:
     except OSError:
         return {}  # another check says so
     try:
-        return {name: _text(tree, name) for name in FILES}
+        return {name: _text(tree, name) for name in merged_accounts.FILES}
     finally:
         os.close(tree)
 
