@@ -75,7 +75,7 @@ class Cases:
         (directory / "data").mkdir()
         (directory / "file").touch()
         (directory / "link").symlink_to("data")
-        failing = {"commands": [{"argv": ["/bin/false"]}], "timeout": 1}
+        failing = {"commands": [{"argv": ["/bin/false"]}], "timeout": 5}
         optional, required = [f"{later}=/srv/later"], [{"source": needed, "target": "/srv/needed", "required": True}]
 
         self.role("first", CHANGES, machine())
@@ -219,6 +219,7 @@ def in_process(work: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
 
 
 @pytest.mark.usefixtures("removed")
+@pytest.mark.long
 def test_what_check_mode_says_is_so(
     tmp_path: Path, run: of_actions.Run, run_module: of_modules.RunModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,7 @@ def traces(machine: Machine) -> dict[str, t.Any]:
     }
 
 
+@pytest.mark.long
 def test_a_thousand_commands_leave_nothing(machine: Machine, tmp_path: Path) -> None:
     enter = str(machine.system / "enter-container")
     connection = connect(inventory_hostname=NAME)

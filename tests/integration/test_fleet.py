@@ -198,6 +198,7 @@ HOOK = [
 ]
 
 
+@pytest.mark.long
 def test_hooks_and_a_rollout_that_undoes_itself() -> None:
     with Fleet(4) as fleet:
         hooks: dict[str, t.Any] = {"said": str(fleet.directory / "said")}
@@ -255,6 +256,7 @@ def test_hooks_and_a_rollout_that_undoes_itself() -> None:
         assert "/usr/bin/not-there" in half.output
 
 
+@pytest.mark.long
 def test_several_containers_and_those_that_nobody_declares() -> None:
     with Fleet(1) as fleet:
         host = fleet.hosts[0]

@@ -154,6 +154,7 @@ def removed(host_unchanged: None) -> t.Iterator[None]:
 
 
 @pytest.mark.usefixtures("removed")
+@pytest.mark.long
 def test_what_runs_goes_on(make_machine: MakeMachine, tmp_path: Path) -> None:
     container = Container(NAME)
     with socket.create_server(("127.0.0.1", 0)) as server:

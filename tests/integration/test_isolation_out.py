@@ -228,6 +228,7 @@ def groups(machine: Machine) -> int:
     return int(line.split()[1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", MODES)
 def test_the_host_can_always_enter(make_machine: MakeMachine, tmp_path: Path, mode: str) -> None:
     words: dict[str, str] = {}

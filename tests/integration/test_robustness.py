@@ -55,6 +55,7 @@ def test_many_starts_and_stops(machine: Machine) -> None:
         remains.check()
 
 
+@pytest.mark.long
 def test_kills_at_any_moment_leave_a_state_from_which_the_next_run_goes_on(machine: Machine, kept: Path) -> None:
     choices = seeded()
     killer = Killer(machine, choices)
