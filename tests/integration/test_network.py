@@ -223,7 +223,9 @@ def test_n8_a_filter_that_drops_what_it_does_not_know_is_named_with_what_to_do(
     rules = f"table {table} {{\n chain {chain} {{\n type filter hook forward priority 0; policy drop;\n}}\n}}\n"
     try:
         world.host.output("nft", "-f", "-", input=rules)
-        (said,) = guest.start().warnings
+        warnings = guest.start().warnings
+        assert len(warnings) == 1, warnings
+        said = warnings[0]
         assert f"chain {chain} of table {table}" in said
         assert not guest.reaches(OUTSIDE)
         for command in said.partition("for instance by: ")[2].split("; "):
