@@ -20,7 +20,8 @@ options:
       - V(stopped) means that it does not run. The services' own stop commands are run. A name that no container of the
         host has is an error, for it may be misspelled, unless a system is declared or named with it.
       - V(rolled_back) makes the system of a former generation the current one, and runs it.
-      - V(absent) removes the container, its systems and its log. The data in its mappings is never touched.
+      - V(absent) removes the container, its systems and its log. Its volumes stay, unless O(remove_volumes) says
+        otherwise, and a container of the same name finds their data. The data in its mappings is never touched.
     type: str
     choices: [started, stopped, restarted, rolled_back, absent]
     default: started
@@ -33,6 +34,12 @@ options:
     description: How many generations are kept. One that is in use is kept in any case.
     type: int
     default: 5
+  remove_volumes:
+    description:
+      - Whether its volumes, with all that is in them, go with a container whose O(state) is V(absent).
+      - In any other state nothing is removed, also of volumes that are no longer declared.
+    type: bool
+    default: false
   health:
     description:
       - The checks that the container must pass, and their time limit.

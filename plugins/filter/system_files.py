@@ -101,6 +101,7 @@ def system_files(
     devices: t.Any = None,
     credentials: t.Any = None,
     root: t.Any = "declared",
+    volumes: t.Any = None,
 ) -> dict[str, t.Any]:
     """Return the rendered system."""
     return render(
@@ -117,6 +118,7 @@ def system_files(
         devices=devices,
         credentials=credentials,
         root=root,
+        volumes=volumes,
     )
 
 

@@ -19,6 +19,8 @@ from .validation import Spec
 DERIVED: Spec = {
     "operating_system": {"type": "dict"},
     "mappings": {"type": "list", "elements": "raw", "default": []},
+    # True, or a list; `volumes.volumes` checks which.
+    "volumes": {"type": "raw", "default": []},
     # Without a default, so that what contradicts `shared_network` is seen; `networks.read_network` reads it.
     "network": {"type": "raw"},
     "shared_network": {"type": "bool", "default": False},
@@ -64,5 +66,6 @@ RENDERING = (
     "log",
     "store",
     "root",
+    "volumes",
 )
 """Names of the options that the filter `system_files` takes."""

@@ -8,6 +8,7 @@ import base64
 import binascii
 import typing as t
 
+from ..module_utils.launcher.names import NO_NAME, is_name
 from . import checks
 from .debian import DEBIAN
 from .errors import DeclarationError, suggestion
@@ -90,6 +91,7 @@ _DIRECTORY: Spec = {
     "group": {"type": "str"},
     "data": {"type": "bool", "default": False},
     "made_once": {"type": "str"},
+    "volume": {"type": "str"},
 }
 
 
@@ -155,7 +157,9 @@ def directory(value: dict[str, t.Any], path: str, accounts: Accounts | None) -> 
         raise DeclarationError(f"{path}.path", "'/' is there already: name a directory below it")
     checked["mode"] = checks.mode(checked["mode"], f"{path}.mode")
     _with_ids(checked, accounts, path)
-    for key in ("data", "made_once"):
+    if checked["volume"] is not None and not is_name(checked["volume"]):
+        raise DeclarationError(f"{path}.volume", NO_NAME % (checked["volume"], "volume"))
+    for key in ("data", "made_once", "volume"):
         if not checked[key]:
             del checked[key]
     return checked

@@ -29,12 +29,20 @@ class Mounts:
     :param mounted: what the launcher mounts, parents first.
     :param declared: the file systems of the operating system.
     :param store: where the store is mounted.
+    :param places: those of mounts that are no file systems of the operating system, by mount points.
     """
 
-    def __init__(self, mounted: t.Sequence[Mount], declared: t.Sequence[FileSystem], store: str) -> None:
+    def __init__(
+        self,
+        mounted: t.Sequence[Mount],
+        declared: t.Sequence[FileSystem],
+        store: str,
+        places: t.Mapping[str, str],
+    ) -> None:
         self.mounted = mounted
         self.store = store
-        self._places = {item.place: f"{PATH}.file_systems[{index}]" for index, item in reversed([*enumerate(declared)])}
+        of_system = {item.place: f"{PATH}.file_systems[{index}]" for index, item in reversed([*enumerate(declared)])}
+        self._places = {**places, **of_system}
 
     def place(self, mount: Mount) -> str:
         """Return where a mount is declared."""

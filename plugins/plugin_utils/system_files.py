@@ -15,7 +15,20 @@ from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
 from ..module_utils.launcher.stop_signals import signal_number
 from ..module_utils.state.declared_units import UNIT_PLACES
-from . import base_units, checks, credentials, devices, mount_conflicts, networks, roots, stores, tmpfs, unit_starters
+from . import (
+    base_units,
+    checks,
+    credentials,
+    devices,
+    mount_conflicts,
+    networks,
+    roots,
+    stores,
+    tmpfs,
+    unit_starters,
+    volumes,
+)
+from .account_ids import AccountIds
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
 from .errors import DeclarationError, contracted
@@ -70,7 +83,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
 
     Arguments: name, network, shared_network, private_users (auto, identity or a first host id), store (a path,
     SOURCE=TARGET, or a mapping), root, oom_score_adj, log (volatile or persistent), init, security, devices,
-    credentials. Raise DeclarationError with the place.
+    credentials, volumes. Raise DeclarationError with the place.
     """
     system = operating_system(declared)
     if system.essential_services is None:
@@ -113,11 +126,14 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         if root.is_machine:
             nesting = given["security"]["nesting"]
             files.update(roots.units_of_tree(files, system.services, network.shared, nesting))
-    names = _names(files)
-    file_systems = _file_systems(system, folded["file_systems"], store, names, root.is_machine)
-    mounts = mount_conflicts.Mounts(file_systems, system.file_systems, store.target)
+    ids = AccountIds.of_files(files)
+    file_systems = _file_systems(system, folded["file_systems"], store, ids, root.is_machine)
+    kept = volumes.volumes(given["volumes"], name, folded["directories"], file_systems, ids, store.target)
+    file_systems = _in_order([*file_systems, *(item.mount for item in kept)])
+    places = {item.mount.mount_point: item.place for item in kept}
+    mounts = mount_conflicts.Mounts(file_systems, system.file_systems, store.target, places)
     mount_conflicts.refuse(files, mounts, given["log"], folded["origins"])
-    directories = _directories(folded["directories"], file_systems, files, names["uid"])
+    directories = _directories(folded["directories"], file_systems, files, ids.users)
     given_credentials, secret_files = credentials.credentials(given["credentials"])
     specification = Specification(
         format=contract.FORMAT,
@@ -131,7 +147,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         root=roots.with_accounts(root, system),
         file_systems=file_systems,
         oom_score_adj=oom_score_adj,
-        devices=devices.devices(given["devices"], names),
+        devices=devices.devices(given["devices"], ids),
         credentials=given_credentials,
         log=given["log"],
         security=Security(**given["security"], set_user_id=root.is_machine),
@@ -197,20 +213,11 @@ def _init(value: t.Any, machine: bool) -> Init:
     return Init(**{**checked, "environment": {**base, **checked["environment"]}})
 
 
-def _names(files: dict[str, t.Any]) -> dict[str, dict[str, int]]:
-    """Return the ids of the system's users, below `uid`, and groups, below `gid`, by name."""
-    found = {}
-    for key, path in (("uid", "/etc/passwd"), ("gid", "/etc/group")):
-        lines = files.get(path, {}).get("content", "").split("\n")
-        found[key] = {fields[0]: int(fields[2]) for fields in (line.split(":") for line in lines) if len(fields) > 2}
-    return found
-
-
 def _file_systems(
     system: OperatingSystem,
     of_services: list[FileSystem],
     store: Store,
-    names: dict[str, dict[str, int]],
+    ids: AccountIds,
     machine: bool,
 ) -> list[Mount]:
     """Return what the script mounts (S1, S2): the store first, parents before what lies in them, otherwise in order.
@@ -228,23 +235,28 @@ def _file_systems(
                 item.verify_in_container(path, store.target)
             record = item.mount_record()
             if record.is_tmpfs:
-                record = record.replacing(options=tmpfs.with_ids(record.options, names, f"{path}.options"))
+                record = record.replacing(options=tmpfs.with_ids(record.options, ids, f"{path}.options"))
             mounted.append(record)
     places = {item.mount_point for item in mounted}
     extra = [item for item in CONTAINER_FILE_SYSTEMS if item.mount_point not in places]
     stores = [] if machine else [first.mount_record()]
-    return sorted([*stores, *mounted, *extra], key=lambda item: item.mount_point.count("/"))
+    return _in_order([*stores, *mounted, *extra])
+
+
+def _in_order(mounts: list[Mount]) -> list[Mount]:
+    """Return mounts so that none hides another: those at shorter paths first."""
+    return sorted(mounts, key=lambda item: item.mount_point.count("/"))
 
 
 def _directories(
-    items: list[dict[str, t.Any]], file_systems: list[Mount], files: dict[str, t.Any], users: dict[str, int]
+    items: list[dict[str, t.Any]], file_systems: list[Mount], files: dict[str, t.Any], users: t.Mapping[str, int]
 ) -> list[dict[str, t.Any]]:
     """Return the directories, parents first; one path asked for differently twice is an error, and so is a file there.
 
     What a tmpfs says of itself counts more than what is asked for.
     """
     found: dict[str, dict[str, t.Any]] = {}
-    for item in items:
+    for item in ({key: value for key, value in each.items() if key != "volume"} for each in items):
         former = found.setdefault(item["path"], item)
         if former != item:
             raise DeclarationError(PATH, f"the directory '{item['path']}' is asked for with two modes or owners")

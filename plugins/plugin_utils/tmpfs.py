@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-import typing as t
-
+from .account_ids import AccountIds
 from .errors import DeclarationError, suggestion
 
 
@@ -15,15 +14,14 @@ def parts(options: str | None) -> dict[str, str]:
     return {name: value for name, _equals, value in pairs}
 
 
-def with_ids(options: str | None, ids: t.Mapping[str, t.Mapping[str, int]], path: str) -> str | None:
-    """Return options with numbers for the names of a user and a group, which IDS has below `uid` and `gid`."""
+def with_ids(options: str | None, ids: AccountIds, path: str) -> str | None:
+    """Return options with numbers for the names of a user and a group."""
     found = parts(options)
-    for key in ("uid", "gid"):
+    for key, what, known in (("uid", "user", ids.users), ("gid", "group", ids.groups)):
         name = found.get(key, "0")
         if name.isdigit():
             continue
-        if name not in ids[key]:
-            what = "user" if key == "uid" else "group"
-            raise DeclarationError(path, f"{key}={name}: there is no such {what}" + suggestion(name, ids[key]))
-        found[key] = str(ids[key][name])
+        if name not in known:
+            raise DeclarationError(path, f"{key}={name}: there is no such {what}" + suggestion(name, known))
+        found[key] = str(known[name])
     return ",".join(f"{name}={value}" if value else name for name, value in found.items()) or None

@@ -20,7 +20,7 @@ from ansible_collections.unshare.container.plugins.filter import containerized_o
 from ansible_collections.unshare.container.plugins.module_utils.launcher import seccomp
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
-from ansible_collections.unshare.container.plugins.module_utils.state import library
+from ansible_collections.unshare.container.plugins.module_utils.state import library, volumes
 from ansible_collections.unshare.container.plugins.module_utils.state.record import Status
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
@@ -264,6 +264,7 @@ class Machine:
         with self.container.lock(30):
             self.container.stop(5)
             self.container.remove()
+        volumes.part_with(self.name, self.container.directory, True)
         shutil.rmtree(self.system, ignore_errors=True)
 
 
@@ -278,7 +279,7 @@ def container(request: pytest.FixtureRequest, host_unchanged: None) -> t.Iterato
     try:
         yield container
     finally:
-        LifeCycle(Layout(), name, container).reach("absent")
+        LifeCycle(Layout(), name, container, remove_volumes=True).reach("absent")
 
 
 def write_system(operating_system: Mapping, name: str, filtered: bool = True, **options: t.Any) -> Path:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.life import health, starting
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
-from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle, UnhealthyError
+from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
+from ansible_collections.unshare.container.plugins.module_utils.life.unhealthy import UnhealthyError
 from ansible_collections.unshare.container.plugins.module_utils.state import generations, library
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 

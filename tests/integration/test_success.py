@@ -17,8 +17,9 @@ from ansible_collections.unshare.container.plugins.module_utils.inside import un
 from ansible_collections.unshare.container.plugins.module_utils.life import health
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.life.container_information import Information
-from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle, UnhealthyError
+from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
 from ansible_collections.unshare.container.plugins.module_utils.life.staging import stage
+from ansible_collections.unshare.container.plugins.module_utils.life.unhealthy import UnhealthyError
 from ansible_collections.unshare.container.plugins.module_utils.state import generations
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 

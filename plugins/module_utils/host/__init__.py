@@ -9,8 +9,8 @@ What is asked of it first, then what is left on it:
                  share, `preflight_targets` for where they lie, `id_maps` for the ids in them, `preflight_directories`
                  for what its services keep in them, `preflight_sources` for what is missing, `preflight_devices` for
                  devices, `preflight_credentials` for credentials, `preflight_network` for interfaces,
-                 `preflight_machine` for the tree of a machine, `preflight_accounts` for the accounts in it; `nested`
-                 where it is itself a container
+                 `preflight_machine` for the tree of a machine, `preflight_accounts` for the accounts in it,
+                 `preflight_volumes` for where volumes lie; `nested` where it is itself a container
     store        the store as a container will see it; `preflight_programs` for what a system runs first in it,
                  `preflight_units` for other names in its units, `preflight_paths` for what these need,
                  `preflight_hidden` for mappings that they do not see, all by `unit_settings`, `preflight_unread` for

@@ -67,6 +67,7 @@ OPTIONS: Options = {
     "wait": {"type": "bool", "default": True},
     "timeout": TimeLimit(30),
     "allow_failed_units": {"type": "bool", "default": False},
+    "remove_volumes": {"type": "bool", "default": False},
     "enabled": {"type": "bool", "default": False},
     "after": {"type": "list", "elements": "str", "default": []},
     "requires": {"type": "list", "elements": "str", "default": []},

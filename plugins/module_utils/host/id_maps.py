@@ -11,8 +11,9 @@ import os
 import select
 from typing import Iterator
 
-from ..launcher import linux, mount_table, mounts
+from ..launcher import linux, lookup, mount_table, mounts
 from ..launcher.identity import available
+from ..launcher.paths import STATE_DIRECTORY
 from ..launcher.process import KILL
 from ..launcher.targets import is_below
 
@@ -41,6 +42,18 @@ def can_map(source: int, path: str) -> bool:
         return _try(source)
     except OSError:
         return True
+
+
+def can_keep() -> bool:
+    """Return whether what is kept for containers, in their directories on this host, can be mounted with mapped ids."""
+    path = STATE_DIRECTORY
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    directory = lookup.open_root(path)
+    try:
+        return can_map(directory, os.path.realpath(path))
+    finally:
+        os.close(directory)
 
 
 def _try(source: int) -> bool:

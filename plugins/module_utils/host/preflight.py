@@ -23,6 +23,7 @@ from . import (
     preflight_machine,
     preflight_sources,
     preflight_targets,
+    preflight_volumes,
 )
 from .distribution import DEBIAN_PACKAGES
 from .facts import HostFacts
@@ -168,6 +169,10 @@ def _calls(host: HostFacts, specification: Specification) -> list[str]:
     return [said] if said else []
 
 
+def _volumes(host: HostFacts, specification: Specification) -> list[str]:
+    return [] if _kernel(host, specification) else preflight_volumes.refused(host, specification)
+
+
 def _devices(host: HostFacts, specification: Specification) -> list[str]:
     return [] if _kernel(host, specification) else preflight_devices.refused(host, specification)
 
@@ -189,7 +194,7 @@ def _version(version: tuple[int, ...]) -> str:
 
 
 CHECKS: list[Check] = [_privileges, _kernel, _python, _namespaces, _control_groups, _store, _sources]
-CHECKS += [_mounts, types, tmpfs_options, _owners, _ports, _devices, _credentials]
+CHECKS += [_mounts, types, tmpfs_options, _volumes, _owners, _ports, _devices, _credentials]
 
 
 def problems(host: HostFacts, specification: Specification) -> list[str]:

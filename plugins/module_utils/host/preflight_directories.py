@@ -82,8 +82,8 @@ def _said(entry: Directory) -> str:
         kept = f"what is made there at the first start, {entry.made_once},"
     return (
         f"{entry.path}: {kept} lies in memory, and is lost whenever the "
-        "container stops or restarts: map a directory of the host there "
-        f"(mappings: [{{source: /srv/…, target: {entry.path}, writable: true}}]); "
+        "container stops or restarts: keep it in a volume (volumes: true, or "
+        f"volumes: [{{name: data, path: {entry.path}}}]), or map a directory of the host there; "
         "where it need not last, declare a tmpfs at this path (file_systems)"
     )
 
@@ -93,7 +93,8 @@ def _mount_of(host: HostFacts, specification: Specification, path: str) -> Mount
     found = None
     for mount in specification.file_systems:
         point = targets.plain_path(mount.mount_point)
-        left_out = mount.is_bind and not mount.required and _is_missing(host, mount.source)
+        optional = mount.is_bind and not mount.is_own and not mount.required
+        left_out = optional and _is_missing(host, mount.source)
         if not targets.is_below(path, point) or left_out:
             continue
         if found is None or len(point) >= len(targets.plain_path(found.mount_point)):

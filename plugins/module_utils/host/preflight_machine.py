@@ -99,7 +99,7 @@ def _trial(specification: Specification) -> str:
     """Return why the kernel mounts no such root, after a trial that nobody sees; nothing when it does."""
     if specification.private_users == "identity":
         return ""
-    if specification.root.is_kept and not _can_keep():
+    if specification.root.is_kept and not id_maps.can_keep():
         return (
             f"the file system of {STATE_DIRECTORY} cannot map ids, so no layer can be kept there: put it on ext4, xfs "
             "or btrfs, or declare layer: ephemeral"
@@ -112,17 +112,6 @@ def _trial(specification: Specification) -> str:
     except OSError:
         return ""  # it cannot be tried, and the start says what it finds
     return ""
-
-
-def _can_keep() -> bool:
-    path = STATE_DIRECTORY
-    while not os.path.isdir(path):
-        path = os.path.dirname(path)
-    directory = lookup.open_root(path)
-    try:
-        return id_maps.can_map(directory, os.path.realpath(path))
-    finally:
-        os.close(directory)
 
 
 def _mount(specification: Specification, namespace: int) -> str:

@@ -81,8 +81,8 @@ class Sources:
             return [str(error)]
 
     def _device(self, record: Mount) -> str:
-        """Return the source of a mount, or "" when that is the store, or new and empty."""
-        shared = record.is_bind or record.type not in (*targets.IN_MEMORY, "mqueue")
+        """Return the source of a mount, or "" when that is the store, the container's own, or new and empty."""
+        shared = not record.is_own and (record.is_bind or record.type not in (*targets.IN_MEMORY, "mqueue"))
         return record.source if shared and record.source != self.store else ""
 
     def _look_at_bind(self, runs: guarded.GuardedHost, record: Mount, device: str, writable: bool) -> list[str]:
@@ -131,8 +131,8 @@ def mount_points(host: HostFacts, specification: Specification) -> list[str]:
 
 
 def _is_there(host: HostFacts, mount: Mount) -> bool:
-    """Return whether a mount's source exists, so that the mount is not left out."""
-    return not mount.is_bind or (answers(host, mount.source) and host.exists(mount.source))
+    """Return whether a mount's source exists, or is made, so that the mount is not left out."""
+    return not mount.is_bind or mount.is_own or (answers(host, mount.source) and host.exists(mount.source))
 
 
 def is_missing(host: HostFacts, directory: str, rest: str) -> bool:

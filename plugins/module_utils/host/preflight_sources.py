@@ -92,12 +92,12 @@ def _said(mount: Mount) -> str:
 
 
 def _sources(specification: Specification) -> list[Mount]:
-    """Return the bind mounts of the host's, but that of the store."""
+    """Return the mappings: the bind mounts of what is the host's, but that of the store."""
     store = specification.store
     return [
         mount
         for mount in specification.file_systems
-        if mount.is_bind and (mount.source, mount.mount_point) != (store.source, store.target)
+        if mount.is_bind and not mount.is_own and (mount.source, mount.mount_point) != (store.source, store.target)
     ]
 
 

@@ -211,6 +211,8 @@ def _look(tree: PlannedRoot, mount: Mount, point: str) -> tuple[str, _Mounted | 
     try:
         source = _open(tree.host, mount.source)
     except FileNotFoundError:
+        if mount.is_own:
+            return _over(tree, point, True, mount.source), _Mounted(point, "", True)  # made, and empty then
         return "", None  # left out, unless it is required
     except LauncherError as error:
         return f"the mapping to {point}: {error}", None
@@ -256,7 +258,7 @@ def _bind(tree: PlannedRoot, mount: Mount, point: str, source: int) -> str:
         return f"the mapping to {point}: {mount.source} {reason}"
     said = _over(tree, point, stat.S_ISDIR(mode), mount.source)
     own_ids = tree.specification.private_users != "identity"
-    if said or mount.read_only or not own_ids or mount.source in targets.NETWORK_FILES:
+    if said or mount.read_only or mount.is_own or not own_ids or mount.source in targets.NETWORK_FILES:
         return said
     if tree.host.root != tree.host.root.parent or id_maps.can_map(source, mount.source):
         return ""

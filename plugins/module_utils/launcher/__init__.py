@@ -24,7 +24,7 @@ its modules:
     records      the mappings and file systems in it; `targets` says where nothing can be mounted, `guarded` what of the
                  host a container cannot write to, `reachable` who else could run what it writes, `ownership` whose
                  it is, `file_systems` which paths of the host are in a record, `written_paths` which of them are
-                 written to, and `memory` how large a tmpfs is
+                 written to, and `memory` how large a tmpfs is; `volumes` are what lasts of the container
     mount_units  what a container's systemd is told of them
     network      the kinds of interfaces of a network of its own: `wires`, made by `netlink` (by a `netlink_socket`,
                  with `links`) and `host_settings`, with a `port_guard` at the host's end; `made_interfaces` is what

@@ -12,13 +12,14 @@ controller makes the record (`plugin_utils/system_files`), and read it where the
 
 from __future__ import annotations
 
-from . import file_systems, kinds, targets
+from . import file_systems, kinds, targets, volumes
 from .data import is_integer
 from .kinds import ContractError, ContractRecord
 from .needs import Credential, Device, Port
 from .root_options import Root
 from .stop_signals import signal_name
 from .store import Store
+from .volumes import Volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ def _format(value: object) -> int:
     if not is_integer(value) or value != FORMAT:
         raise ContractError("is %r, and this launcher reads %d" % (value, FORMAT))
     return FORMAT
+
+
+def _volume(value: object) -> Volume | None:
+    return None if value is None else Volume.read(value)
 
 
 def _network(value: object) -> Network:
@@ -131,7 +136,8 @@ class Mount(ContractRecord):
         required: whether the source of a bind mount must exist (S3).
         mount_may_fail: whether the container starts without it.
         propagation: whether what the host mounts below a bind mount later is seen inside (`slave`), or not (`private`).
-        own: whether it is a directory of the launcher's own; never read from a file.
+        volume: the volume whose directory is mounted, or none.
+        journal: whether it is the kept journal's directory; never read from a file.
     """
 
     device: str | dict[str, str]
@@ -142,6 +148,7 @@ class Mount(ContractRecord):
     required: bool = False
     mount_may_fail: bool = False
     propagation: str = "private"
+    volume: Volume | None = None
 
     KINDS = {
         "device": _device,
@@ -152,9 +159,15 @@ class Mount(ContractRecord):
         "required": kinds.boolean,
         "mount_may_fail": kinds.boolean,
         "propagation": kinds.choice(*PROPAGATIONS),
+        "volume": _volume,
     }
 
-    own = False
+    journal = False
+
+    @property
+    def is_own(self) -> bool:
+        """Return whether it is a directory that the launcher makes for the container, and keeps."""
+        return self.journal or self.volume is not None
 
     @property
     def source(self) -> str:
@@ -186,6 +199,8 @@ class Mount(ContractRecord):
             return
         if self.propagation != "private":
             raise ContractError("is for bind mounts", refused=True).within("propagation")
+        if self.volume is not None:
+            raise ContractError("is a directory, and so a bind mount").within("volume")
         self.refuse("type", targets.refusal_of_type(self.type))
         if self.is_tmpfs and self.read_only and targets.plain_path(self.mount_point) == targets.RUN:
             self.refuse("flags", "/run cannot be read-only: the container's init writes there")
@@ -340,6 +355,8 @@ class Specification(ContractRecord):
         directories = self._directories_of_files()
         for number, mount in enumerate(self.file_systems):
             where = "file_systems[%d].mount_point" % number
+            if mount.volume is not None and mount.device != volumes.directory_of(self.name, mount.volume.name):
+                raise ContractError("is no directory of this volume").within("file_systems[%d].device" % number)
             if mount.is_tmpfs and targets.is_run(mount.type, mount.mount_point, mount.options):
                 continue  # it is there before any file
             if not self._is_store(mount):

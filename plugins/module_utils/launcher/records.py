@@ -21,6 +21,7 @@ from . import (
     network_files,
     ownership,
     reachable,
+    volumes,
 )
 from .errors import LauncherError
 from .excursion import in_child
@@ -259,13 +260,15 @@ class Records:
                 # C11 has one of them writable for hosts on which it could not be bound otherwise. Here it can.
                 attributes |= mount_calls.MOUNT_ATTR_RDONLY
             writable = not attributes & mount_calls.MOUNT_ATTR_RDONLY
-            if writable and not record.own:
+            if writable and not record.is_own:
                 self._runs().refuse_writable(source, path)
-            if not record.own and path not in NETWORK_FILES and path != self.plan.spec.store.source:
+            if not record.is_own and path not in NETWORK_FILES and path != self.plan.spec.store.source:
                 self._warn(self._runs().warning(source, path))
             if writable:
                 attributes |= mount_calls.MOUNT_ATTR_NOSUID
                 self._warn(reachable.check_bind(self._runs(), source, path, point, self.strictly))
+            if record.volume is not None:
+                self._warn(volumes.give(source, record.volume, self.owners))
             self.attach_bind(source, point, attributes, path, record.propagation)
             if writable:
                 self._warn(self._foreign_file(source, path, record))
@@ -278,7 +281,7 @@ class Records:
 
     def _foreign_file(self, source: int, path: str, record: Mount) -> str | None:
         """Return a warning where a file belongs to nobody inside, when ids there are those on the host."""
-        if record.own or (self.id_map is None and self.identity.base):
+        if record.is_own or (self.id_map is None and self.identity.base):
             return None
         return ownership.foreign_warning(source, path, self.identity.count)
 
@@ -296,7 +299,7 @@ class Records:
 
     def _note(self, record: Mount, identity: str) -> None:
         """Note what is at the source of a mapping of the host's; the launcher's own are nobody's to replace."""
-        if not record.own:
+        if not record.is_own:
             below = mapped.below(self._table(), record.source, self.plan.staging) if identity else {}
             self.mapped.append(mapped.Mapped(record, identity, below).line())
 

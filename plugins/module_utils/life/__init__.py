@@ -23,7 +23,8 @@ For the modules:
     examination  what keeps a container from starting from a system, before another is stopped for it
     starting     start a system with the launcher that it brings
     software     which tree a container's software is of, and when that goes
-    life_cycle   what a state that is asked for takes, the way back included
+    life_cycle   what a state that is asked for takes, the way back included; `unhealthy` is what it says of one that
+                 is not well
     strangers    what an error says of a name that no container of the host has
     check_mode   what check mode says of one that goes on running
     health       whether a container is well

@@ -157,6 +157,10 @@ class Container(RecordedContainer):
             if config != remembered:
                 id_ranges.write_config(self.directory, config)
         shared = extra + self._kept_journal(spec)
+        if any(record.volume is not None for record in spec.file_systems):
+            from ..state import volumes  # most containers have none
+
+            volumes.prepare(self.directory, spec)
         notes = {"foreground": output is not None, "shares": bool(extra), "timeout": timeout}
         layer = None
         if spec.root.is_kept:
@@ -193,7 +197,7 @@ class Container(RecordedContainer):
         source = os.path.join(self.directory, "journal")
         make_directory(source, 0o700)
         kept = Mount(device=source, mount_point="/var/log/journal", type="none", flags=["bind-mount"])
-        kept.own = True  # the one place in our state to which a container writes
+        kept.journal = True
         return [kept]
 
     def await_ready(self, timeout: float = 30.0) -> bool:
@@ -320,7 +324,7 @@ class Container(RecordedContainer):
 
     @explained("be removed")
     def remove(self) -> None:
-        """Remove the stopped container: generations, kept journal, id range; never the sources of its mappings.
+        """Remove the stopped container: generations, kept journal, id range; never its volumes (V6), nor what it maps.
 
         A mapping's data may lie in the container's own directory, or be mounted there: only what is known to be ours
         goes, and nothing that is mounted. A removal that was cut short is finished by the next.

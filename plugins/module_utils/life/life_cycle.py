@@ -18,7 +18,7 @@ from typing import Any, Callable, Protocol
 from ..inside.units import GOING_DOWN, Judgement
 from ..launcher.errors import LauncherError, NotReady
 from ..launcher.specification import read_outline
-from ..state import generations
+from ..state import generations, volumes
 from ..state.record import Status
 from ..state.systems import Systems
 from ..state.target import Layout, TargetError, message_of, remove_empty
@@ -26,6 +26,7 @@ from . import failure_report, software, strangers
 from .container import ON_DISK
 from .health import DEFAULTS, await_health
 from .starting import LauncherStarter, Starter
+from .unhealthy import UnhealthyError
 
 
 class ContainerView(Protocol):
@@ -41,30 +42,6 @@ class ContainerView(Protocol):
         """Return the end of its log, or of one unit's."""
 
 
-class UnhealthyError(TargetError):
-    """A container that runs, or ran, and whose services are not all well.
-
-    :param changed: whether anything was changed before this error.
-    :param failed_units: the units that do not do what was declared, as far as known.
-    :param facts: the facts of the running container.
-    :param rolled_back_to: the generation that runs again, after a switch that was undone.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        changed: bool,
-        failed_units: list[str],
-        facts: dict[str, Any],
-        rolled_back_to: int | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.rolled_back_to = rolled_back_to
-        self.changed = changed
-        self.failed_units = failed_units
-        self.facts = facts
-
-
 class LifeCycle:
     """One container, and the state that is requested of it.
 
@@ -77,6 +54,7 @@ class LifeCycle:
     :param roll_back: whether a switch to another system is undone when the container is not well with it.
     :param generation: the generation that `rolled_back` goes back to; None for the last one before the current.
     :param keep: how many generations are kept.
+    :param remove_volumes: whether its volumes go with a container that is to be absent.
     :param settle: applies the settings that are kept beside the systems, before a start; returns whether one changed.
     :param examine: refuses a system from which the container cannot be started, before anything is changed for it.
     :param await_health: returns a container's complaints at the end of the time limit of `health`.
@@ -96,6 +74,7 @@ class LifeCycle:
         roll_back: bool = False,
         generation: int | None = None,
         keep: int = generations.GENERATIONS_KEPT,
+        remove_volumes: bool = False,
         settle: Callable[[str], bool] = lambda state: False,
         await_health: Callable[[Any, dict[str, Any]], list[str]] = await_health,
         examine: Callable[[Path], None] = lambda system: None,
@@ -112,6 +91,7 @@ class LifeCycle:
         self.roll_back = roll_back
         self.generation = generation
         self.keep = keep
+        self.remove_volumes = remove_volumes
         self.settle = settle
         self.await_health = await_health
         self.examine = examine
@@ -388,7 +368,12 @@ class LifeCycle:
     def _remains(self) -> bool:
         """Return whether there is anything for `absent` to remove."""
         systems = Systems(self.layout).of_container(self.name)
-        return self.exists() or bool(systems) or self.container.status().state == "running"
+        left = self.exists() or bool(systems) or bool(self.remove_volumes and self.volumes())
+        return left or self.container.status().state == "running"
+
+    def volumes(self) -> list[str]:
+        """Return the names of the volumes that this host has of the container."""
+        return volumes.names(str(self.layout.container(self.name)))
 
     def _remove(self) -> None:
         self.starter.stop(self.timeout)
@@ -396,5 +381,6 @@ class LifeCycle:
         systems = Systems(self.layout)
         systems.remove(systems.of_container(self.name))
         self.warnings += software.collect(self.layout)
+        self.warnings += volumes.part_with(self.name, str(self.layout.container(self.name)), self.remove_volumes)
         remove_empty(self.layout)
         self.changed = True

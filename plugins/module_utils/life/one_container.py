@@ -20,9 +20,10 @@ from ..state.target import Layout, TargetError, message_of
 from . import check_mode, health, software
 from .healing import Healing
 from .kept_network import KeptNetwork
-from .life_cycle import LifeCycle, UnhealthyError
+from .life_cycle import LifeCycle
 from .refreshing import Refreshing
 from .starting import starter
+from .unhealthy import UnhealthyError
 
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
@@ -100,6 +101,7 @@ class OneContainer:
             roll_back=roll_back,
             generation=options["generation"],
             keep=options["keep_generations"],
+            remove_volumes=options["remove_volumes"],
             settle=self._settle,
             examine=lambda system: self._examine(system).refuse(self.name),
         )

@@ -221,7 +221,10 @@ TYPES = (
             "systemd": _cron_unit,
             "etc": _cron_files,
             "activation": always(
-                [{"path": "/var/spool/cron", "mode": "0755"}, {"path": "/var/spool/cron/crontabs", "mode": "1730"}]
+                [
+                    {"path": "/var/spool/cron", "mode": "0755"},
+                    {"path": "/var/spool/cron/crontabs", "mode": "1730", "volume": "cron"},
+                ]
             ),
         },
     ),

@@ -281,7 +281,7 @@ def _account(name: str, home: str, shell: str = DEBIAN.no_login) -> t.Any:
 
 
 def _owned(
-    name: str, key: str, setting: str, mode: str, keeps: t.Callable[[t.Any], bool] = lambda value: True
+    name: str, volume: str, key: str, setting: str, mode: str, keeps: t.Callable[[t.Any], bool] = lambda value: True
 ) -> t.Any:
     return lambda value, context: [
         {
@@ -290,6 +290,7 @@ def _owned(
             "owner": name,
             "group": name,
             "data": keeps(value),
+            **({"volume": volume} if keeps(value) else {}),
         }
     ]
 
@@ -340,7 +341,7 @@ TYPES = (
             "etc": _postgresql_files,
             "system": _postgresql_needs,
             "account": _account("postgres", "/var/lib/postgresql", DEBIAN.shell),
-            "activation": _owned("postgres", "data_directory", "data_directory", "0700"),
+            "activation": _owned("postgres", "postgresql", "data_directory", "data_directory", "0700"),
         },
     ),
     ServiceType(
@@ -364,7 +365,7 @@ TYPES = (
                 }
             },
             "account": _account("redis", "/var/lib/redis"),
-            "activation": _owned("redis", "directory", "dir", "0750", _redis_keeps),
+            "activation": _owned("redis", "redis", "directory", "dir", "0750", _redis_keeps),
         },
     ),
 )

@@ -114,6 +114,7 @@ def _activation(value: t.Any, context: Context) -> list[t.Any]:
     made = [kind for kind in value["host_key_types"] if kind not in value["host_keys"]]
     keys = {"path": directory, "mode": "0755"}
     if made:
+        keys["volume"] = "openssh"
         keys["made_once"] = "the host keys of sshd, by which clients know it (`host_keys` can give it others)"
     steps: list[t.Any] = [keys, {"path": "/run/sshd", "mode": "0755"}]
     for kind in made:

@@ -9,12 +9,13 @@ import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Specification
+from ansible_collections.unshare.container.plugins.plugin_utils.account_ids import AccountIds
 from ansible_collections.unshare.container.plugins.plugin_utils.containerized import containerized_operating_system
 from ansible_collections.unshare.container.plugins.plugin_utils.devices import devices
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.system_files import system_files
 
-IDS = {"uid": {"root": 0, "media": 900}, "gid": {"root": 0, "video": 44}}
+IDS = AccountIds({"root": 0, "media": 900}, {"root": 0, "video": 44}, {"root": 0, "media": 900})
 
 
 def made(*declared: t.Any) -> list[dict[str, t.Any]]:

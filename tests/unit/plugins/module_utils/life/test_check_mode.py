@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.inside.units import Judgement
 from ansible_collections.unshare.container.plugins.module_utils.life import check_mode, examination
-from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import UnhealthyError
 from ansible_collections.unshare.container.plugins.module_utils.life.one_container import OneContainer
+from ansible_collections.unshare.container.plugins.module_utils.life.unhealthy import UnhealthyError
 from ansible_collections.unshare.container.plugins.module_utils.state import generations
 from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout

@@ -14,7 +14,8 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.inside.units import Judgement
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life import life_cycle
-from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle, UnhealthyError
+from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
+from ansible_collections.unshare.container.plugins.module_utils.life.unhealthy import UnhealthyError
 from ansible_collections.unshare.container.plugins.module_utils.state import generations
 from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError

@@ -13,8 +13,8 @@ from ansible_collections.unshare.container.plugins.module_utils.inside import re
 from ansible_collections.unshare.container.plugins.module_utils.inside.outdated import Outdated
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life import examination, host_containers
-from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import UnhealthyError
 from ansible_collections.unshare.container.plugins.module_utils.life.one_container import OneContainer
+from ansible_collections.unshare.container.plugins.module_utils.life.unhealthy import UnhealthyError
 from ansible_collections.unshare.container.plugins.module_utils.state import generations
 from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError

@@ -9,7 +9,8 @@ import json
 import typing as t
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle, UnhealthyError
+from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
+from ansible_collections.unshare.container.plugins.module_utils.life.unhealthy import UnhealthyError
 from ansible_collections.unshare.container.plugins.module_utils.state import generations
 
 from ..target_helpers import FakeContainer

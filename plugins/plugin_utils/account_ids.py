@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The numbers of a container's accounts, and what an option says as the name or the number of one."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+
+from . import checks
+from .errors import DeclarationError, suggestion
+from .validation import describe
+
+
+class AccountIds(t.NamedTuple):
+    """The numbers of the container's accounts, by name.
+
+    :ivar users: of users.
+    :ivar groups: of groups.
+    :ivar primary: of the primary group of each user.
+    """
+
+    users: Mapping[str, int]
+    groups: Mapping[str, int]
+    primary: Mapping[str, int]
+
+    @classmethod
+    def of_files(cls, files: Mapping[str, t.Any]) -> AccountIds:
+        """Return those in the files of a system, passwd(5) and group(5)."""
+        users, groups = _fields(files, "/etc/passwd"), _fields(files, "/etc/group")
+        return cls(
+            {fields[0]: int(fields[2]) for fields in users},
+            {fields[0]: int(fields[2]) for fields in groups},
+            {fields[0]: int(fields[3]) for fields in users},
+        )
+
+    def user(self, value: t.Any, place: str) -> int:
+        """Return the number of the user that an option names. Raise DeclarationError with the option's place."""
+        return _number(value, self.users, "user", place)
+
+    def group(self, value: t.Any, place: str) -> int:
+        """Return the number of the group that an option names. Raise DeclarationError with the option's place."""
+        return _number(value, self.groups, "group", place)
+
+    def owner(self, user: t.Any, group: t.Any, place: str) -> tuple[int, int]:
+        """Return the numbers of an `owner` and a `group`; without a group, it is the owner's primary one.
+
+        :param place: of what has both options.
+        """
+        uid = self.user(user, f"{place}.owner")
+        if group is not None:
+            return uid, self.group(group, f"{place}.group")
+        names = [name for name, number in self.users.items() if number == uid]
+        return uid, self.primary[names[0]] if names else uid
+
+
+def _fields(files: Mapping[str, t.Any], path: str) -> list[list[str]]:
+    lines = files.get(path, {}).get("content", "").split("\n")
+    return [fields for fields in (line.split(":") for line in lines) if len(fields) > 3]
+
+
+def _number(value: t.Any, ids: Mapping[str, int], kind: str, place: str) -> int:
+    if isinstance(value, str) and not value.isdigit():
+        if value not in ids:
+            raise DeclarationError(place, f"{value!r}: there is no such {kind}" + suggestion(value, ids))
+        return ids[value]
+    if isinstance(value, bool) or not isinstance(value, (int, str)) or not str(value).isascii():
+        raise DeclarationError(place, f"must be the name or the number of a {kind}, not {describe(value)}")
+    return checks.identifier(int(value), place)
