@@ -118,6 +118,21 @@ containers:
       sample:
         - {number: 1, system: /var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web, current: true, well: true,
            store: {source: /usr}}
+    volumes:
+      description:
+        - The volumes that the host has of the container, also those that are no longer declared, and those that a
+          removed container has left.
+      returned: success
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: Name of the volume.
+          type: str
+        path:
+          description: Its directory on the host.
+          type: str
+      sample: [{name: data, path: /var/lib/unshare/containers/web/volumes/data}]
     uid_base:
       description: The host's id that is 0 inside.
       returned: success

@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from ..module_utils.launcher import targets
 from ..module_utils.launcher.contract import Mount
 from ..module_utils.launcher.names import NO_NAME, is_name
-from ..module_utils.launcher.volumes import Volume, directory_of
+from ..module_utils.launcher.volumes import Volume, volume_directory
 from . import checks
 from .account_ids import AccountIds
 from .errors import DeclarationError, suggestion
 from .validation import Spec, describe, validate
 
-PLACE = "volumes"
+OPTION = "volumes"
 
 _VOLUME: Spec = {
     "name": {"type": "str", "required": True},
@@ -31,7 +31,7 @@ _VOLUME: Spec = {
 }
 
 
-class Placed(t.NamedTuple):
+class VolumeMount(t.NamedTuple):
     """The mount of a volume, and the place in the declaration that asks for it."""
 
     mount: Mount
@@ -45,7 +45,7 @@ def volumes(
     mounts: t.Sequence[Mount],
     ids: AccountIds,
     store: str,
-) -> list[Placed]:
+) -> list[VolumeMount]:
     """Return the mounts of a container's volumes. Raise DeclarationError with the place.
 
     :param declared: true for those of all services, or a list of names of those, and of mappings of `name`, `path`,
@@ -56,9 +56,9 @@ def volumes(
     :param store: where the store is mounted.
     """
     offered = _offered(directories)
-    found: list[Placed] = []
+    found: list[VolumeMount] = []
     for place, given in _given(declared, offered, mounts):
-        placed = Placed(_mount(given, offered.get(given["name"], {}), container, ids, store, place), place)
+        placed = VolumeMount(_mount(given, offered.get(given["name"], {}), container, ids, store, place), place)
         _refuse_second(placed, found, mounts)
         found.append(placed)
     return found
@@ -71,7 +71,7 @@ def _offered(directories: list[dict[str, t.Any]]) -> dict[str, dict[str, t.Any]]
         name = item.get("volume")
         if name is not None and found.setdefault(name, item)["path"] != item["path"]:
             raise DeclarationError(
-                PLACE,
+                OPTION,
                 f"two services keep what is to last in a volume {name!r}, at {found[name]['path']} and at "
                 f"{item['path']}: say both with names of their own (volumes: [{{name: …, path: {item['path']}}}])",
             )
@@ -85,12 +85,12 @@ def _given(
     if declared is True:
         for name, item in offered.items():
             if not _lasts(item["path"], mounts):
-                yield PLACE, validate({"name": name}, _VOLUME, PLACE)
+                yield OPTION, validate({"name": name}, _VOLUME, OPTION)
         return
     if declared is not None and declared is not False and not isinstance(declared, list):
-        raise DeclarationError(PLACE, f"must be a list, or true for those of all services, not {describe(declared)}")
+        raise DeclarationError(OPTION, f"must be a list, or true for those of all services, not {describe(declared)}")
     for index, item in enumerate(declared or []):
-        place = f"{PLACE}[{index}]"
+        place = f"{OPTION}[{index}]"
         given = validate({"name": item} if isinstance(item, str) else item, _VOLUME, place)
         name = given["name"]
         where = place if isinstance(item, str) else f"{place}.name"
@@ -121,7 +121,7 @@ def _mount(
         uid, gid = ids.owner(given["owner"] or 0, given["group"], place)
     mode = offered.get("mode", Volume.mode) if given["mode"] is None else checks.mode(given["mode"], f"{place}.mode")
     return Mount(
-        device=directory_of(container, given["name"]),
+        device=volume_directory(container, given["name"]),
         mount_point=point,
         type="none",
         flags=["bind-mount"],
@@ -129,7 +129,7 @@ def _mount(
     )
 
 
-def _refuse_second(placed: Placed, former: list[Placed], mounts: t.Sequence[Mount]) -> None:
+def _refuse_second(placed: VolumeMount, former: list[VolumeMount], mounts: t.Sequence[Mount]) -> None:
     """Refuse a volume whose name or place another mount has."""
     mount, volume = placed.mount, placed.mount.volume
     for other in former:

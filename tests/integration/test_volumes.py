@@ -109,7 +109,7 @@ def test_v1_v6_data_last_through_all_that_happens_to_a_container(container: Cont
     reach(container, system=write(private_users=RANGE))
     assert container.status().uid_base == RANGE
     data.verify()
-    owners = {name: os.stat(launcher_volumes.directory_of(NAME, name)).st_uid for name in PLACES}
+    owners = {name: os.stat(launcher_volumes.volume_directory(NAME, name)).st_uid for name in PLACES}
     inside = {name: int(data.output("stat", "-c", "%u", path)) for name, (path, _shown) in PLACES.items()}
     assert owners == inside
 
@@ -122,7 +122,7 @@ def test_v6_volumes_are_removed_after_the_container(container: Container) -> Non
     """Whoever asks for it later gets it, and nobody else removes what was kept."""
     reach(container, system=write_system({"host_name": NAME}, NAME, volumes=[{"name": "data", "path": "/srv/data"}]))
     reach(container, "absent")
-    assert os.listdir(container.directory) == [launcher_volumes.DIRECTORY]
+    assert os.listdir(container.directory) == [launcher_volumes.VOLUMES]
     cycle = LifeCycle(Layout(), NAME, container, remove_volumes=True)
     assert cycle.would_change("absent")
     cycle.reach("absent")
@@ -138,7 +138,7 @@ def test_v1_a_volume_is_reached_by_nobody_else(make_machine: MakeMachine, ids: s
     machine.start()
     machine.output("cp", "/usr/bin/id", "/srv/data/id")
     assert machine.shell("chmod 4755 /srv/data/id").returncode != 0
-    program = f"{launcher_volumes.directory_of(NAME, 'data')}/id"
+    program = f"{launcher_volumes.volume_directory(NAME, 'data')}/id"
     os.chmod(program, 0o4755)
     assert machine.output("/srv/data/id", "-u", user="nobody").strip() == "65534"
     child = os.fork()
@@ -184,7 +184,7 @@ def test_v1_what_root_inside_leaves_leads_the_host_nowhere(container: Container,
 
 def test_v1_a_start_that_fails_leaves_an_empty_volume_that_the_next_one_gives_its_owner(container: Container) -> None:
     """A volume that was made, and not given to anybody before its start was killed."""
-    path = Path(launcher_volumes.directory_of(NAME, "data"))
+    path = Path(launcher_volumes.volume_directory(NAME, "data"))
     Host.claim(NAME)
     path.mkdir(parents=True, mode=0o700)
     system = write_system(

@@ -51,6 +51,7 @@ SYSTEM = {"host_name": "web", "services": [{"type": "static-web-server"}, {"type
 GIVEN: dict[str, t.Any] = {
     "operating_system": SYSTEM,
     "mappings": [{"source": "/srv/given", "target": "/usr"}],  # refused unless the store is elsewhere
+    "volumes": [{"name": "given", "path": "/srv/kept"}],
     "network": {"zone": "given"},
     "extra_file_systems": [{"device": "tmpfs", "mount_point": "/srv/more", "type": "tmpfs", "needed_for_boot": True}],
     "keep_services": ["udev"],
@@ -69,6 +70,7 @@ GIVEN: dict[str, t.Any] = {
     "roll_back": True,
     "wait": False,
     "timeout": 12.5,
+    "remove_volumes": True,
     "allow_failed_units": True,
     "enabled": True,
     "after": ["first"],

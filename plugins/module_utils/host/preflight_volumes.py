@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..launcher.contract import Specification
     from .facts import HostFacts
 
-UNMAPPED = (
+NO_VOLUMES = (
     "volumes: the file system of %s cannot map ids, so that nobody inside could write to a volume there: put it on "
     "ext4, xfs or btrfs, or map a directory of another file system" % STATE_DIRECTORY
 )
@@ -32,7 +32,7 @@ def refused(host: HostFacts, specification: Specification) -> list[str]:
         if not _is_directory_or_missing(host, source)
     ]
     is_mapped = specification.private_users != "identity" and host.root == host.root.parent
-    return problems + ([UNMAPPED] if is_mapped and not id_maps.can_keep() else [])
+    return problems + ([NO_VOLUMES] if is_mapped and not id_maps.can_keep() else [])
 
 
 def _is_directory_or_missing(host: HostFacts, path: str) -> bool:

@@ -355,7 +355,7 @@ class Specification(ContractRecord):
         directories = self._directories_of_files()
         for number, mount in enumerate(self.file_systems):
             where = "file_systems[%d].mount_point" % number
-            if mount.volume is not None and mount.device != volumes.directory_of(self.name, mount.volume.name):
+            if mount.volume is not None and mount.device != volumes.volume_directory(self.name, mount.volume.name):
                 raise ContractError("is no directory of this volume").within("file_systems[%d].device" % number)
             if mount.is_tmpfs and targets.is_run(mount.type, mount.mount_point, mount.options):
                 continue  # it is there before any file

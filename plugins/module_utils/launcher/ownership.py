@@ -15,10 +15,16 @@ import stat
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .contract import Directory
+    from .owners import Owners
+    from .volumes import Volume
 
 LOOKED_AT = 256  # files of a mapping, when ids are looked for that the container does not have
 EMPTY = ("lost+found",)  # what a file system has from the beginning
 OTHERS = stat.S_IRWXO
+OTHER_OWNER = (
+    "volume %s: is of %d:%d inside, and was declared to be of %d:%d; it stays so, for there is something in it: give "
+    "all of it another owner inside (chown -R), or declare the one that it has"
+)
 
 
 def is_empty(directory: int) -> bool:
@@ -51,6 +57,29 @@ def take(entry: Directory, status: os.stat_result, directory: int) -> str | None
         os.fchown(directory, entry.uid, entry.gid)
         os.fchmod(directory, int(entry.mode, 8) & (~OTHERS | status.st_mode))
     return reason
+
+
+def give_volume(source: int, volume: Volume, owners: Owners) -> str | None:
+    """Give an empty volume the owner and the mode that are declared. Return a warning when another has what is in it.
+
+    From then on they are root's inside to change.
+
+    Args:
+        source: descriptor (`O_PATH`) of its directory.
+        owners: the ids of accounts that are others than declared.
+    """
+    wanted = owners.user(volume.uid), owners.group(volume.gid)
+    directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=source)
+    try:
+        if is_empty(directory):
+            os.fchown(directory, *wanted)
+            os.fchmod(directory, int(volume.mode, 8))
+            return None
+        status = os.fstat(directory)
+        found = status.st_uid, status.st_gid
+        return None if found == wanted else OTHER_OWNER % (volume.name, *found, *wanted)
+    finally:
+        os.close(directory)
 
 
 def refusal(entry: Directory, status: os.stat_result, directory: int, name: str) -> str | None:

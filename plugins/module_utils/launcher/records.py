@@ -21,7 +21,6 @@ from . import (
     network_files,
     ownership,
     reachable,
-    volumes,
 )
 from .errors import LauncherError
 from .excursion import in_child
@@ -268,7 +267,7 @@ class Records:
                 attributes |= mount_calls.MOUNT_ATTR_NOSUID
                 self._warn(reachable.check_bind(self._runs(), source, path, point, self.strictly))
             if record.volume is not None:
-                self._warn(volumes.give(source, record.volume, self.owners))
+                self._warn(ownership.give_volume(source, record.volume, self.owners))
             self.attach_bind(source, point, attributes, path, record.propagation)
             if writable:
                 self._warn(self._foreign_file(source, path, record))

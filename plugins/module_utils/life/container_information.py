@@ -17,10 +17,11 @@ from ..launcher.errors import LauncherError
 from ..launcher.names import is_name
 from ..launcher.network_records import Published
 from ..launcher.specification import read_outline
-from ..state import generations
+from ..state import generations, volumes
 from ..state.network_record import NetworkRecord
 from ..state.target import Layout, TargetError
 from . import software
+from .container import ON_DISK
 
 LOG_LIMIT = 256 * 1024
 """Bytes of a log that are returned at most, its end."""
@@ -97,6 +98,7 @@ class Information:
         facts.update(
             self._try("its generations", self._generations) or {"system": None, "store": None, "generations": []}
         )
+        facts["volumes"] = self._try("its volumes", self._volumes)
         facts["ready"] = bool(running and status.ready)
         for key in ("pid", "uid_base", "uid_count", "boot_seconds", "started"):
             facts[key] = getattr(status, key) if running else None
@@ -132,7 +134,13 @@ class Information:
             return "unknown"
         if status.state == "running":
             return "running"
-        return "stopped" if self.layout.container(self.name).is_dir() else "absent"
+        directory = self.layout.container(self.name)
+        return "stopped" if any(os.path.lexists(directory / entry) for entry in ON_DISK) else "absent"
+
+    def _volumes(self) -> list[dict[str, str]]:
+        directory = str(self.layout.container(self.name))
+        paths = {name: os.path.join(directory, volumes.VOLUMES, name) for name in volumes.volume_names(directory)}
+        return [{"name": name, "path": path} for name, path in paths.items()]
 
     def _generations(self) -> dict[str, Any]:
         current = self.layout.current_system(self.name)

@@ -373,7 +373,7 @@ class LifeCycle:
 
     def volumes(self) -> list[str]:
         """Return the names of the volumes that this host has of the container."""
-        return volumes.names(str(self.layout.container(self.name)))
+        return volumes.volume_names(str(self.layout.container(self.name)))
 
     def _remove(self) -> None:
         self.starter.stop(self.timeout)

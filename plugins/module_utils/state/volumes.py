@@ -11,13 +11,13 @@ import os
 
 from ..launcher.names import is_name
 from ..launcher.paths import make_directory, remove_entries
-from ..launcher.volumes import DIRECTORY
+from ..launcher.volumes import VOLUMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
 
-KEPT = (
+LEFT_BEHIND = (
     "container %s: its volumes are kept in %s: %s; a container of this name that declares them finds their data, and "
     "remove_volumes: true removes them"
 )
@@ -34,18 +34,18 @@ def prepare(directory: str, specification: Specification) -> None:
     """
     for mount in specification.file_systems:
         if mount.volume is not None:
-            make_directory(os.path.join(directory, DIRECTORY), 0o700)
+            make_directory(os.path.join(directory, VOLUMES), 0o700)
             make_directory(mount.source, 0o700)
 
 
-def names(directory: str) -> list[str]:
+def volume_names(directory: str) -> list[str]:
     """Return the names of the volumes that this host has of a container, declared or not.
 
     Args:
         directory: the container's on the host.
     """
     try:
-        found = os.listdir(os.path.join(directory, DIRECTORY))
+        found = os.listdir(os.path.join(directory, VOLUMES))
     except FileNotFoundError:
         return []
     return sorted(filter(is_name, found))
@@ -63,11 +63,11 @@ def part_with(name: str, directory: str, asked: bool) -> list[str]:
         LauncherError: something is mounted in one of them.
     """
     if asked:
-        remove_entries(directory, (DIRECTORY,))
-    left = names(directory)
+        remove_entries(directory, (VOLUMES,))
+    left = volume_names(directory)
     if left:
-        return [KEPT % (name, os.path.join(directory, DIRECTORY), ", ".join(left))]
-    for path in (os.path.join(directory, DIRECTORY), directory):
+        return [LEFT_BEHIND % (name, os.path.join(directory, VOLUMES), ", ".join(left))]
+    for path in (os.path.join(directory, VOLUMES), directory):
         try:
             os.rmdir(path)
         except OSError:

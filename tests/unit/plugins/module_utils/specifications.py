@@ -35,6 +35,13 @@ SPECIFICATION: dict[str, t.Any] = {
         },
         {"device": "none", "mount_point": "/dev/shm", "type": "tmpfs", "flags": ["no-exec"], "options": "mode=1777"},
         {"device": "none", "mount_point": "/dev/mqueue", "type": "mqueue", "flags": ["no-dev"]},
+        {
+            "device": "/var/lib/unshare/containers/test-fuzz/volumes/data",
+            "mount_point": "/srv/data",
+            "type": "none",
+            "flags": ["bind-mount"],
+            "volume": {"name": "data", "uid": 33, "gid": 33, "mode": "0750"},
+        },
     ],
     "files": {
         "/etc/passwd": {"mode": "0644", "uid": 0, "gid": 0},

@@ -24,6 +24,7 @@ DEFAULTS: dict[str, t.Any] = {
     "wait": True,
     "timeout": 30,
     "allow_failed_units": False,
+    "remove_volumes": False,
     "enabled": False,
     "after": [],
     "requires": [],

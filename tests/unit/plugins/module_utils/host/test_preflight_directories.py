@@ -212,7 +212,7 @@ def test_data_in_memory(host: HostFacts, services: t.Any, arguments: t.Any, lost
     said = lost_data(host, specification)
     assert [text.partition(":")[0] for text in said] == lost
     for text in said:
-        assert "mappings: [{source: /srv/…, target: " in text
+        assert "volumes: true, or volumes: [{name: data, path: /" in text
         assert text in warnings(host, specification)
 
 

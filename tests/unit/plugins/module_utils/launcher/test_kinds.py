@@ -109,7 +109,9 @@ DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
         "required": False,
         "mount_may_fail": False,
         "propagation": "private",
+        "volume": None,
     },
+    contract.Volume: {"uid": 0, "gid": 0, "mode": "0755"},
     contract.File: {"link": None, "mode": "0644", "uid": 0, "gid": 0, "secret": False},
     contract.Directory: {
         "mode": "0755",

@@ -142,7 +142,7 @@ def mount_change(number: int, **changes: t.Any) -> Change:
 def test_a_specification_that_hides_it_is_refused(tmp_path: Path, path: str) -> None:
     record = {"device": "/srv/x", "mount_point": path, "type": "none", "flags": ["bind-mount"]}
     system = mutate(tmp_path, lambda spec: spec["file_systems"].append(record))
-    with pytest.raises(LauncherError, match=r"file_systems\[3\]\.mount_point: .*'.*(which|part of|where)"):
+    with pytest.raises(LauncherError, match=r"file_systems\[4\]\.mount_point: .*'.*(which|part of|where)"):
         read_spec(system)
 
 
@@ -193,12 +193,12 @@ def test_s11_expose_refuses_the_whole_host(source: str) -> None:
 @pytest.mark.parametrize(
     ("place", "change"),
     [
-        ("file_systems[3].device", lambda spec: spec["file_systems"].append(MOUNT)),
+        ("file_systems[4].device", lambda spec: spec["file_systems"].append(MOUNT)),
         (
-            "file_systems[3].mount_point",
+            "file_systems[4].mount_point",
             lambda spec: spec["file_systems"].append({**MOUNT, "device": "/srv", "mount_point": "/usr"}),
         ),
-        ("file_systems[3].type", lambda spec: spec["file_systems"].append({**MOUNT, "device": "/srv", "type": "proc"})),
+        ("file_systems[4].type", lambda spec: spec["file_systems"].append({**MOUNT, "device": "/srv", "type": "proc"})),
         ("store.source", lambda spec: spec["store"].update(source="/")),
         ("store.target", lambda spec: spec["store"].update(target="/dev")),
         ("files[/proc/x]", lambda spec: spec["files"].update({"/proc/x": {"link": "y"}})),

@@ -1,0 +1,39 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The page about storage, followed on a host that has nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.tests import followed
+from ansible_collections.unshare.container.tests.integration.fleet_hosts import Fleet
+from ansible_collections.unshare.container.tests.integration.reader import HostReader, furnish
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+
+SHOP = "/run/unshare/shop/system/enter-container"
+
+
+def test_v1_v6_the_page_about_storage(tmp_path: Path) -> None:
+    with Fleet(1, ranges=4) as fleet, followed.Page("docs/storage.md", __file__) as page:
+        furnish(fleet.hosts[0])
+        reader = HostReader(fleet.hosts[0], tmp_path)
+        for step in page.rest():
+            said = reader.follow([step])
+            if "select" in step.text:
+                assert "(0 rows)" in said
+            elif step.text.startswith("du "):
+                assert re.findall(r"volumes/(\w+)$", said, re.MULTILINE) == ["openssh", "postgresql", "uploads"]
+                assert reader.run(f"{SHOP} stat -c '%U:%G %a' /srv/uploads").strip() == "alice:users 750"
+            elif "system_container_info" in step.text:
+                (found,) = json.loads(said[said.index("{") :])["containers"]
+                assert [item["name"] for item in found["volumes"]] == ["openssh", "postgresql", "uploads"]
+            elif "state=absent" in step.text:
+                left = reader.run("ls /var/lib/unshare/containers/shop/volumes || true")
+                assert ("postgresql" in left) == ("remove_volumes" not in step.text) == ("are kept in" in said)
+        assert reader.run("ls /var/lib/unshare/containers || true").split("\n")[0] != "shop"
