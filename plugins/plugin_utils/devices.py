@@ -9,8 +9,9 @@ import typing as t
 from ..module_utils.launcher import targets
 from ..module_utils.launcher.needs import Device
 from . import checks
-from .errors import DeclarationError, suggestion
-from .validation import Spec, describe, validate
+from .account_ids import number_of
+from .errors import DeclarationError
+from .validation import Spec, validate
 
 PLACE = "devices"
 
@@ -43,8 +44,8 @@ def devices(declared: list[t.Any], ids: t.Mapping[str, t.Mapping[str, int]]) -> 
             path=given["path"],
             target=given["target"],
             mode=mode,
-            uid=_id(given["owner"], ids["uid"], "user", f"{place}.owner"),
-            gid=_id(given["group"], ids["gid"], "group", f"{place}.group"),
+            uid=number_of(given["owner"], ids["uid"], "user", f"{place}.owner"),
+            gid=number_of(given["group"], ids["gid"], "group", f"{place}.group"),
         )
         reason = targets.refusal_of_place(device.target) or device.refusal_beside(found, [])
         if reason:
@@ -61,14 +62,3 @@ def _path(value: str, place: str) -> str:
     if reason:
         raise DeclarationError(place, reason)
     return path
-
-
-def _id(value: t.Any, ids: t.Mapping[str, int], kind: str, place: str) -> int:
-    """Return the number of a user or group inside, which may be given by its name."""
-    if isinstance(value, str) and not value.isdigit():
-        if value not in ids:
-            raise DeclarationError(place, f"{value!r}: there is no such {kind}" + suggestion(value, ids))
-        return ids[value]
-    if isinstance(value, bool) or not isinstance(value, (int, str)) or not str(value).isascii():
-        raise DeclarationError(place, f"must be the name or the number of a {kind}, not {describe(value)}")
-    return checks.identifier(int(value), place)

@@ -15,7 +15,19 @@ from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
 from ..module_utils.launcher.stop_signals import signal_number
 from ..module_utils.state.declared_units import UNIT_PLACES
-from . import base_units, checks, credentials, devices, mount_conflicts, networks, roots, stores, tmpfs, unit_starters
+from . import (
+    account_ids,
+    base_units,
+    checks,
+    credentials,
+    devices,
+    mount_conflicts,
+    networks,
+    roots,
+    stores,
+    tmpfs,
+    unit_starters,
+)
 from .container_record import DERIVED, RENDERING
 from .debian import DEBIAN
 from .errors import DeclarationError, contracted
@@ -198,12 +210,13 @@ def _init(value: t.Any, machine: bool) -> Init:
 
 
 def _names(files: dict[str, t.Any]) -> dict[str, dict[str, int]]:
-    """Return the ids of the system's users, below `uid`, and groups, below `gid`, by name."""
+    """Return the ids of the system's users, below `uid`, groups, below `gid`, and users' groups, `primary`, by name."""
     found = {}
     for key, path in (("uid", "/etc/passwd"), ("gid", "/etc/group")):
         lines = files.get(path, {}).get("content", "").split("\n")
         found[key] = {fields[0]: int(fields[2]) for fields in (line.split(":") for line in lines) if len(fields) > 2}
-    return found
+    users = (line.split(":") for line in files.get("/etc/passwd", {}).get("content", "").split("\n"))
+    return {**found, "primary": {fields[0]: int(fields[3]) for fields in users if len(fields) > 3}}
 
 
 def _file_systems(
@@ -229,6 +242,7 @@ def _file_systems(
             record = item.mount_record()
             if record.is_tmpfs:
                 record = record.replacing(options=tmpfs.with_ids(record.options, names, f"{path}.options"))
+            record = record.replacing(**account_ids.of_mapping(item.owner, item.group, names, path))
             mounted.append(record)
     places = {item.mount_point for item in mounted}
     extra = [item for item in CONTAINER_FILE_SYSTEMS if item.mount_point not in places]

@@ -131,6 +131,8 @@ class Mount(ContractRecord):
         required: whether the source of a bind mount must exist (S3).
         mount_may_fail: whether the container starts without it.
         propagation: whether what the host mounts below a bind mount later is seen inside (`slave`), or not (`private`).
+        uid: whose the source's owner's is inside; none for the owner's own number. Of bind mounts.
+        gid: the same of its group.
         own: whether it is a directory of the launcher's own; never read from a file.
     """
 
@@ -142,6 +144,8 @@ class Mount(ContractRecord):
     required: bool = False
     mount_may_fail: bool = False
     propagation: str = "private"
+    uid: int | None = None
+    gid: int | None = None
 
     KINDS = {
         "device": _device,
@@ -152,6 +156,8 @@ class Mount(ContractRecord):
         "required": kinds.boolean,
         "mount_may_fail": kinds.boolean,
         "propagation": kinds.choice(*PROPAGATIONS),
+        "uid": kinds.identifier,
+        "gid": kinds.identifier,
     }
 
     own = False
@@ -186,6 +192,8 @@ class Mount(ContractRecord):
             return
         if self.propagation != "private":
             raise ContractError("is for bind mounts", refused=True).within("propagation")
+        for name in ("uid", "gid"):
+            self.refuse(name, None if getattr(self, name) is None else "is for bind mounts")
         self.refuse("type", targets.refusal_of_type(self.type))
         if self.is_tmpfs and self.read_only and targets.plain_path(self.mount_point) == targets.RUN:
             self.refuse("flags", "/run cannot be read-only: the container's init writes there")
