@@ -37,7 +37,7 @@ def owners(host: HostFacts, specification: Specification) -> list[str]:
         try:
             status, source = os.fstat(directory), _source(host, mount)
             ids = MappingIds(COUNT, source, mount.uid, mount.gid)
-            if status.st_uid < COUNT or ids.has(status):
+            if status.st_uid < COUNT or ids.users.inside(status.st_uid) is not None:
                 of_source = (status.st_uid, status.st_gid) == source
                 said = ownership.refusal(entry, ids.inside(status), directory, path, of_source)
                 problems += filter(None, [said])

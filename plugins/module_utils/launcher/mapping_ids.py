@@ -10,9 +10,9 @@ has power over the same ids on disk as without.
 
 The exception is 0. On disk it is root of the host, and inside the root of the container, and neither may become
 somebody else because another id has taken its place: root's files on disk would belong to an ordinary account inside,
-or an ordinary account of the host would own what root inside relies on. So with 0 in the pair nothing else is moved, and
-the two ids have no counterpart: on disk one is nobody's inside, which a warning says. What belongs to root on disk is
-made another's only where nothing can be written (`refusal`).
+or an ordinary account of the host would own what root inside relies on. So with 0 in the pair nothing else is moved,
+and the two ids have no counterpart: on disk one is nobody's inside, which a warning says. What belongs to root on disk
+is made another's only where nothing can be written (`refusal`).
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ GROUP_STAYS = (
     "the host (chgrp %d %s), or say `group: root` in the mapping"
 )
 UNMAPPED = (
-    "%s: its file system cannot map ids, so it cannot have the `owner` and `group` inside that its mapping says: put it "
-    "on ext4, xfs or btrfs, or leave these out"
+    "%s: its file system cannot map ids, so it cannot have the `owner` and `group` inside that its mapping says: "
+    "put it on ext4, xfs or btrfs, or leave these out"
 )
 
 
@@ -116,9 +116,9 @@ class MappingIds:
         """
         return self.users.line(base), self.groups.line(base)
 
-    def has(self, status: os.stat_result) -> bool:
-        """Return whether owner and group of a file on disk are somebody's inside."""
-        return self.users.inside(status.st_uid) is not None and self.groups.inside(status.st_gid) is not None
+    def without_counterpart(self, uid: int, gid: int) -> list[int]:
+        """Return which of a user and a group on disk is nobody's inside."""
+        return [number for number, map_ in ((uid, self.users), (gid, self.groups)) if map_.inside(number) is None]
 
     def inside(self, status: os.stat_result) -> Ids:
         """Return owner and group of a file on disk as the container sees them."""

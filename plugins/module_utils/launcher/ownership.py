@@ -141,7 +141,7 @@ def foreign_warning(directory: int, path: str, ids: MappingIds) -> str | None:
         return None
     name, uid, gid = found
     reason = "a container has the ids 0 to %d" % (ids.count - 1)
-    if uid < ids.count and gid < ids.count:
+    if all(number < ids.count for number in ids.without_counterpart(uid, gid)):
         reason = "what its `owner` and `group` say leaves no id inside for that"
     return (
         "%s: belongs to %d:%d, and %s: inside it is nobody's, and nobody there can "
@@ -158,7 +158,7 @@ def foreign_file(directory: int, ids: MappingIds) -> tuple[str, int, int] | None
         ids: those of the mapping.
     """
     status = os.fstat(directory)
-    if not ids.has(status):
+    if ids.without_counterpart(status.st_uid, status.st_gid):
         return ".", status.st_uid, status.st_gid
     if not stat.S_ISDIR(status.st_mode):
         return None
@@ -177,7 +177,7 @@ def foreign_file(directory: int, ids: MappingIds) -> tuple[str, int, int] | None
                         found = entry.stat(follow_symlinks=False)
                         if found.st_dev != status.st_dev:
                             continue
-                        if not ids.has(found):
+                        if ids.without_counterpart(found.st_uid, found.st_gid):
                             return name + entry.name, found.st_uid, found.st_gid
                         if left <= 0:
                             break
