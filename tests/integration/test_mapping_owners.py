@@ -283,8 +283,8 @@ def test_v2_an_account_of_a_machines_tree_keeps_its_id(make_machine: MakeMachine
     assert own is not None
     ids = int(own[1]), int(own[2])
     declared = {
-        "groups": [{"name": "messagebus", "gid": 903}],
-        "users": [{"name": "messagebus", "uid": 903, "group": "messagebus", "system": True}],
+        "groups": [{"name": "messagebus"}],
+        "users": [{"name": "messagebus", "group": "messagebus", "home_directory": "/srv/bus", "system": True}],
     }
     data = directory(base / "data", (4242, 4243))
     mappings = [mapping(data, owner="messagebus"), mapping(base / "late", "/late", owner="messagebus")]
