@@ -33,8 +33,9 @@ def number_of(value: t.Any, ids: t.Mapping[str, int], kind: str, place: str, rem
 
 def written(value: t.Any, kind: str, place: str) -> None:
     """Check what may be the name or the number of a user or group."""
-    if isinstance(value, bool) or not isinstance(value, (int, str)) or not str(value).isascii() or value == "":
-        raise DeclarationError(place, f"must be the name or the number of a {kind}, not {describe(value)}")
+    if isinstance(value, bool) or not isinstance(value, (int, str)) or not str(value).isascii():
+        given = [*value] if isinstance(value, tuple) else value  # as a record has a list
+        raise DeclarationError(place, f"must be the name or the number of a {kind}, not {describe(given)}")
 
 
 def of_mapping(owner: t.Any, group: t.Any, ids: Ids, place: str) -> dict[str, int]:

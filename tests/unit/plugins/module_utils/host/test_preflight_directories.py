@@ -140,6 +140,51 @@ def test_a_directory_that_will_do(host: HostFacts, ids: tuple[int, int], name: s
     assert owners(host, specified([{"type": "redis"}], [mapping(REDIS)], **declared)) == []
 
 
+@pytest.mark.parametrize(
+    ("ids", "owner", "refused"),
+    [
+        pytest.param((107, 112), "redis", "", id="its_owner"),
+        pytest.param((200000, 112), "redis", "", id="its_owner_of_a_large_id"),
+        pytest.param((902, 902), "redis", "", id="its_owner_by_number"),
+        pytest.param(
+            (107, 112), "games", "belongs to 5:60, and /var/lib/redis of the container to 902:902", id="another"
+        ),
+        pytest.param((107, 112), "root", "belongs to 0:0, and", id="roots"),
+    ],
+)
+def test_v2_the_mapping_says_whose_it_is(host: HostFacts, ids: tuple[int, int], owner: str, refused: str) -> None:
+    directory(host, ids, name="dump.rdb")
+    said = owners(host, specified([{"type": "redis"}], [mapping(REDIS, owner=owner)]))
+    assert [refused in problem for problem in said] == [True] * bool(refused)
+
+
+def test_v2_of_a_directory_below(host: HostFacts) -> None:
+    """It is judged by the map of its mapping, and a file of nobody's is refused as such."""
+    for number, (owner, below, said) in enumerate(
+        [
+            ((107, 112), (107, 112), ""),
+            ((107, 112), (902, 902), "belongs to 107:112"),
+            ((70000, 5), (902, 5), "65534:5"),
+        ]
+    ):
+        made = directory(host, owner, path=f"srv/{number}")
+        directory(host, below, name="dump.rdb", path=f"srv/{number}/redis")
+        os.chown(made, *owner)
+        found = mapping("/var/lib", f"/srv/{number}", owner="redis")
+        (*problem,) = owners(host, specified([{"type": "redis"}], [found]))
+        assert [said in each for each in problem] == [True] * bool(said), problem
+
+
+def test_v2_the_way_out_names_the_owner_of_the_mapping(host: HostFacts) -> None:
+    """Where that helps: of what belongs to the owner of the mapping's source."""
+    directory(host, (107, 112), name="dump.rdb")
+    (problem,) = owners(host, specified([{"type": "redis"}], [mapping(REDIS)]))
+    assert "902:902 (redis): let the mapping say whose it is (owner: redis), declare the account" in problem
+    directory(host, (107, 112), name="dump.rdb", path="srv/lib/redis")
+    (problem,) = owners(host, specified([{"type": "redis"}], [mapping("/var/lib", "/srv/lib")]))
+    assert "owner: redis" not in problem
+
+
 def test_nobody_asks_whose_the_directories_of_every_system_are(host: HostFacts) -> None:
     directory(host, (33, 33), name="site")
     assert owners(host, specified([], [mapping("/srv"), mapping("/home"), mapping("/var/log")])) == []
