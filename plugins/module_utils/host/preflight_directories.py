@@ -39,7 +39,7 @@ def owners(host: HostFacts, specification: Specification) -> list[str]:
             ids = MappingIds(COUNT, source, mount.uid, mount.gid)
             if status.st_uid < COUNT or ids.users.inside(status.st_uid) is not None:
                 of_source = (status.st_uid, status.st_gid) == source
-                said = ownership.refusal(entry, ids.inside(status), directory, path, of_source)
+                said = ownership.refusal(entry, status, directory, path, of_source, ids)
                 problems += filter(None, [said])
         finally:
             os.close(directory)

@@ -77,6 +77,10 @@ class IdMap:
             (inside + disk - first for first, inside, size in self.extents if first <= disk < first + size), None
         )
 
+    def on_disk(self, inside: int) -> int | None:
+        """Return what an id inside is on disk; None where it can have nothing there."""
+        return next((first + inside - own for first, own, size in self.extents if own <= inside < own + size), None)
+
     def line(self, base: int) -> str:
         """Return the text for a map (user_namespaces(7)) of ids on disk to those of the host that the container has."""
         return "".join("%d %d %d\n" % (disk, base + inside, size) for disk, inside, size in self.extents)
@@ -124,6 +128,11 @@ class MappingIds:
         """Return owner and group of a file on disk as the container sees them."""
         found = self.users.inside(status.st_uid), self.groups.inside(status.st_gid)
         return NOBODY if found[0] is None else found[0], NOBODY if found[1] is None else found[1]
+
+    def on_disk(self, uid: int, gid: int) -> Ids:
+        """Return what a user and a group of the container are on disk; the same where they can have nothing there."""
+        found = self.users.on_disk(uid), self.groups.on_disk(gid)
+        return uid if found[0] is None else found[0], gid if found[1] is None else found[1]
 
 
 def has_owner(record: Mount) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import stat
 
+from .mapping_ids import NOBODY
 from .targets import plain_path
 
 TYPE_CHECKING = False
@@ -50,7 +51,7 @@ def take(entry: Directory, status: os.stat_result, directory: int, mapped: bool 
         Why it cannot be what is declared, or None where it can.
     """
     owner = status.st_uid, status.st_gid
-    reason = refusal(entry, owner, directory, entry.path, mapped)
+    reason = refusal(entry, status, directory, entry.path, mapped)
     if reason is None and is_given(entry, owner, directory):
         _give(directory, (entry.uid, entry.gid), status.st_mode, entry.mode)
     return reason
@@ -98,24 +99,35 @@ def _give(directory: int, owner: Ids, former: int, mode: str | None) -> None:
         os.fchmod(directory, int(mode, 8) & (~OTHERS | former))
 
 
-def refusal(entry: Directory, owner: Ids, directory: int, name: str, mapped: bool = False) -> str | None:
+def refusal(
+    entry: Directory,
+    status: os.stat_result,
+    directory: int,
+    name: str,
+    mapped: bool = False,
+    ids: MappingIds | None = None,
+) -> str | None:
     """Return why a directory of the host cannot be what is declared, or None where it can.
 
     Args:
         entry: the declared directory.
-        owner: its owner and group, as the container has them.
+        status: of the directory.
         directory: a readable descriptor of it.
         name: what the text calls it.
         mapped: whether a mapping could say that its owner is another inside.
+        ids: those of the mapping that it lies in, where the status is as the host has it; None where it is as the
+            container has it.
     """
+    disk = status.st_uid, status.st_gid
+    owner = disk if ids is None else ids.inside(status)
     known = owner[0] == entry.uid if entry.uid else not entry.gid or owner[1] == entry.gid
     if known or is_given(entry, owner, directory):
         return None
-    ids = "%d:%d" % (entry.uid, entry.gid)
-    if is_empty(directory):
-        remedy = "chown %s %s on the host" % (ids, name)
-    elif owner[0] == 0:
-        remedy = "chown -R %s %s on the host" % (ids, name)
+    wanted = entry.uid, entry.gid
+    if is_empty(directory) or owner[0] in (0, NOBODY):
+        recursive = "" if is_empty(directory) else " -R"
+        to = wanted if ids is None else ids.on_disk(*wanted)
+        remedy = "chown%s %d:%d %s on the host" % (recursive, *to, name)
     else:
         name_of = entry.account or "…"
         remedy = (
@@ -124,11 +136,13 @@ def refusal(entry: Directory, owner: Ids, directory: int, name: str, mapped: boo
         )
     if mapped and owner[0] != 0 and entry.uid:
         remedy = "let the mapping say whose it is (owner: %s), %s" % (entry.account or entry.uid, remedy)
-    return "%s: belongs to %d:%d, and %s of the container to %s%s: %s, or map an empty directory of root's" % (
+    elsewhere = "" if disk == owner else " inside (%d:%d on the host)" % disk
+    return "%s: belongs to %d:%d%s, and %s of the container to %s%s: %s, or map an empty directory of root's" % (
         name,
         *owner,
+        elsewhere,
         entry.path,
-        ids,
+        "%d:%d" % wanted,
         " (%s)" % entry.account if entry.account else "",
         remedy,
     )

@@ -147,9 +147,12 @@ def test_a_directory_that_will_do(host: HostFacts, ids: tuple[int, int], name: s
         pytest.param((200000, 112), "redis", "", id="its_owner_of_a_large_id"),
         pytest.param((902, 902), "redis", "", id="its_owner_by_number"),
         pytest.param(
-            (107, 112), "games", "belongs to 5:60, and /var/lib/redis of the container to 902:902", id="another"
+            (107, 112),
+            "games",
+            "belongs to 5:60 inside (107:112 on the host), and /var/lib/redis of the container to 902:902",
+            id="another",
         ),
-        pytest.param((107, 112), "root", "belongs to 0:0, and", id="roots"),
+        pytest.param((107, 112), "root", "belongs to 0:0 inside (107:112 on the host), and", id="roots"),
     ],
 )
 def test_v2_the_mapping_says_whose_it_is(host: HostFacts, ids: tuple[int, int], owner: str, refused: str) -> None:
@@ -158,21 +161,21 @@ def test_v2_the_mapping_says_whose_it_is(host: HostFacts, ids: tuple[int, int], 
     assert [refused in problem for problem in said] == [True] * bool(refused)
 
 
-def test_v2_of_a_directory_below(host: HostFacts) -> None:
-    """It is judged by the map of its mapping, and a file of nobody's is refused as such."""
-    for number, (owner, below, said) in enumerate(
-        [
-            ((107, 112), (107, 112), ""),
-            ((107, 112), (902, 902), "belongs to 107:112"),
-            ((70000, 5), (902, 5), "65534:5"),
-        ]
-    ):
-        made = directory(host, owner, path=f"srv/{number}")
-        directory(host, below, name="dump.rdb", path=f"srv/{number}/redis")
-        os.chown(made, *owner)
-        found = mapping("/var/lib", f"/srv/{number}", owner="redis")
-        (*problem,) = owners(host, specified([{"type": "redis"}], [found]))
-        assert [said in each for each in problem] == [True] * bool(said), problem
+@pytest.mark.parametrize(
+    ("owner", "below", "said"),
+    [
+        ((107, 112), (107, 112), ""),
+        ((107, 112), (902, 902), "belongs to 107:112 inside (902:902 on the host), and"),
+        ((70000, 5), (902, 5), "belongs to 65534:902 inside (902:5 on the host), and"),
+        ((70000, 5), (902, 5), ": chown -R 70000:5 /srv/x/redis on the host, or map an empty"),
+    ],
+)
+def test_v2_of_a_directory_below(host: HostFacts, owner: tuple[int, int], below: tuple[int, int], said: str) -> None:
+    """It is judged by the map of its mapping, and what is nobody's is refused as such."""
+    directory(host, owner)
+    directory(host, below, name="dump.rdb", path="srv/x/redis")
+    problems = owners(host, specified([{"type": "redis"}], [mapping("/var/lib", owner="redis")]))
+    assert [said in problem for problem in problems] == [True] * bool(said), problems
 
 
 def test_v2_the_way_out_names_the_owner_of_the_mapping(host: HostFacts) -> None:

@@ -57,6 +57,7 @@ def test_v2_the_map_is_one_to_one_and_moves_no_more_than_it_must(disk: int, insi
     assert set(range(COUNT)) - set(to_inside.values()) == no_more_inside
     for one in {0, 1, disk, inside, COUNT - 1, COUNT, 2**32 - 2}:
         assert found.inside(one) == to_inside.get(one)
+        assert found.on_disk(one) == {other: here for here, other in pairs}.get(one)
 
 
 @given(DISK, INSIDE)
@@ -84,6 +85,8 @@ def test_v2_owner_and_group_each_have_a_map() -> None:
     assert found.inside(status(107, 112)) == (901, 902)
     assert found.inside(status(901, 70000)) == (107, 65534)
     assert found.inside(status(70000, 902)) == (65534, 112)
+    assert found.on_disk(901, 902) == (107, 112)
+    assert MappingIds(COUNT, (1000, 1000), 0, 0).on_disk(1000, 1000) == (1000, 1000)
     assert found.without_counterpart(107, 902) == []
     assert found.without_counterpart(70000, 80000) == [70000, 80000]
     assert not found.is_usual
@@ -248,7 +251,7 @@ def test_v2_the_way_out_names_the_owner(
     (tmp_path / "file").touch()
     descriptor = os.open(tmp_path, os.O_RDONLY)
     entry = Directory(path="/data", uid=902, gid=902, account=account)
-    said = ownership.refusal(entry, owner, descriptor, "/srv/x", mapped)
+    said = ownership.refusal(entry, status(*owner), descriptor, "/srv/x", mapped)
     os.close(descriptor)
     assert said is not None
     assert remedy in said
