@@ -10,7 +10,7 @@ from . import checks
 from .errors import DeclarationError, suggestion
 from .validation import describe
 
-Ids = t.Mapping[str, t.Mapping[str, int]]
+AccountIds = t.Mapping[str, t.Mapping[str, int]]
 """By name the numbers of users, below `uid`, of groups, below `gid`, and of each user's group, below `primary`."""
 
 USERS = " of the declaration, which adds one with users: [{name: …, uid: …, group: …}]"
@@ -23,7 +23,7 @@ def number_of(value: t.Any, ids: t.Mapping[str, int], kind: str, place: str, rem
     :param kind: "user" or "group".
     :param remedy: what follows the kind, when there is none of that name.
     """
-    written(value, kind, place)
+    check_account(value, kind, place)
     if isinstance(value, str) and not value.isdigit():
         if value not in ids:
             raise DeclarationError(place, f"{value!r}: there is no such {kind}{remedy}" + suggestion(value, ids))
@@ -31,14 +31,14 @@ def number_of(value: t.Any, ids: t.Mapping[str, int], kind: str, place: str, rem
     return checks.identifier(int(value), place)
 
 
-def written(value: t.Any, kind: str, place: str) -> None:
+def check_account(value: t.Any, kind: str, place: str) -> None:
     """Check what may be the name or the number of a user or group."""
     if isinstance(value, bool) or not isinstance(value, (int, str)) or not str(value).isascii():
         given = [*value] if isinstance(value, tuple) else value  # as a record has a list
         raise DeclarationError(place, f"must be the name or the number of a {kind}, not {describe(given)}")
 
 
-def of_mapping(owner: t.Any, group: t.Any, ids: Ids, place: str) -> dict[str, int]:
+def of_mapping(owner: t.Any, group: t.Any, ids: AccountIds, place: str) -> dict[str, int]:
     """Return `uid` and `gid` of a mapping by its owner and group, either of which may be None.
 
     Without a group, that of the owner counts.

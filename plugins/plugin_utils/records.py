@@ -262,7 +262,7 @@ def _verify_owner(record: FileSystem | FileSystemMapping, source: t.Any, path: s
             continue
         if source is None:
             raise DeclarationError(f"{path}.{key}", "is for bind mounts, whose source is a directory of the host")
-        account_ids.written(value, kind, f"{path}.{key}")
+        account_ids.check_account(value, kind, f"{path}.{key}")
         if targets.plain_path(str(source)) in targets.NETWORK_FILES:
             raise DeclarationError(
                 f"{path}.{key}", f"not for {source}, which belongs to root inside, too: leave it out"

@@ -280,7 +280,7 @@ def _owned(tree: PlannedRoot, mount: Mount, source: int) -> str:
         return ""  # perhaps the container's; the start knows
     if first != "auto" and unmapped.is_as_declared(mount, status, 0 if first == "identity" else int(first)):
         return ""
-    return f"the mapping to {mount.mount_point}: {mapping_ids.UNMAPPED % mount.source}"
+    return f"the mapping to {mount.mount_point}: {mapping_ids.CANNOT_MAP % mount.source}"
 
 
 def _unmapped(tree: PlannedRoot, mount: Mount, source: int) -> str:

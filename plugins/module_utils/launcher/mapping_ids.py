@@ -38,7 +38,7 @@ GROUP_STAYS = (
     "%s: its group on the host is root's, which stays root's inside and does not become %d: give it another group on "
     "the host (chgrp %d %s), or say `group: root` in the mapping"
 )
-UNMAPPED = (
+CANNOT_MAP = (
     "%s: its file system cannot map ids, so it cannot have the `owner` and `group` inside that its mapping says: "
     "put it on ext4, xfs or btrfs, or leave these out"
 )

@@ -64,7 +64,7 @@ def accept_unmapped(source: int, attributes: int, name: str, plan: Plan, record:
     if record is not None and mapping_ids.has_owner(record):
         if is_as_declared(record, status, first):
             return None
-        raise LauncherError(mapping_ids.UNMAPPED % name)
+        raise LauncherError(mapping_ids.CANNOT_MAP % name)
     if linux.file_system_type(source) == linux.AUTOFS_SUPER_MAGIC:
         return None  # it has no files; what is mounted on it has its own
     if attributes & mount_calls.MOUNT_ATTR_RDONLY:
