@@ -32,7 +32,7 @@ What the system then has:
     system_files    the files, the directories and the specification for the target
     roots        what its `/` is made of, and what a machine's has of the declaration
     devices, credentials   devices of the host, and secrets for its PID 1, that it has
-    volumes      what of it lasts; `account_ids` knows the numbers of the owners that options name
+    volumes      what of it lasts; `account_ids` are the users and groups that options name as owners
     mount_conflicts   mounts that would replace or hide any of these
     systemd      the units: `units` writes their texts, `base_units` has those of every system, `install_section` what
                  starts each, and `unit_starters` refuses one that is never started

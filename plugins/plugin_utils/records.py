@@ -10,7 +10,7 @@ import ipaddress
 import typing as t
 
 from ..module_utils.launcher import contract, file_systems, targets
-from . import checks, specs
+from . import account_ids, checks, specs
 from .errors import DeclarationError, contracted
 from .validation import Spec, describe, plain, validate
 
@@ -101,7 +101,8 @@ def check_device(value: t.Any, path: str) -> None:
 class FileSystem(Record):
     """A file system to mount.
 
-    Ours, of bind mounts: `required`, the source must exist (S3); `propagation`, whether later mounts are seen.
+    Ours, of bind mounts: `required`, the source must exist (S3); `propagation`, whether later mounts are seen; `owner`
+    and `group`, whose the source's owner's and group's files are inside (V2).
     """
 
     SPEC: t.ClassVar[Spec] = specs.FILE_SYSTEM
@@ -119,6 +120,8 @@ class FileSystem(Record):
     dependencies: tuple[str, ...] = ()
     required: bool = False
     propagation: str = contract.Mount.propagation
+    owner: t.Any = None
+    group: t.Any = None
 
     @property
     def place(self) -> str:
@@ -191,6 +194,7 @@ class FileSystem(Record):
             checks.line(self.options, f"{path}.options")
         if self.propagation != contract.Mount.propagation and "bind-mount" not in self.flags:
             raise DeclarationError(f"{path}.propagation", "is for bind mounts, whose source is a directory of the host")
+        _verify_owner(self, self.device if "bind-mount" in self.flags else None, path)
         if "bind-mount" in self.flags:
             if not isinstance(self.device, str):
                 raise DeclarationError(f"{path}.device", "of a bind mount must be a path")
@@ -210,6 +214,8 @@ class FileSystemMapping(Record):
     writable: bool = False
     required: bool = False
     propagation: str = contract.Mount.propagation
+    owner: t.Any = None
+    group: t.Any = None
 
     @classmethod
     def _from_text(cls, value: str, path: str) -> t.Any:
@@ -226,6 +232,7 @@ class FileSystemMapping(Record):
         check = checks.writable_source if self.writable else checks.source
         check(self.source, f"{path}.source")
         checks.mapping_target(self.source if self.target is None else self.target, f"{path}.target")
+        _verify_owner(self, self.source, path)
 
     def bind_mount(self) -> FileSystem:
         """Return the file system that realises this mapping (C10)."""
@@ -239,7 +246,27 @@ class FileSystemMapping(Record):
             needed_for_boot=True,
             required=self.required,
             propagation=self.propagation,
+            owner=self.owner,
+            group=self.group,
         )
+
+
+def _verify_owner(record: FileSystem | FileSystemMapping, source: t.Any, path: str) -> None:
+    """Check the owner and group of a bind mount's source; none of another mount.
+
+    :param source: its source; None for what is no bind mount.
+    """
+    for key, kind in (("owner", "user"), ("group", "group")):
+        value = getattr(record, key)
+        if value is None:
+            continue
+        if source is None:
+            raise DeclarationError(f"{path}.{key}", "is for bind mounts, whose source is a directory of the host")
+        account_ids.check_account(value, kind, f"{path}.{key}")
+        if targets.plain_path(str(source)) in targets.NETWORK_FILES:
+            raise DeclarationError(
+                f"{path}.{key}", f"not for {source}, which belongs to root inside, too: leave it out"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,8 @@ FILE_SYSTEM: Spec = {
     "dependencies": {"type": "list", "elements": "str", "default": []},
     "required": {"type": "bool", "default": False},
     "propagation": {"type": "str", "choices": [*contract.PROPAGATIONS], "default": contract.Mount.propagation},
+    "owner": {"type": "raw"},
+    "group": {"type": "raw"},
 }
 
 MAPPING: Spec = {
@@ -32,6 +34,8 @@ MAPPING: Spec = {
     "writable": {"type": "bool", "default": False},
     "required": {"type": "bool", "default": False},
     "propagation": {"type": "str", "choices": [*contract.PROPAGATIONS], "default": contract.Mount.propagation},
+    "owner": {"type": "raw"},
+    "group": {"type": "raw"},
 }
 
 SERVICE: Spec = {

@@ -236,6 +236,7 @@ def _file_systems(
             record = item.mount_record()
             if record.is_tmpfs:
                 record = record.replacing(options=tmpfs.with_ids(record.options, ids, f"{path}.options"))
+            record = record.replacing(**ids.of_mapping(item.owner, item.group, path))
             mounted.append(record)
     places = {item.mount_point for item in mounted}
     extra = [item for item in CONTAINER_FILE_SYSTEMS if item.mount_point not in places]

@@ -37,10 +37,11 @@ from ..launcher.descriptors import keep_only
 from ..launcher.errors import LauncherError
 from ..launcher.handshake import read_token, tell, write_all
 from ..launcher.loading import load_nothing_more
+from ..launcher.user_namespace import write_id_maps
 from .confinement import CAP_KILL, Confinement, hide_memory
 from .identity import Ids
 from .request import Request
-from .view import View, doing, errno_text, write_id_maps
+from .view import View, doing, errno_text
 
 NAMESPACE_FLAGS = {
     "ipc": linux.CLONE_NEWIPC,

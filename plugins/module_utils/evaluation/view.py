@@ -18,11 +18,11 @@ from ..launcher import guarded, kernel, linux, mount_calls, mounts, targets
 from ..launcher.errors import LauncherError
 from ..launcher.loading import load_nothing_more
 from ..launcher.targets import NETWORK_FILES, parents
+from ..launcher.user_namespace import make_user_namespace
 from .closure import Closure
 from .identity import Ids
 from .request import Mapping, Request, RequestedFile, RequestedFileSystem
 
-SIGCHLD = 17
 # What a command may fill; the root holds no more than the files that were asked for, unless it is writable.
 ROOT_SIZE, ROOT_FILES = "10%", "400k"
 TEMPORARY_SIZE, TEMPORARY_FILES = "10%", "400k"
@@ -264,37 +264,6 @@ def _status(path: str) -> os.stat_result:
         return os.fstat(descriptor)
     finally:
         os.close(descriptor)
-
-
-def make_user_namespace(lines: tuple[str, str]) -> int:
-    """Make a user namespace with a uid map and a gid map; return its descriptor."""
-    read, write = os.pipe()
-    child = linux.clone3(linux.CLONE_NEWUSER, SIGCHLD)
-    if child == 0:
-        os.close(write)
-        os.read(read, 1)
-        os._exit(0)
-    try:
-        write_id_maps(child, lines, False)
-        return os.open("/proc/%d/ns/user" % child, os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        os.close(read)
-        os.close(write)
-        os.waitpid(child, 0)
-
-
-def write_id_maps(pid: int, lines: tuple[str, str], sole_user: bool) -> None:
-    """Write the id maps of a new user namespace.
-
-    An ordinary user must give up setgroups(2) first (user_namespaces(7)).
-    """
-    texts = [("uid_map", lines[0]), ("gid_map", lines[1])]
-    for name, text in ([("setgroups", "deny")] if sole_user else []) + texts:
-        descriptor = os.open("/proc/%d/%s" % (pid, name), os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(descriptor, text.encode())
-        finally:
-            os.close(descriptor)
 
 
 def errno_text(error: OSError) -> str:

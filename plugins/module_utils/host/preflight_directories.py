@@ -9,6 +9,8 @@ import os
 from typing import TYPE_CHECKING
 
 from ..launcher import linux, ownership, targets
+from ..launcher.identity import COUNT
+from ..launcher.mapping_ids import MappingIds
 from .preflight_mounts import answers, is_missing
 from .store import open_bind_source
 
@@ -16,12 +18,12 @@ if TYPE_CHECKING:
     from ..launcher.contract import Directory, Mount, Specification
     from .facts import HostFacts
 
-HAS_IDS = 65536
-"""Owners from here on are a container's own ids, perhaps, on a file system that cannot map them: the start knows."""
-
 
 def owners(host: HostFacts, specification: Specification) -> list[str]:
-    """Return which directories of the host belong to another than the account that they are declared for."""
+    """Return which directories of the host belong to another than the account that they are declared for.
+
+    Owners that have no id inside are a container's own, perhaps, on a file system that cannot map ids: the start knows.
+    """
     problems: list[str] = []
     for entry in specification.directories:
         mount = _mount_of(host, specification, entry.path)
@@ -33,9 +35,12 @@ def owners(host: HostFacts, specification: Specification) -> list[str]:
         except OSError:
             continue  # it is made, or what is wrong is said elsewhere
         try:
-            status = os.fstat(directory)
-            if status.st_uid < HAS_IDS:
-                problems += filter(None, [ownership.refusal(entry, status, directory, path)])
+            status, source = os.fstat(directory), _source(host, mount)
+            ids = MappingIds(COUNT, source, mount.uid, mount.gid)
+            if status.st_uid < COUNT or ids.users.inside(status.st_uid) is not None:
+                of_source = (status.st_uid, status.st_gid) == source
+                said = ownership.refusal(entry, status, directory, path, of_source, ids)
+                problems += filter(None, [said])
         finally:
             os.close(directory)
     return problems
@@ -104,6 +109,19 @@ def _mount_of(host: HostFacts, specification: Specification, path: str) -> Mount
 
 def _is_missing(host: HostFacts, path: str) -> bool:
     return answers(host, path) and not host.exists(path)
+
+
+def _source(host: HostFacts, mount: Mount) -> tuple[int, int]:
+    """Return owner and group of the source of a mapping.
+
+    :raises OSError: as `_open`.
+    """
+    source = open_bind_source(host.root, mount.source)
+    try:
+        status = os.fstat(source)
+        return status.st_uid, status.st_gid
+    finally:
+        os.close(source)
 
 
 def _open(host: HostFacts, path: str) -> int:

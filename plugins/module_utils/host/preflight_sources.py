@@ -12,8 +12,9 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from ..launcher import mapped, network_files, ownership
+from ..launcher import mapped, mapping_ids, network_files, ownership
 from ..launcher.identity import COUNT
+from ..launcher.mapping_ids import MappingIds
 from ..launcher.records import LEFT_OUT, not_shared
 from ..launcher.targets import NETWORK_FILES
 from .preflight_mounts import answers
@@ -64,13 +65,23 @@ def of_those_there(host: HostFacts, specification: Specification) -> list[str]:
             continue
         if mount.propagation == "slave" and host.root == host.root.parent:
             said.append(not_shared(path))
-        if not mount.read_only:
+        if not mount.read_only or mapping_ids.has_owner(mount):
             source = open_bind_source(host.root, path)
             try:
-                said.append(ownership.foreign_warning(source, path, COUNT))
+                said += _of_owners(mount, source)
             finally:
                 os.close(source)
     return list(filter(None, said))
+
+
+def _of_owners(mount: Mount, source: int) -> list[str | None]:
+    """Return what a start says of the owners of a mapping's files, when its ids can be mapped."""
+    status = os.fstat(source)
+    disk = status.st_uid, status.st_gid
+    if mapping_ids.refusal(mount, disk):
+        return []  # it is given to its owner, or refused
+    ids = MappingIds(COUNT, disk, mount.uid, mount.gid)
+    return [mapping_ids.group_warning(mount, disk), ownership.foreign_warning(source, mount.source, ids)]
 
 
 def impossible(host: HostFacts, specification: Specification) -> list[str]:

@@ -15,7 +15,7 @@ import posixpath
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..launcher import linux, lookup, mount_table, mounts, targets
+from ..launcher import linux, lookup, mapping_ids, mount_table, mounts, ownership, targets, unmapped
 from ..launcher.declared_root import SKELETON
 from ..launcher.errors import LauncherError
 from ..launcher.excursion import in_child
@@ -257,12 +257,32 @@ def _bind(tree: PlannedRoot, mount: Mount, point: str, source: int) -> str:
     if reason:
         return f"the mapping to {point}: {mount.source} {reason}"
     said = _over(tree, point, stat.S_ISDIR(mode), mount.source)
-    own_ids = tree.specification.private_users != "identity"
-    if said or mount.read_only or mount.is_own or not own_ids or mount.source in targets.NETWORK_FILES:
+    if said or mount.is_own:
         return said
+    if mapping_ids.has_owner(mount):
+        return _owned(tree, mount, source)
+    own_ids = tree.specification.private_users != "identity"
+    if mount.read_only or not own_ids or mount.source in targets.NETWORK_FILES:
+        return ""
     if tree.host.root != tree.host.root.parent or id_maps.can_map(source, mount.source):
         return ""
     return _unmapped(tree, mount, source)
+
+
+def _owned(tree: PlannedRoot, mount: Mount, source: int) -> str:
+    """Return why a mapping cannot belong inside to whom it says."""
+    status = os.fstat(source)
+    said = mapping_ids.refusal(mount, (status.st_uid, status.st_gid))
+    if said and not ownership.is_roots_and_empty(source, status):
+        return f"the mapping to {mount.mount_point}: {said}"
+    if tree.host.root != tree.host.root.parent or id_maps.can_map(source, mount.source):
+        return ""
+    first = tree.specification.private_users
+    if status.st_uid >= id_maps.OWN_RANGES and first == "auto":
+        return ""  # perhaps the container's; the start knows
+    if first != "auto" and unmapped.is_as_declared(mount, status, 0 if first == "identity" else int(first)):
+        return ""
+    return f"the mapping to {mount.mount_point}: {mapping_ids.CANNOT_MAP % mount.source}"
 
 
 def _unmapped(tree: PlannedRoot, mount: Mount, source: int) -> str:

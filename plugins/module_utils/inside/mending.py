@@ -33,13 +33,15 @@ from ..launcher.targets import NETWORK_FILES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Tuple
+    from typing import Optional, Tuple
 
     from ..launcher.contract import Mount
+    from ..launcher.mapping_ids import Ids
     from ..launcher.process import Process
     from ..state.record import RecordedContainer
 
     Shown = Tuple[str, int]  # which file it is, and the flags of the mount through which it is seen
+    Lacking = Tuple[Mount, Optional[Ids]]  # a record, and the owner on the host of the mapping that it is a part of
 
 # Flags of a mount that statvfs(3) tells. Their numbers are those of mount_setattr(2).
 FLAGS = os.ST_RDONLY | os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC
@@ -47,7 +49,7 @@ KEPT_OUT = "%s: cannot be mounted in the running container, which has taken its 
 TOO_MANY = "the container has so many mounts that no mapping can be mounted in it (fs.mount-max)"
 
 
-def put(container: RecordedContainer, records: list[Mount], timeout: float) -> tuple[list[str], list[str]]:
+def put(container: RecordedContainer, records: list[Lacking], timeout: float) -> tuple[list[str], list[str]]:
     """Mount records in a running container, whose lock the caller holds.
 
     Args:
@@ -101,7 +103,7 @@ class _Visitor:
     def _open_namespace(self, name: str) -> int:
         return os.open("/proc/%d/ns/%s" % (self.pid, name), os.O_RDONLY | os.O_CLOEXEC)
 
-    def put(self, records: list[Mount]) -> str:
+    def put(self, records: list[Lacking]) -> str:
         """Mount the records; what was noted, and what went wrong, as `Records` says it."""
         load_nothing_more()
         linux.unshare(linux.CLONE_NEWNS)
@@ -110,12 +112,14 @@ class _Visitor:
         tree = self._open_tree()
         done: list[str] = []
         warnings: list[str] = []
-        for record in records:
+        for record, disk in records:
             attempt = Records(tree, self.plan, -1, self.id_map, self.deadline, [], table=host)
+            attempt.disk = disk
             try:
-                source = _source(record)
+                source, owner = _source(record)
                 if source is not None and self._has(record, source):
-                    done.append(mapped.Mapped(record, source[0], mapped.below(host, record.source)).line())
+                    below = mapped.below(host, record.source)
+                    done.append(mapped.Mapped(record, source[0], below, disk or owner).line())
                     continue
                 attempt.mount(record)
                 warnings += attempt.warnings
@@ -165,14 +169,15 @@ class _Visitor:
         return identity == source[0] and flags & wanted == wanted and not (flags ^ wanted) & os.ST_RDONLY
 
 
-def _source(record: Mount) -> Shown | None:
-    """Return what the host has at the source of a record, or None."""
+def _source(record: Mount) -> tuple[Shown | None, Ids]:
+    """Return what the host has at the source of a record, or None, and its owner and group."""
     try:
         source = mounts.open_source(record.source, record.source in NETWORK_FILES, STATE_DIRECTORY)
     except FileNotFoundError:
-        return None
+        return None, (0, 0)
     try:
-        return _shown(source)
+        status = os.fstat(source)
+        return _shown(source), (status.st_uid, status.st_gid)
     finally:
         os.close(source)
 

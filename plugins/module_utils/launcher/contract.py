@@ -64,10 +64,6 @@ def _format(value: object) -> int:
     return FORMAT
 
 
-def _volume(value: object) -> Volume | None:
-    return None if value is None else Volume.read(value)
-
-
 def _network(value: object) -> Network:
     from .network_records import Network  # most containers have none, and its import takes its time
 
@@ -136,6 +132,7 @@ class Mount(ContractRecord):
         required: whether the source of a bind mount must exist (S3).
         mount_may_fail: whether the container starts without it.
         propagation: whether what the host mounts below a bind mount later is seen inside (`slave`), or not (`private`).
+        uid, gid: whose the source's owner's and group's is inside; none for their own numbers. Of bind mounts.
         volume: the volume whose directory is mounted, or none.
         journal: whether it is the kept journal's directory; never read from a file.
     """
@@ -148,6 +145,8 @@ class Mount(ContractRecord):
     required: bool = False
     mount_may_fail: bool = False
     propagation: str = "private"
+    uid: int | None = None
+    gid: int | None = None
     volume: Volume | None = None
 
     KINDS = {
@@ -159,7 +158,9 @@ class Mount(ContractRecord):
         "required": kinds.boolean,
         "mount_may_fail": kinds.boolean,
         "propagation": kinds.choice(*PROPAGATIONS),
-        "volume": _volume,
+        "uid": kinds.identifier,
+        "gid": kinds.identifier,
+        "volume": Volume.read,
     }
 
     journal = False
@@ -199,6 +200,8 @@ class Mount(ContractRecord):
             return
         if self.propagation != "private":
             raise ContractError("is for bind mounts", refused=True).within("propagation")
+        for name in ("uid", "gid"):
+            self.refuse(name, None if getattr(self, name) is None else "is for bind mounts")
         if self.volume is not None:
             raise ContractError("is a directory, and so a bind mount").within("volume")
         self.refuse("type", targets.refusal_of_type(self.type))

@@ -114,13 +114,15 @@ class FirstProcess:
         """
         entries = [owners.of_directory(entry) for entry in self.plan.left if not entry.present]
         own = self._own_file_systems(top) if entries else set()
+        mappings = {targets.plain_path(each.mount_point) for each in self.spec.file_systems if each.is_bind}
         for entry in entries:
             try:
                 descriptor, made = self._directory(top, entry.path)
                 try:
                     status = os.fstat(descriptor)
                     if not made and status.st_dev not in own:
-                        reason = ownership.take(entry, status, descriptor)
+                        mapped = targets.plain_path(entry.path) in mappings
+                        reason = ownership.take(entry, status, descriptor, mapped)
                         if reason:
                             raise LauncherError(reason)
                         continue

@@ -44,6 +44,7 @@ from .loading import load_nothing_more
 from .plan import CLONED, Plan
 from .process import KILL, Process
 from .records import DIVIDER
+from .user_namespace import write_id_maps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class Launch:
             os.close(ready[1])
             pipes[1] = (ready[0], -1)
             self.init = init = Process.pin_child(pid)
-            self._write_id_maps(init.pid)
+            write_id_maps(init.pid, (self.plan.identity.map_line, self.plan.identity.map_line), False)
             self._give_attributes(init.pid)
             write_all(ids[1], b"1")
             self._make_root(init, ready[0], deadline, noted)
@@ -194,14 +195,6 @@ class Launch:
         finally:
             if self.plan.tasks is not None and pid != 0:  # the init sets no limit: the caller may have set it already
                 linux.set_limit(0, linux.RLIMIT_NPROC, soft, hard)
-
-    def _write_id_maps(self, init: int) -> None:
-        for name in ("uid_map", "gid_map"):
-            descriptor = os.open("/proc/%d/%s" % (init, name), os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(descriptor, self.plan.identity.map_line.encode())
-            finally:
-                os.close(descriptor)
 
     def _make_root(self, init: Process, ready: int, deadline: float, noted: int) -> None:
         """Make the root of this mount namespace what the container is to see.

@@ -12,17 +12,21 @@ import os
 
 from . import mount_table
 from .contract import Mount
+from .mapping_ids import has_owner
 from .targets import is_below, plain_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Dict
 
+    from .mapping_ids import Ids
+
     Below = Dict[str, str]  # mount points on the host, each with the device and the part of it that are mounted there
 
 FILE = "mapped"  # in the container's runtime directory
 AUTOMOUNT = "autofs"
 ABSENT = "-"
+NONE = (None, None, None, None)  # the ids of a mapping that says nothing of its owner
 MISSING = "%s: does not exist on the host, so %s is left out"
 MISSING_REQUIRED = "%s: the source of the mapping to %s does not exist"
 
@@ -34,17 +38,22 @@ class Mapped:
         record: how it is mounted.
         identity: which file of the host was mounted: device and inode; empty when there was none.
         below: what was mounted below it.
+        disk: its owner and group on the host then, where the record says whose it is inside.
     """
 
-    def __init__(self, record: Mount, identity: str, below: Below) -> None:
+    def __init__(self, record: Mount, identity: str, below: Below, disk: Ids | None = None) -> None:
         self.record = record
         self.identity = identity
         self.below = below
+        self.disk = disk if has_owner(record) else None
 
     def line(self) -> str:
         """Return it in one line, which `parse` reads."""
         record = self.record
         words = [record.mount_point, record.source, ",".join(record.flags), record.propagation, self.identity or ABSENT]
+        if has_owner(record):  # so the words are even in number, and odd without
+            ids = (record.uid, record.gid, *(self.disk or (None, None)))
+            words.append(":".join(ABSENT if number is None else "%d" % number for number in ids))
         for point, mounted in sorted(self.below.items()):
             words += [point, mounted]
         return " ".join(map(_escape, words))
@@ -64,16 +73,31 @@ def parse(text: str) -> list[Mapped]:
         if len(words) < 5:
             continue
         point, source, flags, propagation, identity = words[:5]
+        ids = _ids(words.pop(5)) if len(words) % 2 == 0 else NONE
+        if ids is None:
+            continue
+        uid, gid, *disk = ids
         record = Mount(
             device=source,
             mount_point=point,
             type="none",
             flags=flags.split(",") if flags else [],
             propagation=propagation,
+            uid=uid,
+            gid=gid,
         )
         below = dict(zip(words[5::2], words[6::2]))
-        found.append(Mapped(record, "" if identity == ABSENT else identity, below))
+        known = None if disk[0] is None or disk[1] is None else (disk[0], disk[1])
+        found.append(Mapped(record, "" if identity == ABSENT else identity, below, known))
     return found
+
+
+def _ids(word: str) -> tuple[int | None, ...] | None:
+    """Return the four ids of a mapping's note, each of which may be none; None for what is damaged."""
+    numbers = word.split(":")
+    if len(numbers) != len(NONE) or not all(number == ABSENT or number.isdecimal() for number in numbers):
+        return None
+    return tuple(None if number == ABSENT else int(number) for number in numbers)
 
 
 def identity_of(descriptor: int) -> str:

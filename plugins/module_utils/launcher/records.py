@@ -15,18 +15,22 @@ from . import (
     kernel,
     linux,
     mapped,
+    mapping_ids,
     mount_calls,
     mount_table,
     mounts,
     network_files,
     ownership,
     reachable,
+    unmapped,
 )
 from .errors import LauncherError
 from .excursion import in_child
+from .mapping_ids import MappingIds
 from .owners import Owners
 from .paths import STATE_DIRECTORY
 from .targets import IN_MEMORY, NETWORK_FILES, is_below, plain_path
+from .user_namespace import make_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,14 +41,6 @@ if TYPE_CHECKING:
 PATIENCE = 0.25
 # Between the two lists that a child says.
 DIVIDER = "\0"
-LATER = (
-    "%s: is an automount point with nothing mounted on it, and what is mounted below it later is not seen inside: map "
-    "what is to be mounted, or declare the mapping with propagation: slave"
-)
-WRITABLE_LATER = (
-    "%s: is an automount point with nothing mounted on it, and what is mounted there later could not map ids, so "
-    "nobody inside could write to it: see why it is not mounted now, or map what is to be mounted"
-)
 NOT_SHARED = (
     "%s: is in no shared mount on the host, so what is mounted below it later is not seen inside, as propagation: "
     "slave asks for: mount --make-shared %s there"
@@ -68,6 +64,7 @@ class Records:
     Attributes:
         mapped: what was found at the sources of mappings, a line each (`mapped`).
         owners: the ids of accounts that are others than declared.
+        disk: owner and group of the source on the host where a part of a mapping is mounted later; None for its own.
         strictly: the option for which no user of the host may reach what the container writes to, or "".
     """
 
@@ -92,6 +89,7 @@ class Records:
         self.network = network
         self.mapped: list[str] = []
         self.owners = Owners()
+        self.disk: tuple[int, int] | None = None
         self.strictly = reachable.strictly_for(plan.spec)
         self._mounts = table
         self._host: guarded.GuardedHost | None = None
@@ -244,7 +242,7 @@ class Records:
             if record.required:
                 raise LauncherError(mapped.MISSING_REQUIRED % (path, point)) from None
             self.warnings.append(mapped.MISSING % (path, point))
-            self._note(record, "")
+            self._note(mapping_ids.with_own_ids(record, self.owners), "")
             return
         except LauncherError as error:
             raise LauncherError("%s: cannot bind there: %s" % (point, error)) from error
@@ -266,23 +264,48 @@ class Records:
             if writable:
                 attributes |= mount_calls.MOUNT_ATTR_NOSUID
                 self._warn(reachable.check_bind(self._runs(), source, path, point, self.strictly))
+            record = mapping_ids.with_own_ids(record, self.owners)
+            ids = self._ids_of(record, source)
             if record.volume is not None:
                 self._warn(ownership.give_volume(source, record.volume, self.owners))
-            self.attach_bind(source, point, attributes, path, record.propagation)
-            if writable:
-                self._warn(self._foreign_file(source, path, record))
+            self.attach_bind(source, point, attributes, path, record, ids)
+            if writable or mapping_ids.has_owner(record):
+                self._warn(self._foreign_file(source, path, record, ids))
             if path != self.plan.spec.store.source:
-                self._note(record, mapped.identity_of(source))
+                self._note(record, mapped.identity_of(source), ids.disk)
         except OSError as error:
             raise LauncherError("%s: cannot bind %s there: %s" % (point, path, _reason(error))) from error
         finally:
             os.close(source)
 
-    def _foreign_file(self, source: int, path: str, record: Mount) -> str | None:
+    def _ids_of(self, record: Mount, source: int) -> MappingIds:
+        """Return the ids of a mapping. An empty directory of root's is given to whom it should belong inside.
+
+        Args:
+            record: the mapping, with the ids of this container.
+        """
+        count = self.identity.count
+        for number in (record.uid, record.gid):
+            if number is not None and number >= count:
+                raise LauncherError(
+                    "`owner` and `group` of the mapping: the container has the ids 0 to %d" % (count - 1)
+                )
+        status = os.fstat(source)
+        disk = self.disk or (status.st_uid, status.st_gid)
+        refusal = mapping_ids.refusal(record, disk)
+        if refusal:
+            if not ownership.give(source, status, record, self.plan.spec.directories):
+                raise LauncherError(refusal)
+            status = os.fstat(source)
+            disk = status.st_uid, status.st_gid
+        self._warn(mapping_ids.group_warning(record, disk))
+        return MappingIds(count, disk, record.uid, record.gid)
+
+    def _foreign_file(self, source: int, path: str, record: Mount, ids: MappingIds) -> str | None:
         """Return a warning where a file belongs to nobody inside, when ids there are those on the host."""
         if record.is_own or (self.id_map is None and self.identity.base):
             return None
-        return ownership.foreign_warning(source, path, self.identity.count)
+        return ownership.foreign_warning(source, path, ids)
 
     def _bind_copy(self, directory: int, record: Mount) -> None:
         """Bind the copy of one of the host's network files. It belongs to the container's root without an id map."""
@@ -296,11 +319,11 @@ class Records:
             os.close(source)
         self.tree.attach(mount, record.mount_point, directory=False)
 
-    def _note(self, record: Mount, identity: str) -> None:
+    def _note(self, record: Mount, identity: str, disk: tuple[int, int] | None = None) -> None:
         """Note what is at the source of a mapping of the host's; the launcher's own are nobody's to replace."""
         if not record.is_own:
             below = mapped.below(self._table(), record.source, self.plan.staging) if identity else {}
-            self.mapped.append(mapped.Mapped(record, identity, below).line())
+            self.mapped.append(mapped.Mapped(record, identity, below, disk).line())
 
     def _copy_on_host(self, path: str) -> int:
         """Return a copy of a mount that takes what the host mounts later below a path. Only for a process of its own.
@@ -322,52 +345,39 @@ class Records:
         mount_calls.make_slave(mount)
         return mount
 
-    def attach_bind(self, source: int, point: str, attributes: int, name: str, propagation: str = "private") -> None:
-        later = propagation == "slave" and self.plan.host_mounts is not None
-        copy = (lambda: self._copy_on_host(name)) if later else None
-        if linux.file_system_type(source) == linux.AUTOFS_SUPER_MAGIC:
-            self._accept_automount(attributes, name, later)
-        try:
-            mount = mounts.bind(source, attributes, self.id_map, copy=copy)
-        except OSError as error:
-            if self.id_map is None or error.errno not in (errno.EINVAL, errno.EPERM):
-                raise
-            self._accept_unmapped(source, attributes, name)
-            mount = mounts.bind(source, attributes, None, copy=copy)
-        self.tree.attach(mount, point, stat.S_ISDIR(os.fstat(source).st_mode))
-
-    def _accept_automount(self, attributes: int, name: str, later: bool) -> None:
-        """Say what a share of an automount point lacks that nothing is mounted on; refuse one that is to be written to.
+    def attach_bind(
+        self,
+        source: int,
+        point: str,
+        attributes: int,
+        name: str,
+        record: Mount | None = None,
+        ids: MappingIds | None = None,
+    ) -> None:
+        """Bind what a descriptor names.
 
         Args:
-            later: whether it sees what is mounted below it later.
+            name: the path of the source.
+            record: the mapping that it is, if it is one, with the ids of this container.
+            ids: those of the mapping, where it has a map of its own.
         """
-        if not attributes & mount_calls.MOUNT_ATTR_RDONLY:
-            raise LauncherError(WRITABLE_LATER % name)
-        if not later:
-            self.warnings.append(LATER % name)
-
-    def _accept_unmapped(self, source: int, attributes: int, name: str) -> None:
-        """Add a warning about a share without an id map; refuse a writable one that nobody inside could write to.
-
-        It is never shared with the host's own ids instead: root inside would be root there.
-        """
-        first, count = self.identity.base, self.identity.count
+        later = record is not None and record.propagation == "slave" and self.plan.host_mounts is not None
+        copy = (lambda: self._copy_on_host(name)) if later else None
         if linux.file_system_type(source) == linux.AUTOFS_SUPER_MAGIC:
-            return  # it has no files; what is mounted on it has its own
-        if attributes & mount_calls.MOUNT_ATTR_RDONLY:
-            message = "%s: its file system cannot map ids, so root's files there belong to nobody inside" % name
-            if name == self.plan.spec.store.source:
-                message += "; su, sudo and other set-user-ID programs do not work"
-            self.warnings.append(message)
-        elif name == os.path.join(STATE_DIRECTORY, "containers", self.plan.spec.name, "journal"):
-            os.chown("/proc/self/fd/%d" % source, first, first)  # the launcher's own directory
-        elif not first <= os.fstat(source).st_uid < first + count:
-            message = (
-                "%s: its file system cannot map ids, so nobody inside could write to it; share it read-only, "
-                "or put it on ext4, xfs or btrfs"
-            )
-            raise LauncherError(message % name)
+            self._warn(unmapped.accept_automount(attributes, name, later))
+        own = None if ids is None or ids.is_usual else make_user_namespace(ids.lines(self.identity.base))
+        id_map = self.id_map if own is None else own
+        try:
+            mount = mounts.bind(source, attributes, id_map, copy=copy)
+        except OSError as error:
+            if id_map is None or error.errno not in (errno.EINVAL, errno.EPERM):
+                raise
+            self._warn(unmapped.accept_unmapped(source, attributes, name, self.plan, record))
+            mount = mounts.bind(source, attributes, None, copy=copy)
+        finally:
+            if own is not None:
+                os.close(own)
+        self.tree.attach(mount, point, stat.S_ISDIR(os.fstat(source).st_mode))
 
 
 def refusal_of_source(mode: int) -> str | None:

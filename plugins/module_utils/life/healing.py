@@ -141,7 +141,7 @@ class Healing:
         if not self._missing:
             return healed
         try:
-            lines, warnings = mending.put(self.container, [record for _known, record in self._missing], timeout)
+            lines, warnings = mending.put(self.container, self._lacking(), timeout)
         except (LauncherError, OSError) as error:
             lines, warnings = [], [str(error)]
         self.warnings += [warning + NOT_DONE for warning in warnings]
@@ -152,12 +152,15 @@ class Healing:
                 continue
             healed.append("%s: is mounted in the running container" % record.mount_point)
             if record is known.record:
-                known.identity, known.below = found.identity, found.below
+                known.identity, known.below, known.disk = found.identity, found.below, found.disk
             else:
                 table = mapped.below(mount_table.read(), known.record.source)
                 known.below.update({at: on for at, on in table.items() if is_below(at, record.source)})
         write_atomically(self.path, "".join(known.line() + "\n" for known in self._known))
         return healed
+
+    def _lacking(self) -> list[mending.Lacking]:
+        return [(record, known.disk) for known, record in self._missing]
 
     def _refresh(self, check: bool) -> list[str]:
         """Bring the copies of network files up to date; return which were not."""

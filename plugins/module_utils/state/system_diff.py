@@ -223,6 +223,7 @@ def _mount(mount: Mount, store: Store) -> str:
     details = list(mount.flags)
     details += [mount.options] if mount.options else []
     details += [key for key in ("required", "mount_may_fail") if getattr(mount, key)]
+    details += [f"{key} {getattr(mount, key)}" for key in ("uid", "gid") if getattr(mount, key) is not None]
     return f"{mount.mount_point} from {device}, {mount.type} ({', '.join(details) or 'no flags'})"
 
 

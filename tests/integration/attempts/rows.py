@@ -31,6 +31,7 @@ ROWS = {
     "spoofing": "*in a zone*: be taken for another machine, a router, or a server of DHCP, by frames of any kind",
     "reaching": "*in a zone*: reach the host, its loopback (CVE-2020-8558), or another zone",
     "terminal": "type into the caller's terminal",
+    "owner": "in a mapping that says whose it is (`owner`): have ids on disk that its map does not give",
     "set-user-ID": "make a set-user-ID file by a system call",
     "capability": "a file capability that counts for the host's root",
     "foreign capability": "a file capability for another user's namespace",

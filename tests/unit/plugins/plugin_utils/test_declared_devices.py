@@ -60,9 +60,9 @@ def test_a_mapping(owner: str | int, group: str | int) -> None:
         ({"path": "/dev/kvm", "mode": "4660"}, "devices[1].mode: '4660' sets more than permissions"),
         (
             {"path": "/dev/kvm", "owner": "medja"},
-            "devices[1].owner: 'medja': there is no such user; did you mean 'media'",
+            "devices[1].owner: 'medja': there is no such user of the declaration, which adds one with users: [",
         ),
-        ({"path": "/dev/kvm", "group": "vidoe"}, "devices[1].group: 'vidoe': there is no such group; did you mean"),
+        ({"path": "/dev/kvm", "group": "vidoe"}, "devices[1].group: 'vidoe': there is no such group of the decl"),
         ({"path": "/dev/kvm", "owner": 65536}, "devices[1].owner: 65536 is not an id of a container"),
         ({"path": "/dev/kvm", "owner": -1}, "devices[1].owner: -1 is not an id of a container"),
         ({"path": "/dev/kvm", "owner": True}, "devices[1].owner: must be the name or the number of a user"),

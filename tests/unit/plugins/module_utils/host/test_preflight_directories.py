@@ -140,6 +140,54 @@ def test_a_directory_that_will_do(host: HostFacts, ids: tuple[int, int], name: s
     assert owners(host, specified([{"type": "redis"}], [mapping(REDIS)], **declared)) == []
 
 
+@pytest.mark.parametrize(
+    ("ids", "owner", "refused"),
+    [
+        pytest.param((107, 112), "redis", "", id="its_owner"),
+        pytest.param((200000, 112), "redis", "", id="its_owner_of_a_large_id"),
+        pytest.param((902, 902), "redis", "", id="its_owner_by_number"),
+        pytest.param(
+            (107, 112),
+            "games",
+            "belongs to 5:60 inside (107:112 on the host), and /var/lib/redis of the container to 902:902",
+            id="another",
+        ),
+        pytest.param((107, 112), "root", "belongs to 0:0 inside (107:112 on the host), and", id="roots"),
+    ],
+)
+def test_v2_the_mapping_says_whose_it_is(host: HostFacts, ids: tuple[int, int], owner: str, refused: str) -> None:
+    directory(host, ids, name="dump.rdb")
+    said = owners(host, specified([{"type": "redis"}], [mapping(REDIS, owner=owner)]))
+    assert [refused in problem for problem in said] == [True] * bool(refused)
+
+
+@pytest.mark.parametrize(
+    ("owner", "below", "said"),
+    [
+        ((107, 112), (107, 112), ""),
+        ((107, 112), (902, 902), "belongs to 107:112 inside (902:902 on the host), and"),
+        ((70000, 5), (902, 5), "belongs to 65534:902 inside (902:5 on the host), and"),
+        ((70000, 5), (902, 5), ": chown -R 70000:5 /srv/x/redis on the host, or map an empty"),
+    ],
+)
+def test_v2_of_a_directory_below(host: HostFacts, owner: tuple[int, int], below: tuple[int, int], said: str) -> None:
+    """It is judged by the map of its mapping, and what is nobody's is refused as such."""
+    directory(host, owner)
+    directory(host, below, name="dump.rdb", path="srv/x/redis")
+    problems = owners(host, specified([{"type": "redis"}], [mapping("/var/lib", owner="redis")]))
+    assert [said in problem for problem in problems] == [True] * bool(said), problems
+
+
+def test_v2_the_way_out_names_the_owner_of_the_mapping(host: HostFacts) -> None:
+    """Where that helps: of what belongs to the owner of the mapping's source."""
+    directory(host, (107, 112), name="dump.rdb")
+    (problem,) = owners(host, specified([{"type": "redis"}], [mapping(REDIS)]))
+    assert "902:902 (redis): let the mapping say whose it is (owner: redis), declare the account" in problem
+    directory(host, (107, 112), name="dump.rdb", path="srv/lib/redis")
+    (problem,) = owners(host, specified([{"type": "redis"}], [mapping("/var/lib", "/srv/lib")]))
+    assert "owner: redis" not in problem
+
+
 def test_nobody_asks_whose_the_directories_of_every_system_are(host: HostFacts) -> None:
     directory(host, (33, 33), name="site")
     assert owners(host, specified([], [mapping("/srv"), mapping("/home"), mapping("/var/log")])) == []

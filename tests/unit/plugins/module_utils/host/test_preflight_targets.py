@@ -148,6 +148,62 @@ def test_cases_n5_writable_overlay(
     assert not any("chown" in text for text in said)
 
 
+@pytest.mark.parametrize("flags", [[], ["read-only"]])
+@pytest.mark.parametrize(
+    ("users", "ids", "maps", "refused"),
+    [
+        ("auto", (107, 112), False, True),
+        ("auto", (107, 112), True, False),
+        ("identity", (107, 112), False, True),
+        ("identity", (901, 901), False, False),
+        (131072, (131072 + 901, 131072 + 901), False, False),
+        (131072, (131072 + 901, 112), False, True),
+        (131072, (901, 901), False, True),
+        ("auto", (id_maps.OWN_RANGES, 5), False, False),
+        (131072, (id_maps.OWN_RANGES, 5), False, True),
+    ],
+)
+def test_v2_an_owner_needs_a_map(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    users: t.Any,
+    ids: tuple[int, int],
+    maps: bool,
+    refused: bool,
+    flags: list[str],
+) -> None:
+    """To be read as well, and with the host's own ids."""
+    monkeypatch.setattr(id_maps, "can_map", lambda source, path: maps)
+    os.chown(tmp_path, *ids)
+    said = found(HostFacts(), bind(str(tmp_path), "/data", *flags, uid=901, gid=901), private_users=users)
+    assert ["so it cannot have the `owner`" in text for text in said] == [True] * refused
+    assert all(text.startswith(f"the mapping to /data: {tmp_path}: its file system cannot map ids") for text in said)
+
+
+@pytest.mark.parametrize(
+    ("ids", "content", "flags", "refused"),
+    [
+        ((0, 0), "", [], False),
+        ((0, 0), "file", [], True),
+        ((0, 0), "file", ["read-only"], False),
+        ((0, 5), "", [], True),
+        ((5, 0), "file", [], False),
+    ],
+)
+def test_v2_what_is_roots_is_nobody_elses_to_write(
+    host: HostFacts, ids: tuple[int, int], content: str, flags: list[str], refused: bool
+) -> None:
+    made = host.root / "srv/other"
+    if content:
+        (made / content).touch()
+    os.chown(made, *ids)
+    said = found(host, bind("/srv/other", "/data", *flags, uid=901, gid=901))
+    assert ["the mapping to /data: /srv/other: belongs to root on the host" in text for text in said] == [
+        True
+    ] * refused
+    assert (made.stat().st_uid, made.stat().st_gid) == ids
+
+
 LINKED = bind("/srv/linked", "/x/p", "read-only")
 LINKS = {
     "absolute_out": ("/etc", "", "leads out of the mapping"),

@@ -109,6 +109,8 @@ DEFAULTS: dict[type[kinds.ContractRecord], dict[str, t.Any]] = {
         "required": False,
         "mount_may_fail": False,
         "propagation": "private",
+        "uid": None,
+        "gid": None,
         "volume": None,
     },
     contract.Volume: {"uid": 0, "gid": 0, "mode": "0755"},

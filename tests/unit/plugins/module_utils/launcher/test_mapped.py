@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import mapped, mount_table
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -27,16 +28,45 @@ TABLE = b"""\
 """
 
 
-@given(WORDS, WORDS, FLAGS, st.sampled_from(["", "2:3"]), st.dictionaries(WORDS, WORDS, max_size=3))
-@example(" \\040", "\\\n\t#", [], "1:1", {" ": "\\134040"})
+ID = st.none() | st.integers(0, 65535)
+DISK = st.none() | st.tuples(st.integers(0, 2**32 - 2), st.integers(0, 2**32 - 2))
+
+
+@given(WORDS, WORDS, FLAGS, st.sampled_from(["", "2:3"]), st.dictionaries(WORDS, WORDS, max_size=3), ID, ID, DISK)
+@example(" \\040", "\\\n\t#", [], "1:1", {" ": "\\134040"}, None, None, None)
+@example("/a", "/b", [], "1:1", {"/a/b": "8:1 /"}, 901, None, (107, 112))
 def test_a_note_is_read_as_it_was_written(
-    source: str, point: str, flags: list[str], identity: str, below: dict[str, str]
+    source: str,
+    point: str,
+    flags: list[str],
+    identity: str,
+    below: dict[str, str],
+    uid: int | None,
+    gid: int | None,
+    disk: tuple[int, int] | None,
 ) -> None:
-    record = mount().replacing(device=source, mount_point=point, flags=flags, propagation="slave")
-    line = mapped.Mapped(record, identity, below).line()
+    record = mount().replacing(device=source, mount_point=point, flags=flags, propagation="slave", uid=uid, gid=gid)
+    line = mapped.Mapped(record, identity, below, disk).line()
     assert "\n" not in line
     (found,) = mapped.parse(line + "\nbroken\n\n")
     assert (found.record, found.identity, found.below) == (record, identity, below)
+    assert found.disk == (None if uid is None and gid is None else disk)
+
+
+def test_v2_a_note_without_owners_is_as_it_was() -> None:
+    """A container that runs may have been started by an older release."""
+    record = mount(device="/srv", mount_point="/x", type="none", flags=["bind-mount"])
+    assert (
+        mapped.Mapped(record, "2:3", {"/srv/a": "8:1 /"}, (1, 2)).line()
+        == "/x /srv bind-mount private 2:3 /srv/a 8:1\\040/"
+    )
+    owned = mapped.Mapped(record.replacing(uid=901), "2:3", {}, (1, 2)).line()
+    assert owned == "/x /srv bind-mount private 2:3 901:-:1:2"
+
+
+@pytest.mark.parametrize("ids", ["901", "901:901:1", "901:901:1:x", "901:901:1:2:3", "::::", "-1:1:1:1"])
+def test_v2_a_damaged_note_is_left_out(ids: str) -> None:
+    assert mapped.parse(f"/x /srv bind-mount private 2:3 {ids}\n") == []
 
 
 def test_cases_b5_what_is_mounted_below() -> None:

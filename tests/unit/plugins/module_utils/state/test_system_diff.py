@@ -94,6 +94,14 @@ def test_mounts_are_a_line_each() -> None:
     assert entry["after"] == entry["before"] + "/srv from uuid=1-2, ext4 (no-exec, discard)\n"
 
 
+def test_v2_the_owner_of_a_mapping_is_shown() -> None:
+    changed = system()
+    mount = {"device": "/srv", "mount_point": "/a", "type": "none", "flags": ["bind-mount"], "uid": 901, "gid": 0}
+    changed["spec"]["file_systems"] = [*changed["spec"]["file_systems"], mount]
+    (entry,) = compared(system(), changed)
+    assert entry["after"] == entry["before"] + "/a from /srv, none (bind-mount, uid 901, gid 0)\n"
+
+
 def test_settings_launcher_and_boot() -> None:
     changed = system()
     changed["spec"]["shared_network"] = True
