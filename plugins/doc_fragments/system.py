@@ -15,7 +15,8 @@ options:
   mappings:
     description:
       - Files and directories of the host that the container sees, each a mapping of C(source), C(target), C(writable),
-        C(required), C(propagation), C(owner) and C(group), or a text, V(SOURCE) or V(SOURCE=TARGET), which is read-only.
+        C(required), C(propagation), C(owner) and C(group), or a text, V(SOURCE) or V(SOURCE=TARGET), which is
+        read-only.
       - What belongs to the owner and group of the source on the host belongs to C(owner) and C(group) inside, names or
         numbers of the container's, and the other way round. Without them, ids are inside as they are on the host.
       - A target may not be, contain, or lie in what a container needs, such as C(/proc), C(/run) itself, or the store.
