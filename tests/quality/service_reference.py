@@ -125,8 +125,8 @@ def _accounts() -> t.Iterator[str]:
     yield "## Accounts of services\n"
     yield (
         "The ids that they have inside, unless `users` or `groups` of the declaration gives them others: "
-        "`users: [{name: redis, uid: 105}]` is enough, and the files and directories of the service follow. A "
-        "writable mapping has the same ids on the host, unless it says "
+        "`users: [{name: redis, uid: 105}]` is enough, and the files and directories of the service follow. A writable "
+        "mapping has the same ids on the host, unless it says "
         "[whose it is](operating_system.md#the-owner-of-a-mapping).\n"
     )
     rows = ["| account | id | a user, a group | of the services |", "|---|---|---|---|"]
