@@ -29,12 +29,12 @@ class AccountIds(t.NamedTuple):
 
     @classmethod
     def of_files(cls, files: Mapping[str, t.Any]) -> AccountIds:
-        """Return those in the files of a system, passwd(5) and group(5)."""
+        """Return those in the files of a system, passwd(5) and group(5), and root, whom a machine's tree has."""
         users, groups = _fields(files, "/etc/passwd"), _fields(files, "/etc/group")
         return cls(
-            {fields[0]: int(fields[2]) for fields in users},
-            {fields[0]: int(fields[2]) for fields in groups},
-            {fields[0]: int(fields[3]) for fields in users},
+            {"root": 0, **{fields[0]: int(fields[2]) for fields in users}},
+            {"root": 0, **{fields[0]: int(fields[2]) for fields in groups}},
+            {"root": 0, **{fields[0]: int(fields[3]) for fields in users}},
         )
 
     def user(self, value: t.Any, place: str) -> int:

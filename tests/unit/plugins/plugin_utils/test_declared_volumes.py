@@ -161,3 +161,9 @@ def test_v1_a_service_of_the_users_own_names_one() -> None:
 def test_v1_two_services_that_name_one_volume() -> None:
     with pytest.raises(DeclarationError, match=r"^volumes: two services keep what is to last in a volume 'redis', at "):
         specification(True, adding({"path": "/var/lib/app", "volume": "redis"}))
+
+
+def test_t5_a_machine_has_the_owners_of_its_declaration_and_root() -> None:
+    volumes = [{"name": "own", "path": "/srv/own"}, {"name": "data", "path": "/srv/data", "owner": "alice"}]
+    found = specification(volumes, [], root="machine", store="/srv/tree/usr")
+    assert [mount.volume.uid for mount in found.file_systems if mount.volume is not None] == [0, 1500]
