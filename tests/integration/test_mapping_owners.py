@@ -128,6 +128,22 @@ def test_v2_the_owner_on_the_host_is_the_user_inside_in_both_directions(
         machine.stop()
 
 
+def test_v2_a_database_whose_files_belong_to_a_user_of_the_host(make_machine: MakeMachine, base: Path) -> None:
+    """PostgreSQL, which runs only on files of its own, makes a cluster there, and finds it at the next start."""
+    data = directory(base / "pg")
+    mappings = [mapping(data, "/var/lib/postgresql", owner="postgres")]
+    machine = make_machine({"services": [{"type": "postgresql"}]}, name=NAME, mappings=mappings)
+    assert refused(machine) == []
+    for statement in ("create table kept (n int)", "insert into kept values (7)"):
+        machine.start()
+        machine.output("psql", "-c", statement, user="postgres", timeout=120)
+        machine.stop()
+    machine.start()
+    assert machine.output("psql", "-Atc", "select n from kept", user="postgres") == "7\n"
+    machine.stop()
+    assert {ids_of(path) for path in (data, *data.rglob("*"))} == {OWNER}
+
+
 def test_v2_a_group_of_its_own_and_numbers(make_machine: MakeMachine, base: Path) -> None:
     data, shared = directory(base / "data"), directory(base / "shared")
     mappings = [

@@ -24,22 +24,28 @@ OWN_RANGES = 0x70000000
 """From here on are the ids of containers."""
 
 MAP = f"0 {OWN_RANGES} 65536\n"
+NESTED_MAP = "1 1 1\n"
+"""Of a user namespace in another one, which has no ids beyond its own."""
 
 
-def can_map(source: int, path: str) -> bool:
+def can_map(source: int, path: str, own: bool = False) -> bool:
     """Return whether the ids of what a descriptor names, and of all that is mounted below it, can be mapped.
 
     Where that cannot be tried, it is left to the start to find out.
 
     :param path: of what the descriptor names, without links.
+    :param own: whether to a map of the mapping's own, which is needed in a user namespace as well.
     """
     table = mount_table.read()
     kinds = {mount.kind for mount in mount_table.way(table, path)[-1:]}
     kinds |= {mount.kind for mount in table if is_below(mount.point, path)}
-    if kinds <= set(ALWAYS) or available()[1]:  # in a user namespace nothing is mapped again
+    nested = available()[1]
+    if not own and nested:  # in a user namespace nothing is mapped again
+        return True
+    if kinds <= set(ALWAYS) and not nested:
         return True
     try:
-        return _try(source)
+        return _try(source, NESTED_MAP if nested else MAP)
     except OSError:
         return True
 
@@ -56,12 +62,12 @@ def can_keep() -> bool:
         os.close(directory)
 
 
-def _try(source: int) -> bool:
-    """Make a detached copy of the mount with another id map.
+def _try(source: int, text: str) -> bool:
+    """Make a detached copy of the mount with an id map.
 
     :raises OSError: that could not be tried.
     """
-    with user_namespace() as namespace:
+    with user_namespace(text) as namespace:
         try:
             mount = mounts.bind(source, 0, namespace)
         except OSError as error:
@@ -73,8 +79,8 @@ def _try(source: int) -> bool:
 
 
 @contextlib.contextmanager
-def user_namespace() -> Iterator[int]:
-    """Give the descriptor of a user namespace whose ids are those from OWN_RANGES on.
+def user_namespace(text: str = MAP) -> Iterator[int]:
+    """Give the descriptor of a user namespace with an id map; without one its ids are those from OWN_RANGES on.
 
     :raises OSError: none can be made.
     """
@@ -88,7 +94,7 @@ def user_namespace() -> Iterator[int]:
             raise OSError(errno.EPERM, "no user namespace can be made")
         for name in ("uid_map", "gid_map"):
             with open(f"/proc/{child}/{name}", "w", encoding="ascii") as file:
-                file.write(MAP)
+                file.write(text)
         with open(f"/proc/{child}/ns/user", "rb") as namespace:
             yield namespace.fileno()
     finally:

@@ -275,7 +275,7 @@ def _owned(tree: PlannedRoot, mount: Mount, source: int) -> str:
     said = mapping_ids.refusal(mount, (status.st_uid, status.st_gid))
     if said and not ownership.is_roots_and_empty(source, status):
         return f"the mapping to {mount.mount_point}: {said}"
-    if tree.host.root != tree.host.root.parent or id_maps.can_map(source, mount.source):
+    if tree.host.root != tree.host.root.parent or id_maps.can_map(source, mount.source, own=True):
         return ""
     first = tree.specification.private_users
     if status.st_uid >= id_maps.OWN_RANGES and first == "auto":

@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import id_maps, preflight_targets
 from ansible_collections.unshare.container.plugins.module_utils.host.facts import HostFacts
 from ansible_collections.unshare.container.plugins.module_utils.host.preflight_targets import problems
+from ansible_collections.unshare.container.plugins.module_utils.launcher import mount_table
 
 from ..specifications import specification
 
@@ -173,11 +174,43 @@ def test_v2_an_owner_needs_a_map(
     flags: list[str],
 ) -> None:
     """To be read as well, and with the host's own ids."""
-    monkeypatch.setattr(id_maps, "can_map", lambda source, path: maps)
+    monkeypatch.setattr(id_maps, "can_map", lambda source, path, own: maps and own)
     os.chown(tmp_path, *ids)
     said = found(HostFacts(), bind(str(tmp_path), "/data", *flags, uid=901, gid=901), private_users=users)
     assert ["so it cannot have the `owner`" in text for text in said] == [True] * refused
     assert all(text.startswith(f"the mapping to /data: {tmp_path}: its file system cannot map ids") for text in said)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "overlay"])
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("works", [False, True])
+def test_v2_whether_ids_can_be_mapped_is_tried(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, nested: bool, own: bool, works: bool
+) -> None:
+    """In a user namespace too, where a mapping needs a map of its own; what is known is not tried."""
+    entry = mount_table.parse(f"1 0 8:1 / / rw - {kind} /dev/a rw\n".encode())
+    tried: list[str] = []
+    monkeypatch.setattr(mount_table, "read", lambda: entry)
+    monkeypatch.setattr(id_maps, "available", lambda: (65536, nested))
+
+    def trial(source: int, text: str) -> bool:
+        tried.append(text)
+        return works
+
+    monkeypatch.setattr(id_maps, "_try", trial)
+    tries = (own and nested) or (kind == "overlay" and not nested)
+    assert id_maps.can_map(-1, str(tmp_path), own) == (works or not tries)
+    assert tried == ([id_maps.NESTED_MAP if nested else id_maps.MAP] if tries else [])
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("text", [id_maps.MAP, id_maps.NESTED_MAP])
+def test_v2_a_trial_finds_out(text: str) -> None:
+    """The file systems of the kernel itself map none."""
+    source = os.open("/proc", os.O_PATH)
+    assert not id_maps._try(source, text)
+    os.close(source)
 
 
 @pytest.mark.parametrize(
