@@ -185,6 +185,27 @@ def test_plans(layout: Layout, state: str, there: bool, named: bool, planned: tu
     assert cycle.describe()["state"] == ("running" if there else "absent")  # nothing was done
 
 
+@pytest.mark.parametrize(
+    ("state", "runs", "starts"),
+    [
+        *((state, runs, None) for state in ("stopped", "absent") for runs in (None, "old", "new")),
+        *((state, runs, "new") for state in ("started", "rolled_back") for runs in (None, "old")),
+        ("started", "new", None),
+        ("rolled_back", "new", None),
+        *(("restarted", runs, "new") for runs in (None, "old", "new")),
+    ],
+)
+def test_which_system_a_state_starts(layout: Layout, state: str, runs: str | None, starts: str | None) -> None:
+    """By name, or the current one; nothing is started for a state in which nothing runs, nor what runs already."""
+    container, systems = FakeContainer(), {"old": write(layout, "1"), "new": write(layout, "2")}
+    cycle = cycle_of(layout, container)
+    assert cycle.to_start(state, None) is None  # there is none
+    generations.switch(layout, "web", systems["new"])
+    container.running = str(systems[runs]) if runs else None
+    wanted = systems[starts] if starts else None
+    assert cycle.to_start(state, None) == cycle.to_start(state, systems["new"]) == wanted
+
+
 def test_what_there_is_to_remove(layout: Layout) -> None:
     container = FakeContainer()
     cycle = cycle_of(layout, container)
