@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.inside.units import Judgement
-from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError, NotReady
 from ansible_collections.unshare.container.plugins.module_utils.life import life_cycle
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle, UnhealthyError
 from ansible_collections.unshare.container.plugins.module_utils.state import generations
@@ -288,6 +288,27 @@ def test_failed_units_are_told_with_their_logs(layout: Layout) -> None:
     assert str(error) == f"container 'web' is not well: {said}\n{logs}"
     assert error.failed_units == ["a.service", "b.service", "c.service", "d.service"]
     assert container.asked == [("log", 12, f"{name}.service") for name in "abc"]
+
+
+@pytest.mark.parametrize(("roll_back", "well"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize("error", [NotReady("it has ended", ended=True), LauncherError("it has no room")])
+def test_what_never_ran_has_no_failed_units(layout: Layout, error: Exception, roll_back: bool, well: bool) -> None:
+    """A result has a list of them, whatever failed, also where the way back fails or there is none."""
+
+    class Broken(FakeContainer):
+        def start(self, *_arguments: t.Any, **_options: t.Any) -> t.Any:
+            raise error
+
+    for number in range(2):
+        generations.switch(layout, "web", write(layout, str(number)))
+        if well:
+            generations.note_well(layout, "web")
+    cycle = cycle_of(layout, Broken(), write(layout, "new"), roll_back=roll_back)
+    with pytest.raises((LauncherError, TargetError), match=str(error)) as raised:
+        cycle.reach("started")
+    if roll_back or isinstance(error, NotReady):
+        assert isinstance(raised.value, UnhealthyError)
+        assert raised.value.failed_units == []
 
 
 def test_without_a_log_none_is_told(layout: Layout) -> None:
