@@ -23,9 +23,8 @@ _NOT_CHANGED = (
     | m.Assert()
     | m.Assign(value=m.Subscript(value=m.Name("Callable") | m.Attribute(attr=m.Name("Callable"))))
     | m.Assign(value=m.Call(func=m.Name("TypeVar") | m.Attribute(attr=m.Name("TypeVar"))))
-    | m.If(test=m.Attribute(attr=m.Name("TYPE_CHECKING")))
     | m.Expr(value=m.SimpleString() | m.ConcatenatedString())
-    | m.Assign(targets=[m.AssignTarget(target=m.Name("__all__"))])
+    | m.Assign(targets=[m.AssignTarget(target=m.Name("__all__") | m.Name("TYPE_CHECKING"))])
     | m.Assign(targets=[m.AssignTarget(target=m.Name("DOCUMENTATION") | m.Name("EXAMPLES") | m.Name("RETURN"))])
     | m.Arg(keyword=m.Name("repr"))
     | m.Subscript(value=m.Name("Callable") | m.Attribute(attr=m.Name("Callable")))
@@ -44,6 +43,7 @@ _MAY_NOT_BE_CHANGED = (
     cst.ImportFrom,
     cst.Subscript,
 )
+_FOR_TYPE_CHECKERS = m.If(test=m.Name("TYPE_CHECKING") | m.Attribute(attr=m.Name("TYPE_CHECKING")))
 _CAST = m.Call(func=m.Attribute(value=m.Name("t"), attr=m.Name("cast")))
 
 
@@ -95,6 +95,10 @@ class _Finder(cst.CSTVisitor):
             return False
         if isinstance(node, cst.Call) and m.matches(node, _CAST):
             node.args[1].visit(self)
+            return False
+        if isinstance(node, cst.If) and m.matches(node, _FOR_TYPE_CHECKERS):
+            if node.orelse is not None:
+                node.orelse.visit(self)
             return False
         if isinstance(node, (cst.BaseSmallStatement, cst.BaseCompoundStatement, cst.ExceptHandler, cst.Else)):
             self.lines = self._lines_of(node)

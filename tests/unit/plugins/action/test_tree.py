@@ -234,6 +234,18 @@ def test_t3_a_description_of_no_use_is_refused(shipped: Shipped, path: Path, des
     assert shipped.sent == []
 
 
+@pytest.mark.parametrize("kind", ["directory", "bytes"])
+def test_t3_a_description_that_cannot_be_read_is_refused(shipped: Shipped, path: Path, kind: str) -> None:
+    description = Path(f"{path}.json")
+    if kind == "directory":
+        description.mkdir()
+    else:
+        description.write_bytes(b"\xff")
+    with pytest.raises(AnsibleActionFail, match=r"^controller: .*a\.tar\.json cannot be read: "):
+        shipped.tree(path)
+    assert shipped.sent == []
+
+
 def test_t3_a_host_without_room_is_sent_nothing(shipped: Shipped, path: Path) -> None:
     described(path, "0" * 32, facts={"size": 1 << 60})
     assert "make room there; nothing was changed" in shipped.tree(path)["msg"]

@@ -178,10 +178,19 @@ def test_n14_a_container_with_an_address_is_reached_with_plain_ssh(listing: List
     assert variables(listing(), "db@web1")["ansible_connection"] == "unshare.container.nsenter"
 
 
-def test_what_is_no_address_is_an_error(listing: Listing) -> None:
-    known: dict[str, t.Any] = {"interfaces": [{"kind": "zone", "addresses": [TEMPLATE]}], "ports": []}
-    listing.answers = {"web1": {"containers": [container("db", **known)]}}
-    with pytest.raises(AnsibleParserError, match="host web1: it says of container db: .* IPv4 or IPv6 address"):
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ({"interfaces": [{"kind": "zone", "addresses": [TEMPLATE]}]}, ".* IPv4 or IPv6 address"),
+        ({"interfaces": [{"kind": "zone"}]}, "'addresses'"),
+        ({"interfaces": 5}, "'int' object is not iterable"),
+        ({"ports": [{"port": 2222}]}, "'target'"),
+        ({"ports": [{"port": 2222, "target": "x", "protocol": "tcp"}]}, "invalid literal"),
+    ],
+)
+def test_what_is_no_way_to_a_container_is_an_error(listing: Listing, known: dict[str, t.Any], said: str) -> None:
+    listing.answers = {"web1": {"containers": [container("db", **{"interfaces": [], "ports": [], **known})]}}
+    with pytest.raises(AnsibleParserError, match=f"host web1: it says of container db: {said}"):
         listing(connection="ssh")
 
 

@@ -68,6 +68,8 @@ def test_a_declared_file_that_is_hidden_is_dropped_and_told(case: str) -> None:
     before = copy.deepcopy(system)
     told = containerization_report(system, **arguments)["dropped"]
     assert [entry["name"] for entry in told if entry["kind"] == "file"] == [f"/etc/{name}" for name in dropped]
+    reason = "the mapping of /srv/f hides it" if "mappings" in arguments else "the host's file is shared with the net"
+    assert all(entry["reason"].startswith(reason) for entry in told if entry["kind"] == "file"), told
     derived = containerized_operating_system(system, **arguments)
     (value,) = [service["value"]["value"] for service in derived["services"] if service["type"] == "simple"]
     assert sorted(value) == sorted(kept)

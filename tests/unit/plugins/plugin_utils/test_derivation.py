@@ -228,6 +228,15 @@ def test_a_mapping_as_text_and_back() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "said"), [(5, "a number"), ([], "a list"), ({}, "a mapping"), (None, "null"), (True, "a boolean")]
+)
+def test_what_is_no_text_of_a_mapping_is_named(value: t.Any, said: str) -> None:
+    with pytest.raises(ValueError) as error:
+        file_system_mapping(value)
+    assert str(error.value) == f"mapping: must be SOURCE[=TARGET], not {said}"
+
+
+@pytest.mark.parametrize(
     ("select", "action", "value", "result"),
     [
         ({"type": "b"}, "delete", None, [("a", None), ("c", {"p": 1})]),
@@ -308,9 +317,21 @@ def test_c1_what_a_machine_has_and_its_container_does_not() -> None:
 
 
 def test_what_is_not_said_of_a_fold() -> None:
-    """The journal is volatile, the network the container's own, the store at /usr."""
+    """The journal is volatile, the network the container's own, the store at /usr, and the root no machine's."""
     system = derive([{"type": "simple", "value": {"target": "special-files", "value": {"/gnu/x": "y"}}}]).system
-    files = fold(system, system.essential_services or ())["files"]
+    essential = system.essential_services or ()
+    files = fold(system, essential)["files"]
+    said = fold(
+        system,
+        essential,
+        shared_network=False,
+        log="volatile",
+        store="/usr",
+        machine=False,
+        oom_score_adj=0,
+        for_clients=(),
+    )
+    assert said["files"] == files
     assert "Storage=volatile\n" in files["/etc/systemd/journald.conf"]["content"]
     assert files["/gnu/x"] == {"link": "y"}
 

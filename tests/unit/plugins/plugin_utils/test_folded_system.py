@@ -7,8 +7,13 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.unshare.container.plugins.plugin_utils.accounts import Accounts, Places
 from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import rendered
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
+from ansible_collections.unshare.container.plugins.plugin_utils.folded_system import FoldedSystem
+from ansible_collections.unshare.container.plugins.plugin_utils.operating_system import operating_system
+from ansible_collections.unshare.container.plugins.plugin_utils.records import UserAccount, UserGroup
+from ansible_collections.unshare.container.plugins.plugin_utils.service_types import Context
 
 System = dict[str, t.Any]
 SERVICES = "operating_system.services"
@@ -217,6 +222,38 @@ def test_ids_that_two_have() -> None:
         "operating_system.groups[1]: 'redis' and 'g' both have the gid 902; set `gid` of one of them"
     )
     assert refused(groups=[{"name": "adm", "gid": 50}]).startswith("operating_system.groups[0]: ")
+
+
+def test_accounts_of_services_alone_are_named_by_their_list() -> None:
+    """Nobody wrote them, so they have no places of their own."""
+    user, other = (UserAccount.from_mapping({"name": name, "uid": 5000}, "x") for name in ("a", "b"))
+    group, same = (UserGroup.from_mapping({"name": name, "gid": 5000}, "x") for name in ("g", "h"))
+    lost = UserAccount.from_mapping({"name": "a", "group": "nosuch"}, "x")
+    for users, groups, said in (
+        ([user, other], [], "users: 'a' and 'b' both have the uid 5000"),
+        ([], [group, same], "groups: 'g' and 'h' both have the gid 5000"),
+        ([lost], [], "users: 'a' is in the unknown group 'nosuch'"),
+    ):
+        with pytest.raises(DeclarationError, match=f"^operating_system.{said}"):
+            Accounts(users, groups, "operating_system", Places())
+
+
+def test_what_is_mounted_is_what_only_the_host_knows() -> None:
+    """Not a tmpfs, which is empty, nor what nobody mounts at the start, nor the root and the store."""
+    system = {
+        "host_name": "a",
+        "file_systems": [
+            {"device": "/dev/a", "mount_point": "/srv/disk", "type": "ext4", "needed_for_boot": True},
+            {"device": "/srv/b", "mount_point": "/srv/bind", "type": "none", "flags": ["bind-mount"],
+             "needed_for_boot": True},
+            {"device": "tmpfs", "mount_point": "/srv/memory", "type": "tmpfs", "needed_for_boot": True},
+            {"device": "/dev/c", "mount_point": "/srv/later", "type": "ext4"},
+            {"device": "/dev/d", "mount_point": "/", "type": "ext4", "needed_for_boot": True},
+            {"device": "/dev/e", "mount_point": "/gnu", "type": "ext4", "needed_for_boot": True},
+        ],
+    }  # fmt: skip
+    folded = FoldedSystem(Context(operating_system(system), store="/gnu"), {})
+    assert folded.mounted() == ["/srv/disk", "/srv/bind"]
 
 
 def test_a_link_where_a_file_is() -> None:

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins.plugin_utils import specs
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.operating_system import operating_system
-from ansible_collections.unshare.container.plugins.plugin_utils.records import FileSystem, FileSystemMapping
+from ansible_collections.unshare.container.plugins.plugin_utils.records import FileSystem, FileSystemMapping, Record
 from ansible_collections.unshare.container.plugins.plugin_utils.validation import Spec
 from ansible_collections.unshare.container.tests.tally import RARELY, Tally, mostly
 from ansible_collections.unshare.container.tests.unit.plugins.plugin_utils.good_values import places, with_value
@@ -97,6 +98,15 @@ def test_what_a_record_needs(key: str) -> None:
         item = {other: value for other, value in needed.items() if other != name}
         with pytest.raises(DeclarationError, match=rf"^operating_system\.{key}\[0\]: '{name}' is required"):
             operating_system({"host_name": "x", key: [item]})
+
+
+@pytest.mark.parametrize("kind", Record.__subclasses__(), ids=lambda kind: kind.__name__)
+def test_a_record_says_no_more_than_it_was_given(kind: type[Record]) -> None:
+    """Its fields have the defaults of its specification."""
+    least = {id(spec): needed for spec, needed in NEEDED.values()}
+    least |= {id(specs.OPERATING_SYSTEM): {"host_name": "x"}, id(specs.MAPPING): {"source": "/x"}}
+    found = kind.from_mapping(least[id(kind.SPEC)], "x")
+    assert dataclasses.replace(found, given=frozenset()).to_mapping() == found.to_mapping() == least[id(kind.SPEC)]
 
 
 def test_an_operating_system_needs_a_name() -> None:

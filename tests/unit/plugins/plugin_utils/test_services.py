@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import copy
 import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins.plugin_utils.containerized import containerized_operating_system
 from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
+from ansible_collections.unshare.container.plugins.plugin_utils.registry import BUILT_IN
 from ansible_collections.unshare.container.plugins.plugin_utils.system_files import system_files
+from ansible_collections.unshare.container.tests.unit.plugins.plugin_utils.good_values import ADDITIONS
 
 Service = dict[str, t.Any]
 
@@ -161,3 +164,39 @@ def test_nscd_is_skipped_where_it_is_missing() -> None:
     assert "ConditionFileIsExecutable=/usr/sbin/nscd" in content(system, "/etc/systemd/system/nscd.service")
     assert "max-db-size hosts 262144" in content(system, "/etc/nscd.conf")
     assert system["programs"] == []
+
+
+@pytest.mark.parametrize(
+    ("types", "form", "other"),
+    [
+        (["etc", "pam", "session-environment", "special-files", "system"], "a mapping", []),
+        (["activation", "boot", "fstab", "hosts", "privileged-programs", "profile", "systemd"], "a list", {}),
+    ],
+)
+def test_a_value_of_a_type_without_fields_has_the_form_of_its_default(
+    types: list[str], form: str, other: t.Any
+) -> None:
+    for name in types:
+        with pytest.raises(DeclarationError) as error:
+            BUILT_IN[name].read(other, "x")
+        assert str(error.value).startswith(f"x: must be {form}, not ")
+        assert BUILT_IN[name].read(None, "x") == ({} if form == "a mapping" else [])
+
+
+@pytest.mark.parametrize("target", sorted(ADDITIONS.keys() - {"system"}))
+def test_the_value_of_an_essential_service_counts_as_what_is_added_to_it(target: str) -> None:
+    if BUILT_IN[target].default is None:
+        with pytest.raises(DeclarationError, match=f"type '{target}' takes no value$"):
+            BUILT_IN[target].read(ADDITIONS[target], "x")
+        return
+    derived = containerized_operating_system({"host_name": "a"})
+    own = copy.deepcopy(derived)
+    derived["services"].append({"type": "simple", "value": {"target": target, "value": ADDITIONS[target]}})
+    (service,) = [item for item in own["essential_services"] if item["type"] == target]
+    service["value"] = (
+        {**service.get("value", {}), **ADDITIONS[target]}
+        if isinstance(ADDITIONS[target], dict)
+        else [*service.get("value", []), *ADDITIONS[target]]
+    )
+    added, without = system_files(derived), render()
+    assert system_files(own) == added != without

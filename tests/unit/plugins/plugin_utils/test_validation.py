@@ -271,6 +271,38 @@ def test_where_each_check_draws_its_line(
 
 
 @pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a" * 64, "at most 63 characters between two dots"),
+        ("a" * 65, "letters, digits, '-', '.'; at most 64"),
+        ("a" * 32 + "." + "b" * 32, "letters, digits, '-', '.'; at most 64"),
+        ("a_b", "letters, digits, '-', '.'; at most 64"),
+    ],
+)
+def test_which_limit_of_a_host_name_is_met_first(name: str, said: str) -> None:
+    with pytest.raises(DeclarationError) as error:
+        checks.host_name(name, "x")
+    assert str(error.value) == f"x: {name!r} is not a host name ({said})"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/boot", "/dev", "/dev/shm", "/etc"),
+        *("/etc/systemd", "/etc/systemd/system", "/home", "/media", "/mnt", "/opt", "/proc", "/run", "/run/lock"),
+        *("/srv", "/sys", "/tmp", "/usr", "/usr/bin", "/usr/lib", "/usr/local", "/usr/sbin", "/usr/share", "/var"),
+        *("/var/backups", "/var/cache", "/var/empty", "/var/lib", "/var/local", "/var/lock", "/var/log", "/var/mail"),
+        *("/var/opt", "/var/run", "/var/spool", "/var/tmp"),
+    ],
+)
+def test_no_directory_of_the_system_is_given_away(path: str) -> None:
+    """As file-hierarchy(7) has them, and those of Debian: neither to a user nor to a service."""
+    for check, whose in ((checks.home_directory, "user"), (checks.data_directory, "service")):
+        with pytest.raises(DeclarationError, match=f"^x: '{path}' belongs to the system, and .* given to the {whose}"):
+            check(path, "x")
+
+
+@pytest.mark.parametrize(
     ("path", "plain_form"),
     [("/", "/"), ("//a/./b//", "/a/b"), ("/a..b/...", "/a..b/..."), ("/" + "a" * 255, "/" + "a" * 255),
      (LONG_PATH, LONG_PATH), ("/é b", "/é b")],

@@ -288,6 +288,19 @@ def test_the_template_stays_while_a_container_runs_by_it(layout: Layout) -> None
     assert listing(layout) == []
 
 
+@pytest.mark.parametrize("left", [name for name in ENABLED if "@web" in name])
+def test_absent_takes_along_whichever_file_is_left(layout: Layout, left: str) -> None:
+    """An interrupted removal leaves some; the template stays with the other container."""
+    systemd, container = FakeSystemd(), Container()
+    for name in ("web", "database"):
+        Boot(layout, name, container, enabled=True, systemd=systemd).apply("started")
+    for name in {*ENABLED} - {left, "unshare-container@.service"}:
+        (layout.root / UNITS / name).unlink()
+    assert four_ways(lambda: Boot(layout, "web", container, systemd=systemd), "absent")
+    assert not [path for path in listing(layout) if "web" in path]
+    assert not Boot(layout, "web", container, systemd=systemd).would_change("absent")
+
+
 def test_drop_ins_of_an_administrator_stay(layout: Layout) -> None:
     systemd, container = FakeSystemd(), Container()
     Boot(layout, "web", container, enabled=True, systemd=systemd).apply("started")
@@ -376,16 +389,6 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     assert said() == ""
     (directory / "limits.conf").write_text("[Service]\nMemoryMacks=1\n")
     assert "MemoryMacks" in said()
-
-
-def test_a_unit_that_cannot_be_written_is_named(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_path: str, _text: str, _mode: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    boot = Boot(layout, "web", Container(), enabled=True, systemd=FakeSystemd())
-    monkeypatch.setattr(boot_module, "write_atomically", full)
-    with pytest.raises(TargetError, match=r"^the unit unshare-container@web\.service cannot be written: No space left"):
-        boot.apply("started")
 
 
 def test_the_units_files_are_for_all_to_read(layout: Layout) -> None:

@@ -272,3 +272,13 @@ def test_options_that_only_systemd_keeps(layout: Layout, options: dict[str, t.An
     for name in ("a", "b", "database"):
         has(layout, name)
     assert warnings(boot_of(layout, **options)) == []
+
+
+def test_a_unit_that_cannot_be_written_is_named(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_path: str, _text: str, _mode: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    boot = boot_of(layout, enabled=True)
+    monkeypatch.setattr(boot_module, "write_atomically", full)
+    with pytest.raises(TargetError, match=r"^the unit unshare-container@web\.service cannot be written: No space left"):
+        boot.apply("started")

@@ -43,7 +43,11 @@ def bind(source: str, point: str, *flags: str, **more: t.Any) -> dict[str, t.Any
 
 
 def found(host: HostFacts, *mounts: dict[str, t.Any], **more: t.Any) -> list[str]:
-    return problems(host, specification(file_systems=[STORE, *mounts], files=FILES, **more))
+    """Return what is said; no descriptor is left open, of which there would be one for each mount of each run."""
+    before = {*os.listdir("/proc/self/fd")}
+    said = problems(host, specification(file_systems=[STORE, *mounts], files=FILES, **more))
+    assert {*os.listdir("/proc/self/fd")} <= before
+    return said
 
 
 BAD: dict[str, tuple[list[dict[str, t.Any]], str]] = {

@@ -161,6 +161,17 @@ def test_whether_a_unit_is_active(tmp_path: Path, commands: Commands, state: str
     assert commands.run == [(["systemctl", "show", "--property=ActiveState", "--value", UNIT], 30.0)]
 
 
+def test_properties_of_a_unit_by_their_names(tmp_path: Path, commands: Commands) -> None:
+    commands.answers["show"] = (0, "MemoryMax=infinity\nAllowedCPUs=\nEnvironment=A=1 B=2\n", "")
+    found = Systemd(tmp_path).properties(UNIT, ["MemoryMax", "AllowedCPUs", "Environment"])
+    assert {name: found[name] for name in found if name} == {
+        "MemoryMax": "infinity",
+        "AllowedCPUs": "",
+        "Environment": "A=1 B=2",
+    }
+    assert commands.run == [(["systemctl", "show", "--property=MemoryMax,AllowedCPUs,Environment", UNIT], 30.0)]
+
+
 def test_which_units_of_containers_are_active(tmp_path: Path, commands: Commands) -> None:
     commands.answers["list-units"] = (0, f"{UNIT} loaded active running System container web\n\n", "")
     assert Systemd(tmp_path).active_instances() == [UNIT]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
@@ -125,6 +126,27 @@ def test_what_is_not_there_any_more_is_out_of_reach(public: Path, gone: str) -> 
     assert not reachable._is_reachable(host, str(path), "")
     path.mkdir(parents=True)
     assert reachable._is_reachable(host, str(path), "")
+
+
+@pytest.mark.parametrize(
+    ("number", "through"), [(errno.ENOENT, False), (errno.ELOOP, True), (errno.EIO, None), (errno.EACCES, None)]
+)
+def test_what_cannot_be_looked_at_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, public: Path, number: int, through: bool | None
+) -> None:
+    """Nobody can tell then who is let in; a link that came there meanwhile leads to where anybody may be let in."""
+
+    def fail(_directory: str) -> bool:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(reachable, "lets_users_in", fail)
+    host = table("1 0 8:1 / / rw - ext4 /dev/sda1 rw")
+    if through is not None:
+        assert reachable._is_reachable(host, str(public), "") is through
+        return
+    with pytest.raises(OSError) as raised:
+        reachable._is_reachable(host, str(public), "")
+    assert raised.value.errno == number
 
 
 @pytest.mark.parametrize("kind", ["file", "fifo", "socket", "device"])

@@ -197,7 +197,8 @@ def test_a_port_of_another_container_is_refused_before_a_change(
 ) -> None:
     asked = []
 
-    def conflicts(_host: t.Any, _layout: t.Any, _name: str, wanted: t.Any, without: t.Any) -> list[str]:
+    def conflicts(host: HostFacts, layout: t.Any, name: str, wanted: t.Any, without: t.Any) -> list[str]:
+        assert (host.root, layout, name) == (in_zone.layout.root, in_zone.layout, "web")
         asked.append(([(port.place, port.number) for port in wanted], without))
         return ["ports[1]: taken"] if wanted else []
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.inside.units import Judgement
-from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError, NotReady
 from ansible_collections.unshare.container.plugins.module_utils.life import life_cycle
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
 from ansible_collections.unshare.container.plugins.module_utils.life.unhealthy import UnhealthyError
@@ -186,6 +186,27 @@ def test_plans(layout: Layout, state: str, there: bool, named: bool, planned: tu
     assert cycle.describe()["state"] == ("running" if there else "absent")  # nothing was done
 
 
+@pytest.mark.parametrize(
+    ("state", "runs", "starts"),
+    [
+        *((state, runs, None) for state in ("stopped", "absent") for runs in (None, "old", "new")),
+        *((state, runs, "new") for state in ("started", "rolled_back") for runs in (None, "old")),
+        ("started", "new", None),
+        ("rolled_back", "new", None),
+        *(("restarted", runs, "new") for runs in (None, "old", "new")),
+    ],
+)
+def test_which_system_a_state_starts(layout: Layout, state: str, runs: str | None, starts: str | None) -> None:
+    """By name, or the current one; nothing is started for a state in which nothing runs, nor what runs already."""
+    container, systems = FakeContainer(), {"old": write(layout, "1"), "new": write(layout, "2")}
+    cycle = cycle_of(layout, container)
+    assert cycle.to_start(state, None) is None  # there is none
+    generations.switch(layout, "web", systems["new"])
+    container.running = str(systems[runs]) if runs else None
+    wanted = systems[starts] if starts else None
+    assert cycle.to_start(state, None) == cycle.to_start(state, systems["new"]) == wanted
+
+
 def test_what_there_is_to_remove(layout: Layout) -> None:
     container = FakeContainer()
     cycle = cycle_of(layout, container)
@@ -268,6 +289,27 @@ def test_failed_units_are_told_with_their_logs(layout: Layout) -> None:
     assert str(error) == f"container 'web' is not well: {said}\n{logs}"
     assert error.failed_units == ["a.service", "b.service", "c.service", "d.service"]
     assert container.asked == [("log", 12, f"{name}.service") for name in "abc"]
+
+
+@pytest.mark.parametrize(("roll_back", "well"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize("error", [NotReady("it has ended", ended=True), LauncherError("it has no room")])
+def test_what_never_ran_has_no_failed_units(layout: Layout, error: Exception, roll_back: bool, well: bool) -> None:
+    """A result has a list of them, whatever failed, also where the way back fails or there is none."""
+
+    class Broken(FakeContainer):
+        def start(self, *_arguments: t.Any, **_options: t.Any) -> t.Any:
+            raise error
+
+    for number in range(2):
+        generations.switch(layout, "web", write(layout, str(number)))
+        if well:
+            generations.note_well(layout, "web")
+    cycle = cycle_of(layout, Broken(), write(layout, "new"), roll_back=roll_back)
+    with pytest.raises((LauncherError, TargetError), match=str(error)) as raised:
+        cycle.reach("started")
+    if roll_back or isinstance(error, NotReady):
+        assert isinstance(raised.value, UnhealthyError)
+        assert raised.value.failed_units == []
 
 
 def test_without_a_log_none_is_told(layout: Layout) -> None:

@@ -168,6 +168,7 @@ def refusal(value: dict[str, t.Any], secrets: dict[str, str] | None = None, name
             {"directories": [{"path": "/a", "mode": 7}]},
             "system.directories[0].mode: 7 is not up to four octal digits in quotes",
         ),
+        ({"host_files": {"/a": 1}}, "system.host_files: is not of type list"),
         ({"spec": {**system()["spec"], "files": {}}}, "system.spec.files: belongs beside 'spec', not in it"),
         ({"spec": {**system()["spec"], "log": "x"}}, "system.spec.log: is neither 'volatile' nor 'persistent'"),
         (

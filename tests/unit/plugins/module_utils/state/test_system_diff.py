@@ -198,6 +198,14 @@ def test_contents_that_are_not_shown_differ_all_the_same(before: str, after: str
     assert (entry["before"], entry["after"]) == shown
 
 
+def test_a_file_that_reads_as_the_link_that_it_replaces_differs_all_the_same() -> None:
+    """What is shown of it stays, to its last blank."""
+    link = system()
+    link["files"]["/etc/x"] = {"link": "/a "}
+    (entry,) = [entry for entry in compared(link, system(x="link to /a \n")) if entry["after_header"] == "/etc/x"]
+    assert (entry["before"], entry["after"]) == ("link to /a \n", "link to /a , other content\n")
+
+
 def test_what_goes_is_shown_as_gone() -> None:
     assert compared(system(x="one\n"), system()) == [
         {"before_header": "/etc/x", "after_header": "/etc/x", "before": "one\n", "after": ""}
