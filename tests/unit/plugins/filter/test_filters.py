@@ -76,6 +76,13 @@ def test_the_roles_default_name(declared: t.Any, said: str) -> None:
     assert said in found
 
 
+@pytest.mark.parametrize("own", [5, {"a": 1}, [{}]])
+def test_a_wrong_list_of_own_variables_is_named_as_the_role_has_it(own: t.Any) -> None:
+    check = module("container_record").FilterModule().filters()["container_record"]
+    with pytest.raises(AnsibleError, match=r"^system_container_own_variables(\[0\])?: must be "):
+        check({}, "system_container_", own_variables=own)
+
+
 def test_container_record() -> None:
     check = module("container_record").FilterModule().filters()["container_record"]
     assert check({"state": "stopped", "log": "volatile", "store": "/usr"})["keep_generations"] == 5
