@@ -83,6 +83,7 @@ class Declarations:
             machine["host_name"] = "machine"
             machine["file_systems"] += self.read(page.take("file_systems:"))["file_systems"]
             self.containers["machine"] = {"operating_system": machine, "mappings": ["/srv/www"]}
+            self.containers.update(self.read(page.take("containers:"))["containers"])
             accounts = self.read(page.take("users:"))
             self.containers["database"] = {
                 "operating_system": {"host_name": "database", **accounts, "services": [{"type": "postgresql"}]},
@@ -126,6 +127,7 @@ def reader(declared: Declarations, tmp_path_factory: pytest.TempPathFactory) -> 
         made = HostReader(host, tmp_path_factory.mktemp("declared"))
         made.run("mkdir -p /srv/www /srv/kept /srv/postgres && echo Hello >/srv/www/index.html")
         made.run("chown 101:104 /srv/postgres && chmod 0700 /srv/postgres /srv/kept")
+        made.run("mkdir --mode=0700 /srv/pg && chown 107:112 /srv/pg")
         for version in ("1.0", "2.0"):
             made.run(f"mkdir -p /srv/opt/app-{version}/bin")
             made.run(f"cat >/srv/opt/app-{version}/bin/serve <<'END'\n{SERVE.format(version=version)}END")
@@ -145,7 +147,7 @@ def inside(reader: HostReader, name: str, command: str) -> str:
 
 def test_all_that_the_pages_declare_runs(declared: Declarations, reader: HostReader) -> None:
     assert set(reader.run("ls /run/unshare").split()) == set(declared.containers)
-    assert len(declared.containers) == 10
+    assert len(declared.containers) == 11
     assert "token" not in declared.printed
 
 
@@ -175,6 +177,8 @@ def test_machines_of_the_page(reader: HostReader) -> None:
     assert inside(reader, "machine", "findmnt --noheadings --output=FSTYPE /var/cache") == "tmpfs"
     assert inside(reader, "database", "id postgres").startswith("uid=101(postgres) gid=104(postgres)")
     assert reader.run("stat --format=%u:%g /srv/postgres/*").split()[0] == "101:104"
+    assert set(reader.run("stat --format=%u:%g /srv/pg/*").split()) == {"107:112"}
+    assert inside(reader, "db", "stat --format=%U:%G /var/lib/postgresql/data") == "postgres:postgres"
 
 
 def test_two_versions_and_a_secret_of_day_two(reader: HostReader) -> None:
