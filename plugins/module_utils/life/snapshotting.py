@@ -18,7 +18,7 @@ from typing import Any, Callable, ContextManager, Dict, NamedTuple
 
 from ..launcher.errors import LauncherError
 from ..launcher.names import NO_NAME, is_name
-from ..launcher.volumes import VOLUMES
+from ..launcher.volumes import SNAPSHOTS, VOLUMES
 from ..state import restoring, volumes
 from ..state.restoring import Restore
 from ..state.snapshot_record import SnapshotRecord, labels_of, no_longer_kept
@@ -131,7 +131,7 @@ class Snapshotting:
 
     def _is_there(self) -> bool:
         """Return whether the host has anything of the container."""
-        kept = (*ON_DISK, VOLUMES, volumes.SNAPSHOTS)
+        kept = (*ON_DISK, VOLUMES, SNAPSHOTS)
         return any(os.path.lexists(self.directory / entry) for entry in kept)
 
     def _lack(self, error: TargetError) -> None:

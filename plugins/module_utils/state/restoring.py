@@ -17,9 +17,8 @@ from ..launcher import data, kinds
 from ..launcher.errors import LauncherError
 from ..launcher.kinds import ContractError, ContractRecord
 from ..launcher.paths import make_directory, read_text, sync_directory, write_atomically
-from ..launcher.volumes import VOLUMES
+from ..launcher.volumes import RESTORING, VOLUMES
 from .renaming import put_in_place
-from .volumes import RESTORING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

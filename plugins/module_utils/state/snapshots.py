@@ -23,11 +23,11 @@ from ..launcher.paths import (
     sync_directory,
     write_atomically,
 )
-from ..launcher.volumes import VOLUMES
+from ..launcher.volumes import RESTORING, SNAPSHOTS, VOLUMES
 from .snapshot_record import SnapshotRecord
 from .target import TargetError
 from .tree_copy import TreeCopy, without_default_acl
-from .volumes import RESTORING, SNAPSHOTS, snapshot_names
+from .volumes import snapshot_names
 
 RECORD = "snapshot.json"
 MAKING, GONE, LINKS = ".new-", ".gone-", "links"

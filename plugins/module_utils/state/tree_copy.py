@@ -108,12 +108,18 @@ class TreeCopy:
                 elif status.st_nlink == 1:
                     self._one(directory, entry.name, status)
                 elif not self._link(entry.name, _key(status)) and self._one(directory, entry.name, status):
-                    # It may have as many names as it can have already: then the last one takes this one's place.
-                    os.link(entry.name, _key(status), src_dir_fd=self._here, dst_dir_fd=self.links)
+                    self._keep_link(entry.name, _key(status))
         return found
 
+    def _keep_link(self, name: str, key: str) -> None:
+        """Give what was copied a name beside the copy, by which `_link` finds it."""
+        os.link(name, key, src_dir_fd=self._here, dst_dir_fd=self.links, follow_symlinks=False)
+
     def _link(self, name: str, key: str) -> bool:
-        """Give another name to what was copied before. Return whether it was."""
+        """Give another name to what was copied before. Return whether it was.
+
+        With its name beside the copy, a file may have all names that it can have: that one is taken for the last.
+        """
         try:
             os.link(key, name, src_dir_fd=self.links, dst_dir_fd=self._here, follow_symlinks=False)
         except FileNotFoundError:

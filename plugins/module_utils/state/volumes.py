@@ -11,7 +11,7 @@ import os
 
 from ..launcher.names import is_name
 from ..launcher.paths import make_directory, remove_entries
-from ..launcher.volumes import VOLUMES
+from ..launcher.volumes import RESTORING, SNAPSHOTS, VOLUMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ LEFT_BEHIND = (
     "container %s: its volumes are kept in %s: %s; a container of this name that declares them finds their data, and "
     "remove_volumes: true removes them"
 )
-SNAPSHOTS = "snapshots"  # in the container's directory
-RESTORING = ".restoring"  # in that: a restore that is not finished (`restoring`)
 SNAPSHOTS_LEFT = (
     "container %s: its snapshots are kept in %s: %s; container_snapshot restores or removes one, and remove_volumes: "
     "true removes all"
