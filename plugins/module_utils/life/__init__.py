@@ -16,6 +16,7 @@ By hand, by a unit, or by the module, a container is started and stopped by the 
                  `network_warnings` where it does not lead
     following    what follows the host in all that run; `follower` for one in the foreground
     again        a start of a container that has rebooted itself
+    frozen       a container that stands still while its data are read
 
 For the modules:
 
