@@ -203,7 +203,7 @@ from ..module_utils.host.systemd_units import Systemd
 from ..module_utils.host.time_limits import TimeLimit, check_time_limits
 from ..module_utils.life import main as _library_main  # noqa: F401  all of it is sent, to be compared
 from ..module_utils.life.container import Container
-from ..module_utils.life.snapshotting import Request, Snapshotting
+from ..module_utils.life.snapshotting import SnapshotRequest, Snapshotting
 from ..module_utils.life.starting import starter
 from ..module_utils.state.system_content import check_name
 from ..module_utils.state.target import Layout
@@ -230,7 +230,7 @@ def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
     given = module.params
     check_time_limits(given, ARGUMENT_SPEC)
     container = Container(check_name(given["name"]))
-    request = Request(
+    request = SnapshotRequest(
         given["snapshot"] or "",
         given["labels"],
         given["stop"],

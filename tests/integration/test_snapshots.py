@@ -19,7 +19,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.volumes
 from ansible_collections.unshare.container.plugins.module_utils.life import snapshotting
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
-from ansible_collections.unshare.container.plugins.module_utils.life.snapshotting import Request, Snapshotting
+from ansible_collections.unshare.container.plugins.module_utils.life.snapshotting import SnapshotRequest, Snapshotting
 from ansible_collections.unshare.container.plugins.module_utils.life.starting import LauncherStarter
 from ansible_collections.unshare.container.plugins.module_utils.state import restoring, tree_copy
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
@@ -50,7 +50,7 @@ def reach(container: Container, state: str = "started", **options: t.Any) -> Lif
 
 def ask(container: Container, state: str = "present", check: bool = False, **options: t.Any) -> dict[str, t.Any]:
     """Do what the module does, and return its result with its warnings."""
-    request = Request(**{"timeout": 60.0, **options})
+    request = SnapshotRequest(**{"timeout": 60.0, **options})
     making = Snapshotting(Layout(), container, LauncherStarter(container), request, check)
     result = making.reach(state)
     return {**result, "warnings": heard(making.warnings)}
@@ -194,7 +194,7 @@ def test_v4_what_does_not_start_again_has_its_snapshot(container: Container) -> 
             raise LauncherError("no start")
 
     for state, said in (("present", "snapshot x: is made"), ("restored", "snapshot x: is restored")):
-        making = Snapshotting(Layout(), container, Failing(container), Request("x", stop=True))
+        making = Snapshotting(Layout(), container, Failing(container), SnapshotRequest("x", stop=True))
         with pytest.raises(TargetError, match=f"{said}, but the container does not start again: no start"):
             making.reach(state)
         assert container.status().state == "stopped"

@@ -40,8 +40,10 @@ UNFINISHED = (
     "container {name!r}: a restore of {snapshot} was interrupted, and the container runs: stop it, and run this again"
 )
 STOPPED = "container {name!r}: was stopped for a restore of {snapshot} that was interrupted, and does not run: start it"
-SOCKETS = "volume {volume}: {count} sockets are not in the snapshot: whoever listens makes them again"
-DEVICES = "volume {volume}: {count} devices are not in the snapshot: a container has those that are declared (devices)"
+SOCKETS_LEFT_OUT = "volume {volume}: {count} sockets are not in the snapshot: whoever listens makes them again"
+NODES_LEFT_OUT = (
+    "volume {volume}: {count} devices are not in the snapshot: a container has those that are declared (devices)"
+)
 OTHER_SYSTEM = (
     "snapshot {snapshot}: was taken with the system {former}, and {current} is current: state: rolled_back of "
     "system_container goes back to it, if the data need it"
@@ -50,7 +52,7 @@ NOT_SPACE = (28, 122)  # ENOSPC, EDQUOT
 FULL = "{place}: no space is left for the copy ({error}); nothing was changed: make room, or remove snapshots"
 
 
-class Request(NamedTuple):
+class SnapshotRequest(NamedTuple):
     """What is asked for.
 
     :param snapshot: its name; empty for one made of the time.
@@ -92,7 +94,9 @@ class Snapshotting:
     :param check: whether only to find out what would change.
     """
 
-    def __init__(self, layout: Layout, container: Any, starter: Starter, request: Request, check: bool = False) -> None:
+    def __init__(
+        self, layout: Layout, container: Any, starter: Starter, request: SnapshotRequest, check: bool = False
+    ) -> None:
         self.layout = layout
         self.container = container
         self.starter = starter
@@ -264,7 +268,7 @@ class Snapshotting:
         for volume in names:
             done = copy(source, volume, target)
             size, files = size + done.size, files + done.files
-            for count, text in ((done.sockets, SOCKETS), (done.devices, DEVICES)):
+            for count, text in ((done.sockets, SOCKETS_LEFT_OUT), (done.devices, NODES_LEFT_OUT)):
                 if count and say:
                     self.warnings.append(text.format(volume=volume, count=count))
         return size, files

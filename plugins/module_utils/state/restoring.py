@@ -109,7 +109,7 @@ def finish(directory: str, snapshots: str, before: Callable[[str], None] = lambd
             put_in_place(Path(new), Path(place))
             sync_directory(volumes)
             sync_directory(os.path.dirname(new))
-    os.rename(aside, os.path.join(snapshots, FINISHED % time.time_ns()))
+    Path(aside).rename(os.path.join(snapshots, FINISHED % time.time_ns()))
     sync_directory(snapshots)
 
 

@@ -29,7 +29,7 @@ from .target import TargetError
 from .tree_copy import TreeCopy, without_default_acl
 from .volumes import snapshot_names
 
-RECORD = "snapshot.json"
+SNAPSHOT_FILE = "snapshot.json"
 MAKING, GONE, LINKS = ".new-", ".gone-", "links"
 UNKNOWN = "snapshot: container %r has no snapshot %r; %s"
 
@@ -59,7 +59,7 @@ class Snapshots:
         if snapshot not in there:
             known = f"it has {', '.join(there)}" if there else "it has none"
             raise TargetError(UNKNOWN % (self.name, snapshot, known))
-        path = str(self.path / snapshot / RECORD)
+        path = str(self.path / snapshot / SNAPSHOT_FILE)
         record = SnapshotRecord.parse(read_text(path), path)
         lost = [volume for volume in record.volumes if not (self.path / snapshot / VOLUMES / volume).is_dir()]
         if lost:
@@ -78,7 +78,7 @@ class Snapshots:
 
     def write_record(self, snapshot: str, record: SnapshotRecord) -> None:
         """Replace what is noted of a snapshot."""
-        write_atomically(str(self.path / snapshot / RECORD), record.text(), durable=True)
+        write_atomically(str(self.path / snapshot / SNAPSHOT_FILE), record.text(), durable=True)
 
     def clear(self) -> None:
         """Remove what was not finished. The caller holds the container's lock, and no restore is to be finished."""
@@ -89,7 +89,7 @@ class Snapshots:
     def remove(self, snapshot: str) -> None:
         """Remove a snapshot. One that is removed in part is none any more."""
         aside = self.path / (GONE + snapshot)
-        os.rename(self.path / snapshot, aside)
+        (self.path / snapshot).rename(aside)
         sync_directory(str(self.path))
         remove_tree(str(aside))
 
@@ -129,8 +129,8 @@ class Snapshots:
 
     def finish(self, snapshot: str, path: Path, record: SnapshotRecord) -> None:
         """Give a snapshot its name, when all that is in it is on the disk."""
-        write_atomically(str(path / RECORD), record.text(), durable=True)
-        os.rename(path, self.path / snapshot)
+        write_atomically(str(path / SNAPSHOT_FILE), record.text(), durable=True)
+        path.rename(self.path / snapshot)
         sync_directory(str(self.path))
 
 
