@@ -119,7 +119,7 @@ def walk(
         if error.errno != errno.EXDEV:
             raise
         below = [level.name for level in levels[1:]] + ([os.fsdecode(error.filename)] if levels else [])
-        raise LauncherError(MOUNTED % shown([place] + below)) from error
+        raise LauncherError(MOUNTED % path_shown([place] + below)) from error
     finally:
         os.close(here)
 
@@ -137,11 +137,11 @@ def _parent(descriptor: int, level: _Level) -> int:
     outer = linux.openat2(descriptor, "..", FLAGS, RESOLVE)
     if identity(outer) != level.identity:
         os.close(outer)
-        raise LauncherError("%s: was moved to another directory meanwhile; try again" % shown([level.name]))
+        raise LauncherError("%s: was moved to another directory meanwhile; try again" % path_shown([level.name]))
     return outer
 
 
-def shown(names: list[str]) -> str:
+def path_shown(names: list[str]) -> str:
     """Return the path that these names make, for a message; the middle of a long one is left out."""
     path = "/".join(names)
     return path if len(path) <= SHOWN else path[: SHOWN // 2] + "[...]" + path[-SHOWN // 2 :]

@@ -158,11 +158,11 @@ class TreeCopy:
         try:
             source = os.open(name, READ, dir_fd=directory)
         except BlockingIOError:
-            raise LauncherError(LEASED % trees.shown([self.place, "...", name])) from None
+            raise LauncherError(LEASED % trees.path_shown([self.place, "...", name])) from None
         try:
             status = os.fstat(source)
             if not stat.S_ISREG(status.st_mode):
-                raise LauncherError(EXCHANGED % trees.shown([self.place, "...", name]))
+                raise LauncherError(EXCHANGED % trees.path_shown([self.place, "...", name]))
             target = os.open(name, WRITE, 0o600, dir_fd=self._here)
             try:
                 if status.st_size:
