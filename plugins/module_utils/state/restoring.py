@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 NOTE = "restore.json"  # in that: what is being done
 FINISHED = ".gone-restored-%d"
-DAMAGED = "%s: is damaged: %s; the restore of a snapshot was interrupted, and cannot be finished: move that directory away"
+DAMAGED = (
+    "%s: is damaged: %s; the restore of a snapshot was interrupted, and cannot be finished: move that directory away"
+)
 
 
 def _inode(value: object) -> int:
