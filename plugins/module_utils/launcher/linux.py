@@ -260,6 +260,11 @@ def file_system_type(descriptor: int) -> int:
     return kind.from_buffer(status).value
 
 
+def sync_file_system(descriptor: int) -> None:
+    """Write all of a file system to its disk, that of an open file (syncfs(2)). Errors are told since Linux 5.8."""
+    result_of(libc.syncfs(descriptor), "syncfs(%d)", descriptor)
+
+
 def mount_number(descriptor: int) -> int:
     """Return the id of the mount that an open file lies in; since Linux 6.8 ids are never used again (statx(2))."""
     return ctypes.c_uint64.from_buffer(_statx(descriptor), 144).value

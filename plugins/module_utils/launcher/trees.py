@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 RESOLVE = linux.RESOLVE_NO_XDEV | linux.RESOLVE_NO_SYMLINKS
 PORTION = 1000  # directories of one directory whose names are known at a time, while they are removed
-MOUNTED = "%s: something is mounted there; unmount it, and remove again"
+MOUNTED = "%s: something is mounted there; unmount it, and try again"
 SHOWN = 200  # characters of a path in a message; the path of a file may be longer than any that can be used
 
 
@@ -59,6 +59,7 @@ def walk(
     enter: Callable[[int], list[str]],
     leave: Callable[[int, str], None] | None = None,
     portion: int | None = None,
+    down: Callable[[str], None] | None = None,
 ) -> None:
     """Walk through the directory `name` and all directories below it, and visit each before and after its content.
 
@@ -69,6 +70,7 @@ def walk(
         leave: called with the descriptor of its parent and its name when that was done.
         portion: how many names `enter` returns at most, by default all. When it has returned that many, and `leave` has
             removed them, it is called again.
+        down: called with the name of each directory before `enter` is, by whoever makes the same way elsewhere.
 
     A name that `enter` has returned and that is not there any more is left out.
 
@@ -93,6 +95,8 @@ def walk(
                 if levels:
                     levels[-1].entered = True
                 levels.append(_Level(name, here, pending))
+                if down is not None:
+                    down(name)
                 pending = enter(here)
                 levels[-1].full = len(pending) == portion
                 continue
@@ -115,7 +119,7 @@ def walk(
         if error.errno != errno.EXDEV:
             raise
         below = [level.name for level in levels[1:]] + ([os.fsdecode(error.filename)] if levels else [])
-        raise LauncherError(MOUNTED % _shown([place] + below)) from error
+        raise LauncherError(MOUNTED % path_shown([place] + below)) from error
     finally:
         os.close(here)
 
@@ -133,11 +137,12 @@ def _parent(descriptor: int, level: _Level) -> int:
     outer = linux.openat2(descriptor, "..", FLAGS, RESOLVE)
     if identity(outer) != level.identity:
         os.close(outer)
-        raise LauncherError("%s: was moved to another directory meanwhile; try again" % _shown([level.name]))
+        raise LauncherError("%s: was moved to another directory meanwhile; try again" % path_shown([level.name]))
     return outer
 
 
-def _shown(names: list[str]) -> str:
+def path_shown(names: list[str]) -> str:
+    """Return the path that these names make, for a message; the middle of a long one is left out."""
     path = "/".join(names)
     return path if len(path) <= SHOWN else path[: SHOWN // 2] + "[...]" + path[-SHOWN // 2 :]
 

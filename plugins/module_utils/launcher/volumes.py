@@ -14,6 +14,8 @@ from .names import is_name
 from .paths import STATE_DIRECTORY
 
 VOLUMES = "volumes"  # in the container's
+SNAPSHOTS = "snapshots"  # beside that
+RESTORING = ".restoring"  # in the directory of snapshots: a restore that is not finished
 
 
 def _name(value: object) -> str:

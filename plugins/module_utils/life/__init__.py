@@ -16,6 +16,7 @@ By hand, by a unit, or by the module, a container is started and stopped by the 
                  `network_warnings` where it does not lead
     following    what follows the host in all that run; `follower` for one in the foreground
     again        a start of a container that has rebooted itself
+    frozen       a container that stands still while its data are read
 
 For the modules:
 
@@ -33,5 +34,6 @@ For the modules:
     kept_network   the ports that the host publishes for one, and its name servers
     refreshing   units that run software which the host has replaced, and their restart
     one_container, host_containers   what the modules of one container and of all do
+    snapshotting   the snapshots of a container's volumes: present, absent, restored
     container_information   what is known of a container
 """

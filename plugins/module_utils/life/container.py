@@ -18,7 +18,7 @@ from ..launcher.specification import read_spec
 from ..launcher.stop_signals import signal_number
 from ..launcher.written_paths import paths_written
 from ..state.locks import AllocationLock
-from ..state.record import CLAIM, RecordedContainer, Status, explained
+from ..state.record import CLAIM, FROZEN, RecordedContainer, Status, explained
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ RUNTIME = (
     "cgroup",
     CLAIM + NEW,
     CLAIM,
+    FROZEN + NEW,
+    FROZEN,
     "state.json" + NEW,
     "state.json",
 )

@@ -368,7 +368,9 @@ class LifeCycle:
     def _remains(self) -> bool:
         """Return whether there is anything for `absent` to remove."""
         systems = Systems(self.layout).of_container(self.name)
-        left = self.exists() or bool(systems) or bool(self.remove_volumes and self.volumes())
+        directory = str(self.layout.container(self.name))
+        kept = self.remove_volumes and (self.volumes() or volumes.snapshot_names(directory))
+        left = self.exists() or bool(systems) or bool(kept)
         return left or self.container.status().state == "running"
 
     def volumes(self) -> list[str]:

@@ -107,7 +107,8 @@ class UnitStarter:
     def lock(self, timeout: float) -> ContextManager[Any]:
         """Return a lock beside the container's own. No name of a container begins with a dot."""
         directory = os.path.join(RUN_DIRECTORY, "." + self.container.name)
-        return Lock(self.container.name, directory, timeout, self.container.cgroup.close)
+        container = self.container
+        return Lock(container.name, directory, timeout, container.cgroup.close, container.thaw_left)
 
     def start(self, system: Path, wait: bool, timeout: float) -> list[str]:
         """Start the container's unit, and wait for it. Return the warnings."""

@@ -27,6 +27,7 @@ def unknown(layout: Layout, name: str, state: str) -> TargetError:
     way_out = {
         "stopped": "a container that is not to be there has state: absent",
         "rolled_back": "a container that was never there has nothing to go back to",
+        "snapshot": "a snapshot is of the volumes of a container that is, or was, on this host",
     }.get(state, f"a new container needs a system: {STAGE}")
     said = f"container {name!r}: this host has no container of this name{meant} {has}. Correct the name"
     return TargetError(f"{said}; {way_out}")

@@ -137,6 +137,8 @@ MODULES = (
     "state/network_conflicts",
     "state/network_record",
     "state/record",
+    "state/renaming",
+    "state/restoring",
     "state/unit_texts",
     "state/volumes",
     "state/writers",

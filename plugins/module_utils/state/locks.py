@@ -147,13 +147,22 @@ class Lock:
         directory: what is locked.
         timeout: seconds to wait for another holder.
         close: closes what is open of the container, whenever the lock was given back.
+        begin: puts right what a holder left that was killed, whenever the lock was taken.
     """
 
-    def __init__(self, name: str, directory: str, timeout: float, close: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        directory: str,
+        timeout: float,
+        close: Callable[[], None],
+        begin: Callable[[], None] = lambda: None,
+    ) -> None:
         self.name = name
         self.directory = directory
         self.timeout = timeout
         self.close = close
+        self.begin = begin
         self.descriptor = -1
 
     def __enter__(self) -> None:
@@ -170,8 +179,16 @@ class Lock:
         """
         try:
             self._acquire(time.monotonic() + self.timeout)
+            self._begin()
         except OSError as error:
             raise LauncherError("container %s: cannot be locked: %s" % (self.name, error)) from error
+
+    def _begin(self) -> None:
+        try:
+            self.begin()
+        except BaseException:
+            self.release()
+            raise
 
     def _acquire(self, deadline: float) -> None:
         while True:

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 CLAIM = "starting"
 """The file, in a container's runtime directory, that says who is starting it."""
 
+FROZEN = "frozen"
+"""The file there that says who has all of its processes stand still (`life/frozen`)."""
+
+FREEZE = "cgroup.freeze"
+"""The file of a control group that does so."""
+
 
 class Use:
     """What a container does that may write to its mappings.
@@ -98,7 +104,28 @@ class RecordedContainer:
 
     def lock(self, timeout: float) -> Lock:
         """Return the container's lock, not taken yet. It waits up to `timeout` seconds for another holder."""
-        return Lock(self.name, self.run_directory, timeout, self.cgroup.close)
+        return Lock(self.name, self.run_directory, timeout, self.cgroup.close, self.thaw_left)
+
+    def thaw_left(self) -> None:
+        """Let its processes go on if a run has frozen them that was killed. The caller has taken a lock of its."""
+        if os.path.lexists(os.path.join(self.run_directory, FROZEN)):
+            holder = self._found(self._flat(FROZEN), False)
+            if holder is None:
+                self.thaw()
+            else:
+                holder.close()
+
+    def thaw(self, of: int | None = None) -> None:
+        """Let its processes go on.
+
+        Args:
+            of: the process that has frozen them; by default whichever has.
+        """
+        if of is not None and (self._flat(FROZEN) or {}).get("pid") != of:
+            return
+        if self.cgroup.exists():
+            self.cgroup.write(FREEZE, "0")
+        remove_file(os.path.join(self.run_directory, FROZEN))
 
     def record(self) -> dict[str, Any] | None:
         """Return the record of the last start, running or not; None when it is missing or damaged."""

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The volumes that this host keeps of a container: their directories, made at a start, and removed when that is asked.
 
-Nothing else of the collection removes one (V6).
+Nothing else of the collection removes one (V6). The same holds for the snapshots of volumes, which are beside them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 
 from ..launcher.names import is_name
 from ..launcher.paths import make_directory, remove_entries
-from ..launcher.volumes import VOLUMES
+from ..launcher.volumes import RESTORING, SNAPSHOTS, VOLUMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 LEFT_BEHIND = (
     "container %s: its volumes are kept in %s: %s; a container of this name that declares them finds their data, and "
     "remove_volumes: true removes them"
+)
+SNAPSHOTS_LEFT = (
+    "container %s: its snapshots are kept in %s: %s; container_snapshot restores or removes one, and remove_volumes: "
+    "true removes all"
 )
 
 
@@ -30,8 +34,14 @@ def prepare(directory: str, specification: Specification) -> None:
         directory: the container's on the host.
 
     Raises:
+        LauncherError: a restore was interrupted, and cannot be finished.
         OSError: one cannot be made.
     """
+    snapshots = os.path.join(directory, SNAPSHOTS)
+    if os.path.lexists(os.path.join(snapshots, RESTORING)):
+        from . import restoring  # which hardly any start needs
+
+        restoring.finish(directory, snapshots)
     for mount in specification.file_systems:
         if mount.volume is not None:
             make_directory(os.path.join(directory, VOLUMES), 0o700)
@@ -44,15 +54,28 @@ def volume_names(directory: str) -> list[str]:
     Args:
         directory: the container's on the host.
     """
+    return _names(os.path.join(directory, VOLUMES))
+
+
+def snapshot_names(directory: str) -> list[str]:
+    """Return the names of the snapshots that this host has of a container.
+
+    Args:
+        directory: the container's on the host.
+    """
+    return _names(os.path.join(directory, SNAPSHOTS))
+
+
+def _names(directory: str) -> list[str]:
     try:
-        found = os.listdir(os.path.join(directory, VOLUMES))
+        found = os.listdir(directory)
     except FileNotFoundError:
         return []
     return sorted(filter(is_name, found))
 
 
 def part_with(name: str, directory: str, asked: bool) -> list[str]:
-    """Remove the volumes of a container that was removed, if that was asked. Return what to say of those that are kept.
+    """Remove volumes and snapshots of a container that was removed, if that was asked. Return what to say of the kept.
 
     Args:
         name: the container's.
@@ -63,10 +86,18 @@ def part_with(name: str, directory: str, asked: bool) -> list[str]:
         LauncherError: something is mounted in one of them.
     """
     if asked:
-        remove_entries(directory, (VOLUMES,))
-    left = volume_names(directory)
+        remove_entries(directory, (SNAPSHOTS, VOLUMES))
+    left = [
+        text % (name, os.path.join(directory, place), ", ".join(found))
+        for text, place, found in (
+            (LEFT_BEHIND, VOLUMES, volume_names(directory)),
+            (SNAPSHOTS_LEFT, SNAPSHOTS, snapshot_names(directory)),
+        )
+        if found
+    ]
     if left:
-        return [LEFT_BEHIND % (name, os.path.join(directory, VOLUMES), ", ".join(left))]
+        return left
+    remove_entries(directory, (SNAPSHOTS,))  # what an interrupted run left there
     for path in (os.path.join(directory, VOLUMES), directory):
         try:
             os.rmdir(path)

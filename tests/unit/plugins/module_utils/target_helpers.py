@@ -77,6 +77,9 @@ class FakeContainer:
         self.calls.append("lock")
         yield
 
+    def thaw_left(self) -> None:
+        pass
+
     def status(self) -> t.Any:
         running = self.running is not None
         return types.SimpleNamespace(

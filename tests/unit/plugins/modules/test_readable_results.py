@@ -20,6 +20,7 @@ from ansible_collections.unshare.container.plugins.module_utils.host.readable_re
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "container_script": {"system": {"name": "x", "files": {}, "spec": {}}},
+    "container_snapshot": {"name": "x"},
     "containers": {"containers": {}},
     "eval_container": {"argv": ["/bin/true"]},
     "system_container": {"name": "x"},

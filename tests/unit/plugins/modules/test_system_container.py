@@ -49,6 +49,9 @@ class Host:
     def lock(self, timeout: float) -> t.Iterator[None]:
         yield
 
+    def thaw_left(self) -> None:
+        pass
+
     def status(self) -> t.Any:
         state = "running" if self.running else "stopped"
         known = {"boot_seconds": 0.1, "ready": True, "started": 0.0, "warnings": ["/srv/x was left out"]}

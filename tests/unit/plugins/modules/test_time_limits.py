@@ -30,6 +30,7 @@ REQUIRED: dict[str, dict[str, t.Any]] = {
     "system_container": {"name": "web"},
     "system_container_info": {},
     "eval_container": {"argv": ["/bin/true"]},
+    "container_snapshot": {"name": "web"},
     "containers": {},
     "tree": {"name": "web", "state": "absent"},
     "tree_archive": {"name": "web", "path": "/web.tar"},

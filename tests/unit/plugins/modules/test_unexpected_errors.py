@@ -19,6 +19,7 @@ from .conftest import RunModule
 SYSTEM = {"name": "web", "files": {}, "spec": SMALL}
 CASES: dict[str, tuple[tuple[str, ...], dict[str, t.Any], str]] = {
     "container_script": (("stage",), {"system": SYSTEM, "boot": ""}, "container 'web'"),
+    "container_snapshot": (("Container", "Snapshotting.reach"), {"name": "web"}, "container 'web'"),
     "containers": (
         ("HostContainers.missing", "Container"),
         {"containers": {"web": {"state": "stopped"}}},

@@ -1,0 +1,253 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A copy of a directory tree that root inside has made: byte for byte, whatever is in it, and nothing beside it.
+
+Names are followed one at a time, below descriptors, and no link is (`launcher/trees`). The copy has owners, modes,
+times, extended attributes with POSIX ACLs, hard links, holes, symbolic links, FIFOs, and the device 0:0, with which an
+overlay says that something is gone. It lacks sockets, which nobody can listen on any more, and other devices, which
+nobody inside can have made. What a file system can share between two files (btrfs, XFS), the copy shares.
+
+Nothing grows with the number of files but the copy itself: which file has further names is kept in a directory beside.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+
+from ..launcher import trees
+from ..launcher.errors import LauncherError
+
+FICLONE = 0x40049409  # of ioctl_ficlonerange(2)
+NOT_SHARED = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.ENOSYS)
+NOT_THIS_FILE = (errno.EINVAL, errno.ETXTBSY, errno.EPERM)
+NOT_BY_KERNEL = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EINVAL)
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NOATIME | os.O_CLOEXEC
+# An open that does not block fails where somebody has a lease on the file, instead of waiting for who stands still.
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME | os.O_NOCTTY | os.O_CLOEXEC
+WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+AT_ONCE = 1 << 20
+MOST = 1 << 30  # bytes of one call of copy_file_range(2)
+BLOCK = 512  # bytes of what st_blocks counts, inode(7)
+DEFAULT_ACL = "system.posix_acl_default"
+LEASED = (
+    "%s: somebody inside has a lease on it (fcntl(2), F_SETLEASE), so that it cannot be read now: copy it while the "
+    "container is stopped (stop: true)"
+)
+EXCHANGED = "%s: was exchanged while it was copied; try again"
+
+
+class TreeCopy:
+    """One copy of a directory.
+
+    Args:
+        source: descriptor of the directory that the one to be copied is in.
+        target: descriptor of the directory that the copy goes into; nobody else changes that.
+        links: descriptor of an empty directory of the same file system as the copy, which is empty again afterwards.
+        place: the path of what is copied, for messages.
+
+    Attributes:
+        size: bytes on the disk of what was read.
+        files: how many files, directories and others the copy has.
+        sockets: how many were left out.
+        devices: how many were left out.
+    """
+
+    def __init__(self, source: int, target: int, links: int, place: str) -> None:
+        self.source = source
+        self.target = target
+        self.links = links
+        self.place = place
+        self.size = self.files = self.sockets = self.devices = 0
+        self._here = -1
+        self._shares = True
+
+    def run(self, name: str) -> None:
+        """Copy the directory of this name, under the same name.
+
+        Raises:
+            LauncherError: something is mounted in it, or cannot be read now.
+            OSError: as the calls say. What is there of the copy is the caller's to remove.
+        """
+        self._here = os.dup(self.target)
+        try:
+            trees.walk(self.source, name, self.place, self._enter, self._leave, down=self._down)
+            self._forget_links()
+        finally:
+            os.close(self._here)
+
+    def _down(self, name: str) -> None:
+        os.mkdir(name, 0o700, dir_fd=self._here)
+        inner = os.open(name, DIRECTORY, dir_fd=self._here)
+        os.close(self._here)
+        self._here = inner
+        self.files += 1
+
+    def _leave(self, parent: int, name: str) -> None:
+        """Give a directory that is complete what is its own, so that nothing in it inherits of that."""
+        source = os.open(name, DIRECTORY, dir_fd=parent)
+        try:
+            status = os.fstat(source)
+            self.size += status.st_blocks * BLOCK
+            _give(source, status, self._here)
+        finally:
+            os.close(source)
+        outer = os.open("..", DIRECTORY, dir_fd=self._here)
+        os.close(self._here)
+        self._here = outer
+
+    def _enter(self, directory: int) -> list[str]:
+        found = []
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    found.append(entry.name)
+                elif status.st_nlink == 1:
+                    self._one(directory, entry.name, status)
+                elif not self._link(entry.name, _key(status)) and self._one(directory, entry.name, status):
+                    self._keep_link(entry.name, _key(status))
+        return found
+
+    def _keep_link(self, name: str, key: str) -> None:
+        """Give what was copied a name beside the copy, by which `_link` finds it."""
+        os.link(name, key, src_dir_fd=self._here, dst_dir_fd=self.links, follow_symlinks=False)
+
+    def _link(self, name: str, key: str) -> bool:
+        """Give another name to what was copied before. Return whether it was.
+
+        With its name beside the copy, a file may have all names that it can have: that one is taken for the last.
+        """
+        try:
+            os.link(key, name, src_dir_fd=self.links, dst_dir_fd=self._here, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno != errno.EMLINK:
+                raise
+            os.rename(key, name, src_dir_fd=self.links, dst_dir_fd=self._here)
+        self.files += 1
+        return True
+
+    def _forget_links(self) -> None:
+        with os.scandir(self.links) as entries:
+            for entry in entries:
+                os.unlink(entry.name, dir_fd=self.links)
+
+    def _one(self, directory: int, name: str, status: os.stat_result) -> bool:
+        """Copy what is no directory. Return whether it is in the copy."""
+        kind = stat.S_IFMT(status.st_mode)
+        if kind == stat.S_IFREG:
+            self._file(directory, name)
+        elif kind == stat.S_IFLNK:
+            os.symlink(os.readlink(name, dir_fd=directory), name, dir_fd=self._here)
+        elif kind == stat.S_IFIFO or (kind == stat.S_IFCHR and status.st_rdev == 0):
+            os.mknod(name, kind | 0o600, 0, dir_fd=self._here)
+        else:
+            self.sockets += kind == stat.S_IFSOCK
+            self.devices += kind != stat.S_IFSOCK
+            return False
+        self.files += 1
+        if kind != stat.S_IFREG:
+            self._give_name(directory, name, status)
+        return True
+
+    def _file(self, directory: int, name: str) -> None:
+        try:
+            source = os.open(name, READ, dir_fd=directory)
+        except BlockingIOError:
+            raise LauncherError(LEASED % trees.path_shown([self.place, "...", name])) from None
+        try:
+            status = os.fstat(source)
+            if not stat.S_ISREG(status.st_mode):
+                raise LauncherError(EXCHANGED % trees.path_shown([self.place, "...", name]))
+            target = os.open(name, WRITE, 0o600, dir_fd=self._here)
+            try:
+                if status.st_size:
+                    self._content(source, target, status)
+                _give(source, status, target)
+            finally:
+                os.close(target)
+            self.size += status.st_blocks * BLOCK
+        finally:
+            os.close(source)
+
+    def _content(self, source: int, target: int, status: os.stat_result) -> None:
+        if self._shares and self._share(source, target):
+            return
+        size = status.st_size
+        if status.st_blocks * BLOCK >= size:
+            _copy_range(source, target, 0, size)
+            return
+        end = 0
+        while end < size:
+            try:
+                first = os.lseek(source, end, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+                break  # all the rest is a hole
+            end = os.lseek(source, first, os.SEEK_HOLE)
+            _copy_range(source, target, first, end)
+        os.ftruncate(target, size)
+
+    def _share(self, source: int, target: int) -> bool:
+        """Have a file share the content of another, if it can. Return whether it does."""
+        try:
+            fcntl.ioctl(target, FICLONE, source)
+        except OSError as error:
+            if error.errno not in NOT_SHARED + NOT_THIS_FILE:
+                raise
+            self._shares = error.errno not in NOT_SHARED
+            return False
+        return True
+
+    def _give_name(self, directory: int, name: str, status: os.stat_result) -> None:
+        """Give what a descriptor cannot be had of what is its own: no link is followed."""
+        os.chown(name, status.st_uid, status.st_gid, dir_fd=self._here, follow_symlinks=False)
+        if not stat.S_ISLNK(status.st_mode):
+            os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=self._here)
+        source, target = ("/proc/self/fd/%d/%s" % (each, name) for each in (directory, self._here))
+        for attribute in os.listxattr(source, follow_symlinks=False):
+            value = os.getxattr(source, attribute, follow_symlinks=False)
+            os.setxattr(target, attribute, value, follow_symlinks=False)
+        times = status.st_atime_ns, status.st_mtime_ns
+        os.utime(name, ns=times, dir_fd=self._here, follow_symlinks=False)
+
+
+def without_default_acl(directory: int) -> None:
+    """Let nothing inherit permissions of a directory that was just made, and has inherited some itself (acl(5))."""
+    try:
+        os.removexattr(directory, DEFAULT_ACL)
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+            raise
+
+
+def _key(status: os.stat_result) -> str:
+    return "%x-%x" % (status.st_dev, status.st_ino)
+
+
+def _give(source: int, status: os.stat_result, target: int) -> None:
+    """Give an open file the owner, mode, attributes and times of another. A new owner takes away some of the rest."""
+    os.fchown(target, status.st_uid, status.st_gid)
+    os.fchmod(target, stat.S_IMODE(status.st_mode))
+    for attribute in os.listxattr(source):
+        os.setxattr(target, attribute, os.getxattr(source, attribute))
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _copy_range(source: int, target: int, first: int, end: int) -> None:
+    """Copy bytes of a file to the same place of another, in the kernel where that can."""
+    while first < end:
+        try:
+            done = os.copy_file_range(source, target, min(end - first, MOST), first, first)
+        except OSError as error:
+            if error.errno not in NOT_BY_KERNEL:
+                raise
+            done = os.pwrite(target, os.pread(source, min(end - first, AT_ONCE), first), first)
+        if done == 0:
+            raise OSError(errno.EIO, "a file has become shorter while it was copied")
+        first += done
