@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.volumes import VOLUMES, volume_directory
-from ansible_collections.unshare.container.plugins.module_utils.life import snapshotting
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
 from ansible_collections.unshare.container.plugins.module_utils.life.snapshotting import SnapshotRequest, Snapshotting
@@ -327,8 +326,9 @@ def test_v4_a_restore_that_is_killed_is_old_or_new_as_a_whole(container: Contain
             if name == "two":
                 os.kill(os.getpid(), 9)
 
-        snapshotting.restoring.note = note
-        snapshotting.restoring.finish = lambda directory, path: finish(directory, path, stop_between)
+        patched = pytest.MonkeyPatch()  # of this process, which is killed
+        patched.setattr(restoring, "note", note)
+        patched.setattr(restoring, "finish", lambda directory, path: finish(directory, path, stop_between))
         ask(container, "restored", snapshot="old", stop=True)
 
     status, _said = Run(restore).end()
@@ -361,7 +361,8 @@ def test_v4_the_next_run_finishes_a_restore_and_starts_what_ran(container: Conta
 
     def restore() -> None:
         finish = restoring.finish
-        snapshotting.restoring.finish = lambda directory, path: finish(directory, path, stop_between)
+        patched = pytest.MonkeyPatch()  # of this process, which is killed
+        patched.setattr(restoring, "finish", lambda directory, path: finish(directory, path, stop_between))
         ask(container, "restored", snapshot="old", stop=True)
 
     assert Run(restore).end()[0] == -9
@@ -383,7 +384,7 @@ def test_v4_the_next_run_finishes_a_restore_and_starts_what_ran(container: Conta
 
 def test_v4_retention_counts_what_has_the_same_labels(container: Container) -> None:
     two(container)
-    nightly = {"labels": {"made": "nightly"}}
+    nightly: dict[str, t.Any] = {"labels": {"made": "nightly"}}
     for name in ("a", "b", "c"):
         ask(container, snapshot=name, **nightly)
     ask(container, snapshot="other")
@@ -482,12 +483,12 @@ def databases(container: Container, rounds: int) -> None:
         assert ask(container, snapshot=f"of-{number}")["consistent"] == "frozen"
     for number, (rows, count) in enumerate(counted):
         ask(container, "restored", snapshot=f"of-{number}", stop=True)
-        found = int(sql("select max(number) from numbers"))
-        assert found == int(sql("select count(*) from numbers"))
-        assert found >= rows
+        greatest = int(sql("select max(number) from numbers"))
+        assert greatest == int(sql("select count(*) from numbers"))
+        assert greatest >= rows
         assert int(machine.output("redis-cli", "get", "number")) > 0
         assert count > 0
-        assert sql("insert into numbers values (0); select count(*) from numbers") == str(found + 1)
+        assert sql("insert into numbers values (0); select count(*) from numbers") == str(greatest + 1)
         assert container.failed_units() == []
 
 
