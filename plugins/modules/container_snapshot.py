@@ -203,7 +203,8 @@ from ..module_utils.host.systemd_units import Systemd
 from ..module_utils.host.time_limits import TimeLimit, check_time_limits
 from ..module_utils.life import main as _library_main  # noqa: F401  all of it is sent, to be compared
 from ..module_utils.life.container import Container
-from ..module_utils.life.snapshotting import SnapshotRequest, Snapshotting
+from ..module_utils.life.snapshot_request import SnapshotRequest
+from ..module_utils.life.snapshotting import Snapshotting
 from ..module_utils.life.starting import starter
 from ..module_utils.state.system_content import check_name
 from ..module_utils.state.target import Layout

@@ -104,7 +104,19 @@ def test_running_from_deployment_to_removal(reader: HostReader) -> None:
 
 
 SOMETIMES = {
-    *("former", "limits.json", "journal", "volumes", "snapshots", "layer", "cgroup", "network", "starting", ".web", "unshare.ids"),
+    *(
+        "former",
+        "limits.json",
+        "journal",
+        "volumes",
+        "snapshots",
+        "layer",
+        "cgroup",
+        "network",
+        "starting",
+        ".web",
+        "unshare.ids",
+    ),
     *("network.json", "hosts", "unshare.network"),
     *("trees", "*", "web.json", ".received-*", ".archived-*"),
 }

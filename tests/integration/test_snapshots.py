@@ -18,7 +18,8 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.errors 
 from ansible_collections.unshare.container.plugins.module_utils.launcher.volumes import VOLUMES, volume_directory
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
-from ansible_collections.unshare.container.plugins.module_utils.life.snapshotting import SnapshotRequest, Snapshotting
+from ansible_collections.unshare.container.plugins.module_utils.life.snapshot_request import SnapshotRequest
+from ansible_collections.unshare.container.plugins.module_utils.life.snapshotting import Snapshotting
 from ansible_collections.unshare.container.plugins.module_utils.life.starting import LauncherStarter
 from ansible_collections.unshare.container.plugins.module_utils.state import restoring, tree_copy
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError

@@ -34,6 +34,6 @@ For the modules:
     kept_network   the ports that the host publishes for one, and its name servers
     refreshing   units that run software which the host has replaced, and their restart
     one_container, host_containers   what the modules of one container and of all do
-    snapshotting   the snapshots of a container's volumes: present, absent, restored
+    snapshotting   the snapshots of a container's volumes: present, absent, restored, as a `snapshot_request` asks
     container_information   what is known of a container
 """

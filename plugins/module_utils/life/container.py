@@ -45,27 +45,8 @@ ON_DISK = (
     CONFIG_FILE + NEW,
     CONFIG_FILE,
 )
-RUNTIME = (
-    "notify",
-    "network",
-    "hosts" + NEW,
-    "hosts",
-    "nameservers" + NEW,
-    "nameservers",
-    NETWORK_FILE + NEW,
-    NETWORK_FILE,
-    "mapped" + NEW,
-    "mapped",
-    "system",
-    "cgroup" + NEW,
-    "cgroup",
-    CLAIM + NEW,
-    CLAIM,
-    FROZEN + NEW,
-    FROZEN,
-    "state.json" + NEW,
-    "state.json",
-)
+_REPLACED = ("hosts", "nameservers", NETWORK_FILE, "mapped", "system", "cgroup", CLAIM, FROZEN, "state.json")
+RUNTIME = ("notify", "network", *(name + end for name in _REPLACED for end in (NEW, "")))
 BOOTED = ("running", "degraded", "maintenance", "stopping")  # what is-system-running says after the boot
 PAUSE_BETWEEN_QUESTIONS = 0.05  # seconds between two questions to a systemd that takes none yet
 STAYS = (

@@ -14,19 +14,19 @@ import contextlib
 import os
 import time
 from pathlib import Path
-from typing import Any, Callable, ContextManager, Dict, NamedTuple
+from typing import Any, Callable, ContextManager, Dict
 
 from ..launcher.errors import LauncherError
-from ..launcher.names import NO_NAME, is_name
 from ..launcher.volumes import SNAPSHOTS, VOLUMES
 from ..state import restoring, volumes
 from ..state.restoring import Restore
-from ..state.snapshot_record import SnapshotRecord, labels_of, no_longer_kept
+from ..state.snapshot_record import SnapshotRecord, no_longer_kept
 from ..state.snapshots import Snapshots, copy, write_out
 from ..state.target import Layout, TargetError, message_of
 from . import examination, strangers
 from .container import ON_DISK
 from .frozen import Frozen
+from .snapshot_request import SnapshotRequest
 from .starting import LauncherStarter, Starter
 
 Result = Dict[str, Any]
@@ -50,40 +50,6 @@ OTHER_SYSTEM = (
 )
 NOT_SPACE = (28, 122)  # ENOSPC, EDQUOT
 FULL = "{place}: no space is left for the copy ({error}); nothing was changed: make room, or remove snapshots"
-
-
-class SnapshotRequest(NamedTuple):
-    """What is asked for.
-
-    :param snapshot: its name; empty for one made of the time.
-    :param labels: texts by their names; None where nothing is said of them.
-    :param stop: whether a running container is stopped for it, and started again.
-    :param keep: how many snapshots with these labels are kept.
-    :param max_age: days for which they are kept.
-    :param timeout: seconds to wait for another run, and for each stop and start.
-    """
-
-    snapshot: str = ""
-    labels: dict[str, str] | None = None
-    stop: bool = False
-    keep: int | None = None
-    max_age: int | None = None
-    timeout: float = 30.0
-
-    def check(self, state: str) -> None:
-        """Raise TargetError when a state cannot be reached with this."""
-        if self.snapshot and not is_name(self.snapshot):
-            raise TargetError("snapshot: " + NO_NAME % (self.snapshot, "snapshot"))
-        if not self.snapshot and state != "present":
-            raise TargetError(f"snapshot: state: {state} needs the name of one")
-        for key, value in (self.labels or {}).items():
-            try:
-                labels_of({key: value})
-            except LauncherError as error:
-                raise TargetError(f"labels.{key}: {str(error).rpartition(': ')[2]}; put it in quotes") from None
-        for option, number in (("keep", self.keep), ("max_age", self.max_age)):
-            if number is not None and (isinstance(number, bool) or number < 1):
-                raise TargetError(f"{option}: {number} is no number from 1")
 
 
 class Snapshotting:
