@@ -14,6 +14,8 @@ In the order in which they stand on each other:
                  `zone_names` what it knows of its neighbours; `network_conflicts` what others have already
     kept_layer   where what is written to a machine's root lasts, and over which tree
     volumes      what lasts of a container, until somebody asks for its removal
+    volume_archives   one file of them; `tar_members` is its format, `packing` reads a volume for it, and `unpacking`
+                 writes one
     mounted_sources   where containers write on the host: what was mounted at their start
     writers      who of those that run writes to one directory with another
     system_content, system_diff   a system before it is on the disk, and how two differ

@@ -17,6 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
 
+IMPORTING = DIRECTORY + ".importing"
+"""The directory beside it of volumes that an import unpacks, or of those that it has replaced: nobody needs either."""
+
 KEPT = (
     "container %s: its volumes are kept in %s: %s; a container of this name that declares them finds their data, and "
     "remove_volumes: true removes them"
@@ -63,7 +66,7 @@ def part_with(name: str, directory: str, asked: bool) -> list[str]:
         LauncherError: something is mounted in one of them.
     """
     if asked:
-        remove_entries(directory, (DIRECTORY,))
+        remove_entries(directory, (DIRECTORY, IMPORTING))
     left = names(directory)
     if left:
         return [KEPT % (name, os.path.join(directory, DIRECTORY), ", ".join(left))]
