@@ -174,7 +174,9 @@ class Packer:
             found.append((start, place - start))
             if len(found) > EXTENTS_LIMIT:
                 raise TargetError("volume %s has holes between more than %d pieces" % (shown(path), EXTENTS_LIMIT))
-        return None if found == [(0, size)] else found
+        if found == [(0, size)]:
+            return None
+        return [*found, (size, 0)]  # GNU tar takes the end of the last piece for that of the file
 
 
 def _attributes(file: int | str) -> dict[bytes, bytes]:

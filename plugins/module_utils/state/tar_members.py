@@ -214,7 +214,7 @@ class Members:
         name = records.pop(b"GNU.sparse.name", None)
         if sparse not in ((None, None), (b"1", b"0")) or (name is None) != (sparse[0] is None):
             raise Damaged("a sparse file in it is of another format")
-        path = name or records.pop(b"path", None) or header[:100].rstrip(b"\0")
+        path = name or records.pop(b"path", b"") or header[:100].rstrip(b"\0")
         stored = _whole(records.pop(b"size", None), _octal(header[124:136]))
         seconds = records.pop(b"mtime", None)
         member = Member(
@@ -225,7 +225,7 @@ class Members:
             _whole(records.pop(b"gid", None), _octal(header[116:124])),
             _octal(header[136:148]) * 10**9 if seconds is None else _nanoseconds(seconds),
             stored,
-            records.pop(b"linkpath", None) or header[157:257].rstrip(b"\0"),
+            records.pop(b"linkpath", b"") or header[157:257].rstrip(b"\0"),
         )
         if (_octal(header[329:337]), _octal(header[337:345])) != (0, 0):
             raise Damaged("a member of it is a device")
