@@ -36,6 +36,7 @@ TASKS: list[tuple[str, dict[str, t.Any]]] = [
     ("container_script", {"system": {"name": "web", "files": {}, "spec": SMALL}, "boot": ""}),
     ("system_container_info", {}),
     ("containers", {"containers": {"web": {"state": "stopped"}}}),
+    ("container_archive", {"name": "web", "path": "/web.tar"}),
     ("tree", {"name": "web", "state": "absent"}),
     ("tree_archive", {"name": "web", "path": "/web.tar"}),
     ("tree_info", {}),
