@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -21,7 +22,7 @@ from ansible_collections.unshare.container.plugins.module_utils.life.archiving_v
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
 from ansible_collections.unshare.container.plugins.module_utils.state import volume_archives, volumes
-from ansible_collections.unshare.container.plugins.module_utils.state.tar_members import END, Member, padding
+from ansible_collections.unshare.container.plugins.module_utils.state.tar_members import TAR_END, Member, padding
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 
 from .conftest import Host, Machine, write_system
@@ -317,12 +318,12 @@ def made_by_hand(path: Path, members: list[tuple[Member, bytes]], **manifest: t.
     said = {"format": 1, "container": NAME, "volumes": ["data"], **manifest}
     text = json.dumps(said).encode()
     stream = io.BytesIO()
-    first = Member(volume_archives.MANIFEST, "0", size=len(text)), text
+    first = Member(volume_archives.ARCHIVE_MANIFEST, "0", size=len(text)), text
     for member, inside in [first, *members]:
         stream.write(member.head() + inside + padding(len(inside)))
     checksum = hashlib.sha256(stream.getvalue()).hexdigest().encode() + b"\n"
-    last = Member(volume_archives.CHECKSUM, "0", size=len(checksum))
-    path.write_bytes(stream.getvalue() + last.head() + checksum + padding(len(checksum)) + END)
+    last = Member(volume_archives.ARCHIVE_CHECKSUM, "0", size=len(checksum))
+    path.write_bytes(stream.getvalue() + last.head() + checksum + padding(len(checksum)) + TAR_END)
     return path
 
 
@@ -461,7 +462,7 @@ def test_v5_killed_at_any_moment_it_leaves_old_or_new(filled: Container, tmp_pat
     seen = set()
     for number in range(rounds(20, 100)):
         archive = (path, later)[number % 2]
-        run = Run(lambda archive=archive: restore(NAME, archive, replace=True) and None)
+        run = Run(functools.partial(restore, NAME, archive, replace=True))
         run.process.wait(choices.uniform(0, 0.12))
         run.kill()
         run.end()

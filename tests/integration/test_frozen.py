@@ -126,11 +126,11 @@ def test_v4_it_goes_on_by_the_next_run_when_all_were_killed(machine: Machine, st
             assert kill_pid(pid)
         run.end()
     assert "frozen 1" in machine.container.cgroup.read("cgroup.events")
-    pid = machine.container.status().pid
+    first = machine.container.status().pid
     began = time.monotonic()
     reach(NAME, state, machine.system, timeout=60)
     assert time.monotonic() - began < 45, "it was stopped in order, and was not killed for its time was over"
-    assert machine.container.status().pid == (pid if state == "started" else None)
+    assert machine.container.status().pid == (first if state == "started" else None)
     if state == "started":
         await_counting(machine)
     assert not is_noted(machine)

@@ -25,10 +25,10 @@ from ..launcher.paths import NEW, make_directory, remove_entries, remove_file, s
 from ..launcher.volumes import DIRECTORY
 from ..state import volume_archives, volumes
 from ..state.renaming import put_in_place
-from ..state.tar_members import PART, Damaged, Member
+from ..state.tar_members import TAR_PART, Damaged, Member
 from ..state.target import Layout, TargetError, explain
 from ..state.unpacking import Unpacker, checked
-from ..state.volume_archives import Archive, Manifest, Volume
+from ..state.volume_archives import ArchivedVolume, ArchiveManifest, VolumesArchive, WrittenArchive
 from ..state.volumes import IMPORTING
 from .container import Container
 from .frozen import Frozen
@@ -91,10 +91,10 @@ class Archiving:
             **_told(manifest, written.volumes),
         }
 
-    def _manifest(self, names: list[str], state: str) -> Manifest:
+    def _manifest(self, names: list[str], state: str) -> ArchiveManifest:
         current = self.layout.current_system(self.name)
-        return Manifest(
-            format=volume_archives.FORMAT,
+        return ArchiveManifest(
+            format=volume_archives.ARCHIVE_FORMAT,
             container=self.name,
             volumes=names,
             system=current.name if current is not None else "",
@@ -127,7 +127,7 @@ class Archiving:
             raise TargetError("path: %s is there, and is no file" % self.path)
         return parent
 
-    def _write(self, parent: str, manifest: Manifest, compression: str) -> tuple[volume_archives.Written, str, int]:
+    def _write(self, parent: str, manifest: ArchiveManifest, compression: str) -> tuple[WrittenArchive, str, int]:
         aside = os.path.join(parent, os.path.basename(self.path) + NEW)
         directory = os.open(parent, _DIRECTORY & ~os.O_NOFOLLOW)
         try:
@@ -140,7 +140,7 @@ class Archiving:
                 size = os.fstat(file.fileno()).st_size
                 if not os.path.lexists(aside):
                     os.link("/proc/self/fd/%d" % file.fileno(), os.path.basename(aside), dst_dir_fd=directory)
-            os.rename(aside, self.path)
+            Path(aside).rename(self.path)
             os.fsync(directory)
             return written, digest, size
         except BaseException:
@@ -167,7 +167,7 @@ class Archiving:
             remove_entries(self.directory, (IMPORTING,))
             try:
                 with volume_archives.unpacked(file) as source:
-                    archive = Archive(source)
+                    archive = VolumesArchive(source)
                     self._refuse(archive.manifest, other, replace)
                     found = archive.read(lambda member, _content: _check(member)) if check else self._unpack(archive)
             except Damaged as error:
@@ -197,12 +197,12 @@ class Archiving:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise TargetError("path: %s cannot be read: %s" % (self.path, error.strerror)) from None
-        with open(descriptor, "rb", buffering=PART) as file:
+        with open(descriptor, "rb", buffering=TAR_PART) as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise TargetError("path: %s is no file" % self.path)
             yield file
 
-    def _refuse(self, manifest: Manifest, other: str | None, replace: bool) -> None:
+    def _refuse(self, manifest: ArchiveManifest, other: str | None, replace: bool) -> None:
         """Refuse an archive that is not meant, or not to take the place of what is there. Raise TargetError."""
         if manifest.container != (other or self.name):
             raise TargetError(
@@ -226,7 +226,7 @@ class Archiving:
             if filled and not replace:
                 raise TargetError("volume %s: something is in it; replace: true has it replaced" % name)
 
-    def _unpack(self, archive: Archive) -> list[Volume]:
+    def _unpack(self, archive: VolumesArchive) -> list[ArchivedVolume]:
         """Unpack all of it aside, and bring it to the disk. Return the volumes."""
         aside = os.path.join(self.directory, IMPORTING)
         make_directory(self.directory, 0o700)
@@ -286,7 +286,7 @@ def _unnamed(parent: str, aside: str) -> Iterator[IO[bytes]]:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(aside, flags, 0o600)
     os.fchmod(descriptor, 0o600)
-    with open(descriptor, "wb+", buffering=PART) as file:
+    with open(descriptor, "wb+", buffering=TAR_PART) as file:
         yield file
 
 
@@ -294,7 +294,7 @@ def _digest_of(file: IO[bytes]) -> str:
     digest = hashlib.sha256()
     offset = 0
     while True:
-        part = os.pread(file.fileno(), PART, offset)
+        part = os.pread(file.fileno(), TAR_PART, offset)
         if not part:
             return digest.hexdigest()
         digest.update(part)
@@ -305,7 +305,7 @@ def _check(member: Member) -> None:
     checked(member)
 
 
-def _told(manifest: Manifest, found: Iterable[Volume]) -> dict[str, Any]:
+def _told(manifest: ArchiveManifest, found: Iterable[ArchivedVolume]) -> dict[str, Any]:
     """Return what a module's result says of the archive."""
     return {
         "container": manifest.container,

@@ -16,10 +16,10 @@ from typing import Callable
 from ..launcher import trees
 from ..launcher.errors import LauncherError
 from . import tar_members
-from .tar_members import EXTENTS_LIMIT, PART, Member
+from .tar_members import EXTENTS_LIMIT, TAR_PART, Member, TarKind
 from .target import TargetError
 
-PATH_LIMIT = 1 << 16  # bytes of a path in an archive; the kernel knows no limit for those that lie in each other
+ARCHIVED_PATH_LIMIT = 1 << 16  # bytes of a path in an archive; the kernel knows no limit for directories in each other
 LABELS = ("security.selinux", "security.SMACK64", "security.apparmor", "security.ima", "security.evm", "trusted.")
 """The beginnings of the names of attributes that are the host's own, and no part of a volume."""
 
@@ -30,7 +30,7 @@ _NO_HOLES = (errno.EINVAL, errno.EOPNOTSUPP)
 Put = Callable[[bytes], None]
 
 
-def shown(path: bytes) -> str:
+def shown_path(path: bytes) -> str:
     """Return a path for a message: it may be anything, and of any length."""
     text = ascii(path)[1:]
     return text if len(text) <= 120 else text[:60] + "[...]" + text[-60:]
@@ -72,7 +72,7 @@ class Packer:
         status = os.fstat(directory)
         self._path.append(os.fsencode(self._names.pop((status.st_dev, status.st_ino))))
         above = b"/".join(self._path)
-        self._member(above, tar_members.DIRECTORY, status, attributes=_attributes(directory))
+        self._member(above, TarKind.DIRECTORY, status, attributes=_attributes(directory))
         found: list[str] = []
         for name in sorted(os.listdir(directory)):
             inner = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -89,7 +89,7 @@ class Packer:
             return
         identity = status.st_dev, status.st_ino
         if status.st_nlink > 1 and identity in self._first:
-            self._member(path, tar_members.HARD_LINK, status, target=self._first[identity])
+            self._member(path, TarKind.HARD_LINK, status, target=self._first[identity])
             return
         if status.st_nlink > 1:
             self._first[identity] = path
@@ -97,16 +97,16 @@ class Packer:
             self._file(directory, name, path)
         elif stat.S_ISLNK(status.st_mode):
             target = os.fsencode(os.readlink(name, dir_fd=directory))
-            self._member(path, tar_members.LINK, status, target=target)
+            self._member(path, TarKind.LINK, status, target=target)
         elif stat.S_ISFIFO(status.st_mode) or (stat.S_ISCHR(status.st_mode) and status.st_rdev == 0):
-            kind = tar_members.FIFO if stat.S_ISFIFO(status.st_mode) else tar_members.WHITEOUT
+            kind = TarKind.FIFO if stat.S_ISFIFO(status.st_mode) else TarKind.WHITEOUT
             descriptor = os.open(name, _ANY, dir_fd=directory)
             try:
                 self._member(path, kind, status, attributes=_attributes("/proc/self/fd/%d" % descriptor))
             finally:
                 os.close(descriptor)
         else:
-            raise TargetError("volume %s is a device, and can be in no archive: remove it" % shown(path))
+            raise TargetError("volume %s is a device, and can be in no archive: remove it" % shown_path(path))
 
     def _member(
         self,
@@ -117,9 +117,11 @@ class Packer:
         attributes: dict[bytes, bytes] | None = None,
         extents: list[tuple[int, int]] | None = None,
     ) -> None:
-        if len(path) > PATH_LIMIT:
-            raise TargetError("volume %s has a path of more than %d bytes: remove it" % (shown(path), PATH_LIMIT))
-        size = status.st_size if kind == tar_members.FILE else 0
+        if len(path) > ARCHIVED_PATH_LIMIT:
+            raise TargetError(
+                "volume %s has a path of more than %d bytes: remove it" % (shown_path(path), ARCHIVED_PATH_LIMIT)
+            )
+        size = status.st_size if kind == TarKind.FILE else 0
         mode = stat.S_IMODE(status.st_mode)
         member = Member(
             path, kind, mode, status.st_uid, status.st_gid, status.st_mtime_ns, size, target, attributes, extents
@@ -133,9 +135,9 @@ class Packer:
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise TargetError("volume %s was exchanged while it was read: try again" % shown(path))
+                raise TargetError("volume %s was exchanged while it was read: try again" % shown_path(path))
             extents = self._extents(descriptor, status, path)
-            self._member(path, tar_members.FILE, status, attributes=_attributes(descriptor), extents=extents)
+            self._member(path, TarKind.FILE, status, attributes=_attributes(descriptor), extents=extents)
             stored = 0
             for offset, length in [(0, status.st_size)] if extents is None else extents:
                 self._copy(descriptor, offset, length, path)
@@ -147,9 +149,9 @@ class Packer:
     def _copy(self, descriptor: int, offset: int, length: int, path: bytes) -> None:
         end = offset + length
         while offset < end:
-            part = os.pread(descriptor, min(PART, end - offset), offset)
+            part = os.pread(descriptor, min(TAR_PART, end - offset), offset)
             if not part:
-                raise TargetError("volume %s became shorter while it was read: try again" % shown(path))
+                raise TargetError("volume %s became shorter while it was read: try again" % shown_path(path))
             self.put(part)
             offset += len(part)
 
@@ -173,7 +175,7 @@ class Packer:
             place = min(size, os.lseek(descriptor, start, os.SEEK_HOLE))
             found.append((start, place - start))
             if len(found) > EXTENTS_LIMIT:
-                raise TargetError("volume %s has holes between more than %d pieces" % (shown(path), EXTENTS_LIMIT))
+                raise TargetError("volume %s has holes between more than %d pieces" % (shown_path(path), EXTENTS_LIMIT))
         if found == [(0, size)]:
             return None
         return [*found, (size, 0)]  # GNU tar takes the end of the last piece for that of the file

@@ -15,19 +15,24 @@ from typing import IO, Callable, Iterator
 
 from .target import TargetError
 
-BLOCK = 512
-PART = 1 << 20  # bytes that are read or written at a time
-HEADER_LIMIT = 1 << 24  # bytes of a header of pax: attributes of files can have 64 KiB each
-DIRECTORY, FILE, LINK, HARD_LINK, FIFO, WHITEOUT = "5", "0", "2", "1", "6", "3"
+TAR_BLOCK = 512
+TAR_PART = 1 << 20  # bytes that are read or written at a time
+PAX_LIMIT = 1 << 24  # bytes of a header of pax: attributes of files can have 64 KiB each
 EXTENTS_LIMIT = 1 << 20
-KINDS = (DIRECTORY, FILE, LINK, HARD_LINK, FIFO, WHITEOUT)
-END = bytes(2 * BLOCK)
-ATTRIBUTE, ODD_ATTRIBUTE = b"SCHILY.xattr.", b"UNSHARE.xattr."  # the second with the name in hexadecimal digits
-_PADDING = bytes(BLOCK)
+TAR_END = bytes(2 * TAR_BLOCK)
+PLAIN_ATTRIBUTE, ODD_ATTRIBUTE = b"SCHILY.xattr.", b"UNSHARE.xattr."  # the second with the name in hexadecimal digits
+_PADDING = bytes(TAR_BLOCK)
 _record = re.compile(rb"([1-9][0-9]{0,8}) ([^=\n]{1,600})=", re.DOTALL)
 _plain_attribute = re.compile(rb"[a-zA-Z0-9_.@:-]{1,255}")
 _number = re.compile(rb"[0-9]{1,20}")
 _time = re.compile(rb"(-?)([0-9]{1,20})(?:\.([0-9]{9}))?")
+
+
+class TarKind:
+    """What a member is, as a header says it."""
+
+    DIRECTORY, FILE, LINK, HARD_LINK, FIFO, WHITEOUT = "5", "0", "2", "1", "6", "3"
+    ALL = "502163"
 
 
 class Damaged(TargetError):
@@ -39,7 +44,7 @@ class Member:
 
     Attributes:
         path: in the archive, without a slash at its end.
-        kind: one of `KINDS`. A device with the numbers 0 and 0 is a whiteout of overlayfs, which anybody can make.
+        kind: one of `TarKind`. A device with the numbers 0 and 0 is a whiteout of overlayfs, which anybody can make.
         mtime: in nanoseconds since 1970.
         size: bytes of a file.
         target: the text of a link; of a hard link, the path of the file in the archive.
@@ -75,7 +80,7 @@ class Member:
 
     def head(self) -> bytes:
         """Return all of it that stands before the content of a file."""
-        stored = self.size if self.kind == FILE else 0
+        stored = self.size if self.kind == TarKind.FILE else 0
         sparse = b""
         records: dict[bytes, bytes] = {}
         if self.extents is not None:
@@ -83,7 +88,7 @@ class Member:
             for offset, length in self.extents:
                 lines += [b"%d" % offset, b"%d" % length]
             sparse = b"\n".join(lines) + b"\n"
-            sparse += _PADDING[: -len(sparse) % BLOCK]
+            sparse += _PADDING[: -len(sparse) % TAR_BLOCK]
             stored = len(sparse) + sum(length for _offset, length in self.extents)
             records = {
                 b"GNU.sparse.major": b"1",
@@ -103,11 +108,11 @@ class Member:
             records[b"mtime"] = _decimal(self.mtime)
         for name, content in self.attributes.items():
             plain = _plain_attribute.fullmatch(name)
-            records[ATTRIBUTE + name if plain else ODD_ATTRIBUTE + name.hex().encode()] = content
+            records[PLAIN_ATTRIBUTE + name if plain else ODD_ATTRIBUTE + name.hex().encode()] = content
         said = b""
         if records:
             text = b"".join(_as_record(key, value) for key, value in records.items())
-            said = _ustar(b"pax", "x", len(text)) + text + _PADDING[: -len(text) % BLOCK]
+            said = _ustar(b"pax", "x", len(text)) + text + _PADDING[: -len(text) % TAR_BLOCK]
         if not 0 <= seconds < 8**11:
             seconds = 0
         return said + _ustar(self.path, self.kind, stored, self, seconds) + sparse
@@ -117,12 +122,12 @@ class Member:
         """Return how many bytes of content stand in the archive, without what fills the last block."""
         if self.extents is not None:
             return sum(length for _offset, length in self.extents)
-        return self.size if self.kind == FILE else 0
+        return self.size if self.kind == TarKind.FILE else 0
 
 
 def padding(size: int) -> bytes:
     """Return what fills the last block of so many bytes."""
-    return _PADDING[: -size % BLOCK]
+    return _PADDING[: -size % TAR_BLOCK]
 
 
 def _as_record(key: bytes, value: bytes) -> bytes:
@@ -185,30 +190,30 @@ class Members:
         for _part in self.content():
             pass
         records: dict[bytes, bytes] = {}
-        header = self._exactly(BLOCK)
+        header = self._exactly(TAR_BLOCK)
         if header == _PADDING:
-            if self._exactly(BLOCK) != _PADDING or self.source.read(1):
+            if self._exactly(TAR_BLOCK) != _PADDING or self.source.read(1):
                 raise Damaged("there is something after its end")
             return None
         if header[156:157] == b"x":
             size = _octal(header[124:136])
             _check_sum(header)
-            if size > HEADER_LIMIT:
-                raise Damaged("a header of it is larger than %d bytes" % HEADER_LIMIT)
+            if size > PAX_LIMIT:
+                raise Damaged("a header of it is larger than %d bytes" % PAX_LIMIT)
             records = _records(self._exactly(size))
             self._fill(size)
-            header = self._exactly(BLOCK)
+            header = self._exactly(TAR_BLOCK)
         _check_sum(header)
         return self._member(header, records)
 
     def _fill(self, size: int) -> None:
-        rest = -size % BLOCK
+        rest = -size % TAR_BLOCK
         if rest and self._exactly(rest).strip(b"\0"):
             raise Damaged("there is something between its members")
 
     def _member(self, header: bytes, records: dict[bytes, bytes]) -> Member:
         kind = header[156:157].decode("latin-1")
-        if kind not in KINDS:
+        if not kind or kind not in TarKind.ALL:
             raise Damaged("a member of it is of the unknown type %a" % kind)
         sparse = records.pop(b"GNU.sparse.major", None), records.pop(b"GNU.sparse.minor", None)
         name = records.pop(b"GNU.sparse.name", None)
@@ -231,7 +236,7 @@ class Members:
             raise Damaged("a member of it is a device")
         self._filled = stored
         self._left = stored
-        if kind != FILE and stored:
+        if kind != TarKind.FILE and stored:
             raise Damaged("a member of it has content, and is no file")
         if name is not None:
             member.size = _whole(records.pop(b"GNU.sparse.realsize", None), 0)
@@ -245,10 +250,10 @@ class Members:
         text = bytearray()
         count, seen = -1, 0
         while count < 0 or seen < 2 * count + 1:
-            if self._left < BLOCK:
+            if self._left < TAR_BLOCK:
                 raise Damaged("a sparse file in it is damaged")
-            part = self._exactly(BLOCK)
-            self._left -= BLOCK
+            part = self._exactly(TAR_BLOCK)
+            self._left -= TAR_BLOCK
             text += part
             seen += part.count(b"\n")
             if count < 0:
@@ -269,7 +274,7 @@ class Members:
     def content(self) -> Iterator[bytes]:
         """Yield what is left of the content of the last member, in parts."""
         while self._left:
-            part = self._exactly(min(self._left, PART))
+            part = self._exactly(min(self._left, TAR_PART))
             self._left -= len(part)
             yield part
         filled, self._filled = self._filled, 0
@@ -320,8 +325,8 @@ def _records(text: bytes) -> dict[bytes, bytes]:
 
 
 def _attribute(key: bytes) -> bytes:
-    if key.startswith(ATTRIBUTE) and _plain_attribute.fullmatch(key[len(ATTRIBUTE) :]):
-        return key[len(ATTRIBUTE) :]
+    if key.startswith(PLAIN_ATTRIBUTE) and _plain_attribute.fullmatch(key[len(PLAIN_ATTRIBUTE) :]):
+        return key[len(PLAIN_ATTRIBUTE) :]
     if key.startswith(ODD_ATTRIBUTE):
         try:
             return bytes.fromhex(key[len(ODD_ATTRIBUTE) :].decode("ascii"))

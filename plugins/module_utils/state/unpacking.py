@@ -14,15 +14,14 @@ import os
 from typing import Iterable, Iterator
 
 from ..launcher.names import is_name
-from . import tar_members
-from .packing import PATH_LIMIT, shown
-from .tar_members import Damaged, Member
+from .packing import ARCHIVED_PATH_LIMIT, shown_path
+from .tar_members import Damaged, Member, TarKind
 from .target import TargetError
 
-NAME_LIMIT, TARGET_LIMIT = 255, 4095  # bytes, of Linux
+ARCHIVED_NAME_LIMIT, TARGET_LIMIT = 255, 4095  # bytes, of Linux
 ID_LIMIT = (1 << 32) - 1
-KEPT = (b"user.",)
-KEPT_ALONE = (b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default")
+KEPT_ATTRIBUTES_OF = (b"user.",)
+KEPT_NAMES = (b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,27 +33,27 @@ def checked(member: Member) -> list[bytes]:
     :raises Damaged: it would lie outside, or no file can be so.
     """
     parts = _parts(member.path)
-    if member.kind == tar_members.HARD_LINK and _parts(member.target)[:1] != parts[:1]:
-        raise Damaged("%s is a hard link to another volume" % shown(member.path))
-    if (member.kind == tar_members.LINK and not 0 < len(member.target) <= TARGET_LIMIT) or b"\0" in member.target:
-        raise Damaged("%s is a link to what is no path" % shown(member.path))
-    if len(parts) == 1 and member.kind != tar_members.DIRECTORY:
-        raise Damaged("the volume %s is no directory" % shown(member.path))
+    if member.kind == TarKind.HARD_LINK and _parts(member.target)[:1] != parts[:1]:
+        raise Damaged("%s is a hard link to another volume" % shown_path(member.path))
+    if (member.kind == TarKind.LINK and not 0 < len(member.target) <= TARGET_LIMIT) or b"\0" in member.target:
+        raise Damaged("%s is a link to what is no path" % shown_path(member.path))
+    if len(parts) == 1 and member.kind != TarKind.DIRECTORY:
+        raise Damaged("the volume %s is no directory" % shown_path(member.path))
     if member.mode > 0o7777 or max(member.uid, member.gid) >= ID_LIMIT or member.size >= 1 << 63:
-        raise Damaged("%s has a mode, an owner or a size that no file can have" % shown(member.path))
+        raise Damaged("%s has a mode, an owner or a size that no file can have" % shown_path(member.path))
     for name in member.attributes:
-        if not name.startswith(KEPT) and name not in KEPT_ALONE:
-            raise Damaged("%s has the attribute %a, which can be in no volume" % (shown(member.path), name))
+        if not name.startswith(KEPT_ATTRIBUTES_OF) and name not in KEPT_NAMES:
+            raise Damaged("%s has the attribute %a, which can be in no volume" % (shown_path(member.path), name))
     return parts
 
 
 def _parts(path: bytes) -> list[bytes]:
     parts = path.split(b"/")
     for part in parts:
-        if part in (b"", b".", b"..") or b"\0" in part or len(part) > NAME_LIMIT:
-            raise Damaged("%s is absolute, leads upward, or is no path" % shown(path))
-    if len(path) > PATH_LIMIT or not is_name(os.fsdecode(parts[0])):
-        raise Damaged("%s lies in no volume" % shown(path))
+        if part in (b"", b".", b"..") or b"\0" in part or len(part) > ARCHIVED_NAME_LIMIT:
+            raise Damaged("%s is absolute, leads upward, or is no path" % shown_path(path))
+    if len(path) > ARCHIVED_PATH_LIMIT or not is_name(os.fsdecode(parts[0])):
+        raise Damaged("%s lies in no volume" % shown_path(path))
     return parts
 
 
@@ -94,14 +93,14 @@ class Unpacker:
         try:
             self._write(member, name, content)
         except FileExistsError:
-            raise Damaged("%s is in it twice" % shown(member.path)) from None
+            raise Damaged("%s is in it twice" % shown_path(member.path)) from None
 
     def _write(self, member: Member, name: bytes, content: Iterable[bytes]) -> None:
-        if member.kind == tar_members.DIRECTORY:
+        if member.kind == TarKind.DIRECTORY:
             os.mkdir(name, 0o700, dir_fd=self._here)
             self._down(name, member)
             return
-        if member.kind == tar_members.FILE:
+        if member.kind == TarKind.FILE:
             descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=self._here)
             try:
                 _fill(descriptor, member, content)
@@ -109,16 +108,16 @@ class Unpacker:
             finally:
                 os.close(descriptor)
             return
-        if member.kind == tar_members.HARD_LINK:
+        if member.kind == TarKind.HARD_LINK:
             self._link(member, name)
             return
-        if member.kind == tar_members.LINK:
+        if member.kind == TarKind.LINK:
             os.symlink(member.target, name, dir_fd=self._here)
             os.chown(name, member.uid, member.gid, dir_fd=self._here, follow_symlinks=False)
             times = (member.mtime, member.mtime)
             os.utime(name, ns=times, dir_fd=self._here, follow_symlinks=False)
             return
-        kind = 0o010000 if member.kind == tar_members.FIFO else 0o020000
+        kind = 0o010000 if member.kind == TarKind.FIFO else 0o020000
         os.mknod(name, kind | 0o600, 0, dir_fd=self._here)
         descriptor = os.open(name, _ANY, dir_fd=self._here)
         try:
@@ -139,7 +138,9 @@ class Unpacker:
         except FileExistsError:
             raise
         except OSError as error:
-            raise Damaged("%s is a hard link to what it has not: %s" % (shown(member.path), error.strerror)) from None
+            raise Damaged(
+                "%s is a hard link to what it has not: %s" % (shown_path(member.path), error.strerror)
+            ) from None
         finally:
             os.close(source)
 
@@ -156,7 +157,7 @@ class Unpacker:
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                     raise
-                raise Damaged("%s lies in what is no directory of it" % shown(b"/".join([*parts, b"*"]))) from None
+                raise Damaged("%s lies in what is no directory of it" % shown_path(b"/".join([*parts, b"*"]))) from None
 
     def _down(self, name: bytes, member: Member | None) -> None:
         inner = os.open(name, _DIRECTORY, dir_fd=self._here)
@@ -199,7 +200,7 @@ def _finish(file: int | str, member: Member, owned: bool = False) -> None:
             os.setxattr(file, name, value)
         except OSError as error:
             said = "%s has the attribute %a, which the file system of /var/lib/unshare does not take: %s"
-            raise TargetError(said % (shown(member.path), name, error.strerror)) from error
+            raise TargetError(said % (shown_path(member.path), name, error.strerror)) from error
     try:
         os.utime(file, ns=(member.mtime, member.mtime))
     except (OSError, OverflowError):

@@ -22,11 +22,11 @@ from ..launcher.kinds import ContractError, ContractRecord
 from ..launcher.process import KILL
 from . import tar_members
 from .packing import Packer
-from .tar_members import PART, Damaged, Member, Members
+from .tar_members import TAR_PART, Damaged, Member, Members, TarKind
 from .target import TargetError
 
-FORMAT = 1
-MANIFEST, CHECKSUM = b"unshare-archive.json", b"unshare-archive.sha256"
+ARCHIVE_FORMAT = 1
+ARCHIVE_MANIFEST, ARCHIVE_CHECKSUM = b"unshare-archive.json", b"unshare-archive.sha256"
 MANIFEST_LIMIT = 1 << 20
 COMPRESSIONS = {
     "none": ((), (), b""),
@@ -48,7 +48,7 @@ def _time(value: object) -> int:
     return value
 
 
-class Manifest(ContractRecord):
+class ArchiveManifest(ContractRecord):
     """What an archive says of itself.
 
     Attributes:
@@ -77,7 +77,7 @@ class Manifest(ContractRecord):
     }
 
 
-class Volume:
+class ArchivedVolume:
     """A volume in an archive.
 
     Attributes:
@@ -92,7 +92,7 @@ class Volume:
         self.bytes = size
 
 
-class Written:
+class WrittenArchive:
     """What was written.
 
     Attributes:
@@ -101,13 +101,13 @@ class Written:
         digest: the SHA-256 of all of it, before it was compressed.
     """
 
-    def __init__(self, volumes: list[Volume], sockets: int, digest: str) -> None:
+    def __init__(self, volumes: list[ArchivedVolume], sockets: int, digest: str) -> None:
         self.volumes = volumes
         self.sockets = sockets
         self.digest = digest
 
 
-def write(file: IO[bytes], manifest: Manifest, open_volume: Callable[[str], int]) -> Written:
+def write(file: IO[bytes], manifest: ArchiveManifest, open_volume: Callable[[str], int]) -> WrittenArchive:
     """Write an archive.
 
     :param open_volume: returns a descriptor of the directory of a volume.
@@ -120,7 +120,7 @@ def write(file: IO[bytes], manifest: Manifest, open_volume: Callable[[str], int]
         file.write(part)
 
     text = json.dumps(manifest.write(), sort_keys=True).encode() + b"\n"
-    _put_file(put, MANIFEST, text, manifest.made)
+    _put_file(put, ARCHIVE_MANIFEST, text, manifest.made)
     packer = Packer(put)
     found = []
     for name in manifest.volumes:
@@ -129,19 +129,19 @@ def write(file: IO[bytes], manifest: Manifest, open_volume: Callable[[str], int]
             packer.pack(directory, name.encode())
         finally:
             os.close(directory)
-        found.append(Volume(name, packer.files, packer.bytes))
-    _put_file(put, CHECKSUM, digest.hexdigest().encode() + b"\n", manifest.made)
-    put(tar_members.END)
+        found.append(ArchivedVolume(name, packer.files, packer.bytes))
+    _put_file(put, ARCHIVE_CHECKSUM, digest.hexdigest().encode() + b"\n", manifest.made)
+    put(tar_members.TAR_END)
     file.flush()
-    return Written(found, packer.sockets, digest.hexdigest())
+    return WrittenArchive(found, packer.sockets, digest.hexdigest())
 
 
 def _put_file(put: Callable[[bytes], None], path: bytes, text: bytes, made: int) -> None:
-    member = Member(path, tar_members.FILE, 0o600, mtime=made * 10**9, size=len(text))
+    member = Member(path, TarKind.FILE, 0o600, mtime=made * 10**9, size=len(text))
     put(member.head() + text + tar_members.padding(len(text)))
 
 
-class Archive:
+class VolumesArchive:
     """An archive that is read, once, from its beginning to its end.
 
     :param file: its bytes, unpacked.
@@ -154,20 +154,20 @@ class Archive:
         self._members = Members(file, self._digest.update)
         self.manifest = self._read_manifest()
 
-    def _read_manifest(self) -> Manifest:
+    def _read_manifest(self) -> ArchiveManifest:
         member = self._members.next()
-        if member is None or member.path != MANIFEST or member.kind != tar_members.FILE:
+        if member is None or member.path != ARCHIVE_MANIFEST or member.kind != TarKind.FILE:
             raise Damaged("it does not begin with a manifest: it is no archive of volumes")
         text = self._small(member)
         try:
             given = json.loads(text)
             found = given.get("format") if isinstance(given, dict) else None
-            if isinstance(found, int) and found > FORMAT:
+            if isinstance(found, int) and found > ARCHIVE_FORMAT:
                 raise Damaged(
                     "it is of the format %d, and this version of the collection knows none above %d: use a newer one"
-                    % (found, FORMAT)
+                    % (found, ARCHIVE_FORMAT)
                 )
-            manifest = Manifest.read(given)
+            manifest = ArchiveManifest.read(given)
         except (ValueError, RecursionError, ContractError) as error:
             raise Damaged("its manifest is damaged (%s)" % error) from None
         if len(set(manifest.volumes)) != len(manifest.volumes):
@@ -179,12 +179,12 @@ class Archive:
             raise Damaged("its manifest is larger than %d bytes" % MANIFEST_LIMIT)
         return b"".join(self._members.content())
 
-    def read(self, use: Callable[[Member, Iterable[bytes]], None]) -> list[Volume]:
+    def read(self, use: Callable[[Member, Iterable[bytes]], None]) -> list[ArchivedVolume]:
         """Call `use` with each member and its content, and hold all to the checksum. Return the volumes.
 
         :raises Damaged: it is damaged, or a member can be in no volume. What was used of it is of no worth then.
         """
-        volumes = {name: Volume(name) for name in self.manifest.volumes}
+        volumes = {name: ArchivedVolume(name) for name in self.manifest.volumes}
         while True:
             for _part in self._members.content():
                 pass
@@ -192,13 +192,13 @@ class Archive:
             member = self._members.next()
             if member is None:
                 raise Damaged("it ends without a checksum: it is cut off")
-            if member.path == CHECKSUM:
+            if member.path == ARCHIVE_CHECKSUM:
                 break
             name = os.fsdecode(member.path.partition(b"/")[0])
             if name not in volumes:
                 raise Damaged("a member of it is in no volume that its manifest names")
             volumes[name].files += 1
-            volumes[name].bytes += member.size if member.kind == tar_members.FILE else 0
+            volumes[name].bytes += member.size if member.kind == TarKind.FILE else 0
             use(member, self._members.content())
         if self._small(member) != before.hexdigest().encode() + b"\n":
             raise Damaged("its checksum is not that of its content: it is damaged")
@@ -269,7 +269,7 @@ def _begun(command: tuple[str, ...], stdin: IO[bytes] | int, stdout: IO[bytes] |
     try:
         return subprocess.Popen(
             command,
-            bufsize=PART,
+            bufsize=TAR_PART,
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.DEVNULL,

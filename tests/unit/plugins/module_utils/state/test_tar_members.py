@@ -14,10 +14,11 @@ import typing as t
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.state import tar_members
 from ansible_collections.unshare.container.plugins.module_utils.state.tar_members import (
-    END,
+    TAR_END,
     Damaged,
     Member,
     Members,
+    TarKind,
     padding,
 )
 from hypothesis import given
@@ -57,7 +58,7 @@ def files(draw: st.DrawFn) -> tuple[Member, bytes]:
     attributes = draw(st.dictionaries(st.binary(min_size=1, max_size=20), st.binary(max_size=300), max_size=3))
     member = Member(
         draw(NAMES),
-        tar_members.FILE,
+        TarKind.FILE,
         draw(st.integers(0, 0o7777)),
         draw(NUMBERS),
         draw(NUMBERS),
@@ -72,9 +73,9 @@ def files(draw: st.DrawFn) -> tuple[Member, bytes]:
 
 @given(st.lists(files(), max_size=3), NAMES, NAMES)
 def test_what_is_written_is_read(written: list[tuple[Member, bytes]], path: bytes, target: bytes) -> None:
-    link = Member(path, tar_members.LINK, 0o777, target=target), b""
+    link = Member(path, TarKind.LINK, 0o777, target=target), b""
     data = b"".join(member.head() + content + padding(len(content)) for member, content in [*written, link])
-    found = read(data + END)
+    found = read(data + TAR_END)
     assert [(shown(member), content) for member, content in found] == [
         (shown(member), content) for member, content in [*written, link]
     ]
@@ -89,7 +90,7 @@ def test_others_read_it(tmp_path: t.Any) -> None:
         (Member(b"d/h", "1", target=long), b""),
         (Member(b"d/s", "0", size=9000, extents=[(4096, 3), (9000, 0)]), b"abc"),
     ]
-    data = b"".join(member.head() + content + padding(len(content)) for member, content in members) + END
+    data = b"".join(member.head() + content + padding(len(content)) for member, content in members) + TAR_END
     with tarfile.open(fileobj=io.BytesIO(data), errors="surrogateescape") as archive:
         names = [member.name for member in archive]
         assert names == ["d", long.decode(), "d/l", "d/h", "d/s"]
@@ -111,7 +112,7 @@ def test_anything_else_is_damage(data: bytes) -> None:
 def test_what_is_changed_is_damage_or_another_member(file: tuple[Member, bytes], data: st.DataObject) -> None:
     """Nothing but `Damaged` comes of it; that another member is none is for the checksum to say."""
     member, content = file
-    whole = bytearray(member.head() + content + padding(len(content)) + END)
+    whole = bytearray(member.head() + content + padding(len(content)) + TAR_END)
     place = data.draw(st.integers(0, len(whole) - 1))
     whole[place] ^= 1 << data.draw(st.integers(0, 7))
     with contextlib.suppress(Damaged):
@@ -135,7 +136,7 @@ def test_what_is_changed_is_damage_or_another_member(file: tuple[Member, bytes],
 def test_a_header_that_is_none_of_these_is_refused(records: bytes, said: str) -> None:
     header = tar_members._ustar(b"pax", "x", len(records)) + records + padding(len(records))
     with pytest.raises(Damaged, match=said):
-        read(header + Member(b"x", "0").head() + END)
+        read(header + Member(b"x", "0").head() + TAR_END)
 
 
 def test_a_header_promises_no_more_than_it_may() -> None:
@@ -147,13 +148,13 @@ def test_a_header_promises_no_more_than_it_may() -> None:
 @pytest.mark.parametrize("kind", ["4", "7", "L", "g", "S", "\0"])
 def test_a_member_of_another_kind_is_refused(kind: str) -> None:
     with pytest.raises(Damaged, match="unknown type"):
-        read(Member(b"x", kind).head() + END)
+        read(Member(b"x", kind).head() + TAR_END)
 
 
 def test_a_device_that_is_one_is_refused() -> None:
-    header = bytearray(Member(b"x", tar_members.WHITEOUT).head())
+    header = bytearray(Member(b"x", TarKind.WHITEOUT).head())
     header[329:337] = b"0000001\0"
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
     with pytest.raises(Damaged, match="is a device"):
-        read(bytes(header) + END)
+        read(bytes(header) + TAR_END)
