@@ -30,7 +30,8 @@ extends_documentation_fragment:
   - unshare.container.attributes
 attributes:
   check_mode:
-    details: An import reads all of the archive, and holds it to its checksum.
+    details: An import reads all of the archive, and holds it to its checksum. A directory, a volume or an archive that
+      is missing is a warning, for an earlier task may be about to make it.
   diff_mode:
     support: none
   idempotent:
@@ -119,12 +120,12 @@ path:
   sample: /var/backups/database.tar
 checksum:
   description: The SHA-256 of the file.
-  returned: success, but for an export in check mode
+  returned: success, not of what check mode cannot know
   type: str
   sample: sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
 size:
   description: Bytes of the file.
-  returned: success, but for an export in check mode
+  returned: success, not of what check mode cannot know
   type: int
   sample: 81264640
 seconds:
@@ -134,7 +135,7 @@ seconds:
   sample: 1.25
 volumes:
   description: The volumes in it. An export in check mode returns their names alone.
-  returned: success
+  returned: success, not of what check mode cannot know
   type: list
   elements: dict
   contains:
@@ -155,22 +156,22 @@ volumes:
       sample: 40120372
 container:
   description: The container whose volumes it has.
-  returned: success, but for an export in check mode
+  returned: success, not of what check mode cannot know
   type: str
   sample: database
 system:
   description: The system that was current when it was exported; empty without one.
-  returned: success, but for an export in check mode
+  returned: success, not of what check mode cannot know
   type: str
   sample: 0f343b0931126a20f133d67c2b018a3b-database
 made:
   description: When it was exported, in seconds since 1970.
-  returned: success, but for an export in check mode
+  returned: success, not of what check mode cannot know
   type: int
   sample: 1790000000
 consistent:
   description: How the data are of one moment. The container stood still (V(frozen)), or did not run (V(stopped)).
-  returned: success, but for an export in check mode
+  returned: success, not of what check mode cannot know
   type: str
   sample: frozen
 """

@@ -439,6 +439,18 @@ def test_v5_an_export_that_fails_leaves_what_was_there(filled: Container, tmp_pa
         subprocess.run(["umount", path.parent], check=True)
 
 
+def test_v5_check_mode_warns_of_what_an_earlier_task_may_make(container: Container, tmp_path: Path) -> None:
+    for state, said in (("exported", ["has no volumes", "is not there: make it"]), ("imported", ["is not there"])):
+        archiving = Archiving(Layout(), NAME, str(tmp_path / "none/archive"), False, 60)
+        result = archiving.export("none", True) if state == "exported" else archiving.restore(None, False, True)
+        assert result["changed"]
+        assert [each in warning for each, warning in zip(said, archiving.warnings, strict=True)] == [True] * len(said)
+    with pytest.raises(TargetError, match="has no volumes on this host"):
+        export(NAME, tmp_path / "archive")
+    with pytest.raises(TargetError, match="cannot be read: No such file"):
+        restore(NAME, tmp_path / "archive")
+
+
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775])
 def test_v5_an_archive_is_written_where_root_alone_writes(filled: Container, tmp_path: Path, mode: int) -> None:
     (tmp_path / "open").mkdir()

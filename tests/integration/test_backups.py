@@ -64,6 +64,12 @@ def test_v5_backups_are_kept_by_count_and_restored(file: Path, tmp_path: Path) -
     assert [name for name in os.listdir("/var/lib/unshare") if name.startswith(".restored")] == []
 
 
+def test_v5_a_restoration_is_of_one_host(file: Path) -> None:
+    done = playbook("restore-container.yml", INVENTORY, variables={"restore_container": NAME, "restore_archive": "/x"})
+    assert done.code != 0
+    assert "target: name the one host whose container it is" in done.output
+
+
 def test_v5_check_mode_of_a_backup_writes_nothing(file: Path, tmp_path: Path) -> None:
     variables = {"target": "localhost", "backup_directory": str(tmp_path / "none")}
     done = playbook("backup_containers.yml", INVENTORY, "--check", variables=variables).succeeded()

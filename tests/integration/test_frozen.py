@@ -11,6 +11,7 @@ import select
 import signal
 import time
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError, NotRunning
@@ -43,8 +44,8 @@ def machine(running: Machine) -> Machine:
 
 def counted(machine: Machine) -> int:
     """Return how far it has counted; read from outside, for nobody can enter while it stands still."""
-    with open(f"/proc/{machine.container.status().pid}/root/tmp/count") as file:
-        return int(file.read() or -1)
+    file = Path(f"/proc/{machine.container.status().pid}/root/tmp/count")
+    return int(file.read_text() or -1) if file.exists() else -1
 
 
 def await_counting(machine: Machine) -> None:

@@ -69,8 +69,8 @@ class Archiving:
         """
         names = volumes.names(self.directory)
         if not names:
-            raise TargetError("container %r has no volumes on this host: nothing can be exported" % self.name)
-        parent = self._parent()
+            self._lack("container %r has no volumes on this host: nothing can be exported" % self.name, check)
+        parent = self._parent(check)
         result: dict[str, Any] = {"changed": True, "name": self.name, "path": self.path}
         if check:
             return {**result, "volumes": [{"name": name} for name in names]}
@@ -102,7 +102,13 @@ class Archiving:
             state=state,
         )
 
-    def _parent(self) -> str:
+    def _lack(self, said: str, check: bool) -> None:
+        """Raise TargetError for what is missing; in check mode warn, for an earlier task may make it."""
+        if not check:
+            raise TargetError(said)
+        self.warnings.append(said)
+
+    def _parent(self, check: bool) -> str:
         """Return the archive's directory. Raise TargetError unless it, and those above, are root's alone to write.
 
         Whoever else writes there could have us write elsewhere, or exchange the backup.
@@ -111,7 +117,8 @@ class Archiving:
             raise TargetError("path: %r is no absolute path of a file" % self.path)
         parent = os.path.dirname(os.path.normpath(self.path))
         if not os.path.isdir(parent):
-            raise TargetError("path: the directory %s is not there: make it" % parent)
+            self._lack("path: the directory %s is not there: make it" % parent, check)
+            return parent
         above = os.path.realpath(parent)
         while True:
             status = os.stat(above)
@@ -163,6 +170,9 @@ class Archiving:
         :raises TargetError, LauncherError, OSError: it cannot be done; the volumes are what they were.
         """
         began = time.monotonic()
+        if check and not os.path.lexists(self.path):
+            self._lack("path: %s is not there" % self.path, check)
+            return {"changed": True, "name": self.name, "path": self.path}
         with self._opened() as file, self._held():
             remove_entries(self.directory, (IMPORTING,))
             try:
