@@ -11,6 +11,7 @@ import select
 import signal
 import time
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError, NotRunning
@@ -43,8 +44,8 @@ def machine(running: Machine) -> Machine:
 
 def counted(machine: Machine) -> int:
     """Return how far it has counted; read from outside, for nobody can enter while it stands still."""
-    with open(f"/proc/{machine.container.status().pid}/root/tmp/count") as file:
-        return int(file.read() or -1)
+    file = Path(f"/proc/{machine.container.status().pid}/root/tmp/count")
+    return int(file.read_text() or -1) if file.exists() else -1
 
 
 def await_counting(machine: Machine) -> None:
@@ -126,11 +127,11 @@ def test_v4_it_goes_on_by_the_next_run_when_all_were_killed(machine: Machine, st
             assert kill_pid(pid)
         run.end()
     assert "frozen 1" in machine.container.cgroup.read("cgroup.events")
-    pid = machine.container.status().pid
+    first = machine.container.status().pid
     began = time.monotonic()
     reach(NAME, state, machine.system, timeout=60)
     assert time.monotonic() - began < 45, "it was stopped in order, and was not killed for its time was over"
-    assert machine.container.status().pid == (pid if state == "started" else None)
+    assert machine.container.status().pid == (first if state == "started" else None)
     if state == "started":
         await_counting(machine)
     assert not is_noted(machine)

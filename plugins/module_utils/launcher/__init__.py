@@ -23,11 +23,7 @@ its modules:
                  declared; `host_files` of the store's tree, `network_files` of the host's, which `watch` tells of
     records      the mappings and file systems in it; `targets` says where nothing can be mounted, `guarded` what of the
                  host a container cannot write to, `reachable` who else could run what it writes, `ownership` whose
-<<<<<<< HEAD
                  it is, and `mapping_ids` whose inside, by a `user_namespace` for its map, or `unmapped`.
-=======
-                 it is, and `mapping_ids` whose inside, by a `user_namespace` for its map, of which `unmapped` has none;
->>>>>>> v2
                  `file_systems` says which paths of the host are in a record, `written_paths` which of them are
                  written to, and `memory` how large a tmpfs is; `volumes` are what lasts of the container
     mount_units  what a container's systemd is told of them

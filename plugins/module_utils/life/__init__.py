@@ -28,6 +28,7 @@ For the modules:
                  is not well
     strangers    what an error says of a name that no container of the host has
     check_mode   what check mode says of one that goes on running
+    archiving_volumes   the volumes of one as a file, and back
     health       whether a container is well
     failure_report   what an error says of one that is not
     healing      what a running container lacks since the host has changed, and the mending of that

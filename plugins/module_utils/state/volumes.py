@@ -17,6 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
 
+IMPORTING = VOLUMES + ".importing"
+"""The directory beside it of volumes that an import unpacks, or of those that it has replaced: nobody needs either."""
+
 LEFT_BEHIND = (
     "container %s: its volumes are kept in %s: %s; a container of this name that declares them finds their data, and "
     "remove_volumes: true removes them"
@@ -86,7 +89,7 @@ def part_with(name: str, directory: str, asked: bool) -> list[str]:
         LauncherError: something is mounted in one of them.
     """
     if asked:
-        remove_entries(directory, (SNAPSHOTS, VOLUMES))
+        remove_entries(directory, (SNAPSHOTS, VOLUMES, IMPORTING))
     left = [
         text % (name, os.path.join(directory, place), ", ".join(found))
         for text, place, found in (

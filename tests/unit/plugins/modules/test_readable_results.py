@@ -25,6 +25,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "eval_container": {"argv": ["/bin/true"]},
     "system_container": {"name": "x"},
     "system_container_info": {},
+    "container_archive": {"name": "x", "path": "/x.tar"},
     "tree": {"name": "x", "state": "absent"},
     "tree_archive": {"name": "x", "path": "/x.tar"},
     "tree_info": {},

@@ -37,6 +37,7 @@ TASKS: list[tuple[str, dict[str, t.Any]]] = [
     ("system_container_info", {}),
     ("containers", {"containers": {"web": {"state": "stopped"}}}),
     ("container_snapshot", {"name": "web"}),
+    ("container_archive", {"name": "web", "path": "/web.tar"}),
     ("tree", {"name": "web", "state": "absent"}),
     ("tree_archive", {"name": "web", "path": "/web.tar"}),
     ("tree_info", {}),

@@ -1,0 +1,160 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is written as a member of an archive is what is read, whatever it is; all else is damage."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import tarfile
+import typing as t
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.state import tar_members
+from ansible_collections.unshare.container.plugins.module_utils.state.tar_members import (
+    TAR_END,
+    Damaged,
+    Member,
+    Members,
+    TarKind,
+    padding,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+SHOWN = ("path", "kind", "mode", "uid", "gid", "mtime", "size", "target", "attributes", "extents")
+NAMES = st.binary(min_size=1, max_size=300).filter(lambda name: b"\0" not in name)
+NUMBERS = st.integers(0, (1 << 32) - 2)
+
+
+def shown(member: Member) -> dict[str, t.Any]:
+    return {name: getattr(member, name) for name in SHOWN}
+
+
+def read(data: bytes) -> list[tuple[Member, bytes]]:
+    seen: list[bytes] = []
+    members = Members(io.BytesIO(data), seen.append)
+    found = []
+    while (member := members.next()) is not None:
+        found.append((member, b"".join(members.content())))
+    assert b"".join(seen) == data, "all of it is held to the checksum"
+    return found
+
+
+@st.composite
+def files(draw: st.DrawFn) -> tuple[Member, bytes]:
+    content = draw(st.binary(max_size=2000))
+    extents, size = None, len(content)
+    if draw(st.booleans()):
+        cuts = sorted({0, len(content), *draw(st.lists(st.integers(0, len(content)), max_size=5))})
+        extents, place = [], 0
+        for start, end in itertools.pairwise(cuts):
+            place += draw(st.integers(0, 1 << 40))
+            extents.append((place, end - start))
+            place += end - start
+        size = place + draw(st.integers(0, 1 << 60))
+    attributes = draw(st.dictionaries(st.binary(min_size=1, max_size=20), st.binary(max_size=300), max_size=3))
+    member = Member(
+        draw(NAMES),
+        TarKind.FILE,
+        draw(st.integers(0, 0o7777)),
+        draw(NUMBERS),
+        draw(NUMBERS),
+        draw(st.integers(-(10**20), 10**20)),
+        size,
+        b"",
+        attributes,
+        extents,
+    )
+    return member, content
+
+
+@given(st.lists(files(), max_size=3), NAMES, NAMES)
+def test_what_is_written_is_read(written: list[tuple[Member, bytes]], path: bytes, target: bytes) -> None:
+    link = Member(path, TarKind.LINK, 0o777, target=target), b""
+    data = b"".join(member.head() + content + padding(len(content)) for member, content in [*written, link])
+    found = read(data + TAR_END)
+    assert [(shown(member), content) for member, content in found] == [
+        (shown(member), content) for member, content in [*written, link]
+    ]
+
+
+def test_others_read_it(tmp_path: t.Any) -> None:
+    long = b"d/" + b"x" * 200
+    members = [
+        (Member(b"d", "5", 0o2751, 70000, 1 << 24, 1234567890123456789), b""),
+        (Member(long, "0", size=5, attributes={b"user.a": b"\xff\n"}), b"hello"),
+        (Member(b"d/l", "2", target=b"t" * 300), b""),
+        (Member(b"d/h", "1", target=long), b""),
+        (Member(b"d/s", "0", size=9000, extents=[(4096, 3), (9000, 0)]), b"abc"),
+    ]
+    data = b"".join(member.head() + content + padding(len(content)) for member, content in members) + TAR_END
+    with tarfile.open(fileobj=io.BytesIO(data), errors="surrogateescape") as archive:
+        names = [member.name for member in archive]
+        assert names == ["d", long.decode(), "d/l", "d/h", "d/s"]
+        first = archive.getmember("d")
+        assert (first.mode, first.uid, first.gid, first.mtime) == (0o2751, 70000, 1 << 24, 1234567890.123456789)
+        sparse = archive.extractfile("d/s")
+        assert sparse is not None
+        assert sparse.read() == bytes(4096) + b"abc" + bytes(9000 - 4099)
+        assert archive.getmember("d/l").linkname == "t" * 300
+
+
+@given(st.binary(max_size=3000))
+def test_anything_else_is_damage(data: bytes) -> None:
+    with pytest.raises(Damaged):
+        read(data)
+
+
+@given(files(), st.data())
+def test_what_is_changed_is_damage_or_another_member(file: tuple[Member, bytes], data: st.DataObject) -> None:
+    """Nothing but `Damaged` comes of it; that another member is none is for the checksum to say."""
+    member, content = file
+    whole = bytearray(member.head() + content + padding(len(content)) + TAR_END)
+    place = data.draw(st.integers(0, len(whole) - 1))
+    whole[place] ^= 1 << data.draw(st.integers(0, 7))
+    with contextlib.suppress(Damaged):
+        read(bytes(whole))
+    with pytest.raises(Damaged):
+        read(bytes(whole[:place]))
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        (b"8 path=x\n", "damaged"),
+        (b"99999999 path=x\n", "damaged"),
+        (b"9 path=x\n9 path=y\n", "the same twice"),
+        (b"8 uid=-\n", "number"),
+        (b"11 mtime=x\n", "time"),
+        (b"13 comment=a\n", "unknown kind"),
+        (b"22 GNU.sparse.major=0\n", "another format"),
+    ],
+)
+def test_a_header_that_is_none_of_these_is_refused(records: bytes, said: str) -> None:
+    header = tar_members._ustar(b"pax", "x", len(records)) + records + padding(len(records))
+    with pytest.raises(Damaged, match=said):
+        read(header + Member(b"x", "0").head() + TAR_END)
+
+
+def test_a_header_promises_no_more_than_it_may() -> None:
+    header = tar_members._ustar(b"pax", "x", 1 << 30)
+    with pytest.raises(Damaged, match="larger than"):
+        read(header)
+
+
+@pytest.mark.parametrize("kind", ["4", "7", "L", "g", "S", "\0"])
+def test_a_member_of_another_kind_is_refused(kind: str) -> None:
+    with pytest.raises(Damaged, match="unknown type"):
+        read(Member(b"x", kind).head() + TAR_END)
+
+
+def test_a_device_that_is_one_is_refused() -> None:
+    header = bytearray(Member(b"x", TarKind.WHITEOUT).head())
+    header[329:337] = b"0000001\0"
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    with pytest.raises(Damaged, match="is a device"):
+        read(bytes(header) + TAR_END)
