@@ -185,6 +185,7 @@ from ..module_utils.host.module_main import run_to_its_end, said_of
 from ..module_utils.host.readable_results import ReadableResults
 from ..module_utils.host.time_limits import TimeLimit, check_time_limits
 from ..module_utils.launcher.names import NO_NAME, is_name
+from ..module_utils.life import main as _library_main  # noqa: F401  all of it is sent, to be compared
 from ..module_utils.life.archiving_volumes import Archiving
 from ..module_utils.state.target import Layout, TargetError
 
