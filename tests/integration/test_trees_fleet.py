@@ -186,7 +186,10 @@ def test_t3_killed_in_the_middle_the_next_run_goes_on(tmp_path: Path) -> None:
         assert 0 < there < archive.stat().st_size
         ((done,),) = plays.run([tree(archive)]).values()
         assert done["changed"], done
-        assert f"goes on at {100 * there // archive.stat().st_size} %" in plays.output
+        goes_on = re.search(r"goes on at (\d+) %", plays.output)
+        # The piece that was under way may have come whole, for the module on the host was not killed.
+        assert goes_on is not None, plays.output
+        assert int(goes_on[1]) >= 100 * there // archive.stat().st_size
         assert left(host) == []
 
 

@@ -39,7 +39,7 @@ def sent(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_a_module_that_starts_containers_brings_the_library_to_compare(path: Path) -> None:
-    """Whether a system has the launcher of this module is told by the sources, of which Ansible sends what is imported."""
+    """The sources tell whether a system has this module's launcher, and Ansible sends what is imported."""
     with_module = sent(path)
     if "life/starting" in with_module:
         assert set(library.MODULES) - with_module == set()
