@@ -197,14 +197,32 @@ class Lock:
                 self.descriptor = open_to_lock(self.directory)
             except FileNotFoundError:
                 continue
+            except BaseException:
+                self._remove_unheld()
+                raise
             try:
                 _hold(self.descriptor, "container %s" % self.name, self.timeout, deadline)
                 if is_same(self.descriptor, self.directory):
                     return
             except BaseException:
                 self._close()
+                self._remove_unheld()
                 raise
             self._close()
+
+    def _remove_unheld(self) -> None:
+        """Remove a directory that was made when a signal came, and that nobody holds. It is held for that."""
+        try:
+            descriptor = open_to_lock(self.directory)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if is_same(descriptor, self.directory):
+                    os.rmdir(self.directory)
+                    os.rmdir(RUN_DIRECTORY)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            pass  # it is not there, or another's, or holds what is left of a container
 
     def _close(self) -> None:
         os.close(self.descriptor)

@@ -123,3 +123,34 @@ def test_who_waits_in_a_queue_gives_up_when_one_holder_keeps_it(
     with contextlib.nullcontext() if held else pytest.raises(LauncherError), locks.NetworkLock():
         pass
     assert waited == [locks.ALLOCATION_TIMEOUT] * waits
+
+
+@pytest.mark.parametrize("place", ["_make", "open_to_lock", "_hold", "is_same"])
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_a_signal_leaves_no_directory(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, place: str, before: bool
+) -> None:
+    """Whose handler ends the process by an exception, at any step of taking the lock."""
+    real = getattr(locks, place)
+
+    def interrupted(*given: object) -> object:
+        monkeypatch.setattr(locks, place, real)
+        if not before:
+            real(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(locks, place, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lock(directory).acquire()
+    assert not directory.exists()
+
+
+def test_a_signal_while_another_has_it_leaves_that_ones(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_given: object) -> None:
+        raise KeyboardInterrupt
+
+    with lock(directory):
+        monkeypatch.setattr(locks, "_hold", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lock(directory).acquire()
+        assert directory.is_dir()
