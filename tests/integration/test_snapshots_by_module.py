@@ -16,7 +16,7 @@ from .test_trees import Played
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300), pytest.mark.usefixtures("host_unchanged")]
 
-NAME = "test-snapshots-played"
+NAME = "test-played-snapshots"
 SNAPSHOT = "unshare.container.container_snapshot"
 
 
@@ -68,7 +68,7 @@ def test_v4_a_play_saves_changes_restores_and_removes(tmp_path: Path) -> None:
 def test_v4_a_container_that_is_a_unit_is_frozen_stopped_and_started_as_one(
     make_machine: MakeMachine, tmp_path: Path
 ) -> None:
-    host = started("test-snapshots-host", make_machine, tmp_path)
+    host = started("test-played-host", make_machine, tmp_path)
     derived = contain({"host_name": "inside"})
     # In a container ids cannot be mapped again, and so such a volume is the host's root's.
     system = files_of(

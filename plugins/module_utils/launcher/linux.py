@@ -22,7 +22,8 @@ syscall.restype = ctypes.c_long
 # All that is called is looked up here, and the types are made. In a container's first process each would write to, and
 # so copy, two dozen pages of its parent's.
 for _name in (
-    "fstatfs inotify_add_watch inotify_init1 mount personality prctl prlimit sethostname setns socket umount2 unshare"
+    "fstatfs inotify_add_watch inotify_init1 mount personality prctl prlimit sethostname setns socket syncfs umount2 "
+    "unshare"
 ).split():
     getattr(libc, _name)
 _Limits = ctypes.c_uint64 * 2  # `struct rlimit64`

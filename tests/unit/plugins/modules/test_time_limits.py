@@ -31,6 +31,7 @@ REQUIRED: dict[str, dict[str, t.Any]] = {
     "system_container_info": {},
     "eval_container": {"argv": ["/bin/true"]},
     "container_snapshot": {"name": "web"},
+    "container_archive": {"name": "web", "path": "/srv/web.tar"},
     "containers": {},
     "tree": {"name": "web", "state": "absent"},
     "tree_archive": {"name": "web", "path": "/web.tar"},
