@@ -21,7 +21,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 from ansible_collections.unshare.container.plugins.module_utils.life.archiving_volumes import Archiving
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
-from ansible_collections.unshare.container.plugins.module_utils.state import volume_archives, volumes
+from ansible_collections.unshare.container.plugins.module_utils.state import restoring, volume_archives, volumes
 from ansible_collections.unshare.container.plugins.module_utils.state.tar_members import TAR_END, Member, padding
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 
@@ -498,3 +498,29 @@ def test_v6_what_a_killed_import_left_goes_with_the_volumes(filled: Container) -
     (Path(filled.directory) / volumes.IMPORTING).mkdir()
     reach(filled, "absent", remove_volumes=True)
     assert not os.path.exists(filled.directory)
+
+
+def test_v5_a_restore_of_a_snapshot_is_finished_first(filled: Container, tmp_path: Path) -> None:
+    """Else the next start would put the snapshot's volumes in the place of those that were imported."""
+    path = tmp_path / "archive"
+    export(NAME, path)
+    snapshots = Path(filled.directory, "snapshots")
+    (snapshots / launcher_volumes.RESTORING).mkdir(parents=True)
+    note = restoring.Restore(snapshot="old", restart=False, ready=True, volumes={"data": 1})
+    restoring.note(str(snapshots), note)
+    before = digest(NAME)
+    for ask in (lambda: restore(NAME, path, replace=True), lambda: export(NAME, path)):
+        with pytest.raises(TargetError, match="a restore of the snapshot old was interrupted"):
+            ask()
+    assert digest(NAME) == before
+    restoring.note(str(snapshots), note.replacing(ready=False))
+    restore(NAME, path, replace=True)
+
+
+def test_v5_check_mode_leaves_what_a_killed_import_left(filled: Container, tmp_path: Path) -> None:
+    path = tmp_path / "archive"
+    export(NAME, path)
+    left = Path(filled.directory, volumes.IMPORTING, "data")
+    left.mkdir(parents=True)
+    restore(NAME, path, replace=True, check=True)
+    assert left.is_dir()

@@ -22,8 +22,8 @@ from typing import IO, Any, Iterable, Iterator
 from ..host.boot import Boot
 from ..launcher import linux
 from ..launcher.paths import NEW, make_directory, remove_entries, remove_file, sync_directory
-from ..launcher.volumes import VOLUMES
-from ..state import volume_archives, volumes
+from ..launcher.volumes import SNAPSHOTS, VOLUMES
+from ..state import restoring, volume_archives, volumes
 from ..state.renaming import put_in_place
 from ..state.tar_members import TAR_PART, Damaged, Member
 from ..state.target import Layout, TargetError, explain
@@ -35,6 +35,10 @@ from .frozen import Frozen
 from .starting import LauncherStarter, starter
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+UNFINISHED_RESTORE = (
+    "container %r: a restore of the snapshot %s was interrupted, and would take the place of these volumes at the next "
+    "start: finish it first (container_snapshot, state: restored)"
+)
 SOCKETS = "%d sockets are in no archive: their services make them anew"
 
 
@@ -76,6 +80,7 @@ class Archiving:
             return {**result, "volumes": [{"name": name} for name in names]}
         began = time.monotonic()
         with self._held(), self._at_rest() as state:
+            self._refuse_unfinished()
             manifest = self._manifest(volumes.volume_names(self.directory), state)
             try:
                 written, digest, size = self._write(parent, manifest, compression)
@@ -156,6 +161,12 @@ class Archiving:
         finally:
             os.close(directory)
 
+    def _refuse_unfinished(self) -> None:
+        """Raise TargetError while volumes are to be replaced by those of a snapshot, which the next start finishes."""
+        former = restoring.noted(os.path.join(self.directory, SNAPSHOTS))
+        if former is not None and former.ready:
+            raise TargetError(UNFINISHED_RESTORE % (self.name, former.snapshot))
+
     def _open_volume(self, name: str) -> int:
         return os.open(os.path.join(self.directory, VOLUMES, name), _DIRECTORY)
 
@@ -174,17 +185,19 @@ class Archiving:
             self._lack("path: %s is not there" % self.path, check)
             return {"changed": True, "name": self.name, "path": self.path}
         with self._opened() as file, self._held():
-            remove_entries(self.directory, (IMPORTING,))
+            self._refuse_unfinished()
+            if not check:
+                remove_entries(self.directory, (IMPORTING,))
             try:
                 with volume_archives.unpacked(file) as source:
                     archive = VolumesArchive(source)
                     self._refuse(archive.manifest, other, replace)
                     found = archive.read(lambda member, _content: _check(member)) if check else self._unpack(archive)
-            except Damaged as error:
-                remove_entries(self.directory, (IMPORTING,))
-                raise TargetError("path: %s is refused: %s" % (self.path, error)) from None
-            except BaseException:
-                remove_entries(self.directory, (IMPORTING,))
+            except BaseException as error:
+                if not check:
+                    remove_entries(self.directory, (IMPORTING,))
+                if isinstance(error, Damaged):
+                    raise TargetError("path: %s is refused: %s" % (self.path, error)) from None
                 raise
             finally:
                 with contextlib.suppress(OSError):
