@@ -34,7 +34,7 @@ export RUFF_CACHE_DIR := .cache/ruff
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: docs security-table help deploy check destroy test test-long lint unit integration benchmark benchmark-connection benchmark-fleet benchmark-network benchmark-packages benchmark-roots test-hosts test-hosts-long hosts-table test-packages test-tree host-packages changelog constraints sanity importer build clean molecule mutation golden \
+.PHONY: docs security-table help deploy check destroy test test-long lint unit integration benchmark benchmark-archives benchmark-connection benchmark-fleet benchmark-network benchmark-packages benchmark-roots test-hosts test-hosts-long hosts-table test-packages test-tree host-packages changelog constraints sanity importer build clean molecule mutation golden \
 	lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs
 
 help: ## list the targets
@@ -97,6 +97,10 @@ benchmark: export PATH := $(PATH):$(CURDIR)/.cache/crun-13/bin
 benchmark: $(VENV)/development $(COLLECTION) test-packages benchmark-packages ## measure the launcher beside its peers (as root)
 	mkdir -p .cache
 	$(BIN)/python -m ansible_collections.unshare.container.tests.benchmarks.benchmark --output .cache/benchmark.json $(BENCHMARK_ARGS)
+
+benchmark-archives: $(VENV)/development $(COLLECTION) test-packages ## measure archives and snapshots of volumes beside tar (as root)
+	mkdir -p .cache
+	$(BIN)/python -m ansible_collections.unshare.container.tests.benchmarks.archives --output .cache/benchmark-archives.json $(BENCHMARK_ARGS)
 
 benchmark-connection: $(VENV)/development $(COLLECTION) test-packages ## measure a task in a container beside one on its host (as root)
 	$(BIN)/python -m ansible_collections.unshare.container.tests.benchmarks.connection $(BENCHMARK_ARGS)

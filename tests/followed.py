@@ -63,6 +63,8 @@ ONLY_CHECKED = {
     ("docs/rollout.md", "make benchmark-fleet"): LONG,
     ("tests/benchmarks/README.md", "make benchmark"): LONG,
     ("tests/benchmarks/README.md", "make benchmark BENCHMARK_ARGS"): LONG,
+    ("tests/benchmarks/README.md", "make benchmark-archives"): LONG,
+    ("tests/benchmarks/README.md", "make benchmark-archives BENCHMARK_ARGS"): LONG,
     ("tests/benchmarks/README.md", "make benchmark-connection"): LONG,
     ("tests/benchmarks/README.md", "make benchmark-network"): LONG,
     ("tests/benchmarks/README.md", "make benchmark-network BENCHMARK_ARGS"): LONG,
