@@ -45,6 +45,7 @@ LEAST = 0.9
 
 DIRECTORY_OF_FILES = 100
 MEBIBYTE = 1 << 20
+IMAGE_SIZE = 16 << 30  # of a file with holes
 
 
 class Archives(sessions.Session):
@@ -56,8 +57,28 @@ class Archives(sessions.Session):
         super().__init__(directory, arguments, undo)
         self.containers = Path(volume_directory(SOURCE, "data")).parents[2]
         self.data = self.containers / SOURCE / "volumes/data"
+        self.work = directory / "work"
+        self.work.mkdir(mode=0o700)
+        if arguments.on:
+            self._mount(arguments.on)
         undo.callback(self._forget)
         self._forget()
+
+    def _mount(self, kind: str) -> None:
+        """Mount a new file system where archives and containers lie; nobody else sees it."""
+        device = "none"
+        if kind != "tmpfs":
+            image = self.directory / "image"
+            with image.open("wb") as file:
+                file.truncate(IMAGE_SIZE)
+            _shell(f"mkfs.{kind} -q {image}")
+            device = str(image)
+        _shell(f"mount -t {kind} {device} {self.work} && chmod 0700 {self.work}")
+        self.undo.callback(lambda: _shell(f"umount --recursive {self.work}"))
+        self.containers.mkdir(parents=True, exist_ok=True)
+        (self.work / "containers").mkdir()
+        _shell(f"mount --bind {self.work / 'containers'} {self.containers}")
+        self.undo.callback(lambda: _shell(f"umount {self.containers}"))
 
     def many(self) -> None:
         """Save and restore many small files."""
@@ -88,7 +109,7 @@ class Archives(sessions.Session):
 
     def _compare(self, benchmark: str, compression: str) -> None:
         """Measure an export, an import, and a snapshot, which is not compressed, in turns with tar."""
-        work = self.directory / "work"
+        work = self.work
         ours, theirs = work / "ours", work / "theirs"
         program = COMPRESSED_BY[compression]
         by = f"--use-compress-program={shlex.quote(program)} " if program else ""
@@ -120,14 +141,14 @@ class Archives(sessions.Session):
                 ),
             },
         }
-        work.mkdir(mode=0o700)
         for verb in self.arguments.verbs:
             if verb == "import":
                 _in_child(lambda: _export(ours, compression))
                 _shell(made)
             if verb != "snapshot" or compression == "none":
                 self._in_turns(f"{benchmark} {verb}", ways[verb])
-        remove_tree(str(work))
+        for path in (ours, theirs):
+            path.unlink(missing_ok=True)
 
     def _in_turns(self, benchmark: str, ways: dict[str, tuple[t.Callable[[], object], t.Callable[[], object]]]) -> None:
         """Measure each way once a round, in an order that changes, and take away what it has made."""
@@ -215,6 +236,7 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=20000, help="small files (%(default)s)")
     parser.add_argument("--mebibytes", type=int, default=1024, help="of the large files (%(default)s)")
     parser.add_argument("--verbs", nargs="+", default=["export", "import", "snapshot"], help="what is done (all)")
+    parser.add_argument("--on", help="a type of file system: a new one (default: that of /var/lib/unshare)")
     return sessions.run(Archives, parser)
 
 

@@ -11,7 +11,6 @@ at any moment leaves the old ones or the new ones whole.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import os
 import stat
@@ -23,9 +22,10 @@ from ..host.boot import Boot
 from ..launcher import linux
 from ..launcher.paths import NEW, make_directory, remove_entries, remove_file, sync_directory
 from ..launcher.volumes import SNAPSHOTS, VOLUMES
-from ..state import restoring, volume_archives, volumes
+from ..state import archive_streams, restoring, volume_archives, volumes
+from ..state.archive_streams import Checksum, Damaged
 from ..state.renaming import put_in_place
-from ..state.tar_members import TAR_PART, Damaged, Member
+from ..state.tar_members import TAR_PART, Member, TarKind
 from ..state.target import Layout, TargetError, explain
 from ..state.unpacking import Unpacker, checked
 from ..state.volume_archives import ArchivedVolume, ArchiveManifest, VolumesArchive, WrittenArchive
@@ -145,7 +145,7 @@ class Archiving:
         try:
             remove_file(aside)
             with _unnamed(parent, aside) as file:
-                with volume_archives.compressed(file, compression) as compressed:
+                with archive_streams.compressed(file, compression) as compressed:
                     written = volume_archives.write(compressed, manifest, self._open_volume)
                 os.fsync(file.fileno())
                 digest = written.digest if compression == "none" else _digest_of(file)
@@ -189,10 +189,11 @@ class Archiving:
             if not check:
                 remove_entries(self.directory, (IMPORTING,))
             try:
-                with volume_archives.unpacked(file) as source:
-                    archive = VolumesArchive(source)
+                with archive_streams.unpacked(file) as source, Checksum() as checksum:
+                    archive = VolumesArchive(source, checksum)
                     self._refuse(archive.manifest, other, replace)
-                    found = archive.read(lambda member, _content: _check(member)) if check else self._unpack(archive)
+                    found = archive.read(_check) if check else self._unpack(archive)
+                    digest = archive.digest if source is file else ""
             except BaseException as error:
                 if not check:
                     remove_entries(self.directory, (IMPORTING,))
@@ -202,8 +203,9 @@ class Archiving:
             finally:
                 with contextlib.suppress(OSError):
                     os.rmdir(self.directory)  # of a container that this host has not
-            size, digest = os.fstat(file.fileno()).st_size, _digest_of(file)
+            size, digest = os.fstat(file.fileno()).st_size, digest or _digest_of(file)
             if not check:
+                _synchronise(os.path.join(self.directory, IMPORTING))
                 with self._stopped():
                     self._exchange()
                 remove_entries(self.directory, (IMPORTING,))
@@ -220,7 +222,7 @@ class Archiving:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise TargetError("path: %s cannot be read: %s" % (self.path, error.strerror)) from None
-        with open(descriptor, "rb", buffering=TAR_PART) as file:
+        with open(descriptor, "rb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise TargetError("path: %s is no file" % self.path)
             yield file
@@ -250,14 +252,12 @@ class Archiving:
                 raise TargetError("volume %s: something is in it; replace: true has it replaced" % name)
 
     def _unpack(self, archive: VolumesArchive) -> list[ArchivedVolume]:
-        """Unpack all of it aside, and bring it to the disk. Return the volumes."""
+        """Unpack all of it aside. Return the volumes."""
         aside = os.path.join(self.directory, IMPORTING)
         make_directory(self.directory, 0o700)
         os.mkdir(aside, 0o700)
         with Unpacker(aside) as unpacker:
-            found = archive.read(unpacker.write)
-        _synchronise(aside)
-        return found
+            return archive.read(unpacker.write)
 
     def _exchange(self) -> None:
         put_in_place(Path(self.directory, IMPORTING), Path(self.directory, VOLUMES))
@@ -309,7 +309,7 @@ def _unnamed(parent: str, aside: str) -> Iterator[IO[bytes]]:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(aside, flags, 0o600)
     os.fchmod(descriptor, 0o600)
-    with open(descriptor, "wb+", buffering=TAR_PART) as file:
+    with open(descriptor, "wb+", buffering=0) as file:
         yield file
 
 
@@ -324,8 +324,9 @@ def _digest_of(file: IO[bytes]) -> str:
         offset += len(part)
 
 
-def _check(member: Member) -> None:
+def _check(member: Member, _content: object) -> int:
     checked(member)
+    return member.size if member.kind == TarKind.FILE else 0
 
 
 def _told(manifest: ArchiveManifest, found: Iterable[ArchivedVolume]) -> dict[str, Any]:
@@ -343,8 +344,6 @@ def _synchronise(directory: str) -> None:
     """Bring all of a file system to its disk, before what was written there gets its name."""
     descriptor = os.open(directory, _DIRECTORY)
     try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), directory)
+        linux.sync_file_system(descriptor)
     finally:
         os.close(descriptor)

@@ -3,7 +3,9 @@
 
 """Reading a container's volume as the members of an archive; root inside has written what is in it, and may be hostile.
 
-No link is followed, and nothing that is mounted is entered. The container stands still meanwhile, or does not run.
+No link is followed, and nothing that is mounted is entered. The container stands still meanwhile, or does not run. What
+is kept in memory is the names of one directory, and of the directories that are still to be entered, and one name of
+each file that has several.
 """
 
 from __future__ import annotations
@@ -11,23 +13,34 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import Callable
+from typing import Any, Tuple
 
 from ..launcher import trees
 from ..launcher.errors import LauncherError
-from . import tar_members
-from .tar_members import EXTENTS_LIMIT, TAR_PART, Member, TarKind
+from .archive_streams import Sink
+from .tar_members import Member, TarKind, padding
+from .tar_reading import EXTENTS_LIMIT
 from .target import TargetError
 
 ARCHIVED_PATH_LIMIT = 1 << 16  # bytes of a path in an archive; the kernel knows no limit for directories in each other
 LABELS = ("security.selinux", "security.SMACK64", "security.apparmor", "security.ima", "security.evm", "trusted.")
 """The beginnings of the names of attributes that are the host's own, and no part of a volume."""
 
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+SMALL = 1 << 15  # bytes of a file that is read at once
+
+# An open that does not block fails where somebody has a lease on the file, instead of waiting for who stands still.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME | os.O_NOCTTY | os.O_CLOEXEC
 _ANY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_HOLES = (errno.EINVAL, errno.EOPNOTSUPP)
+LEASED = (
+    "volume %s: somebody inside has a lease on it (fcntl(2), F_SETLEASE), so that it cannot be read now: export it "
+    "while the container is stopped (stop: true)"
+)
 
-Put = Callable[[bytes], None]
+SHORTER = "volume %s became shorter while it was read: try again"
+
+Place = Tuple[Any, bytes]
+"""A directory in an archive: that above it, or None, and its name. So a long way down is in memory once."""
 
 
 def shown_path(path: bytes) -> str:
@@ -39,18 +52,20 @@ def shown_path(path: bytes) -> str:
 class Packer:
     """Writes directories as members of an archive.
 
-    :param put: writes bytes of the archive, in order.
+    A directory is followed by what is no directory in it, and then by its directories, each by its name.
+
+    :param sink: takes the archive.
     :ivar files: how many files, directories and links were written of the last directory.
     :ivar bytes: how many bytes of files.
     :ivar sockets: how many sockets were left out of all; nobody listens there in a copy.
     """
 
-    def __init__(self, put: Put) -> None:
-        self.put = put
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
         self.files = self.bytes = self.sockets = 0
-        self._path: list[bytes] = []
-        self._names: dict[tuple[int, int], str] = {}  # of the directories that are still to be entered
-        self._first: dict[tuple[int, int], bytes] = {}  # of files with several names: where they were written
+        self._place: Place | None = None
+        self._above = b""  # its path, with a slash
+        self._first: dict[int, tuple[Place | None, bytes]] = {}  # of files with several names: which was written
 
     def pack(self, directory: int, path: bytes) -> None:
         """Write an open directory, and all in it.
@@ -59,45 +74,54 @@ class Packer:
         :raises TargetError: something in it cannot be in an archive, or changes meanwhile.
         """
         self.files = self.bytes = 0
-        self._path, self._first, self._names = [], {}, {trees.identity(directory): os.fsdecode(path)}
+        self._place, self._first = None, {}
+
+        def down(name: str) -> None:
+            self._place = self._place, path if self._place is None else os.fsencode(name)
+
         try:
-            trees.walk(directory, ".", os.fsdecode(path), self._enter, self._leave)
+            trees.walk(directory, ".", os.fsdecode(path), self._enter, self._leave, down=down)
         except LauncherError as error:
             raise TargetError(str(error)) from error
 
     def _leave(self, _parent: int, _name: str) -> None:
-        self._path.pop()
+        if self._place is not None:
+            self._place = self._place[0]
 
     def _enter(self, directory: int) -> list[str]:
-        status = os.fstat(directory)
-        self._path.append(os.fsencode(self._names.pop((status.st_dev, status.st_ino))))
-        above = b"/".join(self._path)
-        self._member(above, TarKind.DIRECTORY, status, attributes=_attributes(directory))
+        above = _path_of(self._place)
+        self._member(above, TarKind.DIRECTORY, os.fstat(directory), attributes=_attributes(directory))
+        self._above = above + b"/"
         found: list[str] = []
-        for name in sorted(os.listdir(directory)):
-            inner = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            if stat.S_ISDIR(inner.st_mode):
-                self._names[inner.st_dev, inner.st_ino] = name
-                found.append(name)
+        names: list[bytes] = []
+        odd: set[bytes] = set()
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    found.append(entry.name)
+                    continue
+                name = os.fsencode(entry.name)
+                names.append(name)
+                if not entry.is_file(follow_symlinks=False):
+                    odd.add(name)
+        names.sort()
+        for name in names:
+            if name in odd:
+                self._other(directory, name)
             else:
-                self._other(directory, name, above + b"/" + os.fsencode(name), inner)
-        return found[::-1]  # the walk takes the last one first
+                self._file(directory, name)
+        found.sort(key=os.fsencode, reverse=True)  # the walk takes the last one first
+        return found
 
-    def _other(self, directory: int, name: str, path: bytes, status: os.stat_result) -> None:
+    def _other(self, directory: int, name: bytes) -> None:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        path = self._above + name
         if stat.S_ISSOCK(status.st_mode):
             self.sockets += 1
-            return
-        identity = status.st_dev, status.st_ino
-        if status.st_nlink > 1 and identity in self._first:
-            self._member(path, TarKind.HARD_LINK, status, target=self._first[identity])
-            return
-        if status.st_nlink > 1:
-            self._first[identity] = path
-        if stat.S_ISREG(status.st_mode):
-            self._file(directory, name, path)
+        elif status.st_nlink > 1 and self._is_written(status, name):
+            pass
         elif stat.S_ISLNK(status.st_mode):
-            target = os.fsencode(os.readlink(name, dir_fd=directory))
-            self._member(path, TarKind.LINK, status, target=target)
+            self._member(path, TarKind.LINK, status, target=os.readlink(name, dir_fd=directory))
         elif stat.S_ISFIFO(status.st_mode) or (stat.S_ISCHR(status.st_mode) and status.st_rdev == 0):
             kind = TarKind.FIFO if stat.S_ISFIFO(status.st_mode) else TarKind.WHITEOUT
             descriptor = os.open(name, _ANY, dir_fd=directory)
@@ -108,6 +132,15 @@ class Packer:
         else:
             raise TargetError("volume %s is a device, and can be in no archive: remove it" % shown_path(path))
 
+    def _is_written(self, status: os.stat_result, name: bytes) -> bool:
+        """Write another name of a file with several, or take note of the first. Return whether it is another."""
+        identity = status.st_dev << 64 | status.st_ino
+        first = self._first.setdefault(identity, (self._place, name))
+        if first == (self._place, name):
+            return False
+        self._member(self._above + name, TarKind.HARD_LINK, status, target=_path_of(first))
+        return True
+
     def _member(
         self,
         path: bytes,
@@ -117,76 +150,110 @@ class Packer:
         attributes: dict[bytes, bytes] | None = None,
         extents: list[tuple[int, int]] | None = None,
     ) -> None:
+        self.sink.put(self._head(path, kind, status, target, attributes, extents))
+
+    def _head(
+        self,
+        path: bytes,
+        kind: str,
+        status: os.stat_result,
+        target: bytes = b"",
+        attributes: dict[bytes, bytes] | None = None,
+        extents: list[tuple[int, int]] | None = None,
+    ) -> bytes:
         if len(path) > ARCHIVED_PATH_LIMIT:
             raise TargetError(
                 "volume %s has a path of more than %d bytes: remove it" % (shown_path(path), ARCHIVED_PATH_LIMIT)
             )
         size = status.st_size if kind == TarKind.FILE else 0
         mode = stat.S_IMODE(status.st_mode)
+        self.files += 1
+        self.bytes += size
         member = Member(
             path, kind, mode, status.st_uid, status.st_gid, status.st_mtime_ns, size, target, attributes, extents
         )
-        self.files += 1
-        self.bytes += size
-        self.put(member.head())
+        return member.head()
 
-    def _file(self, directory: int, name: str, path: bytes) -> None:
-        descriptor = os.open(name, _FILE, dir_fd=directory)
+    def _file(self, directory: int, name: bytes) -> None:
+        path = self._above + name
+        try:
+            descriptor = os.open(name, _FILE, dir_fd=directory)
+        except BlockingIOError:
+            raise TargetError(LEASED % shown_path(path)) from None
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise TargetError("volume %s was exchanged while it was read: try again" % shown_path(path))
-            extents = self._extents(descriptor, status, path)
-            self._member(path, TarKind.FILE, status, attributes=_attributes(descriptor), extents=extents)
-            stored = 0
-            for offset, length in [(0, status.st_size)] if extents is None else extents:
-                self._copy(descriptor, offset, length, path)
-                stored += length
-            self.put(tar_members.padding(stored))
+            if status.st_nlink == 1 or not self._is_written(status, name):
+                self._content(descriptor, path, status)
         finally:
             os.close(descriptor)
+
+    def _content(self, descriptor: int, path: bytes, status: os.stat_result) -> None:
+        size = status.st_size
+        extents = None if status.st_blocks * 512 >= size else _extents(descriptor, size, path)
+        head = self._head(path, TarKind.FILE, status, attributes=_attributes(descriptor), extents=extents)
+        if extents is None and size <= SMALL:
+            content = os.pread(descriptor, size, 0) if size else b""
+            if len(content) != size:
+                raise TargetError(SHORTER % shown_path(path))
+            self.sink.put(head, content, padding(size))
+            return
+        self.sink.put(head)
+        stored = 0
+        for offset, length in [(0, size)] if extents is None else extents:
+            self._copy(descriptor, offset, length, path)
+            stored += length
+        self.sink.put(padding(stored))
 
     def _copy(self, descriptor: int, offset: int, length: int, path: bytes) -> None:
         end = offset + length
         while offset < end:
-            part = os.pread(descriptor, min(TAR_PART, end - offset), offset)
-            if not part:
-                raise TargetError("volume %s became shorter while it was read: try again" % shown_path(path))
-            self.put(part)
-            offset += len(part)
-
-    @staticmethod
-    def _extents(descriptor: int, status: os.stat_result, path: bytes) -> list[tuple[int, int]] | None:
-        """Return where a file has its data; None when it has no holes, or its file system does not say."""
-        size = status.st_size
-        if status.st_blocks * 512 >= size:
-            return None
-        found: list[tuple[int, int]] = []
-        place = 0
-        while place < size:
-            try:
-                start = os.lseek(descriptor, place, os.SEEK_DATA)
-            except OSError as error:
-                if error.errno == errno.ENXIO:
-                    break  # nothing but a hole comes
-                if error.errno in _NO_HOLES:
-                    return None
-                raise
-            place = min(size, os.lseek(descriptor, start, os.SEEK_HOLE))
-            found.append((start, place - start))
-            if len(found) > EXTENTS_LIMIT:
-                raise TargetError("volume %s has holes between more than %d pieces" % (shown_path(path), EXTENTS_LIMIT))
-        if found == [(0, size)]:
-            return None
-        return [*found, (size, 0)]  # GNU tar takes the end of the last piece for that of the file
+            count = self.sink.put_from(descriptor, offset, end - offset)
+            if not count:
+                raise TargetError(SHORTER % shown_path(path))
+            offset += count
 
 
-def _attributes(file: int | str) -> dict[bytes, bytes]:
-    """Return the extended attributes of a file that are its volume's; none where there are none."""
+def _path_of(place: Place | None) -> bytes:
+    names = []
+    while place is not None:
+        place, name = place
+        names.append(name)
+    return b"/".join(names[::-1])
+
+
+def _extents(descriptor: int, size: int, path: bytes) -> list[tuple[int, int]] | None:
+    """Return where a file has its data; None when it has no holes, or its file system does not say."""
+    found: list[tuple[int, int]] = []
+    place = 0
+    while place < size:
+        try:
+            start = os.lseek(descriptor, place, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                break  # nothing but a hole comes
+            if error.errno in _NO_HOLES:
+                return None
+            raise
+        place = min(size, os.lseek(descriptor, start, os.SEEK_HOLE))
+        found.append((start, place - start))
+        if len(found) > EXTENTS_LIMIT:
+            raise TargetError("volume %s has holes between more than %d pieces" % (shown_path(path), EXTENTS_LIMIT))
+    if found == [(0, size)]:
+        return None
+    return [*found, (size, 0)]  # GNU tar takes the end of the last piece for that of the file
+
+
+def _attributes(file: int | str) -> dict[bytes, bytes] | None:
+    """Return the extended attributes of a file that are its volume's; None where there are none."""
     try:
-        names = [name for name in os.listxattr(file) if not name.startswith(LABELS)]
-        return {os.fsencode(name): os.getxattr(file, name) for name in sorted(names)}
+        names = os.listxattr(file)
+        if not names:
+            return None
+        kept = sorted(name for name in names if not name.startswith(LABELS))
+        return {os.fsencode(name): os.getxattr(file, name) for name in kept}
     except OSError as error:
         if error.errno != errno.ENOTSUP:
             raise
-        return {}
+        return None

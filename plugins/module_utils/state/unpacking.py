@@ -11,20 +11,24 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import stat
 from typing import Iterable, Iterator
 
 from ..launcher.names import is_name
+from .archive_streams import AT_ONCE, Damaged, Writeback
 from .packing import ARCHIVED_PATH_LIMIT, shown_path
-from .tar_members import Damaged, Member, TarKind
+from .tar_members import Member, TarKind
 from .target import TargetError
 
-ARCHIVED_NAME_LIMIT, TARGET_LIMIT = 255, 4095  # bytes, of Linux
+TARGET_LIMIT = 4095  # bytes, of Linux, which has names of at most 255
 ID_LIMIT = (1 << 32) - 1
 KEPT_ATTRIBUTES_OF = (b"user.",)
 KEPT_NAMES = (b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_path = re.compile(rb"(?:(?!\.{1,2}/)[^/\0]{1,255}/)*(?!\.{1,2}\Z)[^/\0]{1,255}")
 
 
 def checked(member: Member) -> list[bytes]:
@@ -39,7 +43,7 @@ def checked(member: Member) -> list[bytes]:
         raise Damaged("%s is a link to what is no path" % shown_path(member.path))
     if len(parts) == 1 and member.kind != TarKind.DIRECTORY:
         raise Damaged("the volume %s is no directory" % shown_path(member.path))
-    if member.mode > 0o7777 or max(member.uid, member.gid) >= ID_LIMIT or member.size >= 1 << 63:
+    if member.mode > 0o7777 or member.uid >= ID_LIMIT or member.gid >= ID_LIMIT or member.size >= 1 << 63:
         raise Damaged("%s has a mode, an owner or a size that no file can have" % shown_path(member.path))
     for name in member.attributes:
         if not name.startswith(KEPT_ATTRIBUTES_OF) and name not in KEPT_NAMES:
@@ -48,26 +52,100 @@ def checked(member: Member) -> list[bytes]:
 
 
 def _parts(path: bytes) -> list[bytes]:
+    if not _path.fullmatch(path):
+        raise Damaged("%s is absolute, leads upward, or is no path" % shown_path(path))
     parts = path.split(b"/")
-    for part in parts:
-        if part in (b"", b".", b"..") or b"\0" in part or len(part) > ARCHIVED_NAME_LIMIT:
-            raise Damaged("%s is absolute, leads upward, or is no path" % shown_path(path))
     if len(path) > ARCHIVED_PATH_LIMIT or not is_name(os.fsdecode(parts[0])):
         raise Damaged("%s lies in no volume" % shown_path(path))
     return parts
 
 
+class Way:
+    """The way to a directory below another, by names and never through a link. Nobody else moves anything there.
+
+    :param root: descriptor of the directory where it begins.
+    :ivar here: descriptor of the directory to which it leads now.
+    :ivar path: the names on it.
+    """
+
+    def __init__(self, root: int) -> None:
+        self.here = os.dup(root)
+        self.path: list[bytes] = []
+
+    def close(self) -> None:
+        """Close what is open."""
+        os.close(self.here)
+
+    def go(self, parts: list[bytes]) -> None:
+        """Go to a directory. Raise OSError when it is none."""
+        if parts == self.path:
+            return
+        same = 0
+        while same < min(len(parts), len(self.path)) and parts[same] == self.path[same]:
+            same += 1
+        while len(self.path) > same:
+            self.up()
+        for part in parts[same:]:
+            self.down(part)
+
+    def down(self, name: bytes) -> None:
+        """Go to a directory that is in this one."""
+        inner = os.open(name, _DIRECTORY, dir_fd=self.here)
+        os.close(self.here)
+        self.here = inner
+        self.path.append(name)
+
+    def up(self) -> None:
+        """Go to the directory that this one is in."""
+        outer = os.open("..", _DIRECTORY, dir_fd=self.here)
+        os.close(self.here)
+        self.here = outer
+        self.path.pop()
+
+
+class _WayOfMembers(Way):
+    """The way to where members are written. A directory gets what is its own when all that is in it is written."""
+
+    def __init__(self, root: int) -> None:
+        super().__init__(root)
+        self.members: list[Member | None] = []
+
+    def make(self, name: bytes, member: Member) -> None:
+        os.mkdir(name, 0o700, dir_fd=self.here)
+        self.down(name)
+        self.members[-1] = member
+
+    def down(self, name: bytes) -> None:
+        super().down(name)
+        self.members.append(None)
+
+    def up(self) -> None:
+        member = self.members.pop()
+        if member is not None:
+            _finish(self.here, member)
+        super().up()
+
+
 class Unpacker:
     """Writes members below a directory. As a context, it finishes what was written.
 
-    :param root: path of the directory, which is empty and the caller's own.
+    :param root: path of the directory, in which is nothing that an archive could name, and which is the caller's own.
+    :param base: path of a directory with what the archive's base has, on the same file system. What is kept of that is
+        taken away from there.
     """
 
-    def __init__(self, root: str) -> None:
-        self.root = os.open(root, _DIRECTORY)
-        self._here = os.dup(self.root)
-        self._path: list[bytes] = []
-        self._members: list[Member | None] = []  # of the directories on the way, which get their attributes last
+    def __init__(self, root: str, base: str | None = None) -> None:
+        directory = os.open(root, _DIRECTORY)
+        try:
+            self._way = _WayOfMembers(directory)
+            self._way_to_others = Way(directory)  # what hard links are made of
+        finally:
+            os.close(directory)
+        self._base: Way | None = None
+        if base is not None:
+            directory = os.open(base, _DIRECTORY)
+            self._base = Way(directory)
+            os.close(directory)
 
     def __enter__(self) -> Unpacker:
         return self
@@ -75,118 +153,120 @@ class Unpacker:
     def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         try:
             if kind is None:
-                self._go([])
+                self._way.go([])
         finally:
-            os.close(self._here)
-            os.close(self.root)
+            for way in (self._way, self._way_to_others, self._base):
+                if way is not None:
+                    way.close()
 
-    def write(self, member: Member, content: Iterable[bytes]) -> None:
-        """Write a member.
+    def write(self, member: Member, content: Iterable[memoryview]) -> int:
+        """Write a member. Return how many bytes the file has.
 
         :param content: of a file; of a sparse one its data alone.
         :raises TargetError: it cannot be there, or the file system does not keep all of it.
         :raises OSError: it cannot be written.
         """
         parts = checked(member)
-        self._go(parts[:-1])
-        name = parts[-1]
+        name = parts.pop()
         try:
-            self._write(member, name, content)
+            self._way.go(parts)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            raise Damaged("%s lies in what is no directory of it" % shown_path(member.path)) from None
+        try:
+            if member.kind == TarKind.FILE:
+                return self._file(member, name, content)
+            if member.kind == TarKind.KEPT:
+                return self._keep(member, parts, name)
+            self._other(member, name)
+            return 0
         except FileExistsError:
             raise Damaged("%s is in it twice" % shown_path(member.path)) from None
 
-    def _write(self, member: Member, name: bytes, content: Iterable[bytes]) -> None:
-        if member.kind == TarKind.DIRECTORY:
-            os.mkdir(name, 0o700, dir_fd=self._here)
-            self._down(name, member)
-            return
-        if member.kind == TarKind.FILE:
-            descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=self._here)
-            try:
-                _fill(descriptor, member, content)
-                _finish(descriptor, member)
-            finally:
-                os.close(descriptor)
-            return
-        if member.kind == TarKind.HARD_LINK:
-            self._link(member, name)
-            return
-        if member.kind == TarKind.LINK:
-            os.symlink(member.target, name, dir_fd=self._here)
-            os.chown(name, member.uid, member.gid, dir_fd=self._here, follow_symlinks=False)
-            times = (member.mtime, member.mtime)
-            os.utime(name, ns=times, dir_fd=self._here, follow_symlinks=False)
-            return
-        kind = 0o010000 if member.kind == TarKind.FIFO else 0o020000
-        os.mknod(name, kind | 0o600, 0, dir_fd=self._here)
-        descriptor = os.open(name, _ANY, dir_fd=self._here)
+    def _file(self, member: Member, name: bytes, content: Iterable[memoryview]) -> int:
+        descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=self._way.here)
         try:
-            os.chown(name, member.uid, member.gid, dir_fd=self._here, follow_symlinks=False)
-            _finish("/proc/self/fd/%d" % descriptor, member, owned=True)
+            _fill(descriptor, member, content)
+            _finish(descriptor, member)
         finally:
             os.close(descriptor)
+        return member.size
+
+    def _keep(self, member: Member, parts: list[bytes], name: bytes) -> int:
+        """Take a file from the base."""
+        status = None
+        if self._base is not None:
+            try:
+                self._base.go(parts)
+                status = os.stat(name, dir_fd=self._base.here, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    raise
+        if self._base is None or status is None or not stat.S_ISREG(status.st_mode):
+            raise Damaged("%s is to be a file of its base, which is none there" % shown_path(member.path))
+        try:
+            os.stat(name, dir_fd=self._way.here, follow_symlinks=False)
+        except FileNotFoundError:
+            os.rename(name, name, src_dir_fd=self._base.here, dst_dir_fd=self._way.here)
+            return status.st_size
+        raise FileExistsError
+
+    def _other(self, member: Member, name: bytes) -> None:
+        here = self._way.here
+        if member.kind == TarKind.DIRECTORY:
+            self._way.make(name, member)
+        elif member.kind == TarKind.HARD_LINK:
+            self._link(member, name)
+        elif member.kind == TarKind.LINK:
+            os.symlink(member.target, name, dir_fd=here)
+            os.chown(name, member.uid, member.gid, dir_fd=here, follow_symlinks=False)
+            os.utime(name, ns=(member.mtime, member.mtime), dir_fd=here, follow_symlinks=False)
+        else:
+            kind = stat.S_IFIFO if member.kind == TarKind.FIFO else stat.S_IFCHR
+            os.mknod(name, kind | 0o600, 0, dir_fd=here)
+            descriptor = os.open(name, _ANY, dir_fd=here)
+            try:
+                os.chown(name, member.uid, member.gid, dir_fd=here, follow_symlinks=False)
+                _finish("/proc/self/fd/%d" % descriptor, member, owned=True)
+            finally:
+                os.close(descriptor)
 
     def _link(self, member: Member, name: bytes) -> None:
-        parts = member.target.split(b"/")
-        source = os.dup(self.root)
+        *parts, other = member.target.split(b"/")
+        way = self._way_to_others
         try:
-            for part in parts[:-1]:
-                inner = os.open(part, _DIRECTORY, dir_fd=source)
-                os.close(source)
-                source = inner
-            os.link(parts[-1], name, src_dir_fd=source, dst_dir_fd=self._here, follow_symlinks=False)
+            way.go(parts)
+            os.link(other, name, src_dir_fd=way.here, dst_dir_fd=self._way.here, follow_symlinks=False)
         except FileExistsError:
             raise
         except OSError as error:
             raise Damaged(
                 "%s is a hard link to what it has not: %s" % (shown_path(member.path), error.strerror)
             ) from None
-        finally:
-            os.close(source)
-
-    def _go(self, parts: list[bytes]) -> None:
-        """Go to a directory that was written before."""
-        same = 0
-        while same < min(len(parts), len(self._path)) and parts[same] == self._path[same]:
-            same += 1
-        while len(self._path) > same:
-            self._up()
-        for part in parts[same:]:
-            try:
-                self._down(part, None)
-            except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                    raise
-                raise Damaged("%s lies in what is no directory of it" % shown_path(b"/".join([*parts, b"*"]))) from None
-
-    def _down(self, name: bytes, member: Member | None) -> None:
-        inner = os.open(name, _DIRECTORY, dir_fd=self._here)
-        os.close(self._here)
-        self._here = inner
-        self._path.append(name)
-        self._members.append(member)
-
-    def _up(self) -> None:
-        member = self._members.pop()
-        if member is not None:
-            _finish(self._here, member)
-        outer = os.open("..", _DIRECTORY, dir_fd=self._here)
-        os.close(self._here)
-        self._here = outer
-        self._path.pop()
 
 
-def _fill(descriptor: int, member: Member, content: Iterable[bytes]) -> None:
+def _fill(descriptor: int, member: Member, content: Iterable[memoryview]) -> None:
     """Write the content of a file; what is a hole in it takes no room on the disk."""
-    extents = iter([(0, member.size)] if member.extents is None else member.extents)
-    place, left = next(extents, (0, 0))
+    if member.extents is None:
+        disk = Writeback(descriptor) if member.size > AT_ONCE else None
+        place = 0
+        for part in content:
+            written = os.pwrite(descriptor, part, place)
+            while written < len(part):
+                written += os.pwrite(descriptor, part[written:], place + written)
+            place += written
+            if disk is not None:
+                disk.wrote(written)
+        return
+    extents = iter(member.extents)
+    place = left = 0
     for part in content:
-        view = memoryview(part)
-        while view:
+        while part:
             while not left:
                 place, left = next(extents)
-            written = os.pwrite(descriptor, view[:left], place)
-            place, left, view = place + written, left - written, view[written:]
+            written = os.pwrite(descriptor, part[:left], place)
+            place, left, part = place + written, left - written, part[written:]
     os.ftruncate(descriptor, member.size)
 
 
@@ -207,6 +287,6 @@ def _finish(file: int | str, member: Member, owned: bool = False) -> None:
         pass  # a time that no file can have here
 
 
-def nothing() -> Iterator[bytes]:
+def nothing() -> Iterator[memoryview]:
     """Return the content of what has none."""
     return iter(())
