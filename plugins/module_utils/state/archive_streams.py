@@ -150,6 +150,12 @@ class Writeback:
             self._begun = self._place
 
 
+def compression_of(file: IO[bytes]) -> str:
+    """Return how a file is compressed, by its beginning."""
+    beginning = os.pread(file.fileno(), 8, 0)
+    return next((name for name, each in COMPRESSIONS.items() if each[2] and beginning.startswith(each[2])), "none")
+
+
 @contextlib.contextmanager
 def compressed(file: IO[bytes], compression: str) -> Iterator[IO[bytes]]:
     """Yield a file, what is written to which comes compressed to `file`.
@@ -183,8 +189,7 @@ def unpacked(file: IO[bytes]) -> Iterator[IO[bytes]]:
     :raises TargetError: the program is missing.
     :raises Damaged: it says that the file is damaged.
     """
-    beginning = os.pread(file.fileno(), 8, 0)
-    command = next((each[1] for each in COMPRESSIONS.values() if each[2] and beginning.startswith(each[2])), ())
+    command = COMPRESSIONS[compression_of(file)][1]
     if not command:
         yield file
         return

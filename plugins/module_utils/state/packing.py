@@ -18,6 +18,7 @@ from typing import Any, Tuple
 from ..launcher import trees
 from ..launcher.errors import LauncherError
 from .archive_streams import Sink
+from .increments import Base, stamp
 from .tar_members import Member, TarKind, padding
 from .tar_reading import EXTENTS_LIMIT
 from .target import TargetError
@@ -55,26 +56,30 @@ class Packer:
     A directory is followed by what is no directory in it, and then by its directories, each by its name.
 
     :param sink: takes the archive.
+    :param base: has what need not be in it.
     :ivar files: how many files, directories and links were written of the last directory.
     :ivar bytes: how many bytes of files.
     :ivar sockets: how many sockets were left out of all; nobody listens there in a copy.
     """
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, base: Base | None = None) -> None:
         self.sink = sink
+        self.base = base
+        self._stamped = False
         self.files = self.bytes = self.sockets = 0
         self._place: Place | None = None
         self._above = b""  # its path, with a slash
         self._first: dict[int, tuple[Place | None, bytes]] = {}  # of files with several names: which was written
 
-    def pack(self, directory: int, path: bytes) -> None:
+    def pack(self, directory: int, path: bytes, stamped: bool = False) -> None:
         """Write an open directory, and all in it.
 
         :param path: what it is called in the archive.
+        :param stamped: whether files are to be known again (`increments`).
         :raises TargetError: something in it cannot be in an archive, or changes meanwhile.
         """
         self.files = self.bytes = 0
-        self._place, self._first = None, {}
+        self._place, self._first, self._stamped = None, {}, stamped
 
         def down(name: str) -> None:
             self._place = self._place, path if self._place is None else os.fsencode(name)
@@ -169,8 +174,9 @@ class Packer:
         mode = stat.S_IMODE(status.st_mode)
         self.files += 1
         self.bytes += size
+        known = stamp(status) if self._stamped and kind == TarKind.FILE else b""
         member = Member(
-            path, kind, mode, status.st_uid, status.st_gid, status.st_mtime_ns, size, target, attributes, extents
+            path, kind, mode, status.st_uid, status.st_gid, status.st_mtime_ns, size, target, attributes, extents, known
         )
         return member.head()
 
@@ -184,10 +190,19 @@ class Packer:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise TargetError("volume %s was exchanged while it was read: try again" % shown_path(path))
-            if status.st_nlink == 1 or not self._is_written(status, name):
+            if status.st_nlink > 1 and self._is_written(status, name):
+                return
+            if self.base is not None and self.base.has(path, status):
+                self._keep(path, status)
+            else:
                 self._content(descriptor, path, status)
         finally:
             os.close(descriptor)
+
+    def _keep(self, path: bytes, status: os.stat_result) -> None:
+        self.files += 1
+        self.bytes += status.st_size
+        self.sink.put(Member(path, TarKind.KEPT).head())
 
     def _content(self, descriptor: int, path: bytes, status: os.stat_result) -> None:
         size = status.st_size

@@ -17,6 +17,7 @@ from typing import Iterable, Iterator
 
 from ..launcher.names import is_name
 from .archive_streams import AT_ONCE, Damaged, Writeback
+from .increments import Base
 from .packing import ARCHIVED_PATH_LIMIT, shown_path
 from .tar_members import Member, TarKind
 from .target import TargetError
@@ -28,6 +29,7 @@ KEPT_NAMES = (b"security.capability", b"system.posix_acl_access", b"system.posix
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+NOT_KEPT = "%s is to be a file of its base, and there is none"
 _path = re.compile(rb"(?:(?!\.{1,2}/)[^/\0]{1,255}/)*(?!\.{1,2}\Z)[^/\0]{1,255}")
 
 
@@ -58,6 +60,29 @@ def _parts(path: bytes) -> list[bytes]:
     if len(path) > ARCHIVED_PATH_LIMIT or not is_name(os.fsdecode(parts[0])):
         raise Damaged("%s lies in no volume" % shown_path(path))
     return parts
+
+
+class Examiner:
+    """Refuses the members that `Unpacker` would refuse, but for what lies on their way, and writes nothing.
+
+    :param base: the files of the archive's base, if it has one.
+    """
+
+    def __init__(self, base: Base | None) -> None:
+        self._base = base
+
+    def write(self, member: Member, _content: Iterable[memoryview]) -> int:
+        """Return how many bytes the file of a member has.
+
+        :raises Damaged: it cannot be there.
+        """
+        checked(member)
+        if member.kind != TarKind.KEPT:
+            return member.size if member.kind == TarKind.FILE else 0
+        found = self._base.find(member.path) if self._base is not None else None
+        if found is None:
+            raise Damaged(NOT_KEPT % shown_path(member.path))
+        return found.size
 
 
 class Way:
@@ -204,7 +229,7 @@ class Unpacker:
                 if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                     raise
         if self._base is None or status is None or not stat.S_ISREG(status.st_mode):
-            raise Damaged("%s is to be a file of its base, which is none there" % shown_path(member.path))
+            raise Damaged(NOT_KEPT % shown_path(member.path))
         try:
             os.stat(name, dir_fd=self._way.here, follow_symlinks=False)
         except FileNotFoundError:

@@ -16,11 +16,13 @@ from typing import IO, Callable, Iterable
 from ..launcher import kinds
 from ..launcher.data import is_integer
 from ..launcher.kinds import ContractError, ContractRecord
-from . import tar_members
-from .archive_streams import Checksum, Damaged, Sink
+from . import increments, tar_members
+from .archive_streams import Checksum, Damaged, Sink, compression_of
+from .increments import Base, Moment
 from .packing import Packer
 from .tar_members import Member, TarKind
 from .tar_reading import Members
+from .unpacking import Examiner
 
 ARCHIVE_FORMAT = 1
 ARCHIVE_MANIFEST, ARCHIVE_CHECKSUM = b"unshare-archive.json", b"unshare-archive.sha256"
@@ -49,6 +51,8 @@ class ArchiveManifest(ContractRecord):
         system: the system that was current, by the name of its directory; empty without one.
         made: when, in seconds since 1970.
         state: of the container meanwhile: `frozen` or `stopped`.
+        base: the SHA-256 of the archive that it adds to (`increments`); empty when it has all.
+        boot, time, uptime: when it was begun to be read; the boot is empty when that tells nothing of later changes.
     """
 
     format: int
@@ -57,6 +61,10 @@ class ArchiveManifest(ContractRecord):
     system: str = ""
     made: int = 0
     state: str = "stopped"
+    base: str = ""
+    boot: str = ""
+    time: int = 0
+    uptime: int = 0
 
     KINDS = {
         "format": _format,
@@ -65,7 +73,16 @@ class ArchiveManifest(ContractRecord):
         "system": kinds.text_or_none,
         "made": _time,
         "state": kinds.choice("frozen", "stopped"),
+        "base": kinds.text_or_none,
+        "boot": kinds.text_or_none,
+        "time": _time,
+        "uptime": _time,
     }
+
+    @property
+    def read_at(self) -> Moment:
+        """Return when it was begun to be read."""
+        return Moment(self.boot, self.time, self.uptime)
 
 
 class ArchivedVolume:
@@ -98,22 +115,25 @@ class WrittenArchive:
         self.digest = digest
 
 
-def write(file: IO[bytes], manifest: ArchiveManifest, open_volume: Callable[[str], int]) -> WrittenArchive:
-    """Write an archive.
+def write(
+    file: IO[bytes], manifest: ArchiveManifest, open_volume: Callable[[str], int], base: Base | None = None
+) -> WrittenArchive:
+    """Write an archive, which can be a base when its manifest says when it was read.
 
     :param open_volume: returns a descriptor of the directory of a volume.
+    :param base: what need not be in it.
     :raises TargetError, OSError: it cannot be written, or a volume cannot be read.
     """
     with Checksum() as checksum:
         sink = Sink(file, checksum)
         text = json.dumps(manifest.write(), sort_keys=True).encode() + b"\n"
         _put_file(sink, ARCHIVE_MANIFEST, text, manifest.made)
-        packer = Packer(sink)
+        packer = Packer(sink, base)
         found = []
         for name in manifest.volumes:
             directory = open_volume(name)
             try:
-                packer.pack(directory, name.encode())
+                packer.pack(directory, name.encode(), bool(manifest.boot) and increments.is_noting(directory))
             finally:
                 os.close(directory)
             found.append(ArchivedVolume(name, packer.files, packer.bytes))
@@ -198,3 +218,38 @@ class VolumesArchive:
         if not all(volume.files for volume in volumes.values()):
             raise Damaged("a volume that its manifest names is missing")
         return list(volumes.values())
+
+
+class BaseArchive:
+    """An archive to which another adds, held to its checksum.
+
+    :param file: without a buffer.
+    :raises Damaged: it is damaged, or none that others can add to.
+    :ivar manifest: what it says of itself.
+    :ivar digest: its SHA-256.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        with Checksum() as checksum:
+            archive = base_of(file, checksum)
+            archive.read(Examiner(None).write)
+            self.manifest, self.digest = archive.manifest, archive.digest
+
+    def files(self) -> Base:
+        """Return the files that it has."""
+        self._file.seek(0)
+        return Base(Members(self._file), self.manifest.read_at)
+
+
+def base_of(file: IO[bytes], checksum: Checksum) -> VolumesArchive:
+    """Begin to read an archive to which another adds.
+
+    :raises Damaged: it is damaged, or none that others can add to.
+    """
+    if compression_of(file) != "none":
+        raise Damaged("it is compressed, and no other archive can add to it: export it with compression: none")
+    archive = VolumesArchive(file, checksum)
+    if archive.manifest.base:
+        raise Damaged("it has only what had changed since another archive: name that one, which has all")
+    return archive
