@@ -17,7 +17,7 @@ from .saving import ask, is_frozen, many_files, reach, snapshot_directory, two, 
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
-NAME = "test-snapshots-killed"
+NAME = "test-killed-snapshots"
 
 
 def test_v4_a_run_that_is_killed_leaves_no_frozen_container_and_no_snapshot(container: Container) -> None:
