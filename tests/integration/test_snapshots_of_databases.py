@@ -16,7 +16,7 @@ from .saving import ask, reach
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
-NAME = "test-database-snapshots"
+NAME = "test-saved-databases"
 
 
 WRITING = "yes 'insert into numbers select coalesce(max(number), 0) + 1 from numbers;'"
