@@ -65,6 +65,18 @@ options:
     type: str
     choices: [none, gzip, zstd]
     default: none
+  base:
+    description:
+      - The path of an archive on the host that was exported before. For an export, the archive that is written has only
+        the files that have changed since, and a list of all. An import needs the same two files, and makes of them what
+        there was at the second export, as if that had written all. So a container can be copied while it runs, and
+        stop only for the rest.
+      - It must be an archive of the same container, not compressed, which has all. It is held to its checksum before
+        anything changes.
+      - Which files are unchanged is known only on the host on which the base was exported, and since that was started.
+        Elsewhere, when the clock was set back, and on file systems other than ext4, XFS and btrfs, the archive has all
+        files, and a warning says so.
+    type: path
   container:
     description: The container whose archive is imported, when that is another one than O(name).
     type: str
@@ -97,6 +109,17 @@ EXAMPLES = r"""
     src: "{{ archive.path }}"
     dest: backups/
 
+- name: Copy a container while it runs, and then what has changed meanwhile, when it has stopped
+  unshare.container.container_archive:
+    name: database
+    path: "{{ item.path }}"
+    base: "{{ item.base | default(omit) }}"
+    stop: "{{ item.base is defined }}"
+  loop:
+    - path: /var/backups/database.tar
+    - path: /var/backups/database-rest.tar
+      base: /var/backups/database.tar
+
 - name: Have another container begin with the same data
   unshare.container.container_archive:
     name: trial
@@ -123,6 +146,11 @@ checksum:
   returned: success, not of what check mode cannot know
   type: str
   sample: sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
+base:
+  description: The SHA-256 of the archive of O(base).
+  returned: when the archive adds to one
+  type: str
+  sample: sha256:0263829989b6fd954f72baaf2fc64bc2e2f01d692d4de72986ea808f6e99813f
 size:
   description: Bytes of the file.
   returned: success, not of what check mode cannot know
@@ -133,6 +161,11 @@ seconds:
   returned: success, not in check mode
   type: float
   sample: 1.25
+paused_seconds:
+  description: For how many of them the container was frozen, or did not run.
+  returned: success, not in check mode
+  type: float
+  sample: 0.204
 volumes:
   description: The volumes in it. An export in check mode returns their names alone.
   returned: success, not of what check mode cannot know
@@ -170,7 +203,7 @@ made:
   type: int
   sample: 1790000000
 consistent:
-  description: How the data are of one moment. The container stood still (V(frozen)), or did not run (V(stopped)).
+  description: What the container did while its data were read, V(frozen), V(stopped) or V(was not running).
   returned: success, not of what check mode cannot know
   type: str
   sample: frozen
@@ -196,6 +229,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "state": {"type": "str", "choices": ["exported", "imported"], "default": "exported"},
     "path": {"type": "path", "required": True},
     "compression": {"type": "str", "choices": ["none", "gzip", "zstd"], "default": "none"},
+    "base": {"type": "path"},
     "container": {"type": "str"},
     "stop": {"type": "bool", "default": False},
     "replace": {"type": "bool", "default": False},
@@ -210,7 +244,7 @@ def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
     for option in ("name", "container"):
         if given[option] is not None and not is_name(given[option]):
             raise TargetError(f"{option}: " + NO_NAME % (given[option], "container"))
-    archiving = Archiving(layout, given["name"], given["path"], given["stop"], given["timeout"])
+    archiving = Archiving(layout, given["name"], given["path"], given["stop"], given["timeout"], given["base"])
     if given["state"] == "exported":
         result = archiving.export(given["compression"], module.check_mode)
     else:

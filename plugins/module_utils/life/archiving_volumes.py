@@ -5,41 +5,49 @@
 
 An export is written aside, and gets its name when all of it is on the disk. An import is unpacked aside and held to its
 checksum while the container may still run. Then all volumes are exchanged by one rename, so that a failure, or a kill,
-at any moment leaves the old ones or the new ones whole.
+at any moment leaves the old ones or the new ones whole. Either may have a base, an archive that has what is unchanged
+since it was made (`state/increments`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import stat
 import time
 from pathlib import Path
-from typing import IO, Any, Iterable, Iterator
+from typing import IO, Any, ContextManager, Iterable, Iterator
 
 from ..host.boot import Boot
 from ..launcher import linux
-from ..launcher.paths import NEW, make_directory, remove_entries, remove_file, sync_directory
+from ..launcher.paths import make_directory, remove_entries, sync_directory
 from ..launcher.volumes import SNAPSHOTS, VOLUMES
-from ..state import archive_streams, restoring, volume_archives, volumes
+from ..state import archive_files, archive_streams, increments, restoring, volume_archives, volumes
 from ..state.archive_streams import Checksum, Damaged
+from ..state.increments import Moment
 from ..state.renaming import put_in_place
-from ..state.tar_members import TAR_PART, Member, TarKind
+from ..state.snapshot_record import READ_FROZEN
+from ..state.snapshots import write_out
 from ..state.target import Layout, TargetError, explain
-from ..state.unpacking import Unpacker, checked
-from ..state.volume_archives import ArchivedVolume, ArchiveManifest, VolumesArchive, WrittenArchive
+from ..state.unpacking import Examiner, Unpacker
+from ..state.volume_archives import ArchivedVolume, ArchiveManifest, BaseArchive, VolumesArchive, WrittenArchive
 from ..state.volumes import IMPORTING
+from .at_rest import AtRest
 from .container import Container
-from .frozen import Frozen
-from .starting import LauncherStarter, starter
+from .starting import starter
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+OF_BASE = ".base"
+"""What the base is unpacked into, beside the volumes that are made of it; no volume has such a name."""
+
 UNFINISHED_RESTORE = (
     "container %r: a restore of the snapshot %s was interrupted, and would take the place of these volumes at the next "
     "start: finish it first (container_snapshot, state: restored)"
 )
 SOCKETS = "%d sockets are in no archive: their services make them anew"
+ALL_WRITTEN = "base: the archive has all files, also those that are as they were, because %s"
+OTHER_CONTAINER = "it is an archive of the container %r, and not of %r"
+NEEDS_BASE = "path: %s has only what had changed since another archive was made: name that one as `base`"
+NEEDS_NO_BASE = "base: %s is named for nothing: %s has all; leave `base` out"
 
 
 class Archiving:
@@ -48,20 +56,49 @@ class Archiving:
     :param path: of the archive on this host.
     :param stop: whether the container is stopped for it, and started again afterwards if it ran.
     :param timeout: seconds for its stop, its start, and to wait for another run; None for those of its unit.
-    :ivar warnings: for the user.
+    :param base: path of the archive that has what is not in this one; None for an archive that has all.
     """
 
-    def __init__(self, layout: Layout, name: str, path: str, stop: bool, timeout: float | None) -> None:
+    def __init__(
+        self, layout: Layout, name: str, path: str, stop: bool, timeout: float | None, base: str | None = None
+    ) -> None:
         self.layout = layout
         self.name = name
         self.path = path
-        self.stop = stop
-        self.container = Container(name)
-        boot = Boot(layout, name, self.container, timeout=timeout)
-        self.timeout = boot.timeout
-        self.starter = starter(self.container, boot.systemd)
+        self.base = base
+        container = Container(name)
+        boot = Boot(layout, name, container, timeout=timeout)
+        self.rest = AtRest(layout, container, starter(container, boot.systemd), stop, boot.timeout)
         self.directory = str(layout.container(name))
-        self.warnings: list[str] = []
+        self._found: list[str] = []
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return what the user is to be told."""
+        return self._found + self.rest.warnings
+
+    def _lack(self, said: str, check: bool) -> None:
+        """Raise TargetError for what is missing; in check mode warn, for an earlier task may make it."""
+        if not check:
+            raise TargetError(said)
+        self._found.append(said)
+
+    def _refuse_unfinished(self) -> None:
+        """Raise TargetError while volumes are to be replaced by those of a snapshot, which the next start finishes."""
+        former = restoring.noted(os.path.join(self.directory, SNAPSHOTS))
+        if former is not None and former.ready:
+            raise TargetError(UNFINISHED_RESTORE % (self.name, former.snapshot))
+
+    def _open_volume(self, name: str) -> int:
+        return os.open(os.path.join(self.directory, VOLUMES, name), _DIRECTORY)
+
+    def _opened_base(self, check: bool) -> ContextManager[IO[bytes] | None]:
+        """Return the file of the base; None without one."""
+        if self.base is not None and check and not os.path.lexists(self.base):
+            self._lack("base: %s is not there" % self.base, check)
+        elif self.base is not None:
+            return archive_files.opened(self.base, "base")
+        return contextlib.nullcontext()
 
     # Export.
 
@@ -74,101 +111,87 @@ class Archiving:
         names = volumes.volume_names(self.directory)
         if not names:
             self._lack("container %r has no volumes on this host: nothing can be exported" % self.name, check)
-        parent = self._parent(check)
-        result: dict[str, Any] = {"changed": True, "name": self.name, "path": self.path}
-        if check:
-            return {**result, "volumes": [{"name": name} for name in names]}
+        parent = archive_files.parent_of(self.path)
+        if os.path.isdir(parent):
+            archive_files.check_place(self.path)
+        else:
+            self._lack("path: the directory %s is not there: make it" % parent, check)
         began = time.monotonic()
-        with self._held(), self._at_rest() as state:
-            self._refuse_unfinished()
-            manifest = self._manifest(volumes.volume_names(self.directory), state)
-            try:
-                written, digest, size = self._write(parent, manifest, compression)
-            except OSError as error:
-                raise TargetError("path: %s cannot be written: %s" % (self.path, explain(error))) from error
+        with self._opened_base(check) as file:
+            base = self._base(file) if file is not None else None
+            result: dict[str, Any] = {"changed": True, "name": self.name, "path": self.path}
+            if base is not None:
+                result["base"] = "sha256:" + base.digest
+            if check:
+                return {**result, "volumes": [{"name": name} for name in names]}
+            if compression == "none" and base is None:
+                write_out(Path(self.directory))  # so that little is left to write while the container stands still
+            with self.rest.lock(), self.rest.reading() as state:
+                self._refuse_unfinished()
+                manifest = self._manifest(state, base, compression)
+                try:
+                    written, digest, size = self._write(manifest, compression, base)
+                except OSError as error:
+                    raise TargetError("path: %s cannot be written: %s" % (self.path, explain(error))) from error
         if written.sockets:
-            self.warnings.append(SOCKETS % written.sockets)
+            self._found.append(SOCKETS % written.sockets)
+        self.rest.tell_start("%s: is written" % self.path)
         return {
             **result,
             "checksum": "sha256:" + digest,
             "size": size,
             "seconds": round(time.monotonic() - began, 3),
+            "paused_seconds": round(self.rest.seconds, 3),
             **_told(manifest, written.volumes),
         }
 
-    def _manifest(self, names: list[str], state: str) -> ArchiveManifest:
+    def _base(self, file: IO[bytes]) -> BaseArchive:
+        """Return the archive to which the export adds. Raise TargetError for one that cannot be it."""
+        if self.base is not None and os.path.realpath(self.base) == os.path.realpath(self.path):
+            raise TargetError("base: %s is what the export would replace: give them different paths" % self.base)
+        with self._as_option("base"):
+            found = BaseArchive(file)
+            if found.manifest.container != self.name:
+                raise Damaged(OTHER_CONTAINER % (found.manifest.container, self.name))
+        return found
+
+    def _manifest(self, state: str, base: BaseArchive | None, compression: str) -> ArchiveManifest:
+        """Return what the archive says of itself, from the moment on at which it is read."""
+        names = volumes.volume_names(self.directory)
         current = self.layout.current_system(self.name)
-        return ArchiveManifest(
+        manifest = ArchiveManifest(
             format=volume_archives.ARCHIVE_FORMAT,
             container=self.name,
             volumes=names,
             system=current.name if current is not None else "",
             made=int(time.time()),
             state=state,
+            base=base.digest if base is not None else "",
         )
+        if base is not None or compression != "none":
+            return manifest
+        if state == READ_FROZEN:
+            write_out(Path(self.directory))
+        boot, now, uptime = Moment.now()
+        return manifest.replacing(boot=boot, time=now, uptime=uptime)
 
-    def _lack(self, said: str, check: bool) -> None:
-        """Raise TargetError for what is missing; in check mode warn, for an earlier task may make it."""
-        if not check:
-            raise TargetError(said)
-        self.warnings.append(said)
-
-    def _parent(self, check: bool) -> str:
-        """Return the archive's directory. Raise TargetError unless it, and those above, are root's alone to write.
-
-        Whoever else writes there could have us write elsewhere, or exchange the backup.
-        """
-        if not os.path.isabs(self.path) or self.path.endswith("/"):
-            raise TargetError("path: %r is no absolute path of a file" % self.path)
-        parent = os.path.dirname(os.path.normpath(self.path))
-        if not os.path.isdir(parent):
-            self._lack("path: the directory %s is not there: make it" % parent, check)
-            return parent
-        above = os.path.realpath(parent)
-        while True:
-            status = os.stat(above)
-            others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and (
-                above == os.path.realpath(parent) or not status.st_mode & stat.S_ISVTX
-            )
-            if status.st_uid != 0 or others:
-                raise TargetError("path: others than root can write to %s: name another directory" % above)
-            if above == "/":
-                break
-            above = os.path.dirname(above)
-        if os.path.lexists(self.path) and not stat.S_ISREG(os.lstat(self.path).st_mode):
-            raise TargetError("path: %s is there, and is no file" % self.path)
-        return parent
-
-    def _write(self, parent: str, manifest: ArchiveManifest, compression: str) -> tuple[WrittenArchive, str, int]:
-        aside = os.path.join(parent, os.path.basename(self.path) + NEW)
-        directory = os.open(parent, _DIRECTORY & ~os.O_NOFOLLOW)
-        try:
-            remove_file(aside)
-            with _unnamed(parent, aside) as file:
-                with archive_streams.compressed(file, compression) as compressed:
-                    written = volume_archives.write(compressed, manifest, self._open_volume)
-                os.fsync(file.fileno())
-                digest = written.digest if compression == "none" else _digest_of(file)
-                size = os.fstat(file.fileno()).st_size
-                if not os.path.lexists(aside):
-                    os.link("/proc/self/fd/%d" % file.fileno(), os.path.basename(aside), dst_dir_fd=directory)
-            Path(aside).rename(self.path)
-            os.fsync(directory)
-            return written, digest, size
-        except BaseException:
-            remove_file(aside)
-            raise
-        finally:
-            os.close(directory)
-
-    def _refuse_unfinished(self) -> None:
-        """Raise TargetError while volumes are to be replaced by those of a snapshot, which the next start finishes."""
-        former = restoring.noted(os.path.join(self.directory, SNAPSHOTS))
-        if former is not None and former.ready:
-            raise TargetError(UNFINISHED_RESTORE % (self.name, former.snapshot))
-
-    def _open_volume(self, name: str) -> int:
-        return os.open(os.path.join(self.directory, VOLUMES, name), _DIRECTORY)
+    def _write(
+        self, manifest: ArchiveManifest, compression: str, base: BaseArchive | None
+    ) -> tuple[WrittenArchive, str, int]:
+        """Write the archive. Return what was written, and the digest and the size of the file."""
+        kept = None
+        if base is not None:
+            doubt = base.manifest.read_at.doubt(Moment.now()) or increments.doubt(self.directory)
+            if doubt:
+                self._found.append(ALL_WRITTEN % doubt)
+            else:
+                kept = base.files()
+        with archive_files.new_file(self.path) as file:
+            with archive_streams.compressed(file, compression) as compressed:
+                written = volume_archives.write(compressed, manifest, self._open_volume, kept)
+            digest = written.digest if compression == "none" else archive_files.digest_of(file)
+            size = os.fstat(file.fileno()).st_size
+        return written, digest, size
 
     # Import.
 
@@ -181,51 +204,43 @@ class Archiving:
         :raises TargetError, LauncherError, OSError: it cannot be done; the volumes are what they were.
         """
         began = time.monotonic()
+        result: dict[str, Any] = {"changed": True, "name": self.name, "path": self.path}
         if check and not os.path.lexists(self.path):
             self._lack("path: %s is not there" % self.path, check)
-            return {"changed": True, "name": self.name, "path": self.path}
-        with self._opened() as file, self._held():
+            return result
+        with archive_files.opened(self.path, "path") as file, self._opened_base(check) as base, self.rest.lock():
+            if self.base is not None and base is None:
+                return result
             self._refuse_unfinished()
             if not check:
                 remove_entries(self.directory, (IMPORTING,))
             try:
-                with archive_streams.unpacked(file) as source, Checksum() as checksum:
+                with self._as_option("path"), archive_streams.unpacked(file) as source, Checksum() as checksum:
                     archive = VolumesArchive(source, checksum)
                     self._refuse(archive.manifest, other, replace)
-                    found = archive.read(_check) if check else self._unpack(archive)
+                    found = self._examine(archive, base) if check else self._unpack(archive, base)
                     digest = archive.digest if source is file else ""
-            except BaseException as error:
+            except BaseException:
                 if not check:
                     remove_entries(self.directory, (IMPORTING,))
-                if isinstance(error, Damaged):
-                    raise TargetError("path: %s is refused: %s" % (self.path, error)) from None
                 raise
             finally:
                 with contextlib.suppress(OSError):
                     os.rmdir(self.directory)  # of a container that this host has not
-            size, digest = os.fstat(file.fileno()).st_size, digest or _digest_of(file)
+            size, digest = os.fstat(file.fileno()).st_size, digest or archive_files.digest_of(file)
             if not check:
-                _synchronise(os.path.join(self.directory, IMPORTING))
-                with self._stopped():
+                write_out(Path(self.directory, IMPORTING))
+                with self.rest.stopped():
                     self._exchange()
                 remove_entries(self.directory, (IMPORTING,))
-        result = {"changed": True, "name": self.name, "path": self.path, "checksum": "sha256:" + digest, "size": size}
+                self.rest.tell_start("container %s: has the volumes of the archive" % self.name)
+        result.update(checksum="sha256:" + digest, size=size)
+        if archive.manifest.base:
+            result["base"] = "sha256:" + archive.manifest.base
         if not check:
             result["seconds"] = round(time.monotonic() - began, 3)
+            result["paused_seconds"] = round(self.rest.seconds, 3)
         return {**result, **_told(archive.manifest, found)}
-
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[IO[bytes]]:
-        if not os.path.isabs(self.path):
-            raise TargetError("path: %r is no absolute path" % self.path)
-        try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise TargetError("path: %s cannot be read: %s" % (self.path, error.strerror)) from None
-        with open(descriptor, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise TargetError("path: %s is no file" % self.path)
-            yield file
 
     def _refuse(self, manifest: ArchiveManifest, other: str | None, replace: bool) -> None:
         """Refuse an archive that is not meant, or not to take the place of what is there. Raise TargetError."""
@@ -234,8 +249,11 @@ class Archiving:
                 "path: %s is an archive of the container %r, and not of %r: name that as `container`, if it is meant"
                 % (self.path, manifest.container, other or self.name)
             )
-        if not self.stop and self.container.status().state == "running":
-            raise TargetError("container %r runs: stop it for the import (stop: true)" % self.name)
+        if manifest.base and self.base is None:
+            raise TargetError(NEEDS_BASE % self.path)
+        if self.base is not None and not manifest.base:
+            raise TargetError(NEEDS_NO_BASE % (self.base, self.path))
+        self.rest.refuse()
         for name in volumes.volume_names(self.directory):
             descriptor = self._open_volume(name)
             try:
@@ -251,82 +269,47 @@ class Archiving:
             if filled and not replace:
                 raise TargetError("volume %s: something is in it; replace: true has it replaced" % name)
 
-    def _unpack(self, archive: VolumesArchive) -> list[ArchivedVolume]:
+    def _examine(self, archive: VolumesArchive, base: IO[bytes] | None) -> list[ArchivedVolume]:
+        """Find out whether all of it could be unpacked. Return the volumes."""
+        files = None
+        if base is not None:
+            with self._as_option("base"):
+                found = BaseArchive(base)
+                archive.manifest.check_base(found.manifest, found.digest)
+                files = found.files()
+        return archive.read(Examiner(files).write)
+
+    def _unpack(self, archive: VolumesArchive, base: IO[bytes] | None) -> list[ArchivedVolume]:
         """Unpack all of it aside. Return the volumes."""
         aside = os.path.join(self.directory, IMPORTING)
         make_directory(self.directory, 0o700)
         os.mkdir(aside, 0o700)
-        with Unpacker(aside) as unpacker:
-            return archive.read(unpacker.write)
+        of_base = None
+        if base is not None:
+            of_base = os.path.join(aside, OF_BASE)
+            os.mkdir(of_base, 0o700)
+            with self._as_option("base"), Checksum() as checksum:
+                found = volume_archives.base_of(base, checksum)
+                with Unpacker(of_base) as unpacker:
+                    found.read(unpacker.write)
+                archive.manifest.check_base(found.manifest, found.digest)
+        with Unpacker(aside, of_base) as unpacker:
+            unpacked = archive.read(unpacker.write)
+        remove_entries(aside, (OF_BASE,))
+        return unpacked
 
     def _exchange(self) -> None:
         put_in_place(Path(self.directory, IMPORTING), Path(self.directory, VOLUMES))
         sync_directory(self.directory)
 
-    # The container meanwhile.
-
     @contextlib.contextmanager
-    def _held(self) -> Iterator[None]:
-        """Hold what other runs take turns by: where the host has systemd the launcher has a lock of its own."""
-        with self.starter.lock(self.timeout):
-            yield
-
-    @contextlib.contextmanager
-    def _at_rest(self) -> Iterator[str]:
-        """Have the container write nothing. Yield how that is: `frozen` or `stopped`."""
-        if self.stop or self.container.status().state != "running":
-            with self._stopped():
-                yield "stopped"
-            return
-        own = (
-            contextlib.nullcontext() if isinstance(self.starter, LauncherStarter) else self.container.lock(self.timeout)
-        )
-        with own, Frozen(self.container):
-            yield "frozen"
-
-    @contextlib.contextmanager
-    def _stopped(self) -> Iterator[None]:
-        """Have the container not run, and run again afterwards if it did."""
-        ran = self.container.status().state == "running"
-        if ran and not self.stop:
-            raise TargetError("container %r was started meanwhile: try again" % self.name)
-        if ran:
-            self.starter.stop(self.timeout)
+    def _as_option(self, option: str) -> Iterator[None]:
+        """Have the error of an archive that is damaged name the option by which it was given."""
         try:
             yield
-        finally:
-            system = self.layout.current_system(self.name)
-            if ran and system is not None:
-                self.warnings += self.starter.start(system, True, self.timeout)
-
-
-@contextlib.contextmanager
-def _unnamed(parent: str, aside: str) -> Iterator[IO[bytes]]:
-    """Yield a new file that has no name, so that nothing is left of it; where that cannot be, one with a name."""
-    try:
-        descriptor = os.open(parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(aside, flags, 0o600)
-    os.fchmod(descriptor, 0o600)
-    with open(descriptor, "wb+", buffering=0) as file:
-        yield file
-
-
-def _digest_of(file: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    offset = 0
-    while True:
-        part = os.pread(file.fileno(), TAR_PART, offset)
-        if not part:
-            return digest.hexdigest()
-        digest.update(part)
-        offset += len(part)
-
-
-def _check(member: Member, _content: object) -> int:
-    checked(member)
-    return member.size if member.kind == TarKind.FILE else 0
+        except Damaged as error:
+            path = self.path if option == "path" else self.base
+            raise TargetError("%s: %s is refused: %s" % (option, path, error)) from None
 
 
 def _told(manifest: ArchiveManifest, found: Iterable[ArchivedVolume]) -> dict[str, Any]:
@@ -338,12 +321,3 @@ def _told(manifest: ArchiveManifest, found: Iterable[ArchivedVolume]) -> dict[st
         "consistent": manifest.state,
         "volumes": [{"name": volume.name, "files": volume.files, "bytes": volume.bytes} for volume in found],
     }
-
-
-def _synchronise(directory: str) -> None:
-    """Bring all of a file system to its disk, before what was written there gets its name."""
-    descriptor = os.open(directory, _DIRECTORY)
-    try:
-        linux.sync_file_system(descriptor)
-    finally:
-        os.close(descriptor)

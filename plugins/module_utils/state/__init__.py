@@ -16,8 +16,9 @@ In the order in which they stand on each other:
     volumes      what lasts of a container, until somebody asks for its removal
     tree_copy    a copy of such a directory, byte for byte; `snapshots` are such copies on the disk, `snapshot_record`
                  is what is noted of one, and `restoring` the step by which one takes the place of what there is
-    volume_archives   one file of them; `packing` reads a volume for it, and `unpacking` writes one; `tar_members` is its
-                 format, `tar_reading` reads that, and `archive_streams` has its bytes on their way
+    volume_archives   one file of them; `packing` reads a volume for it, `unpacking` writes one, and `increments` says
+                 what an earlier one has already; `tar_members` is its format, `tar_reading` reads that,
+                 `archive_streams` has its bytes on their way, and `archive_files` has it on the disk
     mounted_sources   where containers write on the host: what was mounted at their start
     writers      who of those that run writes to one directory with another
     system_content, system_diff   a system before it is on the disk, and how two differ

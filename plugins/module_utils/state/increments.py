@@ -27,7 +27,7 @@ from ..launcher.process import boot_id
 from .tar_members import Member, TarKind
 from .tar_reading import Members
 
-MARGIN = 5 * 10**9  # nanoseconds; the coarsest clock of a file system that is known here ticks in hundredths of a second
+MARGIN = 5 * 10**9  # nanoseconds; the clock by which files are given their times ticks in hundredths of a second
 CLOCK_SLEWS = 10**9  # nanoseconds by which a clock that is only corrected may have gone back
 EXT4, XFS, BTRFS = 0xEF53, 0x58465342, 0x9123683E  # of statfs(2)
 NOTING = (EXT4, XFS, BTRFS)
@@ -54,6 +54,8 @@ class Moment(NamedTuple):
 
     def doubt(self, later: Moment) -> str:
         """Return why times of files do not tell, at a later moment, what has changed since; empty when they do."""
+        if not self.boot:
+            return "the base does not tell when it was read"
         if later.boot != self.boot:
             return "the host has started anew since the base was made"
         if later.time - later.uptime < self.time - self.uptime - CLOCK_SLEWS:
@@ -64,6 +66,15 @@ class Moment(NamedTuple):
 def is_noting(directory: int) -> bool:
     """Return whether the file system of a directory notes when files were changed, as is said above."""
     return linux.file_system_type(directory) in NOTING
+
+
+def doubt(directory: str) -> str:
+    """Return why times of the files below a directory do not tell what has changed; empty when they do."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return "" if is_noting(descriptor) else "the file system of %s does not note all changes" % directory
+    finally:
+        os.close(descriptor)
 
 
 def stamp(status: os.stat_result) -> bytes:

@@ -20,6 +20,7 @@ from . import increments, tar_members
 from .archive_streams import Checksum, Damaged, Sink, compression_of
 from .increments import Base, Moment
 from .packing import Packer
+from .snapshot_record import CONSISTENCIES, READ_NOT_RUNNING
 from .tar_members import Member, TarKind
 from .tar_reading import Members
 from .unpacking import Examiner
@@ -50,7 +51,7 @@ class ArchiveManifest(ContractRecord):
         volumes: their names, in their order in it.
         system: the system that was current, by the name of its directory; empty without one.
         made: when, in seconds since 1970.
-        state: of the container meanwhile: `frozen` or `stopped`.
+        state: what the container did meanwhile, of `CONSISTENCIES`.
         base: the SHA-256 of the archive that it adds to (`increments`); empty when it has all.
         boot, time, uptime: when it was begun to be read; the boot is empty when that tells nothing of later changes.
     """
@@ -60,7 +61,7 @@ class ArchiveManifest(ContractRecord):
     volumes: list[str]
     system: str = ""
     made: int = 0
-    state: str = "stopped"
+    state: str = READ_NOT_RUNNING
     base: str = ""
     boot: str = ""
     time: int = 0
@@ -72,7 +73,7 @@ class ArchiveManifest(ContractRecord):
         "volumes": kinds.list_of(kinds.text),
         "system": kinds.text_or_none,
         "made": _time,
-        "state": kinds.choice("frozen", "stopped"),
+        "state": kinds.choice(*CONSISTENCIES),
         "base": kinds.text_or_none,
         "boot": kinds.text_or_none,
         "time": _time,
@@ -83,6 +84,17 @@ class ArchiveManifest(ContractRecord):
     def read_at(self) -> Moment:
         """Return when it was begun to be read."""
         return Moment(self.boot, self.time, self.uptime)
+
+    def check_base(self, base: ArchiveManifest, digest: str) -> None:
+        """Check that it adds to an archive, which has this digest.
+
+        :raises Damaged: it adds to another.
+        """
+        if digest != self.base:
+            raise Damaged(
+                "it is another archive of %r than the one to which this adds, whose SHA-256 is %s"
+                % (base.container, self.base)
+            )
 
 
 class ArchivedVolume:

@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The file of an archive on this host: where it may lie, and how it comes there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import IO, Iterator
+
+from ..launcher.paths import NEW, remove_file
+from .tar_members import TAR_PART
+from .target import TargetError
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+@contextlib.contextmanager
+def opened(path: str, option: str) -> Iterator[IO[bytes]]:
+    """Yield the file at a path, without a buffer.
+
+    :param option: of the module that names it.
+    :raises TargetError: it cannot be read, or is no file.
+    """
+    if not os.path.isabs(path):
+        raise TargetError("%s: %r is no absolute path" % (option, path))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise TargetError("%s: %s cannot be read: %s" % (option, path, error.strerror)) from None
+    with open(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise TargetError("%s: %s is no file" % (option, path))
+        yield file
+
+
+def parent_of(path: str) -> str:
+    """Return the directory of a file that is to be written.
+
+    :raises TargetError: no file can be there.
+    """
+    if not os.path.isabs(path) or path.endswith("/"):
+        raise TargetError("path: %r is no absolute path of a file" % path)
+    return os.path.dirname(os.path.normpath(path))
+
+
+def check_place(path: str) -> None:
+    """Refuse a place unless its directory, and those above, are root's alone to write.
+
+    Whoever else writes there could have us write elsewhere, or exchange the backup.
+
+    :raises TargetError: it is none.
+    """
+    parent = os.path.realpath(parent_of(path))
+    above = parent
+    while True:
+        status = os.stat(above)
+        others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if status.st_uid != 0 or (others and (above == parent or not status.st_mode & stat.S_ISVTX)):
+            raise TargetError("path: others than root can write to %s: name another directory" % above)
+        if above == "/":
+            break
+        above = os.path.dirname(above)
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        raise TargetError("path: %s is there, and is no file" % path)
+
+
+@contextlib.contextmanager
+def new_file(path: str) -> Iterator[IO[bytes]]:
+    """Yield a new file, without a buffer, which takes the path after the block, when all of it is on the disk.
+
+    :raises OSError: it cannot be written. What had the path has it then, and nothing else is there.
+    """
+    parent = parent_of(path)
+    aside = os.path.join(parent, os.path.basename(path) + NEW)
+    directory = os.open(parent, _DIRECTORY)
+    try:
+        remove_file(aside)
+        with _unnamed(parent, aside) as file:
+            yield file
+            os.fsync(file.fileno())
+            if not os.path.lexists(aside):
+                os.link("/proc/self/fd/%d" % file.fileno(), os.path.basename(aside), dst_dir_fd=directory)
+        Path(aside).rename(path)
+        os.fsync(directory)
+    except BaseException:
+        remove_file(aside)
+        raise
+    finally:
+        os.close(directory)
+
+
+@contextlib.contextmanager
+def _unnamed(parent: str, aside: str) -> Iterator[IO[bytes]]:
+    """Yield a new file that has no name, so that nothing is left of it; where that cannot be, one with a name."""
+    try:
+        descriptor = os.open(parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(aside, flags, 0o600)
+    os.fchmod(descriptor, 0o600)
+    with open(descriptor, "wb+", buffering=0) as file:
+        yield file
+
+
+def digest_of(file: IO[bytes]) -> str:
+    """Return the SHA-256 of a file."""
+    digest = hashlib.sha256()
+    offset = 0
+    while True:
+        part = os.pread(file.fileno(), TAR_PART, offset)
+        if not part:
+            return digest.hexdigest()
+        digest.update(part)
+        offset += len(part)
