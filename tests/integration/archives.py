@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
+import json
 import os
 import stat
 import typing as t
@@ -16,6 +18,8 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 from ansible_collections.unshare.container.plugins.module_utils.life.archiving_volumes import Archiving
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
+from ansible_collections.unshare.container.plugins.module_utils.state import volume_archives
+from ansible_collections.unshare.container.plugins.module_utils.state.tar_members import TAR_END, Member, padding
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
 from .conftest import Host, heard, write_system
@@ -143,3 +147,17 @@ def another(name: str) -> t.Iterator[Container]:
     container = Container(name)
     yield container
     LifeCycle(Layout(), name, container, remove_volumes=True).reach("absent")
+
+
+def made_by_hand(container: str, path: Path, members: list[tuple[Member, bytes]], **manifest: t.Any) -> Path:
+    """Write an archive whose checksum is right, whatever is in it."""
+    said = {"format": 1, "container": container, "volumes": ["data"], **manifest}
+    text = json.dumps(said).encode()
+    stream = io.BytesIO()
+    first = Member(volume_archives.ARCHIVE_MANIFEST, "0", size=len(text)), text
+    for member, inside in [first, *members]:
+        stream.write(member.head() + inside + padding(len(inside)))
+    checksum = hashlib.sha256(stream.getvalue()).hexdigest().encode() + b"\n"
+    last = Member(volume_archives.ARCHIVE_CHECKSUM, "0", size=len(checksum))
+    path.write_bytes(stream.getvalue() + last.head() + checksum + padding(len(checksum)) + TAR_END)
+    return path

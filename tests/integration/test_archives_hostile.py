@@ -5,20 +5,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import os
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
-from ansible_collections.unshare.container.plugins.module_utils.state import volume_archives
-from ansible_collections.unshare.container.plugins.module_utils.state.tar_members import TAR_END, Member, padding
+from ansible_collections.unshare.container.plugins.module_utils.state.tar_members import Member, TarKind
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 
-from .archives import digest, export, fill, restore
+from .archives import digest, export, fill, made_by_hand, restore
 from .lives import rounds, seeded
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
@@ -71,20 +67,6 @@ def test_v5_nothing_of_a_damaged_compressed_archive_is_imported(
     assert digest(NAME) == before
 
 
-def made_by_hand(path: Path, members: list[tuple[Member, bytes]], **manifest: t.Any) -> Path:
-    """Write an archive whose checksum is right, whatever is in it."""
-    said = {"format": 1, "container": NAME, "volumes": ["data"], **manifest}
-    text = json.dumps(said).encode()
-    stream = io.BytesIO()
-    first = Member(volume_archives.ARCHIVE_MANIFEST, "0", size=len(text)), text
-    for member, inside in [first, *members]:
-        stream.write(member.head() + inside + padding(len(inside)))
-    checksum = hashlib.sha256(stream.getvalue()).hexdigest().encode() + b"\n"
-    last = Member(volume_archives.ARCHIVE_CHECKSUM, "0", size=len(checksum))
-    path.write_bytes(stream.getvalue() + last.head() + checksum + padding(len(checksum)) + TAR_END)
-    return path
-
-
 TOP = Member(b"data", "5"), b""
 HOSTILE_MEMBERS = {
     "upward": [TOP, (Member(b"data/../../x", "0"), b"")],
@@ -107,6 +89,7 @@ HOSTILE_MEMBERS = {
     "sparse backward": [TOP, (Member(b"data/f", "0", size=9, extents=[(5, 2), (1, 2)]), b"abcd")],
     "a file below a file": [TOP, (Member(b"data/f", "0"), b""), (Member(b"data/f/x", "0"), b"")],
     "too long a name": [TOP, (Member(b"data/" + b"x" * 256, "0"), b"")],
+    "kept without a base": [TOP, (Member(b"data/f", TarKind.KEPT), b"")],
     "an owner that is none": [TOP, (Member(b"data/f", "0", uid=(1 << 32) - 1), b"")],
 }
 
@@ -114,7 +97,7 @@ HOSTILE_MEMBERS = {
 @pytest.mark.parametrize("case", HOSTILE_MEMBERS)
 def test_v5_an_archive_that_leads_outside_is_refused(filled: Container, tmp_path: Path, case: str) -> None:
     before = digest(NAME)
-    bad = made_by_hand(tmp_path / "bad", HOSTILE_MEMBERS[case])
+    bad = made_by_hand(NAME, tmp_path / "bad", HOSTILE_MEMBERS[case])
     for check in (True, False):
         try:
             restore(NAME, bad, replace=True, check=check)
@@ -143,5 +126,5 @@ def test_v5_another_archive_is_refused(
 ) -> None:
     before = digest(NAME)
     with pytest.raises(TargetError, match=said):
-        restore(NAME, made_by_hand(tmp_path / "bad", [TOP], **manifest), replace=True)
+        restore(NAME, made_by_hand(NAME, tmp_path / "bad", [TOP], **manifest), replace=True)
     assert digest(NAME) == before

@@ -60,6 +60,30 @@ def test_v5_killed_at_any_moment_it_leaves_old_or_new(filled: Container, tmp_pat
     restore(NAME, tmp_path / "third", replace=True)
 
 
+def test_v5_an_import_of_two_archives_that_is_killed_leaves_old_or_new(filled: Container, tmp_path: Path) -> None:
+    data = data_of(NAME)
+    for index in range(200):
+        (data / f"file{index}").write_bytes(os.urandom(20000))
+    base, rest = tmp_path / "base", tmp_path / "rest"
+    export(NAME, base)
+    (data / "new").write_text("new")
+    export(NAME, rest, base=base)
+    new = digest(NAME)
+    restore(NAME, base, replace=True)
+    old = digest(NAME)
+    assert old != new
+    choices = seeded()
+    for _ in range(rounds(10, 50)):
+        run = Run(functools.partial(restore, NAME, rest, base=base, replace=True))
+        run.process.wait(choices.uniform(0, 0.2))
+        run.kill()
+        run.end()
+        assert digest(NAME) in (old, new)
+    restore(NAME, rest, base=base, replace=True)
+    assert digest(NAME) == new
+    assert os.listdir(filled.directory) == ["volumes"]
+
+
 def test_v6_what_a_killed_import_left_goes_with_the_volumes(filled: Container) -> None:
     (Path(filled.directory) / volumes.IMPORTING).mkdir()
     reach(filled, "absent", remove_volumes=True)

@@ -136,7 +136,8 @@ class Members:
         """Go on behind the content of the last member."""
         if self.digest is None and self._left > len(self._part) - self._place:
             self.source.seek(self._left - (len(self._part) - self._place), 1)
-            self._part, self._place, self._left = b"", 0, 0
+            self._part = b""
+            self._place = self._begin = self._told = self._left = 0
         for _part in self.content():
             pass
 

@@ -92,7 +92,7 @@ class ArchiveManifest(ContractRecord):
         """
         if digest != self.base:
             raise Damaged(
-                "it is another archive of %r than the one to which this adds, whose SHA-256 is %s"
+                "it is an archive of %r, and another than the one to which that of `path` adds, whose SHA-256 is %s"
                 % (base.container, self.base)
             )
 
