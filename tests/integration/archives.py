@@ -149,7 +149,7 @@ def another(name: str) -> t.Iterator[Container]:
     LifeCycle(Layout(), name, container, remove_volumes=True).reach("absent")
 
 
-def made_by_hand(container: str, path: Path, members: list[tuple[Member, bytes]], **manifest: t.Any) -> Path:
+def made_by_hand(container: str, path: Path, members: list[tuple[Member, bytes]], /, **manifest: t.Any) -> Path:
     """Write an archive whose checksum is right, whatever is in it."""
     said = {"format": 1, "container": container, "volumes": ["data"], **manifest}
     text = json.dumps(said).encode()
