@@ -19,7 +19,7 @@ from .lives import rounds, seeded
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
-NAME = "test-archived-hostile"
+NAME = "test-hostile-archives"
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from .lives import Run, rounds, seeded
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
-NAME = "test-archived-killed"
+NAME = "test-killed-archives"
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from .conftest import Machine
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
-NAME = "test-archived-base"
-OTHER = "test-archived-base-other"
+NAME = "test-added-archives"
+OTHER = "test-added-archives-other"
 
 FIRST = """
 import os
@@ -76,7 +76,7 @@ def other(host_unchanged: None) -> t.Iterator[Container]:
 @pytest.fixture
 def no_margin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have files be known again that were changed just before, as if that were long ago."""
-    monkeypatch.setattr(increments, "MARGIN", -(10**12))
+    monkeypatch.setattr(increments, "CLOCK_MARGIN", -(10**12))
 
 
 def test_v5_the_two_give_what_there_was(
@@ -204,7 +204,7 @@ def test_v5_a_base_that_does_not_fit_is_refused(filled: Container, other: Contai
             "packed": "base: .*packed is refused: it is compressed",
             "rest": "base: .*rest is refused: it has only what had changed",
             "missing": "base: .*missing cannot be read",
-            "of-other": "is an archive of 'test-archived-base-other'",
+            "of-other": "is an archive of 'test-added-archives-other'",
             "later": "another than the one to which that of `path` adds",
         }.items()
     ):
@@ -218,7 +218,7 @@ def test_v5_a_base_that_does_not_fit_is_refused(filled: Container, other: Contai
         assert digest(NAME) == before
         assert os.listdir(filled.directory) == ["volumes"]
         assert sorted(os.listdir(tmp_path)) == there
-    with pytest.raises(TargetError, match="of the container 'test-archived-base-other', and not of"):
+    with pytest.raises(TargetError, match="of the container 'test-added-archives-other', and not of"):
         export(NAME, tmp_path / "new", base=tmp_path / "of-other")
     with pytest.raises(TargetError, match="is what the export would replace"):
         export(NAME, base, base=base)

@@ -25,7 +25,7 @@ COMPRESSIONS = {
 }
 """The programs that compress and unpack, and what a compressed file begins with."""
 
-AT_ONCE = 1 << 23  # bytes of which the writing to the disk is begun together
+BEGUN_TOGETHER = 1 << 23  # bytes of which the writing to the disk is begun together
 
 Part = Union[bytes, memoryview]
 
@@ -143,7 +143,7 @@ class Writeback:
     def wrote(self, size: int) -> None:
         """Take note that so many more bytes were written."""
         self._place += size
-        if self._place - self._begun >= AT_ONCE:
+        if self._place - self._begun >= BEGUN_TOGETHER:
             # What is not on the disk yet cannot be dropped; to try is the one way in Python to have it written.
             with contextlib.suppress(OSError):
                 os.posix_fadvise(self.descriptor, self._begun, self._place - self._begun, os.POSIX_FADV_DONTNEED)

@@ -27,12 +27,12 @@ from ..launcher.process import boot_id
 from .tar_members import Member, TarKind
 from .tar_reading import Members
 
-MARGIN = 5 * 10**9  # nanoseconds; the clock by which files are given their times ticks in hundredths of a second
+CLOCK_MARGIN = 5 * 10**9  # nanoseconds; the clock by which files are given their times ticks in hundredths of a second
 CLOCK_SLEWS = 10**9  # nanoseconds by which a clock that is only corrected may have gone back
 EXT4, XFS, BTRFS = 0xEF53, 0x58465342, 0x9123683E  # of statfs(2)
 NOTING = (EXT4, XFS, BTRFS)
 
-Order = Tuple[bytes, ...]
+ArchiveOrder = Tuple[bytes, ...]
 
 
 class Moment(NamedTuple):
@@ -82,7 +82,7 @@ def stamp(status: os.stat_result) -> bytes:
     return b"inode %d changed %d" % (status.st_ino, status.st_ctime_ns)
 
 
-def order(path: bytes) -> Order:
+def order(path: bytes) -> ArchiveOrder:
     """Return what sorts files as archives have them: those of a directory by their names, then its directories."""
     *above, name = path.split(b"/")
     return (*[b"\1" + part for part in above], b"\0" + name)
@@ -99,7 +99,7 @@ class Base:
         self._members = members
         self._read = read
         self._member: Member | None = None
-        self._order: Order = ()
+        self._order: ArchiveOrder = ()
         self._next()
 
     def _next(self) -> None:
@@ -126,6 +126,6 @@ class Base:
             and found.size == status.st_size
             and found.mtime == status.st_mtime_ns
             and found.stamp == stamp(status)
-            and status.st_ctime_ns + MARGIN < self._read.time
+            and status.st_ctime_ns + CLOCK_MARGIN < self._read.time
             and status.st_ctime_ns % 10**9 != 0  # a file system that notes whole seconds
         )

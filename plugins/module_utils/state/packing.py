@@ -40,7 +40,7 @@ LEASED = (
 
 SHORTER = "volume %s became shorter while it was read: try again"
 
-Place = Tuple[Any, bytes]
+ArchivePlace = Tuple[Any, bytes]
 """A directory in an archive: that above it, or None, and its name. So a long way down is in memory once."""
 
 
@@ -67,9 +67,9 @@ class Packer:
         self.base = base
         self._stamped = False
         self.files = self.bytes = self.sockets = 0
-        self._place: Place | None = None
+        self._place: ArchivePlace | None = None
         self._above = b""  # its path, with a slash
-        self._first: dict[int, tuple[Place | None, bytes]] = {}  # of files with several names: which was written
+        self._first: dict[int, tuple[ArchivePlace | None, bytes]] = {}  # of files with several names: which was written
 
     def pack(self, directory: int, path: bytes, stamped: bool = False) -> None:
         """Write an open directory, and all in it.
@@ -230,7 +230,7 @@ class Packer:
             offset += count
 
 
-def _path_of(place: Place | None) -> bytes:
+def _path_of(place: ArchivePlace | None) -> bytes:
     names = []
     while place is not None:
         place, name = place

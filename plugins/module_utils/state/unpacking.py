@@ -16,7 +16,7 @@ import stat
 from typing import Iterable, Iterator
 
 from ..launcher.names import is_name
-from .archive_streams import AT_ONCE, Damaged, Writeback
+from .archive_streams import BEGUN_TOGETHER, Damaged, Writeback
 from .increments import Base
 from .packing import ARCHIVED_PATH_LIMIT, shown_path
 from .tar_members import Member, TarKind
@@ -274,7 +274,7 @@ class Unpacker:
 def _fill(descriptor: int, member: Member, content: Iterable[memoryview]) -> None:
     """Write the content of a file; what is a hole in it takes no room on the disk."""
     if member.extents is None:
-        disk = Writeback(descriptor) if member.size > AT_ONCE else None
+        disk = Writeback(descriptor) if member.size > BEGUN_TOGETHER else None
         place = 0
         for part in content:
             written = os.pwrite(descriptor, part, place)

@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.state import increments
-from ansible_collections.unshare.container.plugins.module_utils.state.increments import MARGIN, Base, Moment
+from ansible_collections.unshare.container.plugins.module_utils.state.increments import CLOCK_MARGIN, Base, Moment
 from ansible_collections.unshare.container.plugins.module_utils.state.tar_members import (
     TAR_END,
     Member,
@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 READ = Moment("boot", 2 * 10**18, 10**15)
-CHANGED = READ.time - MARGIN - 1
+CHANGED = READ.time - CLOCK_MARGIN - 1
 NAMES = st.binary(min_size=1, max_size=3).filter(lambda name: not {*name} & {0, 47} and name not in (b".", b".."))
 
 
