@@ -34,7 +34,7 @@ export RUFF_CACHE_DIR := .cache/ruff
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: docs security-table help deploy check destroy test test-long lint unit integration benchmark benchmark-archives benchmark-connection benchmark-fleet benchmark-network benchmark-packages benchmark-roots test-hosts test-hosts-long hosts-table test-packages test-tree host-packages changelog constraints sanity importer build clean molecule mutation golden \
+.PHONY: docs security-table help deploy check destroy test test-long lint unit integration benchmark benchmark-archives benchmark-connection benchmark-fleet benchmark-network benchmark-packages benchmark-roots benchmark-scale test-hosts test-hosts-long hosts-table test-packages test-tree host-packages changelog constraints sanity importer build clean molecule mutation golden \
 	lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs
 
 help: ## list the targets
@@ -108,6 +108,10 @@ benchmark-connection: $(VENV)/development $(COLLECTION) test-packages ## measure
 benchmark-network: $(VENV)/development $(COLLECTION) test-packages benchmark-packages ## measure what a network costs a container (as root)
 	mkdir -p .cache
 	$(BIN)/python -m ansible_collections.unshare.container.tests.benchmarks.network --output .cache/benchmark-network.json $(BENCHMARK_ARGS)
+
+benchmark-scale: $(VENV)/development $(COLLECTION) ## measure what a container costs beside 10, 100, 500 and 1,000 others (as root)
+	mkdir -p .cache
+	$(BIN)/python -m ansible_collections.unshare.container.tests.benchmarks.scale --output .cache/benchmark-scale.json $(BENCHMARK_ARGS)
 
 benchmark-roots: $(VENV)/development $(COLLECTION) test-tree benchmark-packages ## measure what a machine's root costs, beside peers (as root)
 	mkdir -p .cache

@@ -16,6 +16,7 @@ KIND_MASK = 0x3FFF
 IFLA_ADDRESS, IFLA_NAME, IFLA_MTU, IFLA_PARENT, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_INFO, INFO_KIND = 18, 1
 IFLA_PROPERTIES, IFLA_OTHER_NAME, IFLA_PERMANENT = 52, 53, 54
+IFLA_MASK, SKIP_STATISTICS = 29, 8  # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
 
 
 class Link:
@@ -54,6 +55,13 @@ class Link:
                 self.kind = "".join(text_in(data) for item, data in attributes_of(value) if item == INFO_KIND)
             elif kind == IFLA_PROPERTIES:
                 self.others = [text_in(data) for item, data in attributes_of(value) if item == IFLA_OTHER_NAME]
+
+
+def name_of(message: bytes) -> tuple[int, str]:
+    """Return the number and the name of the link in a message, without a look at the rest."""
+    index = unpack_from(LINK, message)[2]
+    values = attributes_of(message, calcsize(LINK))
+    return index, next((text_in(value) for kind, value in values if kind == IFLA_NAME), "")
 
 
 def attributes_of(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:

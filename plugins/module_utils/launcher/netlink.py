@@ -16,6 +16,7 @@ from .addresses import BITS, address_text, split_cidr
 from .links import (
     IFLA_ADDRESS,
     IFLA_INFO,
+    IFLA_MASK,
     IFLA_MASTER,
     IFLA_MTU,
     IFLA_NAME,
@@ -24,9 +25,11 @@ from .links import (
     IFLA_PROPERTIES,
     INFO_KIND,
     LINK,
+    SKIP_STATISTICS,
     UP,
     Link,
     attributes_of,
+    name_of,
 )
 from .netlink_socket import NetlinkSocket, raise_error
 
@@ -92,7 +95,21 @@ class Netlink(NetlinkSocket):
 
     def links(self) -> list[Link]:
         """Return all links."""
-        return [Link(message) for message in self.dump(GET_LINK, pack(LINK, 0, 0, 0, 0, 0))]
+        return [Link(message) for message in self._dump_links()]
+
+    def bridges(self) -> list[Link]:
+        """Return the bridges: of a host with many containers, few of its links."""
+        found = self._dump_links(_nested(IFLA_INFO, _attribute(INFO_KIND, "bridge")))
+        return [link for link in map(Link, found) if link.kind == "bridge"]
+
+    def _dump_links(self, chosen: bytes = b"") -> list[bytes]:
+        """Return the kernel's messages about all links, without their statistics, which are most of each.
+
+        Args:
+            chosen: attributes that a link is to have; a kernel may heed them.
+        """
+        mask = _attribute(IFLA_MASK, pack("=I", SKIP_STATISTICS))
+        return self.dump(GET_LINK, pack(LINK, 0, 0, 0, 0, 0) + mask + chosen)
 
     def link(self, name: str) -> Link | None:
         """Return the link of this name, or None where there is none."""
@@ -299,5 +316,5 @@ class Netlink(NetlinkSocket):
 
         The links are asked for last, so that one which has come meanwhile is known.
         """
-        names = {0: "", **{link.index: link.name for link in self.links()}}
+        names = {0: "", **dict(map(name_of, self._dump_links()))}
         return [(names[index], value) for index, value in found if index in names]

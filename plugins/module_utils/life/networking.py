@@ -197,7 +197,7 @@ def strangers_to(record: NetworkRecord, records: list[NetworkRecord]) -> list[Ne
 
     Of many that start at once, the first one whose neighbours are written makes all of them known.
     """
-    names = zone_names.entries_of([record])
+    names = zone_names.Neighbours([record]).entries
     return [other for other in neighbours_of(record, records) if not _knows(other, names)]
 
 
@@ -250,8 +250,8 @@ def outdated(some: list[NetworkRecord], records: list[NetworkRecord]) -> list[tu
     Args:
         records: of all containers.
     """
-    entries = zone_names.entries_of(records)
-    texts = [(record, zone_names.hosts_of(record, entries)) for record in some]
+    neighbours = zone_names.Neighbours(records)
+    texts = [(record, zone_names.hosts_of(record, neighbours)) for record in some]
     return [(record, text) for record, text in texts if read_text(_hosts_file(record)) != text]
 
 
@@ -314,7 +314,7 @@ def _settle(records: list[NetworkRecord], rules: Rules | None, lock: NetworkLock
 def remove_unused_bridges(host: Netlink, records: list[NetworkRecord]) -> None:
     """Remove the bridges of zones that have none of these containers, whoever has left them."""
     used = {interface.device for record in records for interface in record.interfaces}
-    for link in host.links():
+    for link in host.bridges():
         if link.name not in used and link.name in map(zones.bridge_name, zones_of_bridge(link)):
             remove_link(host, link.name)
 

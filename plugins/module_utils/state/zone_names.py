@@ -49,25 +49,44 @@ class Neighbour:
         return "".join("%s %s\n" % (address, " ".join(names)) for address in self.addresses if names)
 
 
-def entries_of(records: list[NetworkRecord]) -> list[Neighbour]:
-    """Return what is known of the containers of this host in their zones: made once for the texts of all."""
-    found = []
-    for record in sorted(records, key=lambda item: item.container):
-        found += [Neighbour(record.container, item) for item in record.interfaces if item.kind == ZONE]
-    return found
+class Neighbours:
+    """What is known of the containers of this host in their zones: made once for the texts of all.
+
+    Args:
+        records: of the running containers.
+    """
+
+    def __init__(self, records: list[NetworkRecord]) -> None:
+        self.entries: list[Neighbour] = []
+        for record in sorted(records, key=lambda item: item.container):
+            self.entries += [Neighbour(record.container, item) for item in record.interfaces if item.kind == ZONE]
+        self._in_zone: dict[str, list[Neighbour]] = {}
+        for entry in self.entries:
+            self._in_zone.setdefault(entry.zone, []).append(entry)
+        self._folded: set[str] = set().union(*(entry.folded for entry in self.entries))
+
+    def lines_for(self, record: NetworkRecord, known: set[str]) -> list[str]:
+        """Return the lines for a container that knows some names, in lower case, already."""
+        zones = {interface.parent for interface in record.interfaces if interface.kind == ZONE}
+        container = record.container
+        if len(zones) == 1:
+            entries = self._in_zone.get(next(iter(zones)), [])
+        else:
+            entries = [entry for entry in self.entries if entry.zone in zones]
+        if known.isdisjoint(self._folded):  # a text for each of a thousand has a thousand lines
+            return [entry.whole for entry in entries if entry.container != container]
+        return [entry.text(known) for entry in entries if entry.container != container]
 
 
-def hosts_of(record: NetworkRecord, entries: list[Neighbour]) -> str:
+def hosts_of(record: NetworkRecord, neighbours: Neighbours) -> str:
     """Return the text for a container.
 
     Args:
-        entries: of the running containers of this host, itself included or not.
+        neighbours: the running containers of this host, itself included or not.
     """
     text = declared(record.system)
     known = _names_in(text)
-    zones = {interface.parent for interface in record.interfaces if interface.kind == ZONE}
-    others = [entry for entry in entries if entry.zone in zones and entry.container != record.container]
-    return text + "".join([*_own(record, known), *[entry.text(known) for entry in others]])
+    return text + "".join([*_own(record, known), *neighbours.lines_for(record, known)])
 
 
 def _names_in(text: str) -> set[str]:

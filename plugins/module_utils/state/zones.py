@@ -99,6 +99,7 @@ class Zones:
         self.name = name
         self.host = host
         self.zones: dict[str, Zone] = {}
+        self._host_has: tuple[list[tuple[str, str]], list[tuple[str, Net]]] | None = None
         containers = os.path.join(STATE_DIRECTORY, "containers")
         gone = {name, *without}
         for other in sorted(os.listdir(containers)) if os.path.isdir(containers) else []:
@@ -171,14 +172,21 @@ class Zones:
                     raise LauncherError(form % (zone.name, network_text(net), other.name, container))
         bridge = bridge_name(zone.name)
         form = "network: zone %s: its subnet %s has addresses %s (%s): choose another for the zone (subnets)"
-        for name, cidr in self.host.named_addresses():
+        addresses, routes = self._foreign()
+        for name, cidr in addresses:
             if name != bridge and share_addresses(net, network_of(cidr)):
                 raise LauncherError(form % (zone.name, network_text(net), "of the host's interface " + name, cidr))
-        for name, route in self.host.named_routes():
+        for name, route in routes:
             # A route to more than the subnet is for what is left of it.
             if name != bridge and route[2] >= net[2] and share_addresses(net, route):
                 what = "to which the host has another route"
                 raise LauncherError(form % (zone.name, network_text(net), what, network_text(route)))
+
+    def _foreign(self) -> tuple[list[tuple[str, str]], list[tuple[str, Net]]]:
+        """Return the addresses and the routes of the host: looked at once for all zones of a container."""
+        if self._host_has is None:
+            self._host_has = self.host.named_addresses(), self.host.named_routes()
+        return self._host_has
 
     def _occupied(self, family: int) -> list[Net]:
         nets = [net for zone in self.zones.values() for net in (*zone.running, *zone.remembered)]

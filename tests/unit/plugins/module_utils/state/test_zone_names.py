@@ -22,7 +22,7 @@ def record(name: str, *zones_of: str, **fields: t.Any) -> NetworkRecord:
 
 
 def hosts_of(own: NetworkRecord, records: list[NetworkRecord]) -> str:
-    return zone_names.hosts_of(own, zone_names.entries_of(records))
+    return zone_names.hosts_of(own, zone_names.Neighbours(records))
 
 
 def test_a_container_knows_its_zones_by_name(tmp_path: Path) -> None:
