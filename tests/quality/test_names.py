@@ -45,8 +45,8 @@ def test_files_are_replaced_in_one_way() -> None:
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in REPLACING
     }
-    below = {"plugins/module_utils/launcher/machine_root.py", "plugins/module_utils/state/tree_copy.py"}
-    assert found == {"plugins/module_utils/launcher/paths.py", *below}
+    below = {"launcher/machine_root.py", "state/tree_copy.py", "state/project_quotas.py"}
+    assert found == {f"plugins/module_utils/{path}" for path in ("launcher/paths.py", *below)}
 
 
 CONVENTIONS = {

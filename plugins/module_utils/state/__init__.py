@@ -18,6 +18,8 @@ In the order in which they stand on each other:
                  is what is noted of one, and `restoring` the step by which one takes the place of what there is
     volume_archives   one file of them; `tar_members` is its format, `packing` reads a volume for it, and `unpacking`
                  writes one
+    quotas       how much a volume may hold (`volume_sizes`): a `directory_quota`, of a project (`project_quotas`) or
+                 of a subvolume (`btrfs_quotas`)
     mounted_sources   where containers write on the host: what was mounted at their start
     writers      who of those that run writes to one directory with another
     system_content, system_diff   a system before it is on the disk, and how two differ
