@@ -8,6 +8,7 @@ subvolume, which shares the data of each file, and takes its place by one rename
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from .tree_copy import TreeCopy, without_default_acl
 ROOT = 256  # the inode of a subvolume's own directory
 NO_LIMIT = (1 << 64) - 1
 MOST_REFERENCED = 1  # BTRFS_QGROUP_LIMIT_MAX_RFER
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OFF = "btrfs at %(point)s has no quotas: turn them on with `btrfs quota enable %(point)s`"
 INCONSISTENT = "the quotas of btrfs at %(point)s are inconsistent: count them anew with `btrfs quota rescan %(point)s`"
 
@@ -69,30 +69,34 @@ class SubvolumeQuota(DirectoryQuota):
 
     def enlist(self, aside: str) -> None:
         above, name = os.path.split(self.path)
-        links = os.path.join(aside, ".links")
-        os.mkdir(links, 0o700)
-        opened = [os.open(path, DIRECTORY) for path in (above, aside, links)]
-        try:
-            without_default_acl(opened[1])
-            IntoSubvolume(opened[0], opened[1], opened[2], self.path).run(name)
-            linux.sync_file_system(opened[1])
-        finally:
-            for descriptor in opened:
-                os.close(descriptor)
+        with contextlib.ExitStack() as opened:
+            source, target = _open(above, opened), _open(aside, opened)
+            without_default_acl(target)
+            quota_calls.call(target, quota_calls.BTRFS_SUBVOLUME_CREATE, VolumeArguments(name=os.fsencode(name)))
+            made = _open(os.path.join(aside, name), opened)
+            os.fchmod(made, 0o700)
+            # Names of one file are in one subvolume. Nobody has put this one there: it is new.
+            links = ".links-" + os.urandom(16).hex()
+            os.mkdir(links, 0o700, dir_fd=made)
+            IntoSubvolume(source, target, _open(os.path.join(aside, name, links), opened), self.path).run(name)
+            os.rmdir(links, dir_fd=made)
+            status = os.fstat(self.descriptor)
+            os.utime(made, ns=(status.st_atime_ns, status.st_mtime_ns))
+            linux.sync_file_system(target)
         put_in_place(Path(aside, name), Path(self.path))
         sync_directory(above)
 
 
+def _open(path: str, opened: contextlib.ExitStack) -> int:
+    """Return a descriptor of a directory, which is closed with the stack."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    opened.callback(os.close, descriptor)
+    return descriptor
+
+
 class IntoSubvolume(TreeCopy):
-    """A copy of a directory that is a subvolume."""
+    """A copy of a directory into a subvolume of its name, which is there already."""
 
     def _make(self, parent: int, name: str) -> None:
         if self.files:
             super()._make(parent, name)
-            return
-        quota_calls.call(parent, quota_calls.BTRFS_SUBVOLUME_CREATE, VolumeArguments(name=os.fsencode(name)))
-        descriptor = os.open(name, DIRECTORY, dir_fd=parent)
-        try:
-            os.fchmod(descriptor, 0o700)
-        finally:
-            os.close(descriptor)

@@ -136,9 +136,14 @@ class TreeCopy:
         return True
 
     def _forget_links(self) -> None:
-        with os.scandir(self.links) as entries:
-            for entry in entries:
-                os.unlink(entry.name, dir_fd=self.links)
+        # A descriptor of btrfs does not show what has come since it was opened.
+        links = os.open(".", DIRECTORY, dir_fd=self.links)
+        try:
+            with os.scandir(links) as entries:
+                for entry in entries:
+                    os.unlink(entry.name, dir_fd=links)
+        finally:
+            os.close(links)
 
     def _one(self, directory: int, name: str, status: os.stat_result) -> bool:
         """Copy what is no directory. Return whether it is in the copy."""

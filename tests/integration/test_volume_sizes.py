@@ -1,0 +1,293 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Sizes of volumes (V3), on a btrfs with quotas. For ext4 and xfs, `tests/hosts` has kernels with project quotas."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.life.archiving_volumes import Archiving
+from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
+from ansible_collections.unshare.container.plugins.module_utils.life.one_container import OneContainer
+from ansible_collections.unshare.container.plugins.module_utils.life.snapshot_request import SnapshotRequest
+from ansible_collections.unshare.container.plugins.module_utils.life.snapshotting import Snapshotting
+from ansible_collections.unshare.container.plugins.module_utils.life.starting import LauncherStarter
+from ansible_collections.unshare.container.plugins.module_utils.state import quotas
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
+from ansible_collections.unshare.container.plugins.modules.containers import options_of
+
+from .conftest import Host, Machine, write_system
+from .isolation import attach_loop, mounted
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+
+NAME = "test-sizes"
+M = 1 << 20
+FILL = (
+    "import os\n"
+    "written = 0\n"
+    "with open('/srv/data/full', 'ab', buffering=0) as file:\n"
+    "    try:\n"
+    "        while written < 300 << 20:\n"
+    "            written += file.write(bytes(1 << 18))\n"
+    "        print('never', written)\n"
+    "    except OSError as error:\n"
+    "        print(error.errno, written)\n"
+)
+FULL = ("28", "122")
+"""ENOSPC, EDQUOT."""
+
+
+class Sized:
+    """A container whose directory on the host lies on a btrfs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.container = Container(NAME)
+        self.warnings: list[str] = []
+
+    def volume(self, name: str) -> Path:
+        return self.path / "volumes" / name
+
+    def one(self, *volumes: dict[str, t.Any], state: str = "started", **options: t.Any) -> OneContainer:
+        declared = [{"path": f"/srv/{item['name']}", **item} for item in volumes]
+        private_users = options.pop("private_users", "auto")
+        plain = [{key: item[key] for key in ("name", "path")} for item in declared]
+        system = write_system({"host_name": NAME}, NAME, volumes=plain, private_users=private_users, **options)
+        given = options_of({"state": state, "volumes": declared, "wait": True, "timeout": 60}, NAME)
+        return OneContainer(Layout(), self.container, system, given, False)
+
+    def bring(self, *volumes: dict[str, t.Any], check: bool = False, **options: t.Any) -> dict[str, t.Any]:
+        one = self.one(*volumes, **options)
+        result = one.bring(check, True)
+        self.warnings = [said for said in one.warnings if "volume" in said]
+        return result
+
+    def inside(self) -> Machine:
+        return Machine(NAME, Path(self.container.status().system or ""))
+
+    def fill(self) -> tuple[str, int]:
+        """Write until it is full; return the error's number, and how many bytes were written."""
+        number, written = self.inside().output("python3", "-c", FILL).split()
+        return number, int(written)
+
+    def limit(self, name: str) -> int:
+        with quotas.opened(str(self.volume(name))) as quota:
+            return quota.limit()
+
+
+@contextlib.contextmanager
+def btrfs(tmp_path: Path, quota: bool = True) -> t.Iterator[Path]:
+    """Mount a new btrfs where the directory of the container lies."""
+    image = tmp_path / "image"
+    with image.open("wb") as file:
+        file.truncate(512 * M)
+    subprocess.run(["mkfs.btrfs", "--quiet", str(image)], check=True, capture_output=True)
+    path = Layout().container(NAME)
+    Host.claim(NAME)
+    path.mkdir(parents=True, mode=0o700)
+    with contextlib.ExitStack() as stack:
+        stack.callback(path.rmdir)
+        device = attach_loop(image, stack)
+        stack.enter_context(mounted("-t", "btrfs", device, path))
+        path.chmod(0o700)
+        if (
+            quota
+            and subprocess.run(["btrfs", "quota", "enable", str(path)], check=False, capture_output=True).returncode
+        ):
+            pytest.skip("this kernel has no quotas of btrfs")
+        try:
+            yield path
+        finally:
+            one = OneContainer(
+                Layout(), Container(NAME), None, options_of({"state": "absent", "remove_volumes": True}, NAME), False
+            )
+            one.bring(False, False)
+            assert os.listdir(path) == []
+
+
+@pytest.fixture
+def sized(tmp_path: Path, host_unchanged: None) -> t.Iterator[Sized]:
+    with btrfs(tmp_path) as path:
+        yield Sized(path)
+
+
+def test_v3_a_full_volume_is_full_inside_and_nowhere_else(sized: Sized) -> None:
+    data, beside = {"name": "data", "size": "32M"}, {"name": "beside", "size": "64M"}
+    free = os.statvfs(sized.path)
+    assert sized.bring(data, beside)["changed"]
+    assert (sized.limit("data"), sized.limit("beside")) == (32 * M, 64 * M)
+    assert not sized.bring(data, beside)["changed"]
+    assert sized.warnings == []
+    number, written = sized.fill()
+    assert number in FULL
+    assert 28 * M < written <= 32 * M
+    inside = sized.inside()
+    inside.output("sh", "-c", "head -c 40M /dev/zero > /srv/beside/file && sync /srv/beside/file")
+    (sized.path / "host").write_bytes(bytes(8 * M))
+    (sized.path / "host").unlink()
+    assert os.statvfs(sized.path).f_bavail > free.f_bavail - (90 * M) // free.f_frsize
+
+    # It grows while it is full, without a restart; and what is removed can be written again.
+    pid = sized.container.status().pid
+    assert sized.bring({**data, "size": "48M"}, beside, check=True)["changed"]
+    assert sized.limit("data") == 32 * M
+    result = sized.bring({**data, "size": "48M"}, beside)
+    assert result["changed"]
+    assert result["diff"]["before"]["volume_sizes"] == {"beside": "64M", "data": "32M"}
+    assert result["diff"]["after"]["volume_sizes"] == {"beside": "64M", "data": "48M"}
+    number, more = sized.fill()
+    assert number in FULL
+    assert 12 * M < more <= 16 * M
+
+    # To less than it holds it does not shrink, and nothing else of that run happens.
+    with pytest.raises(
+        TargetError, match=r"volumes\[0\]\.size: the volume data holds 4[0-9.]+M, which is more than 40M"
+    ):
+        sized.bring({**data, "size": "40M"}, beside)
+    assert sized.limit("data") == 48 * M
+    inside.output("rm", "/srv/data/full")
+    assert sized.bring({**data, "size": "20M"}, beside)["changed"]
+    assert sized.fill()[1] <= 20 * M
+    inside.output("rm", "/srv/data/full")
+
+    # Without a size there is none, and with one again there is, all of it while the container runs.
+    assert sized.bring({"name": "data"}, beside)["changed"]
+    assert sized.limit("data") == 0
+    inside.output("sh", "-c", "head -c 60M /dev/zero > /srv/data/file && sync /srv/data/file")
+    assert not sized.bring({"name": "data"}, beside)["changed"]
+    assert sized.bring({**data, "size": "100M"}, beside)["changed"]
+    assert sized.container.status().pid == pid
+    assert sized.fill()[0] in FULL
+
+
+CONTENT = (
+    "import os\n"
+    "os.chdir('/srv/data')\n"
+    "open('file', 'wb').write(b'content' * 100000); os.link('file', 'other'); os.symlink('nowhere', 'link')\n"
+    "os.mkdir('deep'); open('deep/file', 'w').write('deep'); os.chown('deep/file', 1234, 4321); os.mkfifo('fifo')\n"
+    "os.setxattr('deep/file', 'user.said', b'so'); os.chmod('.', 0o751); os.chown('.', 33, 33)\n"
+)
+LOOK = "cd /srv/data && find . -printf '%p %y %m %U:%G %n %l\\n' | sort && sha256sum file deep/file"
+
+
+def test_v3_a_volume_with_data_gets_its_first_size_at_a_start(sized: Sized) -> None:
+    sized.bring({"name": "data"})
+    sized.inside().output("python3", "-c", CONTENT)
+    before = sized.inside().output("sh", "-c", LOOK)
+    kept = sized.volume("data").stat()
+    assert sized.bring({"name": "data", "size": "32M"}, check=True)["changed"]
+    assert sized.bring({"name": "data", "size": "32M"})["changed"]
+    assert [said for said in sized.warnings if "is kept to 32M from the next start on" in said]
+    assert not sized.bring({"name": "data", "size": "32M"})["changed"]
+    assert sized.limit("data") == 0
+    sized.bring({"name": "data", "size": "32M"}, state="restarted")
+    assert sized.warnings == []
+    assert sized.limit("data") == 32 * M
+    assert sized.inside().output("sh", "-c", LOOK) == before
+    assert sized.volume("data").stat().st_uid == kept.st_uid == 33
+    assert sized.fill()[0] in FULL
+
+
+def test_v3_a_restored_volume_keeps_its_size(sized: Sized, tmp_path: Path) -> None:
+    """By a snapshot, and by an archive, volumes are other directories afterwards."""
+    data = {"name": "data", "size": "40M"}
+    sized.bring(data)
+    sized.inside().output("python3", "-c", CONTENT)
+    before = sized.inside().output("sh", "-c", LOOK)
+
+    def snapshot(state: str) -> None:
+        request = SnapshotRequest(snapshot="one", stop=True, timeout=60.0)
+        Snapshotting(Layout(), sized.container, LauncherStarter(sized.container), request).reach(state)
+
+    snapshot("present")
+    sized.fill()
+    snapshot("restored")
+    assert sized.inside().output("sh", "-c", LOOK) == before
+    assert sized.limit("data") == 40 * M
+    number, written = sized.fill()
+    assert number in FULL
+    assert written < 40 * M
+    sized.inside().output("rm", "/srv/data/full")
+
+    tmp_path.chmod(0o700)
+    archive = "/root/test-sizes.tar"
+    try:
+        Archiving(Layout(), NAME, archive, True, 60).export("none", False)
+        sized.inside().output("rm", "-r", "/srv/data/deep")
+        Archiving(Layout(), NAME, archive, True, 60).restore(None, True, False)
+    finally:
+        Path(archive).unlink(missing_ok=True)
+    assert sized.inside().output("sh", "-c", LOOK) == before
+    assert sized.limit("data") == 40 * M
+    assert sized.fill()[0] in FULL
+
+
+def test_v3_what_was_restored_may_hold_more(sized: Sized) -> None:
+    """Nothing of it is lost, and a warning says that nothing can be written."""
+    sized.bring({"name": "data"})
+    sized.fill()
+    sized.bring({"name": "data"}, state="stopped")
+    with pytest.raises(
+        TargetError, match=r"volumes\[0\]\.size: the volume data holds 30[0-9.]*M, which is more than 32M"
+    ):
+        sized.bring({"name": "data", "size": "32M"})
+    assert sized.container.status().state != "running"
+
+
+def test_v3_a_start_that_was_killed_meanwhile_is_made_good(sized: Sized) -> None:
+    """What it had made of the volume goes, and the volume is what it was."""
+    sized.bring({"name": "data"})
+    sized.inside().output("python3", "-c", CONTENT)
+    before = sized.inside().output("sh", "-c", LOOK)
+    sized.bring({"name": "data", "size": "32M"}, state="stopped")
+    left = sized.path / "volumes.sizing"
+    left.mkdir(mode=0o700)
+    subprocess.run(["btrfs", "subvolume", "create", str(left / "data")], check=True, capture_output=True)
+    (left / "data" / "half").write_text("half")
+    sized.bring({"name": "data", "size": "32M"})
+    assert not left.exists()
+    assert sized.inside().output("sh", "-c", LOOK) == before
+    assert sized.limit("data") == 32 * M
+
+
+def test_v3_without_quotas_nothing_changes(tmp_path: Path, host_unchanged: None) -> None:
+    with btrfs(tmp_path, quota=False) as path:
+        sized = Sized(path)
+        remedy = f"turn them on with `btrfs quota enable {path}`"
+        with pytest.raises(TargetError) as error:
+            sized.bring({"name": "data", "size": "32M"})
+        assert "volumes[0].size: the volume data cannot be kept to 32M here" in str(error.value)
+        assert remedy in str(error.value)
+        assert os.listdir(path) == []
+        may_fail = {"name": "data", "size": "32M", "size_may_fail": True}
+        assert sized.bring(may_fail)["changed"]
+        assert [said for said in sized.warnings if remedy in said]
+        assert not sized.bring(may_fail)["changed"]
+        assert sized.fill()[0] not in FULL or sized.limit("data") == 0
+        # What is turned on later counts from the next start on; what is turned off keeps nobody from stopping it.
+        sized.inside().output("rm", "/srv/data/full")
+        subprocess.run(["btrfs", "quota", "enable", str(path)], check=True, capture_output=True)
+        sized.bring(may_fail, state="restarted")
+        assert sized.limit("data") == 32 * M
+        sized.bring({"name": "data", "size": "32M"})
+        subprocess.run(["btrfs", "quota", "disable", str(path)], check=True, capture_output=True)
+        sized.bring({"name": "data", "size": "32M"}, state="stopped")
+        with pytest.raises(TargetError, match="btrfs quota enable"):
+            sized.bring({"name": "data", "size": "32M"})
+        with pytest.raises(LauncherError, match="volume data: its size of 32M is not kept"), sized.container.lock(30):
+            sized.container.start(str(Layout().current_system(NAME)))
+
+
+def test_v3_the_host_s_root_has_no_size(sized: Sized) -> None:
+    with pytest.raises(TargetError, match="root inside is the host's root, whom no quota holds"):
+        sized.bring({"name": "data", "size": "32M"}, private_users="identity")
+    with pytest.raises(TargetError, match="has no filter of system calls"):
+        sized.bring({"name": "data", "size": "32M"}, filtered=False)
