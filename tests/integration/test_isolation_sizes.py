@@ -29,7 +29,9 @@ DATA, BESIDE = {"name": "data", "size": "32M"}, {"name": "beside", "size": "64M"
 @pytest.fixture
 def sized(tmp_path: Path, host_unchanged: None) -> t.Iterator[Sized]:
     with btrfs(tmp_path, NAME) as path:
-        yield Sized(path, NAME)
+        found = Sized(path, NAME)
+        yield found
+        found.close()
 
 
 def got_through(sized: Sized) -> set[str]:

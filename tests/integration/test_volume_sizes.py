@@ -69,6 +69,11 @@ class Sized:
         number, written = self.inside().output("python3", "-c", FILL).split()
         return number, int(written)
 
+    def close(self) -> None:
+        """Close what the last question has opened."""
+        with self.container.lock(30):
+            pass
+
     def limit(self, name: str) -> int:
         with quotas.opened(str(self.volume(name))) as quota:
             return quota.limit()
@@ -107,7 +112,9 @@ def btrfs(tmp_path: Path, name: str = NAME, quota: bool = True) -> t.Iterator[Pa
 @pytest.fixture
 def sized(tmp_path: Path, host_unchanged: None) -> t.Iterator[Sized]:
     with btrfs(tmp_path) as path:
-        yield Sized(path)
+        found = Sized(path)
+        yield found
+        found.close()
 
 
 def test_v3_a_full_volume_is_full_inside_and_nowhere_else(sized: Sized) -> None:
