@@ -110,6 +110,7 @@ def sized(request: pytest.FixtureRequest, controller: Controller, host: Machine)
         host.succeed(f"rm -f {found.image}; rmdir --ignore-fail-on-non-empty -p {DIRECTORY}; true")
 
 
+@pytest.mark.shows("volumes")
 def test_v3_project_quotas(sized: Sized) -> None:
     """A volume is full inside and nowhere else; it grows and shrinks while it runs; root inside gets out of nothing."""
     full = MAKING[sized.kind][1]

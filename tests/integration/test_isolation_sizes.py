@@ -18,7 +18,7 @@ from ansible_collections.unshare.container.plugins.module_utils.state import btr
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 
 from .size_attempts import ATTEMPTS, EMPTY_FILES, FILL, FULL
-from .test_volume_sizes import M, Sized, btrfs
+from .sized_volumes import M, Sized, btrfs
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 

@@ -104,7 +104,10 @@ def tree_size(directory: int, place: str) -> int:
         found = []
         with os.scandir(descriptor) as entries:
             for entry in entries:
-                status = entry.stat(follow_symlinks=False)
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # somebody has just removed it
                 if stat.S_ISDIR(status.st_mode):
                     found.append(entry.name)
                 else:  # each of a file's names has its part of it
