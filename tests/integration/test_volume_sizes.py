@@ -6,18 +6,25 @@
 from __future__ import annotations
 
 import os
+import random
+import select
+import signal
 import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.specification import read_spec
 from ansible_collections.unshare.container.plugins.module_utils.life.archiving_volumes import Archiving
+from ansible_collections.unshare.container.plugins.module_utils.life.container_information import Information
 from ansible_collections.unshare.container.plugins.module_utils.life.snapshot_request import SnapshotRequest
 from ansible_collections.unshare.container.plugins.module_utils.life.snapshotting import Snapshotting
 from ansible_collections.unshare.container.plugins.module_utils.life.starting import LauncherStarter
+from ansible_collections.unshare.container.plugins.module_utils.state import quotas
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 
+from .playbooks import Run, playbook
 from .size_attempts import FULL
 from .sized_volumes import M, Sized, btrfs
 
@@ -89,6 +96,10 @@ CONTENT = (
     "open('file', 'wb').write(b'content' * 100000); os.link('file', 'other'); os.symlink('nowhere', 'link')\n"
     "os.mkdir('deep'); open('deep/file', 'w').write('deep'); os.chown('deep/file', 1234, 4321); os.mkfifo('fifo')\n"
     "os.setxattr('deep/file', 'user.said', b'so'); os.chmod('.', 0o751); os.chown('.', 33, 33)\n"
+)
+MANY = (
+    "import os\nos.chdir('/srv/data')\n"
+    "for n in range(3000):\n    open(str(n), 'w').write(str(n)); n % 9 or os.link(str(n), 'other-%d' % n)\n"
 )
 LOOK = "cd /srv/data && find . -printf '%p %y %m %U:%G %n %l\\n' | sort && sha256sum file deep/file"
 
@@ -205,3 +216,76 @@ def test_v3_the_host_s_root_has_no_size(sized: Sized) -> None:
     """The controller refuses it as well; this is for who calls the module himself."""
     with pytest.raises(TargetError, match="root inside is the host's root, whom no quota holds"):
         sized.bring({"name": "data", "size": "32M"}, private_users="identity")
+
+
+def test_v3_the_role_has_sizes(tmp_path: Path, host_unchanged: None) -> None:
+    """Where there are no quotas not even the system is written; a size that changes is one change, and no restart."""
+
+    def deploy(size: str, *arguments: str) -> Run:
+        variables = {
+            "system_container_name": NAME,
+            "operating_system": {"host_name": NAME},
+            "system_container_volumes": [{"name": "data", "path": "/srv/data", "size": size}],
+        }
+        return playbook("deploy-container.yml", "examples/inventory", *arguments, variables=variables)
+
+    with btrfs(tmp_path, NAME, quota=False) as path:
+        sized = Sized(path, NAME)
+        refused = deploy("32M")
+        said = " ".join(refused.output.split())
+        assert refused.counts("localhost")["failed"] == 1
+        assert refused.changed() == 0
+        assert "volumes[0].size: the volume data cannot be kept to 32M here: btrfs at" in said
+        assert os.listdir(path) == []
+        assert not [name for name in os.listdir(Layout().systems) if name.endswith(f"-{NAME}")]
+
+        subprocess.run(["btrfs", "quota", "enable", str(path)], check=True, capture_output=True)
+        assert deploy("32M", "--check").succeeded().changed() == 2
+        assert deploy("32M").succeeded().changed() == 2
+        assert sized.limit("data") == 32 * M
+        assert deploy("32M").succeeded().changed() == 0
+        pid = sized.container.status().pid
+        assert sized.fill()[0] in FULL
+        assert deploy("48M", "--check").succeeded().changed() == 1
+        assert deploy("48M").succeeded().changed() == 1
+        assert sized.limit("data") == 48 * M
+        assert sized.container.status().pid == pid
+        (told,) = Information(Layout(), NAME, sized.container).gather()["volumes"]
+        assert (told["name"], told["size"]) == ("data", 48 * M)
+        assert 0 < told["used"] <= 48 * M
+        wrong = deploy("1M")
+        assert "system_container_volumes[0].size: '1M' is not a size of 16M or more" in " ".join(wrong.output.split())
+        sized.close()
+
+
+def test_v3_who_gives_a_volume_its_size_is_killed_at_any_moment(sized: Sized) -> None:
+    """The volume is what it was, and the next start makes good what was begun."""
+    sized.bring({"name": "data"})
+    sized.inside().output("python3", "-c", MANY)
+    look = "cd /srv/data && find . -printf '%p %y %m %U:%G %n\\n' | sort | sha256sum; cat [0-9]* | sha256sum"
+    before = sized.inside().output("sh", "-c", look)
+    sized.bring({"name": "data", "size": "64M"}, state="stopped")
+    specification = read_spec(str(Layout().current_system(NAME)))
+    choices = random.Random(14)
+    done = 0
+    for _round in range(12):
+        child = os.fork()
+        if child == 0:
+            try:
+                quotas.enforce(str(sized.path), specification)
+            finally:
+                os._exit(0)
+        pidfd = os.pidfd_open(child)
+        select.select([pidfd], [], [], choices.uniform(0.01, 0.5))  # until then, or its end
+        os.close(pidfd)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        done += sized.limit("data") == 64 * M
+        assert len(os.listdir(sized.volume("data"))) == 3000 + 334
+    assert done < 12, "no kill came in time"
+    sized.bring({"name": "data", "size": "64M"})
+    assert os.listdir(sized.path / "volumes") == ["data"]
+    assert not (sized.path / "volumes.sizing").exists()
+    assert sized.inside().output("sh", "-c", look) == before
+    assert sized.limit("data") == 64 * M
+    assert sized.fill()[0] in FULL
