@@ -55,7 +55,7 @@ class Disk:
         elif number not in self.quotas:
             raise OSError(errno.ENOENT, "quotactl")
         else:
-            for field, _kind in QuotaBlock._fields_[:-1]:
+            for field in ("hard_blocks", "space", "files"):
                 setattr(data, field, getattr(self.quotas[number], field))
 
     def call(self, descriptor: int, number: int, data: t.Any) -> None:
