@@ -250,6 +250,27 @@ options:
     elements: str
 """
 
+    # What lasts: it makes a part of a system, and a part of what the host keeps beside that.
+    VOLUMES = r"""
+options:
+  volumes:
+    description:
+      - What of the container lasts, in directories of its own on the host, below
+        C(/var/lib/unshare/containers/NAME/volumes), which no user of the host can enter.
+      - V(true) keeps all that the declared services say is to last, such as the data of C(postgresql), C(redis), the
+        host keys of C(openssh), and the tables of C(cron) that users write; but what a mapping keeps already.
+      - Or a list, each the name of such a volume of a service (C(postgresql), C(redis), C(openssh), C(cron)), or a
+        mapping of C(name), C(path) (the directory inside), C(owner) and C(group) (names or numbers inside), C(mode),
+        C(size) and C(size_may_fail). Of a service's volume all but C(name) may be left out.
+      - Owner, group and mode are those of a new volume; without a group it is the primary one of the owner. What is in
+        a volume keeps its numbers inside, whatever ids the container has on a host.
+      - A volume that is no longer declared stays on the host, and is found when it is declared again.
+      - C(size), such as V(5G), is how much the volume may hold (K, M, G, T count in 1024s). Where the host cannot keep
+        to it, which an error explains, nothing is changed, unless C(size_may_fail) is true. A changed size takes effect
+        without a restart; the first one of a volume that has none does so at the next start.
+    type: raw
+"""
+
     # The declaration. The filters take it as their input, under that name.
     DECLARED = r"""
 options:

@@ -85,20 +85,6 @@ options:
     # The options of the rendering.
     RENDERED = r"""
 options:
-  volumes:
-    description:
-      - What of the container lasts, in directories of its own on the host, below
-        C(/var/lib/unshare/containers/NAME/volumes), which no user of the host can enter.
-      - V(true) keeps all that the declared services say is to last, such as the data of C(postgresql), C(redis), the
-        host keys of C(openssh), and the tables of C(cron) that users write; but what a mapping keeps already.
-      - Or a list, each the name of such a volume of a service (C(postgresql), C(redis), C(openssh), C(cron)), or a
-        mapping of C(name), C(path) (the directory inside), C(owner) and C(group) (names or numbers inside), and
-        C(mode). Of a service's volume all but C(name) may be left out.
-      - Owner, group and mode are those of a new volume; without a group it is the primary one of the owner. What is in
-        a volume keeps its numbers inside, whatever ids the container has on a host.
-      - A volume that is no longer declared stays on the host, and is found when it is declared again.
-    type: raw
-    default: []
   private_users:
     description:
       - Which ids of the host the container has, V(auto), V(identity) or a number.

@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - unshare.container.system.network
   - unshare.container.system.store
   - unshare.container.system.rendered
+  - unshare.container.container.volumes
 options:
   _input:
     description: The operating system, as described in the documentation of the collection.
@@ -84,6 +85,11 @@ _value:
       description: Packages to install.
       type: list
       elements: str
+    volumes:
+      description: What O(volumes) says of sizes, which are no part of the system. Missing where it says nothing of
+        them.
+      type: list
+      elements: dict
 """
 
 

@@ -130,6 +130,11 @@ options:
         description: Packages that hold the programs. Not used by the module itself.
         type: list
         elements: str
+      volumes:
+        description: The sizes of volumes, which the host is asked for before it gets the system. They are no part of
+          the system.
+        type: list
+        elements: dict
   named_after_host_name:
     description:
       - Whether the container's name was made of the host name, up to its first dot. Then it is an error when the
@@ -243,6 +248,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
                 },
             },
             "packages": {"type": "list", "elements": "str"},
+            "volumes": {"type": "list", "elements": "dict"},
         },
     },
     "named_after_host_name": {"type": "bool", "default": False},

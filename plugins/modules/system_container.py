@@ -20,15 +20,17 @@ description:
   - A system runs with the launcher that it was written with. To go back to a system is to go back to all of its code.
   - The last O(keep_generations) systems that were current are kept as generations. Systems that no generation and no
     running container uses are removed.
-  - When a task leaves out O(timeout), O(enabled), O(after), O(requires), O(restart), O(limits), O(ports) or
-    O(nameservers), the host's present setting is kept. At first O(timeout) is 30, O(restart) is V(on-failure), and the
-    others are off or empty. An empty list or mapping removes a present setting.
+  - When a task leaves out O(timeout), O(enabled), O(after), O(requires), O(restart), O(limits), O(ports),
+    O(nameservers) or O(volumes), the host's present setting is kept. At first O(timeout) is 30, O(restart) is
+    V(on-failure), and the others are off or empty. An empty list or mapping removes a present setting.
+  - Of O(volumes) this module takes the sizes. What else it says is a part of the system.
   - Two runs for one container wait for each other.
 author:
   - The unshare.container authors (@unshare)
 extends_documentation_fragment:
   - unshare.container.attributes
   - unshare.container.container
+  - unshare.container.container.volumes
 attributes:
   check_mode:
     details: O(system) does not need to be on the host yet. A container that would go on running is judged, and is an
@@ -92,6 +94,12 @@ EXAMPLES = r"""
   unshare.container.system_container:
     name: web
     ports: ["80:80"]
+
+- name: Let its volume hold 20 GiB, without a restart
+  unshare.container.system_container:
+    name: web
+    volumes:
+      - {name: data, size: 20G}
 
 - name: Remove the container, but not the data in its mappings
   unshare.container.system_container:

@@ -132,7 +132,16 @@ containers:
         path:
           description: Its directory on the host.
           type: str
-      sample: [{name: data, path: /var/lib/unshare/containers/web/volumes/data}]
+        size:
+          description: How many bytes it may hold, by a quota; none where it has no limit.
+          type: int
+          version_added: 0.2.0
+        used:
+          description: How many bytes it holds, as its quota counts them, which may lag behind by seconds; none where
+            nothing counts them.
+          type: int
+          version_added: 0.2.0
+      sample: [{name: data, path: /var/lib/unshare/containers/web/volumes/data, size: 5368709120, used: 1288490188}]
     uid_base:
       description: The host's id that is 0 inside.
       returned: success

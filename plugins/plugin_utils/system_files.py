@@ -130,6 +130,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
     file_systems = _file_systems(system, folded["file_systems"], store, ids, root.is_machine)
     kept = volumes.volumes(given["volumes"], name, folded["directories"], file_systems, ids, store.target)
     file_systems = _in_order([*file_systems, *(item.mount for item in kept)])
+    sizes = volumes.sized(given["volumes"], private_users == "identity")
     places = {item.mount.mount_point: item.place for item in kept}
     mounts = mount_conflicts.Mounts(file_systems, system.file_systems, store.target, places)
     mount_conflicts.refuse(files, mounts, given["log"], folded["origins"])
@@ -163,6 +164,7 @@ def system_files(declared: t.Any, **arguments: t.Any) -> dict[str, t.Any]:
         "activation": folded["activation"],
         "programs": folded["programs"],
         "packages": sorted({*folded["packages"], *([DEBIAN_PACKAGES.packet_filter] if network.is_filtered else [])}),
+        **({"volumes": sizes} if sizes else {}),
     }
 
 

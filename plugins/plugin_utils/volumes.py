@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The option `volumes`: what of a container lasts, in directories of its own on its host (V1).
 
+Their sizes (V3) belong to the container and not to its system: a target gets them beside that.
+
 A type of services names the volume for the directory in which it keeps what is to last. So a declaration can ask for
 all of these (`true`), or for one by its name alone.
 """
@@ -11,16 +13,20 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
+from ..module_utils.host.volume_options import parse_sizes
 from ..module_utils.launcher import targets
 from ..module_utils.launcher.contract import Mount
+from ..module_utils.launcher.errors import OptionError
 from ..module_utils.launcher.names import NO_NAME, is_name
 from ..module_utils.launcher.volumes import Volume, volume_directory
+from ..module_utils.state.quotas import QUOTA_OF_ROOT
 from . import checks
 from .account_ids import AccountIds
 from .errors import DeclarationError, suggestion
 from .validation import Spec, describe, validate
 
 OPTION = "volumes"
+SIZE_KEYS = ("name", "size", "size_may_fail")
 
 _VOLUME: Spec = {
     "name": {"type": "str", "required": True},
@@ -28,6 +34,8 @@ _VOLUME: Spec = {
     "owner": {"type": "raw"},
     "group": {"type": "raw"},
     "mode": {"type": "str"},
+    "size": {"type": "raw"},
+    "size_may_fail": {"type": "bool"},
 }
 
 
@@ -49,7 +57,7 @@ def volumes(
     """Return the mounts of a container's volumes. Raise DeclarationError with the place.
 
     :param declared: true for those of all services, or a list of names of those, and of mappings of `name`, `path`,
-        `owner`, `group` and `mode`.
+        `owner`, `group`, `mode`, `size` and `size_may_fail`.
     :param container: its name.
     :param directories: those that the system makes; `volume` is in those for which a service names one.
     :param mounts: what else is mounted.
@@ -62,6 +70,23 @@ def volumes(
         _refuse_second(placed, found, mounts)
         found.append(placed)
     return found
+
+
+def sized(declared: t.Any, identity: bool) -> list[dict[str, t.Any]]:
+    """Return what the option says of sizes, at the same places, for a target that is to write the system.
+
+    :param identity: whether root inside is the host's root.
+    :raises DeclarationError: with the place.
+    """
+    try:
+        given = parse_sizes(declared, OPTION)
+    except OptionError as error:
+        raise DeclarationError(error.path, error.message) from error
+    for place, size in given.values():
+        if identity and not size.may_fail:
+            raise DeclarationError(place, QUOTA_OF_ROOT)
+    items = [item if isinstance(item, dict) else {} for item in declared] if given else []
+    return [{key: item[key] for key in SIZE_KEYS if key in item} for item in items]
 
 
 def _offered(directories: list[dict[str, t.Any]]) -> dict[str, dict[str, t.Any]]:

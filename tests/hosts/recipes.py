@@ -81,8 +81,11 @@ RECIPES = {
             lacks="mount_setattr(2), which came with Linux 5.12",
         ),
         Recipe("debian12", "Debian 12", "bookworm", "6.1", "252", "3.11"),
-        # On this one alone systemd-machined can run.
-        Recipe("debian13", "Debian 13", "trixie", "6.12", "257", "3.13", packages=(*PACKAGES, "systemd-container")),
+        # On this one alone systemd-machined can run, and xfs can be made.
+        Recipe(
+            *("debian13", "Debian 13", "trixie", "6.12", "257", "3.13"),
+            packages=(*PACKAGES, "systemd-container", "xfsprogs"),
+        ),
     )
 }
 """Every recipe, by its name, the oldest first."""

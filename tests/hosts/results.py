@@ -29,6 +29,7 @@ ROWS = {
     "network": "a zone and its published port through a reboot; name servers and the packet filter follow the host",
     "limits": "limits of a container: at a start, changed while it runs, taken away",
     "limits inside": "limits of units inside",
+    "volumes": "sizes of volumes on ext4 and XFS, changed while it runs; a full one is full inside and nowhere else",
     "upgrade": "software of the host that is upgraded, or removed, under running containers",
     "by hand": "started by hand: a unit of the host, which stops it at a shutdown",
     "no machined": "without `systemd-machined`",

@@ -17,6 +17,8 @@ from ansible_collections.unshare.container.tests import guides
 ROOT = Path(__file__).resolve().parents[2]
 FOREIGN = {
     "permission denied": "the kernel",
+    "disk quota exceeded": "the kernel",
+    "no space left on device": "the kernel",
     "Failed to connect to the host via ssh": "Ansible",
     "sudo: a password is required": "sudo",
     "Failed to connect to bus": "systemctl",

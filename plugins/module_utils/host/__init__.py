@@ -10,7 +10,7 @@ What is asked of it first, then what is left on it:
                  for what its services keep in them, `preflight_sources` for what is missing, `preflight_devices` for
                  devices, `preflight_credentials` for credentials, `preflight_network` for interfaces,
                  `preflight_machine` for the tree of a machine, `preflight_accounts` for the accounts in it,
-                 `preflight_volumes` for where volumes lie; `nested` where it is itself a container
+                 `preflight_volumes` for where volumes lie, and their sizes; `nested` where it is itself a container
     store        the store as a container will see it; `preflight_programs` for what a system runs first in it,
                  `preflight_units` for other names in its units, `preflight_paths` for what these need,
                  `preflight_hidden` for mappings that they do not see, all by `unit_settings`, `preflight_unread` for
@@ -22,6 +22,7 @@ What is asked of it first, then what is left on it:
     system_filter   a system's system-call filter as this host makes it
     distribution    what its distribution calls the packages that messages name
     limits       how much of it a container may take, as it is declared; `held_limits` for one that runs in its unit
+    volume_options   how much each of its volumes may hold, as it is declared
     firewall     the rules of its packet filter for containers; `firewall_change` from some to others;
                  `loaded_rules` for those that the kernel has, `foreign_filters` for what others' rules drop
     published    its ports that lead to a container, and the container's name servers, as they are declared

@@ -78,10 +78,12 @@ OPTIONS: Options = {
     # A port is a text or a mapping; `published.parse_ports` checks which.
     "ports": {"type": "list", "elements": "raw", "default": []},
     "nameservers": {"type": "list", "elements": "str", "default": []},
+    # True, or a list, of which the host is told the sizes; `volume_options.parse_sizes` checks these.
+    "volumes": {"type": "raw", "default": []},
 }
 """The options as an inventory has them: one that is left out has its default."""
 
-HELD = ("timeout", "enabled", "after", "requires", "restart", "limits", "ports", "nameservers")
+HELD = ("timeout", "enabled", "after", "requires", "restart", "limits", "ports", "nameservers", "volumes")
 """The options that the host holds for a container: a task of `system_container` that leaves one out changes nothing."""
 
 

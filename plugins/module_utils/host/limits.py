@@ -57,21 +57,21 @@ def parse_limits(declared: Any, path: str = "limits") -> Limits:
     return {name: limits[name] for name in LIMITS if name in limits}
 
 
-def _number(value: Any, units: dict[str, int]) -> int:
+def number_with_unit(value: Any, units: dict[str, int]) -> int:
     """Return a number with its unit, or -1 when it is none."""
     match = re.fullmatch(r"([0-9]{1,19})([KMGT]?)(?:i?B)?", str(value).strip()) if not isinstance(value, bool) else None
     return int(match.group(1)) * units[match.group(2)] if match else -1
 
 
 def _size(value: Any, path: str) -> int:
-    size = _number(value, UNITS)
+    size = number_with_unit(value, UNITS)
     if not 1 << 20 <= size <= LARGEST:
         raise LimitError(path, f"{value!r} is not a size of 1M or more, such as 512M or 2G (K, M, G, T count in 1024s)")
     return size
 
 
 def _swap(value: Any, path: str) -> int:
-    size = _number(value, UNITS)
+    size = number_with_unit(value, UNITS)
     if not 0 <= size <= LARGEST:
         raise LimitError(path, f"{value!r} is not a size, such as 512M, or 0 for none (K, M, G, T count in 1024s)")
     return size
@@ -107,7 +107,7 @@ def _of_paths(units: dict[str, int], example: str) -> Callable[[Any, str], dict[
         for disk, bound in value.items():
             if not isinstance(disk, str) or not DISK_PATH.fullmatch(disk):
                 raise LimitError(path, f"{disk!r} is not an absolute path of a disk, or of a file on it")
-            number = _number(bound, units)
+            number = number_with_unit(bound, units)
             if not 1 <= number <= LARGEST:
                 raise LimitError(f"{path}[{disk}]", f"{bound!r} is not a number a second, such as {example}")
             found[disk] = number

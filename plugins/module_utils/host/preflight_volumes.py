@@ -1,18 +1,24 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The check of a host that is to keep volumes for a container."""
+"""The checks of a host that is to keep volumes for a container, and their sizes."""
 
 from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from ..launcher.errors import LauncherError
 from ..launcher.paths import STATE_DIRECTORY
+from ..launcher.volumes import VOLUMES
+from ..state import quotas
+from ..state.directory_quota import size_text
 from . import id_maps
+from .volume_options import GivenSize, GivenSizes
 
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
+    from ..state.volume_sizes import VolumeSize
     from .facts import HostFacts
 
 NO_VOLUMES = (
@@ -40,3 +46,53 @@ def _is_directory_or_missing(host: HostFacts, path: str) -> bool:
         return stat.S_ISDIR(os.lstat(host.path(path)).st_mode)
     except OSError:
         return True
+
+
+NOT_KEPT = "%s: the volume %s cannot be kept to %s here: %s; or say size_may_fail: true"
+LEFT_OPEN = "%s: the volume %s is not kept to %s, as size_may_fail allows: %s"
+HOLDS_MORE = "%s: the volume %s holds %s, which is more than %s: remove something from it, or declare more"
+UNKNOWN_SIZE = "%s: how much the volume %s holds cannot be counted: %s"
+
+
+class ExaminedSizes(NamedTuple):
+    """What is wrong with the sizes of volumes, and what a person should know of them."""
+
+    problems: list[str]
+    warnings: list[str]
+
+
+def as_given(sizes: dict[str, VolumeSize]) -> GivenSizes:
+    """Return sizes that are kept as if they had been declared."""
+    return {name: GivenSize(f"volumes[{name}].size", size) for name, size in sizes.items()}
+
+
+def examine_sizes(
+    directory: str, given: GivenSizes, kept: dict[str, VolumeSize], identity: bool = False, filtered: bool = True
+) -> ExaminedSizes:
+    """Return which volumes of a container this host cannot keep to their sizes, and which hold more already.
+
+    :param directory: the container's on the host.
+    :param given: the sizes that are declared.
+    :param kept: those that are kept now: what has one of these was examined before, and may be over it since.
+    :param identity: whether root inside is the host's root.
+    :param filtered: whether the container has a filter of system calls.
+    """
+    found = ExaminedSizes([], [])
+    for name, (place, wanted) in given.items():
+        path = os.path.join(directory, VOLUMES, name)
+        text = size_text(wanted.size)
+        with quotas.opened(path) as quota:
+            reason = quotas.refusal(quota, identity, filtered)
+            if reason and not wanted.may_fail:
+                found.problems.append(NOT_KEPT % (place, name, text, reason))
+            elif reason:
+                found.warnings.append(LEFT_OPEN % (place, name, text, reason))
+            elif os.path.isdir(path) and kept.get(name) != wanted:
+                try:
+                    used = quota.used(settled=True)
+                except (LauncherError, OSError) as error:
+                    found.problems.append(UNKNOWN_SIZE % (place, name, error))
+                    continue
+                if used > wanted.size:
+                    found.problems.append(HOLDS_MORE % (place, name, size_text(used), text))
+    return found

@@ -49,7 +49,7 @@ What every process of ours goes through that comes near a container:
 
 And what all of these stand on:
 
-    linux        the system calls that Python lacks, `mount_calls` those about mounts
+    linux        the system calls that Python lacks, `mount_calls` those about mounts, `quota_calls` those about quotas
     mounts       mounting by descriptor; `mount_table` says what is mounted, `devices` what lies on what
     process      processes that stay the same ones
     trees        directory trees of any depth; `paths` says where ours are

@@ -63,14 +63,23 @@ def members_of_btrfs(directory: str, at: int | None = None) -> list[str]:
     except OSError:
         return []
     try:
-        said = fcntl.ioctl(descriptor, BTRFS_FS_INFO, bytes(INFO_SIZE))
+        return numbers_in(btrfs_state(descriptor) + "/devices")
     except OSError:
         return []
     finally:
         os.close(descriptor)
+
+
+def btrfs_state(descriptor: int) -> str:
+    """Return the directory in which the kernel tells of the btrfs that an open file lies in.
+
+    Raises:
+        OSError: it lies in no btrfs.
+    """
+    said = fcntl.ioctl(descriptor, BTRFS_FS_INFO, bytes(INFO_SIZE))
     digits = said[UUID_AT : UUID_AT + 16].hex()
     uuid = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-    return numbers_in("%s/fs/btrfs/%s/devices" % (SYSTEM, uuid))
+    return "%s/fs/btrfs/%s" % (SYSTEM, uuid)
 
 
 def whole_disk(path: str) -> str | None:

@@ -13,13 +13,16 @@ from __future__ import annotations
 import ctypes
 import os
 
+from . import quota_calls
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .contract import Security
 
 ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
-EPERM, ENOSYS, EOPNOTSUPP, EAFNOSUPPORT = 1, 38, 95, 97
+# ENOTTY is what another file system than btrfs says: programs make a directory where they would make a subvolume.
+EPERM, ENOTTY, ENOSYS, EOPNOTSUPP, EAFNOSUPPORT = 1, 25, 38, 95, 97
 _OPTIMIZE = 8  # SCMP_FLTATR_CTL_OPTIMIZE, libseccomp 2.5
 _BAD_ARCHITECTURE = 2  # SCMP_FLTATR_ACT_BADARCH
 _MASKED_EQUAL = 7
@@ -111,6 +114,8 @@ class _Builder:
                     self._refuse(name, EPERM, (flags, temporary, temporary), (mode, bit, bit))
             for request in (TIOCSTI, TIOCLINUX):
                 self._refuse("ioctl", EPERM, (1, 0xFFFFFFFF, request))
+            for request in quota_calls.BTRFS_REFUSED:
+                self._refuse("ioctl", ENOTTY, (1, 0xFFFFFFFF, request))
             for command in LEASES:
                 for name in LEASED:
                     self._refuse(name, EPERM, (1, 0xFFFFFFFF, command))

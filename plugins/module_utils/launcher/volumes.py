@@ -15,6 +15,8 @@ from .paths import STATE_DIRECTORY
 
 VOLUMES = "volumes"  # in the container's
 SNAPSHOTS = "snapshots"  # beside that
+SIZES_FILE = "sizes.json"  # beside them: how large volumes may be
+SIZING = VOLUMES + ".sizing"  # and where one is made that is to have a size
 RESTORING = ".restoring"  # in the directory of snapshots: a restore that is not finished
 
 

@@ -35,6 +35,7 @@ For the modules:
     failure_report   what an error says of one that is not
     healing      what a running container lacks since the host has changed, and the mending of that
     kept_network   the ports that the host publishes for one, and its name servers
+    kept_sizes   how much each of its volumes may hold
     refreshing   units that run software which the host has replaced, and their restart
     one_container, host_containers   what the modules of one container and of all do
     snapshotting   the snapshots of a container's volumes: present, absent, restored, as a `snapshot_request` asks

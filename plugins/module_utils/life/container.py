@@ -16,6 +16,7 @@ from ..launcher.paths import NETWORK_FILE, NEW, make_directory, remove_entries, 
 from ..launcher.process import KILL, KILL_SECONDS, Process, reap_left
 from ..launcher.specification import read_spec
 from ..launcher.stop_signals import signal_number
+from ..launcher.volumes import SIZES_FILE
 from ..launcher.written_paths import paths_written
 from ..state.locks import AllocationLock
 from ..state.record import CLAIM, FROZEN, RecordedContainer, Status, explained
@@ -42,6 +43,8 @@ ON_DISK = (
     LIMITS_FILE,
     NETWORK_FILE + NEW,
     NETWORK_FILE,
+    SIZES_FILE + NEW,
+    SIZES_FILE,
     CONFIG_FILE + NEW,
     CONFIG_FILE,
 )
@@ -140,10 +143,11 @@ class Container(RecordedContainer):
             if config != remembered:
                 id_ranges.write_config(self.directory, config)
         shared = extra + self._kept_journal(spec)
+        said: list[str] = []
         if any(record.volume is not None for record in spec.file_systems):
             from ..state import volumes  # most containers have none
 
-            volumes.prepare(self.directory, spec)
+            said = volumes.prepare(self.directory, spec)
         notes = {"foreground": output is not None, "shares": bool(extra), "timeout": timeout}
         layer = None
         if spec.root.is_kept:
@@ -154,6 +158,7 @@ class Container(RecordedContainer):
         starting = Start(
             self, system, spec, ids, machine_id, console, output, shared, notes, before_boot, networking, layer
         )
+        starting.warnings += said
         try:
             return starting.run(wait, timeout)
         except NotReady as error:

@@ -17,7 +17,7 @@ from ..launcher.errors import LauncherError
 from ..launcher.names import is_name
 from ..launcher.network_records import Published
 from ..launcher.specification import read_outline
-from ..state import generations, volumes
+from ..state import generations, quotas, volumes
 from ..state.network_record import NetworkRecord
 from ..state.target import Layout, TargetError
 from . import software
@@ -137,10 +137,16 @@ class Information:
         directory = self.layout.container(self.name)
         return "stopped" if any(os.path.lexists(directory / entry) for entry in ON_DISK) else "absent"
 
-    def _volumes(self) -> list[dict[str, str]]:
+    def _volumes(self) -> list[dict[str, Any]]:
         directory = str(self.layout.container(self.name))
         paths = {name: os.path.join(directory, volumes.VOLUMES, name) for name in volumes.volume_names(directory)}
-        return [{"name": name, "path": path} for name, path in paths.items()]
+        found: list[dict[str, Any]] = []
+        for name, path in paths.items():
+            with quotas.opened(path) as quota:
+                counted = quota.is_enlisted()
+                size, used = (quota.limit() or None, quota.used()) if counted else (None, None)
+            found.append({"name": name, "path": path, "size": size, "used": used})
+        return found
 
     def _generations(self) -> dict[str, Any]:
         current = self.layout.current_system(self.name)

@@ -9,7 +9,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterable
 
-from ..host import published, time_limits
+from ..host import published, time_limits, volume_options
 from ..host.boot import Boot, known_specification
 from ..host.container_options import TASK_OPTIONS
 from ..host.limits import parse_limits
@@ -20,6 +20,7 @@ from ..state.target import Layout, TargetError, message_of
 from . import check_mode, health, software
 from .healing import Healing
 from .kept_network import KeptNetwork
+from .kept_sizes import KeptSizes
 from .life_cycle import LifeCycle
 from .refreshing import Refreshing
 from .starting import starter
@@ -42,6 +43,7 @@ def check(options: dict[str, Any], place: str = "") -> None:
     inside = f"{place}." if place else ""
     published.parse_ports(options.get("ports") or [], f"{inside}ports")
     published.parse_nameservers(options.get("nameservers") or [], f"{inside}nameservers")
+    volume_options.parse_sizes(options.get("volumes"), f"{inside}volumes")
 
 
 class OneContainer:
@@ -90,6 +92,7 @@ class OneContainer:
             system=system,
         )
         self.network = KeptNetwork(layout, self.name, container, options["ports"], options["nameservers"])
+        self.sizes = KeptSizes(layout, self.name, container, options["volumes"])
         self.cycle = LifeCycle(
             layout,
             self.name,
@@ -117,7 +120,7 @@ class OneContainer:
 
     def _settle(self, state: str) -> bool:
         """Keep the settings that stand beside the systems. Return whether one of them changed."""
-        changed = [self.boot.apply(state), self.network.apply(state)]
+        changed = [self.boot.apply(state), self.network.apply(state), self.sizes.apply(state)]
         return any(changed)
 
     def _examine(self, system: Path) -> Examined:
@@ -168,6 +171,15 @@ class OneContainer:
         else:
             self.network.refuse(conflicts)
 
+    def _examine_kept(self, check: bool) -> None:
+        """Refuse ports, and sizes of volumes, that could not be kept."""
+        self._examine_network(check)
+        # What is over its size, or on a host that has lost its quotas, can be stopped all the same.
+        if self.state not in ("stopped", "absent") or self.sizes.would_change(self.state):
+            system = self.cycle.planned_system(self.state) or self.cycle.layout.current_system(self.name)
+            specification = self.specification or known_specification(system)
+            self.sizes.examine(specification, staged=self.specification is None)
+
     def examine_before(self, check: bool) -> None:
         """Refuse a system that is on the host already and could not be started now.
 
@@ -176,7 +188,7 @@ class OneContainer:
             start would leave out is a warning, too.
         :raises TargetError: it could not be started.
         """
-        self._examine_network(check)
+        self._examine_kept(check)
         planned = self.cycle.planned_system(self.state)
         starting = self.cycle.to_start(self.state, planned)
         if check and starting is not None:
@@ -228,7 +240,13 @@ class OneContainer:
     def warnings(self) -> list[str]:
         """Return the warnings for the user, each once."""
         return list(
-            dict.fromkeys(self.cycle.warnings + self.boot.warnings + self.healing_warnings + self.refreshing.warnings)
+            dict.fromkeys(
+                self.cycle.warnings
+                + self.boot.warnings
+                + self.sizes.warnings
+                + self.healing_warnings
+                + self.refreshing.warnings
+            )
         )
 
     def bring(self, check: bool, diff: bool) -> dict[str, Any]:
@@ -239,7 +257,7 @@ class OneContainer:
         cycle, boot = self.cycle, self.boot
         former = generations.current_number(cycle.layout, self.name)
         tasks, incarnation = boot.tasks(), self._incarnation()
-        before = {**cycle.describe(), **boot.describe(), **self.network.describe()}
+        before = {**cycle.describe(), **boot.describe(), **self.network.describe(), **self.sizes.describe()}
         planned = cycle.plan(self.state)
         content = self._difference(before, planned) if diff and not self.shown else []
         # What is kept for a container goes with it, and is not made for one that is not there.
@@ -251,7 +269,8 @@ class OneContainer:
             self.examine_before(check)
             changed = cycle.would_change(self.state) or boot.would_change(settled)
             changed = changed or self.network.would_change(settled) or self.network.is_behind()
-            after = {**planned, **boot.plan(settled), **self.network.plan(settled)}
+            changed = changed or self.sizes.would_change(settled)
+            after = {**planned, **boot.plan(settled), **self.network.plan(settled), **self.sizes.plan(settled)}
             stays = before["running"] is not None and before["running"] == after["running"]
             stays = stays and self.state != "restarted"
             if stays and check_mode.would_start_again(cycle, self.state):
@@ -259,11 +278,11 @@ class OneContainer:
             healed, stale = self._heal(check=True) if stays else ([], [])
             removed = [] if changed else check_mode.would_remove(cycle, self.state)
         else:
-            self._examine_network(check=False)
+            self._examine_kept(check=False)
             follows = self.network.would_change(settled) or self.network.is_behind()
             cycle.reach(self.state)
             changed = self._settle(settled) or cycle.changed
-            after = {**cycle.describe(), **boot.describe(), **self.network.describe()}
+            after = {**cycle.describe(), **boot.describe(), **self.network.describe(), **self.sizes.describe()}
             stays = incarnation is not None and incarnation == self._incarnation()
             if stays and follows:
                 cycle.warnings += self.network.follow()
@@ -271,6 +290,7 @@ class OneContainer:
             healed, stale = self._heal(check=False) if after["running"] is not None else ([], [])
             removed = [] if changed else cycle.removed
         boot.explain(settled)
+        self.sizes.explain()
         if stays:
             boot.explain_tasks(tasks)
         refreshing = self.refreshing

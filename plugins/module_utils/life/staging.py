@@ -16,6 +16,7 @@ from ..host import (
     preflight,
     preflight_network,
     preflight_sources,
+    preflight_volumes,
     store,
     system_filter,
     unit_files,
@@ -27,9 +28,10 @@ from ..host.preflight_paths import UnitPaths
 from ..host.preflight_programs import Programs
 from ..host.preflight_units import NamesInUnits
 from ..host.preflight_unread import unread
+from ..host.volume_options import parse_sizes
 from ..launcher.errors import LauncherError
 from ..launcher.specification import read_outline
-from ..state import library, system_diff
+from ..state import library, system_diff, volume_sizes
 from ..state.system_content import SystemContent
 from ..state.system_damage import damages, summary_of_damages
 from ..state.systems import Systems
@@ -122,6 +124,24 @@ def refuse_namesake(system: dict[str, Any], name: str | None, root: Path) -> Non
     )
 
 
+def sizes_kept(layout: Layout, content: SystemContent, volumes: Any, filtered: bool) -> list[str]:
+    """Refuse sizes of volumes that this host cannot keep, or that are exceeded already. Return warnings.
+
+    :param volumes: as they are declared.
+    :param filtered: whether the system has a filter of system calls.
+    :raises TargetError: naming the options.
+    """
+    given = parse_sizes(volumes)
+    if not given:
+        return []
+    directory = str(layout.container(content.name))
+    identity = content.specification.private_users == "identity"
+    found = preflight_volumes.examine_sizes(directory, given, volume_sizes.read(directory), identity, filtered)
+    if found.problems:
+        raise TargetError("this host cannot run the container; nothing was changed. " + "; ".join(found.problems))
+    return found.warnings
+
+
 def stage(
     system: dict[str, Any],
     boot: str,
@@ -159,6 +179,7 @@ def stage(
         staged.warnings.append(lacking)
         return staged
     needed = preflight.check_host(host, content.specification, check)
+    staged.warnings += sizes_kept(layout, content, system.get("volumes"), seccomp_filter is not None)
     view = store.StoreView(content.specification, root)
     units = unit_files.UnitFiles(content, root) if staged.changed else None
     named = look_for_named(host, view, content, units)

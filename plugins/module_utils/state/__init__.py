@@ -19,6 +19,8 @@ In the order in which they stand on each other:
     volume_archives   one file of them; `packing` reads a volume for it, `unpacking` writes one, and `increments` says
                  what an earlier one has already; `tar_members` is its format, `tar_reading` reads that,
                  `archive_streams` has its bytes on their way, and `archive_files` has it on the disk
+    quotas       how much a volume may hold (`volume_sizes`): a `directory_quota`, of a project (`project_quotas`) or
+                 of a subvolume (`btrfs_quotas`)
     mounted_sources   where containers write on the host: what was mounted at their start
     writers      who of those that run writes to one directory with another
     system_content, system_diff   a system before it is on the disk, and how two differ

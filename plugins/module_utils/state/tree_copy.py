@@ -79,11 +79,15 @@ class TreeCopy:
             os.close(self._here)
 
     def _down(self, name: str) -> None:
-        os.mkdir(name, 0o700, dir_fd=self._here)
+        self._make(self._here, name)
         inner = os.open(name, DIRECTORY, dir_fd=self._here)
         os.close(self._here)
         self._here = inner
         self.files += 1
+
+    def _make(self, parent: int, name: str) -> None:
+        """Make a directory of the copy."""
+        os.mkdir(name, 0o700, dir_fd=parent)
 
     def _leave(self, parent: int, name: str) -> None:
         """Give a directory that is complete what is its own, so that nothing in it inherits of that."""
@@ -132,9 +136,14 @@ class TreeCopy:
         return True
 
     def _forget_links(self) -> None:
-        with os.scandir(self.links) as entries:
-            for entry in entries:
-                os.unlink(entry.name, dir_fd=self.links)
+        # A descriptor of btrfs does not show what has come since it was opened.
+        links = os.open(".", DIRECTORY, dir_fd=self.links)
+        try:
+            with os.scandir(links) as entries:
+                for entry in entries:
+                    os.unlink(entry.name, dir_fd=links)
+        finally:
+            os.close(links)
 
     def _one(self, directory: int, name: str, status: os.stat_result) -> bool:
         """Copy what is no directory. Return whether it is in the copy."""
@@ -151,7 +160,7 @@ class TreeCopy:
             return False
         self.files += 1
         if kind != stat.S_IFREG:
-            self._give_name(directory, name, status)
+            give_name(directory, name, status, self._here)
         return True
 
     def _file(self, directory: int, name: str) -> None:
@@ -204,17 +213,23 @@ class TreeCopy:
             return False
         return True
 
-    def _give_name(self, directory: int, name: str, status: os.stat_result) -> None:
-        """Give what a descriptor cannot be had of what is its own: no link is followed."""
-        os.chown(name, status.st_uid, status.st_gid, dir_fd=self._here, follow_symlinks=False)
-        if not stat.S_ISLNK(status.st_mode):
-            os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=self._here)
-        source, target = ("/proc/self/fd/%d/%s" % (each, name) for each in (directory, self._here))
-        for attribute in os.listxattr(source, follow_symlinks=False):
-            value = os.getxattr(source, attribute, follow_symlinks=False)
-            os.setxattr(target, attribute, value, follow_symlinks=False)
-        times = status.st_atime_ns, status.st_mtime_ns
-        os.utime(name, ns=times, dir_fd=self._here, follow_symlinks=False)
+
+def give_name(source: int, name: str, status: os.stat_result, target: int) -> None:
+    """Give what a descriptor cannot be had of what is its own, as another of this name has it: no link is followed.
+
+    Args:
+        source, target: descriptors of the directories that have the name.
+        status: of the one in `source`.
+    """
+    os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
+    if not stat.S_ISLNK(status.st_mode):
+        os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=target)
+    one, other = ("/proc/self/fd/%d/%s" % (each, name) for each in (source, target))
+    for attribute in os.listxattr(one, follow_symlinks=False):
+        value = os.getxattr(one, attribute, follow_symlinks=False)
+        os.setxattr(other, attribute, value, follow_symlinks=False)
+    times = status.st_atime_ns, status.st_mtime_ns
+    os.utime(name, ns=times, dir_fd=target, follow_symlinks=False)
 
 
 def without_default_acl(directory: int) -> None:

@@ -11,7 +11,7 @@ import os
 
 from ..launcher.names import is_name
 from ..launcher.paths import make_directory, remove_entries
-from ..launcher.volumes import RESTORING, SNAPSHOTS, VOLUMES
+from ..launcher.volumes import RESTORING, SIZES_FILE, SIZING, SNAPSHOTS, VOLUMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,14 +30,19 @@ SNAPSHOTS_LEFT = (
 )
 
 
-def prepare(directory: str, specification: Specification) -> None:
-    """Make the directories of the volumes that a container has, as far as they are missing.
+def prepare(directory: str, specification: Specification) -> list[str]:
+    """Make the directories of the volumes that a container has, as far as they are missing, and keep to their sizes.
+
+    The container does not run, and the caller holds its lock.
 
     Args:
         directory: the container's on the host.
 
+    Returns:
+        Warnings.
+
     Raises:
-        LauncherError: a restore was interrupted, and cannot be finished.
+        LauncherError: a restore was interrupted, and cannot be finished; or a size cannot be kept.
         OSError: one cannot be made.
     """
     snapshots = os.path.join(directory, SNAPSHOTS)
@@ -49,6 +54,11 @@ def prepare(directory: str, specification: Specification) -> None:
         if mount.volume is not None:
             make_directory(os.path.join(directory, VOLUMES), 0o700)
             make_directory(mount.source, 0o700)
+    if not os.path.exists(os.path.join(directory, SIZES_FILE)):
+        return []
+    from . import quotas  # which few containers have
+
+    return quotas.enforce(directory, specification)
 
 
 def volume_names(directory: str) -> list[str]:
@@ -89,7 +99,7 @@ def part_with(name: str, directory: str, asked: bool) -> list[str]:
         LauncherError: something is mounted in one of them.
     """
     if asked:
-        remove_entries(directory, (SNAPSHOTS, VOLUMES, IMPORTING))
+        remove_entries(directory, (SNAPSHOTS, VOLUMES, IMPORTING, SIZING))
     left = [
         text % (name, os.path.join(directory, place), ", ".join(found))
         for text, place, found in (
@@ -100,7 +110,7 @@ def part_with(name: str, directory: str, asked: bool) -> list[str]:
     ]
     if left:
         return left
-    remove_entries(directory, (SNAPSHOTS,))  # what an interrupted run left there
+    remove_entries(directory, (SNAPSHOTS, SIZING))  # what an interrupted run left there
     for path in (os.path.join(directory, VOLUMES), directory):
         try:
             os.rmdir(path)

@@ -167,3 +167,45 @@ def test_t5_a_machine_has_the_owners_of_its_declaration_and_root() -> None:
     volumes = [{"name": "own", "path": "/srv/own"}, {"name": "data", "path": "/srv/data", "owner": "alice"}]
     found = specification(volumes, [], root="machine", store="/srv/tree/usr")
     assert [mount.volume.uid for mount in found.file_systems if mount.volume is not None] == [0, 1500]
+
+
+def system(volumes: t.Any, **options: t.Any) -> dict[str, t.Any]:
+    return rendered({"operating_system": {"host_name": "web", "services": ALL}, "volumes": volumes, **options}, "web")
+
+
+def test_v3_sizes_are_no_part_of_a_system() -> None:
+    plain = ["redis", {"name": "data", "path": "/srv/data"}]
+    sized = [{"name": "redis", "size": "1G"}, {**plain[1], "size": "5G", "size_may_fail": True}]  # type: ignore[dict-item]
+    bare, found = system(plain), system(sized)
+    assert "volumes" not in bare
+    assert found.pop("volumes") == [
+        {"name": "redis", "size": "1G"},
+        {"name": "data", "size": "5G", "size_may_fail": True},
+    ]
+    assert found == bare
+    assert system(["redis", sized[1]])["volumes"][0] == {}
+
+
+@pytest.mark.parametrize(
+    ("volumes", "options", "place", "said"),
+    [
+        ([{"name": "redis", "size": "1M"}], {}, "volumes[0].size", "'1M' is not a size of 16M or more"),
+        (["cron", {"name": "redis", "size": "x"}], {}, "volumes[1].size", "'x' is not a size"),
+        ([{"name": "redis", "size_may_fail": True}], {}, "volumes[0].size_may_fail", "is said of no size"),
+        ([{"name": "redis", "size": "1G", "size_may_fail": 3}], {}, "volumes[0].size_may_fail", "must be a boolean"),
+        ([{"name": "redis", "sise": "1G"}], {}, "volumes[0]", "unknown key 'sise'; did you mean 'size'"),
+        ([{"name": "redis", "size": "1G"}], {"private_users": "identity"}, "volumes[0].size", "whom no quota holds"),
+    ],
+)
+def test_v3_wrong_sizes_are_refused_with_their_place(
+    volumes: t.Any, options: dict[str, t.Any], place: str, said: str
+) -> None:
+    with pytest.raises(DeclarationError) as error:
+        system(volumes, **options)
+    assert error.value.path == place
+    assert said in error.value.message
+
+
+def test_v3_a_size_that_may_fail_may_be_of_the_host_s_root() -> None:
+    sized = [{"name": "redis", "size": "1G", "size_may_fail": True}]
+    assert system(sized, private_users="identity")["volumes"] == sized

@@ -33,6 +33,7 @@ DEFAULTS: dict[str, t.Any] = {
     "limits": dict.fromkeys(LIMITS),
     "ports": [],
     "nameservers": [],
+    "volumes": [],
 }
 HEALTH: dict[str, t.Any] = {
     "timeout": 30,
@@ -43,7 +44,7 @@ HEALTH: dict[str, t.Any] = {
     "http": [],
     "commands": [],
 }
-HELD = ("timeout", "enabled", "after", "requires", "restart", "limits", "ports", "nameservers")
+HELD = ("timeout", "enabled", "after", "requires", "restart", "limits", "ports", "nameservers", "volumes")
 
 
 def validated(spec: container_options.Options, **given: t.Any) -> dict[str, t.Any]:

@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 ALLOW, ERRNO = 0x7FFF0000, 0x00050000
-EPERM, ENOSYS, EOPNOTSUPP, EAFNOSUPPORT = 1, 38, 95, 97
+EPERM, ENOTTY, ENOSYS, EOPNOTSUPP, EAFNOSUPPORT = 1, 25, 38, 95, 97
 X86_64, I386, AARCH64, X32 = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000000
 NUMBERS = 512
 
@@ -74,11 +74,12 @@ SOCKETCALL, MAKES_SOCKET = 102, 1
 
 SET_USER, SET_GROUP, CREATE, TEMPORARY = 0o4000, 0o2000, 0o100, 0o20000000
 TIOCSTI, TIOCLINUX, NETLINK, AUDIT, VSOCK = 0x5412, 0x541C, 16, 9, 40
+SUBVOLUMES = (0x5000940E, 0x50009418, 0x50009401, 0x50009417, 0x4008941A)  # of btrfs: made, snapshots, read-only (V3)
 SET_LEASE, SET_DELEGATION, DUPLICATE = 1024, 1040, 1030
 ABOVE = 1 << 32  # of a register of 64 bits the kernel does not look at the rest, of an `int` or a mode
 SINGLE = (
     SET_USER | 0o755, SET_GROUP, 0o755, TIOCSTI, TIOCLINUX, ABOVE | TIOCSTI, SET_LEASE, SET_DELEGATION, DUPLICATE,
-    VSOCK, MAKES_SOCKET,
+    VSOCK, MAKES_SOCKET, *SUBVOLUMES,
 )  # fmt: skip
 PAIRS = [
     *((flags, mode) for flags in (CREATE, TEMPORARY | CREATE, TEMPORARY) for mode in (SET_USER, SET_GROUP, 0o755)),
@@ -125,6 +126,8 @@ def answer(plain: dict[int, int], architecture: int, number: int, arguments: tup
     )
     if any(not_permitted):
         return ERRNO | EPERM
+    if number == IOCTL[architecture] and words[1] in SUBVOLUMES:
+        return ERRNO | ENOTTY
     return ERRNO | EAFNOSUPPORT if any(no_family) else ALLOW
 
 
