@@ -140,8 +140,9 @@ class Packer:
     def _is_written(self, status: os.stat_result, name: bytes) -> bool:
         """Write another name of a file with several, or take note of the first. Return whether it is another."""
         identity = status.st_dev << 64 | status.st_ino
-        first = self._first.setdefault(identity, (self._place, name))
-        if first == (self._place, name):
+        here = self._place, name
+        first = self._first.setdefault(identity, here)
+        if first is here:  # to compare places would take as many steps in each other as there are directories
             return False
         self._member(self._above + name, TarKind.HARD_LINK, status, target=_path_of(first))
         return True
