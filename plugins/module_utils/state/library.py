@@ -130,6 +130,7 @@ MODULES = (
     "life/service",
     "life/start",
     "state/declared_units",
+    "state/holds",
     "state/id_ranges",
     "state/kept_layer",
     "state/locks",
