@@ -53,7 +53,7 @@ options:
     default: examined
   move:
     description: The name of the move, as O(state=held) has returned it. Needed for V(given), V(expected) and
-      V(admitted) of O(state).
+      V(admitted) of O(state). With V(withdrawn) the default is that of the move that is noted.
     type: str
   withdrawn:
     description: The name of the move that the other host has withdrawn, for O(state=released).
@@ -151,7 +151,7 @@ from ..module_utils.host.time_limits import TimeLimit, check_time_limits
 from ..module_utils.launcher.kinds import ContractError
 from ..module_utils.launcher.names import NO_NAME, is_name
 from ..module_utils.life import main as _library_main  # noqa: F401  all of it is sent, to be compared
-from ..module_utils.life.move_steps import Move, Place
+from ..module_utils.life.move_steps import Move, MovePlace
 from ..module_utils.life.moving import Moving
 from ..module_utils.state.target import Layout, TargetError
 
@@ -198,7 +198,7 @@ def _examined(moving: Moving, given: dict[str, t.Any], _check: bool) -> dict[str
     result: dict[str, t.Any] = {"place": {**place.write(), "hold": place.hold}}
     if given["other"] is not None:
         try:
-            other = Place.read(given["other"])
+            other = MovePlace.read(given["other"])
         except ContractError as error:
             raise TargetError(f"other: {error}") from error
         step = Move(given["name"], given["peer"], given["here"], given["keep"]).first_step(other, place)
@@ -231,8 +231,8 @@ def _admitted(moving: Moving, given: dict[str, t.Any], check: bool) -> dict[str,
     return {"changed": moving.admit(given["move"], check), "move": given["move"]}
 
 
-def _withdrawn(moving: Moving, _given: dict[str, t.Any], check: bool) -> dict[str, t.Any]:
-    changed, withdrawn, move = moving.withdraw(check)
+def _withdrawn(moving: Moving, given: dict[str, t.Any], check: bool) -> dict[str, t.Any]:
+    changed, withdrawn, move = moving.withdraw(given["move"], check)
     return {"changed": changed, "withdrawn": withdrawn, **({"move": move} if move else {})}
 
 

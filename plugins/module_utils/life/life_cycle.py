@@ -370,7 +370,7 @@ class LifeCycle:
         """Return whether there is anything for `absent` to remove."""
         systems = Systems(self.layout).of_container(self.name)
         directory = str(self.layout.container(self.name))
-        volumes_left = self.volumes() or volumes.snapshot_names(directory) or holds.is_there(directory)
+        volumes_left = self.volumes() or volumes.snapshot_names(directory) or holds.is_noted(directory)
         kept = self.remove_volumes and volumes_left
         left = self.exists() or bool(systems) or bool(kept)
         return left or self.container.status().state == "running"

@@ -20,7 +20,8 @@ of these rows knows where the container may have run last. It never starts where
 no row in which both hosts would start it, and from each a run goes on, or back:
 
 - as long as it was not started on the new host it can go back. The new host goes to `EXPECTED` first, where nobody
-  starts it. Then the old host takes its note away and starts it, and last the new one forgets it.
+  starts it, and says so of this move. Then the old host takes its note away and starts it, and last the new one forgets
+  it.
 - once it was started there it may have promised somebody to keep something, so a run only goes on.
 
 Every move has a name. A step that comes late, of a run that was killed, has the name of another move and is refused.
@@ -33,14 +34,15 @@ import os
 from ..launcher import data, kinds
 from ..launcher.kinds import ContractError, ContractRecord
 from ..launcher.paths import HOLD_FILE
-from ..state.holds import ADMITTED, EXPECTED, GIVEN, HELD, Hold
+from ..state import holds
+from ..state.holds import Hold
 from ..state.target import TargetError
 
 COPY, ADMIT, DEPLOY = "copy", "admit", "deploy"
 """What a run does first: copy the data, or, when they are there, admit the container, or only deploy it, again."""
 
-LEAVES = (HELD, GIVEN)
-COMES = (EXPECTED, ADMITTED)
+LEAVES = (holds.HELD, holds.GIVEN)
+COMES = (holds.EXPECTED, holds.ADMITTED)
 
 SAME = "container %r: %s and %s are the same host: name another one as move_to"
 NOT_THERE = "container %r: %s has neither the container nor volumes of it: name the host that has it as move_from"
@@ -84,7 +86,7 @@ def _mapping(value: object) -> dict[str, object]:
     return value
 
 
-class Place(ContractRecord):
+class MovePlace(ContractRecord):
     """What one host has of a container that is to move.
 
     Attributes:
@@ -147,7 +149,7 @@ class Move:
         self.new = new
         self.keep = keep
 
-    def first_step(self, there: Place, here: Place) -> str:
+    def first_step(self, there: MovePlace, here: MovePlace) -> str:
         """Return what a run does first, of `COPY`, `ADMIT` and `DEPLOY`.
 
         Args:
@@ -164,8 +166,8 @@ class Move:
             raise TargetError(OTHERS % (self.name, self.old, leaves.peer))
         if comes is not None and (comes.peer != self.old or comes.state not in COMES):
             raise TargetError(OTHERS % (self.name, self.new, comes.peer))
-        if leaves is not None and leaves.state == GIVEN:
-            return self._given(leaves, comes, there, here)
+        if leaves is not None and leaves.state == holds.GIVEN:
+            return self._given(comes, there, here)
         if not (there.container or there.volumes):
             if comes is not None:
                 raise TargetError(INCOMPLETE % (self.name, self.old, self.new))
@@ -178,16 +180,14 @@ class Move:
         self._refuse_data(there, here, leaves is None)
         return COPY
 
-    def _given(self, leaves: Hold, comes: Hold | None, there: Place, here: Place) -> str:
-        if comes is not None and comes.move == leaves.move:
-            return ADMIT
+    def _given(self, comes: Hold | None, there: MovePlace, here: MovePlace) -> str:
         if comes is not None:
-            raise TargetError(OTHERS % (self.name, self.new, comes.peer))
+            return ADMIT  # which is refused, and goes back, when a late step of another move has changed the note
         if not here.container:
             raise TargetError(LOST % (self.name, self.new, os.path.join(there.path, HOLD_FILE), self.old))
         return DEPLOY
 
-    def _refuse_data(self, there: Place, here: Place, first: bool) -> None:
+    def _refuse_data(self, there: MovePlace, here: MovePlace, first: bool) -> None:
         """Refuse data that cannot be moved.
 
         Args:

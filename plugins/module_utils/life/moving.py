@@ -18,12 +18,12 @@ from ..launcher.paths import remove_entries
 from ..launcher.process import boot_id
 from ..launcher.volumes import VOLUMES
 from ..state import holds, volumes
-from ..state.holds import ADMITTED, EXPECTED, GIVEN, HELD, Hold
+from ..state.holds import Hold
 from ..state.target import Layout, TargetError
 from ..state.volumes import IMPORTING
 from . import strangers
 from .container import Container
-from .move_steps import Place
+from .move_steps import MovePlace
 from .starting import LauncherStarter, starter
 
 BLOCK = 512  # bytes of what st_blocks counts, inode(7)
@@ -58,13 +58,13 @@ class Moving:
         self.directory = str(layout.container(name))
         self.warnings: list[str] = []
 
-    def look(self) -> Place:
+    def look(self) -> MovePlace:
         """Return what this host has of the container. Change nothing."""
         hold = holds.read(self.directory)
         names = volumes.volume_names(self.directory)
         system = self.layout.current_system(self.name)
         there = os.statvfs(_nearest(self.layout.state))
-        return Place(
+        return MovePlace(
             place=_place(self.layout.state),
             path=self.directory,
             container=self._has_container(),
@@ -91,8 +91,8 @@ class Moving:
         with self._alone(check):
             found = holds.read(self.directory)
             runs = self._runs()
-            hold = found or Hold(state=HELD, peer=self.peer, move=move, ran=runs)
-            if (hold.state, hold.peer) != (HELD, self.peer):
+            hold = found or Hold(state=holds.HELD, peer=self.peer, move=move, ran=runs)
+            if (hold.state, hold.peer) != (holds.HELD, self.peer):
                 raise self._not_noted(move, found)
             if not self._is_known():
                 raise strangers.unknown(self.layout, self.name, "stopped")
@@ -105,7 +105,7 @@ class Moving:
 
     def give(self, move: str, check: bool) -> bool:
         """Leave it to the new host what becomes of the container. Return whether that is a change."""
-        return self._turn(move, (HELD, GIVEN), GIVEN, check)
+        return self._turn(move, (holds.HELD, holds.GIVEN), holds.GIVEN, check)
 
     def release(self, withdrawn: str | None, check: bool) -> tuple[bool, bool]:
         """Take the hold away, and have the container run if it ran. Return whether that changes anything, and is done.
@@ -118,9 +118,9 @@ class Moving:
             hold = holds.read(self.directory)
             if hold is None:
                 return False, True
-            if hold.peer != self.peer or hold.state not in (HELD, GIVEN):
+            if hold.peer != self.peer or hold.state not in (holds.HELD, holds.GIVEN):
                 return False, False
-            if hold.state == GIVEN and hold.move != withdrawn:
+            if hold.state == holds.GIVEN and hold.move != withdrawn:
                 return False, False
             if check:
                 return True, True
@@ -146,20 +146,21 @@ class Moving:
             if found is None:
                 if self._has_container() or self._filled(volumes.volume_names(self.directory)):
                     raise TargetError(IN_THE_WAY % self.name)
-            elif found.peer != self.peer or found.state not in (EXPECTED, ADMITTED) or self._runs():
+            elif found.peer != self.peer or found.state not in (holds.EXPECTED, holds.ADMITTED) or self._runs():
                 raise self._not_noted(move, found)
             if not check:
-                holds.write(self.directory, Hold(state=EXPECTED, peer=self.peer, move=move))
+                holds.write(self.directory, Hold(state=holds.EXPECTED, peer=self.peer, move=move))
                 remove_entries(self.directory, (VOLUMES, IMPORTING))
             return True
 
     def admit(self, move: str, check: bool) -> bool:
         """Let it be started here, now that the other host has given it. Return whether that is a change."""
-        return self._turn(move, (EXPECTED, ADMITTED), ADMITTED, check)
+        return self._turn(move, (holds.EXPECTED, holds.ADMITTED), holds.ADMITTED, check)
 
-    def withdraw(self, check: bool) -> tuple[bool, bool, str | None]:
+    def withdraw(self, move: str | None, check: bool) -> tuple[bool, bool, str | None]:
         """Have it not be started here any more, unless it was.
 
+        :param move: the name of the move; by default that which is noted.
         :return: whether that changes anything; whether it was never started here; and the name of the move.
         """
         with self._alone(check):
@@ -167,11 +168,13 @@ class Moving:
             if found is None:
                 filled = self._filled(volumes.volume_names(self.directory))
                 return False, not (self._has_container() or filled), None
-            if found.peer != self.peer or found.state not in (EXPECTED, ADMITTED):
+            if found.peer != self.peer or found.state not in (holds.EXPECTED, holds.ADMITTED):
                 return False, False, None
-            if found.state == ADMITTED and not check:
-                holds.write(self.directory, found.replacing(state=EXPECTED))
-            return found.state == ADMITTED, True, found.move
+            hold = found.replacing(state=holds.EXPECTED, move=move or found.move)
+            changed = (hold.state, hold.move) != (found.state, found.move)
+            if changed and not check:
+                holds.write(self.directory, hold)
+            return changed, True, hold.move
 
     # What all of them stand on.
 

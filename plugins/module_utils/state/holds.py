@@ -72,7 +72,7 @@ def read(directory: str) -> Hold | None:
     """
     path = os.path.join(directory, HOLD_FILE)
     text = read_text(path)
-    if not text and not is_there(directory):
+    if not text and not is_noted(directory):
         return None
     try:
         fields = data.parse(text, path)
@@ -83,7 +83,7 @@ def read(directory: str) -> Hold | None:
     return Hold.read(fields)
 
 
-def is_there(directory: str) -> bool:
+def is_noted(directory: str) -> bool:
     """Return whether anything is noted of a move, readable or not."""
     return os.path.lexists(os.path.join(directory, HOLD_FILE))
 
