@@ -9,6 +9,7 @@ one, on the other host, notices at its start that there are two.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import operator
 import os
@@ -25,6 +26,7 @@ DEPLOY = [{"hosts": "all", "gather_facts": False, "roles": ["unshare.container.c
 
 WRITER = """\
 import fcntl, os, sqlite3
+os.nice(19)  # it writes without pause, and others work here
 os.chdir("/outside")
 def say(file, text):
     descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -61,10 +63,20 @@ def declared(outside: Path, **more: t.Any) -> dict[str, t.Any]:
         "operating_system": {"host_name": "moved", "services": [unit]},
         "volumes": [{"name": "data", "path": "/srv/data"}],
         "mappings": [{"source": str(outside), "target": "/outside", "writable": True}],
-        "limits": {"cpu_quota": "20%"},  # it writes without pause, and others work here
         "health": {"units": ["writer.service"], "timeout": 20, "steady": 0.1},
         **more,
     }
+
+
+def of_host(host: FleetHost, *words: str) -> list[int]:
+    """Return the processes of a host, but not of its containers, in whose command line one of these words is."""
+    found = []
+    for pid in map(int, (host.cgroup / "cgroup.procs").read_text().split()):
+        with contextlib.suppress(OSError):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+            if any(word in command for word in words):
+                found.append(pid)
+    return found
 
 
 class Mover:
@@ -91,12 +103,16 @@ class Mover:
         path.write_text(json.dumps(inventory))
         return path
 
-    def deploy(self, index: int) -> None:
-        """Deploy it on a host."""
+    def site(self) -> Path:
+        """Write the playbook that deploys what is declared."""
         playbook = self.fleet.directory / "deploy.yml"
         playbook.write_text(json.dumps(DEPLOY))
+        return playbook
+
+    def deploy(self, index: int) -> None:
+        """Deploy it on a host."""
         inventory = self.inventory(index)
-        self.fleet.playbook("-i", str(inventory), "--limit", self.host(index).name, str(playbook)).succeeded()
+        self.fleet.playbook("-i", str(inventory), "--limit", self.host(index).name, str(self.site())).succeeded()
 
     def words(self, old: int, new: int, *more: str) -> list[str]:
         """Return the words of a move for ansible-playbook."""
@@ -119,6 +135,10 @@ class Mover:
     def runs(self, index: int) -> bool:
         """Return whether it runs on a host."""
         return self.host(index).inside("test", "-e", f"/run/unshare/{NAME}/system").returncode == 0
+
+    def pid(self, index: int) -> int:
+        """Return the PID of the container on a host."""
+        return int(json.loads(self.host(index).inside("cat", f"/run/unshare/{NAME}/state.json").stdout)["pid"])
 
     def state(self, index: int) -> str:
         """Return what is noted on a host of a move; empty for nothing."""

@@ -12,13 +12,12 @@ import signal
 import subprocess
 import time
 import typing as t
-from pathlib import Path
 
 import pytest
 
-from .fleet_hosts import Fleet, FleetHost
+from .fleet_hosts import Fleet
 from .lives import seeded
-from .moves import Mover
+from .moves import Mover, of_host
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(3600)]
 
@@ -26,17 +25,6 @@ LINES = 34
 """How many tasks a move has, about."""
 LONGEST = 0.6
 """Seconds into a task at which something is killed, at most."""
-
-
-def of_host(host: FleetHost, *words: str) -> list[int]:
-    """Return the processes of a host, but not of its containers, in whose command line one of these words is."""
-    found = []
-    for pid in map(int, (host.cgroup / "cgroup.procs").read_text().split()):
-        with contextlib.suppress(OSError):
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
-            if any(word in command for word in words):
-                found.append(pid)
-    return found
 
 
 class Interrupted:
