@@ -14,6 +14,7 @@ from typing import Iterator
 from ..host.boot import Boot
 from ..launcher import trees
 from ..launcher.errors import LauncherError
+from ..launcher.kinds import ContractError
 from ..launcher.paths import remove_entries
 from ..launcher.process import boot_id
 from ..launcher.volumes import VOLUMES
@@ -60,7 +61,7 @@ class Moving:
 
     def look(self) -> MovePlace:
         """Return what this host has of the container. Change nothing."""
-        hold = holds.read(self.directory)
+        hold = self._noted()
         names = volumes.volume_names(self.directory)
         system = self.layout.current_system(self.name)
         there = os.statvfs(_nearest(self.layout.state))
@@ -89,7 +90,7 @@ class Moving:
             finds.
         """
         with self._alone(check):
-            found = holds.read(self.directory)
+            found = self._noted()
             runs = self._runs()
             hold = found or Hold(state=holds.HELD, peer=self.peer, move=move, ran=runs)
             if (hold.state, hold.peer) != (holds.HELD, self.peer):
@@ -115,7 +116,7 @@ class Moving:
         :param withdrawn: the name of the move that the new host has withdrawn.
         """
         with self._alone(check):
-            hold = holds.read(self.directory)
+            hold = self._noted()
             if hold is None:
                 return False, True
             if hold.peer != self.peer or hold.state not in (holds.HELD, holds.GIVEN):
@@ -142,7 +143,7 @@ class Moving:
         :raises TargetError: this host has the container, or volumes of it, and not from a move.
         """
         with self._alone(check):
-            found = holds.read(self.directory)
+            found = self._noted()
             if found is None:
                 if self._has_container() or self._filled(volumes.volume_names(self.directory)):
                     raise TargetError(IN_THE_WAY % self.name)
@@ -164,7 +165,7 @@ class Moving:
         :return: whether that changes anything; whether it was never started here; and the name of the move.
         """
         with self._alone(check):
-            found = holds.read(self.directory)
+            found = self._noted()
             if found is None:
                 filled = self._filled(volumes.volume_names(self.directory))
                 return False, not (self._has_container() or filled), None
@@ -181,7 +182,7 @@ class Moving:
     def _turn(self, move: str, states: tuple[str, str], state: str, check: bool) -> bool:
         """Have the note of a move say `state`. Return whether it said the one before."""
         with self._alone(check):
-            found = holds.read(self.directory)
+            found = self._noted()
             if found is None or found.move != move or found.state not in states:
                 raise self._not_noted(move, found)
             if self._runs():
@@ -189,6 +190,13 @@ class Moving:
             if found.state != state and not check:
                 holds.write(self.directory, found.replacing(state=state))
             return found.state != state
+
+    def _noted(self) -> Hold | None:
+        """Return the hold. Raise TargetError for one that cannot be read."""
+        try:
+            return holds.read(self.directory)
+        except ContractError:
+            raise TargetError("container %r: %s" % (self.name, holds.refusal(self.directory))) from None
 
     def _not_noted(self, move: str, found: Hold | None) -> TargetError:
         said = "nothing" if found is None else "that of %s, %s (%s)" % (found.peer, found.state, found.move)

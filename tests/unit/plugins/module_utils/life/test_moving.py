@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import Held, LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import remove_entries
+from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import HOLD_FILE, remove_entries
 from ansible_collections.unshare.container.plugins.module_utils.life import moving
 from ansible_collections.unshare.container.plugins.module_utils.life.move_steps import ADMIT, COPY, DEPLOY, Move
 from ansible_collections.unshare.container.plugins.module_utils.life.moving import Moving
@@ -321,6 +321,18 @@ def test_v5_nothing_is_given_that_runs(hosts: Hosts) -> None:
         hosts.one.moving().give(hosts.name, False)
     hosts.do(hosts.forward(), 1)
     assert hosts.one.container.running is None
+
+
+def test_v5_a_note_that_cannot_be_read_is_named_and_ends_every_step(hosts: Hosts) -> None:
+    note = Path(hosts.one.directory, HOLD_FILE)
+    note.write_text("{")
+    one = hosts.one.moving()
+    acts = (one.look, lambda: one.hold("x", False), lambda: one.release(None, False), lambda: one.withdraw(None, True))
+    for act in acts:
+        with pytest.raises(TargetError, match=f"container 'web': {note} says that it moves .* it is damaged"):
+            act()
+    assert note.read_text() == "{"
+    assert hosts.one.container.running is not None
 
 
 def test_v5_what_a_host_has_is_looked_at_and_counted_once(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
