@@ -163,7 +163,7 @@ class ActionModule(containers.ActionModule):
         wanted = {}
         for name, generation in former.items():
             options = dict(self.given["containers"].get(name) or {})
-            for option in ("health", "roll_back"):  # they were made for the new system
+            for option in ("health", "roll_back", "roll_back_state"):  # they were made for the new system
                 options.pop(option, None)
             wanted[name] = {**options, "state": "rolled_back", "generation": generation}
         self.given["containers"] = wanted

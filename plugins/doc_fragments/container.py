@@ -132,6 +132,15 @@ options:
       - The next run finishes or undoes a switch that was interrupted.
     type: bool
     default: false
+  roll_back_state:
+    description:
+      - With O(roll_back), whether the volumes of the container go back as well. They are saved after the former system
+        has stopped and before the new one starts, and removed when the new one is well. What the new one wrote is lost
+        when the switch is undone.
+      - While they are copied, the container does not run. That takes no time to speak of where the file system of
+        C(/var/lib/unshare) shares the data of copies (btrfs, XFS); elsewhere it takes time, and space, for all data.
+    type: bool
+    default: false
   wait:
     description:
       - Whether to wait until the container's init says that it is ready, and to check for units that failed.

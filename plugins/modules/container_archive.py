@@ -133,6 +133,11 @@ seconds:
   returned: success, not in check mode
   type: float
   sample: 1.25
+paused_seconds:
+  description: For how many of them the container was frozen, or did not run.
+  returned: success, not in check mode
+  type: float
+  sample: 0.204
 volumes:
   description: The volumes in it. An export in check mode returns their names alone.
   returned: success, not of what check mode cannot know
@@ -170,7 +175,7 @@ made:
   type: int
   sample: 1790000000
 consistent:
-  description: How the data are of one moment. The container stood still (V(frozen)), or did not run (V(stopped)).
+  description: What the container did while its data were read, V(frozen), V(stopped) or V(was not running).
   returned: success, not of what check mode cannot know
   type: str
   sample: frozen

@@ -45,7 +45,8 @@ options:
       - Each is a mapping of C(operating_system), C(mappings), C(volumes), C(network), C(shared_network),
         C(extra_file_systems), C(keep_services), C(private_users), C(init), C(security), C(oom_score_adj), C(devices),
         C(credentials), C(log), C(store) and C(root), which its system is made from, and of C(state), C(generation),
-        C(keep_generations), C(health), C(roll_back), C(wait), C(timeout), C(remove_volumes), C(allow_failed_units),
+        C(keep_generations), C(health), C(roll_back), C(roll_back_state), C(wait), C(timeout), C(remove_volumes),
+        C(allow_failed_units),
         C(enabled), C(after), C(requires), C(restart), C(limits), C(ports) and C(nameservers), which its host gets.
       - These are the variables of the role P(unshare.container.system_container#role), without C(system_container_) and
         with the same types, choices and defaults.

@@ -415,7 +415,7 @@ def test_v5_a_container_that_runs_is_stopped_only_when_asked(container: Containe
     export(NAME, tmp_path / "archive", stop=True)
     machine.output("sh", "-c", "echo second > /srv/data/file")
     pid = container.status().pid
-    with pytest.raises(TargetError, match="runs: stop it for the import"):
+    with pytest.raises(TargetError, match="runs, and its volumes cannot be replaced meanwhile: with stop: true"):
         restore(NAME, tmp_path / "archive", replace=True)
     assert container.status().pid == pid
     assert restore(NAME, tmp_path / "archive", replace=True, stop=True)["consistent"] == "stopped"

@@ -15,23 +15,23 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.launcher.volumes import VOLUMES, volume_directory
+from ansible_collections.unshare.container.plugins.module_utils.launcher.volumes import VOLUMES
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
 from ansible_collections.unshare.container.plugins.module_utils.life.snapshot_request import SnapshotRequest
 from ansible_collections.unshare.container.plugins.module_utils.life.snapshotting import Snapshotting
 from ansible_collections.unshare.container.plugins.module_utils.life.starting import LauncherStarter
-from ansible_collections.unshare.container.plugins.module_utils.state import restoring, tree_copy
+from ansible_collections.unshare.container.plugins.module_utils.state import tree_copy
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 from ansible_collections.unshare.container.tests.trees_alike import described
 
-from .conftest import Machine, heard, write_system
-from .lives import Run, seeded
+from .conftest import write_system
+from .saving import ask, is_frozen, reach, saved, snapshot_directory, two, volume
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
 NAME = "test-snapshots"
-TWO = [{"name": "one", "path": "/srv/one"}, {"name": "two", "path": "/srv/two"}]
+
 LOOP = """
 import itertools, os
 for n in itertools.count():
@@ -42,48 +42,11 @@ for n in itertools.count():
 """A program that writes a number to a file of each of two volumes, one after the other, and then the next."""
 
 
-def reach(container: Container, state: str = "started", **options: t.Any) -> LifeCycle:
-    cycle = LifeCycle(Layout(), NAME, container, timeout=60, **options)
-    cycle.reach(state)
-    return cycle
-
-
-def ask(container: Container, state: str = "present", check: bool = False, **options: t.Any) -> dict[str, t.Any]:
-    """Do what the module does, and return its result with its warnings."""
-    request = SnapshotRequest(**{"timeout": 60.0, **options})
-    making = Snapshotting(Layout(), container, LauncherStarter(container), request, check)
-    result = making.reach(state)
-    return {**result, "warnings": heard(making.warnings)}
-
-
-def volume(name: str) -> Path:
-    return Path(volume_directory(NAME, name))
-
-
-def snapshot_directory(container: Container) -> Path:
-    return Path(container.directory, "snapshots")
-
-
-def saved(container: Container, snapshot: str, name: str) -> Path:
-    return snapshot_directory(container) / snapshot / VOLUMES / name
-
-
-def two(container: Container) -> Machine:
-    """Start a container that has two volumes."""
-    system = write_system({"host_name": NAME}, NAME, volumes=TWO)
-    reach(container, system=system)
-    return Machine(NAME, system)
-
-
-def is_frozen(container: Container) -> bool:
-    return "frozen 1" in container.cgroup.read("cgroup.events")
-
-
 def test_v4_a_snapshot_is_saved_restored_and_removed(container: Container) -> None:
     machine = two(container)
     system = machine.system
     machine.output("sh", "-c", "echo first > /srv/one/file; echo first > /srv/two/file; chown 1234:4321 /srv/one/file")
-    before = described(volume("one"))
+    before = described(volume(container, "one"))
     planned = ask(container, check=True, snapshot="first")
     assert (planned["changed"], planned["kept"], planned["diff"]["after"]) == (
         True,
@@ -125,7 +88,7 @@ def test_v4_a_snapshot_is_saved_restored_and_removed(container: Container) -> No
     assert result["changed"]
     assert (result["untouched"], result["warnings"]) == ([], [])
     assert container.status().pid not in (None, pid)
-    assert described(volume("one")) == before
+    assert described(volume(container, "one")) == before
     assert machine.output("ls", "/srv/two") == "file\n"
     assert machine.output("stat", "-c", "%u:%g", "/srv/one/file") == "1234:4321\n"
     assert os.listdir(snapshot_directory(container)) == ["first"], "what was is gone, and so is what was made aside"
@@ -143,7 +106,7 @@ def test_v4_it_is_of_one_moment_of_all_volumes(container: Container) -> None:
     machine = two(container)
     machine.output("sh", "-c", f'exec setsid python3 -c "{LOOP}" </dev/null >/dev/null 2>&1 &')
     deadline = time.monotonic() + 20
-    while not (volume("two") / "n").exists():
+    while not (volume(container, "two") / "n").exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     former = -1
@@ -161,7 +124,7 @@ def test_v4_a_copy_that_fails_leaves_the_container_running_and_nothing_else(
 ) -> None:
     machine = two(container)
     machine.output("sh", "-c", "head -c 100000 /dev/urandom > /srv/one/file")
-    before = described(volume("one"))
+    before = described(volume(container, "one"))
     ask(container, snapshot="good")
     real = tree_copy._copy_range
 
@@ -180,7 +143,7 @@ def test_v4_a_copy_that_fails_leaves_the_container_running_and_nothing_else(
     assert container.status().pid == pid, "it is stopped only for the last step"
     assert os.listdir(snapshot_directory(container)) == ["good"]
     monkeypatch.setattr(tree_copy, "_copy_range", real)
-    assert described(volume("one")) == before
+    assert described(volume(container, "one")) == before
     assert ask(container, snapshot="bad", stop=stop)["consistent"] == ("stopped" if stop else "frozen")
     assert container.status().state == "running"
 
@@ -229,23 +192,25 @@ def test_v4_hostile_content_is_the_same_byte_for_byte(container: Container) -> N
     machine.output(
         "sh", "-c", "setcap cap_net_bind_service=ep /srv/two/f9 || true; setfacl -m u:7:r /srv/two/f8 || true"
     )
-    depth = volume("one") / "deep"
+    depth = volume(container, "one") / "deep"
     aside = Path(container.directory, "deep-aside")
-    before = described(volume("two"))
+    before = described(volume(container, "two"))
     ask_result = ask(container, snapshot="hostile")
     assert ask_result["files"] > 25000
     assert [said for said in ask_result["warnings"] if said.startswith("volume one: 1 sockets are not in the snapshot")]
     # os.walk cannot go as deep, and the copy of the deep part is looked at by names.
-    for top in (saved(container, "hostile", "one"), volume("one")):
+    for top in (saved(container, "hostile", "one"), volume(container, "one")):
         assert bottom(top / "deep") == b"bottom"
     assert depth.exists()
     assert not aside.exists()
     assert described(saved(container, "hostile", "two")) == before
-    shallow = {name: what for name, what in described_without(volume("one"), b"deep").items() if name != b"socket"}
+    shallow = {
+        name: what for name, what in described_without(volume(container, "one"), b"deep").items() if name != b"socket"
+    }
     assert described_without(saved(container, "hostile", "one"), b"deep") == {**shallow, b".": shallow[b"."]}
     machine.output("sh", "-c", "rm -r /srv/one/fifo /srv/two/*")
     ask(container, "restored", snapshot="hostile", stop=True)
-    assert described(volume("two")) == before
+    assert described(volume(container, "two")) == before
     assert machine.output("sh", "-c", "cat /srv/one/hard") == "x"
     ask(container, "absent", snapshot="hostile")
     reach(container, "absent", remove_volumes=True)
@@ -281,108 +246,6 @@ def described_without(top: Path, name: bytes) -> dict[bytes, tuple[t.Any, ...]]:
     return {**found, b".": (*here[:3], *here[4:])}
 
 
-def many_files(machine: Machine, count: int) -> None:
-    machine.output(
-        "python3", "-c", f"for n in range({count}):\n    with open('/srv/one/%d' % n, 'w') as f: f.write('x')"
-    )
-
-
-def test_v4_a_run_that_is_killed_leaves_no_frozen_container_and_no_snapshot(container: Container) -> None:
-    machine = two(container)
-    many_files(machine, 3000)
-    choices = seeded()
-    ask(container, snapshot="good")
-    began = time.monotonic()
-    ask(container, snapshot="timed")
-    span = time.monotonic() - began
-    for number in range(6):
-        run = Run(lambda: ask(container, snapshot="killed"))
-        run.process.wait(choices.uniform(0, span))
-        run.kill()
-        run.end()
-        made = "killed" in os.listdir(snapshot_directory(container))
-        assert machine.output("echo", "alive", timeout=20) == "alive\n", f"round {number}"
-        assert not is_frozen(container)
-        result = ask(container, "absent", snapshot="killed")
-        assert result["changed"] == made
-        assert sorted(os.listdir(snapshot_directory(container))) == ["good", "timed"]
-
-
-@pytest.mark.parametrize("moment", ["before", "between"])
-def test_v4_a_restore_that_is_killed_is_old_or_new_as_a_whole(container: Container, moment: str) -> None:
-    machine = two(container)
-    machine.output("sh", "-c", "echo old > /srv/one/file; echo old > /srv/two/file")
-    ask(container, snapshot="old")
-    machine.output("sh", "-c", "echo new > /srv/one/file; echo new > /srv/two/file")
-
-    def restore() -> None:
-        real, finish = restoring.note, restoring.finish
-
-        def note(path: str, restore: restoring.Restore) -> None:
-            real(path, restore)
-            if moment == "before":
-                os.kill(os.getpid(), 9)
-
-        def stop_between(name: str) -> None:
-            if name == "two":
-                os.kill(os.getpid(), 9)
-
-        patched = pytest.MonkeyPatch()  # of this process, which is killed
-        patched.setattr(restoring, "note", note)
-        patched.setattr(restoring, "finish", lambda directory, path: finish(directory, path, stop_between))
-        ask(container, "restored", snapshot="old", stop=True)
-
-    status, _said = Run(restore).end()
-    assert status == -9
-    contents = [(volume(name) / "file").read_text() for name in ("one", "two")]
-    if moment == "before":
-        assert (contents, container.status().state) == (["new\n"] * 2, "running")
-        result = ask(container, "absent", snapshot="other")
-        assert (result["changed"], result["warnings"]) == (False, [])
-        expected = "new\n"
-    else:
-        assert (contents, container.status().state) == (["old\n", "new\n"], "stopped")
-        reach(container)  # which lets nobody inside see a part
-        expected = "old\n"
-    for name in ("one", "two"):
-        assert machine.output("cat", f"/srv/{name}/file") == expected
-    ask(container, "absent", snapshot="other")
-    assert os.listdir(snapshot_directory(container)) == ["old"]
-
-
-def test_v4_the_next_run_finishes_a_restore_and_starts_what_ran(container: Container) -> None:
-    machine = two(container)
-    machine.output("sh", "-c", "echo old > /srv/one/file; echo old > /srv/two/file")
-    ask(container, snapshot="old")
-    machine.output("sh", "-c", "echo new > /srv/one/file; echo new > /srv/two/file")
-
-    def stop_between(name: str) -> None:
-        if name == "two":
-            os.kill(os.getpid(), 9)
-
-    def restore() -> None:
-        finish = restoring.finish
-        patched = pytest.MonkeyPatch()  # of this process, which is killed
-        patched.setattr(restoring, "finish", lambda directory, path: finish(directory, path, stop_between))
-        ask(container, "restored", snapshot="old", stop=True)
-
-    assert Run(restore).end()[0] == -9
-    result = ask(container, snapshot="old")
-    assert result["changed"]
-    assert [said for said in result["warnings"] if "the restore of old was interrupted, and is finished now" in said]
-    assert [said for said in result["warnings"] if "does not run: start it" in said]
-    assert (volume("two") / "file").read_text() == "old\n"
-    (volume("two") / "file").write_text("new\n")
-    assert Run(restore).end()[0] == -9
-    result = ask(container, "restored", snapshot="old")
-    assert container.status().state == "stopped", "what was stopped when the restore began stays so"
-    reach(container)
-    assert Run(restore).end()[0] == -9
-    result = ask(container, "restored", snapshot="old", stop=True)
-    assert (result["changed"], container.status().state) == (True, "running")
-    assert machine.output("cat", "/srv/two/file") == "old\n"
-
-
 def test_v4_retention_counts_what_has_the_same_labels(container: Container) -> None:
     two(container)
     nightly: dict[str, t.Any] = {"labels": {"made": "nightly"}}
@@ -408,9 +271,9 @@ def test_v6_snapshots_stay_with_a_container_that_is_absent(container: Container)
     ask(container, snapshot="old")
     gone = reach(container, "absent")
     assert [said for said in gone.warnings if "its snapshots are kept in" in said and said.count(": old;")]
-    (volume("one") / "file").write_text("new\n")
+    (volume(container, "one") / "file").write_text("new\n")
     assert ask(container, "restored", snapshot="old")["consistent"] == "frozen"
-    assert (volume("one") / "file").read_text() == "old\n"
+    assert (volume(container, "one") / "file").read_text() == "old\n"
     assert ask(container, snapshot="kept")["consistent"] == "was not running"
     cycle = LifeCycle(Layout(), NAME, container, remove_volumes=True)
     assert cycle.would_change("absent")
@@ -450,57 +313,6 @@ def test_v4_what_cannot_be_done_is_refused_before_anything(container: Container)
     assert result["kept"] == ["known", "next"], "what cannot be read is nobody's to remove by counting"
     assert container.status().state == "running"
     assert ask(container, "absent", snapshot="known")["changed"], "but by its name"
-
-
-WRITING = "yes 'insert into numbers select coalesce(max(number), 0) + 1 from numbers;'"
-
-
-def databases(container: Container, rounds: int) -> None:
-    """Take snapshots while databases are written to without pause, restore each, and see that it recovers."""
-    services: list[dict[str, t.Any]] = [
-        {"type": "postgresql", "value": {"settings": {"fsync": True}}},
-        {"type": "redis", "value": {"settings": {"appendonly": "yes"}}},
-    ]
-    system = write_system({"host_name": NAME, "services": services}, NAME, volumes=True)
-    reach(container, system=system)
-    machine = Machine(NAME, system)
-
-    def sql(text: str) -> str:
-        return machine.output("psql", "-XAtqc", text, "postgres", user="postgres").strip()
-
-    sql("create table numbers (number bigint primary key)")
-    for user, command in (("postgres", f"{WRITING} | exec psql -Xq postgres"), ("root", "yes incr number | redis-cli")):
-        machine.output("setsid", "sh", "-c", f"{{ {command}; }} </dev/null >/dev/null 2>&1 &", user=user)
-    counted: list[tuple[int, int]] = []
-    for number in range(rounds):
-        deadline = time.monotonic() + 30
-        while True:  # what was acknowledged before the snapshot is in it
-            written = machine.output("redis-cli", "get", "number").strip()
-            found = int(sql("select coalesce(max(number), 0) from numbers")), int(written or 0)
-            if all(now > then for now, then in zip(found, counted[-1] if counted else (0, 0), strict=True)):
-                break
-            assert time.monotonic() < deadline, found
-        counted.append(found)
-        assert ask(container, snapshot=f"of-{number}")["consistent"] == "frozen"
-    for number, (rows, count) in enumerate(counted):
-        ask(container, "restored", snapshot=f"of-{number}", stop=True)
-        greatest = int(sql("select max(number) from numbers"))
-        assert greatest == int(sql("select count(*) from numbers"))
-        assert greatest >= rows
-        assert int(machine.output("redis-cli", "get", "number")) > 0
-        assert count > 0
-        assert sql("insert into numbers values (0); select count(*) from numbers") == str(greatest + 1)
-        assert container.failed_units() == []
-
-
-def test_v4_databases_that_are_written_to_recover(container: Container) -> None:
-    databases(container, 3)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(900)
-def test_v4_databases_that_are_written_to_recover_from_each_of_twenty(container: Container) -> None:
-    databases(container, 20)
 
 
 @pytest.mark.parametrize("kind", ["btrfs", "xfs"])

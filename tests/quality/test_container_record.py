@@ -68,6 +68,7 @@ GIVEN: dict[str, t.Any] = {
     "keep_generations": 3,
     "health": {"units": ["given.service"]},
     "roll_back": True,
+    "roll_back_state": True,
     "wait": False,
     "timeout": 12.5,
     "remove_volumes": True,

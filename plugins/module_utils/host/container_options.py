@@ -64,6 +64,7 @@ OPTIONS: Options = {
     "keep_generations": {"type": "int", "default": 5},
     "health": {"type": "dict", "options": HEALTH},
     "roll_back": {"type": "bool", "default": False},
+    "roll_back_state": {"type": "bool", "default": False},
     "wait": {"type": "bool", "default": True},
     "timeout": TimeLimit(30),
     "remove_volumes": {"type": "bool", "default": False},

@@ -26,8 +26,10 @@ For the modules:
     software     which tree a container's software is of, and when that goes
     life_cycle   what a state that is asked for takes, the way back included; `unhealthy` is what it says of one that
                  is not well
+    saved_state  the volumes as they were before a switch, which go back with it
     strangers    what an error says of a name that no container of the host has
     check_mode   what check mode says of one that goes on running
+    at_rest      a container, frozen or stopped, while its volumes are read or replaced
     archiving_volumes   the volumes of one as a file, and back
     moving       what one of two hosts does for a container that moves between them; `move_steps` in which order, and
                  where a run goes on that finds a move begun

@@ -11,7 +11,6 @@ at any moment leaves the old ones or the new ones whole.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import os
 import stat
@@ -25,14 +24,15 @@ from ..launcher.paths import NEW, make_directory, remove_entries, remove_file, s
 from ..launcher.volumes import SNAPSHOTS, VOLUMES
 from ..state import restoring, volume_archives, volumes
 from ..state.renaming import put_in_place
+from ..state.snapshots import write_out
 from ..state.tar_members import TAR_PART, Damaged, Member
 from ..state.target import Layout, TargetError, explain
 from ..state.unpacking import Unpacker, checked
 from ..state.volume_archives import ArchivedVolume, ArchiveManifest, VolumesArchive, WrittenArchive
 from ..state.volumes import IMPORTING
+from .at_rest import AtRest
 from .container import Container
-from .frozen import Frozen
-from .starting import LauncherStarter, starter
+from .starting import starter
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 UNFINISHED_RESTORE = (
@@ -48,20 +48,22 @@ class Archiving:
     :param path: of the archive on this host.
     :param stop: whether the container is stopped for it, and started again afterwards if it ran.
     :param timeout: seconds for its stop, its start, and to wait for another run; None for those of its unit.
-    :ivar warnings: for the user.
     """
 
     def __init__(self, layout: Layout, name: str, path: str, stop: bool, timeout: float | None) -> None:
         self.layout = layout
         self.name = name
         self.path = path
-        self.stop = stop
-        self.container = Container(name)
-        boot = Boot(layout, name, self.container, timeout=timeout)
-        self.timeout = boot.timeout
-        self.starter = starter(self.container, boot.systemd)
+        container = Container(name)
+        boot = Boot(layout, name, container, timeout=timeout)
+        self.rest = AtRest(layout, container, starter(container, boot.systemd), stop, boot.timeout)
         self.directory = str(layout.container(name))
-        self.warnings: list[str] = []
+        self._found: list[str] = []
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return what the user is to be told."""
+        return self._found + self.rest.warnings
 
     # Export.
 
@@ -79,7 +81,7 @@ class Archiving:
         if check:
             return {**result, "volumes": [{"name": name} for name in names]}
         began = time.monotonic()
-        with self._held(), self._at_rest() as state:
+        with self.rest.lock(), self.rest.reading() as state:
             self._refuse_unfinished()
             manifest = self._manifest(volumes.volume_names(self.directory), state)
             try:
@@ -87,12 +89,14 @@ class Archiving:
             except OSError as error:
                 raise TargetError("path: %s cannot be written: %s" % (self.path, explain(error))) from error
         if written.sockets:
-            self.warnings.append(SOCKETS % written.sockets)
+            self._found.append(SOCKETS % written.sockets)
+        self.rest.tell_start("%s: is written" % self.path)
         return {
             **result,
             "checksum": "sha256:" + digest,
             "size": size,
             "seconds": round(time.monotonic() - began, 3),
+            "paused_seconds": round(self.rest.seconds, 3),
             **_told(manifest, written.volumes),
         }
 
@@ -111,7 +115,7 @@ class Archiving:
         """Raise TargetError for what is missing; in check mode warn, for an earlier task may make it."""
         if not check:
             raise TargetError(said)
-        self.warnings.append(said)
+        self._found.append(said)
 
     def _parent(self, check: bool) -> str:
         """Return the archive's directory. Raise TargetError unless it, and those above, are root's alone to write.
@@ -184,7 +188,7 @@ class Archiving:
         if check and not os.path.lexists(self.path):
             self._lack("path: %s is not there" % self.path, check)
             return {"changed": True, "name": self.name, "path": self.path}
-        with self._opened() as file, self._held():
+        with self._opened() as file, self.rest.lock():
             self._refuse_unfinished()
             if not check:
                 remove_entries(self.directory, (IMPORTING,))
@@ -204,12 +208,14 @@ class Archiving:
                     os.rmdir(self.directory)  # of a container that this host has not
             size, digest = os.fstat(file.fileno()).st_size, _digest_of(file)
             if not check:
-                with self._stopped():
+                with self.rest.stopped():
                     self._exchange()
                 remove_entries(self.directory, (IMPORTING,))
+                self.rest.tell_start("container %s: has the volumes of the archive" % self.name)
         result = {"changed": True, "name": self.name, "path": self.path, "checksum": "sha256:" + digest, "size": size}
         if not check:
             result["seconds"] = round(time.monotonic() - began, 3)
+            result["paused_seconds"] = round(self.rest.seconds, 3)
         return {**result, **_told(archive.manifest, found)}
 
     @contextlib.contextmanager
@@ -232,8 +238,7 @@ class Archiving:
                 "path: %s is an archive of the container %r, and not of %r: name that as `container`, if it is meant"
                 % (self.path, manifest.container, other or self.name)
             )
-        if not self.stop and self.container.status().state == "running":
-            raise TargetError("container %r runs: stop it for the import (stop: true)" % self.name)
+        self.rest.refuse()
         for name in volumes.volume_names(self.directory):
             descriptor = self._open_volume(name)
             try:
@@ -256,48 +261,12 @@ class Archiving:
         os.mkdir(aside, 0o700)
         with Unpacker(aside) as unpacker:
             found = archive.read(unpacker.write)
-        _synchronise(aside)
+        write_out(Path(aside))
         return found
 
     def _exchange(self) -> None:
         put_in_place(Path(self.directory, IMPORTING), Path(self.directory, VOLUMES))
         sync_directory(self.directory)
-
-    # The container meanwhile.
-
-    @contextlib.contextmanager
-    def _held(self) -> Iterator[None]:
-        """Hold what other runs take turns by: where the host has systemd the launcher has a lock of its own."""
-        with self.starter.lock(self.timeout):
-            yield
-
-    @contextlib.contextmanager
-    def _at_rest(self) -> Iterator[str]:
-        """Have the container write nothing. Yield how that is: `frozen` or `stopped`."""
-        if self.stop or self.container.status().state != "running":
-            with self._stopped():
-                yield "stopped"
-            return
-        own = (
-            contextlib.nullcontext() if isinstance(self.starter, LauncherStarter) else self.container.lock(self.timeout)
-        )
-        with own, Frozen(self.container):
-            yield "frozen"
-
-    @contextlib.contextmanager
-    def _stopped(self) -> Iterator[None]:
-        """Have the container not run, and run again afterwards if it did."""
-        ran = self.container.status().state == "running"
-        if ran and not self.stop:
-            raise TargetError("container %r was started meanwhile: try again" % self.name)
-        if ran:
-            self.starter.stop(self.timeout)
-        try:
-            yield
-        finally:
-            system = self.layout.current_system(self.name)
-            if ran and system is not None:
-                self.warnings += self.starter.start(system, True, self.timeout)
 
 
 @contextlib.contextmanager
@@ -337,14 +306,3 @@ def _told(manifest: ArchiveManifest, found: Iterable[ArchivedVolume]) -> dict[st
         "consistent": manifest.state,
         "volumes": [{"name": volume.name, "files": volume.files, "bytes": volume.bytes} for volume in found],
     }
-
-
-def _synchronise(directory: str) -> None:
-    """Bring all of a file system to its disk, before what was written there gets its name."""
-    descriptor = os.open(directory, _DIRECTORY)
-    try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), directory)
-    finally:
-        os.close(descriptor)

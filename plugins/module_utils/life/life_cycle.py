@@ -25,6 +25,7 @@ from ..state.target import Layout, TargetError, message_of, remove_empty
 from . import failure_report, software, strangers
 from .container import ON_DISK
 from .health import DEFAULTS, await_health
+from .saved_state import SavedState
 from .starting import LauncherStarter, Starter
 from .unhealthy import UnhealthyError
 
@@ -52,6 +53,7 @@ class LifeCycle:
     :param allow_failed_units: whether a failed unit is no error.
     :param health: the checks after a start, as in `container_options.HEALTH`. None stands for its defaults.
     :param roll_back: whether a switch to another system is undone when the container is not well with it.
+    :param roll_back_state: whether its volumes go back with it.
     :param generation: the generation that `rolled_back` goes back to; None for the last one before the current.
     :param keep: how many generations are kept.
     :param remove_volumes: whether its volumes go with a container that is to be absent.
@@ -72,6 +74,7 @@ class LifeCycle:
         allow_failed_units: bool = False,
         health: dict[str, Any] | None = None,
         roll_back: bool = False,
+        roll_back_state: bool = False,
         generation: int | None = None,
         keep: int = generations.GENERATIONS_KEPT,
         remove_volumes: bool = False,
@@ -99,6 +102,7 @@ class LifeCycle:
         self._switched = False
         self.removed: list[str] = []  # the generations and systems that were no longer to be kept
         self.warnings: list[str] = []
+        self.saved = SavedState(layout, container, self.starter, timeout, roll_back_state, self.warnings)
         self.failed_units: list[str] | None = None
         """The units that do not do what was declared, once they were asked for."""
 
@@ -191,6 +195,7 @@ class LifeCycle:
                 if self.health is not None:
                     generations.note_well(self.layout, self.name)
                 generations.end_trial(self.layout, self.name)
+                self.saved.forget()
             self._prune()
 
     def running_system(self) -> Path | None:
@@ -269,6 +274,7 @@ class LifeCycle:
             status = self.container.status()
         if status.state != "running":
             self.changed = True
+            self.saved.save()
             try:
                 self.warnings += self.starter.start(current, self.wait, self.timeout)
             except NotReady as error:
@@ -314,15 +320,16 @@ class LifeCycle:
             return
         units = error.failed_units if isinstance(error, UnhealthyError) else []
         self.changed, self.failed_units = True, None
-        said = message_of(error, self.name)
+        said, put_back = message_of(error, self.name), False
         try:
             generations.point(self.layout, self.name, generations.find(self.layout, self.name, former))
+            put_back = self.saved.put_back()
             self._run(restart=False)
             generations.end_trial(self.layout, self.name)
         except Exception as second:
             message = f"{said}\nGoing back to generation {former} failed, too: {message_of(second, self.name)}"
             raise UnhealthyError(message, True, units, self._known()) from error
-        message = f"{said}\nRolled back: generation {former} runs again"
+        message = f"{said}\nRolled back: generation {former} runs again{', with its volumes as they were' * put_back}"
         raise UnhealthyError(message, True, units, self._known(), former) from error
 
     def _nowhere_to_go(self, error: Exception) -> UnhealthyError:

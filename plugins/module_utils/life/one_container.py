@@ -71,6 +71,8 @@ class OneContainer:
     ) -> None:
         if options["keep_generations"] < 1:
             raise TargetError("keep_generations: at least 1, the current one, is kept")
+        if options["roll_back_state"] and not roll_back:
+            raise TargetError("roll_back_state: needs roll_back: true, without which no switch is undone")
         self.state = str(options["state"])
         self.name = str(container.name)
         self.container = container
@@ -99,6 +101,7 @@ class OneContainer:
             allow_failed_units=options["allow_failed_units"],
             health=options["health"],
             roll_back=roll_back,
+            roll_back_state=options["roll_back_state"],
             generation=options["generation"],
             keep=options["keep_generations"],
             remove_volumes=options["remove_volumes"],

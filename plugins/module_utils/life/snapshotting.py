@@ -14,28 +14,23 @@ import contextlib
 import os
 import time
 from pathlib import Path
-from typing import Any, Callable, ContextManager, Dict
+from typing import Any, Callable, Dict
 
-from ..launcher.errors import LauncherError
 from ..launcher.volumes import SNAPSHOTS, VOLUMES
 from ..state import restoring, volumes
 from ..state.restoring import Restore
 from ..state.snapshot_record import SnapshotRecord, no_longer_kept
-from ..state.snapshots import Snapshots, copy, write_out
-from ..state.target import Layout, TargetError, message_of
-from . import examination, strangers
+from ..state.snapshots import Snapshots, copy, inodes_in, write_out
+from ..state.target import Layout, TargetError
+from . import strangers
+from .at_rest import AtRest
 from .container import ON_DISK
-from .frozen import Frozen
 from .snapshot_request import SnapshotRequest
-from .starting import LauncherStarter, Starter
+from .starting import Starter
 
 Result = Dict[str, Any]
 
 NO_VOLUMES = "container {name!r}: has no volumes on this host, so that nothing is to be saved: declare some (volumes)"
-RUNS = (
-    "container {name!r}: runs, and its volumes cannot be replaced meanwhile: with stop: true it is stopped for that, "
-    "and started again; or stop it before"
-)
 UNFINISHED = (
     "container {name!r}: a restore of {snapshot} was interrupted, and the container runs: stop it, and run this again"
 )
@@ -65,16 +60,20 @@ class Snapshotting:
     ) -> None:
         self.layout = layout
         self.container = container
-        self.starter = starter
+        self.rest = AtRest(layout, container, starter, request.stop, request.timeout)
         self.request = request
         self.check = check
         self.name = str(container.name)
         self.directory = layout.container(self.name)
         self.snapshots = Snapshots(self.name, self.directory)
-        self.warnings: list[str] = []
+        self._found: list[str] = []
         self.changed = False
         self._restart = False
-        self._not_started = ""
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return what the user is to be told."""
+        return self._found + self.rest.warnings
 
     def reach(self, state: str) -> Result:
         """Bring the snapshot into `state`: present, absent or restored. Return a module's result.
@@ -82,6 +81,14 @@ class Snapshotting:
         :raises TargetError, LauncherError, OSError: when that cannot be done.
         """
         self.request.check(state)
+        with contextlib.nullcontext() if self.check else self.rest.lock():
+            return self.reach_held(state)
+
+    def reach_held(self, state: str) -> Result:
+        """Do what `reach` does. The caller holds the lock by which runs take turns, except in check mode.
+
+        :raises TargetError, LauncherError, OSError: when that cannot be done.
+        """
         act: dict[str, Callable[[], Result]] = {
             "present": self._present,
             "absent": self._absent,
@@ -93,11 +100,9 @@ class Snapshotting:
         if not there:
             self._lack(strangers.unknown(self.layout, self.name, "snapshot"))
             return self._result({"snapshot": self.request.snapshot or _new_name([]), "removed": []}, changed=True)
-        if self.check:
-            return act[state]()
-        with self.starter.lock(self.request.timeout):
+        if not self.check:
             self._settle(state)
-            return act[state]()
+        return act[state]()
 
     def _is_there(self) -> bool:
         """Return whether the host has anything of the container."""
@@ -108,32 +113,23 @@ class Snapshotting:
         """Refuse what is not there; in check mode an earlier task may be about to make it."""
         if not self.check:
             raise error
-        self.warnings.append(str(error))
+        self._found.append(str(error))
 
     def _settle(self, state: str) -> None:
         """Finish a restore that was interrupted, or go back, and remove what interrupted runs left."""
         former = restoring.noted(str(self.snapshots.path))
         if former is not None and former.ready:
-            if self._runs():
+            if self.rest.runs():
                 raise TargetError(UNFINISHED.format(name=self.name, snapshot=former.snapshot))
-            with self._alone():
+            with self.rest.alone():
                 restoring.finish(str(self.directory), str(self.snapshots.path))
             self.changed = True
-            self.warnings.append(f"the restore of {former.snapshot} was interrupted, and is finished now")
-        if former is not None and former.restart and not self._runs():
+            self._found.append(f"the restore of {former.snapshot} was interrupted, and is finished now")
+        if former is not None and former.restart and not self.rest.runs():
             self._restart = True
             if state != "restored":
-                self.warnings.append(STOPPED.format(name=self.name, snapshot=former.snapshot))
+                self._found.append(STOPPED.format(name=self.name, snapshot=former.snapshot))
         self.snapshots.clear()
-
-    def _runs(self) -> bool:
-        return bool(self.container.status().state == "running")
-
-    def _alone(self) -> ContextManager[Any]:
-        """Return the lock that keeps everybody else from starting the container, where the run's own is another."""
-        own = isinstance(self.starter, LauncherStarter)
-        held: ContextManager[Any] = contextlib.nullcontext() if own else self.container.lock(self.request.timeout)
-        return held
 
     # Present.
 
@@ -174,11 +170,11 @@ class Snapshotting:
         system = os.path.basename(status.system or "") if running else current.name if current else ""
         with self._space_for(self.snapshots.path), self.snapshots.making(snapshot) as path:
             (path / VOLUMES).mkdir(mode=0o700)
-            how, made, paused, size, files = self._read(running, saved, path / VOLUMES)
+            how, size, files = self._read(saved, path / VOLUMES)
             write_out(path)
             record = SnapshotRecord(
                 container=self.name,
-                made=made,
+                made=self.rest.began,
                 system=system,
                 labels=self.request.labels or {},
                 consistent=how,
@@ -186,47 +182,17 @@ class Snapshotting:
                 size=size,
                 files=files,
                 seconds=round(time.monotonic() - began, 3),
-                paused_seconds=round(paused, 3),
+                paused_seconds=round(self.rest.seconds, 3),
             )
             self.snapshots.finish(snapshot, path, record)
-        self._tell_start(f"snapshot {snapshot}: is made")
+        self.rest.tell_start(f"snapshot {snapshot}: is made")
         return record
 
-    def _tell_start(self, done: str) -> None:
-        """Raise TargetError when the container has not started again after what is done."""
-        if self._not_started:
-            raise TargetError(f"{done}, but the container does not start again: {self._not_started}")
-
-    def _read(self, running: bool, saved: list[str], target: Path) -> tuple[str, float, float, int, int]:
-        """Copy the volumes while nothing of the container changes them.
-
-        :return: how, when that was, for how many seconds it took part in nothing, the bytes and the files.
-        """
-        if running and self.request.stop:
-            self._examine()
-            began = time.monotonic()
-            try:
-                self.starter.stop(self.request.timeout)
-                made = time.time()
-                with self._alone():
-                    size, files = self._copy(self.directory / VOLUMES, saved, target, say=True)
-            except BaseException as error:
-                self._start_after(error)
-                raise
-            try:
-                self._start()
-            except (LauncherError, TargetError, OSError) as error:
-                self._not_started = message_of(error, self.name)  # what was saved is kept all the same
-            return "stopped", made, time.monotonic() - began, size, files
-        with self._alone():
-            if not running:
-                made = time.time()
-                size, files = self._copy(self.directory / VOLUMES, saved, target, say=True)
-                return "was not running", made, 0.0, size, files
-            with Frozen(self.container) as frozen:
-                made = time.time()
-                size, files = self._copy(self.directory / VOLUMES, saved, target, say=True)
-        return "frozen", made, frozen.seconds, size, files
+    def _read(self, saved: list[str], target: Path) -> tuple[str, int, int]:
+        """Copy the volumes while nothing of the container changes them. Return how, the bytes and the files."""
+        with self.rest.reading() as how:
+            size, files = self._copy(self.directory / VOLUMES, saved, target, say=True)
+        return how, size, files
 
     def _copy(self, source: Path, names: list[str], target: Path, say: bool = False) -> tuple[int, int]:
         """Copy volumes from one directory into another. Return the bytes and the files that were read."""
@@ -236,7 +202,7 @@ class Snapshotting:
             size, files = size + done.size, files + done.files
             for count, text in ((done.sockets, SOCKETS_LEFT_OUT), (done.devices, NODES_LEFT_OUT)):
                 if count and say:
-                    self.warnings.append(text.format(volume=volume, count=count))
+                    self._found.append(text.format(volume=volume, count=count))
         return size, files
 
     def _retain(self, snapshot: str, record: SnapshotRecord | None) -> list[str]:
@@ -245,7 +211,7 @@ class Snapshotting:
         if request.keep is None and request.max_age is None:
             return []
         found, problems = self.snapshots.readable()
-        self.warnings += problems
+        self._found += problems
         wanted = request.labels if request.labels is not None else record.labels if record is not None else {}
         removed = no_longer_kept(found, snapshot, wanted, request.keep, request.max_age, time.time())
         for other in [] if self.check else removed:
@@ -277,85 +243,46 @@ class Snapshotting:
                 raise  # it is there, and no earlier task mends it
             self._lack(error)
             return self._result({"snapshot": snapshot, "removed": []}, changed=True)
-        running = self._runs()
-        if running and not self.request.stop:
-            raise TargetError(RUNS.format(name=self.name))
+        self.rest.refuse(self._restart)
         current = self.layout.current_system(self.name)
         if current is not None and record.system and record.system != current.name:
             said = OTHER_SYSTEM.format(snapshot=snapshot, former=record.system, current=current.name)
-            self.warnings.append(said)
+            self._found.append(said)
         there = volumes.volume_names(str(self.directory))
         untouched = [volume for volume in there if volume not in record.volumes]
         began = time.monotonic()
-        paused = 0.0
         if not self.check:
-            paused = self._put_back(snapshot, record, running)
+            self._put_back(snapshot, record)
         self.changed = True
-        told = {**_told(record), "seconds": round(time.monotonic() - began, 3), "paused_seconds": round(paused, 3)}
+        told = {
+            **_told(record),
+            "seconds": round(time.monotonic() - began, 3),
+            "paused_seconds": round(self.rest.seconds, 3),
+        }
         result = {"snapshot": snapshot, **told, "untouched": untouched, "removed": []}
         before = {volume: "as it is" if volume in there else "absent" for volume in record.volumes}
         after = dict.fromkeys(record.volumes, f"of the snapshot {snapshot}")
         return self._result(result, before={"volumes": before}, after={"volumes": after})
 
-    def _put_back(self, snapshot: str, record: SnapshotRecord, running: bool) -> float:
-        """Replace the volumes. Return for how many seconds a running container did not run."""
-        restart = running or self._restart
-        if restart:
-            self._examine()
-        began = time.monotonic()
+    def _put_back(self, snapshot: str, record: SnapshotRecord) -> None:
+        """Replace the volumes."""
         place = str(self.snapshots.path)
-        with self._space_for(self.snapshots.path), self.snapshots.restoring() as path:
-            (path / VOLUMES).mkdir(mode=0o700)
-            self._copy(self.snapshots.path / snapshot / VOLUMES, record.volumes, path / VOLUMES)
-            write_out(path)
-            inodes = {volume: (path / VOLUMES / volume).stat().st_ino for volume in record.volumes}
-            restore = Restore(snapshot=snapshot, restart=restart, ready=False, volumes=inodes)
-            restoring.note(place, restore)
-            began = time.monotonic()
-            try:
-                if running:
-                    self.starter.stop(self.request.timeout)
+        with contextlib.ExitStack() as stopped:
+            with self._space_for(self.snapshots.path), self.snapshots.restoring() as path:
+                (path / VOLUMES).mkdir(mode=0o700)
+                self._copy(self.snapshots.path / snapshot / VOLUMES, record.volumes, path / VOLUMES)
+                write_out(path)
+                inodes = inodes_in(path, record.volumes)
+                restart = self.rest.runs() or self._restart
+                restore = Restore(snapshot=snapshot, restart=restart, ready=False, volumes=inodes)
+                restoring.note(place, restore)
+                stopped.enter_context(self.rest.stopped(restart))
                 restoring.note(place, restore.replacing(ready=True))
-            except BaseException as error:
-                if running:
-                    self._start_after(error)
-                raise
-        with self._alone():
             restoring.finish(str(self.directory), place)
-        if restart:
-            try:
-                self._start()
-            except (LauncherError, TargetError, OSError) as error:
-                self._not_started = message_of(error, self.name)
-        paused = time.monotonic() - began if restart else 0.0
         self.snapshots.clear()
-        self._tell_start(f"snapshot {snapshot}: is restored")
-        return paused
+        self.rest.tell_start(f"snapshot {snapshot}: is restored")
 
     # What both have in common.
-
-    def _examine(self) -> None:
-        """Refuse to stop what could not be started again."""
-        system = self.layout.current_system(self.name)
-        if system is None:
-            raise strangers.without_system(self.name)
-        examination.examine(self.layout, self.name, system).refuse(self.name)
-
-    def _start(self) -> None:
-        system = self.layout.current_system(self.name)
-        if system is None:
-            raise strangers.without_system(self.name)
-        self.warnings += self.starter.start(system, True, self.request.timeout)
-
-    def _start_after(self, error: BaseException) -> None:
-        """Start what was stopped for something that has failed; that is what is to be said."""
-        if self._runs():
-            return
-        try:
-            self._start()
-        except (LauncherError, TargetError, OSError) as second:
-            said = message_of(error, self.name) if isinstance(error, Exception) else "interrupted"
-            raise TargetError(f"{said}\nNor does it start again: {message_of(second, self.name)}") from error
 
     @contextlib.contextmanager
     def _space_for(self, place: Path) -> Any:

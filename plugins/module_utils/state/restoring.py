@@ -66,8 +66,25 @@ def note(snapshots: str, restore: Restore) -> None:
     Args:
         snapshots: path of the directory of the container's snapshots.
     """
+    _note(os.path.join(snapshots, RESTORING), restore)
+
+
+def turn_into(snapshots: str, restore: Restore) -> None:
+    """Turn a snapshot into a restore of it, which needs no copy. There is no snapshot of this name any more then.
+
+    Args:
+        snapshots: path of the directory of the container's snapshots, in which nothing is being restored.
+        restore: with the numbers of the inodes in the snapshot.
+    """
+    path = Path(snapshots, restore.snapshot)
+    _note(str(path), restore)
+    path.rename(os.path.join(snapshots, RESTORING))
+    sync_directory(snapshots)
+
+
+def _note(directory: str, restore: Restore) -> None:
     text = data.format_nested(restore.write()) + "\n"
-    write_atomically(os.path.join(snapshots, RESTORING, NOTE), text, durable=True)
+    write_atomically(os.path.join(directory, NOTE), text, durable=True)
 
 
 def noted(snapshots: str) -> Restore | None:

@@ -16,7 +16,9 @@ from .target import TargetError
 FORMAT = 1
 """The number of what is written here. A later one is not understood, and so refused."""
 
-CONSISTENCIES = ("frozen", "stopped", "was not running")
+READ_FROZEN, READ_STOPPED, READ_NOT_RUNNING = CONSISTENCIES = ("frozen", "stopped", "was not running")
+"""What a container does while its volumes are read, so that their data are of one moment."""
+
 DAY = 86400
 DAMAGED = "%s: is damaged: %s; remove the snapshot (state: absent)"
 NEWER = (

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Iterator
+from typing import Iterable, Iterator
 
 from ..launcher import linux
 from ..launcher.paths import (
@@ -80,6 +80,13 @@ class Snapshots:
         """Replace what is noted of a snapshot."""
         write_atomically(str(self.path / snapshot / SNAPSHOT_FILE), record.text(), durable=True)
 
+    def inodes(self, snapshot: str) -> dict[str, int]:
+        """Return the number of the inode of each volume in a snapshot, by the name of the volume.
+
+        :raises TargetError: there is no such snapshot, or it is damaged.
+        """
+        return inodes_in(self.path / snapshot, self.record(snapshot).volumes)
+
     def clear(self) -> None:
         """Remove what was not finished. The caller holds the container's lock, and no restore is to be finished."""
         with contextlib.suppress(FileNotFoundError):
@@ -132,6 +139,11 @@ class Snapshots:
         write_atomically(str(path / SNAPSHOT_FILE), record.text(), durable=True)
         path.rename(self.path / snapshot)
         sync_directory(str(self.path))
+
+
+def inodes_in(copied: Path, names: Iterable[str]) -> dict[str, int]:
+    """Return the number of the inode of each copy of a volume, by the name of the volume."""
+    return {volume: (copied / VOLUMES / volume).stat().st_ino for volume in names}
 
 
 def copy(source: Path, volume: str, target: Path) -> TreeCopy:

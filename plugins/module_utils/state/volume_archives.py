@@ -22,6 +22,7 @@ from ..launcher.kinds import ContractError, ContractRecord
 from ..launcher.process import KILL
 from . import tar_members
 from .packing import Packer
+from .snapshot_record import CONSISTENCIES, READ_NOT_RUNNING
 from .tar_members import TAR_PART, Damaged, Member, Members, TarKind
 from .target import TargetError
 
@@ -57,7 +58,7 @@ class ArchiveManifest(ContractRecord):
         volumes: their names, in their order in it.
         system: the system that was current, by the name of its directory; empty without one.
         made: when, in seconds since 1970.
-        state: of the container meanwhile: `frozen` or `stopped`.
+        state: what the container did meanwhile, of `CONSISTENCIES`.
     """
 
     format: int
@@ -65,7 +66,7 @@ class ArchiveManifest(ContractRecord):
     volumes: list[str]
     system: str = ""
     made: int = 0
-    state: str = "stopped"
+    state: str = READ_NOT_RUNNING
 
     KINDS = {
         "format": _format,
@@ -73,7 +74,7 @@ class ArchiveManifest(ContractRecord):
         "volumes": kinds.list_of(kinds.text),
         "system": kinds.text_or_none,
         "made": _time,
-        "state": kinds.choice("frozen", "stopped"),
+        "state": kinds.choice(*CONSISTENCIES),
     }
 
 

@@ -218,6 +218,12 @@ def test_bad_names(host: Host, run_module: RunModule, name: str) -> None:
         assert "cannot name a container" in run_module(system_container.main, check=check, name=name)["msg"]
 
 
+def test_v4_state_goes_back_with_a_switch_that_may_be_undone_alone(host: Host, run_module: RunModule) -> None:
+    result = run_module(system_container.main, name="web", system=host.write("1"), roll_back_state=True)
+    assert result["failed"]
+    assert result["msg"] == "roll_back_state: needs roll_back: true, without which no switch is undone"
+
+
 def test_to_require_what_the_host_does_not_have_is_refused(
     host: Host, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ DEFAULTS: dict[str, t.Any] = {
     "state": "started",
     "keep_generations": 5,
     "roll_back": False,
+    "roll_back_state": False,
     "wait": True,
     "timeout": 30,
     "allow_failed_units": False,
