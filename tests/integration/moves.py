@@ -134,7 +134,9 @@ class Mover:
 
     def runs(self, index: int) -> bool:
         """Return whether it runs on a host."""
-        return self.host(index).inside("test", "-e", f"/run/unshare/{NAME}/system").returncode == 0
+        note = self.host(index).inside("cat", f"/run/unshare/{NAME}/state.json").stdout
+        pid = str(json.loads(note)["pid"]) if note else "0"
+        return self.host(index).inside("test", "-d", f"/proc/{pid}/fd").returncode == 0
 
     def pid(self, index: int) -> int:
         """Return the PID of the container on a host."""

@@ -17,14 +17,36 @@ import pytest
 
 from .fleet_hosts import Fleet
 from .lives import seeded
-from .moves import Mover, of_host
+from .moves import NAME, Mover, of_host
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(3600)]
 
 LINES = 34
 """How many tasks a move has, about."""
+VICTIMS = ("controller", "controller and workers", "module", "connection", "old host's power", "new host's power")
 LONGEST = 0.6
 """Seconds into a task at which something is killed, at most."""
+
+
+def lose_power(mover: Mover, index: int) -> None:
+    """End all that runs on a host at once, with all that is in its memory, and have its boot start the container."""
+    host = mover.host(index)
+    first = int(host.first())  # takes connections, as after a boot
+    deadline = time.monotonic() + 30
+    while True:
+        pids = set()
+        for file in list(host.cgroup.rglob("cgroup.procs")):
+            with contextlib.suppress(OSError):  # a group that has just gone
+                pids |= {int(pid) for pid in file.read_text().split()} - {first}
+        if not pids:
+            break
+        assert time.monotonic() < deadline, pids
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)  # nobody says when the last of them has ended
+    host.inside("rm", "-rf", "/run/unshare", "/run/ansible")
+    host.inside(f"/var/lib/unshare/containers/{NAME}/current/run-container", "--detach")
 
 
 class Interrupted:
@@ -37,10 +59,11 @@ class Interrupted:
 
     def __init__(self, mover: Mover, old: int, new: int, choices: random.Random) -> None:
         self.mover = mover
+        self.old = old
         self.choices = choices
         self.said = ""
         tasks, self.pause = choices.randrange(1, LINES), choices.uniform(0, LONGEST)
-        self.victim = choices.choice(["controller", "controller and workers", "module", "connection"])
+        self.victim = choices.choice(VICTIMS)
         self.process = subprocess.Popen(
             mover.command(old, new),
             env=mover.fleet.environment(),
@@ -61,6 +84,9 @@ class Interrupted:
     def strike(self) -> None:
         """Kill what was chosen; where there is none of it, the controller."""
         time.sleep(self.pause)
+        if "power" in self.victim:
+            lose_power(self.mover, self.old if "old" in self.victim else 1 - self.old)
+            return
         if self.victim in ("module", "connection"):
             words = ("ansible", "python") if self.victim == "module" else ("sshd-session", "sshd: root")
             pids = [pid for host in self.mover.fleet.hosts for pid in of_host(host, *words)]
@@ -94,6 +120,7 @@ def interrupted(mover: Mover, times: int) -> None:
         print(f"{number}: {run.victim} killed; code {run.process.returncode}; last task: {task}; ", end="", flush=True)
         print(f"old: {mover.state(old) or mover.runs(old)}, new: {mover.state(new) or mover.runs(new)}", flush=True)
         assert not (mover.runs(old) and mover.runs(new)), run.said
+        mover.acknowledged()
         mover.move(old, new).succeeded()
         mover.is_at(new)
         with contextlib.suppress(ProcessLookupError):
