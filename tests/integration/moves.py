@@ -174,8 +174,7 @@ class Mover:
         before = self.acknowledged()
         assert self.there(index) >= before
         self.await_write()
-        kept = self.fleet.directory / ".ansible/unshare"
-        assert not kept.exists() or os.listdir(kept) == []
+        assert list((self.fleet.directory / ".ansible").glob("unshare-move*")) == []
 
     def await_write(self) -> None:
         """Wait until the writer has acknowledged another number."""
