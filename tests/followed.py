@@ -39,6 +39,7 @@ RUN_BY = {
     "docs/services.md": f"{INTEGRATION}/test_guides_declared.py",
     "docs/services.md#Changing a list of services": f"{QUALITY}/test_guides.py",
     "docs/storage.md": f"{INTEGRATION}/test_guides_storage.py",
+    "docs/storage.md#Move to another host": f"{INTEGRATION}/test_guides_moves.py",
     "docs/testing-your-roles.md": f"{INTEGRATION}/test_molecule.py",
     "docs/testing-your-roles.md#A role that installs packages": f"{INTEGRATION}/test_molecule_packages.py",
     "docs/trees.md": f"{INTEGRATION}/test_trees.py",

@@ -48,6 +48,7 @@ def test_a_module_that_starts_containers_brings_the_library_to_compare(path: Pat
 def test_some_modules_start_containers() -> None:
     assert [path.stem for path in MODULES if "life/starting" in sent(path)] == [
         "container_archive",
+        "container_move",
         "container_snapshot",
         "containers",
         "system_container",

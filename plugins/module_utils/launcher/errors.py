@@ -38,6 +38,10 @@ class AlreadyRunning(LauncherError):
     """A start of a container that runs already."""
 
 
+class Held(LauncherError):
+    """A start of a container that is held here, for it moves to another host, or from one (`state/holds`)."""
+
+
 class NotReady(LauncherError):
     """A container that was launched and did not become ready; it still runs unless `ended` is true.
 

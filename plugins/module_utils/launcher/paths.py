@@ -13,6 +13,8 @@ STATE_DIRECTORY = "/var/lib/unshare"
 RUN_DIRECTORY = "/run/unshare"
 # Of a container with a network of its own: what is kept of that in its directory, and noted in its runtime directory.
 NETWORK_FILE = "network.json"
+# What is kept of a container that moves to another host, or from one, in its directory.
+HOLD_FILE = "move.json"
 UNIT_DIRECTORY = "/etc/systemd/system"
 RUNTIME_UNIT_DIRECTORY = "/run/systemd/system"  # of a host whose /etc is an image
 AT_ONCE = 1 << 14  # bytes; for more the C library asks the kernel, which clears all of it

@@ -31,6 +31,8 @@ For the modules:
     check_mode   what check mode says of one that goes on running
     at_rest      a container, frozen or stopped, while its volumes are read or replaced
     archiving_volumes   the volumes of one as a file, and back
+    moving       what one of two hosts does for a container that moves between them; `move_steps` in which order, and
+                 where a run goes on that finds a move begun
     health       whether a container is well
     failure_report   what an error says of one that is not
     healing      what a running container lacks since the host has changed, and the mending of that

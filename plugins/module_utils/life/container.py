@@ -12,7 +12,7 @@ from ..launcher import identity
 from ..launcher.contract import Mount
 from ..launcher.errors import AlreadyRunning, LauncherError, NotReady
 from ..launcher.excursion import in_child
-from ..launcher.paths import NETWORK_FILE, NEW, make_directory, remove_entries, remove_file
+from ..launcher.paths import HOLD_FILE, NETWORK_FILE, NEW, make_directory, remove_entries, remove_file
 from ..launcher.process import KILL, KILL_SECONDS, Process, reap_left
 from ..launcher.specification import read_spec
 from ..launcher.stop_signals import signal_number
@@ -87,6 +87,7 @@ class Container(RecordedContainer):
 
         Raises:
             AlreadyRunning: something runs.
+            Held: it moves to another host, or from one.
             NotReady: launched, and not ready in time (it still runs), or ended by itself.
             LauncherError: it could not be launched.
         """
@@ -94,6 +95,10 @@ class Container(RecordedContainer):
         running = Status("stopped") if cleared else self.status()
         if running.state == "running":
             raise AlreadyRunning("container %s: already runs, as PID %s" % (self.name, running.pid))
+        if os.path.lexists(os.path.join(self.directory, HOLD_FILE)):
+            from ..state import holds  # which hardly any start needs
+
+            before_boot = holds.let_start(self.name, self.directory, before_boot)
         spec = read_spec(system)
         shares = extra_file_systems or []
         writes = any(paths_written(record) for record in spec.file_systems + shares)

@@ -18,7 +18,7 @@ from typing import Any, Callable, Protocol
 from ..inside.units import GOING_DOWN, Judgement
 from ..launcher.errors import LauncherError, NotReady
 from ..launcher.specification import read_outline
-from ..state import generations, volumes
+from ..state import generations, holds, volumes
 from ..state.record import Status
 from ..state.systems import Systems
 from ..state.target import Layout, TargetError, message_of, remove_empty
@@ -178,6 +178,7 @@ class LifeCycle:
             number, system = self._target(state)
             starting = self.to_start(state, system)
             if starting is not None:
+                holds.refuse(self.name, str(self.layout.container(self.name)))
                 self.examine(starting)
             if state == "stopped":  # what it is switched to is on trial until it runs
                 self._switch(number, system)
@@ -376,7 +377,8 @@ class LifeCycle:
         """Return whether there is anything for `absent` to remove."""
         systems = Systems(self.layout).of_container(self.name)
         directory = str(self.layout.container(self.name))
-        kept = self.remove_volumes and (self.volumes() or volumes.snapshot_names(directory))
+        volumes_left = self.volumes() or volumes.snapshot_names(directory) or holds.is_noted(directory)
+        kept = self.remove_volumes and volumes_left
         left = self.exists() or bool(systems) or bool(kept)
         return left or self.container.status().state == "running"
 

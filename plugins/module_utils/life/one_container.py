@@ -13,8 +13,8 @@ from ..host import published, time_limits, volume_options
 from ..host.boot import Boot, known_specification
 from ..host.container_options import TASK_OPTIONS
 from ..host.limits import parse_limits
-from ..launcher.errors import LauncherError
-from ..state import generations
+from ..launcher.errors import Held, LauncherError
+from ..state import generations, holds
 from ..state.system_damage import damages
 from ..state.target import Layout, TargetError, message_of
 from . import check_mode, health, software
@@ -207,12 +207,26 @@ class OneContainer:
                 examined = examined._replace(problems=problems, missing=[], conflicts=[])
             examined.refuse(self.name)
 
+    def _refuse_held(self, check: bool) -> None:
+        """Refuse to start a container that moves to another host, or from one. Raise Held.
+
+        :param check: whether that is but a warning, for an earlier task may be about to finish the move.
+        """
+        cycle = self.cycle
+        if cycle.to_start(self.state, cycle.planned_system(self.state)) is None:
+            return
+        said = holds.refusal(str(cycle.layout.container(self.name)))
+        if said is not None and not check:
+            raise Held(f"container {self.name}: {said}")
+        cycle.warnings += [f"container {self.name}: {said}"] if said is not None else []
+
     def foresee(self, check: bool) -> None:
         """Refuse what could not be done, before anything ends that this container is to take the place of.
 
         :raises TargetError, LauncherError, OSError: as `bring` does before it changes anything.
         """
         self.cycle.plan(self.state)
+        self._refuse_held(check)
         self.examine_before(check)
 
     def foresee_refreshing(self, check: bool) -> bool:
@@ -266,6 +280,7 @@ class OneContainer:
             self.refuse_strangers(check)
         outdated = self.foresee_refreshing(check)
         if check:
+            self._refuse_held(check)
             self.examine_before(check)
             changed = cycle.would_change(self.state) or boot.would_change(settled)
             changed = changed or self.network.would_change(settled) or self.network.is_behind()

@@ -14,7 +14,7 @@ import os
 import select
 
 from ..host.reboots import STOPS
-from ..launcher.errors import RUNS_ELSEWHERE, AlreadyRunning, LauncherError, NotReady
+from ..launcher.errors import RUNS_ELSEWHERE, AlreadyRunning, Held, LauncherError, NotReady
 from ..launcher.printable import print_error
 from ..launcher.process import milliseconds
 from . import by_hand, machined
@@ -104,7 +104,7 @@ def _start(
         return 0
     except (LauncherError, OSError) as error:
         _say(error, said)
-        return RUNS_ELSEWHERE if isinstance(error, AlreadyRunning) else FAILED
+        return RUNS_ELSEWHERE if isinstance(error, (AlreadyRunning, Held)) else FAILED
     except SystemExit as error:  # a signal came
         return int(error.code or 0)
 

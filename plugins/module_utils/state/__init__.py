@@ -13,6 +13,7 @@ In the order in which they stand on each other:
     zones        which addresses each container has in its zones for life, and what its interfaces are called;
                  `zone_names` what it knows of its neighbours; `network_conflicts` what others have already
     kept_layer   where what is written to a machine's root lasts, and over which tree
+    holds        which of them move between two hosts, and are not started meanwhile
     volumes      what lasts of a container, until somebody asks for its removal
     tree_copy    a copy of such a directory, byte for byte; `snapshots` are such copies on the disk, `snapshot_record`
                  is what is noted of one, and `restoring` the step by which one takes the place of what there is

@@ -133,6 +133,7 @@ MODULES = (
     "state/btrfs_quotas",
     "state/declared_units",
     "state/directory_quota",
+    "state/holds",
     "state/id_ranges",
     "state/kept_layer",
     "state/locks",

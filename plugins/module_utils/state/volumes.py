@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from ..launcher.names import is_name
-from ..launcher.paths import make_directory, remove_entries
+from ..launcher.paths import HOLD_FILE, NEW, make_directory, remove_entries
 from ..launcher.volumes import RESTORING, SIZES_FILE, SIZING, SNAPSHOTS, VOLUMES
 
 TYPE_CHECKING = False
@@ -110,7 +110,8 @@ def part_with(name: str, directory: str, asked: bool) -> list[str]:
     ]
     if left:
         return left
-    remove_entries(directory, (SNAPSHOTS, SIZING))  # what an interrupted run left there
+    # What an interrupted run left there; and last, when there is nothing more to hold, that it moves.
+    remove_entries(directory, (SNAPSHOTS, SIZING, HOLD_FILE + NEW, HOLD_FILE))
     for path in (os.path.join(directory, VOLUMES), directory):
         try:
             os.rmdir(path)

@@ -26,6 +26,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "system_container": {"name": "x"},
     "system_container_info": {},
     "container_archive": {"name": "x", "path": "/x.tar"},
+    "container_move": {"name": "x", "peer": "two"},
     "tree": {"name": "x", "state": "absent"},
     "tree_archive": {"name": "x", "path": "/x.tar"},
     "tree_info": {},

@@ -38,6 +38,7 @@ TASKS: list[tuple[str, dict[str, t.Any]]] = [
     ("containers", {"containers": {"web": {"state": "stopped"}}}),
     ("container_snapshot", {"name": "web"}),
     ("container_archive", {"name": "web", "path": "/web.tar"}),
+    ("container_move", {"name": "web", "peer": "two"}),
     ("tree", {"name": "web", "state": "absent"}),
     ("tree_archive", {"name": "web", "path": "/web.tar"}),
     ("tree_info", {}),

@@ -32,6 +32,7 @@ REQUIRED: dict[str, dict[str, t.Any]] = {
     "eval_container": {"argv": ["/bin/true"]},
     "container_snapshot": {"name": "web"},
     "container_archive": {"name": "web", "path": "/srv/web.tar"},
+    "container_move": {"name": "web", "peer": "two"},
     "containers": {},
     "tree": {"name": "web", "state": "absent"},
     "tree_archive": {"name": "web", "path": "/web.tar"},

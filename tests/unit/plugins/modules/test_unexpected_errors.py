@@ -28,6 +28,7 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, t.Any], str]] = {
     "eval_container": (("Request", "evaluation.run"), {"argv": ["/bin/true"]}, "the container of this command"),
     "system_container": (("Container", "OneContainer.bring"), {"name": "web"}, "container 'web'"),
     "system_container_info": (("Container", "Information.gather"), {"name": ["web"]}, "web"),
+    "container_move": (("Moving", "Moving.look"), {"name": "web", "peer": "two"}, "container 'web'"),
     "container_archive": (("Archiving", "Archiving.export"), {"name": "web", "path": "/web.tar"}, "container 'web'"),
     "tree": (("TreeMaking", "TreeMaking.reach"), {"name": "web", "directory": "/srv"}, "tree 'web'"),
     "tree_archive": (("Trees", "Trees.content"), {"name": "web", "path": "/web.tar"}, "tree 'web'"),

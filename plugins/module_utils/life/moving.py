@@ -1,0 +1,270 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What one of two hosts does for a container that moves between them; `move_steps` has the order."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+from typing import Iterator
+
+from ..host.boot import Boot
+from ..launcher import trees
+from ..launcher.errors import LauncherError
+from ..launcher.kinds import ContractError
+from ..launcher.paths import remove_entries
+from ..launcher.process import boot_id
+from ..launcher.volumes import VOLUMES
+from ..state import holds, volumes
+from ..state.holds import Hold
+from ..state.target import Layout, TargetError
+from ..state.volumes import IMPORTING
+from . import strangers
+from .container import Container
+from .move_steps import MovePlace
+from .starting import LauncherStarter, starter
+
+BLOCK = 512  # bytes of what st_blocks counts, inode(7)
+MEMBER = 2048  # bytes of an archive that a file takes beside its content, about
+HOLDS_MODULE = "library/state/holds.py"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+NOT_NOTED = (
+    "container %r: no move of this name (%s) is noted here, but %s: another run has ended it, or goes on with it; see "
+    "what that says, and run the playbook again"
+)
+RUNS = "container %r: runs, and is to be stopped for its move; run the playbook again"
+IN_THE_WAY = "container %r: this host has it already, and not from a move: remove it here, with its volumes"
+
+
+class Moving:
+    """A container of this host that moves to another one, or from one.
+
+    :param peer: the other host, as the inventory calls it.
+    :param timeout: seconds for its stop, its start, and to wait for another run; None for those of its unit.
+    :ivar warnings: for the user.
+    """
+
+    def __init__(self, layout: Layout, name: str, peer: str, timeout: float | None) -> None:
+        self.layout = layout
+        self.name = name
+        self.peer = peer
+        self.container = Container(name)
+        boot = Boot(layout, name, self.container, timeout=timeout)
+        self.timeout = boot.timeout
+        self.starter = starter(self.container, boot.systemd)
+        self.directory = str(layout.container(name))
+        self.warnings: list[str] = []
+
+    def look(self) -> MovePlace:
+        """Return what this host has of the container. Change nothing."""
+        hold = self._noted()
+        names = volumes.volume_names(self.directory)
+        system = self.layout.current_system(self.name)
+        there = os.statvfs(_nearest(self.layout.state))
+        return MovePlace(
+            place=_place(self.layout.state),
+            path=self.directory,
+            container=self._has_container(),
+            runs=self._runs(),
+            volumes=names,
+            filled=self._filled(names),
+            layer=os.path.isdir(os.path.join(self.directory, "layer")),
+            can_hold=system is not None and (system / HOLDS_MODULE).is_file(),
+            hold=hold.write() if hold is not None else {},
+            size=sum(_size(os.path.join(self.directory, VOLUMES), name) for name in names),
+            free=there.f_bavail * there.f_frsize,
+        )
+
+    # On the host that it leaves.
+
+    def hold(self, move: str, check: bool) -> tuple[bool, Hold]:
+        """Have the container not run, and nobody start it. Return whether that changes anything, and what is noted.
+
+        :param move: the name of the move, unless one to this host is noted already.
+        :param check: whether to find out only.
+        :raises TargetError, LauncherError, OSError: it cannot be; it goes on as it was, or is held, which the next run
+            finds.
+        """
+        with self._alone(check):
+            found = self._noted()
+            runs = self._runs()
+            hold = found or Hold(state=holds.HELD, peer=self.peer, move=move, ran=runs)
+            if (hold.state, hold.peer) != (holds.HELD, self.peer):
+                raise self._not_noted(move, found)
+            if not self._is_known():
+                raise strangers.unknown(self.layout, self.name, "stopped")
+            if found is None and not check:
+                holds.write(self.directory, hold)
+        if check:
+            return found is None or runs, hold
+        with self.starter.lock(self.timeout):
+            return self.starter.stop(self.timeout) or found is None, hold
+
+    def give(self, move: str, check: bool) -> bool:
+        """Leave it to the new host what becomes of the container. Return whether that is a change."""
+        return self._turn(move, (holds.HELD, holds.GIVEN), holds.GIVEN, check)
+
+    def release(self, withdrawn: str | None, check: bool) -> tuple[bool, bool]:
+        """Take the hold away, and have the container run if it ran. Return whether that changes anything, and is done.
+
+        One that was given to the new host is released only when that has withdrawn it.
+
+        :param withdrawn: the name of the move that the new host has withdrawn.
+        """
+        with self._alone(check):
+            hold = self._noted()
+            if hold is None:
+                return False, True
+            if hold.peer != self.peer or hold.state not in (holds.HELD, holds.GIVEN):
+                return False, False
+            if hold.state == holds.GIVEN and hold.move != withdrawn:
+                return False, False
+            if check:
+                return True, True
+            holds.lift(self.directory)
+        system = self.layout.current_system(self.name)
+        if hold.ran and system is not None:
+            with self.starter.lock(self.timeout):
+                if not self._runs():
+                    self.warnings += self.starter.start(system, True, self.timeout)
+        return True, True
+
+    # On the host to which it comes.
+
+    def expect(self, move: str, check: bool) -> bool:
+        """Have room for what comes, and nobody start it before. Return whether that is a change.
+
+        What an interrupted move has brought here, and was never started, goes.
+
+        :raises TargetError: this host has the container, or volumes of it, and not from a move.
+        """
+        with self._alone(check):
+            found = self._noted()
+            if found is None:
+                if self._has_container() or self._filled(volumes.volume_names(self.directory)):
+                    raise TargetError(IN_THE_WAY % self.name)
+            elif found.peer != self.peer or found.state not in (holds.EXPECTED, holds.ADMITTED) or self._runs():
+                raise self._not_noted(move, found)
+            if not check:
+                holds.write(self.directory, Hold(state=holds.EXPECTED, peer=self.peer, move=move))
+                remove_entries(self.directory, (VOLUMES, IMPORTING))
+            return True
+
+    def admit(self, move: str, check: bool) -> bool:
+        """Let it be started here, now that the other host has given it. Return whether that is a change."""
+        return self._turn(move, (holds.EXPECTED, holds.ADMITTED), holds.ADMITTED, check)
+
+    def withdraw(self, move: str | None, check: bool) -> tuple[bool, bool, str | None]:
+        """Have it not be started here any more, unless it was.
+
+        :param move: the name of the move; by default that which is noted.
+        :return: whether that changes anything; whether it was never started here; and the name of the move.
+        """
+        with self._alone(check):
+            found = self._noted()
+            if found is None:
+                filled = self._filled(volumes.volume_names(self.directory))
+                return False, not (self._has_container() or filled), None
+            if found.peer != self.peer or found.state not in (holds.EXPECTED, holds.ADMITTED):
+                return False, False, None
+            hold = found.replacing(state=holds.EXPECTED, move=move or found.move)
+            changed = (hold.state, hold.move) != (found.state, found.move)
+            if changed and not check:
+                holds.write(self.directory, hold)
+            return changed, True, hold.move
+
+    # What all of them stand on.
+
+    def _turn(self, move: str, states: tuple[str, str], state: str, check: bool) -> bool:
+        """Have the note of a move say `state`. Return whether it said the one before."""
+        with self._alone(check):
+            found = self._noted()
+            if found is None or found.move != move or found.state not in states:
+                raise self._not_noted(move, found)
+            if self._runs():
+                raise TargetError(RUNS % self.name)
+            if found.state != state and not check:
+                holds.write(self.directory, found.replacing(state=state))
+            return found.state != state
+
+    def _noted(self) -> Hold | None:
+        """Return the hold. Raise TargetError for one that cannot be read."""
+        try:
+            return holds.read(self.directory)
+        except ContractError:
+            raise TargetError("container %r: %s" % (self.name, holds.refusal(self.directory))) from None
+
+    def _not_noted(self, move: str, found: Hold | None) -> TargetError:
+        said = "nothing" if found is None else "that of %s, %s (%s)" % (found.peer, found.state, found.move)
+        return TargetError(NOT_NOTED % (self.name, move, said))
+
+    @contextlib.contextmanager
+    def _alone(self, check: bool) -> Iterator[None]:
+        """Keep everybody else from starting or stopping it; check mode only looks, and takes no lock."""
+        if check:
+            yield
+            return
+        own = isinstance(self.starter, LauncherStarter)
+        starts = contextlib.nullcontext() if own else self.container.lock(self.timeout)
+        with self.starter.lock(self.timeout), starts:
+            yield
+
+    def _runs(self) -> bool:
+        return bool(self.container.status().state == "running")
+
+    def _has_container(self) -> bool:
+        return self._runs() or self.layout.generations(self.name).is_dir()
+
+    def _is_known(self) -> bool:
+        return self._has_container() or bool(volumes.volume_names(self.directory))
+
+    def _filled(self, names: list[str]) -> list[str]:
+        return [name for name in names if os.listdir(os.path.join(self.directory, VOLUMES, name))]
+
+
+def _nearest(path: Path) -> Path:
+    """Return a path, or the nearest directory above it that is there."""
+    return path if path.exists() else _nearest(path.parent)
+
+
+def _place(state: Path) -> str:
+    """Return what tells this host from another one, which may be a container of the same kernel."""
+    found = os.stat(_nearest(state))
+    return "%s %d %d" % (boot_id(), found.st_dev, found.st_ino)
+
+
+def _size(directory: str, name: str) -> int:
+    """Return how large an archive of a volume is, about: the container may be writing to it."""
+    size = 0
+    seen: set[tuple[int, int]] = set()
+
+    def enter(opened: int) -> list[str]:
+        nonlocal size
+        found = []
+        for each in os.listdir(opened):
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(each, dir_fd=opened, follow_symlinks=False)
+                identity = status.st_dev, status.st_ino
+                size += MEMBER
+                if stat.S_ISDIR(status.st_mode):
+                    found.append(each)
+                elif identity not in seen:
+                    size += status.st_blocks * BLOCK
+                if status.st_nlink > 1:
+                    seen.add(identity)
+        return found
+
+    try:
+        above = os.open(directory, _DIRECTORY)
+    except FileNotFoundError:
+        return 0
+    try:
+        with contextlib.suppress(FileNotFoundError, LauncherError):  # it changes meanwhile: what was counted counts
+            trees.walk(above, name, os.path.join(directory, name), enter)
+    finally:
+        os.close(above)
+    return size

@@ -1,0 +1,150 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hold on a container that moves between two hosts: a note in its directory, which each start reads (V5).
+
+Nobody starts a container that is held: no play, no boot, nobody by hand. The steps of a move change the note
+(`life/move_steps` has their order); the one that is `admitted` goes with the first start, before a program of the
+container runs. So it is known of each host whether the container may have run there.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..launcher import data, kinds
+from ..launcher.errors import Held
+from ..launcher.kinds import ContractError, ContractRecord
+from ..launcher.paths import HOLD_FILE, make_directory, read_text, remove_file, sync_directory, write_atomically
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+FORMAT = 1
+"""The number of what is written here. A later one is not understood, and holds the container as well."""
+
+HELD, GIVEN, EXPECTED, ADMITTED = "held", "given", "expected", "admitted"
+AGAIN = "Run the playbook move_container again, which finishes that"
+SAID = {
+    HELD: "it moves to %(peer)s, and does not start here meanwhile. " + AGAIN + "; or, to give it up, remove %(path)s",
+    GIVEN: "it was moved to %(peer)s, and may have run there since, so that what it has here is old. " + AGAIN + ". If "
+    "what it has there is not wanted, remove it there, and then %(path)s",
+    EXPECTED: "it moves here from %(peer)s, and not all of its data have come. " + AGAIN + "; or, to give it up, "
+    "remove it here with its volumes (state: absent, remove_volumes: true)",
+}
+UNREADABLE = (
+    "%(path)s says that it moves between two hosts, and cannot be read: %(error)s. Look whether it runs on another "
+    "host; if not, remove that file"
+)
+
+
+class Hold(ContractRecord):
+    """What is noted on one host of a container that moves.
+
+    Attributes:
+        state: on the host that it leaves `HELD`, and then `GIVEN`; on the other one `EXPECTED`, and then `ADMITTED`.
+        peer: the other host, as the inventory calls it.
+        move: what tells this move from any other.
+        ran: whether it ran when it was held, and is to run again when the move is given up.
+    """
+
+    state: str
+    peer: str
+    move: str
+    ran: bool = False
+
+    KINDS = {
+        "state": kinds.choice(HELD, GIVEN, EXPECTED, ADMITTED),
+        "peer": kinds.text,
+        "move": kinds.text,
+        "ran": kinds.boolean,
+    }
+
+
+def read(directory: str) -> Hold | None:
+    """Return the hold on a container, or None when there is none.
+
+    Args:
+        directory: the container's on this host.
+
+    Raises:
+        ContractError: the note is damaged, or a later version has written it.
+    """
+    path = os.path.join(directory, HOLD_FILE)
+    text = read_text(path)
+    if not text and not is_noted(directory):
+        return None
+    try:
+        fields = data.parse(text, path)
+    except ValueError:
+        raise ContractError("it is damaged") from None
+    if fields.pop("format", None) != FORMAT:
+        raise ContractError("another version of the collection has written it")
+    return Hold.read(fields)
+
+
+def is_noted(directory: str) -> bool:
+    """Return whether anything is noted of a move, readable or not."""
+    return os.path.lexists(os.path.join(directory, HOLD_FILE))
+
+
+def write(directory: str, hold: Hold) -> None:
+    """Note a hold, so that it lasts through a power failure. The caller has the locks of the container."""
+    make_directory(directory, 0o700)
+    text = data.format_flat({"format": FORMAT, **hold.write()})
+    write_atomically(os.path.join(directory, HOLD_FILE), text, durable=True)
+    sync_directory(os.path.dirname(directory))  # it may be the first of what this host has of the container
+
+
+def lift(directory: str) -> None:
+    """Remove a hold for good, if there is one."""
+    remove_file(os.path.join(directory, HOLD_FILE))
+    sync_directory(directory)
+
+
+def refusal(directory: str) -> str | None:
+    """Return why a container must not be started, with the way out; None for one that may be."""
+    path = os.path.join(directory, HOLD_FILE)
+    try:
+        hold = read(directory)
+    except (ContractError, OSError) as error:
+        return UNREADABLE % {"path": path, "error": error}
+    if hold is None or hold.state == ADMITTED:
+        return None
+    return SAID[hold.state] % {"path": path, "peer": hold.peer}
+
+
+def refuse(name: str, directory: str) -> None:
+    """Refuse to start a container that is held.
+
+    Args:
+        name: the container's.
+        directory: its directory on this host.
+
+    Raises:
+        Held: it is.
+    """
+    said = refusal(directory)
+    if said is not None:
+        raise Held("container %s: %s" % (name, said))
+
+
+def let_start(name: str, directory: str, before_boot: Callable[[], None] | None) -> Callable[[], None]:
+    """Return what a start does before a program of the container runs: from then on it has been started here.
+
+    Args:
+        name: the container's.
+        directory: its directory on this host.
+        before_boot: what else is to be done then.
+
+    Raises:
+        Held: it is not to be started.
+    """
+    refuse(name, directory)
+
+    def begin() -> None:
+        lift(directory)
+        if before_boot is not None:
+            before_boot()
+
+    return begin

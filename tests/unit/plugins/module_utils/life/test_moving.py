@@ -1,0 +1,363 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A move of a container between two hosts, cut short after each of its steps, and run again (V5)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import Held, LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import HOLD_FILE, remove_entries
+from ansible_collections.unshare.container.plugins.module_utils.life import moving
+from ansible_collections.unshare.container.plugins.module_utils.life.move_steps import ADMIT, COPY, DEPLOY, Move
+from ansible_collections.unshare.container.plugins.module_utils.life.moving import Moving
+from ansible_collections.unshare.container.plugins.module_utils.state import holds, volumes
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
+
+from ..target_helpers import FakeContainer
+
+NAMES = {"one": "two", "two": "one"}
+
+
+class FakeHost:
+    """A host whose container is started and stopped as the real one is, as far as notes of moves go."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.name = name
+        self.layout = Layout(root / name)
+        self.layout.containers.mkdir(parents=True)
+        self.directory = str(self.layout.container("web"))
+        self.container = FakeContainer()
+        self.started = 0
+        self.system = self.layout.systems / "0-web"
+        launcher = self.system / moving.HOLDS_MODULE
+        launcher.parent.mkdir(parents=True)
+        launcher.touch()
+
+    def deploy(self) -> None:
+        """Do what a play does, or a boot: it starts the container unless it runs."""
+        if self.container.running is None:
+            begin = holds.let_start("web", self.directory, None)
+            self.layout.generations("web").mkdir(parents=True, exist_ok=True)
+            if not self.layout.current("web").is_symlink():
+                self.layout.current("web").symlink_to(self.system)
+            (self.data / "written").mkdir(parents=True, exist_ok=True)
+            begin()
+            self.container.running = "system"
+            self.started += 1
+
+    @property
+    def data(self) -> Path:
+        return Path(self.directory, "volumes", "data")
+
+    def remove(self) -> None:
+        """Do what is done for `state: absent, remove_volumes: true`."""
+        self.container.running = None
+        remove_entries(self.directory, ("current", "generations"))
+        volumes.part_with("web", self.directory, asked=True)
+
+    def moving(self) -> Moving:
+        return Moving(self.layout, "web", NAMES[self.name], 1.0)
+
+
+class FakeStarter:
+    """What starts and stops the container of a host."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self.host = host
+
+    def lock(self, timeout: float) -> t.Any:
+        return contextlib.nullcontext()
+
+    def start(self, system: Path, wait: bool, timeout: float) -> list[str]:
+        self.host.deploy()
+        return ["a warning"]
+
+    def stop(self, timeout: float) -> bool:
+        return self.host.container.stop(timeout)
+
+
+class Hosts:
+    """Two hosts, the first of which has the container; and the steps of the playbook, in its order."""
+
+    def __init__(self, root: Path) -> None:
+        self.one, self.two = FakeHost(root, "one"), FakeHost(root, "two")
+        self.name = ""
+        self.step = ""
+
+    def forward(self) -> t.Iterator[t.Callable[[], object]]:
+        """Yield each step of a move, which is done before the next is asked for."""
+        there, here = self.one.moving().look(), self.two.moving().look()
+        self.step = Move("web", "one", "two").first_step(there, here)
+        self.name = str(there.hold.get("move", ""))
+        if self.step == COPY:
+            yield lambda: self.hold("new")
+            yield lambda: self.two.moving().expect(self.name, False)
+            yield self.copy
+            yield lambda: self.one.moving().give(self.name, False)
+        if self.step in (COPY, ADMIT):
+            yield lambda: self.two.moving().admit(self.name, False)
+        yield self.two.deploy
+        yield self.one.remove
+
+    def hold(self, name: str) -> None:
+        _changed, found = self.one.moving().hold(name, False)
+        self.name = found.move
+
+    def copy(self) -> None:
+        """Import the volumes."""
+        assert self.one.container.running is None
+        assert not self.two.data.exists(), "an import replaces nothing"
+        (self.two.data / "written").mkdir(parents=True)
+
+    def back(self) -> t.Iterator[t.Callable[[], object]]:
+        """Yield each step of the way back."""
+        if self.step not in (COPY, ADMIT):
+            return
+        found: dict[str, t.Any] = {}
+
+        def withdraw() -> None:
+            _changed, found["withdrawn"], found["move"] = self.two.moving().withdraw(self.name or None, False)
+
+        yield withdraw
+        yield lambda: found.update(released=self.one.moving().release(found["move"], False)[1])
+        if found["withdrawn"] and found["released"]:
+            yield self.two.remove
+
+    def check(self) -> None:
+        """Fail if both run, or would be started by a boot, or none could be started."""
+        running = [host.name for host in (self.one, self.two) if host.container.running is not None]
+        assert len(running) <= 1
+        would = []
+        for host in (self.one, self.two):
+            if host.layout.generations("web").is_dir() and holds.refusal(host.directory) is None:
+                would.append(host.name)
+        assert len(would) <= 1
+        assert would or holds.is_noted(self.one.directory)
+
+    def do(self, steps: t.Iterator[t.Callable[[], object]], count: int = 99) -> int:
+        """Do so many of some steps, and look at both hosts after each. Return how many there were."""
+        done = 0
+        for step in steps:
+            if done == count:
+                break
+            step()
+            self.check()
+            done += 1
+        return done
+
+    def has_moved(self) -> None:
+        assert self.two.container.running is not None
+        assert not os.path.lexists(self.one.directory)
+        assert not holds.is_noted(self.two.directory)
+        assert (self.two.data / "written").is_dir()
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hosts:
+    made = Hosts(tmp_path)
+    by_root = {str(host.layout.root): host for host in (made.one, made.two)}
+
+    class Found(Moving):
+        def __init__(self, layout: Layout, *rest: t.Any) -> None:
+            host = by_root[str(layout.root)]
+            monkeypatch.setattr(moving, "Container", lambda name: host.container)
+            monkeypatch.setattr(moving, "starter", lambda container, systemd: FakeStarter(host))
+            super().__init__(layout, *rest)
+
+    monkeypatch.setattr(FakeHost, "moving", lambda host: Found(host.layout, "web", NAMES[host.name], 1.0))
+    made.one.deploy()
+    made.check()
+    return made
+
+
+STEPS = 7
+
+
+def test_v5_a_move_from_its_beginning_to_its_end(hosts: Hosts) -> None:
+    assert hosts.do(hosts.forward()) == STEPS
+    hosts.has_moved()
+    assert hosts.do(hosts.forward()) == 2, "run again, it deploys and removes what is not there"
+    assert hosts.step == DEPLOY
+    hosts.has_moved()
+
+
+@pytest.mark.parametrize("second", range(STEPS + 1))
+@pytest.mark.parametrize("first", range(STEPS + 1))
+def test_v5_a_move_that_was_cut_short_twice_is_finished_by_the_next_run(hosts: Hosts, first: int, second: int) -> None:
+    hosts.do(hosts.forward(), first)
+    hosts.do(hosts.forward(), second)
+    hosts.do(hosts.forward())
+    hosts.has_moved()
+    assert (hosts.one.started, hosts.two.started) == (1, 1)
+
+
+@pytest.mark.parametrize("back", range(4))
+@pytest.mark.parametrize("first", range(STEPS + 1))
+def test_v5_a_move_that_goes_back_can_be_cut_short_on_the_way(hosts: Hosts, first: int, back: int) -> None:
+    hosts.do(hosts.forward(), first)
+    hosts.do(hosts.back(), back)
+    if back == 3 and hosts.two.started == 0:
+        assert hosts.one.container.running is not None
+        assert not os.path.lexists(hosts.two.directory)
+    if hosts.two.started:
+        assert hosts.one.started == 1, "what was started on the new host is never taken back"
+    hosts.do(hosts.forward())
+    hosts.has_moved()
+
+
+@pytest.mark.parametrize("first", range(STEPS + 1))
+def test_v5_no_play_and_no_boot_starts_it_on_both_hosts(hosts: Hosts, first: int) -> None:
+    hosts.do(hosts.forward(), first)
+    for host in (hosts.one, hosts.two):
+        if host.layout.generations("web").is_dir() or host is hosts.two:
+            with contextlib.suppress(Held):
+                if host is hosts.one or holds.is_noted(host.directory):
+                    host.deploy()
+    hosts.check()
+    hosts.do(hosts.forward())
+    hosts.has_moved()
+
+
+def test_v5_late_steps_of_a_run_that_was_killed_are_refused(hosts: Hosts) -> None:
+    hosts.do(hosts.forward(), 4)
+    late = hosts.name
+    hosts.do(hosts.back())
+    hosts.do(hosts.forward(), 3)
+    assert hosts.name == "new"
+    hosts.do(hosts.back())
+    for step in (hosts.one.moving().give, hosts.two.moving().admit):
+        with pytest.raises(TargetError, match=rf"no move of this name \({late}\) is noted here, but nothing"):
+            step(late, False)
+    hosts.one.moving().hold("other", False)
+    with pytest.raises(TargetError, match=r"but that of two, held \(other\): another run"):
+        hosts.one.moving().give(late, False)
+    with pytest.raises(TargetError, match="nothing"):
+        hosts.two.moving().admit("other", False)
+
+
+def test_v5_a_late_step_that_takes_the_room_of_another_move_costs_no_more_than_a_way_back(hosts: Hosts) -> None:
+    hosts.do(hosts.forward(), 4)
+    hosts.two.moving().expect("late", False)
+    with pytest.raises(TargetError, match=r"but that of one, expected \(late\)"):
+        hosts.do(hosts.forward())
+    hosts.do(hosts.back())
+    assert hosts.one.container.running is not None
+    hosts.do(hosts.forward())
+    hosts.has_moved()
+
+
+def test_v5_what_did_not_run_is_not_started_on_the_way_back(hosts: Hosts) -> None:
+    hosts.one.container.running = None
+    hosts.do(hosts.forward(), 3)
+    hosts.do(hosts.back())
+    assert hosts.one.container.running is None
+    assert holds.refusal(hosts.one.directory) is None
+    assert hosts.do(hosts.forward()) == STEPS
+
+
+def test_v5_only_the_new_host_s_word_on_this_move_takes_back_what_was_given(hosts: Hosts) -> None:
+    hosts.do(hosts.forward(), 4)
+    one = hosts.one.moving()
+    assert one.release(None, False) == (False, False)
+    assert one.release("another", False) == (False, False)
+    assert one.release(hosts.name, True) == (True, True)
+    assert holds.is_noted(hosts.one.directory)
+    assert one.release(hosts.name, False) == (True, True)
+    assert one.warnings == ["a warning"]
+    assert one.release(None, False) == (False, True)
+
+
+def test_v5_another_move_is_left_alone(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts.do(hosts.forward(), 3)
+    monkeypatch.setitem(NAMES, "one", "three")
+    monkeypatch.setitem(NAMES, "two", "three")
+    one, two = hosts.one.moving(), hosts.two.moving()
+    assert one.release(hosts.name, False) == (False, False)
+    assert two.withdraw(None, False) == (False, False, None)
+    for act in (lambda: one.hold("x", False), lambda: two.expect("x", False)):
+        with pytest.raises(TargetError, match="is noted here, but that of"):
+            act()
+
+
+def test_v5_check_mode_changes_nothing(hosts: Hosts) -> None:
+    assert hosts.one.moving().hold("x", True)[0]
+    assert not holds.is_noted(hosts.one.directory)
+    assert hosts.one.container.running is not None
+    hosts.do(hosts.forward(), 1)
+    assert hosts.one.moving().hold("x", True)[0] is False
+    assert hosts.two.moving().expect(hosts.name, True)
+    assert not os.path.lexists(hosts.two.directory)
+    hosts.do(hosts.forward(), 3)
+    before = holds.read(hosts.one.directory)
+    assert hosts.one.moving().give(hosts.name, True)
+    assert hosts.two.moving().admit(hosts.name, True)
+    assert hosts.two.moving().withdraw("other", True) == (True, True, "other")
+    after = holds.read(hosts.one.directory)
+    assert before is not None
+    assert after is not None
+    assert (after.state, before.state) == (holds.HELD, holds.HELD)
+
+
+def test_v5_a_host_that_has_the_container_does_not_expect_it(hosts: Hosts) -> None:
+    with pytest.raises(TargetError, match="this host has it already, and not from a move"):
+        hosts.one.moving().expect("x", False)
+    hosts.one.remove()
+    hosts.one.data.mkdir(parents=True)
+    hosts.one.moving().expect("x", False)
+    with pytest.raises(TargetError, match="has no container of this name"):
+        hosts.two.moving().hold("x", False)
+
+
+def test_v5_nothing_is_given_that_runs(hosts: Hosts) -> None:
+    hosts.do(hosts.forward(), 3)
+    hosts.one.container.running = "by hand, with a launcher that reads no notes"
+    with pytest.raises(TargetError, match="runs, and is to be stopped for its move"):
+        hosts.one.moving().give(hosts.name, False)
+    hosts.do(hosts.forward(), 1)
+    assert hosts.one.container.running is None
+
+
+def test_v5_a_note_that_cannot_be_read_is_named_and_ends_every_step(hosts: Hosts) -> None:
+    note = Path(hosts.one.directory, HOLD_FILE)
+    note.write_text("{")
+    one = hosts.one.moving()
+    acts = (one.look, lambda: one.hold("x", False), lambda: one.release(None, False), lambda: one.withdraw(None, True))
+    for act in acts:
+        with pytest.raises(TargetError, match=f"container 'web': {note} says that it moves .* it is damaged"):
+            act()
+    assert note.read_text() == "{"
+    assert hosts.one.container.running is not None
+
+
+def test_v5_what_a_host_has_is_looked_at_and_counted_once(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = hosts.two.moving().look()
+    assert (nothing.container, nothing.runs, nothing.volumes, nothing.size, nothing.hold) == (False, False, [], 0, {})
+    empty = hosts.one.moving().look().size
+    file = hosts.one.data / "large"
+    file.write_bytes(b"x" * 1_000_000)
+    os.link(file, hosts.one.data / "again")
+    os.symlink("/", hosts.one.data / "link")
+    with (hosts.one.data / "hole").open("wb") as hole:
+        hole.truncate(1 << 40)
+    (hosts.one.data / "deep").mkdir()
+    (hosts.one.data / "deep" / "file").write_text("x")
+    found = hosts.one.moving().look()
+    assert (found.container, found.runs, found.volumes, found.filled) == (True, True, ["data"], ["data"])
+    assert 1_000_000 < found.size - empty < 1_100_000
+    assert found.free > 0
+    assert found.place != nothing.place
+    assert found.can_hold
+    (hosts.one.system / moving.HOLDS_MODULE).unlink()
+    assert not hosts.one.moving().look().can_hold
+
+    def moved(*_arguments: object) -> None:
+        raise LauncherError("it is being moved")
+
+    monkeypatch.setattr(moving.trees, "walk", moved)
+    assert hosts.one.moving().look().size == 0

@@ -1,0 +1,121 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The note of a container that moves between two hosts: whoever reads it starts it, or does not (V5)."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import Held
+from ansible_collections.unshare.container.plugins.module_utils.launcher.kinds import ContractError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import HOLD_FILE
+from ansible_collections.unshare.container.plugins.module_utils.state import holds, volumes
+from ansible_collections.unshare.container.plugins.module_utils.state.holds import Hold
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> str:
+    """Return the directory of a container that this host has not yet."""
+    return str(tmp_path / "containers" / "web")
+
+
+def note(directory: str, state: str, ran: bool = True) -> Path:
+    holds.write(directory, Hold(state=state, peer="two", move="abc", ran=ran))
+    return Path(directory, HOLD_FILE)
+
+
+@pytest.mark.parametrize("state", [holds.HELD, holds.GIVEN, holds.EXPECTED, holds.ADMITTED])
+def test_v5_what_was_noted_is_read(directory: str, state: str) -> None:
+    assert holds.read(directory) is None
+    assert not holds.is_noted(directory)
+    path = note(directory, state)
+    assert holds.is_noted(directory)
+    found = holds.read(directory)
+    assert found is not None
+    assert (found.state, found.peer, found.move, found.ran) == (state, "two", "abc", True)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    holds.lift(directory)
+    holds.lift(directory)
+    assert not holds.is_noted(directory)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (holds.HELD, ["moves to two, and does not start here", "move_container again", "remove {path}"]),
+        (holds.GIVEN, ["was moved to two, and may have run there", "remove it there, and then {path}"]),
+        (holds.EXPECTED, ["moves here from two", "not all of its data have come", "remove_volumes: true"]),
+    ],
+)
+def test_v5_nobody_starts_what_is_held_and_everybody_is_told_the_way_out(
+    directory: str, state: str, words: list[str]
+) -> None:
+    path = note(directory, state)
+    with pytest.raises(Held) as error:
+        holds.let_start("web", directory, None)
+    with pytest.raises(Held) as again:
+        holds.refuse("web", directory)
+    assert str(error.value) == str(again.value)
+    assert str(error.value).startswith("container web: it ")
+    for each in words:
+        assert each.format(path=path) in str(error.value)
+    assert path.exists()
+
+
+def test_v5_the_first_start_of_what_is_admitted_takes_the_note_away_before_a_program_runs(directory: str) -> None:
+    path = note(directory, holds.ADMITTED)
+    done: list[bool] = []
+    begin = holds.let_start("web", directory, lambda: done.append(path.exists()))
+    assert path.exists(), "a start that fails before that was none"
+    begin()
+    assert done == [False]
+    assert holds.refusal(directory) is None
+
+
+def test_v5_what_is_not_held_starts(directory: str) -> None:
+    Path(directory).mkdir(parents=True)
+    holds.refuse("web", directory)
+    holds.let_start("web", directory, None)()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "damaged"),
+        ("{", "damaged"),
+        ("[]", "damaged"),
+        ("{}", "another version"),
+        (json.dumps({"format": 2, "state": holds.HELD, "peer": "two", "move": "a"}), "another version"),
+        (json.dumps({"format": 1, "state": "other", "peer": "two", "move": "a"}), "state: is neither"),
+        (json.dumps({"format": 1, "state": holds.ADMITTED, "peer": "two"}), "move: is missing"),
+        (
+            json.dumps({"format": 1, "state": holds.ADMITTED, "peer": "two", "move": "a", "ran": 1}),
+            "ran: is not of type",
+        ),
+    ],
+)
+def test_v5_a_note_that_cannot_be_read_holds_as_well(directory: str, text: str, reason: str) -> None:
+    path = Path(directory, HOLD_FILE)
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(ContractError, match=reason):
+        holds.read(directory)
+    with pytest.raises(Held, match=f"{path} says that it moves .* cannot be read: .*{reason}.*; if not, remove that"):
+        holds.refuse("web", directory)
+
+
+def test_v5_v6_the_note_goes_last_of_all_and_stays_with_volumes_that_are_kept(directory: str) -> None:
+    path = note(directory, holds.GIVEN)
+    (Path(directory) / "volumes" / "data").mkdir(parents=True)
+    assert "are kept" in volumes.part_with("web", directory, asked=False)[0]
+    assert path.exists()
+    assert volumes.part_with("web", directory, asked=True) == []
+    assert not Path(directory).exists()
+    note(directory, holds.GIVEN)
+    assert volumes.part_with("web", directory, asked=False) == [], "there is nothing more to hold"
+    assert not Path(directory).exists()
