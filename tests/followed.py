@@ -71,6 +71,8 @@ ONLY_CHECKED = {
     ("tests/benchmarks/README.md", "make benchmark-network BENCHMARK_ARGS"): LONG,
     ("tests/benchmarks/README.md", "make benchmark-roots"): LONG,
     ("tests/benchmarks/README.md", "make benchmark-roots BENCHMARK_ARGS"): LONG,
+    ("tests/benchmarks/README.md", "make benchmark-scale"): LONG,
+    ("tests/benchmarks/README.md", "make benchmark-scale BENCHMARK_ARGS"): LONG,
     ("tests/mutation/README.md", "make mutation"): LONG,
     ("tests/mutation/README.md", "make mutation SAMPLE"): LONG,
     ("tests/mutation/README.md", "make mutation MUTATION_ARGS='--room"): LONG,
