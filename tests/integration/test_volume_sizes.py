@@ -21,7 +21,8 @@ from ansible_collections.unshare.container.plugins.module_utils.life.container_i
 from ansible_collections.unshare.container.plugins.module_utils.life.snapshot_request import SnapshotRequest
 from ansible_collections.unshare.container.plugins.module_utils.life.snapshotting import Snapshotting
 from ansible_collections.unshare.container.plugins.module_utils.life.starting import LauncherStarter
-from ansible_collections.unshare.container.plugins.module_utils.state import quotas
+from ansible_collections.unshare.container.plugins.module_utils.state import volumes
+from ansible_collections.unshare.container.plugins.module_utils.state.systems import Systems
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 
 from .playbooks import Run, playbook
@@ -237,7 +238,7 @@ def test_v3_the_role_has_sizes(tmp_path: Path, host_unchanged: None) -> None:
         assert refused.changed() == 0
         assert "volumes[0].size: the volume data cannot be kept to 32M here: btrfs at" in said
         assert os.listdir(path) == []
-        assert not [name for name in os.listdir(Layout().systems) if name.endswith(f"-{NAME}")]
+        assert Systems(Layout()).of_container(NAME) == []
 
         subprocess.run(["btrfs", "quota", "enable", str(path)], check=True, capture_output=True)
         assert deploy("32M", "--check").succeeded().changed() == 2
@@ -272,7 +273,7 @@ def test_v3_who_gives_a_volume_its_size_is_killed_at_any_moment(sized: Sized) ->
         child = os.fork()
         if child == 0:
             try:
-                quotas.enforce(str(sized.path), specification)
+                volumes.prepare(str(sized.path), specification)
             finally:
                 os._exit(0)
         pidfd = os.pidfd_open(child)

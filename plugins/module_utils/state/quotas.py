@@ -103,7 +103,6 @@ def _enforce(directory: str, name: str, size: VolumeSize, specification: Specifi
             raise LauncherError(reason)
         if not quota.is_enlisted():
             aside = os.path.join(directory, SIZING)
-            remove_tree(aside)
             make_directory(aside, 0o700)
             try:
                 quota.enlist(aside)

@@ -54,6 +54,8 @@ def prepare(directory: str, specification: Specification) -> list[str]:
         if mount.volume is not None:
             make_directory(os.path.join(directory, VOLUMES), 0o700)
             make_directory(mount.source, 0o700)
+    if os.path.lexists(os.path.join(directory, SIZING)):
+        remove_entries(directory, (SIZING,))  # of a start that was killed
     if not os.path.exists(os.path.join(directory, SIZES_FILE)):
         return []
     from . import quotas  # which few containers have

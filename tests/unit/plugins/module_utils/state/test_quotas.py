@@ -118,7 +118,10 @@ def test_v3_a_start_enlists_what_has_a_size_once(kept: Kept, counted: Counted) -
 def test_v3_a_start_without_sizes_asks_for_no_quota(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quotas, "enforce", pytest.fail)
     monkeypatch.setattr(volumes, "make_directory", lambda *arguments: None)
+    left = kept.path / "volumes.sizing" / "data"
+    left.mkdir(parents=True)
     assert volumes.prepare(str(kept.path), kept.specification()) == []
+    assert not left.parent.exists()  # which a start that was killed has left
 
 
 @pytest.mark.parametrize(
