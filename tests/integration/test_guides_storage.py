@@ -20,13 +20,24 @@ SHOP = "/run/unshare/shop/system/enter-container"
 
 
 def changes_data(reader: HostReader, command: str, said: str) -> None:
-    """After what was saved, write an order; after what was put back, it is not there."""
+    """After what was saved, write an order; after what was put back, it is not there.
+
+    What was saved as the rest of an earlier archive has the order that was written between the two.
+    """
+
+    def sql(text: str) -> str:
+        return reader.run(f"{SHOP} --user=postgres psql --tuples-only --command='{text}' postgres").strip()
+
     if "state=absent" in command:
         return
     assert "CHANGED" in said
-    sql = "select count(*) from orders" if "state=" in command else "insert into orders values (1)"
-    found = reader.run(f"{SHOP} --user=postgres psql --tuples-only --command='{sql}' postgres").strip()
-    assert found == ("0" if "state=" in command else "INSERT 0 1")
+    if "state=" not in command:
+        assert sql("insert into orders values (1)") == "INSERT 0 1"
+    elif "base=" in command:
+        assert sql("select count(*) from orders") == "1"
+        assert sql("delete from orders") == "DELETE 1"
+    else:
+        assert sql("select count(*) from orders") == "0"
 
 
 def test_v1_v6_the_page_about_storage(tmp_path: Path) -> None:
