@@ -87,7 +87,7 @@ def fill(path: Path) -> None:
 
 @in_private_mounts
 def test_a_full_disk_leaves_the_former_system_whole_and_current() -> None:
-    mount(STATE, "size=6m,mode=0700")
+    mount(STATE, "size=8m,mode=0700")
     first = write("Europe/Paris")
     reach(PREFIX, "started", first)
     before = content(first)
@@ -107,7 +107,7 @@ def test_a_full_disk_leaves_the_former_system_whole_and_current() -> None:
 
 @in_private_mounts
 def test_a_disk_without_inodes_leaves_the_former_generation_current() -> None:
-    mount(STATE, "nr_inodes=900,mode=0700")
+    mount(STATE, "nr_inodes=1000,mode=0700")
     first, second = write("Europe/Paris"), write("Europe/Rome")
     reach(PREFIX, "started", first)
     with contextlib.suppress(OSError):
@@ -125,7 +125,7 @@ def test_a_disk_without_inodes_leaves_the_former_generation_current() -> None:
 
 @in_private_mounts
 def test_ids_are_kept_or_not_given_at_all_on_a_full_disk() -> None:
-    mount(STATE, "size=6m,mode=0700")
+    mount(STATE, "size=8m,mode=0700")
     first, other = write("Europe/Paris"), write("Europe/Paris", PREFIX + "-other")
     reach(PREFIX, "started", first)
     config = (STATE / "containers" / PREFIX / "config.json").read_bytes()

@@ -71,9 +71,9 @@ def read(directory: str) -> Hold | None:
         ContractError: the note is damaged, or a later version has written it.
     """
     path = os.path.join(directory, HOLD_FILE)
+    if not is_noted(directory):
+        return None  # nor is there where something else is in the way of the directory
     text = read_text(path)
-    if not text and not is_noted(directory):
-        return None
     try:
         fields = data.parse(text, path)
     except ValueError:
