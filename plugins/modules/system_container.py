@@ -95,11 +95,11 @@ EXAMPLES = r"""
     name: web
     ports: ["80:80"]
 
-- name: Let its volume hold 20 GiB, without a restart
+- name: Let its volume hold 20 GiB, without a restart, where the file system has quotas
   unshare.container.system_container:
     name: web
     volumes:
-      - {name: data, size: 20G}
+      - {name: data, size: 20G, size_may_fail: true}
 
 - name: Remove the container, but not the data in its mappings
   unshare.container.system_container:
