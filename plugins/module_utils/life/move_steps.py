@@ -24,7 +24,8 @@ no row in which both hosts would start it, and from each a run goes on, or back:
   it.
 - once it was started there it may have promised somebody to keep something, so a run only goes on.
 
-Every move has a name. A step that comes late, of a run that was killed, has the name of another move and is refused.
+Every run that copies gives the move another name. A step that comes late, of a run that was killed, has another name
+than the notes and is refused; or it takes the note of the new host for itself, and the run that goes on is refused.
 """
 
 from __future__ import annotations
