@@ -97,6 +97,7 @@ class MovePlace(ContractRecord):
         runs: whether that runs.
         volumes: the names of the volumes.
         filled: those of them in which something is.
+        snapshots: the names of the snapshots.
         layer: whether what is written to its root is kept.
         can_hold: whether the launcher of its system reads notes of a move.
         hold: what is noted of a move, as `Hold.write` has it; empty for nothing.
@@ -110,6 +111,7 @@ class MovePlace(ContractRecord):
     runs: bool
     volumes: list[str]
     filled: list[str]
+    snapshots: list[str]
     layer: bool
     can_hold: bool
     hold: dict[str, object]
@@ -123,6 +125,7 @@ class MovePlace(ContractRecord):
         "runs": kinds.boolean,
         "volumes": kinds.list_of(kinds.text),
         "filled": kinds.list_of(kinds.text),
+        "snapshots": kinds.list_of(kinds.text),
         "layer": kinds.boolean,
         "can_hold": kinds.boolean,
         "hold": _mapping,
@@ -175,11 +178,18 @@ class Move:
             if not here.container:
                 raise TargetError(NOT_THERE % (self.name, self.old))
             return DEPLOY
-        if comes is None and (here.container or here.filled):
-            found = "the container" if here.container else "something in volume " + ", ".join(here.filled)
-            raise TargetError(BOTH % (self.name, self.new, found))
+        if comes is None:
+            self._refuse_owner(here)
         self._refuse_data(there, here, leaves is None)
         return COPY
+
+    def _refuse_owner(self, here: MovePlace) -> None:
+        """Refuse a new host that has something of the container: a move that goes back would remove that."""
+        found = "the container" if here.container else ""
+        found = found or ("something in volume " + ", ".join(here.filled) if here.filled else "")
+        found = found or ("snapshot " + ", ".join(here.snapshots) if here.snapshots else "")
+        if found:
+            raise TargetError(BOTH % (self.name, self.new, found))
 
     def _given(self, comes: Hold | None, there: MovePlace, here: MovePlace) -> str:
         if comes is not None:

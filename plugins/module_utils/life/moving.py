@@ -72,6 +72,7 @@ class Moving:
             runs=self._runs(),
             volumes=names,
             filled=self._filled(names),
+            snapshots=volumes.snapshot_names(self.directory),
             layer=os.path.isdir(os.path.join(self.directory, "layer")),
             can_hold=system is not None and (system / HOLDS_MODULE).is_file(),
             hold=hold.write() if hold is not None else {},

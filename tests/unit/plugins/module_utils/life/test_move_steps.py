@@ -33,6 +33,7 @@ def place(name: str, **given: t.Any) -> MovePlace:
         "runs": False,
         "volumes": [],
         "filled": [],
+        "snapshots": [],
         "layer": False,
         "can_hold": False,
         "hold": {},
@@ -77,6 +78,7 @@ HAS: dict[str, t.Any] = {"container": True, "volumes": ["data"], "filled": ["dat
         (old(), new(), COPY),
         (old(container=False), new(), COPY),  # a play has removed it, and kept its volumes
         (old(volumes=[], filled=[], size=0), new(), COPY),  # it has no data
+        (old(snapshots=["a"]), new(), COPY),  # which do not move
         (old(), new(volumes=["data"]), COPY),  # of which nothing is in the way
         (old(), new(holds.EXPECTED, "another"), COPY),  # a move that has gone back
         (
@@ -108,6 +110,7 @@ def test_v5_a_run_goes_on_where_the_last_one_was_interrupted(there: MovePlace, h
         (old(**GONE), new(holds.EXPECTED), "one has nothing of it any more, and two not all of its data"),
         (old(), new(**HAS), r"two has it already, and not from a move \(the container\): remove that"),
         (old(), new(volumes=["a", "b"], filled=["b"]), r"two has it already.*\(something in volume b\)"),
+        (old(), new(snapshots=["a", "b"]), r"two has it already.*\(snapshot a, b\): remove that"),
         (old(holds.HELD), new(**HAS), "two has it already"),
         (old(holds.HELD, peer="three"), new(), "on one a move between that host and three is not finished"),
         (old(holds.GIVEN, peer="three"), new(), "on one a move between that host and three is not finished"),

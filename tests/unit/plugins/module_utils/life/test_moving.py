@@ -369,6 +369,9 @@ def test_v5_what_a_host_has_is_looked_at_and_counted_once(hosts: Hosts, monkeypa
     assert (found.container, found.runs, found.volumes, found.filled) == (True, True, ["data"], ["data"])
     assert 1_000_000 < found.size - empty < 1_100_000
     assert found.free > 0
+    assert (found.snapshots, nothing.snapshots) == ([], [])
+    Path(hosts.two.directory, "snapshots", "before-17").mkdir(parents=True)
+    assert hosts.two.moving().look().snapshots == ["before-17"]
     assert found.place != nothing.place
     assert found.can_hold
     (hosts.one.system / moving.HOLDS_MODULE).unlink()
