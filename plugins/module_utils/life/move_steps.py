@@ -202,14 +202,16 @@ class Move:
         """Refuse data that cannot be moved.
 
         Args:
-            first: whether they are copied once before the container is stopped.
+            first: whether they are copied once before the container is stopped, and then what has changed since, which
+                may be all.
         """
         if there.container and not there.can_hold:
             raise TargetError(OLD_LAUNCHER % (self.name, self.old))
         if there.layer and not self.keep:
             raise TargetError(LAYER % (self.name, self.old))
         copies = 2 if first else 1
-        for host, place, needed in ((self.old, there, copies), (self.new, here, copies + 1)):
+        # The new host unpacks each copy beside it.
+        for host, place, needed in ((self.old, there, copies), (self.new, here, 2 * copies)):
             if place.free < needed * there.size:
                 free, size = place.free // MEGABYTE, needed * there.size // MEGABYTE + 1
                 raise TargetError(SPACE % (self.name, host, free, place.path, size))
