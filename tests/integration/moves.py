@@ -163,9 +163,8 @@ class Mover:
 
     def there(self, index: int) -> int:
         """Return the last number that the database of a host has, as the container sees it."""
-        count = (
-            "import sqlite3; print(*sqlite3.connect('/srv/data/numbers', 40).execute('select max(number) from numbers'))"
-        )
+        connected = "sqlite3.connect('/srv/data/numbers', 40)"  # seconds to wait for the writer's lock
+        count = f"import sqlite3; print(*{connected}.execute('select max(number) from numbers'))"
         enter = f"/var/lib/unshare/containers/{NAME}/current/enter-container"
         done = self.host(index).inside(enter, "/usr/bin/python3", "-c", count)
         return int(done.stdout.strip(" (),\n") or f"nothing: {done.stderr}")
