@@ -265,9 +265,10 @@ options:
       - Owner, group and mode are those of a new volume; without a group it is the primary one of the owner. What is in
         a volume keeps its numbers inside, whatever ids the container has on a host.
       - A volume that is no longer declared stays on the host, and is found when it is declared again.
-      - C(size), such as V(5G), is how much the volume may hold (K, M, G, T count in 1024s). Where the host cannot keep
-        to it, which an error explains, nothing is changed, unless C(size_may_fail) is true. A changed size takes effect
-        without a restart; the first one of a volume that has none does so at the next start.
+      - C(size), such as V(5G), is how much the volume may hold (K, M, G, T count in 1024s), in whole 64K.
+        Where the host cannot keep to it, which an error explains, nothing is changed, unless C(size_may_fail) is true.
+        A changed size takes effect without a restart; the first one of a volume that has none does so at the next
+        start.
     type: raw
 """
 

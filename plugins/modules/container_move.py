@@ -26,7 +26,8 @@ attributes:
     support: none
   idempotent:
     support: partial
-    details: With O(state=expected) what has come of the data is removed each time.
+    details: With O(state=held) the move gets another name each time, and with O(state=expected) what has come of the
+      data is removed.
 options:
   name:
     description: Name of the container.
@@ -109,6 +110,7 @@ place:
     runs: true
     volumes: [postgresql]
     filled: [postgresql]
+    snapshots: []
     layer: false
     can_hold: true
     hold: {}

@@ -38,7 +38,7 @@ echo $$ > {cgroup}/cgroup.procs
 exec unshare --cgroup --mount --propagation=private -- sh -c '
 mount -t proc proc /proc
 mount -t tmpfs -o mode=0755 tmpfs /run
-mount -t tmpfs -o mode=0700 tmpfs {state}
+{storage} {state}
 mount -t tmpfs -o mode=0700 tmpfs /root
 mount --bind subuid /etc/subuid
 mkdir /run/sshd
@@ -96,6 +96,7 @@ class FleetHost:
         self.name = f"host{index:02d}"
         self.directory = fleet.directory / self.name
         self.directory.mkdir()
+        (self.directory / "state").mkdir(0o700)
         network = 10 << 24 | fleet.octet << 16 | index << 2
         self.near, self.address = (".".join(str(network + n >> s & 255) for s in (24, 16, 8, 0)) for n in (1, 2))
         self.link = f"uf{fleet.octet}x{index}"
@@ -106,6 +107,7 @@ class FleetHost:
         script = INIT.format(
             directory=self.directory,
             cgroup=self.cgroup,
+            storage="mount --bind state" if fleet.on_disk else "mount -t tmpfs -o mode=0700 tmpfs",
             state=STATE,
             name=self.name,
             address=self.address,
@@ -166,10 +168,12 @@ class Fleet:
     Attributes:
         directory: short-lived files, the inventory's among them.
         ranges: how many ranges of ids each host has left for containers.
+        on_disk: whether `/var/lib/unshare` of a host lies on this machine's disk, and not in memory.
     """
 
-    def __init__(self, count: int, ranges: int = 4) -> None:
+    def __init__(self, count: int, ranges: int = 4, on_disk: bool = False) -> None:
         self.count = count
+        self.on_disk = on_disk
         self.ranges = ranges
         self.hosts: list[FleetHost] = []
 

@@ -127,6 +127,12 @@ class Mover:
         """Return the command that moves it."""
         return [PLAYBOOK, *self.words(old, new)]
 
+    def write(self, index: int, name: str, size: int) -> None:
+        """Write a file of so many bytes into the volume that a host has."""
+        path = f"/var/lib/unshare/containers/{NAME}/volumes/data/{name}"
+        done = self.host(index).inside("sh", "-c", f"head -c {size} /dev/urandom > {path}")
+        assert done.returncode == 0, done.stderr
+
     def left(self, index: int) -> str:
         """Return what a host has of the container, and of moves."""
         look = f"cd /var/lib/unshare && find . -mindepth 1 -maxdepth 2 -path '*{NAME}*'; ls -A /run/unshare"
@@ -157,9 +163,8 @@ class Mover:
 
     def there(self, index: int) -> int:
         """Return the last number that the database of a host has, as the container sees it."""
-        count = (
-            "import sqlite3; print(*sqlite3.connect('/srv/data/numbers').execute('select max(number) from numbers'))"
-        )
+        connected = "sqlite3.connect('/srv/data/numbers', 40)"  # seconds to wait for the writer's lock
+        count = f"import sqlite3; print(*{connected}.execute('select max(number) from numbers'))"
         enter = f"/var/lib/unshare/containers/{NAME}/current/enter-container"
         done = self.host(index).inside(enter, "/usr/bin/python3", "-c", count)
         return int(done.stdout.strip(" (),\n") or f"nothing: {done.stderr}")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import volumes as launcher_volumes
+from ansible_collections.unshare.container.plugins.module_utils.life import archiving_volumes
 from ansible_collections.unshare.container.plugins.module_utils.life.archiving_volumes import Archiving
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.state import restoring
@@ -212,6 +213,24 @@ def test_v5_a_container_that_runs_is_stopped_only_when_asked(container: Containe
     assert container.status().pid == pid
     assert restore(NAME, tmp_path / "archive", replace=True, stop=True)["consistent"] == "stopped"
     assert machine.output("cat", "/srv/data/file") == "first\n"
+
+
+@pytest.mark.parametrize("moment", ["write_out", "put_in_place"])
+def test_v6_an_import_that_fails_at_its_end_leaves_the_volumes_and_nothing_beside(
+    filled: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    export(NAME, tmp_path / "archive")
+    (data_of(NAME) / "new").write_text("new")
+    before = digest(NAME)
+
+    def fail(*_arguments: t.Any) -> t.NoReturn:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(archiving_volumes, moment, fail)
+    with pytest.raises(OSError, match="Input/output"):
+        restore(NAME, tmp_path / "archive", replace=True)
+    assert digest(NAME) == before
+    assert os.listdir(filled.directory) == ["volumes"]
 
 
 def test_v5_an_export_that_fails_leaves_what_was_there(filled: Container, tmp_path: Path) -> None:

@@ -38,7 +38,10 @@ def test_v5_only_the_host_that_is_to_have_it_starts_it_at_boot(host: SystemdHost
     held = move(host, "held")
     assert held["changed"]
     assert active(host) == "inactive"
-    assert move(host, "held") == {**held, "changed": False}
+    again = move(host, "held")
+    assert again == {**held, "changed": False, "move": again["move"]}
+    assert again["move"] != held["move"], "each run has a name of its own"
+    held = again
 
     host.machine.stop()
     host.machine.start()

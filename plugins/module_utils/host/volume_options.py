@@ -17,6 +17,8 @@ from . import limits
 
 LEAST = 16 << 20
 """Bytes: in less a btrfs has hardly room for the directory itself."""
+GRAIN = 1 << 16
+"""Bytes: file systems count in blocks of so many at most, and a limit is read back as they count."""
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 """What templates leave of true and false."""
 
@@ -60,5 +62,6 @@ def parse_sizes(declared: Any, path: str = "volumes") -> GivenSizes:
                 f"{given!r} is not a size of {size_text(LEAST)} or more, such as 500M or 5G "
                 "(K, M, G, T count in 1024s)",
             )
+        size -= size % GRAIN
         found[str(item.get("name"))] = GivenSize(f"{place}.size", VolumeSize(size=size, may_fail=bool(may_fail)))
     return found

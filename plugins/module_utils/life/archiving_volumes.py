@@ -220,20 +220,17 @@ class Archiving:
                     self._refuse(archive.manifest, other, replace)
                     found = self._examine(archive, base) if check else self._unpack(archive, base)
                     digest = archive.digest if source is file else ""
-            except BaseException:
+                size, digest = os.fstat(file.fileno()).st_size, digest or archive_files.digest_of(file)
                 if not check:
-                    remove_entries(self.directory, (IMPORTING,))
-                raise
+                    write_out(Path(self.directory, IMPORTING))
+                    with self.rest.stopped():
+                        self._exchange()
             finally:
+                if not check:
+                    remove_entries(self.directory, (IMPORTING,))  # what was replaced, or was to replace it
                 with contextlib.suppress(OSError):
                     os.rmdir(self.directory)  # of a container that this host has not
-            size, digest = os.fstat(file.fileno()).st_size, digest or archive_files.digest_of(file)
-            if not check:
-                write_out(Path(self.directory, IMPORTING))
-                with self.rest.stopped():
-                    self._exchange()
-                remove_entries(self.directory, (IMPORTING,))
-                self.rest.tell_start("container %s: has the volumes of the archive" % self.name)
+            self.rest.tell_start("container %s: has the volumes of the archive" % self.name)
         result.update(checksum="sha256:" + digest, size=size)
         if archive.manifest.base:
             result["base"] = "sha256:" + archive.manifest.base

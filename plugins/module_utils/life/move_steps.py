@@ -24,7 +24,8 @@ no row in which both hosts would start it, and from each a run goes on, or back:
   it.
 - once it was started there it may have promised somebody to keep something, so a run only goes on.
 
-Every move has a name. A step that comes late, of a run that was killed, has the name of another move and is refused.
+Every run that copies gives the move another name. A step that comes late, of a run that was killed, has another name
+than the notes and is refused; or it takes the note of the new host for itself, and the run that goes on is refused.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ class MovePlace(ContractRecord):
         runs: whether that runs.
         volumes: the names of the volumes.
         filled: those of them in which something is.
+        snapshots: the names of the snapshots.
         layer: whether what is written to its root is kept.
         can_hold: whether the launcher of its system reads notes of a move.
         hold: what is noted of a move, as `Hold.write` has it; empty for nothing.
@@ -109,6 +111,7 @@ class MovePlace(ContractRecord):
     runs: bool
     volumes: list[str]
     filled: list[str]
+    snapshots: list[str]
     layer: bool
     can_hold: bool
     hold: dict[str, object]
@@ -122,6 +125,7 @@ class MovePlace(ContractRecord):
         "runs": kinds.boolean,
         "volumes": kinds.list_of(kinds.text),
         "filled": kinds.list_of(kinds.text),
+        "snapshots": kinds.list_of(kinds.text),
         "layer": kinds.boolean,
         "can_hold": kinds.boolean,
         "hold": _mapping,
@@ -174,11 +178,18 @@ class Move:
             if not here.container:
                 raise TargetError(NOT_THERE % (self.name, self.old))
             return DEPLOY
-        if comes is None and (here.container or here.filled):
-            found = "the container" if here.container else "something in volume " + ", ".join(here.filled)
-            raise TargetError(BOTH % (self.name, self.new, found))
+        if comes is None:
+            self._refuse_owner(here)
         self._refuse_data(there, here, leaves is None)
         return COPY
+
+    def _refuse_owner(self, here: MovePlace) -> None:
+        """Refuse a new host that has something of the container: a move that goes back would remove that."""
+        found = "the container" if here.container else ""
+        found = found or ("something in volume " + ", ".join(here.filled) if here.filled else "")
+        found = found or ("snapshot " + ", ".join(here.snapshots) if here.snapshots else "")
+        if found:
+            raise TargetError(BOTH % (self.name, self.new, found))
 
     def _given(self, comes: Hold | None, there: MovePlace, here: MovePlace) -> str:
         if comes is not None:
@@ -191,14 +202,16 @@ class Move:
         """Refuse data that cannot be moved.
 
         Args:
-            first: whether they are copied once before the container is stopped.
+            first: whether they are copied once before the container is stopped, and then what has changed since, which
+                may be all.
         """
         if there.container and not there.can_hold:
             raise TargetError(OLD_LAUNCHER % (self.name, self.old))
         if there.layer and not self.keep:
             raise TargetError(LAYER % (self.name, self.old))
         copies = 2 if first else 1
-        for host, place, needed in ((self.old, there, copies), (self.new, here, copies + 1)):
+        # The new host unpacks each copy beside it.
+        for host, place, needed in ((self.old, there, copies), (self.new, here, 2 * copies)):
             if place.free < needed * there.size:
                 free, size = place.free // MEGABYTE, needed * there.size // MEGABYTE + 1
                 raise TargetError(SPACE % (self.name, host, free, place.path, size))

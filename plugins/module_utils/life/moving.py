@@ -72,6 +72,7 @@ class Moving:
             runs=self._runs(),
             volumes=names,
             filled=self._filled(names),
+            snapshots=volumes.snapshot_names(self.directory),
             layer=os.path.isdir(os.path.join(self.directory, "layer")),
             can_hold=system is not None and (system / HOLDS_MODULE).is_file(),
             hold=hold.write() if hold is not None else {},
@@ -84,7 +85,7 @@ class Moving:
     def hold(self, move: str, check: bool) -> tuple[bool, Hold]:
         """Have the container not run, and nobody start it. Return whether that changes anything, and what is noted.
 
-        :param move: the name of the move, unless one to this host is noted already.
+        :param move: the name of the move, also of one that is noted already: late steps of its last run are refused.
         :param check: whether to find out only.
         :raises TargetError, LauncherError, OSError: it cannot be; it goes on as it was, or is held, which the next run
             finds.
@@ -97,7 +98,8 @@ class Moving:
                 raise self._not_noted(move, found)
             if not self._is_known():
                 raise strangers.unknown(self.layout, self.name, "stopped")
-            if found is None and not check:
+            hold = hold.replacing(move=move)
+            if not check:
                 holds.write(self.directory, hold)
         if check:
             return found is None or runs, hold
@@ -161,7 +163,8 @@ class Moving:
     def withdraw(self, move: str | None, check: bool) -> tuple[bool, bool, str | None]:
         """Have it not be started here any more, unless it was.
 
-        :param move: the name of the move; by default that which is noted.
+        :param move: the name of the move; by default that which is noted. A note of another one keeps its name, for
+            what has come is that one's, and is not to be admitted for this.
         :return: whether that changes anything; whether it was never started here; and the name of the move.
         """
         with self._alone(check):
@@ -171,11 +174,10 @@ class Moving:
                 return False, not (self._has_container() or filled), None
             if found.peer != self.peer or found.state not in (holds.EXPECTED, holds.ADMITTED):
                 return False, False, None
-            hold = found.replacing(state=holds.EXPECTED, move=move or found.move)
-            changed = (hold.state, hold.move) != (found.state, found.move)
+            changed = found.state != holds.EXPECTED
             if changed and not check:
-                holds.write(self.directory, hold)
-            return changed, True, hold.move
+                holds.write(self.directory, found.replacing(state=holds.EXPECTED))
+            return changed, True, move or found.move
 
     # What all of them stand on.
 

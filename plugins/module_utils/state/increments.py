@@ -10,8 +10,7 @@ inode was changed last, which the kernel sets. It is trusted only where nothing 
   reached the disk, and a clock that goes back can give the same time twice.
 - The file was changed some seconds before the base was read, so that a later change cannot have the same time.
 - Its file system notes fractions of seconds, and the first write to a page through a mapping, once the page was written
-  out. So all is written out before
-  a container that stands still is read: what comes later is noted.
+  out. So all is written out before a container that stands still is read: what comes later is noted.
 
 Both archives have the files of a volume in one order, so that they are compared while both are read.
 """

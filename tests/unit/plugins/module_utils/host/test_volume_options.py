@@ -26,6 +26,8 @@ def sizes(*declared: t.Any) -> dict[str, tuple[str, int, bool]]:
         (" 1T ", 1 << 40),
         (33554432, 32 << 20),
         ("20480K", 20 << 20),
+        ("20481K", 20 << 20),  # in whole blocks of any file system
+        ((20 << 20) + 65537, (20 << 20) + 65536),
     ],
 )
 def test_v3_a_size_is_a_number_of_bytes(size: t.Any, expected: int) -> None:

@@ -246,10 +246,28 @@ def test_v5_a_late_step_that_takes_the_room_of_another_move_costs_no_more_than_a
     hosts.two.moving().expect("late", False)
     with pytest.raises(TargetError, match=r"but that of one, expected \(late\)"):
         hosts.do(hosts.forward())
+    hosts.do(hosts.back(), 1)
+    with pytest.raises(TargetError, match=r"but that of one, expected \(late\)"):
+        hosts.do(hosts.forward())  # what a run that was cut short has withdrawn is not admitted by the next
     hosts.do(hosts.back())
     assert hosts.one.container.running is not None
     hosts.do(hosts.forward())
     hosts.has_moved()
+
+
+def test_v5_a_run_has_another_name_than_the_one_that_it_goes_on_from(hosts: Hosts) -> None:
+    hosts.do(hosts.forward(), 1)
+    late = hosts.name
+    _changed, found = hosts.one.moving().hold("of the next run", False)
+    assert found.ran, "it is to run again when that goes back"
+    hosts.name = found.move
+    assert hosts.name != late
+    hosts.two.moving().expect(hosts.name, False)
+    hosts.copy()
+    hosts.two.moving().expect(late, False)  # comes late, and takes away what has come
+    hosts.one.moving().give(hosts.name, False)
+    with pytest.raises(TargetError, match=r"no move of this name .* but that of one, expected"):
+        hosts.two.moving().admit(hosts.name, False)
 
 
 def test_v5_what_did_not_run_is_not_started_on_the_way_back(hosts: Hosts) -> None:
@@ -297,7 +315,7 @@ def test_v5_check_mode_changes_nothing(hosts: Hosts) -> None:
     before = holds.read(hosts.one.directory)
     assert hosts.one.moving().give(hosts.name, True)
     assert hosts.two.moving().admit(hosts.name, True)
-    assert hosts.two.moving().withdraw("other", True) == (True, True, "other")
+    assert hosts.two.moving().withdraw("other", True) == (False, True, "other")
     after = holds.read(hosts.one.directory)
     assert before is not None
     assert after is not None
@@ -351,6 +369,9 @@ def test_v5_what_a_host_has_is_looked_at_and_counted_once(hosts: Hosts, monkeypa
     assert (found.container, found.runs, found.volumes, found.filled) == (True, True, ["data"], ["data"])
     assert 1_000_000 < found.size - empty < 1_100_000
     assert found.free > 0
+    assert (found.snapshots, nothing.snapshots) == ([], [])
+    Path(hosts.two.directory, "snapshots", "before-17").mkdir(parents=True)
+    assert hosts.two.moving().look().snapshots == ["before-17"]
     assert found.place != nothing.place
     assert found.can_hold
     (hosts.one.system / moving.HOLDS_MODULE).unlink()
