@@ -9,7 +9,7 @@ import contextlib
 import os
 import stat
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from ..host.boot import Boot
 from ..launcher import trees
@@ -37,6 +37,10 @@ NOT_NOTED = (
     "what that says, and run the playbook again"
 )
 RUNS = "container %r: runs, and is to be stopped for its move; run the playbook again"
+NOT_COME = (
+    "container %r: not all of its data are here, but another run of its move has removed volume %s again: run the "
+    "playbook again, once at a time"
+)
 IN_THE_WAY = "container %r: this host has it already, and not from a move: remove it here, with its volumes"
 
 
@@ -154,9 +158,13 @@ class Moving:
                 remove_entries(self.directory, (VOLUMES, IMPORTING))
             return True
 
-    def admit(self, move: str, check: bool) -> bool:
-        """Let it be started here, now that the other host has given it. Return whether that is a change."""
-        return self._turn(move, (holds.EXPECTED, holds.ADMITTED), holds.ADMITTED, check)
+    def admit(self, move: str, needed: list[str], check: bool) -> bool:
+        """Let it be started here, now that the other host has given it. Return whether that is a change.
+
+        :param needed: the names of the volumes without which it must not start. A second run of the same move may have
+            expected them once more after they had come.
+        """
+        return self._turn(move, (holds.EXPECTED, holds.ADMITTED), holds.ADMITTED, check, needed)
 
     def withdraw(self, move: str | None, check: bool) -> tuple[bool, bool, str | None]:
         """Have it not be started here any more, unless it was.
@@ -179,7 +187,9 @@ class Moving:
 
     # What all of them stand on.
 
-    def _turn(self, move: str, states: tuple[str, str], state: str, check: bool) -> bool:
+    def _turn(
+        self, move: str, states: tuple[str, str], state: str, check: bool, needed: Sequence[str] = ()
+    ) -> bool:
         """Have the note of a move say `state`. Return whether it said the one before."""
         with self._alone(check):
             found = self._noted()
@@ -187,6 +197,9 @@ class Moving:
                 raise self._not_noted(move, found)
             if self._runs():
                 raise TargetError(RUNS % self.name)
+            lost = sorted({*needed} - {*volumes.volume_names(self.directory)})
+            if lost:
+                raise TargetError(NOT_COME % (self.name, ", ".join(lost)))
             if found.state != state and not check:
                 holds.write(self.directory, found.replacing(state=state))
             return found.state != state

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import typing as t
 from pathlib import Path
@@ -101,7 +102,7 @@ class Hosts:
             yield self.copy
             yield lambda: self.one.moving().give(self.name, False)
         if self.step in (COPY, ADMIT):
-            yield lambda: self.two.moving().admit(self.name, False)
+            yield lambda: self.two.moving().admit(self.name, there.volumes, False)
         yield self.two.deploy
         yield self.one.remove
 
@@ -231,14 +232,17 @@ def test_v5_late_steps_of_a_run_that_was_killed_are_refused(hosts: Hosts) -> Non
     hosts.do(hosts.forward(), 3)
     assert hosts.name == "new"
     hosts.do(hosts.back())
-    for step in (hosts.one.moving().give, hosts.two.moving().admit):
+    for step in (
+        lambda: hosts.one.moving().give(late, False),
+        lambda: hosts.two.moving().admit(late, [], False),
+    ):
         with pytest.raises(TargetError, match=rf"no move of this name \({late}\) is noted here, but nothing"):
-            step(late, False)
+            step()
     hosts.one.moving().hold("other", False)
     with pytest.raises(TargetError, match=r"but that of two, held \(other\): another run"):
         hosts.one.moving().give(late, False)
     with pytest.raises(TargetError, match="nothing"):
-        hosts.two.moving().admit("other", False)
+        hosts.two.moving().admit("other", [], False)
 
 
 def test_v5_a_late_step_that_takes_the_room_of_another_move_costs_no_more_than_a_way_back(hosts: Hosts) -> None:
@@ -246,6 +250,22 @@ def test_v5_a_late_step_that_takes_the_room_of_another_move_costs_no_more_than_a
     hosts.two.moving().expect("late", False)
     with pytest.raises(TargetError, match=r"but that of one, expected \(late\)"):
         hosts.do(hosts.forward())
+    hosts.do(hosts.back())
+    assert hosts.one.container.running is not None
+    hosts.do(hosts.forward())
+    hosts.has_moved()
+
+
+@pytest.mark.parametrize("done", [3, 4, 5])
+def test_v5_a_second_run_that_expects_the_data_once_more_costs_none(hosts: Hosts, done: int) -> None:
+    """Two runs of one move, in two terminals: the second has the same name for it, and makes room for what has come."""
+    first = hosts.forward()
+    hosts.do(itertools.islice(first, done))
+    hosts.two.moving().expect(hosts.name, False)
+    with pytest.raises((TargetError, Held), match="another run of its move has removed volume data|not all of its data"):
+        hosts.do(first)
+    assert hosts.two.started == 0
+    assert hosts.one.data.is_dir()
     hosts.do(hosts.back())
     assert hosts.one.container.running is not None
     hosts.do(hosts.forward())
@@ -296,7 +316,7 @@ def test_v5_check_mode_changes_nothing(hosts: Hosts) -> None:
     hosts.do(hosts.forward(), 3)
     before = holds.read(hosts.one.directory)
     assert hosts.one.moving().give(hosts.name, True)
-    assert hosts.two.moving().admit(hosts.name, True)
+    assert hosts.two.moving().admit(hosts.name, ["data"], True)
     assert hosts.two.moving().withdraw("other", True) == (True, True, "other")
     after = holds.read(hosts.one.directory)
     assert before is not None
