@@ -115,6 +115,7 @@ place:
     runs: true
     volumes: [postgresql]
     filled: [postgresql]
+    snapshots: []
     layer: false
     can_hold: true
     hold: {}

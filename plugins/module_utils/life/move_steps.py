@@ -96,6 +96,7 @@ class MovePlace(ContractRecord):
         runs: whether that runs.
         volumes: the names of the volumes.
         filled: those of them in which something is.
+        snapshots: the names of the snapshots.
         layer: whether what is written to its root is kept.
         can_hold: whether the launcher of its system reads notes of a move.
         hold: what is noted of a move, as `Hold.write` has it; empty for nothing.
@@ -109,6 +110,7 @@ class MovePlace(ContractRecord):
     runs: bool
     volumes: list[str]
     filled: list[str]
+    snapshots: list[str]
     layer: bool
     can_hold: bool
     hold: dict[str, object]
@@ -122,6 +124,7 @@ class MovePlace(ContractRecord):
         "runs": kinds.boolean,
         "volumes": kinds.list_of(kinds.text),
         "filled": kinds.list_of(kinds.text),
+        "snapshots": kinds.list_of(kinds.text),
         "layer": kinds.boolean,
         "can_hold": kinds.boolean,
         "hold": _mapping,
@@ -174,8 +177,9 @@ class Move:
             if not here.container:
                 raise TargetError(NOT_THERE % (self.name, self.old))
             return DEPLOY
-        if comes is None and (here.container or here.filled):
-            found = "the container" if here.container else "something in volume " + ", ".join(here.filled)
+        if comes is None and (here.container or here.filled or here.snapshots):
+            found = "something in volume " + ", ".join(here.filled) if here.filled else "snapshots"
+            found = "the container" if here.container else found
             raise TargetError(BOTH % (self.name, self.new, found))
         self._refuse_data(there, here, leaves is None)
         return COPY

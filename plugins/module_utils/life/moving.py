@@ -76,6 +76,7 @@ class Moving:
             runs=self._runs(),
             volumes=names,
             filled=self._filled(names),
+            snapshots=volumes.snapshot_names(self.directory),
             layer=os.path.isdir(os.path.join(self.directory, "layer")),
             can_hold=system is not None and (system / HOLDS_MODULE).is_file(),
             hold=hold.write() if hold is not None else {},
@@ -149,7 +150,7 @@ class Moving:
         with self._alone(check):
             found = self._noted()
             if found is None:
-                if self._has_container() or self._filled(volumes.volume_names(self.directory)):
+                if self._has_anything():
                     raise TargetError(IN_THE_WAY % self.name)
             elif found.peer != self.peer or found.state not in (holds.EXPECTED, holds.ADMITTED) or self._runs():
                 raise self._not_noted(move, found)
@@ -175,8 +176,7 @@ class Moving:
         with self._alone(check):
             found = self._noted()
             if found is None:
-                filled = self._filled(volumes.volume_names(self.directory))
-                return False, not (self._has_container() or filled), None
+                return False, not self._has_anything(), None
             if found.peer != self.peer or found.state not in (holds.EXPECTED, holds.ADMITTED):
                 return False, False, None
             hold = found.replacing(state=holds.EXPECTED, move=move or found.move)
@@ -187,9 +187,7 @@ class Moving:
 
     # What all of them stand on.
 
-    def _turn(
-        self, move: str, states: tuple[str, str], state: str, check: bool, needed: Sequence[str] = ()
-    ) -> bool:
+    def _turn(self, move: str, states: tuple[str, str], state: str, check: bool, needed: Sequence[str] = ()) -> bool:
         """Have the note of a move say `state`. Return whether it said the one before."""
         with self._alone(check):
             found = self._noted()
@@ -231,6 +229,11 @@ class Moving:
 
     def _has_container(self) -> bool:
         return self._runs() or self.layout.generations(self.name).is_dir()
+
+    def _has_anything(self) -> bool:
+        """Return whether this host has what the way back of a move would remove."""
+        filled = self._filled(volumes.volume_names(self.directory))
+        return self._has_container() or bool(filled or volumes.snapshot_names(self.directory))
 
     def _is_known(self) -> bool:
         return self._has_container() or bool(volumes.volume_names(self.directory))
@@ -276,7 +279,8 @@ def _size(directory: str, name: str) -> int:
     except FileNotFoundError:
         return 0
     try:
-        with contextlib.suppress(FileNotFoundError, LauncherError):  # it changes meanwhile: what was counted counts
+        # It changes meanwhile: what was counted counts.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, LauncherError):
             trees.walk(above, name, os.path.join(directory, name), enter)
     finally:
         os.close(above)

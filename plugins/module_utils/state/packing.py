@@ -275,8 +275,8 @@ def is_kept_attribute(name: str) -> bool:
 def _attributes(file: int | str, path: bytes) -> dict[bytes, bytes] | None:
     """Return the extended attributes of a file that are its volume's; None where there are none.
 
-    They are in the order in which the file system has them: ext4 has two places for them, of which each may be full, and
-    in another order they may have no room.
+    They are in the order in which the file system has them: ext4 has two places for them, of which each may be full,
+    and in another order they may have no room.
     """
     try:
         names = os.listxattr(file)

@@ -262,7 +262,7 @@ def test_v5_a_second_run_that_expects_the_data_once_more_costs_none(hosts: Hosts
     first = hosts.forward()
     hosts.do(itertools.islice(first, done))
     hosts.two.moving().expect(hosts.name, False)
-    with pytest.raises((TargetError, Held), match="another run of its move has removed volume data|not all of its data"):
+    with pytest.raises((TargetError, Held), match="another run of its move has removed|not all of its data have come"):
         hosts.do(first)
     assert hosts.two.started == 0
     assert hosts.one.data.is_dir()
@@ -381,3 +381,17 @@ def test_v5_what_a_host_has_is_looked_at_and_counted_once(hosts: Hosts, monkeypa
 
     monkeypatch.setattr(moving.trees, "walk", moved)
     assert hosts.one.moving().look().size == 0
+
+
+def test_v6_snapshots_that_the_new_host_has_kept_are_not_removed_by_a_way_back(hosts: Hosts) -> None:
+    """They are of a container of this name that was removed there, and whose volumes were removed by hand."""
+    snapshot = Path(hosts.two.directory, "snapshots", "kept")
+    snapshot.mkdir(parents=True)
+    with pytest.raises(TargetError, match="two has it already"):
+        hosts.do(hosts.forward())
+    hosts.step = COPY
+    with pytest.raises(TargetError, match="this host has it already, and not from a move"):
+        hosts.two.moving().expect("x", False)
+    hosts.do(hosts.back())
+    assert snapshot.is_dir()
+    assert hosts.one.container.running is not None
