@@ -56,6 +56,12 @@ options:
     description: The name of the move, as O(state=held) has returned it. Needed for V(given), V(expected) and
       V(admitted) of O(state). With V(withdrawn) the default is that of the move that is noted.
     type: str
+  volumes:
+    description: The names of the volumes that must have come, for O(state=admitted). Without one of them the container
+      must not be started, for what the other host has of it is removed afterwards.
+    type: list
+    elements: str
+    default: []
   withdrawn:
     description: The name of the move that the other host has withdrawn, for O(state=released).
     type: str
@@ -168,6 +174,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         "default": "examined",
     },
     "move": {"type": "str"},
+    "volumes": {"type": "list", "elements": "str", "default": []},
     "withdrawn": {"type": "str"},
     "other": {"type": "dict"},
     "here": {"type": "str"},
@@ -230,7 +237,7 @@ def _expected(moving: Moving, given: dict[str, t.Any], check: bool) -> dict[str,
 
 
 def _admitted(moving: Moving, given: dict[str, t.Any], check: bool) -> dict[str, t.Any]:
-    return {"changed": moving.admit(given["move"], check), "move": given["move"]}
+    return {"changed": moving.admit(given["move"], given["volumes"], check), "move": given["move"]}
 
 
 def _withdrawn(moving: Moving, given: dict[str, t.Any], check: bool) -> dict[str, t.Any]:

@@ -271,6 +271,24 @@ def test_v5_an_archive_is_written_where_root_alone_writes(filled: Container, tmp
     assert os.listdir(tmp_path / "open") == []
 
 
+@pytest.mark.parametrize("place", ["volumes/data/archive", "volumes/data/directory/archive", "config.json"])
+def test_v5_no_archive_is_written_to_what_is_kept_of_containers(filled: Container, place: str) -> None:
+    """Root inside, who looks like root there, could read it, or exchange the directory; or a file would be lost."""
+    before = digest(NAME)
+    with pytest.raises(TargetError, match="path: /var/lib/unshare/containers is kept of containers"):
+        export(NAME, Path(filled.directory, place))
+    assert digest(NAME) == before
+    assert os.listdir(filled.directory) == ["volumes"]
+
+
+@pytest.mark.parametrize("kind", ["a directory", "a FIFO", "a link"])
+def test_v5_what_is_no_file_is_no_archive(filled: Container, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "other"
+    {"a directory": os.mkdir, "a FIFO": os.mkfifo, "a link": lambda new: os.symlink("/etc/passwd", new)}[kind](path)
+    with pytest.raises(TargetError, match=f"path: {path} (is no file|cannot be read)"):
+        restore(NAME, path, replace=True)
+
+
 def test_v5_a_restore_of_a_snapshot_is_finished_first(filled: Container, tmp_path: Path) -> None:
     """Else the next start would put the snapshot's volumes in the place of those that were imported."""
     path = tmp_path / "archive"

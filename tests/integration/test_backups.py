@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -75,3 +76,45 @@ def test_v5_check_mode_of_a_backup_writes_nothing(file: Path, tmp_path: Path) ->
     done = playbook("backup_containers.yml", INVENTORY, "--check", variables=variables).succeeded()
     assert NAME in done.output, "it finds who has volumes"
     assert os.listdir(tmp_path) == []
+
+
+def test_v5_check_mode_of_a_restoration_reads_what_it_can(file: Path, tmp_path: Path) -> None:
+    backups = tmp_path / "backups"
+    run("backup-containers.yml", backup_directory=str(backups), backup_containers=[NAME]).succeeded()
+    (archive,) = backups.iterdir()
+    what = {"target": "localhost", "restore_container": NAME, "restore_archive": str(archive), "restore_replace": True}
+    for on_host, said in ((False, "is not there"), (True, f"{NAME}: data, ")):
+        done = playbook(
+            "restore-container.yml", INVENTORY, "--check", variables={**what, "restore_on_host": on_host}
+        ).succeeded()
+        assert said in done.output
+    assert [name for name in os.listdir("/var/lib/unshare") if name.startswith(".restored")] == []
+
+
+def test_v5_a_container_that_cannot_be_saved_is_no_reason_for_others_to_have_no_backup(
+    file: Path, tmp_path: Path
+) -> None:
+    """Root inside can keep an export of its own container from being made."""
+    failing = NAME + "-not"
+    Host.claim(failing)
+    device = Path(launcher_volumes.volume_directory(failing, "data"), "device")
+    device.parent.mkdir(parents=True)
+    os.mknod(device, 0o020600, os.makedev(1, 3))
+    without = Path(launcher_volumes.volume_directory(NAME + "-without", "data")).parent
+    without.mkdir(parents=True)  # whose volume was removed by hand
+    backups, fetched = tmp_path / "backups", tmp_path / "fetched"
+    backups.mkdir(mode=0o700)
+    (backups / f"{NAME}-20200101T000000.tar").touch()
+    try:
+        done = run("backup-containers.yml", backup_directory=str(backups), backup_fetch=str(fetched), backup_keep=1)
+    finally:
+        for path in (device.parents[2], without.parent):
+            shutil.rmtree(path)
+    assert done.code != 0
+    assert "is a device, and can be in no archive" in done.output
+    assert NAME + "-without" not in done.output
+    assert f"{NAME}: data" in done.output
+    saved = [name for name in os.listdir(backups) if name.startswith(NAME)]
+    assert len(saved) == 1
+    assert saved != [f"{NAME}-20200101T000000.tar"]
+    assert saved[0] in os.listdir(fetched / "localhost")

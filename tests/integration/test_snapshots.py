@@ -26,6 +26,7 @@ from ansible_collections.unshare.container.plugins.module_utils.state.target imp
 from ansible_collections.unshare.container.tests.trees_alike import described
 
 from .conftest import write_system
+from .isolation import mounted
 from .saving import ask, is_frozen, reach, saved, snapshot_directory, two, volume
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
@@ -313,6 +314,21 @@ def test_v4_what_cannot_be_done_is_refused_before_anything(container: Container)
     assert result["kept"] == ["known", "next"], "what cannot be read is nobody's to remove by counting"
     assert container.status().state == "running"
     assert ask(container, "absent", snapshot="known")["changed"], "but by its name"
+
+
+def test_v4_what_the_host_has_mounted_on_a_volume_is_refused_before_the_container_stops(
+    container: Container, tmp_path: Path
+) -> None:
+    """Nothing can take the place of a mount; a container that was stopped for that could not start again."""
+    two(container)
+    ask(container, snapshot="before")
+    pid = container.status().pid
+    with mounted("--bind", tmp_path, volume(container, "two")):
+        for check in (True, False):
+            with pytest.raises(LauncherError, match="volume two: something is mounted there: unmount it"):
+                ask(container, "restored", check, snapshot="before", stop=True)
+    assert container.status().pid == pid
+    assert os.listdir(snapshot_directory(container)) == ["before"]
 
 
 @pytest.mark.parametrize("kind", ["btrfs", "xfs"])

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import IO, Any, ContextManager, Iterable, Iterator
 
 from ..host.boot import Boot
-from ..launcher import linux
 from ..launcher.paths import make_directory, remove_entries, sync_directory
 from ..launcher.volumes import SNAPSHOTS, VOLUMES
 from ..state import archive_files, archive_streams, increments, restoring, volume_archives, volumes
@@ -113,7 +112,7 @@ class Archiving:
             self._lack("container %r has no volumes on this host: nothing can be exported" % self.name, check)
         parent = archive_files.parent_of(self.path)
         if os.path.isdir(parent):
-            archive_files.check_place(self.path)
+            archive_files.check_place(self.path, str(self.layout.containers))
         else:
             self._lack("path: the directory %s is not there: make it" % parent, check)
         began = time.monotonic()
@@ -251,11 +250,11 @@ class Archiving:
         if self.base is not None and not manifest.base:
             raise TargetError(NEEDS_NO_BASE % (self.base, self.path))
         self.rest.refuse()
-        for name in volumes.volume_names(self.directory):
+        there = volumes.volume_names(self.directory)
+        volumes.refuse_mounts(self.directory, there)
+        for name in there:
             descriptor = self._open_volume(name)
             try:
-                if linux.is_root_of_mount(descriptor):
-                    raise TargetError("volume %s: something is mounted there: unmount it" % name)
                 filled = bool(os.listdir(descriptor))
             finally:
                 os.close(descriptor)

@@ -9,7 +9,7 @@ import contextlib
 import os
 import stat
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from ..host.boot import Boot
 from ..launcher import trees
@@ -37,6 +37,10 @@ NOT_NOTED = (
     "what that says, and run the playbook again"
 )
 RUNS = "container %r: runs, and is to be stopped for its move; run the playbook again"
+NOT_COME = (
+    "container %r: not all of its data are here, but another run of its move has removed volume %s again: run the "
+    "playbook again, once at a time"
+)
 IN_THE_WAY = "container %r: this host has it already, and not from a move: remove it here, with its volumes"
 
 
@@ -147,7 +151,7 @@ class Moving:
         with self._alone(check):
             found = self._noted()
             if found is None:
-                if self._has_container() or self._filled(volumes.volume_names(self.directory)):
+                if self._has_anything():
                     raise TargetError(IN_THE_WAY % self.name)
             elif found.peer != self.peer or found.state not in (holds.EXPECTED, holds.ADMITTED) or self._runs():
                 raise self._not_noted(move, found)
@@ -156,9 +160,13 @@ class Moving:
                 remove_entries(self.directory, (VOLUMES, IMPORTING))
             return True
 
-    def admit(self, move: str, check: bool) -> bool:
-        """Let it be started here, now that the other host has given it. Return whether that is a change."""
-        return self._turn(move, (holds.EXPECTED, holds.ADMITTED), holds.ADMITTED, check)
+    def admit(self, move: str, needed: list[str], check: bool) -> bool:
+        """Let it be started here, now that the other host has given it. Return whether that is a change.
+
+        :param needed: the names of the volumes without which it must not start. A second run of the same move may have
+            expected them once more after they had come.
+        """
+        return self._turn(move, (holds.EXPECTED, holds.ADMITTED), holds.ADMITTED, check, needed)
 
     def withdraw(self, move: str | None, check: bool) -> tuple[bool, bool, str | None]:
         """Have it not be started here any more, unless it was.
@@ -170,8 +178,7 @@ class Moving:
         with self._alone(check):
             found = self._noted()
             if found is None:
-                filled = self._filled(volumes.volume_names(self.directory))
-                return False, not (self._has_container() or filled), None
+                return False, not self._has_anything(), None
             if found.peer != self.peer or found.state not in (holds.EXPECTED, holds.ADMITTED):
                 return False, False, None
             changed = found.state != holds.EXPECTED
@@ -181,7 +188,7 @@ class Moving:
 
     # What all of them stand on.
 
-    def _turn(self, move: str, states: tuple[str, str], state: str, check: bool) -> bool:
+    def _turn(self, move: str, states: tuple[str, str], state: str, check: bool, needed: Sequence[str] = ()) -> bool:
         """Have the note of a move say `state`. Return whether it said the one before."""
         with self._alone(check):
             found = self._noted()
@@ -189,6 +196,9 @@ class Moving:
                 raise self._not_noted(move, found)
             if self._runs():
                 raise TargetError(RUNS % self.name)
+            lost = sorted({*needed} - {*volumes.volume_names(self.directory)})
+            if lost:
+                raise TargetError(NOT_COME % (self.name, ", ".join(lost)))
             if found.state != state and not check:
                 holds.write(self.directory, found.replacing(state=state))
             return found.state != state
@@ -220,6 +230,11 @@ class Moving:
 
     def _has_container(self) -> bool:
         return self._runs() or self.layout.generations(self.name).is_dir()
+
+    def _has_anything(self) -> bool:
+        """Return whether this host has what the way back of a move would remove."""
+        filled = self._filled(volumes.volume_names(self.directory))
+        return self._has_container() or bool(filled or volumes.snapshot_names(self.directory))
 
     def _is_known(self) -> bool:
         return self._has_container() or bool(volumes.volume_names(self.directory))
@@ -265,7 +280,8 @@ def _size(directory: str, name: str) -> int:
     except FileNotFoundError:
         return 0
     try:
-        with contextlib.suppress(FileNotFoundError, LauncherError):  # it changes meanwhile: what was counted counts
+        # It changes meanwhile: what was counted counts.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, LauncherError):
             trees.walk(above, name, os.path.join(directory, name), enter)
     finally:
         os.close(above)

@@ -244,6 +244,7 @@ class Snapshotting:
             self._lack(error)
             return self._result({"snapshot": snapshot, "removed": []}, changed=True)
         self.rest.refuse(self._restart)
+        volumes.refuse_mounts(str(self.directory), record.volumes)
         current = self.layout.current_system(self.name)
         if current is not None and record.system and record.system != current.name:
             said = OTHER_SYSTEM.format(snapshot=snapshot, former=record.system, current=current.name)

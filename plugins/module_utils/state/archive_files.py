@@ -32,9 +32,10 @@ def opened(path: str, option: str) -> Iterator[IO[bytes]]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise TargetError("%s: %s cannot be read: %s" % (option, path, error.strerror)) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise TargetError("%s: %s is no file" % (option, path))
     with open(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise TargetError("%s: %s is no file" % (option, path))
         yield file
 
 
@@ -48,14 +49,19 @@ def parent_of(path: str) -> str:
     return os.path.dirname(os.path.normpath(path))
 
 
-def check_place(path: str) -> None:
+def check_place(path: str, containers: str) -> None:
     """Refuse a place unless its directory, and those above, are root's alone to write.
 
-    Whoever else writes there could have us write elsewhere, or exchange the backup.
+    Whoever else writes there could have us write elsewhere, or exchange the backup. Root inside a container can in its
+    volumes, which look as if they were root's on this host.
 
+    :param containers: path of the directory in which this host keeps its containers.
     :raises TargetError: it is none.
     """
     parent = os.path.realpath(parent_of(path))
+    kept = os.path.realpath(containers)
+    if os.path.commonpath((parent, kept)) == kept:
+        raise TargetError("path: %s is kept of containers: name another directory" % kept)
     above = parent
     while True:
         status = os.stat(above)

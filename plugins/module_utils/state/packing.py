@@ -20,12 +20,16 @@ from ..launcher.errors import LauncherError
 from .archive_streams import Sink
 from .increments import Base, stamp
 from .tar_members import Member, TarKind, padding
-from .tar_reading import EXTENTS_LIMIT
+from .tar_reading import EXTENTS_LIMIT, PAX_LIMIT
 from .target import TargetError
 
 ARCHIVED_PATH_LIMIT = 1 << 16  # bytes of a path in an archive; the kernel knows no limit for directories in each other
-LABELS = ("security.selinux", "security.SMACK64", "security.apparmor", "security.ima", "security.evm", "trusted.")
-"""The beginnings of the names of attributes that are the host's own, and no part of a volume."""
+KEPT_ATTRIBUTES_OF = "user."
+KEPT_ATTRIBUTES = ("security.capability", "system.posix_acl_access", "system.posix_acl_default")
+"""The attributes that are a volume's. The others are the host's own, or properties of its file system (btrfs)."""
+
+ATTRIBUTES_LIMIT = PAX_LIMIT - (1 << 18)  # bytes of all of one file, which have room in one header of pax
+ATTRIBUTE_COST = 32  # bytes of what stands there beside the name, in hexadecimal digits, and the value
 
 SMALL = 1 << 15  # bytes of a file that is read at once
 
@@ -39,6 +43,8 @@ LEASED = (
 )
 
 SHORTER = "volume %s became shorter while it was read: try again"
+PIECES = "volume %s has holes between more than %d pieces: copy it to a file that has none, or remove it"
+ATTRIBUTES = "volume %s has more extended attributes than an archive takes (%d MiB): remove some, or it"
 
 ArchivePlace = Tuple[Any, bytes]
 """A directory in an archive: that above it, or None, and its name. So a long way down is in memory once."""
@@ -95,7 +101,7 @@ class Packer:
 
     def _enter(self, directory: int) -> list[str]:
         above = _path_of(self._place)
-        self._member(above, TarKind.DIRECTORY, os.fstat(directory), attributes=_attributes(directory))
+        self._member(above, TarKind.DIRECTORY, os.fstat(directory), attributes=_attributes(directory, above))
         self._above = above + b"/"
         found: list[str] = []
         names: list[bytes] = []
@@ -131,7 +137,7 @@ class Packer:
             kind = TarKind.FIFO if stat.S_ISFIFO(status.st_mode) else TarKind.WHITEOUT
             descriptor = os.open(name, _ANY, dir_fd=directory)
             try:
-                self._member(path, kind, status, attributes=_attributes("/proc/self/fd/%d" % descriptor))
+                self._member(path, kind, status, attributes=_attributes("/proc/self/fd/%d" % descriptor, path))
             finally:
                 os.close(descriptor)
         else:
@@ -208,7 +214,7 @@ class Packer:
     def _content(self, descriptor: int, path: bytes, status: os.stat_result) -> None:
         size = status.st_size
         extents = None if status.st_blocks * 512 >= size else _extents(descriptor, size, path)
-        head = self._head(path, TarKind.FILE, status, attributes=_attributes(descriptor), extents=extents)
+        head = self._head(path, TarKind.FILE, status, attributes=_attributes(descriptor, path), extents=extents)
         if extents is None and size <= SMALL:
             content = os.pread(descriptor, size, 0) if size else b""
             if len(content) != size:
@@ -254,22 +260,40 @@ def _extents(descriptor: int, size: int, path: bytes) -> list[tuple[int, int]] |
             raise
         place = min(size, os.lseek(descriptor, start, os.SEEK_HOLE))
         found.append((start, place - start))
-        if len(found) > EXTENTS_LIMIT:
-            raise TargetError("volume %s has holes between more than %d pieces" % (shown_path(path), EXTENTS_LIMIT))
+        if len(found) == EXTENTS_LIMIT:  # the end of the file is to come
+            raise TargetError(PIECES % (shown_path(path), EXTENTS_LIMIT - 1))
     if found == [(0, size)]:
         return None
     return [*found, (size, 0)]  # GNU tar takes the end of the last piece for that of the file
 
 
-def _attributes(file: int | str) -> dict[bytes, bytes] | None:
-    """Return the extended attributes of a file that are its volume's; None where there are none."""
+def is_kept_attribute(name: str) -> bool:
+    """Return whether an extended attribute is a volume's, so that an archive has it, and an import takes it."""
+    return name.startswith(KEPT_ATTRIBUTES_OF) or name in KEPT_ATTRIBUTES
+
+
+def _attributes(file: int | str, path: bytes) -> dict[bytes, bytes] | None:
+    """Return the extended attributes of a file that are its volume's; None where there are none.
+
+    They are in the order in which the file system has them: ext4 has two places for them, of which each may be full,
+    and in another order they may have no room.
+    """
     try:
         names = os.listxattr(file)
         if not names:
             return None
-        kept = sorted(name for name in names if not name.startswith(LABELS))
-        return {os.fsencode(name): os.getxattr(file, name) for name in kept}
+        kept: dict[bytes, bytes] = {}
+        size = 0
+        for name in filter(is_kept_attribute, names):
+            kept[os.fsencode(name)] = value = os.getxattr(file, name)
+            size += 2 * len(name) + len(value) + ATTRIBUTE_COST
+            if size > ATTRIBUTES_LIMIT:
+                break
+        else:
+            return kept
     except OSError as error:
-        if error.errno != errno.ENOTSUP:
+        if error.errno == errno.ENOTSUP:
+            return None
+        if error.errno != errno.E2BIG:  # their names alone are more than the kernel lists
             raise
-        return None
+    raise TargetError(ATTRIBUTES % (shown_path(path), ATTRIBUTES_LIMIT >> 20))

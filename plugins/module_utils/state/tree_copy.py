@@ -36,6 +36,7 @@ LEASED = (
     "%s: somebody inside has a lease on it (fcntl(2), F_SETLEASE), so that it cannot be read now: copy it while the "
     "container is stopped (stop: true)"
 )
+ATTRIBUTES = "%s: has more extended attributes than the kernel lists: remove some, or it"
 EXCHANGED = "%s: was exchanged while it was copied; try again"
 
 
@@ -95,7 +96,7 @@ class TreeCopy:
         try:
             status = os.fstat(source)
             self.size += status.st_blocks * BLOCK
-            _give(source, status, self._here)
+            _give(source, status, self._here, [self.place, "...", name])
         finally:
             os.close(source)
         outer = os.open("..", DIRECTORY, dir_fd=self._here)
@@ -176,7 +177,7 @@ class TreeCopy:
             try:
                 if status.st_size:
                     self._content(source, target, status)
-                _give(source, status, target)
+                _give(source, status, target, [self.place, "...", name])
             finally:
                 os.close(target)
             self.size += status.st_blocks * BLOCK
@@ -245,11 +246,21 @@ def _key(status: os.stat_result) -> str:
     return "%x-%x" % (status.st_dev, status.st_ino)
 
 
-def _give(source: int, status: os.stat_result, target: int) -> None:
-    """Give an open file the owner, mode, attributes and times of another. A new owner takes away some of the rest."""
+def _give(source: int, status: os.stat_result, target: int, way: list[str]) -> None:
+    """Give an open file the owner, mode, attributes and times of another. A new owner takes away some of the rest.
+
+    Args:
+        way: the names that lead to it, for messages.
+    """
     os.fchown(target, status.st_uid, status.st_gid)
     os.fchmod(target, stat.S_IMODE(status.st_mode))
-    for attribute in os.listxattr(source):
+    try:
+        attributes = os.listxattr(source)
+    except OSError as error:
+        if error.errno != errno.E2BIG:
+            raise
+        raise LauncherError(ATTRIBUTES % trees.path_shown(way)) from error
+    for attribute in attributes:
         os.setxattr(target, attribute, os.getxattr(source, attribute))
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 

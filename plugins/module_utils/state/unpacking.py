@@ -18,14 +18,12 @@ from typing import Iterable, Iterator
 from ..launcher.names import is_name
 from .archive_streams import BEGUN_TOGETHER, Damaged, Writeback
 from .increments import Base
-from .packing import ARCHIVED_PATH_LIMIT, shown_path
+from .packing import ARCHIVED_PATH_LIMIT, is_kept_attribute, shown_path
 from .tar_members import Member, TarKind
 from .target import TargetError
 
 TARGET_LIMIT = 4095  # bytes, of Linux, which has names of at most 255
 ID_LIMIT = (1 << 32) - 1
-KEPT_ATTRIBUTES_OF = (b"user.",)
-KEPT_NAMES = (b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -48,7 +46,7 @@ def checked(member: Member) -> list[bytes]:
     if member.mode > 0o7777 or member.uid >= ID_LIMIT or member.gid >= ID_LIMIT or member.size >= 1 << 63:
         raise Damaged("%s has a mode, an owner or a size that no file can have" % shown_path(member.path))
     for name in member.attributes:
-        if not name.startswith(KEPT_ATTRIBUTES_OF) and name not in KEPT_NAMES:
+        if not is_kept_attribute(os.fsdecode(name)):
             raise Damaged("%s has the attribute %a, which can be in no volume" % (shown_path(member.path), name))
     return parts
 

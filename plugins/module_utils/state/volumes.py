@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import os
 
+from ..launcher import linux
+from ..launcher.errors import LauncherError
 from ..launcher.names import is_name
 from ..launcher.paths import HOLD_FILE, NEW, make_directory, remove_entries
 from ..launcher.volumes import RESTORING, SIZES_FILE, SIZING, SNAPSHOTS, VOLUMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Iterable
+
     from ..launcher.contract import Specification
 
 IMPORTING = VOLUMES + ".importing"
@@ -70,6 +74,28 @@ def volume_names(directory: str) -> list[str]:
         directory: the container's on the host.
     """
     return _names(os.path.join(directory, VOLUMES))
+
+
+def refuse_mounts(directory: str, names: Iterable[str]) -> None:
+    """Refuse to replace volumes of which one is mounted by the host: nothing can take the place of a mount.
+
+    Args:
+        directory: the container's on the host.
+        names: of volumes that may be there.
+
+    Raises:
+        LauncherError: naming the volume.
+    """
+    for name in names:
+        try:
+            descriptor = os.open(os.path.join(directory, VOLUMES, name), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            if linux.is_root_of_mount(descriptor):
+                raise LauncherError("volume %s: something is mounted there: unmount it" % name)
+        finally:
+            os.close(descriptor)
 
 
 def snapshot_names(directory: str) -> list[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import typing as t
 from pathlib import Path
@@ -101,7 +102,7 @@ class Hosts:
             yield self.copy
             yield lambda: self.one.moving().give(self.name, False)
         if self.step in (COPY, ADMIT):
-            yield lambda: self.two.moving().admit(self.name, False)
+            yield lambda: self.two.moving().admit(self.name, there.volumes, False)
         yield self.two.deploy
         yield self.one.remove
 
@@ -231,14 +232,17 @@ def test_v5_late_steps_of_a_run_that_was_killed_are_refused(hosts: Hosts) -> Non
     hosts.do(hosts.forward(), 3)
     assert hosts.name == "new"
     hosts.do(hosts.back())
-    for step in (hosts.one.moving().give, hosts.two.moving().admit):
+    for step in (
+        lambda: hosts.one.moving().give(late, False),
+        lambda: hosts.two.moving().admit(late, [], False),
+    ):
         with pytest.raises(TargetError, match=rf"no move of this name \({late}\) is noted here, but nothing"):
-            step(late, False)
+            step()
     hosts.one.moving().hold("other", False)
     with pytest.raises(TargetError, match=r"but that of two, held \(other\): another run"):
         hosts.one.moving().give(late, False)
     with pytest.raises(TargetError, match="nothing"):
-        hosts.two.moving().admit("other", False)
+        hosts.two.moving().admit("other", [], False)
 
 
 def test_v5_a_late_step_that_takes_the_room_of_another_move_costs_no_more_than_a_way_back(hosts: Hosts) -> None:
@@ -267,7 +271,23 @@ def test_v5_a_run_has_another_name_than_the_one_that_it_goes_on_from(hosts: Host
     hosts.two.moving().expect(late, False)  # comes late, and takes away what has come
     hosts.one.moving().give(hosts.name, False)
     with pytest.raises(TargetError, match=r"no move of this name .* but that of one, expected"):
-        hosts.two.moving().admit(hosts.name, False)
+        hosts.two.moving().admit(hosts.name, ["data"], False)
+
+
+@pytest.mark.parametrize("done", [3, 4, 5])
+def test_v5_a_second_run_that_expects_the_data_once_more_costs_none(hosts: Hosts, done: int) -> None:
+    """Two runs of one move, in two terminals: the second has the same name for it, and makes room for what has come."""
+    first = hosts.forward()
+    hosts.do(itertools.islice(first, done))
+    hosts.two.moving().expect(hosts.name, False)
+    with pytest.raises((TargetError, Held), match="another run of its move has removed|not all of its data have come"):
+        hosts.do(first)
+    assert hosts.two.started == 0
+    assert hosts.one.data.is_dir()
+    hosts.do(hosts.back())
+    assert hosts.one.container.running is not None
+    hosts.do(hosts.forward())
+    hosts.has_moved()
 
 
 def test_v5_what_did_not_run_is_not_started_on_the_way_back(hosts: Hosts) -> None:
@@ -314,7 +334,7 @@ def test_v5_check_mode_changes_nothing(hosts: Hosts) -> None:
     hosts.do(hosts.forward(), 3)
     before = holds.read(hosts.one.directory)
     assert hosts.one.moving().give(hosts.name, True)
-    assert hosts.two.moving().admit(hosts.name, True)
+    assert hosts.two.moving().admit(hosts.name, ["data"], True)
     assert hosts.two.moving().withdraw("other", True) == (False, True, "other")
     after = holds.read(hosts.one.directory)
     assert before is not None
@@ -382,3 +402,17 @@ def test_v5_what_a_host_has_is_looked_at_and_counted_once(hosts: Hosts, monkeypa
 
     monkeypatch.setattr(moving.trees, "walk", moved)
     assert hosts.one.moving().look().size == 0
+
+
+def test_v6_snapshots_that_the_new_host_has_kept_are_not_removed_by_a_way_back(hosts: Hosts) -> None:
+    """They are of a container of this name that was removed there, and whose volumes were removed by hand."""
+    snapshot = Path(hosts.two.directory, "snapshots", "kept")
+    snapshot.mkdir(parents=True)
+    with pytest.raises(TargetError, match="two has it already"):
+        hosts.do(hosts.forward())
+    hosts.step = COPY
+    with pytest.raises(TargetError, match="this host has it already, and not from a move"):
+        hosts.two.moving().expect("x", False)
+    hosts.do(hosts.back())
+    assert snapshot.is_dir()
+    assert hosts.one.container.running is not None

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -13,10 +15,17 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.state import packing, tar_reading
 from ansible_collections.unshare.container.plugins.module_utils.state.archive_streams import Checksum, Sink
-from ansible_collections.unshare.container.plugins.module_utils.state.packing import Packer
+from ansible_collections.unshare.container.plugins.module_utils.state.packing import (
+    ATTRIBUTE_COST,
+    ATTRIBUTES_LIMIT,
+    Packer,
+)
 from ansible_collections.unshare.container.plugins.module_utils.state.tar_members import TAR_END
+from ansible_collections.unshare.container.plugins.module_utils.state.tar_reading import Members
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
+from ansible_collections.unshare.container.plugins.module_utils.state.unpacking import Unpacker
 
 DEEP = 3000
 
@@ -97,3 +106,100 @@ def test_v5_reading_leaves_the_time_of_access(data: Path, tmp_path: Path) -> Non
     os.utime(data / "file", ns=(1, 2))
     packed(data, tmp_path / "archive")
     assert (data / "file").stat().st_atime_ns == 1
+
+
+def imported(archive: Path, aside: Path) -> None:
+    """Unpack what `packed` has written."""
+    aside.mkdir()
+    with archive.open("rb", buffering=0) as file, Unpacker(str(aside)) as unpacker:
+        members = Members(file)
+        member = members.next()
+        while member is not None:
+            unpacker.write(member, members.content())
+            member = members.next()
+
+
+def with_attributes(monkeypatch: pytest.MonkeyPatch, attributes: dict[str, bytes]) -> None:
+    """Have each file have these extended attributes, of which a file system takes only some."""
+    monkeypatch.setattr(os, "listxattr", lambda _file: list(attributes))
+    monkeypatch.setattr(os, "getxattr", lambda _file, name: attributes[name])
+
+
+def test_v5_an_archive_has_no_attribute_that_an_import_refuses(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is inside gives a file such a one of btrfs; a backup with it could never be restored."""
+    with monkeypatch.context() as patched:
+        with_attributes(patched, {"btrfs.compression": b"zstd", "security.selinux": b"label", "trusted.x": b"y"})
+        packed(data, tmp_path / "archive")
+    imported(tmp_path / "archive", tmp_path / "imported")
+    assert os.listxattr(tmp_path / "imported/data") == []
+
+
+def test_v5_attributes_are_in_the_order_that_has_room_for_them(data: Path, tmp_path: Path) -> None:
+    """Of ext4 a part is in the inode and a part in a block, and both can be full."""
+    file = data / "file"
+    file.touch()
+    os.setxattr(file, "user.z", b"a" * 56)
+    size = 2000
+    for number in range(90):
+        while size:
+            try:
+                os.setxattr(file, f"user.b{number:02}", b"x" * size)
+                break
+            except OSError:
+                size -= 1 if size < 64 else 16
+    packed(data, tmp_path / "archive")
+    imported(tmp_path / "archive", tmp_path / "imported")
+    names = os.listxattr(file)
+    assert "user.z" in names
+    again = tmp_path / "imported/data/file"
+    assert [(name, os.getxattr(again, name)) for name in os.listxattr(again)] == [
+        (name, os.getxattr(file, name)) for name in names
+    ]
+
+
+def test_v5_more_attributes_than_an_import_takes_are_refused_by_the_export(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A btrfs, or an XFS, has any number of them."""
+    path = tmp_path / "archive"
+    refused = pytest.raises(TargetError, match="volume 'data' has more extended attributes than an archive takes")
+    value = 1 << 16
+    most = ATTRIBUTES_LIMIT // (value + 2 * len("user.xxx") + ATTRIBUTE_COST)
+    for number in (most, most + 1):
+        with monkeypatch.context() as patched:
+            with_attributes(patched, {f"user.{at:03}": bytes(value) for at in range(number)})
+            with refused if number > most else contextlib.nullcontext():
+                packed(data, path)
+        if number == most:
+            with path.open("rb", buffering=0) as file:
+                member = Members(file).next()
+            assert member is not None
+            assert len(member.attributes) == number
+
+    def too_many_names(file: object) -> list[str]:
+        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+
+    monkeypatch.setattr(os, "listxattr", too_many_names)
+    with refused:
+        packed(data, path)
+
+
+@pytest.mark.parametrize("pieces", [7, 8])
+def test_v5_a_file_has_as_many_pieces_as_an_import_takes(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: int
+) -> None:
+    for module in (packing, tar_reading):
+        monkeypatch.setattr(module, "EXTENTS_LIMIT", 8)
+    with (data / "sparse").open("wb", buffering=0) as file:
+        for number in range(pieces):
+            os.pwrite(file.fileno(), b"x", number << 17)
+        file.truncate(pieces << 17)
+    if pieces == 8:
+        with pytest.raises(TargetError, match="holes between more than 7 pieces: copy it"):
+            packed(data, tmp_path / "archive")
+        return
+    packed(data, tmp_path / "archive")
+    imported(tmp_path / "archive", tmp_path / "imported")
+    assert (tmp_path / "imported/data/sparse").read_bytes() == (data / "sparse").read_bytes()

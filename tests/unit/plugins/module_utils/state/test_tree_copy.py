@@ -217,3 +217,17 @@ def test_v4_nothing_is_inherited_of_the_host(data: Path) -> None:
     with making.making("one") as path:
         snapshots.copy(data.parent, data.name, path)
         assert described(path / "data") == described(data)
+
+
+def test_v4_more_attributes_than_can_be_listed_are_said_with_their_file(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A btrfs, or an XFS, has any number of them."""
+    (data / "file").touch()
+
+    def too_many_names(file: object) -> list[str]:
+        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+
+    monkeypatch.setattr(os, "listxattr", too_many_names)
+    with pytest.raises(LauncherError, match="from/data/.../file: has more extended attributes than the kernel lists"):
+        copied(data)
