@@ -135,6 +135,12 @@ move:
   returned: when there is one
   type: str
   sample: 9f86d081884c7d65
+volumes:
+  description: The names of the volumes that the container has on this host, now that nobody starts it.
+  returned: with O(state=held)
+  type: list
+  elements: str
+  sample: [postgresql]
 withdrawn:
   description: Whether the container was never started here, and never will be.
   returned: with O(state=withdrawn)
@@ -220,7 +226,7 @@ def _examined(moving: Moving, given: dict[str, t.Any], _check: bool) -> dict[str
 
 def _held(moving: Moving, _given: dict[str, t.Any], check: bool) -> dict[str, t.Any]:
     changed, hold = moving.hold(os.urandom(8).hex(), check)
-    return {"changed": changed, "move": hold.move}
+    return {"changed": changed, "move": hold.move, "volumes": moving.volumes()}
 
 
 def _given(moving: Moving, given: dict[str, t.Any], check: bool) -> dict[str, t.Any]:

@@ -104,7 +104,8 @@ def test_running_from_deployment_to_removal(reader: HostReader) -> None:
 
 
 SOMETIMES = {
-    *("former", "limits.json", "journal", "layer", "volumes", "volumes.importing", "snapshots"),
+    *("former", "limits.json", "sizes.json", "move.json", "journal", "layer"),
+    *("volumes", "volumes.sizing", "volumes.importing", "snapshots"),
     *("cgroup", "network", "starting", "frozen", ".web", "unshare.ids", "network.json", "hosts", "unshare.network"),
     *("trees", "*", "web.json", ".received-*", ".archived-*"),
 }

@@ -86,6 +86,10 @@ class Moving:
 
     # On the host that it leaves.
 
+    def volumes(self) -> list[str]:
+        """Return the names of its volumes on this host."""
+        return volumes.volume_names(self.directory)
+
     def hold(self, move: str, check: bool) -> tuple[bool, Hold]:
         """Have the container not run, and nobody start it. Return whether that changes anything, and what is noted.
 
