@@ -77,7 +77,7 @@ class Rooms:
     """Two places in memory for parts: one is filled while the checksum of the other is computed."""
 
     def __init__(self) -> None:
-        self._rooms = [memoryview(bytearray(TAR_PART)) for _ in range(2)]
+        self._rooms = [memoryview(bytearray(TAR_PART)) for _room in range(2)]
 
     def next(self, size: int) -> memoryview:
         """Return a place for up to so many bytes."""
