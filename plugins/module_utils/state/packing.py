@@ -44,7 +44,7 @@ LEASED = (
 
 SHORTER = "volume %s became shorter while it was read: try again"
 PIECES = "volume %s has holes between more than %d pieces: copy it to a file that has none, or remove it"
-ATTRIBUTES = "volume %s has more extended attributes than an archive takes (%d MiB): remove some, or it"
+TOO_MANY_ATTRIBUTES = "volume %s has more extended attributes than an archive takes (%d MiB): remove some, or it"
 
 ArchivePlace = Tuple[Any, bytes]
 """A directory in an archive: that above it, or None, and its name. So a long way down is in memory once."""
@@ -296,4 +296,4 @@ def _attributes(file: int | str, path: bytes) -> dict[bytes, bytes] | None:
             return None
         if error.errno != errno.E2BIG:  # their names alone are more than the kernel lists
             raise
-    raise TargetError(ATTRIBUTES % (shown_path(path), ATTRIBUTES_LIMIT >> 20))
+    raise TargetError(TOO_MANY_ATTRIBUTES % (shown_path(path), ATTRIBUTES_LIMIT >> 20))

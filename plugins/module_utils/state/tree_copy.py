@@ -36,7 +36,7 @@ LEASED = (
     "%s: somebody inside has a lease on it (fcntl(2), F_SETLEASE), so that it cannot be read now: copy it while the "
     "container is stopped (stop: true)"
 )
-ATTRIBUTES = "%s: has more extended attributes than the kernel lists: remove some, or it"
+UNLISTED_ATTRIBUTES = "%s: has more extended attributes than the kernel lists: remove some, or it"
 EXCHANGED = "%s: was exchanged while it was copied; try again"
 
 
@@ -259,7 +259,7 @@ def _give(source: int, status: os.stat_result, target: int, way: list[str]) -> N
     except OSError as error:
         if error.errno != errno.E2BIG:
             raise
-        raise LauncherError(ATTRIBUTES % trees.path_shown(way)) from error
+        raise LauncherError(UNLISTED_ATTRIBUTES % trees.path_shown(way)) from error
     for attribute in attributes:
         os.setxattr(target, attribute, os.getxattr(source, attribute))
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
