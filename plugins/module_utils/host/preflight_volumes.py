@@ -55,7 +55,7 @@ UNKNOWN_SIZE = "%s: how much the volume %s holds cannot be counted: %s"
 
 
 class ExaminedSizes(NamedTuple):
-    """What is wrong with the sizes of volumes, and what a person should know of them."""
+    """The findings about the sizes of volumes: what is wrong, and what a person should know."""
 
     problems: list[str]
     warnings: list[str]

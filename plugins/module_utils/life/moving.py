@@ -23,9 +23,10 @@ from ..state.holds import Hold
 from ..state.target import Layout, TargetError
 from ..state.volumes import IMPORTING
 from . import strangers
+from .at_rest import AtRest
 from .container import Container
 from .move_steps import MovePlace
-from .starting import LauncherStarter, starter
+from .starting import starter
 
 BLOCK = 512  # bytes of what st_blocks counts, inode(7)
 MEMBER = 2048  # bytes of an archive that a file takes beside its content, about
@@ -60,6 +61,7 @@ class Moving:
         boot = Boot(layout, name, self.container, timeout=timeout)
         self.timeout = boot.timeout
         self.starter = starter(self.container, boot.systemd)
+        self.rest = AtRest(layout, self.container, self.starter, False, self.timeout)
         self.directory = str(layout.container(name))
         self.warnings: list[str] = []
 
@@ -73,7 +75,7 @@ class Moving:
             place=_place(self.layout.state),
             path=self.directory,
             container=self._has_container(),
-            runs=self._runs(),
+            runs=self.rest.runs(),
             volumes=names,
             filled=self._filled(names),
             snapshots=volumes.snapshot_names(self.directory),
@@ -100,7 +102,7 @@ class Moving:
         """
         with self._alone(check):
             found = self._noted()
-            runs = self._runs()
+            runs = self.rest.runs()
             hold = found or Hold(state=holds.HELD, peer=self.peer, move=move, ran=runs)
             if (hold.state, hold.peer) != (holds.HELD, self.peer):
                 raise self._not_noted(move, found)
@@ -139,7 +141,7 @@ class Moving:
         system = self.layout.current_system(self.name)
         if hold.ran and system is not None:
             with self.starter.lock(self.timeout):
-                if not self._runs():
+                if not self.rest.runs():
                     self.warnings += self.starter.start(system, True, self.timeout)
         return True, True
 
@@ -157,7 +159,7 @@ class Moving:
             if found is None:
                 if self._has_anything():
                     raise TargetError(IN_THE_WAY % self.name)
-            elif found.peer != self.peer or found.state not in (holds.EXPECTED, holds.ADMITTED) or self._runs():
+            elif found.peer != self.peer or found.state not in (holds.EXPECTED, holds.ADMITTED) or self.rest.runs():
                 raise self._not_noted(move, found)
             if not check:
                 holds.write(self.directory, Hold(state=holds.EXPECTED, peer=self.peer, move=move))
@@ -198,7 +200,7 @@ class Moving:
             found = self._noted()
             if found is None or found.move != move or found.state not in states:
                 raise self._not_noted(move, found)
-            if self._runs():
+            if self.rest.runs():
                 raise TargetError(RUNS % self.name)
             lost = sorted({*needed} - {*volumes.volume_names(self.directory)})
             if lost:
@@ -224,16 +226,11 @@ class Moving:
         if check:
             yield
             return
-        own = isinstance(self.starter, LauncherStarter)
-        starts = contextlib.nullcontext() if own else self.container.lock(self.timeout)
-        with self.starter.lock(self.timeout), starts:
+        with self.rest.lock(), self.rest.alone():
             yield
 
-    def _runs(self) -> bool:
-        return bool(self.container.status().state == "running")
-
     def _has_container(self) -> bool:
-        return self._runs() or self.layout.generations(self.name).is_dir()
+        return self.rest.runs() or self.layout.generations(self.name).is_dir()
 
     def _has_anything(self) -> bool:
         """Return whether this host has what the way back of a move would remove."""

@@ -101,7 +101,9 @@ class Packer:
 
     def _enter(self, directory: int) -> list[str]:
         above = _path_of(self._place)
-        self._member(above, TarKind.DIRECTORY, os.fstat(directory), attributes=_attributes(directory, above))
+        self.sink.put(
+            self._head(above, TarKind.DIRECTORY, os.fstat(directory), attributes=_attributes(directory, above))
+        )
         self._above = above + b"/"
         found: list[str] = []
         names: list[bytes] = []
@@ -132,12 +134,14 @@ class Packer:
         elif status.st_nlink > 1 and self._is_written(status, name):
             pass
         elif stat.S_ISLNK(status.st_mode):
-            self._member(path, TarKind.LINK, status, target=os.readlink(name, dir_fd=directory))
+            self.sink.put(self._head(path, TarKind.LINK, status, target=os.readlink(name, dir_fd=directory)))
         elif stat.S_ISFIFO(status.st_mode) or (stat.S_ISCHR(status.st_mode) and status.st_rdev == 0):
             kind = TarKind.FIFO if stat.S_ISFIFO(status.st_mode) else TarKind.WHITEOUT
             descriptor = os.open(name, _ANY, dir_fd=directory)
             try:
-                self._member(path, kind, status, attributes=_attributes("/proc/self/fd/%d" % descriptor, path))
+                self.sink.put(
+                    self._head(path, kind, status, attributes=_attributes("/proc/self/fd/%d" % descriptor, path))
+                )
             finally:
                 os.close(descriptor)
         else:
@@ -150,19 +154,8 @@ class Packer:
         first = self._first.setdefault(identity, here)
         if first is here:  # to compare places would take as many steps in each other as there are directories
             return False
-        self._member(self._above + name, TarKind.HARD_LINK, status, target=_path_of(first))
+        self.sink.put(self._head(self._above + name, TarKind.HARD_LINK, status, target=_path_of(first)))
         return True
-
-    def _member(
-        self,
-        path: bytes,
-        kind: str,
-        status: os.stat_result,
-        target: bytes = b"",
-        attributes: dict[bytes, bytes] | None = None,
-        extents: list[tuple[int, int]] | None = None,
-    ) -> None:
-        self.sink.put(self._head(path, kind, status, target, attributes, extents))
 
     def _head(
         self,
