@@ -14,6 +14,8 @@ from ansible.plugins.action import ActionBase
 from .differences import shown_once
 from .errors import DeclarationError
 from .foreseen_trees import foreseen_trees
+from .kept_code import MODULE as KEPT_CODE
+from .kept_code import KeptCode
 from .vaulted import hidden, message_without, occurring, reveals, shown, vaulted_texts
 
 R = t.TypeVar("R")
@@ -80,8 +82,26 @@ class HidingAction(ActionBase):
 
     def send(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         """Run the module with ARGUMENTS on the host, and return its result; of one that goes on, that of its start."""
+        return self.run_module(self.MODULE, arguments, task_vars)
+
+    def run_module(
+        self, name: str, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None
+    ) -> dict[str, t.Any]:
+        """Run a module of this collection on the host, with the code that the host keeps, and return its result."""
+        code = KeptCode(str(constants.DEFAULT_LOCAL_TMP))  # type: ignore[attr-defined]
+        sent = {"module": name.rpartition(".")[2], "arguments": arguments, "digest": code.digest}
+        # Nobody is there to answer a host that lacks the code, in the result of a task with `async`.
+        unasked = self.is_detached or code.is_lacked()
+        done = self._run_kept({**sent, "archive": code.archive} if unasked else sent, task_vars)
+        if not unasked:
+            code.note(bool(done.get("lacks_code")))
+        if done.get("lacks_code"):
+            done = self._run_kept({**sent, "archive": code.archive}, task_vars)
+        return done
+
+    def _run_kept(self, sent: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         done: dict[str, t.Any] = self._execute_module(
-            self.MODULE, module_args=arguments, task_vars=task_vars, wrap_async=self.is_detached
+            KEPT_CODE, module_args=sent, task_vars=task_vars, wrap_async=self.is_detached
         )
         return done
 

@@ -205,8 +205,7 @@ class Shipping:
 
     def _run(self, sent: dict[str, t.Any]) -> dict[str, t.Any]:
         arguments = {**self.arguments, "sent": sent} if sent else self.arguments
-        done: dict[str, t.Any] = self.action._execute_module(MODULE, module_args=arguments, task_vars=self.task_vars)
-        return done
+        return self.action.run_module(MODULE, arguments, self.task_vars)
 
     def _send(self, archive: LocalArchive, sent: dict[str, t.Any], done: dict[str, t.Any]) -> dict[str, t.Any]:
         """Send pieces for as long as the host awaits one. Return the result of the module that awaits none any more."""

@@ -95,10 +95,7 @@ class Taking:
         return {**done, "path": self.path}
 
     def _ask(self, asked: dict[str, t.Any]) -> dict[str, t.Any]:
-        done: dict[str, t.Any] = self.action._execute_module(
-            MODULE, module_args={**self.arguments, "asked": asked}, task_vars=self.task_vars
-        )
-        return done
+        return self.action.run_module(MODULE, {**self.arguments, "asked": asked}, self.task_vars)
 
     def _foresee(self, known: TreeArchive | None, done: dict[str, t.Any]) -> None:
         """Say in a result in check mode what the archive would be of, after the tasks before this one.

@@ -1,0 +1,201 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
+
+"""Run a module of this collection with code that the host keeps."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kept_code
+short_description: Run a module of this collection with code that the host keeps
+version_added: 0.2.0
+description:
+  - Runs another module of this collection. The action plugins of the collection use it, and a play has no need for it.
+  - A module needs much of the collection's code. Ansible parses all of it for each play, sends it with each task, and
+    has the host compile it each time. This module needs nothing of it. It finds the code by its digest in
+    C(/run/unshare.code), where Python also keeps it compiled. On a host that lacks the code it says so, and is sent
+    again with the code.
+  - The last three versions are kept. In check mode, and for a user who is not root, nothing is kept.
+author:
+  - The unshare.container authors (@unshare)
+extends_documentation_fragment:
+  - unshare.container.attributes
+attributes:
+  check_mode:
+    details: As of the module that is run.
+  diff_mode:
+    details: As of the module that is run.
+  idempotent:
+    details: As of the module that is run.
+options:
+  module:
+    description: Name of the module that is run, without that of the collection.
+    type: str
+    required: true
+  arguments:
+    description: The arguments of that.
+    type: dict
+    default: {}
+  digest:
+    description: Digest of the code.
+    type: str
+    required: true
+  archive:
+    description: The code, if the host may lack it.
+    type: str
+"""
+
+EXAMPLES = r"""
+- name: Ask whether the host has this code
+  unshare.container.kept_code:
+    module: tree_info
+    digest: 0123456789abcdef0123456789abcdef
+  register: result
+
+- name: It has not
+  ansible.builtin.assert:
+    that: result.lacks_code
+"""
+
+RETURN = r"""
+lacks_code:
+  description: Whether nothing was run, because the host has no such code. Otherwise the result is that of the module.
+  returned: when it is so
+  type: bool
+"""
+
+import base64
+import importlib
+import io
+import json
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils import basic
+from ansible.module_utils.common import arg_spec  # noqa: F401  for the modules that are run, as is the next one
+from ansible.module_utils.common.text import formatters  # noqa: F401
+
+DIRECTORY = Path("/run/unshare.code")
+KEPT = 3
+"""How many versions are kept."""
+ARGUMENT_SPEC = {
+    "module": {"type": "str", "required": True},
+    "arguments": {"type": "dict", "default": {}},
+    "digest": {"type": "str", "required": True},
+    "archive": {"type": "str"},
+}
+DAMAGED = (ImportError, SyntaxError, EOFError, ValueError, OSError)
+"""What the import of a damaged file raises."""
+
+
+def set_aside(path: Path) -> None:
+    """Remove a version in a way that nobody takes a part of it for the whole."""
+    aside = tempfile.mkdtemp(dir=path.parent, prefix=".")
+    try:
+        path.rename(Path(aside) / path.name)
+    except OSError:
+        pass  # another run has done it
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def unpack(archive: str, directory: Path) -> None:
+    """Unpack the code into a directory."""
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(archive)), mode="r:gz") as members:
+        for member in members:
+            path = directory / member.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = members.extractfile(member)
+            path.write_bytes(content.read() if content else b"")
+
+
+def keep(digest: str, archive: str) -> Path:
+    """Put the code where it is kept, and return its directory. Remove the versions that are older than the last ones.
+
+    :raises OSError: it cannot be kept.
+    """
+    kept = DIRECTORY / digest
+    if kept.is_dir():
+        return kept
+    DIRECTORY.mkdir(mode=0o700, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=DIRECTORY, prefix="."))
+    try:
+        unpack(archive, aside)
+        aside.rename(kept)
+    except OSError:
+        shutil.rmtree(aside, ignore_errors=True)
+        if not kept.is_dir():  # another run was faster
+            raise
+    versions = [path for path in DIRECTORY.iterdir() if not path.name.startswith(".")]
+    for former in sorted(versions, key=lambda path: path.stat().st_mtime)[:-KEPT]:
+        set_aside(former)
+    return kept
+
+
+def imported(name: str, directory: Path) -> t.Any:
+    """Return a module of the collection, which is imported from the code in a directory, and all that it imports, too.
+
+    :raises DAMAGED: it cannot be imported.
+    """
+    modules = importlib.import_module(__package__)
+    plugins = importlib.import_module(modules.__name__.rpartition(".")[0])
+    plugins.__path__ = [str(directory)]
+    modules.__path__ = [str(directory / "modules")]
+    importlib.invalidate_caches()
+    sys.dont_write_bytecode = False
+    return importlib.import_module(f"{__package__}.{name}")
+
+
+def hand_over(name: str) -> None:
+    """Have the next AnsibleModule of this process find the arguments of the module with a name, and bear that name."""
+    sent = json.loads(basic._ANSIBLE_ARGS)
+    given = sent["ANSIBLE_MODULE_ARGS"]
+    settings = {key: value for key, value in given.items() if key.startswith("_ansible_")}
+    settings["_ansible_module_name"] = "unshare.container." + name
+    sent["ANSIBLE_MODULE_ARGS"] = {**(given.get("arguments") or {}), **settings}
+    basic._ANSIBLE_ARGS = json.dumps(sent).encode()
+
+
+def run(module: basic.AnsibleModule) -> None:
+    """Run the module that was named; it ends this process with its result. Return when the host lacks the code."""
+    name, digest, archive = (module.params[key] for key in ("module", "digest", "archive"))
+    kept = DIRECTORY / digest
+    passing = None
+    if archive and not os.access(kept, os.R_OK):
+        if module.check_mode or os.geteuid() != 0:
+            kept = passing = Path(tempfile.mkdtemp(prefix="unshare-code-"))
+            unpack(archive, passing)
+        else:
+            kept = keep(digest, archive)
+    try:
+        if not os.access(kept, os.R_OK):
+            return
+        try:
+            found = imported(name, kept)
+        except DAMAGED:
+            if archive:
+                raise
+            set_aside(kept)
+            return
+        hand_over(name)
+        found.main()
+    finally:
+        if passing:
+            shutil.rmtree(passing, ignore_errors=True)
+
+
+def main() -> t.NoReturn:
+    """Run as a module."""
+    module = basic.AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True, no_log=True)
+    run(module)
+    module.exit_json(changed=False, lacks_code=True, invocation={})
+
+
+if __name__ == "__main__":
+    main()
