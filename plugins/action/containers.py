@@ -3,10 +3,11 @@
 
 """The action plugin that derives the systems of a host's containers, and sends the host only those that it lacks.
 
-The first round trip tells the host the digests. A host that has all of the systems brings its containers up at once,
-and most runs end with that. Another host names the systems that it lacks, and gets them with the second round trip.
-From then on, such a system is sent to the further hosts of the run with the first round trip, unasked. With `async`
-there is one round trip alone, with all systems.
+The first round trip tells the host the digests, and has the content of small systems, which costs less than another
+trip. A host that has all of the systems brings its containers up at once, and most runs end with that. Another host
+names the systems that it lacks, and gets them with the second round trip. From then on, such a system is sent to the
+further hosts of the run with the first round trip, unasked. With `async` there is one round trip alone, with all
+systems.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ from ansible_collections.unshare.container.plugins.plugin_utils.vaulted import s
 ROLE = "unshare.container.containers"
 VARIABLES = ("purge", "restart_outdated", "roll_back", "stage", "trees", "result")
 """The variables of the role of the same name, without their prefix."""
+
+
+UNASKED = 64 << 10
+"""Characters of systems that a host is sent with the first round trip, whether it lacks them or not."""
 
 
 class ActionModule(HidingAction):
@@ -69,11 +74,13 @@ class ActionModule(HidingAction):
             arguments["foreseen_trees"] = foreseen
         # Nobody is there to answer a host that names systems in the result of a task with `async`.
         lacked = [item for item in declared if self.is_detached or derivation.is_lacked(item)]
+        lacked += small(declared, lacked, derivation)
         done = self._send(arguments, [derivation.system(item) for item in lacked], task_vars)
         if done.get("missing"):
-            lacked += [item for item in declared if item.name in done["missing"]]
-            for item in lacked:
+            missing = [item for item in declared if item.name in done["missing"]]
+            for item in missing:
                 derivation.note_lacked(item)
+            lacked += missing
             done = self._send(arguments, [derivation.system(item) for item in lacked], task_vars)
         self._explain(declared, done)
         _with_trees(done, brought)
@@ -120,6 +127,17 @@ class ActionModule(HidingAction):
             if lines:
                 reports.append({"prepared": f"container {item.name}, of its declaration:\n" + "\n".join(lines) + "\n"})
         done["diff"] = reports + done["diff"]
+
+
+def small(declared: list[Declared], sent: list[Declared], derivation: DerivedSystems) -> list[Declared]:
+    """Return those of a host's containers, beside others that are sent, whose systems are sent unasked: the first."""
+    room = UNASKED
+    found = []
+    for item in declared:
+        if item.derivation and item not in sent and derivation.size(item) <= room:
+            room -= derivation.size(item)
+            found.append(item)
+    return found
 
 
 def _with_trees(done: dict[str, Any], brought: list[dict[str, Any]]) -> dict[str, Any]:

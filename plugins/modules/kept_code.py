@@ -91,7 +91,7 @@ ARGUMENT_SPEC = {
     "digest": {"type": "str", "required": True},
     "archive": {"type": "str"},
 }
-DAMAGED = (ImportError, SyntaxError, EOFError, ValueError, OSError)
+DAMAGED = (AttributeError, EOFError, ImportError, NameError, OSError, SyntaxError, TypeError, ValueError)
 """What the import of a damaged file raises."""
 
 
@@ -138,8 +138,8 @@ def keep(digest: str, archive: str) -> Path:
     return kept
 
 
-def imported(name: str, directory: Path) -> t.Any:
-    """Return a module of the collection, which is imported from the code in a directory, and all that it imports, too.
+def main_of(name: str, directory: Path) -> t.Callable[[], t.NoReturn]:
+    """Return what runs a module of the collection; it is imported from the code in a directory, with all that it needs.
 
     :raises DAMAGED: it cannot be imported.
     """
@@ -147,9 +147,13 @@ def imported(name: str, directory: Path) -> t.Any:
     plugins = importlib.import_module(modules.__name__.rpartition(".")[0])
     plugins.__path__ = [str(directory)]
     modules.__path__ = [str(directory / "modules")]
+    sent = (f"{plugins.__name__}.module_utils", f"{modules.__name__}.{name}")
+    for known in [known for known in sys.modules if known.startswith(sent)]:
+        del sys.modules[known]  # of a damaged version, which was tried before
     importlib.invalidate_caches()
     sys.dont_write_bytecode = False
-    return importlib.import_module(f"{__package__}.{name}")
+    found: t.Callable[[], t.NoReturn] = importlib.import_module(f"{modules.__name__}.{name}").main
+    return found
 
 
 def hand_over(name: str) -> None:
@@ -162,29 +166,33 @@ def hand_over(name: str) -> None:
     basic._ANSIBLE_ARGS = json.dumps(sent).encode()
 
 
+def kept_main(name: str, digest: str) -> t.Callable[[], t.NoReturn] | None:
+    """Return what runs a module with the code that the host keeps; None where it keeps none. Damaged code is removed."""
+    kept = DIRECTORY / digest
+    if not os.access(kept, os.R_OK):
+        return None
+    try:
+        return main_of(name, kept)
+    except DAMAGED:
+        set_aside(kept)
+        return None
+
+
 def run(module: basic.AnsibleModule) -> None:
     """Run the module that was named; it ends this process with its result. Return when the host lacks the code."""
     name, digest, archive = (module.params[key] for key in ("module", "digest", "archive"))
-    kept = DIRECTORY / digest
+    found = kept_main(name, digest)
     passing = None
-    if archive and not os.access(kept, os.R_OK):
-        if module.check_mode or os.geteuid() != 0:
-            kept = passing = Path(tempfile.mkdtemp(prefix="unshare-code-"))
-            unpack(archive, passing)
-        else:
-            kept = keep(digest, archive)
     try:
-        if not os.access(kept, os.R_OK):
-            return
-        try:
-            found = imported(name, kept)
-        except DAMAGED:
-            if archive:
-                raise
-            set_aside(kept)
-            return
-        hand_over(name)
-        found.main()
+        if found is None and archive and (module.check_mode or os.geteuid() != 0):
+            passing = tempfile.mkdtemp(prefix="unshare-code-")
+            unpack(archive, Path(passing))
+            found = main_of(name, Path(passing))
+        elif found is None and archive:
+            found = main_of(name, keep(digest, archive))
+        if found is not None:
+            hand_over(name)
+            found()
     finally:
         if passing:
             shutil.rmtree(passing, ignore_errors=True)

@@ -174,6 +174,12 @@ class DerivedSystems:
         known = self._read(declared.key)
         return t.cast("Mapping", json.loads(known)) if known is not None else self._derive(declared)
 
+    def size(self, declared: Declared) -> int:
+        """Return how large the content of the container's system is, in characters."""
+        known = self._read(declared.key + ".announced")
+        told = json.loads(known) if known is not None else self._derive(declared)
+        return int(told["size"])
+
     def is_lacked(self, declared: Declared) -> bool:
         """Return whether a host of this run has lacked the container's system; others then get it unasked."""
         return (self.directory / f"{declared.key}.lacked").exists()
@@ -194,7 +200,13 @@ class DerivedSystems:
         specification = content.specification
         needed = {"written": written(specification), "ports": [port.write() for port in specification.ports]}
         tree = specification.store.tree or None
-        announced = {"digest": digest, "security": specification.security.write(), "tree": tree, "needs": needed}
+        announced = {
+            "digest": digest,
+            "security": specification.security.write(),
+            "tree": tree,
+            "needs": needed,
+            "size": len(json.dumps([apart, boot, secrets])),
+        }
         result = {"name": declared.name, **announced, "system": apart, "boot": boot, "secrets": secrets}
         self._write(declared.key, json.dumps(result))
         self._write(declared.key + ".announced", json.dumps(announced))

@@ -68,7 +68,7 @@ class KeptCode:
     def _write(self, path: Path, text: str) -> None:
         """Write a file in one step: another worker sees all of it or none."""
         if not path.exists():
-            self.directory.mkdir(mode=0o700, exist_ok=True)
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomically(str(path), text, aside=str(self.directory / f".{os.getpid()}"))
 
     @staticmethod

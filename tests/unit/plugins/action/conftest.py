@@ -25,12 +25,14 @@ class Run:
 
     Attributes:
         sent: the module's name and arguments, of each time that it was sent to the host.
+        codes: for each of them, what it was sent with of the code: `digest`, and `archive` or not.
         detached: for each of them, whether it goes on by itself there.
         answers: what the host says to it, in this order; then that nothing has changed.
     """
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, dict[str, t.Any]]] = []
+        self.codes: list[dict[str, str]] = []
         self.detached: list[bool] = []
         self.answers: list[Answer] = []
         self.shown: list[str] = []
@@ -58,12 +60,19 @@ class Run:
         shell = types.SimpleNamespace(tmpdir=self.remote, join_path=os.path.join)
         connection: t.Any = types.SimpleNamespace(_shell=shell, has_native_async=False, put_file=self.put)
         action: t.Any = kind(task, connection, nothing, DataLoader(), nothing, None)
-        action._execute_module = self._execute
+        action._execute_module = self._execute_kept
         action._display = types.SimpleNamespace(display=self.shown.append)
         before = copy.deepcopy(arguments)
         result: dict[str, t.Any] = action.run(task_vars={"inventory_hostname": host, **(variables or {})})
         assert task.args == before
         return result
+
+    def _execute_kept(self, name: str, module_args: dict[str, t.Any], **keywords: t.Any) -> dict[str, t.Any]:
+        assert name == "unshare.container.kept_code"
+        code = dict(module_args)
+        module, arguments = code.pop("module"), code.pop("arguments")
+        self.codes.append(code)
+        return self._execute("unshare.container." + module, arguments, **keywords)
 
     def _execute(
         self, name: str, module_args: dict[str, t.Any], task_vars: dict[str, t.Any], wrap_async: bool = False

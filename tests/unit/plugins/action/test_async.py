@@ -12,6 +12,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.unshare.container.plugins import action
+from ansible_collections.unshare.container.plugins.action import containers
 from ansible_collections.unshare.container.plugins.action.container_script import ActionModule as ContainerScript
 from ansible_collections.unshare.container.plugins.action.containers import ActionModule as Containers
 from ansible_collections.unshare.container.plugins.action.rollout_step import ActionModule as RolloutStep
@@ -48,7 +49,8 @@ def test_a_module_goes_on_by_itself(run: Run, name: str, detached: bool) -> None
     assert run.detached == [detached]
 
 
-def test_all_systems_are_sent_to_a_host_that_cannot_ask(run: Run) -> None:
+def test_all_systems_are_sent_to_a_host_that_cannot_ask(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "UNASKED", 0)
     run(Containers, TASKS["containers"][1])
     run(Containers, TASKS["containers"][1], async_val=60)
     assert [list(sent["systems"]) for _name, sent in run.sent] == [[], ["web"]]

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
 from ansible.errors import AnsibleActionFail
+from ansible_collections.unshare.container.plugins.action import containers
 from ansible_collections.unshare.container.plugins.action.containers import ActionModule
 from ansible_collections.unshare.container.plugins.plugin_utils.declared_containers import NEEDED
 
@@ -25,6 +27,13 @@ WEB = {
 GONE = {"state": "absent"}
 
 
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No system is so small that it is sent unasked."""
+    monkeypatch.setattr(containers, "UNASKED", 0)
+
+
+@pytest.mark.usefixtures("large")
 def test_a_host_that_has_all_is_sent_digests_alone(run: Run) -> None:
     run.answers = [{"changed": False, "containers": []}]
     result = run(ActionModule, {"containers": {"web": WEB, "old": GONE}, "purge": True})
@@ -41,6 +50,7 @@ def test_a_host_that_has_all_is_sent_digests_alone(run: Run) -> None:
     assert "operating_system" not in sent["containers"]["web"]
 
 
+@pytest.mark.usefixtures("large")
 def test_what_is_missing_is_sent_with_its_secrets_apart(run: Run) -> None:
     run.answers = [{"missing": ["web"]}, {"changed": True}]
     # A host has one of the two.
@@ -55,6 +65,7 @@ def test_what_is_missing_is_sent_with_its_secrets_apart(run: Run) -> None:
     assert PASSWORD in second["secrets"]["web"]["/etc/shadow"]
 
 
+@pytest.mark.usefixtures("large")
 def test_what_one_host_lacked_is_sent_to_the_next_unasked(run: Run) -> None:
     run.answers = [{"missing": ["web"]}, {"changed": True}]
     run(ActionModule, {"containers": {"web": WEB}})
@@ -65,6 +76,20 @@ def test_what_one_host_lacked_is_sent_to_the_next_unasked(run: Run) -> None:
     run.answers = [{"missing": ["other"]}, {"changed": True}]
     run(ActionModule, {"containers": {"web": WEB, "other": other}}, host="web3")
     assert [list(sent["systems"]) for _name, sent in run.sent[3:]] == [["web"], ["web", "other"]]
+
+
+def test_small_systems_are_sent_unasked_as_many_as_there_is_room_for(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(ActionModule, {"containers": {"web": WEB, "second": WEB, "old": GONE}})
+    ((_name, sent),) = run.sent
+    assert list(sent["systems"]) == list(sent["secrets"]) == ["web", "second"]
+    size = len(json.dumps([*sent["systems"]["web"].values(), sent["secrets"]["web"]]))
+    assert size < containers.UNASKED
+    for room, expected in ((size, ["web"]), (size - 1, [])):
+        monkeypatch.setattr(containers, "UNASKED", room)
+        run(ActionModule, {"containers": {"web": WEB, "second": WEB}})
+        assert list(run.sent[-1][1]["systems"]) == expected
 
 
 @pytest.mark.parametrize(
