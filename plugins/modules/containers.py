@@ -15,8 +15,8 @@ description:
   - Derives the systems of all declared containers on the controller, puts those on the host that it does not have, and
     brings every container into its state.
   - Does for all containers of a host what M(unshare.container.container_script) and
-    M(unshare.container.system_container) do for one. It takes one round trip, or two when the host lacks a system or
-    has a damaged one. A damaged system is written anew, with a warning.
+    M(unshare.container.system_container) do for one. It takes one round trip, or two when the host lacks a large system
+    or has a damaged one. A damaged system is written anew, with a warning.
   - A failure of one container does not affect the others. The module fails at the end, and names the container.
   - All systems are put on the host and looked at first. When one is refused, nothing is stopped or removed.
 author:

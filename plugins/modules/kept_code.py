@@ -167,7 +167,7 @@ def hand_over(name: str) -> None:
 
 
 def kept_main(name: str, digest: str) -> t.Callable[[], t.NoReturn] | None:
-    """Return what runs a module with the code that the host keeps; None where it keeps none. Damaged code is removed."""
+    """Return what runs a module with the code that the host keeps, or None. Damaged code is removed."""
     kept = DIRECTORY / digest
     if not os.access(kept, os.R_OK):
         return None

@@ -16,7 +16,14 @@ import sys
 from . import devices, lookup, mount_table
 from .errors import LauncherError
 from .file_systems import LAYERS_READ, LAYERS_WRITTEN, NAMED, paths_of
-from .paths import RUN_DIRECTORY, RUNTIME_UNIT_DIRECTORY, STATE_DIRECTORY, UNIT_DIRECTORY, read_text
+from .paths import (
+    CODE_DIRECTORY,
+    RUN_DIRECTORY,
+    RUNTIME_UNIT_DIRECTORY,
+    STATE_DIRECTORY,
+    UNIT_DIRECTORY,
+    read_text,
+)
 from .targets import is_below, plain_path
 
 TYPE_CHECKING = False
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
 RUNS = {
     STATE_DIRECTORY: "where the systems of all containers are kept, with the scripts that this host runs",
     RUN_DIRECTORY: "where what is known of all running containers is kept",
+    CODE_DIRECTORY: "where the code is kept by which this host runs the collection",
     UNIT_DIRECTORY: "where the units that this host runs are kept",
     RUNTIME_UNIT_DIRECTORY: "where the units are kept that this host runs until it reboots",
 }

@@ -78,9 +78,7 @@ def test_what_one_host_lacked_is_sent_to_the_next_unasked(run: Run) -> None:
     assert [list(sent["systems"]) for _name, sent in run.sent[3:]] == [["web"], ["web", "other"]]
 
 
-def test_small_systems_are_sent_unasked_as_many_as_there_is_room_for(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_small_systems_are_sent_unasked_as_many_as_there_is_room_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run(ActionModule, {"containers": {"web": WEB, "second": WEB, "old": GONE}})
     ((_name, sent),) = run.sent
     assert list(sent["systems"]) == list(sent["secrets"]) == ["web", "second"]

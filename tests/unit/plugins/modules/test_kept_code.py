@@ -13,6 +13,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded
 from ansible_collections.unshare.container.plugins.modules import kept_code
 from ansible_collections.unshare.container.plugins.plugin_utils.kept_code import KeptCode
 
@@ -22,6 +23,7 @@ RUN = """
 import os, sys, tempfile
 from pathlib import Path
 from ansible.module_utils import basic
+from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded
 from ansible_collections.unshare.container.plugins.modules import kept_code
 kept_code.DIRECTORY, tempfile.tempdir, user = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 os.geteuid = lambda: user
@@ -68,6 +70,10 @@ class Host:
         assert os.listdir(self.temporary) == []
         result: dict[str, t.Any] = json.loads(said)
         return result
+
+
+def test_no_container_can_be_given_the_place_to_write_to() -> None:
+    assert str(kept_code.DIRECTORY) in guarded.RUNS
 
 
 @pytest.fixture
