@@ -158,7 +158,7 @@ def main_of(name: str, directory: Path) -> t.Callable[[], t.NoReturn]:
 
 def hand_over(name: str) -> None:
     """Have the next AnsibleModule of this process find the arguments of the module with a name, and bear that name."""
-    sent = json.loads(basic._ANSIBLE_ARGS)
+    sent = json.loads(basic._ANSIBLE_ARGS or "{}")
     given = sent["ANSIBLE_MODULE_ARGS"]
     settings = {key: value for key, value in given.items() if key.startswith("_ansible_")}
     settings["_ansible_module_name"] = "unshare.container." + name

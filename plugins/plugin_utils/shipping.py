@@ -15,7 +15,6 @@ import typing as t
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible.plugins.action import ActionBase
 
 from ..module_utils.launcher.names import NO_NAME, is_name
 from ..module_utils.state.tree_records import Piece, TreeArchive
@@ -23,6 +22,9 @@ from .errors import DeclarationError
 from .foreseen_trees import ARCHIVES, foreseen_trees, note_foreseen
 from .tree_archives import LocalArchive
 from .validation import describe, plain
+
+if t.TYPE_CHECKING:
+    from .hiding_action import HidingAction
 
 MODULE = "unshare.container.tree"
 FIRST, LEAST, MOST = 16 << 20, 1 << 20, 128 << 20
@@ -143,7 +145,7 @@ class Shipping:
     """
 
     def __init__(
-        self, action: ActionBase, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None, place: str = ""
+        self, action: HidingAction, arguments: dict[str, t.Any], task_vars: dict[str, t.Any] | None, place: str = ""
     ) -> None:
         self.action = action
         self.arguments = arguments
