@@ -83,7 +83,7 @@ from ansible.module_utils.common import arg_spec  # noqa: F401  for the modules 
 from ansible.module_utils.common.text import formatters  # noqa: F401
 
 DIRECTORY = Path("/run/unshare.code")
-KEPT = 3
+KEPT_VERSIONS = 3
 """How many versions are kept."""
 ARGUMENT_SPEC = {
     "module": {"type": "str", "required": True},
@@ -133,7 +133,7 @@ def keep(digest: str, archive: str) -> Path:
         if not kept.is_dir():  # another run was faster
             raise
     versions = [path for path in DIRECTORY.iterdir() if not path.name.startswith(".")]
-    for former in sorted(versions, key=lambda path: path.stat().st_mtime)[:-KEPT]:
+    for former in sorted(versions, key=lambda path: path.stat().st_mtime)[:-KEPT_VERSIONS]:
         set_aside(former)
     return kept
 
@@ -178,30 +178,41 @@ def kept_main(name: str, digest: str) -> t.Callable[[], t.NoReturn] | None:
         return None
 
 
-def run(module: basic.AnsibleModule) -> None:
-    """Run the module that was named; it ends this process with its result. Return when the host lacks the code."""
+def code_of(module: basic.AnsibleModule) -> tuple[t.Callable[[], t.NoReturn] | None, str | None]:
+    """Return what runs the module that was named, None where the host lacks the code; and what is to be removed then.
+
+    :raises OSError: the code cannot be put there.
+    """
     name, digest, archive = (module.params[key] for key in ("module", "digest", "archive"))
     found = kept_main(name, digest)
-    passing = None
+    if found is not None or not archive:
+        return found, None
+    if not module.check_mode and os.geteuid() == 0:
+        return main_of(name, keep(digest, archive)), None
+    passing = tempfile.mkdtemp(prefix="unshare-code-")
     try:
-        if found is None and archive and (module.check_mode or os.geteuid() != 0):
-            passing = tempfile.mkdtemp(prefix="unshare-code-")
-            unpack(archive, Path(passing))
-            found = main_of(name, Path(passing))
-        elif found is None and archive:
-            found = main_of(name, keep(digest, archive))
-        if found is not None:
-            hand_over(name)
-            found()
-    finally:
-        if passing:
-            shutil.rmtree(passing, ignore_errors=True)
+        unpack(archive, Path(passing))
+        return main_of(name, Path(passing)), passing
+    except BaseException:
+        shutil.rmtree(passing, ignore_errors=True)
+        raise
 
 
 def main() -> t.NoReturn:
     """Run as a module."""
     module = basic.AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True, no_log=True)
-    run(module)
+    try:
+        found, passing = code_of(module)
+    except OSError as error:
+        said = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+        module.fail_json(msg=f"the code of the collection cannot be put on this host: {said}", invocation={})
+    try:
+        if found is not None:
+            hand_over(module.params["module"])
+            found()
+    finally:
+        if passing:
+            shutil.rmtree(passing, ignore_errors=True)
     module.exit_json(changed=False, lacks_code=True, invocation={})
 
 

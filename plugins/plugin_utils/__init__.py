@@ -48,6 +48,7 @@ The parts of Ansible's plugins:
     foreseen_trees   trees that a task would make in check mode, for those after it
     rollout, rollout_page   the journal of a rollout, and its page; `rollout_variables` checks those of the
                  playbook
+    kept_code    the code of modules, as hosts keep it
     shipping     trees on their way to hosts; `tree_archives` knows the archives that they come from, and `taking` takes
                  those from hosts
     container_listing, entering, local_command, ssh_ways   containers as hosts: which there are, tasks in them, and

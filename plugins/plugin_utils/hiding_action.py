@@ -14,8 +14,7 @@ from ansible.plugins.action import ActionBase
 from .differences import shown_once
 from .errors import DeclarationError
 from .foreseen_trees import foreseen_trees
-from .kept_code import MODULE as KEPT_CODE
-from .kept_code import KeptCode
+from .kept_code import RUNNER, KeptCode
 from .vaulted import hidden, message_without, occurring, reveals, shown, vaulted_texts
 
 R = t.TypeVar("R")
@@ -101,7 +100,7 @@ class HidingAction(ActionBase):
 
     def _run_kept(self, sent: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         done: dict[str, t.Any] = self._execute_module(
-            KEPT_CODE, module_args=sent, task_vars=task_vars, wrap_async=self.is_detached
+            RUNNER, module_args=sent, task_vars=task_vars, wrap_async=self.is_detached
         )
         return done
 

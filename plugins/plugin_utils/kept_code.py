@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ..module_utils.launcher.paths import write_atomically
 
-MODULE = "unshare.container.kept_code"
+RUNNER = "unshare.container.kept_code"
 PLUGINS = Path(__file__).parent.parent
 ROOMS = ("modules", "module_utils")
 """The directories of PLUGINS whose files are the code."""

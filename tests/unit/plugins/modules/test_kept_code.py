@@ -143,7 +143,7 @@ def test_the_last_versions_are_kept(host: Host) -> None:
     host.run(archive=True)
     kept = sorted([f"{number:032}" for number in (3, 4)] + [host.code.digest])
     assert sorted(os.listdir(host.directory)) == kept
-    assert len(kept) == kept_code.KEPT
+    assert len(kept) == kept_code.KEPT_VERSIONS
 
 
 def test_runs_that_bring_it_at_once_all_run(host: Host) -> None:

@@ -74,10 +74,10 @@ def test_who_is_not_root_is_told_to_become_root(
 
 
 def test_every_module_is_asked() -> None:
-    """But the one that an ordinary user may run, and the one whose work is done on the controller."""
+    """But the one that an ordinary user may run, the one whose work is done on the controller, and what runs others."""
     host = HostFacts()
     host.user_id = 1000
     assert NEEDS_ROOT in problems(host, specification())
-    assert {module for module, _arguments in TASKS} | {"eval_container", "rollout_step"} == {
+    assert {module for module, _arguments in TASKS} | {"eval_container", "kept_code", "rollout_step"} == {
         entry.name for entry in pkgutil.iter_modules(modules.__path__)
     }
