@@ -20,7 +20,8 @@ its modules:
     root         the file tree that the container sees, built by the host's root: a `declared_root`, of the declaration
                  alone, or a `machine_root`, a whole tree, over which `layers` puts what is written, with the accounts
                  of both (`merged_accounts`); `root_options` says which it is, and `owners` which ids are others than
-                 declared; `host_files` of the store's tree, `network_files` of the host's, which `watch` tells of
+                 declared; `host_files` of the store's tree, `network_files` of the host's, which `watch` tells of, and
+                 `neighbours` of other containers
     records      the mappings and file systems in it; `targets` says where nothing can be mounted, `guarded` what of the
                  host a container cannot write to, `reachable` who else could run what it writes, `ownership` whose
                  it is, and `mapping_ids` whose inside, by a `user_namespace` for its map, or `unmapped`.

@@ -7,7 +7,8 @@ a container sees is a copy in memory, mounted read-only, and the copy is brought
 run for the container, by who enters it, and by `run-container --refresh`.
 
 The names of a container are in its copy of /etc/hosts, where the host's file does not have them. A container with a
-network of its own has the names of its zones (N6), and servers that it reaches (N7): its runtime directory says which.
+network of its own has the names of its zones (N6, `neighbours`), and servers that it reaches (N7): its runtime
+directory says which.
 
 Root inside can read a copy so that the kernel holds its lock for as long as root inside likes, and who writes it waits,
 past any signal. So a child that can be left behind looks at copies and writes them, one at a time for a container.
@@ -21,6 +22,7 @@ import stat
 
 from .errors import LauncherError
 from .excursion import in_child
+from .neighbours import OWN_LINES, ZoneLines
 from .paths import make_directory
 from .targets import NETWORK_FILES, plain_path
 
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
 
 DIRECTORY = "network"  # of the copies, in the container's runtime directory
 HOSTS, RESOLVER = "/etc/hosts", "/etc/resolv.conf"
-# In the runtime directory of a container with a network of its own: the text of its copy of HOSTS, and the servers of
-# its copy of RESOLVER, or nothing for those of the host.
+# In the runtime directory of a container with a network of its own: its own text of HOSTS, and the servers of its copy
+# of RESOLVER, or nothing for those of the host.
 OWN = {HOSTS: "hosts", RESOLVER: "nameservers"}
 WITHOUT_STUB = "/run/systemd/resolve/resolv.conf"  # what the host's stub asks, where that is systemd's
 LOCAL = b"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
@@ -77,7 +79,7 @@ def prepare(run_directory: str, records: list[Mount], host_name: str, owner: int
         return warnings
     for record in filter(is_followed, records):
         path = plain_path(record.source)
-        content = _wanted(path, run_directory)
+        content = _wanted(path, run_directory, ZoneLines())
         if content is None:
             if record.required:
                 raise LauncherError("%s: the source of the mapping to %s does not exist" % (path, path))
@@ -109,13 +111,15 @@ def refresh(run_directory: str, host_name: str, check: bool = False, seconds: fl
         return []
     seconds = SECONDS if seconds is None else seconds
     try:
-        said = in_child(lambda: "\n".join(_refresh(directory, host_name, check)), seconds, keep=())
+        said = in_child(lambda: "\n".join(_refresh(directory, host_name, check, ZoneLines())), seconds, keep=())
     except TimeoutError:
         raise CopiesHeld(HELD % seconds) from None
     return said.split("\n") if said else []
 
 
-def _refresh(directory: str, host_name: str, check: bool, paths: tuple[str, ...] = NETWORK_FILES) -> list[str]:
+def _refresh(
+    directory: str, host_name: str, check: bool, zones: ZoneLines, paths: tuple[str, ...] = NETWORK_FILES
+) -> list[str]:
     """Do the work of `refresh`, in a process of its own: one that is held keeps others from being held as well."""
     try:
         fcntl.flock(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_EX)
@@ -128,7 +132,7 @@ def _refresh(directory: str, host_name: str, check: bool, paths: tuple[str, ...]
             former = _read(copy, os.O_NOFOLLOW)
         except FileNotFoundError:
             continue  # not shared with this container
-        content = _wanted(path, os.path.dirname(directory))
+        content = _wanted(path, os.path.dirname(directory), zones)
         shown = b"" if content is None else _shown(path, content, host_name)
         if content is None or shown == former:
             continue
@@ -148,10 +152,11 @@ def refresh_several(containers: list[tuple[str, str]], paths: tuple[str, ...] = 
     """
 
     def work() -> None:
+        zones = ZoneLines()
         for run_directory, host_name in containers:
             directory = os.path.join(run_directory, DIRECTORY)
             if os.path.isdir(directory):
-                _refresh(directory, host_name, False, paths)
+                _refresh(directory, host_name, False, zones, paths)
 
     try:
         if containers:
@@ -164,13 +169,16 @@ def refresh_several(containers: list[tuple[str, str]], paths: tuple[str, ...] = 
                 pass  # who holds its copies has old ones
 
 
-def _wanted(path: str, run_directory: str) -> bytes | None:
+def _wanted(path: str, run_directory: str, zones: ZoneLines) -> bytes | None:
     """Return what a container is to have of a file, but for its own name; None where the host has no such file."""
     own = None
     if path in OWN:
         own = _content(os.path.join(run_directory, OWN[path]))
     if own is None:
         return _content(path)
+    if path == HOSTS:
+        own_lines = _content(os.path.join(run_directory, OWN_LINES)) or b""
+        return own + zones.seen_by(own.decode("utf-8", "replace"), own_lines.decode()).encode()
     if own or path != RESOLVER:
         return own
     from . import resolver

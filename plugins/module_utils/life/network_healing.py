@@ -14,6 +14,7 @@ from ..launcher.excursion import in_child
 from ..launcher.netlink import Netlink
 from ..launcher.network import wire_of
 from ..launcher.wires import Wire
+from ..state import zone_names
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord, own_namespace
 from ..state.record import RecordedContainer
@@ -59,7 +60,7 @@ class NetworkHealing:
             # One that has ended a moment ago may still be in what was loaded last.
             self.rules = not (network_rules.has_rules(records) or network_rules.has_rules(NetworkRecord.all_here()))
             self.ways = host_ways.closed_ways(record, records)
-            self.names = _has_old_names(record, records)
+            self.names = not zone_names.is_told(record, records)
         found = ["network: %s: %s" % (wire.interface.name, lost) for wire, lost in self.broken]
         found += [RULES] if self.rules else []
         found += [WAYS % ", ".join(self.ways)] if self.ways else []
@@ -97,9 +98,11 @@ class NetworkHealing:
             return []
         with NetworkLock():
             records = network_rules.living()
-            strangers = networking.strangers_to(record, records)
-            changed = networking.write_hosts([record, *strangers], records)
-        networking.refresh_names(changed)
+            zones = zone_names.zones_of(record)
+            zone_names.write_own(record)
+            zone_names.write_zones(zones, records)
+            untold = zone_names.untold(zones)
+        networking.tell_neighbours(untold, records)
         return ["network: the names in its zones are up to date"]
 
     def _connect(self, wire: Wire, host: Netlink) -> None:
@@ -122,22 +125,3 @@ class NetworkHealing:
             raise
         finally:
             process.close()
-
-
-def _has_old_names(record: NetworkRecord, records: list[NetworkRecord]) -> bool:
-    """Return whether a container, or a neighbour, lacks a name, or has that of one which has ended.
-
-    Args:
-        records: of those that run, or are being started: these make themselves known when they run.
-    """
-    stale = networking.outdated([record, *networking.strangers_to(record, records)], records)
-    running = list(filter(_runs, records)) if stale else []
-    return bool(networking.outdated([one for one, _text in stale], running))
-
-
-def _runs(record: NetworkRecord) -> bool:
-    process = RecordedContainer(record.container).process()
-    if process is None:
-        return False
-    process.close()
-    return True

@@ -98,7 +98,8 @@ class Networking:
                 wire.prepare(host)
             remove_unused_bridges(host, records)
             write_servers(record, self.options.nameservers)
-            write_hosts([record], records)
+            zone_names.write_own(record)
+            zone_names.write_zones(zone_names.zones_of(record), records)
             self.warnings += open_ways(records) + warnings_of_ports(record, host)
             if any(wire.interface.kind == ZONE for wire in self.wires) and foreign_filters.are_there():
                 self.chains = firewall.Loading(foreign_filters.QUESTION + "\n", lock.descriptor)
@@ -131,16 +132,19 @@ class Networking:
                 pass  # others change them at this moment, and what is lacking is a warning at most
 
     def announce(self) -> list[str]:
-        """Have the neighbours know the container, which runs, and others that have come meanwhile. Return warnings."""
+        """Have the neighbours know the container, which runs, and others that have come meanwhile. Return warnings.
+
+        Of many that start at once, the first one that tells the others of itself tells them of all.
+        """
+        if self.record is None:
+            return []
         try:
             with NetworkLock():
-                records = living()
-                own = [record for record in records if record.container == self.container.name]
-                changed = [other for record in own for other in strangers_to(record, records)]
-                changed = write_hosts(changed, records)
+                untold = zone_names.untold(zone_names.zones_of(self.record))
+                records = _without(self.record, living()) if untold else []
         except LauncherError as error:
             return ["network: the container's neighbours do not know its name yet: %s" % error]
-        refresh_names(changed)
+        tell_neighbours(untold, records)
         return []
 
     def close(self) -> None:
@@ -151,10 +155,6 @@ class Networking:
                     loading.wait()
             except LauncherError:
                 pass  # why the start failed is what is to be said
-
-
-def _zones_of(record: NetworkRecord) -> set[str]:
-    return {interface.parent for interface in record.interfaces if interface.kind == ZONE}
 
 
 def refuse_published(ports: list[Published], others: list[NetworkRecord]) -> None:
@@ -187,39 +187,9 @@ def decide(
     return wires
 
 
-def neighbours_of(record: NetworkRecord, records: list[NetworkRecord]) -> list[NetworkRecord]:
-    """Return the other containers of a container's zones."""
-    return [other for other in _without(record, records) if _meet(record, other)]
-
-
-def strangers_to(record: NetworkRecord, records: list[NetworkRecord]) -> list[NetworkRecord]:
-    """Return those of a container's neighbours that do not know its name, as far as a quick look tells.
-
-    Of many that start at once, the first one whose neighbours are written makes all of them known.
-    """
-    names = zone_names.Neighbours([record]).entries
-    return [other for other in neighbours_of(record, records) if not _knows(other, names)]
-
-
-def _knows(record: NetworkRecord, names: list[zone_names.Neighbour]) -> bool:
-    zones_here = _zones_of(record)
-    text = read_text(_hosts_file(record))
-    return all(name.whole in text for name in names if name.zone in zones_here)
-
-
-def _hosts_file(record: NetworkRecord) -> str:
-    """Return the path of what a container's file of names is made of."""
-    return os.path.join(record.directory, network_files.OWN[network_files.HOSTS])
-
-
 def in_order(records: list[NetworkRecord]) -> list[NetworkRecord]:
     """Return records as `living` has them: rules are compared as texts."""
     return sorted(records, key=lambda record: record.container)
-
-
-def _meet(one: NetworkRecord, other: NetworkRecord) -> bool:
-    """Return whether two containers are in one zone."""
-    return bool(_zones_of(one) & _zones_of(other))
 
 
 def write_servers(record: NetworkRecord, servers: list[str]) -> None:
@@ -228,40 +198,22 @@ def write_servers(record: NetworkRecord, servers: list[str]) -> None:
     write_atomically(path, resolver.with_servers(servers))
 
 
-def write_hosts(changed: list[NetworkRecord], records: list[NetworkRecord]) -> list[NetworkRecord]:
-    """Write what the files of names of some containers are made of. Return those for which it was another.
+def tell_neighbours(zones: dict[str, str], records: list[NetworkRecord]) -> None:
+    """Have the containers of some zones know each other's names, as far as nobody inside holds what they know.
 
     Args:
-        records: of all containers.
+        zones: as `zone_names.untold` returns them.
+        records: of containers that may be told.
     """
-    found = []
-    for record, text in outdated(changed, records):
-        try:
-            write_atomically(_hosts_file(record), text)
-        except FileNotFoundError:
-            continue  # it has just ended
-        found.append(record)
-    return found
-
-
-def outdated(some: list[NetworkRecord], records: list[NetworkRecord]) -> list[tuple[NetworkRecord, str]]:
-    """Return those of some containers whose names are other ones now, each with what its file is to be made of.
-
-    Args:
-        records: of all containers.
-    """
-    neighbours = zone_names.Neighbours(records)
-    texts = [(record, zone_names.hosts_of(record, neighbours)) for record in some]
-    return [(record, text) for record, text in texts if read_text(_hosts_file(record)) != text]
-
-
-def refresh_names(records: list[NetworkRecord]) -> None:
-    """Bring the names that running containers know up to date, as far as nobody inside holds them."""
-    containers = [(record.directory, record.host_name) for record in records]
+    if not zones:
+        return
+    some = [record for record in records if not zones.keys().isdisjoint(zone_names.zones_of(record))]
+    containers = [(record.directory, record.host_name) for record in some]
     try:
         network_files.refresh_several(containers, (network_files.HOSTS,))
+        zone_names.note_told(zones)
     except OSError:
-        pass  # there can be no further process just now; the next run for each does it
+        pass  # there can be no further process just now, or /run is full; the next run for each does it
 
 
 def _without(record: NetworkRecord, records: list[NetworkRecord]) -> list[NetworkRecord]:
@@ -287,12 +239,13 @@ def release(name: str) -> None:
             remove_unused_bridges(host, records)
         finally:
             _settle(records, rules, lock)
-        changed = neighbours_of(record, records)
+        untold = {}
         try:
-            changed = write_hosts(changed, records)
+            zone_names.write_zones(zone_names.zones_of(record), records)
+            untold = zone_names.untold(zone_names.zones_of(record))
         except OSError:
             pass  # a full /run
-    refresh_names(changed)
+    tell_neighbours(untold, records)
 
 
 def _settle(records: list[NetworkRecord], rules: Rules | None, lock: NetworkLock) -> None:

@@ -11,7 +11,7 @@ In the order in which they stand on each other:
     record       what was noted of a start, and whether that runs still; `network_record` what a container has of the
                  host's network meanwhile
     zones        which addresses each container has in its zones for life, and what its interfaces are called;
-                 `zone_names` what it knows of its neighbours; `network_conflicts` what others have already
+                 `zone_names` what all know of each other; `network_conflicts` what others have already
     kept_layer   where what is written to a machine's root lasts, and over which tree
     holds        which of them move between two hosts, and are not started meanwhile
     volumes      what lasts of a container, until somebody asks for its removal

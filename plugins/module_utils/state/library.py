@@ -76,6 +76,7 @@ MODULES = (
     "launcher/mounts",
     "launcher/names",
     "launcher/needs",
+    "launcher/neighbours",
     "launcher/netlink",
     "launcher/netlink_socket",
     "launcher/network",

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import firewall, firewall_change, loaded_rules
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.life import network_rules, networking
-from ansible_collections.unshare.container.plugins.module_utils.state import locks, network_record
+from ansible_collections.unshare.container.plugins.module_utils.life import network_rules
+from ansible_collections.unshare.container.plugins.module_utils.state import locks
 from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
 
 
@@ -145,25 +145,3 @@ def test_rules_that_nft_refuses_as_a_whole_are_an_error(
     monkeypatch.setattr(Nft, "wait", refuse)
     with locks.NetworkLock() as lock, pytest.raises(LauncherError, match="refused"):
         network_rules.Rules([record(2)], lock, [record(3)]).wait(lock)
-
-
-def test_only_names_that_have_changed_are_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(network_record, "RUN_DIRECTORY", str(tmp_path))
-    two, three, ended = record(2), record(3), record(4)
-    for name in ("c2", "c3"):
-        (tmp_path / name).mkdir()
-    assert networking.write_hosts([two, three, ended], [two, three]) == [two, three]
-    assert networking.write_hosts([two, three], [two, three]) == []
-    assert networking.write_hosts([two, three], [three]) == [three]
-    assert "c3.web" in (tmp_path / "c2/hosts").read_text()
-
-
-def test_n6_those_that_do_not_know_a_container_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(network_record, "RUN_DIRECTORY", str(tmp_path))
-    two, three, new = records = [record(number) for number in (2, 3, 4)]
-    for item in records:
-        (tmp_path / item.container).mkdir()
-    networking.write_hosts([two], records)
-    networking.write_hosts([three, new], [two, three])
-    assert networking.strangers_to(new, records) == [three]
-    assert [item for item, _text in networking.outdated(records, records)] == [three]

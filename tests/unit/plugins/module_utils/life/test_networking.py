@@ -109,7 +109,7 @@ class Held:
         """Have nothing to end."""
 
 
-@pytest.mark.parametrize("failing", ["Rules", "open_ways", "write_hosts", "refresh_several", "nothing"])
+@pytest.mark.parametrize("failing", ["Rules", "open_ways", "write_zones", "refresh_several", "nothing"])
 def test_n9_nothing_keeps_a_container_that_has_ended_from_being_cleared(
     failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +121,7 @@ def test_n9_nothing_keeps_a_container_that_has_ended_from_being_cleared(
             done.append(name)
             if name == failing:
                 raise OSError(28, "No space left on device")
-            return [] if name == "write_hosts" else Held()
+            return Held()
 
         return work
 
@@ -130,8 +130,11 @@ def test_n9_nothing_keeps_a_container_that_has_ended_from_being_cleared(
     (tmp_path / "web").mkdir()
     ended.write()
     monkeypatch.setattr(Held, "wait", deed("wait"), raising=False)
-    for name in ("Rules", "open_ways", "write_hosts", "remove_unused_bridges"):
+    for name in ("Rules", "open_ways", "remove_unused_bridges"):
         monkeypatch.setattr(networking, name, deed(name))
+    monkeypatch.setattr(networking.zone_names, "write_zones", deed("write_zones"))
+    monkeypatch.setattr(networking.zone_names, "untold", lambda zones: dict.fromkeys(zones, "1 1"))
+    monkeypatch.setattr(networking.zone_names, "note_told", deed("note_told"))
     monkeypatch.setattr(networking.network_files, "refresh_several", deed("refresh_several"))
     monkeypatch.setattr(networking, "NetworkLock", Held)
     monkeypatch.setattr(networking, "Netlink", Held)
@@ -141,7 +144,8 @@ def test_n9_nothing_keeps_a_container_that_has_ended_from_being_cleared(
     networking.release("web")
     assert NetworkRecord.read("web") is None
     assert done[:2] == ["Rules", "give_back"]  # each of which waits for the kernel
-    assert {"open_ways", "write_hosts", "refresh_several"} <= set(done)
+    assert {"open_ways", "write_zones"} <= set(done)
+    assert ("refresh_several" in done) is (failing != "write_zones")
     assert ("wait" in done) is (failing != "Rules")
     done.clear()
     networking.release("web")
@@ -161,39 +165,12 @@ def test_rules_of_one_that_has_just_ended_are_not_lost(monkeypatch: pytest.Monke
     monkeypatch.setattr(NetworkRecord, "all_here", lambda: [running, ended])
     monkeypatch.setattr(network_rules, "living", lambda: [running])
     monkeypatch.setattr(network_healing, "wire_of", lambda _made: Whole())
-    monkeypatch.setattr(network_healing, "_has_old_names", lambda _record, _records: False)
+    monkeypatch.setattr(network_healing.zone_names, "is_told", lambda _record, _records: True)
     monkeypatch.setattr(network_healing.host_ways, "closed_ways", lambda _record, _records: [])
     container = t.cast("t.Any", type("Container", (), {"name": "web"}))
     assert network_healing.NetworkHealing(container).look() == []
     loaded["inet unshare"] = dict.fromkeys(loaded["inet unshare"], 0)  # as `nft flush table` does: the chains stay
     assert network_healing.NetworkHealing(container).look() == [network_healing.RULES]
-
-
-@pytest.mark.parametrize(
-    ("texts", "old"),
-    [
-        ({"web": ["web", "db"], "db": ["web", "db"], "new": ["web", "db", "new"]}, False),  # it is about to say so
-        ({"web": ["web", "db", "new"], "db": ["web", "db", "new"], "new": ["web", "db", "new"]}, False),
-        ({"web": ["web"], "db": ["web", "db"], "new": ["web", "db", "new"]}, True),
-        ({"web": ["web", "db"], "db": ["db"], "new": ["web", "db", "new"]}, True),
-        ({"web": ["web", "db", "gone"], "db": ["web", "db"], "new": ["web", "db", "new"]}, True),
-    ],
-)
-def test_n6_n9_names_that_a_killed_launcher_has_left_are_found(
-    texts: dict[str, list[str]], old: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those that are being started make themselves known when they run."""
-    monkeypatch.setattr(network_record, "RUN_DIRECTORY", str(tmp_path))
-    known = {
-        name: NetworkRecord(name, {"interfaces": [{**ZONE, "addresses": [f"10.80.0.{number}/24"]}]})
-        for number, name in enumerate(("web", "db", "new", "gone"), 2)
-    }
-    for name, names in texts.items():
-        (tmp_path / name).mkdir()
-        networking.write_hosts([known[name]], [known[other] for other in names])
-    monkeypatch.setattr(network_healing, "_runs", lambda record: record.container != "new")
-    records = [known[name] for name in ("db", "new", "web")]
-    assert network_healing._has_old_names(known["web"], records) is old
 
 
 class Whole:
