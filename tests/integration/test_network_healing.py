@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import subprocess
 import typing as t
 from pathlib import Path
 
@@ -132,18 +131,18 @@ def test_n6_names_that_a_killed_launcher_has_not_told_are_known_after_the_next_r
     """One that has ended, and that nobody took out; and one of which its neighbours have not heard."""
     directory = Path(pair.client.container.run_directory)
     (key,) = {line.split()[0] for line in (directory / "zones").read_text().splitlines()}
-    seen = subprocess.check_output(pair.client.command("cat", "/etc/hosts"), text=True)
+    seen = pair.client.output("cat", "/etc/hosts")
     for file in (directory / "hosts", directory / "zones", Path(neighbours.zone_directory(key), neighbours.HOSTS)):
         known = file.read_text()
         for text in ("10.80.99.99 gone gone.one\n" + known, "127.0.0.1 localhost\n"):
             file.write_text(text)
             assert network_healing.NAMES in heal(pair.client)[0]
             assert file.read_text() == known
-            assert subprocess.check_output(pair.client.command("cat", "/etc/hosts"), text=True) == seen
+            assert pair.client.output("cat", "/etc/hosts") == seen
     for text in ("10.80.99.99 gone gone.one\n", ""):  # of which its neighbours hear, too
         Path(neighbours.zone_directory(key), neighbours.HOSTS).write_text(text)
         assert network_healing.NAMES in heal(pair.web)[0]
-        assert subprocess.check_output(pair.client.command("cat", "/etc/hosts"), text=True) == seen
+        assert pair.client.output("cat", "/etc/hosts") == seen
     assert heal(pair.client) == ([], [])
 
 
