@@ -102,6 +102,7 @@ class NetworkHealing:
             zone_names.write_own(record)
             zone_names.write_zones(zones, records)
             untold = zone_names.untold(zones)
+        networking.refresh_names([record])  # it may have been told another text of its own
         networking.tell_neighbours(untold, records)
         return ["network: the names in its zones are up to date"]
 

@@ -198,6 +198,12 @@ def write_servers(record: NetworkRecord, servers: list[str]) -> None:
     write_atomically(path, resolver.with_servers(servers))
 
 
+def refresh_names(records: list[NetworkRecord]) -> None:
+    """Bring the names that running containers know up to date, as far as nobody inside holds them. Raise OSError."""
+    containers = [(record.directory, record.host_name) for record in records]
+    network_files.refresh_several(containers, (network_files.HOSTS,))
+
+
 def tell_neighbours(zones: dict[str, str], records: list[NetworkRecord]) -> None:
     """Have the containers of some zones know each other's names, as far as nobody inside holds what they know.
 
@@ -205,12 +211,9 @@ def tell_neighbours(zones: dict[str, str], records: list[NetworkRecord]) -> None
         zones: as `zone_names.untold` returns them.
         records: of containers that may be told.
     """
-    if not zones:
-        return
     some = [record for record in records if not zones.keys().isdisjoint(zone_names.zones_of(record))]
-    containers = [(record.directory, record.host_name) for record in some]
     try:
-        network_files.refresh_several(containers, (network_files.HOSTS,))
+        refresh_names(some)
         zone_names.note_told(zones)
     except OSError:
         pass  # there can be no further process just now, or /run is full; the next run for each does it
