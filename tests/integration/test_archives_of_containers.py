@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import volumes as launcher_volumes
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import Held
 from ansible_collections.unshare.container.plugins.module_utils.life import archiving_volumes
 from ansible_collections.unshare.container.plugins.module_utils.life.archiving_volumes import Archiving
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
-from ansible_collections.unshare.container.plugins.module_utils.state import restoring
+from ansible_collections.unshare.container.plugins.module_utils.state import holds, restoring
+from ansible_collections.unshare.container.plugins.module_utils.state.holds import Hold
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 
 from .archives import another, data_of, digest, export, fill, reach, restore, system
@@ -287,6 +289,25 @@ def test_v5_what_is_no_file_is_no_archive(filled: Container, tmp_path: Path, kin
     {"a directory": os.mkdir, "a FIFO": os.mkfifo, "a link": lambda new: os.symlink("/etc/passwd", new)}[kind](path)
     with pytest.raises(TargetError, match=f"path: {path} (is no file|cannot be read)"):
         restore(NAME, path, replace=True)
+
+
+def test_v5_while_it_moves_nothing_but_its_move_replaces_its_volumes(filled: Container, tmp_path: Path) -> None:
+    """Such as the import of a run that was killed, which comes late: also where the volumes are empty."""
+    path, data = tmp_path / "archive", data_of(NAME)
+    export(NAME, path)
+    before = digest(NAME)
+    shutil.rmtree(data)
+    data.mkdir(mode=0o755)
+    holds.write(filled.directory, Hold(state=holds.EXPECTED, peer="other", move="abc"))
+    for move, said in (("late", r"no import of a move of this name \(late\)"), (None, "it moves here from other")):
+        with pytest.raises(Held, match=f"container {NAME}: {said}"):
+            Archiving(Layout(), NAME, str(path), False, 60).restore(None, True, False, move)
+        archiving = Archiving(Layout(), NAME, str(path), False, 60)
+        assert archiving.restore(None, True, True, move)["changed"]
+        assert [warning for warning in archiving.warnings if warning.startswith(f"container {NAME}: ")]
+    assert os.listdir(data) == []
+    Archiving(Layout(), NAME, str(path), False, 60).restore(None, False, False, "abc")
+    assert digest(NAME) == before
 
 
 def test_v5_a_restore_of_a_snapshot_is_finished_first(filled: Container, tmp_path: Path) -> None:
