@@ -124,6 +124,7 @@ class Hosts:
 
     def copy(self) -> None:
         """Import the volumes."""
+        holds.refuse_import("web", self.two.directory, self.name)
         assert self.one.container.running is None
         assert not self.two.data.exists(), "an import replaces nothing"
         (self.two.data / "written").mkdir(parents=True)

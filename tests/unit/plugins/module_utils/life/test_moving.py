@@ -185,6 +185,17 @@ def test_v5_what_can_be_started_all_the_same_is_not_held(hosts: Hosts) -> None:
     hosts.has_moved()
 
 
+def test_v5_the_import_of_a_run_that_was_killed_is_none_of_the_next(hosts: Hosts) -> None:
+    hosts.do(hosts.forward(), 2)
+    late = hosts.name
+    hosts.do(hosts.forward(), 2)
+    assert hosts.name != late
+    with pytest.raises(Held, match=rf"no import of a move of this name \({late}\)"):
+        holds.refuse_import("web", hosts.two.directory, late)
+    hosts.do(hosts.forward())
+    hosts.has_moved()
+
+
 def test_v5_a_run_has_another_name_than_the_one_that_it_goes_on_from(hosts: Hosts) -> None:
     hosts.do(hosts.forward(), 1)
     late = hosts.name
