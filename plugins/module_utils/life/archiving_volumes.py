@@ -24,7 +24,6 @@ from ..launcher.volumes import SNAPSHOTS, VOLUMES
 from ..state import archive_files, archive_streams, holds, increments, quotas, restoring, volume_archives, volumes
 from ..state.archive_streams import Checksum, Damaged
 from ..state.increments import Moment
-from ..state.quotas import disk_sizes
 from ..state.renaming import put_in_place
 from ..state.snapshot_record import READ_FROZEN
 from ..state.snapshots import write_out
@@ -99,9 +98,8 @@ class Archiving:
                 raise
             self._found.append(str(error))
 
-    def _refuse_larger(self, sizes: dict[str, int]) -> None:
-        """Raise TargetError for volumes that would hold more than they may."""
-        found = quotas.larger(self.directory, sizes)
+    def _refuse_larger(self, found: list[str]) -> None:
+        """Raise TargetError for what was found of volumes that would hold more than they may."""
         if found:
             raise TargetError("path: %s is refused: %s" % (self.path, "; ".join(found)))
 
@@ -241,7 +239,8 @@ class Archiving:
                 size, digest = os.fstat(file.fileno()).st_size, digest or archive_files.digest_of(file)
                 if not check:
                     write_out(Path(self.directory, IMPORTING))
-                    self._refuse_larger(disk_sizes(os.path.join(self.directory, IMPORTING), archive.manifest.volumes))
+                    aside = os.path.join(self.directory, IMPORTING)
+                    self._refuse_larger(quotas.larger_trees(self.directory, aside, archive.manifest.volumes))
                     with self.rest.stopped():
                         self._exchange()
             finally:
@@ -295,7 +294,7 @@ class Archiving:
                 files = found.files()
         examiner = Examiner(files)
         examined = archive.read(examiner.write)
-        self._refuse_larger(examiner.data)
+        self._refuse_larger(quotas.larger(self.directory, examiner.data))
         return examined
 
     def _unpack(self, archive: VolumesArchive, base: IO[bytes] | None) -> list[ArchivedVolume]:

@@ -272,8 +272,8 @@ class Snapshotting:
         moving = holds.refusal(str(self.directory))
         if moving is not None:
             self._lack(TargetError(MOVES.format(name=self.name, said=moving)))
-        sizes = quotas.disk_sizes(str(self.snapshots.path / snapshot / VOLUMES), record.volumes)
-        found = quotas.larger(str(self.directory), sizes)
+        saved = str(self.snapshots.path / snapshot / VOLUMES)
+        found = quotas.larger_trees(str(self.directory), saved, record.volumes)
         if found:
             raise TargetError(f"snapshot {snapshot}: is not restored: {'; '.join(found)}")
 

@@ -18,7 +18,7 @@ from .project_quotas import ProjectQuota
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator
+    from typing import Iterable, Iterator
 
     from ..launcher.contract import Specification
     from .volume_sizes import VolumeSize
@@ -119,26 +119,6 @@ def _enforce(directory: str, name: str, size: VolumeSize, specification: Specifi
     return [TOO_MUCH % (name, size_text(used), size_text(size.size))] if used > size.size else []
 
 
-def disk_sizes(above: str, names: list[str]) -> dict[str, int]:
-    """Return how many bytes of the disk directories take, by their names.
-
-    Args:
-        above: path of the directory that they are in.
-
-    Raises:
-        LauncherError: something is mounted in one.
-    """
-    found = {}
-    for name in names:
-        path = os.path.join(above, name)
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            found[name] = trees.tree_size(descriptor, path)
-        finally:
-            os.close(descriptor)
-    return found
-
-
 def larger(directory: str, found: dict[str, int]) -> list[str]:
     """Return what is to be said of what is to be in a container's volumes, and is more than their sizes.
 
@@ -154,6 +134,29 @@ def larger(directory: str, found: dict[str, int]) -> list[str]:
             if quota.refusal() is None and quota.counts_blocks():
                 said.append(LARGER % (name, size_text(found[name]), size_text(size.size)))
     return said
+
+
+def larger_trees(directory: str, above: str, names: Iterable[str]) -> list[str]:
+    """Return what `larger` says of directories that are to be a container's volumes. Those without a size are not read.
+
+    Args:
+        directory: the container's on the host.
+        above: path of the directory that they are in.
+        names: theirs, which are those of the volumes.
+
+    Raises:
+        LauncherError: something is mounted in one.
+    """
+    sizes = volume_sizes.read(directory)
+    return larger(directory, {name: _disk_size(os.path.join(above, name)) for name in names if name in sizes})
+
+
+def _disk_size(path: str) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return trees.tree_size(descriptor, path)
+    finally:
+        os.close(descriptor)
 
 
 def differing(directory: str, sizes: dict[str, VolumeSize]) -> list[str]:

@@ -223,12 +223,15 @@ def test_v3_what_is_larger_than_a_size_is_told_before_it_is_there(
     assert quotas.larger(str(kept.path), {"data": 32 * M, "other": 64 * M}) == []
 
 
-def test_v3_what_directories_take_is_counted_by_name(tmp_path: Path) -> None:
-    (tmp_path / "one").mkdir()
-    (tmp_path / "two").mkdir()
-    (tmp_path / "two/file").write_bytes(bytes(M))
-    found = quotas.disk_sizes(str(tmp_path), ["one", "two"])
-    assert found["one"] < M <= found["two"] < 2 * M
+def test_v3_only_what_is_to_have_a_size_is_counted(kept: Kept, counted: Counted, tmp_path: Path) -> None:
+    for name in ("data", "other"):
+        (tmp_path / "aside" / name).mkdir(parents=True)
+        (tmp_path / "aside" / name / "file").write_bytes(bytes(2 * M))
+    names = ["data", "other", "which is not there"]
+    assert quotas.larger_trees(str(kept.path), str(tmp_path / "aside"), names) == []
+    volume_sizes.write(str(kept.path), kept.sizes(data=M))
+    (said,) = quotas.larger_trees(str(kept.path), str(tmp_path / "aside"), names)
+    assert said.startswith("the volume data would hold 2")
 
 
 def test_v3_what_a_tree_takes_is_counted_once(tmp_path: Path) -> None:
